@@ -1,0 +1,1 @@
+"""Event sourcing, projections, sagas, background jobs, scheduling and undo."""

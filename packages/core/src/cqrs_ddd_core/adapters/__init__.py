@@ -1,0 +1,1 @@
+"""Ports, implemented without any infrastructure."""

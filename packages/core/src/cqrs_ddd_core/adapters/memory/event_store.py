@@ -1,0 +1,209 @@
+"""Events in a list, with transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from ...ports.event_store import ExpectedVersion, IEventLog, StoredEvent, StreamId
+from ...ports.unit_of_work import UnitOfWork
+from ...primitives.exceptions import (
+    AmbiguousStreamError,
+    DuplicateEventError,
+    EventStoreError,
+    OptimisticConcurrencyError,
+    SerializationError,
+)
+from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
+
+_position = attrgetter("position")
+_occurred_at = attrgetter("occurred_at")
+
+
+class InMemoryEventStore(IEventLog):
+    """The fake of an event table.
+
+    Payloads are kept as the JSON that a database would keep. Positions are given out at the commit;
+    a rollback uses up the ones it would have had, so there are holes, as on a database.
+    """
+
+    def __init__(self) -> None:
+        self._log = _Log()
+        self._uow: UnitOfWork | None = None
+
+    def within(self, uow: UnitOfWork) -> InMemoryEventStore:
+        """The same events, seen and changed in one unit of work."""
+        bound = InMemoryEventStore()
+        bound._log, bound._uow = self._log, uow
+        return bound
+
+    async def append(self, stored_event: StoredEvent) -> None:
+        await self.append_batch([stored_event])
+
+    async def append_batch(self, events: list[StoredEvent]) -> None:
+        async with joined(self._uow, "append events") as active:
+            self._changes(active).append([_as_json(event) for event in events])
+
+    async def append_to_stream(
+        self,
+        stream: StreamId,
+        events: Sequence[StoredEvent],
+        *,
+        expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
+    ) -> int:
+        async with joined(self._uow, "append to a stream") as active:
+            changes = self._changes(active)
+            actual = changes.version_of(stream)
+            _refuse_unexpected(stream, expected_version, actual)
+            numbered = [
+                replace(_as_json(event), aggregate_type=stream[0], aggregate_id=stream[1], version=v)
+                for v, event in enumerate(events, actual + 1)
+            ]
+            changes.append(numbered)
+            return actual + len(numbered)
+
+    async def get_events(
+        self,
+        aggregate_id: str,
+        *,
+        after_version: int = 0,
+        aggregate_type: str | None = None,
+    ) -> list[StoredEvent]:
+        async with joined(self._uow, "read events") as active:
+            changes = self._changes(active)
+            if aggregate_type is None:
+                types = changes.types_of(aggregate_id)
+                if len(types) > 1:
+                    raise _ambiguous(aggregate_id, types)
+                if not types:
+                    return []
+                (aggregate_type,) = types
+            return changes.read(StreamId(aggregate_type, aggregate_id), after_version)
+
+    async def get_streams(
+        self, streams: Collection[StreamId], *, after_version: int = 0
+    ) -> dict[StreamId, list[StoredEvent]]:
+        async with joined(self._uow, "read streams") as active:
+            changes = self._changes(active)
+            return {stream: changes.read(stream, after_version) for stream in streams}
+
+    async def get_events_after(self, position: int, limit: int = 1000) -> list[StoredEvent]:
+        return await self._page(self._log.events, position, limit)
+
+    async def get_events_of_types(
+        self, event_types: Collection[str], *, after: int = 0, limit: int = 1000
+    ) -> list[StoredEvent]:
+        pages = [
+            await self._page(self._log.by_type.get(event_type, []), after, limit)
+            for event_type in set(event_types)
+        ]
+        return sorted((event for page in pages for event in page), key=_position)[:limit]
+
+    async def get_events_between(
+        self, start: datetime, end: datetime, *, after: int = 0, limit: int = 1000
+    ) -> list[StoredEvent]:
+        by_time = self._log.by_time
+        first = bisect_left(by_time, start, key=_occurred_at)
+        last = bisect_left(by_time, end, key=_occurred_at)
+        return await self._page(sorted(by_time[first:last], key=_position), after, limit)
+
+    async def stream_after(
+        self, position: int, *, batch_size: int = 500
+    ) -> AsyncIterator[StoredEvent]:
+        while batch := await self.get_events_after(position, batch_size):
+            for event in batch:
+                yield event
+            position = batch[-1].position or 0
+
+    async def latest_position(self) -> int:
+        await asyncio.sleep(0)
+        return self._log.latest
+
+    async def wait_for(self, position: int, *, timeout: float) -> bool:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while self._log.latest < position:
+            remaining = deadline - loop.time()
+            if remaining <= 0:
+                return False
+            with self._log.growth() as grown:
+                await asyncio.wait({grown}, timeout=remaining)
+        return True
+
+    async def _page(self, events: list[StoredEvent], after: int, limit: int) -> list[StoredEvent]:
+        if limit < 1:
+            raise EventStoreError(f"limit must be at least 1, got {limit}")
+        await asyncio.sleep(0)
+        first = bisect_right(events, after, key=_position)
+        return events[first : first + limit]
+
+    def _changes(self, uow: InMemoryUnitOfWork) -> _Appended:
+        return uow.changes(self._log, lambda: _Appended(self._log))
+
+
+class _Log:
+    """What is committed, with the indexes that a table would have."""
+
+    def __init__(self) -> None:
+        self.events: list[StoredEvent] = []
+        self.streams: dict[StreamId, list[StoredEvent]] = {}
+        self.versions: set[tuple[StreamId, int]] = set()
+        self.types: dict[str, set[str]] = {}
+        self.ids: set[str] = set()
+        self.by_type: dict[str, list[StoredEvent]] = {}
+        self.by_time: list[StoredEvent] = []
+        self.latest = 0
+        self._next_position = 1
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def draw_position(self) -> int:
+        position = self._next_position
+        self._next_position += 1
+        return position
+
+    def add(self, events: Sequence[StoredEvent]) -> None:
+        for event in events:
+            self.events.append(event)
+            insort(self.streams.setdefault(event.stream, []), event, key=_version)
+            self.versions.add((event.stream, event.version))
+            self.types.setdefault(event.aggregate_id, set()).add(event.aggregate_type)
+            self.ids.add(event.event_id)
+            self.by_type.setdefault(event.event_type, []).append(event)
+            insort(self.by_time, event, key=_occurred_at)
+            self.latest = event.position or 0
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    @contextmanager
+    def growth(self) -> Iterator[asyncio.Future[None]]:
+        """A future that is done when further events are committed."""
+        grown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(grown)
+        try:
+            yield grown
+        finally:
+            self._waiters.discard(grown)
+
+
+class _Appended(ChangeSet):
+    """Events appended by one unit of work."""
+
+    def __init__(self, log: _Log) -> None:
+        self._log = log
+        self._events: list[StoredEvent] = []
+        self._streams: dict[StreamId, list[StoredEvent]] = {}
+        self._versions: set[tuple[StreamId, int]] = set()
+        self._ids: set[str] = set()
+
+    def append(self, events: list[StoredEvent]) -> None:
+        ids, versions = set(self._ids), set(self._versions)
+        for event in events:
+            _refuse_taken(event, ids | self._log.ids, versions | self._log.versions)

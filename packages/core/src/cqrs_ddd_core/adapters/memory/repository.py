@@ -1,0 +1,203 @@
+"""Aggregates in a dict, with transactions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from ...domain.aggregate import ID, AggregateRoot
+from ...domain.specification import IQueryOptions, ISpecification
+from ...ports.repository import IRepository
+from ...ports.search_result import SearchResult
+from ...ports.unit_of_work import UnitOfWork
+from ...primitives.exceptions import (
+    InvalidOperationError,
+    OptimisticConcurrencyError,
+    PersistenceError,
+)
+from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
+
+T = TypeVar("T", bound=AggregateRoot[Any])
+
+
+@dataclass(frozen=True)
+class _Row(Generic[T]):
+    state: T
+    version: int
+
+
+class InMemoryRepository(IRepository[T, ID], Generic[T, ID]):
+    """The fake of a table: what it keeps and what it hands out are copies."""
+
+    def __init__(self, entity_type: type[T]) -> None:
+        self._entity_type = entity_type
+        self._rows: dict[ID, _Row[T]] = {}
+
+    async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
+        self._refuse_stranger(entity)
+        async with joined(uow, f"add {entity.aggregate_type}") as active:
+            entity_id: ID = entity.id
+            self._changes(active).write(entity_id, entity)
+            active.aggregates.saved(entity, entity.next_version)
+            return entity_id
+
+    async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
+        async with joined(uow, f"get {self._entity_type.aggregate_type}") as active:
+            row = self._changes(active).read(entity_id)
+            return None if row is None else _handed_out(row, active)
+
+    async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
+        async with joined(uow, f"delete {self._entity_type.aggregate_type}") as active:
+            self._changes(active).remove(entity_id)
+            active.aggregates.deleted(self._entity_type, entity_id)
+            return entity_id
+
+    async def list_all(
+        self,
+        entity_ids: list[ID] | None = None,
+        uow: UnitOfWork | None = None,
+    ) -> list[T]:
+        async with joined(uow, f"list {self._entity_type.aggregate_type}") as active:
+            changes = self._changes(active)
+            if entity_ids is None:
+                rows = list(changes.all())
+            else:
+                found = map(changes.read, dict.fromkeys(entity_ids))
+                rows = [row for row in found if row is not None]
+            return [_handed_out(row, active) for row in rows]
+
+    async def search(
+        self,
+        criteria: ISpecification[T] | Any,
+        uow: UnitOfWork | None = None,
+    ) -> SearchResult[T]:
+        select = _selection(criteria)
+
+        async def fetch() -> list[T]:
+            async with joined(uow, f"search {self._entity_type.aggregate_type}") as active:
+                return [_handed_out(row, active) for row in select(self._changes(active).all())]
+
+        async def stream(batch_size: int) -> AsyncIterator[T]:
+            for item in await fetch():
+                yield item
+
+        return SearchResult(fetch, stream)
+
+    def _changes(self, uow: InMemoryUnitOfWork) -> _Changes[T, ID]:
+        return uow.changes(self, lambda: _Changes(self._rows))
+
+    def _refuse_stranger(self, entity: T) -> None:
+        if not isinstance(entity, self._entity_type):
+            raise PersistenceError(
+                f"this repository keeps {self._entity_type.__name__}, got {entity!r}; "
+                "pass one, or use another repository"
+            )
+
+
+class _Changes(ChangeSet, Generic[T, ID]):
+    """Rows written and removed by one unit of work."""
+
+    def __init__(self, rows: dict[ID, _Row[T]]) -> None:
+        self._rows = rows
+        self._written: dict[ID, _Row[T] | None] = {}
+        self._writers: dict[ID, T] = {}
+        self._expected: dict[ID, int] = {}
+
+    def read(self, entity_id: ID) -> _Row[T] | None:
+        if entity_id in self._written:
+            return self._written[entity_id]
+        return self._rows.get(entity_id)
+
+    def all(self) -> Iterator[_Row[T]]:
+        for entity_id, row in self._rows.items():
+            if entity_id not in self._written:
+                yield row
+        yield from filter(None, self._written.values())
+
+    def write(self, entity_id: ID, entity: T) -> None:
+        rewritten = self._writers.get(entity_id) is entity
+        if not rewritten:
+            _refuse_other_version(entity, entity.version, self.read(entity_id))
+        if entity_id not in self._written:
+            self._expected[entity_id] = entity.version
+        self._written[entity_id] = _Row(_kept(entity), entity.next_version)
+        self._writers[entity_id] = entity
+
+    def remove(self, entity_id: ID) -> None:
+        self._written[entity_id] = None
+        self._writers.pop(entity_id, None)
+
+    def check(self) -> None:
+        for entity_id, version in self._expected.items():
+            written = self._writers.get(entity_id)
+            if written is not None:
+                _refuse_other_version(written, version, self._rows.get(entity_id))
+
+    def apply(self) -> None:
+        for entity_id, row in self._written.items():
+            if row is None:
+                self._rows.pop(entity_id, None)
+            else:
+                self._rows[entity_id] = row
+
+    def discard(self) -> None:
+        self._written.clear()
+
+
+def _refuse_other_version(entity: AggregateRoot[Any], expected: int, row: _Row[Any] | None) -> None:
+    actual = None if row is None else row.version
+    if expected != (actual or 0):
+        stored = "nothing is stored" if actual is None else f"version {actual} is stored"
+        raise OptimisticConcurrencyError(
+            f"{entity.aggregate_type} {entity.id} was changed from version {expected}, but {stored}; "
+            "load it again and decide anew",
+            subject=f"{entity.aggregate_type} {entity.id}",
+            expected=expected,
+            actual=actual,
+        )
+
+
+def _kept(entity: T) -> T:
+    """A copy for the table: the state alone, without events."""
+    copy = entity.model_copy(deep=True)
+    copy.collect_events()
+    return copy
+
+
+def _handed_out(row: _Row[T], uow: InMemoryUnitOfWork) -> T:
+    copy = row.state.model_copy(deep=True)
+    copy.mark_persisted(row.version)
+    uow.aggregates.loaded(copy)
+    return copy
+
+
+def _selection(criteria: object) -> Callable[[Iterable[_Row[T]]], list[_Row[T]]]:
+    """What to pick from the rows, in which order; refuses anything else than a criterion."""
+    if isinstance(criteria, ISpecification):
+        specification = criteria
+        return lambda rows: [row for row in rows if specification.is_satisfied_by(row.state)]
+    if isinstance(criteria, IQueryOptions):
+        options = criteria
+        return lambda rows: _page(rows, options)
+    raise InvalidOperationError(
+        f"cannot search by {criteria!r}; pass a specification (is_satisfied_by) or query options"
+    )
+
+
+def _page(rows: Iterable[_Row[T]], options: IQueryOptions[T]) -> list[_Row[T]]:
+    condition = options.specification
+    found = [row for row in rows if condition is None or condition.is_satisfied_by(row.state)]
+    # Stable sorts from the least to the most significant attribute.
+    for name in reversed(options.ordering):
+        found.sort(key=_sort_key(name.lstrip("-")), reverse=name.startswith("-"))
+    end = None if options.limit is None else options.offset + options.limit
+    return found[options.offset : end]
+
+
+def _sort_key(name: str) -> Callable[[_Row[Any]], Any]:
+    def key(row: _Row[Any]) -> tuple[bool, Any]:
+        value = dict(row.state).get(name)
+        return (value is None, value)
+
+    return key

@@ -1,0 +1,28 @@
+"""Who asks: the tenant and the user of the running request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+tenant_id_var: ContextVar[str | None] = ContextVar("tenant_id", default=None)
+user_id_var: ContextVar[str | None] = ContextVar("user_id", default=None)
+
+get_tenant_id = tenant_id_var.get
+"""The tenant of the running request, or None."""
+
+get_user_id = user_id_var.get
+"""The user of the running request, or None."""
+
+
+@contextmanager
+def request_context(*, tenant_id: str | None = None, user_id: str | None = None) -> Iterator[None]:
+    """Sets tenant and user for the block; tasks started inside inherit them."""
+    tenant = tenant_id_var.set(tenant_id)
+    user = user_id_var.set(user_id)
+    try:
+        yield
+    finally:
+        user_id_var.reset(user)
+        tenant_id_var.reset(tenant)

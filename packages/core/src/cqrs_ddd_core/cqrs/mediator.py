@@ -1,0 +1,196 @@
+"""The one entrance: sends commands and queries through the middlewares to their handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from ..correlation import causation_id_var, correlation_id_var
+from ..domain.events import DomainEvent
+from ..instrumentation import hooks
+from ..messages.command import Command
+from ..messages.query import Query
+from ..messages.response import CommandResponse, QueryResponse
+from ..ports.bus import ICommandBus, IQueryBus
+from ..ports.event_dispatcher import IEventDispatcher
+from ..ports.middleware import IMiddleware
+from ..ports.unit_of_work import UnitOfWork, get_current_uow
+from ..primitives.exceptions import HandlerNotRegisteredError, InvalidOperationError
+from .event_dispatcher import EventDispatcher
+from .pipeline import Step, answering, chain, name_of, split
+from .registry import HandlerRegistry
+
+R = TypeVar("R")
+
+MAX_EVENT_ROUNDS = 100
+"""How often event handlers may raise further events within one command."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What sending a message would do, in order."""
+
+    message: str
+    outside: tuple[str, ...]
+    unit_of_work: str | None
+    inside: tuple[str, ...]
+    handler: str
+
+
+class Mediator(ICommandBus, IQueryBus):
+    """Sends each message to its handler.
+
+    A command runs in a unit of work: that of the running command, else the open one of the caller,
+    else a new one that commits when the handler has returned. Before the commit the events of all
+    aggregates go, as one list, to the event handlers of this process and to the middlewares inside
+    the unit of work. Queries run without one.
+
+    Args:
+        middlewares: in the order in which they run; those outside the unit of work come first.
+    """
+
+    def __init__(
+        self,
+        handlers: HandlerRegistry,
+        *,
+        uow_factory: Callable[[], UnitOfWork],
+        middlewares: Sequence[IMiddleware] = (),
+        event_dispatcher: IEventDispatcher | None = None,
+    ) -> None:
+        self._handlers = handlers
+        self._uow_factory = uow_factory
+        self._outside, self._inside = split(middlewares)
+        self._events = event_dispatcher or EventDispatcher(handlers)
+        self._commands: dict[type[Any], Step] = {}
+        self._queries: dict[type[Any], Step] = {}
+
+    async def send(self, command: Command[R]) -> CommandResponse[R]:
+        """Raises what the handler and the middlewares raise; then nothing is stored."""
+        step = self._commands.get(command.__class__) or self._build_command(command.__class__)
+        correlation = command.correlation_id or correlation_id_var.get() or command.command_id
+        response: CommandResponse[R] = await _correlated(
+            step, command, correlation, command.command_id, "command.send"
+        )
+        return response
+
+    async def query(self, query: Query[R]) -> QueryResponse[R]:
+        """Raises what the handler and the middlewares raise."""
+        step = self._queries.get(query.__class__) or self._build_query(query.__class__)
+        correlation = query.correlation_id or correlation_id_var.get() or query.query_id
+        response: QueryResponse[R] = await _correlated(
+            step, query, correlation, query.query_id, "query.send"
+        )
+        return response
+
+    def explain(self, message_type: type[Any]) -> Plan:
+        """What sending such a message would do; raises ``HandlerNotRegisteredError``."""
+        is_command = issubclass(message_type, Command)
+        return Plan(
+            message=message_type.__name__,
+            outside=tuple(map(name_of, self._outside)),
+            unit_of_work=name_of(self._uow_factory) if is_command else None,
+            inside=tuple(map(name_of, self._inside)) if is_command else (),
+            handler=self._handlers.handler_for(message_type).name,
+        )
+
+    def _build_command(self, command_type: type[Any]) -> Step:
+        _refuse_other(command_type, Command)
+        handle = answering(self._handlers.handler_for(command_type), CommandResponse)
+        inside = chain(self._inside, self._collecting_events(handle), CommandResponse)
+        transaction = self._in_unit_of_work(inside, handle)
+        self._commands[command_type] = step = chain(self._outside, transaction, CommandResponse)
+        return step
+
+    def _build_query(self, query_type: type[Any]) -> Step:
+        _refuse_other(query_type, Query)
+        handle = answering(self._handlers.handler_for(query_type), QueryResponse)
+        self._queries[query_type] = step = chain(self._outside, handle, QueryResponse)
+        return step
+
+    def _in_unit_of_work(self, inside: Step, handle: Step) -> Step:
+        new_unit_of_work = self._uow_factory
+
+        async def transaction(command: Any) -> CommandResponse[Any]:
+            current = get_current_uow()
+            if current is None:
+                async with new_unit_of_work() as uow:
+                    response = await _within(uow, inside, command)
+                position = uow.committed_position
+                return response if position is None else replace(response, position=position)
+            if _uow_at_work.get() is current:
+                # A part of the running command, which collects the events of both.
+                response = await handle(command)
+                current.aggregates.raised(response.events)
+                return response
+            return await _within(current, inside, command)
+
+        return transaction
+
+    def _collecting_events(self, handle: Step) -> Step:
+        async def step(command: Any) -> CommandResponse[Any]:
+            response: CommandResponse[Any] = await handle(command)
+            aggregates = _current(command).aggregates
+            if response.events:
+                aggregates.raised(response.events)
+            new = aggregates.take_new_events()
+            if not new:
+                return response
+            events: list[DomainEvent] = []
+            for _ in range(MAX_EVENT_ROUNDS):
+                events += new
+                await self._events.dispatch(new)
+                new = aggregates.take_new_events()
+                if not new:
+                    return CommandResponse(response.result, tuple(events))
+            raise InvalidOperationError(
+                f"the event handlers of {type(command).__name__} still raise events after "
+                f"{MAX_EVENT_ROUNDS} rounds, the last {new[0].event_type}; break the circle"
+            )
+
+        return step
+
+
+_uow_at_work: ContextVar[UnitOfWork | None] = ContextVar("uow_at_work", default=None)
+
+
+async def _within(uow: UnitOfWork, inside: Step, command: Any) -> CommandResponse[Any]:
+    outer = _uow_at_work.set(uow)
+    try:
+        response: CommandResponse[Any] = await inside(command)
+        return response
+    finally:
+        _uow_at_work.reset(outer)
+
+
+def _current(command: Any) -> UnitOfWork:
+    uow = _uow_at_work.get()
+    if uow is None:
+        raise InvalidOperationError(f"{type(command).__name__} runs outside any unit of work")
+    return uow
+
+
+async def _correlated(
+    step: Step, message: Any, correlation_id: str, causation_id: str, operation: str
+) -> Any:
+    correlation = correlation_id_var.set(correlation_id)
+    causation = causation_id_var.set(causation_id)
+    try:
+        if not hooks:
+            return await step(message)
+        with hooks.span(operation, message_type=type(message).__name__, message_id=causation_id):
+            return await step(message)
+    finally:
+        causation_id_var.reset(causation)
+        correlation_id_var.reset(correlation)
+
+
+def _refuse_other(message_type: type[Any], kind: type[Any]) -> None:
+    if not issubclass(message_type, kind):
+        call = "query" if kind is Query else "send"
+        raise HandlerNotRegisteredError(
+            f"{call} takes a {kind.__name__}, got {message_type.__name__}; commands go to "
+            "mediator.send, queries to mediator.query",
+            message_type=message_type.__name__,
+        )

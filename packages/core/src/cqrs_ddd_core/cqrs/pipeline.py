@@ -1,0 +1,115 @@
+"""Middlewares around a handler, put together once per message type."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Sequence
+from types import CoroutineType
+from typing import Any, TypeVar
+
+from ..messages.response import CommandResponse, QueryResponse
+from ..ports.middleware import IMiddleware, Placement
+from ..primitives.exceptions import HandlerResultError, MiddlewareError
+from .binding import BoundHandler
+
+Step = Callable[[Any], Coroutine[Any, Any, Any]]
+Response = TypeVar("Response", CommandResponse[Any], QueryResponse[Any])
+
+
+def split(
+    middlewares: Sequence[IMiddleware],
+) -> tuple[tuple[IMiddleware, ...], tuple[IMiddleware, ...]]:
+    """Those outside and those inside the unit of work; raises ``MiddlewareError`` for a bad order."""
+    outside: list[IMiddleware] = []
+    inside: list[IMiddleware] = []
+    for middleware in middlewares:
+        _refuse_unusable(middleware, [*outside, *inside])
+        if middleware.placement is Placement.INSIDE:
+            inside.append(middleware)
+        elif inside:
+            raise _misplaced(middleware, inside[-1])
+        else:
+            outside.append(middleware)
+    return tuple(outside), tuple(inside)
+
+
+def chain(middlewares: Sequence[IMiddleware], last: Step, response: type[Any]) -> Step:
+    """One function that runs the middlewares in order, then ``last``."""
+    step = last
+    for middleware in reversed(middlewares):
+        step = _around(middleware, step, response)
+    return step
+
+
+def answering(handler: BoundHandler, response: type[Response]) -> Step:
+    """The handler as the last step: what it returns, checked, as a response."""
+    call, expected = handler.call, handler.result_types
+
+    async def step(message: Any) -> Response:
+        answer = await call(message)
+        is_response = answer.__class__ is response
+        result = answer.result if is_response else answer
+        if expected is not None and not isinstance(result, expected):
+            raise _wrong_result(handler, result)
+        if result.__class__ in _NEVER_A_RESULT:
+            raise _wrong_result(handler, result)
+        return answer if is_response else response(result)
+
+    return step
+
+
+def _around(middleware: IMiddleware, inner: Step, response: type[Any]) -> Step:
+    async def step(message: Any) -> Any:
+        answer = await middleware(message, inner)
+        if not isinstance(answer, response):
+            raise MiddlewareError(
+                f"{name_of(middleware)} returned {answer!r} for {type(message).__name__}; return "
+                f"await next_(message), or a {response.__name__} of your own",
+                middleware=name_of(middleware),
+            )
+        return answer
+
+    return step
+
+
+def name_of(thing: Any) -> str:
+    return str(getattr(thing, "__qualname__", type(thing).__qualname__))
+
+
+_NEVER_A_RESULT = (CoroutineType, CommandResponse, QueryResponse)
+
+
+def _wrong_result(handler: BoundHandler, result: object) -> HandlerResultError:
+    expected = " or ".join(t.__name__ for t in handler.result_types or ()) or "a result"
+    actual = type(result).__name__
+    hint = "await it" if inspect.iscoroutine(result) else "return what the message promises"
+    return HandlerResultError(
+        f"{handler.name} returned {actual} for {handler.message_type.__name__}, not {expected}; "
+        f"{hint}",
+        handler=handler.name,
+        expected=expected,
+        actual=actual,
+    )
+
+
+def _refuse_unusable(middleware: IMiddleware, before: Sequence[IMiddleware]) -> None:
+    name = name_of(middleware)
+    if not isinstance(middleware, IMiddleware) or not inspect.iscoroutinefunction(
+        type(middleware).__call__
+    ):
+        raise MiddlewareError(
+            f"{name} is not a middleware; subclass IMiddleware and write "
+            "async def __call__(self, message, next_)",
+            middleware=name,
+        )
+    if any(type(middleware) is type(other) for other in before):
+        raise MiddlewareError(f"{name} is given twice; keep one", middleware=name)
+
+
+def _misplaced(middleware: IMiddleware, after: IMiddleware) -> MiddlewareError:
+    name, previous = name_of(middleware), name_of(after)
+    return MiddlewareError(
+        f"{name} runs {Placement.OUTSIDE.value} but is listed after {previous}, which runs "
+        f"{Placement.INSIDE.value}; list it before {previous}",
+        middleware=name,
+    )

@@ -1,0 +1,155 @@
+"""Which handler carries out which message."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from ..domain.events import DomainEvent
+from ..messages.command import Command
+from ..messages.query import Query
+from ..primitives.exceptions import (
+    HandlerAlreadyRegisteredError,
+    HandlerNotRegisteredError,
+    HandlerRegistrationError,
+)
+from .binding import BoundHandler, Resolver, bind
+
+HandlerFn = Callable[..., Awaitable[Any]]
+F = TypeVar("F", bound=HandlerFn)
+
+
+class HandlerRegistry:
+    """One handler for each command and query, any number for each event.
+
+    A handler is an instance, a class, an async function, or a factory without parameters.
+    ``resolver`` makes the classes: pass a container's ``get`` here.
+    """
+
+    def __init__(self, resolver: Resolver | None = None) -> None:
+        self._resolver = resolver
+        self._handlers: dict[type[Any], BoundHandler] = {}
+        self._event_handlers: dict[type[DomainEvent], list[BoundHandler]] = {}
+        self._for_event: dict[type[DomainEvent], tuple[BoundHandler, ...]] = {}
+        self._named: dict[tuple[str, str], HandlerFn] = {}
+
+    def register_command_handler(self, command_type: type[Command[Any]], handler: Any) -> None:
+        """Raises ``HandlerAlreadyRegisteredError`` and ``HandlerRegistrationError``."""
+        self._register(Command, command_type, handler)
+
+    def register_query_handler(self, query_type: type[Query[Any]], handler: Any) -> None:
+        """Raises ``HandlerAlreadyRegisteredError`` and ``HandlerRegistrationError``."""
+        self._register(Query, query_type, handler)
+
+    def register_event_handler(self, event_type: type[DomainEvent], handler: Any) -> None:
+        """Called for the event and its subclasses, in the order of registration."""
+        _require(DomainEvent, event_type)
+        bound = bind(event_type, handler, self._resolver)
+        self._event_handlers.setdefault(event_type, []).append(bound)
+        self._for_event.clear()
+
+    def register(self, domain: str, command_type: str, handler: HandlerFn) -> None:
+        """Register by names, for commands that arrive as data."""
+        holder = self._named.setdefault((domain, command_type), handler)
+        if holder is not handler:
+            raise _taken(f"{domain}.{command_type}", holder.__qualname__)
+
+    def get(self, domain: str, command_type: str) -> HandlerFn | None:
+        return self._named.get((domain, command_type))
+
+    def decorator(self, domain: str, command_type: str) -> Callable[[F], F]:
+        """``register`` as a decorator."""
+
+        def wrapper(handler: F) -> F:
+            self.register(domain, command_type, handler)
+            return handler
+
+        return wrapper
+
+    def handler_for(self, message_type: type[Any]) -> BoundHandler:
+        """Raises ``HandlerNotRegisteredError``."""
+        try:
+            return self._handlers[message_type]
+        except KeyError:
+            raise self._missing(message_type) from None
+
+    def event_handlers_for(self, event_type: type[DomainEvent]) -> tuple[BoundHandler, ...]:
+        handlers = self._for_event.get(event_type)
+        if handlers is None:
+            handlers = tuple(
+                handler
+                for base, registered in self._event_handlers.items()
+                if issubclass(event_type, base)
+                for handler in registered
+            )
+            self._for_event[event_type] = handlers
+        return handlers
+
+    def verify(self, messages: Iterable[type[Any]] | None = None) -> None:
+        """Raises ``HandlerRegistrationError`` that lists every message without a handler, or with two.
+
+        ``messages`` are the types to check; by default every command and query class of the process.
+        """
+        checked = list(_defined_messages() if messages is None else messages)
+        problems = [f"{m.__name__} has no handler" for m in checked if m not in self._handlers]
+        problems += [f"{m.__name__} has two handlers: {', '.join(two)}" for m, two in self._doubles(checked)]
+        if problems:
+            raise HandlerRegistrationError(
+                f"{'; '.join(problems)}; register exactly one handler for each message"
+            )
+
+    def _doubles(self, messages: list[type[Any]]) -> Iterator[tuple[type[Any], list[str]]]:
+        for message in messages:
+            holders = [
+                f"{domain}.{name} is {handler.__qualname__}"
+                for (domain, name), handler in self._named.items()
+                if name == message.__name__
+            ]
+            if message in self._handlers:
+                holders.append(self._handlers[message].name)
+            if len(holders) > 1:
+                yield message, holders
+
+    def _register(self, kind: type[Any], message_type: type[Any], handler: Any) -> None:
+        _require(kind, message_type)
+        if holder := self._handlers.get(message_type):
+            raise _taken(message_type.__name__, holder.name)
+        self._handlers[message_type] = bind(message_type, handler, self._resolver)
+
+    def _missing(self, message_type: type[Any]) -> HandlerNotRegisteredError:
+        name = message_type.__name__
+        known = sorted(registered.__name__ for registered in self._handlers)
+        near = get_close_matches(name, known, n=3) or known[:5]
+        kind = "query" if issubclass(message_type, Query) else "command"
+        return HandlerNotRegisteredError(
+            f"no {kind} handler for {name}; there are handlers for {', '.join(near) or 'nothing'}; "
+            f"call registry.register_{kind}_handler({name}, ...) first",
+            message_type=name,
+        )
+
+
+def _require(kind: type[Any], message_type: Any) -> None:
+    if not (isinstance(message_type, type) and issubclass(message_type, kind)):
+        raise HandlerRegistrationError(
+            f"{message_type!r} is not a subclass of {kind.__name__}; register the message's class",
+            message_type=str(message_type),
+        )
+
+
+def _taken(name: str, holder: str) -> HandlerAlreadyRegisteredError:
+    return HandlerAlreadyRegisteredError(
+        f"{name} is handled by {holder} already; a message has one handler",
+        message_type=name,
+        handler=holder,
+    )
+
+
+def _defined_messages() -> Iterator[type[Any]]:
+    pending: list[type[Any]] = [Command, Query]
+    while pending:
+        message = pending.pop()
+        pending += message.__subclasses__()
+        # Command[str] is a class of pydantic's making, not a message.
+        if message not in (Command, Query) and "[" not in message.__name__:
+            yield message

@@ -1,0 +1,21 @@
+"""Aggregates, events, value objects and specifications: the language of the model."""
+
+from .aggregate import ID, AggregateRoot, when
+from .event_registry import EventTypeRegistry
+from .events import DomainEvent
+from .mixins import ArchivableMixin, AuditableMixin
+from .specification import IQueryOptions, ISpecification
+from .value_object import ValueObject
+
+__all__ = [
+    "ID",
+    "AggregateRoot",
+    "ArchivableMixin",
+    "AuditableMixin",
+    "DomainEvent",
+    "EventTypeRegistry",
+    "IQueryOptions",
+    "ISpecification",
+    "ValueObject",
+    "when",
+]

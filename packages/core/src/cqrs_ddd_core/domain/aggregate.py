@@ -1,0 +1,264 @@
+"""The consistency boundary: state that changes as one, and the events that say how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from uuid import UUID
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from ..primitives.exceptions import CQRSDDDError, EventApplicationError, MissingIdentityError
+from .event_handlers import EventHandlers, when
+from .event_registry import EventTypeRegistry, StoredForm, known_events
+from .events import DomainEvent
+
+ID = TypeVar("ID", bound="str | int | UUID")
+A = TypeVar("A", bound="AggregateRoot[Any]")
+
+
+@dataclass(slots=True)
+class _Journal:
+    """What an aggregate knows of its history."""
+
+    version: int = 0
+    recorded: int = 0
+    pending: list[DomainEvent] = field(default_factory=list)
+    replaying: bool = False
+
+
+class AggregateRoot(BaseModel, Generic[ID]):
+    """An entity that other objects reach by its ``id`` only.
+
+    Methods decide and call ``add_event``; methods named ``apply_<Event>``, or marked with
+    ``@when(Event)``, change the state. The class finds them once, when it is defined, and raises
+    ``EventHandlerError`` for a wrong or ambiguous one.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    aggregate_type: ClassVar[str] = "AggregateRoot"
+    """The stored name: the class name, unless the class sets its own."""
+    event_registry: ClassVar[EventTypeRegistry] = known_events
+    """Where stored events find their classes."""
+    event_handlers: ClassVar[EventHandlers]
+    """The function that applies each event class."""
+
+    id: ID
+
+    # A slot beside pydantic's fields: read and written at the speed of a plain object.
+    __slots__ = ("_journal",)
+    if TYPE_CHECKING:
+        _journal: _Journal
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> AggregateRoot[ID]:
+        self = super().__new__(cls)
+        object.__setattr__(self, "_journal", _Journal())
+        return self
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if "aggregate_type" not in cls.__dict__:
+            cls.aggregate_type = cls.__name__
+        cls.event_handlers = EventHandlers(cls, _apply_stored)
+        if cls.model_config.get("validate_assignment"):
+            type.__setattr__(cls, "__setattr__", _set_without_validation_in_replay)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_identity(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("id") in (None, ""):
+            if "id" in data or cls.model_fields["id"].is_required():
+                raise MissingIdentityError(
+                    f"{cls.__name__} has no id; pass id=..., or give the field a default_factory",
+                    type_name=cls.__name__,
+                    missing=("id",),
+                )
+        return data
+
+    @property
+    def version(self) -> int:
+        """How many changes are persisted; 0 for a new aggregate."""
+        return self._journal.version
+
+    @property
+    def recorded(self) -> int:
+        """How many events were recorded since the last persisted version."""
+        return self._journal.recorded
+
+    @property
+    def next_version(self) -> int:
+        """The version after saving: a save without events counts as one change."""
+        return self._journal.version + max(1, self._journal.recorded)
+
+    @property
+    def pending_events(self) -> tuple[DomainEvent, ...]:
+        """The recorded events that nobody collected yet."""
+        return tuple(self._journal.pending)
+
+    def add_event(self, event: DomainEvent) -> None:
+        """Apply the event and record it, as this aggregate's next version.
+
+        Where the handler raises, nothing is recorded and the fields are as before.
+        """
+        self._refuse_stranger(event)
+        before = self.__dict__.copy()
+        try:
+            self.event_handlers[event.__class__](self, event)
+        except CQRSDDDError:
+            self._restore(before)
+            raise
+        except Exception as error:
+            self._restore(before)
+            raise self._not_applied(event, error) from error
+        journal = self._journal
+        journal.recorded += 1
+        # The envelope is completed in place: the caller's event is the recorded one.
+        event.__dict__.update(
+            aggregate_id=str(self.id),
+            aggregate_type=self.aggregate_type,
+            aggregate_version=journal.version + journal.recorded,
+        )
+        journal.pending.append(event)
+
+    def collect_events(self) -> list[DomainEvent]:
+        """Hand over the pending events, once."""
+        events, self._journal.pending = self._journal.pending, []
+        return events
+
+    def apply_event(self, event: DomainEvent | StoredForm) -> None:
+        """Apply one past event, typed or as stored; its change counts as persisted."""
+        try:
+            self.event_handlers[event.__class__](self, event)
+        except EventApplicationError:
+            raise
+        except Exception as error:
+            raise self._not_applied(event, error) from error
+        self._journal.version += 1
+
+    def replay(self, events: Iterable[DomainEvent | StoredForm]) -> None:
+        """Apply past events in order, then validate the state once."""
+        handlers = self.event_handlers
+        event: DomainEvent | StoredForm | None = None
+        count = 0
+        self._journal.replaying = True
+        try:
+            for event in events:
+                handlers[event.__class__](self, event)
+                count += 1
+        except EventApplicationError:
+            raise
+        except Exception as error:
+            raise self._not_applied(event, error) from error
+        finally:
+            self._journal.replaying = False
+        if event is not None:
+            self._journal.version += count
+            self._validate_after(event)
+
+    @classmethod
+    def rehydrate(cls: type[A], entity_id: Any, events: Iterable[DomainEvent | StoredForm]) -> A:
+        """An aggregate in the state that its past events make; raises ``EventApplicationError``."""
+        aggregate = cls.blank(entity_id)
+        aggregate.replay(events)
+        return aggregate
+
+    @classmethod
+    def blank(cls: type[A], entity_id: Any) -> A:
+        """An instance with an id and the defaults; required fields are left for events to set."""
+        return cls.model_construct(id=entity_id)
+
+    def mark_persisted(self, version: int) -> None:
+        """Called when the state is known to be stored as ``version``; pending events stay."""
+        self._journal.version = version
+        self._journal.recorded = 0
+
+    def __copy__(self: A) -> A:
+        return self._with_journal_in(super().__copy__())
+
+    def __deepcopy__(self: A, memo: dict[int, Any] | None = None) -> A:
+        return self._with_journal_in(super().__deepcopy__(memo))
+
+    def _with_journal_in(self: A, copy: A) -> A:
+        journal = replace(self._journal, pending=list(self._journal.pending))
+        object.__setattr__(copy, "_journal", journal)
+        return copy
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return {**super().__getstate__(), "journal": self._journal}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        object.__setattr__(self, "_journal", state["journal"])
+
+    def _restore(self, fields: dict[str, Any]) -> None:
+        self.__dict__.clear()
+        self.__dict__.update(fields)
+
+    def _refuse_stranger(self, event: DomainEvent) -> None:
+        if not isinstance(event, DomainEvent):
+            problem = f"{event!r} is not a DomainEvent; subclass DomainEvent for it"
+        elif event.aggregate_version is not None:
+            problem = "the event is recorded already; make a new one"
+        elif event.aggregate_id is not None and event.aggregate_id != str(self.id):
+            problem = f"the event belongs to {event.aggregate_id!r}; leave aggregate_id out"
+        else:
+            return
+        raise EventApplicationError(
+            f"{self.aggregate_type} {self.id} cannot record {type(event).__name__}: {problem}",
+            aggregate_type=self.aggregate_type,
+            event_type=type(event).__name__,
+        )
+
+    def _not_applied(self, event: Any, error: Exception) -> EventApplicationError:
+        unset = self._unset_field_in(error)
+        reason = f"{unset} was read before an event set it" if unset else repr(error)
+        event_type = getattr(event, "event_type", type(event).__name__)
+        return EventApplicationError(
+            f"{self.aggregate_type} {self.id} cannot apply {event_type}: {reason}",
+            aggregate_type=self.aggregate_type,
+            event_type=event_type,
+            field=unset,
+        )
+
+    def _unset_field_in(self, error: Exception) -> str | None:
+        if not isinstance(error, AttributeError):
+            return None
+        unset = (name for name in type(self).model_fields if name not in self.__dict__)
+        return next((name for name in unset if repr(name) in str(error)), None)
+
+    def _validate_after(self, event: DomainEvent | StoredForm) -> None:
+        try:
+            checked = self.__pydantic_validator__.validate_python(self.__dict__.copy())
+        except pydantic.ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            path = ".".join(map(str, first["loc"]))
+            unset = " (no event sets it)" if first["type"] == "missing" else ""
+            raise EventApplicationError(
+                f"{self.aggregate_type} {self.id} is not valid after {event.event_type}: "
+                f"{path or 'state'}: {first['msg']}{unset}",
+                aggregate_type=self.aggregate_type,
+                event_type=event.event_type,
+                field=path or None,
+            ) from error
+        self.__dict__.update(checked.__dict__)
+
+
+def _apply_stored(aggregate: AggregateRoot[Any], stored: StoredForm) -> None:
+    event = aggregate.event_registry.decode(stored)
+    aggregate.event_handlers[event.__class__](aggregate, event)
+
+
+def _set_without_validation_in_replay(
+    aggregate: AggregateRoot[Any], name: str, value: object
+) -> None:
+    if not name.startswith("_") and aggregate._journal.replaying and name in type(aggregate).model_fields:
+        aggregate.__dict__[name] = value
+    else:
+        BaseModel.__setattr__(aggregate, name, value)
+
+
+

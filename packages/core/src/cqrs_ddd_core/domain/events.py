@@ -1,0 +1,77 @@
+"""Facts of the domain."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any, ClassVar
+
+from pydantic import Field, JsonValue, field_validator
+from pydantic_core import PydanticSerializationError
+
+from ..correlation import get_causation_id, get_correlation_id
+from ..primitives.exceptions import NaiveDatetimeError, SerializationError
+from ..primitives.id_generator import uuid7_text
+from ..primitives.immutable import ImmutableModel
+
+
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class DomainEvent(ImmutableModel):
+    """Something that happened; subclass it and add what is worth remembering.
+
+    The fields below are the envelope. An aggregate fills in which aggregate, and which version of
+    it, when it records the event; the request in progress gives the correlation and causation ids.
+    """
+
+    event_type: ClassVar[str] = "DomainEvent"
+    """The stored name: the class name, unless the class sets its own."""
+    schema_version: ClassVar[int] = 1
+    """Raise it when the stored shape changes, and register an upcaster."""
+
+    event_id: str = Field(default_factory=uuid7_text, min_length=1)
+    occurred_at: datetime = Field(default_factory=utc_now)
+    aggregate_id: str | None = None
+    aggregate_type: str | None = None
+    aggregate_version: int | None = None
+    correlation_id: str | None = Field(default_factory=get_correlation_id)
+    causation_id: str | None = Field(default_factory=get_causation_id)
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if "event_type" not in cls.__dict__:
+            cls.event_type = cls.__name__
+        defined_events.setdefault(cls.event_type, {})[cls.__module__] = cls
+
+    @field_validator("occurred_at")
+    @classmethod
+    def _has_zone(cls, value: datetime) -> datetime:
+        if value.tzinfo is None:
+            raise NaiveDatetimeError(
+                f"{cls.__name__}.occurred_at is {value.isoformat()} without a time zone; "
+                "pass an aware datetime, for example datetime.now(timezone.utc)",
+                field="occurred_at",
+                value=value,
+            )
+        return value
+
+    def payload(self) -> dict[str, Any]:
+        """The fields beside the envelope, as JSON values; raises ``SerializationError``."""
+        try:
+            return self.model_dump(mode="json", exclude=ENVELOPE)
+        except PydanticSerializationError as error:
+            raise SerializationError(
+                f"{self.event_type} {self.event_id} cannot be written as JSON: {error}; "
+                "give the field a type that pydantic serialises",
+                type_name=self.event_type,
+            ) from error
+
+
+ENVELOPE = frozenset(DomainEvent.model_fields)
+"""The names of the envelope's fields."""
+
+defined_events: dict[str, dict[str, type[DomainEvent]]] = {}
+"""Every event class of the process: by stored name, then by module."""

@@ -1,0 +1,18 @@
+"""A place on the earth, as GeoJSON (RFC 7946)."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+try:
+    from geojson_pydantic.geometries import Geometry
+except ImportError as error:
+    raise ImportError(
+        'SpatialMixin needs geojson-pydantic: pip install "cqrs-ddd-core[geometry]"'
+    ) from error
+
+
+class SpatialMixin(BaseModel):
+    """A geometry in longitude and latitude, degrees, WGS 84."""
+
+    geometry: Geometry | None = None

@@ -1,0 +1,43 @@
+"""What a query asks for, as far as a repository has to know it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Protocol, TypeVar, runtime_checkable
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+@runtime_checkable
+class ISpecification(Protocol[T_contra]):
+    """A condition that an object satisfies or not."""
+
+    @abstractmethod
+    def is_satisfied_by(self, candidate: T_contra) -> bool: ...
+
+
+@runtime_checkable
+class IQueryOptions(Protocol[T]):
+    """A condition with order and page.
+
+    ``ordering`` names attributes, the most significant first, ``-`` before a name for descending;
+    None sorts after every value, so it comes last ascending and first descending.
+    """
+
+    @property
+    @abstractmethod
+    def specification(self) -> ISpecification[T] | None: ...
+
+    @property
+    @abstractmethod
+    def ordering(self) -> Sequence[str]: ...
+
+    @property
+    @abstractmethod
+    def limit(self) -> int | None: ...
+
+    @property
+    @abstractmethod
+    def offset(self) -> int: ...

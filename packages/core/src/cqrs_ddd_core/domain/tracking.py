@@ -1,0 +1,92 @@
+"""The aggregates that take part in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..primitives.exceptions import UnsavedChangesError
+from .aggregate import AggregateRoot
+from .events import DomainEvent
+
+
+@dataclass
+class _Tracked:
+    """What was saved of an aggregate."""
+
+    aggregate: AggregateRoot[Any]
+    saved_version: int | None = None
+    recorded_when_saved: int = 0
+
+
+class TrackedAggregates:
+    """Repositories tell what they loaded and saved; the versions become true with the commit."""
+
+    def __init__(self) -> None:
+        # By identity: two copies of one aggregate are two entries, and their versions conflict.
+        self._tracked: dict[int, _Tracked] = {}
+        self._raised: list[DomainEvent] = []
+        self._taken: set[str] = set()
+
+    def loaded(self, aggregate: AggregateRoot[Any]) -> None:
+        """A repository handed this aggregate out."""
+        self._entry(aggregate)
+
+    def saved(self, aggregate: AggregateRoot[Any], version: int) -> None:
+        """A repository wrote this aggregate as ``version``."""
+        entry = self._entry(aggregate)
+        entry.saved_version = version
+        entry.recorded_when_saved = aggregate.recorded
+
+    def deleted(self, entity_type: type[AggregateRoot[Any]], entity_id: object) -> None:
+        """A repository deleted this aggregate; the events that it recorded before still count."""
+        for entry in self._tracked.values():
+            aggregate = entry.aggregate
+            if isinstance(aggregate, entity_type) and aggregate.id == entity_id:
+                self.saved(aggregate, aggregate.next_version)
+
+    def raised(self, events: Iterable[DomainEvent]) -> None:
+        """A handler answered with these events, whether or not an aggregate recorded them."""
+        self._raised += events
+
+    def take_new_events(self) -> list[DomainEvent]:
+        """The events since the last call, each id once."""
+        events: list[DomainEvent] = []
+        for entry in self._tracked.values():
+            events += entry.aggregate.pending_events
+        events += self._raised
+        new = [event for event in events if self._is_new(event)]
+        self._raised.clear()
+        return new
+
+    def _is_new(self, event: DomainEvent) -> bool:
+        if event.event_id in self._taken:
+            return False
+        self._taken.add(event.event_id)
+        return True
+
+    def refuse_unsaved(self) -> None:
+        """Raises ``UnsavedChangesError`` for events that were recorded after the last save."""
+        for entry in self._tracked.values():
+            aggregate = entry.aggregate
+            unsaved = aggregate.recorded - entry.recorded_when_saved
+            if unsaved > 0:
+                raise UnsavedChangesError(
+                    f"{aggregate.aggregate_type} {aggregate.id} recorded {unsaved} event(s) that "
+                    "are not saved; call repository.add(...) after the last change",
+                    aggregate_type=aggregate.aggregate_type,
+                    aggregate_id=aggregate.id,
+                )
+
+    def committed(self) -> None:
+        """The transaction stands: versions move on, and events that were taken are done with."""
+        for entry in self._tracked.values():
+            aggregate = entry.aggregate
+            if entry.saved_version is not None:
+                aggregate.mark_persisted(entry.saved_version)
+            if any(event.event_id in self._taken for event in aggregate.pending_events):
+                aggregate.collect_events()
+
+    def _entry(self, aggregate: AggregateRoot[Any]) -> _Tracked:
+        return self._tracked.setdefault(id(aggregate), _Tracked(aggregate))

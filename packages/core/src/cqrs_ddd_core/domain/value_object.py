@@ -1,0 +1,9 @@
+"""Things that are what their values are."""
+
+from __future__ import annotations
+
+from ..primitives.immutable import ImmutableModel
+
+
+class ValueObject(ImmutableModel):
+    """Equal, and hashed, by value; never changed, only replaced."""

@@ -1,0 +1,137 @@
+"""Hooks around the operations of the toolkit: for logs, metrics and traces.
+
+A hook is a function from an ``Operation`` to a context manager, which is what tracers offer::
+
+    hooks.register(lambda op: tracer.start_as_current_span(op.name, attributes=op.attributes))
+
+Where no hook is registered a span costs one truth test.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from types import TracebackType
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One run of something: a dotted ``name`` such as ``command.send``, and what is known of it.
+
+    ``attributes`` may grow while the operation runs.
+    """
+
+    name: str
+    attributes: dict[str, object] = field(default_factory=dict)
+
+
+Hook = Callable[[Operation], AbstractContextManager[object]]
+Filter = Callable[[Operation], bool]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    hook: Hook
+    operations: str
+    priority: int
+    when: Filter | None
+
+    def wants(self, operation: Operation) -> bool:
+        return fnmatchcase(operation.name, self.operations) and (
+            self.when is None or self.when(operation)
+        )
+
+
+class InstrumentationHooks:
+    """The hooks of a process; the one that the toolkit calls is ``hooks``."""
+
+    def __init__(self) -> None:
+        self._entries: tuple[_Entry, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def register(
+        self,
+        hook: Hook,
+        *,
+        operations: str = "*",
+        priority: int = 0,
+        when: Filter | None = None,
+    ) -> Callable[[], None]:
+        """Call ``hook`` around operations whose name matches; returns a function that removes it.
+
+        Args:
+            operations: a pattern over the name, as a shell matches file names.
+            priority: the highest is entered first and left last.
+            when: a further condition on the operation.
+        """
+        entry = _Entry(hook, operations, priority, when)
+        self._entries = tuple(sorted((*self._entries, entry), key=lambda e: -e.priority))
+
+        def remove() -> None:
+            self._entries = tuple(present for present in self._entries if present is not entry)
+
+        return remove
+
+    def span(self, name: str, **attributes: object) -> AbstractContextManager[object]:
+        """Surround a block with the hooks; a hook that fails is logged and never seen by the block."""
+        if not self._entries:
+            return _NO_SPAN
+        return _Span(self._entries, Operation(name, attributes))
+
+
+class _Span(AbstractContextManager[Operation]):
+    def __init__(self, entries: tuple[_Entry, ...], operation: Operation) -> None:
+        self._entries = entries
+        self._operation = operation
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Operation:
+        for entry in self._entries:
+            try:
+                if entry.wants(self._operation):
+                    self._stack.push(_Isolated(self._operation, entry.hook(self._operation)))
+            except Exception:
+                logger.exception("instrumentation hook failed before %s", self._operation.name)
+        return self._operation
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
+
+
+class _Isolated(AbstractContextManager[None]):
+    """A hook's context manager that can neither fail the operation nor hide its error."""
+
+    def __init__(self, operation: Operation, inner: AbstractContextManager[object]) -> None:
+        self._operation = operation
+        self._inner = inner
+        inner.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._inner.__exit__(kind, error, traceback)
+        except Exception as failure:
+            if failure is not error:
+                logger.exception("instrumentation hook failed after %s", self._operation.name)
+
+
+_NO_SPAN = nullcontext()
+
+hooks = InstrumentationHooks()
+"""The hooks that the toolkit calls."""

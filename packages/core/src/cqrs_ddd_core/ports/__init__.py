@@ -1,0 +1,85 @@
+"""What the application needs from the world outside, as small protocols."""
+
+from .background_worker import IBackgroundWorker, IWorkerLifecycle
+from .blob_storage import IBlobStorage
+from .bus import ICommandBus, IQueryBus
+from .cache import ICacheService, ICacheStrategy, IVersionedCache
+from .clock import IClock, SystemClock
+from .event_dispatcher import IEventDispatcher
+from .event_store import (
+    ExpectedVersion,
+    IEventLog,
+    IEventStore,
+    IEventStoreProvider,
+    StoredEvent,
+    StreamId,
+)
+from .hierarchy import (
+    IACLReader,
+    IAsyncACLReader,
+    IAsyncParentReader,
+    IAsyncTagReader,
+    IParentReader,
+    ITagReader,
+)
+from .inbox import IInbox, IInboxProvider, InboxEntry
+from .locking import ILeasedLock, ILockLease, ILockStrategy
+from .messaging import IMessageConsumer, IMessagePublisher
+from .middleware import IMiddleware, Placement
+from .outbox import ILeasedOutbox, IOutboxProvider, IOutboxStorage, OutboxLease, OutboxMessage
+from .queue_signal import IQueueSignal
+from .repository import IRepository
+from .search_result import SearchResult
+from .unit_of_work import IUnitOfWork, UnitOfWork, get_current_uow
+from .upcasting import IEventUpcaster
+from .validation import IValidator, ValidationResult
+
+__all__ = [
+    "ExpectedVersion",
+    "IACLReader",
+    "IAsyncACLReader",
+    "IAsyncParentReader",
+    "IAsyncTagReader",
+    "IBackgroundWorker",
+    "IBlobStorage",
+    "ICacheService",
+    "ICacheStrategy",
+    "IClock",
+    "ICommandBus",
+    "IEventDispatcher",
+    "IEventLog",
+    "IEventStore",
+    "IEventStoreProvider",
+    "IEventUpcaster",
+    "IInbox",
+    "IInboxProvider",
+    "ILeasedLock",
+    "ILeasedOutbox",
+    "ILockLease",
+    "ILockStrategy",
+    "IMessageConsumer",
+    "IMessagePublisher",
+    "IMiddleware",
+    "IOutboxProvider",
+    "IOutboxStorage",
+    "IParentReader",
+    "IQueryBus",
+    "IQueueSignal",
+    "IRepository",
+    "ITagReader",
+    "IUnitOfWork",
+    "IValidator",
+    "IVersionedCache",
+    "IWorkerLifecycle",
+    "InboxEntry",
+    "OutboxLease",
+    "OutboxMessage",
+    "Placement",
+    "SearchResult",
+    "StoredEvent",
+    "StreamId",
+    "SystemClock",
+    "UnitOfWork",
+    "ValidationResult",
+    "get_current_uow",
+]

@@ -1,0 +1,28 @@
+"""Where the outside sends commands and queries."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Protocol, TypeVar, runtime_checkable
+
+from ..messages.command import Command
+from ..messages.query import Query
+from ..messages.response import CommandResponse, QueryResponse
+
+R = TypeVar("R")
+
+
+@runtime_checkable
+class ICommandBus(Protocol):
+    """Carries a command to its one handler."""
+
+    @abstractmethod
+    async def send(self, command: Command[R]) -> CommandResponse[R]: ...
+
+
+@runtime_checkable
+class IQueryBus(Protocol):
+    """Carries a query to its one handler."""
+
+    @abstractmethod
+    async def query(self, query: Query[R]) -> QueryResponse[R]: ...

@@ -1,0 +1,48 @@
+"""Which messages were handled, and with what outcome."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from .unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True)
+class InboxEntry:
+    """A message that ``consumer`` has handled; ``outcome`` is what it answered, as JSON values."""
+
+    consumer: str
+    message_id: str
+    fingerprint: str
+    outcome: Any = None
+
+
+@runtime_checkable
+class IInbox(Protocol):
+    """Remembers handled messages in the transaction of their effects."""
+
+    @abstractmethod
+    async def register(
+        self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
+    ) -> InboxEntry | None:
+        """None for the first time; the earlier entry for a repetition.
+
+        Raises ``DuplicateCommandError`` when the id came before with another ``fingerprint``.
+        """
+        ...
+
+    @abstractmethod
+    async def store_outcome(
+        self, consumer: str, message_id: str, outcome: Any, uow: UnitOfWork | None = None
+    ) -> None: ...
+
+
+@runtime_checkable
+class IInboxProvider(Protocol):
+    """A unit of work that carries an inbox."""
+
+    @property
+    @abstractmethod
+    def inbox(self) -> IInbox: ...

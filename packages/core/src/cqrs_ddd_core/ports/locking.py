@@ -1,0 +1,71 @@
+"""One at a time."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class ILockStrategy(Protocol):
+    """Locks by name; times are in seconds."""
+
+    @abstractmethod
+    async def acquire(
+        self,
+        resource: str,
+        *,
+        timeout: float = 10.0,
+        ttl: float = 30.0,
+    ) -> bool:
+        """Whether the lock was granted within ``timeout``; it is held for ``ttl`` at most."""
+        ...
+
+    @abstractmethod
+    async def release(self, resource: str) -> None:
+        """Raises ``LeaseLostError`` when somebody else holds it."""
+        ...
+
+    @abstractmethod
+    async def extend(self, resource: str, ttl: float) -> bool:
+        """Whether it is still ours, and now for ``ttl`` from this moment."""
+        ...
+
+
+@runtime_checkable
+class ILockLease(Protocol):
+    """A lock that is held."""
+
+    @property
+    @abstractmethod
+    def resource(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def fencing_token(self) -> int:
+        """Larger than that of every earlier holder: write it, and refuse smaller ones.
+
+        Source: M. Kleppmann, "How to do distributed locking", 2016.
+        """
+        ...
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raises ``LeaseLostError`` when the lock is no longer held."""
+        ...
+
+
+@runtime_checkable
+class ILeasedLock(ILockStrategy, Protocol):
+    """Locks that are held by a block of code."""
+
+    @abstractmethod
+    def hold(
+        self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0
+    ) -> AbstractAsyncContextManager[ILockLease]:
+        """Held while the block runs, renewed before ``ttl`` ends.
+
+        Raises ``LockAcquisitionError`` when it is not granted within ``timeout``.
+        """
+        ...

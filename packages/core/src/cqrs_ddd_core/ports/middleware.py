@@ -1,0 +1,29 @@
+"""Steps around a handler."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+
+class Placement(Enum):
+    """On which side of the unit of work a middleware stands."""
+
+    OUTSIDE = "outside the unit of work"
+    """Runs for every message, before a unit of work opens and after it has ended."""
+    INSIDE = "inside the unit of work"
+    """Runs once per unit of work, around the whole work of its first command, before the commit."""
+
+
+@runtime_checkable
+class IMiddleware(Protocol):
+    """Handles a message by handing it on, or by answering it."""
+
+    placement: ClassVar[Placement] = Placement.OUTSIDE
+
+    @abstractmethod
+    async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Return what ``await next_(message)`` returned, or a response of your own."""
+        ...

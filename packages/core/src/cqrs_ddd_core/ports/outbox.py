@@ -1,0 +1,119 @@
+"""Messages that are saved with the change they tell of, and published afterwards."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Protocol, runtime_checkable
+
+from .unit_of_work import UnitOfWork
+
+
+@dataclass
+class OutboxMessage:
+    """A message on its way; those of one ``partition_key`` are published in order."""
+
+    message_id: str
+    event_type: str
+    payload: dict[str, object]
+    metadata: dict[str, object] = field(default_factory=dict)
+    created_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    published_at: datetime | None = None
+    error: str | None = None
+    retry_count: int = 0
+    correlation_id: str = ""
+    causation_id: str | None = None
+    partition_key: str | None = None
+
+
+@runtime_checkable
+class IOutboxStorage(Protocol):
+    """The outbox table."""
+
+    @abstractmethod
+    async def save_messages(
+        self,
+        messages: list[OutboxMessage],
+        uow: UnitOfWork | None = None,
+    ) -> None:
+        """In the transaction of the change they tell of."""
+        ...
+
+    @abstractmethod
+    async def get_pending(
+        self,
+        limit: int = 100,
+        uow: UnitOfWork | None = None,
+    ) -> list[OutboxMessage]:
+        """Unpublished ones, oldest first."""
+        ...
+
+    @abstractmethod
+    async def mark_published(
+        self,
+        message_ids: list[str],
+        uow: UnitOfWork | None = None,
+    ) -> None: ...
+
+    @abstractmethod
+    async def mark_failed(
+        self,
+        message_id: str,
+        error: str,
+        uow: UnitOfWork | None = None,
+    ) -> None:
+        """Counts the try and keeps the error."""
+        ...
+
+
+@dataclass(frozen=True)
+class OutboxLease:
+    """The right of one relay to publish these messages of one key, in order.
+
+    ``epoch`` grows with every claim of the key: a relay that lost its lease cannot mark.
+    """
+
+    key: str
+    epoch: int
+    messages: Sequence[OutboxMessage]
+
+
+@runtime_checkable
+class ILeasedOutbox(IOutboxStorage, Protocol):
+    """An outbox that several relays share."""
+
+    @abstractmethod
+    async def claim(self, relay_id: str, *, limit: int = 100, lease: float = 30.0) -> list[OutboxLease]:
+        """Lease due keys for ``lease`` seconds; ``limit`` bounds the messages of all together."""
+        ...
+
+    @abstractmethod
+    async def complete(self, lease: OutboxLease, message_ids: Sequence[str]) -> None:
+        """Mark as published; raises ``LeaseLostError`` when the epoch has moved on."""
+        ...
+
+    @abstractmethod
+    async def fail(
+        self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
+    ) -> None:
+        """Hold the key back until ``retry_at``, or park it where that is None.
+
+        Raises ``LeaseLostError`` when the epoch has moved on.
+        """
+        ...
+
+    @abstractmethod
+    async def release(self, lease: OutboxLease) -> None:
+        """Give the key back before the lease ends."""
+        ...
+
+
+@runtime_checkable
+class IOutboxProvider(Protocol):
+    """A unit of work that carries an outbox."""
+
+    @property
+    @abstractmethod
+    def outbox(self) -> IOutboxStorage: ...

@@ -1,0 +1,246 @@
+"""One transaction, and what happens after it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import Enum
+from types import TracebackType
+from typing import Any, ClassVar, NoReturn, TypeVar
+
+from ..domain.tracking import TrackedAggregates
+from ..primitives.exceptions import (
+    CommitOutcomeUnknownError,
+    ConcurrentUseError,
+    InvalidOperationError,
+)
+from ..primitives.shielding import Ended, finish
+
+logger = logging.getLogger(__name__)
+
+U = TypeVar("U", bound="UnitOfWork")
+Step = Callable[[Any], Coroutine[Any, Any, None]]
+
+
+class UnitOfWorkState(Enum):
+    ACTIVE = "active"
+    COMMITTING = "committing"
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled back"
+    UNKNOWN = "of unknown outcome"
+
+
+class UnitOfWork(ABC):
+    """One transaction: leaving ``async with`` commits it, an error or a cancellation rolls it back.
+
+    A second ``commit`` does nothing. Hooks run once, after a commit that succeeded. It serves one
+    task at a time, and ends with its commit or rollback.
+    """
+
+    waits: ClassVar[bool] = True
+    """Whether commit and rollback wait for something; then they run in a task of their own, so that
+    a cancellation cannot leave them half done."""
+    hook_grace: ClassVar[float] = 5.0
+    """Seconds that hooks may go on after their caller was cancelled."""
+
+    committed_position: int | None = None
+    """The last global position that the event store gave out in this transaction."""
+
+    def __init__(self) -> None:
+        self._on_commit_hooks: deque[Callable[[], Awaitable[Any]]] = deque()
+        self._state = UnitOfWorkState.ACTIVE
+        self._running: str | None = None
+        self._outer: UnitOfWork | None = None
+        self.aggregates = TrackedAggregates()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # A subclass brings the bare steps; what surrounds them holds for its own too.
+        if "commit" in cls.__dict__:
+            cls.commit = _committing(cls.commit)  # type: ignore[method-assign]
+        if "rollback" in cls.__dict__:
+            cls.rollback = _rolling_back(cls.rollback)  # type: ignore[method-assign]
+
+    @abstractmethod
+    async def commit(self) -> None:
+        """Make the work durable, then run the hooks.
+
+        Raises ``UnsavedChangesError`` for events that no repository was asked to save, and
+        ``CommitOutcomeUnknownError`` when the answer of the database never came.
+        """
+        ...
+
+    @abstractmethod
+    async def rollback(self) -> None:
+        """Undo the work and drop the hooks."""
+        ...
+
+    @property
+    def state(self) -> UnitOfWorkState:
+        return self._state
+
+    @property
+    def is_open(self) -> bool:
+        return self._state is UnitOfWorkState.ACTIVE
+
+    def on_commit(self, callback: Callable[[], Awaitable[Any]]) -> None:
+        """Run ``callback`` after the commit: best effort, what must happen belongs in the outbox."""
+        self.ensure_open("register a hook")
+        self._on_commit_hooks.append(callback)
+
+    async def trigger_commit_hooks(self) -> None:
+        """Run the hooks in order; one that fails is logged, the others still run."""
+        if self._state is UnitOfWorkState.COMMITTING:
+            return  # Not yet: the commit may still fail.
+        while self._on_commit_hooks:
+            callback = self._on_commit_hooks.popleft()
+            try:
+                await callback()
+            except Exception:
+                logger.exception("on_commit hook %r failed; the commit stands", callback)
+
+    async def __aenter__(self: U) -> U:
+        self.ensure_open("enter it")
+        self._outer = _current_uow.get()
+        _current_uow.set(self)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None and self.is_open:
+                await self.commit()
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            if error is not None and self.is_open:
+                await self._rollback_after(error)
+            _current_uow.set(self._outer)
+
+    def ensure_open(self, purpose: str) -> None:
+        """Raises ``InvalidOperationError`` when the transaction has ended."""
+        if self._state is not UnitOfWorkState.ACTIVE:
+            raise InvalidOperationError(
+                f"cannot {purpose}: the unit of work is {self._state.value}; start a new one"
+            )
+
+    @contextmanager
+    def exclusive(self, operation: str) -> Iterator[None]:
+        """Surrounds each use by an adapter: a second one at the same time is refused.
+
+        Raises ``ConcurrentUseError``, and ``InvalidOperationError`` when the transaction has ended.
+        """
+        self.ensure_open(operation)
+        self._claim(operation)
+        try:
+            yield
+        finally:
+            self._running = None
+
+    def _claim(self, operation: str) -> None:
+        if self._running is not None:
+            raise ConcurrentUseError(
+                f"cannot {operation} while another task runs {self._running} in the same unit of "
+                "work; give each task a unit of work of its own",
+                running=self._running,
+                refused=operation,
+            )
+        self._running = operation
+
+    async def _run(self, step: Step) -> Ended:
+        ending = _ending_uow.set(self)
+        try:
+            if self.waits:
+                return await finish(step(self))
+            await step(self)
+        except BaseException as error:
+            return Ended(error, isinstance(error, asyncio.CancelledError))
+        finally:
+            _ending_uow.reset(ending)
+        return Ended(None, interrupted=False)
+
+    async def _give_up(self, ended: Ended, error: BaseException) -> NoReturn:
+        if isinstance(error, CommitOutcomeUnknownError):
+            self._state = UnitOfWorkState.UNKNOWN
+        else:
+            self._state = UnitOfWorkState.ACTIVE
+            await self._rollback_after(error)
+        if ended.interrupted and not isinstance(error, asyncio.CancelledError):
+            raise asyncio.CancelledError from error
+        raise error
+
+    async def _rollback_after(self, error: BaseException) -> None:
+        try:
+            await self.rollback()
+        except Exception:
+            # The caller has to see why the work failed, not that the connection died as well.
+            logger.exception("rollback failed after %r", error)
+
+
+IUnitOfWork = UnitOfWork
+
+_current_uow: ContextVar[UnitOfWork | None] = ContextVar("unit_of_work", default=None)
+_ending_uow: ContextVar[UnitOfWork | None] = ContextVar("ending", default=None)
+
+
+def get_current_uow() -> UnitOfWork | None:
+    """The innermost unit of work that was entered here and is still open."""
+    uow = _current_uow.get()
+    return uow if uow is not None and uow.is_open else None
+
+
+def _committing(step: Step) -> Step:
+    @functools.wraps(step)
+    async def commit(self: UnitOfWork) -> None:
+        if _ending_uow.get() is self:
+            return await step(self)  # super().commit() of a subclass
+        if self._state is UnitOfWorkState.COMMITTED:
+            return
+        self.ensure_open("commit")
+        self.aggregates.refuse_unsaved()
+        self._claim("commit")
+        self._state = UnitOfWorkState.COMMITTING
+        ended = await self._run(step)
+        self._running = None
+        if ended.error is not None:
+            await self._give_up(ended, ended.error)
+        self._state = UnitOfWorkState.COMMITTED
+        self.aggregates.committed()
+        interrupted = ended.interrupted
+        if self._on_commit_hooks:
+            hooks = await finish(self.trigger_commit_hooks(), grace=self.hook_grace)
+            interrupted = interrupted or hooks.interrupted
+        if interrupted:
+            raise asyncio.CancelledError
+
+    return commit
+
+
+def _rolling_back(step: Step) -> Step:
+    @functools.wraps(step)
+    async def rollback(self: UnitOfWork) -> None:
+        if _ending_uow.get() is self:
+            return await step(self)
+        if self._state is UnitOfWorkState.ROLLED_BACK:
+            return
+        self.ensure_open("roll back")
+        self._state = UnitOfWorkState.ROLLED_BACK
+        self._on_commit_hooks.clear()
+        ended = await self._run(step)
+        if ended.interrupted:
+            raise asyncio.CancelledError from ended.error
+        if ended.error is not None:
+            raise ended.error
+
+    return rollback

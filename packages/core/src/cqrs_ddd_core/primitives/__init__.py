@@ -1,0 +1,1 @@
+"""Building blocks without any dependency inside the package."""

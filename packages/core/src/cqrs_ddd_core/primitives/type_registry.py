@@ -1,0 +1,54 @@
+"""Names for classes: what is stored is a name, never a path to import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Generic, TypeVar
+
+from .exceptions import DuplicateTypeError, UnknownTypeError
+
+T = TypeVar("T")
+
+
+class TypeRegistry(Generic[T]):
+    """A closed table from name to class; ``kind`` is the word for an entry in messages."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._types: dict[str, type[T]] = {}
+
+    def add(self, name: str, type_: type[T]) -> None:
+        """Registering the same class again is fine; another class under the name is not."""
+        holder = self._types.setdefault(name, type_)
+        if holder is not type_:
+            raise DuplicateTypeError(
+                f"{self._kind} {name!r} is already {_path(holder)}; "
+                f"give {_path(type_)} a name of its own",
+                name=name,
+            )
+
+    def get(self, name: str) -> type[T]:
+        """Raises ``UnknownTypeError`` that lists the near names."""
+        try:
+            return self._types[name]
+        except KeyError:
+            near = get_close_matches(name, self._types, n=3) or sorted(self._types)[:10]
+            raise UnknownTypeError(
+                f"no {self._kind} {name!r} is registered; "
+                f"there is {', '.join(near) or 'none yet'}; register the class first",
+                name=name,
+            ) from None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._types
+
+    def __iter__(self) -> Iterator[type[T]]:
+        return iter(self._types.values())
+
+    def __len__(self) -> int:
+        return len(self._types)
+
+
+def _path(type_: type[object]) -> str:
+    return f"{type_.__module__}.{type_.__qualname__}"

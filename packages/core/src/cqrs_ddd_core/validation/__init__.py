@@ -1,0 +1,6 @@
+"""Ready-made validators."""
+
+from .composite import CompositeValidator
+from .pydantic_validator import PydanticValidator
+
+__all__ = ["CompositeValidator", "PydanticValidator"]

@@ -1,0 +1,1 @@
+"""Adapters of the ports for PostgreSQL and SQLite through SQLAlchemy."""

@@ -1,0 +1,1 @@
+"""Composable query specifications with an in-memory evaluator."""

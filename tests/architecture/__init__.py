@@ -1,0 +1,1 @@
+"""Rules of the whole tree that are checked by machine."""

@@ -1,0 +1,36 @@
+"""The top level stays small enough to take in at a glance."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.architecture.packages import ROOT
+
+ALLOWED = {
+    ".ci",
+    ".gitignore",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "docs",
+    "packages",
+    "pyproject.toml",
+    "system-prompt.md",
+    "tests",
+    "uv.lock",
+}
+
+
+def tracked_files() -> list[str]:
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [name for name in listing.stdout.split("\0") if name]
+
+
+def test_nothing_else_is_tracked_at_the_top() -> None:
+    assert {name.partition("/")[0] for name in tracked_files()} <= ALLOWED
+
+
+def test_ci_is_one_script() -> None:
+    assert {name for name in tracked_files() if name.startswith(".ci/")} <= {".ci/run"}
