@@ -33,13 +33,17 @@ class EnvConfig:
             if variable in source:
                 values[field.name] = _parse(variable, source[variable], hints[field.name])
             elif _is_required(field):
-                raise ConfigError(f"{variable} is not set; {cls.__name__} needs it", variable=variable)
+                raise ConfigError(
+                    f"{variable} is not set; {cls.__name__} needs it", variable=variable
+                )
         try:
             return cls(**values)
         except ConfigError:
             raise
         except ValueError as error:
-            raise ConfigError(f"{cls.__name__} from {prefix or 'the environment'}: {error}") from error
+            raise ConfigError(
+                f"{cls.__name__} from {prefix or 'the environment'}: {error}"
+            ) from error
 
 
 def _parse(variable: str, text: str, type_: Any) -> Any:

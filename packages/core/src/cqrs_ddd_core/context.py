@@ -9,11 +9,15 @@ from contextvars import ContextVar
 tenant_id_var: ContextVar[str | None] = ContextVar("tenant_id", default=None)
 user_id_var: ContextVar[str | None] = ContextVar("user_id", default=None)
 
-get_tenant_id = tenant_id_var.get
-"""The tenant of the running request, or None."""
 
-get_user_id = user_id_var.get
-"""The user of the running request, or None."""
+def get_tenant_id() -> str | None:
+    """The tenant of the running request, or None."""
+    return tenant_id_var.get()
+
+
+def get_user_id() -> str | None:
+    """The user of the running request, or None."""
+    return user_id_var.get()
 
 
 @contextmanager

@@ -80,7 +80,7 @@ class InstrumentationHooks:
         return remove
 
     def span(self, name: str, **attributes: object) -> AbstractContextManager[object]:
-        """Surround a block with the hooks; a hook that fails is logged and never seen by the block."""
+        """Surround a block with the hooks; a failing hook is logged, the block never sees it."""
         if not self._entries:
             return _NO_SPAN
         return _Span(self._entries, Operation(name, attributes))

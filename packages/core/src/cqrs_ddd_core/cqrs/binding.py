@@ -69,9 +69,7 @@ class _Refusal:
         return handler.handle
 
 
-def _maker(
-    handler: type[Any], resolver: Resolver | None, refuse: _Refusal
-) -> Callable[[], Any]:
+def _maker(handler: type[Any], resolver: Resolver | None, refuse: _Refusal) -> Callable[[], Any]:
     if resolver is not None:
         return lambda: resolver(handler)
     if needed := _required_parameters(handler):

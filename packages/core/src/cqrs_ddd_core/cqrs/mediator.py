@@ -113,6 +113,7 @@ class Mediator(ICommandBus, IQueryBus):
         new_unit_of_work = self._uow_factory
 
         async def transaction(command: Any) -> CommandResponse[Any]:
+            response: CommandResponse[Any]
             current = get_current_uow()
             if current is None:
                 async with new_unit_of_work() as uow:

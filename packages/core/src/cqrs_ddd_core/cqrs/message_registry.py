@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar
 
 import pydantic
 
@@ -12,8 +12,8 @@ from ..messages.query import Query
 from ..primitives.exceptions import ValidationError
 from ..primitives.type_registry import TypeRegistry
 
-Message = Union[Command[Any], Query[Any]]
-M = TypeVar("M", bound=Message)
+Message = Command[Any] | Query[Any]
+M = TypeVar("M", bound="type[Command[Any]] | type[Query[Any]]")
 
 
 class MessageRegistry(TypeRegistry[Message]):
@@ -22,7 +22,7 @@ class MessageRegistry(TypeRegistry[Message]):
     def __init__(self) -> None:
         super().__init__("message")
 
-    def register(self, message_type: type[M]) -> type[M]:
+    def register(self, message_type: M) -> M:
         """Under its class name; usable as a decorator; raises ``DuplicateTypeError``."""
         self.add(message_type.__name__, message_type)
         return message_type

@@ -19,7 +19,7 @@ Response = TypeVar("Response", CommandResponse[Any], QueryResponse[Any])
 def split(
     middlewares: Sequence[IMiddleware],
 ) -> tuple[tuple[IMiddleware, ...], tuple[IMiddleware, ...]]:
-    """Those outside and those inside the unit of work; raises ``MiddlewareError`` for a bad order."""
+    """Those outside, those inside the unit of work; raises ``MiddlewareError`` for a bad order."""
     outside: list[IMiddleware] = []
     inside: list[IMiddleware] = []
     for middleware in middlewares:
@@ -92,7 +92,7 @@ def _wrong_result(handler: BoundHandler, result: object) -> HandlerResultError:
     )
 
 
-def _refuse_unusable(middleware: IMiddleware, before: Sequence[IMiddleware]) -> None:
+def _refuse_unusable(middleware: object, before: Sequence[IMiddleware]) -> None:
     name = name_of(middleware)
     if not isinstance(middleware, IMiddleware) or not inspect.iscoroutinefunction(
         type(middleware).__call__

@@ -87,13 +87,15 @@ class HandlerRegistry:
         return handlers
 
     def verify(self, messages: Iterable[type[Any]] | None = None) -> None:
-        """Raises ``HandlerRegistrationError`` that lists every message without a handler, or with two.
+        """Raises ``HandlerRegistrationError`` with each message that has no handler, or two.
 
-        ``messages`` are the types to check; by default every command and query class of the process.
+        ``messages`` are the types to check, by default all commands and queries of the process.
         """
         checked = list(_defined_messages() if messages is None else messages)
         problems = [f"{m.__name__} has no handler" for m in checked if m not in self._handlers]
-        problems += [f"{m.__name__} has two handlers: {', '.join(two)}" for m, two in self._doubles(checked)]
+        problems += [
+            f"{m.__name__} has two handlers: {', '.join(two)}" for m, two in self._doubles(checked)
+        ]
         if problems:
             raise HandlerRegistrationError(
                 f"{'; '.join(problems)}; register exactly one handler for each message"

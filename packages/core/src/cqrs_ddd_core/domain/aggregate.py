@@ -11,7 +11,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from ..primitives.exceptions import CQRSDDDError, EventApplicationError, MissingIdentityError
-from .event_handlers import EventHandlers, when
+from .event_handlers import EventHandlers
 from .event_registry import EventTypeRegistry, StoredForm, known_events
 from .events import DomainEvent
 
@@ -71,13 +71,17 @@ class AggregateRoot(BaseModel, Generic[ID]):
     @classmethod
     def _has_identity(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("id") in (None, ""):
-            if "id" in data or cls.model_fields["id"].is_required():
-                raise MissingIdentityError(
-                    f"{cls.__name__} has no id; pass id=..., or give the field a default_factory",
-                    type_name=cls.__name__,
-                    missing=("id",),
-                )
+            cls._refuse_missing(given="id" in data)
         return data
+
+    @classmethod
+    def _refuse_missing(cls, *, given: bool) -> None:
+        if given or cls.model_fields["id"].is_required():
+            raise MissingIdentityError(
+                f"{cls.__name__} has no id; pass id=..., or give the field a default_factory",
+                type_name=cls.__name__,
+                missing=("id",),
+            )
 
     @property
     def version(self) -> int:
@@ -198,7 +202,7 @@ class AggregateRoot(BaseModel, Generic[ID]):
         self.__dict__.clear()
         self.__dict__.update(fields)
 
-    def _refuse_stranger(self, event: DomainEvent) -> None:
+    def _refuse_stranger(self, event: object) -> None:
         if not isinstance(event, DomainEvent):
             problem = f"{event!r} is not a DomainEvent; subclass DomainEvent for it"
         elif event.aggregate_version is not None:
@@ -255,10 +259,11 @@ def _apply_stored(aggregate: AggregateRoot[Any], stored: StoredForm) -> None:
 def _set_without_validation_in_replay(
     aggregate: AggregateRoot[Any], name: str, value: object
 ) -> None:
-    if not name.startswith("_") and aggregate._journal.replaying and name in type(aggregate).model_fields:
+    if (
+        not name.startswith("_")
+        and aggregate._journal.replaying
+        and name in type(aggregate).model_fields
+    ):
         aggregate.__dict__[name] = value
     else:
         BaseModel.__setattr__(aggregate, name, value)
-
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeGuard, TypeVar, get_type_hints
 
 from ..primitives.exceptions import EventApplicationError, EventHandlerError
 from .events import DomainEvent
@@ -107,15 +107,18 @@ def _event_named(
         # A class that is local to a function: its name is all there is.
         if str(annotation).rpartition(".")[2].strip("'\"") == suffix:
             return suffix
-    if inspect.isclass(annotation) and issubclass(annotation, DomainEvent):
-        if annotation.__name__ == suffix:
-            return annotation
+    if _is_event(annotation) and annotation.__name__ == suffix:
+        return annotation
     raise _wrong(
         aggregate,
         name,
         f"takes {annotation!r}, not a DomainEvent named {suffix}; "
         f"rename it, or mark it with @when({suffix})",
     )
+
+
+def _is_event(annotation: object) -> TypeGuard[type[DomainEvent]]:
+    return inspect.isclass(annotation) and issubclass(annotation, DomainEvent)
 
 
 def _claim(
@@ -145,5 +148,3 @@ def _function(aggregate: type[Any], method: str) -> Apply:
 def _wrong(aggregate: type[Any], handler: str, problem: str) -> EventHandlerError:
     name = aggregate.__name__
     return EventHandlerError(f"{name}.{handler} {problem}", aggregate_type=name, handler=handler)
-
-

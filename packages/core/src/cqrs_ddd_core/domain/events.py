@@ -70,7 +70,7 @@ class DomainEvent(ImmutableModel):
             ) from error
 
 
-ENVELOPE = frozenset(DomainEvent.model_fields)
+ENVELOPE = set(DomainEvent.model_fields)
 """The names of the envelope's fields."""
 
 defined_events: dict[str, dict[str, type[DomainEvent]]] = {}

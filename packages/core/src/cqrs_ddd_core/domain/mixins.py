@@ -56,7 +56,9 @@ class ArchivableMixin(BaseModel):
     def restore(self) -> None:
         """Raises ``InvariantViolationError`` when it is not archived."""
         if self.archived_at is None:
-            raise InvariantViolationError(f"{type(self).__name__} is not archived; nothing to restore")
+            raise InvariantViolationError(
+                f"{type(self).__name__} is not archived; nothing to restore"
+            )
         self.archived_at = None
         self.archived_by = None
 

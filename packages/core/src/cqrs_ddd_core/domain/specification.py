@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
-T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 
 
@@ -19,7 +18,7 @@ class ISpecification(Protocol[T_contra]):
 
 
 @runtime_checkable
-class IQueryOptions(Protocol[T]):
+class IQueryOptions(Protocol[T_contra]):
     """A condition with order and page.
 
     ``ordering`` names attributes, the most significant first, ``-`` before a name for descending;
@@ -28,7 +27,7 @@ class IQueryOptions(Protocol[T]):
 
     @property
     @abstractmethod
-    def specification(self) -> ISpecification[T] | None: ...
+    def specification(self) -> ISpecification[T_contra] | None: ...
 
     @property
     @abstractmethod

@@ -32,7 +32,7 @@ def _request() -> dict[str, object]:
 
 
 def _event_store() -> IEventStore:
-    uow = get_current_uow()
+    uow: object = get_current_uow()
     if not isinstance(uow, IEventStoreProvider):
         raise InvalidOperationError(
             f"{type(uow).__name__} carries no event_store; use a unit of work that does, or leave "

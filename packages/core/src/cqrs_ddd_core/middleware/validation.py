@@ -20,7 +20,8 @@ class ValidatorMiddleware(IMiddleware):
         verdict = await self._validator.validate(message)
         if not verdict.is_valid:
             problems = "; ".join(
-                f"{field or 'message'}: {', '.join(texts)}" for field, texts in verdict.errors.items()
+                f"{field or 'message'}: {', '.join(texts)}"
+                for field, texts in verdict.errors.items()
             )
             raise ValidationError(
                 f"{type(message).__name__} is not valid: {problems}", errors=verdict.errors

@@ -30,7 +30,7 @@ class ExpectedVersion(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredEvent:
-    """A domain event as stored: ``version`` counts within the stream from 1, ``position`` overall."""
+    """A domain event as stored: ``version`` counts in the stream from 1, ``position`` overall."""
 
     event_id: str
     event_type: str

@@ -85,7 +85,9 @@ class ILeasedOutbox(IOutboxStorage, Protocol):
     """An outbox that several relays share."""
 
     @abstractmethod
-    async def claim(self, relay_id: str, *, limit: int = 100, lease: float = 30.0) -> list[OutboxLease]:
+    async def claim(
+        self, relay_id: str, *, limit: int = 100, lease: float = 30.0
+    ) -> list[OutboxLease]:
         """Lease due keys for ``lease`` seconds; ``limit`` bounds the messages of all together."""
         ...
 

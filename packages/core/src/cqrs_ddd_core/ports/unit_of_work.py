@@ -63,9 +63,9 @@ class UnitOfWork(ABC):
         super().__init_subclass__(**kwargs)
         # A subclass brings the bare steps; what surrounds them holds for its own too.
         if "commit" in cls.__dict__:
-            cls.commit = _committing(cls.commit)  # type: ignore[method-assign]
+            cls.commit = _committing(cls.commit)  # type: ignore[assignment]
         if "rollback" in cls.__dict__:
-            cls.rollback = _rolling_back(cls.rollback)  # type: ignore[method-assign]
+            cls.rollback = _rolling_back(cls.rollback)  # type: ignore[assignment]
 
     @abstractmethod
     async def commit(self) -> None:
@@ -90,7 +90,7 @@ class UnitOfWork(ABC):
         return self._state is UnitOfWorkState.ACTIVE
 
     def on_commit(self, callback: Callable[[], Awaitable[Any]]) -> None:
-        """Run ``callback`` after the commit: best effort, what must happen belongs in the outbox."""
+        """Run ``callback`` after the commit: best effort, what must happen goes to the outbox."""
         self.ensure_open("register a hook")
         self._on_commit_hooks.append(callback)
 
@@ -204,7 +204,8 @@ def _committing(step: Step) -> Step:
     @functools.wraps(step)
     async def commit(self: UnitOfWork) -> None:
         if _ending_uow.get() is self:
-            return await step(self)  # super().commit() of a subclass
+            await step(self)  # super().commit() of a subclass
+            return
         if self._state is UnitOfWorkState.COMMITTED:
             return
         self.ensure_open("commit")
@@ -231,7 +232,8 @@ def _rolling_back(step: Step) -> Step:
     @functools.wraps(step)
     async def rollback(self: UnitOfWork) -> None:
         if _ending_uow.get() is self:
-            return await step(self)
+            await step(self)
+            return
         if self._state is UnitOfWorkState.ROLLED_BACK:
             return
         self.ensure_open("roll back")

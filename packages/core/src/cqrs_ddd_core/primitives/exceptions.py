@@ -61,7 +61,6 @@ class CQRSDDDError(Exception):
     """Root of all errors of the toolkit."""
 
 
-
 class DomainError(CQRSDDDError):
     """The request was understood and the domain refuses it; asking again does not help."""
 
@@ -95,7 +94,9 @@ class ValidationError(DomainError):
 class NaiveDatetimeError(ValidationError):
     """A date and time without a zone, which no two machines read alike."""
 
-    def __init__(self, message: str = "", *, field: str = "", value: datetime | None = None) -> None:
+    def __init__(
+        self, message: str = "", *, field: str = "", value: datetime | None = None
+    ) -> None:
         super().__init__(message, errors={field: (message,)} if field else None)
         self.field = field
         self.value = value
@@ -153,7 +154,6 @@ class EventApplicationError(DomainError):
         self.field = field
 
 
-
 class TransientCommandError(CQRSDDDError):
     """The command failed for a passing reason; sending it again may succeed."""
 
@@ -202,7 +202,6 @@ class ConfigError(CQRSDDDError, ValueError):
         self.variable = variable
 
 
-
 class ConcurrencyError(CQRSDDDError):
     """Somebody else was faster; deciding again on fresh state may succeed."""
 
@@ -241,7 +240,6 @@ class LeaseLostError(ConcurrencyError):
     def __init__(self, message: str = "", *, resource: str = "") -> None:
         super().__init__(message)
         self.resource = resource
-
 
 
 class HandlerError(CQRSDDDError):
@@ -314,7 +312,6 @@ class UnknownTypeError(TypeRegistryError):
     """No class is registered under the name."""
 
 
-
 class InfrastructureError(CQRSDDDError):
     """A database, broker, cache or file system failed, or refused what it was given."""
 
@@ -379,7 +376,6 @@ class MessagingError(InfrastructureError):
 
 class BlobStorageError(InfrastructureError):
     """The blob storage refused or failed."""
-
 
 
 class ErrorClass(Enum):

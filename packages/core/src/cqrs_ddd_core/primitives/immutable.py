@@ -30,7 +30,7 @@ class ImmutableModel(BaseModel):
     def _refuse(self, name: str) -> NoReturn:
         raise ImmutableObjectError(
             f"{type(self).__name__}.{name} cannot be changed; "
-            f"make a new {type(self).__name__}, for example with model_copy(update={{{name!r}: ...}})",
+            f"make a new one, for example with model_copy(update={{{name!r}: ...}})",
             type_name=type(self).__name__,
             field=name,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, NoReturn, TypeGuard, TypeVar, Union
+from typing import Any, Generic, NoReturn, TypeGuard, TypeVar
 
 from .exceptions import BusinessRuleError, CQRSDDDError, DomainError, ValidationError
 
@@ -66,7 +66,7 @@ class Failure:
         return BusinessRuleError(f"{self.code}: {self.message}")
 
 
-Result = Union[Success[T], Failure]
+Result = Success[T] | Failure
 
 
 def is_success(result: Result[T]) -> TypeGuard[Success[T]]:

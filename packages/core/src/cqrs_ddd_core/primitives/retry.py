@@ -65,7 +65,9 @@ class ScheduleRetryPolicy(RetryPolicy):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.schedule:
-            raise ConfigError("schedule is empty; give at least one delay in seconds, or use NoRetry")
+            raise ConfigError(
+                "schedule is empty; give at least one delay in seconds, or use NoRetry"
+            )
         for delay in self.schedule:
             _refuse_negative("schedule", delay)
 

@@ -33,4 +33,3 @@ class PydanticValidator(IValidator):
 def _fields_of(obj: Any) -> Any:
     # The attributes as they are: dumping would turn nested models into dicts.
     return dict(obj) if isinstance(obj, pydantic.BaseModel) else obj
-

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
-from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
@@ -24,6 +24,7 @@ from ...primitives.exceptions import (
 from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
 
 _position = attrgetter("position")
+_version = attrgetter("version")
 _occurred_at = attrgetter("occurred_at")
 
 
@@ -63,7 +64,9 @@ class InMemoryEventStore(IEventLog):
             actual = changes.version_of(stream)
             _refuse_unexpected(stream, expected_version, actual)
             numbered = [
-                replace(_as_json(event), aggregate_type=stream[0], aggregate_id=stream[1], version=v)
+                replace(
+                    _as_json(event), aggregate_type=stream[0], aggregate_id=stream[1], version=v
+                )
                 for v, event in enumerate(events, actual + 1)
             ]
             changes.append(numbered)
@@ -200,10 +203,139 @@ class _Appended(ChangeSet):
         self._log = log
         self._events: list[StoredEvent] = []
         self._streams: dict[StreamId, list[StoredEvent]] = {}
-        self._versions: set[tuple[StreamId, int]] = set()
         self._ids: set[str] = set()
+        self._versions: set[tuple[StreamId, int]] = set()
 
-    def append(self, events: list[StoredEvent]) -> None:
-        ids, versions = set(self._ids), set(self._versions)
+    def append(self, events: Sequence[StoredEvent]) -> None:
+        """All or none of them."""
+        ids: set[str] = set()
+        versions: set[tuple[StreamId, int]] = set()
         for event in events:
-            _refuse_taken(event, ids | self._log.ids, versions | self._log.versions)
+            place = (event.stream, event.version)
+            if event.version < 1:
+                raise _no_version(event)
+            if place in versions or place in self._versions or place in self._log.versions:
+                raise self._taken(event)
+            if (
+                event.event_id in ids
+                or event.event_id in self._ids
+                or event.event_id in self._log.ids
+            ):
+                raise _stored_already(event)
+            ids.add(event.event_id)
+            versions.add(place)
+        self._ids |= ids
+        self._versions |= versions
+        self._events += events
+        for event in events:
+            insort(self._streams.setdefault(event.stream, []), event, key=_version)
+
+    def version_of(self, stream: StreamId) -> int:
+        own, committed = self._streams.get(stream), self._log.streams.get(stream)
+        return max(own[-1].version if own else 0, committed[-1].version if committed else 0)
+
+    def types_of(self, aggregate_id: str) -> set[str]:
+        own = {
+            stream.aggregate_type for stream in self._streams if stream.aggregate_id == aggregate_id
+        }
+        return own | self._log.types.get(aggregate_id, set())
+
+    def read(self, stream: StreamId, after_version: int) -> list[StoredEvent]:
+        parts = self._log.streams.get(stream, []), self._streams.get(stream, [])
+        committed, own = (part[bisect_right(part, after_version, key=_version) :] for part in parts)
+        return sorted(committed + own, key=_version) if own else committed
+
+    def check(self) -> None:
+        # Somebody else may have committed since these were appended.
+        for event in self._events:
+            if (event.stream, event.version) in self._log.versions:
+                raise self._taken(event)
+            if event.event_id in self._log.ids:
+                raise _stored_already(event)
+
+    def apply(self) -> int | None:
+        numbered = [replace(event, position=self._log.draw_position()) for event in self._events]
+        self._log.add(numbered)
+        return self._log.latest if numbered else None
+
+    def discard(self) -> None:
+        # A sequence does not take back what a rolled back transaction drew from it.
+        for _ in self._events:
+            self._log.draw_position()
+
+    def _taken(self, event: StoredEvent) -> OptimisticConcurrencyError:
+        actual = self.version_of(event.stream)
+        return OptimisticConcurrencyError(
+            f"{_label(event.stream)} has a version {event.version} already, it is at {actual}; "
+            "load it again and decide anew",
+            subject=_label(event.stream),
+            expected=event.version - 1,
+            actual=actual,
+        )
+
+
+def _as_json(event: StoredEvent) -> StoredEvent:
+    """The event as a reader will see it: payload and metadata after a way through JSON."""
+    try:
+        return replace(
+            event,
+            payload=_through_json(event.payload),
+            metadata=_through_json(event.metadata),
+        )
+    except (PydanticSerializationError, ValueError) as error:
+        raise SerializationError(
+            f"{event.event_type} {event.event_id} cannot be written as JSON: {error}; "
+            "give its payload and metadata JSON values only",
+            type_name=event.event_type,
+        ) from error
+
+
+def _through_json(facts: dict[str, object]) -> dict[str, object]:
+    written = to_json(facts, inf_nan_mode="constants")
+    read: dict[str, object] = from_json(written, allow_inf_nan=False)
+    return read
+
+
+def _refuse_unexpected(stream: StreamId, expected: ExpectedVersion | int, actual: int) -> None:
+    if expected is ExpectedVersion.ANY:
+        return
+    if expected is ExpectedVersion.STREAM_EXISTS:
+        fits = actual > 0
+    else:
+        fits = actual == (0 if expected is ExpectedVersion.NO_STREAM else expected)
+    if not fits:
+        wanted = expected.value if isinstance(expected, ExpectedVersion) else f"version {expected}"
+        raise OptimisticConcurrencyError(
+            f"{_label(stream)} should be at {wanted}, but it is at "
+            f"{f'version {actual}' if actual else 'no stream'}; load it again and decide anew",
+            subject=_label(stream),
+            expected=expected,
+            actual=actual or None,
+        )
+
+
+def _label(stream: StreamId) -> str:
+    return f"{stream.aggregate_type} {stream.aggregate_id}"
+
+
+def _no_version(event: StoredEvent) -> EventStoreError:
+    return EventStoreError(
+        f"{event.event_type} {event.event_id} has version {event.version}; versions of a stream "
+        "count from 1"
+    )
+
+
+def _stored_already(event: StoredEvent) -> DuplicateEventError:
+    return DuplicateEventError(
+        f"an event with id {event.event_id} is stored already, so {event.event_type} is not "
+        "appended; give each event an id of its own",
+        event_id=event.event_id,
+    )
+
+
+def _ambiguous(aggregate_id: str, types: Collection[str]) -> AmbiguousStreamError:
+    return AmbiguousStreamError(
+        f"{aggregate_id} is an id of {', '.join(sorted(types))}; pass aggregate_type=",
+        aggregate_id=aggregate_id,
+        aggregate_types=sorted(types),
+    )

@@ -148,11 +148,12 @@ class _Changes(ChangeSet, Generic[T, ID]):
 def _refuse_other_version(entity: AggregateRoot[Any], expected: int, row: _Row[Any] | None) -> None:
     actual = None if row is None else row.version
     if expected != (actual or 0):
+        subject = f"{entity.aggregate_type} {entity.id}"
         stored = "nothing is stored" if actual is None else f"version {actual} is stored"
         raise OptimisticConcurrencyError(
-            f"{entity.aggregate_type} {entity.id} was changed from version {expected}, but {stored}; "
+            f"{subject} was loaded at version {expected}, but {stored}; "
             "load it again and decide anew",
-            subject=f"{entity.aggregate_type} {entity.id}",
+            subject=subject,
             expected=expected,
             actual=actual,
         )

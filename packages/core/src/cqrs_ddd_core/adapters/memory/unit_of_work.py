@@ -6,7 +6,7 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from ...ports.unit_of_work import UnitOfWork, get_current_uow
 from ...primitives.exceptions import InvalidOperationError
@@ -45,7 +45,8 @@ class InMemoryUnitOfWork(UnitOfWork):
 
     def __init__(self, event_store: InMemoryEventStore | None = None) -> None:
         super().__init__()
-        self._changes: dict[object, ChangeSet] = {}
+        # Each owner finds its own kind of ChangeSet here.
+        self._changes: dict[object, Any] = {}
         self._event_store = event_store and event_store.within(self)
 
     @property
@@ -60,10 +61,10 @@ class InMemoryUnitOfWork(UnitOfWork):
 
     def changes(self, owner: object, begin: Callable[[], C]) -> C:
         """The changes of this transaction in one fake, begun at the first call."""
-        changes = self._changes.get(owner)
+        changes: C | None = self._changes.get(owner)
         if changes is None:
             changes = self._changes[owner] = begin()
-        return cast(C, changes)
+        return changes
 
     async def commit(self) -> None:
         if not self._changes:
