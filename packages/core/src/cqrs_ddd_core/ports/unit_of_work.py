@@ -100,10 +100,14 @@ class UnitOfWork(ABC):
             return  # Not yet: the commit may still fail.
         while self._on_commit_hooks:
             callback = self._on_commit_hooks.popleft()
-            try:
-                await callback()
-            except Exception:
-                logger.exception("on_commit hook %r failed; the commit stands", callback)
+            # In a task of its own: a hook that cancels its task stops no other.
+            ended = await finish(_called(callback), grace=0.0)
+            if ended.interrupted:
+                raise asyncio.CancelledError
+            if ended.error is not None:
+                logger.error(
+                    "on_commit hook %r failed; the commit stands", callback, exc_info=ended.error
+                )
 
     async def __aenter__(self: U) -> U:
         self.ensure_open("enter it")
@@ -198,6 +202,10 @@ def get_current_uow() -> UnitOfWork | None:
     """The innermost unit of work that was entered here and is still open."""
     uow = _current_uow.get()
     return uow if uow is not None and uow.is_open else None
+
+
+async def _called(callback: Callable[[], Awaitable[Any]]) -> None:
+    await callback()
 
 
 def _committing(step: Step) -> Step:

@@ -14,7 +14,6 @@ from ...ports.unit_of_work import UnitOfWork
 from ...primitives.exceptions import (
     InvalidOperationError,
     OptimisticConcurrencyError,
-    PersistenceError,
 )
 from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
 
@@ -89,7 +88,7 @@ class InMemoryRepository(IRepository[T, ID], Generic[T, ID]):
 
     def _refuse_stranger(self, entity: T) -> None:
         if not isinstance(entity, self._entity_type):
-            raise PersistenceError(
+            raise InvalidOperationError(
                 f"this repository keeps {self._entity_type.__name__}, got {entity!r}; "
                 "pass one, or use another repository"
             )

@@ -1,0 +1,1 @@
+"""For the tests of applications and adapters; none of it imports a test runner."""

@@ -1,0 +1,491 @@
+"""What every event store must do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from itertools import count, pairwise
+from typing import Any, Protocol
+
+from ...ports.event_store import ExpectedVersion, IEventLog, StoredEvent, StreamId
+from ...primitives.exceptions import (
+    AmbiguousStreamError,
+    DuplicateEventError,
+    EventStoreError,
+    OptimisticConcurrencyError,
+    SerializationError,
+)
+from ...primitives.id_generator import uuid4_text
+from ..expecting import raises
+from ..faults import cancel_sweep
+
+
+class UnitOfWorkWithEvents(Protocol):
+    """A unit of work with an event store that is bound to it."""
+
+    @property
+    def event_store(self) -> IEventLog: ...
+
+    @property
+    def committed_position(self) -> int | None: ...
+
+    async def commit(self) -> None: ...
+
+    async def rollback(self) -> None: ...
+
+    async def __aenter__(self) -> UnitOfWorkWithEvents: ...
+
+    async def __aexit__(self, *error: Any) -> None: ...
+
+
+NewUnitOfWork = Callable[[], UnitOfWorkWithEvents]
+
+
+class EventStoreContract:
+    """Fixtures: ``event_store``, and ``new_uow``, which makes units of work over its events."""
+
+    async def test_a_stream_is_read_in_order_and_whole(self, event_store: IEventLog) -> None:
+        stream = new_stream()
+        events = [
+            event(
+                stream,
+                version,
+                metadata={"user_id": "u-1", "tags": ["a", None]},
+                correlation_id="corr-1",
+                causation_id=None,
+                schema_version=3,
+                occurred_at=datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=5))),
+            )
+            for version in (1, 2, 3)
+        ]
+        await event_store.append(events[0])
+        await event_store.append_batch(events[1:])
+
+        found = await event_store.get_events(stream.aggregate_id)
+
+        assert [_without_position(e) for e in found] == events
+        assert [e.version for e in found] == [1, 2, 3]
+        assert all(type(e.position) is int and e.position > 0 for e in found)
+
+    async def test_an_absent_stream_is_empty(self, event_store: IEventLog) -> None:
+        assert await event_store.get_events(new_stream().aggregate_id) == []
+
+    async def test_a_stream_is_read_after_a_version(self, event_store: IEventLog) -> None:
+        stream = await _filled(event_store, 4)
+
+        found = await event_store.get_events(stream.aggregate_id, after_version=2)
+
+        assert [e.version for e in found] == [3, 4]
+        assert await event_store.get_events(stream.aggregate_id, after_version=4) == []
+
+    async def test_payload_and_metadata_come_back_as_json(self, event_store: IEventLog) -> None:
+        stream = new_stream()
+        payload: dict[str, object] = {
+            "decimal": Decimal("0.10"),
+            "at": datetime(2026, 1, 1, tzinfo=timezone.utc),
+            "tuple": (1, 2),
+            "text": "naïve ☃ 𝄞 'quoted' \"twice\" \\ \n",
+            "large": 2**70,
+            "float": 0.1,
+            "nested": {"empty": {}, "null": None, "list": [[], True]},
+        }
+
+        await event_store.append(event(stream, 1, payload=payload, metadata={"n": Decimal(3)}))
+
+        (found,) = await event_store.get_events(stream.aggregate_id)
+        assert found.payload == {
+            **payload,
+            "decimal": "0.10",
+            "at": "2026-01-01T00:00:00Z",
+            "tuple": [1, 2],
+        }
+        assert found.metadata == {"n": "3"}
+
+    async def test_what_is_not_json_is_refused_with_the_whole_batch(
+        self, event_store: IEventLog
+    ) -> None:
+        unusable: list[object] = [object(), float("nan"), float("inf"), b"\xff", {1: {2: object()}}]
+        for value in unusable:
+            stream = new_stream()
+
+            with raises(SerializationError):
+                await event_store.append_batch(
+                    [event(stream, 1), event(stream, 2, payload={"value": value})]
+                )
+
+            assert await event_store.get_events(stream.aggregate_id) == []
+
+    async def test_a_taken_version_is_refused_with_the_whole_batch(
+        self, event_store: IEventLog
+    ) -> None:
+        stream, other = await _filled(event_store, 2), new_stream()
+
+        with raises(OptimisticConcurrencyError) as caught:
+            await event_store.append_batch([event(other, 1), event(stream, 2)])
+
+        assert (caught.error.expected, caught.error.actual) == (1, 2)
+        assert stream.aggregate_id in str(caught.error)
+        assert await event_store.get_events(other.aggregate_id) == []
+        assert len(await event_store.get_events(stream.aggregate_id)) == 2
+
+    async def test_a_version_below_one_is_refused(self, event_store: IEventLog) -> None:
+        for version in (0, -1):
+            with raises(EventStoreError):
+                await event_store.append(event(new_stream(), version))
+
+    async def test_a_second_event_with_an_id_is_refused_as_a_duplicate(
+        self, event_store: IEventLog
+    ) -> None:
+        stream = new_stream()
+        first = event(stream, 1)
+        await event_store.append(first)
+
+        with raises(DuplicateEventError) as caught:
+            await event_store.append(event(stream, 2, event_id=first.event_id))
+        twins = [event(stream, version, event_id=uuid4_text()) for version in (2, 3)]
+        twins[1] = event(stream, 3, event_id=twins[0].event_id)
+        with raises(DuplicateEventError):
+            await event_store.append_batch(twins)
+
+        assert caught.error.event_id == first.event_id
+        assert len(await event_store.get_events(stream.aggregate_id)) == 1
+
+    async def test_an_empty_batch_is_fine(self, event_store: IEventLog) -> None:
+        before = await event_store.latest_position()
+
+        await event_store.append_batch([])
+
+        assert await event_store.latest_position() == before
+
+    async def test_each_expectation_is_enforced(self, event_store: IEventLog) -> None:
+        # Rows: what is expected. Columns: no stream, a stream at version 2, one at version 3.
+        accepted: dict[ExpectedVersion | int, tuple[bool, bool, bool]] = {
+            ExpectedVersion.ANY: (True, True, True),
+            ExpectedVersion.NO_STREAM: (True, False, False),
+            ExpectedVersion.STREAM_EXISTS: (False, True, True),
+            2: (False, True, False),
+            0: (True, False, False),
+        }
+        for expected, columns in accepted.items():
+            for actual, is_accepted in zip((0, 2, 3), columns, strict=True):
+                stream = await _filled(event_store, actual)
+                appended = [event(stream, 1), event(stream, 1)]
+                if is_accepted:
+                    last = await event_store.append_to_stream(
+                        stream, appended, expected_version=expected
+                    )
+                    assert last == actual + 2
+                else:
+                    with raises(OptimisticConcurrencyError) as caught:
+                        await event_store.append_to_stream(
+                            stream, appended, expected_version=expected
+                        )
+                    assert caught.error.expected == expected
+                    assert caught.error.actual == (actual or None)
+
+                found = await event_store.get_events(stream.aggregate_id)
+                stored = actual + 2 if is_accepted else actual
+                assert [e.version for e in found] == list(range(1, stored + 1))
+
+    async def test_appending_nothing_to_a_stream_answers_its_version(
+        self, event_store: IEventLog
+    ) -> None:
+        stream = await _filled(event_store, 2)
+
+        assert await event_store.append_to_stream(stream, []) == 2
+        assert await event_store.append_to_stream(new_stream(), []) == 0
+
+    async def test_types_that_share_an_id_are_different_streams(
+        self, event_store: IEventLog
+    ) -> None:
+        stream = await _filled(event_store, 1)
+        twin = StreamId("Twin", stream.aggregate_id)
+        await event_store.append_to_stream(
+            twin, [event(twin, 1), event(twin, 2)], expected_version=ExpectedVersion.NO_STREAM
+        )
+
+        with raises(AmbiguousStreamError) as caught:
+            await event_store.get_events(stream.aggregate_id)
+
+        assert caught.error.aggregate_types == tuple(sorted([stream.aggregate_type, "Twin"]))
+        found = await event_store.get_events(stream.aggregate_id, aggregate_type="Twin")
+        assert [(e.aggregate_type, e.version) for e in found] == [("Twin", 1), ("Twin", 2)]
+
+    async def test_several_streams_are_read_at_once(self, event_store: IEventLog) -> None:
+        one, two, absent = (
+            await _filled(event_store, 1),
+            await _filled(event_store, 3),
+            new_stream(),
+        )
+
+        found = await event_store.get_streams([one, two, absent], after_version=1)
+
+        versions = {stream: [e.version for e in events] for stream, events in found.items()}
+        assert versions == {one: [], two: [2, 3], absent: []}
+
+    async def test_positions_grow_in_the_order_of_commits(self, event_store: IEventLog) -> None:
+        start = await event_store.latest_position()
+        one, two = new_stream(), new_stream()
+        for stream, version in ((one, 1), (two, 1), (one, 2)):
+            await event_store.append(event(stream, version))
+
+        found = await event_store.get_events_after(start)
+
+        assert [(e.stream, e.version) for e in found] == [(one, 1), (two, 1), (one, 2)]
+        _assert_ascending(found)
+        assert await event_store.latest_position() == found[-1].position
+
+    async def test_a_reader_pages_through_everything(self, event_store: IEventLog) -> None:
+        start = await event_store.latest_position()
+        stream = await _filled(event_store, 5)
+
+        first = await event_store.get_events_after(start, limit=2)
+        rest = await event_store.get_events_after(_last(first), limit=10)
+        streamed = [e.version async for e in event_store.stream_after(start, batch_size=2)]
+
+        assert [e.version for e in first + rest] == streamed == [1, 2, 3, 4, 5]
+        assert {e.stream for e in first + rest} == {stream}
+        assert await event_store.get_events_after(_last(rest)) == []
+        for limit in (0, -1):
+            with raises(EventStoreError):
+                await event_store.get_events_after(start, limit)
+
+    async def test_events_are_found_by_type(self, event_store: IEventLog) -> None:
+        start = await event_store.latest_position()
+        stream, sold, lost = new_stream(), uuid4_text(), uuid4_text()
+        kinds = (sold, lost, "Other", sold)
+        for version, kind in enumerate(kinds, 1):
+            await event_store.append(event(stream, version, event_type=kind))
+
+        both = await event_store.get_events_of_types([sold, lost], after=start)
+        page = await event_store.get_events_of_types([sold], after=_last(both[:1]), limit=1)
+
+        assert [e.version for e in both] == [1, 2, 4]
+        _assert_ascending(both)
+        assert [e.version for e in page] == [4]
+        assert await event_store.get_events_of_types([], after=start) == []
+
+    async def test_events_are_found_by_the_time_they_occurred(self, event_store: IEventLog) -> None:
+        start = await event_store.latest_position()
+        stream = new_stream()
+        noon = datetime(2001, 1, 1, 12, tzinfo=timezone.utc)
+        for version, hours in enumerate((2, 0, 1, 3), 1):
+            at = noon + timedelta(hours=hours)
+            await event_store.append(event(stream, version, occurred_at=at))
+
+        found = await event_store.get_events_between(noon, noon + timedelta(hours=3), after=start)
+
+        assert [e.version for e in found] == [1, 2, 3]
+        _assert_ascending(found)
+
+    async def test_own_events_are_seen_before_the_commit_by_others_after_it(
+        self, event_store: IEventLog, new_uow: NewUnitOfWork
+    ) -> None:
+        stream = new_stream()
+
+        async with new_uow() as uow:
+            await uow.event_store.append_batch([event(stream, 1), event(stream, 2)])
+            own = await uow.event_store.get_events(stream.aggregate_id)
+            async with new_uow() as other:
+                of_others = await other.event_store.get_events(stream.aggregate_id)
+            assert uow.committed_position is None
+        found = await event_store.get_events(stream.aggregate_id)
+
+        assert [e.version for e in own] == [1, 2]
+        assert of_others == []
+        assert [e.version for e in found] == [1, 2]
+        assert uow.committed_position == found[-1].position
+
+    async def test_what_is_rolled_back_was_never_there(
+        self, event_store: IEventLog, new_uow: NewUnitOfWork
+    ) -> None:
+        start = await event_store.latest_position()
+        stream = new_stream()
+        lost = event(stream, 1)
+
+        async with new_uow() as uow:
+            await uow.event_store.append(lost)
+            await uow.rollback()
+        await event_store.append(lost)
+
+        found = await event_store.get_events_after(start)
+        assert [_without_position(e) for e in found] == [lost]
+        assert uow.committed_position is None
+
+    async def test_a_reader_never_skips_events_of_a_slow_transaction(
+        self, event_store: IEventLog, new_uow: NewUnitOfWork
+    ) -> None:
+        await self._read_beside_a_slow_transaction(event_store, new_uow, commits=True)
+
+    async def test_a_reader_does_not_wait_for_events_that_were_rolled_back(
+        self, event_store: IEventLog, new_uow: NewUnitOfWork
+    ) -> None:
+        await self._read_beside_a_slow_transaction(event_store, new_uow, commits=False)
+
+    async def _read_beside_a_slow_transaction(
+        self, event_store: IEventLog, new_uow: NewUnitOfWork, *, commits: bool
+    ) -> None:
+        start = await event_store.latest_position()
+        slow, fast = new_stream(), new_stream()
+        async with new_uow() as uow:
+            await uow.event_store.append(event(slow, 1))
+            # Where there is one writer at a time, this one waits until the slow one has ended.
+            overtaking = asyncio.ensure_future(_append_in_its_own(new_uow, event(fast, 1)))
+            await asyncio.wait({overtaking}, timeout=0.2)
+            seen = await _outside(new_uow, lambda store: store.get_events_after(start))
+            if not commits:
+                await uow.rollback()
+        await overtaking
+        seen += await event_store.get_events_after(_last(seen) or start)
+
+        assert {e.stream for e in seen} == ({slow, fast} if commits else {fast})
+        assert len(seen) == (2 if commits else 1)
+        _assert_ascending(seen)
+
+    async def test_of_two_writers_of_one_version_one_wins(
+        self, event_store: IEventLog, new_uow: NewUnitOfWork
+    ) -> None:
+        stream = new_stream()
+
+        answers = await asyncio.gather(
+            *(_append_in_its_own(new_uow, event(stream, 1)) for _ in range(5)),
+            return_exceptions=True,
+        )
+
+        refused = [a for a in answers if isinstance(a, OptimisticConcurrencyError)]
+        assert len(refused) == 4, answers
+        assert len(await event_store.get_events(stream.aggregate_id)) == 1
+
+    async def test_many_writers_and_a_reader_agree_on_what_was_written(
+        self, event_store: IEventLog, new_uow: NewUnitOfWork
+    ) -> None:
+        start = await event_store.latest_position()
+        shared = new_stream()
+        committed: list[str] = []
+        writing = asyncio.Event()
+
+        async def write(writer: int) -> None:
+            own = new_stream()
+            for number in range(1, 9):
+                mine = [event(own, number), event(shared, 1)]
+                uow = new_uow()
+                try:
+                    async with uow:
+                        await uow.event_store.append(mine[0])
+                        await asyncio.sleep(0.001 * (writer % 3))
+                        await uow.event_store.append_to_stream(shared, mine[1:])
+                        if (writer + number) % 4 == 0:
+                            await uow.rollback()
+                except OptimisticConcurrencyError:
+                    continue
+                if uow.committed_position is not None:
+                    committed.extend(e.event_id for e in mine)
+
+        seen: list[StoredEvent] = []
+
+        async def read() -> None:
+            while not writing.is_set():
+                seen.extend(await event_store.get_events_after(_last(seen) or start, limit=7))
+                await asyncio.sleep(0.001)
+
+        reader = asyncio.ensure_future(read())
+        await asyncio.gather(*(write(writer) for writer in range(6)))
+        writing.set()
+        await reader
+        while page := await event_store.get_events_after(_last(seen) or start):
+            seen += page
+
+        assert sorted(e.event_id for e in seen) == sorted(committed)
+        _assert_ascending(seen)
+        versions = [e.version for e in seen if e.stream == shared]
+        assert versions == list(range(1, len(versions) + 1))
+        assert versions
+
+    async def test_a_cancellation_at_any_point_leaves_all_or_nothing(
+        self, event_store: IEventLog, new_uow: NewUnitOfWork
+    ) -> None:
+        streams: list[StreamId] = []
+
+        async def work() -> None:
+            streams.append(new_stream())
+            async with new_uow() as uow:
+                await uow.event_store.append(event(streams[-1], 1))
+                await uow.event_store.append(event(streams[-1], 2))
+
+        async def check() -> None:
+            assert len(await event_store.get_events(streams[-1].aggregate_id)) in (0, 2)
+
+        suspensions = await cancel_sweep(work, check)
+
+        assert suspensions > 0
+        assert len(await event_store.get_events(streams[-1].aggregate_id)) == 2
+
+    async def test_waiting_ends_when_the_position_is_there(self, event_store: IEventLog) -> None:
+        position = await event_store.latest_position()
+
+        assert await event_store.wait_for(position, timeout=0)
+        assert not await event_store.wait_for(position + 1, timeout=0.01)
+        waiting = asyncio.ensure_future(event_store.wait_for(position + 1, timeout=30))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        await _filled(event_store, 1)
+
+        assert await waiting
+
+
+_numbers = count(1)
+
+
+def new_stream() -> StreamId:
+    """A stream that no other test of this process uses."""
+    return StreamId("Account", f"account-{uuid4_text()}")
+
+
+def event(stream: StreamId, version: int, **fields: Any) -> StoredEvent:
+    """An event of the stream, with fields of your own."""
+    facts: dict[str, Any] = {
+        "event_id": uuid4_text(),
+        "event_type": "MoneyPaidIn",
+        "payload": {"amount": next(_numbers)},
+        "occurred_at": datetime(2026, 1, 1, tzinfo=timezone.utc),
+        **fields,
+    }
+    return StoredEvent(
+        aggregate_id=stream.aggregate_id,
+        aggregate_type=stream.aggregate_type,
+        version=version,
+        **facts,
+    )
+
+
+async def _filled(event_store: IEventLog, events: int) -> StreamId:
+    stream = new_stream()
+    await event_store.append_batch([event(stream, n) for n in range(1, events + 1)])
+    return stream
+
+
+async def _append_in_its_own(new_uow: NewUnitOfWork, *events: StoredEvent) -> None:
+    async with new_uow() as uow:
+        await uow.event_store.append_batch(list(events))
+
+
+async def _outside(new_uow: NewUnitOfWork, read: Callable[[IEventLog], Any]) -> list[StoredEvent]:
+    async with new_uow() as uow:
+        found: list[StoredEvent] = await read(uow.event_store)
+        return found
+
+
+def _without_position(stored: StoredEvent) -> StoredEvent:
+    facts = {name: getattr(stored, name) for name in StoredEvent.__dataclass_fields__}
+    return StoredEvent(**{**facts, "position": None})
+
+
+def _last(events: Sequence[StoredEvent]) -> int:
+    return (events[-1].position or 0) if events else 0
+
+
+def _assert_ascending(events: Sequence[StoredEvent]) -> None:
+    positions = [stored.position or 0 for stored in events]
+    assert all(one < next_ for one, next_ in pairwise(positions)), positions

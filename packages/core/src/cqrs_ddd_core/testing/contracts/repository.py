@@ -1,0 +1,385 @@
+"""What every repository must do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ...domain.specification import IQueryOptions, ISpecification
+from ...ports.repository import IRepository
+from ...ports.unit_of_work import UnitOfWork
+from ...primitives.exceptions import InvalidOperationError, OptimisticConcurrencyError
+from ..expecting import raises
+from .parcel import Parcel, new_parcel_id
+
+Parcels = IRepository[Parcel, str]
+NewUnitOfWork = Callable[[], UnitOfWork]
+
+
+class Where(Protocol):
+    """Makes a specification: ``where("owner", "=", "anna")``; only = is asked for."""
+
+    def __call__(self, attribute: str, operator: str, value: object) -> ISpecification[Parcel]: ...
+
+
+class Options(Protocol):
+    """Makes query options."""
+
+    def __call__(
+        self,
+        specification: ISpecification[Parcel] | None = None,
+        *,
+        ordering: tuple[str, ...] = (),
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> IQueryOptions[Parcel]: ...
+
+
+class RepositoryContract:
+    """Fixtures: ``parcels``, a repository of ``Parcel``, and ``new_uow``, which makes units of work.
+
+    For the search: ``where`` and ``options``.
+    """
+
+    async def test_what_was_added_is_found_with_all_its_fields(self, parcels: Parcels) -> None:
+        parcel = _parcel(note="naïve ☃ 'quoted' \"twice\" \\")
+        parcel.weigh(0)
+
+        answer = await parcels.add(parcel)
+        found = await parcels.get(parcel.id)
+
+        assert answer == parcel.id
+        assert found is not None
+        assert found.model_dump() == parcel.model_dump()
+
+    async def test_null_stays_null_and_empty_text_stays_empty(self, parcels: Parcels) -> None:
+        null, empty = _parcel(note=None), _parcel(note="")
+        await parcels.add(null)
+        await parcels.add(empty)
+
+        found = await parcels.list_all([null.id, empty.id])
+
+        assert [parcel.note for parcel in found] == [None, ""]
+
+    async def test_an_absent_id_gives_none(self, parcels: Parcels) -> None:
+        assert await parcels.get(new_parcel_id()) is None
+
+    async def test_a_found_one_is_a_copy_of_its_own(self, parcels: Parcels) -> None:
+        parcel = await _stored(parcels)
+
+        found = await _get(parcels, parcel.id)
+        found.note = "changed in memory"
+        parcel.note = "changed in memory as well"
+
+        assert (await _get(parcels, parcel.id)).note is None
+        assert found.pending_events == ()
+
+    async def test_the_version_counts_persisted_events(self, parcels: Parcels) -> None:
+        parcel = _parcel()
+        parcel.weigh(1)
+        assert parcel.version == 0
+
+        await parcels.add(parcel)
+        found = await _get(parcels, parcel.id)
+        found.weigh(2)
+        await parcels.add(found)
+
+        assert parcel.version == 2
+        assert found.version == 3
+        assert (await _get(parcels, parcel.id)).version == 3
+        assert (await _get(parcels, parcel.id)).grams == 2
+
+    async def test_a_save_without_events_counts_as_one_change(self, parcels: Parcels) -> None:
+        parcel = await _stored(parcels)
+
+        parcel.note = "by hand"
+        await parcels.add(parcel)
+
+        found = await _get(parcels, parcel.id)
+        assert (found.version, found.note) == (2, "by hand")
+
+    async def test_one_that_was_saved_can_be_changed_and_saved_again(
+        self, parcels: Parcels, new_uow: NewUnitOfWork
+    ) -> None:
+        parcel = _parcel()
+
+        async with new_uow() as uow:
+            await parcels.add(parcel, uow)
+            parcel.weigh(1)
+            await parcels.add(parcel, uow)
+        parcel.weigh(2)
+        await parcels.add(parcel)
+
+        found = await _get(parcels, parcel.id)
+        assert (found.version, found.grams) == (3, 2)
+
+    async def test_the_second_of_two_writers_conflicts_and_keeps_its_events(
+        self, parcels: Parcels
+    ) -> None:
+        parcel = await _stored(parcels)
+        first, second = await _get(parcels, parcel.id), await _get(parcels, parcel.id)
+        first.weigh(1)
+        second.weigh(2)
+        await parcels.add(first)
+
+        with raises(OptimisticConcurrencyError) as caught:
+            await parcels.add(second)
+
+        assert (caught.error.expected, caught.error.actual) == (1, 2)
+        assert parcel.id in str(caught.error)
+        assert (second.version, len(second.pending_events)) == (1, 1)
+        assert (await _get(parcels, parcel.id)).grams == 1
+
+    async def test_two_copies_in_one_unit_of_work_conflict(
+        self, parcels: Parcels, new_uow: NewUnitOfWork
+    ) -> None:
+        parcel = await _stored(parcels)
+
+        with raises(OptimisticConcurrencyError):
+            async with new_uow() as uow:
+                first = await parcels.get(parcel.id, uow)
+                second = await parcels.get(parcel.id, uow)
+                assert first is not None
+                assert second is not None
+                first.weigh(1)
+                await parcels.add(first, uow)
+                second.weigh(2)
+                await parcels.add(second, uow)
+
+        assert (await _get(parcels, parcel.id)).version == 1
+
+    async def test_a_new_one_under_a_taken_id_conflicts(self, parcels: Parcels) -> None:
+        parcel = await _stored(parcels)
+
+        with raises(OptimisticConcurrencyError) as caught:
+            await parcels.add(Parcel.register(parcel.id, "another owner"))
+
+        assert (caught.error.expected, caught.error.actual) == (0, 1)
+        assert (await _get(parcels, parcel.id)).owner == "anna"
+
+    async def test_a_change_of_a_deleted_one_conflicts(self, parcels: Parcels) -> None:
+        parcel = await _stored(parcels)
+        await parcels.delete(parcel.id)
+        parcel.weigh(1)
+
+        with raises(OptimisticConcurrencyError) as caught:
+            await parcels.add(parcel)
+
+        assert caught.error.actual is None
+        assert await parcels.get(parcel.id) is None
+
+    async def test_no_update_is_lost_among_many_writers(
+        self, parcels: Parcels, new_uow: NewUnitOfWork
+    ) -> None:
+        parcel = await _stored(parcels)
+
+        async def weigh_until_stored() -> None:
+            for _ in range(200):
+                try:
+                    async with new_uow() as uow:
+                        mine = await parcels.get(parcel.id, uow)
+                        assert mine is not None
+                        mine.weigh((mine.grams or 0) + 1)
+                        await parcels.add(mine, uow)
+                    return
+                except OptimisticConcurrencyError:
+                    continue
+            raise AssertionError("200 tries, and always a conflict")
+
+        async def write_five_times() -> None:
+            for _ in range(5):
+                await weigh_until_stored()
+
+        await asyncio.gather(*(write_five_times() for _ in range(6)))
+
+        found = await _get(parcels, parcel.id)
+        assert (found.grams, found.version) == (30, 31)
+
+    async def test_uncommitted_changes_are_seen_from_inside_only(
+        self, parcels: Parcels, new_uow: NewUnitOfWork
+    ) -> None:
+        parcel = _parcel()
+
+        async with new_uow() as uow:
+            await parcels.add(parcel, uow)
+            own = await parcels.get(parcel.id, uow)
+            async with new_uow() as other:
+                of_others = await parcels.get(parcel.id, other)
+                listed = await parcels.list_all([parcel.id], other)
+
+        assert own is not None
+        assert of_others is None
+        assert listed == []
+
+    async def test_a_rollback_leaves_the_store_and_the_aggregate_as_they_were(
+        self, parcels: Parcels, new_uow: NewUnitOfWork
+    ) -> None:
+        parcel = await _stored(parcels)
+        new = _parcel()
+        parcel.weigh(1)
+
+        with raises(LookupError):
+            async with new_uow() as uow:
+                await parcels.add(parcel, uow)
+                await parcels.add(new, uow)
+                raise LookupError
+
+        assert await parcels.get(new.id) is None
+        assert (await _get(parcels, parcel.id)).grams is None
+        assert (parcel.version, len(parcel.pending_events)) == (1, 2)
+        await parcels.add(parcel)
+        assert (await _get(parcels, parcel.id)).version == 2
+
+    async def test_a_deleted_one_is_gone_and_deleting_again_is_fine(self, parcels: Parcels) -> None:
+        parcel = await _stored(parcels)
+
+        assert await parcels.delete(parcel.id) == parcel.id
+        assert await parcels.delete(parcel.id) == parcel.id
+
+        assert await parcels.get(parcel.id) is None
+        assert await parcels.list_all([parcel.id]) == []
+
+    async def test_after_a_deletion_the_id_can_be_used_anew(
+        self, parcels: Parcels, new_uow: NewUnitOfWork
+    ) -> None:
+        parcel = await _stored(parcels)
+
+        async with new_uow() as uow:
+            await parcels.delete(parcel.id, uow)
+            await parcels.add(Parcel.register(parcel.id, "berta"), uow)
+
+        found = await _get(parcels, parcel.id)
+        assert (found.owner, found.version) == ("berta", 1)
+
+    async def test_a_rolled_back_deletion_deletes_nothing(
+        self, parcels: Parcels, new_uow: NewUnitOfWork
+    ) -> None:
+        parcel = await _stored(parcels)
+
+        async with new_uow() as uow:
+            await parcels.delete(parcel.id, uow)
+            seen = await parcels.get(parcel.id, uow)
+            await uow.rollback()
+
+        assert seen is None
+        assert await parcels.get(parcel.id) is not None
+
+    async def test_a_list_by_ids_is_in_the_order_asked_for_without_doubles_or_gaps(
+        self, parcels: Parcels
+    ) -> None:
+        one, two = await _stored(parcels), await _stored(parcels)
+
+        found = await parcels.list_all([two.id, new_parcel_id(), one.id, two.id])
+
+        assert [parcel.id for parcel in found] == [two.id, one.id]
+        assert await parcels.list_all([]) == []
+
+    async def test_a_list_without_ids_holds_all(
+        self, parcels: Parcels, new_uow: NewUnitOfWork
+    ) -> None:
+        stored = [await _stored(parcels) for _ in range(3)]
+
+        async with new_uow() as uow:
+            own = _parcel()
+            await parcels.add(own, uow)
+            found = {parcel.id for parcel in await parcels.list_all(uow=uow)}
+
+        assert {parcel.id for parcel in [*stored, own]} <= found
+
+    async def test_a_search_is_awaited_or_streamed_as_often_as_wished(
+        self, parcels: Parcels, where: Where
+    ) -> None:
+        owner = new_parcel_id()
+        stored = {(await _stored(parcels, owner=owner)).id for _ in range(5)}
+        await _stored(parcels, owner="somebody else")
+
+        result = await parcels.search(where("owner", "=", owner))
+        awaited = [parcel.id for parcel in await result]
+        streamed = [parcel.id async for parcel in result.stream(batch_size=2)]
+
+        assert set(awaited) == set(streamed) == stored
+        assert len(awaited) == len(streamed) == 5
+        assert len(await result) == 5
+
+    async def test_a_search_sees_the_changes_of_its_own_unit_of_work_only(
+        self, parcels: Parcels, new_uow: NewUnitOfWork, where: Where
+    ) -> None:
+        owner = new_parcel_id()
+        kept, moved = await _stored(parcels, owner=owner), await _stored(parcels, owner=owner)
+
+        async with new_uow() as uow:
+            moved.owner = "somebody else"
+            await parcels.add(moved, uow)
+            new = _parcel(owner=owner)
+            await parcels.add(new, uow)
+            own = await (await parcels.search(where("owner", "=", owner), uow))
+            async with new_uow() as other:
+                of_others = await (await parcels.search(where("owner", "=", owner), other))
+
+        assert {parcel.id for parcel in own} == {kept.id, new.id}
+        assert {parcel.id for parcel in of_others} == {kept.id, moved.id}
+
+    async def test_null_is_last_in_ascending_order_and_first_in_descending(
+        self, parcels: Parcels, where: Where, options: Options
+    ) -> None:
+        owner = new_parcel_id()
+        for grams in (3, None, 1, 2):
+            await _stored(parcels, owner=owner, grams=grams)
+
+        async def ordered(*ordering: str) -> list[int | None]:
+            criteria = options(where("owner", "=", owner), ordering=ordering)
+            return [parcel.grams for parcel in await (await parcels.search(criteria))]
+
+        assert await ordered("grams") == [1, 2, 3, None]
+        assert await ordered("-grams") == [None, 3, 2, 1]
+
+    async def test_a_page_is_a_part_of_the_whole_order(
+        self, parcels: Parcels, where: Where, options: Options
+    ) -> None:
+        owner = new_parcel_id()
+        for grams, note in ((1, "b"), (2, "a"), (1, "a"), (2, "b")):
+            await _stored(parcels, owner=owner, grams=grams, note=note)
+
+        async def page(limit: int | None, offset: int) -> list[tuple[int | None, str | None]]:
+            criteria = options(
+                where("owner", "=", owner), ordering=("-grams", "note"), limit=limit, offset=offset
+            )
+            return [(p.grams, p.note) for p in await (await parcels.search(criteria))]
+
+        assert await page(None, 0) == [(2, "a"), (2, "b"), (1, "a"), (1, "b")]
+        assert await page(2, 1) == [(2, "b"), (1, "a")]
+        assert await page(None, 3) == [(1, "b")]
+        assert await page(0, 0) == []
+        assert await page(5, 4) == []
+
+    async def test_anything_else_than_a_criterion_is_refused(self, parcels: Parcels) -> None:
+        for criteria in ("owner = 'anna'", None, {"owner": "anna"}):
+            with raises(InvalidOperationError):
+                await parcels.search(criteria)
+
+    async def test_an_entity_of_another_type_is_refused(self, parcels: Parcels) -> None:
+        stranger: Any = object()
+
+        with raises(InvalidOperationError):
+            await parcels.add(stranger)
+
+
+def _parcel(owner: str = "anna", *, grams: int | None = None, note: str | None = None) -> Parcel:
+    parcel = Parcel.register(new_parcel_id(), owner)
+    parcel.grams, parcel.note = grams, note
+    return parcel
+
+
+async def _stored(
+    parcels: Parcels, owner: str = "anna", *, grams: int | None = None, note: str | None = None
+) -> Parcel:
+    parcel = _parcel(owner, grams=grams, note=note)
+    await parcels.add(parcel)
+    return parcel
+
+
+async def _get(parcels: Parcels, parcel_id: str) -> Parcel:
+    found = await parcels.get(parcel_id)
+    assert found is not None, f"{parcel_id} is not stored"
+    return found

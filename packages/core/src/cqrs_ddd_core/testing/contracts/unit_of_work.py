@@ -1,0 +1,278 @@
+"""What every unit of work must do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from ...ports.repository import IRepository
+from ...ports.unit_of_work import UnitOfWork, UnitOfWorkState, get_current_uow
+from ...primitives.exceptions import ConcurrentUseError, InvalidOperationError, UnsavedChangesError
+from ..expecting import raises
+from ..faults import cancel_sweep
+from .parcel import Parcel, new_parcel_id
+
+NewUnitOfWork = Callable[[], UnitOfWork]
+Parcels = IRepository[Parcel, str]
+
+
+class UnitOfWorkContract:
+    """Fixtures: ``new_uow`` makes units of work, ``parcels`` is a repository that works in them."""
+
+    async def test_leaving_the_block_commits(
+        self, new_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        parcel = _parcel()
+
+        async with new_uow() as uow:
+            await parcels.add(parcel, uow)
+
+        assert uow.state is UnitOfWorkState.COMMITTED
+        assert await parcels.get(parcel.id) is not None
+
+    async def test_an_explicit_commit_inside_is_enough_and_a_second_one_does_nothing(
+        self, new_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        parcel = _parcel()
+        calls: list[str] = []
+
+        async with new_uow() as uow:
+            await parcels.add(parcel, uow)
+            uow.on_commit(_noting(calls, "hook"))
+            await uow.commit()
+            await uow.commit()
+
+        assert calls == ["hook"]
+        assert await parcels.get(parcel.id) is not None
+
+    async def test_an_error_rolls_back_and_is_what_the_caller_sees(
+        self, new_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        parcel = _parcel()
+
+        with raises(LookupError) as caught:
+            async with new_uow() as uow:
+                await parcels.add(parcel, uow)
+                raise LookupError("in the block")
+
+        assert str(caught.error) == "in the block"
+        assert uow.state is UnitOfWorkState.ROLLED_BACK
+        assert await parcels.get(parcel.id) is None
+
+    async def test_an_explicit_rollback_undoes_and_leaving_is_quiet(
+        self, new_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        parcel = _parcel()
+
+        async with new_uow() as uow:
+            await parcels.add(parcel, uow)
+            await uow.rollback()
+            await uow.rollback()
+
+        assert await parcels.get(parcel.id) is None
+
+    async def test_a_cancelled_block_rolls_back(
+        self, new_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        parcel = _parcel()
+        added = asyncio.Event()
+
+        async def work() -> None:
+            async with new_uow() as uow:
+                await parcels.add(parcel, uow)
+                added.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.ensure_future(work())
+        await added.wait()
+        task.cancel()
+        await asyncio.wait({task})
+
+        assert task.cancelled()
+        assert await parcels.get(parcel.id) is None
+
+    async def test_a_cancellation_at_any_point_leaves_all_or_nothing(
+        self, new_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        pair = [_parcel(), _parcel()]
+        uows: list[UnitOfWork] = []
+
+        async def work() -> None:
+            pair[:] = [_parcel(), _parcel()]
+            async with new_uow() as uow:
+                uows.append(uow)
+                for parcel in pair:
+                    await parcels.add(parcel, uow)
+
+        async def check() -> None:
+            stored = await parcels.list_all([parcel.id for parcel in pair])
+            committed = uows[-1].state is UnitOfWorkState.COMMITTED
+            assert len(stored) == (2 if committed else 0)
+            assert get_current_uow() is None
+
+        suspensions = await cancel_sweep(work, check)
+
+        assert suspensions > 0
+        assert uows[-1].state is UnitOfWorkState.COMMITTED
+
+    async def test_hooks_run_in_order_when_the_work_is_stored(
+        self, new_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        parcel = _parcel()
+        seen: list[object] = []
+
+        async def look() -> None:
+            async with new_uow() as other:
+                seen.append(await parcels.get(parcel.id, other))
+
+        async with new_uow() as uow:
+            await parcels.add(parcel, uow)
+            uow.on_commit(look)
+            uow.on_commit(_noting(seen, "second"))
+            assert seen == []
+
+        assert seen[0] is not None
+        assert seen[1:] == ["second"]
+
+    async def test_hooks_do_not_run_after_a_rollback(self, new_uow: NewUnitOfWork) -> None:
+        calls: list[str] = []
+
+        with raises(LookupError):
+            async with new_uow() as uow:
+                uow.on_commit(_noting(calls, "hook"))
+                raise LookupError
+        await uow.trigger_commit_hooks()
+
+        assert calls == []
+
+    async def test_a_failing_hook_harms_neither_the_commit_nor_the_other_hooks(
+        self, new_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        parcel = _parcel()
+        calls: list[str] = []
+
+        async def fail() -> None:
+            raise LookupError("in a hook")
+
+        async def cancel_itself() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(0)
+
+        async with new_uow() as uow:
+            await parcels.add(parcel, uow)
+            uow.on_commit(_noting(calls, "first"))
+            uow.on_commit(fail)
+            uow.on_commit(cancel_itself)
+            uow.on_commit(_noting(calls, "last"))
+
+        assert calls == ["first", "last"]
+        assert await parcels.get(parcel.id) is not None
+
+    async def test_a_finished_one_refuses_further_work(
+        self, new_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        async with new_uow() as committed:
+            pass
+        async with new_uow() as rolled_back:
+            await rolled_back.rollback()
+
+        for uow in (committed, rolled_back):
+            with raises(InvalidOperationError):
+                await parcels.get("any", uow)
+            with raises(InvalidOperationError):
+                uow.on_commit(_noting([], "late"))
+            with raises(InvalidOperationError):
+                async with uow:
+                    pass
+        with raises(InvalidOperationError):
+            await rolled_back.commit()
+        with raises(InvalidOperationError):
+            await committed.rollback()
+
+    async def test_the_innermost_open_one_is_the_ambient_one(self, new_uow: NewUnitOfWork) -> None:
+        async with new_uow() as outer:
+            async with new_uow() as inner:
+                assert get_current_uow() is inner
+                await inner.commit()
+                assert get_current_uow() is None
+            assert get_current_uow() is outer
+
+        assert get_current_uow() is None
+
+    async def test_a_call_without_one_joins_the_ambient_one(
+        self, new_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        parcel = _parcel()
+
+        async with new_uow() as uow:
+            await parcels.add(parcel)
+            await uow.rollback()
+
+        assert await parcels.get(parcel.id) is None
+
+    async def test_a_task_that_outlives_the_block_does_not_join_it(
+        self, new_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        parcel = _parcel()
+        ended = asyncio.Event()
+
+        async def later() -> Parcel | None:
+            await ended.wait()
+            return await parcels.get(parcel.id)
+
+        async with new_uow() as uow:
+            await parcels.add(parcel, uow)
+            task = asyncio.ensure_future(later())
+            await asyncio.sleep(0)
+        ended.set()
+
+        assert await task is not None
+
+    async def test_two_tasks_at_the_same_time_are_refused(
+        self, new_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        async with new_uow() as uow:
+            answers = await asyncio.gather(
+                parcels.get("one", uow), parcels.get("two", uow), return_exceptions=True
+            )
+            await parcels.get("three", uow)
+
+        assert [type(answer) for answer in answers] == [type(None), ConcurrentUseError]
+
+    async def test_two_tasks_one_after_the_other_are_fine(
+        self, new_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        parcel = _parcel()
+
+        async with new_uow() as uow:
+            await asyncio.wait_for(parcels.add(parcel, uow), timeout=30)
+            found = await asyncio.wait_for(parcels.get(parcel.id, uow), timeout=30)
+
+        assert found is not None
+
+    async def test_events_that_were_recorded_after_the_last_save_are_refused(
+        self, new_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        parcel = _parcel()
+
+        with raises(UnsavedChangesError):
+            async with new_uow() as uow:
+                await parcels.add(parcel, uow)
+                parcel.weigh(5)
+
+        assert await parcels.get(parcel.id) is None
+        assert parcel.version == 0
+
+
+def _parcel() -> Parcel:
+    return Parcel.register(new_parcel_id(), owner="anna")
+
+
+def _noting(calls: list[Any], word: str) -> Callable[[], Any]:
+    async def hook() -> None:
+        calls.append(word)
+
+    return hook

@@ -1,0 +1,33 @@
+"""Errors that a test expects."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Generic, TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
+
+class raises(Generic[E]):
+    """The block must raise such an error; afterwards ``error`` is it."""
+
+    error: E
+
+    def __init__(self, error_type: type[E]) -> None:
+        self._error_type = error_type
+
+    def __enter__(self) -> raises[E]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if error is None:
+            raise AssertionError(f"expected {self._error_type.__name__}, but nothing was raised")
+        if not isinstance(error, self._error_type):
+            return False
+        self.error = error
+        return True

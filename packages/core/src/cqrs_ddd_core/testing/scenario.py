@@ -1,0 +1,159 @@
+"""Given some history, when something is asked for, then these events follow.
+
+::
+
+    given(Order, "o-1", OrderPlaced(customer="c-1")).when(
+        lambda order: order.ship("DHL")
+    ).then(OrderShipped(carrier="DHL"))
+
+    outcome = await given_sent(mediator, PlaceOrder(order_id="o-1")).when(ShipOrder(order_id="o-1"))
+    outcome.then(OrderShipped(carrier="DHL")).then_result("o-1")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, Generic, TypeVar
+
+from ..cqrs.mediator import Mediator
+from ..domain.aggregate import AggregateRoot
+from ..domain.events import ENVELOPE, DomainEvent
+from ..messages.command import Command
+
+A = TypeVar("A", bound=AggregateRoot[Any])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What followed; each ``then`` raises an ``AssertionError`` that shows the difference."""
+
+    events: Sequence[DomainEvent]
+    result: object = None
+    error: Exception | None = None
+    aggregate: AggregateRoot[Any] | None = None
+
+    def then(self, *expected: DomainEvent) -> Outcome:
+        """These events, in this order, and no others; envelopes are not compared."""
+        self._refuse_error()
+        differences = _differences(expected, self.events)
+        if differences:
+            raise AssertionError("\n".join(["the events differ:", *differences]))
+        return self
+
+    def then_result(self, expected: object) -> Outcome:
+        self._refuse_error()
+        if self.result != expected:
+            raise AssertionError(f"the result differs: expected {expected!r}, got {self.result!r}")
+        return self
+
+    def then_state(self, **expected: object) -> Outcome:
+        """These attributes of the aggregate; others are not compared."""
+        self._refuse_error()
+        if self.aggregate is None:
+            raise AssertionError("there is no aggregate; then_state follows given(...).when(...)")
+        actual = {name: getattr(self.aggregate, name) for name in expected}
+        differences = _field_differences(expected, actual)
+        if differences:
+            raise AssertionError("\n".join(["the state differs:", *differences]))
+        return self
+
+    def then_raises(self, error_type: type[Exception], message: str = "") -> Outcome:
+        """Such an error, with ``message`` somewhere in its text, and no events."""
+        if self.error is None:
+            raise AssertionError(
+                f"expected {error_type.__name__}, but nothing was raised; "
+                f"the events are {_listed(self.events)}"
+            )
+        if not isinstance(self.error, error_type) or message not in str(self.error):
+            wanted = f"{error_type.__name__} {message!r}" if message else error_type.__name__
+            raise AssertionError(f"expected {wanted}, got {self.error!r}") from self.error
+        if self.events:
+            raise AssertionError(f"it raised, but recorded {_listed(self.events)} before")
+        return self
+
+    def _refuse_error(self) -> None:
+        if self.error is not None:
+            raise AssertionError(f"it raised {self.error!r}") from self.error
+
+
+class AggregateScenario(Generic[A]):
+    """An aggregate with a history."""
+
+    def __init__(self, aggregate: A) -> None:
+        self._aggregate = aggregate
+
+    def when(self, act: Callable[[A], object]) -> Outcome:
+        """The outcome has the result of ``act``, or its error."""
+        aggregate = self._aggregate
+        try:
+            result = act(aggregate)
+        except Exception as error:
+            return Outcome(aggregate.collect_events(), error=error, aggregate=aggregate)
+        return Outcome(aggregate.collect_events(), result, aggregate=aggregate)
+
+
+class MessageScenario:
+    """A mediator that has handled some commands."""
+
+    def __init__(self, mediator: Mediator, before: Sequence[Command[Any]]) -> None:
+        self._mediator = mediator
+        self._before = before
+
+    async def when(self, command: Command[Any]) -> Outcome:
+        """The outcome of ``command`` alone; an error of an earlier one is raised."""
+        for earlier in self._before:
+            await self._mediator.send(earlier)
+        try:
+            response = await self._mediator.send(command)
+        except Exception as error:
+            return Outcome((), error=error)
+        return Outcome(response.events, response.result)
+
+
+def given(
+    aggregate_type: type[A], entity_id: object, *history: DomainEvent
+) -> AggregateScenario[A]:
+    """An aggregate to which these events have happened; without events a blank one."""
+    return AggregateScenario(aggregate_type.rehydrate(entity_id, history))
+
+
+def given_sent(mediator: Mediator, *commands: Command[Any]) -> MessageScenario:
+    """A mediator on fakes, to which these commands have been sent."""
+    return MessageScenario(mediator, commands)
+
+
+def _differences(expected: Sequence[DomainEvent], actual: Sequence[DomainEvent]) -> list[str]:
+    lines: list[str] = []
+    for number, (wanted, got) in enumerate(zip_longest(expected, actual), 1):
+        if wanted is None:
+            lines.append(f"  {number}. unexpected {_shown(got)}")
+        elif got is None:
+            lines.append(f"  {number}. missing {_shown(wanted)}")
+        elif type(wanted) is not type(got):
+            lines.append(f"  {number}. expected {_shown(wanted)}, got {_shown(got)}")
+        elif fields := _field_differences(_facts(wanted), _facts(got)):
+            lines += [f"  {number}. {type(wanted).__name__}", *(f"  {line}" for line in fields)]
+    return lines
+
+
+def _field_differences(expected: dict[str, Any], actual: dict[str, Any]) -> list[str]:
+    return [
+        f"  {name}: expected {expected[name]!r}, got {actual[name]!r}"
+        for name in expected
+        if expected[name] != actual[name]
+    ]
+
+
+def _facts(event: DomainEvent) -> dict[str, Any]:
+    return {name: value for name, value in event if name not in ENVELOPE}
+
+
+def _shown(event: DomainEvent) -> str:
+    facts = ", ".join(f"{name}={value!r}" for name, value in _facts(event).items())
+    return f"{type(event).__name__}({facts})"
+
+
+def _listed(events: Sequence[DomainEvent]) -> str:
+    return ", ".join(map(_shown, events)) or "none"

@@ -1,0 +1,73 @@
+"""The fakes keep the contracts that the adapters keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from cqrs_ddd_core.adapters.memory import (
+    InMemoryEventStore,
+    InMemoryRepository,
+    InMemoryUnitOfWork,
+)
+from cqrs_ddd_core.domain import ISpecification
+from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
+from cqrs_ddd_core.testing.contracts.parcel import Parcel
+from cqrs_ddd_core.testing.contracts.repository import Options, RepositoryContract, Where
+from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
+
+
+@dataclass
+class Equals(ISpecification[Parcel]):
+    attribute: str
+    value: object
+
+    def is_satisfied_by(self, candidate: Parcel) -> bool:
+        return bool(getattr(candidate, self.attribute) == self.value)
+
+
+@dataclass
+class QueryOptions:
+    specification: ISpecification[Parcel] | None = None
+    ordering: Sequence[str] = ()
+    limit: int | None = None
+    offset: int = 0
+
+
+@pytest.fixture
+def parcels() -> InMemoryRepository[Parcel, str]:
+    return InMemoryRepository(Parcel)
+
+
+@pytest.fixture
+def event_store() -> InMemoryEventStore:
+    return InMemoryEventStore()
+
+
+@pytest.fixture
+def new_uow(event_store: InMemoryEventStore) -> Callable[[], InMemoryUnitOfWork]:
+    return lambda: InMemoryUnitOfWork(event_store=event_store)
+
+
+@pytest.fixture
+def where() -> Where:
+    return lambda attribute, operator, value: Equals(attribute, value)
+
+
+@pytest.fixture
+def options() -> Options:
+    return QueryOptions
+
+
+class TestInMemoryRepository(RepositoryContract):
+    pass
+
+
+class TestInMemoryUnitOfWork(UnitOfWorkContract):
+    pass
+
+
+class TestInMemoryEventStore(EventStoreContract):
+    pass
