@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
 
 from ..primitives.exceptions import CQRSDDDError, EventApplicationError, MissingIdentityError
 from .event_handlers import EventHandlers
@@ -51,7 +51,7 @@ class AggregateRoot(BaseModel, Generic[ID]):
     # A slot beside pydantic's fields: read and written at the speed of a plain object.
     __slots__ = ("_journal",)
     if TYPE_CHECKING:
-        _journal: _Journal
+        _journal: _Journal = PrivateAttr()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> AggregateRoot[ID]:
         self = super().__new__(cls)
@@ -106,7 +106,8 @@ class AggregateRoot(BaseModel, Generic[ID]):
     def add_event(self, event: DomainEvent) -> None:
         """Apply the event and record it, as this aggregate's next version.
 
-        Where the handler raises, nothing is recorded and the fields are as before.
+        Where the handler raises, nothing is recorded and the fields hold what they held; only a
+        list or dict that the handler changed in place stays changed.
         """
         self._refuse_stranger(event)
         before = self.__dict__.copy()

@@ -62,7 +62,7 @@ class _DefinedEvents(EventTypeRegistry):
             return super().get(name)
         if len(candidates) > 1:
             raise DuplicateTypeError(
-                f"event type {name!r} is defined in {', '.join(sorted(candidates))}; give one an "
+                f"event type {name!r} is the name of {', '.join(sorted(candidates))}; give one an "
                 "event_type of its own, or set event_registry on the aggregate",
                 name=name,
             )
@@ -71,7 +71,7 @@ class _DefinedEvents(EventTypeRegistry):
 
 
 known_events = _DefinedEvents()
-"""Every event class of the process; a name that two modules claim cannot be read through it."""
+"""Every event class of the process; a name that two of them have cannot be read through it."""
 
 _ENVELOPE_COLUMNS = {
     "event_id": "event_id",

@@ -44,7 +44,9 @@ class DomainEvent(ImmutableModel):
         super().__pydantic_init_subclass__(**kwargs)
         if "event_type" not in cls.__dict__:
             cls.event_type = cls.__name__
-        defined_events.setdefault(cls.event_type, {})[cls.__module__] = cls
+        # By path, so that reloading a module replaces its classes.
+        path = f"{cls.__module__}.{cls.__qualname__}"
+        defined_events.setdefault(cls.event_type, {})[path] = cls
 
     @field_validator("occurred_at")
     @classmethod
@@ -74,4 +76,4 @@ ENVELOPE = set(DomainEvent.model_fields)
 """The names of the envelope's fields."""
 
 defined_events: dict[str, dict[str, type[DomainEvent]]] = {}
-"""Every event class of the process: by stored name, then by module."""
+"""Every event class of the process: by stored name, then by path."""

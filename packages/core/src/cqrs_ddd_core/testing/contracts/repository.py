@@ -37,7 +37,7 @@ class Options(Protocol):
 
 
 class RepositoryContract:
-    """Fixtures: ``parcels``, a repository of ``Parcel``, and ``new_uow``, which makes units of work.
+    """Fixtures: ``parcels``, a repository of ``Parcel``; ``new_uow``, which makes units of work.
 
     For the search: ``where`` and ``options``.
     """

@@ -1,0 +1,371 @@
+from __future__ import annotations
+
+import copy
+import pickle
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import pydantic
+import pytest
+from pydantic import Field, field_validator
+
+from cqrs_ddd_core import AggregateRoot, DomainEvent, EventTypeRegistry, when
+from cqrs_ddd_core.primitives.exceptions import (
+    EventApplicationError,
+    InvariantViolationError,
+    MissingIdentityError,
+    UnknownTypeError,
+)
+
+
+class AccountOpened(DomainEvent):
+    owner: str
+
+
+class MoneyPaidIn(DomainEvent):
+    amount: Decimal
+
+
+class AccountLooked(DomainEvent):
+    pass
+
+
+class Account(AggregateRoot[str]):
+    owner: str
+    balance: Decimal = Decimal(0)
+    limits: list[int] = Field(default_factory=list)
+
+    @classmethod
+    def open(cls, account_id: str, owner: str) -> Account:
+        account = cls.blank(account_id)
+        account.add_event(AccountOpened(owner=owner))
+        return account
+
+    def pay_in(self, amount: Decimal) -> None:
+        self.add_event(MoneyPaidIn(amount=amount))
+
+    def apply_AccountOpened(self, event: AccountOpened) -> None:
+        self.owner = event.owner
+
+    def apply_MoneyPaidIn(self, event: MoneyPaidIn) -> None:
+        self.balance += event.amount
+        if event.amount <= 0:
+            raise InvariantViolationError("an amount paid in must be positive")
+
+
+@dataclass
+class Stored:
+    """What a stored event has to have, and no more."""
+
+    event_type: str
+    payload: dict[str, Any] = field(default_factory=dict)
+
+
+def test_an_event_changes_the_state_and_is_recorded() -> None:
+    account = Account.open("a-1", "anna")
+
+    account.pay_in(Decimal("2.50"))
+
+    assert (account.owner, account.balance) == ("anna", Decimal("2.50"))
+    assert [type(event) for event in account.pending_events] == [AccountOpened, MoneyPaidIn]
+
+
+def test_a_recorded_event_knows_its_place() -> None:
+    account = Account.open("a-1", "anna")
+    account.pay_in(Decimal(1))
+
+    places = [
+        (event.aggregate_id, event.aggregate_type, event.aggregate_version)
+        for event in account.pending_events
+    ]
+
+    assert places == [("a-1", "Account", 1), ("a-1", "Account", 2)]
+
+
+def test_the_version_counts_what_is_persisted_and_not_what_is_recorded() -> None:
+    account = Account.open("a-1", "anna")
+
+    assert (account.version, account.recorded, account.next_version) == (0, 1, 1)
+
+    account.mark_persisted(1)
+
+    assert (account.version, account.recorded, account.next_version) == (1, 0, 2)
+    account.pay_in(Decimal(1))
+    assert account.pending_events[-1].aggregate_version == 2
+
+
+def test_events_are_handed_over_once() -> None:
+    account = Account.open("a-1", "anna")
+
+    first, second = account.collect_events(), account.collect_events()
+
+    assert len(first) == 1
+    assert second == []
+
+
+def test_an_event_without_a_handler_is_recorded_all_the_same() -> None:
+    account = Account.open("a-1", "anna")
+
+    account.add_event(AccountLooked())
+
+    assert account.next_version == 2
+
+
+def test_a_handler_that_raises_an_error_of_the_domain_leaves_everything_as_it_was() -> None:
+    account = Account.open("a-1", "anna")
+    before = account.model_copy(deep=True)
+
+    with pytest.raises(InvariantViolationError):
+        account.pay_in(Decimal(-5))
+
+    assert account == before
+    assert account.recorded == 1
+    account.pay_in(Decimal(1))
+    assert [event.aggregate_version for event in account.pending_events] == [1, 2]
+
+
+def test_a_handler_that_fails_is_named_with_its_aggregate_and_event() -> None:
+    class Fragile(AggregateRoot[str]):
+        count: int = 0
+
+        def apply_AccountLooked(self, event: AccountLooked) -> None:
+            self.count += 1
+            raise KeyError("missing")
+
+    fragile = Fragile(id="f-1")
+
+    with pytest.raises(EventApplicationError, match="Fragile f-1 cannot apply AccountLooked") as e:
+        fragile.add_event(AccountLooked())
+
+    assert (e.value.aggregate_type, e.value.event_type) == ("Fragile", "AccountLooked")
+    assert isinstance(e.value.__cause__, KeyError)
+    assert (fragile.count, fragile.pending_events) == (0, ())
+
+
+@pytest.mark.parametrize("nothing", [None, 7, "AccountOpened", object(), AccountOpened])
+def test_something_else_than_an_event_is_refused(nothing: Any) -> None:
+    with pytest.raises(EventApplicationError, match="is not a DomainEvent; subclass DomainEvent"):
+        Account(id="a-1", owner="anna").add_event(nothing)
+
+
+def test_an_event_is_recorded_once_only() -> None:
+    account, event = Account(id="a-1", owner="anna"), AccountLooked()
+    account.add_event(event)
+
+    with pytest.raises(EventApplicationError, match="recorded already; make a new one"):
+        account.add_event(event)
+
+    assert len(account.pending_events) == 1
+
+
+def test_an_event_of_another_aggregate_is_refused() -> None:
+    with pytest.raises(EventApplicationError, match="belongs to 'a-2'"):
+        Account(id="a-1", owner="anna").add_event(AccountLooked(aggregate_id="a-2"))
+
+
+@pytest.mark.parametrize("fields", [{}, {"id": None}, {"id": ""}])
+def test_an_aggregate_without_an_id_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(MissingIdentityError, match="Account has no id; pass id=") as caught:
+        Account(owner="anna", **fields)
+
+    assert caught.value.missing == ("id",)
+    assert caught.value.type_name == "Account"
+
+
+def test_ids_may_be_numbers_and_uuids() -> None:
+    class Numbered(AggregateRoot[int]):
+        pass
+
+    class Unique(AggregateRoot[UUID]):
+        id: UUID = Field(default_factory=uuid4)
+
+    numbered, unique = Numbered(id=0), Unique()
+    numbered.add_event(AccountLooked())
+    unique.add_event(AccountLooked())
+
+    assert numbered.id == 0
+    assert numbered.pending_events[0].aggregate_id == "0"
+    assert unique.pending_events[0].aggregate_id == str(unique.id)
+    with pytest.raises(pydantic.ValidationError):
+        Numbered(id="seven")  # type: ignore[arg-type]
+
+
+def test_the_past_makes_the_state_and_the_version() -> None:
+    account = Account.rehydrate(
+        "a-1", [AccountOpened(owner="anna"), MoneyPaidIn(amount=Decimal(3))]
+    )
+
+    assert account == Account(id="a-1", owner="anna", balance=Decimal(3))
+    assert (account.version, account.recorded, account.pending_events) == (2, 0, ())
+
+
+def test_stored_events_are_decoded_on_the_way() -> None:
+    account = Account.rehydrate(
+        "a-1",
+        [Stored("AccountOpened", {"owner": "anna"}), Stored("MoneyPaidIn", {"amount": "3.10"})],
+    )
+
+    assert account.balance == Decimal("3.10")
+    assert account.version == 2
+
+
+def test_apply_event_takes_a_typed_and_a_stored_event() -> None:
+    account = Account.blank("a-1")
+
+    account.apply_event(AccountOpened(owner="anna"))
+    account.apply_event(Stored("MoneyPaidIn", {"amount": "1"}))
+
+    assert (account.owner, account.balance, account.version) == ("anna", Decimal(1), 2)
+    assert account.pending_events == ()
+
+
+@pytest.mark.parametrize("nothing", [None, 7, {"event_type": "AccountOpened"}])
+def test_apply_event_refuses_anything_else(nothing: Any) -> None:
+    with pytest.raises(EventApplicationError, match="it takes a DomainEvent, or a stored event"):
+        Account.blank("a-1").apply_event(nothing)
+
+
+def test_an_unknown_stored_event_says_what_is_known() -> None:
+    class Own(AggregateRoot[str]):
+        event_registry = EventTypeRegistry()
+
+    Own.event_registry.register(AccountOpened)
+
+    with pytest.raises(EventApplicationError, match="AccountOpenedd") as caught:
+        Own.rehydrate("o-1", [Stored("AccountOpenedd")])
+
+    assert isinstance(caught.value.__cause__, UnknownTypeError)
+    assert "there is AccountOpened" in str(caught.value.__cause__)
+
+
+def test_a_required_field_that_no_event_sets_is_named() -> None:
+    with pytest.raises(
+        EventApplicationError, match=r"owner: Field required \(no event sets it\)"
+    ) as e:
+        Account.rehydrate("a-1", [MoneyPaidIn(amount=Decimal(1))])
+
+    assert e.value.field == "owner"
+    assert (e.value.aggregate_type, e.value.event_type) == ("Account", "MoneyPaidIn")
+
+
+def test_a_field_that_is_read_before_it_was_set_is_named() -> None:
+    class Greedy(AggregateRoot[str]):
+        total: int
+
+        def apply_AccountLooked(self, event: AccountLooked) -> None:
+            self.total += 1
+
+    with pytest.raises(EventApplicationError, match="total was read before an event set it") as e:
+        Greedy.rehydrate("g-1", [AccountLooked()])
+
+    assert e.value.field == "total"
+
+
+def test_validators_run_once_at_the_end_of_a_replay() -> None:
+    runs: list[int] = []
+
+    class Checked(AggregateRoot[str]):
+        model_config = pydantic.ConfigDict(validate_assignment=True)
+        total: int = 0
+
+        @field_validator("total")
+        @classmethod
+        def _not_negative(cls, value: int) -> int:
+            runs.append(value)
+            if value < 0:
+                raise ValueError("must not be negative")
+            return value
+
+        def apply_MoneyPaidIn(self, event: MoneyPaidIn) -> None:
+            self.total += int(event.amount)
+
+    checked = Checked.rehydrate("c-1", [MoneyPaidIn(amount=Decimal(n)) for n in (-1, 2, 3)])
+
+    assert checked.total == 4
+    assert runs == [4]
+    with pytest.raises(EventApplicationError, match="not valid after MoneyPaidIn: total"):
+        Checked.rehydrate("c-1", [MoneyPaidIn(amount=Decimal(-1))])
+    with pytest.raises(EventApplicationError, match="must not be negative"):
+        checked.add_event(MoneyPaidIn(amount=Decimal(-9)))
+    assert checked.total == 4
+
+
+def test_a_replay_without_events_leaves_a_blank_instance() -> None:
+    assert Account.rehydrate("a-1", []).version == 0
+
+
+def test_copies_have_a_history_of_their_own() -> None:
+    account = Account.open("a-1", "anna")
+    copies = [
+        copy.copy(account),
+        copy.deepcopy(account),
+        account.model_copy(),
+        pickle.loads(pickle.dumps(account)),
+    ]
+
+    account.pay_in(Decimal(1))
+
+    for other in copies:
+        assert (other.recorded, len(other.pending_events)) == (1, 1)
+        other.collect_events()
+    assert len(account.pending_events) == 2
+
+
+def test_dumping_and_loading_keeps_the_fields_and_starts_a_new_history() -> None:
+    account = Account.open("a-1", "anna")
+
+    loaded = Account.model_validate_json(account.model_dump_json())
+
+    assert loaded.model_dump() == account.model_dump()
+    assert "version" not in account.model_dump()
+    assert (loaded.version, loaded.pending_events) == (0, ())
+
+
+def test_subclasses_inherit_handlers_and_may_override_them() -> None:
+    class Savings(Account):
+        interest: int = 0
+
+        def apply_MoneyPaidIn(self, event: MoneyPaidIn) -> None:
+            super().apply_MoneyPaidIn(event)
+            self.interest += 1
+
+    savings = Savings(id="s-1", owner="anna")
+    savings.pay_in(Decimal(5))
+
+    assert (savings.balance, savings.interest) == (Decimal(5), 1)
+    assert savings.pending_events[0].aggregate_type == "Savings"
+
+
+def test_a_stored_name_can_be_set() -> None:
+    class RenamedAccount(Account):
+        aggregate_type = "Account"
+
+    renamed = RenamedAccount.open("a-1", "anna")
+
+    assert renamed.pending_events[0].aggregate_type == "Account"
+
+
+def test_nan_and_infinity_are_not_state() -> None:
+    class Scale(AggregateRoot[str]):
+        grams: float
+
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(pydantic.ValidationError):
+            Scale(id="s", grams=value)
+
+
+def test_a_marked_method_applies_several_events() -> None:
+    class Diary(AggregateRoot[str]):
+        entries: list[str] = Field(default_factory=list)
+
+        @when(AccountOpened, AccountLooked)
+        def note(self, event: DomainEvent) -> None:
+            self.entries.append(event.event_type)
+
+    diary = Diary(id="d-1")
+    diary.add_event(AccountOpened(owner="anna"))
+    diary.add_event(AccountLooked())
+
+    assert diary.entries == ["AccountOpened", "AccountLooked"]

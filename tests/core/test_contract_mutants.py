@@ -1,0 +1,304 @@
+"""Naive implementations, and the sentence of the contract that each of them breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import pytest
+
+from cqrs_ddd_core import ExpectedVersion, StoredEvent, StreamId, UnitOfWork
+from cqrs_ddd_core.adapters.memory import (
+    InMemoryEventStore,
+    InMemoryRepository,
+    InMemoryUnitOfWork,
+)
+from cqrs_ddd_core.adapters.memory import event_store as fake_events
+from cqrs_ddd_core.adapters.memory import repository as fake_rows
+from cqrs_ddd_core.primitives.exceptions import OptimisticConcurrencyError
+from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
+from cqrs_ddd_core.testing.contracts.parcel import Parcel
+from cqrs_ddd_core.testing.contracts.repository import RepositoryContract
+from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
+
+
+class PositionsAtAppend(InMemoryEventStore):
+    """As a sequence does it, read without care: the order of commits is another one."""
+
+    class Changes(fake_events._Appended):
+        def append(self, events: Sequence[StoredEvent]) -> None:
+            super().append([replace(e, position=self._log.draw_position()) for e in events])
+
+        def apply(self) -> int | None:
+            self._log.add(self._events)
+            self._log.events.sort(key=lambda e: e.position or 0)
+            return self._log.latest
+
+        def discard(self) -> None:
+            pass
+
+    def within(self, uow: UnitOfWork) -> PositionsAtAppend:
+        bound = PositionsAtAppend()
+        bound._log, bound._uow = self._log, uow
+        return bound
+
+    def _changes(self, uow: InMemoryUnitOfWork) -> fake_events._Appended:
+        return uow.changes(self._log, lambda: self.Changes(self._log))
+
+
+class WaitsAtGaps(InMemoryEventStore):
+    """Takes a hole for a transaction that is still running."""
+
+    async def get_events_after(self, position: int, limit: int = 1000) -> list[StoredEvent]:
+        found: list[StoredEvent] = []
+        for event in await super().get_events_after(position, limit):
+            if event.position != position + 1:
+                break
+            found.append(event)
+            position += 1
+        return found
+
+
+class BatchInPieces(InMemoryEventStore):
+    """Each event in a transaction of its own."""
+
+    async def append_batch(self, events: list[StoredEvent]) -> None:
+        for event in events:
+            await super().append_batch([event])
+
+
+class ExpectsNothing(InMemoryEventStore):
+    """Takes every expectation for "any version"."""
+
+    async def append_to_stream(
+        self,
+        stream: StreamId,
+        events: Sequence[StoredEvent],
+        *,
+        expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
+    ) -> int:
+        return await super().append_to_stream(stream, events)
+
+
+class OneKindOfConflict(InMemoryEventStore):
+    """Maps every unique violation to a version conflict, to be retried for ever."""
+
+    async def append(self, stored_event: StoredEvent) -> None:
+        try:
+            await super().append(stored_event)
+        except Exception as error:
+            raise OptimisticConcurrencyError(str(error)) from error
+
+
+class CommitsAtOnce(InMemoryEventStore):
+    """Works beside the unit of work."""
+
+    def within(self, uow: UnitOfWork) -> InMemoryEventStore:
+        return self
+
+    async def append_batch(self, events: list[StoredEvent]) -> None:
+        async with InMemoryUnitOfWork() as own:
+            self._changes(own).append(events)
+
+
+class FirstIdWins(InMemoryEventStore):
+    """Streams are told apart by id alone."""
+
+    async def get_events(
+        self, aggregate_id: str, *, after_version: int = 0, aggregate_type: str | None = None
+    ) -> list[StoredEvent]:
+        kind = min(self._log.types.get(aggregate_id, {"none"}))
+        return await super().get_events(
+            aggregate_id, after_version=after_version, aggregate_type=kind
+        )
+
+
+class KeepsReferences(InMemoryRepository[Parcel, str]):
+    """A dict of the very objects."""
+
+    async def get(self, entity_id: str, uow: UnitOfWork | None = None) -> Parcel | None:
+        row = self._rows.get(entity_id)
+        return None if row is None else row.state
+
+
+class LastWriterWins(InMemoryRepository[Parcel, str]):
+    """Saves whatever version the aggregate was loaded at."""
+
+    class Changes(fake_rows._Changes[Parcel, str]):
+        def write(self, entity_id: str, entity: Parcel) -> None:
+            current = self.read(entity_id)
+            entity.mark_persisted(current.version if current else 0)
+            super().write(entity_id, entity)
+
+        def check(self) -> None:
+            pass
+
+    def _changes(self, uow: InMemoryUnitOfWork) -> fake_rows._Changes[Parcel, str]:
+        return uow.changes(self, lambda: self.Changes(self._rows))
+
+
+class ChecksWhenAddedOnly(InMemoryRepository[Parcel, str]):
+    """Reads the version, and lets others in before it writes."""
+
+    class Changes(fake_rows._Changes[Parcel, str]):
+        def check(self) -> None:
+            pass
+
+    def _changes(self, uow: InMemoryUnitOfWork) -> fake_rows._Changes[Parcel, str]:
+        return uow.changes(self, lambda: self.Changes(self._rows))
+
+
+class IgnoresTheUnitOfWork(InMemoryRepository[Parcel, str]):
+    """Writes at once."""
+
+    async def add(self, entity: Parcel, uow: UnitOfWork | None = None) -> str:
+        async with InMemoryUnitOfWork() as own:
+            return await super().add(entity, own)
+
+
+class RollsBackOnErrorsOnly(InMemoryUnitOfWork):
+    """``except Exception`` does not see a cancellation."""
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        seen = error if isinstance(error, Exception) else None
+        await super().__aexit__(type(seen) if seen else None, seen, traceback)
+
+
+class SwallowsCancellation(InMemoryUnitOfWork):
+    """Rolls back, and lets the block end as if nothing had happened."""
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> Any:
+        await super().__aexit__(kind, error, traceback)
+        return isinstance(error, asyncio.CancelledError)
+
+
+class CommitsInTheCallersTask(InMemoryUnitOfWork):
+    """A cancellation meets the commit half-way."""
+
+    waits: ClassVar[bool] = False
+
+    async def commit(self) -> None:
+        for changes in self._changes.values():
+            for entity_id, row in changes._written.items():
+                changes._rows[entity_id] = row
+                await asyncio.sleep(0)
+
+
+class StopsAtAFailingHook(InMemoryUnitOfWork):
+    """The first hook that fails keeps the others from running."""
+
+    async def trigger_commit_hooks(self) -> None:
+        while self._on_commit_hooks:
+            await self._on_commit_hooks.popleft()()
+
+
+class RunsHooksBeforeTheCommit(InMemoryUnitOfWork):
+    """Tells the world what is not stored yet."""
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        while self._on_commit_hooks:
+            await self._on_commit_hooks.popleft()()
+        await super().__aexit__(kind, error, traceback)
+
+
+class LetsEverybodyIn(InMemoryUnitOfWork):
+    """Two tasks talk over one connection."""
+
+    @contextmanager
+    def exclusive(self, operation: str) -> Iterator[None]:
+        self.ensure_open(operation)
+        yield
+
+
+class NeverEnds(InMemoryUnitOfWork):
+    """Goes on working after its end."""
+
+    def ensure_open(self, purpose: str) -> None:
+        pass
+
+
+class SavesWithoutAsking(InMemoryUnitOfWork):
+    """Commits although events were recorded that nobody saved."""
+
+    def __init__(self, event_store: InMemoryEventStore | None = None) -> None:
+        super().__init__(event_store)
+        self.aggregates.refuse_unsaved = lambda: None  # type: ignore[method-assign]
+
+
+@dataclass(frozen=True)
+class Breaks:
+    """A mutant, and the test that has to fail on it."""
+
+    mutant: type[Any]
+    test: Callable[..., Awaitable[None]]
+    error: type[BaseException] = AssertionError
+
+
+EVENTS = EventStoreContract()
+ROWS = RepositoryContract()
+WORK = UnitOfWorkContract()
+
+MUTANTS: Collection[Breaks] = (
+    Breaks(PositionsAtAppend, EVENTS.test_a_reader_never_skips_events_of_a_slow_transaction),
+    Breaks(PositionsAtAppend, EVENTS.test_many_writers_and_a_reader_agree_on_what_was_written),
+    Breaks(WaitsAtGaps, EVENTS.test_a_reader_does_not_wait_for_events_that_were_rolled_back),
+    Breaks(BatchInPieces, EVENTS.test_a_taken_version_is_refused_with_the_whole_batch),
+    Breaks(BatchInPieces, EVENTS.test_what_is_not_json_is_refused_with_the_whole_batch),
+    Breaks(ExpectsNothing, EVENTS.test_each_expectation_is_enforced),
+    Breaks(
+        OneKindOfConflict,
+        EVENTS.test_a_second_event_with_an_id_is_refused_as_a_duplicate,
+        OptimisticConcurrencyError,
+    ),
+    Breaks(CommitsAtOnce, EVENTS.test_own_events_are_seen_before_the_commit_by_others_after_it),
+    Breaks(CommitsAtOnce, EVENTS.test_what_is_rolled_back_was_never_there, Exception),
+    Breaks(CommitsAtOnce, EVENTS.test_payload_and_metadata_come_back_as_json),
+    Breaks(FirstIdWins, EVENTS.test_types_that_share_an_id_are_different_streams),
+    Breaks(KeepsReferences, ROWS.test_a_found_one_is_a_copy_of_its_own),
+    Breaks(LastWriterWins, ROWS.test_the_second_of_two_writers_conflicts_and_keeps_its_events),
+    Breaks(LastWriterWins, ROWS.test_a_new_one_under_a_taken_id_conflicts),
+    Breaks(ChecksWhenAddedOnly, ROWS.test_no_update_is_lost_among_many_writers),
+    Breaks(IgnoresTheUnitOfWork, ROWS.test_uncommitted_changes_are_seen_from_inside_only),
+    Breaks(
+        IgnoresTheUnitOfWork,
+        ROWS.test_a_rollback_leaves_the_store_and_the_aggregate_as_they_were,
+    ),
+    Breaks(RollsBackOnErrorsOnly, WORK.test_a_cancelled_block_rolls_back),
+    Breaks(SwallowsCancellation, WORK.test_a_cancellation_at_any_point_leaves_all_or_nothing),
+    Breaks(CommitsInTheCallersTask, WORK.test_a_cancellation_at_any_point_leaves_all_or_nothing),
+    Breaks(
+        StopsAtAFailingHook,
+        WORK.test_a_failing_hook_harms_neither_the_commit_nor_the_other_hooks,
+    ),
+    Breaks(RunsHooksBeforeTheCommit, WORK.test_hooks_do_not_run_after_a_rollback),
+    Breaks(RunsHooksBeforeTheCommit, WORK.test_hooks_run_in_order_when_the_work_is_stored),
+    Breaks(LetsEverybodyIn, WORK.test_two_tasks_at_the_same_time_are_refused),
+    Breaks(NeverEnds, WORK.test_a_finished_one_refuses_further_work),
+    Breaks(
+        SavesWithoutAsking,
+        WORK.test_events_that_were_recorded_after_the_last_save_are_refused,
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "breaks", MUTANTS, ids=lambda b: f"{b.mutant.__name__}-{b.test.__name__[5:45]}"
+)
+async def test_the_contract_catches_the_naive_version(breaks: Breaks) -> None:
+    store = breaks.mutant() if issubclass(breaks.mutant, InMemoryEventStore) else None
+    rows = breaks.mutant(Parcel) if issubclass(breaks.mutant, InMemoryRepository) else None
+    is_uow = issubclass(breaks.mutant, UnitOfWork)
+    event_store = store or InMemoryEventStore()
+    fixtures = {
+        "event_store": event_store,
+        "parcels": rows or InMemoryRepository[Parcel, str](Parcel),
+        "new_uow": lambda: (breaks.mutant if is_uow else InMemoryUnitOfWork)(event_store),
+    }
+    wanted = inspect.signature(breaks.test).parameters
+
+    with pytest.raises(breaks.error):
+        await breaks.test(**{name: fixtures[name] for name in wanted})

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import pytest
+
+from cqrs_ddd_core import AggregateRoot, DomainEvent
+from cqrs_ddd_core.domain.tracking import TrackedAggregates
+from cqrs_ddd_core.primitives.exceptions import UnsavedChangesError
+
+
+class Noted(DomainEvent):
+    pass
+
+
+class Book(AggregateRoot[str]):
+    pass
+
+
+def _book(events: int = 0, book_id: str = "b-1") -> Book:
+    book = Book(id=book_id)
+    for _ in range(events):
+        book.add_event(Noted())
+    return book
+
+
+def test_events_of_tracked_aggregates_are_taken_once() -> None:
+    tracked, book = TrackedAggregates(), _book(2)
+    tracked.loaded(book)
+
+    first = tracked.take_new_events()
+    book.add_event(Noted())
+    second = tracked.take_new_events()
+
+    assert [event.aggregate_version for event in first] == [1, 2]
+    assert [event.aggregate_version for event in second] == [3]
+
+
+def test_an_event_that_a_handler_returns_as_well_counts_once() -> None:
+    tracked, book = TrackedAggregates(), _book(1)
+    further = Noted()
+    tracked.saved(book, 1)
+
+    tracked.raised([book.pending_events[0], further, further])
+
+    assert tracked.take_new_events() == [book.pending_events[0], further]
+
+
+def test_events_recorded_after_the_save_are_refused() -> None:
+    tracked, book = TrackedAggregates(), _book(1)
+    tracked.saved(book, book.next_version)
+    book.add_event(Noted())
+
+    with pytest.raises(UnsavedChangesError, match=r"Book b-1 recorded 1 event\(s\)") as caught:
+        tracked.refuse_unsaved()
+
+    assert (caught.value.aggregate_type, caught.value.aggregate_id) == ("Book", "b-1")
+
+
+def test_a_loaded_aggregate_without_changes_need_not_be_saved() -> None:
+    tracked = TrackedAggregates()
+
+    tracked.loaded(_book())
+
+    tracked.refuse_unsaved()
+
+
+def test_versions_move_on_with_the_commit() -> None:
+    tracked, book = TrackedAggregates(), _book(2)
+    tracked.saved(book, book.next_version)
+    tracked.take_new_events()
+    assert book.version == 0
+
+    tracked.committed()
+
+    assert (book.version, book.recorded, book.pending_events) == (2, 0, ())
+
+
+def test_events_that_nobody_took_stay_pending() -> None:
+    tracked, book = TrackedAggregates(), _book(1)
+    tracked.saved(book, book.next_version)
+
+    tracked.committed()
+
+    assert (book.version, len(book.pending_events)) == (1, 1)
+
+
+def test_events_of_a_deleted_aggregate_still_count() -> None:
+    tracked, book = TrackedAggregates(), _book(1)
+    other = _book(0, "b-2")
+    tracked.loaded(book)
+    tracked.loaded(other)
+
+    tracked.deleted(Book, "b-1")
+
+    tracked.refuse_unsaved()
+    assert len(tracked.take_new_events()) == 1
+
+
+def test_an_aggregate_that_was_deleted_and_changed_again_is_refused() -> None:
+    tracked, book = TrackedAggregates(), _book(0)
+    tracked.loaded(book)
+    tracked.deleted(Book, "b-1")
+
+    book.add_event(Noted())
+
+    with pytest.raises(UnsavedChangesError):
+        tracked.refuse_unsaved()
