@@ -228,8 +228,10 @@ def _committing(step: Step) -> Step:
         self.aggregates.committed()
         interrupted = ended.interrupted
         if self._on_commit_hooks:
-            hooks = await finish(self.trigger_commit_hooks(), grace=self.hook_grace)
-            interrupted = interrupted or hooks.interrupted
+            hooks = await finish(
+                self.trigger_commit_hooks(), grace=self.hook_grace, interrupted=interrupted
+            )
+            interrupted = hooks.interrupted
         if interrupted:
             raise asyncio.CancelledError
 

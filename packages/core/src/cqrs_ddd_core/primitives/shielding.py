@@ -19,16 +19,17 @@ class Ended:
     interrupted: bool
 
 
-async def finish(work: Coroutine[Any, Any, None], *, grace: float | None = None) -> Ended:
+async def finish(
+    work: Coroutine[Any, Any, None], *, grace: float | None = None, interrupted: bool = False
+) -> Ended:
     """Run ``work`` to its end in a task of its own, and wait for it even when cancelled.
 
     After a cancellation the work has ``grace`` seconds left, without limit where that is None;
-    then it is cancelled too.
+    then it is cancelled too. ``interrupted`` says that the caller was cancelled already.
     """
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
-    deadline: float | None = None
-    interrupted = False
+    deadline = loop.time() + grace if interrupted and grace is not None else None
     while not task.done():
         remaining = None if deadline is None else deadline - loop.time()
         if remaining is not None and remaining <= 0:

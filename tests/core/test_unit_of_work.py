@@ -1,0 +1,280 @@
+"""What the base class promises for every subclass; the rest is in the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import ClassVar
+
+import pytest
+
+from cqrs_ddd_core import UnitOfWork, get_current_uow
+from cqrs_ddd_core.ports.unit_of_work import IUnitOfWork, UnitOfWorkState
+from cqrs_ddd_core.primitives.exceptions import (
+    CommitOutcomeUnknownError,
+    InvalidOperationError,
+    PersistenceError,
+)
+
+
+class Recording(UnitOfWork):
+    """As an application writes one: the bare steps, each of which takes a while."""
+
+    commit_error: Exception | None = None
+    rollback_error: Exception | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[str] = []
+        self.committing = asyncio.Event()
+
+    async def commit(self) -> None:
+        self.steps.append("commit begins")
+        self.committing.set()
+        await asyncio.sleep(0.01)
+        if self.commit_error:
+            raise self.commit_error
+        self.steps.append("commit ends")
+
+    async def rollback(self) -> None:
+        self.steps.append("rollback begins")
+        await asyncio.sleep(0.01)
+        if self.rollback_error:
+            raise self.rollback_error
+        self.steps.append("rollback ends")
+
+    def noting(self, word: str) -> Callable[[], Awaitable[None]]:
+        async def hook() -> None:
+            self.steps.append(word)
+
+        return hook
+
+
+COMMITTED = ["commit begins", "commit ends"]
+ROLLED_BACK = ["rollback begins", "rollback ends"]
+
+
+async def _cancelled_while_committing(uow: Recording) -> asyncio.Task[None]:
+    async def work() -> None:
+        async with uow:
+            uow.on_commit(uow.noting("hook"))
+
+    task = asyncio.ensure_future(work())
+    await uow.committing.wait()
+    task.cancel()
+    await asyncio.wait({task})
+    return task
+
+
+def test_the_protocol_name_is_the_base_class() -> None:
+    assert IUnitOfWork is UnitOfWork
+
+
+async def test_hooks_hold_for_a_subclass_that_overrides_commit() -> None:
+    uow = Recording()
+
+    async with uow:
+        uow.on_commit(uow.noting("first hook"))
+        uow.on_commit(uow.noting("second hook"))
+        await uow.commit()
+        await uow.commit()
+
+    assert uow.steps == [*COMMITTED, "first hook", "second hook"]
+
+
+async def test_a_subclass_may_extend_the_step_of_its_parent() -> None:
+    class Extended(Recording):
+        async def commit(self) -> None:
+            self.steps.append("flush")
+            await super().commit()
+
+    uow = Extended()
+    async with uow:
+        uow.on_commit(uow.noting("hook"))
+
+    assert uow.steps == ["flush", *COMMITTED, "hook"]
+
+
+async def test_a_commit_that_fails_is_rolled_back_and_runs_no_hook() -> None:
+    uow = Recording()
+    uow.commit_error = PersistenceError("disk full")
+
+    with pytest.raises(PersistenceError, match="disk full"):
+        async with uow:
+            uow.on_commit(uow.noting("hook"))
+
+    assert uow.steps == ["commit begins", *ROLLED_BACK]
+    assert uow.state is UnitOfWorkState.ROLLED_BACK
+    assert get_current_uow() is None
+
+
+async def test_an_unknown_outcome_is_neither_rolled_back_nor_hidden() -> None:
+    uow = Recording()
+    uow.commit_error = CommitOutcomeUnknownError("the connection died")
+
+    with pytest.raises(CommitOutcomeUnknownError):
+        async with uow:
+            uow.on_commit(uow.noting("hook"))
+
+    assert uow.steps == ["commit begins"]
+    assert uow.state is UnitOfWorkState.UNKNOWN
+    with pytest.raises(InvalidOperationError, match="is of unknown outcome; start a new one"):
+        await uow.commit()
+
+
+async def test_a_commit_on_its_way_ends_although_its_caller_was_cancelled() -> None:
+    uow = Recording()
+
+    task = await _cancelled_while_committing(uow)
+
+    assert task.cancelled()
+    assert uow.steps == [*COMMITTED, "hook"]
+    assert uow.state is UnitOfWorkState.COMMITTED
+
+
+async def test_without_a_task_of_its_own_the_same_commit_stops_half_way() -> None:
+    class Naive(Recording):
+        waits: ClassVar[bool] = False
+
+    uow = Naive()
+
+    await _cancelled_while_committing(uow)
+
+    assert "commit ends" not in uow.steps
+
+
+async def test_a_failed_commit_of_a_cancelled_caller_tells_both() -> None:
+    uow = Recording()
+    uow.commit_error = PersistenceError("disk full")
+
+    causes: list[BaseException | None] = []
+
+    async def work() -> None:
+        try:
+            async with uow:
+                pass
+        except asyncio.CancelledError as error:
+            causes.append(error.__cause__)
+            raise
+
+    task = asyncio.ensure_future(work())
+    await uow.committing.wait()
+    task.cancel()
+    await asyncio.wait({task})
+
+    assert task.cancelled()
+    assert causes == [uow.commit_error]
+    assert uow.steps == ["commit begins", *ROLLED_BACK]
+
+
+async def test_a_rollback_on_its_way_ends_although_its_caller_was_cancelled_again() -> None:
+    uow = Recording()
+
+    async def work() -> None:
+        async with uow:
+            await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.wait({task})
+
+    assert task.cancelled()
+    assert uow.steps == ROLLED_BACK
+
+
+async def test_a_rollback_that_fails_does_not_hide_why(caplog: pytest.LogCaptureFixture) -> None:
+    uow = Recording()
+    uow.rollback_error = PersistenceError("connection lost")
+
+    with pytest.raises(LookupError, match="the reason"):
+        async with uow:
+            raise LookupError("the reason")
+
+    assert "rollback failed after LookupError('the reason')" in caplog.text
+    assert "connection lost" in caplog.text
+
+
+async def test_a_failing_hook_is_logged_with_its_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    uow = Recording()
+
+    async def failing_hook() -> None:
+        raise LookupError("in a hook")
+
+    async with uow:
+        uow.on_commit(failing_hook)
+        uow.on_commit(uow.noting("last"))
+
+    assert uow.steps == [*COMMITTED, "last"]
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "failing_hook" in record.getMessage()
+    assert "the commit stands" in record.getMessage()
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], LookupError)
+
+
+async def test_hooks_of_a_cancelled_caller_have_a_grace_and_no_more() -> None:
+    class Impatient(Recording):
+        hook_grace: ClassVar[float] = 0.02
+
+    uow = Impatient()
+
+    async def hang() -> None:
+        uow.steps.append("hangs")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            uow.steps.append("was stopped")
+
+    async def work() -> None:
+        async with uow:
+            uow.on_commit(hang)
+
+    task = asyncio.ensure_future(work())
+    await uow.committing.wait()
+    task.cancel()
+    await asyncio.wait({task}, timeout=10)
+
+    assert task.cancelled()
+    assert uow.steps == [*COMMITTED, "hangs", "was stopped"]
+
+
+async def test_a_hook_may_open_a_unit_of_work_but_not_use_the_finished_one() -> None:
+    uow, further = Recording(), Recording()
+
+    async def hook() -> None:
+        assert get_current_uow() is None
+        async with further:
+            further.on_commit(further.noting("hook of the hook"))
+        uow.on_commit(uow.noting("too late"))
+
+    async with uow:
+        uow.on_commit(hook)
+
+    assert further.steps == [*COMMITTED, "hook of the hook"]
+    assert uow.steps == COMMITTED
+
+
+async def test_asking_for_the_hooks_before_the_commit_runs_them_once() -> None:
+    uow = Recording()
+
+    async with uow:
+        uow.on_commit(uow.noting("hook"))
+        await uow.commit()
+        await uow.trigger_commit_hooks()
+
+    assert uow.steps == [*COMMITTED, "hook"]
+
+
+async def test_a_subclass_needs_both_steps() -> None:
+    class Half(UnitOfWork):
+        async def commit(self) -> None: ...
+
+    with pytest.raises(TypeError, match="rollback"):
+        Half()  # type: ignore[abstract]
