@@ -117,7 +117,8 @@ def _is_async(function: Any) -> bool:
 
 
 def _accepts(option: Any, message_type: type[Any]) -> bool:
-    return not inspect.isclass(option) or issubclass(message_type, option)
+    # Any is a class from Python 3.11 on.
+    return option is Any or not inspect.isclass(option) or issubclass(message_type, option)
 
 
 def _hints(function: Any) -> dict[str, Any]:

@@ -203,6 +203,7 @@ class _Appended(ChangeSet):
         self._log = log
         self._events: list[StoredEvent] = []
         self._streams: dict[StreamId, list[StoredEvent]] = {}
+        self._types: dict[str, set[str]] = {}
         self._ids: set[str] = set()
         self._versions: set[tuple[StreamId, int]] = set()
 
@@ -229,16 +230,18 @@ class _Appended(ChangeSet):
         self._events += events
         for event in events:
             insort(self._streams.setdefault(event.stream, []), event, key=_version)
+            self._types.setdefault(event.aggregate_id, set()).add(event.aggregate_type)
 
     def version_of(self, stream: StreamId) -> int:
         own, committed = self._streams.get(stream), self._log.streams.get(stream)
         return max(own[-1].version if own else 0, committed[-1].version if committed else 0)
 
     def types_of(self, aggregate_id: str) -> set[str]:
-        own = {
-            stream.aggregate_type for stream in self._streams if stream.aggregate_id == aggregate_id
-        }
-        return own | self._log.types.get(aggregate_id, set())
+        own, committed = (
+            self._types.get(aggregate_id, set()),
+            self._log.types.get(aggregate_id, set()),
+        )
+        return own | committed
 
     def read(self, stream: StreamId, after_version: int) -> list[StoredEvent]:
         parts = self._log.streams.get(stream, []), self._streams.get(stream, [])
