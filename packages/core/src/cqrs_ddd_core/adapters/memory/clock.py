@@ -10,6 +10,8 @@ from itertools import count
 from ...ports.clock import IClock
 from ...primitives.exceptions import InvalidOperationError, NaiveDatetimeError
 
+_TURNS = 10
+
 
 class FakeClock(IClock):
     """Stands still until ``advance``, which wakes the sleepers that are due, in order."""
@@ -46,10 +48,16 @@ class FakeClock(IClock):
         if seconds < 0:
             raise InvalidOperationError(f"time cannot go back: advance({seconds})")
         end = self._elapsed + seconds
+        await _settle()
         while self._sleepers and self._sleepers[0][0] <= end:
             self._elapsed, _, woken = heappop(self._sleepers)
             if not woken.done():
                 woken.set_result(None)
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+            await _settle()
         self._elapsed = end
+
+
+async def _settle() -> None:
+    """Let tasks run until they wait again; one that is woken may have to wake others first."""
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)

@@ -1,0 +1,77 @@
+"""A lease that is renewed while a block of code runs."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from ..ports.clock import IClock
+from ..primitives.exceptions import LeaseLostError
+from ..primitives.shielding import finish
+
+
+class Renewal:
+    """Whether the lease is still ours."""
+
+    def __init__(self, resource: str) -> None:
+        self._resource = resource
+        self.is_lost = False
+
+    def check(self) -> None:
+        """Raises ``LeaseLostError`` when a renewal failed."""
+        if self.is_lost:
+            raise LeaseLostError(
+                f"the lease of {self._resource} was lost while its holder was at work; what was "
+                "done under it may have met another holder's work",
+                resource=self._resource,
+            )
+
+
+@asynccontextmanager
+async def renewed(
+    resource: str, renew: Callable[[], Awaitable[bool]], *, every: float, clock: IClock
+) -> AsyncIterator[Renewal]:
+    """Call ``renew`` every so many seconds; when it answers False, cancel the block.
+
+    The block then ends with ``LeaseLostError`` instead of ``asyncio.CancelledError``.
+    """
+    renewal = Renewal(resource)
+    body = asyncio.current_task()
+    assert body is not None
+
+    async def watch() -> None:
+        while True:
+            await clock.sleep(every)
+            if not await renew():
+                renewal.is_lost = True
+                body.cancel()
+                return
+
+    watcher = asyncio.ensure_future(watch())
+    try:
+        yield renewal
+    except asyncio.CancelledError:
+        if renewal.is_lost and _nobody_else_cancelled(body):
+            renewal.check()
+        raise
+    finally:
+        watcher.cancel()
+        # A renewal that is on its way must not come after the release.
+        ended = await finish(_end_of(watcher))
+        if ended.interrupted:
+            raise asyncio.CancelledError
+    renewal.check()
+
+
+async def _end_of(watcher: asyncio.Task[None]) -> None:
+    await asyncio.wait({watcher})
+    if not watcher.cancelled():
+        watcher.result()
+
+
+def _nobody_else_cancelled(task: asyncio.Task[Any]) -> bool:
+    # Python 3.10 does not count cancellations.
+    return sys.version_info < (3, 11) or task.uncancel() == 0
