@@ -93,6 +93,10 @@ bench-peers: $(UV) ## Measure beside other libraries, in an environment of its o
 	@$(UV) pip install --quiet --python .venvs/peers mediatr
 	$(RUN) python -m tests.benchmarks.peers $(ARGS)
 
+.PHONY: profile
+profile: install ## Show where the time of a hot path goes: make profile NAME="send a command"
+	@$(RUN) python -m tests.benchmarks.profile $(NAME)
+
 .PHONY: demo
 demo: install ## Run the order system of docs/examples; ORDERS=file.csv feeds it a file.
 	$(RUN) python docs/examples/order_system $(ORDERS)

@@ -96,6 +96,24 @@ async def test_a_subclass_may_extend_the_step_of_its_parent() -> None:
     assert uow.steps == ["flush", *COMMITTED, "hook"]
 
 
+async def test_a_mixin_that_knows_nothing_of_units_of_work_may_extend_the_step() -> None:
+    class Flushing:
+        async def commit(self) -> None:
+            steps.append("flush")
+            await super().commit()  # type: ignore[misc]
+
+    class Mixed(Flushing, Recording):
+        pass
+
+    uow = Mixed()
+    steps = uow.steps
+    async with uow:
+        uow.on_commit(uow.noting("hook"))
+        await uow.commit()
+
+    assert uow.steps == ["flush", *COMMITTED, "hook"]
+
+
 async def test_a_commit_that_fails_is_rolled_back_and_runs_no_hook() -> None:
     uow = Recording()
     uow.commit_error = PersistenceError("disk full")

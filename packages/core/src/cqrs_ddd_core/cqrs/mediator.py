@@ -69,20 +69,34 @@ class Mediator(ICommandBus, IQueryBus):
     async def send(self, command: Command[R]) -> CommandResponse[R]:
         """Raises what the handler and the middlewares raise; then nothing is stored."""
         step = self._commands.get(command.__class__) or self._build_command(command.__class__)
-        correlation = command.correlation_id or correlation_id_var.get() or command.command_id
-        response: CommandResponse[R] = await _correlated(
-            step, command, correlation, command.command_id, "command.send"
-        )
-        return response
+        request = command.correlation_id or correlation_id_var.get() or command.command_id
+        correlation = correlation_id_var.set(request)
+        causation = causation_id_var.set(command.command_id)
+        try:
+            work = (
+                _observed("command.send", step, command, command.command_id)
+                if hooks
+                else step(command)
+            )
+            response: CommandResponse[R] = await work
+            return response
+        finally:
+            causation_id_var.reset(causation)
+            correlation_id_var.reset(correlation)
 
     async def query(self, query: Query[R]) -> QueryResponse[R]:
         """Raises what the handler and the middlewares raise."""
         step = self._queries.get(query.__class__) or self._build_query(query.__class__)
-        correlation = query.correlation_id or correlation_id_var.get() or query.query_id
-        response: QueryResponse[R] = await _correlated(
-            step, query, correlation, query.query_id, "query.send"
-        )
-        return response
+        request = query.correlation_id or correlation_id_var.get() or query.query_id
+        correlation = correlation_id_var.set(request)
+        causation = causation_id_var.set(query.query_id)
+        try:
+            work = _observed("query.send", step, query, query.query_id) if hooks else step(query)
+            response: QueryResponse[R] = await work
+            return response
+        finally:
+            causation_id_var.reset(causation)
+            correlation_id_var.reset(correlation)
 
     def explain(self, message_type: type[Any]) -> Plan:
         """What sending such a message would do; raises ``HandlerNotRegisteredError``."""
@@ -172,19 +186,9 @@ def _current(command: Any) -> UnitOfWork:
     return uow
 
 
-async def _correlated(
-    step: Step, message: Any, correlation_id: str, causation_id: str, operation: str
-) -> Any:
-    correlation = correlation_id_var.set(correlation_id)
-    causation = causation_id_var.set(causation_id)
-    try:
-        if not hooks:
-            return await step(message)
-        with hooks.span(operation, message_type=type(message).__name__, message_id=causation_id):
-            return await step(message)
-    finally:
-        causation_id_var.reset(causation)
-        correlation_id_var.reset(correlation)
+async def _observed(operation: str, step: Step, message: Any, message_id: str) -> Any:
+    with hooks.span(operation, message_type=type(message).__name__, message_id=message_id):
+        return await step(message)
 
 
 def _refuse_other(message_type: type[Any], kind: type[Any]) -> None:

@@ -49,9 +49,10 @@ def answering(handler: BoundHandler, response: type[Response]) -> Step:
         answer = await call(message)
         is_response = answer.__class__ is response
         result = answer.result if is_response else answer
-        if expected is not None and not isinstance(result, expected):
-            raise _wrong_result(handler, result)
-        if result.__class__ in _NEVER_A_RESULT:
+        if expected is None:
+            if result.__class__ in _NEVER_A_RESULT:
+                raise _wrong_result(handler, result)
+        elif not isinstance(result, expected):
             raise _wrong_result(handler, result)
         return answer if is_response else response(result)
 

@@ -11,7 +11,7 @@ from ..domain.events import DomainEvent
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class CommandResponse(Generic[T]):
     """What a command led to.
 
@@ -25,7 +25,7 @@ class CommandResponse(Generic[T]):
     position: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class QueryResponse(Generic[T]):
     """What a query found."""
 

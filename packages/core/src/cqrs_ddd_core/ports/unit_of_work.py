@@ -61,10 +61,11 @@ class UnitOfWork(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # A subclass brings the bare steps; what surrounds them holds for its own too.
-        if "commit" in cls.__dict__:
+        # A subclass, or a mixin beside it, brings the bare steps; what surrounds them holds for
+        # them too. The outermost guard is the one that works: see ADR 3.
+        if cls.commit not in _guards:
             cls.commit = _committing(cls.commit)  # type: ignore[assignment]
-        if "rollback" in cls.__dict__:
+        if cls.rollback not in _guards:
             cls.rollback = _rolling_back(cls.rollback)  # type: ignore[assignment]
 
     @abstractmethod
@@ -163,16 +164,13 @@ class UnitOfWork(ABC):
         self._running = operation
 
     async def _run(self, step: Step) -> Ended:
-        ending = _ending_uow.set(self)
+        if self.waits:
+            return await finish(step(self))
         try:
-            if self.waits:
-                return await finish(step(self))
             await step(self)
         except BaseException as error:
             return Ended(error, isinstance(error, asyncio.CancelledError))
-        finally:
-            _ending_uow.reset(ending)
-        return Ended(None, interrupted=False)
+        return _FINE
 
     async def _give_up(self, ended: Ended, error: BaseException) -> NoReturn:
         if isinstance(error, CommitOutcomeUnknownError):
@@ -195,7 +193,8 @@ class UnitOfWork(ABC):
 IUnitOfWork = UnitOfWork
 
 _current_uow: ContextVar[UnitOfWork | None] = ContextVar("unit_of_work", default=None)
-_ending_uow: ContextVar[UnitOfWork | None] = ContextVar("ending", default=None)
+_guards: set[Step] = set()
+_FINE = Ended(None, interrupted=False)
 
 
 def get_current_uow() -> UnitOfWork | None:
@@ -211,7 +210,7 @@ async def _called(callback: Callable[[], Awaitable[Any]]) -> None:
 def _committing(step: Step) -> Step:
     @functools.wraps(step)
     async def commit(self: UnitOfWork) -> None:
-        if _ending_uow.get() is self:
+        if type(self).commit is not commit:
             await step(self)  # super().commit() of a subclass
             return
         if self._state is UnitOfWorkState.COMMITTED:
@@ -235,13 +234,14 @@ def _committing(step: Step) -> Step:
         if interrupted:
             raise asyncio.CancelledError
 
+    _guards.add(commit)
     return commit
 
 
 def _rolling_back(step: Step) -> Step:
     @functools.wraps(step)
     async def rollback(self: UnitOfWork) -> None:
-        if _ending_uow.get() is self:
+        if type(self).rollback is not rollback:
             await step(self)
             return
         if self._state is UnitOfWorkState.ROLLED_BACK:
@@ -255,4 +255,5 @@ def _rolling_back(step: Step) -> Step:
         if ended.error is not None:
             raise ended.error
 
+    _guards.add(rollback)
     return rollback
