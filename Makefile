@@ -99,7 +99,7 @@ profile: install ## Show where the time of a hot path goes: make profile NAME="s
 
 .PHONY: demo
 demo: install ## Run the order system of docs/examples; ORDERS=file.csv feeds it a file.
-	$(RUN) python docs/examples/order_system $(ORDERS)
+	@PYTHONPATH=docs/examples $(RUN) python -m order_system $(ORDERS)
 
 .PHONY: check
 check: lint types layers test ## Run everything that must pass before a change lands.
