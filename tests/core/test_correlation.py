@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from cqrs_ddd_core import correlation_scope, get_causation_id, get_correlation_id
+from cqrs_ddd_core.context import get_tenant_id, get_user_id, request_context
+from cqrs_ddd_core.log_context import ContextFilter, install_context_filter
+
+
+def _ids() -> tuple[str | None, str | None]:
+    return get_correlation_id(), get_causation_id()
+
+
+def test_scopes_nest_and_end() -> None:
+    assert _ids() == (None, None)
+
+    with correlation_scope("request-1", "command-1"):
+        with correlation_scope("request-2"):
+            assert _ids() == ("request-2", None)
+        assert _ids() == ("request-1", "command-1")
+
+    assert _ids() == (None, None)
+
+
+async def test_tasks_inherit_and_do_not_leak() -> None:
+    seen: list[str | None] = []
+
+    async def child() -> None:
+        seen.append(get_correlation_id())
+        with correlation_scope("of the child"):
+            await asyncio.sleep(0)
+
+    with correlation_scope("of the parent"):
+        await asyncio.gather(child(), child())
+        assert get_correlation_id() == "of the parent"
+
+    assert seen == ["of the parent", "of the parent"]
+
+
+def test_tenant_and_user_are_set_for_a_block_even_when_it_fails() -> None:
+    try:
+        with request_context(tenant_id="t-1", user_id="u-1"):
+            assert (get_tenant_id(), get_user_id()) == ("t-1", "u-1")
+            raise LookupError
+    except LookupError:
+        pass
+
+    assert (get_tenant_id(), get_user_id()) == (None, None)
+
+
+def test_log_records_of_child_loggers_carry_the_ids() -> None:
+    lines: list[str] = []
+
+    class Collecting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(self.format(record))
+
+    handler = Collecting()
+    handler.setFormatter(
+        logging.Formatter("%(correlation_id)s %(causation_id)s %(tenant_id)s %(user_id)s")
+    )
+    install_context_filter(handler)
+    install_context_filter(handler)
+    parent = logging.getLogger("test_correlation")
+    parent.addHandler(handler)
+    try:
+        with correlation_scope("r", "c"), request_context(tenant_id="t", user_id="u"):
+            logging.getLogger("test_correlation.child").error("text")
+        logging.getLogger("test_correlation.child").error("text")
+    finally:
+        parent.removeHandler(handler)
+
+    assert lines == ["r c t u", "None None None None"]
+    assert [type(present) for present in handler.filters] == [ContextFilter]

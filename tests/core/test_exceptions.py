@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import inspect
+import pickle
+import re
+
+import pydantic
+import pytest
+
+from cqrs_ddd_core.primitives import exceptions
+from cqrs_ddd_core.primitives.exceptions import (
+    BusinessRuleError,
+    CommitOutcomeUnknownError,
+    ConcurrencyError,
+    ConfigError,
+    CQRSDDDError,
+    DomainError,
+    DuplicateCommandError,
+    ErrorClass,
+    InvalidOperationError,
+    LockAcquisitionError,
+    OptimisticConcurrencyError,
+    PermanentCommandError,
+    PersistenceError,
+    SerializationError,
+    TransientCommandError,
+    ValidationError,
+    classify_error,
+)
+
+ERRORS = [
+    error
+    for _, error in inspect.getmembers(exceptions, inspect.isclass)
+    if issubclass(error, CQRSDDDError)
+]
+
+
+def _drawn() -> dict[str, str | None]:
+    """Error name to the name of its parent, read from the tree in the docstring."""
+    parents: dict[str, str | None] = {}
+    path: list[str] = []
+    for line in (exceptions.__doc__ or "").splitlines():
+        found = re.match(r"^    ((?:│   |    |├── |└── )*)(\w+Error)\b", line)
+        if found:
+            depth = len(found[1]) // 4
+            del path[depth:]
+            parents[found[2]] = path[-1] if path else None
+            path.append(found[2])
+    return parents
+
+
+def test_the_drawn_tree_is_the_tree() -> None:
+    actual = {
+        error.__name__: None if error is CQRSDDDError else error.__mro__[1].__name__
+        for error in ERRORS
+    }
+
+    assert _drawn() == actual
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+def test_each_error_is_made_of_a_message_and_survives_a_process_boundary(
+    error: type[CQRSDDDError],
+) -> None:
+    facts = {
+        name: f"some {name}"
+        for name, parameter in inspect.signature(error.__init__).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name != "errors"
+    }
+    made = error("what was asked", **facts)
+
+    copy = pickle.loads(pickle.dumps(made))
+
+    assert str(copy) == "what was asked"
+    assert type(copy) is error
+    assert vars(copy) == vars(made)
+    assert set(facts) <= set(vars(made))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (DomainError("no"), ErrorClass.BUSINESS),
+        (BusinessRuleError("no"), ErrorClass.BUSINESS),
+        (ValidationError("no"), ErrorClass.BUSINESS),
+        (PermanentCommandError("no"), ErrorClass.PERMANENT),
+        (DuplicateCommandError("no"), ErrorClass.PERMANENT),
+        (InvalidOperationError("no"), ErrorClass.PERMANENT),
+        (ConfigError("no"), ErrorClass.PERMANENT),
+        (SerializationError("no"), ErrorClass.PERMANENT),
+        (TransientCommandError("no"), ErrorClass.TRANSIENT),
+        (ConcurrencyError("no"), ErrorClass.TRANSIENT),
+        (OptimisticConcurrencyError("no"), ErrorClass.TRANSIENT),
+        (LockAcquisitionError("no"), ErrorClass.TRANSIENT),
+        (PersistenceError("no"), ErrorClass.TRANSIENT),
+        (CommitOutcomeUnknownError("no"), ErrorClass.TRANSIENT),
+        (OSError("no"), ErrorClass.TRANSIENT),
+        (KeyError("no"), ErrorClass.TRANSIENT),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value.value,
+)
+def test_an_error_tells_what_it_calls_for(error: Exception, expected: ErrorClass) -> None:
+    assert classify_error(error) is expected
+
+
+def test_findings_of_pydantic_are_kept_by_field() -> None:
+    class Inner(pydantic.BaseModel):
+        number: int
+
+    class Outer(pydantic.BaseModel):
+        inner: Inner
+        name: str
+
+    with pytest.raises(pydantic.ValidationError) as caught:
+        Outer.model_validate({"inner": {"number": "x"}})
+
+    error = ValidationError.from_pydantic("the data does not fit", caught.value)
+    assert str(error) == "the data does not fit: inner.number, name"
+    assert error.errors["name"] == ("Field required",)
+    assert set(error.errors) == {"inner.number", "name"}

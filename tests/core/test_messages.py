@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pydantic
+import pytest
+
+from cqrs_ddd_core import Command, CommandResponse, Query, QueryResponse
+from cqrs_ddd_core.cqrs import MessageRegistry
+from cqrs_ddd_core.primitives.exceptions import (
+    DuplicateTypeError,
+    ImmutableObjectError,
+    UnknownTypeError,
+    ValidationError,
+)
+
+
+class Rename(Command[str]):
+    thing_id: str
+    name: str
+
+
+class FindName(Query[str]):
+    thing_id: str
+
+
+class Untyped(Command):
+    pass
+
+
+def test_every_message_has_an_id_of_its_own() -> None:
+    one, two = Rename(thing_id="1", name="a"), Rename(thing_id="1", name="a")
+
+    assert one.command_id != two.command_id
+    assert UUID(one.command_id).version == 4
+    assert UUID(FindName(thing_id="1").query_id).version == 4
+    assert one.correlation_id is None
+    assert Untyped().command_id
+
+
+def test_a_given_id_is_kept() -> None:
+    command = Rename(thing_id="1", name="a", command_id="c-1", correlation_id="r-1")
+
+    assert (command.command_id, command.correlation_id) == ("c-1", "r-1")
+    assert command == Rename(thing_id="1", name="a", command_id="c-1", correlation_id="r-1")
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"name": "a"}, {"thing_id": "1", "name": "a", "nmae": "b"}, {"command_id": ""}]
+)
+def test_missing_surplus_and_empty_fields_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        Rename(**{"thing_id": "1", **fields} if "command_id" in fields else fields)
+
+
+def test_a_message_cannot_be_changed() -> None:
+    command: Any = Rename(thing_id="1", name="a")
+
+    with pytest.raises(ImmutableObjectError, match="Rename.name cannot be changed"):
+        command.name = "b"
+
+
+def test_a_message_goes_through_json() -> None:
+    command = Rename(thing_id="1", name="ü")
+
+    assert Rename.model_validate_json(command.model_dump_json()) == command
+
+
+def test_responses_are_values() -> None:
+    assert CommandResponse("x") == CommandResponse("x", (), None)
+    assert QueryResponse(None) == QueryResponse(None)
+    assert CommandResponse[str]("x").result == "x"
+
+
+def test_a_message_is_made_from_its_name_and_data() -> None:
+    registry = MessageRegistry()
+    registry.register(Rename)
+    assert registry.register(FindName) is FindName
+
+    command = registry.hydrate("Rename", {"thing_id": "1", "name": "a", "command_id": "c-1"})
+
+    assert command == Rename(thing_id="1", name="a", command_id="c-1")
+
+
+def test_unknown_names_and_unfitting_data_are_refused() -> None:
+    registry = MessageRegistry()
+    registry.register(Rename)
+
+    with pytest.raises(UnknownTypeError, match="no message 'Renam' .*; there is Rename"):
+        registry.hydrate("Renam", {})
+    with pytest.raises(ValidationError, match="the data does not fit Rename: thing_id") as caught:
+        registry.hydrate("Rename", {"name": "a", "surplus": 1})
+
+    assert set(caught.value.errors) == {"thing_id", "surplus"}
+
+
+def test_a_name_is_registered_once() -> None:
+    registry = MessageRegistry()
+    registry.register(Rename)
+    registry.register(Rename)
+
+    with pytest.raises(DuplicateTypeError, match="message 'Rename' is already"):
+        registry.register(type("Rename", (Command,), {"__module__": "elsewhere"}))

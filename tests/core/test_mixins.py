@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime, timezone
+
+import pydantic
+import pytest
+
+from cqrs_ddd_core import AggregateRoot, ArchivableMixin, AuditableMixin
+from cqrs_ddd_core.context import request_context
+from cqrs_ddd_core.domain.mixins import SpatialMixin
+from cqrs_ddd_core.primitives.exceptions import InvariantViolationError
+
+MONDAY = datetime(2026, 6, 1, tzinfo=timezone.utc)
+TUESDAY = datetime(2026, 6, 2, tzinfo=timezone.utc)
+
+
+class Page(AuditableMixin, ArchivableMixin, AggregateRoot[str]):
+    title: str = ""
+
+
+class Place(SpatialMixin, AggregateRoot[str]):
+    pass
+
+
+def test_the_first_touch_is_the_creation() -> None:
+    page = Page(id="p-1")
+
+    page.touch(MONDAY, by="ada")
+    with request_context(user_id="grace"):
+        page.touch(TUESDAY)
+
+    assert (page.created_at, page.created_by) == (MONDAY, "ada")
+    assert (page.updated_at, page.updated_by) == (TUESDAY, "grace")
+
+
+def test_what_is_archived_can_be_restored_and_neither_twice() -> None:
+    page = Page(id="p-1")
+    with pytest.raises(InvariantViolationError, match="Page is not archived; nothing to restore"):
+        page.restore()
+
+    page.archive(MONDAY, by="ada")
+
+    assert (page.is_archived, page.archived_by) == (True, "ada")
+    with pytest.raises(
+        InvariantViolationError, match="archived since 2026-06-01.*restore it first"
+    ):
+        page.archive(TUESDAY)
+    page.restore()
+    assert (page.is_archived, page.archived_at, page.archived_by) == (False, None, None)
+
+
+def test_times_have_zones() -> None:
+    with pytest.raises(pydantic.ValidationError):
+        Page(id="p-1", created_at=datetime(2026, 6, 1))
+
+
+def test_a_place_is_geojson() -> None:
+    place = Place.model_validate(
+        {"id": "1", "geometry": {"type": "Point", "coordinates": [11.97, 57.71]}}
+    )
+
+    assert place.geometry is not None
+    assert place.model_dump(mode="json")["geometry"]["coordinates"] == [11.97, 57.71]
+    with pytest.raises(pydantic.ValidationError):
+        Place.model_validate({"id": "1", "geometry": {"type": "Point", "coordinates": ["here"]}})
+
+
+def test_without_the_extra_the_pip_line_is_told() -> None:
+    code = (
+        "import sys; sys.modules['geojson_pydantic'] = None\n"
+        "import cqrs_ddd_core.domain.mixins as mixins\n"
+        "mixins.AuditableMixin\n"
+        "try: mixins.SpatialMixin\n"
+        "except ImportError as error: print(error)\n"
+    )
+
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert process.stdout == (
+        'SpatialMixin needs geojson-pydantic: pip install "cqrs-ddd-core[geometry]"\n'
+    )

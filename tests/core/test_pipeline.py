@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+import pytest
+
+from cqrs_ddd_core import (
+    CommandResponse,
+    EventStorePersistenceMiddleware,
+    HandlerRegistry,
+    IMiddleware,
+    LoggingMiddleware,
+    Mediator,
+)
+from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
+from cqrs_ddd_core.cqrs.pipeline import chain
+from cqrs_ddd_core.ports.middleware import Placement
+from cqrs_ddd_core.primitives.exceptions import MiddlewareError
+
+Next = Callable[[Any], Awaitable[Any]]
+
+
+class Marking(IMiddleware):
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+
+    async def __call__(self, message: Any, next_: Next) -> Any:
+        response = await next_(message + self._mark)
+        return CommandResponse(response.result + self._mark)
+
+
+class Inside(IMiddleware):
+    placement: ClassVar[Placement] = Placement.INSIDE
+
+    async def __call__(self, message: Any, next_: Next) -> Any:
+        return await next_(message)
+
+
+def _mediator(*middlewares: Any) -> Mediator:
+    return Mediator(HandlerRegistry(), uow_factory=InMemoryUnitOfWork, middlewares=middlewares)
+
+
+async def test_middlewares_wrap_the_last_step_in_order() -> None:
+    async def last(message: str) -> CommandResponse[str]:
+        return CommandResponse(message)
+
+    step = chain([Marking("a"), Marking("b")], last, CommandResponse)
+
+    assert (await step(">")).result == ">abba"
+
+
+async def test_a_middleware_may_call_next_again() -> None:
+    calls: list[str] = []
+
+    class Twice(IMiddleware):
+        async def __call__(self, message: Any, next_: Next) -> Any:
+            await next_(message)
+            return await next_(message)
+
+    async def last(message: str) -> CommandResponse[int]:
+        calls.append(message)
+        return CommandResponse(len(calls))
+
+    step = chain([Twice()], last, CommandResponse)
+
+    assert (await step("m")).result == 2
+
+
+@pytest.mark.parametrize("answer", [None, "text", 0])
+async def test_an_answer_that_is_no_response_is_refused(answer: Any) -> None:
+    class Answering(IMiddleware):
+        async def __call__(self, message: Any, next_: Next) -> Any:
+            return answer
+
+    async def last(message: str) -> CommandResponse[int]:
+        return CommandResponse(1)
+
+    with pytest.raises(MiddlewareError, match="Answering returned .* for str; return await") as e:
+        await chain([Answering()], last, CommandResponse)("m")
+
+    assert "Answering" in e.value.middleware
+
+
+def test_an_outer_middleware_after_an_inner_one_is_refused_at_the_start() -> None:
+    with pytest.raises(MiddlewareError) as caught:
+        _mediator(EventStorePersistenceMiddleware(), LoggingMiddleware())
+
+    assert str(caught.value) == (
+        "LoggingMiddleware runs outside the unit of work but is listed after "
+        "EventStorePersistenceMiddleware, which runs inside the unit of work; list it before "
+        "EventStorePersistenceMiddleware"
+    )
+
+
+def test_a_middleware_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(MiddlewareError, match="Inside is given twice; keep one"):
+        _mediator(LoggingMiddleware(), Inside(), Inside())
+
+
+class Synchronous(IMiddleware):
+    def __call__(self, message: Any, next_: Next) -> Any:
+        return next_(message)
+
+
+async def _function(message: Any, next_: Next) -> Any:
+    return await next_(message)
+
+
+@pytest.mark.parametrize("nothing", [Synchronous(), _function, object(), None, LoggingMiddleware])
+def test_what_is_no_middleware_is_refused(nothing: Any) -> None:
+    with pytest.raises(
+        MiddlewareError, match="is not a middleware; subclass IMiddleware and write"
+    ):
+        _mediator(nothing)

@@ -1,0 +1,347 @@
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+
+from cqrs_ddd_core import (
+    Command,
+    CommandHandler,
+    CommandResponse,
+    DomainEvent,
+    EventHandler,
+    HandlerRegistry,
+    Query,
+    QueryHandler,
+)
+from cqrs_ddd_core.primitives.exceptions import (
+    HandlerAlreadyRegisteredError,
+    HandlerNotRegisteredError,
+    HandlerRegistrationError,
+)
+
+
+class Greet(Command[str]):
+    name: str
+
+
+class GreetPolitely(Greet):
+    pass
+
+
+class Ask(Query[str]):
+    pass
+
+
+class Greeted(DomainEvent):
+    pass
+
+
+class GreetedPolitely(Greeted):
+    pass
+
+
+class GreetHandler(CommandHandler[str]):
+    async def handle(self, command: Greet) -> str:
+        return f"hello {command.name}"
+
+
+class AskHandler(QueryHandler[str]):
+    async def handle(self, query: Ask) -> str:
+        return "42"
+
+
+async def greet(command: Greet) -> str:
+    return f"hello {command.name}"
+
+
+async def greet_with(word: str, command: Greet) -> str:
+    return f"{word} {command.name}"
+
+
+class Greeter:
+    """A callable with state."""
+
+    async def __call__(self, command: Greet) -> str:
+        return f"hello {command.name}"
+
+    async def method(self, command: Greet) -> str:
+        return f"hello {command.name}"
+
+    @staticmethod
+    async def static(command: Greet) -> str:
+        return f"hello {command.name}"
+
+    @classmethod
+    async def of_class(cls, command: Greet) -> str:
+        return f"hello {command.name}"
+
+
+@pytest.fixture
+def registry() -> HandlerRegistry:
+    return HandlerRegistry()
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        GreetHandler(),
+        GreetHandler,
+        lambda: GreetHandler(),
+        greet,
+        functools.partial(greet_with, "hello"),
+        Greeter(),
+        Greeter().method,
+        Greeter.static,
+        Greeter.of_class,
+    ],
+    ids=[
+        "instance",
+        "class",
+        "factory",
+        "function",
+        "partial",
+        "callable",
+        "method",
+        "static method",
+        "class method",
+    ],
+)
+async def test_a_handler_comes_in_many_forms(registry: HandlerRegistry, handler: Any) -> None:
+    registry.register_command_handler(Greet, handler)
+
+    assert await registry.handler_for(Greet).call(Greet(name="Ada")) == "hello Ada"
+
+
+async def test_a_class_is_made_by_the_resolver_for_each_message() -> None:
+    made: list[type[Any]] = []
+
+    def resolve(kind: type[Any]) -> Any:
+        made.append(kind)
+        return kind("hi")
+
+    class Polite:
+        def __init__(self, word: str) -> None:
+            self._word = word
+
+        async def handle(self, command: Greet) -> str:
+            return f"{self._word} {command.name}"
+
+    registry = HandlerRegistry(resolver=resolve)
+    registry.register_command_handler(Greet, Polite)
+
+    answers = [await registry.handler_for(Greet).call(Greet(name=n)) for n in ("a", "b")]
+
+    assert answers == ["hi a", "hi b"]
+    assert made == [Polite, Polite]
+
+
+def test_a_class_that_needs_something_wants_a_resolver(registry: HandlerRegistry) -> None:
+    class Needy:
+        def __init__(self, repository: object) -> None: ...
+
+        async def handle(self, command: Greet) -> str:
+            return ""
+
+    with pytest.raises(HandlerRegistrationError, match="it needs repository to be made; register"):
+        registry.register_command_handler(Greet, Needy)
+
+
+class NotAsync:
+    def handle(self, command: Greet) -> str:
+        return ""
+
+
+class NoHandle:
+    pass
+
+
+class TwoMessages:
+    async def handle(self, one: Greet, two: Greet) -> str:
+        return ""
+
+
+class NoMessage:
+    async def handle(self) -> str:
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("handler", "problem"),
+    [
+        (NotAsync(), "it is not async; write async def"),
+        (NotAsync, "it is not async"),
+        (NoHandle, "it has no handle method"),
+        (NoHandle(), "it is not callable and has no handle method"),
+        (TwoMessages(), r"it takes \(one, two\), not exactly one message"),
+        (NoMessage(), r"it takes \(\), not exactly one message"),
+        (AskHandler(), "it takes Ask; register it for that"),
+        (lambda message: message, "it is not async"),
+        ("greet", "it is not callable"),
+        (None, "it is not callable"),
+    ],
+)
+def test_what_cannot_handle_the_message_is_refused(
+    registry: HandlerRegistry, handler: Any, problem: str
+) -> None:
+    with pytest.raises(HandlerRegistrationError, match=f"cannot handle Greet: {problem}") as e:
+        registry.register_command_handler(Greet, handler)
+
+    assert e.value.message_type == "Greet"
+    assert e.value.handler
+
+
+def test_a_handler_of_a_parent_or_of_one_of_several_messages_fits(
+    registry: HandlerRegistry,
+) -> None:
+    async def either(command: Greet | Ask) -> str:
+        return ""
+
+    registry.register_command_handler(GreetPolitely, greet)
+    registry.register_command_handler(Greet, either)
+
+    assert registry.handler_for(GreetPolitely).name.endswith("greet")
+
+
+@pytest.mark.parametrize("message", [Ask, Greeted, int, "Greet", None])
+def test_a_command_handler_is_registered_for_a_command(
+    registry: HandlerRegistry, message: Any
+) -> None:
+    with pytest.raises(HandlerRegistrationError, match="is not a subclass of Command"):
+        registry.register_command_handler(message, greet)
+
+
+def test_a_message_has_one_handler(registry: HandlerRegistry) -> None:
+    registry.register_query_handler(Ask, AskHandler())
+
+    with pytest.raises(HandlerAlreadyRegisteredError, match="Ask is handled by .*AskHandler") as e:
+        registry.register_query_handler(Ask, AskHandler())
+
+    assert isinstance(e.value, ValueError)
+    assert "AskHandler" in e.value.handler
+
+
+def test_an_unknown_message_lists_what_there_is(registry: HandlerRegistry) -> None:
+    with pytest.raises(HandlerNotRegisteredError, match="there are handlers for nothing"):
+        registry.handler_for(Greet)
+    registry.register_command_handler(Greet, greet)
+    with pytest.raises(HandlerNotRegisteredError, match="handlers for Greet; call") as caught:
+        registry.handler_for(GreetPolitely)
+
+    assert caught.value.message_type == "GreetPolitely"
+
+
+async def test_an_event_has_any_number_of_handlers_in_order(registry: HandlerRegistry) -> None:
+    seen: list[str] = []
+
+    class First(EventHandler):
+        async def handle(self, event: Greeted) -> None:
+            seen.append("first")
+
+    async def second(event: Greeted) -> None:
+        seen.append("second")
+
+    async def of_the_child(event: GreetedPolitely) -> None:
+        seen.append("of the child")
+
+    registry.register_event_handler(GreetedPolitely, of_the_child)
+    registry.register_event_handler(Greeted, First())
+    registry.register_event_handler(Greeted, second)
+    for event in (Greeted(), GreetedPolitely()):
+        for handler in registry.event_handlers_for(type(event)):
+            await handler.call(event)
+
+    assert seen == ["first", "second", "of the child", "first", "second"]
+
+
+def test_an_event_handler_registered_later_is_found(registry: HandlerRegistry) -> None:
+    assert registry.event_handlers_for(Greeted) == ()
+
+    async def late(event: Greeted) -> None: ...
+
+    registry.register_event_handler(Greeted, late)
+
+    assert len(registry.event_handlers_for(Greeted)) == 1
+
+
+def test_names_lead_to_functions(registry: HandlerRegistry) -> None:
+    @registry.decorator("hall", "greet")
+    async def handler(data: dict[str, str]) -> str:
+        return data["name"]
+
+    async def other(data: dict[str, str]) -> None: ...
+
+    registry.register("hall", "greet", handler)
+
+    assert registry.get("hall", "greet") is handler
+    assert registry.get("hall", "wave") is None
+    with pytest.raises(ValueError, match=r"hall.greet is handled by .*handler already"):
+        registry.register("hall", "greet", other)
+
+
+def test_verify_lists_each_message_without_a_handler_or_with_two(
+    registry: HandlerRegistry,
+) -> None:
+    async def by_name(data: dict[str, str]) -> None: ...
+
+    registry.register_command_handler(Greet, greet)
+    registry.verify([Greet])
+    registry.register("hall", "Greet", by_name)
+
+    with pytest.raises(HandlerRegistrationError) as caught:
+        registry.verify([Greet, Ask])
+
+    message = str(caught.value)
+    assert "Ask has no handler" in message
+    assert "Greet has two handlers: hall.Greet is" in message
+    assert "register exactly one handler for each message" in message
+
+
+def test_verify_without_arguments_knows_every_message_of_the_process(
+    registry: HandlerRegistry,
+) -> None:
+    with pytest.raises(HandlerRegistrationError, match="GreetPolitely has no handler"):
+        registry.verify()
+
+
+@pytest.mark.parametrize(
+    ("message", "handler", "expected"),
+    [
+        (Greet, greet, (str,)),
+        (Ask, AskHandler(), (str,)),
+    ],
+)
+def test_the_message_says_what_a_result_must_be(
+    registry: HandlerRegistry, message: Any, handler: Any, expected: Any
+) -> None:
+    register = (
+        registry.register_command_handler
+        if issubclass(message, Command)
+        else registry.register_query_handler
+    )
+    register(message, handler)
+
+    assert registry.handler_for(message).result_types == expected
+
+
+def test_without_a_promise_of_the_message_the_handlers_annotation_counts(
+    registry: HandlerRegistry,
+) -> None:
+    class Plain(Command):
+        pass
+
+    class Silent(Command):
+        pass
+
+    async def plain(command: Any) -> CommandResponse[int | str]:
+        return CommandResponse(1)
+
+    async def silent(command: Any):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        return object()
+
+    registry.register_command_handler(Plain, plain)
+    registry.register_command_handler(Silent, silent)
+
+    assert registry.handler_for(Plain).result_types == (int, str)
+    assert registry.handler_for(Silent).result_types is None

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import asyncio
+
+from cqrs_ddd_core.primitives.shielding import Ended, finish
+
+
+async def test_work_that_ends_well_says_so() -> None:
+    assert await finish(asyncio.sleep(0)) == Ended(None, interrupted=False)
+
+
+async def test_an_error_is_handed_over_and_not_raised() -> None:
+    error = LookupError("in the work")
+
+    async def work() -> None:
+        raise error
+
+    assert await finish(work()) == Ended(error, interrupted=False)
+
+
+async def test_work_ends_although_its_caller_is_cancelled_again_and_again() -> None:
+    steps: list[str] = []
+
+    async def work() -> None:
+        await asyncio.sleep(0.03)
+        steps.append("done")
+
+    async def caller() -> None:
+        ended = await finish(work())
+        steps.append(f"interrupted: {ended.interrupted}")
+
+    task = asyncio.ensure_future(caller())
+    for _ in range(3):
+        await asyncio.sleep(0.005)
+        task.cancel()
+    await task
+
+    assert steps == ["done", "interrupted: True"]
+
+
+async def test_after_its_grace_the_work_is_cancelled_too() -> None:
+    steps: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            steps.append("cleaned up")
+
+    async def caller() -> None:
+        ended = await finish(work(), grace=0.01)
+        assert isinstance(ended.error, asyncio.CancelledError)
+        assert ended.interrupted
+
+    task = asyncio.ensure_future(caller())
+    await asyncio.sleep(0.005)
+    task.cancel()
+    await asyncio.wait_for(task, timeout=10)
+
+    assert steps == ["cleaned up"]
+
+
+async def test_a_caller_who_was_cancelled_before_grants_the_grace_from_the_start() -> None:
+    ended = await finish(asyncio.sleep(60), grace=0.01, interrupted=True)
+
+    assert isinstance(ended.error, asyncio.CancelledError)
+    assert ended.interrupted
+
+
+async def test_without_a_cancellation_there_is_no_limit() -> None:
+    assert await finish(asyncio.sleep(0.03), grace=0.001) == Ended(None, interrupted=False)
