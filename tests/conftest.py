@@ -10,6 +10,7 @@ import pytest
 from tests.services import SOURCES, Postgres, Product, Redis, Server, Source, running
 
 pytest_plugins = ["tests.docs.blocks"]
+pytest.register_assert_rewrite("cqrs_ddd_core.testing")
 
 SERVERS_VARIABLE = "CQRS_DDD_TEST_SERVERS"
 USED_SERVERS = pytest.StashKey[list[tuple[str, Server]]]()
