@@ -96,7 +96,7 @@ class _Span(AbstractContextManager[Operation]):
         for entry in self._entries:
             try:
                 if entry.wants(self._operation):
-                    self._stack.push(_Isolated(self._operation, entry.hook(self._operation)))
+                    self._stack.enter_context(_Isolated(self._operation, entry.hook))
             except Exception:
                 logger.exception("instrumentation hook failed before %s", self._operation.name)
         return self._operation
@@ -113,10 +113,12 @@ class _Span(AbstractContextManager[Operation]):
 class _Isolated(AbstractContextManager[None]):
     """A hook's context manager that can neither fail the operation nor hide its error."""
 
-    def __init__(self, operation: Operation, inner: AbstractContextManager[object]) -> None:
+    def __init__(self, operation: Operation, hook: Hook) -> None:
         self._operation = operation
-        self._inner = inner
-        inner.__enter__()
+        self._inner = hook(operation)
+
+    def __enter__(self) -> None:
+        self._inner.__enter__()
 
     def __exit__(
         self,
