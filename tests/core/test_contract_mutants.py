@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import repeat
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -14,13 +16,15 @@ import pytest
 from cqrs_ddd_core import ExpectedVersion, StoredEvent, StreamId, UnitOfWork
 from cqrs_ddd_core.adapters.memory import (
     InMemoryEventStore,
+    InMemoryLockStrategy,
     InMemoryRepository,
     InMemoryUnitOfWork,
 )
 from cqrs_ddd_core.adapters.memory import event_store as fake_events
 from cqrs_ddd_core.adapters.memory import repository as fake_rows
-from cqrs_ddd_core.primitives.exceptions import OptimisticConcurrencyError
+from cqrs_ddd_core.primitives.exceptions import LeaseLostError, OptimisticConcurrencyError
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
+from cqrs_ddd_core.testing.contracts.locking import FifoLockContract, LockContract
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_core.testing.contracts.repository import RepositoryContract
 from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
@@ -229,6 +233,60 @@ class SavesWithoutAsking(InMemoryUnitOfWork):
         self.aggregates.refuse_unsaved = lambda: None  # type: ignore[method-assign]
 
 
+class AnybodyReleases(InMemoryLockStrategy):
+    """DEL without a look at the token."""
+
+    async def release(self, resource: str) -> None:
+        if resource in self._holders:
+            self._hand_on(resource)
+
+
+class NeverRunsOut(InMemoryLockStrategy):
+    """A holder that died holds for ever."""
+
+    def _current(self, resource: str) -> Any:
+        return self._holders.get(resource)
+
+
+class SameToken(InMemoryLockStrategy):
+    """Cannot tell an old holder's write from a new one's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tokens = repeat(1)  # type: ignore[assignment]
+
+
+class ForgetsCancelledWaiters(InMemoryLockStrategy):
+    """Grants the lock to one who has gone."""
+
+    async def acquire(self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0) -> bool:
+        return await asyncio.shield(super().acquire(resource, timeout=timeout, ttl=ttl))
+
+
+class LastInFirstOut(InMemoryLockStrategy):
+    """Serves whoever came last."""
+
+    def _hand_on(self, resource: str) -> None:
+        if queue := self._queues.get(resource):
+            queue.rotate()
+        super()._hand_on(resource)
+
+
+class NeverRenews(InMemoryLockStrategy):
+    """Holds for the ttl and not a moment longer."""
+
+    @asynccontextmanager
+    async def hold(
+        self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0
+    ) -> AsyncIterator[Any]:
+        assert await self.acquire(resource, timeout=timeout, ttl=ttl)
+        try:
+            yield SimpleNamespace(resource=resource, fencing_token=1, check=lambda: None)
+        finally:
+            with suppress(LeaseLostError):
+                await self.release(resource)
+
+
 @dataclass(frozen=True)
 class Breaks:
     """A mutant, and the test that has to fail on it."""
@@ -239,6 +297,8 @@ class Breaks:
 
 
 EVENTS = EventStoreContract()
+LOCKS = LockContract()
+ORDER = FifoLockContract()
 ROWS = RepositoryContract()
 WORK = UnitOfWorkContract()
 
@@ -278,6 +338,12 @@ MUTANTS: Collection[Breaks] = (
     Breaks(RunsHooksBeforeTheCommit, WORK.test_hooks_run_in_order_when_the_work_is_stored),
     Breaks(LetsEverybodyIn, WORK.test_two_tasks_at_the_same_time_are_refused),
     Breaks(NeverEnds, WORK.test_a_finished_one_refuses_further_work),
+    Breaks(AnybodyReleases, LOCKS.test_a_stranger_can_neither_release_nor_extend),
+    Breaks(NeverRunsOut, LOCKS.test_an_acquired_lock_ends_with_its_ttl),
+    Breaks(SameToken, LOCKS.test_fencing_tokens_grow),
+    Breaks(ForgetsCancelledWaiters, LOCKS.test_a_cancelled_waiter_leaves_no_trace),
+    Breaks(LastInFirstOut, ORDER.test_waiters_are_served_in_the_order_they_came),
+    Breaks(NeverRenews, LOCKS.test_a_held_block_outlives_its_ttl),
     Breaks(
         SavesWithoutAsking,
         WORK.test_events_that_were_recorded_after_the_last_save_are_refused,
@@ -293,7 +359,10 @@ async def test_the_contract_catches_the_naive_version(breaks: Breaks) -> None:
     rows = breaks.mutant(Parcel) if issubclass(breaks.mutant, InMemoryRepository) else None
     is_uow = issubclass(breaks.mutant, UnitOfWork)
     event_store = store or InMemoryEventStore()
+    lock = breaks.mutant() if issubclass(breaks.mutant, InMemoryLockStrategy) else None
     fixtures = {
+        "lock": lock,
+        "other_lock": lock,
         "event_store": event_store,
         "parcels": rows or InMemoryRepository[Parcel, str](Parcel),
         "new_uow": lambda: (breaks.mutant if is_uow else InMemoryUnitOfWork)(event_store),

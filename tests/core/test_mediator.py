@@ -469,6 +469,7 @@ def test_a_plan_tells_what_would_happen(shop: Shop) -> None:
         unit_of_work="Shop.new_uow",
         inside=("EventStorePersistenceMiddleware",),
         handler=f"{__name__}.Shop.raise_",
+        is_critical=False,
     )
     assert (mediator.explain(Total).unit_of_work, mediator.explain(Total).inside) == (None, ())
 

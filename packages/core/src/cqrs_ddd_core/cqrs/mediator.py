@@ -37,6 +37,8 @@ class Plan:
     unit_of_work: str | None
     inside: tuple[str, ...]
     handler: str
+    is_critical: bool
+    """Whether the message names resources that a guard has to lock."""
 
 
 class Mediator(ICommandBus, IQueryBus):
@@ -107,6 +109,7 @@ class Mediator(ICommandBus, IQueryBus):
             unit_of_work=name_of(self._uow_factory) if is_command else None,
             inside=tuple(map(name_of, self._inside)) if is_command else (),
             handler=self._handlers.handler_for(message_type).name,
+            is_critical=hasattr(message_type, "get_critical_resources"),
         )
 
     def _build_command(self, command_type: type[Any]) -> Step:

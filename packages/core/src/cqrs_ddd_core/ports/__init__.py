@@ -23,7 +23,13 @@ from .hierarchy import (
     ITagReader,
 )
 from .inbox import IInbox, IInboxProvider, InboxEntry
-from .locking import ILeasedLock, ILockLease, ILockStrategy
+from .locking import (
+    ICriticalMessage,
+    ILeasedLock,
+    ILockLease,
+    ILockStrategy,
+    ResourceIdentifier,
+)
 from .messaging import IMessageConsumer, IMessagePublisher
 from .middleware import IMiddleware, Placement
 from .outbox import ILeasedOutbox, IOutboxProvider, IOutboxStorage, OutboxLease, OutboxMessage
@@ -46,6 +52,7 @@ __all__ = [
     "ICacheStrategy",
     "IClock",
     "ICommandBus",
+    "ICriticalMessage",
     "IEventDispatcher",
     "IEventLog",
     "IEventStore",
@@ -75,6 +82,7 @@ __all__ = [
     "OutboxLease",
     "OutboxMessage",
     "Placement",
+    "ResourceIdentifier",
     "SearchResult",
     "StoredEvent",
     "StreamId",

@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, order=True)
+class ResourceIdentifier:
+    """What a lock is for: one thing of a type."""
+
+    resource_type: str
+    resource_id: str
+
+    def __str__(self) -> str:
+        return f"{self.resource_type}:{self.resource_id}"
+
+
+@runtime_checkable
+class ICriticalMessage(Protocol):
+    """A message that is handled by one at a time, for each of its resources."""
+
+    @abstractmethod
+    def get_critical_resources(self) -> Collection[ResourceIdentifier]: ...
 
 
 @runtime_checkable

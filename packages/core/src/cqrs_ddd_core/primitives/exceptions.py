@@ -5,14 +5,19 @@
     CQRSDDDError
     ├── DomainError
     │   ├── InvariantViolationError
+    │   │   ├── CycleDetectedError
+    │   │   └── ACLWideningError
     │   ├── BusinessRuleError
     │   ├── ValidationError
     │   │   └── NaiveDatetimeError
     │   ├── NotFoundError
-    │   │   └── EntityNotFoundError
+    │   │   ├── EntityNotFoundError
+    │   │   └── NodeNotFoundError
     │   ├── ImmutableObjectError
     │   ├── MissingIdentityError
-    │   └── EventApplicationError
+    │   ├── EventApplicationError
+    │   ├── HierarchyLimitExceededError
+    │   └── CorruptHierarchyError
     ├── TransientCommandError
     ├── PermanentCommandError
     ├── DuplicateCommandError
@@ -69,6 +74,25 @@ class InvariantViolationError(DomainError):
     """A rule that must hold for an aggregate at all times would be broken."""
 
 
+class CycleDetectedError(InvariantViolationError):
+    """A node would become its own ancestor; ``path`` goes from it, upwards, back to it."""
+
+    def __init__(self, message: str = "", *, path: Sequence[object] = ()) -> None:
+        super().__init__(message)
+        self.path = tuple(path)
+
+
+class ACLWideningError(InvariantViolationError):
+    """An access list grants what its ancestors do not; ``excess`` holds those grants."""
+
+    def __init__(
+        self, message: str = "", *, node_id: object = None, excess: Sequence[object] = ()
+    ) -> None:
+        super().__init__(message)
+        self.node_id = node_id
+        self.excess = tuple(excess)
+
+
 class BusinessRuleError(DomainError):
     """A rule of the business forbids the command now."""
 
@@ -117,6 +141,14 @@ class EntityNotFoundError(NotFoundError):
         self.entity_id = entity_id
 
 
+class NodeNotFoundError(NotFoundError):
+    """A node of a hierarchy is missing: the one asked for, or an ancestor of it."""
+
+    def __init__(self, message: str = "", *, node_id: object = None) -> None:
+        super().__init__(message)
+        self.node_id = node_id
+
+
 class ImmutableObjectError(DomainError):
     """Someone tried to change a message, an event or a value object."""
 
@@ -152,6 +184,31 @@ class EventApplicationError(DomainError):
         self.aggregate_type = aggregate_type
         self.event_type = event_type
         self.field = field
+
+
+class HierarchyLimitExceededError(DomainError):
+    """A node has more ancestors than a service may read; there is no partial answer."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        node_id: object = None,
+        limit: str = "",
+        allowed: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.node_id = node_id
+        self.limit = limit
+        self.allowed = allowed
+
+
+class CorruptHierarchyError(DomainError):
+    """Stored links form a cycle; ``path`` goes from a node, upwards, back to it."""
+
+    def __init__(self, message: str = "", *, path: Sequence[object] = ()) -> None:
+        super().__init__(message)
+        self.path = tuple(path)
 
 
 class TransientCommandError(CQRSDDDError):

@@ -85,6 +85,14 @@ class LockContract:
         done.set()
         await successor
 
+    async def test_an_acquired_lock_ends_with_its_ttl(
+        self, lock: ILeasedLock, other_lock: ILeasedLock
+    ) -> None:
+        name = _name()
+        assert await lock.acquire(name, timeout=1, ttl=0.05)
+
+        assert await _in_a_task(other_lock.acquire(name, timeout=1))
+
     async def test_an_extended_lock_lasts_longer(
         self, lock: ILeasedLock, other_lock: ILeasedLock
     ) -> None:

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+import pytest
+
+from cqrs_ddd_core import Command, HandlerRegistry, Mediator, get_current_uow
+from cqrs_ddd_core.adapters.memory import InMemoryLockStrategy, InMemoryUnitOfWork
+from cqrs_ddd_core.middleware import ConcurrencyGuardMiddleware, CriticalSection
+from cqrs_ddd_core.ports import Placement, ResourceIdentifier
+from cqrs_ddd_core.primitives.exceptions import LockAcquisitionError
+from cqrs_ddd_core.testing.faults import cancel_sweep
+
+
+class Move(Command[None]):
+    source: str
+    target: str
+
+    def get_critical_resources(self) -> list[ResourceIdentifier]:
+        return [_account(self.source), _account(self.target)]
+
+
+class MoveTwice(Command[None]):
+    def get_critical_resources(self) -> list[ResourceIdentifier]:
+        return [_account("a")]
+
+
+class Free(Command[None]):
+    pass
+
+
+def _account(name: str) -> ResourceIdentifier:
+    return ResourceIdentifier("account", name)
+
+
+class Bank:
+    """Handlers that say what is held while they run."""
+
+    def __init__(self) -> None:
+        self.lock = InMemoryLockStrategy()
+        self.log: list[str] = []
+        self.handlers = HandlerRegistry()
+        guard = ConcurrencyGuardMiddleware(self.lock, timeout=5)
+        self.mediator = Mediator(self.handlers, uow_factory=InMemoryUnitOfWork, middlewares=[guard])
+        self.handlers.register_command_handler(Move, self.move)
+
+    async def move(self, command: Move) -> None:
+        self.log.append(f"{command.source}{command.target} begins")
+        uow = get_current_uow()
+        assert uow is not None
+        uow.on_commit(self.committed)
+        await asyncio.sleep(0.001)
+        self.log.append(f"{command.source}{command.target} ends")
+
+    async def committed(self) -> None:
+        self.log.append("committed with " + ",".join(await self.held()))
+
+    async def held(self) -> list[str]:
+        return [name for name in "abc" if not await self.is_free(name)]
+
+    async def is_free(self, name: str) -> bool:
+        async def ask() -> bool:
+            if free := await self.lock.acquire(str(_account(name)), timeout=0):
+                await self.lock.release(str(_account(name)))
+            return free
+
+        return await asyncio.ensure_future(ask())
+
+
+@pytest.fixture
+def bank() -> Bank:
+    return Bank()
+
+
+def test_a_resource_is_named_by_type_and_id() -> None:
+    assert str(ResourceIdentifier("account", "a")) == "account:a"
+    assert sorted([_account("b"), _account("a")]) == [_account("a"), _account("b")]
+
+
+async def test_locks_are_held_until_the_work_is_committed(bank: Bank) -> None:
+    await bank.mediator.send(Move(source="b", target="a"))
+
+    assert bank.log == ["ba begins", "ba ends", "committed with a,b"]
+    assert await bank.held() == []
+
+
+async def test_a_guard_inside_the_unit_of_work_would_free_them_too_early() -> None:
+    class Naive(ConcurrencyGuardMiddleware):
+        placement: ClassVar[Placement] = Placement.INSIDE
+
+    bank = Bank()
+    mediator = Mediator(
+        bank.handlers, uow_factory=InMemoryUnitOfWork, middlewares=[Naive(bank.lock)]
+    )
+
+    await mediator.send(Move(source="b", target="a"))
+
+    assert bank.log[-1] == "committed with "
+
+
+async def test_messages_that_share_a_resource_take_turns_and_never_wait_for_each_other(
+    bank: Bank,
+) -> None:
+    pairs = [("a", "b"), ("b", "a"), ("b", "c"), ("c", "a")] * 3
+
+    await asyncio.wait_for(
+        asyncio.gather(*(bank.mediator.send(Move(source=s, target=t)) for s, t in pairs)),
+        timeout=30,
+    )
+
+    steps = [entry for entry in bank.log if "committed" not in entry]
+    for begins, ends in zip(steps[::2], steps[1::2], strict=True):
+        assert begins.removesuffix(" begins") == ends.removesuffix(" ends")
+
+
+async def test_a_message_without_resources_is_not_locked(bank: Bank) -> None:
+    async def free(command: Free) -> None:
+        bank.log.append(",".join(await bank.held()))
+
+    bank.handlers.register_command_handler(Free, free)
+
+    await bank.mediator.send(Free())
+
+    assert bank.log == [""]
+    assert bank.mediator.explain(Move).is_critical
+    assert not bank.mediator.explain(Free).is_critical
+
+
+async def test_nested_messages_reenter_and_keep_their_locks_until_the_root_commits(
+    bank: Bank,
+) -> None:
+    async def twice(command: MoveTwice) -> None:
+        await bank.mediator.send(Move(source="a", target="b"))
+        bank.log.append("between " + ",".join(await bank.held()))
+        await bank.mediator.send(Move(source="b", target="c"))
+
+    bank.handlers.register_command_handler(MoveTwice, twice)
+
+    await bank.mediator.send(MoveTwice())
+
+    assert bank.log == [
+        "ab begins",
+        "ab ends",
+        "between a,b",
+        "bc begins",
+        "bc ends",
+        "committed with a,b,c",
+        "committed with a,b,c",
+    ]
+    assert await bank.held() == []
+
+
+async def test_a_task_that_outlives_its_command_takes_locks_of_its_own(bank: Bank) -> None:
+    ended = asyncio.Event()
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def later() -> None:
+        await ended.wait()
+        await bank.mediator.send(Move(source="a", target="b"))
+
+    async def free(command: Free) -> None:
+        tasks.append(asyncio.ensure_future(later()))
+
+    bank.handlers.register_command_handler(Free, free)
+    await bank.mediator.send(Free())
+    ended.set()
+    await tasks[0]
+
+    assert bank.log[-1] == "committed with a,b"
+    assert await bank.held() == []
+
+
+async def test_a_lock_that_is_not_granted_refuses_the_message_and_frees_the_others(
+    bank: Bank,
+) -> None:
+    assert await bank.lock.acquire("account:b")
+    impatient = Mediator(
+        bank.handlers,
+        uow_factory=InMemoryUnitOfWork,
+        middlewares=[ConcurrencyGuardMiddleware(bank.lock, timeout=0.01)],
+    )
+
+    with pytest.raises(LockAcquisitionError, match="account:b was not free within 0.01 s") as e:
+        await asyncio.ensure_future(impatient.send(Move(source="a", target="b")))
+
+    assert (e.value.resource, e.value.timeout) == ("account:b", 0.01)
+    assert bank.log == []
+    assert await bank.held() == ["b"]
+
+
+async def test_a_cancellation_anywhere_frees_every_lock(bank: Bank) -> None:
+    async def send() -> None:
+        await bank.mediator.send(Move(source="a", target="b"))
+
+    async def check() -> None:
+        assert await bank.held() == []
+
+    assert await cancel_sweep(send, check) > 0
+
+
+async def test_a_section_takes_each_lock_once_in_sorted_order() -> None:
+    lock = InMemoryLockStrategy()
+    resources = [_account("b"), _account("a"), _account("b")]
+
+    async with CriticalSection(lock, resources) as leases:
+        assert list(leases) == [_account("a"), _account("b")]
+        tokens = [lease.fencing_token for lease in leases.values()]
+        assert tokens == sorted(tokens)
+        assert not await asyncio.ensure_future(lock.acquire("account:a", timeout=0))
+
+    assert await lock.acquire("account:a", timeout=0)
