@@ -7,6 +7,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import repeat
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -16,15 +17,25 @@ import pytest
 from cqrs_ddd_core import ExpectedVersion, StoredEvent, StreamId, UnitOfWork
 from cqrs_ddd_core.adapters.memory import (
     InMemoryEventStore,
+    InMemoryInbox,
     InMemoryLockStrategy,
+    InMemoryOutbox,
     InMemoryRepository,
     InMemoryUnitOfWork,
 )
 from cqrs_ddd_core.adapters.memory import event_store as fake_events
+from cqrs_ddd_core.adapters.memory import outbox as fake_outbox
 from cqrs_ddd_core.adapters.memory import repository as fake_rows
-from cqrs_ddd_core.primitives.exceptions import LeaseLostError, OptimisticConcurrencyError
+from cqrs_ddd_core.ports import InboxEntry, OutboxLease, OutboxMessage
+from cqrs_ddd_core.primitives.exceptions import (
+    DuplicateCommandError,
+    LeaseLostError,
+    OptimisticConcurrencyError,
+)
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
+from cqrs_ddd_core.testing.contracts.inbox import InboxContract
 from cqrs_ddd_core.testing.contracts.locking import FifoLockContract, LockContract
+from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_core.testing.contracts.repository import RepositoryContract
 from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
@@ -287,6 +298,94 @@ class NeverRenews(InMemoryLockStrategy):
                 await self.release(resource)
 
 
+class NoLeaseCheck(InMemoryOutbox):
+    """UPDATE without a look at the epoch."""
+
+    def _leased(self, lease: OutboxLease) -> Any:
+        return self._keys.get(lease.key) or fake_outbox._Key()
+
+
+class ClaimsRows(InMemoryOutbox):
+    """SKIP LOCKED by row: two relays share one key."""
+
+    async def claim(
+        self, relay_id: str, *, limit: int = 100, lease: float = 30.0
+    ) -> list[OutboxLease]:
+        leases = await super().claim(relay_id, limit=limit, lease=lease)
+        for key in self._keys.values():
+            key.leased_until = 0.0
+        return leases
+
+
+class SavesBesideTheTransaction(InMemoryOutbox):
+    """Tells the world of changes that are rolled back."""
+
+    async def save_messages(
+        self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
+    ) -> None:
+        async with InMemoryUnitOfWork() as own:
+            await super().save_messages(messages, own)
+
+
+class SkipsPoison(InMemoryOutbox):
+    """What is behind a failure overtakes it."""
+
+    async def fail(
+        self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
+    ) -> None:
+        self._leased(lease)
+        await self.mark_published([message_id])
+        await self.release(lease)
+
+
+class PurgesEverything(InMemoryOutbox):
+    """DELETE by age alone."""
+
+    async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
+        await self.mark_published(list(self._waiting))
+        return await super().purge(published_before, limit=limit)
+
+
+class LooksThenHandles(InMemoryInbox):
+    """Looks whether the message is known, without a key that is unique."""
+
+    class Blind(dict[Any, Any]):
+        def __contains__(self, place: object) -> bool:
+            return False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open = self.Blind()
+
+
+class RemembersAtOnce(InMemoryInbox):
+    """The id in another transaction than the effect."""
+
+    async def register(
+        self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
+    ) -> InboxEntry | None:
+        async with InMemoryUnitOfWork() as own:
+            return await super().register(consumer, message_id, fingerprint, own)
+
+
+class OneConsumer(InMemoryInbox):
+    """By message id alone."""
+
+    async def register(
+        self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
+    ) -> InboxEntry | None:
+        return await super().register("all", message_id, fingerprint, uow)
+
+
+class IgnoresContent(InMemoryInbox):
+    """Takes another message for a repetition."""
+
+    async def register(
+        self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
+    ) -> InboxEntry | None:
+        return await super().register(consumer, message_id, "same", uow)
+
+
 @dataclass(frozen=True)
 class Breaks:
     """A mutant, and the test that has to fail on it."""
@@ -297,7 +396,9 @@ class Breaks:
 
 
 EVENTS = EventStoreContract()
+INBOX = InboxContract()
 LOCKS = LockContract()
+OUTBOX = OutboxContract()
 ORDER = FifoLockContract()
 ROWS = RepositoryContract()
 WORK = UnitOfWorkContract()
@@ -338,6 +439,27 @@ MUTANTS: Collection[Breaks] = (
     Breaks(RunsHooksBeforeTheCommit, WORK.test_hooks_run_in_order_when_the_work_is_stored),
     Breaks(LetsEverybodyIn, WORK.test_two_tasks_at_the_same_time_are_refused),
     Breaks(NeverEnds, WORK.test_a_finished_one_refuses_further_work),
+    Breaks(NoLeaseCheck, OUTBOX.test_a_lost_lease_can_mark_nothing),
+    Breaks(
+        ClaimsRows, OUTBOX.test_a_key_is_leased_to_one_relay_at_a_time_with_its_messages_in_order
+    ),
+    Breaks(ClaimsRows, OUTBOX.test_relays_that_claim_at_once_share_the_keys),
+    Breaks(
+        SavesBesideTheTransaction,
+        OUTBOX.test_a_message_is_there_with_its_transaction_and_not_before,
+    ),
+    Breaks(SkipsPoison, OUTBOX.test_a_failure_holds_back_its_key_and_no_other),
+    Breaks(SkipsPoison, OUTBOX.test_messages_without_a_key_wait_for_nobody),
+    Breaks(PurgesEverything, OUTBOX.test_only_what_was_published_long_enough_ago_is_forgotten),
+    Breaks(LooksThenHandles, INBOX.test_of_many_copies_at_once_one_is_news),
+    Breaks(
+        RemembersAtOnce,
+        INBOX.test_a_failed_first_time_leaves_no_trace,
+        DuplicateCommandError,
+    ),
+    Breaks(RemembersAtOnce, INBOX.test_a_repetition_waits_for_the_first_one_to_commit),
+    Breaks(OneConsumer, INBOX.test_consumers_do_not_block_each_other),
+    Breaks(IgnoresContent, INBOX.test_the_same_id_with_another_content_is_refused),
     Breaks(AnybodyReleases, LOCKS.test_a_stranger_can_neither_release_nor_extend),
     Breaks(NeverRunsOut, LOCKS.test_an_acquired_lock_ends_with_its_ttl),
     Breaks(SameToken, LOCKS.test_fencing_tokens_grow),
@@ -360,7 +482,11 @@ async def test_the_contract_catches_the_naive_version(breaks: Breaks) -> None:
     is_uow = issubclass(breaks.mutant, UnitOfWork)
     event_store = store or InMemoryEventStore()
     lock = breaks.mutant() if issubclass(breaks.mutant, InMemoryLockStrategy) else None
+    outbox = breaks.mutant() if issubclass(breaks.mutant, InMemoryOutbox) else None
+    inbox = breaks.mutant() if issubclass(breaks.mutant, InMemoryInbox) else None
     fixtures = {
+        "outbox": outbox,
+        "inbox": inbox,
         "lock": lock,
         "other_lock": lock,
         "event_store": event_store,

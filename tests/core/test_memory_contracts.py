@@ -9,11 +9,15 @@ import pytest
 
 from cqrs_ddd_core.adapters.memory import (
     InMemoryEventStore,
+    InMemoryInbox,
+    InMemoryOutbox,
     InMemoryRepository,
     InMemoryUnitOfWork,
 )
 from cqrs_ddd_core.domain import ISpecification
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
+from cqrs_ddd_core.testing.contracts.inbox import InboxContract
+from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_core.testing.contracts.repository import Options, RepositoryContract, Where
 from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
@@ -52,6 +56,16 @@ def new_uow(event_store: InMemoryEventStore) -> Callable[[], InMemoryUnitOfWork]
 
 
 @pytest.fixture
+def outbox() -> InMemoryOutbox:
+    return InMemoryOutbox()
+
+
+@pytest.fixture
+def inbox() -> InMemoryInbox:
+    return InMemoryInbox()
+
+
+@pytest.fixture
 def where() -> Where:
     return lambda attribute, operator, value: Equals(attribute, value)
 
@@ -70,4 +84,12 @@ class TestInMemoryUnitOfWork(UnitOfWorkContract):
 
 
 class TestInMemoryEventStore(EventStoreContract):
+    pass
+
+
+class TestInMemoryOutbox(OutboxContract):
+    pass
+
+
+class TestInMemoryInbox(InboxContract):
     pass

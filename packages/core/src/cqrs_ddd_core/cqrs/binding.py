@@ -135,7 +135,7 @@ def _options(hint: Any) -> tuple[Any, ...]:
 
 def _result_types(message_type: type[Any], function: Any) -> tuple[type[Any], ...] | None:
     """What the message promises its sender, else what the handler says it returns."""
-    promised = _declared_result(message_type)
+    promised = declared_result(message_type)
     if promised is Any:
         promised = _hints(function).get("return", Any)
     found: list[type[Any]] = []
@@ -148,7 +148,8 @@ def _result_types(message_type: type[Any], function: Any) -> tuple[type[Any], ..
     return tuple(found)
 
 
-def _declared_result(message_type: type[Any]) -> Any:
+def declared_result(message_type: type[Any]) -> Any:
+    """``R`` of ``Command[R]`` or ``Query[R]``; Any where the message does not say."""
     for base in message_type.__mro__:
         arguments = getattr(base, "__pydantic_generic_metadata__", {}).get("args", ())
         if arguments:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Protocol, runtime_checkable
 
+from pydantic_core import PydanticSerializationError, to_json
+
+from ..primitives.exceptions import InvalidOperationError, SerializationError
 from .unit_of_work import UnitOfWork
 
 
@@ -46,3 +51,26 @@ class IInboxProvider(Protocol):
     @property
     @abstractmethod
     def inbox(self) -> IInbox: ...
+
+
+def inbox_of(uow: UnitOfWork | None) -> IInbox:
+    """The inbox that a unit of work carries; raises ``InvalidOperationError`` where it has none."""
+    carrier: object = uow
+    if not isinstance(carrier, IInboxProvider):
+        raise InvalidOperationError(
+            f"{type(uow).__name__} carries no inbox; use a unit of work that does"
+        )
+    return carrier.inbox
+
+
+def fingerprint_of(content: object) -> str:
+    """SHA-256 of the content as JSON with sorted keys; raises ``SerializationError``."""
+    try:
+        plain = json.loads(to_json(content))
+    except (PydanticSerializationError, ValueError) as error:
+        raise SerializationError(
+            f"{type(content).__name__} cannot be written as JSON: {error}; "
+            "give it values that pydantic serialises",
+            type_name=type(content).__name__,
+        ) from error
+    return sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

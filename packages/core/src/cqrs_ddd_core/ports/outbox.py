@@ -108,7 +108,27 @@ class ILeasedOutbox(IOutboxStorage, Protocol):
 
     @abstractmethod
     async def release(self, lease: OutboxLease) -> None:
-        """Give the key back before the lease ends."""
+        """Give the key back before the lease ends; one that was lost is fine."""
+        ...
+
+    @abstractmethod
+    async def parked(self, limit: int = 100) -> list[OutboxMessage]:
+        """The messages at which keys were parked, oldest first; those behind them wait."""
+        ...
+
+    @abstractmethod
+    async def retry(self, message_id: str) -> None:
+        """Try a parked message again, its tries forgotten; raises ``OutboxError``."""
+        ...
+
+    @abstractmethod
+    async def discard(self, message_id: str) -> None:
+        """Give up a parked message, so that those behind it go on; raises ``OutboxError``."""
+        ...
+
+    @abstractmethod
+    async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
+        """Forget messages published before that time; answers how many, at most ``limit``."""
         ...
 
 

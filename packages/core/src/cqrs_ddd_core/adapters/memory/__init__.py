@@ -3,14 +3,22 @@
 from .clock import FakeClock
 from .event_store import InMemoryEventStore
 from .id_generator import SequentialIdGenerator
+from .inbox import InMemoryInbox
 from .locking import InMemoryLockStrategy
+from .messaging import InMemoryMessageBus
+from .outbox import InMemoryOutbox
+from .queue_signal import InMemoryQueueSignal
 from .repository import InMemoryRepository
 from .unit_of_work import InMemoryUnitOfWork
 
 __all__ = [
     "FakeClock",
     "InMemoryEventStore",
+    "InMemoryInbox",
     "InMemoryLockStrategy",
+    "InMemoryMessageBus",
+    "InMemoryOutbox",
+    "InMemoryQueueSignal",
     "InMemoryRepository",
     "InMemoryUnitOfWork",
     "SequentialIdGenerator",

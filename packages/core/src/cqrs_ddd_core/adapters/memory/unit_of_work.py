@@ -13,8 +13,11 @@ from ...primitives.exceptions import InvalidOperationError
 
 if TYPE_CHECKING:
     from .event_store import InMemoryEventStore
+    from .inbox import InMemoryInbox
+    from .outbox import InMemoryOutbox
 
 C = TypeVar("C", bound="ChangeSet")
+T = TypeVar("T")
 
 
 class ChangeSet(Protocol):
@@ -43,21 +46,31 @@ class InMemoryUnitOfWork(UnitOfWork):
 
     waits: ClassVar[bool] = False
 
-    def __init__(self, event_store: InMemoryEventStore | None = None) -> None:
+    def __init__(
+        self,
+        event_store: InMemoryEventStore | None = None,
+        outbox: InMemoryOutbox | None = None,
+        inbox: InMemoryInbox | None = None,
+    ) -> None:
         super().__init__()
         # Each owner finds its own kind of ChangeSet here.
         self._changes: dict[object, Any] = {}
         self._event_store = event_store and event_store.within(self)
+        self._outbox = outbox
+        self._inbox = inbox
 
     @property
     def event_store(self) -> InMemoryEventStore:
         """The event store, bound to this transaction."""
-        if self._event_store is None:
-            raise InvalidOperationError(
-                "this unit of work has no event store; make it with "
-                "InMemoryUnitOfWork(event_store=InMemoryEventStore())"
-            )
-        return self._event_store
+        return _given(self._event_store, "event_store=InMemoryEventStore()")
+
+    @property
+    def outbox(self) -> InMemoryOutbox:
+        return _given(self._outbox, "outbox=InMemoryOutbox()")
+
+    @property
+    def inbox(self) -> InMemoryInbox:
+        return _given(self._inbox, "inbox=InMemoryInbox()")
 
     def changes(self, owner: object, begin: Callable[[], C]) -> C:
         """The changes of this transaction in one fake, begun at the first call."""
@@ -101,3 +114,12 @@ async def joined(uow: UnitOfWork | None, operation: str) -> AsyncIterator[InMemo
     with current.exclusive(operation):
         await asyncio.sleep(0)
         yield current
+
+
+def _given(carried: T | None, argument: str) -> T:
+    if carried is None:
+        name = argument.partition("=")[0].replace("_", " ")
+        raise InvalidOperationError(
+            f"this unit of work has no {name}; make it with InMemoryUnitOfWork({argument})"
+        )
+    return carried

@@ -1,0 +1,105 @@
+"""Handled messages in a dict, with transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from ...ports.inbox import IInbox, InboxEntry
+from ...ports.unit_of_work import UnitOfWork
+from ...primitives.exceptions import DuplicateCommandError, InboxError, SerializationError
+from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
+
+Place = tuple[str, str]
+"""Consumer and message id."""
+
+
+class InMemoryInbox(IInbox):
+    """The fake of an inbox table.
+
+    Who registers a message that an open transaction has registered waits until that one has ended,
+    as an insert into a unique index does.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[Place, InboxEntry] = {}
+        self._open: dict[Place, asyncio.Future[None]] = {}
+
+    async def register(
+        self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
+    ) -> InboxEntry | None:
+        place = consumer, message_id
+        async with joined(uow, "register a message") as active:
+            changes = self._changes(active)
+            while place in self._open and place not in changes.entries:
+                await asyncio.wait({self._open[place]})
+            known = changes.entries.get(place) or self._entries.get(place)
+            if known is None:
+                self._open[place] = asyncio.get_running_loop().create_future()
+                changes.entries[place] = InboxEntry(consumer, message_id, fingerprint)
+                return None
+            if known.fingerprint != fingerprint:
+                raise DuplicateCommandError(
+                    f"{consumer} has handled a message with id {message_id} and another content; "
+                    "give each message an id of its own",
+                    command_id=message_id,
+                )
+            return known
+
+    async def store_outcome(
+        self, consumer: str, message_id: str, outcome: Any, uow: UnitOfWork | None = None
+    ) -> None:
+        place = consumer, message_id
+        async with joined(uow, "store an outcome") as active:
+            changes = self._changes(active)
+            known = changes.entries.get(place) or self._entries.get(place)
+            if known is None:
+                raise InboxError(
+                    f"{consumer} has not registered message {message_id}; register it first"
+                )
+            changes.entries[place] = replace(known, outcome=_through_json(outcome, known))
+
+    def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
+        return uow.changes(self, lambda: _Changes(self._entries, self._open))
+
+
+class _Changes(ChangeSet):
+    """Messages registered by one unit of work."""
+
+    def __init__(
+        self, committed: dict[Place, InboxEntry], open_: dict[Place, asyncio.Future[None]]
+    ) -> None:
+        self._committed = committed
+        self._open = open_
+        self.entries: dict[Place, InboxEntry] = {}
+
+    def check(self) -> None:
+        """Nobody else can have registered what is open here."""
+
+    def apply(self) -> None:
+        self._committed.update(self.entries)
+        self._wake()
+
+    def discard(self) -> None:
+        self._wake()
+
+    def _wake(self) -> None:
+        for place in self.entries:
+            waiting = self._open.pop(place, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
+        self.entries.clear()
+
+
+def _through_json(outcome: Any, entry: InboxEntry) -> Any:
+    try:
+        return from_json(to_json(outcome))
+    except (PydanticSerializationError, ValueError) as error:
+        raise SerializationError(
+            f"the outcome of message {entry.message_id} cannot be written as JSON: {error}; "
+            "answer with values that pydantic serialises",
+            type_name=type(outcome).__name__,
+        ) from error

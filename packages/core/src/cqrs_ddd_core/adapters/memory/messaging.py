@@ -1,0 +1,48 @@
+"""A broker within one process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from operator import attrgetter
+
+from ...ports.messaging import IMessageConsumer, IMessagePublisher
+from ...ports.outbox import OutboxMessage
+
+Handler = Callable[[OutboxMessage], Awaitable[None]]
+
+
+class InMemoryMessageBus(IMessagePublisher, IMessageConsumer):
+    """Keeps what was published until ``deliver`` hands it to the subscribers of its topic.
+
+    Args:
+        topic_of: the topic of a message, by default its event type.
+    """
+
+    def __init__(self, topic_of: Callable[[OutboxMessage], str] | None = None) -> None:
+        self._topic_of = topic_of or attrgetter("event_type")
+        self._handlers: dict[str, list[Handler]] = {}
+        self._queue: deque[tuple[Handler, OutboxMessage]] = deque()
+        self.published: list[OutboxMessage] = []
+
+    async def publish(self, message: OutboxMessage) -> None:
+        await asyncio.sleep(0)
+        self.published.append(replace(message))
+        for handler in self._handlers.get(self._topic_of(message), ()):
+            self._queue.append((handler, replace(message)))
+
+    async def subscribe(self, topic: str, handler: Handler) -> None:
+        await asyncio.sleep(0)
+        self._handlers.setdefault(topic, []).append(handler)
+
+    async def deliver(self) -> None:
+        """Hand over everything that is queued; what a handler refuses stays first in the queue.
+
+        Raises what the handler raised.
+        """
+        while self._queue:
+            handler, message = self._queue[0]
+            await handler(replace(message))
+            self._queue.popleft()

@@ -1,0 +1,243 @@
+"""Messages in a dict, with transactions and leases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import chain, count, islice
+
+from ...ports.clock import IClock, SystemClock
+from ...ports.outbox import ILeasedOutbox, OutboxLease, OutboxMessage
+from ...ports.unit_of_work import UnitOfWork
+from ...primitives.exceptions import InvalidOperationError, LeaseLostError, OutboxError
+from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
+
+
+@dataclass
+class _Key:
+    """The messages of one partition that wait, in order, and who may publish them."""
+
+    waiting: dict[str, OutboxMessage] = field(default_factory=dict)
+    # Drawn from all keys together: an old lease fits no later key of the same name.
+    epoch: int = 0
+    leased_until: float = 0.0
+    due: datetime | None = None
+    is_parked: bool = False
+
+    @property
+    def head(self) -> OutboxMessage:
+        return next(iter(self.waiting.values()))
+
+
+class InMemoryOutbox(ILeasedOutbox):
+    """The fake of an outbox table. Leases are given and ended at once, outside any transaction."""
+
+    def __init__(self, clock: IClock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        # In the order of their oldest waiting message.
+        self._keys: dict[str, _Key] = {}
+        self._messages: dict[str, OutboxMessage] = {}
+        self._waiting: dict[str, OutboxMessage] = {}
+        self._epochs = count(1)
+
+    async def save_messages(
+        self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
+    ) -> None:
+        async with joined(uow, "save messages") as active:
+            self._changes(active).save([replace(message) for message in messages])
+
+    async def get_pending(
+        self, limit: int = 100, uow: UnitOfWork | None = None
+    ) -> list[OutboxMessage]:
+        async with joined(uow, "read pending messages") as active:
+            own = self._changes(active)
+            pending = (
+                replace(message)
+                for message in chain(self._waiting.values(), own.saved)
+                if message.message_id not in own.published and not self._is_parked(message)
+            )
+            return list(islice(pending, limit))
+
+    async def mark_published(self, message_ids: list[str], uow: UnitOfWork | None = None) -> None:
+        async with joined(uow, "mark messages as published") as active:
+            changes = self._changes(active)
+            changes.published.update(message_ids)
+            changes.then(lambda: self._publish(message_ids))
+
+    async def mark_failed(self, message_id: str, error: str, uow: UnitOfWork | None = None) -> None:
+        async with joined(uow, "mark a message as failed") as active:
+            self._changes(active).then(lambda: self._count_try(message_id, error))
+
+    async def claim(
+        self, relay_id: str, *, limit: int = 100, lease: float = 30.0
+    ) -> list[OutboxLease]:
+        if limit < 1 or not lease > 0:
+            raise InvalidOperationError(
+                f"cannot claim {limit} messages for {lease} s; both must be positive"
+            )
+        await asyncio.sleep(0)
+        leases: list[OutboxLease] = []
+        for name, key in self._keys.items():
+            if limit == 0:
+                break
+            if not self._is_due(key):
+                continue
+            key.epoch = next(self._epochs)
+            key.leased_until = self._clock.monotonic() + lease
+            messages = [replace(message) for message in islice(key.waiting.values(), limit)]
+            limit -= len(messages)
+            leases.append(OutboxLease(name, key.epoch, messages))
+        return leases
+
+    async def complete(self, lease: OutboxLease, message_ids: Sequence[str]) -> None:
+        await asyncio.sleep(0)
+        self._leased(lease)
+        self._publish(message_ids)
+
+    async def fail(
+        self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
+    ) -> None:
+        await asyncio.sleep(0)
+        key = self._leased(lease)
+        self._count_try(message_id, error)
+        key.due = retry_at
+        key.is_parked = retry_at is None
+        key.leased_until = 0.0
+
+    async def release(self, lease: OutboxLease) -> None:
+        await asyncio.sleep(0)
+        key = self._keys.get(lease.key)
+        if key is not None and key.epoch == lease.epoch:
+            key.leased_until = 0.0
+
+    async def parked(self, limit: int = 100) -> list[OutboxMessage]:
+        await asyncio.sleep(0)
+        return [replace(key.head) for key in self._keys.values() if key.is_parked][:limit]
+
+    async def retry(self, message_id: str) -> None:
+        await asyncio.sleep(0)
+        key = self._parked(message_id)
+        key.head.retry_count, key.is_parked, key.due = 0, False, None
+
+    async def discard(self, message_id: str) -> None:
+        await asyncio.sleep(0)
+        key = self._parked(message_id)
+        key.is_parked, key.due = False, None
+        self._drop(self._messages.pop(message_id))
+
+    async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
+        await asyncio.sleep(0)
+        old = [
+            message.message_id
+            for message in self._messages.values()
+            if message.published_at is not None and message.published_at < published_before
+        ][:limit]
+        for message_id in old:
+            del self._messages[message_id]
+        return len(old)
+
+    def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
+        return uow.changes(self, lambda: _Changes(self))
+
+    def _add(self, message: OutboxMessage) -> None:
+        self._messages[message.message_id] = message
+        if message.published_at is None:
+            self._waiting[message.message_id] = message
+            key = self._keys.setdefault(_key_of(message), _Key())
+            key.waiting[message.message_id] = message
+
+    def _is_due(self, key: _Key) -> bool:
+        is_held_back = key.due is not None and key.due > self._clock.now()
+        is_leased = key.leased_until > self._clock.monotonic()
+        return not (key.is_parked or is_held_back or is_leased)
+
+    def _is_parked(self, message: OutboxMessage) -> bool:
+        key = self._keys.get(_key_of(message))
+        return key is not None and key.is_parked
+
+    def _leased(self, lease: OutboxLease) -> _Key:
+        key = self._keys.get(lease.key)
+        if key is None or key.epoch != lease.epoch or key.leased_until <= self._clock.monotonic():
+            raise LeaseLostError(
+                f"the lease of outbox key {lease.key} (epoch {lease.epoch}) is over; "
+                "another relay publishes it now",
+                resource=lease.key,
+            )
+        return key
+
+    def _parked(self, message_id: str) -> _Key:
+        for key in self._keys.values():
+            if key.is_parked and key.head.message_id == message_id:
+                return key
+        raise OutboxError(f"message {message_id} is not parked; parked() lists those that are")
+
+    def _publish(self, message_ids: Sequence[str]) -> None:
+        for message_id in message_ids:
+            message = self._messages.get(message_id)
+            if message is not None and message.published_at is None:
+                message.published_at = self._clock.now()
+                message.error = None
+                self._drop(message)
+
+    def _drop(self, message: OutboxMessage) -> None:
+        name = _key_of(message)
+        self._waiting.pop(message.message_id)
+        key = self._keys[name]
+        del key.waiting[message.message_id]
+        if not key.waiting:
+            del self._keys[name]
+
+    def _count_try(self, message_id: str, error: str) -> None:
+        message = self._messages.get(message_id)
+        if message is not None:
+            message.retry_count += 1
+            message.error = error
+
+
+class _Changes(ChangeSet):
+    """What one unit of work does to the outbox at its commit."""
+
+    def __init__(self, outbox: InMemoryOutbox) -> None:
+        self._outbox = outbox
+        self.saved: list[OutboxMessage] = []
+        self.published: set[str] = set()
+        self._steps: list[Callable[[], None]] = []
+
+    def save(self, messages: Sequence[OutboxMessage]) -> None:
+        ids = [message.message_id for message in (*self.saved, *messages)]
+        if len(set(ids)) < len(ids):
+            raise _saved_already(next(i for i in ids if ids.count(i) > 1))
+        self.saved += messages
+
+    def then(self, step: Callable[[], None]) -> None:
+        self._steps.append(step)
+
+    def check(self) -> None:
+        for message in self.saved:
+            if message.message_id in self._outbox._messages:
+                raise _saved_already(message.message_id)
+
+    def apply(self) -> None:
+        for message in self.saved:
+            self._outbox._add(message)
+        for step in self._steps:
+            step()
+
+    def discard(self) -> None:
+        self.saved.clear()
+        self._steps.clear()
+
+
+def _key_of(message: OutboxMessage) -> str:
+    # Without a partition key no order is asked for: each message is a key of its own.
+    return (
+        f"message {message.message_id}" if message.partition_key is None else message.partition_key
+    )
+
+
+def _saved_already(message_id: str) -> OutboxError:
+    return OutboxError(
+        f"a message with id {message_id} is in the outbox already; give each an id of its own"
+    )

@@ -1,0 +1,208 @@
+"""From the outbox to a broker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import Any
+
+from ..ports.background_worker import IWorkerLifecycle
+from ..ports.clock import IClock, SystemClock
+from ..ports.messaging import IMessagePublisher
+from ..ports.outbox import ILeasedOutbox, OutboxLease, OutboxMessage
+from ..ports.queue_signal import IQueueSignal
+from ..primitives.exceptions import (
+    ConfigError,
+    ErrorClass,
+    InvalidOperationError,
+    LeaseLostError,
+    MessagingError,
+    classify_error,
+)
+from ..primitives.id_generator import uuid4_text
+from ..primitives.retry import ExponentialBackoffPolicy, RetryPolicy
+
+logger = logging.getLogger(__name__)
+
+_OUTAGE = (OSError, asyncio.TimeoutError, MessagingError)
+"""What a broker that cannot be reached looks like."""
+
+
+@dataclass(frozen=True)
+class _Stop:
+    """Where the messages of a lease ended before their end."""
+
+    lease: OutboxLease
+    message: OutboxMessage
+    error: Exception
+
+
+class OutboxRelay(IWorkerLifecycle):
+    """Publishes what is in the outbox, at least once, each partition in order.
+
+    Several may run on one outbox. A message is published first and marked afterwards: a crash
+    repeats it instead of losing it, and its id stays the same. One that fails holds its partition
+    back, is tried again as ``retry`` says, and is parked when that gives up. When nothing can be
+    published and the broker seems to be away, the relay waits, and no try is counted.
+
+    Args:
+        batch: how many messages are claimed at once.
+        lease: seconds for which claimed messages are ours; publishing stops before they end.
+        publish_timeout: seconds after which a publisher that hangs has failed.
+        poll_interval: seconds between looks into an empty outbox; ``signal`` wakes it earlier.
+    """
+
+    def __init__(
+        self,
+        outbox: ILeasedOutbox,
+        publisher: IMessagePublisher,
+        *,
+        retry: RetryPolicy | None = None,
+        batch: int = 100,
+        lease: float = 30.0,
+        publish_timeout: float = 10.0,
+        poll_interval: float = 1.0,
+        signal: IQueueSignal | None = None,
+        channel: str = "outbox",
+        clock: IClock | None = None,
+        relay_id: str | None = None,
+    ) -> None:
+        if not 0 < publish_timeout < lease:
+            raise ConfigError(
+                f"publish_timeout must be positive and below lease ({lease} s), got "
+                f"{publish_timeout} s"
+            )
+        self._outbox = outbox
+        self._publisher = publisher
+        self._retry = retry or ExponentialBackoffPolicy(max_attempts=10, base=1.0, maximum=300.0)
+        self._pause = ExponentialBackoffPolicy(base=poll_interval, maximum=30.0)
+        self._batch = batch
+        self._lease = lease
+        self._publish_timeout = publish_timeout
+        self._poll_interval = poll_interval
+        self._signal = signal
+        self._channel = channel
+        self._clock = clock or SystemClock()
+        self._relay_id = relay_id or uuid4_text()
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        if self._task is not None:
+            raise InvalidOperationError("the relay is started already; stop it first")
+        self._stopping = asyncio.Event()
+        self._task = asyncio.ensure_future(self._run())
+
+    async def stop(self) -> None:
+        self._stopping.set()
+        if self._task is not None:
+            await asyncio.wait({self._task})
+            self._task = None
+
+    async def __aenter__(self) -> OutboxRelay:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def run_once(self) -> int:
+        """Claim, publish and mark one batch; answers how many messages were published.
+
+        Raises ``MessagingError`` when the broker seems to be away.
+        """
+        leases = await self._outbox.claim(self._relay_id, limit=self._batch, lease=self._lease)
+        deadline = self._clock.monotonic() + self._lease - self._publish_timeout
+        endings = await asyncio.gather(*(self._relay(lease, deadline) for lease in leases))
+        published = sum(count for count, _ in endings)
+        stops = [stop for _, stop in endings if stop is not None]
+        if stops and not published and all(isinstance(stop.error, _OUTAGE) for stop in stops):
+            for stop in stops:
+                await self._outbox.release(stop.lease)
+            raise MessagingError(
+                f"the broker took none of {len(stops)} messages, the last failed with "
+                f"{stops[-1].error!r}; nothing is counted as a try"
+            )
+        for stop in stops:
+            await self._hold_back(stop)
+        return published
+
+    async def _run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                published = await self.run_once()
+                failures = 0
+                if not published:
+                    await self._wait(self._poll_interval)
+            except Exception as error:
+                failures += 1
+                logger.warning("outbox relay: %r, try %d", error, failures)
+                await self._wait(self._pause.get_backoff(failures))
+
+    async def _wait(self, seconds: float) -> None:
+        if self._signal is None:
+            pause: asyncio.Future[Any] = asyncio.ensure_future(self._clock.sleep(seconds))
+        else:
+            pause = asyncio.ensure_future(self._signal.wait(self._channel, seconds))
+        idle: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._stopping.wait()), pause]
+        try:
+            await asyncio.wait(idle, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in idle:
+                task.cancel()
+
+    async def _relay(self, lease: OutboxLease, deadline: float) -> tuple[int, _Stop | None]:
+        """Publish the messages of one partition, one after the other, up to the first failure."""
+        done: list[str] = []
+        stop: _Stop | None = None
+        for message in lease.messages:
+            if self._stopping.is_set() or self._clock.monotonic() >= deadline:
+                break
+            try:
+                await asyncio.wait_for(self._publisher.publish(message), self._publish_timeout)
+            except Exception as error:
+                stop = _Stop(lease, message, error)
+                break
+            done.append(message.message_id)
+        try:
+            if done:
+                await self._outbox.complete(lease, done)
+            if stop is None:
+                await self._outbox.release(lease)
+        except LeaseLostError as error:
+            # Another relay publishes them again; the receivers know them by their ids.
+            logger.warning("outbox relay: %s", error)
+            return len(done), None
+        return len(done), stop
+
+    async def _hold_back(self, stop: _Stop) -> None:
+        tries = stop.message.retry_count + 1
+        is_poison = classify_error(stop.error) is not ErrorClass.TRANSIENT
+        gives_up = is_poison or not self._retry.should_retry(tries, stop.error)
+        pause = timedelta(seconds=self._retry.get_backoff(tries))
+        try:
+            await self._outbox.fail(
+                stop.lease,
+                stop.message.message_id,
+                repr(stop.error),
+                retry_at=None if gives_up else self._clock.now() + pause,
+            )
+        except LeaseLostError as error:
+            logger.warning("outbox relay: %s", error)
+            return
+        if gives_up:
+            logger.error(
+                "outbox message %s is parked after %d tries: %r; retry or discard it",
+                stop.message.message_id,
+                tries,
+                stop.error,
+            )

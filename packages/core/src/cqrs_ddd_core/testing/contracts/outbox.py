@@ -1,0 +1,297 @@
+"""What every outbox must do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, timezone
+from itertools import count
+from typing import Any
+
+from ...ports.outbox import ILeasedOutbox, OutboxMessage
+from ...ports.unit_of_work import UnitOfWork
+from ...primitives.exceptions import InvalidOperationError, LeaseLostError, OutboxError
+from ..expecting import raises
+from ..faults import cancel_sweep
+
+NewUnitOfWork = Callable[[], UnitOfWork]
+
+
+class OutboxContract:
+    """Fixtures: ``outbox``, empty at first, and ``new_uow``, which makes units of work."""
+
+    async def test_a_message_comes_back_whole(self, outbox: ILeasedOutbox) -> None:
+        sent = message(
+            "k",
+            payload={"text": "naïve ☃", "list": [1, None]},
+            metadata={"tenant_id": "t"},
+            correlation_id="r",
+            causation_id="c",
+        )
+
+        await outbox.save_messages([sent])
+
+        assert await outbox.get_pending() == [sent]
+        (lease,) = await outbox.claim("relay")
+        assert (lease.key, list(lease.messages)) == ("k", [sent])
+
+    async def test_a_message_is_there_with_its_transaction_and_not_before(
+        self, outbox: ILeasedOutbox, new_uow: NewUnitOfWork
+    ) -> None:
+        kept, lost = message("k"), message("k")
+
+        async with new_uow() as uow:
+            await outbox.save_messages([kept], uow)
+            async with new_uow() as other:
+                assert await outbox.get_pending(uow=other) == []
+            assert await outbox.claim("relay") == []
+        async with new_uow() as uow:
+            await outbox.save_messages([lost], uow)
+            await uow.rollback()
+
+        assert _ids(await outbox.get_pending()) == _ids([kept])
+
+    async def test_a_cancellation_at_any_point_saves_all_or_nothing(
+        self, outbox: ILeasedOutbox, new_uow: NewUnitOfWork
+    ) -> None:
+        expected = 0
+
+        async def save() -> None:
+            async with new_uow() as uow:
+                await outbox.save_messages([message("k")], uow)
+                await outbox.save_messages([message("k")], uow)
+
+        async def check() -> None:
+            nonlocal expected
+            found = len(await outbox.get_pending())
+            assert found in (expected, expected + 2)
+            expected = found
+
+        assert await cancel_sweep(save, check) > 0
+        assert expected >= 2
+
+    async def test_pending_ones_come_oldest_first(self, outbox: ILeasedOutbox) -> None:
+        sent = [message(f"k{number % 2}") for number in range(5)]
+        for each in sent:
+            await outbox.save_messages([each])
+
+        assert _ids(await outbox.get_pending()) == _ids(sent)
+        assert _ids(await outbox.get_pending(limit=2)) == _ids(sent[:2])
+
+    async def test_a_published_one_is_pending_no_more(
+        self, outbox: ILeasedOutbox, new_uow: NewUnitOfWork
+    ) -> None:
+        one, two = message("k"), message("k")
+        await outbox.save_messages([one, two])
+
+        async with new_uow() as uow:
+            await outbox.mark_published([one.message_id], uow)
+            await uow.rollback()
+        assert len(await outbox.get_pending()) == 2
+        await outbox.mark_published([one.message_id])
+        await outbox.mark_published([one.message_id])
+
+        assert _ids(await outbox.get_pending()) == _ids([two])
+
+    async def test_a_failed_one_keeps_its_error_and_counts_its_tries(
+        self, outbox: ILeasedOutbox
+    ) -> None:
+        sent = message("k")
+        await outbox.save_messages([sent])
+
+        await outbox.mark_failed(sent.message_id, "no route")
+        await outbox.mark_failed(sent.message_id, "still no route")
+
+        (found,) = await outbox.get_pending()
+        assert (found.retry_count, found.error) == (2, "still no route")
+
+    async def test_an_id_is_saved_once(self, outbox: ILeasedOutbox) -> None:
+        sent = message("k")
+        await outbox.save_messages([sent])
+
+        with raises(OutboxError):
+            await outbox.save_messages([message("k"), message("k", message_id=sent.message_id)])
+        twin = message("k")
+        with raises(OutboxError):
+            await outbox.save_messages([twin, twin])
+
+        assert len(await outbox.get_pending()) == 1
+
+    async def test_a_key_is_leased_to_one_relay_at_a_time_with_its_messages_in_order(
+        self, outbox: ILeasedOutbox
+    ) -> None:
+        sent = [message(key) for key in ("a", "b", "a", "b", "a")]
+        await outbox.save_messages(sent)
+
+        leases = await outbox.claim("one")
+        others = await outbox.claim("two")
+
+        assert {lease.key: _ids(lease.messages) for lease in leases} == {
+            "a": _ids(sent[0::2]),
+            "b": _ids(sent[1::2]),
+        }
+        assert others == []
+
+    async def test_relays_that_claim_at_once_share_the_keys(self, outbox: ILeasedOutbox) -> None:
+        await outbox.save_messages([message(f"k{number}") for number in range(20)])
+
+        claims = await asyncio.gather(*(outbox.claim(f"relay {n}", limit=5) for n in range(6)))
+
+        keys = [lease.key for leases in claims for lease in leases]
+        assert sorted(keys) == sorted(set(keys))
+        assert len(keys) <= 20
+
+    async def test_a_claim_is_bounded_by_its_limit(self, outbox: ILeasedOutbox) -> None:
+        await outbox.save_messages([message("a") for _ in range(3)])
+        await outbox.save_messages([message("b") for _ in range(3)])
+
+        leases = await outbox.claim("relay", limit=4)
+
+        assert sum(len(lease.messages) for lease in leases) == 4
+        with raises(InvalidOperationError):
+            await outbox.claim("relay", limit=0)
+        with raises(InvalidOperationError):
+            await outbox.claim("relay", lease=0.0)
+
+    async def test_messages_without_a_key_wait_for_nobody(self, outbox: ILeasedOutbox) -> None:
+        sent = [message(None), message(None)]
+        await outbox.save_messages(sent)
+
+        one, two = await outbox.claim("relay")
+        await outbox.fail(one, one.messages[0].message_id, "poison", retry_at=None)
+        await outbox.complete(two, _ids(two.messages))
+
+        assert _ids(await outbox.parked()) == _ids(one.messages)
+        assert await outbox.get_pending() == []
+
+    async def test_what_is_saved_under_a_leased_key_waits_for_the_lease(
+        self, outbox: ILeasedOutbox
+    ) -> None:
+        one, two = message("k"), message("k")
+        await outbox.save_messages([one])
+        (lease,) = await outbox.claim("one")
+
+        await outbox.save_messages([two])
+        assert await outbox.claim("two") == []
+        await outbox.complete(lease, [one.message_id])
+        await outbox.release(lease)
+
+        (next_,) = await outbox.claim("two")
+        assert _ids(next_.messages) == _ids([two])
+
+    async def test_a_completed_message_is_not_claimed_again(self, outbox: ILeasedOutbox) -> None:
+        sent = [message("k") for _ in range(3)]
+        await outbox.save_messages(sent)
+        (lease,) = await outbox.claim("relay")
+
+        await outbox.complete(lease, _ids(sent[:2]))
+        await outbox.release(lease)
+
+        (next_,) = await outbox.claim("relay")
+        assert _ids(next_.messages) == _ids(sent[2:])
+        await outbox.complete(next_, _ids(sent[2:]))
+        assert await outbox.get_pending() == []
+
+    async def test_a_lost_lease_can_mark_nothing(self, outbox: ILeasedOutbox) -> None:
+        sent = message("k")
+        await outbox.save_messages([sent])
+        (old,) = await outbox.claim("slow", lease=0.02)
+        await asyncio.sleep(0.05)
+        with raises(LeaseLostError):
+            await outbox.complete(old, [sent.message_id])
+
+        (new,) = await outbox.claim("quick", lease=30)
+        with raises(LeaseLostError) as caught:
+            await outbox.complete(old, [sent.message_id])
+        with raises(LeaseLostError):
+            await outbox.fail(old, sent.message_id, "late", retry_at=None)
+        await outbox.release(old)
+
+        assert caught.error.resource == "k"
+        assert new.epoch > old.epoch
+        assert await outbox.claim("third") == []
+        await outbox.complete(new, [sent.message_id])
+        assert await outbox.get_pending() == []
+
+    async def test_a_failure_holds_back_its_key_and_no_other(self, outbox: ILeasedOutbox) -> None:
+        sent = [message("a"), message("a"), message("b")]
+        await outbox.save_messages(sent)
+        leases = {lease.key: lease for lease in await outbox.claim("relay")}
+        soon = datetime.now(timezone.utc) + timedelta(seconds=0.1)
+
+        await outbox.fail(leases["a"], sent[0].message_id, "no route", retry_at=soon)
+        await outbox.release(leases["b"])
+
+        assert [lease.key for lease in await outbox.claim("relay")] == ["b"]
+        await asyncio.sleep(0.15)
+        (again,) = await outbox.claim("relay")
+        assert _ids(again.messages) == _ids(sent[:2])
+        assert (again.messages[0].retry_count, again.messages[0].error) == (1, "no route")
+
+    async def test_a_parked_message_blocks_its_key_until_it_is_retried_or_discarded(
+        self, outbox: ILeasedOutbox
+    ) -> None:
+        poison, behind = message("k"), message("k")
+        await outbox.save_messages([poison, behind])
+        await _park(outbox, poison)
+
+        assert await outbox.claim("relay") == []
+        assert [(p.message_id, p.error) for p in await outbox.parked()] == [
+            (poison.message_id, "poison")
+        ]
+        with raises(OutboxError):
+            await outbox.discard(behind.message_id)
+
+        await outbox.retry(poison.message_id)
+        (lease,) = await outbox.claim("relay")
+        assert _ids(lease.messages) == _ids([poison, behind])
+        assert lease.messages[0].retry_count == 0
+        await outbox.release(lease)
+
+        await _park(outbox, poison)
+        await outbox.discard(poison.message_id)
+        (lease,) = await outbox.claim("relay")
+        assert _ids(lease.messages) == _ids([behind])
+        assert await outbox.parked() == []
+        for absent in (poison.message_id, "never saved"):
+            with raises(OutboxError):
+                await outbox.retry(absent)
+
+    async def test_only_what_was_published_long_enough_ago_is_forgotten(
+        self, outbox: ILeasedOutbox
+    ) -> None:
+        sent = [message("k") for _ in range(3)]
+        await outbox.save_messages(sent)
+        await outbox.mark_published(_ids(sent[:2]))
+        now = datetime.now(timezone.utc)
+
+        assert await outbox.purge(now - timedelta(hours=1)) == 0
+        assert await outbox.purge(now + timedelta(hours=1), limit=1) == 1
+        assert await outbox.purge(now + timedelta(hours=1)) == 1
+        assert await outbox.purge(now + timedelta(hours=1)) == 0
+
+        assert _ids(await outbox.get_pending()) == _ids(sent[2:])
+
+
+_numbers = count(1)
+
+
+def message(key: str | None, **fields: Any) -> OutboxMessage:
+    """A message of the partition, with fields of your own."""
+    number = next(_numbers)
+    facts: dict[str, Any] = {
+        "message_id": f"message-{number}",
+        "event_type": "ParcelWeighed",
+        "payload": {"number": number},
+        **fields,
+    }
+    return OutboxMessage(partition_key=key, **facts)
+
+
+async def _park(outbox: ILeasedOutbox, poison: OutboxMessage) -> None:
+    (lease,) = await outbox.claim("relay")
+    await outbox.fail(lease, poison.message_id, "poison", retry_at=None)
+
+
+def _ids(messages: Sequence[OutboxMessage]) -> list[str]:
+    return [each.message_id for each in messages]
