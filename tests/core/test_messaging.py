@@ -1,0 +1,285 @@
+"""From a command through outbox and broker to a handler elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from pydantic import Field
+
+from cqrs_ddd_core import (
+    AggregateRoot,
+    Command,
+    CommandResponse,
+    DomainEvent,
+    EventStorePersistenceMiddleware,
+    HandlerRegistry,
+    Mediator,
+    UnitOfWork,
+    get_causation_id,
+    get_correlation_id,
+)
+from cqrs_ddd_core.adapters.memory import (
+    InMemoryEventStore,
+    InMemoryInbox,
+    InMemoryMessageBus,
+    InMemoryOutbox,
+    InMemoryQueueSignal,
+    InMemoryRepository,
+    InMemoryUnitOfWork,
+)
+from cqrs_ddd_core.context import request_context
+from cqrs_ddd_core.messaging import InboxConsumer, OutboxRelay, TopicRouting
+from cqrs_ddd_core.middleware import IdempotencyMiddleware, OutboxMiddleware
+from cqrs_ddd_core.ports import OutboxMessage
+from cqrs_ddd_core.primitives.exceptions import (
+    BusinessRuleError,
+    DuplicateCommandError,
+    InvalidOperationError,
+    SerializationError,
+)
+from cqrs_ddd_core.testing.contracts.outbox import message
+from cqrs_ddd_core.testing.faults import cancel_sweep
+
+
+class TicketSold(DomainEvent):
+    seat: str
+
+
+class Hall(AggregateRoot[str]):
+    seats: list[str] = Field(default_factory=list)
+
+    def apply_TicketSold(self, event: TicketSold) -> None:
+        self.seats.append(event.seat)
+
+
+class Sell(Command[list[str]]):
+    hall_id: str
+    seat: str
+
+
+class Theatre:
+    def __init__(self) -> None:
+        self.halls: InMemoryRepository[Hall, str] = InMemoryRepository(Hall)
+        self.events, self.outbox = InMemoryEventStore(), InMemoryOutbox()
+        self.inbox, self.signal = InMemoryInbox(), InMemoryQueueSignal()
+        self.handled = 0
+        handlers = HandlerRegistry()
+        handlers.register_command_handler(Sell, self.sell)
+        self.mediator = Mediator(
+            handlers,
+            uow_factory=self.new_uow,
+            middlewares=[
+                IdempotencyMiddleware(),
+                EventStorePersistenceMiddleware(),
+                OutboxMiddleware(self.signal),
+            ],
+        )
+
+    def new_uow(self) -> InMemoryUnitOfWork:
+        return InMemoryUnitOfWork(self.events, self.outbox, self.inbox)
+
+    async def sell(self, command: Sell) -> list[str]:
+        self.handled += 1
+        hall = await self.halls.get(command.hall_id) or Hall(id=command.hall_id)
+        if command.seat in hall.seats:
+            raise BusinessRuleError(f"{command.seat} is sold")
+        hall.add_event(TicketSold(seat=command.seat))
+        await self.halls.add(hall)
+        return hall.seats
+
+
+@pytest.fixture
+def theatre() -> Theatre:
+    return Theatre()
+
+
+async def test_events_become_messages_in_the_same_transaction(theatre: Theatre) -> None:
+    with request_context(tenant_id="t-1"):
+        response = await theatre.mediator.send(
+            Sell(hall_id="h", seat="A1", command_id="c-1", correlation_id="r-1")
+        )
+
+    (event,) = response.events
+    (saved,) = await theatre.outbox.get_pending()
+    assert (saved.message_id, saved.event_type) == (event.event_id, "TicketSold")
+    assert saved.payload == {"seat": "A1"}
+    assert (saved.partition_key, saved.correlation_id, saved.causation_id) == (
+        "Hall:h",
+        "r-1",
+        "c-1",
+    )
+    assert saved.metadata["tenant_id"] == "t-1"
+    assert saved.metadata["aggregate_version"] == 1
+    assert "user_id" not in saved.metadata
+
+
+async def test_relays_are_woken_by_the_commit(theatre: Theatre) -> None:
+    waiting = asyncio.ensure_future(theatre.signal.wait("outbox", 30))
+    await asyncio.sleep(0)
+
+    await theatre.mediator.send(Sell(hall_id="h", seat="A1"))
+
+    assert await waiting
+    assert not await theatre.signal.wait("outbox", 0.001)
+
+
+async def test_a_command_sent_twice_is_handled_once_and_answered_alike(theatre: Theatre) -> None:
+    command = Sell(hall_id="h", seat="A1")
+
+    first = await theatre.mediator.send(command)
+    second = await theatre.mediator.send(command)
+
+    assert first.result == second.result == ["A1"]
+    assert (theatre.handled, second.events) == (1, ())
+    assert len(await theatre.outbox.get_pending()) == 1
+
+
+async def test_a_hundred_copies_at_once_have_one_effect(theatre: Theatre) -> None:
+    command = Sell(hall_id="h", seat="A1")
+
+    answers = await asyncio.gather(*(theatre.mediator.send(command) for _ in range(100)))
+
+    assert theatre.handled == 1
+    assert {tuple(answer.result) for answer in answers} == {("A1",)}
+
+
+async def test_without_a_memory_each_copy_would_have_an_effect(theatre: Theatre) -> None:
+    naive = Mediator(
+        theatre.mediator._handlers, uow_factory=theatre.new_uow, middlewares=[OutboxMiddleware()]
+    )
+    command = Sell(hall_id="h", seat="A1")
+
+    await naive.send(command)
+    with pytest.raises(BusinessRuleError):
+        await naive.send(command)
+
+    assert theatre.handled == 2
+
+
+async def test_a_command_that_failed_is_handled_again(theatre: Theatre) -> None:
+    await theatre.mediator.send(Sell(hall_id="h", seat="A1"))
+    again = Sell(hall_id="h", seat="A1")
+
+    for _ in range(2):
+        with pytest.raises(BusinessRuleError):
+            await theatre.mediator.send(again)
+
+    assert theatre.handled == 3
+
+
+async def test_an_id_with_another_content_is_refused(theatre: Theatre) -> None:
+    await theatre.mediator.send(Sell(hall_id="h", seat="A1", command_id="c-1"))
+
+    with pytest.raises(DuplicateCommandError, match="with id c-1 and another content") as caught:
+        await theatre.mediator.send(Sell(hall_id="h", seat="A2", command_id="c-1"))
+
+    assert caught.value.command_id == "c-1"
+    assert theatre.handled == 1
+
+
+async def test_a_cancellation_anywhere_leaves_state_events_messages_and_memory_in_step(
+    theatre: Theatre,
+) -> None:
+    command = Sell(hall_id="h", seat="A1")
+
+    async def send() -> None:
+        await theatre.mediator.send(command)
+
+    async def check() -> None:
+        hall = await theatre.halls.get("h")
+        sold = len(hall.seats) if hall else 0
+        assert len(await theatre.events.get_events("h")) == sold
+        assert len(await theatre.outbox.get_pending()) == sold
+        assert sold <= 1
+
+    assert await cancel_sweep(send, check) > 3
+    assert (await theatre.mediator.send(command)).result == ["A1"]
+    assert await theatre.halls.get("h") is not None
+
+
+async def test_a_message_reaches_its_handler_once_however_often_it_is_delivered(
+    theatre: Theatre,
+) -> None:
+    bus = InMemoryMessageBus(TopicRouting({"Ticket*": "tickets"}).topic_of)
+    seen: list[tuple[Any, str | None, str | None]] = []
+
+    async def note(message: OutboxMessage) -> None:
+        seen.append((message.payload, get_correlation_id(), get_causation_id()))
+
+    consumer = InboxConsumer("billing", note, uow_factory=theatre.new_uow)
+    other = InboxConsumer("shipping", note, uow_factory=theatre.new_uow)
+    await bus.subscribe("tickets", consumer)
+    await bus.subscribe("tickets", other)
+    response = await theatre.mediator.send(Sell(hall_id="h", seat="A1", correlation_id="request-1"))
+
+    await OutboxRelay(theatre.outbox, bus).run_once()
+    await bus.deliver()
+    for _ in range(3):
+        await bus.publish(bus.published[0])
+    await bus.deliver()
+
+    event_id = response.events[0].event_id
+    assert seen == [({"seat": "A1"}, "request-1", event_id)] * 2
+
+
+async def test_a_handler_that_raises_gets_the_message_again(theatre: Theatre) -> None:
+    bus = InMemoryMessageBus()
+    tries: list[str] = []
+
+    async def flaky(message: OutboxMessage) -> None:
+        await theatre.halls.add(Hall(id=message.message_id))
+        tries.append(message.message_id)
+        if len(tries) < 3:
+            raise LookupError("not yet")
+
+    await bus.subscribe("ParcelWeighed", InboxConsumer("x", flaky, uow_factory=theatre.new_uow))
+    sent = message("k")
+    await bus.publish(sent)
+
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            await bus.deliver()
+        assert await theatre.halls.list_all() == []
+    await bus.deliver()
+    await bus.deliver()
+
+    assert tries == [sent.message_id] * 3
+    assert [hall.id for hall in await theatre.halls.list_all()] == [sent.message_id]
+
+
+async def test_a_message_that_is_no_json_is_refused_by_name(theatre: Theatre) -> None:
+    async def never(message: OutboxMessage) -> None:
+        raise AssertionError("reached")
+
+    consumer = InboxConsumer("x", never, uow_factory=theatre.new_uow)
+
+    with pytest.raises(SerializationError, match="cannot be written as JSON"):
+        await consumer(message("k", payload={"thing": object()}))
+
+
+async def test_a_unit_of_work_without_outbox_or_inbox_is_named() -> None:
+    class Bare(UnitOfWork):
+        async def commit(self) -> None: ...
+
+        async def rollback(self) -> None: ...
+
+    async def next_(message: Any) -> CommandResponse[None]:
+        return CommandResponse(None, [TicketSold(seat="A1")])
+
+    for factory, text in ((Bare, "Bare carries no"), (InMemoryUnitOfWork, "has no")):
+        with pytest.raises(InvalidOperationError, match=f"{text} outbox"):
+            async with factory():
+                await OutboxMiddleware()(Sell(hall_id="h", seat="A1"), next_)
+        with pytest.raises(InvalidOperationError, match=f"{text} inbox"):
+            async with factory():
+                await IdempotencyMiddleware()(Sell(hall_id="h", seat="A1"), next_)
+
+
+def test_topics_go_by_the_first_pattern_that_fits() -> None:
+    routing = TopicRouting({"Parcel*": "parcels", "*": "rest"})
+
+    assert routing.topic_of(message("k")) == "parcels"
+    assert routing.topic_of(message("k", event_type="Other")) == "rest"
+    assert TopicRouting().topic_of(message("k")) == "ParcelWeighed"
