@@ -28,6 +28,7 @@ class TrackedAggregates:
         self._tracked: dict[int, _Tracked] = {}
         self._raised: list[DomainEvent] = []
         self._taken: set[str] = set()
+        self._changed: set[object] = set()
 
     def loaded(self, aggregate: AggregateRoot[Any]) -> None:
         """A repository handed this aggregate out."""
@@ -38,13 +39,19 @@ class TrackedAggregates:
         entry = self._entry(aggregate)
         entry.saved_version = version
         entry.recorded_when_saved = aggregate.recorded
+        self._changed.add(aggregate.id)
 
     def deleted(self, entity_type: type[AggregateRoot[Any]], entity_id: object) -> None:
         """A repository deleted this aggregate; the events that it recorded before still count."""
+        self._changed.add(entity_id)
         for entry in self._tracked.values():
             aggregate = entry.aggregate
             if isinstance(aggregate, entity_type) and aggregate.id == entity_id:
                 self.saved(aggregate, aggregate.next_version)
+
+    def has_changed(self, entity_id: object) -> bool:
+        """Whether an aggregate with this id was saved or deleted in this transaction."""
+        return entity_id in self._changed
 
     def raised(self, events: Iterable[DomainEvent]) -> None:
         """A handler answered with these events, whether or not an aggregate recorded them."""

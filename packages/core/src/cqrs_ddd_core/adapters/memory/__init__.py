@@ -1,5 +1,6 @@
 """Fakes that behave as the database adapters do; one suite of contracts judges both."""
 
+from .cache import InMemoryCache
 from .clock import FakeClock
 from .event_store import InMemoryEventStore
 from .id_generator import SequentialIdGenerator
@@ -13,6 +14,7 @@ from .unit_of_work import InMemoryUnitOfWork
 
 __all__ = [
     "FakeClock",
+    "InMemoryCache",
     "InMemoryEventStore",
     "InMemoryInbox",
     "InMemoryLockStrategy",

@@ -30,7 +30,8 @@ class InMemoryRepository(IRepository[T, ID], Generic[T, ID]):
     """The fake of a table: what it keeps and what it hands out are copies."""
 
     def __init__(self, entity_type: type[T]) -> None:
-        self._entity_type = entity_type
+        super().__init__()
+        self.entity_type = entity_type
         self._rows: dict[ID, _Row[T]] = {}
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
@@ -42,14 +43,14 @@ class InMemoryRepository(IRepository[T, ID], Generic[T, ID]):
             return entity_id
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
-        async with joined(uow, f"get {self._entity_type.aggregate_type}") as active:
+        async with joined(uow, f"get {self.entity_type.aggregate_type}") as active:
             row = self._changes(active).read(entity_id)
             return None if row is None else _handed_out(row, active)
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
-        async with joined(uow, f"delete {self._entity_type.aggregate_type}") as active:
+        async with joined(uow, f"delete {self.entity_type.aggregate_type}") as active:
             self._changes(active).remove(entity_id)
-            active.aggregates.deleted(self._entity_type, entity_id)
+            active.aggregates.deleted(self.entity_type, entity_id)
             return entity_id
 
     async def list_all(
@@ -57,7 +58,7 @@ class InMemoryRepository(IRepository[T, ID], Generic[T, ID]):
         entity_ids: list[ID] | None = None,
         uow: UnitOfWork | None = None,
     ) -> list[T]:
-        async with joined(uow, f"list {self._entity_type.aggregate_type}") as active:
+        async with joined(uow, f"list {self.entity_type.aggregate_type}") as active:
             changes = self._changes(active)
             if entity_ids is None:
                 rows = list(changes.all())
@@ -74,7 +75,7 @@ class InMemoryRepository(IRepository[T, ID], Generic[T, ID]):
         select = _selection(criteria)
 
         async def fetch() -> list[T]:
-            async with joined(uow, f"search {self._entity_type.aggregate_type}") as active:
+            async with joined(uow, f"search {self.entity_type.aggregate_type}") as active:
                 return [_handed_out(row, active) for row in select(self._changes(active).all())]
 
         async def stream(batch_size: int) -> AsyncIterator[T]:
@@ -87,9 +88,9 @@ class InMemoryRepository(IRepository[T, ID], Generic[T, ID]):
         return uow.changes(self, lambda: _Changes(self._rows))
 
     def _refuse_stranger(self, entity: T) -> None:
-        if not isinstance(entity, self._entity_type):
+        if not isinstance(entity, self.entity_type):
             raise InvalidOperationError(
-                f"this repository keeps {self._entity_type.__name__}, got {entity!r}; "
+                f"this repository keeps {self.entity_type.__name__}, got {entity!r}; "
                 "pass one, or use another repository"
             )
 

@@ -1,0 +1,151 @@
+"""What can be laid over any repository: ``class Orders(MultitenantMixin, CachingMixin, Base)``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from ..context import get_tenant_id
+from ..domain.aggregate import ID, AggregateRoot
+from ..domain.specification import IQueryOptions, ISpecification
+from ..ports.cache import IVersionedCache
+from ..ports.repository import IRepository
+from ..ports.search_result import SearchResult
+from ..ports.unit_of_work import UnitOfWork
+from ..primitives.exceptions import InvalidOperationError
+from .caching_repository import AggregateCache
+
+T = TypeVar("T", bound=AggregateRoot[Any])
+
+
+class CachingMixin(IRepository[T, ID], Generic[T, ID]):
+    """``get`` goes through a cache, as in ``CachingRepository``.
+
+    Call ``use_cache`` once; until then the repository works without one.
+    """
+
+    _states: AggregateCache[T] | None = None
+
+    def use_cache(
+        self, cache: IVersionedCache, entity_type: type[T], *, ttl: float | None = 300.0
+    ) -> None:
+        self._states = AggregateCache(cache, entity_type, ttl=ttl)
+
+    async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
+        add = super().add  # type: ignore[safe-super]
+        if self._states is None:
+            return await add(entity, uow)
+        return await self._states.save(entity, uow, lambda: add(entity, uow))
+
+    async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
+        get = super().get  # type: ignore[safe-super]
+        if self._states is None:
+            return await get(entity_id, uow)
+        return await self._states.get(entity_id, uow, lambda: get(entity_id, uow))
+
+    async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
+        delete = super().delete  # type: ignore[safe-super]
+        if self._states is None:
+            return await delete(entity_id, uow)
+        return await self._states.change(entity_id, uow, lambda: delete(entity_id, uow))
+
+
+@dataclass(frozen=True)
+class OfTenant(ISpecification[Any]):
+    """What belongs to the tenant and satisfies ``specification``, where there is one."""
+
+    tenant_id: str
+    specification: ISpecification[Any] | None = None
+
+    def is_satisfied_by(self, candidate: Any) -> bool:
+        return candidate.tenant_id == self.tenant_id and (
+            self.specification is None or self.specification.is_satisfied_by(candidate)
+        )
+
+
+@dataclass(frozen=True)
+class _Page:
+    specification: ISpecification[Any] | None
+    ordering: Sequence[str]
+    limit: int | None
+    offset: int
+
+
+class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
+    """Sees and changes only what belongs to the tenant of the running request.
+
+    The aggregates have a ``tenant_id``; a new one without it gets that of the request. Raises
+    ``InvalidOperationError`` where the request has no tenant, or the aggregate another one.
+    """
+
+    def specification_of_tenant(
+        self, tenant_id: str, specification: ISpecification[T] | None
+    ) -> ISpecification[T]:
+        """The condition for a search; a repository that compiles specifications has its own."""
+        return OfTenant(tenant_id, specification)
+
+    async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
+        tenant_id = _tenant()
+        owner = _owner_of(entity)
+        if owner is None:
+            entity.__dict__["tenant_id"] = tenant_id
+        elif owner != tenant_id:
+            raise InvalidOperationError(
+                f"{entity.aggregate_type} {entity.id} belongs to another tenant than the request; "
+                "save it in a request of its own tenant"
+            )
+        return await super().add(entity, uow)  # type: ignore[safe-super]
+
+    async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
+        tenant_id = _tenant()
+        found = await super().get(entity_id, uow)  # type: ignore[safe-super]
+        return found if found is not None and _owner_of(found) == tenant_id else None
+
+    async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
+        if await self.get(entity_id, uow) is None:
+            return entity_id
+        return await super().delete(entity_id, uow)  # type: ignore[safe-super]
+
+    async def list_all(
+        self, entity_ids: list[ID] | None = None, uow: UnitOfWork | None = None
+    ) -> list[T]:
+        tenant_id = _tenant()
+        if entity_ids is None:
+            mine = self.specification_of_tenant(tenant_id, None)
+            return await (await super().search(mine, uow))  # type: ignore[safe-super]
+        found = await super().list_all(entity_ids, uow)  # type: ignore[safe-super]
+        return [entity for entity in found if _owner_of(entity) == tenant_id]
+
+    async def search(
+        self, criteria: ISpecification[T] | Any, uow: UnitOfWork | None = None
+    ) -> SearchResult[T]:
+        tenant_id = _tenant()
+        if isinstance(criteria, IQueryOptions):
+            criteria = _Page(
+                self.specification_of_tenant(tenant_id, criteria.specification),
+                criteria.ordering,
+                criteria.limit,
+                criteria.offset,
+            )
+        elif isinstance(criteria, ISpecification):
+            criteria = self.specification_of_tenant(tenant_id, criteria)
+        return await super().search(criteria, uow)  # type: ignore[safe-super]
+
+
+def _tenant() -> str:
+    tenant_id = get_tenant_id()
+    if tenant_id is None:
+        raise InvalidOperationError(
+            "the request has no tenant; run it within request_context(tenant_id=...)"
+        )
+    return tenant_id
+
+
+def _owner_of(entity: AggregateRoot[Any]) -> object:
+    try:
+        return dict(entity)["tenant_id"]
+    except KeyError:
+        raise InvalidOperationError(
+            f"{entity.aggregate_type} has no tenant_id; give it the field to keep it by tenant"
+        ) from None

@@ -1,0 +1,147 @@
+"""What every cache must do."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from typing import Any
+
+from ...ports.cache import IVersionedCache
+from ...primitives.exceptions import InvalidOperationError, SerializationError
+from ..expecting import raises
+from ..faults import cancel_sweep
+
+
+class CacheContract:
+    """Fixture: ``cache``."""
+
+    async def test_a_value_comes_back_as_json_and_as_a_copy(self, cache: IVersionedCache) -> None:
+        key = _key()
+        value = {"text": "naïve ☃", "list": [1, None, {"x": 0.5}], "large": 2**60}
+        await cache.set(key, value)
+        value["text"] = "changed"
+
+        one, two = await cache.get(key), await cache.get(key)
+        assert one == two == {**value, "text": "naïve ☃"}
+        assert one is not None
+        one["list"].append("changed")
+
+        assert await cache.get(key) == two
+
+    async def test_an_absent_key_is_none_and_a_deleted_one_is_absent(
+        self, cache: IVersionedCache
+    ) -> None:
+        key = _key()
+        assert await cache.get(key) is None
+        await cache.set(key, 1)
+        await cache.set(key, 2)
+        assert await cache.get(key) == 2
+
+        await cache.delete(key)
+        await cache.delete(key)
+
+        assert await cache.get(key) is None
+
+    async def test_several_are_read_at_once(self, cache: IVersionedCache) -> None:
+        one, two, absent = _key(), _key(), _key()
+        await cache.set(one, 1)
+        await cache.set(two, [2])
+
+        assert dict(await cache.get_many([one, absent, two, one])) == {one: 1, two: [2]}
+        assert dict(await cache.get_many([])) == {}
+
+    async def test_everything_can_be_cleared(self, cache: IVersionedCache) -> None:
+        key, other = _key(), _key()
+        await cache.set(key, 1)
+        lease = await cache.lease_fill(other, 30)
+        assert lease is not None
+
+        await cache.clear()
+
+        assert await cache.get(key) is None
+        assert not await cache.fill(other, 1, lease)
+
+    async def test_a_value_ends_with_its_ttl(self, cache: IVersionedCache) -> None:
+        short, long = _key(), _key()
+        await cache.set(short, 1, ttl=0.05)
+        await cache.set(long, 1, ttl=60)
+
+        await asyncio.sleep(0.1)
+
+        assert await cache.get(short) is None
+        assert dict(await cache.get_many([short, long])) == {long: 1}
+
+    async def test_one_at_a_time_may_fill(self, cache: IVersionedCache) -> None:
+        key = _key()
+
+        leases = await asyncio.gather(*(cache.lease_fill(key, 30) for _ in range(5)))
+
+        (lease,) = [lease for lease in leases if lease is not None]
+        assert await cache.fill(key, "value", lease)
+        assert await cache.get(key) == "value"
+        assert not await cache.fill(key, "again", lease)
+        assert await cache.lease_fill(key, 30) is not None
+
+    async def test_a_fill_that_raced_a_change_is_dropped(self, cache: IVersionedCache) -> None:
+        deleted, written = _key(), _key()
+        leases = [await cache.lease_fill(key, 30) for key in (deleted, written)]
+        await cache.delete(deleted)
+        await cache.set(written, "new")
+
+        for key, lease in zip((deleted, written), leases, strict=True):
+            assert lease is not None
+            assert not await cache.fill(key, "old", lease)
+
+        assert await cache.get(deleted) is None
+        assert await cache.get(written) == "new"
+
+    async def test_a_lease_ends_with_its_ttl_and_passes_on(self, cache: IVersionedCache) -> None:
+        key = _key()
+        old = await cache.lease_fill(key, 0.02)
+        assert old is not None
+        await asyncio.sleep(0.05)
+
+        new = await cache.lease_fill(key, 30)
+
+        assert new is not None
+        assert not await cache.fill(key, "old", old)
+        assert await cache.fill(key, "new", new)
+
+    async def test_a_cancellation_at_any_point_leaves_a_value_or_none(
+        self, cache: IVersionedCache
+    ) -> None:
+        key = _key()
+
+        async def work() -> None:
+            lease = await cache.lease_fill(key, 30)
+            assert lease is not None
+            await cache.fill(key, "value", lease)
+
+        async def check() -> None:
+            assert await cache.get(key) in (None, "value")
+            await cache.delete(key)
+
+        assert await cancel_sweep(work, check) > 0
+
+    async def test_unusable_keys_times_and_values_are_refused(self, cache: IVersionedCache) -> None:
+        unusable: list[Any] = ["", None, 7, ["unhashable"]]
+        for key in unusable:
+            with raises(InvalidOperationError):
+                await cache.get(key)
+            with raises(InvalidOperationError):
+                await cache.set(key, 1)
+        for ttl in (0, -1.0, float("nan")):
+            with raises(InvalidOperationError):
+                await cache.set(_key(), 1, ttl=ttl)
+            with raises(InvalidOperationError):
+                await cache.lease_fill(_key(), ttl)
+        with raises(SerializationError):
+            await cache.set(_key(), object())
+
+
+_numbers = count(1)
+
+
+def _key() -> str:
+    """A key that no other test of this process uses."""
+    return f"key-{next(_numbers)}"

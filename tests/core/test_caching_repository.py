@@ -1,0 +1,397 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cqrs_ddd_core import AggregateRoot, DomainEvent
+from cqrs_ddd_core.adapters.caching_repository import CachingRepository
+from cqrs_ddd_core.adapters.memory import (
+    FakeClock,
+    InMemoryCache,
+    InMemoryRepository,
+    InMemoryUnitOfWork,
+)
+from cqrs_ddd_core.adapters.repository_mixins import CachingMixin, MultitenantMixin
+from cqrs_ddd_core.context import request_context
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import (
+    CacheError,
+    InvalidOperationError,
+    OptimisticConcurrencyError,
+)
+from cqrs_ddd_core.testing.contracts.cache import CacheContract
+from cqrs_ddd_core.testing.contracts.parcel import Parcel
+from cqrs_ddd_core.testing.contracts.repository import Options, RepositoryContract, Where
+from tests.core.test_memory_contracts import Equals, QueryOptions
+
+
+class CountingParcels(InMemoryRepository[Parcel, str]):
+    """Counts its loads, which may be made to wait."""
+
+    def __init__(self) -> None:
+        super().__init__(Parcel)
+        self.loads = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.loading = asyncio.Event()
+
+    async def get(self, entity_id: str, uow: UnitOfWork | None = None) -> Parcel | None:
+        self.loads += 1
+        self.loading.set()
+        found = await super().get(entity_id, uow)
+        await self.gate.wait()
+        return found
+
+
+class CachedParcels(CachingMixin[Parcel, str], InMemoryRepository[Parcel, str]):
+    def __init__(self) -> None:
+        super().__init__(Parcel)
+        self.use_cache(InMemoryCache(), Parcel)
+
+
+class BrokenCache(InMemoryCache):
+    async def get(self, key: str) -> Any:
+        raise CacheError("no connection")
+
+    async def delete(self, key: str) -> None:
+        raise CacheError("no connection")
+
+    async def lease_fill(self, key: str, ttl: float) -> str | None:
+        raise CacheError("no connection")
+
+
+@pytest.fixture
+def cache() -> InMemoryCache:
+    return InMemoryCache()
+
+
+@pytest.fixture
+def inner() -> CountingParcels:
+    return CountingParcels()
+
+
+@pytest.fixture
+def parcels(inner: CountingParcels, cache: InMemoryCache) -> CachingRepository[Parcel, str]:
+    return CachingRepository(inner, cache, Parcel)
+
+
+@pytest.fixture
+def new_uow() -> Callable[[], InMemoryUnitOfWork]:
+    return InMemoryUnitOfWork
+
+
+@pytest.fixture
+def where() -> Where:
+    return lambda attribute, operator, value: Equals(attribute, value)
+
+
+@pytest.fixture
+def options() -> Options:
+    return QueryOptions
+
+
+class TestInMemoryCache(CacheContract):
+    pass
+
+
+class TestCachingRepository(RepositoryContract):
+    pass
+
+
+class TestCachingMixin(RepositoryContract):
+    @pytest.fixture
+    def parcels(self) -> CachedParcels:
+        return CachedParcels()
+
+
+async def _stored(parcels: Any, parcel_id: str = "p-1") -> Parcel:
+    await parcels.add(Parcel.register(parcel_id, "anna"))
+    found = await parcels.get(parcel_id)
+    assert isinstance(found, Parcel)
+    return found
+
+
+async def test_a_hit_does_not_load(
+    parcels: CachingRepository[Parcel, str], inner: CountingParcels
+) -> None:
+    first = await _stored(parcels)
+    again = await parcels.get("p-1")
+
+    assert inner.loads == 1
+    assert again == first
+    assert again is not first
+    assert again is not None
+    assert again.version == 1
+
+
+async def test_a_change_is_seen_after_its_commit(
+    parcels: CachingRepository[Parcel, str],
+) -> None:
+    parcel = await _stored(parcels)
+    parcel.weigh(5)
+
+    async with InMemoryUnitOfWork() as uow:
+        await parcels.add(parcel, uow)
+        own = await parcels.get("p-1", uow)
+        async with InMemoryUnitOfWork() as other:
+            of_others = await parcels.get("p-1", other)
+    after = await parcels.get("p-1")
+
+    assert own is not None
+    assert own.grams == 5
+    assert of_others is not None
+    assert of_others.grams is None
+    assert after is not None
+    assert (after.grams, after.version) == (5, 2)
+
+
+async def test_what_is_rolled_back_is_never_cached(
+    parcels: CachingRepository[Parcel, str],
+) -> None:
+    parcel = await _stored(parcels)
+    parcel.weigh(5)
+
+    async with InMemoryUnitOfWork() as uow:
+        await parcels.add(parcel, uow)
+        await parcels.get("p-1", uow)
+        await uow.rollback()
+
+    found = await parcels.get("p-1")
+    assert found is not None
+    assert found.grams is None
+
+
+async def test_a_fill_that_raced_a_change_is_thrown_away(
+    parcels: CachingRepository[Parcel, str], inner: CountingParcels
+) -> None:
+    parcel = await _stored(inner)
+    inner.gate.clear()
+    inner.loading.clear()
+    reading = asyncio.ensure_future(parcels.get("p-1"))
+    await inner.loading.wait()
+    await asyncio.sleep(0.01)
+    parcel.weigh(5)
+    await parcels.add(parcel)
+    inner.gate.set()
+
+    stale = await reading
+    fresh = await parcels.get("p-1")
+
+    assert stale is not None
+    assert stale.grams is None
+    assert fresh is not None
+    assert fresh.grams == 5
+
+
+async def test_a_naive_fill_would_stay_stale(inner: CountingParcels) -> None:
+    class NoLeases(InMemoryCache):
+        async def fill(self, key: str, value: Any, lease: str, ttl: float | None = None) -> bool:
+            await self.set(key, value, ttl)
+            return True
+
+    parcels = CachingRepository(inner, NoLeases(), Parcel)
+    with pytest.raises(AssertionError):
+        await test_a_fill_that_raced_a_change_is_thrown_away(parcels, inner)
+
+
+async def test_many_misses_of_one_key_load_once(
+    parcels: CachingRepository[Parcel, str], inner: CountingParcels
+) -> None:
+    await _stored(inner)
+    inner.loads = 0
+
+    found = await asyncio.gather(*(parcels.get("p-1") for _ in range(500)))
+
+    assert inner.loads == 1
+    assert len({id(parcel) for parcel in found}) == 500
+
+
+async def test_a_load_that_fails_or_is_cancelled_leaves_the_others_to_themselves(
+    inner: CountingParcels, cache: InMemoryCache
+) -> None:
+    parcels = CachingRepository(inner, cache, Parcel)
+    await _stored(inner)
+    inner.loads = 0
+    inner.gate.clear()
+    inner.loading.clear()
+    leader = asyncio.ensure_future(parcels.get("p-1"))
+    await inner.loading.wait()
+    follower = asyncio.ensure_future(parcels.get("p-1"))
+    await asyncio.sleep(0.01)
+    leader.cancel()
+    inner.gate.set()
+
+    found = await follower
+
+    assert leader.cancelled()
+    assert found is not None
+    assert inner.loads == 2
+
+
+async def test_a_conflict_drops_the_stale_state_so_that_a_retry_reads_anew(
+    parcels: CachingRepository[Parcel, str], inner: CountingParcels
+) -> None:
+    await _stored(parcels)
+    behind_its_back = await inner.get("p-1")
+    assert behind_its_back is not None
+    behind_its_back.weigh(1)
+    await inner.add(behind_its_back)
+
+    for _ in range(2):
+        parcel = await parcels.get("p-1")
+        assert parcel is not None
+        parcel.weigh((parcel.grams or 0) + 1)
+        try:
+            await parcels.add(parcel)
+        except OptimisticConcurrencyError:
+            continue
+
+    found = await parcels.get("p-1")
+    assert found is not None
+    assert found.grams == 2
+
+
+async def test_a_state_lives_no_longer_than_its_ttl(inner: CountingParcels) -> None:
+    clock = FakeClock()
+    parcels = CachingRepository(inner, InMemoryCache(clock), Parcel, ttl=60)
+    await _stored(parcels)
+
+    await clock.advance(59)
+    await parcels.get("p-1")
+    assert inner.loads == 1
+    await clock.advance(2)
+    await parcels.get("p-1")
+
+    assert inner.loads == 2
+
+
+async def test_a_cache_that_is_down_is_passed_by(
+    inner: CountingParcels, caplog: pytest.LogCaptureFixture
+) -> None:
+    parcels = CachingRepository(inner, BrokenCache(), Parcel)
+    parcel = await _stored(parcels)
+    parcel.weigh(5)
+    await parcels.add(parcel)
+
+    found = await parcels.get("p-1")
+
+    assert found is not None
+    assert found.grams == 5
+    assert "no connection" in caplog.text
+
+
+async def test_another_shape_of_the_class_has_other_keys(
+    inner: CountingParcels, cache: InMemoryCache
+) -> None:
+    class Changed(Parcel):
+        aggregate_type = "Parcel"
+        added: int = 0
+
+    old = CachingRepository(inner, cache, Parcel)
+    new = CachingRepository[Any, str](inner, cache, Changed)
+
+    assert old._states.key("p-1") != new._states.key("p-1")
+
+
+async def test_what_is_unusable_in_the_cache_is_a_miss(
+    parcels: CachingRepository[Parcel, str], inner: CountingParcels, cache: InMemoryCache
+) -> None:
+    await _stored(parcels)
+    for garbage in ("text", {"version": 1}, {"state": {}, "version": 1}, 0):
+        await cache.set(parcels._states.key("p-1"), garbage)
+
+        found = await parcels.get("p-1")
+
+        assert found is not None
+
+
+class Flag(DomainEvent):
+    pass
+
+
+class Document(AggregateRoot[str]):
+    title: str
+    tenant_id: str | None = None
+
+
+class Documents(
+    MultitenantMixin[Document, str], CachingMixin[Document, str], InMemoryRepository[Document, str]
+):
+    def __init__(self) -> None:
+        super().__init__(Document)
+        self.use_cache(InMemoryCache(), Document)
+
+
+@pytest.fixture
+async def documents() -> Documents:
+    documents = Documents()
+    for tenant, title in (("one", "a"), ("two", "b"), ("one", "c")):
+        with request_context(tenant_id=tenant):
+            await documents.add(Document(id=title, title=title))
+    return documents
+
+
+async def test_a_tenant_sees_its_own_and_nothing_else(documents: Documents) -> None:
+    with request_context(tenant_id="one"):
+        everything: Any = Equals("title", "b")
+        assert (await documents.get("a")) is not None
+        assert (await documents.get("a")) is not None
+        assert await documents.get("b") is None
+        assert {d.id for d in await documents.list_all()} == {"a", "c"}
+        assert [d.id for d in await documents.list_all(["b", "c"])] == ["c"]
+        assert await (await documents.search(everything)) == []
+        page: Any = QueryOptions(None, ordering=("-title",), limit=1)
+        assert [d.id for d in await (await documents.search(page))] == ["c"]
+
+
+async def test_a_tenant_changes_its_own_and_nothing_else(documents: Documents) -> None:
+    with request_context(tenant_id="one"):
+        mine = await documents.get("a")
+        assert mine is not None
+        mine.title = "changed"
+        await documents.add(mine)
+        await documents.delete("b")
+    with request_context(tenant_id="two"):
+        theirs = await documents.get("b")
+        assert theirs is not None
+        with pytest.raises(InvalidOperationError, match="belongs to another tenant"):
+            await documents.add(mine)
+
+    with request_context(tenant_id="one"):
+        found = await documents.get("a")
+        assert found is not None
+        assert found.title == "changed"
+
+
+async def test_one_id_of_two_tenants_has_two_keys_in_the_cache(documents: Documents) -> None:
+    with request_context(tenant_id="one"):
+        assert await documents.get("a") is not None
+    with request_context(tenant_id="two"):
+        assert await documents.get("a") is None
+
+
+async def test_without_a_tenant_nothing_can_be_asked(documents: Documents) -> None:
+    asked: list[Callable[[], Any]] = [
+        lambda: documents.get("a"),
+        lambda: documents.list_all(),
+        lambda: documents.search(Equals("title", "a")),
+        lambda: documents.delete("a"),
+        lambda: documents.add(Document(id="x", title="x")),
+    ]
+    for ask in asked:
+        with pytest.raises(InvalidOperationError, match=r"request_context\(tenant_id"):
+            await ask()
+
+
+async def test_an_aggregate_without_the_field_is_named() -> None:
+    class ParcelsByTenant(MultitenantMixin[Parcel, str], InMemoryRepository[Parcel, str]):
+        pass
+
+    with (
+        request_context(tenant_id="one"),
+        pytest.raises(InvalidOperationError, match="Parcel has no tenant_id"),
+    ):
+        await ParcelsByTenant(Parcel).add(Parcel.register("p-1", "anna"))
