@@ -16,9 +16,11 @@ import pytest
 
 from cqrs_ddd_core import ExpectedVersion, StoredEvent, StreamId, UnitOfWork
 from cqrs_ddd_core.adapters.memory import (
+    InMemoryCache,
     InMemoryEventStore,
     InMemoryInbox,
     InMemoryLockStrategy,
+    InMemoryMessageBus,
     InMemoryOutbox,
     InMemoryRepository,
     InMemoryUnitOfWork,
@@ -32,9 +34,11 @@ from cqrs_ddd_core.primitives.exceptions import (
     LeaseLostError,
     OptimisticConcurrencyError,
 )
+from cqrs_ddd_core.testing.contracts.cache import CacheContract
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
 from cqrs_ddd_core.testing.contracts.inbox import InboxContract
 from cqrs_ddd_core.testing.contracts.locking import FifoLockContract, LockContract
+from cqrs_ddd_core.testing.contracts.messaging import MessagingContract
 from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_core.testing.contracts.repository import RepositoryContract
@@ -346,6 +350,59 @@ class PurgesEverything(InMemoryOutbox):
         return await super().purge(published_before, limit=limit)
 
 
+class FillsAnyway(InMemoryCache):
+    """Takes a value that was loaded before the change."""
+
+    async def fill(self, key: str, value: Any, lease: str, ttl: float | None = None) -> bool:
+        await self.set(key, value, ttl)
+        return True
+
+
+class EverybodyFills(InMemoryCache):
+    """No lease: each miss loads."""
+
+    async def lease_fill(self, key: str, ttl: float) -> str | None:
+        await asyncio.sleep(0)
+        return str(next(self._tokens))
+
+
+class KeepsForEver(InMemoryCache):
+    """Knows no ttl."""
+
+    async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
+        await super().set(key, value)
+
+
+class KeepsTheObject(InMemoryCache):
+    """Hands out what it keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._objects: dict[str, Any] = {}
+
+    async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
+        self._objects[key] = value
+
+    async def get(self, key: str) -> Any | None:
+        return self._objects.get(key)
+
+
+class ForgetsWhoSubscribed(InMemoryMessageBus):
+    """One subscriber a topic."""
+
+    async def subscribe(self, topic: str, handler: Any) -> None:
+        self._handlers[topic] = [handler]
+
+
+class AcknowledgesFirst(InMemoryMessageBus):
+    """A message is gone before it is handled."""
+
+    async def deliver(self) -> None:
+        while self._queue:
+            handler, message = self._queue.popleft()
+            await handler(message)
+
+
 class LooksThenHandles(InMemoryInbox):
     """Looks whether the message is known, without a key that is unique."""
 
@@ -395,6 +452,8 @@ class Breaks:
     error: type[BaseException] = AssertionError
 
 
+BROKER = MessagingContract()
+CACHE = CacheContract()
 EVENTS = EventStoreContract()
 INBOX = InboxContract()
 LOCKS = LockContract()
@@ -451,6 +510,12 @@ MUTANTS: Collection[Breaks] = (
     Breaks(SkipsPoison, OUTBOX.test_a_failure_holds_back_its_key_and_no_other),
     Breaks(SkipsPoison, OUTBOX.test_messages_without_a_key_wait_for_nobody),
     Breaks(PurgesEverything, OUTBOX.test_only_what_was_published_long_enough_ago_is_forgotten),
+    Breaks(FillsAnyway, CACHE.test_a_fill_that_raced_a_change_is_dropped),
+    Breaks(EverybodyFills, CACHE.test_one_at_a_time_may_fill),
+    Breaks(KeepsForEver, CACHE.test_a_value_ends_with_its_ttl),
+    Breaks(KeepsTheObject, CACHE.test_a_value_comes_back_as_json_and_as_a_copy),
+    Breaks(ForgetsWhoSubscribed, BROKER.test_a_message_reaches_every_subscriber_of_its_topic_whole),
+    Breaks(AcknowledgesFirst, BROKER.test_what_a_handler_refuses_comes_again),
     Breaks(LooksThenHandles, INBOX.test_of_many_copies_at_once_one_is_news),
     Breaks(
         RemembersAtOnce,
@@ -484,7 +549,14 @@ async def test_the_contract_catches_the_naive_version(breaks: Breaks) -> None:
     lock = breaks.mutant() if issubclass(breaks.mutant, InMemoryLockStrategy) else None
     outbox = breaks.mutant() if issubclass(breaks.mutant, InMemoryOutbox) else None
     inbox = breaks.mutant() if issubclass(breaks.mutant, InMemoryInbox) else None
+    cache = breaks.mutant() if issubclass(breaks.mutant, InMemoryCache) else None
+    broker = (
+        breaks.mutant() if issubclass(breaks.mutant, InMemoryMessageBus) else InMemoryMessageBus()
+    )
     fixtures = {
+        "cache": cache,
+        "broker": broker,
+        "deliver": broker.deliver,
         "outbox": outbox,
         "inbox": inbox,
         "lock": lock,

@@ -8,17 +8,23 @@ from dataclasses import dataclass
 import pytest
 
 from cqrs_ddd_core.adapters.memory import (
+    InMemoryBlobStorage,
     InMemoryEventStore,
     InMemoryInbox,
+    InMemoryMessageBus,
     InMemoryOutbox,
+    InMemoryQueueSignal,
     InMemoryRepository,
     InMemoryUnitOfWork,
 )
 from cqrs_ddd_core.domain import ISpecification
+from cqrs_ddd_core.testing.contracts.blob_storage import BlobStorageContract
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
 from cqrs_ddd_core.testing.contracts.inbox import InboxContract
+from cqrs_ddd_core.testing.contracts.messaging import Deliver, MessagingContract
 from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
+from cqrs_ddd_core.testing.contracts.queue_signal import QueueSignalContract
 from cqrs_ddd_core.testing.contracts.repository import Options, RepositoryContract, Where
 from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
 
@@ -66,6 +72,26 @@ def inbox() -> InMemoryInbox:
 
 
 @pytest.fixture
+def blobs() -> InMemoryBlobStorage:
+    return InMemoryBlobStorage()
+
+
+@pytest.fixture
+def signal() -> InMemoryQueueSignal:
+    return InMemoryQueueSignal()
+
+
+@pytest.fixture
+def broker() -> InMemoryMessageBus:
+    return InMemoryMessageBus()
+
+
+@pytest.fixture
+def deliver(broker: InMemoryMessageBus) -> Deliver:
+    return broker.deliver
+
+
+@pytest.fixture
 def where() -> Where:
     return lambda attribute, operator, value: Equals(attribute, value)
 
@@ -92,4 +118,16 @@ class TestInMemoryOutbox(OutboxContract):
 
 
 class TestInMemoryInbox(InboxContract):
+    pass
+
+
+class TestInMemoryBlobStorage(BlobStorageContract):
+    pass
+
+
+class TestInMemoryQueueSignal(QueueSignalContract):
+    pass
+
+
+class TestInMemoryMessageBus(MessagingContract):
     pass

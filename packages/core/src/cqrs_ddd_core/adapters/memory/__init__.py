@@ -1,5 +1,6 @@
 """Fakes that behave as the database adapters do; one suite of contracts judges both."""
 
+from .blob_storage import InMemoryBlobStorage
 from .cache import InMemoryCache
 from .clock import FakeClock
 from .event_store import InMemoryEventStore
@@ -14,6 +15,7 @@ from .unit_of_work import InMemoryUnitOfWork
 
 __all__ = [
     "FakeClock",
+    "InMemoryBlobStorage",
     "InMemoryCache",
     "InMemoryEventStore",
     "InMemoryInbox",

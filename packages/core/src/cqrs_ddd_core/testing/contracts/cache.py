@@ -76,7 +76,9 @@ class CacheContract:
 
         leases = await asyncio.gather(*(cache.lease_fill(key, 30) for _ in range(5)))
 
-        (lease,) = [lease for lease in leases if lease is not None]
+        granted = [lease for lease in leases if lease is not None]
+        assert len(granted) == 1
+        lease = granted[0]
         assert await cache.fill(key, "value", lease)
         assert await cache.get(key) == "value"
         assert not await cache.fill(key, "again", lease)
