@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from . import core
+from . import core, messaging
 from .measuring import run
 
 
 def main() -> int:
     wanted = " ".join(sys.argv[1:])
-    rows = [row for row in core.rows() if wanted in row.name]
+    known = [*core.rows(), *messaging.rows()]
+    rows = [row for row in known if wanted in row.name]
     if not rows:
-        names = "\n  ".join(row.name for row in core.rows())
+        names = "\n  ".join(row.name for row in known)
         print(f"no row is named like {wanted!r}; there are:\n  {names}")
         return 2
     over = run(rows, to=Path(".bench/core.json"))

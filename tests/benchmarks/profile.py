@@ -7,7 +7,7 @@ import cProfile
 import pstats
 import sys
 
-from . import core
+from . import core, messaging
 from .measuring import Row
 
 
@@ -17,9 +17,10 @@ async def _ours(row: Row) -> None:
 
 def main() -> int:
     wanted = " ".join(sys.argv[1:])
-    row = next((row for row in core.rows() if wanted in row.name), None)
+    known = [*core.rows(), *messaging.rows()]
+    row = next((row for row in known if wanted in row.name), None)
     if row is None:
-        names = "\n  ".join(row.name for row in core.rows())
+        names = "\n  ".join(row.name for row in known)
         print(f"no row is named like {wanted!r}; there are:\n  {names}")
         return 2
     profile = cProfile.Profile()

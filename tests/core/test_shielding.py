@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 
-from cqrs_ddd_core.primitives.shielding import Ended, finish
+import pytest
+
+from cqrs_ddd_core.primitives.shielding import Ended, finish, within
 
 
 async def test_work_that_ends_well_says_so() -> None:
@@ -69,3 +71,42 @@ async def test_a_caller_who_was_cancelled_before_grants_the_grace_from_the_start
 
 async def test_without_a_cancellation_there_is_no_limit() -> None:
     assert await finish(asyncio.sleep(0.03), grace=0.001) == Ended(None, interrupted=False)
+
+
+async def test_work_within_its_time_answers_or_raises_as_it_is() -> None:
+    assert await within(30, asyncio.sleep(0, "done")) == "done"
+
+    async def fail() -> None:
+        raise LookupError("in the work")
+
+    with pytest.raises(LookupError, match="in the work"):
+        await within(30, fail())
+
+
+async def test_work_that_takes_too_long_is_cancelled_and_its_caller_goes_on() -> None:
+    cancelled: list[bool] = []
+
+    async def hang() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(True)
+
+    for _ in range(2):
+        with pytest.raises(asyncio.TimeoutError):
+            await within(0.01, hang())
+    await asyncio.sleep(0)
+
+    assert cancelled == [True, True]
+
+
+async def test_a_cancellation_from_outside_is_no_time_out() -> None:
+    async def work() -> None:
+        await within(30, asyncio.Event().wait())
+
+    task = asyncio.ensure_future(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+
+    assert task.cancelled()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from ..ports.clock import IClock
 from ..primitives.exceptions import LeaseLostError
-from ..primitives.shielding import finish
+from ..primitives.shielding import finish, nobody_else_cancelled
 
 
 class Renewal:
@@ -54,7 +52,7 @@ async def renewed(
     try:
         yield renewal
     except asyncio.CancelledError:
-        if renewal.is_lost and _nobody_else_cancelled(body):
+        if renewal.is_lost and nobody_else_cancelled(body):
             renewal.check()
         raise
     finally:
@@ -70,8 +68,3 @@ async def _end_of(watcher: asyncio.Task[None]) -> None:
     await asyncio.wait({watcher})
     if not watcher.cancelled():
         watcher.result()
-
-
-def _nobody_else_cancelled(task: asyncio.Task[Any]) -> bool:
-    # Python 3.10 does not count cancellations.
-    return sys.version_info < (3, 11) or task.uncancel() == 0

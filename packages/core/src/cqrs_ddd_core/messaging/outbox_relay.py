@@ -24,6 +24,7 @@ from ..primitives.exceptions import (
 )
 from ..primitives.id_generator import uuid4_text
 from ..primitives.retry import ExponentialBackoffPolicy, RetryPolicy
+from ..primitives.shielding import within
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +169,7 @@ class OutboxRelay(IWorkerLifecycle):
             if self._stopping.is_set() or self._clock.monotonic() >= deadline:
                 break
             try:
-                await asyncio.wait_for(self._publisher.publish(message), self._publish_timeout)
+                await within(self._publish_timeout, self._publisher.publish(message))
             except Exception as error:
                 stop = _Stop(lease, message, error)
                 break

@@ -1,11 +1,14 @@
-"""Work that must end once it has begun, whatever happens to the task that waits for it."""
+"""Work that must end: however often its task is cancelled, or within a time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import sys
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,3 +46,33 @@ async def finish(
             interrupted = True
     error = asyncio.CancelledError() if task.cancelled() else task.exception()
     return Ended(error, interrupted)
+
+
+async def within(seconds: float, work: Awaitable[T]) -> T:
+    """As ``asyncio.wait_for``, in the running task; raises ``asyncio.TimeoutError``."""
+    task = asyncio.current_task()
+    assert task is not None
+    expired = False
+
+    def expire() -> None:
+        nonlocal expired
+        expired = True
+        task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(seconds, expire)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if expired and nobody_else_cancelled(task):
+            raise asyncio.TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
+
+
+def nobody_else_cancelled(task: asyncio.Task[Any]) -> bool:
+    """Takes back one cancellation; whether there is no other.
+
+    Python 3.10 does not count them, and is taken to have seen one.
+    """
+    return sys.version_info < (3, 11) or task.uncancel() == 0

@@ -134,6 +134,10 @@ class InMemoryLockStrategy(ILeasedLock):
                 del self._queues[resource]
 
     async def _sleep(self, granted: asyncio.Future[_Holder], seconds: float) -> None:
+        if isinstance(self._clock, SystemClock):
+            # A timer of the loop costs less than a task that sleeps.
+            await asyncio.wait({granted}, timeout=seconds)
+            return
         sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
         awaited: set[asyncio.Future[Any]] = {granted, sleeper}
         try:
