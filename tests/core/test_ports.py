@@ -12,7 +12,8 @@ import pytest
 
 from cqrs_ddd_core import AggregateRoot, IRepository, SearchResult, StoredEvent, UnitOfWork, ports
 from cqrs_ddd_core.adapters import memory
-from cqrs_ddd_core.adapters.memory.locking import InMemoryLockStrategy
+from cqrs_ddd_core.adapters.caching_repository import CachingRepository
+from cqrs_ddd_core.messaging import OutboxRelay
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, NaiveDatetimeError
 
 PRINTED: dict[type[Any], dict[str, str]] = {
@@ -57,7 +58,15 @@ PRINTED: dict[type[Any], dict[str, str]] = {
 FAKES: dict[type[Any], type[Any]] = {
     memory.InMemoryRepository: ports.IRepository,
     memory.InMemoryEventStore: ports.IEventLog,
-    InMemoryLockStrategy: ports.ILeasedLock,
+    memory.InMemoryLockStrategy: ports.ILeasedLock,
+    memory.InMemoryOutbox: ports.ILeasedOutbox,
+    memory.InMemoryInbox: ports.IInbox,
+    memory.InMemoryCache: ports.IVersionedCache,
+    memory.InMemoryMessageBus: ports.IMessagePublisher,
+    memory.InMemoryQueueSignal: ports.IQueueSignal,
+    memory.InMemoryBlobStorage: ports.IBlobStorage,
+    CachingRepository: ports.IRepository,
+    OutboxRelay: ports.IWorkerLifecycle,
     memory.FakeClock: ports.IClock,
     ports.SystemClock: ports.IClock,
 }
