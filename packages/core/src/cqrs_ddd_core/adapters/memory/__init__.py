@@ -4,6 +4,12 @@ from .blob_storage import InMemoryBlobStorage
 from .cache import InMemoryCache
 from .clock import FakeClock
 from .event_store import InMemoryEventStore
+from .hierarchy import (
+    InMemoryACLReader,
+    InMemoryHierarchy,
+    InMemoryParentReader,
+    InMemoryTagReader,
+)
 from .id_generator import SequentialIdGenerator
 from .inbox import InMemoryInbox
 from .locking import InMemoryLockStrategy
@@ -15,15 +21,19 @@ from .unit_of_work import InMemoryUnitOfWork
 
 __all__ = [
     "FakeClock",
+    "InMemoryACLReader",
     "InMemoryBlobStorage",
     "InMemoryCache",
     "InMemoryEventStore",
+    "InMemoryHierarchy",
     "InMemoryInbox",
     "InMemoryLockStrategy",
     "InMemoryMessageBus",
     "InMemoryOutbox",
+    "InMemoryParentReader",
     "InMemoryQueueSignal",
     "InMemoryRepository",
+    "InMemoryTagReader",
     "InMemoryUnitOfWork",
     "SequentialIdGenerator",
 ]

@@ -1,8 +1,8 @@
 """One walk for every question: from a node upwards, level by level, each node read once.
 
 The walk does no I/O itself: it is a generator that yields the ids to read and receives what was
-found, so that services over sync and over async readers share it (N. Smith, "Network protocols,
-sans I/O").
+found, so that services over sync and over async readers share it (C. Benfield, "Building protocol
+libraries the right way", PyCon 2016).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ...primitives.exceptions import HierarchyLimitExceededError, InvalidOperationError
-from .readers import N
+from .readers import IAncestryReader, IAsyncAncestryReader, N
 
 V = TypeVar("V")
 T = TypeVar("T")
@@ -30,6 +30,16 @@ class TraversalLimits:
     max_depth: int | None = None
     max_nodes: int | None = 100_000
 
+    def __post_init__(self) -> None:
+        for limit, allowed, least in (
+            ("max_depth", self.max_depth, 0),
+            ("max_nodes", self.max_nodes, 1),
+        ):
+            if allowed is not None and allowed < least:
+                raise InvalidOperationError(
+                    f"{limit}={allowed} lets nothing be read; pass {least} or more, or None"
+                )
+
     def check(self, node_id: object, *, depth: int, nodes: int) -> None:
         """Raises ``HierarchyLimitExceededError``."""
         for limit, allowed, needed in (
@@ -45,6 +55,9 @@ class TraversalLimits:
                     limit=limit,
                     allowed=allowed,
                 )
+
+
+DEFAULT_LIMITS = TraversalLimits()
 
 
 class HierarchyWalk(Generic[N, V]):
@@ -80,9 +93,7 @@ class HierarchyWalk(Generic[N, V]):
         Raises ``HierarchyLimitExceededError`` instead of reading further than the limits.
         """
         level, known = self.frontier, self._known
-        self._limits.check(
-            next(iter(self.distances)), depth=self._depth, nodes=len(self.distances)
-        )
+        self._limits.check(next(iter(self.distances)), depth=self._depth, nodes=len(self.distances))
         asked = tuple(node_id for node_id in level if node_id not in known)
         found = (yield asked) if asked else known
         self._depth += 1
@@ -115,9 +126,7 @@ class HierarchyWalk(Generic[N, V]):
         return tuple(reversed(path))
 
 
-def drive(
-    steps: Steps[N, V, T], read: Callable[[tuple[N, ...]], Mapping[N, Record[V, N]]]
-) -> T:
+def drive(steps: Steps[N, V, T], read: Callable[[tuple[N, ...]], Mapping[N, Record[V, N]]]) -> T:
     """Run the steps to their answer over a function that reads."""
     found: Mapping[N, Record[V, N]] | None = None
     while True:
@@ -142,6 +151,64 @@ async def drive_async(
             answer: T = end.value
             return answer
         found = await read(asked)
+
+
+def levels(
+    read: Callable[[Collection[N]], Mapping[N, Record[V, N]]],
+    ancestry: IAncestryReader[N] | None,
+    limits: TraversalLimits,
+) -> Callable[[tuple[N, ...]], Mapping[N, Record[V, N]]]:
+    """What one walk reads its levels with: a read for each, or one of all ancestors."""
+    if ancestry is None:
+        return read
+    prefetch = _Prefetch[N, V](limits)
+
+    def prefetched(node_ids: tuple[N, ...]) -> Mapping[N, Record[V, N]]:
+        if lacking := prefetch.lacking(node_ids):
+            links = ancestry.get_ancestry(lacking, max_depth=limits.max_depth)
+            prefetch.cover(lacking, links)
+            prefetch.records.update(read(links))
+        return prefetch.records
+
+    return prefetched
+
+
+def levels_async(
+    read: Callable[[Collection[N]], Awaitable[Mapping[N, Record[V, N]]]],
+    ancestry: IAsyncAncestryReader[N] | None,
+    limits: TraversalLimits,
+) -> Callable[[tuple[N, ...]], Awaitable[Mapping[N, Record[V, N]]]]:
+    """As ``levels``."""
+    if ancestry is None:
+        return read
+    prefetch = _Prefetch[N, V](limits)
+
+    async def prefetched(node_ids: tuple[N, ...]) -> Mapping[N, Record[V, N]]:
+        if lacking := prefetch.lacking(node_ids):
+            links = await ancestry.get_ancestry(lacking, max_depth=limits.max_depth)
+            prefetch.cover(lacking, links)
+            prefetch.records.update(await read(links))
+        return prefetch.records
+
+    return prefetched
+
+
+class _Prefetch(Generic[N, V]):
+    """What whole ancestries have brought for one walk."""
+
+    def __init__(self, limits: TraversalLimits) -> None:
+        self.records: dict[N, Record[V, N]] = {}
+        self._is_whole = limits.max_depth is None
+        self._covered: set[N] = set()
+
+    def lacking(self, node_ids: tuple[N, ...]) -> tuple[N, ...]:
+        return tuple(node_id for node_id in node_ids if node_id not in self._covered)
+
+    def cover(self, asked: tuple[N, ...], links: Mapping[N, tuple[N, ...]]) -> None:
+        self._covered.update(asked, links)
+        if self._is_whole:
+            # Otherwise the parents of the last level were not looked for, and may exist.
+            self._covered.update(*links.values())
 
 
 def distinct(node_ids: Iterable[N]) -> tuple[N, ...]:

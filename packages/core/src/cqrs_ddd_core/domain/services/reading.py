@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from ...primitives.exceptions import InvalidOperationError
 from .acl import ACL
@@ -28,6 +28,11 @@ from .readers import (
 
 T = TypeVar("T")
 
+Tagged = tuple[tuple[str, ...], tuple[N, ...]]
+Guarded = tuple[ACL | None, tuple[N, ...]]
+Many = Callable[[Collection[N]], Mapping[N, T]]
+AsyncMany = Callable[[Collection[N]], Awaitable[Mapping[N, T]]]
+
 ParentReader = IParentReader[N] | IBatchParentReader[N]
 TagReader = ITagReader[N] | IBatchTagReader[N]
 ACLReader = IACLReader[N] | IBatchACLReader[N]
@@ -46,35 +51,32 @@ class BatchReader(Generic[N]):
     """
 
     def __init__(self, reader: ParentReader[N] | TagReader[N] | ACLReader[N]) -> None:
-        _refuse_other_kind(reader, is_async=False)
-        self.ancestry = reader if isinstance(reader, IAncestryReader) else None
-        self._parents = _unable(reader, "get_parent_ids")
-        self._tags = _unable(reader, "get_tags_and_parents")
-        self._acls = _unable(reader, "get_acl_and_parents")
-        if isinstance(reader, IBatchParentReader):
-            self._parents = reader.get_parent_ids_many
-        elif isinstance(reader, IParentReader):
-            self._parents = _one_by_one(reader.get_parent_ids)
-        if isinstance(reader, IBatchTagReader):
-            self._tags = reader.get_tags_and_parents_many
-        elif isinstance(reader, ITagReader):
-            self._tags = _one_by_one(reader.get_tags_and_parents)
-        if isinstance(reader, IBatchACLReader):
-            self._acls = reader.get_acl_and_parents_many
-        elif isinstance(reader, IACLReader):
-            self._acls = _one_by_one(reader.get_acl_and_parents)
+        source: object = reader
+        _refuse_other_kind(source, is_async=False)
+        self.ancestry = source if isinstance(source, IAncestryReader) else None
+        self._parents: Many[N, tuple[N, ...]] = _unable(source, "get_parent_ids")
+        self._tags: Many[N, Tagged[N]] = _unable(source, "get_tags_and_parents")
+        self._acls: Many[N, Guarded[N]] = _unable(source, "get_acl_and_parents")
+        if isinstance(source, IBatchParentReader):
+            self._parents = source.get_parent_ids_many
+        elif isinstance(source, IParentReader):
+            self._parents = _one_by_one(source.get_parent_ids)
+        if isinstance(source, IBatchTagReader):
+            self._tags = source.get_tags_and_parents_many
+        elif isinstance(source, ITagReader):
+            self._tags = _one_by_one(source.get_tags_and_parents)
+        if isinstance(source, IBatchACLReader):
+            self._acls = source.get_acl_and_parents_many
+        elif isinstance(source, IACLReader):
+            self._acls = _one_by_one(source.get_acl_and_parents)
 
     def get_parent_ids_many(self, node_ids: Collection[N]) -> Mapping[N, tuple[N, ...]]:
         return self._parents(node_ids)
 
-    def get_tags_and_parents_many(
-        self, node_ids: Collection[N]
-    ) -> Mapping[N, tuple[tuple[str, ...], tuple[N, ...]]]:
+    def get_tags_and_parents_many(self, node_ids: Collection[N]) -> Mapping[N, Tagged[N]]:
         return self._tags(node_ids)
 
-    def get_acl_and_parents_many(
-        self, node_ids: Collection[N]
-    ) -> Mapping[N, tuple[ACL | None, tuple[N, ...]]]:
+    def get_acl_and_parents_many(self, node_ids: Collection[N]) -> Mapping[N, Guarded[N]]:
         return self._acls(node_ids)
 
 
@@ -84,35 +86,32 @@ class AsyncBatchReader(Generic[N]):
     def __init__(
         self, reader: AsyncParentReader[N] | AsyncTagReader[N] | AsyncACLReader[N]
     ) -> None:
-        _refuse_other_kind(reader, is_async=True)
-        self.ancestry = reader if isinstance(reader, IAsyncAncestryReader) else None
-        self._parents = _unable(reader, "get_parent_ids")
-        self._tags = _unable(reader, "get_tags_and_parents")
-        self._acls = _unable(reader, "get_acl_and_parents")
-        if isinstance(reader, IAsyncBatchParentReader):
-            self._parents = reader.get_parent_ids_many
-        elif isinstance(reader, IAsyncParentReader):
-            self._parents = _async_one_by_one(reader.get_parent_ids)
-        if isinstance(reader, IAsyncBatchTagReader):
-            self._tags = reader.get_tags_and_parents_many
-        elif isinstance(reader, IAsyncTagReader):
-            self._tags = _async_one_by_one(reader.get_tags_and_parents)
-        if isinstance(reader, IAsyncBatchACLReader):
-            self._acls = reader.get_acl_and_parents_many
-        elif isinstance(reader, IAsyncACLReader):
-            self._acls = _async_one_by_one(reader.get_acl_and_parents)
+        source: object = reader
+        _refuse_other_kind(source, is_async=True)
+        self.ancestry = source if isinstance(source, IAsyncAncestryReader) else None
+        self._parents: AsyncMany[N, tuple[N, ...]] = _unable(source, "get_parent_ids")
+        self._tags: AsyncMany[N, Tagged[N]] = _unable(source, "get_tags_and_parents")
+        self._acls: AsyncMany[N, Guarded[N]] = _unable(source, "get_acl_and_parents")
+        if isinstance(source, IAsyncBatchParentReader):
+            self._parents = source.get_parent_ids_many
+        elif isinstance(source, IAsyncParentReader):
+            self._parents = _async_one_by_one(source.get_parent_ids)
+        if isinstance(source, IAsyncBatchTagReader):
+            self._tags = source.get_tags_and_parents_many
+        elif isinstance(source, IAsyncTagReader):
+            self._tags = _async_one_by_one(source.get_tags_and_parents)
+        if isinstance(source, IAsyncBatchACLReader):
+            self._acls = source.get_acl_and_parents_many
+        elif isinstance(source, IAsyncACLReader):
+            self._acls = _async_one_by_one(source.get_acl_and_parents)
 
     async def get_parent_ids_many(self, node_ids: Collection[N]) -> Mapping[N, tuple[N, ...]]:
         return await self._parents(node_ids)
 
-    async def get_tags_and_parents_many(
-        self, node_ids: Collection[N]
-    ) -> Mapping[N, tuple[tuple[str, ...], tuple[N, ...]]]:
+    async def get_tags_and_parents_many(self, node_ids: Collection[N]) -> Mapping[N, Tagged[N]]:
         return await self._tags(node_ids)
 
-    async def get_acl_and_parents_many(
-        self, node_ids: Collection[N]
-    ) -> Mapping[N, tuple[ACL | None, tuple[N, ...]]]:
+    async def get_acl_and_parents_many(self, node_ids: Collection[N]) -> Mapping[N, Guarded[N]]:
         return await self._acls(node_ids)
 
 
@@ -132,7 +131,7 @@ def as_async_batch_reader(
 
 def _one_by_one(
     read: Callable[[N], T | None],
-) -> Callable[[Collection[N]], Mapping[N, T]]:
+) -> Many[N, T]:
     def read_many(node_ids: Collection[N]) -> Mapping[N, T]:
         found = ((node_id, read(node_id)) for node_id in node_ids)
         return {node_id: record for node_id, record in found if record is not None}
@@ -142,7 +141,7 @@ def _one_by_one(
 
 def _async_one_by_one(
     read: Callable[[N], Awaitable[T | None]],
-) -> Callable[[Collection[N]], Awaitable[Mapping[N, T]]]:
+) -> AsyncMany[N, T]:
     async def read_many(node_ids: Collection[N]) -> Mapping[N, T]:
         found = [(node_id, await read(node_id)) for node_id in node_ids]
         return {node_id: record for node_id, record in found if record is not None}
@@ -165,5 +164,7 @@ def _refuse_other_kind(reader: object, *, is_async: bool) -> None:
     for name in _READS:
         method = getattr(reader, name, None)
         if method is not None and inspect.iscoroutinefunction(method) is not is_async:
-            wanted, other = ("Async", "sync") if is_async else ("sync", "Async")
-            ...
+            kind = "sync" if is_async else "async"
+            raise InvalidOperationError(
+                f"{type(reader).__name__}.{name} is {kind}; use the {kind} form of the service"
+            )

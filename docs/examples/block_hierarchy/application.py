@@ -1,0 +1,152 @@
+"""What can be asked of the blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from uuid import UUID
+
+from cqrs_ddd_core import Command, CommandHandler, IRepository, Query, QueryHandler
+from cqrs_ddd_core.adapters.hierarchy import CachingReader
+from cqrs_ddd_core.domain.services import (
+    ACL,
+    ACLInheritanceService,
+    AsyncACLInheritanceService,
+    AsyncCycleDetectionService,
+    AsyncTagInheritanceService,
+    CycleDetectionService,
+    TagInheritanceService,
+)
+from cqrs_ddd_core.ports.locking import ResourceIdentifier
+from cqrs_ddd_core.primitives.exceptions import BusinessRuleError, EntityNotFoundError
+
+from .domain import Block
+from .readers import (
+    BlockACLReader,
+    BlockParentReader,
+    BlockSnapshot,
+    BlockTagReader,
+    RepositoryBlockACLReader,
+    RepositoryBlockParentReader,
+    RepositoryBlockTagReader,
+)
+
+IBlockRepository = IRepository[Block, UUID]
+TREE = ResourceIdentifier("blocks", "tree")
+
+
+class CreateBlock(Command[UUID]):
+    block_id: UUID
+    title: str
+    parent_block_ids: tuple[UUID, ...] = ()
+    tags: tuple[str, ...] = ()
+    acl: ACL | None = None
+
+
+class MoveBlock(Command[UUID]):
+    block_id: UUID
+    parent_block_ids: tuple[UUID, ...]
+
+    def get_critical_resources(self) -> Collection[ResourceIdentifier]:
+        # Two moves that are checked side by side could close a cycle together.
+        return (TREE,)
+
+
+class TagsOf(Query[tuple[str, ...]]):
+    block_id: UUID
+
+
+class DescribeBlocks(Query[tuple["BlockView", ...]]):
+    """All blocks, those with the fewest blocks above them first."""
+
+
+@dataclass(frozen=True)
+class BlockView:
+    title: str
+    depth: int
+    tags: tuple[str, ...]
+    access: ACL
+
+
+class CreateBlockHandler(CommandHandler[UUID]):
+    def __init__(self, blocks: IBlockRepository) -> None:
+        self._blocks = blocks
+        self._cycles = AsyncCycleDetectionService(
+            RepositoryBlockParentReader(blocks), on_missing="raise"
+        )
+        self._access = AsyncACLInheritanceService(RepositoryBlockACLReader(blocks))
+
+    async def handle(self, command: CreateBlock) -> UUID:
+        block_id, parents = command.block_id, command.parent_block_ids
+        await self._cycles.ensure_acyclic(block_id, parents)
+        if command.acl is not None:
+            await self._access.ensure_narrowing(block_id, command.acl, parents)
+        block = Block.create(
+            block_id, command.title, parents=parents, tags=command.tags, acl=command.acl
+        )
+        return await self._blocks.add(block)
+
+
+class MoveBlockHandler(CommandHandler[UUID]):
+    def __init__(self, blocks: IBlockRepository) -> None:
+        self._blocks = blocks
+
+    async def handle(self, command: MoveBlock) -> UUID:
+        block = await self._existing(command.block_id)
+        parents = command.parent_block_ids
+        cycles = AsyncCycleDetectionService(
+            RepositoryBlockParentReader(self._blocks), on_missing="raise"
+        )
+        # Two questions about the same lists: each block is read once for both.
+        access = AsyncACLInheritanceService(CachingReader(RepositoryBlockACLReader(self._blocks)))
+
+        await cycles.ensure_acyclic(block.id, parents)
+        if block.acl is not None:
+            await access.ensure_narrowing(block.id, block.acl, parents)
+        change = await access.compare_move(block.id, parents)
+        if change.becomes_empty:
+            raise BusinessRuleError(
+                f"under its new parents nobody could use {block.title}; change its access first"
+            )
+        block.move(parents, change)
+        return await self._blocks.add(block)
+
+    async def _existing(self, block_id: UUID) -> Block:
+        block = await self._blocks.get(block_id)
+        if block is None:
+            raise EntityNotFoundError(
+                f"there is no block {block_id}; create it first",
+                entity_type="Block",
+                entity_id=block_id,
+            )
+        return block
+
+
+class TagsOfHandler(QueryHandler[tuple[str, ...]]):
+    def __init__(self, blocks: IBlockRepository) -> None:
+        self._tags = AsyncTagInheritanceService(RepositoryBlockTagReader(blocks))
+
+    async def handle(self, query: TagsOf) -> tuple[str, ...]:
+        return await self._tags.effective_tags(query.block_id)
+
+
+class DescribeBlocksHandler(QueryHandler[tuple[BlockView, ...]]):
+    def __init__(self, blocks: IBlockRepository) -> None:
+        self._blocks = blocks
+
+    async def handle(self, query: DescribeBlocks) -> tuple[BlockView, ...]:
+        blocks = await self._blocks.list_all()
+        snapshot = BlockSnapshot(blocks)
+        views = [view_of(block, snapshot, snapshot, snapshot) for block in blocks]
+        return tuple(sorted(views, key=lambda view: (view.depth, view.title)))
+
+
+def view_of(
+    block: Block, parents: BlockParentReader, tags: BlockTagReader, lists: BlockACLReader
+) -> BlockView:
+    return BlockView(
+        title=block.title,
+        depth=CycleDetectionService(parents).depth_of(block.id, longest=True),
+        tags=TagInheritanceService(tags).effective_tags(block.id),
+        access=ACLInheritanceService(lists).effective_acl(block.id).acl,
+    )

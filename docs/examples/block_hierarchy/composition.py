@@ -1,0 +1,46 @@
+"""Where the application meets its adapters: the one place to change them."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from cqrs_ddd_core import EventStorePersistenceMiddleware, HandlerRegistry, Mediator
+from cqrs_ddd_core.adapters.memory import (
+    InMemoryEventStore,
+    InMemoryLockStrategy,
+    InMemoryRepository,
+    InMemoryUnitOfWork,
+)
+from cqrs_ddd_core.middleware import ConcurrencyGuardMiddleware
+
+from .application import (
+    CreateBlock,
+    CreateBlockHandler,
+    DescribeBlocks,
+    DescribeBlocksHandler,
+    IBlockRepository,
+    MoveBlock,
+    MoveBlockHandler,
+    TagsOf,
+    TagsOfHandler,
+)
+from .domain import Block
+
+
+def compose() -> Mediator:
+    blocks: IBlockRepository = InMemoryRepository[Block, UUID](Block)
+    event_store = InMemoryEventStore()
+    handlers = HandlerRegistry()
+    handlers.register_command_handler(CreateBlock, CreateBlockHandler(blocks))
+    handlers.register_command_handler(MoveBlock, MoveBlockHandler(blocks))
+    handlers.register_query_handler(TagsOf, TagsOfHandler(blocks))
+    handlers.register_query_handler(DescribeBlocks, DescribeBlocksHandler(blocks))
+    return Mediator(
+        handlers,
+        uow_factory=lambda: InMemoryUnitOfWork(event_store=event_store),
+        # The lock is outside the unit of work: freed when the move is committed, not before.
+        middlewares=[
+            ConcurrencyGuardMiddleware(InMemoryLockStrategy()),
+            EventStorePersistenceMiddleware(),
+        ],
+    )

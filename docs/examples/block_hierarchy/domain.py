@@ -1,0 +1,65 @@
+"""Blocks and what happens to them."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from cqrs_ddd_core import AggregateRoot, DomainEvent
+from cqrs_ddd_core.domain.services import ACL, AccessChange, Grant
+
+
+class BlockCreated(DomainEvent):
+    title: str
+    parent_block_ids: tuple[UUID, ...]
+    tags: tuple[str, ...]
+    acl: ACL | None
+
+
+class BlockMoved(DomainEvent):
+    parent_block_ids: tuple[UUID, ...]
+    gained: tuple[Grant, ...]
+    lost: tuple[Grant, ...]
+
+
+class Block(AggregateRoot[UUID]):
+    """Knows its own parents, tags and access list; what follows for it is for services to say."""
+
+    title: str
+    parent_block_ids: tuple[UUID, ...] = ()
+    tags: tuple[str, ...] = ()
+    acl: ACL | None = None
+
+    @classmethod
+    def create(
+        cls,
+        block_id: UUID,
+        title: str,
+        *,
+        parents: tuple[UUID, ...],
+        tags: tuple[str, ...],
+        acl: ACL | None,
+    ) -> Block:
+        block = cls.blank(block_id)
+        block.add_event(BlockCreated(title=title, parent_block_ids=parents, tags=tags, acl=acl))
+        return block
+
+    def move(self, parents: tuple[UUID, ...], change: AccessChange) -> None:
+        self.add_event(
+            BlockMoved(
+                parent_block_ids=parents,
+                gained=_listed(change.gained),
+                lost=_listed(change.lost),
+            )
+        )
+
+    def apply_BlockCreated(self, event: BlockCreated) -> None:
+        self.title = event.title
+        self.parent_block_ids = event.parent_block_ids
+        self.tags, self.acl = event.tags, event.acl
+
+    def apply_BlockMoved(self, event: BlockMoved) -> None:
+        self.parent_block_ids = event.parent_block_ids
+
+
+def _listed(acl: ACL) -> tuple[Grant, ...]:
+    return tuple(sorted(acl.grants or (), key=str))
