@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cqrs_ddd_core.adapters.memory.hierarchy import (
@@ -78,12 +78,11 @@ async def test_a_stored_cycle_through_the_node_is_found(way: Way) -> None:
 
 @in_every_way
 async def test_a_long_chain_needs_no_recursion(way: Way) -> None:
-    chain = InMemoryParentReader({i: (i + 1,) if i < 2_000 else () for i in range(2_001)})
-    everything = InMemoryHierarchy[int]()
-    for i in range(2_001):
-        everything.node(i, chain.get_parent_ids(i) or ())
+    chain = InMemoryHierarchy[int]()
+    for i in range(1_101):
+        chain.node(i, (i + 1,) if i < 1_100 else ())
 
-    assert await way.cycles(everything).would_create_cycle(2_000, 0)
+    assert await way.cycles(chain).would_create_cycle(1_100, 0)
 
 
 def test_a_chain_of_20_000_needs_no_recursion() -> None:
@@ -275,6 +274,7 @@ def reachable(links: Links, start: int) -> set[int]:
     return found
 
 
+@settings(max_examples=50)
 @given(some_links(acyclic=True), st.integers(0, 9), st.integers(0, 9))
 def test_no_new_cycle_is_accepted_and_no_other_link_refused(
     links: Links, node: int, parent: int
@@ -287,6 +287,7 @@ def test_no_new_cycle_is_accepted_and_no_other_link_refused(
     )
 
 
+@settings(max_examples=50)
 @given(some_links(acyclic=False), some_links(acyclic=False))
 def test_links_judged_together_are_refused_for_a_cycle_through_one_of_them(
     stored: Links, given: Links
