@@ -24,8 +24,8 @@ from cqrs_ddd_core.primitives.exceptions import (
 )
 from cqrs_ddd_core.testing.contracts.cache import CacheContract
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
-from cqrs_ddd_core.testing.contracts.repository import Options, RepositoryContract, Where
-from tests.core.test_memory_contracts import Equals, QueryOptions
+from cqrs_ddd_core.testing.contracts.repository import RepositoryContract
+from tests.core.conftest import Equals, QueryOptions
 
 
 class CountingParcels(InMemoryRepository[Parcel, str]):
@@ -81,16 +81,6 @@ def parcels(inner: CountingParcels, cache: InMemoryCache) -> CachingRepository[P
 @pytest.fixture
 def new_uow() -> Callable[[], InMemoryUnitOfWork]:
     return InMemoryUnitOfWork
-
-
-@pytest.fixture
-def where() -> Where:
-    return lambda attribute, operator, value: Equals(attribute, value)
-
-
-@pytest.fixture
-def options() -> Options:
-    return QueryOptions
 
 
 class TestInMemoryCache(CacheContract):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import pytest
 
@@ -17,7 +16,6 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryRepository,
     InMemoryUnitOfWork,
 )
-from cqrs_ddd_core.domain import ISpecification
 from cqrs_ddd_core.testing.contracts.blob_storage import BlobStorageContract
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
 from cqrs_ddd_core.testing.contracts.inbox import InboxContract
@@ -25,25 +23,8 @@ from cqrs_ddd_core.testing.contracts.messaging import Deliver, MessagingContract
 from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_core.testing.contracts.queue_signal import QueueSignalContract
-from cqrs_ddd_core.testing.contracts.repository import Options, RepositoryContract, Where
+from cqrs_ddd_core.testing.contracts.repository import RepositoryContract
 from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
-
-
-@dataclass
-class Equals(ISpecification[Parcel]):
-    attribute: str
-    value: object
-
-    def is_satisfied_by(self, candidate: Parcel) -> bool:
-        return bool(getattr(candidate, self.attribute) == self.value)
-
-
-@dataclass
-class QueryOptions:
-    specification: ISpecification[Parcel] | None = None
-    ordering: Sequence[str] = ()
-    limit: int | None = None
-    offset: int = 0
 
 
 @pytest.fixture
@@ -89,16 +70,6 @@ def broker() -> InMemoryMessageBus:
 @pytest.fixture
 def deliver(broker: InMemoryMessageBus) -> Deliver:
     return broker.deliver
-
-
-@pytest.fixture
-def where() -> Where:
-    return lambda attribute, operator, value: Equals(attribute, value)
-
-
-@pytest.fixture
-def options() -> Options:
-    return QueryOptions
 
 
 class TestInMemoryRepository(RepositoryContract):

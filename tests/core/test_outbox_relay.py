@@ -386,6 +386,8 @@ async def test_stopping_finishes_the_message_in_hand_and_hands_the_rest_back(
     assert broker.taken == sent[:1]
     (lease,) = await outbox.claim("another")
     assert [m.message_id for m in lease.messages] == sent[1:]
+    await outbox.release(lease)
+    assert await relay.run_once() == 2
 
 
 async def test_a_storage_that_fails_does_not_end_the_relay(

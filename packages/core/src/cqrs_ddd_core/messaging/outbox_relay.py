@@ -12,7 +12,7 @@ from typing import Any
 from ..ports.background_worker import IWorkerLifecycle
 from ..ports.clock import IClock, SystemClock
 from ..ports.messaging import IMessagePublisher
-from ..ports.outbox import ILeasedOutbox, OutboxLease, OutboxMessage
+from ..ports.outbox import OUTBOX_CHANNEL, ILeasedOutbox, OutboxLease, OutboxMessage
 from ..ports.queue_signal import IQueueSignal
 from ..primitives.exceptions import (
     ConfigError,
@@ -67,7 +67,6 @@ class OutboxRelay(IWorkerLifecycle):
         publish_timeout: float = 10.0,
         poll_interval: float = 1.0,
         signal: IQueueSignal | None = None,
-        channel: str = "outbox",
         clock: IClock | None = None,
         relay_id: str | None = None,
     ) -> None:
@@ -85,7 +84,6 @@ class OutboxRelay(IWorkerLifecycle):
         self._publish_timeout = publish_timeout
         self._poll_interval = poll_interval
         self._signal = signal
-        self._channel = channel
         self._clock = clock or SystemClock()
         self._relay_id = relay_id or uuid4_text()
         self._stopping = asyncio.Event()
@@ -94,7 +92,6 @@ class OutboxRelay(IWorkerLifecycle):
     async def start(self) -> None:
         if self._task is not None:
             raise InvalidOperationError("the relay is started already; stop it first")
-        self._stopping = asyncio.Event()
         self._task = asyncio.ensure_future(self._run())
 
     async def stop(self) -> None:
@@ -102,6 +99,7 @@ class OutboxRelay(IWorkerLifecycle):
         if self._task is not None:
             await asyncio.wait({self._task})
             self._task = None
+        self._stopping = asyncio.Event()
 
     async def __aenter__(self) -> OutboxRelay:
         await self.start()
@@ -153,7 +151,7 @@ class OutboxRelay(IWorkerLifecycle):
         if self._signal is None:
             pause: asyncio.Future[Any] = asyncio.ensure_future(self._clock.sleep(seconds))
         else:
-            pause = asyncio.ensure_future(self._signal.wait(self._channel, seconds))
+            pause = asyncio.ensure_future(self._signal.wait(OUTBOX_CHANNEL, seconds))
         idle: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._stopping.wait()), pause]
         try:
             await asyncio.wait(idle, return_when=asyncio.FIRST_COMPLETED)

@@ -9,13 +9,10 @@ from typing import Any, ClassVar
 from ..context import get_tenant_id, get_user_id
 from ..domain.events import DomainEvent
 from ..ports.middleware import IMiddleware, Placement
-from ..ports.outbox import IOutboxProvider, OutboxMessage
+from ..ports.outbox import OUTBOX_CHANNEL, IOutboxProvider, OutboxMessage
 from ..ports.queue_signal import IQueueSignal
 from ..ports.unit_of_work import UnitOfWork, get_current_uow
 from ..primitives.exceptions import InvalidOperationError
-
-OUTBOX_CHANNEL = "outbox"
-"""Where relays are told that there is work."""
 
 
 class OutboxMiddleware(IMiddleware):

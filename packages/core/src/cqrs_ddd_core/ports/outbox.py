@@ -10,6 +10,9 @@ from typing import Protocol, runtime_checkable
 
 from .unit_of_work import UnitOfWork
 
+OUTBOX_CHANNEL = "outbox"
+"""The channel of ``IQueueSignal`` on which relays are told that there is work."""
+
 
 @dataclass
 class OutboxMessage:

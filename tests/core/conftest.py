@@ -1,0 +1,39 @@
+"""Criteria to search the fakes by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from cqrs_ddd_core.domain import ISpecification
+from cqrs_ddd_core.testing.contracts.parcel import Parcel
+from cqrs_ddd_core.testing.contracts.repository import Options, Where
+
+
+@dataclass
+class Equals(ISpecification[Parcel]):
+    attribute: str
+    value: object
+
+    def is_satisfied_by(self, candidate: Parcel) -> bool:
+        return bool(getattr(candidate, self.attribute) == self.value)
+
+
+@dataclass
+class QueryOptions:
+    specification: ISpecification[Parcel] | None = None
+    ordering: Sequence[str] = ()
+    limit: int | None = None
+    offset: int = 0
+
+
+@pytest.fixture
+def where() -> Where:
+    return lambda attribute, operator, value: Equals(attribute, value)
+
+
+@pytest.fixture
+def options() -> Options:
+    return QueryOptions
