@@ -64,6 +64,7 @@ FAKES: dict[type[Any], type[Any]] = {
     memory.InMemoryCache: ports.IVersionedCache,
     memory.InMemoryMessageBus: ports.IMessagePublisher,
     memory.InMemoryQueueSignal: ports.IQueueSignal,
+    memory.InMemoryBackgroundWorker: ports.IBackgroundWorker,
     memory.InMemoryBlobStorage: ports.IBlobStorage,
     CachingRepository: ports.IRepository,
     OutboxRelay: ports.IWorkerLifecycle,

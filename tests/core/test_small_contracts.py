@@ -1,26 +1,57 @@
-"""Clocks, ids, workers and validators keep their contracts."""
+"""What is small enough keeps its contract here."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from cqrs_ddd_core import Command
+from cqrs_ddd_core import (
+    Command,
+    CommandResponse,
+    DomainEvent,
+    EventDispatcher,
+    EventStorePersistenceMiddleware,
+    HandlerRegistry,
+    IMiddleware,
+    LoggingMiddleware,
+    Mediator,
+    ValidatorMiddleware,
+)
 from cqrs_ddd_core.adapters.memory import (
     FakeClock,
+    InMemoryBackgroundWorker,
+    InMemoryEventStore,
+    InMemoryInbox,
+    InMemoryLockStrategy,
     InMemoryMessageBus,
     InMemoryOutbox,
+    InMemoryUnitOfWork,
     SequentialIdGenerator,
 )
 from cqrs_ddd_core.messaging import OutboxRelay
-from cqrs_ddd_core.ports import IClock, IValidator, SystemClock
+from cqrs_ddd_core.middleware import (
+    ConcurrencyGuardMiddleware,
+    IdempotencyMiddleware,
+    OutboxMiddleware,
+)
+from cqrs_ddd_core.ports import IClock, IEventUpcaster, IValidator, SystemClock
+from cqrs_ddd_core.primitives.exceptions import BusinessRuleError
 from cqrs_ddd_core.primitives.id_generator import IIdGenerator, UUID4Generator, UUID7Generator
-from cqrs_ddd_core.testing.contracts.background_worker import WorkerContract
+from cqrs_ddd_core.testing.contracts.background_worker import (
+    BackgroundWorkerContract,
+    WorkerContract,
+)
+from cqrs_ddd_core.testing.contracts.bus import BusContract, CountShouts, Shout
 from cqrs_ddd_core.testing.contracts.clock import ClockContract, Pass
+from cqrs_ddd_core.testing.contracts.event_dispatcher import EventDispatcherContract, Subscribe
 from cqrs_ddd_core.testing.contracts.id_generator import IdGeneratorContract
+from cqrs_ddd_core.testing.contracts.middleware import MiddlewareContract
 from cqrs_ddd_core.testing.contracts.outbox import message
+from cqrs_ddd_core.testing.contracts.upcasting import UpcasterContract
 from cqrs_ddd_core.testing.contracts.validation import ValidatorContract
 from cqrs_ddd_core.validation import CompositeValidator, PydanticValidator
 
@@ -137,3 +168,168 @@ def test_the_contract_catches_ids_that_come_twice() -> None:
 
     with pytest.raises(AssertionError):
         IdGeneratorContract().test_no_id_comes_twice_also_among_threads(Clumsy())
+
+
+class TestMediator(BusContract):
+    @pytest.fixture
+    def bus(self) -> Mediator:
+        shouts: list[str] = []
+        handlers = HandlerRegistry()
+
+        async def shout(command: Shout) -> str:
+            await asyncio.sleep(0)
+            if not command.text:
+                raise BusinessRuleError("nothing to shout")
+            shouts.append(command.text)
+            return command.text.upper()
+
+        async def count(query: CountShouts) -> int:
+            return len(shouts)
+
+        handlers.register_command_handler(Shout, shout)
+        handlers.register_query_handler(CountShouts, count)
+        return Mediator(handlers, uow_factory=InMemoryUnitOfWork)
+
+
+class TestEventDispatcher(EventDispatcherContract):
+    @pytest.fixture
+    def handlers(self) -> HandlerRegistry:
+        return HandlerRegistry()
+
+    @pytest.fixture
+    def dispatcher(self, handlers: HandlerRegistry) -> EventDispatcher:
+        return EventDispatcher(handlers)
+
+    @pytest.fixture
+    def subscribe(self, handlers: HandlerRegistry) -> Subscribe:
+        return handlers.register_event_handler
+
+
+@pytest.mark.parametrize(
+    "middleware",
+    [
+        LoggingMiddleware(),
+        ValidatorMiddleware(PydanticValidator()),
+        EventStorePersistenceMiddleware(),
+        OutboxMiddleware(),
+        IdempotencyMiddleware(),
+        ConcurrencyGuardMiddleware(InMemoryLockStrategy()),
+    ],
+    ids=lambda middleware: type(middleware).__name__,
+)
+class TestMiddlewares(MiddlewareContract):
+    @pytest.fixture(autouse=True)
+    async def unit_of_work(self) -> AsyncIterator[None]:
+        async with InMemoryUnitOfWork(
+            InMemoryEventStore(), InMemoryOutbox(), InMemoryInbox()
+        ) as uow:
+            yield
+            await uow.rollback()
+
+    @pytest.fixture
+    def middleware(self, request: pytest.FixtureRequest) -> IMiddleware:
+        middleware: IMiddleware = request.param
+        return middleware
+
+
+class NamesInOneField(IEventUpcaster):
+    event_type = "PersonRegistered"
+    source_version = 1
+
+    def upcast(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        rest = {k: v for k, v in payload.items() if k not in ("first", "last")}
+        return {**rest, "name": f"{payload['first']} {payload['last']}"}
+
+
+class TestUpcaster(UpcasterContract):
+    @pytest.fixture
+    def upcaster(self) -> IEventUpcaster:
+        return NamesInOneField()
+
+    @pytest.fixture
+    def old(self) -> dict[str, Any]:
+        return {"first": "Ada", "last": "Lovelace", "tags": ["x"]}
+
+
+class TestInMemoryBackgroundWorker(BackgroundWorkerContract):
+    @pytest.fixture
+    def handled(self) -> list[Any]:
+        return []
+
+    @pytest.fixture
+    def worker(self, handled: list[Any]) -> InMemoryBackgroundWorker:
+        async def handle(job: Any) -> None:
+            await asyncio.sleep(0)
+            if job == "poison":
+                raise LookupError("poison")
+            handled.append(job)
+
+        return InMemoryBackgroundWorker(handle)
+
+
+class Swallowing(IMiddleware):
+    """Answers although the handler failed."""
+
+    async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
+        try:
+            return await next_(message)
+        except BaseException:
+            return CommandResponse("done")
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        MiddlewareContract.test_an_error_of_the_handler_passes_through,
+        MiddlewareContract.test_a_cancellation_passes_through,
+    ],
+)
+async def test_the_contract_catches_a_naive_middleware(test: Any) -> None:
+    with pytest.raises(AssertionError):
+        await test(MiddlewareContract(), Swallowing())
+
+
+def test_the_contract_catches_an_upcaster_that_changes_what_it_is_given() -> None:
+    class Mutating(NamesInOneField):
+        def upcast(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+            changed: Any = payload
+            changed["name"] = changed.pop("first")
+            return dict(changed)
+
+    with pytest.raises(AssertionError):
+        UpcasterContract().test_it_leaves_the_old_payload_as_it_is(Mutating(), {"first": "Ada"})
+
+
+async def test_the_contract_catches_a_dispatcher_that_goes_on_after_an_error() -> None:
+    handlers = HandlerRegistry()
+
+    class Lenient(EventDispatcher):
+        async def dispatch(self, events: Sequence[DomainEvent]) -> None:
+            for event in events:
+                with suppress(LookupError):
+                    await super().dispatch([event])
+
+    with pytest.raises(AssertionError):
+        await EventDispatcherContract().test_an_error_reaches_the_caller_and_stops_the_rest(
+            Lenient(handlers), handlers.register_event_handler
+        )
+
+
+async def test_the_contract_catches_a_worker_that_dies_of_a_job() -> None:
+    handled: list[Any] = []
+
+    class Mortal(InMemoryBackgroundWorker):
+        async def _run(self) -> None:
+            while self._jobs:
+                await self._handler(self._jobs.popleft()[1])
+
+    async def handle(job: Any) -> None:
+        handled.append(job)
+
+    judged = BackgroundWorkerContract().test_jobs_are_done_in_order_under_ids_of_their_own(
+        Mortal(handle), handled
+    )
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(judged, timeout=0.2)
+
+    assert handled == ["one", "two"]

@@ -1,5 +1,6 @@
 """Fakes that behave as the database adapters do; one suite of contracts judges both."""
 
+from .background_worker import InMemoryBackgroundWorker
 from .blob_storage import InMemoryBlobStorage
 from .cache import InMemoryCache
 from .clock import FakeClock
@@ -22,6 +23,7 @@ from .unit_of_work import InMemoryUnitOfWork
 __all__ = [
     "FakeClock",
     "InMemoryACLReader",
+    "InMemoryBackgroundWorker",
     "InMemoryBlobStorage",
     "InMemoryCache",
     "InMemoryEventStore",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
-from ...ports.background_worker import IWorkerLifecycle
+from ...ports.background_worker import IBackgroundWorker, IWorkerLifecycle
 from ...primitives.exceptions import InvalidOperationError
 from ..expecting import raises
 
@@ -72,6 +73,57 @@ class WorkerContract:
         await asyncio.sleep(0.02)
 
         assert asyncio.all_tasks() <= before
+
+
+class BackgroundWorkerContract:
+    """Fixtures: ``worker``, not started; ``handled``, the list to which it adds each job it does.
+
+    It fails on the job ``"poison"``.
+    """
+
+    async def test_jobs_are_done_in_order_under_ids_of_their_own(
+        self, worker: IBackgroundWorker, handled: list[Any]
+    ) -> None:
+        ids = [await worker.enqueue(job) for job in ("one", "two")]
+        await worker.start()
+        ids.append(await worker.enqueue("three"))
+        await _until(lambda: len(handled) == 3)
+        await worker.stop()
+
+        assert handled == ["one", "two", "three"]
+        assert len(set(ids)) == 3
+
+    async def test_a_job_that_fails_stops_no_other(
+        self, worker: IBackgroundWorker, handled: list[Any]
+    ) -> None:
+        await worker.start()
+        for job in ("one", "poison", "two"):
+            await worker.enqueue(job)
+        await _until(lambda: len(handled) == 2)
+        await worker.stop()
+
+        assert handled == ["one", "two"]
+
+    async def test_what_is_left_when_it_stops_is_done_when_it_starts_again(
+        self, worker: IBackgroundWorker, handled: list[Any]
+    ) -> None:
+        await worker.start()
+        await worker.stop()
+        await worker.enqueue("one")
+        await asyncio.sleep(0.02)
+        assert handled == []
+
+        await worker.start()
+        await _until(lambda: handled == ["one"])
+        await worker.stop()
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to that in time")
 
 
 async def _until_done(work: Work, count: int) -> None:
