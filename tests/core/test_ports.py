@@ -14,6 +14,7 @@ from cqrs_ddd_core import AggregateRoot, IRepository, SearchResult, StoredEvent,
 from cqrs_ddd_core.adapters import memory
 from cqrs_ddd_core.adapters.caching_repository import CachingRepository
 from cqrs_ddd_core.messaging import OutboxRelay
+from cqrs_ddd_core.ports import hierarchy
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, NaiveDatetimeError
 
 PRINTED: dict[type[Any], dict[str, str]] = {
@@ -74,8 +75,9 @@ FAKES: dict[type[Any], type[Any]] = {
 
 PROTOCOLS = [
     port
-    for name in ports.__all__
-    if inspect.isclass(port := getattr(ports, name)) and getattr(port, "_is_protocol", False)
+    for module in (ports, hierarchy)
+    for name in module.__all__
+    if inspect.isclass(port := getattr(module, name)) and getattr(port, "_is_protocol", False)
 ]
 
 

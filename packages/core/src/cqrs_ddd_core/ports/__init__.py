@@ -1,4 +1,7 @@
-"""What the application needs from the world outside, as small protocols."""
+"""What the application needs from the world outside, as small protocols.
+
+The readers of hierarchies are in ``ports.hierarchy``: they bring the domain services along.
+"""
 
 from .background_worker import IBackgroundWorker, IWorkerLifecycle
 from .blob_storage import IBlobStorage
@@ -13,22 +16,6 @@ from .event_store import (
     IEventStoreProvider,
     StoredEvent,
     StreamId,
-)
-from .hierarchy import (
-    IACLReader,
-    IAncestryReader,
-    IAsyncACLReader,
-    IAsyncAncestryReader,
-    IAsyncBatchACLReader,
-    IAsyncBatchParentReader,
-    IAsyncBatchTagReader,
-    IAsyncParentReader,
-    IAsyncTagReader,
-    IBatchACLReader,
-    IBatchParentReader,
-    IBatchTagReader,
-    IParentReader,
-    ITagReader,
 )
 from .inbox import IInbox, IInboxProvider, InboxEntry
 from .locking import (
@@ -50,19 +37,7 @@ from .validation import IValidator, ValidationResult
 
 __all__ = [
     "ExpectedVersion",
-    "IACLReader",
-    "IAncestryReader",
-    "IAsyncACLReader",
-    "IAsyncAncestryReader",
-    "IAsyncBatchACLReader",
-    "IAsyncBatchParentReader",
-    "IAsyncBatchTagReader",
-    "IAsyncParentReader",
-    "IAsyncTagReader",
     "IBackgroundWorker",
-    "IBatchACLReader",
-    "IBatchParentReader",
-    "IBatchTagReader",
     "IBlobStorage",
     "ICacheService",
     "ICacheStrategy",
@@ -85,11 +60,9 @@ __all__ = [
     "IMiddleware",
     "IOutboxProvider",
     "IOutboxStorage",
-    "IParentReader",
     "IQueryBus",
     "IQueueSignal",
     "IRepository",
-    "ITagReader",
     "IUnitOfWork",
     "IValidator",
     "IVersionedCache",
