@@ -24,11 +24,13 @@ from cqrs_ddd_core import (
 from cqrs_ddd_core.adapters.memory import (
     FakeClock,
     InMemoryBackgroundWorker,
+    InMemoryBlobStorage,
     InMemoryEventStore,
     InMemoryInbox,
     InMemoryLockStrategy,
     InMemoryMessageBus,
     InMemoryOutbox,
+    InMemoryQueueSignal,
     InMemoryUnitOfWork,
     SequentialIdGenerator,
 )
@@ -38,19 +40,27 @@ from cqrs_ddd_core.middleware import (
     IdempotencyMiddleware,
     OutboxMiddleware,
 )
-from cqrs_ddd_core.ports import IClock, IEventUpcaster, IValidator, SystemClock
+from cqrs_ddd_core.ports import (
+    IClock,
+    IEventUpcaster,
+    IValidator,
+    SystemClock,
+    ValidationResult,
+)
 from cqrs_ddd_core.primitives.exceptions import BusinessRuleError
 from cqrs_ddd_core.primitives.id_generator import IIdGenerator, UUID4Generator, UUID7Generator
 from cqrs_ddd_core.testing.contracts.background_worker import (
     BackgroundWorkerContract,
     WorkerContract,
 )
+from cqrs_ddd_core.testing.contracts.blob_storage import BlobStorageContract
 from cqrs_ddd_core.testing.contracts.bus import BusContract, CountShouts, Shout
 from cqrs_ddd_core.testing.contracts.clock import ClockContract, Pass
 from cqrs_ddd_core.testing.contracts.event_dispatcher import EventDispatcherContract, Subscribe
 from cqrs_ddd_core.testing.contracts.id_generator import IdGeneratorContract
 from cqrs_ddd_core.testing.contracts.middleware import MiddlewareContract
 from cqrs_ddd_core.testing.contracts.outbox import message
+from cqrs_ddd_core.testing.contracts.queue_signal import QueueSignalContract
 from cqrs_ddd_core.testing.contracts.upcasting import UpcasterContract
 from cqrs_ddd_core.testing.contracts.validation import ValidatorContract
 from cqrs_ddd_core.validation import CompositeValidator, PydanticValidator
@@ -170,25 +180,29 @@ def test_the_contract_catches_ids_that_come_twice() -> None:
         IdGeneratorContract().test_no_id_comes_twice_also_among_threads(Clumsy())
 
 
+def _shouting() -> Mediator:
+    shouts: list[str] = []
+    handlers = HandlerRegistry()
+
+    async def shout(command: Shout) -> str:
+        await asyncio.sleep(0)
+        if not command.text:
+            raise BusinessRuleError("nothing to shout")
+        shouts.append(command.text)
+        return command.text.upper()
+
+    async def count(query: CountShouts) -> int:
+        return len(shouts)
+
+    handlers.register_command_handler(Shout, shout)
+    handlers.register_query_handler(CountShouts, count)
+    return Mediator(handlers, uow_factory=InMemoryUnitOfWork)
+
+
 class TestMediator(BusContract):
     @pytest.fixture
     def bus(self) -> Mediator:
-        shouts: list[str] = []
-        handlers = HandlerRegistry()
-
-        async def shout(command: Shout) -> str:
-            await asyncio.sleep(0)
-            if not command.text:
-                raise BusinessRuleError("nothing to shout")
-            shouts.append(command.text)
-            return command.text.upper()
-
-        async def count(query: CountShouts) -> int:
-            return len(shouts)
-
-        handlers.register_command_handler(Shout, shout)
-        handlers.register_query_handler(CountShouts, count)
-        return Mediator(handlers, uow_factory=InMemoryUnitOfWork)
+        return _shouting()
 
 
 class TestEventDispatcher(EventDispatcherContract):
@@ -333,3 +347,82 @@ async def test_the_contract_catches_a_worker_that_dies_of_a_job() -> None:
         await asyncio.wait_for(judged, timeout=0.2)
 
     assert handled == ["one", "two"]
+
+
+class KeepsTheBuffer(InMemoryBlobStorage):
+    """Hands out what its caller may still change."""
+
+    async def save(self, key: str, content: bytes, *, content_type: str | None = None) -> None:
+        await super().save(key, b"")
+        self._contents[key] = content
+
+
+class WakesOne(InMemoryQueueSignal):
+    """As a semaphore would."""
+
+    async def notify(self, channel: str) -> None:
+        for waiter in list(self._waiting.get(channel, ()))[:1]:
+            waiter.set_result(None)
+
+
+class ComesBackAtOnce(FakeClock):
+    """Sleeps for no time at all."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+class RaisesItsFindings(PydanticValidator):
+    """Finds something, and makes the caller catch it."""
+
+    async def validate(self, obj: Any) -> ValidationResult:
+        verdict = await super().validate(obj)
+        if not verdict.is_valid:
+            raise AssertionError(verdict.errors)
+        return verdict
+
+
+class AnswersTheLast:
+    """One slot for the answer."""
+
+    def __init__(self, bus: Mediator) -> None:
+        self._bus = bus
+        self._answer: Any = None
+
+    async def send(self, command: Any) -> Any:
+        self._answer = await self._bus.send(command)
+        await asyncio.sleep(0)
+        return self._answer
+
+    async def query(self, query: Any) -> Any:
+        return await self._bus.query(query)
+
+
+async def test_the_contracts_catch_further_naive_versions() -> None:
+    blobs = BlobStorageContract().test_what_is_saved_again_is_replaced_as_a_whole(KeepsTheBuffer())
+    with pytest.raises(AssertionError):
+        await blobs
+
+    signal = QueueSignalContract().test_a_hint_wakes_everybody_who_waits_on_the_channel(WakesOne())
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(signal, timeout=0.5)
+
+    clock = ComesBackAtOnce()
+    sleeper = ClockContract().test_a_sleeper_wakes_when_its_time_has_come_and_not_before(
+        clock, clock.advance
+    )
+    with pytest.raises(AssertionError):
+        await sleeper
+
+    verdict = ValidatorContract().test_what_is_invalid_is_told_by_field_and_not_raised(
+        RaisesItsFindings(), Sized(size=1).model_copy(update={"size": "large"})
+    )
+    with pytest.raises(AssertionError):
+        await verdict
+
+
+async def test_the_contract_catches_a_bus_that_mixes_up_its_answers() -> None:
+    bus: Any = AnswersTheLast(_shouting())
+
+    with pytest.raises(AssertionError):
+        await BusContract().test_answers_of_concurrent_commands_are_not_mixed_up(bus)
