@@ -7,6 +7,8 @@ import pytest
 
 from cqrs_ddd_core.adapters.memory.clock import FakeClock
 from cqrs_ddd_core.adapters.memory.locking import InMemoryLockStrategy
+from cqrs_ddd_core.adapters.renewal import renewed
+from cqrs_ddd_core.ports.clock import SystemClock
 from cqrs_ddd_core.primitives.exceptions import LeaseLostError
 from cqrs_ddd_core.testing.contracts.locking import FifoLockContract, LockContract
 
@@ -75,6 +77,22 @@ async def test_a_lost_lease_is_found_at_the_end_of_the_block_at_the_latest() -> 
 
     assert reached == ["the end"]
     assert await lock.acquire("door", timeout=0)
+
+
+async def test_a_lease_that_cannot_be_renewed_is_taken_for_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def renew() -> bool:
+        raise OSError("no connection")
+
+    async def work() -> None:
+        async with renewed("door", renew, every=0.01, clock=SystemClock()):
+            await asyncio.sleep(30)
+
+    with pytest.raises(LeaseLostError):
+        await work()
+
+    assert "the lease of door cannot be renewed" in caplog.text
 
 
 async def test_a_cancelled_holder_stays_cancelled() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from ..ports.clock import IClock
 from ..primitives.exceptions import LeaseLostError
 from ..primitives.shielding import finish, nobody_else_cancelled
+
+logger = logging.getLogger(__name__)
 
 
 class Renewal:
@@ -32,7 +35,7 @@ class Renewal:
 async def renewed(
     resource: str, renew: Callable[[], Awaitable[bool]], *, every: float, clock: IClock
 ) -> AsyncIterator[Renewal]:
-    """Call ``renew`` every so many seconds; when it answers False, cancel the block.
+    """Call ``renew`` every so many seconds; when it answers False or fails, cancel the block.
 
     The block then ends with ``LeaseLostError`` instead of ``asyncio.CancelledError``.
     """
@@ -43,7 +46,7 @@ async def renewed(
     async def watch() -> None:
         while True:
             await clock.sleep(every)
-            if not await renew():
+            if not await _is_renewed(resource, renew):
                 renewal.is_lost = True
                 body.cancel()
                 return
@@ -64,7 +67,13 @@ async def renewed(
     renewal.check()
 
 
+async def _is_renewed(resource: str, renew: Callable[[], Awaitable[bool]]) -> bool:
+    try:
+        return await renew()
+    except Exception:
+        logger.exception("the lease of %s cannot be renewed", resource)
+        return False
+
+
 async def _end_of(watcher: asyncio.Task[None]) -> None:
     await asyncio.wait({watcher})
-    if not watcher.cancelled():
-        watcher.result()
