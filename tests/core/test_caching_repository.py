@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cqrs_ddd_core import AggregateRoot, DomainEvent
+from cqrs_ddd_core import AggregateRoot
 from cqrs_ddd_core.adapters.caching_repository import CachingRepository
 from cqrs_ddd_core.adapters.memory import (
     FakeClock,
@@ -296,10 +296,6 @@ async def test_what_is_unusable_in_the_cache_is_a_miss(
         found = await parcels.get("p-1")
 
         assert found is not None
-
-
-class Flag(DomainEvent):
-    pass
 
 
 class Document(AggregateRoot[str]):
