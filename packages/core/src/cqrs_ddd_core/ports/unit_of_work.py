@@ -16,9 +16,13 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 
 from ..domain.tracking import TrackedAggregates
 from ..primitives.exceptions import (
+    AmbiguousStreamError,
     CommitOutcomeUnknownError,
+    ConcurrencyError,
     ConcurrentUseError,
+    InfrastructureError,
     InvalidOperationError,
+    SerializationError,
 )
 from ..primitives.shielding import Ended, finish
 
@@ -56,6 +60,7 @@ class UnitOfWork(ABC):
         self._on_commit_hooks: deque[Callable[[], Awaitable[Any]]] = deque()
         self._state = UnitOfWorkState.ACTIVE
         self._running: str | None = None
+        self._failure: Exception | None = None
         self._outer: UnitOfWork | None = None
         self.aggregates = TrackedAggregates()
 
@@ -134,22 +139,34 @@ class UnitOfWork(ABC):
             _current_uow.set(self._outer)
 
     def ensure_open(self, purpose: str) -> None:
-        """Raises ``InvalidOperationError`` when the transaction has ended."""
+        """Raises ``InvalidOperationError`` when the transaction has ended or can only roll back."""
         if self._state is not UnitOfWorkState.ACTIVE:
             raise InvalidOperationError(
                 f"cannot {purpose}: the unit of work is {self._state.value}; start a new one"
             )
+        if self._failure is not None:
+            raise InvalidOperationError(
+                f"cannot {purpose}: the unit of work can only be rolled back after "
+                f"{self._failure!r}; start a new one"
+            ) from self._failure
 
     @contextmanager
     def exclusive(self, operation: str) -> Iterator[None]:
         """Surrounds each use by an adapter: a second one at the same time is refused.
 
-        Raises ``ConcurrentUseError``, and ``InvalidOperationError`` when the transaction has ended.
+        After a conflict or an error of the infrastructure the transaction can only be rolled back,
+        as on PostgreSQL. Raises ``ConcurrentUseError``, and ``InvalidOperationError`` when the
+        transaction has ended.
         """
         self.ensure_open(operation)
         self._claim(operation)
         try:
             yield
+        except _HARMLESS:
+            raise
+        except (ConcurrencyError, InfrastructureError) as error:
+            self._failure = error
+            raise
         finally:
             self._running = None
 
@@ -194,6 +211,8 @@ IUnitOfWork = UnitOfWork
 
 _current_uow: ContextVar[UnitOfWork | None] = ContextVar("unit_of_work", default=None)
 _guards: set[Step] = set()
+_HARMLESS = (SerializationError, AmbiguousStreamError)
+"""Said before the database was asked to change anything."""
 _FINE = Ended(None, interrupted=False)
 
 
@@ -246,6 +265,7 @@ def _rolling_back(step: Step) -> Step:
             return
         if self._state is UnitOfWorkState.ROLLED_BACK:
             return
+        self._failure = None
         self.ensure_open("roll back")
         self._state = UnitOfWorkState.ROLLED_BACK
         self._on_commit_hooks.clear()

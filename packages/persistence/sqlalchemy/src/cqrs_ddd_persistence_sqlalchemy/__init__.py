@@ -1,1 +1,27 @@
 """Adapters of the ports for PostgreSQL and SQLite through SQLAlchemy."""
+
+from . import schema
+from .event_store import SQLAlchemyEventStore
+from .inbox import SQLAlchemyInbox
+from .models import TABLES, Tables
+from .outbox import SQLAlchemyOutboxStorage
+from .queue_signal import PostgresQueueSignal
+from .schema import create_schema
+from .sqlite import configure_sqlite
+from .unit_of_work import SQLAlchemyUnitOfWork
+
+metadata = TABLES.metadata
+"""The tables under their usual names."""
+
+__all__ = [
+    "PostgresQueueSignal",
+    "SQLAlchemyEventStore",
+    "SQLAlchemyInbox",
+    "SQLAlchemyOutboxStorage",
+    "SQLAlchemyUnitOfWork",
+    "Tables",
+    "configure_sqlite",
+    "create_schema",
+    "metadata",
+    "schema",
+]

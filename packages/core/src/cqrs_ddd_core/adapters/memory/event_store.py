@@ -10,16 +10,18 @@ from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json
 
 from ...ports.event_store import ExpectedVersion, IEventLog, StoredEvent, StreamId
 from ...ports.unit_of_work import UnitOfWork
-from ...primitives.exceptions import (
-    AmbiguousStreamError,
-    DuplicateEventError,
-    EventStoreError,
-    OptimisticConcurrencyError,
-    SerializationError,
+from ...primitives.exceptions import EventStoreError
+from ..refusals import (
+    ambiguous_stream,
+    event_stored_already,
+    json_of,
+    refuse_unexpected,
+    refuse_version_below_one,
+    version_taken,
 )
 from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
 
@@ -62,7 +64,7 @@ class InMemoryEventStore(IEventLog):
         async with joined(self._uow, "append to a stream") as active:
             changes = self._changes(active)
             actual = changes.version_of(stream)
-            _refuse_unexpected(stream, expected_version, actual)
+            refuse_unexpected(stream, expected_version, actual)
             numbered = [
                 replace(
                     _as_json(event), aggregate_type=stream[0], aggregate_id=stream[1], version=v
@@ -84,7 +86,7 @@ class InMemoryEventStore(IEventLog):
             if aggregate_type is None:
                 types = changes.types_of(aggregate_id)
                 if len(types) > 1:
-                    raise _ambiguous(aggregate_id, types)
+                    raise ambiguous_stream(aggregate_id, types)
                 if not types:
                     return []
                 (aggregate_type,) = types
@@ -213,16 +215,15 @@ class _Appended(ChangeSet):
         versions: set[tuple[StreamId, int]] = set()
         for event in events:
             place = (event.stream, event.version)
-            if event.version < 1:
-                raise _no_version(event)
+            refuse_version_below_one(event)
             if place in versions or place in self._versions or place in self._log.versions:
-                raise self._taken(event)
+                raise version_taken(event, self.version_of(event.stream))
             if (
                 event.event_id in ids
                 or event.event_id in self._ids
                 or event.event_id in self._log.ids
             ):
-                raise _stored_already(event)
+                raise event_stored_already(event)
             ids.add(event.event_id)
             versions.add(place)
         self._ids |= ids
@@ -252,9 +253,9 @@ class _Appended(ChangeSet):
         # Somebody else may have committed since these were appended.
         for event in self._events:
             if (event.stream, event.version) in self._log.versions:
-                raise self._taken(event)
+                raise version_taken(event, self.version_of(event.stream))
             if event.event_id in self._log.ids:
-                raise _stored_already(event)
+                raise event_stored_already(event)
 
     def apply(self) -> int | None:
         numbered = [replace(event, position=self._log.draw_position()) for event in self._events]
@@ -266,79 +267,17 @@ class _Appended(ChangeSet):
         for _ in self._events:
             self._log.draw_position()
 
-    def _taken(self, event: StoredEvent) -> OptimisticConcurrencyError:
-        actual = self.version_of(event.stream)
-        return OptimisticConcurrencyError(
-            f"{_label(event.stream)} has a version {event.version} already, it is at {actual}; "
-            "load it again and decide anew",
-            subject=_label(event.stream),
-            expected=event.version - 1,
-            actual=actual,
-        )
-
 
 def _as_json(event: StoredEvent) -> StoredEvent:
     """The event as a reader will see it: payload and metadata after a way through JSON."""
-    try:
-        return replace(
-            event,
-            payload=_through_json(event.payload),
-            metadata=_through_json(event.metadata),
-        )
-    except (PydanticSerializationError, ValueError) as error:
-        raise SerializationError(
-            f"{event.event_type} {event.event_id} cannot be written as JSON: {error}; "
-            "give its payload and metadata JSON values only",
-            type_name=event.event_type,
-        ) from error
+    return replace(
+        event,
+        payload=_through_json(event, event.payload),
+        metadata=_through_json(event, event.metadata),
+    )
 
 
-def _through_json(facts: dict[str, object]) -> dict[str, object]:
-    written = to_json(facts, inf_nan_mode="constants")
-    read: dict[str, object] = from_json(written, allow_inf_nan=False)
+def _through_json(event: StoredEvent, facts: dict[str, object]) -> dict[str, object]:
+    owner = f"{event.event_type} {event.event_id}"
+    read: dict[str, object] = from_json(json_of(facts, owner, event.event_type))
     return read
-
-
-def _refuse_unexpected(stream: StreamId, expected: ExpectedVersion | int, actual: int) -> None:
-    if expected is ExpectedVersion.ANY:
-        return
-    if expected is ExpectedVersion.STREAM_EXISTS:
-        fits = actual > 0
-    else:
-        fits = actual == (0 if expected is ExpectedVersion.NO_STREAM else expected)
-    if not fits:
-        wanted = expected.value if isinstance(expected, ExpectedVersion) else f"version {expected}"
-        raise OptimisticConcurrencyError(
-            f"{_label(stream)} should be at {wanted}, but it is at "
-            f"{f'version {actual}' if actual else 'no stream'}; load it again and decide anew",
-            subject=_label(stream),
-            expected=expected,
-            actual=actual or None,
-        )
-
-
-def _label(stream: StreamId) -> str:
-    return f"{stream.aggregate_type} {stream.aggregate_id}"
-
-
-def _no_version(event: StoredEvent) -> EventStoreError:
-    return EventStoreError(
-        f"{event.event_type} {event.event_id} has version {event.version}; versions of a stream "
-        "count from 1"
-    )
-
-
-def _stored_already(event: StoredEvent) -> DuplicateEventError:
-    return DuplicateEventError(
-        f"an event with id {event.event_id} is stored already, so {event.event_type} is not "
-        "appended; give each event an id of its own",
-        event_id=event.event_id,
-    )
-
-
-def _ambiguous(aggregate_id: str, types: Collection[str]) -> AmbiguousStreamError:
-    return AmbiguousStreamError(
-        f"{aggregate_id} is an id of {', '.join(sorted(types))}; pass aggregate_type=",
-        aggregate_id=aggregate_id,
-        aggregate_types=sorted(types),
-    )

@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json
 
 from ...ports.inbox import IInbox, InboxEntry
 from ...ports.unit_of_work import UnitOfWork
-from ...primitives.exceptions import DuplicateCommandError, InboxError, SerializationError
+from ..refusals import json_of, not_registered, refuse_another_content
 from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
 
 Place = tuple[str, str]
@@ -41,26 +41,20 @@ class InMemoryInbox(IInbox):
                 self._open[place] = asyncio.get_running_loop().create_future()
                 changes.entries[place] = InboxEntry(consumer, message_id, fingerprint)
                 return None
-            if known.fingerprint != fingerprint:
-                raise DuplicateCommandError(
-                    f"{consumer} has handled a message with id {message_id} and another content; "
-                    "give each message an id of its own",
-                    command_id=message_id,
-                )
+            refuse_another_content(known, fingerprint)
             return known
 
     async def store_outcome(
         self, consumer: str, message_id: str, outcome: Any, uow: UnitOfWork | None = None
     ) -> None:
         place = consumer, message_id
+        written = json_of(outcome, f"the outcome of message {message_id}", type(outcome).__name__)
         async with joined(uow, "store an outcome") as active:
             changes = self._changes(active)
             known = changes.entries.get(place) or self._entries.get(place)
             if known is None:
-                raise InboxError(
-                    f"{consumer} has not registered message {message_id}; register it first"
-                )
-            changes.entries[place] = replace(known, outcome=_through_json(outcome, known))
+                raise not_registered(consumer, message_id)
+            changes.entries[place] = replace(known, outcome=from_json(written))
 
     def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
         return uow.changes(self, lambda: _Changes(self._entries, self._open))
@@ -92,14 +86,3 @@ class _Changes(ChangeSet):
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
         self.entries.clear()
-
-
-def _through_json(outcome: Any, entry: InboxEntry) -> Any:
-    try:
-        return from_json(to_json(outcome))
-    except (PydanticSerializationError, ValueError) as error:
-        raise SerializationError(
-            f"the outcome of message {entry.message_id} cannot be written as JSON: {error}; "
-            "answer with values that pydantic serialises",
-            type_name=type(outcome).__name__,
-        ) from error

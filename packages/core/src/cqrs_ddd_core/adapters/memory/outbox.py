@@ -11,7 +11,14 @@ from itertools import chain, count, islice
 from ...ports.clock import IClock, SystemClock
 from ...ports.outbox import ILeasedOutbox, OutboxLease, OutboxMessage
 from ...ports.unit_of_work import UnitOfWork
-from ...primitives.exceptions import InvalidOperationError, LeaseLostError, OutboxError
+from ..refusals import (
+    json_of,
+    lease_key_of,
+    lease_over,
+    message_not_parked,
+    message_saved_already,
+    refuse_unusable_claim,
+)
 from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
 
 
@@ -45,6 +52,12 @@ class InMemoryOutbox(ILeasedOutbox):
     async def save_messages(
         self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
     ) -> None:
+        for message in messages:
+            json_of(
+                [message.payload, message.metadata],
+                f"message {message.message_id}",
+                message.event_type,
+            )
         async with joined(uow, "save messages") as active:
             self._changes(active).save([replace(message) for message in messages])
 
@@ -73,10 +86,7 @@ class InMemoryOutbox(ILeasedOutbox):
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
     ) -> list[OutboxLease]:
-        if limit < 1 or not lease > 0:
-            raise InvalidOperationError(
-                f"cannot claim {limit} messages for {lease} s; both must be positive"
-            )
+        refuse_unusable_claim(limit, lease)
         await asyncio.sleep(0)
         leases: list[OutboxLease] = []
         for name, key in self._keys.items():
@@ -145,7 +155,7 @@ class InMemoryOutbox(ILeasedOutbox):
         self._messages[message.message_id] = message
         if message.published_at is None:
             self._waiting[message.message_id] = message
-            key = self._keys.setdefault(_key_of(message), _Key())
+            key = self._keys.setdefault(lease_key_of(message), _Key())
             key.waiting[message.message_id] = message
 
     def _is_due(self, key: _Key) -> bool:
@@ -154,24 +164,20 @@ class InMemoryOutbox(ILeasedOutbox):
         return not (key.is_parked or is_held_back or is_leased)
 
     def _is_parked(self, message: OutboxMessage) -> bool:
-        key = self._keys.get(_key_of(message))
+        key = self._keys.get(lease_key_of(message))
         return key is not None and key.is_parked
 
     def _leased(self, lease: OutboxLease) -> _Key:
         key = self._keys.get(lease.key)
         if key is None or key.epoch != lease.epoch or key.leased_until <= self._clock.monotonic():
-            raise LeaseLostError(
-                f"the lease of outbox key {lease.key} (epoch {lease.epoch}) is over; "
-                "another relay publishes it now",
-                resource=lease.key,
-            )
+            raise lease_over(lease)
         return key
 
     def _parked(self, message_id: str) -> _Key:
         for key in self._keys.values():
             if key.is_parked and key.head.message_id == message_id:
                 return key
-        raise OutboxError(f"message {message_id} is not parked; parked() lists those that are")
+        raise message_not_parked(message_id)
 
     def _publish(self, message_ids: Sequence[str]) -> None:
         for message_id in message_ids:
@@ -182,7 +188,7 @@ class InMemoryOutbox(ILeasedOutbox):
                 self._drop(message)
 
     def _drop(self, message: OutboxMessage) -> None:
-        name = _key_of(message)
+        name = lease_key_of(message)
         self._waiting.pop(message.message_id)
         key = self._keys[name]
         del key.waiting[message.message_id]
@@ -208,7 +214,7 @@ class _Changes(ChangeSet):
     def save(self, messages: Sequence[OutboxMessage]) -> None:
         ids = [message.message_id for message in (*self.saved, *messages)]
         if len(set(ids)) < len(ids):
-            raise _saved_already(next(i for i in ids if ids.count(i) > 1))
+            raise message_saved_already(next(i for i in ids if ids.count(i) > 1))
         self.saved += messages
 
     def then(self, step: Callable[[], None]) -> None:
@@ -217,7 +223,7 @@ class _Changes(ChangeSet):
     def check(self) -> None:
         for message in self.saved:
             if message.message_id in self._outbox._messages:
-                raise _saved_already(message.message_id)
+                raise message_saved_already(message.message_id)
 
     def apply(self) -> None:
         for message in self.saved:
@@ -228,16 +234,3 @@ class _Changes(ChangeSet):
     def discard(self) -> None:
         self.saved.clear()
         self._steps.clear()
-
-
-def _key_of(message: OutboxMessage) -> str:
-    # Without a partition key no order is asked for: each message is a key of its own.
-    return (
-        f"message {message.message_id}" if message.partition_key is None else message.partition_key
-    )
-
-
-def _saved_already(message_id: str) -> OutboxError:
-    return OutboxError(
-        f"a message with id {message_id} is in the outbox already; give each an id of its own"
-    )

@@ -1,0 +1,141 @@
+"""What stores say when they refuse; fakes and adapters say it in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from ..ports.event_store import ExpectedVersion, StoredEvent, StreamId
+from ..ports.inbox import InboxEntry
+from ..ports.outbox import OutboxLease, OutboxMessage
+from ..primitives.exceptions import (
+    AmbiguousStreamError,
+    DuplicateCommandError,
+    DuplicateEventError,
+    EventStoreError,
+    InboxError,
+    InvalidOperationError,
+    LeaseLostError,
+    OptimisticConcurrencyError,
+    OutboxError,
+    SerializationError,
+)
+
+
+def json_of(value: Any, owner: str, type_name: str) -> bytes:
+    """The value as JSON; raises ``SerializationError``, also for NaN and infinity."""
+    try:
+        written = to_json(value, inf_nan_mode="constants")
+        if b"NaN" in written or b"Infinity" in written:
+            from_json(written, allow_inf_nan=False)  # As a word in a text it is fine.
+    except (PydanticSerializationError, ValueError) as error:
+        raise SerializationError(
+            f"{owner} cannot be written as JSON: {error}; give it values that are JSON, or that "
+            "pydantic writes as JSON",
+            type_name=type_name,
+        ) from error
+    return written
+
+
+def refuse_version_below_one(event: StoredEvent) -> None:
+    if event.version < 1:
+        raise EventStoreError(
+            f"{event.event_type} {event.event_id} has version {event.version}; versions of a "
+            "stream count from 1"
+        )
+
+
+def refuse_unexpected(stream: StreamId, expected: ExpectedVersion | int, actual: int) -> None:
+    """Raises ``OptimisticConcurrencyError`` unless a stream at ``actual`` is as expected."""
+    if expected is ExpectedVersion.ANY:
+        return
+    if expected is ExpectedVersion.STREAM_EXISTS:
+        fits = actual > 0
+    else:
+        fits = actual == (0 if expected is ExpectedVersion.NO_STREAM else expected)
+    if not fits:
+        wanted = expected.value if isinstance(expected, ExpectedVersion) else f"version {expected}"
+        raise OptimisticConcurrencyError(
+            f"{_label(stream)} should be at {wanted}, but it is at "
+            f"{f'version {actual}' if actual else 'no stream'}; load it again and decide anew",
+            subject=_label(stream),
+            expected=expected,
+            actual=actual or None,
+        )
+
+
+def version_taken(event: StoredEvent, actual: int) -> OptimisticConcurrencyError:
+    return OptimisticConcurrencyError(
+        f"{_label(event.stream)} has a version {event.version} already, it is at {actual}; "
+        "load it again and decide anew",
+        subject=_label(event.stream),
+        expected=event.version - 1,
+        actual=actual,
+    )
+
+
+def event_stored_already(event: StoredEvent) -> DuplicateEventError:
+    return DuplicateEventError(
+        f"an event with id {event.event_id} is stored already, so {event.event_type} is not "
+        "appended; give each event an id of its own",
+        event_id=event.event_id,
+    )
+
+
+def ambiguous_stream(aggregate_id: str, types: Collection[str]) -> AmbiguousStreamError:
+    return AmbiguousStreamError(
+        f"{aggregate_id} is an id of {', '.join(sorted(types))}; pass aggregate_type=",
+        aggregate_id=aggregate_id,
+        aggregate_types=sorted(types),
+    )
+
+
+def message_saved_already(message_id: str) -> OutboxError:
+    return OutboxError(
+        f"a message with id {message_id} is in the outbox already; give each an id of its own"
+    )
+
+
+def message_not_parked(message_id: str) -> OutboxError:
+    return OutboxError(f"message {message_id} is not parked; parked() lists those that are")
+
+
+def lease_over(lease: OutboxLease) -> LeaseLostError:
+    return LeaseLostError(
+        f"the lease of outbox key {lease.key} (epoch {lease.epoch}) is over; "
+        "another relay publishes it now",
+        resource=lease.key,
+    )
+
+
+def refuse_unusable_claim(limit: int, lease: float) -> None:
+    if limit < 1 or not lease > 0:
+        raise InvalidOperationError(
+            f"cannot claim {limit} messages for {lease} s; both must be positive"
+        )
+
+
+def lease_key_of(message: OutboxMessage) -> str:
+    """Without a partition key no order is asked for: each message is a key of its own."""
+    if message.partition_key is None:
+        return f"message {message.message_id}"
+    return message.partition_key
+
+
+def refuse_another_content(known: InboxEntry, fingerprint: str) -> None:
+    if known.fingerprint != fingerprint:
+        raise DuplicateCommandError(
+            f"{known.consumer} has handled a message with id {known.message_id} and another "
+            "content; give each message an id of its own",
+            command_id=known.message_id,
+        )
+
+
+def not_registered(consumer: str, message_id: str) -> InboxError:
+    return InboxError(f"{consumer} has not registered message {message_id}; register it first")
+
+
+def _label(stream: StreamId) -> str:
+    return f"{stream.aggregate_type} {stream.aggregate_id}"

@@ -1,0 +1,118 @@
+"""Hints between processes, through the database."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from cqrs_ddd_core.ports.queue_signal import IQueueSignal
+from cqrs_ddd_core.primitives.exceptions import (
+    ConfigError,
+    InvalidOperationError,
+    PersistenceError,
+)
+from cqrs_ddd_core.primitives.shielding import finish, within
+
+from .driver import autocommitting, is_postgres, translated
+
+logger = logging.getLogger(__name__)
+
+_SOON = 0.05
+"""Seconds that listening may take at least, however short the wait."""
+
+
+class PostgresQueueSignal(IQueueSignal):
+    """LISTEN and NOTIFY on one connection of its own, outside the pool; use it by ``async with``.
+
+    A connection that dies is replaced at the next wait; hints may be lost meanwhile.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        if not is_postgres(engine):
+            raise ConfigError(
+                f"{engine.dialect.name} has no NOTIFY; leave the signal out, polling suffices"
+            )
+        self._engine = engine
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._listening: set[str] = set()
+        self._connection: AsyncConnection | None = None
+        self._driver: Any = None
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> PostgresQueueSignal:
+        with translated(PersistenceError, "listen"):
+            await self._open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._close()
+
+    async def notify(self, channel: str) -> None:
+        with translated(PersistenceError, "notify"):
+            async with autocommitting(self._engine) as connection:
+                await connection.execute(
+                    text("SELECT pg_notify(:channel, '')"), {"channel": channel}
+                )
+
+    async def wait(self, channel: str, timeout: float) -> bool:
+        if self._connection is None:
+            raise InvalidOperationError("the signal listens to nothing; use it by async with")
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        waiter: asyncio.Future[None] = loop.create_future()
+        waiters = self._waiting.setdefault(channel, set())
+        waiters.add(waiter)
+        try:
+            # To its end even when cancelled: a query that is given up leaves tasks of the driver.
+            listening = await finish(within(max(timeout, _SOON), self._listen(channel)))
+            if listening.interrupted:
+                raise asyncio.CancelledError
+            if listening.error is not None:
+                logger.warning("cannot listen to %s: %r; poll", channel, listening.error)
+            await asyncio.wait({waiter}, timeout=max(deadline - loop.time(), 0))
+            return waiter.done()
+        finally:
+            waiters.discard(waiter)
+
+    async def _listen(self, channel: str) -> None:
+        async with self._opening:
+            if self._driver.is_closed():
+                await self._close()
+                await self._open()
+            if channel not in self._listening:
+                await self._driver.add_listener(channel, self._wake)
+                self._listening.add(channel)
+
+    def _wake(self, connection: object, process: int, channel: str, payload: object) -> None:
+        for waiter in self._waiting.get(channel, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _open(self) -> None:
+        connection = await self._engine.connect()
+        try:
+            raw = await connection.get_raw_connection()
+            driver: Any = raw.driver_connection
+            raw.detach()
+            for channel in self._waiting:
+                await driver.add_listener(channel, self._wake)
+        except BaseException:
+            await connection.close()
+            raise
+        self._connection, self._driver = connection, driver
+        self._listening = set(self._waiting)
+
+    async def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()

@@ -1,0 +1,199 @@
+"""Making the tables, and telling whether a database has them."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Literal
+
+from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
+
+from .driver import inserting, is_postgres, translated
+from .models import TABLES, Tables
+from .unit_of_work import watch
+
+Ordering = Literal["registered", "serialized"]
+
+COMPONENT = "persistence"
+"""The row of these tables in the table of versions."""
+
+# Bigint keys of advisory locks: 23 bits name the event table, 40 bits hold a position.
+_POSITION_BITS = 40
+
+
+async def create_schema(
+    engine: AsyncEngine, tables: Tables = TABLES, *, ordering: Ordering = "registered"
+) -> None:
+    """Make what is missing, in one transaction; any number of processes may do so at once.
+
+    Raises ``PersistenceError`` for tables of another version.
+
+    Args:
+        ordering: how PostgreSQL keeps readers from overtaking a slow transaction. ``registered``
+            lets writers go in parallel; ``serialized`` lets each wait for the one before it.
+    """
+    watch(engine)
+    with translated(PersistenceError, "create the schema"):
+        async with engine.begin() as connection:
+            await connection.run_sync(lambda sync: install(sync, tables, ordering))
+
+
+async def check(engine: AsyncEngine, tables: Tables = TABLES) -> None:
+    """Raises ``ConfigError`` when tables or columns are missing, or of another version."""
+    watch(engine)
+    with translated(PersistenceError, "check the schema"):
+        async with engine.connect() as connection:
+            findings = await connection.run_sync(lambda sync: _findings(sync, tables))
+    if findings:
+        raise ConfigError(
+            f"the database lacks {'; '.join(findings)}: run create_schema(engine), or your "
+            "migrations"
+        )
+
+
+def install(
+    connection: Connection, tables: Tables = TABLES, ordering: Ordering = "registered"
+) -> None:
+    """As ``create_schema``, in a transaction of yours: for migrations."""
+    if is_postgres(connection):
+        # IF NOT EXISTS looks first and makes afterwards: two at once would collide.
+        lock = _namespace(tables, "schema") << _POSITION_BITS
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+        if tables.schema is not None:
+            name = connection.dialect.identifier_preparer.quote(tables.schema)
+            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {name}"))
+    elif not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    tables.metadata.create_all(connection)
+    _note_version(connection, tables)
+    if is_postgres(connection):
+        for statement in _position_statements(connection, tables, ordering):
+            connection.exec_driver_sql(statement)
+
+
+def remove(connection: Connection, tables: Tables = TABLES) -> None:
+    """Drop the tables and all that is in them: for the downgrade of a migration."""
+    if is_postgres(connection):
+        names = _Names(connection, tables)
+        connection.execute(text(f"DROP FUNCTION IF EXISTS {names.safe_position}()"))
+        tables.metadata.drop_all(connection)
+        connection.execute(text(f"DROP FUNCTION IF EXISTS {names.register}()"))
+    else:
+        tables.metadata.drop_all(connection)
+
+
+def _note_version(connection: Connection, tables: Tables) -> None:
+    row = {"component": COMPONENT, "version": tables.VERSION}
+    connection.execute(inserting(connection, tables.versions).values(row).on_conflict_do_nothing())
+    found = _version(connection, tables)
+    if found != tables.VERSION:
+        raise PersistenceError(
+            f"the tables {tables.prefix}* are of version {found}, this library needs "
+            f"{tables.VERSION}; run its migrations"
+        )
+
+
+def _version(connection: Connection, tables: Tables) -> int | None:
+    versions = tables.versions
+    return connection.scalar(select(versions.c.version).where(versions.c.component == COMPONENT))
+
+
+def _findings(connection: Connection, tables: Tables) -> list[str]:
+    inspector = inspect(connection)
+    present = set(inspector.get_table_names(schema=tables.schema))
+    missing = [
+        name for table in tables.metadata.sorted_tables if (name := table.name) not in present
+    ]
+    if missing:
+        return [f"the tables {', '.join(missing)}"]
+    found = _version(connection, tables)
+    if found != tables.VERSION:
+        return [f"version {tables.VERSION} of the tables {tables.prefix}* (it has {found})"]
+    findings = []
+    for table in tables.metadata.sorted_tables:
+        columns = {column["name"] for column in inspector.get_columns(table.name, tables.schema)}
+        if absent := [column.name for column in table.columns if column.name not in columns]:
+            findings.append(f"in {table.name} the columns {', '.join(absent)}")
+    return findings
+
+
+class _Names:
+    """Quoted names of the event table, its sequence and the functions beside it."""
+
+    def __init__(self, connection: Connection, tables: Tables) -> None:
+        quote = connection.dialect.identifier_preparer.quote
+        prefix = f"{quote(tables.schema)}." if tables.schema is not None else ""
+        self.events = connection.dialect.identifier_preparer.format_table(tables.events)
+        self.sequence = connection.scalar(
+            text("SELECT pg_get_serial_sequence(:events, 'position')"), {"events": self.events}
+        )
+        self.register = prefix + quote(f"{tables.prefix}register_append")
+        self.safe_position = prefix + quote(f"{tables.prefix}safe_position")
+        self.trigger = quote(f"{tables.prefix}register_append")
+
+
+def _position_statements(
+    connection: Connection, tables: Tables, ordering: Ordering
+) -> tuple[str, ...]:
+    """Functions and trigger that let readers see positions in an order without gaps.
+
+    A sequence hands out positions before the commit. So each statement that inserts first takes a
+    shared lock whose key tells the last position given out so far; a reader then stops below the
+    lowest one that is still held. Who holds no such lock delays nobody, and a position that was
+    rolled back holds up nothing.
+    """
+    names = _Names(connection, tables)
+    namespace = _namespace(tables, "positions")
+    if ordering == "serialized":
+        register = f"PERFORM pg_advisory_xact_lock({namespace << _POSITION_BITS});"
+        # Whoever committed did so before the next one was given a position.
+        safe_position = f"last := {2**63 - 1};"
+    else:
+        # A sequence that nobody has used yet says last_value 1, too.
+        register = f"""
+            PERFORM pg_advisory_xact_lock_shared(
+                {namespace << _POSITION_BITS}
+                | CASE WHEN is_called THEN last_value ELSE last_value - 1 END)
+            FROM {names.sequence};"""
+        # In this order: what is drawn after the first line lies above it, and what was drawn
+        # before is held by a lock in the second, or has ended.
+        safe_position = f"""
+            SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END
+            INTO last FROM {names.sequence};
+            SELECT min(((classid::bigint & {2 ** (_POSITION_BITS - 32) - 1}) << 32) | objid::bigint)
+            INTO registered FROM pg_locks
+            WHERE locktype = 'advisory' AND objsubid = 1
+            AND classid::bigint >> {_POSITION_BITS - 32} = {namespace}
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database());"""
+    return (
+        f"""
+        CREATE OR REPLACE FUNCTION {names.register}() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            {register}
+            RETURN NULL;
+        END $$""",
+        f"""
+        CREATE OR REPLACE FUNCTION {names.safe_position}() RETURNS bigint LANGUAGE plpgsql AS $$
+        DECLARE
+            last bigint;
+            registered bigint;
+        BEGIN
+            IF current_setting('transaction_isolation') NOT LIKE 'read%committed' THEN
+                RAISE EXCEPTION 'events of all streams are read in READ COMMITTED, not in %',
+                    upper(current_setting('transaction_isolation'));
+            END IF;
+            {safe_position}
+            RETURN least(last, registered);
+        END $$""",
+        f"""
+        CREATE OR REPLACE TRIGGER {names.trigger} BEFORE INSERT ON {names.events}
+        FOR EACH STATEMENT EXECUTE FUNCTION {names.register}()""",
+    )
+
+
+def _namespace(tables: Tables, purpose: str) -> int:
+    """23 bits that are the same in every process, for locks that concern these tables."""
+    name = f"{tables.schema or ''}.{tables.prefix}{purpose}"
+    return int.from_bytes(sha256(name.encode()).digest()[:3], "big") >> 1

@@ -1,0 +1,115 @@
+"""What an engine on SQLite needs before several tasks or processes may share its file."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import MissingGreenlet
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
+
+_OLDEST = (3, 35, 0)
+"""The first with RETURNING."""
+_NEEDS_NO_LOCK = ("SELECT", "PRAGMA", "EXPLAIN", "VALUES", "BEGIN")
+_CONFIGURED = "cqrs_ddd_sqlite"
+
+
+def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> AsyncEngine:
+    """Prepare an engine of yours; call it once, before the first connection.
+
+    Its connections use the write-ahead log, so that nobody who reads waits, check foreign keys,
+    and wait up to ``busy_timeout`` seconds for another writer. A transaction takes the write lock
+    with its first change (``BEGIN IMMEDIATE``); what it read before was committed at that moment,
+    as on PostgreSQL. It is never refused for having read an older state.
+
+    Raises ``ConfigError`` for another database and for an engine that has connected already.
+    """
+    if engine.dialect.name != "sqlite":
+        raise ConfigError(
+            f"configure_sqlite got an engine for {engine.dialect.name}; it is for SQLite only"
+        )
+    sync_engine = engine.sync_engine
+    if is_configured(engine):
+        return engine
+    if sqlite_version(engine) < _OLDEST:
+        raise ConfigError(
+            f"SQLite {'.'.join(map(str, sqlite_version(engine)))} is too old; "
+            f"{'.'.join(map(str, _OLDEST))} or newer is needed"
+        )
+
+    def prepare(connection: Any, entry: ConnectionPoolEntry) -> None:
+        driver: Any = entry.driver_connection
+        if driver.in_transaction:
+            raise ConfigError(
+                "the driver has begun a transaction by itself; make the engine without autocommit"
+            )
+        # The sqlite3 module then says BEGIN IMMEDIATE before the first change, and only there.
+        connection.isolation_level = "IMMEDIATE"
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {round(busy_timeout * 1000)}")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        _switch_to_write_ahead_log(cursor, busy_timeout)
+        cursor.close()
+
+    def lock(
+        connection: Connection,
+        cursor: Any,
+        statement: str,
+        parameters: Any,
+        context: Any,
+        executemany: bool,
+    ) -> None:
+        # The module begins before INSERT, UPDATE and DELETE. What else may change something, or
+        # is a savepoint, which would commit by itself when it is released, needs it said.
+        driver: Any = connection.connection.driver_connection
+        if not driver.in_transaction and not _needs_no_lock(statement, context):
+            cursor.execute("BEGIN IMMEDIATE")
+
+    def roll_back(connection: Any, entry: ConnectionPoolEntry, error: BaseException | None) -> None:
+        # A cancelled statement may have rows left. SQLite would close the connection only when the
+        # last reference to its cursor is gone, and keep the write lock until then. The rollback is
+        # on its way to the thread before anything can interrupt it again.
+        with suppress(asyncio.CancelledError, MissingGreenlet):
+            connection.rollback()
+
+    event.listen(sync_engine, "connect", prepare)
+    event.listen(sync_engine, "invalidate", roll_back)
+    event.listen(sync_engine, "before_cursor_execute", lock)
+    sync_engine.update_execution_options(**{_CONFIGURED: True})
+    return engine
+
+
+def is_configured(engine: AsyncEngine) -> bool:
+    return bool(engine.sync_engine.get_execution_options().get(_CONFIGURED))
+
+
+def sqlite_version(engine: AsyncEngine) -> tuple[int, ...]:
+    version: tuple[int, ...] = engine.dialect.loaded_dbapi.sqlite_version_info
+    return version
+
+
+def _needs_no_lock(statement: str, context: Any) -> bool:
+    first = statement.lstrip().partition(" ")[0].upper()
+    if first == "WITH":
+        changes = context is None or context.isinsert or context.isupdate or context.isdelete
+        return not changes and context.compiled is not None
+    return first.startswith(_NEEDS_NO_LOCK)
+
+
+def _switch_to_write_ahead_log(cursor: Any, busy_timeout: float) -> None:
+    cursor.execute("PRAGMA journal_mode")
+    deadline = time.monotonic() + busy_timeout
+    while cursor.fetchone()[0] not in ("wal", "memory"):
+        # SQLite does not wait here: two that switch at once are refused.
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except Exception as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise PersistenceError(f"cannot switch to the write-ahead log: {error}") from error
+            cursor.execute("PRAGMA journal_mode")

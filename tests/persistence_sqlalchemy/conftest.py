@@ -1,0 +1,91 @@
+"""Databases for the adapters: a file of SQLite and a schema of PostgreSQL for each test."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.pool import QueuePool
+
+from cqrs_ddd_persistence_sqlalchemy import (
+    SQLAlchemyUnitOfWork,
+    Tables,
+    configure_sqlite,
+    create_schema,
+)
+
+SessionFactory = async_sessionmaker[AsyncSession]
+NewUnitOfWork = Callable[[], SQLAlchemyUnitOfWork]
+BACKENDS = ("sqlite", "postgres")
+
+_schemas = count(1)
+
+
+def asyncpg_url(url: str) -> str:
+    return "postgresql+asyncpg" + url[url.index("://") :]
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def database_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if backend == "postgres":
+        return asyncpg_url(request.getfixturevalue("postgres_url"))
+    return f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest.fixture
+def new_engine(database_url: str) -> Callable[..., AsyncEngine]:
+    def make(**options: object) -> AsyncEngine:
+        engine = create_async_engine(database_url, **options)
+        return configure_sqlite(engine) if engine.dialect.name == "sqlite" else engine
+
+    return make
+
+
+@pytest.fixture
+async def engine(new_engine: Callable[..., AsyncEngine]) -> AsyncIterator[AsyncEngine]:
+    """Every connection is back in its pool when a test has ended."""
+    engine = new_engine(pool_size=10, max_overflow=20)
+    yield engine
+    pool = engine.pool
+    assert isinstance(pool, QueuePool)
+    assert pool.checkedout() == 0, "a connection was not given back"
+    await engine.dispose()
+
+
+@pytest.fixture
+async def tables(engine: AsyncEngine, backend: str) -> AsyncIterator[Tables]:
+    """Tables of this test alone."""
+    tables = Tables(schema=f"test {next(_schemas)}" if backend == "postgres" else None)
+    await create_schema(engine, tables)
+    yield tables
+    if tables.schema is not None:
+        async with engine.begin() as connection:
+            await connection.execute(text(f'DROP SCHEMA "{tables.schema}" CASCADE'))
+
+
+@pytest.fixture
+def session_factory(engine: AsyncEngine) -> SessionFactory:
+    return async_sessionmaker(engine, expire_on_commit=False)
+
+
+@pytest.fixture
+def new_uow(session_factory: SessionFactory, tables: Tables) -> NewUnitOfWork:
+    return lambda: SQLAlchemyUnitOfWork(session_factory=session_factory, tables=tables)
+
+
+assert sqlite3.sqlite_version_info >= (3, 35), "the tests need a newer SQLite"

@@ -1,0 +1,74 @@
+"""The adapters keep the contracts that the fakes keep, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
+from cqrs_ddd_core.testing.contracts.inbox import InboxContract
+from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
+from cqrs_ddd_core.testing.contracts.queue_signal import QueueSignalContract
+from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
+from cqrs_ddd_persistence_sqlalchemy import (
+    PostgresQueueSignal,
+    SQLAlchemyEventStore,
+    SQLAlchemyInbox,
+    SQLAlchemyOutboxStorage,
+    Tables,
+)
+from tests.persistence_sqlalchemy.conftest import SessionFactory, asyncpg_url
+from tests.persistence_sqlalchemy.parcels import Parcels
+
+
+@pytest.fixture
+async def parcels(engine: AsyncEngine, session_factory: SessionFactory, tables: Tables) -> Parcels:
+    repository = Parcels(session_factory, tables.schema)
+    async with engine.begin() as connection:
+        await connection.run_sync(repository.metadata.create_all)
+    return repository
+
+
+@pytest.fixture
+def event_store(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyEventStore:
+    return SQLAlchemyEventStore(session_factory, tables=tables)
+
+
+@pytest.fixture
+def outbox(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyOutboxStorage:
+    return SQLAlchemyOutboxStorage(session_factory, tables=tables)
+
+
+@pytest.fixture
+def inbox(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyInbox:
+    return SQLAlchemyInbox(session_factory, tables=tables)
+
+
+@pytest.fixture
+async def signal(postgres_url: str) -> AsyncIterator[PostgresQueueSignal]:
+    engine = create_async_engine(asyncpg_url(postgres_url))
+    async with PostgresQueueSignal(engine) as signal:
+        yield signal
+    await engine.dispose()
+
+
+class TestSQLAlchemyUnitOfWork(UnitOfWorkContract):
+    pass
+
+
+class TestSQLAlchemyEventStore(EventStoreContract):
+    pass
+
+
+class TestSQLAlchemyOutboxStorage(OutboxContract):
+    pass
+
+
+class TestSQLAlchemyInbox(InboxContract):
+    pass
+
+
+class TestPostgresQueueSignal(QueueSignalContract):
+    pass
