@@ -207,7 +207,7 @@ async def test_a_crash_between_publishing_and_marking_repeats_and_never_loses(
         pass
 
     class CrashingOutbox(InMemoryOutbox):
-        async def complete(self, lease: OutboxLease, message_ids: Any) -> None:
+        async def complete_batch(self, published: Any) -> list[OutboxLease]:
             raise Crash
 
     crashing = CrashingOutbox(clock)
@@ -229,9 +229,9 @@ async def test_marking_before_publishing_would_lose_a_message(
     outbox: InMemoryOutbox, broker: Broker
 ) -> None:
     class MarksFirst(OutboxRelay):
-        async def _relay(self, lease: OutboxLease, deadline: float) -> Any:
+        async def _publish(self, lease: OutboxLease, deadline: float) -> Any:
             await self._outbox.complete(lease, [m.message_id for m in lease.messages])
-            return await super()._relay(lease, deadline)
+            return await super()._publish(lease, deadline)
 
     await _saved(outbox, "a")
     broker.refuse = lambda m: OSError("the process dies here")

@@ -33,12 +33,13 @@ _OUTAGE = (OSError, asyncio.TimeoutError, MessagingError)
 
 
 @dataclass(frozen=True)
-class _Stop:
-    """Where the messages of a lease ended before their end."""
+class _Ending:
+    """How far a lease got: the ids that were published, and what stopped at which message."""
 
     lease: OutboxLease
-    message: OutboxMessage
-    error: Exception
+    published: list[str]
+    message: OutboxMessage | None = None
+    error: Exception | None = None
 
 
 class OutboxRelay(IWorkerLifecycle):
@@ -120,18 +121,29 @@ class OutboxRelay(IWorkerLifecycle):
         """
         leases = await self._outbox.claim(self._relay_id, limit=self._batch, lease=self._lease)
         deadline = self._clock.monotonic() + self._lease - self._publish_timeout
-        endings = await asyncio.gather(*(self._relay(lease, deadline) for lease in leases))
-        published = sum(count for count, _ in endings)
-        stops = [stop for _, stop in endings if stop is not None]
-        if stops and not published and all(isinstance(stop.error, _OUTAGE) for stop in stops):
-            for stop in stops:
-                await self._outbox.release(stop.lease)
+        endings: list[_Ending] = []
+        running = {asyncio.ensure_future(self._publish(lease, deadline)) for lease in leases}
+        try:
+            while running:
+                # What ends together is marked together; nothing waits for a slow partition.
+                ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                some = [task.result() for task in ended]
+                await self._mark(some)
+                endings += some
+        finally:
+            for task in running:
+                task.cancel()
+        published = sum(len(ending.published) for ending in endings)
+        failures = [ending for ending in endings if ending.error is not None]
+        if failures and not published and all(isinstance(f.error, _OUTAGE) for f in failures):
+            for failure in failures:
+                await self._outbox.release(failure.lease)
             raise MessagingError(
-                f"the broker took none of {len(stops)} messages, the last failed with "
-                f"{stops[-1].error!r}; nothing is counted as a try"
+                f"the broker took none of {len(failures)} messages, the last failed with "
+                f"{failures[-1].error!r}; nothing is counted as a try"
             )
-        for stop in stops:
-            await self._hold_back(stop)
+        for failure in failures:
+            await self._hold_back(failure)
         return published
 
     async def _run(self) -> None:
@@ -159,49 +171,57 @@ class OutboxRelay(IWorkerLifecycle):
             for task in idle:
                 task.cancel()
 
-    async def _relay(self, lease: OutboxLease, deadline: float) -> tuple[int, _Stop | None]:
+    async def _publish(self, lease: OutboxLease, deadline: float) -> _Ending:
         """Publish the messages of one partition, one after the other, up to the first failure."""
-        done: list[str] = []
-        stop: _Stop | None = None
+        published: list[str] = []
         for message in lease.messages:
             if self._stopping.is_set() or self._clock.monotonic() >= deadline:
                 break
             try:
                 await within(self._publish_timeout, self._publisher.publish(message))
             except Exception as error:
-                stop = _Stop(lease, message, error)
-                break
-            done.append(message.message_id)
-        try:
-            if done:
-                await self._outbox.complete(lease, done)
-            if stop is None:
-                await self._outbox.release(lease)
-        except LeaseLostError as error:
-            # Another relay publishes them again; the receivers know them by their ids.
-            logger.warning("outbox relay: %s", error)
-            return len(done), None
-        return len(done), stop
+                return _Ending(lease, published, message, error)
+            published.append(message.message_id)
+        return _Ending(lease, published)
 
-    async def _hold_back(self, stop: _Stop) -> None:
-        tries = stop.message.retry_count + 1
-        is_poison = classify_error(stop.error) is not ErrorClass.TRANSIENT
-        gives_up = is_poison or not self._retry.should_retry(tries, stop.error)
+    async def _mark(self, endings: list[_Ending]) -> None:
+        # Another relay publishes again what was lost; the receivers know it by its ids.
+        whole = [(e.lease, e.published) for e in endings if e.error is None]
+        if whole:
+            for lease in await self._outbox.complete_batch(whole):
+                logger.warning(
+                    "outbox relay: the lease of key %s is over; another relay publishes it now",
+                    lease.key,
+                )
+        for ending in endings:
+            if ending.error is not None and ending.published:
+                try:
+                    await self._outbox.complete(ending.lease, ending.published)
+                except LeaseLostError as error:
+                    logger.warning("outbox relay: %s", error)
+
+    async def _hold_back(self, failure: _Ending) -> None:
+        message, error = failure.message, failure.error
+        assert message is not None
+        assert error is not None
+        tries = message.retry_count + 1
+        is_poison = classify_error(error) is not ErrorClass.TRANSIENT
+        gives_up = is_poison or not self._retry.should_retry(tries, error)
         pause = timedelta(seconds=self._retry.get_backoff(tries))
         try:
             await self._outbox.fail(
-                stop.lease,
-                stop.message.message_id,
-                repr(stop.error),
+                failure.lease,
+                message.message_id,
+                repr(error),
                 retry_at=None if gives_up else self._clock.now() + pause,
             )
-        except LeaseLostError as error:
-            logger.warning("outbox relay: %s", error)
+        except LeaseLostError as lost:
+            logger.warning("outbox relay: %s", lost)
             return
         if gives_up:
             logger.error(
                 "outbox message %s is parked after %d tries: %r; retry or discard it",
-                stop.message.message_id,
+                message.message_id,
                 tries,
-                stop.error,
+                error,
             )

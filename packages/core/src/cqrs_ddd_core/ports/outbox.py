@@ -100,6 +100,16 @@ class ILeasedOutbox(IOutboxStorage, Protocol):
         ...
 
     @abstractmethod
+    async def complete_batch(
+        self, published: Sequence[tuple[OutboxLease, Sequence[str]]]
+    ) -> list[OutboxLease]:
+        """Mark the messages of several leases and give their keys back, in one go.
+
+        Answers the leases that were lost; nothing of those is marked.
+        """
+        ...
+
+    @abstractmethod
     async def fail(
         self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
     ) -> None:

@@ -106,6 +106,17 @@ class InMemoryOutbox(ILeasedOutbox):
         self._leased(lease)
         self._publish(message_ids)
 
+    async def complete_batch(
+        self, published: Sequence[tuple[OutboxLease, Sequence[str]]]
+    ) -> list[OutboxLease]:
+        await asyncio.sleep(0)
+        lost = [lease for lease, _ in published if not self._is_held(lease)]
+        for lease, message_ids in published:
+            if lease not in lost:
+                self._publish(message_ids)
+                self._give_back(lease)
+        return lost
+
     async def fail(
         self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
     ) -> None:
@@ -118,9 +129,7 @@ class InMemoryOutbox(ILeasedOutbox):
 
     async def release(self, lease: OutboxLease) -> None:
         await asyncio.sleep(0)
-        key = self._keys.get(lease.key)
-        if key is not None and key.epoch == lease.epoch:
-            key.leased_until = 0.0
+        self._give_back(lease)
 
     async def parked(self, limit: int = 100) -> list[OutboxMessage]:
         await asyncio.sleep(0)
@@ -167,11 +176,20 @@ class InMemoryOutbox(ILeasedOutbox):
         key = self._keys.get(lease_key_of(message))
         return key is not None and key.is_parked
 
-    def _leased(self, lease: OutboxLease) -> _Key:
+    def _give_back(self, lease: OutboxLease) -> None:
         key = self._keys.get(lease.key)
-        if key is None or key.epoch != lease.epoch or key.leased_until <= self._clock.monotonic():
+        if key is not None and key.epoch == lease.epoch:
+            key.leased_until = 0.0
+
+    def _is_held(self, lease: OutboxLease) -> bool:
+        key = self._keys.get(lease.key)
+        is_ours = key is not None and key.epoch == lease.epoch
+        return is_ours and key is not None and key.leased_until > self._clock.monotonic()
+
+    def _leased(self, lease: OutboxLease) -> _Key:
+        if not self._is_held(lease):
             raise lease_over(lease)
-        return key
+        return self._keys[lease.key]
 
     def _parked(self, message_id: str) -> _Key:
         for key in self._keys.values():
@@ -185,6 +203,9 @@ class InMemoryOutbox(ILeasedOutbox):
             if message is not None and message.published_at is None:
                 message.published_at = self._clock.now()
                 message.error = None
+                key = self._keys[lease_key_of(message)]
+                if key.head is message:
+                    key.is_parked = False
                 self._drop(message)
 
     def _drop(self, message: OutboxMessage) -> None:

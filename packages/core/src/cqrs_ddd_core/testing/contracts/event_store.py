@@ -14,6 +14,7 @@ from ...primitives.exceptions import (
     AmbiguousStreamError,
     DuplicateEventError,
     EventStoreError,
+    InvalidOperationError,
     OptimisticConcurrencyError,
     SerializationError,
 )
@@ -313,6 +314,21 @@ class EventStoreContract:
         found = await event_store.get_events_after(start)
         assert [_without_position(e) for e in found] == [lost]
         assert uow.committed_position is None
+
+    async def test_after_a_conflict_a_unit_of_work_can_only_be_rolled_back(
+        self, event_store: IEventLog, new_uow: NewUnitOfWork
+    ) -> None:
+        taken, other = await _filled(event_store, 1), new_stream()
+
+        with raises(InvalidOperationError):
+            async with new_uow() as uow:
+                await uow.event_store.append(event(other, 1))
+                with raises(OptimisticConcurrencyError):
+                    await uow.event_store.append(event(taken, 1))
+                with raises(InvalidOperationError):
+                    await uow.event_store.get_events(other.aggregate_id)
+
+        assert await event_store.get_events(other.aggregate_id) == []
 
     async def test_a_reader_never_skips_events_of_a_slow_transaction(
         self, event_store: IEventLog, new_uow: NewUnitOfWork

@@ -10,7 +10,12 @@ from typing import Any
 
 from ...ports.outbox import ILeasedOutbox, OutboxMessage
 from ...ports.unit_of_work import UnitOfWork
-from ...primitives.exceptions import InvalidOperationError, LeaseLostError, OutboxError
+from ...primitives.exceptions import (
+    InvalidOperationError,
+    LeaseLostError,
+    OutboxError,
+    SerializationError,
+)
 from ..expecting import raises
 from ..faults import cancel_sweep
 
@@ -211,6 +216,49 @@ class OutboxContract:
         assert new.epoch > old.epoch
         assert await outbox.claim("third") == []
         await outbox.complete(new, [sent.message_id])
+        assert await outbox.get_pending() == []
+
+    async def test_several_leases_are_completed_in_one_go_and_lost_ones_are_told(
+        self, outbox: ILeasedOutbox
+    ) -> None:
+        sent = [message("a"), message("a"), message("b"), message("c")]
+        await outbox.save_messages(sent)
+        (lost,) = await outbox.claim("slow", limit=1, lease=0.02)
+        await asyncio.sleep(0.05)
+        held = {lease.key: lease for lease in await outbox.claim("relay")}
+        del held["c"]
+
+        told = await outbox.complete_batch(
+            [(lost, [sent[0].message_id])]
+            + [(lease, _ids(lease.messages)[:1]) for lease in held.values()]
+        )
+
+        assert told == [lost]
+        assert _ids(await outbox.get_pending()) == _ids([sent[1], sent[3]])
+        (again,) = await outbox.claim("relay")
+        assert _ids(again.messages) == _ids([sent[1]])
+        assert await outbox.complete_batch([]) == []
+
+    async def test_publishing_a_parked_message_by_hand_frees_its_key(
+        self, outbox: ILeasedOutbox
+    ) -> None:
+        poison, behind = message("k"), message("k")
+        await outbox.save_messages([poison, behind])
+        await _park(outbox, poison)
+
+        await outbox.mark_published([poison.message_id])
+
+        assert await outbox.parked() == []
+        (lease,) = await outbox.claim("relay")
+        assert _ids(lease.messages) == _ids([behind])
+
+    async def test_what_is_not_json_is_refused_with_the_whole_list(
+        self, outbox: ILeasedOutbox
+    ) -> None:
+        for value in (object(), float("nan")):
+            with raises(SerializationError):
+                await outbox.save_messages([message("k"), message("k", payload={"value": value})])
+
         assert await outbox.get_pending() == []
 
     async def test_a_failure_holds_back_its_key_and_no_other(self, outbox: ILeasedOutbox) -> None:
