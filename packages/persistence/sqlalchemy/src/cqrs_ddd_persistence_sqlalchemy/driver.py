@@ -58,6 +58,11 @@ async def fetch(connection: AsyncConnection, statement: str, *values: Any) -> Se
         assert driver is not None
         return list(await driver.execute_fetchall(statement, values))
     except connection.dialect.loaded_dbapi.Error as error:
+        if is_postgres(connection):
+            driver = (await connection.get_raw_connection()).driver_connection
+            if driver is None or driver.is_closed():
+                # SQLAlchemy has not seen the error, and would hand the dead connection out again.
+                await connection.invalidate(error)
         raise DriverError(error) from error
 
 

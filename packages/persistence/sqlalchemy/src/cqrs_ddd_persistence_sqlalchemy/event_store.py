@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -76,8 +76,7 @@ class SQLAlchemyEventStore(IEventLog):
         if not rows:
             return
         async with self._joined("append events") as uow:
-            with translated(EventStoreError, "append events"):
-                await self._insert(uow, events, rows)
+            await self._insert(uow, events, rows)
 
     async def append_to_stream(
         self,
@@ -87,18 +86,17 @@ class SQLAlchemyEventStore(IEventLog):
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
     ) -> int:
         async with self._joined("append to a stream") as uow:
-            with translated(EventStoreError, "append to a stream"):
-                connection = await uow.connection()
-                sql = self._sql(connection)
-                actual: int = (await fetch(connection, sql.last_version, *stream))[0][0]
-                refuse_unexpected(stream, expected_version, actual)
-                numbered = [
-                    replace(event, aggregate_type=stream[0], aggregate_id=stream[1], version=v)
-                    for v, event in enumerate(events, actual + 1)
-                ]
-                if numbered:
-                    await self._insert(uow, numbered, [row_of(event) for event in numbered])
-                return actual + len(numbered)
+            connection = await uow.connection()
+            last_version = self._sql(connection).last_version
+            actual: int = (await fetch(connection, last_version, *stream))[0][0]
+            refuse_unexpected(stream, expected_version, actual)
+            numbered = [
+                replace(event, aggregate_type=stream[0], aggregate_id=stream[1], version=v)
+                for v, event in enumerate(events, actual + 1)
+            ]
+            if numbered:
+                await self._insert(uow, numbered, [row_of(event) for event in numbered])
+            return actual + len(numbered)
 
     async def get_events(
         self,
@@ -179,11 +177,17 @@ class SQLAlchemyEventStore(IEventLog):
                 await self._signal.wait(EVENTS_CHANNEL, pause)
         return True
 
-    def _joined(self, operation: str) -> AbstractAsyncContextManager[SQLAlchemyUnitOfWork]:
-        return joined(self._uow, self._session_factory, operation)
+    @asynccontextmanager
+    async def _joined(self, operation: str) -> AsyncIterator[SQLAlchemyUnitOfWork]:
+        async with joined(self._uow, self._session_factory, operation) as uow:
+            with translated(EventStoreError, operation):
+                yield uow
 
-    def _reading(self, operation: str) -> AbstractAsyncContextManager[AsyncConnection]:
-        return reading(self._uow, self._session_factory, operation)
+    @asynccontextmanager
+    async def _reading(self, operation: str) -> AsyncIterator[AsyncConnection]:
+        with translated(EventStoreError, operation):
+            async with reading(self._uow, self._session_factory, operation) as connection:
+                yield connection
 
     def _sql(self, connection: AsyncConnection) -> EventStatements:
         return statements(self._tables, is_postgres(connection))

@@ -216,8 +216,8 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def _reading(
         self, uow: UnitOfWork | None, operation: str
     ) -> AsyncIterator[AsyncConnection]:
-        async with reading(uow or self._uow, self._session_factory, operation) as connection:
-            with translated(OutboxError, operation):
+        with translated(OutboxError, operation):
+            async with reading(uow or self._uow, self._session_factory, operation) as connection:
                 yield connection
 
     @asynccontextmanager

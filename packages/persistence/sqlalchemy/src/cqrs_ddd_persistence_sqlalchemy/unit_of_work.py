@@ -128,17 +128,15 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
     async def connection(self) -> AsyncConnection:
         """The connection of this transaction, which has begun, for adapters of your own."""
         self.ensure_open("use its connection")
-        if self._connection is not None:
-            if not self._connection.in_transaction():
-                await self._connection.begin()
-            return self._connection
         engine = self.engine
         if engine is not None:
             watch(engine)
-        if engine is None or self._session is not None:
+        if self._session is not None or engine is None:
+            # By way of the session, so that a savepoint of the session holds for us too.
             return await self.session.connection()
-        self._connection = await engine.connect()
-        await self._connection.begin()
+        if self._connection is None:
+            self._connection = await engine.connect()
+            await self._connection.begin()
         return self._connection
 
     def appended(self, positions: Sequence[int]) -> None:

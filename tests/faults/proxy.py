@@ -1,0 +1,85 @@
+"""A relay of TCP that breaks connections on request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import Enum
+from urllib.parse import urlsplit
+
+
+class AtCommit(Enum):
+    """What the proxy does with the next COMMIT of a client."""
+
+    FORWARD = "forward it"
+    LOSE_THE_ANSWER = "let the server commit, then drop the connection"
+    LOSE_THE_REQUEST = "drop the connection before the server hears of it"
+    FREEZE = "forward nothing any more, and drop nothing"
+
+
+class Proxy:
+    """Stands between a driver and PostgreSQL; ``url`` is that of the server, by way of it."""
+
+    def __init__(self, server_url: str) -> None:
+        self._server = urlsplit(server_url)
+        self.at_commit = AtCommit.FORWARD
+        self.is_down = False
+        self.url = server_url
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._thawed = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Proxy]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        self.url = self.url.replace(f":{self._server.port}", f":{port}")
+        try:
+            yield self
+        finally:
+            server.close()
+            self._thawed.set()
+            self.drop_all()
+            await server.wait_closed()
+
+    def drop_all(self) -> None:
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def _serve(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        if self.is_down:
+            back.transport.abort()
+            return
+        answers, server = await asyncio.open_connection(self._server.hostname, self._server.port)
+        writers = {back, server}
+        self._writers |= writers
+        answering = asyncio.ensure_future(_pass_on(answers, back))
+        try:
+            while request := await client.read(65_536):
+                if b"COMMIT" in request and self.at_commit is not AtCommit.FORWARD:
+                    await self._misbehave(request, server, answering)
+                    break
+                server.write(request)
+        finally:
+            answering.cancel()
+            for writer in writers:
+                writer.transport.abort()
+            self._writers -= writers
+
+    async def _misbehave(
+        self, request: bytes, server: asyncio.StreamWriter, answering: asyncio.Future[None]
+    ) -> None:
+        at_commit, self.at_commit = self.at_commit, AtCommit.FORWARD
+        if at_commit is AtCommit.FREEZE:
+            await self._thawed.wait()
+        if at_commit is AtCommit.LOSE_THE_ANSWER:
+            answering.cancel()
+            server.write(request)
+            # Time for the server to commit; nobody passes its answer on.
+            await asyncio.sleep(0.2)
+
+
+async def _pass_on(answers: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+    while answer := await answers.read(65_536):
+        back.write(answer)
+    back.transport.abort()

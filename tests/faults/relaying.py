@@ -1,0 +1,47 @@
+"""Relays that publish one outbox into one list, all at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from cqrs_ddd_core.messaging import OutboxRelay
+from cqrs_ddd_core.ports import ILeasedOutbox, IMessagePublisher, OutboxMessage
+from cqrs_ddd_core.testing.contracts.outbox import message
+
+
+class ListBroker(IMessagePublisher):
+    def __init__(self) -> None:
+        self.taken: list[OutboxMessage] = []
+
+    async def publish(self, message: OutboxMessage) -> None:
+        await asyncio.sleep(0)
+        self.taken.append(message)
+
+    @property
+    def doubled(self) -> int:
+        return len(self.taken) - len({each.message_id for each in self.taken})
+
+    @property
+    def disordered_keys(self) -> int:
+        by_key: dict[str | None, list[object]] = {}
+        for each in self.taken:
+            by_key.setdefault(each.partition_key, []).append(each.payload["number"])
+        return sum(numbers != sorted(set(numbers), key=str) for numbers in by_key.values())
+
+
+async def relayed(outboxes: Sequence[ILeasedOutbox], *, keys: int, messages: int) -> ListBroker:
+    """What one relay for each outbox has published when nothing waits any more."""
+    broker = ListBroker()
+    outbox = outboxes[0]
+    await outbox.save_messages(
+        [message(f"k-{n % keys}", payload={"number": f"{n:06}"}) for n in range(messages)]
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        for each in outboxes:
+            relay = OutboxRelay(each, broker, batch=7, poll_interval=0.001)
+            await stack.enter_async_context(relay)
+        while await outbox.get_pending(limit=1):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    return broker

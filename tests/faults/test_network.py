@@ -1,0 +1,151 @@
+"""The connection breaks, and the caller learns what is known."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import QueuePool
+
+from cqrs_ddd_core import (
+    Command,
+    HandlerRegistry,
+    Mediator,
+)
+from cqrs_ddd_core.middleware import IdempotencyMiddleware
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWorkState
+from cqrs_ddd_core.primitives.exceptions import (
+    CommitOutcomeUnknownError,
+    InfrastructureError,
+)
+from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore, SQLAlchemyUnitOfWork, Tables
+from tests.faults.proxy import AtCommit, Proxy
+from tests.persistence_sqlalchemy.conftest import SessionFactory
+
+pytestmark = pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+
+
+class Impatient(SQLAlchemyUnitOfWork):
+    commit_timeout = 0.3
+
+
+@pytest.fixture
+async def proxy(database_url: str) -> AsyncIterator[Proxy]:
+    async with Proxy(database_url).running() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def proxied(proxy: Proxy) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(proxy.url, pool_size=1, max_overflow=0)
+    yield engine
+    assert isinstance(engine.pool, QueuePool)
+    assert engine.pool.checkedout() == 0
+    await engine.dispose()
+
+
+@pytest.fixture
+def store(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyEventStore:
+    """By a way of its own to the server."""
+    return SQLAlchemyEventStore(session_factory, tables=tables)
+
+
+@pytest.mark.parametrize(
+    ("at_commit", "stored"),
+    [(AtCommit.LOSE_THE_ANSWER, 1), (AtCommit.LOSE_THE_REQUEST, 0), (AtCommit.FREEZE, 0)],
+)
+@pytest.mark.parametrize("with_session", [False, True], ids=["bare", "with a session"])
+async def test_a_commit_without_an_answer_is_of_unknown_outcome(
+    proxy: Proxy,
+    proxied: AsyncEngine,
+    tables: Tables,
+    store: SQLAlchemyEventStore,
+    at_commit: AtCommit,
+    stored: int,
+    with_session: bool,
+) -> None:
+    stream = new_stream()
+    hooks: list[str] = []
+
+    async def hook() -> None:
+        hooks.append("ran")
+
+    uow = Impatient(session_factory=async_sessionmaker(proxied), tables=tables)
+
+    async def work() -> None:
+        async with uow:
+            if with_session:
+                await uow.session.connection()
+            await uow.event_store.append(event(stream, 1))
+            uow.on_commit(hook)
+            proxy.at_commit = at_commit
+
+    with pytest.raises(CommitOutcomeUnknownError, match="may or may not be stored"):
+        await work()
+    proxy.drop_all()
+
+    assert uow.state is UnitOfWorkState.UNKNOWN
+    assert uow.committed_position is None
+    assert hooks == []
+    assert len(await store.get_events(stream.aggregate_id)) == stored
+    # The pool holds one connection, and it works again.
+    async with Impatient(session_factory=async_sessionmaker(proxied), tables=tables) as again:
+        assert len(await again.event_store.get_events(stream.aggregate_id)) == stored
+
+
+class Deposit(Command[int]):
+    amount: int
+
+
+@pytest.mark.parametrize("at_commit", [AtCommit.LOSE_THE_ANSWER, AtCommit.LOSE_THE_REQUEST])
+async def test_sending_a_command_again_after_an_unknown_outcome_has_one_effect(
+    proxy: Proxy,
+    proxied: AsyncEngine,
+    tables: Tables,
+    store: SQLAlchemyEventStore,
+    at_commit: AtCommit,
+) -> None:
+    async def deposit(command: Deposit) -> int:
+        joining = SQLAlchemyEventStore(tables=tables)
+        await joining.append(event(new_stream(), 1, event_type="Deposited"))
+        return command.amount
+
+    handlers = HandlerRegistry()
+    handlers.register_command_handler(Deposit, deposit)
+    sessions = async_sessionmaker(proxied)
+    mediator = Mediator(
+        handlers,
+        uow_factory=lambda: SQLAlchemyUnitOfWork(session_factory=sessions, tables=tables),
+        middlewares=[IdempotencyMiddleware()],
+    )
+    command = Deposit(amount=5)
+    proxy.at_commit = at_commit
+
+    with pytest.raises(CommitOutcomeUnknownError):
+        await mediator.send(command)
+    again = await mediator.send(command)
+
+    assert again.result == 5
+    assert len(await store.get_events_of_types(["Deposited"])) == 1
+
+
+async def test_a_server_that_is_gone_is_an_error_of_ours_and_comes_back(
+    proxy: Proxy, proxied: AsyncEngine, tables: Tables
+) -> None:
+    through = SQLAlchemyEventStore(async_sessionmaker(proxied), tables=tables)
+    stream = new_stream()
+    await through.append(event(stream, 1))
+
+    proxy.is_down = True
+    proxy.drop_all()
+    for _ in range(3):
+        with pytest.raises(InfrastructureError):
+            await through.append(event(stream, 2))
+        with pytest.raises(InfrastructureError):
+            await through.get_events(stream.aggregate_id)
+    proxy.is_down = False
+
+    await through.append(event(stream, 2))
+    assert len(await through.get_events(stream.aggregate_id)) == 2

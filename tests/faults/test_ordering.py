@@ -1,0 +1,147 @@
+"""A reader of all streams misses nothing and overtakes nobody."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cqrs_ddd_core.ports import StoredEvent
+from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore, Tables, create_schema
+from cqrs_ddd_persistence_sqlalchemy.driver import fetch
+from cqrs_ddd_persistence_sqlalchemy.event_sql import statements
+from cqrs_ddd_persistence_sqlalchemy.schema import Ordering
+from cqrs_ddd_persistence_sqlalchemy.stored_rows import events_of
+from tests.faults.ordering import ReadAfter, Workload, assert_not_held_up
+from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
+
+SEED = 20_261_121
+
+
+@pytest.fixture
+def store(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyEventStore:
+    return SQLAlchemyEventStore(session_factory, tables=tables)
+
+
+def naive(engine: AsyncEngine, tables: Tables) -> ReadAfter:
+    """Reads what it can see and takes the last position for a bookmark."""
+
+    async def read(position: int) -> list[StoredEvent]:
+        async with engine.connect() as connection:
+            sql = statements(tables, True).after
+            return events_of(
+                await fetch(connection, sql, position, 2**62, 1000), are_from_postgres=True
+            )
+
+    return read
+
+
+class XidFence:
+    """Reads up to the oldest transaction that is running, by transaction id and position."""
+
+    def __init__(self, engine: AsyncEngine, tables: Tables) -> None:
+        self._engine = engine
+        read = statements(tables, True).after
+        columns = read[: read.index(" WHERE ")]
+        self._sql = (
+            f"{columns} WHERE (xmin::text::bigint, position) > ($1, $2) AND "
+            "xmin::text::bigint < pg_snapshot_xmin(pg_current_snapshot())::text::bigint "
+            "ORDER BY xmin::text::bigint, position LIMIT 1000"
+        )
+        self._sql = self._sql.replace("SELECT ", "SELECT xmin::text::bigint, ", 1)
+        self._place = (0, 0)
+
+    async def __call__(self, position: int) -> list[StoredEvent]:
+        async with self._engine.connect() as connection:
+            rows = await fetch(connection, self._sql, *self._place)
+        if rows:
+            self._place = rows[-1][0], rows[-1][1]
+        return events_of((tuple(row)[1:] for row in rows), are_from_postgres=True)
+
+
+@pytest.mark.parametrize("is_used", [False, True], ids=["fresh store", "used store"])
+async def test_every_committed_event_is_seen_once_and_in_order(
+    store: SQLAlchemyEventStore, new_uow: NewUnitOfWork, is_used: bool
+) -> None:
+    if is_used:
+        stream = new_stream()
+        await store.append_batch([event(stream, n) for n in range(1, 50)])
+    start = await store.latest_position()
+
+    findings = await Workload(new_uow, store.get_events_after, seed=SEED).run(start)
+
+    print(f"seed {SEED}: {findings}")  # noqa: T201
+    assert findings.committed
+    assert not findings.lost
+    assert not findings.never_committed
+    assert (findings.doubled, findings.disordered) == (0, 0)
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_a_naive_reader_loses_events(
+    engine: AsyncEngine, tables: Tables, new_uow: NewUnitOfWork
+) -> None:
+    lost = 0
+    for seed in range(SEED, SEED + 5):
+        findings = await Workload(new_uow, naive(engine, tables), seed=seed).run()
+        lost += len(findings.lost)
+        if lost:
+            break
+
+    assert lost
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_a_fence_of_transaction_ids_turns_streams_round(
+    engine: AsyncEngine, tables: Tables, new_uow: NewUnitOfWork, store: SQLAlchemyEventStore
+) -> None:
+    stream = new_stream()
+    async with new_uow() as late:
+        await late.inbox.register("orders", "m-1", "print")
+        async with new_uow() as early:
+            await early.inbox.register("orders", "m-2", "print")
+            await early.event_store.append_to_stream(stream, [event(stream, 1)])
+        await late.event_store.append_to_stream(stream, [event(stream, 1)])
+
+    by_xid = await XidFence(engine, tables)(0)
+    by_position = await store.get_events_after(0)
+
+    assert [e.version for e in by_xid] == [2, 1]
+    assert [e.version for e in by_position] == [1, 2]
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+@pytest.mark.parametrize("ordering", ["registered", "serialized"])
+async def test_an_unrelated_transaction_holds_nobody_up(
+    engine: AsyncEngine,
+    store: SQLAlchemyEventStore,
+    new_uow: NewUnitOfWork,
+    tables: Tables,
+    ordering: Ordering,
+) -> None:
+    await create_schema(engine, tables, ordering=ordering)
+    elsewhere = f'CREATE TABLE "{tables.schema}".elsewhere ()'
+
+    await assert_not_held_up(new_uow, store.get_events_after, 0, elsewhere)
+    with pytest.raises(AssertionError):
+        await assert_not_held_up(
+            new_uow,
+            XidFence(engine, tables),
+            1,
+            f'ALTER TABLE "{tables.schema}".elsewhere ADD n int',
+        )
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_the_serialized_order_is_kept_too(
+    engine: AsyncEngine, store: SQLAlchemyEventStore, new_uow: NewUnitOfWork, tables: Tables
+) -> None:
+    await create_schema(engine, tables, ordering="serialized")
+
+    # One transaction at a time appends, so a slow one stops all the others.
+    workload = Workload(new_uow, store.get_events_after, seed=SEED, writers=8, slow=0.05)
+    findings = await workload.run()
+
+    assert findings.committed
+    assert not findings.lost
+    assert (findings.doubled, findings.disordered) == (0, 0)

@@ -1,0 +1,87 @@
+"""Many relays on one outbox."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import update
+
+from cqrs_ddd_core.ports import OutboxLease, OutboxMessage, UnitOfWork
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyOutboxStorage, Tables
+from tests.faults.relaying import relayed
+from tests.persistence_sqlalchemy.conftest import SessionFactory
+
+RELAYS = 8
+RUNS = 10
+
+
+class TakesRowByRow(SQLAlchemyOutboxStorage):
+    """Each relay takes the next rows that no other one has locked, whatever their keys."""
+
+    async def save_messages(
+        self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
+    ) -> None:
+        await super().save_messages(messages, uow)
+        async with self._own("forget the keys") as connection:
+            await connection.execute(
+                update(self._outbox).values(lease_key=self._outbox.c.message_id)
+            )
+
+
+class ReadsBeforeItLeases(SQLAlchemyOutboxStorage):
+    """Hands out what it saw before it had the lease, as one statement for both would."""
+
+    async def claim(
+        self, relay_id: str, *, limit: int = 100, lease: float = 30.0
+    ) -> list[OutboxLease]:
+        seen = await self.get_pending(limit)
+        leases = await super().claim(relay_id, limit=limit, lease=lease)
+        return [
+            replace(each, messages=[m for m in seen if m.partition_key == each.key])
+            for each in leases
+        ]
+
+
+async def test_eight_relays_publish_each_message_once_and_each_key_in_order(
+    session_factory: SessionFactory, tables: Tables, backend: str
+) -> None:
+    outbox = SQLAlchemyOutboxStorage(session_factory, tables=tables)
+
+    for _ in range(RUNS if backend == "postgres" else 2):
+        broker = await relayed([outbox] * RELAYS, keys=20, messages=200)
+
+        assert (broker.doubled, broker.disordered_keys) == (0, 0)
+        assert len(broker.taken) == 200
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_relays_that_lease_messages_turn_keys_round(
+    session_factory: SessionFactory, tables: Tables
+) -> None:
+    outbox = TakesRowByRow(session_factory, tables=tables)
+
+    disordered = 0
+    for _ in range(RUNS):
+        broker = await relayed([outbox] * RELAYS, keys=5, messages=100)
+        disordered += broker.disordered_keys
+        if disordered:
+            break
+
+    assert disordered
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_relays_that_read_before_they_lease_publish_twice(
+    session_factory: SessionFactory, tables: Tables
+) -> None:
+    outbox = ReadsBeforeItLeases(session_factory, tables=tables)
+
+    doubled = 0
+    for _ in range(RUNS):
+        broker = await relayed([outbox] * RELAYS, keys=5, messages=100)
+        doubled += broker.doubled
+        if doubled:
+            break
+
+    assert doubled
