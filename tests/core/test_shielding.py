@@ -8,7 +8,7 @@ from cqrs_ddd_core.primitives.shielding import Ended, finish, within
 
 
 async def test_work_that_ends_well_says_so() -> None:
-    assert await finish(asyncio.sleep(0)) == Ended(None, interrupted=False)
+    assert await finish(asyncio.sleep(0)) == Ended(None)
 
 
 async def test_an_error_is_handed_over_and_not_raised() -> None:
@@ -17,7 +17,7 @@ async def test_an_error_is_handed_over_and_not_raised() -> None:
     async def work() -> None:
         raise error
 
-    assert await finish(work()) == Ended(error, interrupted=False)
+    assert await finish(work()) == Ended(error)
 
 
 async def test_work_ends_although_its_caller_is_cancelled_again_and_again() -> None:
@@ -29,15 +29,15 @@ async def test_work_ends_although_its_caller_is_cancelled_again_and_again() -> N
 
     async def caller() -> None:
         ended = await finish(work())
-        steps.append(f"interrupted: {ended.interrupted}")
+        steps.append(f"interrupted by {ended.interruption}")
 
     task = asyncio.ensure_future(caller())
-    for _ in range(3):
+    for number in range(3):
         await asyncio.sleep(0.005)
-        task.cancel()
+        task.cancel(f"call {number}")
     await task
 
-    assert steps == ["done", "interrupted: True"]
+    assert steps == ["done", "interrupted by call 0"]
 
 
 async def test_after_its_grace_the_work_is_cancelled_too() -> None:
@@ -52,7 +52,7 @@ async def test_after_its_grace_the_work_is_cancelled_too() -> None:
     async def caller() -> None:
         ended = await finish(work(), grace=0.01)
         assert isinstance(ended.error, asyncio.CancelledError)
-        assert ended.interrupted
+        assert ended.interruption is not None
 
     task = asyncio.ensure_future(caller())
     await asyncio.sleep(0.005)
@@ -63,14 +63,14 @@ async def test_after_its_grace_the_work_is_cancelled_too() -> None:
 
 
 async def test_a_caller_who_was_cancelled_before_grants_the_grace_from_the_start() -> None:
-    ended = await finish(asyncio.sleep(60), grace=0.01, interrupted=True)
+    ended = await finish(asyncio.sleep(60), grace=0.01, interruption=asyncio.CancelledError())
 
     assert isinstance(ended.error, asyncio.CancelledError)
-    assert ended.interrupted
+    assert ended.interruption is not None
 
 
 async def test_without_a_cancellation_there_is_no_limit() -> None:
-    assert await finish(asyncio.sleep(0.03), grace=0.001) == Ended(None, interrupted=False)
+    assert await finish(asyncio.sleep(0.03), grace=0.001) == Ended(None)
 
 
 async def test_work_within_its_time_answers_or_raises_as_it_is() -> None:

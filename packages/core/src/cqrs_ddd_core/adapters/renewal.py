@@ -62,8 +62,8 @@ async def renewed(
         watcher.cancel()
         # A renewal that is on its way must not come after the release.
         ended = await finish(_end_of(watcher))
-        if ended.interrupted:
-            raise asyncio.CancelledError
+        if ended.interruption is not None:
+            raise ended.interruption
     renewal.check()
 
 

@@ -108,8 +108,8 @@ class UnitOfWork(ABC):
             callback = self._on_commit_hooks.popleft()
             # In a task of its own: a hook that cancels its task stops no other.
             ended = await finish(_called(callback), grace=0.0)
-            if ended.interrupted:
-                raise asyncio.CancelledError
+            if ended.interruption is not None:
+                raise ended.interruption
             if ended.error is not None:
                 logger.error(
                     "on_commit hook %r failed; the commit stands", callback, exc_info=ended.error
@@ -186,7 +186,7 @@ class UnitOfWork(ABC):
         try:
             await step(self)
         except BaseException as error:
-            return Ended(error, isinstance(error, asyncio.CancelledError))
+            return Ended(error, error if isinstance(error, asyncio.CancelledError) else None)
         return _FINE
 
     async def _give_up(self, ended: Ended, error: BaseException) -> NoReturn:
@@ -195,8 +195,8 @@ class UnitOfWork(ABC):
         else:
             self._state = UnitOfWorkState.ACTIVE
             await self._rollback_after(error)
-        if ended.interrupted and not isinstance(error, asyncio.CancelledError):
-            raise asyncio.CancelledError from error
+        if ended.interruption is not None and ended.interruption is not error:
+            raise ended.interruption from error
         raise error
 
     async def _rollback_after(self, error: BaseException) -> None:
@@ -213,7 +213,7 @@ _current_uow: ContextVar[UnitOfWork | None] = ContextVar("unit_of_work", default
 _guards: set[Step] = set()
 _HARMLESS = (SerializationError, AmbiguousStreamError)
 """Said before the database was asked to change anything."""
-_FINE = Ended(None, interrupted=False)
+_FINE = Ended(None)
 
 
 def get_current_uow() -> UnitOfWork | None:
@@ -244,14 +244,14 @@ def _committing(step: Step) -> Step:
             await self._give_up(ended, ended.error)
         self._state = UnitOfWorkState.COMMITTED
         self.aggregates.committed()
-        interrupted = ended.interrupted
+        interruption = ended.interruption
         if self._on_commit_hooks:
             hooks = await finish(
-                self.trigger_commit_hooks(), grace=self.hook_grace, interrupted=interrupted
+                self.trigger_commit_hooks(), grace=self.hook_grace, interruption=interruption
             )
-            interrupted = hooks.interrupted
-        if interrupted:
-            raise asyncio.CancelledError
+            interruption = hooks.interruption
+        if interruption is not None:
+            raise interruption
 
     _guards.add(commit)
     return commit
@@ -270,8 +270,8 @@ def _rolling_back(step: Step) -> Step:
         self._state = UnitOfWorkState.ROLLED_BACK
         self._on_commit_hooks.clear()
         ended = await self._run(step)
-        if ended.interrupted:
-            raise asyncio.CancelledError from ended.error
+        if ended.interruption is not None:
+            raise ended.interruption from ended.error
         if ended.error is not None:
             raise ended.error
 

@@ -13,26 +13,30 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ended:
-    """How the work ended, and whether its caller was cancelled meanwhile.
+    """How the work ended, and the cancellation of its caller meanwhile.
 
-    An interrupted caller has to raise ``asyncio.CancelledError`` when it has drawn its conclusions.
+    The caller has to raise ``interruption`` when it has drawn its conclusions: this one and no new
+    one, for whoever cancelled tells his own by what it carries.
     """
 
     error: BaseException | None
-    interrupted: bool
+    interruption: asyncio.CancelledError | None = None
 
 
 async def finish(
-    work: Coroutine[Any, Any, None], *, grace: float | None = None, interrupted: bool = False
+    work: Coroutine[Any, Any, None],
+    *,
+    grace: float | None = None,
+    interruption: asyncio.CancelledError | None = None,
 ) -> Ended:
     """Run ``work`` to its end in a task of its own, and wait for it even when cancelled.
 
     After a cancellation the work has ``grace`` seconds left, without limit where that is None;
-    then it is cancelled too. ``interrupted`` says that the caller was cancelled already.
+    then it is cancelled too. ``interruption`` is a cancellation that came before.
     """
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
-    deadline = loop.time() + grace if interrupted and grace is not None else None
+    deadline = loop.time() + grace if interruption is not None and grace is not None else None
     while not task.done():
         remaining = None if deadline is None else deadline - loop.time()
         if remaining is not None and remaining <= 0:
@@ -40,12 +44,12 @@ async def finish(
             deadline = remaining = None
         try:
             await asyncio.wait({task}, timeout=remaining)
-        except asyncio.CancelledError:
-            if not interrupted and grace is not None:
-                deadline = loop.time() + grace
-            interrupted = True
+        except asyncio.CancelledError as cancelled:
+            if interruption is None:
+                interruption = cancelled
+                deadline = None if grace is None else loop.time() + grace
     error = asyncio.CancelledError() if task.cancelled() else task.exception()
-    return Ended(error, interrupted)
+    return Ended(error, interruption)
 
 
 async def within(seconds: float, work: Awaitable[T]) -> T:

@@ -75,8 +75,8 @@ class PostgresQueueSignal(IQueueSignal):
         try:
             # To its end even when cancelled: a query that is given up leaves tasks of the driver.
             listening = await finish(within(max(timeout, _SOON), self._listen(channel)))
-            if listening.interrupted:
-                raise asyncio.CancelledError
+            if listening.interruption is not None:
+                raise listening.interruption
             if listening.error is not None:
                 logger.warning("cannot listen to %s: %r; poll", channel, listening.error)
             await asyncio.wait({waiter}, timeout=max(deadline - loop.time(), 0))
