@@ -30,7 +30,8 @@ from cqrs_ddd_core.primitives.exceptions import (
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _CONFLICTS = {"40001": "serialization failure", "40P01": "deadlock"}
-_NO_TABLE = "42P01"
+_MISSING = ("42P01", "42883", "3F000")
+"""A table, a function, a schema."""
 
 _autocommitting: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
 
@@ -99,8 +100,8 @@ def _ours(kind: type[InfrastructureError], doing: str, error: Exception) -> CQRS
     if code in _CONFLICTS:
         return ConcurrencyError(f"cannot {doing}: {_CONFLICTS[code]} ({text}); decide anew")
     advice = ""
-    if code == _NO_TABLE or "no such table" in text:
-        advice = "; make the tables with create_schema(engine)"
+    if code in _MISSING or "no such table" in text:
+        advice = "; what is the toolkit's is made by create_schema(engine)"
     elif "database is locked" in text:
         advice = "; another writer has it, see busy_timeout of configure_sqlite"
     return kind(f"cannot {doing}: {text}{advice}")

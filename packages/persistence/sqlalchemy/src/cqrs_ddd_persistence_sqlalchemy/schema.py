@@ -120,15 +120,12 @@ def _findings(connection: Connection, tables: Tables) -> list[str]:
 
 
 class _Names:
-    """Quoted names of the event table, its sequence and the functions beside it."""
+    """Quoted names of the event table and of the functions beside it."""
 
     def __init__(self, connection: Connection, tables: Tables) -> None:
         quote = connection.dialect.identifier_preparer.quote
         prefix = f"{quote(tables.schema)}." if tables.schema is not None else ""
         self.events = connection.dialect.identifier_preparer.format_table(tables.events)
-        self.sequence = connection.scalar(
-            text("SELECT pg_get_serial_sequence(:events, 'position')"), {"events": self.events}
-        )
         self.register = prefix + quote(f"{tables.prefix}register_append")
         self.safe_position = prefix + quote(f"{tables.prefix}safe_position")
         self.trigger = quote(f"{tables.prefix}register_append")
@@ -146,6 +143,9 @@ def _position_statements(
     """
     names = _Names(connection, tables)
     namespace = _namespace(tables, "positions")
+    sequence = connection.scalar(
+        text("SELECT pg_get_serial_sequence(:events, 'position')"), {"events": names.events}
+    )
     if ordering == "serialized":
         register = f"PERFORM pg_advisory_xact_lock({namespace << _POSITION_BITS});"
         # Whoever committed did so before the next one was given a position.
@@ -156,12 +156,12 @@ def _position_statements(
             PERFORM pg_advisory_xact_lock_shared(
                 {namespace << _POSITION_BITS}
                 | CASE WHEN is_called THEN last_value ELSE last_value - 1 END)
-            FROM {names.sequence};"""
+            FROM {sequence};"""
         # In this order: what is drawn after the first line lies above it, and what was drawn
         # before is held by a lock in the second, or has ended.
         safe_position = f"""
             SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END
-            INTO last FROM {names.sequence};
+            INTO last FROM {sequence};
             SELECT min(((classid::bigint & {2 ** (_POSITION_BITS - 32) - 1}) << 32) | objid::bigint)
             INTO registered FROM pg_locks
             WHERE locktype = 'advisory' AND objsubid = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from contextlib import suppress
 from typing import Any
@@ -17,18 +18,20 @@ from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
 _OLDEST = (3, 35, 0)
 """The first with RETURNING."""
 _NEEDS_NO_LOCK = ("SELECT", "PRAGMA", "EXPLAIN", "VALUES", "BEGIN")
+_CHANGE = re.compile(r"\b(INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
+"""What follows WITH in a statement that is no query."""
 _CONFIGURED = "cqrs_ddd_sqlite"
 
 
 def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> AsyncEngine:
-    """Prepare an engine of yours; call it once, before the first connection.
+    """Prepare an engine of yours, and return it.
 
     Its connections use the write-ahead log, so that nobody who reads waits, check foreign keys,
     and wait up to ``busy_timeout`` seconds for another writer. A transaction takes the write lock
     with its first change (``BEGIN IMMEDIATE``); what it read before was committed at that moment,
     as on PostgreSQL. It is never refused for having read an older state.
 
-    Raises ``ConfigError`` for another database and for an engine that has connected already.
+    Raises ``ConfigError`` for another database, and for a SQLite that is too old.
     """
     if engine.dialect.name != "sqlite":
         raise ConfigError(
@@ -43,7 +46,9 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
             f"{'.'.join(map(str, _OLDEST))} or newer is needed"
         )
 
-    def prepare(connection: Any, entry: ConnectionPoolEntry) -> None:
+    def prepare(connection: Any, entry: ConnectionPoolEntry, proxy: object) -> None:
+        if _CONFIGURED in entry.info:
+            return
         driver: Any = entry.driver_connection
         if driver.in_transaction:
             raise ConfigError(
@@ -56,6 +61,7 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
         cursor.execute("PRAGMA foreign_keys = ON")
         _switch_to_write_ahead_log(cursor, busy_timeout)
         cursor.close()
+        entry.info[_CONFIGURED] = True
 
     def lock(
         connection: Connection,
@@ -68,7 +74,7 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
         # The module begins before INSERT, UPDATE and DELETE. What else may change something, or
         # is a savepoint, which would commit by itself when it is released, needs it said.
         driver: Any = connection.connection.driver_connection
-        if not driver.in_transaction and not _needs_no_lock(statement, context):
+        if not driver.in_transaction and not _needs_no_lock(statement):
             cursor.execute("BEGIN IMMEDIATE")
 
     def roll_back(connection: Any, entry: ConnectionPoolEntry, error: BaseException | None) -> None:
@@ -78,7 +84,7 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
         with suppress(asyncio.CancelledError, MissingGreenlet):
             connection.rollback()
 
-    event.listen(sync_engine, "connect", prepare)
+    event.listen(sync_engine, "checkout", prepare)
     event.listen(sync_engine, "invalidate", roll_back)
     event.listen(sync_engine, "before_cursor_execute", lock)
     sync_engine.update_execution_options(**{_CONFIGURED: True})
@@ -94,11 +100,10 @@ def sqlite_version(engine: AsyncEngine) -> tuple[int, ...]:
     return version
 
 
-def _needs_no_lock(statement: str, context: Any) -> bool:
+def _needs_no_lock(statement: str) -> bool:
     first = statement.lstrip().partition(" ")[0].upper()
     if first == "WITH":
-        changes = context is None or context.isinsert or context.isupdate or context.isdelete
-        return not changes and context.compiled is not None
+        return _CHANGE.search(statement) is None
     return first.startswith(_NEEDS_NO_LOCK)
 
 

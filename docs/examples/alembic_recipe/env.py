@@ -1,0 +1,40 @@
+"""Runs the migrations of the toolkit and of the application."""
+
+import asyncio
+
+import shop
+from alembic import context
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from cqrs_ddd_persistence_sqlalchemy import Tables
+
+# Tables() for the usual names; the revisions of the toolkit find it here.
+tables = context.config.attributes.setdefault("cqrs_ddd_tables", Tables())
+
+
+def run(connection: Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=[shop.metadata, tables.metadata],
+        include_schemas=tables.schema is not None,
+        include_name=_is_ours,
+        render_as_batch=connection.dialect.name == "sqlite",
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def _is_ours(name: str | None, kind: str, parents: object) -> bool:
+    """Schemas of others are none of our business."""
+    return kind != "schema" or name in (None, tables.schema)
+
+
+async def main() -> None:
+    engine = create_async_engine(context.config.get_main_option("sqlalchemy.url") or "")
+    async with engine.begin() as connection:
+        await connection.run_sync(run)
+    await engine.dispose()
+
+
+asyncio.run(main())

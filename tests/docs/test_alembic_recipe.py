@@ -1,0 +1,126 @@
+"""The recipe for Alembic works as it is written."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import inspect, text
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
+from cqrs_ddd_persistence_sqlalchemy import (
+    SQLAlchemyEventStore,
+    Tables,
+    configure_sqlite,
+    schema,
+)
+from tests.architecture.packages import ROOT
+from tests.persistence_sqlalchemy.conftest import asyncpg_url
+
+RECIPE = ROOT / "docs/examples/alembic_recipe"
+OWN = {"orders"}
+
+
+class Project:
+    """A copy of the recipe, on a database of its own."""
+
+    def __init__(self, folder: Path, url: str, tables: Tables) -> None:
+        shutil.copytree(RECIPE, folder, dirs_exist_ok=True)
+        (folder / "versions").mkdir()
+        self.url, self.tables, self._folder = url, tables, folder
+
+    def run(self, call: Callable[..., object], *arguments: object, **options: Any) -> None:
+        config = Config(self._folder / "alembic.ini")
+        config.set_main_option("sqlalchemy.url", self.url.replace("%", "%%"))
+        config.attributes["cqrs_ddd_tables"] = self.tables
+        call(config, *arguments, **options)
+
+    def revise(self, message: str, **options: Any) -> str:
+        self.run(command.revision, message, autogenerate=True, **options)
+        (written,) = (self._folder / "versions").glob(f"*_{message}.py")
+        return written.read_text()
+
+    def ask(self, question: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+        async def asked() -> Any:
+            engine = create_async_engine(self.url)
+            if engine.dialect.name == "sqlite":
+                configure_sqlite(engine)
+            try:
+                return await question(engine)
+            finally:
+                await engine.dispose()
+
+        return asyncio.run(asked())
+
+    def table_names(self) -> set[str]:
+        async def names(engine: Any) -> set[str]:
+            async with engine.connect() as connection:
+                found = await connection.run_sync(
+                    lambda sync: [
+                        *inspect(sync).get_table_names(),
+                        *inspect(sync).get_table_names(self.tables.schema),
+                    ]
+                )
+            return set(found) - {"alembic_version"}
+
+        answer: set[str] = self.ask(names)
+        return answer
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
+    if request.param == "sqlite":
+        return Project(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/shop.db", Tables())
+    url = asyncpg_url(request.getfixturevalue("postgres_url"))
+    name = "alembic_recipe"
+
+    async def make(engine: Any) -> None:
+        async with engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
+            await connection.execute(text(f"CREATE DATABASE {name}"))
+
+    project = Project(tmp_path, url, Tables(schema="toolkit"))
+    project.ask(make)
+    project.url = f"{url.rpartition('/')[0]}/{name}"
+    return project
+
+
+def test_the_branch_of_the_toolkit_lives_beside_the_users_own(project: Project) -> None:
+    toolkit = {table.name for table in project.tables.metadata.sorted_tables}
+
+    project.run(command.upgrade, "heads")
+    assert project.table_names() == toolkit
+
+    first = project.revise(
+        "orders", head="base", branch_label="shop", version_path=f"{project._folder}/versions"
+    )
+    assert "'orders'" in first
+    assert "cqrs_ddd" not in first
+    project.run(command.upgrade, "heads")
+    assert project.table_names() == toolkit | OWN
+    # Nothing is left to propose, for the toolkit's tables neither.
+    project.run(command.check)
+
+    async def use(engine: Any) -> int:
+        await schema.check(engine, project.tables)
+        store = SQLAlchemyEventStore(async_sessionmaker(engine), tables=project.tables)
+        await store.append(event(new_stream(), 1))
+        return len(await store.get_events_after(0))
+
+    assert project.ask(use) == 1
+
+    project.run(command.downgrade, "cqrs_ddd@base")
+    assert project.table_names() == OWN
+    with pytest.raises(ConfigError, match="lacks the tables"):
+        project.ask(lambda engine: schema.check(engine, project.tables))
+    project.run(command.upgrade, "heads")
+    assert project.table_names() == toolkit | OWN

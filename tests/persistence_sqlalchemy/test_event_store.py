@@ -1,0 +1,245 @@
+"""What the event store does beyond its contract."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker
+
+from cqrs_ddd_core.ports import ExpectedVersion, StoredEvent
+from cqrs_ddd_core.primitives.exceptions import (
+    DuplicateEventError,
+    EventStoreError,
+    OptimisticConcurrencyError,
+)
+from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
+from cqrs_ddd_persistence_sqlalchemy import (
+    PostgresQueueSignal,
+    SQLAlchemyEventStore,
+    SQLAlchemyUnitOfWork,
+    Tables,
+    event_store,
+)
+from cqrs_ddd_persistence_sqlalchemy.driver import fetch
+from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
+
+
+@pytest.fixture
+def store(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyEventStore:
+    return SQLAlchemyEventStore(session_factory, tables=tables)
+
+
+async def test_a_found_event_equals_the_one_that_was_stored(store: SQLAlchemyEventStore) -> None:
+    stored = event(new_stream(), 1, payload={"a": [1]}, metadata={"tenant_id": "t"})
+    await store.append(stored)
+
+    (found,) = await store.get_events(stored.aggregate_id)
+    plain = dataclasses.replace(stored, position=found.position)
+
+    assert isinstance(found, StoredEvent)
+    assert found == plain
+    assert plain == found
+    assert found != stored
+    assert dataclasses.replace(found, version=7).payload == {"a": [1]}
+    assert dataclasses.asdict(found) == dataclasses.asdict(plain)
+    assert found.stream == stored.stream
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.payload = {}  # type: ignore[misc]
+
+
+async def test_the_first_position_of_a_fresh_store_is_read(
+    store: SQLAlchemyEventStore, new_uow: NewUnitOfWork
+) -> None:
+    """A sequence that nobody has used says 1, as one that has given out 1."""
+    streams = new_stream(), new_stream()
+    async with new_uow() as slow:
+        await slow.event_store.append(event(streams[0], 1))
+        before = await _outside(store)
+    after = await store.get_events_after(before[-1].position or 0 if before else 0)
+
+    assert before == []
+    assert [e.stream for e in after] == [streams[0]]
+    assert await store.latest_position() == after[-1].position
+
+
+async def _outside(store: SQLAlchemyEventStore) -> list[StoredEvent]:
+    # In a context of its own there is no open unit of work to join.
+    loop = asyncio.get_running_loop()
+    return await contextvars.Context().run(loop.create_task, store.get_events_after(0))
+
+
+async def test_a_large_batch_keeps_its_order(store: SQLAlchemyEventStore) -> None:
+    stream = new_stream()
+    events = [event(stream, n) for n in range(1, 2_102)]
+
+    await store.append_batch(events)
+    found = await store.get_events_after(0, limit=5_000)
+
+    assert [e.event_id for e in found] == [e.event_id for e in events]
+
+
+async def test_a_conflict_says_what_was_expected_and_what_is_there(
+    store: SQLAlchemyEventStore,
+) -> None:
+    stream = new_stream()
+    await store.append_batch([event(stream, n) for n in (1, 2, 3)])
+
+    with pytest.raises(OptimisticConcurrencyError) as caught:
+        await store.append_batch([event(stream, 2), event(stream, 4)])
+    assert (caught.value.expected, caught.value.actual) == (1, 3)
+
+    with pytest.raises(OptimisticConcurrencyError) as caught:
+        await store.append_to_stream(
+            stream, [event(stream, 1)], expected_version=ExpectedVersion.NO_STREAM
+        )
+    assert (caught.value.expected, caught.value.actual) == (ExpectedVersion.NO_STREAM, 3)
+
+
+async def test_of_two_that_wait_for_one_version_the_second_learns_what_the_first_stored(
+    store: SQLAlchemyEventStore, new_uow: NewUnitOfWork
+) -> None:
+    stream = new_stream()
+
+    async def second() -> None:
+        async with new_uow() as uow:
+            await uow.event_store.append(event(stream, 1))
+
+    async with new_uow() as first:
+        await first.event_store.append_batch([event(stream, 1), event(stream, 2)])
+        waiting = asyncio.ensure_future(second())
+        await asyncio.wait({waiting}, timeout=0.1)
+        assert not waiting.done()
+
+    with pytest.raises(OptimisticConcurrencyError) as caught:
+        await waiting
+    assert (caught.value.expected, caught.value.actual) == (0, 2)
+
+
+async def test_twins_in_a_batch_are_refused(store: SQLAlchemyEventStore) -> None:
+    stream = new_stream()
+    first = event(stream, 1)
+
+    with pytest.raises(OptimisticConcurrencyError):
+        await store.append_batch([first, first])
+    with pytest.raises(OptimisticConcurrencyError):
+        await store.append_batch([first, event(stream, 1)])
+    with pytest.raises(DuplicateEventError):
+        await store.append_batch([first, event(stream, 2, event_id=first.event_id)])
+
+    assert await store.get_events(stream.aggregate_id) == []
+
+
+async def test_one_statement_appends_a_batch_and_one_reads_a_stream(
+    store: SQLAlchemyEventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    async def noting(connection: AsyncConnection, statement: str, *values: Any) -> Any:
+        said.append(statement.split()[0])
+        return await fetch(connection, statement, *values)
+
+    monkeypatch.setattr(event_store, "fetch", noting)
+    stream = new_stream()
+
+    await store.append_batch([event(stream, n) for n in range(1, 101)])
+    await store.get_events(stream.aggregate_id)
+    await store.get_streams([stream, new_stream()])
+
+    assert said == ["INSERT", "SELECT", "SELECT"]
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+async def test_an_engine_with_snapshots_reads_all_streams_outside_of_them_only(
+    new_engine: Callable[..., AsyncEngine], tables: Tables, level: str
+) -> None:
+    engine = new_engine(isolation_level=level)
+    sessions = async_sessionmaker(engine)
+    store = SQLAlchemyEventStore(sessions, tables=tables)
+    await store.append(event(new_stream(), 1))
+
+    assert len(await store.get_events_after(0)) == 1
+    with pytest.raises(EventStoreError, match="READ COMMITTED, not in"):
+        async with SQLAlchemyUnitOfWork(session_factory=sessions, tables=tables):
+            await store.get_events_after(0)
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_raw_inserts_take_part_in_the_order(
+    engine: AsyncEngine, store: SQLAlchemyEventStore, tables: Tables
+) -> None:
+    """By the trigger, so an import with COPY or INSERT .. SELECT is read in order, too."""
+    template = event(new_stream(), 1)
+    await store.append(template)
+    table = f'"{tables.schema}".cqrs_ddd_events'
+    columns = (
+        "event_type, aggregate_id, aggregate_type, version, schema_version, payload, metadata, "
+        "occurred_at"
+    )
+    async with engine.connect() as importing:
+        await importing.execute(
+            text(
+                f"INSERT INTO {table} (event_id, {columns}) SELECT 'copy-' || n, event_type, "
+                "aggregate_id || n, aggregate_type, version, schema_version, payload, metadata, "
+                f"occurred_at FROM {table}, generate_series(1, 3) AS n"
+            )
+        )
+        late = event(new_stream(), 1)
+        await store.append(late)
+        seen = await store.get_events_after(0)
+        await importing.commit()
+
+    assert [e.event_id for e in seen] == [template.event_id]
+    rest = await store.get_events_after(seen[-1].position or 0)
+    assert [e.event_id for e in rest] == ["copy-1", "copy-2", "copy-3", late.event_id]
+
+
+@pytest.fixture
+async def signal(engine: AsyncEngine) -> AsyncIterator[PostgresQueueSignal]:
+    async with PostgresQueueSignal(engine) as signal:
+        yield signal
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_who_waits_for_a_position_is_woken_by_the_commit(
+    session_factory: SessionFactory, tables: Tables, signal: PostgresQueueSignal
+) -> None:
+    # Without the hint this would take an hour.
+    store = SQLAlchemyEventStore(session_factory, tables=tables, signal=signal, poll_interval=3_600)
+    waiting = asyncio.ensure_future(store.wait_for(1, timeout=3_600))
+    await asyncio.sleep(0.2)
+
+    uow = SQLAlchemyUnitOfWork(session_factory=session_factory, tables=tables, signal=signal)
+    async with uow:
+        await uow.event_store.append(event(new_stream(), 1))
+
+    assert await asyncio.wait_for(waiting, timeout=20)
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_a_listener_that_died_is_replaced(
+    engine: AsyncEngine, signal: PostgresQueueSignal
+) -> None:
+    assert not await signal.wait("channel", 0.1)
+    async with engine.connect() as connection:
+        killed = await connection.scalar(
+            text(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "WHERE query LIKE 'LISTEN%'"
+            )
+        )
+    assert killed == 1
+    await asyncio.sleep(0.1)
+
+    waiting = asyncio.ensure_future(signal.wait("channel", 20))
+    await asyncio.sleep(0.5)
+    await signal.notify("channel")
+
+    assert await waiting

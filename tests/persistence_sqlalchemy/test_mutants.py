@@ -1,0 +1,228 @@
+"""Naive adapters, and the sentence of the contract that each of them breaks on a database."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from cqrs_ddd_core.ports import InboxEntry, OutboxLease, OutboxMessage, StoredEvent, UnitOfWork
+from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
+from cqrs_ddd_core.testing.contracts.inbox import InboxContract
+from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
+from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
+from cqrs_ddd_persistence_sqlalchemy import (
+    SQLAlchemyEventStore,
+    SQLAlchemyInbox,
+    SQLAlchemyOutboxStorage,
+    SQLAlchemyUnitOfWork,
+    Tables,
+)
+from cqrs_ddd_persistence_sqlalchemy.unit_of_work import joined
+from tests.persistence_sqlalchemy.conftest import SessionFactory
+from tests.persistence_sqlalchemy.parcels import Parcels
+
+POSTGRES = ("postgres",)
+BOTH = ("sqlite", "postgres")
+
+
+class ReadsWhatItSees(SQLAlchemyEventStore):
+    """Takes every position that is visible for the next one."""
+
+    async def _end(self, connection: AsyncConnection) -> int:
+        return 2**62
+
+
+class WaitsAtGaps(SQLAlchemyEventStore):
+    """Takes a hole for a transaction that is still running."""
+
+    async def get_events_after(self, position: int, limit: int = 1000) -> list[StoredEvent]:
+        found: list[StoredEvent] = []
+        for event in await super().get_events_after(position, limit):
+            if event.position != position + 1:
+                break
+            found.append(event)
+            position += 1
+        return found
+
+
+class InsertsOneByOne(SQLAlchemyEventStore):
+    """Each event in a transaction of its own."""
+
+    async def append_batch(self, events: list[StoredEvent]) -> None:
+        for event in events:
+            await super().append_batch([event])
+
+
+class PassesOver(SQLAlchemyEventStore):
+    """Takes what the table took for all that it was given."""
+
+    async def _insert(
+        self, uow: SQLAlchemyUnitOfWork, events: Sequence[StoredEvent], rows: list[Any]
+    ) -> None:
+        try:
+            await super()._insert(uow, events, rows)
+        except Exception:
+            return
+
+
+class AppendsBeside(SQLAlchemyEventStore):
+    """In a transaction of its own, whatever is open."""
+
+    async def append_batch(self, events: list[StoredEvent]) -> None:
+        assert self._session_factory is not None
+        own = SQLAlchemyUnitOfWork(session_factory=self._session_factory, tables=self._tables)
+        async with own:
+            await SQLAlchemyEventStore(tables=self._tables, uow=own).append_batch(events)
+
+
+class CommitsInTheCallersTask(SQLAlchemyUnitOfWork):
+    waits = False
+
+
+class KeepsCancelledConnections(SQLAlchemyUnitOfWork):
+    """Commits whatever the cancellation left."""
+
+    async def rollback(self) -> None:
+        if self._connection is not None:
+            await self._connection.commit()
+        await super().rollback()
+
+
+class MarksWithoutALease(SQLAlchemyOutboxStorage):
+    async def _held(self, connection: AsyncConnection, given: Sequence[OutboxLease]) -> list[int]:
+        return [lease.epoch for lease in given]
+
+
+class LeasesForNothing(SQLAlchemyOutboxStorage):
+    """Forgets the lease that it gave."""
+
+    async def claim(
+        self, relay_id: str, *, limit: int = 100, lease: float = 30.0
+    ) -> list[OutboxLease]:
+        leases = await super().claim(relay_id, limit=limit, lease=lease)
+        for each in leases:
+            await self.release(each)
+        return leases
+
+
+class SavesBeside(SQLAlchemyOutboxStorage):
+    """In a transaction of its own, whatever is open."""
+
+    async def save_messages(
+        self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
+    ) -> None:
+        assert self._session_factory is not None
+        async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
+            await super().save_messages(messages, own)
+
+
+class LooksThenInserts(SQLAlchemyInbox):
+    """Without a unique key to lean on."""
+
+    async def register(
+        self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
+    ) -> InboxEntry | None:
+        inbox = self._inbox
+        async with joined(uow, self._session_factory, "register") as active:
+            connection = await active.connection()
+            known = await connection.execute(select(inbox).where(inbox.c.message_id == message_id))
+            return InboxEntry(consumer, message_id, "print") if known.first() else None
+
+
+class RegistersBeside(SQLAlchemyInbox):
+    """In a transaction of its own, whatever is open."""
+
+    async def register(
+        self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
+    ) -> InboxEntry | None:
+        assert self._session_factory is not None
+        async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
+            return await super().register(consumer, message_id, fingerprint, own)
+
+
+@dataclass(frozen=True)
+class Breaks:
+    """A mutant, the test that has to fail on it, and where."""
+
+    mutant: type[Any]
+    test: Callable[..., Awaitable[None]]
+    backends: tuple[str, ...] = BOTH
+    error: type[BaseException] = AssertionError
+
+
+EVENTS = EventStoreContract()
+INBOX = InboxContract()
+OUTBOX = OutboxContract()
+WORK = UnitOfWorkContract()
+
+MUTANTS: Collection[Breaks] = (
+    # SQLite has one writer, so nothing overtakes there.
+    Breaks(
+        ReadsWhatItSees,
+        EVENTS.test_a_reader_never_skips_events_of_a_slow_transaction,
+        POSTGRES,
+    ),
+    Breaks(
+        WaitsAtGaps, EVENTS.test_a_reader_does_not_wait_for_events_that_were_rolled_back, POSTGRES
+    ),
+    Breaks(InsertsOneByOne, EVENTS.test_a_taken_version_is_refused_with_the_whole_batch),
+    Breaks(InsertsOneByOne, EVENTS.test_what_is_not_json_is_refused_with_the_whole_batch),
+    Breaks(PassesOver, EVENTS.test_a_taken_version_is_refused_with_the_whole_batch),
+    Breaks(PassesOver, EVENTS.test_of_two_writers_of_one_version_one_wins),
+    Breaks(AppendsBeside, EVENTS.test_own_events_are_seen_before_the_commit_by_others_after_it),
+    Breaks(AppendsBeside, EVENTS.test_what_is_rolled_back_was_never_there, error=Exception),
+    Breaks(CommitsInTheCallersTask, WORK.test_a_cancellation_at_any_point_leaves_all_or_nothing),
+    Breaks(KeepsCancelledConnections, WORK.test_a_cancelled_block_rolls_back),
+    Breaks(MarksWithoutALease, OUTBOX.test_a_lost_lease_can_mark_nothing),
+    Breaks(
+        LeasesForNothing,
+        OUTBOX.test_a_key_is_leased_to_one_relay_at_a_time_with_its_messages_in_order,
+    ),
+    Breaks(SavesBeside, OUTBOX.test_a_message_is_there_with_its_transaction_and_not_before),
+    Breaks(LooksThenInserts, INBOX.test_of_many_copies_at_once_one_is_news),
+    Breaks(RegistersBeside, INBOX.test_a_failed_first_time_leaves_no_trace, error=Exception),
+)
+
+
+@pytest.mark.parametrize(
+    ("backend", "breaks"),
+    [(backend, breaks) for breaks in MUTANTS for backend in breaks.backends],
+    ids=lambda value: (
+        value if isinstance(value, str) else f"{value.mutant.__name__}-{value.test.__name__[5:45]}"
+    ),
+    indirect=["backend"],
+)
+async def test_the_contract_catches_the_naive_version(
+    breaks: Breaks, engine: AsyncEngine, session_factory: SessionFactory, tables: Tables
+) -> None:
+    def built(kind: type[Any]) -> Any:
+        chosen = breaks.mutant if issubclass(breaks.mutant, kind) else kind
+        return chosen(session_factory=session_factory, tables=tables)
+
+    def new_uow() -> SQLAlchemyUnitOfWork:
+        uow: SQLAlchemyUnitOfWork = built(SQLAlchemyUnitOfWork)
+        if issubclass(breaks.mutant, SQLAlchemyEventStore):
+            # In place of the one that the unit of work would make.
+            uow.event_store = breaks.mutant(session_factory, tables=tables, uow=uow)
+        return uow
+
+    parcels = Parcels(session_factory, tables.schema)
+    async with engine.begin() as connection:
+        await connection.run_sync(parcels.metadata.create_all)
+    fixtures = {
+        "event_store": built(SQLAlchemyEventStore),
+        "outbox": built(SQLAlchemyOutboxStorage),
+        "inbox": built(SQLAlchemyInbox),
+        "parcels": parcels,
+        "new_uow": new_uow,
+    }
+    wanted = inspect.signature(breaks.test).parameters
+
+    with pytest.raises(breaks.error):
+        await breaks.test(**{name: fixtures[name] for name in wanted})

@@ -1,0 +1,186 @@
+"""Making the tables, and telling whether they are there."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+from sqlalchemy import inspect, text, update
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+
+from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
+from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
+from cqrs_ddd_persistence_sqlalchemy import (
+    SQLAlchemyEventStore,
+    SQLAlchemyUnitOfWork,
+    Tables,
+    configure_sqlite,
+    create_schema,
+    metadata,
+    schema,
+)
+
+PROCESSES = 16
+
+Make = Callable[[AsyncEngine, Tables], Coroutine[Any, Any, None]]
+
+_context = multiprocessing.get_context("forkserver")
+
+
+@pytest.fixture
+async def bare(
+    new_engine: Callable[..., AsyncEngine], backend: str
+) -> AsyncIterator[tuple[AsyncEngine, Tables]]:
+    """An engine, and tables that nobody has made."""
+    engine = new_engine()
+    tables = Tables(schema='a "quoted" Schema' if backend == "postgres" else None, prefix="My App_")
+    yield engine, tables
+    async with engine.begin() as connection:
+        await connection.run_sync(schema.remove, tables)
+    await engine.dispose()
+
+
+async def test_it_is_made_once_and_checked(bare: tuple[AsyncEngine, Tables]) -> None:
+    engine, tables = bare
+    with pytest.raises(ConfigError, match=r"lacks the tables .*My App_events.*create_schema"):
+        await schema.check(engine, tables)
+
+    await create_schema(engine, tables)
+    await create_schema(engine, tables)
+
+    await schema.check(engine, tables)
+    store = SQLAlchemyEventStore(async_sessionmaker(engine), tables=tables)
+    await store.append(event(new_stream(), 1))
+    await create_schema(engine, tables)
+    assert len(await store.get_events_after(0)) == 1
+
+
+async def test_a_lacking_column_is_found(bare: tuple[AsyncEngine, Tables]) -> None:
+    engine, tables = bare
+    await create_schema(engine, tables)
+    table = tables.inbox
+    quoted = engine.dialect.identifier_preparer.format_table(table)
+    async with engine.begin() as connection:
+        await connection.execute(text(f"ALTER TABLE {quoted} DROP COLUMN outcome"))
+
+    with pytest.raises(ConfigError, match="in My App_inbox the columns outcome"):
+        await schema.check(engine, tables)
+
+
+async def test_tables_of_another_version_are_left_alone(bare: tuple[AsyncEngine, Tables]) -> None:
+    engine, tables = bare
+    await create_schema(engine, tables)
+    async with engine.begin() as connection:
+        await connection.execute(update(tables.versions).values(version=7))
+
+    with pytest.raises(ConfigError, match=r"version 1 of the tables .*it has 7"):
+        await schema.check(engine, tables)
+    with pytest.raises(PersistenceError, match="are of version 7, this library needs 1"):
+        await create_schema(engine, tables)
+
+
+async def test_what_fails_half_way_leaves_nothing(bare: tuple[AsyncEngine, Tables]) -> None:
+    engine, tables = bare
+
+    def install(connection: object) -> None:
+        schema.install(connection, tables)  # type: ignore[arg-type]
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        async with engine.begin() as connection:
+            await connection.run_sync(install)
+
+    async with engine.connect() as connection:
+        names = await connection.run_sync(lambda c: inspect(c).get_table_names(tables.schema))
+    assert not set(names) & {table.name for table in tables.metadata.sorted_tables}
+
+
+async def test_two_sets_of_tables_in_one_database_keep_apart(
+    engine: AsyncEngine, bare: tuple[AsyncEngine, Tables], tables: Tables
+) -> None:
+    _, others = bare
+    await create_schema(engine, others)
+    sessions = async_sessionmaker(engine)
+    stores = [SQLAlchemyEventStore(sessions, tables=each) for each in (tables, others)]
+
+    async with SQLAlchemyUnitOfWork(session_factory=sessions, tables=tables) as slow:
+        await slow.event_store.append(event(new_stream(), 1))
+        assert await stores[1].get_events_after(0) == []
+        if engine.dialect.name == "postgresql":
+            # The slow writer holds back the readers of its own table, and no others.
+            async with SQLAlchemyUnitOfWork(session_factory=sessions, tables=others) as uow:
+                await uow.event_store.append(event(new_stream(), 1))
+            assert len(await stores[1].get_events_after(0)) == 1
+
+    assert len(await stores[0].get_events_after(0)) == 1
+
+
+def test_the_usual_names_follow_a_convention() -> None:
+    names = {
+        str(constraint.name)
+        for table in metadata.sorted_tables
+        for constraint in table.constraints
+        if constraint.name is not None
+    }
+
+    assert "pk_cqrs_ddd_events" in names
+    assert "uq_cqrs_ddd_events_aggregate_id_aggregate_type_version" in names
+    assert all(len(name) <= 63 for name in names)
+    assert sorted(metadata.tables) == [
+        "cqrs_ddd_events",
+        "cqrs_ddd_inbox",
+        "cqrs_ddd_outbox",
+        "cqrs_ddd_outbox_leases",
+        "cqrs_ddd_versions",
+    ]
+
+
+async def _lacking_a_lock(engine: AsyncEngine, tables: Tables) -> None:
+    """Looks what is there, and makes the rest."""
+    async with engine.begin() as connection:
+        await connection.run_sync(tables.metadata.create_all)
+
+
+@pytest.mark.parametrize("make", [create_schema, _lacking_a_lock])
+async def test_any_number_of_processes_may_make_it_at_once(
+    database_url: str, new_engine: Callable[..., AsyncEngine], make: Make, backend: str
+) -> None:
+    _context.set_forkserver_preload([__name__])
+    tables = Tables(prefix=f"race_of_{make.__name__}_")
+    answers, start = _context.Queue(), _context.Barrier(PROCESSES)
+    arguments = (make, database_url, tables.prefix, start, answers)
+    processes = [_context.Process(target=_run, args=arguments) for _ in range(PROCESSES)]
+    for process in processes:
+        process.start()
+    told = [answers.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(10)
+    engine = new_engine()
+    if make is create_schema:
+        assert told == ["made"] * PROCESSES
+        await schema.check(engine, tables)
+    elif backend == "postgres":
+        assert told != ["made"] * PROCESSES
+    async with engine.begin() as connection:
+        await connection.run_sync(schema.remove, tables)
+    await engine.dispose()
+
+
+def _run(make: Make, url: str, prefix: str, start: Any, answers: Any) -> None:
+    async def run() -> None:
+        engine = create_async_engine(url)
+        if engine.dialect.name == "sqlite":
+            configure_sqlite(engine)
+        async with engine.connect():
+            start.wait()
+        await make(engine, Tables(prefix=prefix))
+        await engine.dispose()
+
+    try:
+        asyncio.run(run())
+        answers.put("made")
+    except Exception as error:
+        answers.put(repr(error))

@@ -1,0 +1,363 @@
+"""What the unit of work does beyond its contract."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Table, select, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWorkState
+from cqrs_ddd_core.primitives.exceptions import (
+    ConcurrencyError,
+    ConfigError,
+    InfrastructureError,
+    InvalidOperationError,
+    OptimisticConcurrencyError,
+    PersistenceError,
+)
+from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
+from cqrs_ddd_core.testing.contracts.parcel import Parcel, new_parcel_id
+from cqrs_ddd_persistence_sqlalchemy import (
+    SQLAlchemyEventStore,
+    SQLAlchemyInbox,
+    SQLAlchemyOutboxStorage,
+    SQLAlchemyUnitOfWork,
+    Tables,
+)
+from cqrs_ddd_persistence_sqlalchemy.driver import fetch
+from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
+from tests.persistence_sqlalchemy.parcels import Parcels
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Note(Base):
+    __tablename__ = "notes"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str]
+    version: Mapped[int] = mapped_column()
+
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012
+
+
+@pytest.fixture
+async def notes(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
+        await connection.run_sync(Base.metadata.create_all)
+
+
+@pytest.fixture
+def store(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyEventStore:
+    return SQLAlchemyEventStore(session_factory, tables=tables)
+
+
+async def _texts(session_factory: SessionFactory) -> list[str]:
+    async with session_factory() as session:
+        return list(await session.scalars(select(Note.text).order_by(Note.id)))
+
+
+async def test_it_takes_a_session_or_a_factory(session_factory: SessionFactory) -> None:
+    with pytest.raises(ConfigError, match="one of them"):
+        SQLAlchemyUnitOfWork()
+    async with session_factory() as session:
+        with pytest.raises(ConfigError, match="one of them"):
+            SQLAlchemyUnitOfWork(session, session_factory)
+
+
+@pytest.mark.usefixtures("notes")
+@pytest.mark.parametrize("first", ["session", "events"])
+async def test_rows_of_the_session_and_events_are_committed_together(
+    new_uow: NewUnitOfWork,
+    session_factory: SessionFactory,
+    store: SQLAlchemyEventStore,
+    first: str,
+) -> None:
+    stream = new_stream()
+    for ends in ("rollback", "commit"):
+        async with new_uow() as uow:
+            if first == "session":
+                uow.session.add(Note(id=1, text=ends))
+                await uow.event_store.append(event(stream, 1))
+            else:
+                await uow.event_store.append(event(stream, 1))
+                uow.session.add(Note(id=1, text=ends))
+            if ends == "rollback":
+                await uow.rollback()
+
+    assert await _texts(session_factory) == ["commit"]
+    assert len(await store.get_events(stream.aggregate_id)) == 1
+
+
+@pytest.mark.usefixtures("notes")
+async def test_a_session_of_the_callers_own_stays_open(
+    session_factory: SessionFactory, tables: Tables, store: SQLAlchemyEventStore
+) -> None:
+    stream = new_stream()
+    async with session_factory() as session:
+        async with SQLAlchemyUnitOfWork(session, tables=tables) as uow:
+            session.add(Note(id=1, text="kept"))
+            await uow.event_store.append(event(stream, 1))
+        assert await session.scalar(select(Note.text)) == "kept"
+        async with SQLAlchemyUnitOfWork(session=session, tables=tables) as uow:
+            session.add(Note(id=2, text="lost"))
+            await uow.event_store.append(event(stream, 2))
+            await uow.rollback()
+
+    assert await _texts(session_factory) == ["kept"]
+    assert len(await store.get_events(stream.aggregate_id)) == 1
+
+
+async def test_appending_makes_no_session(new_uow: NewUnitOfWork) -> None:
+    async with new_uow() as uow:
+        await uow.event_store.append(event(new_stream(), 1))
+        assert uow._session is None
+
+
+async def test_a_savepoint_of_the_session_holds_for_events_too(
+    new_uow: NewUnitOfWork, store: SQLAlchemyEventStore
+) -> None:
+    kept, lost = new_stream(), new_stream()
+
+    async with new_uow() as uow:
+        async with uow.session.begin_nested() as savepoint:
+            await uow.event_store.append(event(lost, 1))
+            await savepoint.rollback()
+        async with uow.session.begin_nested():
+            await uow.event_store.append(event(kept, 1))
+
+    assert await store.get_events(lost.aggregate_id) == []
+    assert len(await store.get_events(kept.aggregate_id)) == 1
+
+
+async def test_a_released_savepoint_commits_nothing_by_itself(
+    new_uow: NewUnitOfWork, store: SQLAlchemyEventStore
+) -> None:
+    stream = new_stream()
+
+    async with new_uow() as uow:
+        async with uow.session.begin_nested():
+            await uow.event_store.append(event(stream, 1))
+        await uow.rollback()
+
+    assert await store.get_events(stream.aggregate_id) == []
+
+
+async def test_the_drivers_connection_cannot_commit_by_itself(
+    engine: AsyncEngine, new_uow: NewUnitOfWork, tables: Tables, store: SQLAlchemyEventStore
+) -> None:
+    """The mutant is what the SQL toolkit does with a driver's statement that comes first."""
+    stream = new_stream()
+    insert_inbox = tables.inbox.fullname
+    if tables.schema:
+        insert_inbox = f'"{tables.schema}".{tables.inbox.name}'
+    sql = (
+        f"INSERT INTO {insert_inbox} (consumer, message_id, fingerprint, registered_at) "
+        "VALUES ('c', 'm', 'f', '2026-01-01 00:00:00+00')"
+    )
+
+    async with new_uow() as uow:
+        await fetch(await uow.connection(), sql)
+        await uow.event_store.append(event(stream, 1))
+        await uow.rollback()
+    assert await _count(engine, tables.inbox) == 0
+    assert await store.get_events(stream.aggregate_id) == []
+
+    if engine.dialect.name == "postgresql":
+        async with engine.connect() as naive:
+            await naive.begin()
+            driver = (await naive.get_raw_connection()).driver_connection
+            assert driver is not None
+            await driver.execute(sql)
+            await naive.rollback()
+        assert await _count(engine, tables.inbox) == 1
+
+
+async def _count(engine: AsyncEngine, table: Table) -> int:
+    async with engine.connect() as connection:
+        return len((await connection.execute(select(table))).all())
+
+
+@pytest.mark.usefixtures("notes")
+async def test_a_statement_that_failed_before_cannot_be_committed_over(
+    new_uow: NewUnitOfWork, session_factory: SessionFactory, engine: AsyncEngine
+) -> None:
+    """PostgreSQL would answer the COMMIT with a ROLLBACK, and no driver tells."""
+    hooks: list[str] = []
+
+    async def hook() -> None:
+        hooks.append("ran")
+
+    async def work() -> None:
+        async with new_uow() as uow:
+            uow.session.add(Note(id=1, text="lost"))
+            await uow.session.flush()
+            with pytest.raises(SQLAlchemyError):
+                await uow.session.execute(text("SELECT no_such_function()"))
+            uow.on_commit(hook)
+
+    if engine.dialect.name == "postgresql":
+        with pytest.raises(PersistenceError, match="cannot commit: .*transaction is aborted"):
+            await work()
+        assert hooks == []
+        assert await _texts(session_factory) == []
+    else:
+        await work()
+        assert await _texts(session_factory) == ["lost"]
+
+    async with engine.connect() as connection:
+        await connection.begin()
+        with pytest.raises(SQLAlchemyError):
+            await connection.execute(text("SELECT no_such_function()"))
+        await connection.commit()  # The silence that is spoken of.
+
+
+@pytest.mark.usefixtures("notes")
+async def test_a_failure_within_a_savepoint_is_over_with_it(
+    new_uow: NewUnitOfWork, session_factory: SessionFactory
+) -> None:
+    async with new_uow() as uow:
+        uow.session.add(Note(id=1, text="kept"))
+        with pytest.raises(SQLAlchemyError):
+            async with uow.session.begin_nested():
+                await uow.session.execute(text("SELECT no_such_function()"))
+
+    assert await _texts(session_factory) == ["kept"]
+
+
+@pytest.mark.usefixtures("notes")
+async def test_errors_at_the_commit_are_ours(
+    new_uow: NewUnitOfWork, session_factory: SessionFactory
+) -> None:
+    async with new_uow() as uow:
+        uow.session.add(Note(id=1, text="first"))
+
+    async def insert_again() -> None:
+        async with new_uow() as uow:
+            uow.session.add(Note(id=1, text="second"))
+
+    async def update_late() -> None:
+        async with new_uow() as late:
+            note = await late.session.get_one(Note, 1)
+            async with new_uow() as early:
+                (await early.session.get_one(Note, 1)).text = "early"
+            note.text = "late"
+
+    with pytest.raises(PersistenceError, match="cannot commit"):
+        await insert_again()
+    with pytest.raises(OptimisticConcurrencyError, match="decide anew"):
+        await update_late()
+    assert await _texts(session_factory) == ["early"]
+
+
+async def test_fifty_tasks_on_one_aggregate_lose_no_update(
+    session_factory: SessionFactory, tables: Tables, engine: AsyncEngine, new_uow: NewUnitOfWork
+) -> None:
+    parcels = Parcels(session_factory, tables.schema)
+    async with engine.begin() as connection:
+        await connection.run_sync(parcels.metadata.create_all)
+    parcel_id = new_parcel_id()
+    await parcels.add(Parcel.register(parcel_id, owner="anna"))
+
+    async def weigh(grams: int) -> None:
+        while True:
+            try:
+                async with new_uow() as uow:
+                    parcel = await parcels.get(parcel_id, uow)
+                    assert parcel is not None
+                    parcel.weigh(grams)
+                    await parcels.add(parcel, uow)
+                    return
+            except ConcurrencyError:
+                await asyncio.sleep(0.001)
+
+    await asyncio.gather(*(weigh(grams) for grams in range(50)))
+
+    weighed = await parcels.get(parcel_id)
+    assert weighed is not None
+    assert weighed.version == 51
+
+
+async def test_two_that_wait_for_each_other_are_told_to_try_again(
+    new_uow: NewUnitOfWork, backend: str
+) -> None:
+    one, two = new_stream(), new_stream()
+
+    async def append(first: object, second: object) -> None:
+        async with new_uow() as uow:
+            for stream in (first, second):
+                await uow.event_store.append(event(stream, 1))  # type: ignore[arg-type]
+                await asyncio.sleep(0.05)
+
+    answers = await asyncio.gather(append(one, two), append(two, one), return_exceptions=True)
+
+    (refused,) = [answer for answer in answers if answer is not None]
+    assert isinstance(refused, ConcurrencyError), answers
+
+
+async def test_an_engine_on_sqlite_must_be_configured(tmp_path: object) -> None:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/bare.db")
+    with pytest.raises(ConfigError, match=r"configure_sqlite\(engine\)"):
+        async with SQLAlchemyUnitOfWork(session_factory=async_sessionmaker(engine)) as uow:
+            await uow.event_store.append(event(new_stream(), 1))
+    await engine.dispose()
+
+
+async def test_adapters_refuse_a_unit_of_work_that_is_not_theirs(
+    session_factory: SessionFactory,
+    tables: Tables,
+    store: SQLAlchemyEventStore,
+    new_engine: Callable[..., AsyncEngine],
+) -> None:
+    async with InMemoryUnitOfWork():
+        with pytest.raises(InvalidOperationError, match="cannot join a InMemoryUnitOfWork"):
+            await store.append(event(new_stream(), 1))
+    elsewhere = new_engine()
+    uow = SQLAlchemyUnitOfWork(session_factory=async_sessionmaker(elsewhere), tables=tables)
+    async with uow:
+        with pytest.raises(InvalidOperationError, match="on the same engine"):
+            await store.append(event(new_stream(), 1))
+    await elsewhere.dispose()
+
+
+async def test_missing_tables_are_told_with_the_next_step(
+    session_factory: SessionFactory,
+) -> None:
+    absent = Tables(prefix="absent_")
+    for work in (
+        SQLAlchemyEventStore(session_factory, tables=absent).append(event(new_stream(), 1)),
+        SQLAlchemyEventStore(session_factory, tables=absent).get_events_after(0),
+        SQLAlchemyOutboxStorage(session_factory, tables=absent).get_pending(),
+        SQLAlchemyInbox(session_factory, tables=absent).register("c", "m", "f"),
+    ):
+        with pytest.raises(InfrastructureError, match=r"create_schema\(engine\)"):
+            await work
+
+
+async def test_closing_after_a_commit_cannot_undo_it(
+    new_uow: NewUnitOfWork, caplog: pytest.LogCaptureFixture
+) -> None:
+    uow = new_uow()
+
+    async def fail(*, interrupted: bool) -> None:
+        await close(interrupted=interrupted)
+        raise OSError("gone")
+
+    close = uow._close
+    uow._close = fail  # type: ignore[method-assign]
+
+    with caplog.at_level(logging.WARNING):
+        async with uow:
+            await uow.event_store.append(event(new_stream(), 1))
+
+    assert uow.state is UnitOfWorkState.COMMITTED
+    assert "the commit stands" in caplog.text
