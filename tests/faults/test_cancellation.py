@@ -10,7 +10,7 @@ import anyio
 import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from cqrs_ddd_core import (
     Command,
@@ -74,7 +74,7 @@ class Depot:
     async def check(self) -> None:
         """What one command leaves: a row in each table or in none, and the pool as it was."""
         pool = self.engine.pool
-        assert isinstance(pool, QueuePool)
+        assert isinstance(pool, AsyncAdaptedQueuePool)
         assert pool.checkedout() == 0
         parcel, tables = self.parcels.metadata.sorted_tables[0], self.tables
         sent = self.sent[-1]
@@ -101,7 +101,9 @@ class Depot:
 
 @pytest.fixture
 async def depot(new_engine: Callable[..., AsyncEngine], tables: Tables) -> AsyncIterator[Depot]:
-    engine = new_engine(pool_size=1, max_overflow=0, pool_timeout=5)
+    engine = new_engine(
+        pool_size=1, max_overflow=0, pool_timeout=5, poolclass=AsyncAdaptedQueuePool
+    )
     depot = Depot(engine, tables)
     async with engine.begin() as connection:
         await connection.run_sync(depot.parcels.metadata.create_all)

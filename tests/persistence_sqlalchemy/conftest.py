@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from itertools import count
 from pathlib import Path
@@ -15,7 +14,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyUnitOfWork,
@@ -59,10 +58,10 @@ def new_engine(database_url: str) -> Callable[..., AsyncEngine]:
 @pytest.fixture
 async def engine(new_engine: Callable[..., AsyncEngine]) -> AsyncIterator[AsyncEngine]:
     """Every connection is back in its pool when a test has ended."""
-    engine = new_engine(pool_size=10, max_overflow=20)
+    engine = new_engine(pool_size=10, max_overflow=20, poolclass=AsyncAdaptedQueuePool)
     yield engine
     pool = engine.pool
-    assert isinstance(pool, QueuePool)
+    assert isinstance(pool, AsyncAdaptedQueuePool)
     assert pool.checkedout() == 0, "a connection was not given back"
     await engine.dispose()
 
@@ -86,6 +85,3 @@ def session_factory(engine: AsyncEngine) -> SessionFactory:
 @pytest.fixture
 def new_uow(session_factory: SessionFactory, tables: Tables) -> NewUnitOfWork:
     return lambda: SQLAlchemyUnitOfWork(session_factory=session_factory, tables=tables)
-
-
-assert sqlite3.sqlite_version_info >= (3, 35), "the tests need a newer SQLite"

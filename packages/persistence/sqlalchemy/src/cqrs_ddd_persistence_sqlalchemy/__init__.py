@@ -2,6 +2,7 @@
 
 from . import schema
 from .event_store import SQLAlchemyEventStore
+from .hierarchy import ACLColumns, SQLAlchemyHierarchyReader, TagColumns
 from .inbox import SQLAlchemyInbox
 from .models import TABLES, Tables
 from .outbox import SQLAlchemyOutboxStorage
@@ -14,12 +15,15 @@ metadata = TABLES.metadata
 """The tables under their usual names."""
 
 __all__ = [
+    "ACLColumns",
     "PostgresQueueSignal",
     "SQLAlchemyEventStore",
+    "SQLAlchemyHierarchyReader",
     "SQLAlchemyInbox",
     "SQLAlchemyOutboxStorage",
     "SQLAlchemyUnitOfWork",
     "Tables",
+    "TagColumns",
     "configure_sqlite",
     "create_schema",
     "metadata",

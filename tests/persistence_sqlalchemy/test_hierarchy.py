@@ -1,0 +1,750 @@
+"""Hierarchies in tables of an application, through the contracts and the domain services."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Enum,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    Uuid,
+    delete,
+    event,
+    exists,
+    func,
+    insert,
+    select,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
+
+from cqrs_ddd_core.domain.services import (
+    ACL,
+    AsyncACLInheritanceService,
+    AsyncCycleDetectionService,
+    AsyncTagInheritanceService,
+    Grant,
+    TraversalLimits,
+)
+from cqrs_ddd_core.primitives.exceptions import (
+    ConfigError,
+    HierarchyLimitExceededError,
+    InvalidOperationError,
+    PersistenceError,
+)
+from cqrs_ddd_core.testing.contracts.hierarchy import (
+    FOLDERS,
+    ACLReaderContract,
+    AncestryReaderContract,
+    Folder,
+    ParentReaderContract,
+    TagReaderContract,
+)
+from cqrs_ddd_persistence_sqlalchemy import Tables
+from cqrs_ddd_persistence_sqlalchemy.hierarchy import (
+    ACLColumns,
+    SQLAlchemyHierarchyReader,
+    TagColumns,
+)
+from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
+
+Reader = SQLAlchemyHierarchyReader[str]
+
+
+class FolderTables:
+    """The tables of an application, which knows nothing of the reader."""
+
+    def __init__(
+        self, engine: AsyncEngine, schema: str | None, id_type: TypeEngine[Any] | None = None
+    ) -> None:
+        key = id_type or Text()
+        self.engine = engine
+        self.metadata = MetaData(schema=schema)
+        self.folders = Table(
+            "folders",
+            self.metadata,
+            Column("id", key, primary_key=True),
+            Column("access", Text),
+        )
+        self.links = Table(
+            "folder_links",
+            self.metadata,
+            Column("child_id", key, primary_key=True),
+            Column("position", BigInteger, primary_key=True),
+            Column("parent_id", key, nullable=False),
+        )
+        self.tags = Table(
+            "folder_tags",
+            self.metadata,
+            Column("folder_id", key, primary_key=True),
+            Column("position", BigInteger, primary_key=True),
+            Column("tag", Text, nullable=False),
+        )
+        self.grants = Table(
+            "folder_grants",
+            self.metadata,
+            Column("folder_id", key, primary_key=True),
+            Column("principal", Text, primary_key=True),
+            Column("permission", Text, primary_key=True),
+            Column("effect", Text),
+        )
+
+    def in_order(self) -> dict[str, Any]:
+        links, tags, grants = self.links.c, self.tags.c, self.grants.c
+        return {
+            "node_id": self.folders.c.id,
+            "child_id": links.child_id,
+            "parent_id": links.parent_id,
+            "parent_order": links.position,
+            "tags": TagColumns(node_id=tags.folder_id, tag=tags.tag, order=tags.position),
+            "acl": ACLColumns(
+                is_restricted=self.folders.c.access == "listed",
+                node_id=grants.folder_id,
+                principal=grants.principal,
+                permission=grants.permission,
+                is_allowed=grants.effect == "allow",
+            ),
+        }
+
+    async def add(self, *folders: Folder) -> None:
+        async with self.engine.begin() as connection:
+            await self.insert(connection, *folders)
+
+    async def insert(self, connection: AsyncConnection, *folders: Folder) -> None:
+        await connection.execute(
+            insert(self.folders), [{"id": f.id, "access": _access(f)} for f in folders]
+        )
+        for folder in folders:
+            tags = [
+                {"folder_id": folder.id, "position": place, "tag": tag}
+                for place, tag in enumerate(folder.tags)
+            ]
+            for table, rows in (
+                (self.links, _link_rows(folder.id, folder.parent_ids)),
+                (self.tags, tags),
+                (self.grants, _grant_rows(folder)),
+            ):
+                if rows:
+                    await connection.execute(insert(table), rows)
+
+    async def link(self, links: Mapping[Any, Collection[Any]]) -> None:
+        """Nodes with nothing but their parents."""
+        rows = [row for child, parents in links.items() for row in _link_rows(child, parents)]
+        async with self.engine.begin() as connection:
+            await connection.execute(insert(self.folders), [{"id": node_id} for node_id in links])
+            if rows:
+                await connection.execute(insert(self.links), rows)
+
+
+def _link_rows(child: object, parents: Collection[object]) -> list[dict[str, Any]]:
+    # The later the row, the earlier the parent: an order of insertion would be wrong.
+    placed = reversed(list(enumerate(parents)))
+    return [{"child_id": child, "position": i, "parent_id": parent} for i, parent in placed]
+
+
+def _access(folder: Folder) -> str | None:
+    if folder.acl is None:
+        return None
+    return "open" if folder.acl.allow is None else "listed"
+
+
+def _grant_rows(folder: Folder) -> list[dict[str, Any]]:
+    acl = folder.acl or ACL()
+    entries = [*((g, "allow") for g in acl.allow or ()), *((g, "deny") for g in acl.deny)]
+    return [
+        {
+            "folder_id": folder.id,
+            "principal": grant.principal,
+            "permission": grant.permission,
+            "effect": effect,
+        }
+        for grant, effect in entries
+    ]
+
+
+@pytest.fixture
+async def app(engine: AsyncEngine, tables: Tables) -> FolderTables:
+    return await _created(FolderTables(engine, tables.schema))
+
+
+async def _created(app: FolderTables) -> FolderTables:
+    async with app.engine.begin() as connection:
+        await connection.run_sync(app.metadata.create_all)
+    return app
+
+
+@pytest.fixture
+def reader(session_factory: SessionFactory, app: FolderTables) -> Reader:
+    return SQLAlchemyHierarchyReader(session_factory, **app.in_order())
+
+
+@contextmanager
+def statements(engine: AsyncEngine) -> Iterator[list[str]]:
+    sent: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        sent.append(statement)
+
+    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(engine.sync_engine, "before_cursor_execute", note)
+
+
+class ReaderContract(
+    ParentReaderContract, TagReaderContract, ACLReaderContract, AncestryReaderContract
+):
+    @pytest.fixture
+    def parent_reader(self, reader: Reader) -> Reader:
+        return reader
+
+    @pytest.fixture
+    def tag_reader(self, reader: Reader) -> Reader:
+        return reader
+
+    @pytest.fixture
+    def acl_reader(self, reader: Reader) -> Reader:
+        return reader
+
+    @pytest.fixture
+    def ancestry_reader(self, reader: Reader) -> Reader:
+        return reader
+
+
+class TestSQLAlchemyHierarchyReader(ReaderContract):
+    @pytest.fixture(autouse=True)
+    async def stored(self, app: FolderTables) -> None:
+        await app.add(*FOLDERS)
+
+
+class TestInsideAUnitOfWork(ReaderContract):
+    """What was stored there is not committed yet."""
+
+    @pytest.fixture
+    async def reader(self, app: FolderTables, new_uow: NewUnitOfWork) -> AsyncIterator[Reader]:
+        async with new_uow() as uow:
+            await app.insert(await uow.connection(), *FOLDERS)
+            yield SQLAlchemyHierarchyReader(uow=uow, **app.in_order())
+            await uow.rollback()
+
+
+class TestOverMappedClasses(ReaderContract):
+    @pytest.fixture
+    async def reader(self, session_factory: SessionFactory, app: FolderTables) -> Reader:
+        class Model(DeclarativeBase):
+            metadata = MetaData(schema=app.metadata.schema)
+
+        class FolderModel(Model):
+            __tablename__ = "folders"
+            id: Mapped[str] = mapped_column(primary_key=True)
+            access: Mapped[str | None]
+
+        class Link(Model):
+            __tablename__ = "folder_links"
+            child_id: Mapped[str] = mapped_column(primary_key=True)
+            position: Mapped[int] = mapped_column(primary_key=True)
+            parent_id: Mapped[str]
+
+        class Tag(Model):
+            __tablename__ = "folder_tags"
+            folder_id: Mapped[str] = mapped_column(primary_key=True)
+            position: Mapped[int] = mapped_column(primary_key=True)
+            name: Mapped[str] = mapped_column("tag")
+
+        class Entry(Model):
+            __tablename__ = "folder_grants"
+            folder_id: Mapped[str] = mapped_column(primary_key=True)
+            principal: Mapped[str] = mapped_column(primary_key=True)
+            permission: Mapped[str] = mapped_column(primary_key=True)
+            effect: Mapped[str]
+
+        await app.add(*FOLDERS)
+        return SQLAlchemyHierarchyReader(
+            session_factory,
+            node_id=FolderModel.id,
+            child_id=Link.child_id,
+            parent_id=Link.parent_id,
+            parent_order=Link.position,
+            tags=TagColumns(node_id=Tag.folder_id, tag=Tag.name, order=Tag.position),
+            acl=ACLColumns(
+                is_restricted=FolderModel.access == "listed",
+                node_id=Entry.folder_id,
+                principal=Entry.principal,
+                permission=Entry.permission,
+                is_allowed=Entry.effect == "allow",
+            ),
+        )
+
+
+class TestATree(AncestryReaderContract):
+    """A parent in the table of the nodes, so the second parent of a folder is not there."""
+
+    @pytest.fixture
+    async def ancestry_reader(
+        self, session_factory: SessionFactory, engine: AsyncEngine, tables: Tables
+    ) -> Reader:
+        class Model(DeclarativeBase):
+            metadata = MetaData(schema=tables.schema)
+
+        class Category(Model):
+            __tablename__ = "categories"
+            id: Mapped[str] = mapped_column(primary_key=True)
+            parent_id: Mapped[str | None]
+
+        async with engine.begin() as connection:
+            await connection.run_sync(Model.metadata.create_all)
+        async with session_factory.begin() as session:
+            session.add_all(
+                Category(id=f.id, parent_id=f.parent_ids[-1] if f.parent_ids else None)
+                for f in FOLDERS
+            )
+        return SQLAlchemyHierarchyReader(
+            session_factory, node_id=Category.id, parent_id=Category.parent_id
+        )
+
+    async def test_the_links_of_all_ancestors_come_at_once(self, ancestry_reader: Any) -> None:
+        found = await ancestry_reader.get_ancestry(("grandchild", "missing"))
+
+        assert found == {
+            "grandchild": ("child",),
+            "child": ("left",),
+            "left": ("root",),
+            "root": (),
+        }
+
+    async def test_a_depth_cuts_the_reading(self, ancestry_reader: Any) -> None:
+        found = await ancestry_reader.get_ancestry(("grandchild",), max_depth=1)
+
+        assert found == {"grandchild": ("child",), "child": ("left",)}
+
+
+CHAIN = {i: (i + 1,) if i < 3_000 else () for i in range(3_001)}
+
+
+def ladder(rungs: int) -> dict[int, tuple[int, ...]]:
+    """Two nodes a rung, each under both of the rung above: 2**rungs ways up."""
+    links = {
+        rung * 2 + side: (rung * 2 + 2, rung * 2 + 3) for rung in range(rungs) for side in (0, 1)
+    }
+    return {**links, rungs * 2: (), rungs * 2 + 1: ()}
+
+
+@pytest.fixture
+async def numbered(engine: AsyncEngine, tables: Tables) -> FolderTables:
+    return await _created(FolderTables(engine, tables.schema, BigInteger()))
+
+
+@pytest.fixture
+def numbers(
+    session_factory: SessionFactory, numbered: FolderTables
+) -> SQLAlchemyHierarchyReader[int]:
+    return SQLAlchemyHierarchyReader(session_factory, **numbered.in_order())
+
+
+@pytest.mark.parametrize("links", [CHAIN, ladder(1_000)], ids=["chain", "ladder"])
+async def test_an_ancestry_is_one_round_trip(
+    numbers: SQLAlchemyHierarchyReader[int], numbered: FolderTables, links: dict[int, Any]
+) -> None:
+    await numbered.link(links)
+
+    with statements(numbered.engine) as sent:
+        whole = await numbers.get_ancestry((0, 1))
+        cut = await numbers.get_ancestry((0,), max_depth=900)
+
+    assert whole == links
+    assert list(cut)[-1] in (900, 1_801)
+    assert len(sent) == 2
+
+
+async def test_a_service_asks_for_a_deep_hierarchy_once_and_for_what_it_holds_once_more(
+    numbers: SQLAlchemyHierarchyReader[int], numbered: FolderTables
+) -> None:
+    await numbered.link(CHAIN)
+    async with numbered.engine.begin() as connection:
+        tag = {"folder_id": 3_000, "position": 0, "tag": "top"}
+        await connection.execute(insert(numbered.tags), [tag])
+
+    with statements(numbered.engine) as sent:
+        assert await AsyncCycleDetectionService(numbers).would_create_cycle(3_000, 0)
+        assert len(sent) <= 2
+        sent.clear()
+        assert await AsyncTagInheritanceService(numbers).effective_tags(0) == ("top",)
+        assert len(sent) == 2
+
+
+@pytest.mark.parametrize("kind", ["parent_ids", "tags_and_parents", "acl_and_parents"])
+async def test_a_batch_is_one_round_trip(
+    numbers: SQLAlchemyHierarchyReader[int], numbered: FolderTables, kind: str
+) -> None:
+    await numbered.link(CHAIN)
+
+    with statements(numbered.engine) as sent:
+        found = await getattr(numbers, f"get_{kind}_many")(range(5_000))
+        nothing = await getattr(numbers, f"get_{kind}_many")(())
+
+    assert set(found) == set(CHAIN)
+    assert nothing == {}
+    assert len(sent) == 1
+
+
+async def test_more_ids_than_a_statement_takes_are_asked_for_in_parts(
+    numbers: SQLAlchemyHierarchyReader[int], numbered: FolderTables, backend: str
+) -> None:
+    await numbered.link({1: (70_000,), 70_000: (2,), 2: ()})
+
+    with statements(numbered.engine) as sent:
+        found = await numbers.get_parent_ids_many(range(70_001))
+
+    assert found == {1: (70_000,), 70_000: (2,), 2: ()}
+    assert len(sent) == (1 if backend == "postgres" else 3)
+    assert set(await numbers.get_ancestry(range(70_000), max_depth=0)) == {1, 2}
+    assert set(await numbers.get_ancestry(range(70_000))) == {1, 2, 70_000}
+
+
+async def test_levels_are_not_counted_round_and_round_a_cycle(
+    numbers: SQLAlchemyHierarchyReader[int], numbered: FolderTables
+) -> None:
+    await numbered.link({1: (2, 1), 2: (1,)})
+
+    for max_depth in (None, 10, 10**12):
+        assert await numbers.get_ancestry((1,), max_depth=max_depth) == {1: (2, 1), 2: (1,)}
+
+
+async def test_links_of_a_missing_node_lead_nowhere(
+    numbers: SQLAlchemyHierarchyReader[int], numbered: FolderTables
+) -> None:
+    await numbered.link({1: (2,), 2: (3,), 3: ()})
+    async with numbered.engine.begin() as connection:
+        await connection.execute(delete(numbered.folders).where(numbered.folders.c.id == 2))
+
+    assert await numbers.get_ancestry((1, 2)) == {1: (2,)}
+    assert await numbers.get_parent_ids_many((1, 2)) == {1: (2,)}
+
+
+class BinaryUuid(TypeDecorator[uuid.UUID]):
+    """As some store ids, to save space."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: uuid.UUID | None, dialect: Any) -> bytes | None:
+        return None if value is None else value.bytes
+
+    def process_result_value(self, value: bytes | None, dialect: Any) -> uuid.UUID | None:
+        return None if value is None else uuid.UUID(bytes=value)
+
+
+@pytest.mark.parametrize(
+    ("id_type", "top", "below", "missing"),
+    [
+        (Uuid(), uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=3)),
+        (BinaryUuid(), uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=3)),
+        (String(4), "top ", "low", "lowest"),
+        (Enum("top", "low", "missing", name="places"), "top", "low", "missing"),
+    ],
+    ids=["uuid", "decorated", "short text", "enum"],
+)
+async def test_ids_of_any_type_come_back_as_they_went(
+    session_factory: SessionFactory,
+    engine: AsyncEngine,
+    tables: Tables,
+    id_type: TypeEngine[Any],
+    top: Any,
+    below: Any,
+    missing: Any,
+) -> None:
+    app = await _created(FolderTables(engine, tables.schema, id_type))
+    await app.link({top: (), below: (top,)})
+    reader: SQLAlchemyHierarchyReader[Any] = SQLAlchemyHierarchyReader(
+        session_factory, **app.in_order()
+    )
+
+    assert await reader.get_ancestry((below, missing)) == {below: (top,), top: ()}
+    assert await reader.get_tags_and_parents(below) == ((), (top,))
+    assert await reader.get_acl_and_parents(below) == (None, (top,))
+
+
+async def test_the_services_answer_over_tables(reader: Reader, app: FolderTables) -> None:
+    await app.add(*FOLDERS)
+    cycles = AsyncCycleDetectionService(reader)
+    acls = AsyncACLInheritanceService(reader)
+
+    assert await cycles.would_create_cycle("root", "grandchild")
+    assert await cycles.detect_existing_cycle("egg") == ("egg", "hen", "egg")
+    assert await AsyncTagInheritanceService(reader).effective_tags("left") == FOLDERS[0].tags
+    assert await acls.is_allowed("left", ["ann"], "read")
+    assert not await acls.is_allowed("child", ["ann"], "read")
+    with pytest.raises(HierarchyLimitExceededError):
+        await AsyncCycleDetectionService(
+            reader, limits=TraversalLimits(max_depth=1)
+        ).would_create_cycle("elsewhere", "grandchild")
+
+
+async def test_a_move_is_judged_by_what_its_unit_of_work_has_changed(
+    reader: Reader, app: FolderTables, new_uow: NewUnitOfWork
+) -> None:
+    await app.link({"a": (), "b": ()})
+    cycles = AsyncCycleDetectionService(reader)
+
+    async with new_uow() as uow:
+        assert not await cycles.would_create_cycle("b", "a")
+        link = {"child_id": "a", "position": 0, "parent_id": "b"}
+        await uow.session.execute(insert(app.links).values(link))
+
+        assert await cycles.would_create_cycle("b", "a")
+        await uow.rollback()
+
+    assert not await cycles.would_create_cycle("b", "a")
+
+
+async def test_a_reader_does_not_wait_for_a_writer(
+    reader: Reader, app: FolderTables, engine: AsyncEngine
+) -> None:
+    await app.add(*FOLDERS)
+
+    async with engine.connect() as writer:
+        await writer.execute(delete(app.folders))
+        assert len(await asyncio.wait_for(reader.get_ancestry(("child",)), timeout=5)) == 4
+        assert await asyncio.wait_for(reader.get_acl_and_parents("right"), timeout=5)
+        await writer.rollback()
+
+
+async def test_a_select_stands_in_for_a_table(
+    session_factory: SessionFactory, app: FolderTables
+) -> None:
+    await app.add(*FOLDERS)
+    kept = select(app.folders).where(app.folders.c.id != "left").subquery()
+    reader: Reader = SQLAlchemyHierarchyReader(
+        session_factory,
+        node_id=kept.c.id,
+        child_id=app.links.c.child_id,
+        parent_id=app.links.c.parent_id,
+        parent_order=app.links.c.position,
+    )
+
+    assert await reader.get_ancestry(("child", "left")) == {
+        "child": ("right", "left"),
+        "right": ("root",),
+        "root": (),
+    }
+
+
+async def test_what_has_no_place_comes_last(
+    session_factory: SessionFactory, app: FolderTables
+) -> None:
+    await app.add(Folder(id="a", parent_ids=("z", "y", "x"), tags=("3", "2", "1")))
+    places = {
+        "parent_order": func.nullif(app.links.c.position, 0),
+        "tags": TagColumns(
+            node_id=app.tags.c.folder_id,
+            tag=app.tags.c.tag,
+            order=func.nullif(app.tags.c.position, 0),
+        ),
+    }
+    reader: Reader = SQLAlchemyHierarchyReader(session_factory, **{**app.in_order(), **places})
+
+    assert await reader.get_tags_and_parents("a") == (("2", "1", "3"), ("y", "x", "z"))
+
+
+@pytest.mark.parametrize(
+    ("access", "effects", "expected"),
+    [
+        (None, {}, None),
+        (None, {"ann": "allow"}, None),
+        (None, {"ann": "deny"}, ACL(deny=frozenset({Grant("ann", "read")}))),
+        ("open", {}, ACL.unrestricted()),
+        ("open", {"bob": "allow", "ann": "deny"}, ACL(deny=frozenset({Grant("ann", "read")}))),
+        ("listed", {}, ACL.nobody()),
+        ("listed", {"ann": "Allow "}, ACL(frozenset(), frozenset({Grant("ann", "read")}))),
+        ("listed", {"ann": None}, ACL(frozenset(), frozenset({Grant("ann", "read")}))),
+    ],
+)
+async def test_a_doubtful_entry_denies_and_a_denial_always_counts(
+    reader: Reader,
+    app: FolderTables,
+    access: str | None,
+    effects: dict[str, str | None],
+    expected: ACL | None,
+) -> None:
+    entries = [
+        {"folder_id": "a", "principal": principal, "permission": "read", "effect": effect}
+        for principal, effect in effects.items()
+    ]
+    async with app.engine.begin() as connection:
+        await connection.execute(insert(app.folders), [{"id": "a", "access": access}])
+        for entry in entries:
+            await connection.execute(insert(app.grants), [entry])
+
+    assert await reader.get_acl_and_parents("a") == (expected, ())
+
+
+async def test_every_entry_allows_where_none_can_deny(
+    session_factory: SessionFactory, app: FolderTables
+) -> None:
+    await app.add(Folder(id="a", acl=ACL.allowing(Grant("ann", "read"), Grant("bob", "read"))))
+    entries = app.grants.c
+    reader: Reader = SQLAlchemyHierarchyReader(
+        session_factory,
+        node_id=app.folders.c.id,
+        parent_id=app.links.c.parent_id,
+        child_id=app.links.c.child_id,
+        acl=ACLColumns(
+            is_restricted=app.folders.c.access.is_not(None),
+            node_id=entries.folder_id,
+            principal=entries.principal,
+            permission=entries.permission,
+        ),
+    )
+
+    acl = ACL.allowing(Grant("ann", "read"), Grant("bob", "read"))
+    assert await reader.get_acl_and_parents("a") == (acl, ())
+
+
+async def test_a_reader_says_what_it_was_not_told(
+    session_factory: SessionFactory, app: FolderTables
+) -> None:
+    reader: Reader = SQLAlchemyHierarchyReader(
+        session_factory,
+        node_id=app.folders.c.id,
+        child_id=app.links.c.child_id,
+        parent_id=app.links.c.parent_id,
+    )
+
+    with pytest.raises(InvalidOperationError, match="cannot read tags: .* pass tags=TagColumns"):
+        await reader.get_tags_and_parents("a")
+    with pytest.raises(InvalidOperationError, match="access lists: .* pass acl=ACLColumns"):
+        await reader.get_acl_and_parents_many(["a"])
+
+
+async def test_columns_of_two_tables_are_refused(app: FolderTables) -> None:
+    with pytest.raises(ConfigError, match="of the links must be columns of one table, they are"):
+        SQLAlchemyHierarchyReader(node_id=app.folders.c.id, parent_id=app.links.c.parent_id)
+
+
+async def test_a_failure_is_an_error_of_ours(
+    session_factory: SessionFactory, engine: AsyncEngine, tables: Tables
+) -> None:
+    never_made = FolderTables(engine, tables.schema)
+    reader: Reader = SQLAlchemyHierarchyReader(session_factory, **never_made.in_order())
+
+    with pytest.raises(PersistenceError, match="cannot read parents: "):
+        await reader.get_parent_ids("a")
+
+
+Changes = Callable[[FolderTables], dict[str, Any]]
+
+
+def no_order(app: FolderTables) -> dict[str, Any]:
+    """Parents and tags as the database happens to sort them."""
+    tags = TagColumns(node_id=app.tags.c.folder_id, tag=app.tags.c.tag)
+    return {"parent_order": None, "tags": tags}
+
+
+def reversed_order(app: FolderTables) -> dict[str, Any]:
+    return {"parent_order": -app.links.c.position}
+
+
+def nodes_are_what_has_a_link(app: FolderTables) -> dict[str, Any]:
+    """Saves the look into the table of the nodes."""
+    return {"node_id": app.links.c.child_id, "acl": None}
+
+
+def a_list_is_what_has_entries(app: FolderTables) -> dict[str, Any]:
+    """Saves the column that tells."""
+    entries = app.grants.c
+    acl = ACLColumns(
+        is_restricted=exists().where(entries.folder_id == app.folders.c.id),
+        node_id=entries.folder_id,
+        principal=entries.principal,
+        permission=entries.permission,
+        is_allowed=entries.effect == "allow",
+    )
+    return {"acl": acl}
+
+
+def every_list_restricts(app: FolderTables) -> dict[str, Any]:
+    """Takes a list without entries for nobody, wherever it is."""
+    acl: ACLColumns = app.in_order()["acl"]
+    return {"acl": replace(acl, is_restricted=app.folders.c.access.is_not(None))}
+
+
+class TakesTheMissingForRoots(Reader):
+    """Answers for whatever it was asked."""
+
+    async def get_parent_ids_many(self, node_ids: Collection[str]) -> Mapping[str, tuple[str, ...]]:
+        return {**dict.fromkeys(node_ids, ()), **await super().get_parent_ids_many(node_ids)}
+
+    async def get_tags_and_parents_many(
+        self, node_ids: Collection[str]
+    ) -> Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+        found = await super().get_tags_and_parents_many(node_ids)
+        return {**dict.fromkeys(node_ids, ((), ())), **found}
+
+    async def get_acl_and_parents_many(
+        self, node_ids: Collection[str]
+    ) -> Mapping[str, tuple[ACL | None, tuple[str, ...]]]:
+        found = await super().get_acl_and_parents_many(node_ids)
+        return {**dict.fromkeys(node_ids, (None, ())), **found}
+
+
+class OneLevelTooMany(Reader):
+    async def get_ancestry(
+        self, node_ids: Collection[str], *, max_depth: int | None = None
+    ) -> Mapping[str, tuple[str, ...]]:
+        return await super().get_ancestry(
+            node_ids, max_depth=None if max_depth is None else max_depth + 1
+        )
+
+
+PARENTS, TAGS = ParentReaderContract(), TagReaderContract()
+LISTS, ANCESTRIES = ACLReaderContract(), AncestryReaderContract()
+
+
+@pytest.mark.parametrize(
+    ("naive", "sentence"),
+    [
+        (no_order, PARENTS.test_parents_are_a_tuple_in_their_stored_order),
+        (no_order, TAGS.test_tags_keep_their_order_and_spelling),
+        (reversed_order, PARENTS.test_one_by_one_gives_the_same),
+        (
+            nodes_are_what_has_a_link,
+            PARENTS.test_a_missing_node_has_no_record_and_a_root_an_empty_tuple,
+        ),
+        (nodes_are_what_has_a_link, ANCESTRIES.test_the_links_of_all_ancestors_come_at_once),
+        (a_list_is_what_has_entries, LISTS.test_no_list_nobody_and_unrestricted_stay_apart),
+        (every_list_restricts, LISTS.test_lists_one_by_one_are_the_same),
+        (
+            TakesTheMissingForRoots,
+            PARENTS.test_a_missing_node_has_no_record_and_a_root_an_empty_tuple,
+        ),
+        (TakesTheMissingForRoots, TAGS.test_a_missing_node_is_not_a_node_without_tags),
+        (TakesTheMissingForRoots, LISTS.test_a_missing_node_is_not_a_node_without_a_list),
+        (OneLevelTooMany, ANCESTRIES.test_a_depth_cuts_the_reading),
+    ],
+)
+async def test_the_contract_catches_a_naive_reader(
+    session_factory: SessionFactory,
+    app: FolderTables,
+    reader: Reader,
+    naive: Changes | type[Reader],
+    sentence: Callable[[Reader], Awaitable[None]],
+) -> None:
+    await app.add(*FOLDERS)
+    kind, changes = (naive, {}) if isinstance(naive, type) else (Reader, naive(app))
+
+    await sentence(reader)
+    with pytest.raises(AssertionError):
+        await sentence(kind(session_factory, **{**app.in_order(), **changes}))
