@@ -90,8 +90,12 @@ bench: install ## Measure each hot path beside its floor.
 bench-peers: export UV_PROJECT_ENVIRONMENT = .venvs/peers
 bench-peers: $(UV) ## Measure beside other libraries, in an environment of its own.
 	@$(UV) sync --frozen --quiet --inexact
-	@$(UV) pip install --quiet --python .venvs/peers mediatr
+	@$(UV) pip install --quiet --python .venvs/peers mediatr 'eventsourcing[postgres]' pgqueuer
 	$(RUN) python -m tests.benchmarks.peers $(ARGS)
+
+.PHONY: soak
+soak: install ## Run the fault tests in their long form, with figures: make soak ARGS="kill postgresql"
+	$(RUN) python -m tests.faults $(ARGS)
 
 .PHONY: profile
 profile: install ## Show where the time of a hot path goes: make profile NAME="send a command"

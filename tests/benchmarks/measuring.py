@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,21 +20,30 @@ SECONDS_PER_SIDE_AND_ROUND = 0.02
 Side = Callable[[int], Awaitable[float | None]]
 """Does the thing so many times; answers the seconds where it has prepared something before."""
 
+Opening = AbstractAsyncContextManager[Side]
+"""A side with connections, open while its row is measured; it can be opened once."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """``ours`` beside ``floor``; the median ratio is to stay within the limit, if there is one."""
+    """``ours`` beside ``floor``; the median ratio is to stay within the limit, if there is one.
+
+    One call of a side does the thing to so many ``items``; times are given for one of them.
+    """
 
     name: str
     against: str
-    ours: Side
-    floor: Side
+    ours: Side | Opening
+    floor: Side | Opening
     limit: float | None = None
+    items: int = 1
+    rounds: int = ROUNDS
+    seconds: float = SECONDS_PER_SIDE_AND_ROUND
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Microseconds of one call, medians over the rounds; the ratio is taken within each round."""
+    """Microseconds of one item, medians over the rounds; the ratio is taken within each round."""
 
     name: str
     against: str
@@ -43,6 +53,7 @@ class Figure:
     ratio_low: float
     ratio_high: float
     limit: float | None
+    rounds: int
 
     @property
     def is_within_limit(self) -> bool:
@@ -71,13 +82,16 @@ def awaited(call: Callable[[], Awaitable[object]]) -> Side:
 
 async def measure(row: Row) -> Figure:
     """Rounds of both sides in turns, so that a busy machine harms them alike."""
-    times = {side: await _calibrated(side) for side in (row.ours, row.floor)}
-    ours: list[float] = []
-    floor: list[float] = []
-    for number in range(ROUNDS):
-        # Whoever goes first may find the machine in another mood.
-        for side, found in ((row.ours, ours), (row.floor, floor))[:: 1 if number % 2 else -1]:
-            found.append(await _timed(side, times[side]) / times[side] * 1e6)
+    async with AsyncExitStack() as stack:
+        sides = [await opened(side, stack) for side in (row.ours, row.floor)]
+        times = [await _calibrated(side, row.seconds) for side in sides]
+        found: tuple[list[float], list[float]] = ([], [])
+        for number in range(row.rounds):
+            # Whoever goes first may find the machine in another mood.
+            for which in (0, 1) if number % 2 else (1, 0):
+                seconds = await _timed(sides[which], times[which])
+                found[which].append(seconds / times[which] / row.items * 1e6)
+    ours, floor = found
     ratios = sorted(one / other for one, other in zip(ours, floor, strict=True))
     quarter = len(ratios) // 4
     return Figure(
@@ -89,14 +103,22 @@ async def measure(row: Row) -> Figure:
         ratio_low=ratios[quarter],
         ratio_high=ratios[-quarter - 1],
         limit=row.limit,
+        rounds=row.rounds,
     )
 
 
-async def _calibrated(side: Side) -> int:
+async def opened(side: Side | Opening, stack: AsyncExitStack) -> Side:
+    """The side to call; the stack closes what it has opened."""
+    if isinstance(side, AbstractAsyncContextManager):
+        return await stack.enter_async_context(side)
+    return side
+
+
+async def _calibrated(side: Side, enough: float) -> int:
     """How often to run it for one round; this also warms it up."""
     times = 1
-    while (seconds := await _timed(side, times)) < SECONDS_PER_SIDE_AND_ROUND:
-        times = max(times * 2, int(times * SECONDS_PER_SIDE_AND_ROUND / max(seconds, 1e-6)))
+    while (seconds := await _timed(side, times)) < enough:
+        times = max(times * 2, int(times * enough / max(seconds, 1e-6)))
     return times
 
 
@@ -111,6 +133,16 @@ async def _timed(side: Side, times: int) -> float:
         gc.enable()
 
 
+def named(rows: Sequence[Row], part: str) -> list[Row]:
+    """The rows with such a name; the program ends with a list of names where there is none."""
+    found = [row for row in rows if part in row.name]
+    if not found:
+        names = "\n  ".join(row.name for row in rows)
+        print(f"no row is named like {part!r}; there are:\n  {names}")
+        raise SystemExit(2)
+    return found
+
+
 def run(rows: Sequence[Row], *, to: Path) -> int:
     """Measure, print and write; the number of figures over their limit."""
     figures: list[Figure] = []
@@ -119,14 +151,24 @@ def run(rows: Sequence[Row], *, to: Path) -> int:
         figures.append(asyncio.run(measure(row)))
     print(_table(figures))
     to.parent.mkdir(exist_ok=True)
-    facts = {"python": platform.python_version(), "rounds": ROUNDS}
+    facts = {"python": platform.python_version()}
     to.write_text(json.dumps({**facts, "figures": [asdict(f) for f in figures]}, indent=2) + "\n")
     print(f"written to {to}")
     return sum(not figure.is_within_limit for figure in figures)
 
 
 def _table(figures: Sequence[Figure]) -> str:
-    head = ("hot path", "beside", "ours us", "floor us", "ratio", "half of the rounds", "limit", "")
+    head = (
+        "hot path",
+        "beside",
+        "ours us",
+        "floor us",
+        "ratio",
+        "half of the rounds",
+        "limit",
+        "x of floor",
+        "",
+    )
     lines = [head, *map(_cells, figures)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
@@ -145,5 +187,6 @@ def _cells(figure: Figure) -> tuple[str, ...]:
         f"{figure.ratio:.2f}",
         f"{figure.ratio_low:.2f} to {figure.ratio_high:.2f}",
         limit,
+        f"{1 / figure.ratio:.2f}",
         "" if figure.is_within_limit else "over the limit",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from mediatr import Mediator as Mediatr
 from cqrs_ddd_core import HandlerRegistry, Mediator, Query
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 
+from . import persistence_peers
 from .core import Passing, PassingAsWell, PassingToo, Ping, ping
-from .measuring import Row, awaited, run
+from .databases import Databases
+from .measuring import Row, awaited, named, run
 
 
 class Ask(Query[int]):
@@ -103,7 +106,10 @@ def _behavior(message_type: type[Any], number: int) -> Any:
 
 
 def main() -> int:
-    return 1 if run(rows(), to=Path(".bench/peers.json")) else 0
+    with Databases() as databases:
+        known = [*rows(), *persistence_peers.rows(databases)]
+        over = run(named(known, " ".join(sys.argv[1:])), to=Path(".bench/peers.json"))
+    return 1 if over else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``make profile NAME=rehydrate`` shows where the time of such a row goes."""
+"""``make profile NAME=rehydrate`` shows where the time of such a row goes, in this thread."""
 
 from __future__ import annotations
 
@@ -6,29 +6,42 @@ import asyncio
 import cProfile
 import pstats
 import sys
+import time
+from contextlib import AsyncExitStack
 
-from . import core, messaging
-from .measuring import Row
+from . import core, messaging, persistence, relays
+from .databases import Databases
+from .measuring import Row, named, opened
+
+SECONDS = 2.0
 
 
-async def _ours(row: Row) -> None:
-    await row.ours(200)
+async def _ours(row: Row) -> cProfile.Profile:
+    profile = cProfile.Profile()
+    async with AsyncExitStack() as stack:
+        side = await opened(row.ours, stack)
+        await side(1)
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            with profile:
+                await side(10)
+    return profile
 
 
 def main() -> int:
-    wanted = " ".join(sys.argv[1:])
-    known = [*core.rows(), *messaging.rows()]
-    row = next((row for row in known if wanted in row.name), None)
-    if row is None:
-        names = "\n  ".join(row.name for row in known)
-        print(f"no row is named like {wanted!r}; there are:\n  {names}")
-        return 2
-    profile = cProfile.Profile()
-    with profile:
-        asyncio.run(_ours(row))
+    with Databases() as databases:
+        known = [
+            *core.rows(),
+            *messaging.rows(),
+            *persistence.rows(databases),
+            *relays.rows(databases),
+        ]
+        row = named(known, " ".join(sys.argv[1:]))[0]
+        profile = asyncio.run(_ours(row))
     print(row.name)
-    pstats.Stats(profile).sort_stats("tottime").print_stats(25)
+    pstats.Stats(profile).sort_stats("tottime").print_stats(30)
     return 0
 
 
-raise SystemExit(main())
+if __name__ == "__main__":
+    raise SystemExit(main())

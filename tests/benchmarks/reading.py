@@ -1,0 +1,128 @@
+"""Streams and pages of events, read by the event store and by the bare drivers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore
+from cqrs_ddd_persistence_sqlalchemy.stored_rows import read_columns
+
+from .databases import Store, bare, fill, installed
+from .measuring import Side
+
+EVENTS = 30_000
+OF_A_STREAM = 10_000
+PAGE = 1_000
+
+
+@asynccontextmanager
+async def reading_a_stream(url: str) -> AsyncIterator[Side]:
+    async with _filled(installed(url)) as store:
+        events = SQLAlchemyEventStore(store.sessions, tables=store.tables)
+
+        async def read(times: int) -> None:
+            for _ in range(times):
+                assert len(await events.get_events("stream-0")) == OF_A_STREAM
+
+        yield read
+
+
+@asynccontextmanager
+async def fetching_a_stream(url: str) -> AsyncIterator[Side]:
+    async with _filled(bare(url)) as store:
+        connection = await store.connect()
+        try:
+            prepared = await connection.prepare(
+                _selecting(store, "aggregate_id = $1 ORDER BY aggregate_type, version")
+            )
+
+            async def fetch(times: int) -> None:
+                for _ in range(times):
+                    assert len(await prepared.fetch("stream-0")) == OF_A_STREAM
+
+            yield fetch
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def fetching_a_stream_in_sqlite(url: str) -> AsyncIterator[Side]:
+    async with _filled(bare(url)) as store:
+        statement = _selecting(store, "aggregate_id = ? ORDER BY aggregate_type, version")
+        with closing(store.open()) as connection:
+
+            async def fetch(times: int) -> None:
+                for _ in range(times):
+                    found = connection.execute(statement, ("stream-0",)).fetchall()
+                    assert len(found) == OF_A_STREAM
+
+            yield fetch
+
+
+@asynccontextmanager
+async def catching_up(url: str) -> AsyncIterator[Side]:
+    async with _filled(installed(url)) as store:
+        events = SQLAlchemyEventStore(store.sessions, tables=store.tables)
+
+        async def page(after: int) -> tuple[int, int]:
+            found = await events.get_events_after(after, PAGE)
+            return len(found), (found[-1].position or 0) if found else after
+
+        yield paging(page)
+
+
+@asynccontextmanager
+async def fetching_pages(url: str) -> AsyncIterator[Side]:
+    async with _filled(bare(url)) as store:
+        connection = await store.connect()
+        try:
+            prepared = await connection.prepare(
+                _selecting(store, f"position > $1 ORDER BY position LIMIT {PAGE}")
+            )
+
+            async def page(after: int) -> tuple[int, int]:
+                found = await prepared.fetch(after)
+                return len(found), found[-1]["position"] if found else after
+
+            yield paging(page)
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def fetching_pages_in_sqlite(url: str) -> AsyncIterator[Side]:
+    async with _filled(bare(url)) as store:
+        statement = _selecting(store, f"position > ? ORDER BY position LIMIT {PAGE}")
+        with closing(store.open()) as connection:
+
+            async def page(after: int) -> tuple[int, int]:
+                found = connection.execute(statement, (after,)).fetchall()
+                return len(found), found[-1][0] if found else after
+
+            yield paging(page)
+
+
+def paging(page: Callable[[int], Awaitable[tuple[int, int]]]) -> Side:
+    async def side(times: int) -> None:
+        for _ in range(times):
+            position, total = 0, 0
+            while True:
+                number, position = await page(position)
+                if not number:
+                    break
+                total += number
+            assert total == EVENTS
+
+    return side
+
+
+@asynccontextmanager
+async def _filled(opening: AbstractAsyncContextManager[Store]) -> AsyncIterator[Store]:
+    async with opening as store:
+        await fill(store, events=EVENTS, streams=EVENTS // OF_A_STREAM)
+        yield store
+
+
+def _selecting(store: Store, where: str) -> str:
+    return f"SELECT {read_columns()} FROM {store.tables.events.name} WHERE {where}"
