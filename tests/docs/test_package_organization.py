@@ -46,8 +46,16 @@ def test_everything_at_the_top_exists() -> None:
         assert (ROOT / name).exists(), name
 
 
+def test_every_module_of_sqlalchemy_is_named_and_nothing_else() -> None:
+    package = ROOT / "packages/persistence/sqlalchemy/src/cqrs_ddd_persistence_sqlalchemy"
+    modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+
+    assert _named("SQLAlchemy") == modules | _folders(package)
+
+
 def test_modules_beside_the_folders_exist() -> None:
     core = ROOT / "packages/core/src/cqrs_ddd_core"
     modules = {path.name for path in core.glob("*.py")} - {"__init__.py"}
+    (told,) = re.findall(r"^Beside the folders: .*?$.*?\n\n", PAGE, re.M | re.S)
 
-    assert set(re.findall(r"`(\w+\.py)`", PAGE)) == modules
+    assert set(re.findall(r"`(\w+\.py)`", told)) == modules

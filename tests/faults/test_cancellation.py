@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+import sqlalchemy
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.pool import AsyncAdaptedQueuePool
@@ -101,8 +102,10 @@ class Depot:
 
 @pytest.fixture
 async def depot(new_engine: Callable[..., AsyncEngine], tables: Tables) -> AsyncIterator[Depot]:
+    # Without a timeout: with one, the pool waits by asyncio.wait_for, which may lose a cancellation
+    # before Python 3.12.
     engine = new_engine(
-        pool_size=1, max_overflow=0, pool_timeout=5, poolclass=AsyncAdaptedQueuePool
+        pool_size=1, max_overflow=0, pool_timeout=None, poolclass=AsyncAdaptedQueuePool
     )
     depot = Depot(engine, tables)
     async with engine.begin() as connection:
@@ -118,6 +121,10 @@ async def test_a_command_cancelled_at_any_point_leaves_all_or_nothing(depot: Dep
     assert depot.hooks[-1] == depot.sent[-1]
 
 
+@pytest.mark.skipif(
+    tuple(map(int, sqlalchemy.__version__.split(".")[:3])) < (2, 0, 55),
+    reason="older versions of SQLAlchemy lose a connection in a cancelled scope",
+)
 async def test_a_command_in_a_cancelled_scope_leaves_all_or_nothing(depot: Depot) -> None:
     """A scope of anyio cancels each further await as well, those of the clean-up too."""
     suspension, was_cancelled = 0, True

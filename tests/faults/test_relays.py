@@ -44,7 +44,10 @@ class ReadsBeforeItLeases(SQLAlchemyOutboxStorage):
 
 
 async def test_eight_relays_publish_each_message_once_and_each_key_in_order(
-    session_factory: SessionFactory, tables: Tables, backend: str
+    session_factory: SessionFactory,
+    tables: Tables,
+    backend: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     outbox = SQLAlchemyOutboxStorage(session_factory, tables=tables)
 
@@ -53,6 +56,8 @@ async def test_eight_relays_publish_each_message_once_and_each_key_in_order(
 
         assert (broker.doubled, broker.disordered_keys) == (0, 0)
         assert len(broker.taken) == 200
+    # No deadlock, no lost lease.
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)

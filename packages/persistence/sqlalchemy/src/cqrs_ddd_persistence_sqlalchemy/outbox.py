@@ -100,16 +100,23 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             keys = list(dict.fromkeys(due))
             if not keys:
                 return []
-            await connection.execute(
-                delete(leases).where(leases.c.lease_key.in_(keys), ~self._is_blocked(now))
+            over = (
+                select(leases.c.epoch)
+                .where(leases.c.lease_key.in_(keys), ~self._is_blocked(now))
+                .with_for_update(skip_locked=True)
             )
+            await connection.execute(delete(leases).where(leases.c.epoch.in_(over)))
             until = now + timedelta(seconds=lease)
             insert = (
                 inserting(connection, leases)
                 .on_conflict_do_nothing()
                 .returning(leases.c.lease_key, leases.c.epoch)
             )
-            rows = [{"lease_key": k, "relay_id": relay_id, "leased_until": until} for k in keys]
+            # By name: two relays that want the same keys wait for each other in one direction only.
+            rows = [
+                {"lease_key": key, "relay_id": relay_id, "leased_until": until}
+                for key in sorted(keys)
+            ]
             granted = await connection.execute(insert.values(rows))
             epochs: dict[str, int] = {row.lease_key: row.epoch for row in granted}
             # A new statement: what another relay published before its lease ended is seen here,

@@ -1,0 +1,127 @@
+"""``make soak``: the fault runs in their long form, with figures; ``ARGS`` picks them by name."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import async_sessionmaker
+
+from cqrs_ddd_persistence_sqlalchemy import (
+    SQLAlchemyEventStore,
+    SQLAlchemyOutboxStorage,
+    SQLAlchemyUnitOfWork,
+    create_schema,
+)
+from tests.faults.crashing import Place, Tracks, kill_at_random
+from tests.faults.ordering import Workload
+from tests.faults.relaying import relayed
+from tests.persistence_sqlalchemy.conftest import asyncpg_url
+from tests.services import Postgres, running
+
+Run = Callable[[Place, int], Awaitable[tuple[str, int]]]
+"""Answers what was found, and how many faults are in it."""
+
+TRANSACTIONS = 250
+ROUNDS = 200
+RELAY_RUNS = 50
+
+
+async def order(place: Place, seed: int) -> tuple[str, int]:
+    """16 writers, into a fresh store and into a used one, beside a transaction that has nothing
+    to do with them."""
+    told, faults = [], 0
+    async with place.engine() as engine:
+        sessions = async_sessionmaker(engine)
+        store = SQLAlchemyEventStore(sessions, tables=place.tables)
+        async with engine.connect() as unrelated:
+            if engine.dialect.name == "postgresql":
+                await unrelated.execute(text("CREATE TABLE unrelated ()"))
+            for number in range(2):
+                workload = Workload(
+                    lambda: SQLAlchemyUnitOfWork(session_factory=sessions, tables=place.tables),
+                    store.get_events_after,
+                    seed=seed + number,
+                    transactions=TRANSACTIONS,
+                )
+                findings = await workload.run(await store.latest_position())
+                faults += len(findings.lost) + findings.doubled + findings.disordered
+                faults += len(findings.never_committed)
+                told.append(str(findings))
+            await unrelated.rollback()
+    return "\n    ".join(told), faults
+
+
+async def kill(place: Place, seed: int) -> tuple[str, int]:
+    """Writers, relays and a consumer, one killed each round."""
+    findings = await kill_at_random(place, seed=seed, rounds=ROUNDS)
+    return str(findings), findings.faults
+
+
+async def relays(place: Place, seed: int) -> tuple[str, int]:
+    """Eight at once without a fault."""
+    doubled = disordered = taken = 0
+    async with place.engine() as engine:
+        outbox = SQLAlchemyOutboxStorage(async_sessionmaker(engine), tables=place.tables)
+        for _ in range(RELAY_RUNS):
+            broker = await relayed([outbox] * 8, keys=20, messages=200)
+            taken += len(broker.taken)
+            doubled += broker.doubled
+            disordered += broker.disordered_keys
+    told = (
+        f"{RELAY_RUNS} runs, {taken:,} published, {doubled} twice, {disordered} keys out of order"
+    )
+    return told, doubled + disordered + (RELAY_RUNS * 200 - taken + doubled)
+
+
+RUNS: tuple[Run, ...] = (order, kill, relays)
+
+
+@contextlib.asynccontextmanager
+async def _place(url: str, name: str) -> AsyncIterator[Place]:
+    with tempfile.TemporaryDirectory() as folder:
+        is_file = url.startswith("sqlite")
+        place = Place(
+            f"{url}/{folder}/soak.db" if is_file else url, None if is_file else name, Path(folder)
+        )
+        async with place.engine() as engine:
+            await create_schema(engine, place.tables)
+            async with engine.begin() as connection:
+                await connection.run_sync(Tracks(place.schema).metadata.create_all)
+        yield place
+
+
+async def _soak(url: str, wanted: str, seed: int) -> int:
+    faults = 0
+    for run in RUNS:
+        for backend in ("sqlite+aiosqlite://", url):
+            name = f"{run.__name__} {backend.partition('+')[0]}"
+            if wanted not in name:
+                continue
+            started = time.monotonic()
+            print(f"{name}: {run.__doc__}".replace("\n    ", " "), flush=True)
+            async with _place(backend, f"soak_{run.__name__}") as place:
+                told, found = await run(place, seed)
+            print(
+                f"    {told}\n    {found} faults in {time.monotonic() - started:.0f} s", flush=True
+            )
+            faults += found
+    return faults
+
+
+def main() -> int:
+    wanted, seed = " ".join(sys.argv[1:]), random.randrange(10**6)
+    print(f"seed {seed}")
+    with running(Postgres()) as server:
+        return 1 if asyncio.run(_soak(asyncpg_url(server.url), wanted, seed)) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
