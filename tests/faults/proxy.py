@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import Enum
 from urllib.parse import urlsplit
+
+_COMMIT = re.compile(rb"COMMIT;?\0")
 
 
 class AtCommit(Enum):
@@ -56,7 +59,7 @@ class Proxy:
         answering = asyncio.ensure_future(_pass_on(answers, back))
         try:
             while request := await client.read(65_536):
-                if b"COMMIT" in request and self.at_commit is not AtCommit.FORWARD:
+                if _COMMIT.search(request) and self.at_commit is not AtCommit.FORWARD:
                     await self._misbehave(request, server, answering)
                     break
                 server.write(request)

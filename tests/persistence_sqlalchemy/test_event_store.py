@@ -201,6 +201,26 @@ async def test_raw_inserts_take_part_in_the_order(
     assert [e.event_id for e in rest] == ["copy-1", "copy-2", "copy-3", late.event_id]
 
 
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_a_transaction_registers_once_however_much_it_appends(
+    new_uow: NewUnitOfWork, engine: AsyncEngine, store: SQLAlchemyEventStore
+) -> None:
+    """Each lock is an entry in a table of fixed size that the whole server shares."""
+    count = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+
+    async with new_uow() as uow:
+        async with uow.session.begin_nested() as savepoint:
+            await uow.event_store.append(event(new_stream(), 1))
+            await savepoint.rollback()
+        for _ in range(20):
+            await uow.event_store.append(event(new_stream(), 1))
+        async with engine.connect() as other:
+            assert await other.scalar(count) == 1
+        assert await _outside(store) == []
+
+    assert len(await store.get_events_after(0)) == 20
+
+
 @pytest.fixture
 async def signal(engine: AsyncEngine) -> AsyncIterator[PostgresQueueSignal]:
     async with PostgresQueueSignal(engine) as signal:

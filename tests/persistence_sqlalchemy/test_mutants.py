@@ -90,7 +90,7 @@ class KeepsCancelledConnections(SQLAlchemyUnitOfWork):
 
     async def rollback(self) -> None:
         if self._connection is not None:
-            await self._connection.commit()
+            await self._send_commit()
         await super().rollback()
 
 

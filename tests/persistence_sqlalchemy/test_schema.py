@@ -98,6 +98,33 @@ async def test_what_fails_half_way_leaves_nothing(bare: tuple[AsyncEngine, Table
     assert not set(names) & {table.name for table in tables.metadata.sorted_tables}
 
 
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_the_order_stays_as_it_was_made_unless_one_says_so(
+    bare: tuple[AsyncEngine, Tables],
+) -> None:
+    engine, tables = bare
+    await create_schema(engine, tables, ordering="serialized")
+    await create_schema(engine, tables)
+    assert not await _has_shared_locks(engine)
+
+    await create_schema(engine, tables, ordering="registered")
+    assert await _has_shared_locks(engine)
+
+    events = engine.dialect.identifier_preparer.format_table(tables.events)
+    async with engine.begin() as connection:
+        await connection.execute(text(f"ALTER TABLE {events} DISABLE TRIGGER USER"))
+    with pytest.raises(ConfigError, match="lacks the trigger My App_register_append"):
+        await schema.check(engine, tables)
+
+
+async def _has_shared_locks(engine: AsyncEngine) -> bool:
+    async with engine.connect() as connection:
+        source = await connection.scalar(
+            text("SELECT prosrc FROM pg_proc WHERE proname = 'My App_register_append'")
+        )
+    return "pg_advisory_xact_lock_shared" in str(source)
+
+
 async def test_two_sets_of_tables_in_one_database_keep_apart(
     engine: AsyncEngine, bare: tuple[AsyncEngine, Tables], tables: Tables
 ) -> None:
@@ -144,29 +171,48 @@ async def _lacking_a_lock(engine: AsyncEngine, tables: Tables) -> None:
         await connection.run_sync(tables.metadata.create_all)
 
 
-@pytest.mark.parametrize("make", [create_schema, _lacking_a_lock])
 async def test_any_number_of_processes_may_make_it_at_once(
-    database_url: str, new_engine: Callable[..., AsyncEngine], make: Make, backend: str
+    database_url: str, new_engine: Callable[..., AsyncEngine]
 ) -> None:
+    engine, tables = new_engine(), Tables(prefix="race_")
+
+    assert _raced(create_schema, database_url, tables) == ["made"] * PROCESSES
+    await schema.check(engine, tables)
+
+    async with engine.begin() as connection:
+        await connection.run_sync(schema.remove, tables)
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_without_a_lock_some_of_them_fail(
+    database_url: str, new_engine: Callable[..., AsyncEngine]
+) -> None:
+    engine, told = new_engine(), ["made"]
+    for number in range(5):
+        tables = Tables(prefix=f"naive_{number}_")
+        told = _raced(_lacking_a_lock, database_url, tables)
+        async with engine.begin() as connection:
+            await connection.run_sync(schema.remove, tables)
+        if set(told) != {"made"}:
+            break
+
+    assert set(told) != {"made"}
+    await engine.dispose()
+
+
+def _raced(make: Make, url: str, tables: Tables) -> list[str]:
+    """What each of the processes says when all have begun at the same moment."""
     _context.set_forkserver_preload([__name__])
-    tables = Tables(prefix=f"race_of_{make.__name__}_")
     answers, start = _context.Queue(), _context.Barrier(PROCESSES)
-    arguments = (make, database_url, tables.prefix, start, answers)
+    arguments = (make, url, tables.prefix, start, answers)
     processes = [_context.Process(target=_run, args=arguments) for _ in range(PROCESSES)]
     for process in processes:
         process.start()
     told = [answers.get(timeout=60) for _ in processes]
     for process in processes:
         process.join(10)
-    engine = new_engine()
-    if make is create_schema:
-        assert told == ["made"] * PROCESSES
-        await schema.check(engine, tables)
-    elif backend == "postgres":
-        assert told != ["made"] * PROCESSES
-    async with engine.begin() as connection:
-        await connection.run_sync(schema.remove, tables)
-    await engine.dispose()
+    return told
 
 
 def _run(make: Make, url: str, prefix: str, start: Any, answers: Any) -> None:

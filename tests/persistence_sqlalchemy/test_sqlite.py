@@ -20,6 +20,10 @@ from cqrs_ddd_persistence_sqlalchemy import (
 )
 
 
+_A_THREAD_ENDS = 0.1
+"""Seconds; aiosqlite does not wait for the thread of a connection that was never made."""
+
+
 @pytest.fixture
 async def plain(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/own.db")
@@ -100,6 +104,27 @@ async def test_every_change_is_undone_by_a_rollback(own: AsyncEngine, change: st
         assert "more" not in set(tables)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "/* a comment */ SELECT 1",
+        "-- a comment\nSELECT 1",
+        "WITH\nx AS (SELECT 1) SELECT * FROM x",
+        "WITH x AS (SELECT 'a' AS a) SELECT replace(a, 'a', 'b') FROM x",
+    ],
+)
+async def test_a_query_takes_no_lock(own: AsyncEngine, query: str) -> None:
+    async with own.connect() as writer:
+        await writer.execute(text("INSERT INTO rows (n) VALUES (1)"))
+        async with own.connect() as reader:
+            await reader.execute(text(query))
+
+
+async def test_what_cannot_be_in_a_transaction_still_works(own: AsyncEngine) -> None:
+    async with own.connect() as connection:
+        await connection.execute(text("VACUUM"))
+
+
 async def test_a_savepoint_that_comes_first_commits_nothing_by_itself(own: AsyncEngine) -> None:
     async with own.connect() as connection:
         async with connection.begin_nested():
@@ -132,6 +157,7 @@ async def test_a_cancelled_statement_frees_the_lock(own: AsyncEngine) -> None:
         async with own.begin() as connection:
             await connection.execute(text("INSERT INTO rows (n) VALUES (1)"))
         del task
+    await asyncio.sleep(_A_THREAD_ENDS)
 
 
 async def _insert_returning(engine: AsyncEngine) -> None:
@@ -140,6 +166,9 @@ async def _insert_returning(engine: AsyncEngine) -> None:
 
 
 async def test_it_is_for_sqlite_and_may_come_late_or_twice(tmp_path: Path) -> None:
+    memory = create_async_engine("sqlite+aiosqlite://")
+    with pytest.raises(ConfigError, match="shares one connection"):
+        configure_sqlite(memory)
     elsewhere = create_async_engine("postgresql+asyncpg://nobody@localhost/none")
     with pytest.raises(ConfigError, match="it is for SQLite only"):
         configure_sqlite(elsewhere)
@@ -156,4 +185,5 @@ async def test_a_database_that_cannot_be_written_is_an_error_of_ours(tmp_path: P
     engine = configure_sqlite(create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/no/such.db"))
     with pytest.raises(PersistenceError, match="cannot create the schema: .*unable to open"):
         await create_schema(engine)
+    await asyncio.sleep(_A_THREAD_ENDS)
     await engine.dispose()

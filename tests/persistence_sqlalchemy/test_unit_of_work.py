@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Table, select, text
+from sqlalchemy import event as listening
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -139,6 +140,36 @@ async def test_a_savepoint_of_the_session_holds_for_events_too(
     assert len(await store.get_events(kept.aggregate_id)) == 1
 
 
+@pytest.mark.usefixtures("notes")
+async def test_a_session_that_is_rolled_back_takes_the_unit_of_work_with_it(
+    new_uow: NewUnitOfWork, session_factory: SessionFactory
+) -> None:
+    async def work() -> None:
+        async with new_uow() as uow:
+            await uow.event_store.append(event(new_stream(), 1))
+            uow.session.add(Note(id=1, text="lost"))
+            await uow.session.flush()
+            await uow.session.rollback()
+
+    with pytest.raises(InvalidOperationError, match="the session was rolled back by itself"):
+        await work()
+
+    assert await _texts(session_factory) == []
+
+
+@pytest.mark.usefixtures("notes")
+async def test_a_session_that_is_committed_commits_nothing_by_itself(
+    new_uow: NewUnitOfWork, session_factory: SessionFactory
+) -> None:
+    async with new_uow() as uow:
+        await uow.event_store.append(event(new_stream(), 1))
+        uow.session.add(Note(id=1, text="lost"))
+        await uow.session.commit()
+        await uow.rollback()
+
+    assert await _texts(session_factory) == []
+
+
 async def test_a_released_savepoint_commits_nothing_by_itself(
     new_uow: NewUnitOfWork, store: SQLAlchemyEventStore
 ) -> None:
@@ -188,8 +219,9 @@ async def _count(engine: AsyncEngine, table: Table) -> int:
 
 
 @pytest.mark.usefixtures("notes")
+@pytest.mark.parametrize("first", ["session", "connection"])
 async def test_a_statement_that_failed_before_cannot_be_committed_over(
-    new_uow: NewUnitOfWork, session_factory: SessionFactory, engine: AsyncEngine
+    new_uow: NewUnitOfWork, session_factory: SessionFactory, engine: AsyncEngine, first: str
 ) -> None:
     """PostgreSQL would answer the COMMIT with a ROLLBACK, and no driver tells."""
     hooks: list[str] = []
@@ -199,6 +231,8 @@ async def test_a_statement_that_failed_before_cannot_be_committed_over(
 
     async def work() -> None:
         async with new_uow() as uow:
+            if first == "connection":
+                await uow.connection()
             uow.session.add(Note(id=1, text="lost"))
             await uow.session.flush()
             with pytest.raises(SQLAlchemyError):
@@ -206,7 +240,9 @@ async def test_a_statement_that_failed_before_cannot_be_committed_over(
             uow.on_commit(hook)
 
     if engine.dialect.name == "postgresql":
-        with pytest.raises(PersistenceError, match="cannot commit: .*transaction is aborted"):
+        with pytest.raises(
+            PersistenceError, match="cannot commit: .*(is aborted|answered ROLLBACK)"
+        ):
             await work()
         assert hooks == []
         assert await _texts(session_factory) == []
@@ -310,6 +346,119 @@ async def test_an_engine_on_sqlite_must_be_configured(tmp_path: object) -> None:
         async with SQLAlchemyUnitOfWork(session_factory=async_sessionmaker(engine)) as uow:
             await uow.event_store.append(event(new_stream(), 1))
     await engine.dispose()
+
+
+@pytest.mark.usefixtures("tables")
+async def test_engines_that_no_promise_can_be_kept_on_are_refused(
+    new_engine: Callable[..., AsyncEngine],
+) -> None:
+    elsewhere = new_engine()
+
+    async def work(factory: SessionFactory) -> None:
+        async with SQLAlchemyUnitOfWork(session_factory=factory) as uow:
+            assert uow.session
+            await uow.connection()
+
+    for factory, message in (
+        (async_sessionmaker(binds={Note: elsewhere}), "make it with bind="),
+        (
+            async_sessionmaker(elsewhere.execution_options(schema_translate_map={None: "a"})),
+            "schema_translate_map",
+        ),
+        (
+            async_sessionmaker(elsewhere.execution_options(isolation_level="AUTOCOMMIT")),
+            "AUTOCOMMIT",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            await work(factory)
+    await elsewhere.dispose()
+
+
+async def test_a_factory_may_be_given_another_engine(
+    new_engine: Callable[..., AsyncEngine], tables: Tables, store: SQLAlchemyEventStore
+) -> None:
+    factory: SessionFactory = async_sessionmaker(new_engine())
+    elsewhere = new_engine()
+    factory.configure(bind=elsewhere)
+
+    async with SQLAlchemyUnitOfWork(session_factory=factory, tables=tables) as uow:
+        await uow.event_store.append(event(new_stream(), 1))
+        assert (await uow.connection()).engine is elsewhere
+    await elsewhere.dispose()
+
+
+async def test_a_failure_before_the_commit_is_known_as_one(
+    new_uow: NewUnitOfWork, store: SQLAlchemyEventStore
+) -> None:
+    def refuse(session: object) -> None:
+        raise LookupError("policy says no")
+
+    async def work() -> None:
+        async with uow:
+            await uow.event_store.append(event(new_stream(), 1))
+            listening.listen(uow.session.sync_session, "before_commit", refuse)
+
+    uow = new_uow()
+    with pytest.raises(LookupError):
+        await work()
+
+    assert uow.state is UnitOfWorkState.ROLLED_BACK
+    assert await store.get_events_after(0) == []
+
+
+async def test_a_block_that_ends_before_its_task_leaves_no_connection_behind(
+    new_uow: NewUnitOfWork, engine: AsyncEngine, store: SQLAlchemyEventStore
+) -> None:
+    tasks = []
+
+    async def work() -> None:
+        async with new_uow() as uow:
+            tasks.append(asyncio.ensure_future(uow.event_store.append(event(new_stream(), 1))))
+            await asyncio.sleep(0)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await work()
+    await asyncio.wait(tasks)
+
+    assert tasks[0].exception() is not None
+    assert await store.get_events_after(0) == []
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_the_modes_of_the_engine_are_kept(
+    new_engine: Callable[..., AsyncEngine], tables: Tables
+) -> None:
+    engine = new_engine()
+    for options, statement, answer in (
+        ({"isolation_level": "SERIALIZABLE"}, "SHOW transaction_isolation", "serializable"),
+        ({"postgresql_readonly": True}, "SHOW transaction_read_only", "on"),
+    ):
+        sessions = async_sessionmaker(engine.execution_options(**options))
+        async with SQLAlchemyUnitOfWork(session_factory=sessions, tables=tables) as uow:
+            await uow.event_store.get_events("absent")
+            for _ in range(2):
+                assert await (await uow.connection()).scalar(text(statement)) == answer
+    await engine.dispose()
+
+
+async def test_a_conflict_within_a_savepoint_is_told_as_one(
+    new_uow: NewUnitOfWork, store: SQLAlchemyEventStore
+) -> None:
+    stream = new_stream()
+    await store.append(event(stream, 1))
+
+    async def work(*, events_first: bool) -> None:
+        async with new_uow() as uow:
+            if events_first:
+                await uow.event_store.get_events(stream.aggregate_id)
+            async with uow.session.begin_nested():
+                await uow.event_store.append(event(stream, 1))
+
+    for events_first in (True, False):
+        with pytest.raises(OptimisticConcurrencyError):
+            await work(events_first=events_first)
 
 
 async def test_adapters_refuse_a_unit_of_work_that_is_not_theirs(

@@ -119,8 +119,8 @@ class OutboxRelay(IWorkerLifecycle):
 
         Raises ``MessagingError`` when the broker seems to be away.
         """
-        leases = await self._outbox.claim(self._relay_id, limit=self._batch, lease=self._lease)
         deadline = self._clock.monotonic() + self._lease - self._publish_timeout
+        leases = await self._outbox.claim(self._relay_id, limit=self._batch, lease=self._lease)
         endings: list[_Ending] = []
         running = {asyncio.ensure_future(self._publish(lease, deadline)) for lease in leases}
         try:
@@ -160,16 +160,22 @@ class OutboxRelay(IWorkerLifecycle):
                 await self._wait(self._pause.get_backoff(failures))
 
     async def _wait(self, seconds: float) -> None:
-        if self._signal is None:
-            pause: asyncio.Future[Any] = asyncio.ensure_future(self._clock.sleep(seconds))
-        else:
-            pause = asyncio.ensure_future(self._signal.wait(OUTBOX_CHANNEL, seconds))
+        pause = asyncio.ensure_future(self._pause_for(seconds))
         idle: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._stopping.wait()), pause]
         try:
             await asyncio.wait(idle, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in idle:
                 task.cancel()
+
+    async def _pause_for(self, seconds: float) -> None:
+        if self._signal is not None:
+            try:
+                await self._signal.wait(OUTBOX_CHANNEL, seconds)
+                return
+            except Exception as error:
+                logger.warning("outbox relay: %r from the signal; polling goes on", error)
+        await self._clock.sleep(seconds)
 
     async def _publish(self, lease: OutboxLease, deadline: float) -> _Ending:
         """Publish the messages of one partition, one after the other, up to the first failure."""

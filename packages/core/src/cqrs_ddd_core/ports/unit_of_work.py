@@ -162,6 +162,8 @@ class UnitOfWork(ABC):
         self._claim(operation)
         try:
             yield
+            # Whoever ended it meanwhile has undone this as well.
+            self.ensure_open(operation)
         except _HARMLESS:
             raise
         except (ConcurrencyError, InfrastructureError) as error:

@@ -1,28 +1,30 @@
 """Statements straight to the driver, and the errors of drivers in our words.
 
-The cursor of PEP 249 belongs to SQLAlchemy's connection, so its transaction has begun before the
-statement; the driver's own connection would commit by itself. What is left out is the compiler
-and the result object, which cost more than the statement: see ADR 8.
+What is left out is SQLAlchemy's compiler, cursor and result, which cost more than the statement.
+The driver commits by itself what comes before a BEGIN: see ADR 8.
 """
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import Insert as SQLiteInsert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.orm.exc import StaleDataError
 
 from cqrs_ddd_core.primitives.exceptions import (
     ConcurrencyError,
+    ConfigError,
     CQRSDDDError,
     InfrastructureError,
     OptimisticConcurrencyError,
@@ -33,6 +35,7 @@ _CONFLICTS = {"40001": "serialization failure", "40P01": "deadlock"}
 _MISSING = ("42P01", "42883", "3F000")
 """A table, a function, a schema."""
 
+_isolation_levels: WeakKeyDictionary[Engine, str] = WeakKeyDictionary()
 _autocommitting: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
 
 
@@ -50,27 +53,107 @@ def is_postgres(bind: AsyncEngine | AsyncConnection | Connection) -> bool:
 
 async def fetch(connection: AsyncConnection, statement: str, *values: Any) -> Sequence[Any]:
     """The rows of a statement whose parameters are numbered, ``$1`` or ``?1``."""
+    driver = driver_of(connection)
     try:
         if is_postgres(connection):
-            rows: Sequence[Any] = await connection.run_sync(_fetch, statement, values)
+            rows: Sequence[Any] = await driver.fetch(statement, *values)
             return rows
-        # One hop to the thread of the connection; the cursor of PEP 249 would take four.
-        driver = (await connection.get_raw_connection()).driver_connection
-        assert driver is not None
+        # One hop to the thread of the connection; a cursor would take four.
         return list(await driver.execute_fetchall(statement, values))
-    except connection.dialect.loaded_dbapi.Error as error:
-        if is_postgres(connection):
-            driver = (await connection.get_raw_connection()).driver_connection
-            if driver is None or driver.is_closed():
-                # SQLAlchemy has not seen the error, and would hand the dead connection out again.
-                await connection.invalidate(error)
-        raise DriverError(error) from error
+    except _errors(connection) as error:
+        raise await _noticed(connection, error) from error
 
 
-def _fetch(connection: Connection, statement: str, values: Sequence[Any]) -> Sequence[Any]:
-    cursor = connection.connection.cursor()
-    cursor.execute(statement, values)
-    return cursor.fetchall() if cursor.description else ()
+async def execute(connection: AsyncConnection, statement: str) -> str:
+    """What PostgreSQL answers to the statement, such as ``COMMIT``."""
+    try:
+        status: str = await driver_of(connection).execute(statement)
+        return status
+    except _errors(connection) as error:
+        raise await _noticed(connection, error) from error
+
+
+async def begin(connection: AsyncConnection) -> None:
+    """Begin a transaction that ``execute`` ends on PostgreSQL, and SQLAlchemy on SQLite."""
+    if not is_postgres(connection):
+        refuse_autocommit(connection)
+        # For SQLAlchemy only: the sqlite3 module says BEGIN before the first change.
+        await connection.begin()
+        return
+    engine = connection.engine.sync_engine
+    if engine not in _isolation_levels:
+        _isolation_levels[engine] = await connection.run_sync(_isolation_level)
+    options = (
+        connection.sync_connection.get_execution_options() if connection.sync_connection else {}
+    )
+    modes = [f"ISOLATION LEVEL {_isolation_levels[engine]}"]
+    modes += ["READ ONLY"] if options.get("postgresql_readonly") else []
+    modes += ["DEFERRABLE"] if options.get("postgresql_deferrable") else []
+    await execute(connection, f"BEGIN {', '.join(modes)}")
+
+
+def refuse_autocommit(connection: AsyncConnection) -> None:
+    """Raises ``ConfigError`` unless a transaction is open, or will be with the first change."""
+    driver = driver_of(connection)
+    if is_postgres(connection):
+        holds: bool = driver.is_in_transaction()
+    else:
+        holds = driver.isolation_level == "IMMEDIATE"
+    if not holds:
+        raise ConfigError(
+            "the engine is in AUTOCOMMIT mode, so nothing could be rolled back; make it without"
+        )
+
+
+def let_sqlalchemy_join(connection: AsyncConnection) -> None:
+    """Its statements on PostgreSQL become part of the transaction that we began.
+
+    This changes what SQLAlchemy says to its adapter, and says nothing to the database. To be done
+    before its first statement.
+    """
+    sync_connection = connection.sync_connection
+    assert sync_connection is not None
+    if is_postgres(connection):
+        sync_connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def driver_of(connection: AsyncConnection) -> Any:
+    sync_connection = connection.sync_connection
+    assert sync_connection is not None
+    return sync_connection.connection.driver_connection
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the error says that no answer came, and nothing of what the database has done."""
+    if isinstance(error, (asyncio.TimeoutError, OSError)):
+        return True
+    if not isinstance(error, (DriverError, DBAPIError)) or isinstance(error.orig, sqlite3.Error):
+        return False
+    # 08: the connection; 57P: the server was stopped.
+    code = sqlstate(error)
+    return code is None or code.startswith(("08", "57P"))
+
+
+def _isolation_level(connection: Connection) -> str:
+    """What the engine was made with, or else the server's default."""
+    level = connection.get_isolation_level()
+    connection.connection.rollback()
+    return level
+
+
+def _errors(connection: AsyncConnection) -> tuple[type[Exception], ...]:
+    if is_postgres(connection):
+        import asyncpg  # An extra; whoever has a connection has it.
+
+        return asyncpg.PostgresError, asyncpg.InterfaceError
+    return (connection.dialect.loaded_dbapi.Error,)
+
+
+async def _noticed(connection: AsyncConnection, error: Exception) -> DriverError:
+    if is_postgres(connection) and driver_of(connection).is_closed():
+        # SQLAlchemy has not seen the error, and would hand the dead connection out again.
+        await connection.invalidate(error)
+    return DriverError(error)
 
 
 @asynccontextmanager
@@ -89,7 +172,12 @@ def translated(kind: type[InfrastructureError], doing: str) -> Iterator[None]:
     """Errors of the driver and of SQLAlchemy become ours; ``doing`` says what failed."""
     try:
         yield
-    except (SQLAlchemyError, DriverError, OSError) as error:
+    except (SQLAlchemyError, DriverError, OSError, sqlite3.Error) as error:
+        raise _ours(kind, doing, error) from error
+    except Exception as error:
+        # SQLAlchemy 2.0 lets through what fails before a statement of its own, such as connecting.
+        if not type(error).__module__.startswith("asyncpg."):
+            raise
         raise _ours(kind, doing, error) from error
 
 

@@ -48,7 +48,8 @@ class EventStatements:
             f"SELECT coalesce(max(position), 0) FROM {events} WHERE position <= $1"
         )
         self.last_version = numbered(
-            f"SELECT coalesce(max(version), 0) FROM {events} WHERE {stream}"
+            f"SELECT coalesce((SELECT version FROM {events} WHERE {stream} "
+            "ORDER BY version DESC LIMIT 1), 0)"
         )
         self.places = numbered(
             f"SELECT version, position FROM {events} WHERE {stream} AND version >= $3"

@@ -22,11 +22,7 @@ from cqrs_ddd_core.adapters.refusals import (
 from cqrs_ddd_core.ports.event_store import ExpectedVersion, IEventLog, StoredEvent, StreamId
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
-from cqrs_ddd_core.primitives.exceptions import (
-    DuplicateEventError,
-    EventStoreError,
-    OptimisticConcurrencyError,
-)
+from cqrs_ddd_core.primitives.exceptions import EventStoreError, OptimisticConcurrencyError
 
 from .driver import fetch, is_postgres, translated
 from .event_sql import EventStatements, statements
@@ -86,7 +82,7 @@ class SQLAlchemyEventStore(IEventLog):
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
     ) -> int:
         async with self._joined("append to a stream") as uow:
-            connection = await uow.connection()
+            connection = await uow.begun()
             last_version = self._sql(connection).last_version
             actual: int = (await fetch(connection, last_version, *stream))[0][0]
             refuse_unexpected(stream, expected_version, actual)
@@ -195,14 +191,12 @@ class SQLAlchemyEventStore(IEventLog):
     async def _insert(
         self, uow: SQLAlchemyUnitOfWork, events: Sequence[StoredEvent], rows: list[tuple[Any, ...]]
     ) -> None:
-        connection = await uow.connection()
+        connection = await uow.begun()
         sql = self._sql(connection)
         positions: list[int] = []
         if is_postgres(connection):
-            inserted = await fetch(
-                connection, sql.insert_arrays, *map(list, zip(*rows, strict=True))
-            )
-            positions += [row[0] for row in inserted]
+            columns = map(list, zip(*rows, strict=True))
+            positions += [row[0] for row in await fetch(connection, sql.insert_arrays, *columns)]
         else:
             for start in range(0, len(rows), _ROWS_A_STATEMENT):
                 part = rows[start : start + _ROWS_A_STATEMENT]
@@ -211,7 +205,7 @@ class SQLAlchemyEventStore(IEventLog):
                 positions += [row[0] for row in inserted]
         if len(positions) < len(rows):
             raise await _refusal(connection, sql, events, set(positions))
-        uow.appended(positions)
+        uow.appended(positions, self._tables)
 
     async def _page(
         self,
@@ -239,12 +233,12 @@ class SQLAlchemyEventStore(IEventLog):
 
     async def _end(self, connection: AsyncConnection) -> int:
         """The last position below which nothing can appear any more; own events lie above it."""
+        end = _ALL
         if is_postgres(connection):
-            end: int = (await fetch(connection, self._sql(connection).safe_position))[0][0]
-            return end
+            end = (await fetch(connection, self._sql(connection).safe_position))[0][0]
         uow = self._uow or get_current_uow()
-        own = uow.first_position if isinstance(uow, SQLAlchemyUnitOfWork) else None
-        return _ALL if own is None else own - 1
+        own = uow.first_position(self._tables) if isinstance(uow, SQLAlchemyUnitOfWork) else None
+        return end if own is None else min(end, own - 1)
 
 
 async def _refusal(
@@ -252,18 +246,18 @@ async def _refusal(
     sql: EventStatements,
     events: Sequence[StoredEvent],
     inserted: set[int],
-) -> OptimisticConcurrencyError | DuplicateEventError:
+) -> EventStoreError | OptimisticConcurrencyError:
     """Why the first event that was passed over was; the others in the batch roll back with it."""
     places: set[tuple[StreamId, int]] = set()
     for event in events:
         rows = await fetch(connection, sql.places, *event.stream, event.version)
         others = [version for version, position in rows if position not in inserted]
         if event.version in others or (event.stream, event.version) in places:
-            return version_taken(event, max(others, default=event.version))
+            return version_taken(event, max(others, default=event.version - 1))
         if event.version not in (version for version, _ in rows):
             return event_stored_already(event)
         places.add((event.stream, event.version))
-    raise EventStoreError(
+    return EventStoreError(
         "the event table took fewer rows than it was given, and no version and no id is taken; "
         "look for triggers or rules on it"
     )

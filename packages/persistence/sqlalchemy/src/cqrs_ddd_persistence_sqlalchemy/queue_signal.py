@@ -22,8 +22,8 @@ from .driver import autocommitting, is_postgres, translated
 
 logger = logging.getLogger(__name__)
 
-_SOON = 0.05
-"""Seconds that listening may take at least, however short the wait."""
+_PATIENCE = 5.0
+"""Seconds that connecting anew may take, however short the wait."""
 
 
 class PostgresQueueSignal(IQueueSignal):
@@ -43,10 +43,12 @@ class PostgresQueueSignal(IQueueSignal):
         self._connection: AsyncConnection | None = None
         self._driver: Any = None
         self._opening = asyncio.Lock()
+        self._is_entered = False
 
     async def __aenter__(self) -> PostgresQueueSignal:
         with translated(PersistenceError, "listen"):
             await self._open()
+        self._is_entered = True
         return self
 
     async def __aexit__(
@@ -55,6 +57,7 @@ class PostgresQueueSignal(IQueueSignal):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._is_entered = False
         await self._close()
 
     async def notify(self, channel: str) -> None:
@@ -65,7 +68,7 @@ class PostgresQueueSignal(IQueueSignal):
                 )
 
     async def wait(self, channel: str, timeout: float) -> bool:
-        if self._connection is None:
+        if not self._is_entered:
             raise InvalidOperationError("the signal listens to nothing; use it by async with")
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
@@ -74,7 +77,7 @@ class PostgresQueueSignal(IQueueSignal):
         waiters.add(waiter)
         try:
             # To its end even when cancelled: a query that is given up leaves tasks of the driver.
-            listening = await finish(within(max(timeout, _SOON), self._listen(channel)))
+            listening = await finish(within(max(timeout, _PATIENCE), self._listen(channel)))
             if listening.interruption is not None:
                 raise listening.interruption
             if listening.error is not None:
@@ -86,7 +89,7 @@ class PostgresQueueSignal(IQueueSignal):
 
     async def _listen(self, channel: str) -> None:
         async with self._opening:
-            if self._driver.is_closed():
+            if self._connection is None or self._driver.is_closed():
                 await self._close()
                 await self._open()
             if channel not in self._listening:

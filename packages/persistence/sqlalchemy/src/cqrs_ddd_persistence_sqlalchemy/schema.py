@@ -24,7 +24,7 @@ _POSITION_BITS = 40
 
 
 async def create_schema(
-    engine: AsyncEngine, tables: Tables = TABLES, *, ordering: Ordering = "registered"
+    engine: AsyncEngine, tables: Tables = TABLES, *, ordering: Ordering | None = None
 ) -> None:
     """Make what is missing, in one transaction; any number of processes may do so at once.
 
@@ -32,7 +32,8 @@ async def create_schema(
 
     Args:
         ordering: how PostgreSQL keeps readers from overtaking a slow transaction. ``registered``
-            lets writers go in parallel; ``serialized`` lets each wait for the one before it.
+            lets writers go in parallel; ``serialized`` lets each wait for the one before it. Left
+            out, it stays as it is, at first ``registered``.
     """
     watch(engine)
     with translated(PersistenceError, "create the schema"):
@@ -54,7 +55,7 @@ async def check(engine: AsyncEngine, tables: Tables = TABLES) -> None:
 
 
 def install(
-    connection: Connection, tables: Tables = TABLES, ordering: Ordering = "registered"
+    connection: Connection, tables: Tables = TABLES, ordering: Ordering | None = None
 ) -> None:
     """As ``create_schema``, in a transaction of yours: for migrations."""
     if is_postgres(connection):
@@ -68,8 +69,9 @@ def install(
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     tables.metadata.create_all(connection)
     _note_version(connection, tables)
-    if is_postgres(connection):
-        for statement in _position_statements(connection, tables, ordering):
+    # Replacing a trigger would wait for all who append, and let others wait.
+    if is_postgres(connection) and (ordering is not None or not _has_trigger(connection, tables)):
+        for statement in _position_statements(connection, tables, ordering or "registered"):
             connection.exec_driver_sql(statement)
 
 
@@ -100,6 +102,18 @@ def _version(connection: Connection, tables: Tables) -> int | None:
     return connection.scalar(select(versions.c.version).where(versions.c.component == COMPONENT))
 
 
+def _has_trigger(connection: Connection, tables: Tables) -> bool:
+    names = _Names(connection, tables)
+    found = connection.scalar(
+        text(
+            "SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(:events) "
+            "AND tgname = :name AND tgenabled <> 'D'"
+        ),
+        {"events": names.events, "name": f"{tables.prefix}register_append"},
+    )
+    return bool(found)
+
+
 def _findings(connection: Connection, tables: Tables) -> list[str]:
     inspector = inspect(connection)
     present = set(inspector.get_table_names(schema=tables.schema))
@@ -116,6 +130,8 @@ def _findings(connection: Connection, tables: Tables) -> list[str]:
         columns = {column["name"] for column in inspector.get_columns(table.name, tables.schema)}
         if absent := [column.name for column in table.columns if column.name not in columns]:
             findings.append(f"in {table.name} the columns {', '.join(absent)}")
+    if is_postgres(connection) and not _has_trigger(connection, tables):
+        findings.append(f"the trigger {tables.prefix}register_append, or it is disabled")
     return findings
 
 
@@ -146,6 +162,8 @@ def _position_statements(
     sequence = connection.scalar(
         text("SELECT pg_get_serial_sequence(:events, 'position')"), {"events": names.events}
     )
+    # Once a transaction; a savepoint that is rolled back undoes the setting with the lock.
+    setting = f"cqrs_ddd.registered_{namespace}"
     if ordering == "serialized":
         register = f"PERFORM pg_advisory_xact_lock({namespace << _POSITION_BITS});"
         # Whoever committed did so before the next one was given a position.
@@ -153,10 +171,13 @@ def _position_statements(
     else:
         # A sequence that nobody has used yet says last_value 1, too.
         register = f"""
-            PERFORM pg_advisory_xact_lock_shared(
-                {namespace << _POSITION_BITS}
-                | CASE WHEN is_called THEN last_value ELSE last_value - 1 END)
-            FROM {sequence};"""
+            IF coalesce(current_setting('{setting}', true), '') = '' THEN
+                PERFORM pg_advisory_xact_lock_shared(
+                    {namespace << _POSITION_BITS}
+                    | CASE WHEN is_called THEN last_value ELSE last_value - 1 END)
+                FROM {sequence};
+                PERFORM set_config('{setting}', 'yes', true);
+            END IF;"""
         # In this order: what is drawn after the first line lies above it, and what was drawn
         # before is held by a lock in the second, or has ended.
         safe_position = f"""
@@ -180,6 +201,10 @@ def _position_statements(
             last bigint;
             registered bigint;
         BEGIN
+            IF pg_is_in_recovery() THEN
+                RAISE EXCEPTION 'events of all streams are read on the primary: the locks of '
+                    'those who append are not known on a standby';
+            END IF;
             IF current_setting('transaction_isolation') NOT LIKE 'read%committed' THEN
                 RAISE EXCEPTION 'events of all streams are read in READ COMMITTED, not in %',
                     upper(current_setting('transaction_isolation'));

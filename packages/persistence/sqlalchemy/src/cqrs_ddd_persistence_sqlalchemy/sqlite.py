@@ -11,14 +11,18 @@ from typing import Any
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
 
 _OLDEST = (3, 35, 0)
 """The first with RETURNING."""
-_NEEDS_NO_LOCK = ("SELECT", "PRAGMA", "EXPLAIN", "VALUES", "BEGIN")
-_CHANGE = re.compile(r"\b(INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
+_NEEDS_NO_LOCK = {
+    *("SELECT", "PRAGMA", "EXPLAIN", "VALUES", "BEGIN"),
+    *("VACUUM", "ATTACH", "DETACH"),  # These cannot be in a transaction.
+}
+_FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(\w*)", re.DOTALL)
+_CHANGE = re.compile(r"\b(INSERT|UPDATE|DELETE|REPLACE\s+INTO)\b", re.IGNORECASE)
 """What follows WITH in a statement that is no query."""
 _CONFIGURED = "cqrs_ddd_sqlite"
 
@@ -36,6 +40,12 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
     if engine.dialect.name != "sqlite":
         raise ConfigError(
             f"configure_sqlite got an engine for {engine.dialect.name}; it is for SQLite only"
+        )
+    if isinstance(engine.pool, StaticPool):
+        raise ConfigError(
+            "the engine shares one connection among all transactions, as it does for a database "
+            "in memory; use a file, or poolclass=AsyncAdaptedQueuePool, pool_size=1, "
+            "max_overflow=0"
         )
     sync_engine = engine.sync_engine
     if is_configured(engine):
@@ -101,10 +111,11 @@ def sqlite_version(engine: AsyncEngine) -> tuple[int, ...]:
 
 
 def _needs_no_lock(statement: str) -> bool:
-    first = statement.lstrip().partition(" ")[0].upper()
+    found = _FIRST_WORD.match(statement)
+    first = found.group(1).upper() if found else ""
     if first == "WITH":
         return _CHANGE.search(statement) is None
-    return first.startswith(_NEEDS_NO_LOCK)
+    return first in _NEEDS_NO_LOCK
 
 
 def _switch_to_write_ahead_log(cursor: Any, busy_timeout: float) -> None:

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 from sqlalchemy import event
-from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.orm import SessionTransaction
 
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
@@ -24,7 +24,19 @@ from cqrs_ddd_core.primitives.exceptions import (
 )
 from cqrs_ddd_core.primitives.shielding import within
 
-from .driver import autocommitting, fetch, is_postgres, sqlstate, translated
+from .driver import (
+    DriverError,
+    autocommitting,
+    begin,
+    driver_of,
+    execute,
+    fetch,
+    is_lost,
+    is_postgres,
+    let_sqlalchemy_join,
+    refuse_autocommit,
+    translated,
+)
 from .models import TABLES, Tables
 from .sqlite import is_configured
 
@@ -40,10 +52,6 @@ SessionFactory = async_sessionmaker[AsyncSession]
 EVENTS_CHANNEL = "cqrs_ddd_events"
 """The channel of ``IQueueSignal`` on which waiters are told of new events."""
 
-_FAILED = "cqrs_ddd_failed"
-"""In the info of a connection: a statement on it has failed."""
-
-_engines: WeakKeyDictionary[SessionFactory, AsyncEngine | None] = WeakKeyDictionary()
 _watched: WeakSet[AsyncEngine] = WeakSet()
 
 
@@ -80,8 +88,9 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         self._owns_session = session is None
         self._tables = tables
         self._connection: AsyncConnection | None = None
+        self._is_joined = False
         self._is_interrupted = False
-        self.first_position: int | None = None
+        self._first_positions: dict[Tables, int] = {}
         self._last_position: int | None = None
         self._signal = signal
 
@@ -91,8 +100,12 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         if self._session is None:
             self.ensure_open("make a session")
             assert self._session_factory is not None
-            bound: dict[str, Any] = {"bind": self._connection} if self._connection else {}
+            bound: dict[str, Any] = {}
+            if self._connection is not None:
+                self._let_sqlalchemy_join()
+                bound = {"bind": self._connection}
             self._session = self._session_factory(**bound)
+            event.listen(self._session.sync_session, "after_soft_rollback", self._session_ended)
         return self._session
 
     @cached_property
@@ -123,29 +136,69 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         """The engine, where the factory or the session has one for all tables."""
         if self._session_factory is not None:
             return engine_of(self._session_factory)
-        return _engine_of(self.session)
+        return _engine_of(self.session.bind)
 
     async def connection(self) -> AsyncConnection:
-        """The connection of this transaction, which has begun, for adapters of your own."""
+        """The connection of this transaction, for statements and adapters of your own."""
+        connection = await self.begun()
+        self._let_sqlalchemy_join()
+        return connection
+
+    async def begun(self) -> AsyncConnection:
+        """The same, for statements that go straight to the driver."""
         self.ensure_open("use its connection")
-        engine = self.engine
-        if engine is not None:
-            watch(engine)
-        if self._session is not None or engine is None:
+        if self._session is not None:
             # By way of the session, so that a savepoint of the session holds for us too.
-            return await self.session.connection()
+            return await self._begun_by(self._session)
         if self._connection is None:
-            self._connection = await engine.connect()
-            await self._connection.begin()
+            engine = self.engine
+            if engine is None:
+                return await self._begun_by(self.session)
+            watch(engine)
+            connection = await engine.connect()
+            if not self.is_open:
+                await connection.close()
+                self.ensure_open("go on with a connection that came too late")
+            self._connection = connection
+            try:
+                await begin(connection)
+            except BaseException:
+                self.interrupted()
+                raise
         return self._connection
 
-    def appended(self, positions: Sequence[int]) -> None:
-        """The event store gave out these positions; others see them after the commit."""
-        if self.first_position is None:
-            self.first_position = min(positions)
-            if self._signal is not None:
-                self.on_commit(partial(self._signal.notify, EVENTS_CHANNEL))
+    async def _begun_by(self, session: AsyncSession) -> AsyncConnection:
+        if session.bind is None:
+            raise ConfigError(
+                "the session has no engine for all tables; make it with bind=, not with binds="
+            )
+        engine = session.bind.engine
+        watch(engine if isinstance(engine, AsyncEngine) else AsyncEngine(engine))
+        connection = await session.connection()
+        if not self.is_open:
+            await session.close()
+            self.ensure_open("go on with a connection that came too late")
+        if self._connection is None:
+            if is_postgres(connection) and not driver_of(connection).is_in_transaction():
+                await connection.exec_driver_sql("SELECT 1")  # Not before does SQLAlchemy begin.
+            refuse_autocommit(connection)
+        return connection
+
+    def _let_sqlalchemy_join(self) -> None:
+        if self._connection is not None and not self._is_joined:
+            let_sqlalchemy_join(self._connection)
+            self._is_joined = True
+
+    def appended(self, positions: Sequence[int], tables: Tables) -> None:
+        """An event store gave out these positions; others see them after the commit."""
+        if not self._first_positions and self._signal is not None:
+            self.on_commit(partial(self._signal.notify, EVENTS_CHANNEL))
+        self._first_positions.setdefault(tables, min(positions))
         self._last_position = max(positions)
+
+    def first_position(self, tables: Tables) -> int | None:
+        """The first position that was given out in this transaction."""
+        return self._first_positions.get(tables)
 
     def interrupted(self) -> None:
         """A statement was left alone on its way, so its connection cannot be used again."""
@@ -155,11 +208,18 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         with translated(PersistenceError, "commit"):
             if self._session is not None:
                 await self._session.flush()
-            await self._refuse_a_failed_transaction()
+                if self._connection is None and self._session.in_transaction():
+                    # PostgreSQL answers COMMIT with ROLLBACK when a statement has failed before,
+                    # and SQLAlchemy does not tell.
+                    connection = await self._session.connection()
+                    if is_postgres(connection):
+                        await fetch(connection, "SELECT 1")
         try:
             await within(self.commit_timeout, self._send_commit())
+        except PersistenceError:
+            raise
         except Exception as error:
-            if self._says_nothing(error):
+            if is_lost(error):
                 await self._close(interrupted=True)
                 raise CommitOutcomeUnknownError(
                     f"no answer to the commit came ({error!r}), so the work may or may not be "
@@ -174,35 +234,35 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
             logger.warning("closing after a commit failed; the commit stands", exc_info=True)
 
     async def rollback(self) -> None:
+        connection = self._connection
+        interrupted = self._is_interrupted
+        if connection is not None and is_postgres(connection) and not interrupted:
+            try:
+                await execute(connection, "ROLLBACK")
+            except DriverError:
+                interrupted = True
         with translated(PersistenceError, "roll back"):
-            await self._close(interrupted=self._is_interrupted)
+            await self._close(interrupted=interrupted)
 
     async def _send_commit(self) -> None:
         # A session that was bound to our connection leaves the transaction to us.
         if self._session is not None:
             await self._session.commit()
-        if self._connection is not None:
+        if self._connection is None:
+            return
+        if not is_postgres(self._connection):
             await self._connection.commit()
+        elif (status := await execute(self._connection, "COMMIT")) != "COMMIT":
+            raise PersistenceError(
+                f"cannot commit: PostgreSQL answered {status}, so a statement has failed before "
+                "and its error was caught; let such an error end the unit of work, or use a "
+                "savepoint of the session"
+            )
 
-    async def _refuse_a_failed_transaction(self) -> None:
-        """PostgreSQL answers COMMIT with a silent ROLLBACK when a statement has failed before."""
-        connection = self._connection
-        if connection is None and self._session is not None and self._session.in_transaction():
-            connection = await self._session.connection()
-        if connection is not None and is_postgres(connection):
-            sync_connection = connection.sync_connection
-            if sync_connection is not None and sync_connection.info.pop(_FAILED, False):
-                await fetch(connection, "SELECT 1")
-
-    def _says_nothing(self, error: Exception) -> bool:
-        if isinstance(error, asyncio.TimeoutError):
-            return True
-        engine = self.engine
-        if engine is None or not is_postgres(engine):
-            return False
-        # 08: the connection; 57P: the server was stopped.
-        code = sqlstate(error)
-        return code is None or code.startswith(("08", "57P"))
+    def _session_ended(self, session: object, transaction: SessionTransaction) -> None:
+        # What it wrote is still in the transaction; a savepoint it has undone itself.
+        if self.is_open and self._connection is not None and not transaction.nested:
+            self._failure = InvalidOperationError("the session was rolled back by itself")
 
     async def _close(self, *, interrupted: bool) -> None:
         session, connection = self._session, self._connection
@@ -210,7 +270,8 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         if connection is not None:
             try:
                 # SQLite ends the statement in its thread, and then rolls back.
-                if interrupted and is_postgres(connection):
+                if interrupted and is_postgres(connection) and not connection.invalidated:
+                    driver_of(connection).terminate()  # Or else it waits for the server.
                     await connection.invalidate()
             finally:
                 await connection.close()
@@ -224,32 +285,30 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
 
 
 def engine_of(session_factory: SessionFactory) -> AsyncEngine | None:
-    """The one engine of the sessions; None where tables are bound to different ones."""
-    if session_factory not in _engines:
-        _engines[session_factory] = _engine_of(session_factory())
-    return _engines[session_factory]
+    """The engine of the sessions; None where they are bound to a connection, or to several."""
+    return _engine_of(session_factory.kw.get("bind"))
 
 
-def _engine_of(session: AsyncSession) -> AsyncEngine | None:
-    return session.bind if isinstance(session.bind, AsyncEngine) else None
+def _engine_of(bind: object) -> AsyncEngine | None:
+    return bind if isinstance(bind, AsyncEngine) else None
 
 
 def watch(engine: AsyncEngine) -> None:
-    """Raises ``ConfigError`` for an engine on SQLite that is not configured."""
+    """Raises ``ConfigError`` for an engine that the toolkit cannot keep its promises on."""
     if engine in _watched:
         return
-    if is_postgres(engine):
-        event.listen(engine.sync_engine, "handle_error", _remember_failure)
-    elif engine.dialect.name != "sqlite":
-        raise ConfigError(f"{engine.dialect.name} is not supported; use PostgreSQL or SQLite")
-    elif not is_configured(engine):
+    if engine.dialect.driver not in ("asyncpg", "aiosqlite"):
+        raise ConfigError(
+            f"{engine.dialect.name} by {engine.dialect.driver} is not supported; use "
+            "postgresql+asyncpg or sqlite+aiosqlite"
+        )
+    if "schema_translate_map" in engine.sync_engine.get_execution_options():
+        raise ConfigError(
+            "an engine with a schema_translate_map is not supported; use Tables(schema=...)"
+        )
+    if not is_postgres(engine) and not is_configured(engine):
         raise ConfigError("call configure_sqlite(engine) before the first connection of the engine")
     _watched.add(engine)
-
-
-def _remember_failure(context: ExceptionContext) -> None:
-    if context.connection is not None and not context.connection.invalidated:
-        context.connection.info[_FAILED] = True
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ def upgrade() -> None:
     schema.install(
         op.get_bind(),
         given.get("cqrs_ddd_tables", TABLES),
-        given.get("cqrs_ddd_ordering", "registered"),
+        given.get("cqrs_ddd_ordering"),
     )
 
 
