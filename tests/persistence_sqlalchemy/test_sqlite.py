@@ -19,7 +19,6 @@ from cqrs_ddd_persistence_sqlalchemy import (
     create_schema,
 )
 
-
 _A_THREAD_ENDS = 0.1
 """Seconds; aiosqlite does not wait for the thread of a connection that was never made."""
 

@@ -23,8 +23,9 @@ from cqrs_ddd_core.ports.outbox import ILeasedOutbox, OutboxLease, OutboxMessage
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, OutboxError
 
-from .driver import inserting, is_postgres, translated
+from .driver import fetch, inserting, is_postgres, translated
 from .models import TABLES, Tables
+from .outbox_sql import outbox_statements
 from .unit_of_work import SessionFactory, SQLAlchemyUnitOfWork, joined, reading
 
 
@@ -43,6 +44,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         uow: UnitOfWork | None = None,
     ) -> None:
         self._session_factory = session_factory
+        self._tables = tables
         self._outbox = tables.outbox
         self._leases = tables.outbox_leases
         self._uow = uow
@@ -93,41 +95,45 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
     ) -> list[OutboxLease]:
         refuse_unusable_claim(limit, lease)
-        leases = self._leases
+        # Two statements: what another relay published before its lease ended is seen by the second,
+        # and was not when the first one chose the keys.
         async with self._own("claim messages") as connection:
-            now = _now(connection)
-            due = await connection.scalars(self._due(now).limit(limit))
-            keys = list(dict.fromkeys(due))
-            if not keys:
-                return []
-            over = (
-                select(leases.c.epoch)
-                .where(leases.c.lease_key.in_(keys), ~self._is_blocked(now))
-                .with_for_update(skip_locked=True)
-            )
-            await connection.execute(delete(leases).where(leases.c.epoch.in_(over)))
-            until = now + timedelta(seconds=lease)
-            insert = (
-                inserting(connection, leases)
-                .on_conflict_do_nothing()
-                .returning(leases.c.lease_key, leases.c.epoch)
-            )
-            # By name: two relays that want the same keys wait for each other in one direction only.
-            rows = [
-                {"lease_key": key, "relay_id": relay_id, "leased_until": until}
-                for key in sorted(keys)
-            ]
-            granted = await connection.execute(insert.values(rows))
-            epochs: dict[str, int] = {row.lease_key: row.epoch for row in granted}
-            # A new statement: what another relay published before its lease ended is seen here,
-            # and was not when the keys were chosen.
-            found = await self._waiting(connection, list(epochs), limit)
+            if is_postgres(connection):
+                sql = outbox_statements(self._tables)
+                span = timedelta(seconds=lease)
+                granted = await fetch(connection, sql.lease, limit, relay_id, span)
+            else:
+                granted = await self._lease_on_sqlite(connection, relay_id, limit, lease)
+            epochs: dict[str, int] = {row[0]: row[1] for row in granted}
+            found = await self._waiting(connection, list(epochs), limit) if epochs else {}
             if empty := [epoch for key, epoch in epochs.items() if key not in found]:
+                leases = self._leases
                 await connection.execute(delete(leases).where(leases.c.epoch.in_(empty)))
         return [OutboxLease(key, epochs[key], messages) for key, messages in found.items()]
 
+    async def _lease_on_sqlite(
+        self, connection: AsyncConnection, relay_id: str, limit: int, lease: float
+    ) -> Sequence[Any]:
+        leases, now = self._leases, _now(connection)
+        due = await connection.scalars(self._due(now).limit(limit))
+        keys = list(dict.fromkeys(due))
+        if not keys:
+            return ()  # Without the write lock, which only the first change takes.
+        await connection.execute(
+            delete(leases).where(leases.c.lease_key.in_(keys), ~self._is_blocked(now))
+        )
+        insert = (
+            inserting(connection, leases)
+            .on_conflict_do_nothing()
+            .returning(leases.c.lease_key, leases.c.epoch)
+        )
+        until = now + timedelta(seconds=lease)
+        rows = [{"lease_key": k, "relay_id": relay_id, "leased_until": until} for k in keys]
+        return (await connection.execute(insert, rows)).all()
+
     async def complete(self, lease: OutboxLease, message_ids: Sequence[str]) -> None:
         async with self._own("mark messages as published") as connection:
+            await self._lock(connection, message_ids)
             if not await self._held(connection, [lease]):
                 raise lease_over(lease)
             await self._publish(connection, message_ids)
@@ -137,17 +143,21 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     ) -> list[OutboxLease]:
         leases = self._leases
         async with self._own("mark messages as published") as connection:
-            held = await self._held(connection, [lease for lease, _ in published])
-            await self._publish(
-                connection,
-                [
-                    message_id
-                    for lease, ids in published
+            if is_postgres(connection):
+                epochs = [lease.epoch for lease, _ in published]
+                ids = [message_id for _, message_ids in published for message_id in message_ids]
+                sql = outbox_statements(self._tables)
+                held = {row[0] for row in await fetch(connection, sql.complete, epochs, ids)}
+            else:
+                held = set(await self._held(connection, [lease for lease, _ in published]))
+                ids = [
+                    i
+                    for lease, message_ids in published
                     if lease.epoch in held
-                    for message_id in ids
-                ],
-            )
-            await connection.execute(delete(leases).where(leases.c.epoch.in_(held)))
+                    for i in message_ids
+                ]
+                await self._publish(connection, ids)
+                await connection.execute(delete(leases).where(leases.c.epoch.in_(held)))
         return [lease for lease, _ in published if lease.epoch not in held]
 
     async def fail(
@@ -155,6 +165,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     ) -> None:
         leases = self._leases
         async with self._own("hold a message back") as connection:
+            await self._lock(connection, [message_id])
             if not await self._held(connection, [lease]):
                 raise lease_over(lease)
             await self._count_try(connection, message_id, error)
@@ -250,19 +261,27 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         )
 
     def _due(self, now: Any) -> Select[tuple[str]]:
-        """Keys of the oldest messages that nobody has in hand; two relays get different ones."""
+        """Keys of the oldest messages that nobody has in hand."""
         outbox, leases = self._outbox, self._leases
         blocked = exists().where(leases.c.lease_key == outbox.c.lease_key, self._is_blocked(now))
         return (
             select(outbox.c.lease_key)
             .where(outbox.c.published_at.is_(None), ~blocked)
             .order_by(outbox.c.seq)
-            .with_for_update(of=outbox, skip_locked=True)
         )
 
     async def _waiting(
         self, connection: AsyncConnection, keys: list[str], limit: int
     ) -> Mapping[str, list[OutboxMessage]]:
+        found: dict[str, list[OutboxMessage]] = {}
+        if is_postgres(connection):
+            sql = outbox_statements(self._tables)
+            for row in await fetch(connection, sql.waiting, keys, limit):
+                key, message_id, event_type, payload, metadata, *rest = row
+                facts = from_json(payload), from_json(metadata)
+                message = OutboxMessage(message_id, event_type, *facts, *rest)
+                found.setdefault(key, []).append(message)
+            return found
         outbox = self._outbox
         waiting = (
             self._messages()
@@ -270,10 +289,15 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             .order_by(outbox.c.seq)
             .limit(limit)
         )
-        found: dict[str, list[OutboxMessage]] = {}
         for row in await connection.execute(waiting):
             found.setdefault(row.lease_key, []).append(_message(row))
         return found
+
+    async def _lock(self, connection: AsyncConnection, message_ids: Sequence[str]) -> None:
+        """Messages before leases, as a claim locks them, or the two could wait for each other."""
+        outbox = self._outbox
+        ours = select(outbox.c.seq).where(outbox.c.message_id.in_(message_ids))
+        await connection.execute(ours.order_by(outbox.c.seq).with_for_update())
 
     async def _held(self, connection: AsyncConnection, given: Sequence[OutboxLease]) -> list[int]:
         """The epochs that still hold; their rows are locked until the transaction ends."""
