@@ -22,7 +22,6 @@ from cqrs_ddd_core.primitives.exceptions import (
     InvalidOperationError,
     PersistenceError,
 )
-from cqrs_ddd_core.primitives.shielding import within
 
 from .driver import (
     DriverError,
@@ -88,6 +87,7 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         self._owns_session = session is None
         self._tables = tables
         self._connection: AsyncConnection | None = None
+        self._driver: Any = None  # Of PostgreSQL.
         self._is_joined = False
         self._is_interrupted = False
         self._first_positions: dict[Tables, int] = {}
@@ -136,7 +136,7 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         """The engine, where the factory or the session has one for all tables."""
         if self._session_factory is not None:
             return engine_of(self._session_factory)
-        return _engine_of(self.session.bind)
+        return _engine_of(_bind_of(self.session))
 
     async def connection(self) -> AsyncConnection:
         """The connection of this transaction, for statements and adapters of your own."""
@@ -160,6 +160,8 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
                 await connection.close()
                 self.ensure_open("go on with a connection that came too late")
             self._connection = connection
+            if is_postgres(connection):
+                self._driver = driver_of(connection)
             try:
                 await begin(connection)
             except BaseException:
@@ -168,19 +170,22 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         return self._connection
 
     async def _begun_by(self, session: AsyncSession) -> AsyncConnection:
-        if session.bind is None:
+        bind = _bind_of(session)
+        if bind is None:
             raise ConfigError(
                 "the session has no engine for all tables; make it with bind=, not with binds="
             )
-        engine = session.bind.engine
+        engine = bind.engine
         watch(engine if isinstance(engine, AsyncEngine) else AsyncEngine(engine))
         connection = await session.connection()
         if not self.is_open:
             await session.close()
             self.ensure_open("go on with a connection that came too late")
         if self._connection is None:
-            if is_postgres(connection) and not driver_of(connection).is_in_transaction():
-                await connection.exec_driver_sql("SELECT 1")  # Not before does SQLAlchemy begin.
+            if is_postgres(connection):
+                self._driver = driver_of(connection)
+                if not self._driver.is_in_transaction():
+                    await connection.exec_driver_sql("SELECT 1")  # Not before does it begin.
             refuse_autocommit(connection)
         return connection
 
@@ -213,9 +218,12 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
                     # and SQLAlchemy does not tell.
                     connection = await self._session.connection()
                     if is_postgres(connection):
+                        self._driver = driver_of(connection)
                         await fetch(connection, "SELECT 1")
+        # Cut off rather than cancelled, since a cancellation waits for the server as well.
+        deadline = asyncio.get_running_loop().call_later(self.commit_timeout, self._cut_off)
         try:
-            await within(self.commit_timeout, self._send_commit())
+            await self._send_commit()
         except PersistenceError:
             raise
         except Exception as error:
@@ -227,6 +235,8 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
                 ) from error
             with translated(PersistenceError, "commit"):
                 raise
+        finally:
+            deadline.cancel()
         self.committed_position = self._last_position
         try:
             await self._close(interrupted=False)
@@ -264,14 +274,19 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         if self.is_open and self._connection is not None and not transaction.nested:
             self._failure = InvalidOperationError("the session was rolled back by itself")
 
+    def _cut_off(self) -> None:
+        if self._driver is not None:
+            self._driver.terminate()
+
     async def _close(self, *, interrupted: bool) -> None:
         session, connection = self._session, self._connection
         self._connection = None
+        if interrupted:
+            self._cut_off()
         if connection is not None:
             try:
                 # SQLite ends the statement in its thread, and then rolls back.
-                if interrupted and is_postgres(connection) and not connection.invalidated:
-                    driver_of(connection).terminate()  # Or else it waits for the server.
+                if interrupted and is_postgres(connection):
                     await connection.invalidate()
             finally:
                 await connection.close()
@@ -287,6 +302,11 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
 def engine_of(session_factory: SessionFactory) -> AsyncEngine | None:
     """The engine of the sessions; None where they are bound to a connection, or to several."""
     return _engine_of(session_factory.kw.get("bind"))
+
+
+def _bind_of(session: AsyncSession) -> AsyncEngine | AsyncConnection | None:
+    # SQLAlchemy 2.0 leaves the attribute out where there is none.
+    return getattr(session, "bind", None)
 
 
 def _engine_of(bind: object) -> AsyncEngine | None:
