@@ -10,7 +10,8 @@ from cqrs_ddd_core.ports import IRepository, SearchResult, UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import OptimisticConcurrencyError, PersistenceError
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_persistence_sqlalchemy.driver import inserting, translated
-from cqrs_ddd_persistence_sqlalchemy.unit_of_work import SessionFactory, joined
+from cqrs_ddd_persistence_sqlalchemy.engines import SessionFactory
+from cqrs_ddd_persistence_sqlalchemy.joining import joined
 
 
 class Parcels(IRepository[Parcel, str]):

@@ -23,7 +23,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyUnitOfWork,
     Tables,
 )
-from cqrs_ddd_persistence_sqlalchemy.unit_of_work import joined
+from cqrs_ddd_persistence_sqlalchemy.joining import joined
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 from tests.persistence_sqlalchemy.parcels import Parcels
 

@@ -25,10 +25,12 @@ from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives.exceptions import EventStoreError, OptimisticConcurrencyError
 
 from .driver import fetch, is_postgres, translated
+from .engines import SessionFactory
 from .event_sql import EventStatements, statements
+from .joining import joined, reading
 from .models import TABLES, Tables, iso_utc
 from .stored_rows import events_of, for_sqlite, row_of
-from .unit_of_work import EVENTS_CHANNEL, SessionFactory, SQLAlchemyUnitOfWork, joined, reading
+from .unit_of_work import EVENTS_CHANNEL, SQLAlchemyUnitOfWork
 
 _ROWS_A_STATEMENT = 500
 """On SQLite, where a statement takes at most 32,766 values."""

@@ -29,8 +29,9 @@ from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, PersistenceError
 
 from .driver import is_postgres, translated
+from .engines import SessionFactory
 from .hierarchy_sql import HierarchyStatements, rows_of
-from .unit_of_work import SessionFactory, reading
+from .joining import reading
 
 _IDS_A_STATEMENT = 30_000
 """On SQLite, where a statement takes at most 32,766 values; PostgreSQL takes any as one array."""

@@ -15,8 +15,9 @@ from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import InboxError
 
 from .driver import inserting, translated
+from .engines import SessionFactory
+from .joining import joined
 from .models import TABLES, Tables
-from .unit_of_work import SessionFactory, joined
 
 
 class SQLAlchemyInbox(IInbox):

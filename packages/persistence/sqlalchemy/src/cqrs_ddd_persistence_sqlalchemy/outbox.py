@@ -24,9 +24,11 @@ from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, OutboxError
 
 from .driver import fetch, inserting, is_postgres, translated
+from .engines import SessionFactory
+from .joining import joined, reading
 from .models import TABLES, Tables
 from .outbox_sql import outbox_statements
-from .unit_of_work import SessionFactory, SQLAlchemyUnitOfWork, joined, reading
+from .unit_of_work import SQLAlchemyUnitOfWork
 
 
 class SQLAlchemyOutboxStorage(ILeasedOutbox):

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
 
 from .driver import inserting, is_postgres, translated
+from .engines import refuse_unusable
 from .models import TABLES, Tables
-from .unit_of_work import watch
 
 Ordering = Literal["registered", "serialized"]
 
@@ -35,7 +35,7 @@ async def create_schema(
             lets writers go in parallel; ``serialized`` lets each wait for the one before it. Left
             out, it stays as it is, at first ``registered``.
     """
-    watch(engine)
+    refuse_unusable(engine)
     with translated(PersistenceError, "create the schema"):
         async with engine.begin() as connection:
             await connection.run_sync(lambda sync: install(sync, tables, ordering))
@@ -43,7 +43,7 @@ async def create_schema(
 
 async def check(engine: AsyncEngine, tables: Tables = TABLES) -> None:
     """Raises ``ConfigError`` when tables or columns are missing, or of another version."""
-    watch(engine)
+    refuse_unusable(engine)
     with translated(PersistenceError, "check the schema"):
         async with engine.connect() as connection:
             findings = await connection.run_sync(lambda sync: _findings(sync, tables))

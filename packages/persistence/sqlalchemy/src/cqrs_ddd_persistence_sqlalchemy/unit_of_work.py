@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
-from weakref import WeakSet
 
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import SessionTransaction
 
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import (
     CommitOutcomeUnknownError,
     ConfigError,
@@ -25,7 +23,6 @@ from cqrs_ddd_core.primitives.exceptions import (
 
 from .driver import (
     DriverError,
-    autocommitting,
     begin,
     driver_of,
     execute,
@@ -36,8 +33,8 @@ from .driver import (
     refuse_autocommit,
     translated,
 )
+from .engines import SessionFactory, bind_of, engine_of, refuse_unusable
 from .models import TABLES, Tables
-from .sqlite import is_configured
 
 if TYPE_CHECKING:
     from .event_store import SQLAlchemyEventStore
@@ -46,12 +43,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SessionFactory = async_sessionmaker[AsyncSession]
-
 EVENTS_CHANNEL = "cqrs_ddd_events"
 """The channel of ``IQueueSignal`` on which waiters are told of new events."""
-
-_watched: WeakSet[AsyncEngine] = WeakSet()
 
 
 class SQLAlchemyUnitOfWork(UnitOfWork):
@@ -136,7 +129,8 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         """The engine, where the factory or the session has one for all tables."""
         if self._session_factory is not None:
             return engine_of(self._session_factory)
-        return _engine_of(_bind_of(self.session))
+        bind = bind_of(self.session)
+        return bind if isinstance(bind, AsyncEngine) else None
 
     async def connection(self) -> AsyncConnection:
         """The connection of this transaction, for statements and adapters of your own."""
@@ -154,7 +148,7 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
             engine = self.engine
             if engine is None:
                 return await self._begun_by(self.session)
-            watch(engine)
+            refuse_unusable(engine)
             connection = await engine.connect()
             if not self.is_open:
                 await connection.close()
@@ -170,13 +164,13 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         return self._connection
 
     async def _begun_by(self, session: AsyncSession) -> AsyncConnection:
-        bind = _bind_of(session)
+        bind = bind_of(session)
         if bind is None:
             raise ConfigError(
                 "the session has no engine for all tables; make it with bind=, not with binds="
             )
         engine = bind.engine
-        watch(engine if isinstance(engine, AsyncEngine) else AsyncEngine(engine))
+        refuse_unusable(engine if isinstance(engine, AsyncEngine) else AsyncEngine(engine))
         connection = await session.connection()
         if not self.is_open:
             await session.close()
@@ -297,85 +291,3 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
                 await session.close()
             else:
                 await session.rollback()
-
-
-def engine_of(session_factory: SessionFactory) -> AsyncEngine | None:
-    """The engine of the sessions; None where they are bound to a connection, or to several."""
-    return _engine_of(session_factory.kw.get("bind"))
-
-
-def _bind_of(session: AsyncSession) -> AsyncEngine | AsyncConnection | None:
-    # SQLAlchemy 2.0 leaves the attribute out where there is none.
-    return getattr(session, "bind", None)
-
-
-def _engine_of(bind: object) -> AsyncEngine | None:
-    return bind if isinstance(bind, AsyncEngine) else None
-
-
-def watch(engine: AsyncEngine) -> None:
-    """Raises ``ConfigError`` for an engine that the toolkit cannot keep its promises on."""
-    if engine in _watched:
-        return
-    if engine.dialect.driver not in ("asyncpg", "aiosqlite"):
-        raise ConfigError(
-            f"{engine.dialect.name} by {engine.dialect.driver} is not supported; use "
-            "postgresql+asyncpg or sqlite+aiosqlite"
-        )
-    if "schema_translate_map" in engine.sync_engine.get_execution_options():
-        raise ConfigError(
-            "an engine with a schema_translate_map is not supported; use Tables(schema=...)"
-        )
-    if not is_postgres(engine) and not is_configured(engine):
-        raise ConfigError("call configure_sqlite(engine) before the first connection of the engine")
-    _watched.add(engine)
-
-
-@asynccontextmanager
-async def joined(
-    uow: UnitOfWork | None, session_factory: SessionFactory | None, operation: str
-) -> AsyncIterator[SQLAlchemyUnitOfWork]:
-    """Take part in ``uow``, else in the open one, else in a short one of its own."""
-    current = uow or get_current_uow()
-    if current is None:
-        async with SQLAlchemyUnitOfWork(session_factory=session_factory) as own:
-            yield own
-        return
-    if not isinstance(current, SQLAlchemyUnitOfWork):
-        raise InvalidOperationError(
-            f"{operation} happens in a database and cannot join a {type(current).__name__}; "
-            "use a SQLAlchemyUnitOfWork"
-        )
-    _refuse_another_database(current, session_factory, operation)
-    with current.exclusive(operation):
-        try:
-            yield current
-        except (asyncio.CancelledError, GeneratorExit):
-            current.interrupted()
-            raise
-
-
-@asynccontextmanager
-async def reading(
-    uow: UnitOfWork | None, session_factory: SessionFactory | None, operation: str
-) -> AsyncIterator[AsyncConnection]:
-    """The connection of ``uow``, else of the open one, else one without a transaction."""
-    engine = engine_of(session_factory) if session_factory is not None else None
-    if engine is not None and uow is None and get_current_uow() is None:
-        watch(engine)
-        async with autocommitting(engine) as connection:
-            yield connection
-        return
-    async with joined(uow, session_factory, operation) as current:
-        yield await current.connection()
-
-
-def _refuse_another_database(
-    current: SQLAlchemyUnitOfWork, session_factory: SessionFactory | None, operation: str
-) -> None:
-    mine = engine_of(session_factory) if session_factory is not None else None
-    if mine is not None and current.engine is not None and mine is not current.engine:
-        raise InvalidOperationError(
-            f"cannot {operation}: the unit of work is on {current.engine.url!r}, this adapter on "
-            f"{mine.url!r}; pass a unit of work on the same engine"
-        )

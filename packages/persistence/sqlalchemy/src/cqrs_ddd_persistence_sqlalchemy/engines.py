@@ -1,0 +1,45 @@
+"""Engines, and which of them the toolkit can work on."""
+
+from __future__ import annotations
+
+from weakref import WeakSet
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
+
+from cqrs_ddd_core.primitives.exceptions import ConfigError
+
+from .driver import is_postgres
+from .sqlite import is_configured
+
+SessionFactory = async_sessionmaker[AsyncSession]
+
+_checked: WeakSet[AsyncEngine] = WeakSet()
+
+
+def engine_of(session_factory: SessionFactory) -> AsyncEngine | None:
+    """The engine of the sessions; None where they are bound to a connection, or to several."""
+    bind = session_factory.kw.get("bind")
+    return bind if isinstance(bind, AsyncEngine) else None
+
+
+def bind_of(session: AsyncSession) -> AsyncEngine | AsyncConnection | None:
+    # SQLAlchemy 2.0 leaves the attribute out where there is none.
+    return getattr(session, "bind", None)
+
+
+def refuse_unusable(engine: AsyncEngine) -> None:
+    """Raises ``ConfigError`` for an engine that the toolkit cannot keep its promises on."""
+    if engine in _checked:
+        return
+    if engine.dialect.driver not in ("asyncpg", "aiosqlite"):
+        raise ConfigError(
+            f"{engine.dialect.name} by {engine.dialect.driver} is not supported; use "
+            "postgresql+asyncpg or sqlite+aiosqlite"
+        )
+    if "schema_translate_map" in engine.sync_engine.get_execution_options():
+        raise ConfigError(
+            "an engine with a schema_translate_map is not supported; use Tables(schema=...)"
+        )
+    if not is_postgres(engine) and not is_configured(engine):
+        raise ConfigError("call configure_sqlite(engine) before the first connection of the engine")
+    _checked.add(engine)
