@@ -15,6 +15,7 @@ from cqrs_ddd_core.primitives.exceptions import ConfigError, EventStoreError, Pe
 from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
 from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyEventStore,
+    SQLAlchemyUnitOfWork,
     configure_sqlite,
     create_schema,
 )
@@ -122,6 +123,19 @@ async def test_a_query_takes_no_lock(own: AsyncEngine, query: str) -> None:
 async def test_what_cannot_be_in_a_transaction_still_works(own: AsyncEngine) -> None:
     async with own.connect() as connection:
         await connection.execute(text("VACUUM"))
+
+
+async def test_a_connection_that_was_in_autocommit_mode_is_put_right(own: AsyncEngine) -> None:
+    async with own.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text("ANALYZE"))
+    await create_schema(own)
+
+    async with SQLAlchemyUnitOfWork(session_factory=async_sessionmaker(own)) as uow:
+        await uow.event_store.append(event(new_stream(), 1))
+        await uow.rollback()
+
+    assert await SQLAlchemyEventStore(async_sessionmaker(own)).get_events_after(0) == []
 
 
 async def test_a_savepoint_that_comes_first_commits_nothing_by_itself(own: AsyncEngine) -> None:

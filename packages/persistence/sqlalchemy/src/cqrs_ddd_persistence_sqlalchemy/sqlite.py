@@ -57,21 +57,23 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
         )
 
     def prepare(connection: Any, entry: ConnectionPoolEntry, proxy: object) -> None:
-        if _CONFIGURED in entry.info:
-            return
         driver: Any = entry.driver_connection
-        if driver.in_transaction:
-            raise ConfigError(
-                "the driver has begun a transaction by itself; make the engine without autocommit"
-            )
-        # The sqlite3 module then says BEGIN IMMEDIATE before the first change, and only there.
-        connection.isolation_level = "IMMEDIATE"
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {round(busy_timeout * 1000)}")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        _switch_to_write_ahead_log(cursor, busy_timeout)
-        cursor.close()
-        entry.info[_CONFIGURED] = True
+        if _CONFIGURED not in entry.info:
+            if driver.in_transaction:
+                raise ConfigError(
+                    "the driver has begun a transaction by itself; make the engine without "
+                    "autocommit"
+                )
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout = {round(busy_timeout * 1000)}")
+            cursor.execute("PRAGMA foreign_keys = ON")
+            _switch_to_write_ahead_log(cursor, busy_timeout)
+            cursor.close()
+            entry.info[_CONFIGURED] = True
+        if driver.isolation_level != "IMMEDIATE":
+            # The sqlite3 module then says BEGIN IMMEDIATE before the first change, and only there.
+            # Whoever had the connection in AUTOCOMMIT mode has left it otherwise.
+            connection.isolation_level = "IMMEDIATE"
 
     def lock(
         connection: Connection,
