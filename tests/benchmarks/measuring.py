@@ -115,7 +115,8 @@ async def opened(side: Side | Opening, stack: AsyncExitStack) -> Side:
 
 
 async def _calibrated(side: Side, enough: float) -> int:
-    """How often to run it for one round; this also warms it up."""
+    """How often to run it for one round; the first run only opens what it needs and warms it up."""
+    await _timed(side, 1)
     times = 1
     while (seconds := await _timed(side, times)) < enough:
         times = max(times * 2, int(times * enough / max(seconds, 1e-6)))

@@ -16,6 +16,7 @@ from cqrs_ddd_core.ports import ExpectedVersion, StoredEvent
 from cqrs_ddd_core.primitives.exceptions import (
     DuplicateEventError,
     EventStoreError,
+    InvalidOperationError,
     OptimisticConcurrencyError,
 )
 from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
@@ -25,6 +26,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyUnitOfWork,
     Tables,
     event_store,
+    unit_of_work,
 )
 from cqrs_ddd_persistence_sqlalchemy.driver import fetch
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
@@ -133,6 +135,61 @@ async def test_twins_in_a_batch_are_refused(store: SQLAlchemyEventStore) -> None
         await store.append_batch([first, event(stream, 2, event_id=first.event_id)])
 
     assert await store.get_events(stream.aggregate_id) == []
+
+
+async def test_a_batch_meets_what_its_own_unit_of_work_appended_before(
+    new_uow: NewUnitOfWork, store: SQLAlchemyEventStore
+) -> None:
+    stream = new_stream()
+
+    async def append_twice() -> None:
+        async with new_uow() as uow:
+            await uow.event_store.append_batch([event(stream, 1), event(stream, 2)])
+            await uow.event_store.append_batch([event(stream, 2), event(stream, 3)])
+
+    with pytest.raises(OptimisticConcurrencyError) as caught:
+        await append_twice()
+
+    assert (caught.value.expected, caught.value.actual) == (1, 2)
+    assert await store.get_events(stream.aggregate_id) == []
+
+
+async def test_a_batch_that_conflicts_leaves_a_savepoint_of_the_session_whole(
+    new_uow: NewUnitOfWork, store: SQLAlchemyEventStore
+) -> None:
+    stream = new_stream()
+    await store.append(event(stream, 1))
+
+    async with new_uow() as uow:
+        async with uow.session.begin_nested() as savepoint:
+            with pytest.raises(OptimisticConcurrencyError):
+                await uow.event_store.append_batch([event(stream, 1), event(stream, 2)])
+            await savepoint.rollback()
+        await uow.rollback()
+
+    assert len(await store.get_events(stream.aggregate_id)) == 1
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_who_is_cancelled_while_a_conflict_is_looked_into_cannot_commit(
+    new_uow: NewUnitOfWork, store: SQLAlchemyEventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failed statement is undone by then, so PostgreSQL would commit nothing, and say so."""
+    stream = new_stream()
+    await store.append(event(stream, 1))
+    uow = new_uow()
+    await uow.begun()
+
+    async def cancelled(connection: AsyncConnection) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(unit_of_work, "begin", cancelled)
+    with pytest.raises(asyncio.CancelledError):
+        await uow.event_store.append_batch([event(stream, 1), event(stream, 2)])
+
+    with pytest.raises(InvalidOperationError, match="can only be rolled back"):
+        await uow.commit()
+    await uow.rollback()
 
 
 async def test_one_statement_appends_a_batch_and_one_reads_a_stream(

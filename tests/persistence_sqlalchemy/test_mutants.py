@@ -173,7 +173,9 @@ MUTANTS: Collection[Breaks] = (
     ),
     Breaks(InsertsOneByOne, EVENTS.test_a_taken_version_is_refused_with_the_whole_batch),
     Breaks(InsertsOneByOne, EVENTS.test_what_is_not_json_is_refused_with_the_whole_batch),
-    Breaks(PassesOver, EVENTS.test_a_taken_version_is_refused_with_the_whole_batch),
+    Breaks(
+        PassesOver, EVENTS.test_a_taken_version_is_refused_with_the_whole_batch, error=Exception
+    ),
     Breaks(PassesOver, EVENTS.test_of_two_writers_of_one_version_one_wins),
     Breaks(AppendsBeside, EVENTS.test_own_events_are_seen_before_the_commit_by_others_after_it),
     Breaks(AppendsBeside, EVENTS.test_what_is_rolled_back_was_never_there, error=Exception),

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError, EventStoreError, PersistenceError
 from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
@@ -199,4 +200,42 @@ async def test_a_database_that_cannot_be_written_is_an_error_of_ours(tmp_path: P
     with pytest.raises(PersistenceError, match="cannot create the schema: .*unable to open"):
         await create_schema(engine)
     await asyncio.sleep(_A_THREAD_ENDS)
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("reset", [None, "rollback", "commit"])
+async def test_what_is_undone_stays_undone_whatever_the_pool_does_on_return(
+    tmp_path: Path, reset: str | None
+) -> None:
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{tmp_path}/own.db",
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=1,
+        pool_reset_on_return=reset,
+    )
+    configure_sqlite(engine)
+    await create_schema(engine)
+    factory = async_sessionmaker(engine)
+    streams = [new_stream() for _ in range(4)]
+
+    async with SQLAlchemyUnitOfWork(session_factory=factory) as uow:
+        await uow.event_store.append(event(streams[0], 1))
+        await uow.rollback()
+    async with SQLAlchemyUnitOfWork(session_factory=factory) as uow:
+        await uow.event_store.append(event(streams[1], 1))
+        await uow.session.execute(text("SELECT 1"))
+        await uow.rollback()
+    interrupted = SQLAlchemyUnitOfWork(session_factory=factory)
+    await interrupted.begun()
+    task = asyncio.ensure_future(interrupted.event_store.append(event(streams[2], 1)))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    await interrupted.rollback()
+    async with SQLAlchemyUnitOfWork(session_factory=factory) as uow:
+        await uow.event_store.append(event(streams[3], 1))
+
+    found = await SQLAlchemyEventStore(factory).get_events_after(0)
+    assert task.cancelled()
+    assert [e.stream for e in found] == [streams[3]]
     await engine.dispose()

@@ -28,6 +28,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     CQRSDDDError,
     InfrastructureError,
     OptimisticConcurrencyError,
+    PersistenceError,
 )
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -74,12 +75,10 @@ async def execute(connection: AsyncConnection, statement: str) -> str:
 
 
 async def begin(connection: AsyncConnection) -> None:
-    """Begin a transaction that ``execute`` ends on PostgreSQL, and SQLAlchemy on SQLite."""
+    """Begin a transaction that ``commit`` ends."""
     if not is_postgres(connection):
         refuse_autocommit(connection)
-        # For SQLAlchemy only: the sqlite3 module says BEGIN before the first change.
-        await connection.begin()
-        return
+        return  # The sqlite3 module says BEGIN before the first change.
     engine = connection.engine.sync_engine
     if engine not in _isolation_levels:
         _isolation_levels[engine] = await connection.run_sync(_isolation_level)
@@ -90,6 +89,32 @@ async def begin(connection: AsyncConnection) -> None:
     modes += ["READ ONLY"] if options.get("postgresql_readonly") else []
     modes += ["DEFERRABLE"] if options.get("postgresql_deferrable") else []
     await execute(connection, f"BEGIN {', '.join(modes)}")
+
+
+async def commit(connection: AsyncConnection) -> None:
+    """Raises ``PersistenceError`` where PostgreSQL has rolled back instead."""
+    if not is_postgres(connection):
+        if connection.in_transaction():  # SQLAlchemy has joined, and is to know of the end.
+            await connection.commit()
+        else:
+            await driver_of(connection).commit()
+    elif (status := await execute(connection, "COMMIT")) != "COMMIT":
+        raise PersistenceError(
+            f"cannot commit: PostgreSQL answered {status}, so a statement has failed before "
+            "and its error was caught; let such an error end the unit of work, or use a "
+            "savepoint of the session"
+        )
+
+
+async def rollback(connection: AsyncConnection) -> None:
+    """Also on SQLite, where not every pool rolls back what is given back to it."""
+    if is_postgres(connection):
+        await execute(connection, "ROLLBACK")
+        return
+    try:
+        await driver_of(connection).rollback()
+    except _errors(connection) as error:
+        raise DriverError(error) from error
 
 
 def refuse_autocommit(connection: AsyncConnection) -> None:
@@ -106,7 +131,7 @@ def refuse_autocommit(connection: AsyncConnection) -> None:
 
 
 def let_sqlalchemy_join(connection: AsyncConnection) -> None:
-    """Its statements on PostgreSQL become part of the transaction that we began.
+    """Its statements become part of the transaction that we began.
 
     This changes what SQLAlchemy says to its adapter, and says nothing to the database. To be done
     before its first statement.
@@ -115,6 +140,8 @@ def let_sqlalchemy_join(connection: AsyncConnection) -> None:
     assert sync_connection is not None
     if is_postgres(connection):
         sync_connection.execution_options(isolation_level="AUTOCOMMIT")
+    else:
+        sync_connection.begin()
 
 
 def driver_of(connection: AsyncConnection) -> Any:

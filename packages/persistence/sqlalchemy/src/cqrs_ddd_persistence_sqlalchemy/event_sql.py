@@ -59,14 +59,15 @@ class EventStatements:
             schema = "" if tables.schema is None else f"{quote.quote(tables.schema)}."
             self.safe_position = f"SELECT {schema}{quote.quote(f'{tables.prefix}safe_position')}()"
 
-        self.insert_arrays = self._insert_arrays()
+        self.insert_arrays = self._insert_arrays("ON CONFLICT DO NOTHING")
+        self.insert_arrays_or_fail = self._insert_arrays("")
 
-    def _insert_arrays(self) -> str:
+    def _insert_arrays(self, on_conflict: str) -> str:
         arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(COLUMNS.values(), 1))
         columns = ", ".join(f"{c}::json" if c in ("payload", "metadata") else c for c in COLUMNS)
         return (
             f"{self._insert} SELECT {columns} FROM unnest({arrays}) AS given({', '.join(COLUMNS)}) "
-            "ON CONFLICT DO NOTHING RETURNING position"
+            f"{on_conflict} RETURNING position"
         )
 
     def insert_values(self, rows: int) -> str:

@@ -33,7 +33,8 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
     Its connections use the write-ahead log, so that nobody who reads waits, check foreign keys,
     and wait up to ``busy_timeout`` seconds for another writer. A transaction takes the write lock
     with its first change (``BEGIN IMMEDIATE``); what it read before was committed at that moment,
-    as on PostgreSQL. It is never refused for having read an older state.
+    as on PostgreSQL. It is never refused for having read an older state. An engine that was made
+    with ``pool_reset_on_return=None`` commits faster: the pool does not roll back once more.
 
     Raises ``ConfigError`` for another database, and for a SQLite that is too old.
     """

@@ -87,7 +87,6 @@ def events_of(rows: Iterable[Any], *, are_from_postgres: bool) -> list[StoredEve
 
 def row_of(event: StoredEvent) -> tuple[Any, ...]:
     """The values of ``COLUMNS``; raises ``SerializationError`` for what is not JSON."""
-    owner = f"{event.event_type} {event.event_id}"
     return (
         event.event_id,
         event.event_type,
@@ -95,12 +94,18 @@ def row_of(event: StoredEvent) -> tuple[Any, ...]:
         event.aggregate_type,
         event.version,
         event.schema_version,
-        json_of(event.payload, owner, event.event_type).decode(),
-        json_of(event.metadata, owner, event.event_type).decode(),
+        _json_text(event.payload, event),
+        _json_text(event.metadata, event),
         event.occurred_at,
         event.correlation_id,
         event.causation_id,
     )
+
+
+def _json_text(value: dict[str, object], event: StoredEvent) -> str:
+    if value == {}:  # As metadata mostly are.
+        return "{}"
+    return json_of(value, f"{event.event_type} {event.event_id}", event.event_type).decode()
 
 
 def for_sqlite(row: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import SessionTransaction
 
@@ -24,13 +25,14 @@ from cqrs_ddd_core.primitives.exceptions import (
 from .driver import (
     DriverError,
     begin,
+    commit,
     driver_of,
-    execute,
     fetch,
     is_lost,
     is_postgres,
     let_sqlalchemy_join,
     refuse_autocommit,
+    rollback,
     translated,
 )
 from .engines import SessionFactory, bind_of, engine_of, refuse_unusable
@@ -199,6 +201,17 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         """The first position that was given out in this transaction."""
         return self._first_positions.get(tables)
 
+    def is_free_to_fail(self, tables: Tables) -> bool:
+        """Whether a statement that fails harms no savepoint, and no event appended before it."""
+        return self._session is None and not self._is_joined and tables not in self._first_positions
+
+    async def begin_anew(self, failure: Exception) -> None:
+        """Only to see why a statement failed: nothing can be committed here any more."""
+        assert self._connection is not None
+        self._failure = failure  # Before a cancellation can come.
+        await rollback(self._connection)
+        await begin(self._connection)
+
     def interrupted(self) -> None:
         """A statement was left alone on its way, so its connection cannot be used again."""
         self._is_interrupted = True
@@ -240,10 +253,11 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
     async def rollback(self) -> None:
         connection = self._connection
         interrupted = self._is_interrupted
-        if connection is not None and is_postgres(connection) and not interrupted:
+        # SQLite ends an interrupted statement in its thread, and then rolls back.
+        if connection is not None and not (interrupted and is_postgres(connection)):
             try:
-                await execute(connection, "ROLLBACK")
-            except DriverError:
+                await rollback(connection)
+            except (DriverError, SQLAlchemyError):  # Such as: the connection is closed already.
                 interrupted = True
         with translated(PersistenceError, "roll back"):
             await self._close(interrupted=interrupted)
@@ -252,16 +266,8 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         # A session that was bound to our connection leaves the transaction to us.
         if self._session is not None:
             await self._session.commit()
-        if self._connection is None:
-            return
-        if not is_postgres(self._connection):
-            await self._connection.commit()
-        elif (status := await execute(self._connection, "COMMIT")) != "COMMIT":
-            raise PersistenceError(
-                f"cannot commit: PostgreSQL answered {status}, so a statement has failed before "
-                "and its error was caught; let such an error end the unit of work, or use a "
-                "savepoint of the session"
-            )
+        if self._connection is not None:
+            await commit(self._connection)
 
     def _session_ended(self, session: object, transaction: SessionTransaction) -> None:
         # What it wrote is still in the transaction; a savepoint it has undone itself.
@@ -279,7 +285,6 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
             self._cut_off()
         if connection is not None:
             try:
-                # SQLite ends the statement in its thread, and then rolls back.
                 if interrupted and is_postgres(connection):
                     await connection.invalidate()
             finally:
