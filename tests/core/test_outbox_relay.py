@@ -86,6 +86,45 @@ async def test_everything_is_published_once(
     assert await outbox.get_pending() == []
 
 
+async def test_draining_claims_each_batch_with_the_marks_of_the_one_before(
+    broker: Broker, clock: FakeClock
+) -> None:
+    class Counting(InMemoryOutbox):
+        claims = marks = 0
+
+        async def claim(
+            self, relay_id: str, *, limit: int = 100, lease: float = 30.0
+        ) -> list[OutboxLease]:
+            self.claims += 1
+            return await super().claim(relay_id, limit=limit, lease=lease)
+
+        async def complete_batch(self, published: Any) -> list[OutboxLease]:
+            self.marks += 1
+            return await super().complete_batch(published)
+
+    outbox = Counting(clock)
+    sent = await _saved(outbox, "a", "b", "a", "a", "a")
+
+    assert await OutboxRelay(outbox, broker, clock=clock, batch=2).drain() == 5
+
+    assert sorted(broker.taken) == sorted(sent)
+    assert [m for m in broker.taken if m != sent[1]] == [sent[0], *sent[2:]]
+    assert await outbox.get_pending() == []
+    assert (outbox.claims, outbox.marks) == (1, 0)
+
+
+async def test_draining_goes_on_behind_a_failure(
+    outbox: InMemoryOutbox, broker: Broker, clock: FakeClock
+) -> None:
+    sent = await _saved(outbox, "a", "b", "c", "d")
+    broker.refuse = lambda m: SerializationError("unreadable") if m.message_id == sent[1] else None
+
+    assert await OutboxRelay(outbox, broker, clock=clock, batch=2).drain() == 3
+
+    assert broker.taken == [sent[0], *sent[2:]]
+    assert [p.message_id for p in await outbox.parked()] == [sent[1]]
+
+
 async def test_a_partition_keeps_its_order_while_others_overtake_it(
     outbox: InMemoryOutbox, broker: Broker, relay: OutboxRelay
 ) -> None:
@@ -200,8 +239,12 @@ async def test_a_publisher_that_hangs_is_given_up(outbox: InMemoryOutbox, broker
     assert [p.message_id for p in await outbox.parked()] == [sent[0]]
 
 
+@pytest.mark.parametrize("work", [OutboxRelay.run_once, OutboxRelay.drain])
 async def test_a_crash_between_publishing_and_marking_repeats_and_never_loses(
-    outbox: InMemoryOutbox, broker: Broker, clock: FakeClock
+    outbox: InMemoryOutbox,
+    broker: Broker,
+    clock: FakeClock,
+    work: Callable[[OutboxRelay], Awaitable[int]],
 ) -> None:
     class Crash(BaseException):
         pass
@@ -210,13 +253,16 @@ async def test_a_crash_between_publishing_and_marking_repeats_and_never_loses(
         async def complete_batch(self, published: Any) -> list[OutboxLease]:
             raise Crash
 
+        async def complete_and_claim(self, published: Any, relay_id: str, **rest: Any) -> Any:
+            raise Crash
+
     crashing = CrashingOutbox(clock)
     crashing._keys, crashing._messages = outbox._keys, outbox._messages
     crashing._waiting = outbox._waiting
     sent = await _saved(outbox, "a", "a")
 
     with pytest.raises(Crash):
-        await OutboxRelay(crashing, broker, clock=clock).run_once()
+        await work(OutboxRelay(crashing, broker, clock=clock))
     survivor = OutboxRelay(outbox, broker, clock=clock)
     assert await survivor.run_once() == 0
     await clock.advance(30)
@@ -315,15 +361,16 @@ async def test_many_relays_with_faults_lose_nothing_and_keep_the_order(seed: int
         assert [m for m in broker.taken if m in set(ids)] == ids, f"seed {seed}, {key}"
 
 
+@pytest.mark.parametrize("relay_all", [OutboxRelay.run_once, OutboxRelay.drain])
 async def test_a_cancelled_round_leaves_every_message_pending_or_published(
-    clock: FakeClock,
+    clock: FakeClock, relay_all: Callable[[OutboxRelay], Awaitable[int]]
 ) -> None:
     outbox, broker = InMemoryOutbox(clock), Broker()
     sent: list[str] = []
 
     async def work() -> None:
         sent[:] = await _saved(outbox, "a", "b", "a")
-        await OutboxRelay(outbox, broker, clock=clock).run_once()
+        await relay_all(OutboxRelay(outbox, broker, clock=clock, batch=2))
 
     async def check() -> None:
         await clock.advance(31)
@@ -388,6 +435,33 @@ async def test_stopping_finishes_the_message_in_hand_and_hands_the_rest_back(
     assert [m.message_id for m in lease.messages] == sent[1:]
     await outbox.release(lease)
     assert await relay.run_once() == 2
+
+
+async def test_what_is_claimed_while_the_relay_stops_is_handed_back(
+    broker: Broker, clock: FakeClock
+) -> None:
+    stopping: list[asyncio.Future[None]] = []
+    is_stopping = asyncio.Event()
+
+    class Stopping(InMemoryOutbox):
+        async def complete_and_claim(self, published: Any, relay_id: str, **rest: Any) -> Any:
+            claimed = await super().complete_and_claim(published, relay_id, **rest)
+            stopping.append(asyncio.ensure_future(running.stop()))
+            await asyncio.sleep(0)
+            is_stopping.set()
+            return claimed
+
+    stopped = Stopping(clock)
+    sent = await _saved(stopped, "a", "a")
+    running = OutboxRelay(stopped, broker, clock=clock, batch=1)
+
+    await running.start()
+    await is_stopping.wait()
+    await stopping[0]
+
+    assert broker.taken == sent[:1]
+    (lease,) = await stopped.claim("another")
+    assert [m.message_id for m in lease.messages] == sent[1:]
 
 
 async def test_a_storage_that_fails_does_not_end_the_relay(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -41,6 +42,17 @@ class ReadsBeforeItLeases(SQLAlchemyOutboxStorage):
             replace(each, messages=[m for m in seen if m.partition_key == each.key])
             for each in leases
         ]
+
+    async def complete_and_claim(
+        self,
+        published: Sequence[tuple[OutboxLease, Sequence[str]]],
+        relay_id: str,
+        *,
+        limit: int = 100,
+        lease: float = 30.0,
+    ) -> tuple[list[OutboxLease], list[OutboxLease]]:
+        lost = await self.complete_batch(published)
+        return lost, await self.claim(relay_id, limit=limit, lease=lease)
 
 
 async def test_eight_relays_publish_each_message_once_and_each_key_in_order(

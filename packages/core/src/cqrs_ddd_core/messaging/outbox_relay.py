@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -40,6 +41,14 @@ class _Ending:
     published: list[str]
     message: OutboxMessage | None = None
     error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What was claimed at once; ``deadline`` is when to stop publishing it."""
+
+    leases: Sequence[OutboxLease]
+    deadline: float
 
 
 class OutboxRelay(IWorkerLifecycle):
@@ -119,22 +128,65 @@ class OutboxRelay(IWorkerLifecycle):
 
         Raises ``MessagingError`` when the broker seems to be away.
         """
-        deadline = self._clock.monotonic() + self._lease - self._publish_timeout
+        published, _ = await self._work_off(await self._claim(), goes_on=False)
+        return published
+
+    async def drain(self) -> int:
+        """Batch after batch until one publishes nothing; answers how many messages were published.
+
+        Raises ``MessagingError`` when the broker seems to be away.
+        """
+        total, batch = 0, None
+        while True:
+            published, batch = await self._work_off(batch or await self._claim(), goes_on=True)
+            if not published:
+                return total
+            total += published
+
+    async def _run(self) -> None:
+        failures, batch = 0, None
+        # What is claimed when the relay stops is given back by one more round.
+        while batch is not None or not self._stopping.is_set():
+            try:
+                published, batch = await self._work_off(batch or await self._claim(), goes_on=True)
+                failures = 0
+                if not published:
+                    await self._wait(self._poll_interval)
+            except Exception as error:
+                failures, batch = failures + 1, None
+                logger.warning("outbox relay: %r, try %d", error, failures)
+                await self._wait(self._pause.get_backoff(failures))
+
+    async def _claim(self) -> _Batch:
+        deadline = self._deadline()
         leases = await self._outbox.claim(self._relay_id, limit=self._batch, lease=self._lease)
+        return _Batch(leases, deadline)
+
+    def _deadline(self) -> float:
+        return self._clock.monotonic() + self._lease - self._publish_timeout
+
+    async def _work_off(self, batch: _Batch, *, goes_on: bool) -> tuple[int, _Batch | None]:
+        """Publish and mark; answers how many messages, and the next batch where it is claimed."""
         endings: list[_Ending] = []
-        running = {asyncio.ensure_future(self._publish(lease, deadline)) for lease in leases}
+        last: list[_Ending] = []
+        running = {
+            asyncio.create_task(self._publish(each, batch.deadline)) for each in batch.leases
+        }
         try:
             while running:
                 # What ends together is marked together; nothing waits for a slow partition.
+                await self._mark(last)
                 ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                some = [task.result() for task in ended]
-                await self._mark(some)
-                endings += some
+                last = [task.result() for task in ended]
+                endings += last
         finally:
             for task in running:
                 task.cancel()
         published = sum(len(ending.published) for ending in endings)
         failures = [ending for ending in endings if ending.error is not None]
+        if goes_on and published and not failures and not self._stopping.is_set():
+            return published, await self._mark_and_claim(last)
+        await self._mark(last)
         if failures and not published and all(isinstance(f.error, _OUTAGE) for f in failures):
             for failure in failures:
                 await self._outbox.release(failure.lease)
@@ -144,20 +196,7 @@ class OutboxRelay(IWorkerLifecycle):
             )
         for failure in failures:
             await self._hold_back(failure)
-        return published
-
-    async def _run(self) -> None:
-        failures = 0
-        while not self._stopping.is_set():
-            try:
-                published = await self.run_once()
-                failures = 0
-                if not published:
-                    await self._wait(self._poll_interval)
-            except Exception as error:
-                failures += 1
-                logger.warning("outbox relay: %r, try %d", error, failures)
-                await self._wait(self._pause.get_backoff(failures))
+        return published, None
 
     async def _wait(self, seconds: float) -> None:
         pause = asyncio.ensure_future(self._pause_for(seconds))
@@ -191,20 +230,26 @@ class OutboxRelay(IWorkerLifecycle):
         return _Ending(lease, published)
 
     async def _mark(self, endings: list[_Ending]) -> None:
-        # Another relay publishes again what was lost; the receivers know it by its ids.
         whole = [(e.lease, e.published) for e in endings if e.error is None]
         if whole:
-            for lease in await self._outbox.complete_batch(whole):
-                logger.warning(
-                    "outbox relay: the lease of key %s is over; another relay publishes it now",
-                    lease.key,
-                )
+            _tell_of_lost(await self._outbox.complete_batch(whole))
         for ending in endings:
             if ending.error is not None and ending.published:
                 try:
                     await self._outbox.complete(ending.lease, ending.published)
                 except LeaseLostError as error:
                     logger.warning("outbox relay: %s", error)
+
+    async def _mark_and_claim(self, endings: list[_Ending]) -> _Batch:
+        deadline = self._deadline()
+        lost, leases = await self._outbox.complete_and_claim(
+            [(ending.lease, ending.published) for ending in endings],
+            self._relay_id,
+            limit=self._batch,
+            lease=self._lease,
+        )
+        _tell_of_lost(lost)
+        return _Batch(leases, deadline)
 
     async def _hold_back(self, failure: _Ending) -> None:
         message, error = failure.message, failure.error
@@ -231,3 +276,11 @@ class OutboxRelay(IWorkerLifecycle):
                 tries,
                 error,
             )
+
+
+def _tell_of_lost(leases: Sequence[OutboxLease]) -> None:
+    # Another relay publishes again what was lost; the receivers know it by its ids.
+    for lease in leases:
+        logger.warning(
+            "outbox relay: the lease of key %s is over; another relay publishes it now", lease.key
+        )

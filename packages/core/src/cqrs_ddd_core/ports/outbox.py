@@ -110,6 +110,21 @@ class ILeasedOutbox(IOutboxStorage, Protocol):
         ...
 
     @abstractmethod
+    async def complete_and_claim(
+        self,
+        published: Sequence[tuple[OutboxLease, Sequence[str]]],
+        relay_id: str,
+        *,
+        limit: int = 100,
+        lease: float = 30.0,
+    ) -> tuple[list[OutboxLease], list[OutboxLease]]:
+        """``complete_batch``, then ``claim``, in one transaction: the round of a busy relay.
+
+        Answers the leases that were lost, and the new ones.
+        """
+        ...
+
+    @abstractmethod
     async def fail(
         self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
     ) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any
 
-from pydantic_core import from_json
-from sqlalchemy import ColumnElement, Row, Select, delete, exists, func, or_, select, update
+from sqlalchemy import Select, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cqrs_ddd_core.adapters.refusals import (
-    json_of,
-    lease_key_of,
     lease_over,
     message_not_parked,
     message_saved_already,
@@ -27,6 +24,8 @@ from .driver import fetch, inserting, is_postgres, translated
 from .engines import SessionFactory
 from .joining import joined, reading
 from .models import TABLES, Tables
+from .outbox_claims import claimed, database_time
+from .outbox_rows import message_of, row_of
 from .outbox_sql import outbox_statements
 from .unit_of_work import SQLAlchemyUnitOfWork
 
@@ -54,7 +53,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def save_messages(
         self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
     ) -> None:
-        rows = [_row(message) for message in messages]
+        rows = [row_of(message) for message in messages]
         if not rows:
             return
         outbox = self._outbox
@@ -79,7 +78,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             .limit(limit)
         )
         async with self._reading(uow, "read pending messages") as connection:
-            return [_message(row) for row in await connection.execute(pending)]
+            return [message_of(row) for row in await connection.execute(pending)]
 
     async def mark_published(self, message_ids: list[str], uow: UnitOfWork | None = None) -> None:
         leases = self._leases
@@ -97,41 +96,8 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
     ) -> list[OutboxLease]:
         refuse_unusable_claim(limit, lease)
-        # Two statements: what another relay published before its lease ended is seen by the second,
-        # and was not when the first one chose the keys.
-        async with self._own("claim messages") as connection:
-            if is_postgres(connection):
-                sql = outbox_statements(self._tables)
-                span = timedelta(seconds=lease)
-                granted = await fetch(connection, sql.lease, limit, relay_id, span)
-            else:
-                granted = await self._lease_on_sqlite(connection, relay_id, limit, lease)
-            epochs: dict[str, int] = {row[0]: row[1] for row in granted}
-            found = await self._waiting(connection, list(epochs), limit) if epochs else {}
-            if empty := [epoch for key, epoch in epochs.items() if key not in found]:
-                leases = self._leases
-                await connection.execute(delete(leases).where(leases.c.epoch.in_(empty)))
-        return [OutboxLease(key, epochs[key], messages) for key, messages in found.items()]
-
-    async def _lease_on_sqlite(
-        self, connection: AsyncConnection, relay_id: str, limit: int, lease: float
-    ) -> Sequence[Any]:
-        leases, now = self._leases, _now(connection)
-        due = await connection.scalars(self._due(now).limit(limit))
-        keys = list(dict.fromkeys(due))
-        if not keys:
-            return ()  # Without the write lock, which only the first change takes.
-        await connection.execute(
-            delete(leases).where(leases.c.lease_key.in_(keys), ~self._is_blocked(now))
-        )
-        insert = (
-            inserting(connection, leases)
-            .on_conflict_do_nothing()
-            .returning(leases.c.lease_key, leases.c.epoch)
-        )
-        until = now + timedelta(seconds=lease)
-        rows = [{"lease_key": k, "relay_id": relay_id, "leased_until": until} for k in keys]
-        return (await connection.execute(insert, rows)).all()
+        async with self._round("claim messages") as connection:
+            return await claimed(connection, self._tables, relay_id, limit=limit, lease=lease)
 
     async def complete(self, lease: OutboxLease, message_ids: Sequence[str]) -> None:
         async with self._own("mark messages as published") as connection:
@@ -143,24 +109,22 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def complete_batch(
         self, published: Sequence[tuple[OutboxLease, Sequence[str]]]
     ) -> list[OutboxLease]:
-        leases = self._leases
-        async with self._own("mark messages as published") as connection:
-            if is_postgres(connection):
-                epochs = [lease.epoch for lease, _ in published]
-                ids = [message_id for _, message_ids in published for message_id in message_ids]
-                sql = outbox_statements(self._tables)
-                held = {row[0] for row in await fetch(connection, sql.complete, epochs, ids)}
-            else:
-                held = set(await self._held(connection, [lease for lease, _ in published]))
-                ids = [
-                    i
-                    for lease, message_ids in published
-                    if lease.epoch in held
-                    for i in message_ids
-                ]
-                await self._publish(connection, ids)
-                await connection.execute(delete(leases).where(leases.c.epoch.in_(held)))
-        return [lease for lease, _ in published if lease.epoch not in held]
+        async with self._round("mark messages as published") as connection:
+            return await self._complete(connection, published)
+
+    async def complete_and_claim(
+        self,
+        published: Sequence[tuple[OutboxLease, Sequence[str]]],
+        relay_id: str,
+        *,
+        limit: int = 100,
+        lease: float = 30.0,
+    ) -> tuple[list[OutboxLease], list[OutboxLease]]:
+        refuse_unusable_claim(limit, lease)
+        async with self._round("mark messages as published and claim the next") as connection:
+            lost = await self._complete(connection, published)
+            new = await claimed(connection, self._tables, relay_id, limit=limit, lease=lease)
+        return lost, new
 
     async def fail(
         self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
@@ -196,7 +160,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             .limit(limit)
         )
         async with self._own("read parked messages") as connection:
-            return [_message(row) for row in await connection.execute(parked)]
+            return [message_of(row) for row in await connection.execute(parked)]
 
     async def retry(self, message_id: str) -> None:
         outbox = self._outbox
@@ -242,58 +206,48 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
 
     @asynccontextmanager
     async def _own(self, operation: str) -> AsyncIterator[AsyncConnection]:
+        self._refuse_without_factory(operation)
+        async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
+            with translated(OutboxError, operation):
+                yield await own.connection()
+
+    @asynccontextmanager
+    async def _round(self, operation: str) -> AsyncIterator[AsyncConnection]:
+        """As ``_own``; on PostgreSQL for statements that go straight to the driver."""
+        self._refuse_without_factory(operation)
+        async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
+            with translated(OutboxError, operation):
+                connection = await own.begun()
+                yield connection if is_postgres(connection) else await own.connection()
+
+    def _refuse_without_factory(self, operation: str) -> None:
         if self._session_factory is None:
             raise InvalidOperationError(
                 f"cannot {operation}: it happens in a transaction of its own, and this outbox "
                 "knows one session only; make it with SQLAlchemyOutboxStorage(session_factory)"
             )
-        async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
-            with translated(OutboxError, operation):
-                yield await own.connection()
 
     def _messages(self) -> Select[Any]:
         return select(*(column for column in self._outbox.c if column.name != "seq"))
 
-    def _is_blocked(self, now: Any) -> ColumnElement[bool]:
+    async def _complete(
+        self,
+        connection: AsyncConnection,
+        published: Sequence[tuple[OutboxLease, Sequence[str]]],
+    ) -> list[OutboxLease]:
+        """Answers the leases that were lost."""
         leases = self._leases
-        return or_(
-            leases.c.parked_message_id.is_not(None),
-            func.coalesce(leases.c.leased_until > now, False),
-            func.coalesce(leases.c.due > now, False),
-        )
-
-    def _due(self, now: Any) -> Select[tuple[str]]:
-        """Keys of the oldest messages that nobody has in hand."""
-        outbox, leases = self._outbox, self._leases
-        blocked = exists().where(leases.c.lease_key == outbox.c.lease_key, self._is_blocked(now))
-        return (
-            select(outbox.c.lease_key)
-            .where(outbox.c.published_at.is_(None), ~blocked)
-            .order_by(outbox.c.seq)
-        )
-
-    async def _waiting(
-        self, connection: AsyncConnection, keys: list[str], limit: int
-    ) -> Mapping[str, list[OutboxMessage]]:
-        found: dict[str, list[OutboxMessage]] = {}
         if is_postgres(connection):
+            epochs = [lease.epoch for lease, _ in published]
+            ids = [message_id for _, message_ids in published for message_id in message_ids]
             sql = outbox_statements(self._tables)
-            for row in await fetch(connection, sql.waiting, keys, limit):
-                key, message_id, event_type, payload, metadata, *rest = row
-                facts = from_json(payload), from_json(metadata)
-                message = OutboxMessage(message_id, event_type, *facts, *rest)
-                found.setdefault(key, []).append(message)
-            return found
-        outbox = self._outbox
-        waiting = (
-            self._messages()
-            .where(outbox.c.published_at.is_(None), outbox.c.lease_key.in_(keys))
-            .order_by(outbox.c.seq)
-            .limit(limit)
-        )
-        for row in await connection.execute(waiting):
-            found.setdefault(row.lease_key, []).append(_message(row))
-        return found
+            held = {row[0] for row in await fetch(connection, sql.complete, epochs, ids)}
+        else:
+            held = set(await self._held(connection, [lease for lease, _ in published]))
+            kept = [message_ids for lease, message_ids in published if lease.epoch in held]
+            await self._publish(connection, [i for message_ids in kept for i in message_ids])
+            await connection.execute(delete(leases).where(leases.c.epoch.in_(held)))
+        return [lease for lease, _ in published if lease.epoch not in held]
 
     async def _lock(self, connection: AsyncConnection, message_ids: Sequence[str]) -> None:
         """Messages before leases, as a claim locks them, or the two could wait for each other."""
@@ -308,7 +262,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             select(leases.c.epoch)
             .where(
                 leases.c.epoch.in_([lease.epoch for lease in given]),
-                leases.c.leased_until > _now(connection),
+                leases.c.leased_until > database_time(connection),
             )
             .with_for_update()
         )
@@ -319,7 +273,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         await connection.execute(
             update(outbox)
             .where(outbox.c.message_id.in_(message_ids), outbox.c.published_at.is_(None))
-            .values(published_at=_now(connection), error=None)
+            .values(published_at=database_time(connection), error=None)
         )
 
     async def _count_try(self, connection: AsyncConnection, message_id: str, error: str) -> None:
@@ -337,33 +291,3 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         )
         if not result.rowcount:
             raise message_not_parked(message_id)
-
-
-def _now(connection: AsyncConnection) -> Any:
-    if is_postgres(connection):
-        return func.clock_timestamp()
-    return datetime.now(timezone.utc)  # All who share a file share a clock.
-
-
-def _row(message: OutboxMessage) -> dict[str, object]:
-    owner = f"message {message.message_id}"
-    return {
-        "message_id": message.message_id,
-        "lease_key": lease_key_of(message),
-        "partition_key": message.partition_key,
-        "event_type": message.event_type,
-        "payload": from_json(json_of(message.payload, owner, message.event_type)),
-        "metadata": from_json(json_of(message.metadata, owner, message.event_type)),
-        "created_at": message.created_at,
-        "published_at": message.published_at,
-        "error": message.error,
-        "retry_count": message.retry_count,
-        "correlation_id": message.correlation_id,
-        "causation_id": message.causation_id,
-    }
-
-
-def _message(row: Row[Any]) -> OutboxMessage:
-    facts = dict(row._mapping)
-    del facts["lease_key"]
-    return OutboxMessage(**facts)

@@ -43,6 +43,7 @@ class OutboxStatements:
                 partition_key
             FROM {outbox} WHERE published_at IS NULL AND lease_key = ANY($1::text[])
             ORDER BY seq LIMIT $2"""
+        self.give_back = f"DELETE FROM {leases} WHERE epoch = ANY($1::bigint[])"
         # Messages before leases, as a claim locks them, or the two could wait for each other: the
         # count is needed before the first lease is looked at.
         self.complete = f"""

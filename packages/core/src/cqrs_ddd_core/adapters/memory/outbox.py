@@ -88,18 +88,7 @@ class InMemoryOutbox(ILeasedOutbox):
     ) -> list[OutboxLease]:
         refuse_unusable_claim(limit, lease)
         await asyncio.sleep(0)
-        leases: list[OutboxLease] = []
-        for name, key in self._keys.items():
-            if limit == 0:
-                break
-            if not self._is_due(key):
-                continue
-            key.epoch = next(self._epochs)
-            key.leased_until = self._clock.monotonic() + lease
-            messages = [replace(message) for message in islice(key.waiting.values(), limit)]
-            limit -= len(messages)
-            leases.append(OutboxLease(name, key.epoch, messages))
-        return leases
+        return self._claim(limit, lease)
 
     async def complete(self, lease: OutboxLease, message_ids: Sequence[str]) -> None:
         await asyncio.sleep(0)
@@ -110,12 +99,19 @@ class InMemoryOutbox(ILeasedOutbox):
         self, published: Sequence[tuple[OutboxLease, Sequence[str]]]
     ) -> list[OutboxLease]:
         await asyncio.sleep(0)
-        lost = [lease for lease, _ in published if not self._is_held(lease)]
-        for lease, message_ids in published:
-            if lease not in lost:
-                self._publish(message_ids)
-                self._give_back(lease)
-        return lost
+        return self._complete(published)
+
+    async def complete_and_claim(
+        self,
+        published: Sequence[tuple[OutboxLease, Sequence[str]]],
+        relay_id: str,
+        *,
+        limit: int = 100,
+        lease: float = 30.0,
+    ) -> tuple[list[OutboxLease], list[OutboxLease]]:
+        refuse_unusable_claim(limit, lease)
+        await asyncio.sleep(0)
+        return self._complete(published), self._claim(limit, lease)
 
     async def fail(
         self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
@@ -159,6 +155,31 @@ class InMemoryOutbox(ILeasedOutbox):
 
     def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
         return uow.changes(self, lambda: _Changes(self))
+
+    def _claim(self, limit: int, lease: float) -> list[OutboxLease]:
+        leases: list[OutboxLease] = []
+        for name, key in self._keys.items():
+            if limit == 0:
+                break
+            if not self._is_due(key):
+                continue
+            key.epoch = next(self._epochs)
+            key.leased_until = self._clock.monotonic() + lease
+            messages = [replace(message) for message in islice(key.waiting.values(), limit)]
+            limit -= len(messages)
+            leases.append(OutboxLease(name, key.epoch, messages))
+        return leases
+
+    def _complete(
+        self, published: Sequence[tuple[OutboxLease, Sequence[str]]]
+    ) -> list[OutboxLease]:
+        """Answers the leases that were lost."""
+        lost = [lease for lease, _ in published if not self._is_held(lease)]
+        for lease, message_ids in published:
+            if lease not in lost:
+                self._publish(message_ids)
+                self._give_back(lease)
+        return lost
 
     def _add(self, message: OutboxMessage) -> None:
         self._messages[message.message_id] = message

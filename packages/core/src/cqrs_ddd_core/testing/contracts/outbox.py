@@ -239,6 +239,29 @@ class OutboxContract:
         assert _ids(again.messages) == _ids([sent[1]])
         assert await outbox.complete_batch([]) == []
 
+    async def test_what_is_completed_can_be_claimed_in_the_same_go(
+        self, outbox: ILeasedOutbox
+    ) -> None:
+        sent = [message("a"), message("a"), message("b"), message("c")]
+        await outbox.save_messages(sent)
+        (lost,) = await outbox.claim("slow", limit=1, lease=0.02)
+        await asyncio.sleep(0.05)
+        a, b = await outbox.claim("relay", limit=3)
+        published = [(lost, [sent[0].message_id]), (a, [sent[0].message_id]), (b, _ids(b.messages))]
+
+        with raises(InvalidOperationError):
+            await outbox.complete_and_claim(published, "relay", limit=0)
+        told, leases = await outbox.complete_and_claim(published, "relay")
+
+        assert told == [lost]
+        assert {lease.key: _ids(lease.messages) for lease in leases} == {
+            "a": _ids(sent[1:2]),
+            "c": _ids(sent[3:]),
+        }
+        assert min(lease.epoch for lease in leases) > max(a.epoch, b.epoch)
+        assert _ids(await outbox.get_pending()) == _ids([sent[1], sent[3]])
+        assert await outbox.claim("another") == []
+
     async def test_publishing_a_parked_message_by_hand_frees_its_key(
         self, outbox: ILeasedOutbox
     ) -> None:
