@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,13 @@ class QueryOptions:
     ordering: Sequence[str] = ()
     limit: int | None = None
     offset: int = 0
+
+    @property
+    def condition(self) -> ISpecification[Parcel] | None:
+        return self.specification
+
+    def with_specification(self, specification: ISpecification[Any] | None) -> QueryOptions:
+        return replace(self, specification=specification)
 
 
 @pytest.fixture

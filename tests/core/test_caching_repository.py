@@ -16,12 +16,14 @@ from cqrs_ddd_core.adapters.memory import (
 )
 from cqrs_ddd_core.adapters.repository_mixins import CachingMixin, MultitenantMixin
 from cqrs_ddd_core.context import request_context
+from cqrs_ddd_core.ports import IRepository, SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import (
     CacheError,
     InvalidOperationError,
     OptimisticConcurrencyError,
 )
+from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
 from cqrs_ddd_core.testing.contracts.cache import CacheContract
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_core.testing.contracts.repository import RepositoryContract
@@ -87,11 +89,11 @@ class TestInMemoryCache(CacheContract):
     pass
 
 
-class TestCachingRepository(RepositoryContract):
+class TestCachingRepository(RepositoryContract, BulkRepositoryContract):
     pass
 
 
-class TestCachingMixin(RepositoryContract):
+class TestCachingMixin(RepositoryContract, BulkRepositoryContract):
     @pytest.fixture
     def parcels(self) -> CachedParcels:
         return CachedParcels()
@@ -350,6 +352,75 @@ async def test_a_tenant_changes_its_own_and_nothing_else(documents: Documents) -
         found = await documents.get("a")
         assert found is not None
         assert found.title == "changed"
+
+
+async def test_many_of_a_tenant_are_its_own_and_those_of_another_are_refused_whole(
+    documents: Documents,
+) -> None:
+    with request_context(tenant_id="one"):
+        await documents.add_many([Document(id="d", title="d"), Document(id="e", title="e")])
+        new, theirs = Document(id="f", title="f"), Document(id="g", title="g", tenant_id="two")
+        with pytest.raises(InvalidOperationError, match="g belongs to another tenant"):
+            await documents.add_many([new, theirs])
+
+        assert {d.id for d in await documents.list_all()} == {"a", "c", "d", "e"}
+        assert new.tenant_id is None
+    with request_context(tenant_id="two"):
+        assert [d.id for d in await documents.list_all()] == ["b"]
+
+
+async def test_states_that_were_saved_together_are_dropped_together(
+    documents: Documents,
+) -> None:
+    with request_context(tenant_id="one"):
+        both = [await documents.get("a"), await documents.get("c")]
+        changed = [document for document in both if document is not None]
+        for document in changed:
+            document.title = "changed"
+        await documents.add_many(changed)
+
+        found = [await documents.get("a"), await documents.get("c")]
+
+    assert [document and document.title for document in found] == ["changed", "changed"]
+
+
+async def test_over_a_repository_that_saves_one_at_a_time_many_are_refused() -> None:
+    class OneByOne(IRepository[Document, str]):
+        def __init__(self) -> None:
+            self.inner = InMemoryRepository[Document, str](Document)
+
+        async def add(self, entity: Document, uow: UnitOfWork | None = None) -> str:
+            return await self.inner.add(entity, uow)
+
+        async def get(self, entity_id: str, uow: UnitOfWork | None = None) -> Document | None:
+            return await self.inner.get(entity_id, uow)
+
+        async def delete(self, entity_id: str, uow: UnitOfWork | None = None) -> str:
+            return await self.inner.delete(entity_id, uow)
+
+        async def list_all(
+            self, entity_ids: list[str] | None = None, uow: UnitOfWork | None = None
+        ) -> list[Document]:
+            return await self.inner.list_all(entity_ids, uow)
+
+        async def search(
+            self, criteria: Any, uow: UnitOfWork | None = None
+        ) -> SearchResult[Document]:
+            return await self.inner.search(criteria, uow)
+
+    class Laid(MultitenantMixin[Document, str], CachingMixin[Document, str], OneByOne):
+        pass
+
+    with request_context(tenant_id="one"):
+        documents = Laid()
+        await documents.add(Document(id="a", title="a"))
+        assert [document.id for document in await documents.list_all()] == ["a"]
+        with pytest.raises(InvalidOperationError, match="Laid is laid over has no add_many"):
+            await documents.add_many([Document(id="b", title="b")])
+
+    cached = CachingRepository[Document, str](OneByOne(), InMemoryCache(), Document)
+    with pytest.raises(InvalidOperationError, match="has no add_many; call add for each"):
+        await cached.add_many([Document(id="b", title="b")])
 
 
 async def test_one_id_of_two_tenants_has_two_keys_in_the_cache(documents: Documents) -> None:

@@ -34,6 +34,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     LeaseLostError,
     OptimisticConcurrencyError,
 )
+from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
 from cqrs_ddd_core.testing.contracts.cache import CacheContract
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
 from cqrs_ddd_core.testing.contracts.inbox import InboxContract
@@ -177,6 +178,15 @@ class IgnoresTheUnitOfWork(InMemoryRepository[Parcel, str]):
     async def add(self, entity: Parcel, uow: UnitOfWork | None = None) -> str:
         async with InMemoryUnitOfWork() as own:
             return await super().add(entity, own)
+
+
+class SavesOneByOne(InMemoryRepository[Parcel, str]):
+    """Each of many in a transaction of its own."""
+
+    async def add_many(
+        self, entities: Sequence[Parcel], uow: UnitOfWork | None = None
+    ) -> list[str]:
+        return [await self.add(entity, uow) for entity in entities]
 
 
 class RollsBackOnErrorsOnly(InMemoryUnitOfWork):
@@ -460,6 +470,7 @@ LOCKS = LockContract()
 OUTBOX = OutboxContract()
 ORDER = FifoLockContract()
 ROWS = RepositoryContract()
+MANY = BulkRepositoryContract()
 WORK = UnitOfWorkContract()
 
 MUTANTS: Collection[Breaks] = (
@@ -487,6 +498,8 @@ MUTANTS: Collection[Breaks] = (
         IgnoresTheUnitOfWork,
         ROWS.test_a_rollback_leaves_the_store_and_the_aggregate_as_they_were,
     ),
+    Breaks(SavesOneByOne, MANY.test_of_many_with_a_taken_id_none_is_saved_and_it_is_named),
+    Breaks(SavesOneByOne, MANY.test_two_with_one_id_are_refused_and_none_is_saved),
     Breaks(RollsBackOnErrorsOnly, WORK.test_a_cancelled_block_rolls_back),
     Breaks(SwallowsCancellation, WORK.test_a_cancellation_at_any_point_leaves_all_or_nothing),
     Breaks(CommitsInTheCallersTask, WORK.test_a_cancellation_at_any_point_leaves_all_or_nothing),

@@ -17,6 +17,7 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryUnitOfWork,
 )
 from cqrs_ddd_core.testing.contracts.blob_storage import BlobStorageContract
+from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
 from cqrs_ddd_core.testing.contracts.inbox import InboxContract
 from cqrs_ddd_core.testing.contracts.messaging import Deliver, MessagingContract
@@ -72,7 +73,7 @@ def deliver(broker: InMemoryMessageBus) -> Deliver:
     return broker.deliver
 
 
-class TestInMemoryRepository(RepositoryContract):
+class TestInMemoryRepository(RepositoryContract, BulkRepositoryContract):
     pass
 
 

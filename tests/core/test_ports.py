@@ -57,7 +57,7 @@ PRINTED: dict[type[Any], dict[str, str]] = {
 }
 
 FAKES: dict[type[Any], type[Any]] = {
-    memory.InMemoryRepository: ports.IRepository,
+    memory.InMemoryRepository: ports.IBulkRepository,
     memory.InMemoryEventStore: ports.IEventLog,
     memory.InMemoryLockStrategy: ports.ILeasedLock,
     memory.InMemoryOutbox: ports.ILeasedOutbox,
@@ -67,7 +67,7 @@ FAKES: dict[type[Any], type[Any]] = {
     memory.InMemoryQueueSignal: ports.IQueueSignal,
     memory.InMemoryBackgroundWorker: ports.IBackgroundWorker,
     memory.InMemoryBlobStorage: ports.IBlobStorage,
-    CachingRepository: ports.IRepository,
+    CachingRepository: ports.IBulkRepository,
     OutboxRelay: ports.IWorkerLifecycle,
     memory.FakeClock: ports.IClock,
     ports.SystemClock: ports.IClock,

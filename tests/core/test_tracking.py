@@ -104,3 +104,30 @@ def test_an_aggregate_that_was_deleted_and_changed_again_is_refused() -> None:
 
     with pytest.raises(UnsavedChangesError):
         tracked.refuse_unsaved()
+
+
+def test_the_version_of_the_last_save_is_of_this_very_object() -> None:
+    tracked, book = TrackedAggregates(), _book(1)
+
+    assert tracked.saved_version(book) is None
+    tracked.saved(book, 1)
+    assert tracked.saved_version(book) == 1
+    assert tracked.saved_version(_book(1)) is None
+    tracked.deleted(Book, book.id)
+    assert tracked.saved_version(book) is None
+    tracked.saved(book, 1)
+    assert tracked.saved_version(book) == 1
+
+
+def test_what_was_let_go_is_watched_no_more_unless_it_has_changed() -> None:
+    tracked = TrackedAggregates()
+    untouched, changed, saved = _book(), _book(1, "b-2"), _book(0, "b-3")
+    for book in (untouched, changed):
+        tracked.loaded(book)
+    tracked.saved(saved, 1)
+
+    tracked.let_go([untouched, changed, saved, _book(0, "never seen")])
+    untouched.add_event(Noted())
+
+    assert tracked.saved_version(saved) == 1
+    assert tracked.take_new_events() == list(changed.pending_events)

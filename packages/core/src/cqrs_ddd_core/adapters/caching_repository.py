@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -15,10 +15,11 @@ from ..domain.aggregate import ID, AggregateRoot
 from ..domain.specification import ISpecification
 from ..ports.cache import IVersionedCache
 from ..ports.inbox import fingerprint_of
-from ..ports.repository import IRepository
+from ..ports.repository import IBulkRepository, IRepository
 from ..ports.search_result import SearchResult
 from ..ports.unit_of_work import UnitOfWork, get_current_uow
 from ..primitives.exceptions import CacheError, DomainError
+from .refusals import no_bulk
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 R = TypeVar("R")
@@ -78,27 +79,40 @@ class AggregateCache(Generic[T]):
             return await work()
         return await self.change(entity.id, uow, work)
 
+    async def save_many(
+        self, entities: Sequence[T], uow: UnitOfWork | None, work: Callable[[], Awaitable[R]]
+    ) -> R:
+        """As ``save`` for each, around one piece of work."""
+        if not all(isinstance(entity, self._entity_type) for entity in entities):
+            return await work()
+        return await self._change([self.key(entity.id) for entity in entities], uow, work)
+
     async def change(
         self, entity_id: object, uow: UnitOfWork | None, work: Callable[[], Awaitable[R]]
     ) -> R:
         """Do ``work``, and drop the state: now, so that a retry after a conflict reads anew, and
         again after the commit, which is the end of ``work`` where there is no unit of work."""
-        key = self.key(entity_id)
-        await self._drop(key)
+        return await self._change([self.key(entity_id)], uow, work)
+
+    async def _change(
+        self, keys: Sequence[str], uow: UnitOfWork | None, work: Callable[[], Awaitable[R]]
+    ) -> R:
+        await self._drop(keys)
         active = uow or get_current_uow()
         if active is not None:
-            active.on_commit(partial(self._drop, key))
+            active.on_commit(partial(self._drop, keys))
             return await work()
         try:
             return await work()
         finally:
-            await self._drop(key)
+            await self._drop(keys)
 
-    async def _drop(self, key: str) -> None:
-        try:
-            await self._cache.delete(key)
-        except CacheError as error:
-            logger.warning("cannot drop %s: %r; it lives until its ttl ends", key, error)
+    async def _drop(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            try:
+                await self._cache.delete(key)
+            except CacheError as error:
+                logger.warning("cannot drop %s: %r; it lives until its ttl ends", key, error)
 
     async def _fill(self, key: str, load: Callable[[], Awaitable[T | None]]) -> T | None:
         flight: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -152,8 +166,11 @@ class AggregateCache(Generic[T]):
             logger.warning("cannot fill %s: %r", key, error)
 
 
-class CachingRepository(IRepository[T, ID], Generic[T, ID]):
-    """A repository behind a cache; lists and searches go to the repository."""
+class CachingRepository(IBulkRepository[T, ID], Generic[T, ID]):
+    """A repository behind a cache; lists and searches go to the repository.
+
+    ``add_many`` needs an ``IBulkRepository``.
+    """
 
     def __init__(
         self,
@@ -168,6 +185,12 @@ class CachingRepository(IRepository[T, ID], Generic[T, ID]):
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
         return await self._states.save(entity, uow, lambda: self._inner.add(entity, uow))
+
+    async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
+        inner = self._inner
+        if not isinstance(inner, IBulkRepository):
+            raise no_bulk(self)
+        return await self._states.save_many(entities, uow, lambda: inner.add_many(entities, uow))
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
         return await self._states.get(entity_id, uow, lambda: self._inner.get(entity_id, uow))

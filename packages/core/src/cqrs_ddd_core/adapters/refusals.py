@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from ..domain.aggregate import AggregateRoot
+from ..domain.specification import IQueryOptions, ISpecification
 from ..ports.event_store import ExpectedVersion, StoredEvent, StreamId
 from ..ports.inbox import InboxEntry
 from ..ports.outbox import OutboxLease, OutboxMessage
@@ -37,6 +39,59 @@ def json_of(value: Any, owner: str, type_name: str) -> bytes:
             type_name=type_name,
         ) from error
     return written
+
+
+def another_version(
+    entity: AggregateRoot[Any], expected: int, actual: int | None
+) -> OptimisticConcurrencyError:
+    """``actual`` is None where nothing is stored that could be seen."""
+    subject = f"{entity.aggregate_type} {entity.id}"
+    if actual is not None:
+        problem = f"was loaded at version {expected}, but version {actual} is stored"
+    elif expected:
+        problem = f"was loaded at version {expected}, but nothing is stored"
+    else:
+        problem = "is new, but something out of sight has its id"
+    return OptimisticConcurrencyError(
+        f"{subject} {problem}; load it again and decide anew",
+        subject=subject,
+        expected=expected,
+        actual=actual,
+    )
+
+
+def refuse_stranger(entity: object, entity_type: type[AggregateRoot[Any]]) -> None:
+    if not isinstance(entity, entity_type):
+        raise InvalidOperationError(
+            f"this repository keeps {entity_type.__name__}, got {entity!r}; "
+            "pass one, or use another repository"
+        )
+
+
+def refuse_twins(entities: Iterable[AggregateRoot[Any]]) -> None:
+    """Two of one id cannot be saved at once: which of them would be the last?"""
+    seen: set[object] = set()
+    for entity in entities:
+        if entity.id in seen:
+            raise InvalidOperationError(
+                f"{entity.aggregate_type} {entity.id} was given twice; add_many takes each once"
+            )
+        seen.add(entity.id)
+
+
+def no_bulk(repository: object) -> InvalidOperationError:
+    return InvalidOperationError(
+        f"what {type(repository).__name__} is laid over has no add_many; call add for each within "
+        "one unit of work, or lay it over an IBulkRepository"
+    )
+
+
+def refuse_other_criteria(criteria: object) -> None:
+    if not isinstance(criteria, (ISpecification, IQueryOptions)):
+        raise InvalidOperationError(
+            f"cannot search by {criteria!r}; pass a specification (is_satisfied_by) or query "
+            "options"
+        )
 
 
 def refuse_version_below_one(event: StoredEvent) -> None:

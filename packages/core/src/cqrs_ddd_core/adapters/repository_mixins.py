@@ -15,6 +15,7 @@ from ..ports.search_result import SearchResult
 from ..ports.unit_of_work import UnitOfWork
 from ..primitives.exceptions import InvalidOperationError
 from .caching_repository import AggregateCache
+from .refusals import no_bulk
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 
@@ -37,6 +38,18 @@ class CachingMixin(IRepository[T, ID], Generic[T, ID]):
         if self._states is None:
             return await add(entity, uow)
         return await self._states.save(entity, uow, lambda: add(entity, uow))
+
+    async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
+        """As in ``IBulkRepository``, where the repository below is one."""
+        try:
+            add_many = super().add_many  # type: ignore[misc]
+        except AttributeError:
+            raise no_bulk(self) from None
+        if self._states is None:
+            added: list[ID] = await add_many(entities, uow)
+        else:
+            added = await self._states.save_many(entities, uow, lambda: add_many(entities, uow))
+        return added
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
         get = super().get  # type: ignore[safe-super]
@@ -64,14 +77,6 @@ class OfTenant(ISpecification[Any]):
         )
 
 
-@dataclass(frozen=True)
-class _Page:
-    specification: ISpecification[Any] | None
-    ordering: Sequence[str]
-    limit: int | None
-    offset: int
-
-
 class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
     """Sees and changes only what belongs to the tenant of the running request.
 
@@ -85,17 +90,27 @@ class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
         """The condition for a search; a repository that compiles specifications has its own."""
         return OfTenant(tenant_id, specification)
 
+    def row_scope(self) -> ISpecification[T] | None:
+        """What a repository below that asks for it adds to every statement."""
+        return OfTenant(_tenant())
+
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
-        tenant_id = _tenant()
-        owner = _owner_of(entity)
-        if owner is None:
-            entity.__dict__["tenant_id"] = tenant_id
-        elif owner != tenant_id:
-            raise InvalidOperationError(
-                f"{entity.aggregate_type} {entity.id} belongs to another tenant than the request; "
-                "save it in a request of its own tenant"
-            )
+        _claim(entity, _tenant())
         return await super().add(entity, uow)  # type: ignore[safe-super]
+
+    async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
+        """As in ``IBulkRepository``, where the repository below is one."""
+        tenant_id = _tenant()
+        try:
+            add_many = super().add_many  # type: ignore[misc]
+        except AttributeError:
+            raise no_bulk(self) from None
+        for entity in entities:
+            _refuse_other_owner(entity, tenant_id)
+        for entity in entities:
+            _claim(entity, tenant_id)
+        added: list[ID] = await add_many(entities, uow)
+        return added
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
         tenant_id = _tenant()
@@ -122,12 +137,8 @@ class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
     ) -> SearchResult[T]:
         tenant_id = _tenant()
         if isinstance(criteria, IQueryOptions):
-            criteria = _Page(
-                self.specification_of_tenant(tenant_id, criteria.specification),
-                criteria.ordering,
-                criteria.limit,
-                criteria.offset,
-            )
+            mine = self.specification_of_tenant(tenant_id, criteria.specification)
+            criteria = criteria.with_specification(mine)
         elif isinstance(criteria, ISpecification):
             criteria = self.specification_of_tenant(tenant_id, criteria)
         return await super().search(criteria, uow)  # type: ignore[safe-super]
@@ -140,6 +151,19 @@ def _tenant() -> str:
             "the request has no tenant; run it within request_context(tenant_id=...)"
         )
     return tenant_id
+
+
+def _claim(entity: AggregateRoot[Any], tenant_id: str) -> None:
+    _refuse_other_owner(entity, tenant_id)
+    entity.__dict__["tenant_id"] = tenant_id
+
+
+def _refuse_other_owner(entity: AggregateRoot[Any], tenant_id: str) -> None:
+    if _owner_of(entity) not in (None, tenant_id):
+        raise InvalidOperationError(
+            f"{entity.aggregate_type} {entity.id} belongs to another tenant than the request; "
+            "save it in a request of its own tenant"
+        )
 
 
 def _owner_of(entity: AggregateRoot[Any]) -> object:

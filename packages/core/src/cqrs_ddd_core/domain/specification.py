@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 T_contra = TypeVar("T_contra", contravariant=True)
 
@@ -31,6 +31,13 @@ class IQueryOptions(Protocol[T_contra]):
 
     @property
     @abstractmethod
+    def condition(self) -> ISpecification[T_contra] | None:
+        """What a row must satisfy to be on the page: the specification, and more on a page that
+        comes after another one."""
+        ...
+
+    @property
+    @abstractmethod
     def ordering(self) -> Sequence[str]: ...
 
     @property
@@ -40,3 +47,10 @@ class IQueryOptions(Protocol[T_contra]):
     @property
     @abstractmethod
     def offset(self) -> int: ...
+
+    @abstractmethod
+    def with_specification(
+        self, specification: ISpecification[Any] | None
+    ) -> IQueryOptions[T_contra]:
+        """The same options with another specification."""
+        ...

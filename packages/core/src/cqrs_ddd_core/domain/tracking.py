@@ -11,13 +11,14 @@ from .aggregate import AggregateRoot
 from .events import DomainEvent
 
 
-@dataclass
+@dataclass(slots=True)
 class _Tracked:
     """What was saved of an aggregate."""
 
     aggregate: AggregateRoot[Any]
     saved_version: int | None = None
     recorded_when_saved: int = 0
+    is_deleted: bool = False
 
 
 class TrackedAggregates:
@@ -39,6 +40,7 @@ class TrackedAggregates:
         entry = self._entry(aggregate)
         entry.saved_version = version
         entry.recorded_when_saved = aggregate.recorded
+        entry.is_deleted = False
         self._changed.add(aggregate.id)
 
     def deleted(self, entity_type: type[AggregateRoot[Any]], entity_id: object) -> None:
@@ -48,6 +50,19 @@ class TrackedAggregates:
             aggregate = entry.aggregate
             if isinstance(aggregate, entity_type) and aggregate.id == entity_id:
                 self.saved(aggregate, aggregate.next_version)
+                entry.is_deleted = True
+
+    def saved_version(self, aggregate: AggregateRoot[Any]) -> int | None:
+        """The version that this very object was last saved as in this transaction, if it was."""
+        entry = self._tracked.get(id(aggregate))
+        return None if entry is None or entry.is_deleted else entry.saved_version
+
+    def let_go(self, aggregates: Iterable[AggregateRoot[Any]]) -> None:
+        """Those of them that were neither saved nor recorded an event are watched no more."""
+        for aggregate in aggregates:
+            entry = self._tracked.get(id(aggregate))
+            if entry is not None and entry.saved_version is None and not aggregate.recorded:
+                del self._tracked[id(aggregate)]
 
     def has_changed(self, entity_id: object) -> bool:
         """Whether an aggregate with this id was saved or deleted in this transaction."""
@@ -92,8 +107,11 @@ class TrackedAggregates:
             aggregate = entry.aggregate
             if entry.saved_version is not None:
                 aggregate.mark_persisted(entry.saved_version)
-            if any(event.event_id in self._taken for event in aggregate.pending_events):
+            if self._taken and any(e.event_id in self._taken for e in aggregate.pending_events):
                 aggregate.collect_events()
 
     def _entry(self, aggregate: AggregateRoot[Any]) -> _Tracked:
-        return self._tracked.setdefault(id(aggregate), _Tracked(aggregate))
+        entry = self._tracked.get(id(aggregate))
+        if entry is None:
+            entry = self._tracked[id(aggregate)] = _Tracked(aggregate)
+        return entry

@@ -29,7 +29,7 @@ from .messaging import IMessageConsumer, IMessagePublisher
 from .middleware import IMiddleware, Placement
 from .outbox import ILeasedOutbox, IOutboxProvider, IOutboxStorage, OutboxLease, OutboxMessage
 from .queue_signal import IQueueSignal
-from .repository import IRepository
+from .repository import IBulkRepository, IRepository
 from .search_result import SearchResult
 from .unit_of_work import IUnitOfWork, UnitOfWork, get_current_uow
 from .upcasting import IEventUpcaster
@@ -39,6 +39,7 @@ __all__ = [
     "ExpectedVersion",
     "IBackgroundWorker",
     "IBlobStorage",
+    "IBulkRepository",
     "ICacheService",
     "ICacheStrategy",
     "IClock",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from ..domain.aggregate import ID, AggregateRoot
@@ -59,4 +60,18 @@ class IRepository(Protocol[T, ID]):
         uow: UnitOfWork | None = None,
     ) -> SearchResult[T]:
         """Those that satisfy a specification, or query options (``IQueryOptions``)."""
+        ...
+
+
+@runtime_checkable
+class IBulkRepository(IRepository[T, ID], Protocol[T, ID]):
+    """A repository that saves many at once."""
+
+    @abstractmethod
+    async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
+        """Save all of them or none; answers their ids in the same order.
+
+        Raises ``InvalidOperationError`` for two with one id, and as ``add`` for a conflict, which
+        names the aggregate.
+        """
         ...

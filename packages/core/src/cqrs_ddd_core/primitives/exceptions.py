@@ -41,6 +41,7 @@
     │   └── UnknownTypeError
     └── InfrastructureError
         ├── PersistenceError
+        │   └── DuplicateKeyError
         ├── CommitOutcomeUnknownError
         ├── SerializationError
         ├── EventStoreError
@@ -377,6 +378,14 @@ class PersistenceError(InfrastructureError):
     """The database refused or failed."""
 
 
+class DuplicateKeyError(PersistenceError):
+    """Another row has a value that must be unique; ``constraint`` is its name, or its columns."""
+
+    def __init__(self, message: str = "", *, constraint: str = "") -> None:
+        super().__init__(message)
+        self.constraint = constraint
+
+
 class CommitOutcomeUnknownError(InfrastructureError):
     """The connection died between COMMIT and its answer: the work may or may not be stored.
 
@@ -467,6 +476,7 @@ _PERMANENT = (
     HandlerError,
     TypeRegistryError,
     SerializationError,
+    DuplicateKeyError,
     DuplicateEventError,
     AmbiguousStreamError,
 )

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ...domain.aggregate import ID, AggregateRoot
 from ...domain.specification import IQueryOptions, ISpecification
-from ...ports.repository import IRepository
+from ...ports.repository import IBulkRepository
 from ...ports.search_result import SearchResult
 from ...ports.unit_of_work import UnitOfWork
-from ...primitives.exceptions import (
-    InvalidOperationError,
-    OptimisticConcurrencyError,
-)
+from ..attributes import refuse_unknown_attribute, value_at
+from ..refusals import another_version, refuse_other_criteria, refuse_stranger, refuse_twins
 from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
 
 T = TypeVar("T", bound=AggregateRoot[Any])
@@ -26,7 +24,7 @@ class _Row(Generic[T]):
     version: int
 
 
-class InMemoryRepository(IRepository[T, ID], Generic[T, ID]):
+class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
     """The fake of a table: what it keeps and what it hands out are copies."""
 
     def __init__(self, entity_type: type[T]) -> None:
@@ -35,12 +33,16 @@ class InMemoryRepository(IRepository[T, ID], Generic[T, ID]):
         self._rows: dict[ID, _Row[T]] = {}
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
-        self._refuse_stranger(entity)
+        refuse_stranger(entity, self.entity_type)
         async with joined(uow, f"add {entity.aggregate_type}") as active:
-            entity_id: ID = entity.id
-            self._changes(active).write(entity_id, entity)
-            active.aggregates.saved(entity, entity.next_version)
-            return entity_id
+            return self._write(entity, active)
+
+    async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
+        for entity in entities:
+            refuse_stranger(entity, self.entity_type)
+        refuse_twins(entities)
+        async with joined(uow, f"add many of {self.entity_type.aggregate_type}") as active:
+            return [self._write(entity, active) for entity in entities]
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
         async with joined(uow, f"get {self.entity_type.aggregate_type}") as active:
@@ -72,7 +74,8 @@ class InMemoryRepository(IRepository[T, ID], Generic[T, ID]):
         criteria: ISpecification[T] | Any,
         uow: UnitOfWork | None = None,
     ) -> SearchResult[T]:
-        select = _selection(criteria)
+        refuse_other_criteria(criteria)
+        select = _selection(criteria, self.entity_type)
 
         async def fetch() -> list[T]:
             async with joined(uow, f"search {self.entity_type.aggregate_type}") as active:
@@ -87,12 +90,11 @@ class InMemoryRepository(IRepository[T, ID], Generic[T, ID]):
     def _changes(self, uow: InMemoryUnitOfWork) -> _Changes[T, ID]:
         return uow.changes(self, lambda: _Changes(self._rows))
 
-    def _refuse_stranger(self, entity: T) -> None:
-        if not isinstance(entity, self.entity_type):
-            raise InvalidOperationError(
-                f"this repository keeps {self.entity_type.__name__}, got {entity!r}; "
-                "pass one, or use another repository"
-            )
+    def _write(self, entity: T, uow: InMemoryUnitOfWork) -> ID:
+        entity_id: ID = entity.id
+        self._changes(uow).write(entity_id, entity)
+        uow.aggregates.saved(entity, entity.next_version)
+        return entity_id
 
 
 class _Changes(ChangeSet, Generic[T, ID]):
@@ -148,15 +150,7 @@ class _Changes(ChangeSet, Generic[T, ID]):
 def _refuse_other_version(entity: AggregateRoot[Any], expected: int, row: _Row[Any] | None) -> None:
     actual = None if row is None else row.version
     if expected != (actual or 0):
-        subject = f"{entity.aggregate_type} {entity.id}"
-        stored = "nothing is stored" if actual is None else f"version {actual} is stored"
-        raise OptimisticConcurrencyError(
-            f"{subject} was loaded at version {expected}, but {stored}; "
-            "load it again and decide anew",
-            subject=subject,
-            expected=expected,
-            actual=actual,
-        )
+        raise another_version(entity, expected, actual)
 
 
 def _kept(entity: T) -> T:
@@ -173,32 +167,32 @@ def _handed_out(row: _Row[T], uow: InMemoryUnitOfWork) -> T:
     return copy
 
 
-def _selection(criteria: object) -> Callable[[Iterable[_Row[T]]], list[_Row[T]]]:
-    """What to pick from the rows, in which order; refuses anything else than a criterion."""
+def _selection(
+    criteria: ISpecification[T] | IQueryOptions[T], entity_type: type[T]
+) -> Callable[[Iterable[_Row[T]]], list[_Row[T]]]:
+    """What to pick from the rows, in which order."""
     if isinstance(criteria, ISpecification):
         specification = criteria
         return lambda rows: [row for row in rows if specification.is_satisfied_by(row.state)]
-    if isinstance(criteria, IQueryOptions):
-        options = criteria
-        return lambda rows: _page(rows, options)
-    raise InvalidOperationError(
-        f"cannot search by {criteria!r}; pass a specification (is_satisfied_by) or query options"
-    )
+    options = criteria
+    for name in options.ordering:
+        refuse_unknown_attribute(entity_type, name.removeprefix("-"))
+    return lambda rows: _page(rows, options)
 
 
 def _page(rows: Iterable[_Row[T]], options: IQueryOptions[T]) -> list[_Row[T]]:
-    condition = options.specification
+    condition = options.condition
     found = [row for row in rows if condition is None or condition.is_satisfied_by(row.state)]
     # Stable sorts from the least to the most significant attribute.
     for name in reversed(options.ordering):
-        found.sort(key=_sort_key(name.lstrip("-")), reverse=name.startswith("-"))
+        found.sort(key=_sort_key(name.removeprefix("-")), reverse=name.startswith("-"))
     end = None if options.limit is None else options.offset + options.limit
     return found[options.offset : end]
 
 
-def _sort_key(name: str) -> Callable[[_Row[Any]], Any]:
+def _sort_key(path: str) -> Callable[[_Row[Any]], Any]:
     def key(row: _Row[Any]) -> tuple[bool, Any]:
-        value = dict(row.state).get(name)
+        value = value_at(row.state, path)
         return (value is None, value)
 
     return key

@@ -7,6 +7,7 @@ from itertools import count
 
 from ...domain.aggregate import AggregateRoot
 from ...domain.events import DomainEvent
+from ...ports.repository import IRepository
 
 _numbers: Iterator[int] = count(1)
 
@@ -45,3 +46,27 @@ class Parcel(AggregateRoot[str]):
 def new_parcel_id() -> str:
     """An id that no other test of this process uses."""
     return f"parcel-{next(_numbers)}"
+
+
+def a_parcel(owner: str = "anna", *, grams: int | None = None, note: str | None = None) -> Parcel:
+    parcel = Parcel.register(new_parcel_id(), owner)
+    parcel.grams, parcel.note = grams, note
+    return parcel
+
+
+async def a_stored_parcel(
+    parcels: IRepository[Parcel, str],
+    owner: str = "anna",
+    *,
+    grams: int | None = None,
+    note: str | None = None,
+) -> Parcel:
+    parcel = a_parcel(owner, grams=grams, note=note)
+    await parcels.add(parcel)
+    return parcel
+
+
+async def the_parcel(parcels: IRepository[Parcel, str], parcel_id: str) -> Parcel:
+    found = await parcels.get(parcel_id)
+    assert found is not None, f"{parcel_id} is not stored"
+    return found

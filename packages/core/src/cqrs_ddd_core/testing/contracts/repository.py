@@ -9,9 +9,13 @@ from typing import Any, Protocol
 from ...domain.specification import IQueryOptions, ISpecification
 from ...ports.repository import IRepository
 from ...ports.unit_of_work import UnitOfWork
-from ...primitives.exceptions import InvalidOperationError, OptimisticConcurrencyError
+from ...primitives.exceptions import (
+    InvalidOperationError,
+    OptimisticConcurrencyError,
+    ValidationError,
+)
 from ..expecting import raises
-from .parcel import Parcel, new_parcel_id
+from .parcel import Parcel, a_parcel, a_stored_parcel, new_parcel_id, the_parcel
 
 Parcels = IRepository[Parcel, str]
 NewUnitOfWork = Callable[[], UnitOfWork]
@@ -43,7 +47,7 @@ class RepositoryContract:
     """
 
     async def test_what_was_added_is_found_with_all_its_fields(self, parcels: Parcels) -> None:
-        parcel = _parcel(note="naïve ☃ 'quoted' \"twice\" \\")
+        parcel = a_parcel(note="naïve ☃ 'quoted' \"twice\" \\")
         parcel.weigh(0)
 
         answer = await parcels.add(parcel)
@@ -54,7 +58,7 @@ class RepositoryContract:
         assert found.model_dump() == parcel.model_dump()
 
     async def test_null_stays_null_and_empty_text_stays_empty(self, parcels: Parcels) -> None:
-        null, empty = _parcel(note=None), _parcel(note="")
+        null, empty = a_parcel(note=None), a_parcel(note="")
         await parcels.add(null)
         await parcels.add(empty)
 
@@ -66,43 +70,43 @@ class RepositoryContract:
         assert await parcels.get(new_parcel_id()) is None
 
     async def test_a_found_one_is_a_copy_of_its_own(self, parcels: Parcels) -> None:
-        parcel = await _stored(parcels)
+        parcel = await a_stored_parcel(parcels)
 
-        found = await _get(parcels, parcel.id)
+        found = await the_parcel(parcels, parcel.id)
         found.note = "changed in memory"
         parcel.note = "changed in memory as well"
 
-        assert (await _get(parcels, parcel.id)).note is None
+        assert (await the_parcel(parcels, parcel.id)).note is None
         assert found.pending_events == ()
 
     async def test_the_version_counts_persisted_events(self, parcels: Parcels) -> None:
-        parcel = _parcel()
+        parcel = a_parcel()
         parcel.weigh(1)
         assert parcel.version == 0
 
         await parcels.add(parcel)
-        found = await _get(parcels, parcel.id)
+        found = await the_parcel(parcels, parcel.id)
         found.weigh(2)
         await parcels.add(found)
 
         assert parcel.version == 2
         assert found.version == 3
-        assert (await _get(parcels, parcel.id)).version == 3
-        assert (await _get(parcels, parcel.id)).grams == 2
+        assert (await the_parcel(parcels, parcel.id)).version == 3
+        assert (await the_parcel(parcels, parcel.id)).grams == 2
 
     async def test_a_save_without_events_counts_as_one_change(self, parcels: Parcels) -> None:
-        parcel = await _stored(parcels)
+        parcel = await a_stored_parcel(parcels)
 
         parcel.note = "by hand"
         await parcels.add(parcel)
 
-        found = await _get(parcels, parcel.id)
+        found = await the_parcel(parcels, parcel.id)
         assert (found.version, found.note) == (2, "by hand")
 
     async def test_one_that_was_saved_can_be_changed_and_saved_again(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = _parcel()
+        parcel = a_parcel()
 
         async with new_uow() as uow:
             await parcels.add(parcel, uow)
@@ -111,14 +115,14 @@ class RepositoryContract:
         parcel.weigh(2)
         await parcels.add(parcel)
 
-        found = await _get(parcels, parcel.id)
+        found = await the_parcel(parcels, parcel.id)
         assert (found.version, found.grams) == (3, 2)
 
     async def test_the_second_of_two_writers_conflicts_and_keeps_its_events(
         self, parcels: Parcels
     ) -> None:
-        parcel = await _stored(parcels)
-        first, second = await _get(parcels, parcel.id), await _get(parcels, parcel.id)
+        parcel = await a_stored_parcel(parcels)
+        first, second = await the_parcel(parcels, parcel.id), await the_parcel(parcels, parcel.id)
         first.weigh(1)
         second.weigh(2)
         await parcels.add(first)
@@ -129,12 +133,12 @@ class RepositoryContract:
         assert (caught.error.expected, caught.error.actual) == (1, 2)
         assert parcel.id in str(caught.error)
         assert (second.version, len(second.pending_events)) == (1, 1)
-        assert (await _get(parcels, parcel.id)).grams == 1
+        assert (await the_parcel(parcels, parcel.id)).grams == 1
 
     async def test_two_copies_in_one_unit_of_work_conflict(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = await _stored(parcels)
+        parcel = await a_stored_parcel(parcels)
 
         with raises(OptimisticConcurrencyError):
             async with new_uow() as uow:
@@ -147,19 +151,19 @@ class RepositoryContract:
                 second.weigh(2)
                 await parcels.add(second, uow)
 
-        assert (await _get(parcels, parcel.id)).version == 1
+        assert (await the_parcel(parcels, parcel.id)).version == 1
 
     async def test_a_new_one_under_a_taken_id_conflicts(self, parcels: Parcels) -> None:
-        parcel = await _stored(parcels)
+        parcel = await a_stored_parcel(parcels)
 
         with raises(OptimisticConcurrencyError) as caught:
             await parcels.add(Parcel.register(parcel.id, "another owner"))
 
         assert (caught.error.expected, caught.error.actual) == (0, 1)
-        assert (await _get(parcels, parcel.id)).owner == "anna"
+        assert (await the_parcel(parcels, parcel.id)).owner == "anna"
 
     async def test_a_change_of_a_deleted_one_conflicts(self, parcels: Parcels) -> None:
-        parcel = await _stored(parcels)
+        parcel = await a_stored_parcel(parcels)
         await parcels.delete(parcel.id)
         parcel.weigh(1)
 
@@ -172,7 +176,7 @@ class RepositoryContract:
     async def test_no_update_is_lost_among_many_writers(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = await _stored(parcels)
+        parcel = await a_stored_parcel(parcels)
 
         async def weigh_until_stored() -> None:
             for _ in range(200):
@@ -193,13 +197,13 @@ class RepositoryContract:
 
         await asyncio.gather(*(write_five_times() for _ in range(6)))
 
-        found = await _get(parcels, parcel.id)
+        found = await the_parcel(parcels, parcel.id)
         assert (found.grams, found.version) == (30, 31)
 
     async def test_uncommitted_changes_are_seen_from_inside_only(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = _parcel()
+        parcel = a_parcel()
 
         async with new_uow() as uow:
             await parcels.add(parcel, uow)
@@ -215,8 +219,8 @@ class RepositoryContract:
     async def test_a_rollback_leaves_the_store_and_the_aggregate_as_they_were(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = await _stored(parcels)
-        new = _parcel()
+        parcel = await a_stored_parcel(parcels)
+        new = a_parcel()
         parcel.weigh(1)
 
         with raises(LookupError):
@@ -226,13 +230,13 @@ class RepositoryContract:
                 raise LookupError
 
         assert await parcels.get(new.id) is None
-        assert (await _get(parcels, parcel.id)).grams is None
+        assert (await the_parcel(parcels, parcel.id)).grams is None
         assert (parcel.version, len(parcel.pending_events)) == (1, 2)
         await parcels.add(parcel)
-        assert (await _get(parcels, parcel.id)).version == 2
+        assert (await the_parcel(parcels, parcel.id)).version == 2
 
     async def test_a_deleted_one_is_gone_and_deleting_again_is_fine(self, parcels: Parcels) -> None:
-        parcel = await _stored(parcels)
+        parcel = await a_stored_parcel(parcels)
 
         assert await parcels.delete(parcel.id) == parcel.id
         assert await parcels.delete(parcel.id) == parcel.id
@@ -243,19 +247,19 @@ class RepositoryContract:
     async def test_after_a_deletion_the_id_can_be_used_anew(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = await _stored(parcels)
+        parcel = await a_stored_parcel(parcels)
 
         async with new_uow() as uow:
             await parcels.delete(parcel.id, uow)
             await parcels.add(Parcel.register(parcel.id, "berta"), uow)
 
-        found = await _get(parcels, parcel.id)
+        found = await the_parcel(parcels, parcel.id)
         assert (found.owner, found.version) == ("berta", 1)
 
     async def test_a_rolled_back_deletion_deletes_nothing(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = await _stored(parcels)
+        parcel = await a_stored_parcel(parcels)
 
         async with new_uow() as uow:
             await parcels.delete(parcel.id, uow)
@@ -268,7 +272,7 @@ class RepositoryContract:
     async def test_a_list_by_ids_is_in_the_order_asked_for_without_doubles_or_gaps(
         self, parcels: Parcels
     ) -> None:
-        one, two = await _stored(parcels), await _stored(parcels)
+        one, two = await a_stored_parcel(parcels), await a_stored_parcel(parcels)
 
         found = await parcels.list_all([two.id, new_parcel_id(), one.id, two.id])
 
@@ -278,10 +282,10 @@ class RepositoryContract:
     async def test_a_list_without_ids_holds_all(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
-        stored = [await _stored(parcels) for _ in range(3)]
+        stored = [await a_stored_parcel(parcels) for _ in range(3)]
 
         async with new_uow() as uow:
-            own = _parcel()
+            own = a_parcel()
             await parcels.add(own, uow)
             found = {parcel.id for parcel in await parcels.list_all(uow=uow)}
 
@@ -291,8 +295,8 @@ class RepositoryContract:
         self, parcels: Parcels, where: Where
     ) -> None:
         owner = new_parcel_id()
-        stored = {(await _stored(parcels, owner=owner)).id for _ in range(5)}
-        await _stored(parcels, owner="somebody else")
+        stored = {(await a_stored_parcel(parcels, owner=owner)).id for _ in range(5)}
+        await a_stored_parcel(parcels, owner="somebody else")
 
         result = await parcels.search(where("owner", "=", owner))
         awaited = [parcel.id for parcel in await result]
@@ -306,12 +310,15 @@ class RepositoryContract:
         self, parcels: Parcels, new_uow: NewUnitOfWork, where: Where
     ) -> None:
         owner = new_parcel_id()
-        kept, moved = await _stored(parcels, owner=owner), await _stored(parcels, owner=owner)
+        kept, moved = (
+            await a_stored_parcel(parcels, owner=owner),
+            await a_stored_parcel(parcels, owner=owner),
+        )
 
         async with new_uow() as uow:
             moved.owner = "somebody else"
             await parcels.add(moved, uow)
-            new = _parcel(owner=owner)
+            new = a_parcel(owner=owner)
             await parcels.add(new, uow)
             own = await (await parcels.search(where("owner", "=", owner), uow))
             async with new_uow() as other:
@@ -325,7 +332,7 @@ class RepositoryContract:
     ) -> None:
         owner = new_parcel_id()
         for grams in (3, None, 1, 2):
-            await _stored(parcels, owner=owner, grams=grams)
+            await a_stored_parcel(parcels, owner=owner, grams=grams)
 
         async def ordered(*ordering: str) -> list[int | None]:
             criteria = options(where("owner", "=", owner), ordering=ordering)
@@ -339,7 +346,7 @@ class RepositoryContract:
     ) -> None:
         owner = new_parcel_id()
         for grams, note in ((1, "b"), (2, "a"), (1, "a"), (2, "b")):
-            await _stored(parcels, owner=owner, grams=grams, note=note)
+            await a_stored_parcel(parcels, owner=owner, grams=grams, note=note)
 
         async def page(limit: int | None, offset: int) -> list[tuple[int | None, str | None]]:
             criteria = options(
@@ -353,6 +360,15 @@ class RepositoryContract:
         assert await page(0, 0) == []
         assert await page(5, 4) == []
 
+    async def test_an_order_by_what_is_no_attribute_is_refused(
+        self, parcels: Parcels, options: Options
+    ) -> None:
+        await a_stored_parcel(parcels)
+
+        for name in ("colour", "-colour", "owner.name", "version.x", ""):
+            with raises(ValidationError):
+                await (await parcels.search(options(ordering=(name,))))
+
     async def test_anything_else_than_a_criterion_is_refused(self, parcels: Parcels) -> None:
         for criteria in ("owner = 'anna'", None, {"owner": "anna"}):
             with raises(InvalidOperationError):
@@ -363,23 +379,3 @@ class RepositoryContract:
 
         with raises(InvalidOperationError):
             await parcels.add(stranger)
-
-
-def _parcel(owner: str = "anna", *, grams: int | None = None, note: str | None = None) -> Parcel:
-    parcel = Parcel.register(new_parcel_id(), owner)
-    parcel.grams, parcel.note = grams, note
-    return parcel
-
-
-async def _stored(
-    parcels: Parcels, owner: str = "anna", *, grams: int | None = None, note: str | None = None
-) -> Parcel:
-    parcel = _parcel(owner, grams=grams, note=note)
-    await parcels.add(parcel)
-    return parcel
-
-
-async def _get(parcels: Parcels, parcel_id: str) -> Parcel:
-    found = await parcels.get(parcel_id)
-    assert found is not None, f"{parcel_id} is not stored"
-    return found
