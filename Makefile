@@ -82,6 +82,10 @@ docs: $(UV) ## Build the documentation site into build/site (Python 3.11 or newe
 	@rm -rf build/docs build/site && mkdir -p build && cp -R docs build/docs && cp docs/mkdocs.yml build
 	$(RUN) zensical build --config-file build/mkdocs.yml --clean
 
+.PHONY: operators
+operators: install ## Write docs/reference/operators.md from the table of operators.
+	$(RUN) python -m tests.docs.operators
+
 .PHONY: bench
 bench: install ## Measure each hot path beside its floor.
 	$(RUN) python -m tests.benchmarks $(ARGS)
@@ -90,7 +94,7 @@ bench: install ## Measure each hot path beside its floor.
 bench-peers: export UV_PROJECT_ENVIRONMENT = .venvs/peers
 bench-peers: $(UV) ## Measure beside other libraries, in an environment of its own.
 	@$(UV) sync --frozen --quiet --inexact
-	@$(UV) pip install --quiet --python .venvs/peers mediatr 'eventsourcing[postgres]' pgqueuer
+	@$(UV) pip install --quiet --python .venvs/peers mediatr 'eventsourcing[postgres]' pgqueuer advanced-alchemy
 	$(RUN) python -m tests.benchmarks.peers $(ARGS)
 
 .PHONY: soak

@@ -1,1 +1,33 @@
-"""Composable query specifications with an in-memory evaluator."""
+"""Composable conditions with one meaning in memory and in databases."""
+
+from .builder import SpecificationBuilder
+from .exceptions import SpecificationError
+from .factory import SpecificationFactory
+from .memory.selection import select
+from .operators import OPERATORS, Operator, Takes
+from .query_options import QueryOptions
+from .resolution import resolve
+from .specification import (
+    AndSpecification,
+    AttributeSpecification,
+    NotSpecification,
+    OrSpecification,
+    Specification,
+)
+
+__all__ = [
+    "OPERATORS",
+    "AndSpecification",
+    "AttributeSpecification",
+    "NotSpecification",
+    "Operator",
+    "OrSpecification",
+    "QueryOptions",
+    "Specification",
+    "SpecificationBuilder",
+    "SpecificationError",
+    "SpecificationFactory",
+    "Takes",
+    "resolve",
+    "select",
+]

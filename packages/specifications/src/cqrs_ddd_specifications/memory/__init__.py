@@ -1,0 +1,1 @@
+"""Specifications over objects in memory."""

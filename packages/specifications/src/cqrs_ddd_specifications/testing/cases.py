@@ -1,0 +1,202 @@
+"""Models, objects and specifications of one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, make_dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from ..field_types import Kind, path_of, type_of
+from ..memory.evaluator import reaching
+from ..operators import OPERATORS
+from ..query_options import QueryOptions
+from ..specification import (
+    AndSpecification,
+    AttributeSpecification,
+    NotSpecification,
+    OrSpecification,
+    Specification,
+)
+from .questions import Questions
+from .values import Values
+
+
+class Color(Enum):
+    RED = "red"
+    GREEN = "green"
+    BLUE = "BLUE"
+
+
+@dataclass
+class Place:
+    """Kept in one column of JSON."""
+
+    city: str | None = None
+    number: int | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Owner:
+    """A related row."""
+
+    name: str
+    age: int | None = None
+    notes: dict[str, Any] | None = None
+
+
+@dataclass
+class Part:
+    """One of many related rows."""
+
+    code: str | None = None
+    grams: int | None = None
+    notes: dict[str, Any] | None = None
+
+
+_FIELDS: dict[str, Any] = {
+    "name": str,
+    "note": str | None,
+    "count": int | None,
+    "ratio": float | None,
+    "price": Decimal | None,
+    "active": bool | None,
+    "made_at": datetime | None,
+    "day": date | None,
+    "hour": time | None,
+    "key": UUID | None,
+    "color": Color | None,
+    "raw": bytes | None,
+    "tags": list[str] | None,
+    "numbers": list[int] | None,
+    "data": dict[str, Any] | None,
+    "place": Place | None,
+    "places": list[Place] | None,
+}
+_WITH_MORE_BELOW = {"data", "place", "places"}
+
+
+class Cases:
+    """What one seed gives: a class with some of the fields, objects of it, and specifications.
+
+    The objects have ``id``, from 1 on. ``owner`` and ``parts`` are relations; ``data``, ``place``
+    and ``places`` are for one column of JSON each. What a specification means is what
+    ``is_satisfied_by`` says of each object.
+    """
+
+    def __init__(self, seed: int, *, objects: int = 40) -> None:
+        self.seed = seed
+        self.random = Random(seed)
+        self.values = Values(self.random)
+        self._questions = Questions(self.values)
+        names = self.random.sample(sorted(_FIELDS), k=self.random.randrange(5, len(_FIELDS) + 1))
+        self.fields = {name: _FIELDS[name] for name in names}
+        self.model = make_dataclass(
+            f"Item{seed}",
+            [
+                ("id", int),
+                *self.fields.items(),
+                ("owner", Owner | None),
+                ("parts", list[Part]),
+            ],
+        )
+        self.objects = [self._object(number) for number in range(1, objects + 1)]
+
+    def specifications(self, number: int) -> Iterator[Specification]:
+        return (self._specification(self.random.choice((0, 0, 1, 1, 2, 3))) for _ in range(number))
+
+    def options(self) -> QueryOptions:
+        """A page of what has an order: as it is, from an offset on, or behind an object."""
+        orderable = self._orderable()
+        names = self.random.sample(orderable, k=min(len(orderable), self.random.choice((1, 1, 2))))
+        ordering = (*(f"{self.random.choice(('', '-'))}{name}" for name in names), "id")
+        options = QueryOptions(
+            self._specification(1), ordering, self.random.choice((None, 0, 3, 50))
+        )
+        if self.random.random() < 0.5:
+            return options.next_page(self.random.choice(self.objects))
+        return options.with_pagination(options.limit, self.random.choice((0, 1, 5)))
+
+    def _orderable(self) -> list[str]:
+        unordered = (Kind.ARRAY, Kind.JSON, Kind.ENUM)
+        return [name for name in self.fields if type_of(self.fields[name]).kind not in unordered]
+
+    def _object(self, number: int) -> Any:
+        values = {name: self._held(annotation) for name, annotation in self.fields.items()}
+        owner = None if self.random.random() < 0.3 else self._owner()
+        parts = [self._part() for _ in range(self.random.choice((0, 0, 1, 2, 3)))]
+        return self.model(id=number, **values, owner=owner, parts=parts)
+
+    def _held(self, annotation: Any) -> Any:
+        if annotation is not str and self.random.random() < 0.25:
+            return None
+        if annotation == Place | None:
+            return self._place()
+        if annotation == list[Place] | None:
+            return [self._place() for _ in range(self.random.choice((0, 1, 2)))]
+        if annotation == dict[str, Any] | None:
+            return self._notes()
+        return self.values.of(type_of(annotation), is_stored=True)
+
+    def _place(self) -> Place:
+        return Place(
+            self._or_none(self.values.text()),
+            self._or_none(self.values.integer()),
+            [self.values.text() for _ in range(self.random.choice((0, 1, 2)))],
+        )
+
+    def _owner(self) -> Owner:
+        return Owner(self.values.text(), self._or_none(self.values.integer()), self._notes())
+
+    def _part(self) -> Part:
+        text, integer = self.values.text(), self.values.integer()
+        return Part(self._or_none(text), self._or_none(integer), self._notes())
+
+    def _notes(self) -> dict[str, Any]:
+        return {self.values.key(): self.values.document(1) for _ in range(self.random.randrange(4))}
+
+    def _or_none(self, value: Any) -> Any:
+        return None if self.random.random() < 0.2 else value
+
+    def _specification(self, depth: int) -> Specification:
+        if depth == 0:
+            return self._condition()
+        if self.random.random() < 0.3:
+            return NotSpecification(self._specification(depth - 1))
+        parts = [self._specification(depth - 1) for _ in range(self.random.choice((1, 2, 2, 3)))]
+        return self.random.choice((AndSpecification, OrSpecification))(parts)
+
+    def _condition(self) -> Specification:
+        path = self._path()
+        field_type = path_of(self.model, path).type
+        kinds = [each for each in OPERATORS if each.portable and field_type.kind in each.kinds]
+        operator = self.random.choice(kinds)
+        return AttributeSpecification(
+            path, operator, self._questions.value(operator, field_type, self._held_at(path))
+        )
+
+    def _held_at(self, path: str) -> Any:
+        """A value that one of the objects has there."""
+        reached = reaching(path_of(self.model, path))(self.random.choice(self.objects))
+        return self.random.choice(reached)
+
+    def _path(self) -> str:
+        name = self.random.choice([*self.fields, "id", "owner", "parts"])
+        if name == "owner":
+            return self._into(f"owner.{self.random.choice(('name', 'age', 'notes'))}")
+        if name == "parts":
+            return self._into(f"parts.{self.random.choice(('code', 'grams', 'notes'))}")
+        if name in ("place", "places") and self.random.random() < 0.8:
+            return f"{name}.{self.random.choice(('city', 'number', 'tags'))}"
+        return self._into(name)
+
+    def _into(self, path: str) -> str:
+        if path.rpartition(".")[2] not in ("data", "notes"):
+            return path
+        keys = [self.values.path_key() for _ in range(self.random.choice((0, 1, 1, 2)))]
+        return ".".join([path, *keys])

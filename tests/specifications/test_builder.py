@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
+from cqrs_ddd_specifications import (
+    AndSpecification,
+    AttributeSpecification,
+    NotSpecification,
+    OrSpecification,
+    SpecificationBuilder,
+)
+
+OPEN = AttributeSpecification("status", "=", "open")
+LARGE = AttributeSpecification("total", ">", 100)
+VIP = AttributeSpecification("vip", "=", True)
+
+
+class IsLarge:
+    def is_satisfied_by(self, candidate: Any) -> bool:
+        return bool(candidate["total"] > 100)
+
+
+def builder() -> SpecificationBuilder:
+    return SpecificationBuilder()
+
+
+def test_conditions_all_hold() -> None:
+    built = builder().where("status", "=", "open").where("total", ">", 100).build()
+
+    assert built == AndSpecification([OPEN, LARGE])
+
+
+def test_one_condition_stands_alone() -> None:
+    assert builder().where("status", "=", "open").build() == OPEN
+
+
+def test_nothing_at_all_is_satisfied_always() -> None:
+    assert builder().build().is_satisfied_by({})
+
+
+def test_groups_nest() -> None:
+    built = (
+        builder()
+        .where("status", "=", "open")
+        .or_group()
+        .where("total", ">", 100)
+        .and_group()
+        .where("vip", "=", True)
+        .not_group()
+        .where("total", "<", 5)
+        .end_group()
+        .end_group()
+        .end_group()
+        .build()
+    )
+
+    small = NotSpecification(AttributeSpecification("total", "<", 5))
+    assert built == AndSpecification(
+        [OPEN, OrSpecification([LARGE, AndSpecification([VIP, small])])]
+    )
+
+
+def test_a_not_group_of_several_says_that_not_every_one_holds() -> None:
+    built = builder().not_group().where("status", "=", "open").add(LARGE).end_group().build()
+
+    assert built == NotSpecification(AndSpecification([OPEN, LARGE]))
+
+
+def test_an_or_group_without_a_condition_is_never_satisfied() -> None:
+    built = builder().where("status", "=", "open").or_group().end_group().build()
+
+    assert not built.is_satisfied_by({"status": "open"})
+
+
+def test_a_condition_without_a_value() -> None:
+    built = builder().where("note", "is_null").build()
+
+    assert built.is_satisfied_by({"note": None})
+
+
+@pytest.mark.parametrize("in_a_group", [False, True])
+def test_a_foreign_specification_is_added_as_it_is(in_a_group: bool) -> None:
+    foreign = IsLarge()
+
+    started = builder().not_group() if in_a_group else builder()
+    added = started.add(foreign)
+    built = (added.end_group() if in_a_group else added).build()
+
+    assert built.is_satisfied_by({"total": 200}) is not in_a_group
+
+
+def test_a_group_that_was_not_opened_cannot_end() -> None:
+    with pytest.raises(InvalidOperationError, match="no group is open"):
+        builder().where("status", "=", "open").end_group()
+
+
+def test_an_open_group_is_noticed() -> None:
+    with pytest.raises(InvalidOperationError, match=r"2 group\(s\) still open"):
+        builder().or_group().and_group().build()
+
+
+def test_a_builder_can_be_gone_on_with_after_it_built() -> None:
+    started = builder().where("status", "=", "open")
+    first = started.build()
+
+    second = started.where("total", ">", 100).build()
+
+    assert first == OPEN
+    assert second == AndSpecification([OPEN, LARGE])

@@ -1,0 +1,414 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_specifications import (
+    AndSpecification,
+    AttributeSpecification,
+    NotSpecification,
+    OrSpecification,
+    QueryOptions,
+    SpecificationFactory,
+    select,
+)
+from cqrs_ddd_specifications.coercion import MAX_LIST
+from cqrs_ddd_specifications.exceptions import (
+    SpecificationError,
+    SpecificationLimitError,
+    SpecificationValueError,
+    UnknownFieldError,
+    UnknownOperatorError,
+    UnsupportedOperatorError,
+)
+from cqrs_ddd_specifications.factory import MAX_JSON, MAX_LEVELS
+from cqrs_ddd_specifications.operators import EQ, IN, REGEX
+from cqrs_ddd_specifications.specification import MAX_NODES
+
+from_dict, from_json = SpecificationFactory.from_dict, SpecificationFactory.from_json
+to_dict, to_json = SpecificationFactory.to_dict, SpecificationFactory.to_json
+
+
+@dataclass
+class Account:
+    name: str
+    balance: int
+    password_hash: str = "x"
+    notes: dict[str, Any] | None = None
+
+
+OPEN = {"attribute": "status", "operator": "=", "value": "open"}
+STATUS = AttributeSpecification("status", "=", "open")
+
+
+def nested(levels: int, inner: Any = OPEN, key: str = "not") -> Any:
+    for _ in range(levels):
+        inner = {key: inner if key == "not" else [inner]}
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("data", "specification"),
+    [
+        (OPEN, STATUS),
+        ({"attribute": "status", "operator": "EQ", "value": "open"}, STATUS),
+        ({"attribute": "a", "operator": "is_null"}, AttributeSpecification("a", "is_null")),
+        (
+            {"attribute": "a", "operator": "in", "value": [1, "b"]},
+            AttributeSpecification("a", "in", [1, "b"]),
+        ),
+        ({"and": [OPEN, OPEN]}, AndSpecification([STATUS, STATUS])),
+        ({"or": []}, OrSpecification()),
+        ({"not": OPEN}, NotSpecification(STATUS)),
+        (
+            {"and": [{"or": [OPEN, {"not": OPEN}]}]},
+            AndSpecification([OrSpecification([STATUS, ~STATUS])]),
+        ),
+    ],
+)
+def test_a_dict_is_read(data: dict[str, Any], specification: Any) -> None:
+    assert from_dict(data) == specification
+    assert from_json(json.dumps(data)) == specification
+    assert from_dict(to_dict(specification)) == specification
+
+
+def test_json_is_read_from_text_and_bytes() -> None:
+    assert from_json(b'{"attribute": "status", "operator": "=", "value": "open"}') == STATUS
+    assert to_json(STATUS) == '{"attribute":"status","operator":"=","value":"open"}'
+
+
+def test_a_foreign_specification_cannot_be_written_down() -> None:
+    class IsOpen:
+        def is_satisfied_by(self, candidate: Any) -> bool:
+            return True
+
+    with pytest.raises(SpecificationError, match="cannot be written down"):
+        to_dict(STATUS & IsOpen())
+
+
+UNREADABLE: list[Any] = [
+    None,
+    1,
+    "status",
+    [],
+    [OPEN],
+    {},
+    {"attribute": "a"},
+    {"operator": "="},
+    {"attribute": "a", "value": 1},
+    {**OPEN, "extra": 1},
+    {**OPEN, "and": []},
+    {"and": OPEN},
+    {"and": "ab"},
+    {"and": None},
+    {"and": [1]},
+    {"and": [OPEN], "or": [OPEN]},
+    {"not": [OPEN]},
+    {"not": None},
+    {"not": {}},
+    {"xor": [OPEN, OPEN]},
+    {"AND": [OPEN]},
+    {"": OPEN},
+    {"__class__": "Specification"},
+    {1: 2},
+    {None: OPEN},
+    {("and",): [OPEN]},
+]
+
+
+@pytest.mark.parametrize("data", UNREADABLE, ids=repr)
+def test_what_is_no_specification_says_what_one_is(data: Any) -> None:
+    with pytest.raises(SpecificationError, match=r'a specification is \{"and": \[...\]\}'):
+        from_dict(data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "nul",
+        "NaN",
+        '{"a": NaN}',
+        '{"a": Infinity}',
+        "{'a': 1}",
+        '{"attribute": "a", "operator": "=", "value": 1' + "0" * 5_000 + "}",
+        "[" * 10_000 + "]" * 10_000,
+        '{"not":' * 10_000 + "1" + "}" * 10_000,
+        b"\xff\xfe",
+        "\x00",
+    ],
+    ids=range(12),
+)
+def test_what_is_no_json_is_refused(text: str | bytes) -> None:
+    with pytest.raises(SpecificationError, match="^not JSON"):
+        from_json(text)
+
+
+def test_json_is_bounded_in_length() -> None:
+    with pytest.raises(SpecificationLimitError) as caught:
+        from_json(" " * (MAX_JSON + 1))
+
+    assert (caught.value.limit, caught.value.allowed) == ("characters", MAX_JSON)
+
+
+@pytest.mark.parametrize("key", ["not", "and", "or"])
+def test_levels_are_bounded(key: str) -> None:
+    from_dict(nested(MAX_LEVELS - 1, key=key))
+
+    for levels in (MAX_LEVELS, 10_000):
+        with pytest.raises(SpecificationLimitError, match="levels of at most 32"):
+            from_dict(nested(levels, key=key))
+
+
+def test_conditions_are_bounded() -> None:
+    from_dict({"or": [OPEN] * (MAX_NODES - 1)})
+
+    with pytest.raises(SpecificationLimitError, match="conditions and groups of at most 2,000"):
+        from_dict({"or": [OPEN] * MAX_NODES})
+
+
+def test_groups_that_share_their_parts_do_not_multiply() -> None:
+    shared: Any = OPEN
+    for _ in range(MAX_LEVELS - 1):
+        shared = {"and": [shared, shared]}
+
+    with pytest.raises(SpecificationLimitError):
+        from_dict(shared)
+
+
+def test_lists_are_bounded() -> None:
+    with pytest.raises(SpecificationLimitError, match="a list of at most 10,000"):
+        from_dict({"attribute": "a", "operator": "in", "value": [0] * (MAX_LIST + 1)})
+
+
+DEEP: Any = []
+for _ in range(10_000):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        DEEP,
+        {"x": DEEP},
+        {"and": DEEP},
+        {"attribute": DEEP, "operator": "="},
+        {"attribute": "a", "operator": DEEP},
+        {"attribute": "a", "operator": "contains", "value": DEEP},
+        {"attribute": "a", "operator": "between", "value": DEEP},
+        {"attribute": "a", "operator": "json_contains", "value": DEEP},
+    ],
+    ids=range(8),
+)
+def test_what_is_deep_anywhere_is_refused_with_a_short_text(data: Any) -> None:
+    with pytest.raises(SpecificationError) as caught:
+        from_dict(data)
+
+    assert len(str(caught.value)) < 300
+
+
+def test_a_deep_value_is_refused_by_the_field() -> None:
+    condition = from_dict({"attribute": "name", "operator": "=", "value": DEEP})
+
+    with pytest.raises(SpecificationValueError, match="name is text"):
+        condition.is_satisfied_by(Account("a", 1))
+    with pytest.raises(SpecificationLimitError, match="levels of JSON"):
+        to_json(condition)
+
+
+@pytest.mark.parametrize("operator", [EQ, REGEX, 1, None, True, ["="], {"=": 1}, b"=", object()])
+def test_only_names_of_operators_come_from_strangers(operator: Any) -> None:
+    with pytest.raises(UnknownOperatorError, match="give the name of one"):
+        from_dict({"attribute": "a", "operator": operator, "value": 1})
+
+
+@pytest.mark.parametrize("name", ["regex", "~", "iregex", "fts", "search", "Matches"])
+def test_what_is_not_portable_is_not_named_by_strangers(name: str) -> None:
+    with pytest.raises(UnknownOperatorError):
+        from_dict({"attribute": "a", "operator": name, "value": "(a+)+$"})
+
+
+@pytest.mark.parametrize("attribute", [None, 1, True, [], {}, "", ".", "a..b", "a.", ["a"], b"a"])
+def test_an_attribute_is_text(attribute: Any) -> None:
+    with pytest.raises(SpecificationError):
+        from_dict({"attribute": attribute, "operator": "=", "value": 1})
+    with pytest.raises(SpecificationError):
+        from_dict({"attribute": attribute, "operator": "=", "value": 1}, allowed_fields=["a"])
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    ["__class__", "name.__class__", "__dict__.name", "__init__.__globals__", "name.__len__", "nam"],
+)
+def test_no_path_leads_out_of_the_fields(attribute: str) -> None:
+    condition = from_dict({"attribute": attribute, "operator": "is_null"})
+
+    with pytest.raises(UnknownFieldError):
+        condition.is_satisfied_by(Account("a", 1))
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        "password_hash",
+        "Name",
+        "name ",
+        "name.x",
+        "notes.a",
+        "notes.a.b.c",
+        "password_has",
+        "__class__",
+        "na",
+    ],
+)
+@pytest.mark.parametrize(
+    "wrapped", [lambda c: c, lambda c: {"not": c}, lambda c: {"or": [OPEN, c]}]
+)
+def test_a_field_outside_the_list_is_refused_wherever_it_stands(
+    attribute: str, wrapped: Any
+) -> None:
+    condition = {"attribute": attribute, "operator": "=", "value": 1}
+
+    with pytest.raises(UnknownFieldError):
+        from_dict(wrapped(condition), allowed_fields=["status", "name", "notes.a.b"])
+
+
+@pytest.mark.parametrize("asked", ["password_has", "password", "hash", "nam", "balanc"])
+def test_no_error_names_a_field_that_is_not_allowed(asked: str) -> None:
+    with pytest.raises(UnknownFieldError) as caught:
+        from_dict({"attribute": asked, "operator": "="}, allowed_fields=["name", "status"])
+
+    assert "password_hash" not in str(caught.value)
+    assert "balance" not in str(caught.value)
+    assert set(caught.value.near) <= {"name", "status"}
+
+
+def test_each_field_may_have_its_own_operators() -> None:
+    allowed: dict[str, list[Any]] = {"status": ["eq", IN], "name": ["like"]}
+
+    assert from_dict(OPEN, allowed_fields=allowed) == STATUS
+    assert from_dict({**OPEN, "operator": "in", "value": []}, allowed_fields=allowed)
+    with pytest.raises(UnsupportedOperatorError) as caught:
+        from_dict({**OPEN, "operator": "like"}, allowed_fields=allowed)
+    with pytest.raises(UnknownFieldError):
+        from_dict({**OPEN, "attribute": "balance"}, allowed_fields=allowed)
+
+    assert str(caught.value) == "status may not be asked with like; use =, in"
+
+
+def test_no_field_at_all_may_be_allowed() -> None:
+    with pytest.raises(UnknownFieldError):
+        from_dict(OPEN, allowed_fields=[])
+
+
+def test_a_key_that_is_given_twice_is_refused() -> None:
+    text = '{"attribute": "status", "operator": "=", "attribute": "password_hash", "value": 1}'
+
+    with pytest.raises(SpecificationError, match="twice"):
+        from_json(text, allowed_fields=["status"])
+
+
+def test_a_text_is_no_list_of_allowed_fields() -> None:
+    asked = {"attribute": "stat", "operator": "=", "value": 1}
+
+    with pytest.raises(ConfigError, match="list of names"):
+        from_dict(asked, allowed_fields="status")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["'; DROP TABLE accounts; --", "%s", ":name", "$1", "\\", "{0}", "__import__('os')", "a'\""],
+)
+def test_a_value_is_only_ever_a_value(value: str) -> None:
+    condition = from_dict({"attribute": "name", "operator": "=", "value": value})
+
+    assert condition.is_satisfied_by(Account(value, 1))
+    assert not condition.is_satisfied_by(Account("other", 1))
+
+
+def test_nothing_is_imported_for_a_stranger() -> None:
+    with pytest.raises(SpecificationError):
+        from_dict({"type": "os.system", "value": "true"})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=12,
+)
+NAMES = st.sampled_from(["name", "balance", "notes", "notes.a", "__class__", "a.b", ""]) | st.text()
+OPERATIONS = st.sampled_from(["=", "<", "in", "between", "like", "contains", "has_key", "regex"])
+OPERATIONS |= st.sampled_from(["is_null", "is_empty", "json_contains", "path_exists", "has_all"])
+CONDITIONS = st.fixed_dictionaries(
+    {"attribute": NAMES | JSON, "operator": OPERATIONS | st.text() | JSON}, optional={"value": JSON}
+)
+TREES = st.recursive(
+    CONDITIONS | JSON,
+    lambda inner: (
+        st.builds(lambda each: {"not": each}, inner)
+        | st.builds(lambda parts: {"and": parts}, st.lists(inner, max_size=3))
+        | st.builds(lambda parts: {"or": parts}, st.lists(inner, max_size=3))
+    ),
+    max_leaves=6,
+)
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "where": TREES,
+        "order_by": st.lists(NAMES, max_size=3) | JSON,
+        "limit": JSON,
+        "offset": JSON,
+        "after": JSON,
+        "select": st.lists(NAMES, max_size=3) | JSON,
+        "distinct": JSON,
+    },
+)
+ACCOUNTS = [Account("a", 1, notes={"a": [1, "x", None]}), Account("", -5), Account("ß%", 2**70)]
+
+
+@contextmanager
+def refused_shortly() -> Iterator[None]:
+    """Only a ``SpecificationError`` may end the block, and its text is no copy of the input."""
+    try:
+        yield
+    except SpecificationError as error:
+        if len(str(error)) >= 1_000:
+            raise AssertionError("the text is too long") from error
+
+
+@settings(deadline=None, max_examples=500)
+@given(data=TREES)
+def test_nothing_but_a_specification_error_comes_out(data: Any) -> None:
+    for candidates in (ACCOUNTS, [vars(each) for each in ACCOUNTS]):
+        with refused_shortly():
+            condition = from_dict(data)
+            answers = {condition.is_satisfied_by(each) for each in candidates}
+
+            assert answers <= {True, False}
+            assert from_dict(to_dict(condition))
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=OPTIONS | JSON)
+def test_nor_out_of_options(data: Any) -> None:
+    with refused_shortly():
+        options = QueryOptions.from_dict(data)
+        select(ACCOUNTS, options)
+        select([vars(each) for each in ACCOUNTS], options)
+
+
+@settings(deadline=None, max_examples=300)
+@given(text=st.text() | st.binary() | st.from_regex(re.compile(r'[\[\]{}":,a-z0-9.]*')))
+def test_nor_out_of_text(text: str | bytes) -> None:
+    with refused_shortly():
+        from_json(text)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_specifications import OPERATORS, AttributeSpecification, Operator, Takes
+from cqrs_ddd_specifications.exceptions import SpecificationError, UnknownOperatorError
+from cqrs_ddd_specifications.operators import (
+    EQ,
+    FTS,
+    FTS_PHRASE,
+    GE,
+    IN,
+    IREGEX,
+    NOT_IN,
+    REGEX,
+    STARTSWITH,
+    OperatorTable,
+)
+
+PORTABLE = [each for each in OPERATORS if each.portable]
+SPELLINGS = [(text, each) for each in PORTABLE for text in (each.name, *each.spellings)]
+
+
+@pytest.mark.parametrize(("spelling", "operator"), SPELLINGS)
+def test_every_spelling_finds_its_operator(spelling: str, operator: Operator) -> None:
+    assert OPERATORS.find(spelling) is operator
+
+
+@pytest.mark.parametrize(("spelling", "operator"), SPELLINGS)
+def test_case_blanks_and_hyphens_do_not_matter(spelling: str, operator: Operator) -> None:
+    assert OPERATORS.find(f" {spelling.upper()}\n") is operator
+    assert OPERATORS.find(spelling.replace("_", "-")) is operator
+    assert OPERATORS.find(spelling.replace("_", "  ")) is operator
+
+
+def test_an_operator_finds_itself() -> None:
+    assert OPERATORS.find(GE) is GE
+    assert OPERATORS.find(REGEX) is REGEX
+
+
+@pytest.mark.parametrize("operator", [REGEX, IREGEX, FTS, FTS_PHRASE])
+def test_what_differs_between_databases_is_not_found_by_name(operator: Operator) -> None:
+    for spelling in (operator.name, *operator.spellings):
+        with pytest.raises(UnknownOperatorError, match="pass the operator itself"):
+            OPERATORS.find(spelling)
+
+
+def test_nothing_else_is_left_out_of_the_promise() -> None:
+    assert {each for each in OPERATORS if not each.portable} == {REGEX, IREGEX, FTS, FTS_PHRASE}
+
+
+def test_an_unknown_spelling_names_those_that_look_alike() -> None:
+    with pytest.raises(UnknownOperatorError) as caught:
+        OPERATORS.find("start_with")
+
+    assert "starts_with" in caught.value.near
+    assert str(caught.value).startswith("there is no operator 'start_with' to ask with; did you")
+
+
+def test_what_is_not_portable_is_no_advice() -> None:
+    with pytest.raises(UnknownOperatorError) as caught:
+        OPERATORS.find("regexp")
+
+    assert "regex" not in caught.value.near
+
+
+@pytest.mark.parametrize("spelling", ["", "___", "'; DROP TABLE orders", "x" * 100_000, "=\x00"])
+def test_an_error_is_short_whatever_was_asked(spelling: str) -> None:
+    with pytest.raises(UnknownOperatorError) as caught:
+        OPERATORS.find(spelling)
+
+    assert len(str(caught.value)) < 250
+    assert isinstance(caught.value, SpecificationError)
+
+
+@pytest.mark.parametrize("spelling", ["near", "EQ", "starts with"])
+def test_a_spelling_that_is_taken_is_refused(spelling: str) -> None:
+    table = OperatorTable()
+    for each in (EQ, STARTSWITH, Operator("near", Takes.VALUE, "")):
+        table.register(each)
+
+    with pytest.raises(ConfigError, match=r"is a spelling of <operator \w+|=> already"):
+        table.register(Operator("mine", Takes.VALUE, "", (spelling,)))
+
+    assert len(list(table)) == 3
+
+
+def test_an_operator_may_repeat_its_own_spelling() -> None:
+    table = OperatorTable()
+
+    operator = table.register(Operator("is near", Takes.VALUE, "", ("is_near", "IS-NEAR")))
+
+    assert list(table) == [operator]
+
+
+def test_the_table_knows_what_it_holds() -> None:
+    assert EQ in OPERATORS
+    assert Operator("=", Takes.VALUE, "") not in OPERATORS
+    assert "=" not in OPERATORS
+
+
+@pytest.mark.parametrize("operator", list(OPERATORS), ids=lambda each: each.name)
+def test_an_operator_says_what_it_takes_and_means(operator: Operator) -> None:
+    assert operator.meaning
+    assert operator.kinds
+    assert repr(operator) == f"<operator {operator.name}>"
+
+
+@pytest.mark.parametrize("operator", list(OPERATORS), ids=lambda each: each.name)
+def test_a_copy_of_an_operator_is_the_operator(operator: Operator) -> None:
+    assert pickle.loads(pickle.dumps(operator)) is operator
+    assert copy.deepcopy(operator) is operator
+
+
+def test_a_complement_takes_what_the_other_takes() -> None:
+    pairs = [(each, each.complement) for each in OPERATORS if each.complement is not None]
+
+    assert (NOT_IN, IN) in pairs
+    for operator, other in pairs:
+        assert (operator.takes, operator.kinds) == (other.takes, other.kinds)
+
+
+def test_every_portable_operator_is_evaluated_in_memory() -> None:
+    values = {Takes.LIST: [], Takes.RANGE: [1, 2], Takes.VALUE: 1, Takes.NOTHING: None}
+    values |= {Takes.KEYS: ["a"], Takes.DOCUMENT: 1}
+
+    for each in PORTABLE:
+        condition = AttributeSpecification("a", each, values.get(each.takes, "a"))
+
+        assert condition.is_satisfied_by({"a": 1}) in (True, False)

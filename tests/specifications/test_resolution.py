@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cqrs_ddd_core.domain.specification import ISpecification
+from cqrs_ddd_specifications import (
+    AndSpecification,
+    AttributeSpecification,
+    NotSpecification,
+    OrSpecification,
+    resolve,
+)
+from cqrs_ddd_specifications.operators import EQ, NE
+
+
+@dataclass
+class Order:
+    status: str
+    total: int
+
+
+class IsLarge:
+    def is_satisfied_by(self, candidate: Any) -> bool:
+        return bool(candidate.total > 100)
+
+
+OPEN = AttributeSpecification("status", "in", ["new", "paid"])
+
+
+def is_open(condition: AttributeSpecification) -> ISpecification[Any] | None:
+    """``is_open`` stands for two values of the status."""
+    if condition.attribute != "is_open":
+        return None
+    wanted = condition.value if condition.operator is EQ else not condition.value
+    return OPEN if wanted else ~OPEN
+
+
+def is_large(condition: AttributeSpecification) -> ISpecification[Any] | None:
+    return IsLarge() if condition.attribute == "is_large" else None
+
+
+def test_a_condition_is_replaced_wherever_it_stands() -> None:
+    asked = AttributeSpecification("is_open", "=", True)
+    cheap = AttributeSpecification("total", "<", 10)
+
+    resolved = resolve(
+        OrSpecification([NotSpecification(asked), AndSpecification([asked, cheap])]), is_open
+    )
+
+    assert resolved == OrSpecification([NotSpecification(OPEN), AndSpecification([OPEN, cheap])])
+
+
+def test_a_hook_sees_the_operator() -> None:
+    assert resolve(AttributeSpecification("is_open", NE, True), is_open) == NotSpecification(OPEN)
+
+
+def test_what_no_hook_answers_stays() -> None:
+    asked = AttributeSpecification("status", "between", ["a", "b"]) & ~OPEN
+
+    assert resolve(asked, is_open, is_large) == asked
+
+
+def test_the_first_hook_that_answers_counts() -> None:
+    asked = AttributeSpecification("is_open", "=", True)
+
+    assert resolve(asked, is_large, is_open, lambda _: AndSpecification()) == OPEN
+
+
+def test_an_answer_is_not_resolved_again() -> None:
+    def again(condition: AttributeSpecification) -> ISpecification[Any]:
+        return AttributeSpecification(f"{condition.attribute}.x", "=", 1)
+
+    assert resolve(AttributeSpecification("a", "=", 1), again) == (
+        AttributeSpecification("a.x", "=", 1)
+    )
+
+
+def test_an_answer_may_be_a_foreign_specification() -> None:
+    resolved = resolve(AttributeSpecification("is_large", "=", True), is_large)
+
+    assert resolved.is_satisfied_by(Order("new", 200))
+    assert not resolved.is_satisfied_by(Order("new", 20))
+
+
+def test_foreign_specifications_in_the_tree_stay() -> None:
+    foreign = IsLarge()
+
+    assert resolve(OPEN & foreign, is_open) == AndSpecification([OPEN, foreign])

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import copy
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from cqrs_ddd_core.domain.specification import ISpecification
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
+from cqrs_ddd_specifications import (
+    AndSpecification,
+    AttributeSpecification,
+    NotSpecification,
+    OrSpecification,
+    Specification,
+)
+from cqrs_ddd_specifications.exceptions import (
+    SpecificationLimitError,
+    SpecificationValueError,
+    UnknownOperatorError,
+)
+from cqrs_ddd_specifications.specification import MAX_DEPTH, MAX_NODES
+
+
+@dataclass
+class Lamp:
+    watts: int
+    room: str = "hall"
+
+
+class IsBright:
+    """A specification of somebody else's class."""
+
+    def is_satisfied_by(self, candidate: Any) -> bool:
+        return bool(candidate.watts > 60)
+
+
+BRIGHT = AttributeSpecification("watts", ">", 60)
+HALL = AttributeSpecification("room", "=", "hall")
+WEAK = AttributeSpecification("watts", "<", 10)
+
+
+@pytest.mark.parametrize(
+    ("lamp", "both", "one", "not_bright"),
+    [
+        (Lamp(75, "hall"), True, True, False),
+        (Lamp(75, "attic"), False, True, False),
+        (Lamp(40, "hall"), False, True, True),
+        (Lamp(40, "attic"), False, False, True),
+    ],
+)
+def test_and_or_not(lamp: Lamp, both: bool, one: bool, not_bright: bool) -> None:
+    assert (BRIGHT & HALL).is_satisfied_by(lamp) is both
+    assert (BRIGHT | HALL).is_satisfied_by(lamp) is one
+    assert (~BRIGHT).is_satisfied_by(lamp) is not_bright
+    assert (~~BRIGHT).is_satisfied_by(lamp) is not not_bright
+
+
+def test_of_no_conditions_every_one_holds_and_none_does() -> None:
+    assert AndSpecification().is_satisfied_by(Lamp(1))
+    assert not OrSpecification().is_satisfied_by(Lamp(1))
+    assert not (~AndSpecification()).is_satisfied_by(Lamp(1))
+
+
+def test_a_long_chain_stays_flat() -> None:
+    joined: Specification = BRIGHT
+    for _ in range(500):
+        joined = joined & HALL
+
+    assert isinstance(joined, AndSpecification)
+    assert len(joined.specifications) == 501
+    assert (joined.depth, joined.nodes) == (2, 502)
+
+
+def test_chains_of_two_kinds_are_not_mixed() -> None:
+    mixed = (BRIGHT & HALL) | WEAK
+
+    assert mixed == OrSpecification([AndSpecification([BRIGHT, HALL]), WEAK])
+    assert mixed.depth == 3
+
+
+def test_a_foreign_specification_is_asked_itself() -> None:
+    foreign = IsBright()
+
+    assert (HALL & foreign).is_satisfied_by(Lamp(75))
+    assert (foreign & HALL).is_satisfied_by(Lamp(75))
+    assert (foreign | WEAK).is_satisfied_by(Lamp(75, "attic"))
+    assert not NotSpecification(foreign).is_satisfied_by(Lamp(75))
+    assert not (HALL & foreign).is_satisfied_by(Lamp(40))
+
+
+def test_a_foreign_specification_on_the_left_keeps_its_place() -> None:
+    foreign = IsBright()
+
+    assert (foreign & HALL) == AndSpecification([foreign, HALL])
+
+
+@pytest.mark.parametrize("stranger", [None, "watts > 60", 1, lambda lamp: True])
+def test_what_is_no_specification_cannot_be_joined(stranger: Any) -> None:
+    with pytest.raises(InvalidOperationError, match="is no specification"):
+        BRIGHT & stranger
+    with pytest.raises(InvalidOperationError, match="is no specification"):
+        NotSpecification(stranger)
+
+
+def test_specifications_are_equal_by_what_they_ask() -> None:
+    assert AttributeSpecification("watts", "gt", 60) == BRIGHT
+    assert AndSpecification([BRIGHT, HALL]) == (BRIGHT & HALL)
+    assert (BRIGHT & HALL) != (BRIGHT | HALL)
+    assert NotSpecification(BRIGHT) == ~BRIGHT
+    assert len({BRIGHT & HALL, AndSpecification([BRIGHT, HALL])}) == 1
+
+
+def test_to_be_asked_changes_nothing_about_equality() -> None:
+    asked = AttributeSpecification("watts", ">", 60)
+    asked.is_satisfied_by(Lamp(1))
+
+    assert asked == AttributeSpecification("watts", ">", 60)
+
+
+def test_a_specification_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        BRIGHT.value = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "copied", [lambda s: pickle.loads(pickle.dumps(s)), copy.deepcopy, copy.copy]
+)
+def test_a_copy_asks_the_same(copied: Any) -> None:
+    original = (BRIGHT & ~HALL) | AttributeSpecification("room", "in", ["attic", "cellar"])
+    original.is_satisfied_by(Lamp(1))
+
+    twin = copied(original)
+
+    assert twin == original
+    assert (twin.depth, twin.nodes) == (original.depth, original.nodes)
+    assert twin.is_satisfied_by(Lamp(1, "attic"))
+
+
+def test_the_repr_reads_as_the_conditions() -> None:
+    shown = repr(BRIGHT & ~HALL)
+
+    assert shown == "AndSpecification(watts > 60, NotSpecification(room = 'hall'))"
+
+
+def test_a_specification_is_one_by_the_port() -> None:
+    assert isinstance(BRIGHT, ISpecification)
+
+
+def test_the_list_of_a_condition_cannot_be_changed_afterwards() -> None:
+    rooms = ["attic"]
+    condition = AttributeSpecification("room", "in", rooms)
+    rooms.append("hall")
+
+    assert condition.value == ("attic",)
+    assert not condition.is_satisfied_by(Lamp(1, "hall"))
+
+
+def test_too_many_levels_are_refused() -> None:
+    deep: Specification = BRIGHT
+    for _ in range(MAX_DEPTH - 1):
+        deep = ~deep
+    assert deep.is_satisfied_by(Lamp(1))
+
+    with pytest.raises(SpecificationLimitError) as caught:
+        NotSpecification(deep)
+
+    assert (caught.value.limit, caught.value.allowed) == ("levels", MAX_DEPTH)
+    assert str(caught.value) == (
+        "a query may have levels of at most 64, got 65; ask for less at once"
+    )
+
+
+@pytest.mark.parametrize("join", [AndSpecification, OrSpecification])
+def test_the_deepest_tree_is_evaluated(join: type[AndSpecification]) -> None:
+    deep: Specification = BRIGHT
+    for _ in range(MAX_DEPTH - 1):
+        deep = join([HALL, deep])
+
+    assert deep.is_satisfied_by(Lamp(75, "hall"))
+
+
+def test_too_many_conditions_are_refused() -> None:
+    most = OrSpecification([WEAK] * (MAX_NODES - 1))
+    assert most.nodes == MAX_NODES
+    assert not most.is_satisfied_by(Lamp(75))
+
+    with pytest.raises(SpecificationLimitError):
+        OrSpecification([WEAK] * MAX_NODES)
+    with pytest.raises(SpecificationLimitError):
+        NotSpecification(most)
+
+
+def test_conditions_that_are_shared_are_counted_as_often_as_they_stand_there() -> None:
+    shared: Specification = BRIGHT
+    for _ in range(9):
+        shared = AndSpecification([shared, shared])
+    assert shared.nodes == 1_023
+
+    with pytest.raises(SpecificationLimitError, match="conditions and groups"):
+        AndSpecification([shared, shared])
+
+
+@pytest.mark.parametrize("attribute", ["", ".", "a.", ".a", "a..b", None, 1, ["a"]])
+def test_an_attribute_is_a_path_of_names(attribute: Any) -> None:
+    with pytest.raises(SpecificationValueError, match="an attribute is a name"):
+        AttributeSpecification(attribute, "=", 1)
+
+
+def test_a_path_is_bounded() -> None:
+    AttributeSpecification(".".join("a" * 16), "=", 1)
+
+    with pytest.raises(SpecificationLimitError, match="names in a path"):
+        AttributeSpecification(".".join("a" * 17), "=", 1)
+    with pytest.raises(SpecificationLimitError, match="characters in a path"):
+        AttributeSpecification("a" * 1_001, "=", 1)
+
+
+@pytest.mark.parametrize("attribute", ["data.\x00", "data.\ud800"])
+def test_a_path_has_no_keys_that_databases_refuse(attribute: str) -> None:
+    with pytest.raises(SpecificationValueError, match="kept by no database"):
+        AttributeSpecification(attribute, "=", 1)
+
+
+def test_an_unknown_operator_is_refused_at_once() -> None:
+    with pytest.raises(UnknownOperatorError):
+        AttributeSpecification("watts", "=>", 1)
