@@ -24,6 +24,7 @@ from tests.faults.crashing import Place, Tracks, kill_at_random
 from tests.faults.ordering import Workload
 from tests.faults.relaying import relayed
 from tests.persistence_sqlalchemy.conftest import asyncpg_url
+from tests.persistence_sqlalchemy.parity import Findings, compared
 from tests.services import Postgres, running
 
 Run = Callable[[Place, int], Awaitable[tuple[str, int]]]
@@ -32,6 +33,8 @@ Run = Callable[[Place, int], Awaitable[tuple[str, int]]]
 TRANSACTIONS = 250
 ROUNDS = 200
 RELAY_RUNS = 50
+SEEDS = 1_000
+SEEDS_A_LINE = 100
 
 
 async def order(place: Place, seed: int) -> tuple[str, int]:
@@ -81,7 +84,20 @@ async def relays(place: Place, seed: int) -> tuple[str, int]:
     return told, doubled + disordered + (RELAY_RUNS * 200 - taken + doubled)
 
 
-RUNS: tuple[Run, ...] = (order, kill, relays)
+async def parity(place: Place, seed: int) -> tuple[str, int]:
+    """Random specifications and pages over random models, in memory and in the database."""
+    found = Findings()
+    async with place.engine() as engine:
+        for first in range(seed, seed + SEEDS, SEEDS_A_LINE):
+            seeds = range(first, min(first + SEEDS_A_LINE, seed + SEEDS))
+            part = await compared(engine, seeds, specifications=100, pages=10)
+            found.compared += part.compared
+            found.differences += part.differences
+            print(f"    {found}", flush=True)
+    return "\n    ".join([str(found), *found.differences[:20]]), len(found.differences)
+
+
+RUNS: tuple[Run, ...] = (order, kill, relays, parity)
 
 
 @contextlib.asynccontextmanager

@@ -15,6 +15,8 @@ from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
 
+from .specifications.documents import SQLITE_FUNCTION, answer
+
 _OLDEST = (3, 35, 0)
 """The first with RETURNING."""
 _NEEDS_NO_LOCK = {
@@ -69,6 +71,7 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
             cursor.execute(f"PRAGMA busy_timeout = {round(busy_timeout * 1000)}")
             cursor.execute("PRAGMA foreign_keys = ON")
             _switch_to_write_ahead_log(cursor, busy_timeout)
+            connection.create_function(SQLITE_FUNCTION, 2, answer, deterministic=True)
             cursor.close()
             entry.info[_CONFIGURED] = True
         if driver.isolation_level != "IMMEDIATE":

@@ -1,0 +1,116 @@
+"""Types of columns that keep the same on every database."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from decimal import Context, Decimal, Inexact, InvalidOperation
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Integer, Numeric, Text, TypeDecorator
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Dialect
+
+from cqrs_ddd_core.primitives.exceptions import ConfigError, NaiveDatetimeError, ValidationError
+
+Json: JSON = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+"""JSONB on PostgreSQL; None is NULL."""
+
+_MOST_DIGITS = 18
+"""Of a whole number in 64 bits."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware date and time, in UTC; on SQLite as ISO text of one length, which sorts by time.
+
+    Raises ``NaiveDatetimeError`` for one without a zone.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    @property
+    def python_type(self) -> type[datetime]:
+        return datetime
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        kind = Text() if dialect.name == "sqlite" else DateTime(timezone=True)
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if value.utcoffset() is None:
+            raise NaiveDatetimeError(
+                f"{value.isoformat()} has no zone; pass an aware datetime, such as "
+                "datetime.now(timezone.utc)",
+                value=value,
+            )
+        return iso_utc(value) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def iso_utc(value: datetime) -> str:
+    """``2026-01-31T12:00:00.000000+00:00``"""
+    return value.astimezone(timezone.utc).isoformat(timespec="microseconds")
+
+
+class ExactDecimal(TypeDecorator[Decimal]):
+    """NUMERIC, and a whole number of the smallest unit on SQLite, which keeps NUMERIC as a float.
+
+    Comparisons, order and sums are exact on both. Raises ``ValidationError`` for what does not fit,
+    instead of rounding it.
+    """
+
+    impl = Numeric
+    cache_ok = True
+
+    def __init__(self, precision: int, scale: int) -> None:
+        if not 0 <= scale <= precision <= _MOST_DIGITS:
+            raise ConfigError(
+                f"ExactDecimal({precision}, {scale}) is not possible: it holds up to "
+                f"{_MOST_DIGITS} digits, {precision} of them after the point at most; use Numeric "
+                "for more, on PostgreSQL"
+            )
+        super().__init__(precision, scale)
+        self.precision = precision
+        self.scale = scale
+        self._unit = Decimal(1).scaleb(-scale)
+        self._context = Context(prec=precision, traps=[Inexact, InvalidOperation])
+
+    @property
+    def python_type(self) -> type[Decimal]:
+        return Decimal
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        kind = Integer() if dialect.name == "sqlite" else Numeric(self.precision, self.scale)
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: Decimal | int | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        exact = self._exact(value)
+        if dialect.name != "sqlite":
+            return exact
+        return int(exact.scaleb(self.scale, self._context))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return Decimal(value).scaleb(-self.scale, _WIDE)
+
+    def _exact(self, value: object) -> Decimal:
+        if isinstance(value, (Decimal, int)) and Decimal(value).is_finite():
+            try:
+                return Decimal(value).quantize(self._unit, context=self._context)
+            except (Inexact, InvalidOperation):
+                pass
+        raise ValidationError(
+            f"{value!r} does not fit {self.precision} digits, {self.scale} of them after the "
+            "point; round it as the domain says, or widen the column"
+        )
+
+
+_WIDE = Context(prec=38)
+"""A sum has more digits than what it sums."""

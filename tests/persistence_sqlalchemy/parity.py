@@ -1,0 +1,219 @@
+"""The worlds side by side: objects in memory, and the same as rows of SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from pydantic_core import to_jsonable_python
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    Enum,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    Numeric,
+    Text,
+    Time,
+    Uuid,
+    insert,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.orm import DeclarativeBase, relationship
+from sqlalchemy.types import TypeEngine
+
+from cqrs_ddd_persistence_sqlalchemy.column_types import ExactDecimal, Json, UtcDateTime
+from cqrs_ddd_persistence_sqlalchemy.specifications import (
+    apply_query_options,
+    build_sqla_filter,
+)
+from cqrs_ddd_specifications import QueryOptions, Specification
+from cqrs_ddd_specifications import select as select_in_memory
+from cqrs_ddd_specifications.testing import Cases, Color, Place
+
+RELATIONS = ("owner", "parts")
+
+
+@dataclass
+class Rows:
+    """The objects of the cases in one database."""
+
+    cases: Cases
+    model: Any
+    connection: AsyncConnection
+
+    async def found(self, specification: Specification) -> list[int]:
+        condition = build_sqla_filter(self.model, specification, relations=RELATIONS)
+        rows = await self.connection.execute(select(self.model.id).where(condition))
+        return sorted(rows.scalars())
+
+    async def page(self, options: QueryOptions) -> list[int]:
+        statement = apply_query_options(
+            select(self.model.id), self.model, options, relations=RELATIONS
+        )
+        return list((await self.connection.execute(statement)).scalars())
+
+
+@asynccontextmanager
+async def stored(cases: Cases, engine: AsyncEngine) -> AsyncIterator[Rows]:
+    """In tables that are gone afterwards."""
+    model, part, owner = models(cases, engine.dialect.name)
+    async with engine.begin() as connection:
+        await connection.run_sync(model.metadata.create_all)
+        await _fill(connection, cases, model, part, owner)
+    try:
+        async with engine.connect() as connection:
+            yield Rows(cases, model, connection)
+    finally:
+        async with engine.begin() as connection:
+            await connection.run_sync(model.metadata.drop_all)
+
+
+@dataclass
+class Findings:
+    """Of one database beside memory."""
+
+    compared: int = 0
+    differences: list[str] = dataclasses.field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.compared:,} compared with memory, {len(self.differences)} differences"
+
+    def compare(self, cases: Cases, asked: object, found: list[int], wanted: list[int]) -> None:
+        self.compared += 1
+        if found != wanted:
+            self.differences.append(
+                f"seed {cases.seed}: {asked}: found {found}, memory finds {wanted}"
+            )
+
+
+async def compared(
+    engine: AsyncEngine, seeds: range, *, specifications: int, pages: int
+) -> Findings:
+    """Each specification and each page of each seed, in memory and in the database."""
+    findings = Findings()
+    for seed in seeds:
+        cases = Cases(seed)
+        async with stored(cases, engine) as rows:
+            for asked in cases.specifications(specifications):
+                findings.compare(cases, asked, await rows.found(asked), expected(cases, asked))
+            for _ in range(pages):
+                options = cases.options()
+                page = await rows.page(options)
+                findings.compare(cases, options, page, expected_page(cases, options))
+    return findings
+
+
+def expected(cases: Cases, specification: Specification) -> list[int]:
+    return [each.id for each in cases.objects if specification.is_satisfied_by(each)]
+
+
+def expected_page(cases: Cases, options: QueryOptions) -> list[int]:
+    return [each.id for each in select_in_memory(cases.objects, options)]
+
+
+def models(cases: Cases, dialect: str) -> tuple[Any, Any, Any]:
+    """Declarative classes; where a field can be kept in several ways, the seed decides."""
+    random = Random(cases.seed)
+
+    class Base(DeclarativeBase):
+        pass
+
+    class OwnerRow(Base):
+        __tablename__ = "owners"
+        id = Column(Integer, primary_key=True)
+        name = Column(_text(random, dialect))
+        age = Column(BigInteger)
+        notes = Column(_json(random))
+
+    columns = {
+        name: Column(_column_type(annotation, random, dialect))
+        for name, annotation in cases.fields.items()
+    }
+    relations = {
+        "id": Column(Integer, primary_key=True),
+        "owner_id": Column(ForeignKey("owners.id")),
+        "owner": relationship(OwnerRow),
+        "parts": relationship("PartRow"),
+    }
+    item = type("ItemRow", (Base,), {"__tablename__": "items", **columns, **relations})
+
+    class PartRow(Base):
+        __tablename__ = "parts"
+        number = Column(Integer, primary_key=True)
+        item_id: Column[Any] = Column(ForeignKey("items.id"))
+        code = Column(_text(random, dialect))
+        grams = Column(BigInteger)
+        notes = Column(_json(random))
+
+    return item, PartRow, OwnerRow
+
+
+def _column_type(annotation: Any, random: Random, dialect: str) -> TypeEngine[Any]:
+    lists: dict[Any, TypeEngine[Any]] = {
+        list[str] | None: Text(),
+        list[int] | None: BigInteger(),
+    }
+    if annotation in lists and dialect == "postgresql" and random.random() < 0.5:
+        return ARRAY(lists[annotation])
+    if annotation in (*lists, dict[str, Any] | None, Place | None, list[Place] | None):
+        return _json(random)
+    types: dict[Any, TypeEngine[Any]] = {
+        int | None: BigInteger(),
+        float | None: Float(),
+        Decimal | None: random.choice((Numeric(12, 2), ExactDecimal(16, 4))),
+        bool | None: Boolean(),
+        datetime | None: UtcDateTime(),
+        date | None: Date(),
+        time | None: Time(),
+        UUID | None: Uuid(),
+        Color | None: Enum(Color, native_enum=random.random() < 0.5),
+        bytes | None: LargeBinary(),
+    }
+    return types.get(annotation) or _text(random, dialect)
+
+
+def _text(random: Random, dialect: str) -> TypeEngine[Any]:
+    strange = "NOCASE" if dialect == "sqlite" else "en-x-icu"
+    return Text(collation=random.choice((None, strange)))
+
+
+def _json(random: Random) -> TypeEngine[Any]:
+    return random.choice((Json, JSON(none_as_null=True), JSON()))
+
+
+async def _fill(
+    connection: AsyncConnection, cases: Cases, model: Any, part: Any, owner: Any
+) -> None:
+    objects = cases.objects
+    owners = [{"id": each.id, **dataclasses.asdict(each.owner)} for each in objects if each.owner]
+    items = [
+        {"id": each.id, "owner_id": each.id if each.owner else None}
+        | {name: _kept(model, name, getattr(each, name)) for name in cases.fields}
+        for each in objects
+    ]
+    parts = [
+        {"item_id": each.id, **dataclasses.asdict(one)} for each in objects for one in each.parts
+    ]
+    for kind, rows in ((owner, owners), (model, items), (part, parts)):
+        if rows:
+            await connection.execute(insert(kind.__table__), rows)
+
+
+def _kept(model: Any, name: str, value: Any) -> Any:
+    is_json = isinstance(model.__table__.c[name].type, JSON)
+    return to_jsonable_python(value) if is_json else value
