@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from . import core, messaging, persistence, relays
+from . import core, messaging, persistence, relays, repositories, specifications
 from .databases import Databases
 from .measuring import named, run
 
@@ -15,8 +15,10 @@ def main() -> int:
         known = [
             *core.rows(),
             *messaging.rows(),
+            *specifications.rows(),
             *persistence.rows(databases),
             *relays.rows(databases),
+            *repositories.rows(databases),
         ]
         over = run(named(known, " ".join(sys.argv[1:])), to=Path(".bench/figures.json"))
     return 1 if over else 0

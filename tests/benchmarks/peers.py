@@ -11,7 +11,7 @@ from mediatr import Mediator as Mediatr
 from cqrs_ddd_core import HandlerRegistry, Mediator, Query
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 
-from . import persistence_peers
+from . import persistence_peers, repository_peers
 from .core import Passing, PassingAsWell, PassingToo, Ping, ping
 from .databases import Databases
 from .measuring import Row, awaited, named, run
@@ -107,7 +107,11 @@ def _behavior(message_type: type[Any], number: int) -> Any:
 
 def main() -> int:
     with Databases() as databases:
-        known = [*rows(), *persistence_peers.rows(databases)]
+        known = [
+            *rows(),
+            *persistence_peers.rows(databases),
+            *repository_peers.rows(databases),
+        ]
         over = run(named(known, " ".join(sys.argv[1:])), to=Path(".bench/peers.json"))
     return 1 if over else 0
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.docs.blocks import ROOT
 
 PAGE = (ROOT / "docs/package-organization.md").read_text("utf-8")
@@ -46,11 +48,20 @@ def test_everything_at_the_top_exists() -> None:
         assert (ROOT / name).exists(), name
 
 
-def test_every_module_of_sqlalchemy_is_named_and_nothing_else() -> None:
-    package = ROOT / "packages/persistence/sqlalchemy/src/cqrs_ddd_persistence_sqlalchemy"
-    modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+@pytest.mark.parametrize(
+    ("section", "package"),
+    [
+        ("Specifications", "specifications/src/cqrs_ddd_specifications"),
+        ("SQLAlchemy", "persistence/sqlalchemy/src/cqrs_ddd_persistence_sqlalchemy"),
+    ],
+)
+def test_every_module_of_a_flat_package_is_named_and_nothing_else(
+    section: str, package: str
+) -> None:
+    root = ROOT / "packages" / package
+    modules = {path.name for path in root.glob("*.py")} - {"__init__.py"}
 
-    assert _named("SQLAlchemy") == modules | _folders(package)
+    assert _named(section) == modules | _folders(root)
 
 
 def test_modules_beside_the_folders_exist() -> None:

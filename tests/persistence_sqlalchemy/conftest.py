@@ -58,7 +58,25 @@ def new_engine(database_url: str) -> Callable[..., AsyncEngine]:
 @pytest.fixture
 async def engine(new_engine: Callable[..., AsyncEngine]) -> AsyncIterator[AsyncEngine]:
     """Every connection is back in its pool when a test has ended."""
-    engine = new_engine(pool_size=10, max_overflow=20, poolclass=AsyncAdaptedQueuePool)
+    async for engine in _pooled(new_engine):
+        yield engine
+
+
+@pytest.fixture
+async def forgetful_engine(
+    new_engine: Callable[..., AsyncEngine], backend: str
+) -> AsyncIterator[AsyncEngine]:
+    """Prepares each statement anew, so that a work suspends equally often each time it is done."""
+    caches = ("prepared_statement_cache_size", "statement_cache_size")
+    options = dict.fromkeys(caches, 0) if backend == "postgres" else {}
+    async for engine in _pooled(new_engine, connect_args=options):
+        yield engine
+
+
+async def _pooled(
+    new_engine: Callable[..., AsyncEngine], **options: object
+) -> AsyncIterator[AsyncEngine]:
+    engine = new_engine(pool_size=10, max_overflow=20, poolclass=AsyncAdaptedQueuePool, **options)
     yield engine
     pool = engine.pool
     assert isinstance(pool, AsyncAdaptedQueuePool)

@@ -55,7 +55,9 @@ async def signal(postgres_url: str) -> AsyncIterator[PostgresQueueSignal]:
 
 
 class TestSQLAlchemyUnitOfWork(UnitOfWorkContract):
-    pass
+    @pytest.fixture
+    async def engine(self, forgetful_engine: AsyncEngine) -> AsyncEngine:
+        return forgetful_engine
 
 
 class TestSQLAlchemyEventStore(EventStoreContract):

@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import bindparam, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from cqrs_ddd_core.domain.tracking import TrackedAggregates
 from cqrs_ddd_core.ports import InboxEntry, OutboxLease, OutboxMessage, StoredEvent, UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import OptimisticConcurrencyError
+from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
 from cqrs_ddd_core.testing.contracts.inbox import InboxContract
 from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
+from cqrs_ddd_core.testing.contracts.parcel import Parcel
+from cqrs_ddd_core.testing.contracts.repository import RepositoryContract
 from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
 from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyEventStore,
@@ -24,6 +29,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
     Tables,
 )
 from cqrs_ddd_persistence_sqlalchemy.joining import joined
+from cqrs_ddd_persistence_sqlalchemy.repository_sql import KNOWN_VERSION
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 from tests.persistence_sqlalchemy.parcels import Parcels
 
@@ -111,6 +117,21 @@ class LeasesForNothing(SQLAlchemyOutboxStorage):
         return leases
 
 
+class ClaimsThenMarks(SQLAlchemyOutboxStorage):
+    """Looks for the next while it still holds the last."""
+
+    async def complete_and_claim(
+        self,
+        published: Sequence[tuple[OutboxLease, Sequence[str]]],
+        relay_id: str,
+        *,
+        limit: int = 100,
+        lease: float = 30.0,
+    ) -> tuple[list[OutboxLease], list[OutboxLease]]:
+        leases = await self.claim(relay_id, limit=limit, lease=lease)
+        return await self.complete_batch(published), leases
+
+
 class SavesBeside(SQLAlchemyOutboxStorage):
     """In a transaction of its own, whatever is open."""
 
@@ -146,6 +167,63 @@ class RegistersBeside(SQLAlchemyInbox):
             return await super().register(consumer, message_id, fingerprint, own)
 
 
+class UpdatesWhateverIsThere(Parcels):
+    """Under the id alone."""
+
+    def __init__(self, session_factory: SessionFactory, schema: str | None) -> None:
+        super().__init__(session_factory, schema)
+        for sql in self._statements.values():
+            sql.update = update(self.mapper.table).where(
+                sql.is_the_one, literal(-1) < bindparam(KNOWN_VERSION)
+            )
+
+
+class TakesTheNextVersion(Parcels):
+    """Of the row, not of what was loaded."""
+
+    async def add(self, entity: Parcel, uow: UnitOfWork | None = None) -> str:
+        stored = await self.get(entity.id, uow)
+        entity.mark_persisted(stored.version if stored else 0)
+        return await super().add(entity, uow)
+
+
+class ForgetsWhatItSaved(Parcels):
+    """Expects the version that was loaded, also of what it has saved since."""
+
+    async def add(self, entity: Parcel, uow: UnitOfWork | None = None) -> str:
+        if uow is not None:
+            uow.aggregates = TrackedAggregates()
+        return await super().add(entity, uow)
+
+
+class SavesOneByOne(Parcels):
+    """Each of many in a transaction of its own."""
+
+    async def add_many(
+        self, entities: Sequence[Parcel], uow: UnitOfWork | None = None
+    ) -> list[str]:
+        return [await self.add(entity, uow) for entity in entities]
+
+
+class SavesParcelsBeside(Parcels):
+    """In a transaction of its own, whatever is open."""
+
+    async def _save(self, entities: Sequence[Parcel], uow: UnitOfWork | None, doing: str) -> None:
+        assert self._session_factory is not None
+        async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
+            await super()._save(entities, own, doing)
+
+
+class ListsAsTheyCome(Parcels):
+    """In the order of the database."""
+
+    async def list_all(
+        self, entity_ids: list[str] | None = None, uow: UnitOfWork | None = None
+    ) -> list[Parcel]:
+        found = await super().list_all(entity_ids, uow)
+        return sorted(found, key=lambda parcel: parcel.id)
+
+
 @dataclass(frozen=True)
 class Breaks:
     """A mutant, the test that has to fail on it, and where."""
@@ -160,6 +238,8 @@ EVENTS = EventStoreContract()
 INBOX = InboxContract()
 OUTBOX = OutboxContract()
 WORK = UnitOfWorkContract()
+ROWS = RepositoryContract()
+MANY = BulkRepositoryContract()
 
 MUTANTS: Collection[Breaks] = (
     # SQLite has one writer, so nothing overtakes there.
@@ -186,10 +266,35 @@ MUTANTS: Collection[Breaks] = (
         LeasesForNothing,
         OUTBOX.test_a_key_is_leased_to_one_relay_at_a_time_with_its_messages_in_order,
     ),
+    Breaks(ClaimsThenMarks, OUTBOX.test_what_is_completed_can_be_claimed_in_the_same_go),
     Breaks(SavesBeside, OUTBOX.test_a_message_is_there_with_its_transaction_and_not_before),
     Breaks(LooksThenInserts, INBOX.test_of_many_copies_at_once_one_is_news),
     Breaks(RegistersBeside, INBOX.test_a_failed_first_time_leaves_no_trace, error=Exception),
+    Breaks(
+        UpdatesWhateverIsThere,
+        ROWS.test_the_second_of_two_writers_conflicts_and_keeps_its_events,
+    ),
+    Breaks(UpdatesWhateverIsThere, ROWS.test_no_update_is_lost_among_many_writers),
+    Breaks(TakesTheNextVersion, ROWS.test_a_new_one_under_a_taken_id_conflicts),
+    Breaks(
+        ForgetsWhatItSaved,
+        ROWS.test_one_that_was_saved_can_be_changed_and_saved_again,
+        error=OptimisticConcurrencyError,
+    ),
+    Breaks(SavesOneByOne, MANY.test_of_many_with_a_taken_id_none_is_saved_and_it_is_named),
+    Breaks(
+        SavesParcelsBeside, ROWS.test_a_rollback_leaves_the_store_and_the_aggregate_as_they_were
+    ),
+    Breaks(
+        ListsAsTheyCome,
+        ROWS.test_a_list_by_ids_is_in_the_order_asked_for_without_doubles_or_gaps,
+    ),
 )
+
+
+@pytest.fixture
+async def engine(forgetful_engine: AsyncEngine) -> AsyncEngine:
+    return forgetful_engine
 
 
 @pytest.mark.parametrize(
@@ -214,7 +319,8 @@ async def test_the_contract_catches_the_naive_version(
             uow.event_store = breaks.mutant(session_factory, tables=tables, uow=uow)
         return uow
 
-    parcels = Parcels(session_factory, tables.schema)
+    kind = breaks.mutant if issubclass(breaks.mutant, Parcels) else Parcels
+    parcels = kind(session_factory, tables.schema)
     async with engine.begin() as connection:
         await connection.run_sync(parcels.metadata.create_all)
     fixtures = {

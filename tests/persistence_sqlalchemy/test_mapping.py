@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.event import listen
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cqrs_ddd_core.primitives.exceptions import (
+    InvalidOperationError,
+    NaiveDatetimeError,
+    OptimisticConcurrencyError,
+    PersistenceError,
+    SerializationError,
+    ValidationError,
+)
+from cqrs_ddd_persistence_sqlalchemy.repository import SQLAlchemyRepository
+from cqrs_ddd_persistence_sqlalchemy.row_reading import RowReading
+from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
+from tests.persistence_sqlalchemy.conftest import SessionFactory
+from tests.persistence_sqlalchemy.shop import (
+    Base,
+    Email,
+    Line,
+    Order,
+    OrderModel,
+    Place,
+    Price,
+    Priority,
+    Status,
+    Window,
+    order_mapper,
+)
+
+Orders = SQLAlchemyRepository[Order, UUID]
+FAR = timezone(timedelta(hours=5, minutes=45))
+
+
+@pytest.fixture
+async def orders(engine: AsyncEngine, session_factory: SessionFactory) -> AsyncIterator[Orders]:
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    yield SQLAlchemyRepository(Order, OrderModel, session_factory, mapper=order_mapper())
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
+
+
+def _full_order() -> Order:
+    return Order(
+        id=uuid4(),
+        owner="naïve ☃ 'quoted'",
+        status=Status.SHIPPED,
+        shown_status=Status.SHIPPED,
+        priority=Priority.HIGH,
+        email=Email("a@example.org"),
+        total=Decimal("12345678901234.5678"),
+        price=Price(amount=Decimal("0.10"), currency="SEK"),
+        discount=Price(amount=Decimal("-0.30")),
+        window=Window(price=Price(amount=Decimal("1.00"))),
+        place=Place(
+            city="Göteborg",
+            lines=("one", "two"),
+            known_since=datetime(2026, 1, 31, 12, tzinfo=FAR),
+        ),
+        places=[Place(city="Lund"), Place(city="")],
+        labels={"nested": {"deep": [1, 2.5, None, True, "x"]}, "": ""},
+        tags=frozenset({"a", "b"}),
+        ordered_at=datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=FAR),
+        due=date(2026, 2, 28),
+        opens=time(9, 30, 15, 123),
+        lasts=timedelta(days=3, microseconds=5),
+        weight=0.1 + 0.2,
+        count=2**62,
+        paid=False,
+        photo=b"\x00\xff",
+        reference=uuid4(),
+        shouted="loud",
+        lines=[
+            Line(sku="b", quantity=2, price=Price(amount=Decimal("2.50"))),
+            Line(sku="a", quantity=1, price=Price(amount=Decimal("0.05"), currency="SEK")),
+        ],
+        notes=(Price(amount=Decimal("3.00")), Price(amount=Decimal("1.00"))),
+        created_at=datetime(2026, 1, 1, tzinfo=timezone.utc),
+        created_by="ada",
+    )
+
+
+async def test_every_kind_of_field_comes_back_as_it_was(orders: Orders) -> None:
+    order = _full_order()
+
+    await orders.add(order)
+    found = await orders.get(order.id)
+
+    assert found == order
+    assert found is not None
+    assert repr(found.total) == "Decimal('12345678901234.5678')"
+    assert found.price.model_dump_json() == '{"amount":"0.10","currency":"SEK"}'
+    assert found.ordered_at is not None
+    assert found.ordered_at.utcoffset() is not None
+
+
+async def test_what_is_none_or_empty_comes_back_as_that(orders: Orders) -> None:
+    order = Order(id=uuid4(), owner="")
+
+    await orders.add(order)
+
+    assert await orders.get(order.id) == order
+
+
+async def test_none_in_a_json_column_is_null(orders: Orders, engine: AsyncEngine) -> None:
+    await orders.add(Order(id=uuid4(), owner=""))
+
+    async with engine.connect() as connection:
+        nulls = await connection.scalar(text("SELECT count(*) FROM orders WHERE place IS NULL"))
+
+    assert nulls == 1
+
+
+async def test_a_column_that_the_aggregate_does_not_have_gets_its_default(
+    orders: Orders, engine: AsyncEngine
+) -> None:
+    await orders.add_many([Order(id=uuid4(), owner=name) for name in ("a", "b")])
+
+    async with engine.connect() as connection:
+        assert list(await connection.scalars(text("SELECT stock FROM orders"))) == [7, 7]
+
+
+async def test_the_parts_of_an_aggregate_are_replaced_with_it_and_go_with_it(
+    orders: Orders, engine: AsyncEngine
+) -> None:
+    order, other = _full_order(), _full_order()
+    await orders.add_many([order, other])
+    order.lines = [Line(sku="c", quantity=1, price=Price(amount=Decimal(1))), *order.lines[:1]]
+    order.notes = ()
+
+    await orders.add(order)
+    found = await orders.get(order.id)
+    await orders.delete(order.id)
+
+    assert found == order
+    assert await orders.list_all([order.id, other.id]) == [other]
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM order_lines")) == 2
+        assert await connection.scalar(text("SELECT count(*) FROM order_notes")) == 2
+
+
+async def test_a_stale_aggregate_does_not_touch_the_parts(orders: Orders) -> None:
+    order = _full_order()
+    await orders.add(order)
+    stale = await orders.get(order.id)
+    await orders.add(order)
+    assert stale is not None
+    stale.lines = []
+
+    with pytest.raises(OptimisticConcurrencyError):
+        await orders.add(stale)
+
+    assert await orders.get(order.id) == order
+
+
+async def test_many_aggregates_are_read_in_a_statement_for_each_relation(
+    orders: Orders, engine: AsyncEngine
+) -> None:
+    many = [_full_order() for _ in range(20)]
+    await orders.add_many(many)
+    statements: list[str] = []
+    listen(engine.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+
+    found = await orders.list_all([order.id for order in many])
+
+    assert found == many
+    assert len(statements) == 3
+
+
+async def test_an_aggregate_is_never_read_with_the_parts_of_another_version(
+    orders: Orders,
+) -> None:
+    order, gone = _full_order(), _full_order()
+    await orders.add_many([order, gone])
+    changed = await orders.get(order.id)
+    assert changed is not None
+    changed.owner, changed.lines = "changed", []
+    rounds: list[None] = []
+
+    original = RowReading._add_parts
+
+    async def change_meanwhile(self: RowReading, *given: Any) -> Any:
+        if not rounds:
+            rounds.append(None)
+            await orders.add(changed)
+            await orders.delete(gone.id)
+        return await original(self, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RowReading, "_add_parts", change_meanwhile)
+        found = await orders.list_all([gone.id, order.id])
+
+    assert found == [changed]
+    assert found[0].version == 2
+
+
+async def test_a_search_goes_by_the_paths_of_the_aggregate(orders: Orders) -> None:
+    order, other = _full_order(), Order(id=uuid4(), owner="somebody else")
+    await orders.add_many([order, other])
+
+    async def found(attribute: str, operator: str, value: object) -> list[Order]:
+        criteria = AttributeSpecification(attribute, operator, value)
+        return await (await orders.search(criteria))
+
+    for attribute, operator, value in (
+        ("id", "=", order.id),
+        ("owner", "=", order.owner),
+        ("status", "=", Status.SHIPPED),
+        ("price.amount", "<", Decimal("0.11")),
+        ("discount.currency", "=", "EUR"),
+        ("window.price.amount", ">=", Decimal(1)),
+        ("place.city", "=", "Göteborg"),
+        ("places.city", "=", "Lund"),
+        ("total", ">", Decimal("12345678901234.5677")),
+        ("ordered_at", "=", datetime(2026, 1, 31, 6, 15, 0, 123456, tzinfo=timezone.utc)),
+        ("lines.sku", "=", "a"),
+        ("lines.price.currency", "=", "SEK"),
+    ):
+        expected = [order] if attribute != "price.amount" else [order, other]
+        assert sorted(await found(attribute, operator, value), key=lambda o: o.owner) == expected
+
+
+async def test_a_search_is_ordered_by_a_part_of_a_value_object(orders: Orders) -> None:
+    amounts = [Decimal(amount) for amount in ("2", "10", "1.5")]
+    await orders.add_many(
+        [Order(id=uuid4(), owner="", price=Price(amount=amount)) for amount in amounts]
+    )
+
+    found = await (await orders.search(QueryOptions(ordering=("-price.amount",))))
+
+    assert [order.price.amount for order in found] == sorted(amounts, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("colour", "there is no field 'colour'"),
+        ("ownr", "did you mean 'owner'"),
+        ("owner_name", "there is no field"),
+        ("price.cost", "there is no field 'price.cost'"),
+        ("owner.name", "there is no field"),
+        ("lines.colour", "there is no field"),
+        ("price", "has no column as a whole; ask for price.amount, price.currency"),
+        ("lines", "has no column as a whole; ask for lines.sku"),
+        ("place.known_since", "kept as text in JSON.*map it to a column of its own"),
+        ("places.known_since", "kept as text in JSON"),
+        ("version", "there is no field"),
+    ],
+)
+async def test_a_path_that_cannot_be_asked_for_is_refused_before_there_is_sql(
+    orders: Orders, path: str, told: str
+) -> None:
+    with pytest.raises(ValidationError, match=told):
+        await orders.search(AttributeSpecification(path, "=", "x"))
+    if path not in ("lines", "lines.colour"):
+        with pytest.raises(ValidationError):
+            await orders.search(QueryOptions(ordering=(path,)))
+
+
+async def test_a_value_that_does_not_fit_its_column_is_refused_and_not_rounded(
+    orders: Orders,
+) -> None:
+    for amount in ("0.001", "12345678901", "NaN"):
+        order = Order(id=uuid4(), owner="").model_copy(
+            update={"price": Price.model_construct(amount=Decimal(amount), currency="EUR")}
+        )
+        with pytest.raises(ValidationError, match="does not fit 12 digits, 2 of them after"):
+            await orders.add(order)
+
+
+async def test_a_datetime_without_a_zone_is_refused(orders: Orders) -> None:
+    order = Order(id=uuid4(), owner="")
+    order.ordered_at = datetime(2026, 1, 31)
+
+    with pytest.raises(NaiveDatetimeError, match="2026-01-31T00:00:00 has no zone"):
+        await orders.add(order)
+
+
+async def test_what_is_not_of_its_type_is_not_written_as_json(orders: Orders) -> None:
+    order = Order(id=uuid4(), owner="")
+    order.__dict__["places"] = ["Lund"]
+
+    with pytest.raises(SerializationError, match="that was declared"):
+        await orders.add(order)
+
+
+async def test_a_number_that_no_column_holds_is_an_error_of_ours(orders: Orders) -> None:
+    with pytest.raises(PersistenceError, match="cannot add Order"):
+        await orders.add(Order(id=uuid4(), owner="", count=2**70))
+
+
+async def test_an_aggregate_with_a_field_that_nothing_has_set_is_refused(orders: Orders) -> None:
+    with pytest.raises(InvalidOperationError, match="cannot be saved: owner was never set"):
+        await orders.add(Order.blank(uuid4()))
+
+
+async def test_a_row_that_the_class_does_not_accept_is_named(
+    orders: Orders, engine: AsyncEngine
+) -> None:
+    order = Order(id=uuid4(), owner="")
+    await orders.add(order)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE orders SET priority = 5"))
+
+    with pytest.raises(SerializationError, match=f"row of Order {order.id} .* priority: Input"):
+        await orders.get(order.id)

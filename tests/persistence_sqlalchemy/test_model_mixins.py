@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import datetime, timezone
+
+import pytest
+from sqlalchemy import Text
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from cqrs_ddd_core import AggregateRoot, ArchivableMixin, AuditableMixin
+from cqrs_ddd_core.primitives.exceptions import (
+    DuplicateKeyError,
+    ErrorClass,
+    InvalidOperationError,
+    OptimisticConcurrencyError,
+    classify_error,
+)
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork
+from cqrs_ddd_persistence_sqlalchemy.model_mixins import (
+    ArchivableModelMixin,
+    AuditableModelMixin,
+    VersionMixin,
+    unique_unless_archived,
+)
+from cqrs_ddd_persistence_sqlalchemy.repository import SQLAlchemyRepository
+from tests.persistence_sqlalchemy.conftest import SessionFactory
+
+MONDAY = datetime(2026, 6, 1, tzinfo=timezone.utc)
+
+
+class Account(AuditableMixin, ArchivableMixin, AggregateRoot[str]):
+    email: str
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class AccountModel(VersionMixin, AuditableModelMixin, ArchivableModelMixin, Base):
+    __tablename__ = "mixin_accounts"
+    __table_args__ = (unique_unless_archived("uq_accounts_email", "email"),)
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    email: Mapped[str] = mapped_column(Text)
+
+
+Accounts = SQLAlchemyRepository[Account, str]
+
+
+@pytest.fixture
+async def accounts(engine: AsyncEngine, session_factory: SessionFactory) -> AsyncIterator[Accounts]:
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    yield SQLAlchemyRepository(Account, AccountModel, session_factory)
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
+
+
+async def test_the_mixins_of_the_model_keep_those_of_the_aggregate(accounts: Accounts) -> None:
+    account = Account(id="a-1", email="ann@example.org")
+    account.touch(MONDAY, by="ada")
+    account.archive(MONDAY, by="grace")
+
+    await accounts.add(account)
+
+    assert await accounts.get("a-1") == account
+
+
+async def test_what_must_be_unique_is_so_among_what_is_not_archived(accounts: Accounts) -> None:
+    old = Account(id="a-1", email="ann@example.org")
+    await accounts.add(old)
+    with pytest.raises(DuplicateKeyError):
+        await accounts.add(Account(id="a-2", email="ann@example.org"))
+
+    old.archive(MONDAY)
+    await accounts.add(old)
+    await accounts.add(Account(id="a-2", email="ann@example.org"))
+
+    old.restore()
+    with pytest.raises(DuplicateKeyError):
+        await accounts.add(old)
+
+
+async def test_a_second_row_with_a_unique_value_is_no_conflict_to_be_retried(
+    accounts: Accounts, backend: str
+) -> None:
+    await accounts.add(Account(id="a-1", email="ann@example.org"))
+
+    for keys in (["a-2"], ["a-3", "a-4"]):
+        with pytest.raises(DuplicateKeyError) as caught:
+            await accounts.add_many([Account(id=key, email="ann@example.org") for key in keys])
+        assert not isinstance(caught.value, OptimisticConcurrencyError)
+        assert classify_error(caught.value) is ErrorClass.PERMANENT
+        wanted = "uq_accounts_email" if backend == "postgres" else "mixin_accounts.email"
+        assert caught.value.constraint == wanted
+        assert wanted in str(caught.value)
+
+
+class TakesTheSecondOneForTheFirst(SQLAlchemyRepository[Account, str]):
+    """Does nothing on any conflict, also on one of a unique value."""
+
+    def __init__(self, session_factory: SessionFactory) -> None:
+        super().__init__(Account, AccountModel, session_factory)
+        for is_postgres, sql in self._statements.items():
+            insert = postgres_insert if is_postgres else sqlite_insert
+            sql.insert = insert(self.mapper.table).on_conflict_do_nothing()
+
+
+async def test_a_repository_that_takes_it_for_a_conflict_is_caught(
+    accounts: Accounts, session_factory: SessionFactory, backend: str
+) -> None:
+    naive = TakesTheSecondOneForTheFirst(session_factory)
+
+    with pytest.raises(OptimisticConcurrencyError):
+        await test_a_second_row_with_a_unique_value_is_no_conflict_to_be_retried(naive, backend)
+
+
+async def test_after_it_the_unit_of_work_can_only_be_rolled_back(
+    accounts: Accounts, session_factory: SessionFactory
+) -> None:
+    await accounts.add(Account(id="a-1", email="ann@example.org"))
+
+    async def add_two() -> None:
+        async with SQLAlchemyUnitOfWork(session_factory=session_factory) as uow:
+            await accounts.add(Account(id="a-2", email="bob@example.org"), uow)
+            with suppress(DuplicateKeyError):
+                await accounts.add(Account(id="a-3", email="ann@example.org"), uow)
+
+    with pytest.raises(InvalidOperationError, match="can only be rolled back"):
+        await add_two()
+
+    assert [account.id for account in await accounts.list_all()] == ["a-1"]

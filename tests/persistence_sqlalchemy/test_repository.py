@@ -1,0 +1,372 @@
+"""The repository keeps the contracts that the fake keeps, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing, suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Select
+from sqlalchemy.event import listen
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from cqrs_ddd_core.domain import ISpecification
+from cqrs_ddd_core.ports import IBulkRepository, UnitOfWork, get_current_uow
+from cqrs_ddd_core.primitives.exceptions import (
+    ConcurrentUseError,
+    InvalidOperationError,
+    UnsavedChangesError,
+)
+from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
+from cqrs_ddd_core.testing.contracts.parcel import Parcel, new_parcel_id
+from cqrs_ddd_core.testing.contracts.repository import (
+    Options,
+    RepositoryContract,
+    Where,
+)
+from cqrs_ddd_core.testing.faults import cancel_sweep
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork, Tables
+from cqrs_ddd_persistence_sqlalchemy.joining import joined
+from cqrs_ddd_persistence_sqlalchemy.repository import SQLAlchemyRepository
+from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
+from cqrs_ddd_specifications.exceptions import UnsupportedOperatorError
+from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
+from tests.persistence_sqlalchemy.parcels import Parcels
+
+
+@pytest.fixture
+async def parcels(engine: AsyncEngine, session_factory: SessionFactory, tables: Tables) -> Parcels:
+    repository = Parcels(session_factory, tables.schema)
+    async with engine.begin() as connection:
+        await connection.run_sync(repository.metadata.create_all)
+    return repository
+
+
+@pytest.fixture
+def where() -> Where:
+    return AttributeSpecification
+
+
+@pytest.fixture
+def options() -> Options:
+    return QueryOptions
+
+
+class TestSQLAlchemyRepository(RepositoryContract, BulkRepositoryContract):
+    pass
+
+
+async def _stored(parcels: Parcels, number: int, owner: str = "anna") -> list[str]:
+    many = [Parcel.register(new_parcel_id(), owner) for _ in range(number)]
+    for grams, parcel in enumerate(many):
+        parcel.grams = grams
+    return await parcels.add_many(many)
+
+
+@pytest.fixture
+def statements(engine: AsyncEngine) -> list[str]:
+    """What is sent to the database from here on."""
+    sent: list[str] = []
+    listen(engine.sync_engine, "before_cursor_execute", lambda *given: sent.append(given[2]))
+    return sent
+
+
+async def test_any_number_of_ids_is_one_statement_of_one_text(
+    parcels: Parcels, statements: list[str]
+) -> None:
+    ids = await _stored(parcels, 3)
+    statements.clear()
+
+    one = await parcels.list_all(ids[:1])
+    all_of_them = await parcels.list_all([*ids, *(f"absent {n}" for n in range(100_000))])
+
+    assert [parcel.id for parcel in one] == ids[:1]
+    assert [parcel.id for parcel in all_of_them] == ids
+    assert len(statements) == 2
+    assert statements[0] == statements[1]
+
+
+async def test_many_new_ones_are_one_statement_of_a_thousand_rows(
+    parcels: Parcels, statements: list[str]
+) -> None:
+    await _stored(parcels, 1000)
+
+    assert len([sent for sent in statements if sent.startswith("INSERT")]) == 1
+
+
+async def test_pages_of_what_is_equal_hold_each_once(parcels: Parcels) -> None:
+    ids = await _stored(parcels, 10)
+    everything = QueryOptions(AttributeSpecification("id", "in", ids), ordering=("owner",))
+
+    pages = [
+        await (await parcels.search(everything.with_pagination(limit=3, offset=offset)))
+        for offset in range(0, 12, 3)
+    ]
+
+    assert sorted(parcel.id for page in pages for parcel in page) == sorted(ids)
+    unordered = await (await parcels.search(replace(everything, ordering=(), limit=4)))
+    assert [parcel.id for parcel in unordered] == sorted(ids)[:4]
+
+
+async def test_a_page_may_follow_another_one(parcels: Parcels) -> None:
+    ids = await _stored(parcels, 7)
+    mine = AttributeSpecification("id", "in", ids)
+    options = QueryOptions(mine, ordering=("-grams", "id"), limit=3)
+
+    seen: list[str] = []
+    while page := await (await parcels.search(options)):
+        seen += [parcel.id for parcel in page]
+        options = options.next_page(page[-1])
+
+    assert seen == ids[::-1]
+
+
+async def test_what_cannot_be_asked_of_the_database_is_refused_at_once(parcels: Parcels) -> None:
+    class Heavy(ISpecification[Parcel]):
+        def is_satisfied_by(self, candidate: Parcel) -> bool:
+            return True
+
+    with pytest.raises(UnsupportedOperatorError, match="there is no SQL for it"):
+        await parcels.search(Heavy())
+    with pytest.raises(InvalidOperationError, match="apply_query_options"):
+        await parcels.search(QueryOptions(select_fields=("owner",)))
+
+
+async def test_the_unit_of_work_is_free_between_the_batches_of_a_stream(
+    parcels: Parcels, new_uow: NewUnitOfWork
+) -> None:
+    ids = await _stored(parcels, 10)
+    result = await parcels.search(QueryOptions(ordering=("grams",)))
+
+    async with new_uow() as uow:
+        result = await parcels.search(QueryOptions(ordering=("grams",)), uow)
+        async for parcel in result.stream(batch_size=3):
+            parcel.weigh((parcel.grams or 0) + 100)
+            await parcels.add(parcel, uow)
+            assert await parcels.get(parcel.id, uow) == parcel
+
+    assert [parcel.grams for parcel in await parcels.list_all(ids)] == list(range(100, 110))
+
+
+class HoldsTheUnitOfWork(Parcels):
+    """From the first row to the last."""
+
+    async def _stream(
+        self, query: Select[Any], scope: Any, size: int, uow: UnitOfWork | None
+    ) -> AsyncIterator[Parcel]:
+        async with joined(uow, self._session_factory, "search") as active:
+            for row in await (await active.connection()).execute(query):
+                yield self.mapper.from_row(dict(zip(self.mapper.attributes, row)))  # noqa: B905
+
+
+async def test_a_stream_that_holds_the_unit_of_work_is_caught(
+    parcels: Parcels, session_factory: SessionFactory, tables: Tables, new_uow: NewUnitOfWork
+) -> None:
+    naive = HoldsTheUnitOfWork(session_factory, tables.schema)
+
+    with pytest.raises(ConcurrentUseError):
+        await test_the_unit_of_work_is_free_between_the_batches_of_a_stream(naive, new_uow)
+
+
+async def test_a_stream_shows_what_was_there_when_it_began(
+    parcels: Parcels, new_uow: NewUnitOfWork
+) -> None:
+    ids = await _stored(parcels, 9)
+
+    async with new_uow() as uow:
+        seen: list[str] = []
+        result = await parcels.search(QueryOptions(ordering=("grams",)), uow)
+        async for parcel in result.stream(batch_size=2):
+            seen.append(parcel.id)
+            if len(seen) == 1:
+                for each in ids[4:]:
+                    await parcels.delete(each, uow)
+                new = Parcel.register(new_parcel_id(), "anna")
+                await parcels.add(new, uow)
+            parcel.grams = 1000
+            if parcel.id in ids[:4]:
+                await parcels.add(parcel, uow)
+
+    assert seen == ids
+
+
+async def test_a_stream_holds_one_batch_at_a_time(parcels: Parcels, new_uow: NewUnitOfWork) -> None:
+    await _stored(parcels, 60)
+
+    async def most_at_a_time(uow: SQLAlchemyUnitOfWork | None) -> int:
+        most, seen = 0, 0
+        gc.collect()
+        before = sum(type(each) is Parcel for each in gc.get_objects())
+        async for _ in (await parcels.search(QueryOptions(), uow)).stream(batch_size=5):
+            seen += 1
+            if seen % 25 == 1:
+                gc.collect()
+                alive = sum(type(each) is Parcel for each in gc.get_objects())
+                most = max(most, alive - before)
+        assert seen == 60
+        return most
+
+    assert await most_at_a_time(None) <= 6
+    async with new_uow() as uow:
+        assert await most_at_a_time(uow) <= 6
+
+
+async def test_what_was_changed_in_a_stream_and_not_saved_is_refused(
+    parcels: Parcels, new_uow: NewUnitOfWork
+) -> None:
+    await _stored(parcels, 6)
+
+    async def change_one() -> None:
+        async with new_uow() as uow:
+            async for parcel in (await parcels.search(QueryOptions(), uow)).stream(batch_size=2):
+                if parcel.grams == 1:
+                    parcel.weigh(5)
+
+    with pytest.raises(UnsavedChangesError):
+        await change_one()
+
+
+async def test_a_stream_of_its_own_is_nobody_elses_unit_of_work(parcels: Parcels) -> None:
+    ids = await _stored(parcels, 4)
+
+    async for parcel in (await parcels.search(QueryOptions())).stream(batch_size=2):
+        assert get_current_uow() is None
+        parcel.weigh(7)
+        await parcels.add(parcel)
+
+    assert [parcel.grams for parcel in await parcels.list_all(ids)] == [7] * 4
+
+
+async def _break(stream: AsyncIterator[Parcel]) -> None:
+    async for _ in stream:
+        break
+
+
+async def _raise(stream: AsyncIterator[Parcel]) -> None:
+    with suppress(LookupError):
+        async for _ in stream:
+            raise LookupError
+
+
+async def _cancel(stream: AsyncIterator[Parcel]) -> None:
+    async def read() -> None:
+        async for _ in stream:
+            await asyncio.sleep(60)
+
+    reading = asyncio.ensure_future(read())
+    await asyncio.sleep(0.05)
+    reading.cancel()
+    await asyncio.wait({reading})
+
+
+async def _close(stream: AsyncIterator[Parcel]) -> None:
+    assert isinstance(stream, AsyncGenerator)
+    async with aclosing(stream):
+        await anext(stream)
+
+
+@pytest.mark.parametrize("leave", [_break, _raise, _cancel, _close])
+async def test_a_stream_that_is_left_early_gives_its_connection_back(
+    parcels: Parcels, engine: AsyncEngine, leave: Callable[[AsyncIterator[Parcel]], Any]
+) -> None:
+    await _stored(parcels, 6)
+    pool = engine.pool
+    assert isinstance(pool, AsyncAdaptedQueuePool)
+
+    await leave((await parcels.search(QueryOptions())).stream(batch_size=2))
+
+    for _ in range(200):
+        await asyncio.sleep(0.005)
+        if pool.checkedout() == 0:
+            break
+    assert pool.checkedout() == 0
+
+
+@pytest.mark.parametrize("leave", [_break, _raise, _cancel, _close])
+async def test_a_stream_that_is_left_early_leaves_the_unit_of_work_to_others(
+    parcels: Parcels,
+    new_uow: NewUnitOfWork,
+    leave: Callable[[AsyncIterator[Parcel]], Any],
+) -> None:
+    ids = await _stored(parcels, 6)
+
+    async with new_uow() as uow:
+        for _ in range(3):
+            await leave((await parcels.search(QueryOptions(), uow)).stream(batch_size=2))
+            assert await parcels.get(ids[0], uow) is not None
+        parcel = await parcels.get(ids[0], uow)
+        assert parcel is not None
+        parcel.weigh(5)
+        await parcels.add(parcel, uow)
+
+    found = await parcels.get(ids[0])
+    assert found is not None
+    assert found.grams == 5
+
+
+@pytest.mark.parametrize("shares", [False, True], ids=["on its own", "in a unit of work"])
+async def test_a_stream_that_is_cancelled_anywhere_gives_its_connection_back(
+    parcels: Parcels, engine: AsyncEngine, new_uow: NewUnitOfWork, shares: bool
+) -> None:
+    ids = await _stored(parcels, 5)
+    pool = engine.pool
+    assert isinstance(pool, AsyncAdaptedQueuePool)
+    seen: list[str] = []
+
+    async def read() -> None:
+        seen.clear()
+        async with AsyncExitStack() as stack:
+            uow = await stack.enter_async_context(new_uow()) if shares else None
+            result = await parcels.search(QueryOptions(ordering=("grams",)), uow)
+            seen.extend([parcel.id async for parcel in result.stream(batch_size=2)])
+
+    async def check() -> None:
+        assert pool.checkedout() == 0
+        assert len(await parcels.list_all(ids)) == 5
+
+    assert await cancel_sweep(read, check) > 3
+    assert seen == ids
+
+
+async def test_a_stream_ends_with_its_unit_of_work_and_holds_nobody_up(
+    new_engine: Callable[..., AsyncEngine], tables: Tables, parcels: Parcels
+) -> None:
+    ids = await _stored(parcels, 6)
+    engine = new_engine(pool_size=1, max_overflow=0, poolclass=AsyncAdaptedQueuePool)
+    one = Parcels(async_sessionmaker(engine), tables.schema)
+    uow = SQLAlchemyUnitOfWork(session_factory=async_sessionmaker(engine))
+    async with uow:
+        stream = (await one.search(QueryOptions(ordering=("grams",)), uow)).stream(batch_size=2)
+        await anext(stream)
+
+    behind = await parcels.get(ids[0])
+    assert behind is not None
+    behind.weigh(5)
+    await parcels.add(behind)
+    # On the one connection of the stream, which is not in the past.
+    found = await one.get(ids[0])
+    assert found is not None
+    assert found.grams == 5
+    found.weigh(6)
+    await one.add(found)
+    await anext(stream)
+    with pytest.raises(InvalidOperationError, match="the unit of work is committed"):
+        await anext(stream)
+    await engine.dispose()
+
+
+def test_it_has_the_signatures_of_its_port() -> None:
+    def bare(function: Any) -> str:
+        signature = inspect.signature(function)
+        parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+        return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+
+    for name in ("add", "add_many", "get", "delete", "list_all", "search"):
+        ours, theirs = getattr(SQLAlchemyRepository, name), getattr(IBulkRepository, name)
+        assert bare(ours) == bare(theirs), name

@@ -1,0 +1,244 @@
+"""No statement of a repository with tenants is without the tenant."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import ForeignKey, Text
+from sqlalchemy.event import listen
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from cqrs_ddd_core import AggregateRoot, ValueObject
+from cqrs_ddd_core.adapters.memory import InMemoryCache
+from cqrs_ddd_core.adapters.repository_mixins import CachingMixin, MultitenantMixin
+from cqrs_ddd_core.context import request_context
+from cqrs_ddd_core.domain import ISpecification
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, OptimisticConcurrencyError
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork
+from cqrs_ddd_persistence_sqlalchemy.mapping import ModelMapper
+from cqrs_ddd_persistence_sqlalchemy.model_mixins import VersionMixin
+from cqrs_ddd_persistence_sqlalchemy.repository import SQLAlchemyRepository
+from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
+from tests.persistence_sqlalchemy.conftest import SessionFactory
+
+
+class Page(ValueObject):
+    text: str
+
+
+class Letter(AggregateRoot[str]):
+    title: str
+    tenant_id: str | None = None
+    pages: list[Page] = []  # noqa: RUF012 - pydantic copies it
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class LetterModel(VersionMixin, Base):
+    __tablename__ = "letters"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    title: Mapped[str] = mapped_column(Text)
+    tenant_id: Mapped[str] = mapped_column("owning_tenant", Text)
+    pages: Mapped[list[PageModel]] = relationship()
+
+
+class PageModel(Base):
+    __tablename__ = "pages"
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    letter_id: Mapped[str] = mapped_column(ForeignKey("letters.id"))
+    text: Mapped[str] = mapped_column(Text)
+
+
+class Letters(
+    MultitenantMixin[Letter, str], CachingMixin[Letter, str], SQLAlchemyRepository[Letter, str]
+):
+    def __init__(self, session_factory: SessionFactory) -> None:
+        mapper = ModelMapper(Letter, LetterModel, relations=("pages",))
+        super().__init__(Letter, LetterModel, session_factory, mapper=mapper)
+        self.use_cache(InMemoryCache(), Letter)
+
+
+class LooksAfterwards(Letters):
+    """Asks the database for everything, and lets the mixin sort it out."""
+
+    def row_scope(self) -> ISpecification[Letter] | None:
+        return None
+
+
+@pytest.fixture
+async def letters(engine: AsyncEngine, session_factory: SessionFactory) -> AsyncIterator[Letters]:
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    yield Letters(session_factory)
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
+
+
+@pytest.fixture
+def south() -> Iterator[None]:
+    with request_context(tenant_id="south"):
+        yield
+
+
+@pytest.fixture
+def sent(engine: AsyncEngine) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    listen(
+        engine.sync_engine,
+        "before_cursor_execute",
+        lambda *given: found.append((given[2], given[3])),
+    )
+    return found
+
+
+def _letter(title: str, pages: int = 2) -> Letter:
+    return Letter(id=title, title=title, pages=[Page(text=str(n)) for n in range(pages)])
+
+
+async def _use_everything(letters: Letters, session_factory: SessionFactory) -> None:
+    await letters.add(_letter("a"))
+    await letters.add_many([_letter("b"), _letter("c"), _letter("d", 0)])
+    found = await letters.get("a")
+    assert found is not None
+    found.title = "changed"
+    await letters.add(found)
+    await letters.add_many([found])
+    assert len(await letters.list_all()) == 4
+    assert len(await letters.list_all(["a", "b", "z"])) == 2
+    mine = AttributeSpecification("title", "!=", "b")
+    assert len(await (await letters.search(mine))) == 3
+    assert len(await (await letters.search(QueryOptions(mine, ordering=("title",), limit=2)))) == 2
+    async for _ in (await letters.search(QueryOptions())).stream(batch_size=2):
+        pass
+    async with SQLAlchemyUnitOfWork(session_factory=session_factory) as uow:
+        async for each in (await letters.search(mine, uow)).stream(batch_size=1):
+            await letters.add(each, uow)
+    with pytest.raises(OptimisticConcurrencyError):
+        await letters.add(_letter("a"))
+    with pytest.raises(OptimisticConcurrencyError):
+        await letters.add_many([_letter("e"), _letter("a")])
+    await letters.delete("a")
+
+
+async def _refuse_statements_without_tenant(
+    letters: Letters, session_factory: SessionFactory, sent: list[tuple[str, Any]]
+) -> None:
+    with request_context(tenant_id="the tenant of this request"):
+        await _use_everything(letters, session_factory)
+
+    about = [(text, given) for text, given in sent if "letters" in text or "pages" in text]
+    kinds = {text.split()[0] for text, _ in about}
+    assert kinds >= {"INSERT", "SELECT", "UPDATE", "DELETE"}
+    for text, given in about:
+        if text.startswith("INSERT INTO pages"):
+            continue  # Of a letter that was written, under the tenant, in the statement before.
+        assert "owning_tenant" in text, text
+        if text.startswith("INSERT"):
+            assert "the tenant of this request" in str(given), text
+        else:
+            condition = text[text.index("WHERE") :]
+            assert "owning_tenant" in condition, text
+            assert "the tenant of this request" in str(given), text
+
+
+async def test_every_statement_names_the_tenant(
+    letters: Letters, session_factory: SessionFactory, sent: list[tuple[str, Any]]
+) -> None:
+    await _refuse_statements_without_tenant(letters, session_factory, sent)
+
+
+async def test_a_repository_that_looks_afterwards_is_caught(
+    letters: Letters, session_factory: SessionFactory, sent: list[tuple[str, Any]]
+) -> None:
+    careless = LooksAfterwards(session_factory)
+
+    with pytest.raises(AssertionError, match=r"FROM letters"):
+        await _refuse_statements_without_tenant(careless, session_factory, sent)
+
+
+@pytest.fixture
+async def theirs(letters: Letters) -> Letter:
+    """Of the north, while the request is one of the south."""
+    with request_context(tenant_id="north"):
+        letter = _letter("theirs")
+        await letters.add(letter)
+    return letter
+
+
+@pytest.mark.usefixtures("south")
+async def test_what_is_of_another_tenant_is_neither_seen_nor_deleted(
+    letters: Letters, theirs: Letter
+) -> None:
+    assert await letters.get(theirs.id) is None
+    assert await letters.list_all([theirs.id]) == []
+    assert await letters.list_all() == []
+    assert await (await letters.search(AttributeSpecification("title", "=", "theirs"))) == []
+
+    await letters.delete(theirs.id)
+
+    with request_context(tenant_id="north"):
+        assert await letters.get(theirs.id) == theirs
+
+
+@pytest.mark.usefixtures("south")
+@pytest.mark.parametrize("version", [0, 1])
+async def test_an_aggregate_with_the_id_of_another_tenants_conflicts_and_changes_nothing(
+    letters: Letters, theirs: Letter, version: int
+) -> None:
+    for save in (letters.add, lambda letter: letters.add_many([letter])):
+        mine = Letter(id=theirs.id, title="taken over", tenant_id="south")
+        mine.mark_persisted(version)
+        with pytest.raises(OptimisticConcurrencyError) as caught:
+            await save(mine)
+        # Nor is it told that there is something, beyond that the id is taken.
+        assert caught.value.actual is None
+
+    with request_context(tenant_id="north"):
+        assert await letters.list_all() == [theirs]
+
+
+async def test_a_result_stays_with_the_tenant_that_searched(
+    letters: Letters, theirs: Letter
+) -> None:
+    with request_context(tenant_id="south"):
+        await letters.add(_letter("ours"))
+        result = await letters.search(QueryOptions())
+
+    with request_context(tenant_id="north"):
+        assert [letter.id for letter in await result] == ["ours"]
+    assert [letter.id async for letter in result.stream()] == ["ours"]
+
+
+async def test_without_a_tenant_nothing_can_be_asked(letters: Letters) -> None:
+    asked: list[Callable[[], Any]] = [
+        lambda: letters.get("a"),
+        lambda: letters.list_all(),
+        lambda: letters.list_all(["a"]),
+        lambda: letters.search(QueryOptions()),
+        lambda: letters.delete("a"),
+        lambda: letters.add(_letter("a")),
+        lambda: letters.add_many([_letter("a")]),
+    ]
+
+    for ask in asked:
+        with pytest.raises(InvalidOperationError, match=r"request_context\(tenant_id"):
+            await ask()
+
+
+@pytest.mark.usefixtures("south")
+async def test_a_specification_cannot_lead_out_of_the_tenant(
+    letters: Letters, theirs: Letter
+) -> None:
+    anything = AttributeSpecification("title", "=", "theirs") | AttributeSpecification(
+        "tenant_id", "=", "north"
+    )
+
+    for criteria in (anything, ~anything, QueryOptions(anything, limit=5)):
+        assert await (await letters.search(criteria)) == []
