@@ -71,7 +71,7 @@ def test_an_exact_decimal_goes_to_sqlite_and_back_in_any_context(value: Decimal)
     with localcontext() as context:
         context.prec = 3
         kept = column.process_bind_param(value, DIALECTS[0])
-        back = column.process_result_value(kept, DIALECTS[0])
+        back = column.result_processor(DIALECTS[0], None)(kept)
 
     assert isinstance(kept, int)
     assert back == value

@@ -54,7 +54,7 @@ class AggregateRoot(BaseModel, Generic[ID]):
         _journal: _Journal = PrivateAttr()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> AggregateRoot[ID]:
-        self = super().__new__(cls)
+        self = object.__new__(cls)
         object.__setattr__(self, "_journal", _Journal())
         return self
 

@@ -47,8 +47,13 @@ class UtcDateTime(TypeDecorator[datetime]):
             )
         return iso_utc(value) if dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        return datetime.fromisoformat(value) if isinstance(value, str) else value
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        # PostgreSQL's are as they should be, and a function called for each row is felt.
+        return _read_time if dialect.name == "sqlite" else None
+
+
+def _read_time(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
 
 
 def iso_utc(value: datetime) -> str:
@@ -95,10 +100,11 @@ class ExactDecimal(TypeDecorator[Decimal]):
             return exact
         return int(exact.scaleb(self.scale, self._context))
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        if value is None or dialect.name != "sqlite":
-            return value
-        return Decimal(value).scaleb(-self.scale, _WIDE)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        return self._read if dialect.name == "sqlite" else None
+
+    def _read(self, value: int | None) -> Decimal | None:
+        return None if value is None else Decimal(value).scaleb(-self.scale, _WIDE)
 
     def _exact(self, value: object) -> Decimal:
         if isinstance(value, (Decimal, int)) and Decimal(value).is_finite():
