@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import Enum
+from typing import Any
 
 import pytest
-from pydantic import Field
+from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr
 
 from cqrs_ddd_core import AggregateRoot, ValueObject
-from cqrs_ddd_core.adapters.attributes import refuse_unknown_attribute, value_at
+from cqrs_ddd_core.adapters.attributes import (
+    attributes_lost_in_json,
+    refuse_unordered_attribute,
+    value_at,
+)
 from cqrs_ddd_core.adapters.memory import InMemoryRepository
 from cqrs_ddd_core.primitives.exceptions import ValidationError
 from tests.core.conftest import QueryOptions
@@ -16,15 +22,23 @@ class Price(ValueObject):
     amount: Decimal
 
 
+class Colour(str, Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
 class Offer(AggregateRoot[str]):
     price: Price | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     former: list[Price] = Field(default_factory=list)
+    colour: Colour = Colour.RED
+    second_colour: Colour | None = None
+    anything: Any = None
 
 
-@pytest.mark.parametrize("path", ["id", "price", "price.amount", "labels.colour"])
-def test_what_is_declared_is_known(path: str) -> None:
-    refuse_unknown_attribute(Offer, path)
+@pytest.mark.parametrize("path", ["id", "price.amount", "labels.colour", "anything"])
+def test_what_is_declared_can_be_ordered_by(path: str) -> None:
+    refuse_unordered_attribute(Offer, path)
 
 
 @pytest.mark.parametrize(
@@ -32,9 +46,60 @@ def test_what_is_declared_is_known(path: str) -> None:
 )
 def test_anything_else_is_refused(path: str) -> None:
     with pytest.raises(ValidationError, match="Offer has no attribute") as caught:
-        refuse_unknown_attribute(Offer, path)
+        refuse_unordered_attribute(Offer, path)
 
     assert list(caught.value.errors) == [path]
+
+
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("colour", "an enum"),
+        ("second_colour", "an enum"),
+        ("price", "an object of several values"),
+        ("labels", "a dict"),
+        ("former", "a collection"),
+    ],
+)
+async def test_an_order_by_what_has_none_is_refused_also_where_nothing_is_stored(
+    path: str, what: str
+) -> None:
+    offers = InMemoryRepository[Offer, str](Offer)
+
+    for name in (path, f"-{path}"):
+        with pytest.raises(ValidationError, match=f"{what} has no order") as caught:
+            await offers.search(QueryOptions(ordering=(name,)))
+
+        assert list(caught.value.errors) == [path]
+
+
+async def test_an_unknown_attribute_is_refused_also_where_nothing_is_stored() -> None:
+    with pytest.raises(ValidationError, match="Offer has no attribute 'cost'"):
+        await InMemoryRepository[Offer, str](Offer).search(QueryOptions(ordering=("cost",)))
+
+
+async def test_an_order_by_values_of_unlike_kinds_is_refused() -> None:
+    offers = InMemoryRepository[Offer, str](Offer)
+    await offers.add_many([Offer(id="o-1", anything=1), Offer(id="o-2", anything="one")])
+
+    with pytest.raises(ValidationError, match="cannot order by -anything"):
+        await (await offers.search(QueryOptions(ordering=("-anything",))))
+
+
+def test_what_json_leaves_out_or_masks_is_found_in_models_within_models() -> None:
+    class Key(BaseModel):
+        text: SecretStr | None = None
+        raw: dict[str, list[SecretBytes]] = Field(default_factory=dict)
+        pin: Secret[int]
+        label: str = ""
+        next: Key | None = None
+
+    class Door(AggregateRoot[str]):
+        keys: tuple[Key, ...] = ()
+        opened: int = Field(default=0, exclude=True)
+
+    assert attributes_lost_in_json(Door) == ["keys.text", "keys.raw", "keys.pin", "opened"]
+    assert attributes_lost_in_json(Offer) == []
 
 
 def test_a_value_is_none_where_something_on_the_way_is() -> None:

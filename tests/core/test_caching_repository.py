@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import Field, SecretStr
 
 from cqrs_ddd_core import AggregateRoot
 from cqrs_ddd_core.adapters.caching_repository import CachingRepository
@@ -20,6 +21,7 @@ from cqrs_ddd_core.ports import IRepository, SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import (
     CacheError,
+    ConfigError,
     InvalidOperationError,
     OptimisticConcurrencyError,
 )
@@ -201,6 +203,100 @@ async def test_many_misses_of_one_key_load_once(
     assert len({id(parcel) for parcel in found}) == 500
 
 
+async def test_within_a_unit_of_work_the_cache_is_read_but_not_filled(
+    parcels: CachingRepository[Parcel, str], inner: CountingParcels
+) -> None:
+    await _stored(inner)
+    inner.loads = 0
+
+    async with InMemoryUnitOfWork() as uow:
+        await parcels.get("p-1", uow)
+        await parcels.get("p-1")
+    assert inner.loads == 2
+    await parcels.get("p-1")
+    assert inner.loads == 3
+    async with InMemoryUnitOfWork() as uow:
+        assert await parcels.get("p-1", uow) is not None
+
+    assert inner.loads == 3
+
+
+async def test_a_snapshot_from_before_a_change_is_not_cached_after_it(
+    cache: InMemoryCache,
+) -> None:
+    class Snapshots(InMemoryRepository[Parcel, str]):
+        """A unit of work sees what was there when it began, as at REPEATABLE READ."""
+
+        async def get(self, entity_id: str, uow: UnitOfWork | None = None) -> Parcel | None:
+            return await super().get(entity_id) if uow is None else before
+
+    inner = Snapshots(Parcel)
+    parcels = CachingRepository[Parcel, str](inner, cache, Parcel)
+    before = await _stored(inner)
+    changed = await inner.get("p-1")
+    assert changed is not None
+    changed.weigh(5)
+    async with InMemoryUnitOfWork() as uow:
+        await asyncio.create_task(_add_beside(parcels, changed))
+        await parcels.get("p-1", uow)
+
+    found = await parcels.get("p-1")
+
+    assert found is not None
+    assert found.grams == 5
+
+
+async def _add_beside(parcels: Any, parcel: Parcel) -> None:
+    async with InMemoryUnitOfWork() as own:
+        await parcels.add(parcel, own)
+
+
+class Letter(AggregateRoot[str]):
+    content: Any = None
+    pages: int = Field(default=1, alias="sheets")
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff", object(), "\ud800", float("inf"), {1, 2}, Parcel.register("p-1", "anna")]
+)
+async def test_what_would_not_come_back_from_json_as_it_is_is_not_cached(
+    content: object, cache: InMemoryCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    inner = InMemoryRepository[Letter, str](Letter)
+    letters = CachingRepository[Letter, str](inner, cache, Letter)
+    await inner.add(Letter.model_construct(id="l-1", content=content, pages=1))
+
+    for _ in range(2):
+        found = await letters.get("l-1")
+
+        assert found is not None
+        assert type(found.content) is type(content)
+    assert "cannot" in caplog.text
+
+
+async def test_a_field_that_is_read_by_an_alias_keeps_its_value(cache: InMemoryCache) -> None:
+    inner = InMemoryRepository[Letter, str](Letter)
+    letters = CachingRepository[Letter, str](inner, cache, Letter)
+    await letters.add(Letter(id="l-1", sheets=3))
+
+    for _ in range(2):
+        found = await letters.get("l-1")
+
+        assert found is not None
+        assert found.pages == 3
+
+
+def test_a_type_whose_json_lacks_a_field_is_refused(
+    inner: InMemoryRepository[Any, str], cache: InMemoryCache
+) -> None:
+    class Account(AggregateRoot[str]):
+        password: SecretStr
+        attempts: int = Field(default=0, exclude=True)
+
+    with pytest.raises(ConfigError, match="Account cannot be cached: .* password, attempts"):
+        CachingRepository[Account, str](inner, cache, Account)
+
+
 async def test_a_load_that_fails_or_is_cancelled_leaves_the_others_to_themselves(
     inner: CountingParcels, cache: InMemoryCache
 ) -> None:
@@ -352,6 +448,48 @@ async def test_a_tenant_changes_its_own_and_nothing_else(documents: Documents) -
         found = await documents.get("a")
         assert found is not None
         assert found.title == "changed"
+
+
+async def test_one_that_lost_its_tenant_is_not_claimed_by_another(documents: Documents) -> None:
+    with request_context(tenant_id="one"):
+        theirs = await documents.get("a")
+    assert theirs is not None
+    theirs.tenant_id = None
+
+    with request_context(tenant_id="two"):
+        for save in (documents.add(theirs), documents.add_many([theirs])):
+            with pytest.raises(InvalidOperationError, match="its tenant_id is gone"):
+                await save
+
+        assert [d.id for d in await documents.list_all()] == ["b"]
+    assert theirs.tenant_id is None
+
+
+async def test_a_new_one_that_could_not_be_saved_belongs_to_nobody(documents: Documents) -> None:
+    taken, new = Document(id="a", title="taken"), Document(id="f", title="f")
+
+    with request_context(tenant_id="two"):
+        for save in (documents.add(taken), documents.add_many([new, taken])):
+            with pytest.raises(OptimisticConcurrencyError):
+                await save
+
+    assert (taken.tenant_id, new.tenant_id) == (None, None)
+
+
+async def test_a_new_one_that_was_saved_keeps_its_tenant_though_the_answer_is_lost() -> None:
+    class LosesAnswers(InMemoryRepository[Document, str]):
+        async def add(self, entity: Document, uow: UnitOfWork | None = None) -> str:
+            await super().add(entity, uow)
+            raise asyncio.CancelledError
+
+    class Unanswered(MultitenantMixin[Document, str], LosesAnswers):
+        pass
+
+    document = Document(id="a", title="a")
+    with request_context(tenant_id="one"), pytest.raises(asyncio.CancelledError):
+        await Unanswered(Document).add(document)
+
+    assert (document.tenant_id, document.version) == ("one", 1)
 
 
 async def test_many_of_a_tenant_are_its_own_and_those_of_another_are_refused_whole(

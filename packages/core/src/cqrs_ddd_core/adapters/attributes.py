@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from enum import Enum
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
 from ..primitives.exceptions import ValidationError
 
+_SECRETS = (Secret, SecretBytes, SecretStr)
+_WITHOUT_ORDER: Mapping[type[Any], str] = {
+    Enum: "an enum",
+    BaseModel: "an object of several values",
+    Mapping: "a dict",
+    Collection: "a collection",
+}
 
-def refuse_unknown_attribute(model: type[BaseModel], path: str) -> None:
-    """Raises ``ValidationError`` for what the class does not declare."""
-    annotation: Any = model
-    for name in path.split("."):
-        owner = _owner_in(annotation)
-        if owner is None or (issubclass(owner, BaseModel) and name not in owner.model_fields):
-            known = owner.model_fields if owner is not None else ()
-            raise ValidationError(
-                f"{model.__name__} has no attribute {path!r} to order by; "
-                f"known here: {', '.join(known) or 'none'}",
-                errors={path: ("is not an attribute",)},
-            )
-        annotation = owner.model_fields[name].annotation if issubclass(owner, BaseModel) else dict
+
+def refuse_unordered_attribute(model: type[BaseModel], path: str) -> None:
+    """Raises ``ValidationError`` for what the class does not declare, and what has no order."""
+    found = _without_order(_annotation_at(model, path))
+    if found is not None:
+        raise ValidationError(
+            f"{model.__name__} cannot be ordered by {path!r}: {found} has no order; order by a "
+            "text, a number or a time",
+            errors={path: ("has no order",)},
+        )
 
 
 def value_at(candidate: object, path: str) -> Any:
@@ -34,6 +39,26 @@ def value_at(candidate: object, path: str) -> Any:
     return value
 
 
+def attributes_lost_in_json(model: type[BaseModel]) -> list[str]:
+    """What a model, or one inside it, leaves out of its JSON or masks there."""
+    return list(_lost(model, "", {model}))
+
+
+def _annotation_at(model: type[BaseModel], path: str) -> Any:
+    annotation: Any = model
+    for name in path.split("."):
+        owner = _owner_in(annotation)
+        if owner is None or (issubclass(owner, BaseModel) and name not in owner.model_fields):
+            known = owner.model_fields if owner is not None else ()
+            raise ValidationError(
+                f"{model.__name__} has no attribute {path!r} to order by; "
+                f"known here: {', '.join(known) or 'none'}",
+                errors={path: ("is not an attribute",)},
+            )
+        annotation = owner.model_fields[name].annotation if issubclass(owner, BaseModel) else Any
+    return annotation
+
+
 def _owner_in(annotation: Any) -> type[Any] | None:
     """The model or the dict in an annotation, which may be optional."""
     kind = get_origin(annotation) or annotation
@@ -42,3 +67,34 @@ def _owner_in(annotation: Any) -> type[Any] | None:
     if kind in (list, tuple, set, frozenset):
         return None
     return next(filter(None, map(_owner_in, get_args(annotation))), None)
+
+
+def _without_order(annotation: Any) -> str | None:
+    """What an annotation, which may be optional, holds that cannot be sorted by."""
+    kind = get_origin(annotation) or annotation
+    if isinstance(kind, type):
+        for unordered, what in _WITHOUT_ORDER.items():
+            if issubclass(kind, unordered) and not (
+                unordered is Collection and issubclass(kind, (str, bytes))
+            ):
+                return what
+    return next(filter(None, map(_without_order, get_args(annotation))), None)
+
+
+def _lost(model: type[BaseModel], before: str, seen: set[type[Any]]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        kinds = set(_classes_in(field.annotation))
+        if field.exclude or any(issubclass(kind, _SECRETS) for kind in kinds):
+            yield f"{before}{name}"
+        for kind in kinds - seen:
+            if issubclass(kind, BaseModel):
+                seen.add(kind)
+                yield from _lost(kind, f"{before}{name}.", seen)
+
+
+def _classes_in(annotation: Any) -> Iterator[type[Any]]:
+    kind = get_origin(annotation) or annotation
+    if isinstance(kind, type):
+        yield kind
+    for part in get_args(annotation):
+        yield from _classes_in(part)

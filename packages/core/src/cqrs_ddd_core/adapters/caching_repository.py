@@ -18,7 +18,8 @@ from ..ports.inbox import fingerprint_of
 from ..ports.repository import IBulkRepository, IRepository
 from ..ports.search_result import SearchResult
 from ..ports.unit_of_work import UnitOfWork, get_current_uow
-from ..primitives.exceptions import CacheError, DomainError
+from ..primitives.exceptions import CacheError, ConfigError, DomainError, SerializationError
+from .attributes import attributes_lost_in_json
 from .refusals import no_bulk
 
 T = TypeVar("T", bound=AggregateRoot[Any])
@@ -34,14 +35,22 @@ class AggregateCache(Generic[T]):
     """The cached states of one type of aggregate, for the tenant of the running request.
 
     A state is dropped after the commit that changed it; a fill that raced such a change is refused
-    by the cache; concurrent misses of one key load it once. Within a unit of work that has saved or
-    deleted an aggregate, its state comes from the repository. A cache that fails is logged and
-    passed by.
+    by the cache; concurrent misses of one key load it once. Within a unit of work the cache is read
+    and not filled, and an aggregate that was saved or deleted in it comes from the repository. A
+    cache that fails, and a state that would not come back from JSON as it is, are logged and
+    passed by. Raises ``ConfigError`` for a type with fields that its JSON leaves out or masks.
     """
 
     def __init__(
         self, cache: IVersionedCache, entity_type: type[T], *, ttl: float | None = 300.0
     ) -> None:
+        lost = attributes_lost_in_json(entity_type)
+        if lost:
+            raise ConfigError(
+                f"{entity_type.__name__} cannot be cached: its JSON leaves out or masks "
+                f"{', '.join(lost)}, and a save would store that; use the repository without a "
+                "cache, or fields without exclude=True and Secret types"
+            )
         self._cache = cache
         self._entity_type = entity_type
         self._ttl = ttl
@@ -56,7 +65,7 @@ class AggregateCache(Generic[T]):
     async def get(
         self, entity_id: object, uow: UnitOfWork | None, load: Callable[[], Awaitable[T | None]]
     ) -> T | None:
-        """The cached state, else what ``load`` answers, which is then cached."""
+        """The cached state, else what ``load`` answers, cached unless in a unit of work."""
         active = uow or get_current_uow()
         if active is not None and active.aggregates.has_changed(entity_id):
             return await load()
@@ -67,7 +76,8 @@ class AggregateCache(Generic[T]):
             state = None if flight.cancelled() or flight.exception() else flight.result()
         aggregate = self._revived(state)
         if aggregate is None:
-            return await self._fill(key, load)
+            # Its transaction may see what was before a change that voided all leases long ago.
+            return await (self._fill(key, load) if active is None else load())
         if active is not None:
             active.ensure_open(f"get {self._entity_type.aggregate_type}")
             active.aggregates.loaded(aggregate)
@@ -131,8 +141,20 @@ class AggregateCache(Generic[T]):
                 del self._flights[key]
                 flight.cancel()
 
-    def _state_of(self, aggregate: T) -> dict[str, Any]:
-        return {"version": aggregate.version, "state": aggregate.model_dump(mode="json")}
+    def _state_of(self, aggregate: T) -> dict[str, Any] | None:
+        """None for what would not come back as it is, and be saved so."""
+        try:
+            content = aggregate.model_dump(mode="json")
+        except ValueError as error:  # Of pydantic, or of bytes that are no text.
+            logger.warning("cannot cache %s %s: %r", self._prefix, aggregate.id, error)
+            return None
+        state = {"version": aggregate.version, "state": content}
+        if self._revived(state) != aggregate:
+            logger.warning(
+                "cannot cache %s %s: it comes back changed from JSON", self._prefix, aggregate.id
+            )
+            return None
+        return state
 
     def _revived(self, state: Any) -> T | None:
         if state is None:
@@ -162,7 +184,7 @@ class AggregateCache(Generic[T]):
     async def _keep(self, key: str, state: dict[str, Any], lease: str) -> None:
         try:
             await self._cache.fill(key, state, lease, self._ttl)
-        except CacheError as error:
+        except (CacheError, SerializationError) as error:
             logger.warning("cannot fill %s: %r", key, error)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
@@ -91,6 +91,23 @@ def refuse_other_criteria(criteria: object) -> None:
         raise InvalidOperationError(
             f"cannot search by {criteria!r}; pass a specification (is_satisfied_by) or query "
             "options"
+        )
+
+
+@runtime_checkable
+class _SelectsFields(Protocol):
+    """Query options that may ask for some attributes alone."""
+
+    @property
+    def select_fields(self) -> Collection[str]: ...
+
+
+def refuse_selected_fields(options: object) -> None:
+    """Raises ``InvalidOperationError`` for options that ask for a part of an aggregate."""
+    if isinstance(options, _SelectsFields) and options.select_fields:
+        raise InvalidOperationError(
+            f"an aggregate is read whole, not {', '.join(options.select_fields)} of it; for a "
+            "read model apply the options to a select of your own by apply_query_options"
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -80,8 +81,9 @@ class OfTenant(ISpecification[Any]):
 class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
     """Sees and changes only what belongs to the tenant of the running request.
 
-    The aggregates have a ``tenant_id``; a new one without it gets that of the request. Raises
-    ``InvalidOperationError`` where the request has no tenant, or the aggregate another one.
+    The aggregates have a ``tenant_id``; a new one without it gets that of the request, unless the
+    save fails. Raises ``InvalidOperationError`` where the request has no tenant, the aggregate
+    another one, or a stored aggregate none.
     """
 
     def specification_of_tenant(
@@ -95,8 +97,8 @@ class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
         return OfTenant(_tenant())
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
-        _claim(entity, _tenant())
-        return await super().add(entity, uow)  # type: ignore[safe-super]
+        with _claimed([entity], _tenant()):
+            return await super().add(entity, uow)  # type: ignore[safe-super]
 
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
         """As in ``IBulkRepository``, where the repository below is one."""
@@ -105,11 +107,8 @@ class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
             add_many = super().add_many  # type: ignore[misc]
         except AttributeError:
             raise no_bulk(self) from None
-        for entity in entities:
-            _refuse_other_owner(entity, tenant_id)
-        for entity in entities:
-            _claim(entity, tenant_id)
-        added: list[ID] = await add_many(entities, uow)
+        with _claimed(entities, tenant_id):
+            added: list[ID] = await add_many(entities, uow)
         return added
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
@@ -153,13 +152,31 @@ def _tenant() -> str:
     return tenant_id
 
 
-def _claim(entity: AggregateRoot[Any], tenant_id: str) -> None:
-    _refuse_other_owner(entity, tenant_id)
-    entity.__dict__["tenant_id"] = tenant_id
+@contextmanager
+def _claimed(entities: Sequence[AggregateRoot[Any]], tenant_id: str) -> Iterator[None]:
+    """They belong to the tenant, unless the block fails; all of them may, or none is changed."""
+    for entity in entities:
+        _refuse_other_owner(entity, tenant_id)
+    new = [entity for entity in entities if _owner_of(entity) is None]
+    for entity in new:
+        entity.__dict__["tenant_id"] = tenant_id
+    try:
+        yield
+    except BaseException:
+        for entity in new:
+            if not entity.version:  # Else it is stored, and only the answer was lost.
+                entity.__dict__["tenant_id"] = None
+        raise
 
 
 def _refuse_other_owner(entity: AggregateRoot[Any], tenant_id: str) -> None:
-    if _owner_of(entity) not in (None, tenant_id):
+    owner = _owner_of(entity)
+    if owner is None and entity.version:
+        raise InvalidOperationError(
+            f"{entity.aggregate_type} {entity.id} was loaded at version {entity.version}, and its "
+            "tenant_id is gone; leave it as it was loaded"
+        )
+    if owner not in (None, tenant_id):
         raise InvalidOperationError(
             f"{entity.aggregate_type} {entity.id} belongs to another tenant than the request; "
             "save it in a request of its own tenant"

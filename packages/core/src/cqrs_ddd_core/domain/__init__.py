@@ -5,7 +5,7 @@ from .event_handlers import when
 from .event_registry import EventTypeRegistry
 from .events import DomainEvent
 from .mixins import ArchivableMixin, AuditableMixin
-from .specification import IQueryOptions, ISpecification
+from .specification import ICompiledSpecification, IQueryOptions, ISpecification
 from .value_object import ValueObject
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "AuditableMixin",
     "DomainEvent",
     "EventTypeRegistry",
+    "ICompiledSpecification",
     "IQueryOptions",
     "ISpecification",
     "ValueObject",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -15,6 +15,17 @@ class ISpecification(Protocol[T_contra]):
 
     @abstractmethod
     def is_satisfied_by(self, candidate: T_contra) -> bool: ...
+
+
+@runtime_checkable
+class ICompiledSpecification(ISpecification[T_contra], Protocol[T_contra]):
+    """A specification that can be asked once for the whole of a search."""
+
+    @abstractmethod
+    def predicate_for(self, candidates: type) -> Callable[[Any], bool]:
+        """The condition for objects of one class; raises ``ValidationError`` for what the class
+        cannot be asked."""
+        ...
 
 
 @runtime_checkable

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ...domain.aggregate import ID, AggregateRoot
-from ...domain.specification import IQueryOptions, ISpecification
+from ...domain.specification import ICompiledSpecification, IQueryOptions, ISpecification
 from ...ports.repository import IBulkRepository
 from ...ports.search_result import SearchResult
 from ...ports.unit_of_work import UnitOfWork
-from ..attributes import refuse_unknown_attribute, value_at
-from ..refusals import another_version, refuse_other_criteria, refuse_stranger, refuse_twins
+from ...primitives.exceptions import ValidationError
+from ..attributes import refuse_unordered_attribute, value_at
+from ..refusals import (
+    another_version,
+    refuse_other_criteria,
+    refuse_selected_fields,
+    refuse_stranger,
+    refuse_twins,
+)
 from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
 
 T = TypeVar("T", bound=AggregateRoot[Any])
@@ -172,20 +179,38 @@ def _selection(
 ) -> Callable[[Iterable[_Row[T]]], list[_Row[T]]]:
     """What to pick from the rows, in which order."""
     if isinstance(criteria, ISpecification):
-        specification = criteria
-        return lambda rows: [row for row in rows if specification.is_satisfied_by(row.state)]
+        satisfies = _predicate(criteria, entity_type)
+        return lambda rows: [row for row in rows if satisfies(row.state)]
     options = criteria
+    refuse_selected_fields(options)
     for name in options.ordering:
-        refuse_unknown_attribute(entity_type, name.removeprefix("-"))
-    return lambda rows: _page(rows, options)
+        refuse_unordered_attribute(entity_type, name.removeprefix("-"))
+    fits = _predicate(options.condition, entity_type)
+    return lambda rows: _page([row for row in rows if fits(row.state)], options)
 
 
-def _page(rows: Iterable[_Row[T]], options: IQueryOptions[T]) -> list[_Row[T]]:
-    condition = options.condition
-    found = [row for row in rows if condition is None or condition.is_satisfied_by(row.state)]
+def _predicate(condition: ISpecification[T] | None, entity_type: type[T]) -> Callable[[T], bool]:
+    if condition is None:
+        return lambda _: True
+    if isinstance(condition, ICompiledSpecification):
+        return condition.predicate_for(entity_type)
+    return condition.is_satisfied_by
+
+
+def _page(found: list[_Row[T]], options: IQueryOptions[T]) -> list[_Row[T]]:
+    if options.ordering or options.limit is not None or options.offset:
+        # As in a table: equals in no order at all could be on two pages, or on none.
+        found.sort(key=_sort_key("id"))
     # Stable sorts from the least to the most significant attribute.
     for name in reversed(options.ordering):
-        found.sort(key=_sort_key(name.removeprefix("-")), reverse=name.startswith("-"))
+        path = name.removeprefix("-")
+        try:
+            found.sort(key=_sort_key(path), reverse=name.startswith("-"))
+        except TypeError as error:
+            raise ValidationError(
+                f"cannot order by {name}, which has values of unlike kinds",
+                errors={path: ("has no order",)},
+            ) from error
     end = None if options.limit is None else options.offset + options.limit
     return found[options.offset : end]
 

@@ -360,6 +360,26 @@ class RepositoryContract:
         assert await page(0, 0) == []
         assert await page(5, 4) == []
 
+    async def test_equals_come_in_the_order_of_their_ids_on_every_page(
+        self, parcels: Parcels, where: Where, options: Options
+    ) -> None:
+        owner = new_parcel_id()
+        ids = [f"{owner}-{letter}" for letter in "cadbe"]
+        for parcel_id in ids:
+            await parcels.add(Parcel.register(parcel_id, owner))
+
+        async def page(*ordering: str, limit: int | None = None, offset: int = 0) -> list[str]:
+            criteria = options(
+                where("owner", "=", owner), ordering=ordering, limit=limit, offset=offset
+            )
+            return [parcel.id for parcel in await (await parcels.search(criteria))]
+
+        assert await page("owner") == sorted(ids)
+        assert await page("-owner", "-note") == sorted(ids)
+        assert await page("owner", limit=2, offset=1) == sorted(ids)[1:3]
+        assert await page(limit=2) == sorted(ids)[:2]
+        assert await page(offset=2) == sorted(ids)[2:]
+
     async def test_an_order_by_what_is_no_attribute_is_refused(
         self, parcels: Parcels, options: Options
     ) -> None:
