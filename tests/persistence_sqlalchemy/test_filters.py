@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -21,6 +22,7 @@ from sqlalchemy import (
     String,
     Text,
     Time,
+    TypeDecorator,
     Uuid,
     insert,
     select,
@@ -31,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
 
 from cqrs_ddd_core.adapters.repository_mixins import OfTenant
 from cqrs_ddd_core.domain.specification import ISpecification
@@ -40,10 +42,12 @@ from cqrs_ddd_persistence_sqlalchemy.column_types import Json, UtcDateTime
 from cqrs_ddd_persistence_sqlalchemy.specifications import (
     apply_query_options,
     build_sqla_filter,
+    documents,
 )
 from cqrs_ddd_specifications import (
     AttributeSpecification,
     Operator,
+    OrSpecification,
     QueryOptions,
     Specification,
     SpecificationFactory,
@@ -51,10 +55,12 @@ from cqrs_ddd_specifications import (
 )
 from cqrs_ddd_specifications.exceptions import (
     SpecificationError,
+    SpecificationValueError,
     UnknownFieldError,
     UnsupportedOperatorError,
 )
 from cqrs_ddd_specifications.operators import FTS, FTS_PHRASE, IREGEX, OPERATORS, REGEX
+from cqrs_ddd_specifications.specification import MAX_NODES
 
 where = AttributeSpecification
 
@@ -91,6 +97,27 @@ class OrderRow(Base):
     customer: Mapped[CustomerRow | None] = relationship()
 
 
+class Cents(TypeDecorator[Decimal]):
+    """Money as whole cents."""
+
+    impl = Integer
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Any) -> int | None:
+        return None if value is None else int(value * 100)
+
+    def process_result_value(self, value: int | None, dialect: Any) -> Decimal | None:
+        return None if value is None else Decimal(value) / 100
+
+
+class ToldCents(Cents):
+    cache_ok = True
+
+    @property
+    def python_type(self) -> type[Decimal]:
+        return Decimal
+
+
 class OddRow(Base):
     __tablename__ = "filter_odd"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -101,6 +128,13 @@ class OddRow(Base):
     key: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
     hour: Mapped[time | None] = mapped_column(Time(timezone=True))
     length: Mapped[timedelta | None] = mapped_column(Interval)
+    word: Mapped[str | None] = mapped_column(EnumType("s", "m", name="filter_word"))
+    price: Mapped[Decimal | None] = mapped_column(Cents)
+    told_price: Mapped[Decimal | None] = mapped_column(ToldCents)
+    whole: Mapped[Decimal | None] = mapped_column(Numeric(5))
+
+
+OddRow.sum = column_property(OddRow.id + 1)
 
 
 DIALECTS: tuple[Any, ...] = (postgresql.dialect(), sqlite.dialect())  # type: ignore[no-untyped-call]
@@ -344,6 +378,8 @@ def test_a_specification_that_is_only_code_has_no_sql() -> None:
         ("key", "x", r"Uuid\(\)"),
         ("hour", time(1), r"Time\(\)"),
         ("length", timedelta(1), "no operator"),
+        ("word", "s", "of a class"),
+        ("price", Decimal(1), "python_type"),
     ],
 )
 def test_columns_that_mean_something_else_everywhere_are_refused(
@@ -374,9 +410,66 @@ def test_columns_that_sqlite_keeps_otherwise_are_refused_there(
             sql_of(statement, lite)
 
 
-def test_what_is_not_mapped_is_refused() -> None:
+@pytest.mark.parametrize("model", [int, OrderRow.__table__, OrderRow()])
+def test_what_is_not_mapped_is_refused(model: Any) -> None:
     with pytest.raises(ConfigError, match="declarative"):
-        build_sqla_filter(int, where("id", "=", 1))
+        build_sqla_filter(model, where("id", "=", 1))
+
+
+def test_what_is_computed_from_columns_cannot_be_asked_for() -> None:
+    with pytest.raises(UnknownFieldError):
+        build_sqla_filter(OddRow, where("sum", "=", 1))
+
+
+async def test_a_type_of_ones_own_that_tells_its_values_is_bound_through_itself(
+    connection: AsyncConnection,
+) -> None:
+    prices = {n: Decimal(n) / 2 for n in range(1, 7)}
+    rows = [{"id": n, "told_price": price, "whole": n} for n, price in prices.items()]
+    await connection.execute(insert(OddRow), rows)
+
+    def asked(operator: str, value: Any) -> Select[Any]:
+        return select(OddRow.id).where(
+            build_sqla_filter(OddRow, where("told_price", operator, value))
+        )
+
+    assert await found(connection, asked("=", Decimal("1.50"))) == [3]
+    assert await found(connection, asked(">=", "2.5")) == [5, 6]
+    assert await found(connection, asked("in", [Decimal(1), Decimal(3)])) == [2, 6]
+    whole = build_sqla_filter(OddRow, where("whole", ">=", Decimal("4.5")))
+    assert await found(connection, select(OddRow.id).where(whole)) == [5, 6]
+
+
+@pytest.mark.parametrize("value", ["1e140000", "1e-20000", "1" * 1_001])
+def test_a_number_with_more_digits_than_any_database_keeps_is_refused(value: str) -> None:
+    with pytest.raises(SpecificationValueError, match="more digits"):
+        filtered(where("total", "<", value))
+
+
+async def test_as_many_conditions_as_there_may_be_are_answered(
+    connection: AsyncConnection,
+) -> None:
+    any_of = OrSpecification([where("count", "=", n) for n in range(MAX_NODES - 2)])
+
+    assert await found(connection, filtered(any_of)) == list(range(1, 9))
+    assert await found(connection, filtered(~any_of)) == []
+
+
+def test_distinct_rows_need_selected_fields() -> None:
+    with pytest.raises(SpecificationValueError, match="with_select_fields"):
+        apply_query_options(select(OrderRow), OrderRow, QueryOptions(distinct=True))
+
+
+def test_a_long_question_about_json_is_not_kept_in_memory() -> None:
+    documents._answering.cache_clear()
+
+    answers = [
+        documents.answer('{"a": 1}', json.dumps(["in", ["a"], [length, *range(5_000)]]))
+        for length in range(3)
+    ]
+
+    assert answers == [1, 1, 1]
+    assert documents._answering.cache_info().currsize == 0
 
 
 @pytest.mark.parametrize(

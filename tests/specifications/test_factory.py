@@ -173,7 +173,7 @@ def test_levels_are_bounded(key: str) -> None:
 def test_conditions_are_bounded() -> None:
     from_dict({"or": [OPEN] * (MAX_NODES - 1)})
 
-    with pytest.raises(SpecificationLimitError, match="conditions and groups of at most 2,000"):
+    with pytest.raises(SpecificationLimitError, match="conditions and groups of at most 500"):
         from_dict({"or": [OPEN] * MAX_NODES})
 
 
@@ -412,3 +412,18 @@ def test_nor_out_of_options(data: Any) -> None:
 def test_nor_out_of_text(text: str | bytes) -> None:
     with refused_shortly():
         from_json(text)
+
+
+@pytest.mark.parametrize("operators", ["in", ["eqq"]])
+def test_operators_that_a_developer_misspells_are_his_mistake(operators: Any) -> None:
+    asked = {"attribute": "status", "operator": "=", "value": 1}
+
+    with pytest.raises(ConfigError, match="allowed_fields of status"):
+        from_dict(asked, allowed_fields={"status": operators})
+
+
+def test_half_a_surrogate_pair_is_not_written() -> None:
+    options = QueryOptions(after=("\ud800",), ordering=("name",))
+
+    with pytest.raises(SpecificationError):
+        options.to_json()

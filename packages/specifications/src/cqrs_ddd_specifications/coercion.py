@@ -26,6 +26,8 @@ MAX_PATTERN = 1_000
 MAX_WILDCARDS = 32
 MAX_PATH = 16
 
+_MOST_DIGITS = 1_000
+
 
 def shaped(operator: Operator, value: Any) -> Any:
     """The value in the shape that the operator takes, whatever the field; lists become tuples."""
@@ -127,6 +129,8 @@ def _number(value: Any, _: FieldType) -> int | Decimal:
     if not isinstance(value, Decimal):
         raise TypeError
     _refuse_infinite(value.is_finite())
+    if abs(value.adjusted()) > _MOST_DIGITS or len(value.as_tuple().digits) > _MOST_DIGITS:
+        raise _Refused("it has more digits than databases keep")
     return value
 
 
@@ -192,7 +196,7 @@ def _enum(value: Any, field_type: FieldType) -> Enum:
         raise TypeError
     try:
         return field_type.enum(value)
-    except ValueError:
+    except (ValueError, LookupError, AttributeError, TypeError):  # _missing_ is the user's.
         raise _Refused("none of its values") from None
 
 

@@ -123,6 +123,11 @@ class _Reader:
     def __init__(self, allowed: AllowedFields | None, named: Mapping[str, Operator]) -> None:
         self._allowed = allowed
         self._named = named
+        self._operators = (
+            {name: _found(name, some) for name, some in allowed.items()}
+            if isinstance(allowed, Mapping)
+            else None
+        )
 
     def read(self, data: Any, depth: int) -> Specification:
         if depth > MAX_LEVELS:
@@ -146,18 +151,22 @@ class _Reader:
             raise UnknownOperatorError(spelling, advice="give the name of one")
         # Only names come from strangers, and names find the portable ones.
         operator = self._named.get(normal(spelling)) or OPERATORS.find(spelling)
-        if isinstance(self._allowed, Mapping):
-            self._refuse_operator(attribute, operator, self._allowed[attribute])
-        return AttributeSpecification(attribute, operator, value)
-
-    def _refuse_operator(
-        self, attribute: str, operator: Operator, allowed: Collection[str | Operator]
-    ) -> None:
-        if operator not in (OPERATORS.find(each) for each in allowed):
-            names = sorted(OPERATORS.find(each).name for each in allowed)
+        if self._operators is not None and operator not in self._operators[attribute]:
+            names = sorted(each.name for each in self._operators[attribute])
             raise UnsupportedOperatorError(
                 f"{attribute} may not be asked with {operator.name}; use {', '.join(names)}"
             )
+        return AttributeSpecification(attribute, operator, value)
+
+
+def _found(attribute: str, spellings: Collection[str | Operator]) -> list[Operator]:
+    """Raises ``ConfigError`` for what is no list of operators: the developer's mistake."""
+    if isinstance(spellings, str):
+        raise ConfigError(f"allowed_fields of {attribute} takes a list of operators")
+    try:
+        return [OPERATORS.find(each) for each in spellings]
+    except UnknownOperatorError as error:
+        raise ConfigError(f"allowed_fields of {attribute}: {error}") from error
 
 
 class _Writer:

@@ -185,6 +185,8 @@ def _bare(annotation: Any) -> Any:
             annotation = get_args(annotation)[0]
         elif isinstance(annotation, NewType):
             annotation = annotation.__supertype__
+        elif type(annotation).__name__ == "TypeAliasType":  # Python 3.12 has the class.
+            annotation = annotation.__value__
         elif origin is Literal:
             of_values = {type(value) for value in get_args(annotation)}
             return of_values.pop() if len(of_values) == 1 else Any

@@ -57,6 +57,8 @@ def written_form(value: Any, depth: int = 1) -> Any:
         return {_key(key): written_form(each, depth + 1) for key, each in value.items()}
     if isinstance(value, (list, tuple, Set)):
         return [written_form(each, depth + 1) for each in value]
+    if isinstance(value, str):
+        refuse_unstorable(value)
     if isinstance(value, bytes):
         return urlsafe_b64encode(value).decode()
     if isinstance(value, datetime):

@@ -62,6 +62,7 @@ class QueryOptions(IQueryOptions[Any]):
                     f"{name} takes names of attributes, got {shown(given)}"
                 )
             object.__setattr__(self, name, tuple(given))
+        object.__setattr__(self, "select_fields", tuple(dict.fromkeys(self.select_fields)))
         if len(self.ordering) > MAX_ORDERING:
             raise SpecificationLimitError(
                 "attributes to order by", MAX_ORDERING, len(self.ordering)

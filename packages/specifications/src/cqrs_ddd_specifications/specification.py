@@ -18,7 +18,7 @@ from .memory.evaluator import predicate_of
 from .operators import OPERATORS, Operator
 
 MAX_DEPTH = 64
-MAX_NODES = 2_000
+MAX_NODES = 500
 
 R = TypeVar("R")
 

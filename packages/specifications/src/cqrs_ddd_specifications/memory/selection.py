@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from cqrs_ddd_core.domain.specification import IQueryOptions
 
-from ..exceptions import UnsupportedOperatorError
+from ..exceptions import SpecificationValueError, UnsupportedOperatorError
 from ..field_types import Kind, path_of
 from ..query_options import QueryOptions
 from .comparison import instant
@@ -21,6 +21,7 @@ _WITHOUT_ORDER = (Kind.ENUM, Kind.ARRAY, Kind.JSON)
 
 def select(items: Iterable[T], options: IQueryOptions[T]) -> list[Any]:
     """The items of the page, or dicts of ``select_fields``; ``items`` are of one class."""
+    refuse_distinct_rows(options)
     condition = options.condition
     found = [item for item in items if condition is None or condition.is_satisfied_by(item)]
     if not found:
@@ -39,9 +40,18 @@ def select(items: Iterable[T], options: IQueryOptions[T]) -> list[Any]:
         if options.select_fields:
             rows = [_selected(item, options.select_fields) for item in found]
         if options.distinct:
-            rows = [row for place, row in enumerate(rows) if row not in rows[:place]]
+            rows = _each_once(rows)
     end = None if options.limit is None else options.offset + options.limit
     return list(rows[options.offset : end])
+
+
+def refuse_distinct_rows(options: IQueryOptions[Any]) -> None:
+    """Raises ``SpecificationValueError`` for ``distinct`` without ``select_fields``."""
+    if isinstance(options, QueryOptions) and options.distinct and not options.select_fields:
+        raise SpecificationValueError(
+            "distinct is for selected fields, since whole rows differ by their keys; call "
+            "with_select_fields"
+        )
 
 
 def refuse_order(attribute: str, kind: Kind, *, is_single: bool) -> None:
@@ -65,6 +75,21 @@ def _sort_key(owner: type, attribute: str) -> Callable[[Any], Any]:
         return value is None, 0 if value is None else value
 
     return key
+
+
+def _each_once(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    seen: set[tuple[Any, ...]] = set()
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        values = tuple(row.values())
+        try:
+            is_new = values not in seen
+            seen.add(values)
+        except TypeError:  # Lists and dicts.
+            is_new = row not in found
+        if is_new:
+            found.append(row)
+    return found
 
 
 def _selected(item: Any, attributes: Sequence[str]) -> dict[str, Any]:

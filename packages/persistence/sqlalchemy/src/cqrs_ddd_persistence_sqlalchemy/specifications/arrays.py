@@ -9,6 +9,7 @@ from sqlalchemy import ARRAY, ColumnElement, Numeric, TypeDecorator, cast, false
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
+from cqrs_ddd_specifications.exceptions import UnsupportedOperatorError
 from cqrs_ddd_specifications.field_types import FieldType, Kind
 from cqrs_ddd_specifications.operators import (
     CONTAINS_ALL,
@@ -22,6 +23,8 @@ from cqrs_ddd_specifications.operators import (
 
 from .bounds import grid_of
 from .comparison import Condition
+
+_ALIKE_IN_JSON = (Kind.TEXT, Kind.INTEGER, Kind.FLOAT, Kind.BOOLEAN, Kind.UUID)
 
 
 def _equal(column: ColumnElement[Any], value: Any, field_type: FieldType) -> ColumnElement[bool]:
@@ -81,7 +84,7 @@ def _item(column: ColumnElement[Any]) -> TypeEngine[Any]:
 
 
 def _contains(column: ColumnElement[Any], value: Any, field_type: FieldType) -> ColumnElement[bool]:
-    document: Any = cast(func.to_jsonb(column), JSONB())
+    document = _document(column, field_type)
     result: ColumnElement[bool] = document.contains(literal(value, JSONB()))
     return result
 
@@ -89,9 +92,19 @@ def _contains(column: ColumnElement[Any], value: Any, field_type: FieldType) -> 
 def _contained(
     column: ColumnElement[Any], value: Any, field_type: FieldType
 ) -> ColumnElement[bool]:
-    document: Any = cast(func.to_jsonb(column), JSONB())
+    document = _document(column, field_type)
     result: ColumnElement[bool] = document.contained_by(literal(value, JSONB()))
     return result
+
+
+def _document(column: ColumnElement[Any], field_type: FieldType) -> Any:
+    assert field_type.item is not None
+    if field_type.item.kind not in _ALIKE_IN_JSON:
+        raise UnsupportedOperatorError(
+            f"{column} is an array of {field_type.item.kind.value}, which JSON writes otherwise; "
+            "use contains_all"
+        )
+    return cast(func.to_jsonb(column), JSONB())
 
 
 CONDITIONS: dict[Operator, Condition] = {

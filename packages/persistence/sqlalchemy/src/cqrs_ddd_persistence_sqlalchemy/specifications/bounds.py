@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Numeric, SmallInteger, TypeDecorator
+from sqlalchemy import BigInteger, Integer, Numeric, SmallInteger
 from sqlalchemy.types import TypeEngine
 
 from cqrs_ddd_specifications.operators import EQ, GE, LE, LT, Operator
+
+from ..column_types import ExactDecimal
 
 _DIGITS = 10_000
 
@@ -46,15 +48,19 @@ class Grid:
         return number.quantize(step, rounding, Context(prec=_DIGITS))
 
 
+WHOLE_NUMBERS = Grid(0, Decimal(2**63))
+
+
 def grid_of(kind: TypeEngine[Any], *, is_stored_so: bool = False) -> Grid:
     """``is_stored_so``: the number has to fit the column itself, as an element of an array does."""
-    while isinstance(kind, TypeDecorator):
-        kind = kind.impl_instance
+    if isinstance(kind, ExactDecimal):
+        return Grid(kind.scale, Decimal(10) ** (kind.precision - kind.scale))
     if isinstance(kind, Integer):
         return Grid(0, Decimal(2 ** ((_bits(kind) if is_stored_so else 64) - 1)))
-    if isinstance(kind, Numeric) and kind.scale is not None:
-        whole = None if kind.precision is None else kind.precision - kind.scale
-        return Grid(kind.scale, None if whole is None else Decimal(10) ** whole)
+    if isinstance(kind, Numeric) and (kind.scale is not None or kind.precision is not None):
+        scale = kind.scale or 0
+        whole = None if kind.precision is None else kind.precision - scale
+        return Grid(scale, None if whole is None else Decimal(10) ** whole)
     return Grid(None, None)
 
 

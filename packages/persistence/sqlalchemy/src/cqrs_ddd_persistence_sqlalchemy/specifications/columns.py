@@ -27,14 +27,13 @@ from sqlalchemy import (
     inspect,
 )
 from sqlalchemy import Enum as EnumType
-from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import Mapper
 from sqlalchemy.types import TypeEngine
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError
 from cqrs_ddd_specifications.exceptions import UnknownFieldError
 from cqrs_ddd_specifications.field_types import JSON as ANY_JSON
-from cqrs_ddd_specifications.field_types import FieldType, Kind
+from cqrs_ddd_specifications.field_types import FieldType, Kind, type_of
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,8 @@ def target_of(model: type, path: str, relations: frozenset[str]) -> Target:
     mapper = _mapper_of(model)
     passed: list[str] = []
     for index, name in enumerate(names):
-        if name in mapper.column_attrs:
-            column = mapper.column_attrs[name].columns[0]
-            assert isinstance(column, Column)
+        column = mapper.column_attrs[name].columns[0] if name in mapper.column_attrs else None
+        if isinstance(column, Column):
             kind = _field_type(f"{mapper.class_.__name__}.{name}", column.type)
             keys = tuple(names[index + 1 :])
             if keys and kind.kind is not Kind.JSON:
@@ -73,25 +71,32 @@ def target_of(model: type, path: str, relations: frozenset[str]) -> Target:
 
 
 def _mapper_of(model: type) -> Mapper[Any]:
-    try:
-        mapper: Any = inspect(model)
-    except NoInspectionAvailable as error:
-        raise ConfigError(f"{model!r} is not mapped; pass a declarative class") from error
-    assert isinstance(mapper, Mapper)
+    mapper: Any = inspect(model, raiseerr=False)
+    if not isinstance(mapper, Mapper):
+        raise ConfigError(f"{model!r} is not mapped; pass a declarative class")
     return mapper
 
 
 def _allowed(mapper: Mapper[Any], passed: Collection[str], relations: Collection[str]) -> list[str]:
     before = "".join(f"{name}." for name in passed)
     declared = [name for name in relations if name.startswith(before)]
-    columns = list(mapper.column_attrs.keys())
+    columns = [each.key for each in mapper.column_attrs if isinstance(each.columns[0], Column)]
     return [f"{before}{name}" for name in columns] + declared
 
 
 def _field_type(name: str, kind: TypeEngine[Any]) -> FieldType:
     while isinstance(kind, TypeDecorator) and not isinstance(kind, Interval):
+        if _is_declared(kind):
+            return type_of(kind.python_type)
+        if _is_changed(kind) and not isinstance(kind.impl_instance, (String, JSON)):
+            raise ConfigError(
+                f"{name} is a {type(kind).__name__}, which does not tell what its values are; give "
+                "it a python_type"
+            )
         kind = kind.impl_instance
     if isinstance(kind, EnumType):
+        if kind.enum_class is None:
+            raise ConfigError(f"{name} is an Enum of texts; make it of a class, or of String")
         return FieldType(Kind.ENUM, enum=kind.enum_class)
     if isinstance(kind, CHAR):
         raise ConfigError(f"{name} is CHAR, which ignores blanks at the end; give it String")
@@ -109,6 +114,16 @@ def _field_type(name: str, kind: TypeEngine[Any]) -> FieldType:
         if isinstance(kind, sql_type):
             return FieldType(field_kind)
     raise ConfigError(f"{name} is {kind!r}, which no operator knows how to compare")
+
+
+def _is_declared(kind: TypeDecorator[Any]) -> bool:
+    """Whether the type says what its values are in Python."""
+    return type(kind).python_type is not TypeDecorator.python_type
+
+
+def _is_changed(kind: TypeDecorator[Any]) -> bool:
+    """Whether the database keeps something else than the value."""
+    return type(kind).process_bind_param is not TypeDecorator.process_bind_param
 
 
 _KINDS: tuple[tuple[type[TypeEngine[Any]], Kind], ...] = (

@@ -40,13 +40,13 @@ from cqrs_ddd_specifications.operators import (
     Operator,
 )
 
-from .bounds import grid_of
+from .bounds import WHOLE_NUMBERS, Grid, grid_of
 from .dialects import ByDialect, faithful, text_of
 
 Condition = Callable[[ColumnElement[Any], Any, FieldType], ColumnElement[bool]]
 
 _NUMBERS = (Kind.INTEGER, Kind.DECIMAL)
-_COMPARE: dict[Operator, Callable[[Any, Any], Any]] = {
+COMPARE: dict[Operator, Callable[[Any, Any], Any]] = {
     EQ: python.eq,
     LT: python.lt,
     LE: python.le,
@@ -73,17 +73,17 @@ class ListAsJson(TypeDecorator[Sequence[Any]]):
 
 def element_type(column: ColumnElement[Any], kind: Kind) -> TypeEngine[Any]:
     """Of a value beside the column: as wide as can be, so that no value is cut or rounded."""
-    if kind is Kind.INTEGER:
-        return BigInteger()
     if isinstance(column.type, TypeDecorator):
         return column.type
+    if kind is Kind.INTEGER:
+        return BigInteger()
     if kind is Kind.DECIMAL:
         return Numeric()
     return Text() if kind is Kind.TEXT else column.type
 
 
 def _comparing(operator: Operator) -> Condition:
-    compare = _COMPARE[operator]
+    compare = COMPARE[operator]
 
     def condition(
         column: ColumnElement[Any], value: Any, field_type: FieldType
@@ -92,7 +92,7 @@ def _comparing(operator: Operator) -> Condition:
         if value is None:
             return column.is_(None)
         if kind in _NUMBERS:
-            nearest = grid_of(column.type).nearest(operator, Decimal(value))
+            nearest = _grid(column, kind).nearest(operator, Decimal(value))
             if isinstance(nearest, bool):
                 return column.is_not(None) if nearest else false()
             value = int(nearest) if kind is Kind.INTEGER else nearest
@@ -125,20 +125,26 @@ def _one_of(
 
 def _in_list(column: ColumnElement[Any], values: list[Any], kind: Kind) -> ColumnElement[bool]:
     if kind in _NUMBERS:
-        grid = grid_of(column.type)
+        grid = _grid(column, kind)
         held = [Decimal(value) for value in values if grid.holds(Decimal(value))]
         values = [int(number) for number in held] if kind is Kind.INTEGER else held
     item = element_type(column, kind)
     if kind is Kind.TEXT:
         column = text_of(column, is_ordered=False)
     column = faithful(column)
-    if kind in (Kind.FLOAT, Kind.BYTES):
-        return column.in_(values)  # JSON has no bytes, and SQLite rounds the floats that it reads.
     # One parameter for any number of values: the statement stays the same.
+    in_array = column == any_(literal(values, ARRAY(item)))
+    if kind in (Kind.FLOAT, Kind.BYTES):
+        # JSON has no bytes, and SQLite rounds the floats that it reads in it.
+        return ByDialect(in_array, column.in_(values))
     listed = func.json_each(literal(values, ListAsJson(item))).table_valued("value")
-    return ByDialect(
-        column == any_(literal(values, ARRAY(item))), column.in_(select(listed.c.value))
-    )
+    return ByDialect(in_array, column.in_(select(listed.c.value)))
+
+
+def _grid(column: ColumnElement[Any], kind: Kind) -> Grid:
+    grid = grid_of(column.type)
+    # Of a type of somebody else's, that its values are whole numbers is all that is known.
+    return WHOLE_NUMBERS if kind is Kind.INTEGER and grid.scale is None else grid
 
 
 def _is_null(column: ColumnElement[Any], value: None, field_type: FieldType) -> ColumnElement[bool]:
@@ -146,7 +152,7 @@ def _is_null(column: ColumnElement[Any], value: None, field_type: FieldType) -> 
 
 
 CONDITIONS: dict[Operator, Condition] = {
-    **{operator: _comparing(operator) for operator in _COMPARE},
+    **{operator: _comparing(operator) for operator in COMPARE},
     BETWEEN: _between,
     IN: _one_of,
     IS_NULL: _is_null,

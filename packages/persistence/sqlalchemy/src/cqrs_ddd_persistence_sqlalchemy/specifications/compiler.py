@@ -27,6 +27,7 @@ from .dialects import NotTrue
 from .documents import document_condition, reaches
 
 Names = Callable[[str], str]
+Values = Callable[[str, Operator, Any], Any]
 
 _CONDITIONS = {**comparison.CONDITIONS, **text.CONDITIONS, **search.CONDITIONS}
 
@@ -36,32 +37,42 @@ def build_sqla_filter(
     specification: ISpecification[Any],
     *,
     names: Names | None = None,
+    values: Values | None = None,
     relations: Collection[str] = (),
 ) -> ColumnElement[bool]:
     """The condition of a WHERE clause on a declarative class.
 
     Args:
         names: from a path that the specification may use to the path of the model.
+        values: from what the specification asks for to what the column holds.
         relations: that a path may pass, dotted where one follows another.
 
     Raises ``SpecificationError`` before there is any SQL.
     """
-    compiler = _Compiler(model, names, frozenset(relations))
+    compiler = _Compiler(model, names, values, frozenset(relations))
     if isinstance(specification, Specification):
         return specification.accept(compiler)
     return compiler.foreign(specification)
 
 
 class _Compiler:
-    def __init__(self, model: type[Any], names: Names | None, relations: frozenset[str]) -> None:
+    def __init__(
+        self,
+        model: type[Any],
+        names: Names | None,
+        values: Values | None,
+        relations: frozenset[str],
+    ) -> None:
         self._model: type = model
         self._names = names
+        self._values = values
         self._relations = relations
 
     def attribute(self, attribute: str, operator: Operator, value: Any) -> ColumnElement[bool]:
         path = attribute if self._names is None else self._names(attribute)
         target = target_of(self._model, path, self._relations)
-        given = coerced(operator, value, target.type, attribute)
+        kept = value if self._values is None else self._values(attribute, operator, value)
+        given = coerced(operator, kept, target.type, attribute)
         if operator is IS_NOT_NULL and not target.relations and target.type.kind is not Kind.JSON:
             return target.column.is_not(None)
         holds = self._holds(target, operator.complement or operator, given)

@@ -54,6 +54,8 @@ from .dialects import ByDialect, Document
 SQLITE_FUNCTION = "cqrs_ddd_json"
 """``configure_sqlite`` gives it to every connection."""
 
+_LONGEST_KEPT = 4_000
+
 Jsonb = Callable[[Any, Any], ColumnElement[bool]]
 """Of an expression of type jsonb, and the given value."""
 
@@ -78,7 +80,9 @@ def reaches(column: ColumnElement[Any], keys: Sequence[str]) -> ColumnElement[bo
 
 def answer(document: str | None, question: str) -> int:
     """The function of SQLite."""
-    return _answering(question)(None if document is None else json.loads(document))
+    # What strangers may make long is not kept, or they would fill the memory with it.
+    answering = _answering if len(question) <= _LONGEST_KEPT else _answering.__wrapped__
+    return answering(question)(None if document is None else json.loads(document))
 
 
 def _in_sqlite(
@@ -151,11 +155,11 @@ def _ordered(operator: Operator) -> Jsonb:
     def condition(document: Any, value: Any) -> ColumnElement[bool]:
         if isinstance(value, str):
             plain = _plain(document).collate("C")
-            return and_(_is_a(document, "string"), comparison._COMPARE[operator](plain, value))
+            return and_(_is_a(document, "string"), comparison.COMPARE[operator](plain, value))
         if not isinstance(value, (int, float)):
             return false()
         kind = "boolean" if isinstance(value, bool) else "number"
-        return and_(_is_a(document, kind), comparison._COMPARE[operator](document, _jsonb(value)))
+        return and_(_is_a(document, kind), comparison.COMPARE[operator](document, _jsonb(value)))
 
     return condition
 

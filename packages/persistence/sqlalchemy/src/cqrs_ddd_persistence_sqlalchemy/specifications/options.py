@@ -11,10 +11,10 @@ from cqrs_ddd_core.domain.specification import IQueryOptions
 from cqrs_ddd_specifications import QueryOptions
 from cqrs_ddd_specifications.exceptions import UnsupportedOperatorError
 from cqrs_ddd_specifications.field_types import Kind
-from cqrs_ddd_specifications.memory.selection import refuse_order
+from cqrs_ddd_specifications.memory.selection import refuse_distinct_rows, refuse_order
 
 from .columns import Target, target_of
-from .compiler import Names, build_sqla_filter
+from .compiler import Names, Values, build_sqla_filter
 from .dialects import faithful, text_of
 
 
@@ -24,6 +24,7 @@ def apply_query_options(
     options: IQueryOptions[Any],
     *,
     names: Names | None = None,
+    values: Values | None = None,
     relations: Collection[str] = (),
 ) -> Select[Any]:
     """The statement with condition, order, page, and the selected fields alone.
@@ -32,8 +33,11 @@ def apply_query_options(
     """
     if options.condition is not None:
         stmt = stmt.where(
-            build_sqla_filter(model, options.condition, names=names, relations=relations)
+            build_sqla_filter(
+                model, options.condition, names=names, values=values, relations=relations
+            )
         )
+    refuse_distinct_rows(options)
     ordered = {name: _ordered(model, name, names) for name in options.ordering}
     columns: dict[str, ColumnElement[Any]] = {
         name: target.column for name, target in ordered.items()
