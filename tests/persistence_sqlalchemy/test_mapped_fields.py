@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum, IntEnum
 from typing import Any
 from uuid import UUID
 
 import pytest
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretBytes, SecretStr
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
+    Date,
     DateTime,
+    Double,
     Float,
     ForeignKey,
     Integer,
+    Interval,
     Numeric,
+    SmallInteger,
     Text,
     Time,
+    Uuid,
     text,
 )
+from sqlalchemy import Enum as EnumType
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -47,6 +55,14 @@ class Size(ValueObject):
 
 class Loose(ValueObject):
     width: int | None = None
+
+
+class Colour(str, Enum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    LOW = 1
 
 
 class Tree(ValueObject):
@@ -103,12 +119,92 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
         (Size, Column(Text), "cannot hold Size; use Json"),
         (list[str], Column(Text), "cannot hold list; use Json"),
         (dict[str, int] | None, Column(Integer), "cannot hold dict; use Json"),
+        (datetime, Column(Date), "keeps a part of a datetime only; use UtcDateTime"),
+        (AwareDatetime, Column(Time), "keeps a part of a datetime only"),
+        (AwareDatetime | None, Column(DateTime), "forgets the zone of a datetime"),
+        (AwareDatetime, Column(Text), "would sort AwareDatetime as text"),
+        (int, Column(Float), "rounds an int of more than 15 digits; use BigInteger, or Numeric"),
+        (int, Column(Numeric(20, 0, asdecimal=False)), "rounds an int"),
+        (int, Column(Boolean), "knows 0 and 1 only"),
+        (float | None, Column(BigInteger), "has no fractions for a float; use Float(53)"),
+        (float, Column(Numeric(8, 2)), "rounds a float"),
+        (Decimal, Column(Integer), "has no fractions for a Decimal"),
+        (Decimal, Column(Numeric(8, 2, asdecimal=False)), "rounds a Decimal"),
+        (str, Column(Integer), "is not for str; use Text"),
+        (str, Column(DateTime(timezone=True)), "is not for str"),
+        (str, Column(Uuid), "takes UUIDs and not str; use Text, or declare a UUID"),
+        (UUID, Column(Uuid(as_uuid=False)), "takes str and not UUIDs; use Uuid"),
     ],
 )
 def test_a_column_that_would_keep_something_else_is_refused(
     annotation: Any, column: Column[Any], told: str
 ) -> None:
     assert told in _refused(_entity(value=annotation), _model(value=column))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "column"),
+    [
+        (int, Column(BigInteger)),
+        (int | None, Column(Numeric(20, 0))),
+        (bool, Column(Integer)),
+        (bool, Column(Boolean)),
+        (float, Column(Float)),
+        (float, Column(Double)),
+        (float, Column(Numeric(asdecimal=False))),
+        (int | float, Column(Numeric)),
+        (Decimal, Column(Numeric(8, 2))),
+        (date, Column(Date)),
+        (AwareDatetime, Column(DateTime(timezone=True))),
+        (timedelta, Column(Interval)),
+        (UUID, Column(Uuid)),
+        (UUID, Column(Text)),
+        (str, Column(Uuid(as_uuid=False))),
+        (Colour, Column(Text)),
+        (Level, Column(SmallInteger)),
+        (Level, Column(EnumType(Level))),
+    ],
+)
+def test_a_column_that_keeps_what_it_gets_is_taken(annotation: Any, column: Column[Any]) -> None:
+    ModelMapper(_entity(value=annotation), _model(value=column))
+
+
+def test_two_fields_in_one_column_are_refused() -> None:
+    model = _model(size_width=Column(Integer), size_unit=Column(Text), size_count=Column(Integer))
+
+    told = _refused(_entity(size=Size, size_width=int), model)
+    other = _refused(_entity(size=Size), model, names={"size.unit": "size_width"})
+    version = _refused(_entity(count=int), model, names={"count": "version"})
+
+    assert "size_width and size.width would both go to size_width; name another column" in told
+    assert "size.unit and size.width would both go to size_width" in other
+    assert "count and the version would both go to version" in version
+
+
+def test_what_pydantic_does_not_write_is_refused() -> None:
+    class Login(ValueObject):
+        name: str
+        word: SecretStr
+        hint: str = Field(default="", exclude=True)
+
+    class Kept(AggregateRoot[str]):
+        note: str = Field(default="", exclude=True)
+        words: list[SecretBytes] | None = None
+        login: Login
+        logins: list[Login]
+        parts: list[Login]
+
+    model = _model(note=Column(Text), words=Column(Json), logins=Column(Json), parts=Column(Json))
+    model.login_name, model.login_word, model.login_hint = (Column(Text) for _ in range(3))
+    in_json = _refused(_entity(logins=list[Login]), model)
+    told = _refused(Kept, model)
+
+    for each in (in_json, told):
+        assert "Login.word is a secret, of which pydantic writes asterisks" in each
+        assert "Login.hint is left out of what pydantic writes (exclude=True)" in each
+    assert "Kept.note is left out" in told
+    assert "Kept.words is a secret" in told
+    assert told.count("Login.word is a secret") == 3
 
 
 def test_a_value_object_that_none_could_not_be_told_from_is_refused() -> None:
@@ -166,8 +262,11 @@ def test_fields_that_are_not_declared_are_refused() -> None:
 def test_a_composite_key_and_what_is_not_mapped_are_refused() -> None:
     with pytest.raises(ConfigError, match="primary key of 2 columns; a repository needs one"):
         ModelMapper(_entity(), _model(more=Column(Text, primary_key=True)))
-    with pytest.raises(ConfigError, match="is not mapped by SQLAlchemy; pass a declarative class"):
-        ModelMapper(_entity(), Size)
+    mapped = _model()
+    unmapped: list[Any] = [Size, mapped.__table__, mapped(), mapped.__mapper__, None]
+    for model in unmapped:
+        with pytest.raises(ConfigError, match="is not mapped by SQLAlchemy; pass a declarative cl"):
+            ModelMapper(_entity(), model)
 
 
 def test_a_class_in_two_tables_is_refused() -> None:
@@ -184,6 +283,58 @@ def test_a_class_in_two_tables_is_refused() -> None:
 
     with pytest.raises(ConfigError, match="Leaf is mapped to .* keeps aggregates in one table"):
         ModelMapper(_entity(), Leaf)
+
+
+def test_a_table_that_other_classes_share_is_refused() -> None:
+    by_kind = {"polymorphic_on": "kind", "polymorphic_identity": "root"}
+    root = _model(kind=Column(Text), __mapper_args__=by_kind)
+    leaf = type("Leaf", (root,), {"__mapper_args__": {"polymorphic_identity": "leaf"}})
+    bare_leaf = type("BareLeaf", (_model(),), {})
+
+    for model in (root, leaf, bare_leaf):
+        with pytest.raises(ConfigError, match=f"{model.__name__} shares its table with other"):
+            ModelMapper(_entity(), model)
+
+
+def test_a_relation_with_a_condition_of_its_own_is_refused() -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Parent(VersionMixin, Base):
+        __tablename__ = "parents"
+        id: Mapped[str] = mapped_column(Text, primary_key=True)
+        parent_id: Mapped[str | None] = mapped_column(ForeignKey("parents.id"))
+        width: Mapped[int] = mapped_column(default=0)
+        unit: Mapped[str | None]
+        plain: Mapped[list[Any]] = relationship("Child", viewonly=True)
+        open: Mapped[list[Any]] = relationship(
+            "Child",
+            viewonly=True,
+            primaryjoin="and_(Parent.id == Child.parent_id, Child.kind == 'open')",
+        )
+        either: Mapped[list[Any]] = relationship(
+            "Child",
+            viewonly=True,
+            primaryjoin="or_(Parent.id == Child.parent_id, Child.kind == None)",
+        )
+        below: Mapped[list[Any]] = relationship(
+            "Child", viewonly=True, primaryjoin="Parent.id >= foreign(Child.parent_id)"
+        )
+        smaller: Mapped[list[Any]] = relationship("Parent", viewonly=True)
+
+    class Child(Base):
+        __tablename__ = "children"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        parent_id: Mapped[str] = mapped_column(ForeignKey("parents.id"))
+        kind: Mapped[str | None] = mapped_column(Text)
+        width: Mapped[int]
+        unit: Mapped[str | None]
+
+    ModelMapper(_entity(plain=list[Size]), Parent, relations=("plain",))
+    for name in ("open", "either", "below", "smaller"):
+        told = _refused(_entity(**{name: list[Size]}), Parent, relations=(name,))
+        assert f"{name}: a relation is a list of pydantic models in Thing" in told
+        assert "from one column of another table and with no further condition" in told
 
 
 def test_a_relation_that_is_not_owned_is_refused() -> None:

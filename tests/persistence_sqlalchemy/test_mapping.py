@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -19,8 +20,10 @@ from cqrs_ddd_core.primitives.exceptions import (
     SerializationError,
     ValidationError,
 )
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork
 from cqrs_ddd_persistence_sqlalchemy.repository import SQLAlchemyRepository
 from cqrs_ddd_persistence_sqlalchemy.row_reading import RowReading
+from cqrs_ddd_persistence_sqlalchemy.row_writing import RowWriting
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 from tests.persistence_sqlalchemy.shop import (
@@ -163,6 +166,103 @@ async def test_a_stale_aggregate_does_not_touch_the_parts(orders: Orders) -> Non
     assert await orders.get(order.id) == order
 
 
+async def test_after_a_value_that_was_refused_between_two_statements_nothing_is_committed(
+    orders: Orders, session_factory: SessionFactory
+) -> None:
+    order, other = sorted((_full_order(), _full_order()), key=lambda each: str(each.id))
+    await orders.add_many([order, other])
+
+    async def save_and_go_on(change: Callable[[Order], None]) -> None:
+        async with SQLAlchemyUnitOfWork(session_factory=session_factory) as uow:
+            found = await orders.list_all([order.id, other.id], uow)
+            for each in found:
+                each.owner = "changed"
+            change(found[1])
+            with pytest.raises(ValidationError, match="does not fit"):
+                await orders.add_many(found, uow)
+
+    def change_a_part(found: Order) -> None:
+        found.lines = [Line(sku="c", quantity=1, price=Price(amount=Decimal("1.005")))]
+
+    def change_itself(found: Order) -> None:
+        found.price = Price(amount=Decimal("1.005"))
+
+    for change in (change_a_part, change_itself):
+        with pytest.raises(InvalidOperationError, match="only be rolled back after Validation"):
+            await save_and_go_on(change)
+
+    assert await orders.list_all([order.id, other.id]) == [order, other]
+
+
+async def test_a_value_that_is_refused_before_there_was_a_statement_does_no_harm(
+    orders: Orders, session_factory: SessionFactory
+) -> None:
+    order, other = sorted((_full_order(), _full_order()), key=lambda each: str(each.id))
+    await orders.add_many([order, other])
+
+    async with SQLAlchemyUnitOfWork(session_factory=session_factory) as uow:
+        found = await orders.list_all([order.id, other.id], uow)
+        found[0].owner = found[1].owner = "changed"
+        found[1].__dict__["places"] = ["Lund"]
+        with pytest.raises(SerializationError):
+            await orders.add_many(found, uow)
+        new = _full_order()
+        await orders.add(new, uow)
+
+    assert await orders.list_all([order.id, other.id, new.id]) == [order, other, new]
+
+
+async def test_a_save_that_is_cancelled_in_the_middle_cannot_be_committed(
+    orders: Orders, session_factory: SessionFactory
+) -> None:
+    order = _full_order()
+    await orders.add(order)
+
+    async def cancelled(*given: object) -> None:
+        raise asyncio.CancelledError
+
+    async def save_and_go_on() -> None:
+        async with SQLAlchemyUnitOfWork(session_factory=session_factory) as uow:
+            found = await orders.get(order.id, uow)
+            assert found is not None
+            found.owner, found.lines = "changed", []
+            with pytest.raises(asyncio.CancelledError):
+                await orders.add(found, uow)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RowWriting, "_write_parts", cancelled)
+        with pytest.raises(InvalidOperationError, match="work was interrupted"):
+            await save_and_go_on()
+
+    assert await orders.get(order.id) == order
+
+
+async def test_a_delete_that_waited_takes_the_parts_that_came_meanwhile(
+    orders: Orders, session_factory: SessionFactory, engine: AsyncEngine
+) -> None:
+    order = _full_order()
+    order.lines, order.notes = [], ()
+    await orders.add(order)
+    saving, deleting = (SQLAlchemyUnitOfWork(session_factory=session_factory) for _ in range(2))
+
+    async def delete() -> None:
+        async with deleting:
+            await orders.delete(order.id, deleting)
+
+    async with saving:
+        found = await orders.get(order.id, saving)
+        assert found is not None
+        found.lines = _full_order().lines
+        await orders.add(found, saving)
+        waiting = asyncio.ensure_future(delete())
+        await asyncio.sleep(0.2)
+    await waiting
+
+    assert await orders.get(order.id) is None
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM order_lines")) == 0
+
+
 async def test_many_aggregates_are_read_in_a_statement_for_each_relation(
     orders: Orders, engine: AsyncEngine
 ) -> None:
@@ -219,6 +319,10 @@ async def test_a_search_goes_by_the_paths_of_the_aggregate(orders: Orders) -> No
         ("price.amount", "<", Decimal("0.11")),
         ("discount.currency", "=", "EUR"),
         ("window.price.amount", ">=", Decimal(1)),
+        ("shown_status", "=", Status.SHIPPED),
+        ("shown_status", "in", ["shipped ☃"]),
+        ("priority", "=", Priority.HIGH),
+        ("priority", "in", [10]),
         ("place.city", "=", "Göteborg"),
         ("places.city", "=", "Lund"),
         ("total", ">", Decimal("12345678901234.5677")),

@@ -14,13 +14,16 @@ import pytest
 from sqlalchemy import Select
 from sqlalchemy.event import listen
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from cqrs_ddd_core import AggregateRoot
 from cqrs_ddd_core.domain import ISpecification
 from cqrs_ddd_core.ports import IBulkRepository, UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives.exceptions import (
     ConcurrentUseError,
     InvalidOperationError,
+    OptimisticConcurrencyError,
     UnsavedChangesError,
 )
 from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
@@ -33,6 +36,7 @@ from cqrs_ddd_core.testing.contracts.repository import (
 from cqrs_ddd_core.testing.faults import cancel_sweep
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork, Tables
 from cqrs_ddd_persistence_sqlalchemy.joining import joined
+from cqrs_ddd_persistence_sqlalchemy.model_mixins import VersionMixin
 from cqrs_ddd_persistence_sqlalchemy.repository import SQLAlchemyRepository
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
 from cqrs_ddd_specifications.exceptions import UnsupportedOperatorError
@@ -98,6 +102,72 @@ async def test_many_new_ones_are_one_statement_of_a_thousand_rows(
     await _stored(parcels, 1000)
 
     assert len([sent for sent in statements if sent.startswith("INSERT")]) == 1
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_two_who_save_the_same_in_opposite_order_do_not_wait_for_each_other(
+    parcels: Parcels,
+) -> None:
+    ids = await _stored(parcels, 100)
+
+    for _ in range(5):
+        first, second = await parcels.list_all(ids), (await parcels.list_all(ids))[::-1]
+
+        answers = await asyncio.gather(
+            parcels.add_many(first), parcels.add_many(second), return_exceptions=True
+        )
+
+        saved = [each for each in answers if isinstance(each, list)]
+        assert saved in ([[parcel.id for parcel in first]], [[parcel.id for parcel in second]])
+        assert [type(each) for each in answers if each not in saved] == [OptimisticConcurrencyError]
+
+
+async def test_an_instance_with_more_fields_than_the_repository_keeps_is_refused(
+    parcels: Parcels,
+) -> None:
+    class Insured(Parcel):
+        worth: int = 0
+        insurer: str = ""
+
+    class Plain(Parcel):
+        pass
+
+    insured, plain = (kind(id=new_parcel_id(), owner="anna") for kind in (Insured, Plain))
+    told = f"Insured {insured.id} cannot be saved as a Parcel, which has no worth, insurer"
+
+    with pytest.raises(InvalidOperationError, match=told):
+        await parcels.add(insured)
+    with pytest.raises(InvalidOperationError, match=told):
+        await parcels.add_many([plain, insured])
+    await parcels.add(plain)
+
+    assert await parcels.get(insured.id) is None
+    assert await parcels.get(plain.id) is not None
+
+
+async def test_a_table_may_have_any_name(
+    engine: AsyncEngine, session_factory: SessionFactory
+) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Found(VersionMixin, Base):
+        __tablename__ = "found"
+        id: Mapped[str] = mapped_column(primary_key=True)
+
+    class Thing(AggregateRoot[str]):
+        pass
+
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    things = SQLAlchemyRepository[Thing, str](Thing, Found, session_factory)
+    await things.add(Thing(id="t-1"))
+
+    result = await things.search(QueryOptions())
+
+    assert [thing.id async for thing in result.stream(batch_size=1)] == ["t-1"]
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
 
 
 async def test_pages_of_what_is_equal_hold_each_once(parcels: Parcels) -> None:
@@ -312,7 +382,11 @@ async def test_a_stream_that_is_left_early_leaves_the_unit_of_work_to_others(
 
 @pytest.mark.parametrize("shares", [False, True], ids=["on its own", "in a unit of work"])
 async def test_a_stream_that_is_cancelled_anywhere_gives_its_connection_back(
-    parcels: Parcels, engine: AsyncEngine, new_uow: NewUnitOfWork, shares: bool
+    parcels: Parcels,
+    engine: AsyncEngine,
+    new_uow: NewUnitOfWork,
+    shares: bool,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     ids = await _stored(parcels, 5)
     pool = engine.pool
@@ -332,6 +406,7 @@ async def test_a_stream_that_is_cancelled_anywhere_gives_its_connection_back(
 
     assert await cancel_sweep(read, check) > 3
     assert seen == ids
+    assert "Error closing cursor" not in caplog.text
 
 
 async def test_a_stream_ends_with_its_unit_of_work_and_holds_nobody_up(

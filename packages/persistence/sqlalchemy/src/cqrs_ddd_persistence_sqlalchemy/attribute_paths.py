@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import BaseModel
 
+from cqrs_ddd_specifications.coercion import coerced
 from cqrs_ddd_specifications.exceptions import UnknownFieldError, UnsupportedOperatorError
 from cqrs_ddd_specifications.field_types import Kind, path_of
+from cqrs_ddd_specifications.operators import Operator, Takes
 
-from .mapped_fields import ColumnField, Field
+from .mapped_fields import ColumnField, Field, PartsField
 from .related_rows import Relation
 
 _TEXT_IN_JSON = (Kind.DECIMAL, Kind.DATETIME, Kind.DATE, Kind.TIME, Kind.BYTES)
@@ -51,6 +54,42 @@ def model_path(
             return ".".join((field.attribute, *keys))
         here = field.parts
     raise _whole(path, [f"{path}.{name}" for name in here])
+
+
+def stored_value(
+    owner: type[BaseModel],
+    fields: Mapping[str, Field],
+    relations: Mapping[str, Relation],
+    path: str,
+    operator: Operator,
+    value: Any,
+) -> Any:
+    """What the column holds for a value of the field; raises ``SpecificationError`` as memory does.
+
+    The field decides what may be asked, not the column: an enum that is kept as a number has no
+    order.
+    """
+    field_type = path_of(owner, path).type
+    given = coerced(operator, value, field_type, path)
+    first, _, rest = path.partition(".")
+    if first in relations:
+        relation = relations[first]
+        return stored_value(relation.item_type, relation.fields, {}, rest, operator, value)
+    field: Field | None = None
+    for name in path.split("."):
+        field = (field.parts if isinstance(field, PartsField) else fields).get(name)
+        if isinstance(field, ColumnField):
+            break
+    if field_type.kind in (Kind.ARRAY, Kind.JSON) or not isinstance(field, ColumnField):
+        return value
+    if field.encode is None or field.is_json:
+        return value
+    encode = field.encode
+    if operator.takes in (Takes.LIST, Takes.RANGE):
+        return [None if each is None else encode(each) for each in given]
+    if operator.takes is Takes.VALUE and given is not None:
+        return encode(given)
+    return value
 
 
 def _whole(path: str, parts: list[str]) -> UnsupportedOperatorError:

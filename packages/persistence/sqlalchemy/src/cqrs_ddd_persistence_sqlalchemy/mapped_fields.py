@@ -13,7 +13,14 @@ from sqlalchemy.orm import Mapper
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError
 
-from .stored_values import Encode, encoder_of, may_be_none, model_in, models_within
+from .stored_values import (
+    Encode,
+    encoder_of,
+    has_secret,
+    may_be_none,
+    model_in,
+    models_within,
+)
 
 _DEEPEST = 8
 """Value objects in value objects; one that holds its own kind has no end."""
@@ -72,7 +79,7 @@ Field = ColumnField | PartsField
 class MappedClass:
     """A class of SQLAlchemy with one table; its attributes that are columns of that table.
 
-    Raises ``ConfigError`` for a class that is not mapped, or to more than a table.
+    Raises ``ConfigError`` for a class in more than a table, or in one that others are in as well.
     """
 
     def __init__(self, mapper: Mapper[Any]) -> None:
@@ -82,6 +89,11 @@ class MappedClass:
         if not isinstance(table, Table) or mapper.persist_selectable is not table:
             raise ConfigError(
                 f"{self.name} is mapped to {table!r}; a repository keeps aggregates in one table"
+            )
+        if mapper.single or mapper.polymorphic_on is not None:
+            raise ConfigError(
+                f"{self.name} shares its table with other classes (inheritance); a repository "
+                "keeps aggregates of one kind in a table"
             )
         self.table = table
         self.columns: dict[str, Column[Any]] = {
@@ -115,8 +127,11 @@ class MappedClass:
 class FieldFinder:
     """Finds the columns of the fields of a class, and notes what is wrong with them."""
 
-    def __init__(self, mapped: MappedClass, names: Mapping[str, str]) -> None:
+    def __init__(
+        self, mapped: MappedClass, names: Mapping[str, str], taken: Mapping[str, str] | None = None
+    ) -> None:
         self.problems: list[str] = []
+        self._taken = {mapped.columns.get(each): what for each, what in (taken or {}).items()}
         self._mapped = mapped
         self._names = names
         self._unused = set(names)
@@ -132,7 +147,7 @@ class FieldFinder:
         """By the names of the fields; what has no column is missing, and among the problems."""
         found: dict[str, Field] = {}
         for name in owner.model_fields:
-            self._refuse_alias(owner, name)
+            self._refuse_unfit(owner, name)
             if name not in left_out and (field := self._field(owner, name, path, prefix)):
                 found[name] = field
         return found
@@ -155,8 +170,14 @@ class FieldFinder:
     def _column_field(self, full: str, attribute: str, field: FieldInfo) -> ColumnField | None:
         for nested in models_within(field.annotation):
             for inner in nested.model_fields:
-                self._refuse_alias(nested, inner)
+                self._refuse_unfit(nested, inner)
         column = self._mapped.columns[attribute]
+        other = self._taken.setdefault(column, full)
+        if other != full:
+            self.problems.append(
+                f"{full} and {other} would both go to {attribute}; name another column by "
+                f"names={{{full!r}: ...}}"
+            )
         try:
             encode = encoder_of(field, column)
         except ConfigError as problem:
@@ -181,8 +202,19 @@ class FieldFinder:
         for name in sorted(self._unused):
             self.problems.append(f"names has {name!r}, which is not a field")
 
-    def _refuse_alias(self, owner: type[BaseModel], name: str) -> None:
-        alias = owner.model_fields[name].validation_alias
+    def _refuse_unfit(self, owner: type[BaseModel], name: str) -> None:
+        field = owner.model_fields[name]
+        if field.exclude:
+            self.problems.append(
+                f"{owner.__name__}.{name} is left out of what pydantic writes (exclude=True); "
+                "make it a private attribute, or do not exclude it"
+            )
+        if has_secret(field.annotation):
+            self.problems.append(
+                f"{owner.__name__}.{name} is a secret, of which pydantic writes asterisks; keep "
+                "secrets elsewhere, or encrypt them and declare str or bytes"
+            )
+        alias = field.validation_alias
         choices = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
         config = owner.model_config
         by_name = config.get("populate_by_name") or config.get("validate_by_name")

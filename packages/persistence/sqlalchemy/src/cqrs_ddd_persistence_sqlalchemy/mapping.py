@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import pydantic
 from sqlalchemy import inspect
-from sqlalchemy.exc import NoInspectionAvailable
+from sqlalchemy.orm import Mapper
 
 from cqrs_ddd_core.domain.aggregate import AggregateRoot
 from cqrs_ddd_core.primitives.exceptions import (
@@ -15,8 +15,9 @@ from cqrs_ddd_core.primitives.exceptions import (
     InvalidOperationError,
     SerializationError,
 )
+from cqrs_ddd_specifications.operators import Operator
 
-from .attribute_paths import model_path
+from .attribute_paths import model_path, stored_value
 from .mapped_fields import ColumnField, Field, FieldFinder, MappedClass
 from .related_rows import Relation
 from .stored_values import problem_on_sqlite
@@ -52,7 +53,7 @@ class ModelMapper(Generic[T]):
         given = dict(names or {})
         self.id_attribute = given.setdefault("id", self._mapped.keys[0])
         self.version_attribute = given.pop("version", "version")
-        finder = FieldFinder(self._mapped, given)
+        finder = FieldFinder(self._mapped, given, {self.version_attribute: "the version"})
         self.fields: Mapping[str, Field] = finder.fields_of(entity_type, left_out=relations)
         self.relations = [
             Relation(self._mapped, entity_type, name, finder.problems) for name in relations
@@ -83,6 +84,8 @@ class ModelMapper(Generic[T]):
 
     def to_row(self, entity: T) -> dict[str, Any]:
         """Values by the attributes of the model, with the version that the row will have."""
+        if type(entity) is not self.entity_type:
+            self._refuse_more_fields(entity)
         held = entity.__dict__
         try:
             row = dict(zip(self._attributes, map(held.__getitem__, self._names)))  # noqa: B905
@@ -139,6 +142,11 @@ class ModelMapper(Generic[T]):
         relations = {relation.name: relation for relation in self.relations}
         return model_path(self.entity_type, self.fields, relations, path)
 
+    def stored_value(self, path: str, operator: Operator, value: Any) -> Any:
+        """What the columns hold for a value that a field is asked for."""
+        relations = {relation.name: relation for relation in self.relations}
+        return stored_value(self.entity_type, self.fields, relations, path, operator, value)
+
     def id_values(self, entity_ids: Iterable[Any]) -> list[Any]:
         """The ids as their column takes them."""
         field = self.fields["id"]
@@ -154,6 +162,17 @@ class ModelMapper(Generic[T]):
             columns = [*self.columns, *(c for each in self.relations for c in each.columns)]
             self._refuse([problem for column in columns if (problem := problem_on_sqlite(column))])
         self._fit.add(dialect)
+
+    def _refuse_more_fields(self, entity: T) -> None:
+        more = [
+            name for name in type(entity).model_fields if name not in self.entity_type.model_fields
+        ]
+        if more:
+            raise InvalidOperationError(
+                f"{type(entity).__name__} {entity.id} cannot be saved as a "
+                f"{self.entity_type.__name__}, which has no {', '.join(more)}; use a repository "
+                f"for {type(entity).__name__}"
+            )
 
     def _problems(self) -> list[str]:
         problems: list[str] = []
@@ -183,10 +202,8 @@ class ModelMapper(Generic[T]):
             )
 
 
-def _mapper_of(model: type[Any]) -> Any:
-    try:
-        return inspect(model)
-    except NoInspectionAvailable:
-        raise ConfigError(
-            f"{model!r} is not mapped by SQLAlchemy; pass a declarative class"
-        ) from None
+def _mapper_of(model: object) -> Mapper[Any]:
+    found: Any = inspect(model, raiseerr=False) if isinstance(model, type) else None
+    if not isinstance(found, Mapper):
+        raise ConfigError(f"{model!r} is not mapped by SQLAlchemy; pass a declarative class")
+    return found

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import eq
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import Column, ColumnElement, Delete, Insert, Select, delete, insert, select
+from sqlalchemy import (
+    BinaryExpression,
+    Column,
+    ColumnElement,
+    Delete,
+    Insert,
+    Select,
+    delete,
+    insert,
+    select,
+)
 from sqlalchemy.orm import RelationshipDirection, RelationshipProperty
 
 from .mapped_fields import Field, FieldFinder, MappedClass
@@ -34,13 +45,14 @@ class Relation:
         if item is None or relationship is None or not _is_owned(relationship, parent):
             problems.append(
                 f"{name}: a relation is a list of pydantic models in {owner.__name__}, and a "
-                f"one-to-many relationship to the primary key in {parent.name}"
+                f"one-to-many relationship to the primary key in {parent.name}, from one column of "
+                "another table and with no further condition"
             )
             return
         self.item_type: type[BaseModel] = item
         child = MappedClass(relationship.mapper)
         self.table = child.table
-        self._foreign = next(iter(relationship.remote_side))
+        self._foreign = relationship.local_remote_pairs[0][1]
         keys = {column: key for key, column in child.table.columns.items()}
         self._foreign_key = keys[self._foreign]
         is_ours = _POSITION in child.columns and _POSITION not in item.model_fields
@@ -106,10 +118,15 @@ class Relation:
 
 
 def _is_owned(relationship: RelationshipProperty[Any], parent: MappedClass) -> bool:
-    pairs = relationship.local_remote_pairs or []
+    pairs, join = relationship.local_remote_pairs or [], relationship.primaryjoin
     return (
         relationship.direction is RelationshipDirection.ONETOMANY
         and relationship.secondary is None
+        and relationship.mapper.local_table is not parent.table
         and len(pairs) == 1
         and pairs[0][0] is parent.columns[parent.keys[0]]
+        and relationship.remote_side == {pairs[0][1]}
+        and isinstance(join, BinaryExpression)
+        and join.operator is eq
+        and {join.left, join.right} == set(pairs[0])
     )

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cqrs_ddd_core.adapters.refusals import refuse_other_criteria, refuse_stranger, refuse_twins
+from cqrs_ddd_core.adapters.refusals import (
+    refuse_other_criteria,
+    refuse_selected_fields,
+    refuse_stranger,
+    refuse_twins,
+)
 from cqrs_ddd_core.domain.aggregate import ID, AggregateRoot
 from cqrs_ddd_core.domain.specification import ISpecification
 from cqrs_ddd_core.ports.repository import IBulkRepository
 from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
-from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
-from cqrs_ddd_specifications import QueryOptions
+from cqrs_ddd_core.primitives.exceptions import ConfigError
 
 from .driver import is_postgres
 from .engines import SessionFactory
@@ -26,7 +31,7 @@ from .row_errors import told
 from .row_reading import RowReading
 from .row_stream import RowStream
 from .row_writing import RowWriting
-from .specifications import apply_query_options, build_sqla_filter
+from .specifications import apply_query_options, build_sqla_filter, in_order
 from .unit_of_work import SQLAlchemyUnitOfWork
 
 T = TypeVar("T", bound=AggregateRoot[Any])
@@ -62,6 +67,11 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
                 f"{model.__name__}; pass a mapper of the same two"
             )
         self._session_factory = session_factory
+        self._as_mapped: dict[str, Any] = {
+            "names": self.mapper.attribute_path,
+            "values": self.mapper.stored_value,
+            "relations": [relation.name for relation in self.mapper.relations],
+        }
         self._statements = {kind: RepositoryStatements(self.mapper, kind) for kind in (True, False)}
 
     def row_scope(self) -> ISpecification[T] | None:
@@ -92,8 +102,8 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         doing = f"delete {self.entity_type.aggregate_type} {entity_id}"
         scope = self._scope()
         async with joined(uow, self._session_factory, doing) as active:
-            with told(doing):
-                await (await self._writing(active, scope)).delete(entity_id)
+            async with self._writing(active, scope, doing) as writing:
+                await writing.delete(entity_id)
             active.aggregates.deleted(self.entity_type, entity_id)
         return entity_id
 
@@ -170,41 +180,46 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
                     await shared.rollback()
 
     def _query(self, criteria: Any) -> Select[Any]:
-        names, relations = self.mapper.attribute_path, [r.name for r in self.mapper.relations]
         rows, model = select(*self.mapper.columns), self.mapper.model
         if isinstance(criteria, ISpecification):
-            return rows.where(build_sqla_filter(model, criteria, names=names, relations=relations))
-        if isinstance(criteria, QueryOptions) and criteria.select_fields:
-            raise InvalidOperationError(
-                f"an aggregate is read whole, not {', '.join(criteria.select_fields)} of it; for a "
-                "read model apply the options to a select of your own by apply_query_options"
-            )
-        page = apply_query_options(rows, model, criteria, names=names, relations=relations)
+            return rows.where(build_sqla_filter(model, criteria, **self._as_mapped))
+        refuse_selected_fields(criteria)
+        page = apply_query_options(rows, model, criteria, **self._as_mapped)
         if criteria.ordering or criteria.limit is not None or criteria.offset:
             # Equals in no order at all could be on two pages, or on none.
-            page = page.order_by(self.mapper.key)
+            page = page.order_by(in_order(self.mapper.key))
         return page
 
     async def _save(self, entities: Sequence[T], uow: UnitOfWork | None, doing: str) -> None:
         scope = self._scope()
         async with joined(uow, self._session_factory, doing) as active:
             saved = active.aggregates.saved_version
-            with told(doing):
-                writing = await self._writing(active, scope)
+            async with self._writing(active, scope, doing) as writing:
                 await writing.save([(each, saved(each) or each.version) for each in entities])
             for entity in entities:
                 active.aggregates.saved(entity, entity.next_version)
 
-    async def _writing(self, active: SQLAlchemyUnitOfWork, scope: Scope) -> RowWriting:
-        connection = await active.connection()
-        return RowWriting(self.mapper, self._sql(connection), scope, connection)
+    @asynccontextmanager
+    async def _writing(
+        self, active: SQLAlchemyUnitOfWork, scope: Scope, doing: str
+    ) -> AsyncIterator[RowWriting]:
+        with told(doing):
+            connection = await active.connection()
+        writing = RowWriting(self.mapper, self._sql(connection), scope, connection)
+        try:
+            with told(doing):
+                yield writing
+        except BaseException as error:
+            # Whoever goes on after it would commit a part of the call.
+            if writing.has_begun or not isinstance(error, Exception):
+                active.failed(error)
+            raise
 
     def _scope(self) -> Scope:
         scope = self.row_scope()
         if scope is None:
             return ()
-        names = self.mapper.attribute_path
-        return (build_sqla_filter(self.mapper.model, scope, names=names),)
+        return (build_sqla_filter(self.mapper.model, scope, **self._as_mapped),)
 
     def _sql(self, connection: AsyncConnection) -> RepositoryStatements:
         """The statements for its database; raises ``ConfigError`` for columns unfit for it."""

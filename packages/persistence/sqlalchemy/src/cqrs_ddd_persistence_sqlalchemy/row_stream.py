@@ -98,7 +98,7 @@ class RowStream:
     def _fetch_on_sqlite(self, connection: Connection) -> Sequence[Any]:
         if self._result is None:
             # Materialized, or a change in between could bring a row twice, or leave it out.
-            rows = select(self._query.cte("found").prefix_with("MATERIALIZED"))
+            rows = select(self._query.cte("cqrs_ddd_found").prefix_with("MATERIALIZED"))
             self._result = connection.execute(rows, execution_options={"yield_per": self._size})
             self._close_at_return(connection)
         return self._result.fetchmany(self._size)
@@ -123,7 +123,8 @@ def _names_on(connection: AsyncConnection) -> set[str]:
 
 def _close_unfinished(driver_connection: object, entry: ConnectionPoolEntry) -> None:
     for stream in entry.info.pop(_UNFINISHED, ()):
-        stream._close_on_sqlite()
+        if driver_connection is not None:  # Else it was closed, and its cursors with it.
+            stream._close_on_sqlite()
 
 
 class _Declare(Executable, ClauseElement):

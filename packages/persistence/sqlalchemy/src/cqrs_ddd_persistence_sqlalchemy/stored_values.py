@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import is_dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any, NewType, Union, get_args, get_origin
@@ -15,15 +15,30 @@ from pydantic import (
     PydanticSchemaGenerationError,
     PydanticUserError,
     RootModel,
+    Secret,
+    SecretBytes,
+    SecretStr,
     TypeAdapter,
 )
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
-from sqlalchemy import ARRAY, JSON, Column, DateTime, Float, Numeric, String, Time, TypeDecorator
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Column,
+    DateTime,
+    Float,
+    Numeric,
+    String,
+    Time,
+    TypeDecorator,
+)
 from sqlalchemy import Enum as EnumType
 from sqlalchemy.types import TypeEngine
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError, SerializationError
+
+from .losing_columns import loss_in, meant
 
 Encode = Callable[[Any], Any]
 """Of a value that is not None."""
@@ -126,6 +141,15 @@ def models_within(annotation: Any, seen: set[Any] | None = None) -> Iterator[typ
         yield from models_within(part, seen)
 
 
+def has_secret(annotation: Any) -> bool:
+    """Whether a secret of pydantic is in it; other models are not looked into."""
+    annotation = _bare(annotation)
+    kind = get_origin(annotation) or annotation
+    if isinstance(kind, type) and issubclass(kind, (SecretStr, SecretBytes, Secret)):
+        return True
+    return any(map(has_secret, get_args(annotation)))
+
+
 def _bare(annotation: Any) -> Any:
     while True:
         if get_origin(annotation) is Annotated:
@@ -144,13 +168,12 @@ def _is_text(kept: TypeEngine[Any]) -> bool:
 
 def _problem_of(kinds: Collection[type[Any]], kept: TypeEngine[Any]) -> str | None:
     names = ", ".join(sorted(kind.__name__ for kind in kinds))
-    if datetime in kinds and isinstance(kept, DateTime) and not kept.timezone:
-        return f"{kept!r} forgets the zone of a datetime; use UtcDateTime"
-    if Decimal in kinds and isinstance(kept, Float):
-        return f"{kept!r} rounds a Decimal; use Numeric, or ExactDecimal"
+    for kind in sorted(kinds, key=lambda each: each.__name__):
+        if (loss := loss_in(kind, kept)) is not None:
+            return f"{kept!r} {loss}"
     if any(map(_is_composed, kinds)):
         return f"{kept!r} cannot hold {names}; use Json"
-    plain = [kind for kind in kinds if not issubclass(kind, Enum)]
+    plain = [meant(kind) for kind in kinds if not issubclass(kind, Enum)]
     if _is_text(kept) and any(issubclass(kind, _NOT_AS_TEXT) for kind in plain):
         return f"{kept!r} would sort {names} as text; use a column of its own type"
     return None

@@ -208,9 +208,15 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
     async def begin_anew(self, failure: Exception) -> None:
         """Only to see why a statement failed: nothing can be committed here any more."""
         assert self._connection is not None
-        self._failure = failure  # Before a cancellation can come.
+        self.failed(failure)  # Before a cancellation can come.
         await rollback(self._connection)
         await begin(self._connection)
+
+    def failed(self, error: BaseException) -> None:
+        """Something was done in part, so from here on it can only be rolled back."""
+        if not isinstance(error, Exception):
+            error = InvalidOperationError(f"work was interrupted by {error!r}")
+        self._failure = error
 
     def interrupted(self) -> None:
         """A statement was left alone on its way, so its connection cannot be used again."""
@@ -272,7 +278,7 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
     def _session_ended(self, session: object, transaction: SessionTransaction) -> None:
         # What it wrote is still in the transaction; a savepoint it has undone itself.
         if self.is_open and self._connection is not None and not transaction.nested:
-            self._failure = InvalidOperationError("the session was rolled back by itself")
+            self.failed(InvalidOperationError("the session was rolled back by itself"))
 
     def _cut_off(self) -> None:
         if self._driver is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, String, select
 
 from cqrs_ddd_core.domain.specification import IQueryOptions
 from cqrs_ddd_specifications import QueryOptions
@@ -57,6 +57,11 @@ def apply_query_options(
     if options.offset:
         stmt = stmt.offset(options.offset)
     return stmt
+
+
+def in_order(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The column as a last key of an order, by which equals have one place in every world."""
+    return text_of(column, is_ordered=True) if isinstance(column.type, String) else column
 
 
 def _ordered(model: type[Any], name: str, names: Names | None) -> Target:
