@@ -22,6 +22,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
     configure_sqlite,
     create_schema,
 )
+from tests.persistence_sqlalchemy.parcels import Parcels
 
 SessionFactory = async_sessionmaker[AsyncSession]
 NewUnitOfWork = Callable[[], SQLAlchemyUnitOfWork]
@@ -103,3 +104,11 @@ def session_factory(engine: AsyncEngine) -> SessionFactory:
 @pytest.fixture
 def new_uow(session_factory: SessionFactory, tables: Tables) -> NewUnitOfWork:
     return lambda: SQLAlchemyUnitOfWork(session_factory=session_factory, tables=tables)
+
+
+@pytest.fixture
+async def parcels(engine: AsyncEngine, session_factory: SessionFactory, tables: Tables) -> Parcels:
+    repository = Parcels(session_factory, tables.schema)
+    async with engine.begin() as connection:
+        await connection.run_sync(repository.metadata.create_all)
+    return repository

@@ -20,15 +20,6 @@ from cqrs_ddd_persistence_sqlalchemy import (
     Tables,
 )
 from tests.persistence_sqlalchemy.conftest import SessionFactory, asyncpg_url
-from tests.persistence_sqlalchemy.parcels import Parcels
-
-
-@pytest.fixture
-async def parcels(engine: AsyncEngine, session_factory: SessionFactory, tables: Tables) -> Parcels:
-    repository = Parcels(session_factory, tables.schema)
-    async with engine.begin() as connection:
-        await connection.run_sync(repository.metadata.create_all)
-    return repository
 
 
 @pytest.fixture

@@ -45,14 +45,6 @@ from tests.persistence_sqlalchemy.parcels import Parcels
 
 
 @pytest.fixture
-async def parcels(engine: AsyncEngine, session_factory: SessionFactory, tables: Tables) -> Parcels:
-    repository = Parcels(session_factory, tables.schema)
-    async with engine.begin() as connection:
-        await connection.run_sync(repository.metadata.create_all)
-    return repository
-
-
-@pytest.fixture
 def where() -> Where:
     return AttributeSpecification
 

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import pydantic
-from sqlalchemy import inspect
-from sqlalchemy.orm import Mapper
 
 from cqrs_ddd_core.domain.aggregate import AggregateRoot
 from cqrs_ddd_core.primitives.exceptions import (
@@ -20,6 +18,7 @@ from cqrs_ddd_specifications.operators import Operator
 from .attribute_paths import model_path, stored_value
 from .mapped_fields import ColumnField, Field, FieldFinder, MappedClass
 from .related_rows import Relation
+from .specifications.columns import mapper_of
 from .stored_values import problem_on_sqlite
 
 T = TypeVar("T", bound=AggregateRoot[Any])
@@ -47,7 +46,7 @@ class ModelMapper(Generic[T]):
     ) -> None:
         self.entity_type = entity_type
         self.model = model
-        self._mapped = MappedClass(_mapper_of(model))
+        self._mapped = MappedClass(mapper_of(model))
         self._mapped.refuse_composite_key()
         self.table = self._mapped.table
         given = dict(names or {})
@@ -200,10 +199,3 @@ class ModelMapper(Generic[T]):
                 f"{self.entity_type.__name__} cannot be kept in {self._mapped.name}: "
                 f"{'; '.join(problems)}"
             )
-
-
-def _mapper_of(model: object) -> Mapper[Any]:
-    found: Any = inspect(model, raiseerr=False) if isinstance(model, type) else None
-    if not isinstance(found, Mapper):
-        raise ConfigError(f"{model!r} is not mapped by SQLAlchemy; pass a declarative class")
-    return found

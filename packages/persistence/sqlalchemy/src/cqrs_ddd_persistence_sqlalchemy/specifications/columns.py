@@ -52,7 +52,7 @@ class Target:
 def target_of(model: type, path: str, relations: frozenset[str]) -> Target:
     """Raises ``UnknownFieldError`` for what is no column, or a relation that was not declared."""
     names = path.split(".")
-    mapper = _mapper_of(model)
+    mapper = mapper_of(model)
     passed: list[str] = []
     for index, name in enumerate(names):
         column = mapper.column_attrs[name].columns[0] if name in mapper.column_attrs else None
@@ -70,10 +70,11 @@ def target_of(model: type, path: str, relations: frozenset[str]) -> Target:
     raise UnknownFieldError(path, _allowed(mapper, passed, relations))
 
 
-def _mapper_of(model: type) -> Mapper[Any]:
+def mapper_of(model: object) -> Mapper[Any]:
+    """Raises ``ConfigError`` for what is no declarative class."""
     mapper: Any = inspect(model, raiseerr=False)
     if not isinstance(mapper, Mapper):
-        raise ConfigError(f"{model!r} is not mapped; pass a declarative class")
+        raise ConfigError(f"{model!r} is not mapped by SQLAlchemy; pass a declarative class")
     return mapper
 
 

@@ -9,7 +9,6 @@ from sqlalchemy.dialects.postgresql import CITEXT, JSONB
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeEngine
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError
 from cqrs_ddd_specifications.exceptions import UnsupportedOperatorError
@@ -23,14 +22,10 @@ class ByDialect(FunctionElement[Any]):
 
     inherit_cache = True
 
-    def __init__(
-        self,
-        postgres: ColumnElement[Any],
-        sqlite: ColumnElement[Any],
-        type_: TypeEngine[Any] | None = None,
-    ) -> None:
+    type = Boolean()
+
+    def __init__(self, postgres: ColumnElement[Any], sqlite: ColumnElement[Any]) -> None:
         super().__init__(postgres, sqlite)
-        self.type = type_ or Boolean()
 
 
 class PostgresOnly(FunctionElement[Any]):
