@@ -72,7 +72,7 @@ def target_of(model: type, path: str, relations: frozenset[str]) -> Target:
 
 def mapper_of(model: object) -> Mapper[Any]:
     """Raises ``ConfigError`` for what is no declarative class."""
-    mapper: Any = inspect(model, raiseerr=False)
+    mapper: Any = inspect(model, raiseerr=False) if isinstance(model, type) else None
     if not isinstance(mapper, Mapper):
         raise ConfigError(f"{model!r} is not mapped by SQLAlchemy; pass a declarative class")
     return mapper
