@@ -162,6 +162,36 @@ async def test_a_table_may_have_any_name(
         await connection.run_sync(Base.metadata.drop_all)
 
 
+async def test_streams_of_two_repositories_share_a_connection(
+    engine: AsyncEngine, parcels: Parcels, new_uow: NewUnitOfWork
+) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Label(VersionMixin, Base):
+        __tablename__ = "labels"
+        id: Mapped[str] = mapped_column(primary_key=True)
+
+    class Labelled(AggregateRoot[str]):
+        pass
+
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    labels = SQLAlchemyRepository[Labelled, str](Labelled, Label, async_sessionmaker(engine))
+    await labels.add(Labelled(id="l-1"))
+    (parcel_id,) = await _stored(parcels, 1)
+
+    # A statement of PostgreSQL that was prepared for one cursor would not fit the other.
+    async with new_uow() as uow:
+        for _ in range(2):
+            result: Any = await labels.search(QueryOptions(), uow)
+            assert [label.id async for label in result.stream()] == ["l-1"]
+            result = await parcels.search(QueryOptions(), uow)
+            assert [parcel.id async for parcel in result.stream()] == [parcel_id]
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.drop_all)
+
+
 async def test_pages_of_what_is_equal_hold_each_once(parcels: Parcels) -> None:
     ids = await _stored(parcels, 10)
     everything = QueryOptions(AttributeSpecification("id", "in", ids), ordering=("owner",))

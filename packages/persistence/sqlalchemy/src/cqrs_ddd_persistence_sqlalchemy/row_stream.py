@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, ref
+from zlib import crc32
 
 from sqlalchemy import Connection, CursorResult, Engine, Select, event, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -87,9 +88,12 @@ class RowStream:
 
     async def _declared(self, connection: AsyncConnection) -> TextualSelect:
         # A statement, since the cursors of asyncpg are for transactions that it has begun itself.
-        # Names are used again, so that the caches of prepared statements are not filled with them.
+        # Names are used again, so that the caches of prepared statements are not filled with them;
+        # but only for the same columns, since a prepared FETCH knows those of its first cursor.
         taken = _names_on(connection)
-        self._name = next(name for n in count(1) if (name := f"cqrs_ddd_{n}") not in taken)
+        columns = crc32(" ".join(map(str, self._query.selected_columns)).encode())
+        names = (f"cqrs_ddd_{columns:08x}_{n}" for n in count(1))
+        self._name = next(name for name in names if name not in taken)
         taken.add(self._name)
         await connection.execute(_Declare(self._name, self._query))
         fetch = text(f"FETCH {self._size} FROM {self._name}")
