@@ -30,14 +30,16 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryUnitOfWork,
 )
 from cqrs_ddd_core.context import request_context
-from cqrs_ddd_core.messaging import InboxConsumer, OutboxRelay, TopicRouting
+from cqrs_ddd_core.messaging import InboxConsumer, OutboxRelay, TopicRouting, event_of
 from cqrs_ddd_core.middleware import IdempotencyMiddleware, OutboxMiddleware
+from cqrs_ddd_core.middleware.outbox import message_of
 from cqrs_ddd_core.ports import OutboxMessage
 from cqrs_ddd_core.primitives.exceptions import (
     BusinessRuleError,
     DuplicateCommandError,
     InvalidOperationError,
     SerializationError,
+    UnknownTypeError,
 )
 from cqrs_ddd_core.testing.contracts.outbox import message
 from cqrs_ddd_core.testing.faults import cancel_sweep
@@ -283,3 +285,21 @@ def test_topics_go_by_the_first_pattern_that_fits() -> None:
     assert routing.topic_of(message("k")) == "parcels"
     assert routing.topic_of(message("k", event_type="Other")) == "rest"
     assert TopicRouting().topic_of(message("k")) == "ParcelWeighed"
+
+
+def test_a_message_becomes_the_event_that_it_was_made_of() -> None:
+    hall = Hall(id="h-1")
+    hall.add_event(
+        TicketSold(seat="A1", metadata={"till": 3}, correlation_id="r-1", causation_id="c-1")
+    )
+    (event,) = hall.pending_events
+
+    assert event_of(message_of(event)) == event
+    assert event_of(message_of(TicketSold(seat="A1"))).aggregate_id is None
+
+
+def test_a_message_that_is_no_known_event_is_named() -> None:
+    with pytest.raises(UnknownTypeError, match="TicketLost"):
+        event_of(OutboxMessage("m-1", "TicketLost", {}))
+    with pytest.raises(SerializationError, match="TicketSold"):
+        event_of(OutboxMessage("m-1", "TicketSold", {"chair": "A1"}))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from ..correlation import correlation_scope
+from ..domain.event_registry import EventTypeRegistry, known_events
+from ..domain.events import DomainEvent
 from ..ports.inbox import fingerprint_of, inbox_of
 from ..ports.outbox import OutboxMessage
 from ..ports.unit_of_work import UnitOfWork
@@ -35,3 +39,50 @@ class InboxConsumer:
             if await inbox.register(self._consumer, message.message_id, fingerprint, uow) is None:
                 with correlation_scope(message.correlation_id or None, message.message_id):
                     await self._handler(message)
+
+
+def event_of(message: OutboxMessage, events: EventTypeRegistry = known_events) -> DomainEvent:
+    """The event that ``OutboxMiddleware`` made the message of, with its envelope.
+
+    Raises ``UnknownTypeError`` and ``SerializationError``.
+    """
+    facts = message.metadata
+    return events.decode(
+        _ToldEvent(
+            event_type=message.event_type,
+            payload=message.payload,
+            event_id=message.message_id,
+            occurred_at=facts.get("occurred_at"),
+            aggregate_id=facts.get("aggregate_id"),
+            aggregate_type=facts.get("aggregate_type"),
+            version=facts.get("aggregate_version"),
+            correlation_id=message.correlation_id or None,
+            causation_id=message.causation_id,
+            metadata={name: fact for name, fact in facts.items() if name not in _ENVELOPE},
+        )
+    )
+
+
+_ENVELOPE = {
+    "aggregate_id",
+    "aggregate_type",
+    "aggregate_version",
+    "schema_version",
+    "occurred_at",
+}
+
+
+@dataclass(frozen=True)
+class _ToldEvent:
+    """An event as ``EventTypeRegistry.decode`` reads it."""
+
+    event_type: str
+    payload: Mapping[str, Any]
+    event_id: str
+    occurred_at: object
+    aggregate_id: object
+    aggregate_type: object
+    version: object
+    correlation_id: str | None
+    causation_id: str | None
+    metadata: Mapping[str, object]
