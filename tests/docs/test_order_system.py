@@ -1,98 +1,416 @@
-"""The order system as its user meets it."""
+"""The order system as its user meets it, on every back end."""
 
 from __future__ import annotations
 
 import os
+import re
+import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from tests.databases import new_database
+
 ROOT = Path(__file__).parents[2]
+MAPPING = ROOT / "docs/examples/order_system/online_retail.json"
 HEAD = (
     "order_id,customer_id,order_date,shipped_date,ship_city,ship_country,"
     "product_id,product_name,quantity,unit_price,discount"
 )
 LINE = "1,ANNA,2026-01-02,2026-01-05,Lund,Sweden,P,Tea,2,3.50,0.10"
+INVOICES = "InvoiceNo;StockCode;Description;Quantity;InvoiceDate;UnitPrice;CustomerID;Country"
+
+Done = subprocess.CompletedProcess[str]
 
 
-def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "order_system", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "docs/examples"), "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        timeout=60,
-    )
+@dataclass
+class Shop:
+    """Runs the program in a folder of its own."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *arguments: str | Path, **environment: str) -> Done:
+        return subprocess.run(
+            [sys.executable, "-m", "order_system", *map(str, arguments)],
+            cwd=self.folder,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT / "docs/examples"),
+                "PYTHONIOENCODING": "utf-8",
+                "COLUMNS": "120",
+                **self.environment,
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+            timeout=60,
+        )
+
+    def write(self, *lines: str, name: str = "orders.csv", encoding: str = "utf-8") -> Path:
+        path = self.folder / name
+        path.write_text("".join(f"{line}\n" for line in lines), encoding=encoding)
+        return path
+
+    def rejected(self, name: str = "orders") -> list[str]:
+        path = self.folder / f"{name}.rejected.csv"
+        return path.read_text().splitlines()[1:] if path.exists() else []
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "orders.csv"
+def shop(tmp_path: Path) -> Shop:
+    """On SQLite, which is what it takes if nobody says another."""
+    return Shop(tmp_path)
 
 
-def test_the_sample_gives_its_figures() -> None:
-    process = _run()
+@pytest.fixture(params=["sqlite", "postgresql"])
+def lasting_shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
+    return _shop_on(request, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
+def any_shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
+    return _shop_on(request, tmp_path)
+
+
+def _shop_on(request: pytest.FixtureRequest, folder: Path) -> Shop:
+    if request.param == "memory":
+        return Shop(folder, {"BACKEND": "memory"})
+    if request.param == "sqlite":
+        return Shop(folder)
+    return Shop(folder, {"DATABASE_URL": new_database(request.getfixturevalue("postgres_url"))})
+
+
+def _refused(process: Done) -> str:
+    """The one line that the program ended with."""
+    assert process.returncode == 1, process.stderr
+    assert process.stdout == ""
+    lines = [line for line in process.stderr.splitlines() if not _is_progress(line)]
+    assert len(lines) == 1, process.stderr
+    return lines[0]
+
+
+def _is_progress(line: str) -> bool:
+    return not line.strip() or "━" in line or "telling the tables" in line
+
+
+def test_the_sample_gives_its_figures(any_shop: Shop) -> None:
+    process = any_shop.run()
 
     assert process.returncode == 0, process.stderr
+    assert "25 lines read: 25 accepted, 0 rejected, 0 duplicates" in process.stdout
     assert "12 orders, 25 lines, 5 customers, 4 countries" in process.stdout
     assert "2,851.18" in process.stdout
+    assert "Late (over 21 days): 1 orders" in process.stdout
     assert "importing orders.csv" in process.stderr
+    assert any_shop.rejected() == []
 
 
-def test_a_file_of_ones_own_is_taken(file: Path) -> None:
-    file.write_text(f"{HEAD}\n{LINE}\n2,ANNA,2026-01-02,,Lund,Sweden,P,Tea,1,0.333,0\n")
+def test_every_back_end_prints_the_same_report(tmp_path: Path, postgres_url: str) -> None:
+    environments = (
+        {},
+        {"BACKEND": "memory"},
+        {"DATABASE_URL": new_database(postgres_url)},
+    )
 
-    process = _run(file)
+    reports = {_report(Shop(tmp_path, dict(each)).run()) for each in environments}
 
-    assert "2 orders, 2 lines, 1 customers, 1 countries" in process.stdout
-    assert "6.63" in process.stdout
+    assert len(reports) == 1
 
 
-def test_a_repeated_line_counts_once(file: Path) -> None:
-    file.write_text(f"{HEAD}\n{LINE}\n{LINE}\n{LINE}\n")
+def _report(process: Done) -> str:
+    assert process.returncode == 0, process.stderr
+    return process.stdout.partition("\n\n")[2]
 
-    process = _run(file)
 
-    assert "1 orders, 1 lines" in process.stdout
+def test_a_second_run_finds_all_there_and_says_so(lasting_shop: Shop) -> None:
+    first = lasting_shop.run()
+
+    second = lasting_shop.run()
+
+    assert "resumed" not in first.stdout
+    assert "resumed: 25 of the accepted were there from an earlier run" in second.stdout
+    assert _report(second) == _report(first)
+
+
+def test_two_copies_at_once_end_with_the_same_report(lasting_shop: Shop) -> None:
+    lines = [
+        f"{order},C-{order % 7},2026-01-02,2026-01-0{3 + order % 6},Lund,Sweden,P-{part},Tea,2,3,0"
+        for order in range(40)
+        for part in range(3)
+    ]
+    file = lasting_shop.write(HEAD, *lines)
+    alone = Shop(lasting_shop.folder).run(file, BACKEND="memory")
+
+    with ThreadPoolExecutor(2) as threads:
+        both = [each.result() for each in [threads.submit(lasting_shop.run, file) for _ in "ab"]]
+
+    assert {_report(each) for each in both} == {_report(alone)}
+
+
+def test_the_order_list_goes_on_behind_an_order(any_shop: Shop) -> None:
+    first = any_shop.run()
+    second = any_shop.run("--after", "S-1003")
+
+    assert _listed(first) == [f"S-{number}" for number in range(1012, 1002, -1)]
+    assert "more: --report --after S-1003" in first.stdout
+    assert _listed(second) == ["S-1002", "S-1001"]
+
+
+def _listed(process: Done) -> list[str]:
+    return re.findall(r"│ (S-\d+)", process.stdout.partition("Newest")[2])
+
+
+def test_an_order_that_is_not_in_the_list_is_named(shop: Shop) -> None:
+    shop.run()
+
+    line = _refused(shop.run("--report", "--after", "S-1"))
+
+    assert line == "there is no order S-1 in the list"
+
+
+def test_a_file_in_another_spelling_is_read_through_a_mapping(any_shop: Shop) -> None:
+    file = any_shop.write(
+        INVOICES,
+        "1;A;Tea;2;1/12/2010 08:26;2,55;17850;France",
+        "1;A;Tea;2;1/12/2010 08:26;2,55;17850;France",
+        "1;A;Tea;3;1/12/2010 08:27;2,55;17850;France",
+        "C2;A;Tea;-1;2/12/2010 09:00;2,55;17850;France",
+        "3;A;Tea;1;2/12/2010 09:00;2,55;;France",
+        "3;A;Tea;1;2/12/2010 09:00;0;17850;France",
+        "3;A;;-1;2/12/2010 09:00;1;17850;France",
+        "C2;B;Tea;1;2/12/2010 09:00;2,55;17850;France",
+        name="invoices.csv",
+        encoding="utf-8-sig",
+    )
+
+    process = any_shop.run(file, "--mapping", MAPPING)
+
+    assert "8 lines read: 3 accepted, 4 rejected, 1 duplicates" in process.stdout
+    assert "1 orders, 1 cancellations, 3 lines, 1 customers, 1 countries" in process.stdout
+    assert "10.20" in process.stdout
+    assert "the reasons are in invoices.rejected.csv" in process.stdout
+    assert [line.partition(",3;")[0].split(",3,")[0] for line in any_shop.rejected("invoices")] == [
+        "6,CustomerID is empty",
+        "7,UnitPrice is '0': Input should be greater than 0",
+        "8,the quantity is -1; in order 3 it must be > 0",
+        '9,the quantity is 1; in cancellation C2 it must be < 0,C2,B,Tea,1,2/12/2010 09:00,"2,55"'
+        ",17850,France",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("line", "reason"),
     [
-        ("", "has no column order_id, customer_id"),
-        (f"{HEAD.replace('quantity,', '')}\n", "has no column quantity; its first line names them"),
-        (f"{HEAD}\n{LINE.replace(',2,3.50', ',two,3.50')}", "line 2: quantity is 'two'"),
-        (f"{HEAD}\n{LINE.replace(',2,3.50', ',-2,3.50')}", "line 2: quantity is '-2'"),
-        (f"{HEAD}\n{LINE.replace('3.50', 'NaN')}", "line 2: unit_price is 'NaN'"),
-        (f"{HEAD}\n{LINE.replace('0.10', '10')}", "line 2: discount is '10'"),
-        (f"{HEAD}\n{LINE.replace('ANNA', ' ')}", "line 2: customer_id is ' '"),
-        (f"{HEAD}\n{LINE.replace('2026-01-02', '02.01.2026')}", "should be a date like 2026-01-31"),
-        (f"{HEAD}\n{LINE},surplus", "line 2 has more cells than columns"),
-        (f"{HEAD}\n1,ANNA", "line 2: order_date is ''"),
-        (f"{HEAD}\n{LINE}\n{LINE.replace(',2,3.50', ',9,3.50')}", "order 1 has 2 of Tea already"),
+        (
+            LINE.replace(",2,3.50", ",two,3.50"),
+            "quantity is 'two': Input should be a valid integer",
+        ),
+        (LINE.replace(",2,3.50", ",-2,3.50"), "the quantity is -2; in order 1 it must be > 0"),
+        (LINE.replace(",2,3.50", ",0,3.50"), "the quantity is 0; in order 1 it must be > 0"),
+        (LINE.replace("3.50", "NaN"), "unit_price is 'NaN': Input should be a finite number"),
+        (LINE.replace("3.50", "1.0005"), "unit_price is '1.0005': Decimal input should have no"),
+        (LINE.replace("0.10", "10"), "discount is '10': Input should be less than or equal to 1"),
+        (LINE.replace("ANNA", " "), "customer_id is empty"),
+        (LINE.replace("2026-01-02", "02.01.2026"), "order_date is '02.01.2026': time data"),
+        (LINE.replace("2026-01-05", "2026-01-32"), "shipped_date is '2026-01-32': "),
+        (LINE.replace("-02,2026-01-05", "-06,2026-01-05"), "shipped_date is '2026-01-05': it lies"),
+        (f"{LINE},surplus", "12 cells for 11 columns"),
+        ("1,ANNA", "2 cells for 11 columns"),
+        (LINE.replace("ANNA", "BERT"), "order 1 has the customer ANNA, not BERT"),
+        (LINE.replace("P,Tea", "Q,Cup").replace("2026-01-05", "2026-01-06"), "an earlier line of"),
     ],
 )
-def test_a_bad_file_is_named_with_line_and_column(file: Path, text: str, message: str) -> None:
-    file.write_text(text)
+def test_a_line_that_cannot_be_taken_is_kept_with_the_reason(
+    shop: Shop, line: str, reason: str
+) -> None:
+    file = shop.write(HEAD, LINE, line, LINE.replace("P,Tea", "R,Rye"))
 
-    process = _run(file)
+    process = shop.run(file)
 
-    assert process.returncode == 1
-    assert message in process.stderr
-    assert "Traceback" not in process.stderr
-    assert process.stdout == ""
+    assert process.returncode == 0, process.stderr
+    assert "3 lines read: 2 accepted, 1 rejected, 0 duplicates" in process.stdout
+    (kept,) = shop.rejected()
+    assert kept.replace('"', "").startswith(f"3,{reason}")
 
 
-def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, file: Path) -> None:
-    file.write_bytes(b"order_id\n\xff\xfe")
+def test_lines_of_a_shipped_order_that_come_late_are_rejected(shop: Shop) -> None:
+    other = LINE.replace("1,ANNA", "2,BERT")
+    file = shop.write(HEAD, LINE, other, LINE.replace("P,Tea", "Q,Cup"))
 
-    missing, folder, binary = _run(tmp_path / "none.csv"), _run(tmp_path), _run(file)
+    process = shop.run(file)
 
-    assert "No such file" in missing.stderr
-    assert "Is a directory" in folder.stderr
-    assert "is not UTF-8 at byte 9; convert it" in binary.stderr
-    assert {missing.returncode, folder.returncode, binary.returncode} == {1}
+    assert "3 lines read: 2 accepted, 1 rejected" in process.stdout
+    assert "order 1 was shipped at 2026-01-05; place a new order for Cup" in shop.rejected()[0]
+
+
+def test_a_file_that_grew_adds_what_is_new(shop: Shop) -> None:
+    file = shop.write(HEAD, LINE)
+    shop.run(file)
+    shop.write(HEAD, LINE, LINE.replace("1,ANNA", "2,BERT"))
+
+    process = shop.run(file)
+
+    assert "2 lines read: 2 accepted" in process.stdout
+    assert "resumed: 1 of the accepted" in process.stdout
+    assert "2 orders, 2 lines, 2 customers" in process.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "has no column order_id, customer_id"),
+        (HEAD.replace("quantity,", "").encode(), "has no column quantity; its first line names"),
+        (f"{HEAD},quantity\n".encode(), "has the column quantity twice"),
+        (
+            f"{HEAD}\n{LINE}\n".encode() + b"2,\xff\xfe",
+            "is not utf-8-sig: invalid start byte; name its encoding",
+        ),
+        (f'{HEAD}\n{LINE}\n2,"BERT\n{LINE}\n'.encode(), "is broken behind line"),
+    ],
+)
+def test_a_file_that_cannot_be_read_to_its_end_changes_nothing(
+    shop: Shop, content: bytes, message: str
+) -> None:
+    file = shop.folder / "orders.csv"
+    file.write_bytes(content)
+
+    process = shop.run(file)
+
+    assert message in _refused(process)
+    assert sorted(path.name for path in shop.folder.iterdir()) == ["orders.csv"]
+
+
+def test_a_file_that_is_not_there_is_named(shop: Shop) -> None:
+    missing, folder = shop.run("none.csv"), shop.run(shop.folder)
+
+    assert _refused(missing) == "cannot read none.csv: No such file or directory; give another file"
+    assert "Is a directory" in _refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        (None, "cannot read the mapping mapping.json: No such file or directory"),
+        ("{", "the mapping mapping.json is not usable: Invalid JSON"),
+        ('{"delimiter": ";;"}', "delimiter: String should have at most 1 character"),
+        ('{"columns": {"prize": "p"}}', "columns.prize: Extra inputs are not permitted"),
+        ('{"encoding": "klingon"}', "encoding: Value error, there is no encoding klingon"),
+        ('{"decimal": "\'"}', "decimal: Input should be '.' or ','"),
+    ],
+)
+def test_a_mapping_that_is_not_usable_is_named(
+    shop: Shop, mapping: str | None, message: str
+) -> None:
+    if mapping is not None:
+        shop.write(mapping, name="mapping.json")
+
+    process = shop.run("--mapping", "mapping.json")
+
+    assert message in _refused(process)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("", "DATABASE_URL is no URL of a database"),
+        ("orders", "DATABASE_URL is no URL of a database"),
+        ("mysql://root@localhost/orders", "DATABASE_URL begins with mysql"),
+        ("postgresql://localhost/orders", "DATABASE_URL begins with postgresql"),
+        ("sqlite+aiosqlite:///none/orders.db", "there is no folder none for"),
+        ("sqlite+aiosqlite://", "shares one connection"),
+        ("postgresql+asyncpg://me@127.0.0.1:1/orders", "Connect call failed"),
+        ("postgresql+asyncpg://me@127.0.0.1:port/orders", "DATABASE_URL is no URL"),
+        ("postgresql+asyncpg://me@host.invalid/orders", "cannot"),
+    ],
+)
+def test_a_database_that_cannot_be_reached_is_one_line(shop: Shop, url: str, message: str) -> None:
+    process = shop.run(DATABASE_URL=url)
+
+    assert message in _refused(process)
+
+
+@pytest.mark.parametrize("wrong", ["database", "password"])
+def test_a_server_that_refuses_is_one_line(shop: Shop, postgres_url: str, wrong: str) -> None:
+    url = new_database(postgres_url)
+    user, _, rest = url.rpartition("@")
+    url = f"{url}_absent" if wrong == "database" else f"{user.rpartition(':')[0]}:wrong@{rest}"
+
+    line = _refused(shop.run(DATABASE_URL=url))
+
+    assert ("does not exist" if wrong == "database" else "password authentication failed") in line
+
+
+def test_a_file_that_is_no_database_is_left_alone(shop: Shop) -> None:
+    file = shop.write("no database, " * 400, name="orders.db")
+    before = file.read_bytes()
+
+    line = _refused(shop.run())
+
+    assert "file is not a database" in line
+    assert file.read_bytes() == before
+
+
+def test_a_locked_database_is_one_line_and_untouched(shop: Shop) -> None:
+    shop.run()
+    before = shop.run("--report").stdout
+    blocker = sqlite3.connect(shop.folder / "orders.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+
+    process = shop.run(shop.write(HEAD, LINE), BUSY_SECONDS="0.2")
+    blocker.close()
+
+    assert "database is locked" in _refused(process)
+    assert shop.run("--report").stdout == before
+
+
+def test_a_read_only_database_is_one_line(shop: Shop, postgres_url: str) -> None:
+    shop.run()
+    only = f"sqlite+aiosqlite:///file:{shop.folder}/orders.db?mode=ro&uri=true"
+    url = new_database(postgres_url, "default_transaction_read_only = on")
+
+    line = _refused(shop.run(shop.write(HEAD, LINE), DATABASE_URL=only))
+    served = _refused(shop.run(DATABASE_URL=url))
+
+    assert "readonly database" in line
+    assert "read-only transaction" in served
+
+
+def test_tables_of_another_version_are_left_alone(shop: Shop) -> None:
+    shop.run()
+    with sqlite3.connect(shop.folder / "orders.db") as database:
+        database.execute("ALTER TABLE order_list DROP COLUMN country")
+    of_ours = _refused(shop.run())
+    with sqlite3.connect(shop.folder / "orders.db") as database:
+        database.execute("UPDATE cqrs_ddd_versions SET version = 99")
+    of_the_toolkit = _refused(shop.run())
+
+    assert "table order_list is of another version, it has no column country" in of_ours
+    assert "are of version 99, this library needs" in of_the_toolkit
+
+
+def test_an_unknown_backend_is_one_line(shop: Shop) -> None:
+    assert "BACKEND is not usable" in _refused(shop.run(BACKEND="mongo"))
+
+
+def test_help_tells_the_environment_and_the_exit_codes(shop: Shop) -> None:
+    process = shop.run("--help")
+
+    assert process.returncode == 0
+    for told in ("DATABASE_URL", "BACKEND", "--mapping", "--after", "exit codes", "130"):
+        assert told in process.stdout
+    assert shop.run("--nonsense").returncode == 2
+
+
+def test_rejected_lines_that_cannot_be_written_are_told(shop: Shop) -> None:
+    file = shop.write(HEAD, LINE, "1,ANNA")
+
+    process = shop.run(file, "--rejected", "none/rejected.csv")
+
+    assert "cannot be written to none/rejected.csv: No such file or directory" in _refused(process)

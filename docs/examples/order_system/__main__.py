@@ -1,61 +1,120 @@
-"""``python -m order_system [FILE]``: import the orders of a file and report on them."""
+"""``python -m order_system``: import the orders of a file, and report on all there are."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
-from decimal import Decimal
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
-from cqrs_ddd_core import Mediator
-from cqrs_ddd_core.primitives.exceptions import DomainError
+from cqrs_ddd_core import CQRSDDDError
 
-from .application import AskForSales, SalesReport
-from .composition import compose
-from .order_file import read_commands
+from .composition import Settings, System, open_system
+from .importing import Import, RejectedLines, Summary, rejected_lines, tell
+from .order_file import OrderFile
+from .order_mapping import OrderMapping
+from .report import show_report, show_summary
+from .sales import AskForSales, ListOrders
 
 SAMPLE = Path(__file__).with_name("orders.csv")
+DESCRIPTION = "Imports the orders of a file and reports on all orders there are."
+EPILOG = """\
+environment:
+  DATABASE_URL  where the orders are kept, by default the file NAME.db in the current folder:
+                  sqlite+aiosqlite:///orders.db
+                  postgresql+asyncpg://user:password@host/database
+  BACKEND       memory: keep nothing
+  BUSY_SECONDS  how long to wait for another writer on SQLite (default: 10)
+
+exit codes:
+  0    imported; lines that were rejected are counted, and are in a file
+  1    nothing can be done with this file or this database; one line says why
+  2    wrong arguments
+  130  interrupted
+
+Killed at any moment, it goes on where it was when it is run again.
+"""
 
 
-async def import_orders(path: Path, mediator: Mediator) -> SalesReport:
-    commands = read_commands(path)
-    progress = Console(stderr=True)
-    for command in track(commands, description=f"importing {path.name}", console=progress):
-        await mediator.send(command)
-    return (await mediator.query(AskForSales())).result
-
-
-def show(report: SalesReport) -> None:
-    out = Console()
-    out.print(
-        f"{report.orders:,} orders, {report.lines:,} lines, {len(report.customers):,} customers, "
-        f"{len(report.revenue):,} countries"
-    )
-    table = Table("country", "revenue", title="Revenue by country")
-    table.columns[1].justify = "right"
-    for country, revenue in sorted(report.revenue.items(), key=lambda entry: -entry[1]):
-        table.add_row(country, _money(revenue))
-    table.add_section()
-    table.add_row("total", _money(sum(report.revenue.values(), Decimal(0))))
-    out.print(table)
-
-
-def _money(amount: Decimal) -> str:
-    return f"{amount:,.2f}"
-
-
-def main() -> int:
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else SAMPLE
+def main(arguments: Sequence[str] | None = None) -> int:
+    asked = _parser().parse_args(arguments)
     try:
-        show(asyncio.run(import_orders(path, compose())))
-    except DomainError as error:
+        asyncio.run(_run(asked))
+    except CQRSDDDError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; run it again to go on", file=sys.stderr)
+        return 130
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="order_system",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "file", nargs="?", type=Path, default=SAMPLE, help="orders as CSV (default: a sample)"
+    )
+    parser.add_argument(
+        "--mapping", type=Path, help="JSON that says how the file is written (see the README)"
+    )
+    parser.add_argument(
+        "--rejected", type=Path, help="where rejected lines go (default: NAME.rejected.csv)"
+    )
+    parser.add_argument("--report", action="store_true", help="report only, import nothing")
+    parser.add_argument("--after", metavar="ORDER", help="list the orders that follow this one")
+    return parser
+
+
+async def _run(asked: argparse.Namespace) -> None:
+    began = time.monotonic()
+    path: Path = asked.file
+    mapping = OrderMapping() if asked.mapping is None else OrderMapping.read(asked.mapping)
+    file = OrderFile(path, mapping)
+    lines = 0 if asked.report else file.count()  # Before anything is changed.
+    out = Console()
+    async with open_system(Settings.for_file(path)) as system:
+        if not asked.report:
+            rejected_path = asked.rejected or Path(f"{path.stem}.rejected.csv")
+            with rejected_lines(rejected_path) as rejected:
+                summary = await _import(system, file, lines, rejected)
+                rejected.save()
+            show_summary(out, summary, rejected_path, time.monotonic() - began)
+        report = (await system.mediator.query(AskForSales())).result
+        page = (await system.mediator.query(ListOrders(after=asked.after))).result
+    show_report(out, report, page)
+
+
+async def _import(system: System, file: OrderFile, lines: int, rejected: RejectedLines) -> Summary:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        imported = progress.add_task(f"importing {file.path.name}", total=lines)
+        importing = Import(system, rejected)
+        await importing.run(file, lambda done: progress.advance(imported, done))
+        told = progress.add_task("telling the tables", total=None)
+        await tell(system, lambda done: progress.advance(told, done))
+        progress.update(told, total=progress.tasks[told].completed)
+    return importing.summary
 
 
 if __name__ == "__main__":

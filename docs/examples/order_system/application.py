@@ -1,34 +1,28 @@
-"""What can be asked of the system."""
+"""What can be asked of orders."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import Protocol
+from typing import Literal
 
 from pydantic import AwareDatetime
 
-from cqrs_ddd_core import Command, HandlerRegistry, IRepository, Query
-from cqrs_ddd_core.primitives.exceptions import BusinessRuleError, EntityNotFoundError
+from cqrs_ddd_core import Command, HandlerRegistry, IRepository
+from cqrs_ddd_core.primitives.exceptions import EntityNotFoundError
 
-from .domain import Order, OrderLine, Text
+from .domain import Order, OrderLine, Remark, Text
 
-
-class IOrderRepository(IRepository[Order, str], Protocol):
-    """The orders."""
+Recorded = Literal["added", "duplicate"]
 
 
-class PlaceOrder(Command[str]):
+class AddLine(Command[Recorded]):
+    """Adds a line to an order, and places the order with its first line."""
+
     order_id: Text
     customer_id: Text
-    city: Text
+    city: Remark = ""
     country: Text
     placed_at: AwareDatetime
-
-
-class AddLine(Command[str]):
-    order_id: str
+    is_cancellation: bool = False
     line: OrderLine
 
 
@@ -37,72 +31,44 @@ class ShipOrder(Command[str]):
     shipped_at: AwareDatetime
 
 
-@dataclass
-class SalesReport:
-    orders: int = 0
-    lines: int = 0
-    customers: set[str] = field(default_factory=set)
-    revenue: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
-    """By country."""
-
-
-class AskForSales(Query[SalesReport]):
-    pass
-
-
 class OrderHandlers:
     """Every command of an order, over any repository."""
 
-    def __init__(self, orders: IOrderRepository) -> None:
+    def __init__(self, orders: IRepository[Order, str]) -> None:
         self._orders = orders
 
     def register(self, handlers: HandlerRegistry) -> None:
-        handlers.register_command_handler(PlaceOrder, self.place)
         handlers.register_command_handler(AddLine, self.add_line)
         handlers.register_command_handler(ShipOrder, self.ship)
-        handlers.register_query_handler(AskForSales, self.sales)
 
-    async def place(self, command: PlaceOrder) -> str:
-        """An order that was placed with the same facts is left as it is."""
-        facts = command.model_dump(include={"customer_id", "city", "country", "placed_at"})
-        placed = await self._orders.get(command.order_id)
-        if placed is None:
-            return await self._orders.add(Order.place(command.order_id, **facts))
-        if placed.model_dump(include=set(facts)) != facts:
-            raise BusinessRuleError(
-                f"order {command.order_id} is placed already, by {placed.customer_id} at "
-                f"{placed.placed_at:%Y-%m-%d}; use another id"
+    async def add_line(self, command: AddLine) -> Recorded:
+        whose = {
+            "customer_id": command.customer_id,
+            "city": command.city,
+            "country": command.country,
+        }
+        order = await self._orders.get(command.order_id)
+        if order is None:
+            order = Order.place(
+                command.order_id,
+                placed_at=command.placed_at,
+                is_cancellation=command.is_cancellation,
+                **whose,
             )
-        return placed.id
-
-    async def add_line(self, command: AddLine) -> str:
-        order = await self._existing(command.order_id)
+        order.refuse_others(**whose)
         order.add_line(command.line)
-        return await self._save(order)
+        if not order.pending_events:
+            return "duplicate"
+        await self._orders.add(order)
+        return "added"
 
     async def ship(self, command: ShipOrder) -> str:
-        order = await self._existing(command.order_id)
-        order.ship(command.shipped_at)
-        return await self._save(order)
-
-    async def sales(self, query: AskForSales) -> SalesReport:
-        report = SalesReport()
-        for order in await self._orders.list_all():
-            report.orders += 1
-            report.lines += len(order.lines)
-            report.customers.add(order.customer_id)
-            report.revenue[order.country] += order.amount
-        return report
-
-    async def _existing(self, order_id: str) -> Order:
-        order = await self._orders.get(order_id)
+        order = await self._orders.get(command.order_id)
         if order is None:
             raise EntityNotFoundError(
-                f"there is no order {order_id}; place it first",
+                f"there is no order {command.order_id}; add a line to it first",
                 entity_type="Order",
-                entity_id=order_id,
+                entity_id=command.order_id,
             )
-        return order
-
-    async def _save(self, order: Order) -> str:
+        order.ship(command.shipped_at)
         return await self._orders.add(order) if order.pending_events else order.id

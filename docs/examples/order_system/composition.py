@@ -2,27 +2,194 @@
 
 from __future__ import annotations
 
-from cqrs_ddd_core import EventStorePersistenceMiddleware, HandlerRegistry, Mediator
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+
+from cqrs_ddd_core import (
+    EventStorePersistenceMiddleware,
+    HandlerRegistry,
+    IRepository,
+    Mediator,
+    UnitOfWork,
+)
 from cqrs_ddd_core.adapters.memory import (
     InMemoryEventStore,
+    InMemoryInbox,
+    InMemoryOutbox,
     InMemoryRepository,
     InMemoryUnitOfWork,
 )
+from cqrs_ddd_core.config import EnvConfig
+from cqrs_ddd_core.messaging import InboxConsumer, OutboxRelay
+from cqrs_ddd_core.middleware import IdempotencyMiddleware, OutboxMiddleware
+from cqrs_ddd_core.ports import ILeasedOutbox, IMessagePublisher, OutboxMessage
+from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy
+from cqrs_ddd_persistence_sqlalchemy import (
+    SQLAlchemyOutboxStorage,
+    SQLAlchemyRepository,
+    SQLAlchemyUnitOfWork,
+    configure_sqlite,
+    create_schema,
+)
 
-from .application import IOrderRepository, OrderHandlers
+from . import tables
+from .application import OrderHandlers
 from .domain import Order
+from .sales import CountrySales, CustomerSales, OrderSummary, SalesProjection, SalesQueries
+
+LEASE_SECONDS = 3.0
+"""After a crash, how long the messages of the dead relay wait."""
 
 
-class InMemoryOrderRepository(InMemoryRepository[Order, str], IOrderRepository):
-    """Orders in memory."""
+@dataclass(frozen=True)
+class Settings(EnvConfig):
+    """From ``DATABASE_URL``, ``BACKEND`` and ``BUSY_SECONDS``."""
+
+    database_url: str
+    backend: Literal["database", "memory"] = "database"
+    busy_seconds: float = 10.0
+    """How long a writer waits for another one on SQLite."""
+
+    @classmethod
+    def for_file(cls, path: Path) -> Settings:
+        """Unless the environment says another, a database beside us that is named as the file."""
+        url = URL.create("sqlite+aiosqlite", database=f"{path.stem}.db")
+        return cls.from_env(environ={"DATABASE_URL": url.render_as_string(), **os.environ})
 
 
-def compose() -> Mediator:
-    event_store = InMemoryEventStore()
+@dataclass(frozen=True)
+class System:
+    """The application, ready to use."""
+
+    mediator: Mediator
+    relay: OutboxRelay
+    outbox: ILeasedOutbox
+    uow_factory: Callable[[], UnitOfWork]
+
+
+@dataclass(frozen=True)
+class _Adapters:
+    """What differs from one back end to the next."""
+
+    uow_factory: Callable[[], UnitOfWork]
+    outbox: ILeasedOutbox
+    placed: IRepository[Order, str]
+    orders: IRepository[OrderSummary, str]
+    customers: IRepository[CustomerSales, str]
+    countries: IRepository[CountrySales, str]
+
+
+@asynccontextmanager
+async def open_system(settings: Settings) -> AsyncIterator[System]:
+    """Raises ``ConfigError`` or ``InfrastructureError`` when the database cannot be used."""
+    if settings.backend == "memory":
+        yield _assembled(_in_memory())
+        return
+    engine = _engine(settings)
+    try:
+        await _prepare(engine)
+        yield _assembled(_on(engine))
+    finally:
+        await engine.dispose()
+
+
+def _assembled(adapters: _Adapters) -> System:
     handlers = HandlerRegistry()
-    OrderHandlers(InMemoryOrderRepository(Order)).register(handlers)
-    return Mediator(
+    OrderHandlers(adapters.placed).register(handlers)
+    SalesQueries(adapters).register(handlers)
+    mediator = Mediator(
         handlers,
-        uow_factory=lambda: InMemoryUnitOfWork(event_store=event_store),
-        middlewares=[EventStorePersistenceMiddleware()],
+        uow_factory=adapters.uow_factory,
+        middlewares=[
+            IdempotencyMiddleware(),
+            EventStorePersistenceMiddleware(),
+            OutboxMiddleware(),
+        ],
     )
+    consumer = InboxConsumer("sales", SalesProjection(adapters), uow_factory=adapters.uow_factory)
+    relay = OutboxRelay(
+        adapters.outbox,
+        _Handover(consumer),
+        retry=ExponentialBackoffPolicy(max_attempts=20, base=0.05, maximum=2.0),
+        lease=LEASE_SECONDS,
+        publish_timeout=LEASE_SECONDS / 2,
+    )
+    return System(mediator, relay, adapters.outbox, adapters.uow_factory)
+
+
+class _Handover(IMessagePublisher):
+    """In place of a broker: who publishes waits until the message is handled, one at a time."""
+
+    def __init__(self, consumer: InboxConsumer) -> None:
+        self._consumer = consumer
+        self._turn = asyncio.Lock()
+
+    async def publish(self, message: OutboxMessage) -> None:
+        async with self._turn:
+            await self._consumer(message)
+
+
+def _in_memory() -> _Adapters:
+    event_store, outbox, inbox = InMemoryEventStore(), InMemoryOutbox(), InMemoryInbox()
+    return _Adapters(
+        uow_factory=lambda: InMemoryUnitOfWork(event_store, outbox, inbox),
+        outbox=outbox,
+        placed=InMemoryRepository(Order),
+        orders=InMemoryRepository(OrderSummary),
+        customers=InMemoryRepository(CustomerSales),
+        countries=InMemoryRepository(CountrySales),
+    )
+
+
+def _on(engine: AsyncEngine) -> _Adapters:
+    sessions = async_sessionmaker(engine)
+    return _Adapters(
+        uow_factory=lambda: SQLAlchemyUnitOfWork(session_factory=sessions),
+        outbox=SQLAlchemyOutboxStorage(sessions),
+        placed=SQLAlchemyRepository(Order, tables.OrderModel, sessions),
+        orders=SQLAlchemyRepository(OrderSummary, tables.OrderSummaryModel, sessions),
+        customers=SQLAlchemyRepository(CustomerSales, tables.CustomerSalesModel, sessions),
+        countries=SQLAlchemyRepository(CountrySales, tables.CountrySalesModel, sessions),
+    )
+
+
+def _engine(settings: Settings) -> AsyncEngine:
+    try:
+        parsed = make_url(settings.database_url)
+    except (ArgumentError, ValueError):
+        raise ConfigError(f"DATABASE_URL is no URL of a database: {_KINDS}") from None
+    if parsed.drivername == "sqlite+aiosqlite":
+        folder = Path(parsed.database or "").parent
+        if not folder.is_dir() and "uri" not in parsed.query:
+            raise ConfigError(f"there is no folder {folder} for the database {parsed.database}")
+        engine = create_async_engine(parsed, pool_reset_on_return=None)
+        return configure_sqlite(engine, busy_timeout=settings.busy_seconds)
+    if parsed.drivername == "postgresql+asyncpg":
+        return create_async_engine(parsed)
+    raise ConfigError(f"DATABASE_URL begins with {parsed.drivername}: {_KINDS}")
+
+
+_KINDS = (
+    "it should be like sqlite+aiosqlite:///orders.db or "
+    "postgresql+asyncpg://user:password@host/database"
+)
+
+
+async def _prepare(engine: AsyncEngine) -> None:
+    await create_schema(engine)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(tables.install)
+    except SQLAlchemyError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"cannot use the database {engine.url!r}: {reason}") from error

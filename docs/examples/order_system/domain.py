@@ -1,4 +1,4 @@
-"""Orders and their lines."""
+"""Orders, cancellations and their lines."""
 
 from __future__ import annotations
 
@@ -11,21 +11,28 @@ from pydantic import AwareDatetime, Field
 from cqrs_ddd_core import AggregateRoot, DomainEvent, ValueObject
 from cqrs_ddd_core.primitives.exceptions import BusinessRuleError
 
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
+"""PostgreSQL keeps any character but NUL."""
+Remark = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
+Share = Annotated[Decimal, Field(ge=0, le=1, decimal_places=3)]
 
 
 class OrderLine(ValueObject):
-    """So many units of a product; ``discount`` is a share of the price, 0 to 1."""
+    """So many units of a product; a cancellation takes back, so its quantities are negative.
 
+    ``id`` tells a line from the others of its order, ``discount`` is a share of the price.
+    """
+
+    id: Text
     product_id: Text
-    product: Text
-    quantity: int = Field(gt=0)
-    unit_price: Decimal = Field(ge=0)
-    discount: Decimal = Field(default=Decimal(0), ge=0, le=1)
+    product: Remark
+    quantity: int = Field(ge=-1_000_000, le=1_000_000)
+    unit_price: Decimal = Field(gt=0, lt=1_000_000, decimal_places=3)
+    discount: Share = Decimal(0)
 
     @property
     def amount(self) -> Decimal:
-        """Exact; only what is printed is rounded."""
+        """Exact, with up to six digits behind the point; only what is printed is rounded."""
         return self.quantity * self.unit_price * (1 - self.discount)
 
 
@@ -34,6 +41,7 @@ class OrderPlaced(DomainEvent):
     city: str
     country: str
     placed_at: AwareDatetime
+    is_cancellation: bool
 
 
 class LineAdded(DomainEvent):
@@ -45,43 +53,64 @@ class OrderShipped(DomainEvent):
 
 
 class Order(AggregateRoot[str]):
-    """Takes lines until it is shipped."""
+    """Takes lines until it is shipped; a cancellation is an order that takes goods back."""
 
     customer_id: str
     city: str
     country: str
     placed_at: AwareDatetime
+    is_cancellation: bool
     shipped_at: AwareDatetime | None = None
     lines: dict[str, OrderLine] = Field(default_factory=dict)
 
     @classmethod
     def place(
-        cls, order_id: str, *, customer_id: str, city: str, country: str, placed_at: datetime
+        cls,
+        order_id: str,
+        *,
+        customer_id: str,
+        city: str,
+        country: str,
+        placed_at: datetime,
+        is_cancellation: bool = False,
     ) -> Order:
         order = cls.blank(order_id)
         order.add_event(
-            OrderPlaced(customer_id=customer_id, city=city, country=country, placed_at=placed_at)
+            OrderPlaced(
+                customer_id=customer_id,
+                city=city,
+                country=country,
+                placed_at=placed_at,
+                is_cancellation=is_cancellation,
+            )
         )
         return order
 
-    @property
-    def amount(self) -> Decimal:
-        return sum((line.amount for line in self.lines.values()), Decimal(0))
+    def refuse_others(self, *, customer_id: str, city: str, country: str) -> None:
+        """Raises ``BusinessRuleError`` unless the order is theirs."""
+        for name, held, told in (
+            ("customer", self.customer_id, customer_id),
+            ("city", self.city, city),
+            ("country", self.country, country),
+        ):
+            if held != told:
+                raise BusinessRuleError(
+                    f"order {self.id} has the {name} {held}, not {told}; use another order"
+                )
 
     def add_line(self, line: OrderLine) -> None:
-        """A line that is there already changes nothing, so a file can be imported again."""
-        present = self.lines.get(line.product_id)
-        if present == line:
+        """A line that is there already changes nothing."""
+        if line.id in self.lines:
             return
-        if present is not None:
-            raise BusinessRuleError(
-                f"order {self.id} has {present.quantity} of {present.product} already; "
-                "change that line instead of adding another"
-            )
         if self.shipped_at is not None:
             raise BusinessRuleError(
                 f"order {self.id} was shipped at {self.shipped_at:%Y-%m-%d}; place a new order "
-                f"for {line.product}"
+                f"for {line.product or line.product_id}"
+            )
+        if line.quantity == 0 or (line.quantity < 0) is not self.is_cancellation:
+            kind, sign = ("cancellation", "<") if self.is_cancellation else ("order", ">")
+            raise BusinessRuleError(
+                f"the quantity is {line.quantity}; in {kind} {self.id} it must be {sign} 0"
             )
         self.add_event(LineAdded(line=line))
 
@@ -91,15 +120,21 @@ class Order(AggregateRoot[str]):
         if self.shipped_at is not None or not self.lines:
             reason = f"was shipped at {self.shipped_at:%Y-%m-%d}" if self.lines else "has no lines"
             raise BusinessRuleError(f"order {self.id} {reason} and cannot be shipped")
+        if at < self.placed_at:
+            raise BusinessRuleError(
+                f"order {self.id} was placed at {self.placed_at:%Y-%m-%d} and cannot be shipped "
+                f"before, at {at:%Y-%m-%d}"
+            )
         self.add_event(OrderShipped(shipped_at=at))
 
     def apply_OrderPlaced(self, event: OrderPlaced) -> None:
         self.customer_id = event.customer_id
         self.city, self.country = event.city, event.country
         self.placed_at = event.placed_at
+        self.is_cancellation = event.is_cancellation
 
     def apply_LineAdded(self, event: LineAdded) -> None:
-        self.lines[event.line.product_id] = event.line
+        self.lines[event.line.id] = event.line
 
     def apply_OrderShipped(self, event: OrderShipped) -> None:
         self.shipped_at = event.shipped_at

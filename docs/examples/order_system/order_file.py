@@ -3,135 +3,171 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import pydantic
 
-from cqrs_ddd_core import Command
 from cqrs_ddd_core.primitives.exceptions import ValidationError
 
-from .application import AddLine, PlaceOrder, ShipOrder
-from .domain import OrderLine
+from .application import AddLine
+from .order_mapping import OrderMapping
 
-M = TypeVar("M", bound=pydantic.BaseModel)
-
-COLUMNS = (
-    "order_id",
-    "customer_id",
-    "order_date",
-    "shipped_date",
-    "ship_city",
-    "ship_country",
-    "product_id",
-    "product_name",
-    "quantity",
-    "unit_price",
-    "discount",
-)
+_OF_AN_ORDER = ("order_id", "customer_id", "city", "country", "placed_at")
+_OF_A_LINE = ("product_id", "product", "quantity", "unit_price", "discount")
 
 
-def read_commands(path: Path) -> list[Command[str]]:
-    """Place, add each line, ship; the ids are the same each time the file is read.
+@dataclass(frozen=True)
+class Rejection:
+    """A line that is not taken, and why; ``cells`` is what it says."""
 
-    The lines of an order stand together. Raises ``ValidationError`` that names line and column.
+    number: int
+    reason: str
+    cells: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ReadLine:
+    """A line that can be sent; ``shipped_at`` tells of its whole order."""
+
+    number: int
+    command: AddLine
+    shipped_at: datetime | None
+    cells: Sequence[str]
+
+    def rejected(self, reason: object) -> Rejection:
+        return Rejection(self.number, str(reason), self.cells)
+
+
+class OrderFile:
+    """Read one line at a time, so its size does not matter.
+
+    A command has the same id each time the file is read: it is made of the number and the text of
+    the line.
     """
-    commands: list[Command[str]] = []
-    shipping: ShipOrder | None = None
-    order_id = ""
-    for row in _rows(path):
-        if row["order_id"] != order_id:
-            commands += [shipping] if shipping else []
-            order_id = row["order_id"]
-            commands.append(_placing(row))
-        commands.append(_adding(row))
-        shipping = _shipping(row)
-    return [*commands, shipping] if shipping else commands
 
+    def __init__(self, path: Path, mapping: OrderMapping | None = None) -> None:
+        self.path = path
+        self._mapping = mapping or OrderMapping()
+        self._spellings: Mapping[str, Callable[[str], object]] = {
+            "placed_at": self._mapping.date,
+            "shipped_at": self._mapping.date,
+            "unit_price": self._mapping.number,
+            "discount": self._mapping.number,
+        }
 
-class _Row(dict[str, str]):
-    """One line, which knows its place for messages."""
+    def count(self) -> int:
+        """The lines after the first one, which names the columns; empty ones do not count.
 
-    def __init__(self, cells: dict[str, str], place: str) -> None:
-        super().__init__(cells)
-        self._place = place
+        Raises ``ValidationError`` unless the file can be read to its end.
+        """
+        with self._cells() as (_, rows):
+            return sum(1 for _ in rows)
 
-    def wrong(self, column: str, reason: str) -> ValidationError:
-        text = f"{self._place}: {column} is {self[column]!r}: {reason}"
-        return ValidationError(text, errors={column: [text]})
+    def lines(self) -> Iterator[ReadLine | Rejection]:
+        with self._cells() as (header, rows):
+            places = {
+                fact: header.index(column)
+                for fact, column in self._mapping.columns
+                if column is not None
+            }
+            for number, cells in rows:
+                if len(cells) == len(header):
+                    yield self._line(number, cells, places)
+                else:
+                    reason = f"{len(cells)} cells for {len(header)} columns"
+                    yield Rejection(number, reason, cells)
 
-    def date(self, column: str) -> datetime:
+    def _line(
+        self, number: int, cells: Sequence[str], places: dict[str, int]
+    ) -> ReadLine | Rejection:
+        texts = {fact: cells[place].strip() for fact, place in places.items()}
+        facts: dict[str, Any] = dict(texts)
+        wrong: dict[str, str] = {}
+        for fact, read in self._spellings.items():
+            if texts.get(fact):
+                try:
+                    facts[fact] = read(texts[fact])
+                except ValueError as error:
+                    wrong[fact] = str(error)
+        placed_at, shipped_at = facts["placed_at"], facts.get("shipped_at") or None
+        if not wrong and placed_at and shipped_at and shipped_at < placed_at:
+            wrong["shipped_at"] = "it lies before the order"
+        line_id = blake2b("\x1f".join(cells).encode(), digest_size=16).hexdigest()
+        prefix = self._mapping.cancellation_prefix
+        command: AddLine | None = None
         try:
-            return datetime.strptime(self[column], "%Y-%m-%d").replace(tzinfo=timezone.utc)
-        except ValueError:
-            raise self.wrong(column, "it should be a date like 2026-01-31") from None
-
-    def made_into(self, model: type[M], columns: Mapping[str, str], **further: object) -> M:
-        """A model of the cells; ``columns`` maps its fields to the columns they are in."""
-        cells = {field: self[column].strip() for field, column in columns.items()}
-        try:
-            return model.model_validate({**cells, **further})
+            command = AddLine.model_validate(
+                {
+                    "command_id": f"line-{number}-{line_id}",
+                    "is_cancellation": prefix is not None and texts["order_id"].startswith(prefix),
+                    "line": {"id": line_id, "product": "", **_picked(facts, _OF_A_LINE)},
+                    **_picked(facts, _OF_AN_ORDER),
+                }
+            )
         except pydantic.ValidationError as error:
-            finding = error.errors()[0]
-            raise self.wrong(columns[str(finding["loc"][0])], finding["msg"]) from None
+            for finding in error.errors():
+                wrong.setdefault(str(finding["loc"][-1]), finding["msg"])
+        if wrong or command is None:
+            reasons = [self._told(fact, texts[fact], reason) for fact, reason in wrong.items()]
+            return Rejection(number, "; ".join(reasons), cells)
+        return ReadLine(number, command, shipped_at, cells)
+
+    def _told(self, fact: str, text: str, reason: str) -> str:
+        column = getattr(self._mapping.columns, fact)
+        return f"{column} is {text!r}: {reason}" if text else f"{column} is empty"
+
+    @contextmanager
+    def _cells(self) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
+        """The names of the columns, and behind them each line that is not empty, with its number.
+
+        Raises ``ValidationError``, also when the file turns out to be broken further down.
+        """
+        line = 0
+        try:
+            with self.path.open(encoding=self._mapping.encoding, newline="") as file:
+                reader = csv.reader(file, delimiter=self._mapping.delimiter, strict=True)
+
+                def rows() -> Iterator[tuple[int, list[str]]]:
+                    nonlocal line
+                    for cells in reader:
+                        number, line = line + 1, reader.line_num
+                        if cells:
+                            yield number, cells
+
+                found = rows()
+                _, header = next(found, (0, []))
+                self._refuse_unknown(header)
+                yield header, found
+        except OSError as error:
+            raise ValidationError(
+                f"cannot read {self.path}: {error.strerror}; give another file"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise ValidationError(
+                f"{self.path} is not {self._mapping.encoding}: {error.reason}; name its encoding "
+                "in a mapping"
+            ) from error
+        except csv.Error as error:
+            raise ValidationError(
+                f"{self.path} is broken behind line {line}: {error}; look for a lonely quote"
+            ) from error
+
+    def _refuse_unknown(self, header: Sequence[str]) -> None:
+        wanted = [column for _, column in self._mapping.columns if column is not None]
+        if missing := [column for column in wanted if column not in header]:
+            raise ValidationError(
+                f"{self.path} has no column {', '.join(missing)}; its first line names "
+                f"{', '.join(header) or 'none'}; say in a mapping what they are called"
+            )
+        if twice := [column for column in wanted if header.count(column) > 1]:
+            raise ValidationError(f"{self.path} has the column {', '.join(twice)} twice")
 
 
-def _rows(path: Path) -> Iterator[_Row]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ValidationError(f"cannot read {path}: {error.strerror}; give another file") from error
-    except UnicodeDecodeError as error:
-        raise ValidationError(f"{path} is not UTF-8 at byte {error.start}; convert it") from error
-    reader = csv.DictReader(text.splitlines(), restval="")
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise ValidationError(
-            f"{path} has no column {', '.join(missing)}; its first line names them"
-        )
-    for cells in reader:
-        place = f"{path}, line {reader.line_num}"
-        if None in cells:
-            raise ValidationError(f"{place} has more cells than columns; quote a comma in a text")
-        yield _Row(cells, place)
-
-
-def _placing(row: _Row) -> PlaceOrder:
-    return row.made_into(
-        PlaceOrder,
-        {
-            "order_id": "order_id",
-            "customer_id": "customer_id",
-            "city": "ship_city",
-            "country": "ship_country",
-        },
-        command_id=f"place-{row['order_id']}",
-        placed_at=row.date("order_date"),
-    )
-
-
-def _adding(row: _Row) -> AddLine:
-    line = row.made_into(
-        OrderLine,
-        {
-            "product_id": "product_id",
-            "product": "product_name",
-            "quantity": "quantity",
-            "unit_price": "unit_price",
-            "discount": "discount",
-        },
-    )
-    command_id = f"line-{row['order_id']}-{line.product_id}"
-    return AddLine(command_id=command_id, order_id=row["order_id"], line=line)
-
-
-def _shipping(row: _Row) -> ShipOrder | None:
-    if not row["shipped_date"]:
-        return None
-    return ShipOrder(
-        command_id=f"ship-{row['order_id']}",
-        order_id=row["order_id"],
-        shipped_at=row.date("shipped_date"),
-    )
+def _picked(facts: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: facts[name] for name in names if name in facts}

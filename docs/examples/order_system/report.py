@@ -1,0 +1,105 @@
+"""What is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from .importing import Summary
+from .sales import LATE_AFTER_DAYS, CountrySales, OrderSummary, SalesReport
+
+
+def show_summary(out: Console, summary: Summary, rejected: Path, seconds: float) -> None:
+    out.print(
+        f"{summary.lines:,} lines read: {summary.added:,} accepted, {summary.rejected:,} rejected, "
+        f"{summary.duplicates:,} duplicates, in {seconds:.1f} s"
+    )
+    if summary.resumed:
+        out.print(f"resumed: {summary.resumed:,} of the accepted were there from an earlier run")
+    if summary.unshipped:
+        out.print(f"{summary.unshipped:,} orders could not be shipped")
+    if summary.rejected or summary.unshipped:
+        out.print(f"the reasons are in {rejected}")
+
+
+def show_report(out: Console, report: SalesReport, page: Sequence[OrderSummary]) -> None:
+    out.print()
+    out.print(_totals(report))
+    for table in (_countries(report.countries), _customers(report), _late(report), _page(page)):
+        if table.row_count:
+            out.print()
+            out.print(table)
+
+
+def _totals(report: SalesReport) -> str:
+    countries = report.countries
+    orders = sum(country.orders for country in countries)
+    cancellations = sum(country.cancellations for country in countries)
+    lines = sum(country.lines for country in countries)
+    return (
+        f"{orders:,} orders, {f'{cancellations:,} cancellations, ' if cancellations else ''}"
+        f"{lines:,} lines, {report.customers:,} customers, {len(countries):,} countries"
+    )
+
+
+def _countries(countries: Sequence[CountrySales]) -> Table:
+    table = _table("Revenue by country", "country", orders=True, revenue=True)
+    for country in countries:
+        table.add_row(country.id, f"{country.orders:,}", _money(country.revenue))
+    table.add_section()
+    table.add_row(
+        "total",
+        f"{sum(country.orders for country in countries):,}",
+        _money(sum((country.revenue for country in countries), Decimal(0))),
+    )
+    return table
+
+
+def _customers(report: SalesReport) -> Table:
+    table = _table("Top customers", "customer", orders=True, revenue=True)
+    for customer in report.top_customers:
+        table.add_row(customer.id, f"{customer.orders:,}", _money(customer.revenue))
+    return table
+
+
+def _late(report: SalesReport) -> Table:
+    title = f"Late (over {LATE_AFTER_DAYS} days): {report.late_orders:,} orders"
+    table = _table(title, "order", "customer", days=True)
+    for order in report.latest:
+        table.add_row(order.id, order.customer_id, str(order.days_to_ship))
+    return table
+
+
+def _page(page: Sequence[OrderSummary]) -> Table:
+    table = _table(
+        "Newest orders", "order", "placed", "customer", "country", lines=True, amount=True
+    )
+    for order in page:
+        table.add_row(
+            order.id,
+            f"{order.placed_at:%Y-%m-%d}",
+            order.customer_id,
+            order.country,
+            f"{order.lines:,}",
+            _money(order.amount),
+        )
+    if page:
+        table.caption = f"more: --report --after {page[-1].id}"
+    return table
+
+
+def _table(title: str, *texts: str, **numbers: bool) -> Table:
+    table = Table(title=title, title_justify="left", min_width=len(title))
+    for name in texts:
+        table.add_column(name)
+    for name in numbers:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _money(amount: Decimal) -> str:
+    return f"{amount:,.2f}"

@@ -1,0 +1,78 @@
+"""The tables of the application; those of the toolkit lie beside them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, Text, inspect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_persistence_sqlalchemy import ExactDecimal, Json, UtcDateTime, VersionMixin, schema
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class OrderModel(VersionMixin, Base):
+    __tablename__ = "orders"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    customer_id: Mapped[str] = mapped_column(Text)
+    city: Mapped[str] = mapped_column(Text)
+    country: Mapped[str] = mapped_column(Text)
+    placed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    is_cancellation: Mapped[bool]
+    shipped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    lines: Mapped[Any] = mapped_column(Json)
+
+
+class OrderSummaryModel(VersionMixin, Base):
+    __tablename__ = "order_list"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    customer_id: Mapped[str] = mapped_column(Text)
+    country: Mapped[str] = mapped_column(Text)
+    placed_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    is_cancellation: Mapped[bool]
+    lines: Mapped[int]
+    amount: Mapped[Decimal] = mapped_column(ExactDecimal(18, 6))
+    days_to_ship: Mapped[int | None] = mapped_column(index=True)
+
+
+class CustomerSalesModel(VersionMixin, Base):
+    __tablename__ = "customer_sales"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    orders: Mapped[int]
+    revenue: Mapped[Decimal] = mapped_column(ExactDecimal(18, 6), index=True)
+
+
+class CountrySalesModel(VersionMixin, Base):
+    __tablename__ = "country_sales"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    orders: Mapped[int]
+    cancellations: Mapped[int]
+    lines: Mapped[int]
+    revenue: Mapped[Decimal] = mapped_column(ExactDecimal(18, 6))
+
+
+def install(connection: Connection) -> None:
+    """Make what is missing, in the caller's transaction; any number of processes may do so at once.
+
+    Raises ``ConfigError`` and ``PersistenceError`` for tables of another version.
+    """
+    schema.install(connection)  # Changes nothing any more, but keeps others out until the commit.
+    Base.metadata.create_all(connection)
+    inspector = inspect(connection)
+    for table in Base.metadata.sorted_tables:
+        present = {column["name"] for column in inspector.get_columns(table.name)}
+        if missing := [column.name for column in table.columns if column.name not in present]:
+            raise ConfigError(
+                f"table {table.name} is of another version, it has no column "
+                f"{', '.join(missing)}; use another database"
+            )
