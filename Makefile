@@ -99,7 +99,7 @@ bench-peers: $(UV) ## Measure beside other libraries, in an environment of its o
 
 .PHONY: soak
 soak: install ## Run the fault tests in their long form, with figures: make soak ARGS="kill postgresql"
-	$(RUN) python -m tests.faults $(ARGS)
+	PYTHONPATH=docs/examples $(RUN) python -m tests.faults $(ARGS)
 
 .PHONY: profile
 profile: install ## Show where the time of a hot path goes: make profile NAME="send a command"

@@ -1,6 +1,9 @@
 """Runs every Python block of the README files and of docs as a test; a pytest plugin.
 
 The blocks of a document share one module and one event loop, and may `await` outside a function.
+A block whose first line is a comment with a path, such as `# shop/domain.py`, is written to that
+file instead, in a folder that the document has to itself. There the console blocks that begin with
+`$ ` are run, and what they print is compared with what follows the command.
 """
 
 from __future__ import annotations
@@ -9,19 +12,26 @@ import ast
 import asyncio
 import inspect
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sybil import Example, Sybil
+from sybil import Document, Example, Region, Sybil
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
+
+from tests.docs.reader_folder import FILE, PROMPT, ReaderFolder
 
 ROOT = Path(__file__).parents[2]
 MODULE = "the module that the blocks of a document share"
 LOOP = "the event loop that the blocks of a document share"
+FOLDER = "the folder that the files and commands of a document share"
 
 
 def run_block(example: Example) -> None:
+    if file := FILE.match(example.parsed):
+        _folder_of(example).write(file[1], example.parsed)
+        return
     tree = ast.parse(example.parsed, example.path)
     ast.increment_lineno(tree, example.line + example.parsed.line_offset)
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -36,17 +46,46 @@ def run_block(example: Example) -> None:
         loop.run_until_complete(outcome)
 
 
+def run_console(example: Example) -> None:
+    _folder_of(example).run(example.parsed)
+
+
+def _folder_of(example: Example) -> ReaderFolder:
+    if FOLDER not in example.namespace:
+        example.namespace[FOLDER] = ReaderFolder()
+    folder: ReaderFolder = example.namespace[FOLDER]
+    return folder
+
+
+class CommandParser(CodeBlockParser):
+    """Finds the console blocks that begin with a prompt; others are for reading only."""
+
+    def __init__(self) -> None:
+        super().__init__(language="console", evaluator=run_console)
+
+    def __call__(self, document: Document) -> Iterable[Region]:
+        return (each for each in super().__call__(document) if each.parsed.startswith(PROMPT))
+
+
 def close_document(namespace: dict[str, Any]) -> None:
-    if module := namespace.pop(MODULE, None):
-        sys.modules.pop(module.__name__, None)
-    if loop := namespace.pop(LOOP, None):
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
+    try:
+        if module := namespace.pop(MODULE, None):
+            sys.modules.pop(module.__name__, None)
+        if loop := namespace.pop(LOOP, None):
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+    finally:
+        if folder := namespace.pop(FOLDER, None):
+            folder.close()
 
 
 sybil = Sybil(
-    parsers=[CodeBlockParser(language="python", evaluator=run_block), SkipParser()],
+    parsers=[
+        CodeBlockParser(language="python", evaluator=run_block),
+        CommandParser(),
+        SkipParser(),
+    ],
     path=str(ROOT),
     patterns=["*.md"],
     teardown=close_document,

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sybil import Document
 
-from tests.docs.blocks import ROOT, sybil
+from cqrs_ddd_core.domain.event_registry import known_events
+from cqrs_ddd_core.primitives.exceptions import UnknownTypeError
+from tests.docs.blocks import ROOT, close_document, sybil
 
 # Any fence that a reader takes for Python, however it is indented or titled.
 PYTHON_FENCE = re.compile(r"^[ \t>]*(?:`{3,}|~{3,})[ \t{.]*(?:python\d?|py|pycon)\b", re.M | re.I)
+# Any block with a command at a prompt, wherever in the block and whatever its language.
+COMMAND = re.compile(r"^[ \t>]*\$ ", re.M)
 
 
 def documents() -> list[Path]:
@@ -22,11 +29,25 @@ def documents() -> list[Path]:
 def test_every_python_fence_is_collected(path: Path) -> None:
     fences = PYTHON_FENCE.findall(path.read_text("utf-8"))
 
-    blocks = [
-        example for example in sybil.parse(path).examples() if isinstance(example.parsed, str)
-    ]
+    assert len(_blocks(path, "python")) == len(fences), "open each block with exactly ```python"
 
-    assert len(blocks) == len(fences), "open each block with exactly ```python"
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_at_a_prompt_is_collected(path: Path) -> None:
+    commands = COMMAND.findall(path.read_text("utf-8"))
+
+    collected = "".join(_blocks(path, "console"))
+
+    assert len(COMMAND.findall(collected)) == len(commands), (
+        "open the block with exactly ```console, and begin it with a command"
+    )
+
+
+def _blocks(path: Path, language: str) -> list[str]:
+    examples = sybil.parse(path).examples()
+    return [
+        str(each.parsed) for each in examples if each.region.lexemes.get("arguments") == language
+    ]
 
 
 def test_each_document_lies_where_pytest_looks(pytestconfig: pytest.Config) -> None:
@@ -39,3 +60,129 @@ def test_each_document_lies_where_pytest_looks(pytestconfig: pytest.Config) -> N
 @pytest.mark.parametrize("opening", ["```python title='x'", "```py", "``` python", "~~~python"])
 def test_a_fence_that_the_runner_passes_over_is_noticed(opening: str) -> None:
     assert PYTHON_FENCE.search(f"text\n\n{opening}\n1 / 0\n")
+
+
+Run = Callable[[str], None]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Runs the blocks of a text one after the other."""
+    document: Document | None = None
+
+    def run_text(text: str) -> None:
+        nonlocal document
+        page = tmp_path / "page.md"
+        page.write_text(text, "utf-8")
+        document = sybil.parse(page)
+        for example in document.examples():
+            example.evaluate()
+
+    yield run_text
+    if document is not None:
+        close_document(document.namespace)
+
+
+def _fenced(language: str, *blocks: str) -> str:
+    return "\n".join(f"```{language}\n{block}\n```\n" for block in blocks)
+
+
+def test_a_block_with_a_path_becomes_a_module(run: Run) -> None:
+    run(
+        _fenced(
+            "python",
+            "# kiosk/__init__.py",
+            "# kiosk/prices.py\nTEA = 3",
+            "from kiosk.prices import TEA\n\nassert TEA == 3",
+        )
+    )
+
+
+def test_a_file_that_takes_the_place_of_another_is_imported_anew(run: Run) -> None:
+    run(
+        _fenced(
+            "python",
+            "# kiosk/prices.py\nTEA = 3",
+            "# kiosk/menu.py\nfrom kiosk.prices import TEA",
+            "# kiosk/prices.py\nTEA = 4",
+            "from kiosk.menu import TEA\n\nassert TEA == 4",
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("block", "error"),
+    [
+        ("# kiosk/prices.py\nfrom kiosk.menu import TEA", ModuleNotFoundError),
+        ("# kiosk/prices.py\nTEA = 1 / 0", ZeroDivisionError),
+        ("# kiosk.py\ndef", SyntaxError),
+        ("# a comment, and no path\nassert False", AssertionError),
+    ],
+)
+def test_a_file_that_does_not_work_fails(run: Run, block: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        run(_fenced("python", block))
+
+
+def test_a_command_runs_where_the_files_are(run: Run) -> None:
+    run(
+        _fenced("python", "# kiosk.py\nprint('tea', 3)\nprint('cup = 8')")
+        + _fenced("console", "$ python kiosk.py\ntea ...\ncup = 8")
+        + _fenced("console", "$ python kiosk.py | grep cup > menu.py\n$ ls *.py\nkiosk.py\nmenu.py")
+        + _fenced("python", "import menu\n\nassert menu.cup == 8")
+    )
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "$ python -c 'print(1)'\n2",
+        "$ python -c 'print(1)'",
+        "$ python -c 'pass'\n1",
+        "$ python -c 'print(1)'\n1\n$ python -c 'print(2)'\n1",
+        "$ python -c 'print(1); raise SystemExit(1)'\n1",
+        "$ python -c 'import sys; print(1, file=sys.stderr)'",
+        "$ no-such-command\n...",
+    ],
+)
+def test_a_command_that_fails_or_prints_something_else_fails(run: Run, block: str) -> None:
+    with pytest.raises(AssertionError, match="instead of"):
+        run(_fenced("console", block))
+
+
+def test_a_console_block_without_a_prompt_is_not_run(run: Run) -> None:
+    run(_fenced("console", "no-such-command\n"))
+
+
+def test_a_module_of_the_same_name_comes_back(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(_fenced("python", "# tests/__init__.py", "# tests/kiosk.py"), "utf-8")
+    document, ours = sybil.parse(page), sys.modules["tests.docs.blocks"]
+    try:
+        for example in document.examples():
+            example.evaluate()
+    finally:
+        close_document(document.namespace)
+
+    assert sys.modules["tests.docs.blocks"] is ours
+    assert "tests.kiosk" not in sys.modules
+
+
+def test_nothing_of_a_document_is_left_behind(run: Run, tmp_path: Path) -> None:
+    page = tmp_path / "other.md"
+    event = "from cqrs_ddd_core import DomainEvent\n\n\nclass TeaSold(DomainEvent):\n    pass"
+    page.write_text(_fenced("python", f"# kiosk/prices.py\n{event}"), "utf-8")
+    document, before, search = sybil.parse(page), Path.cwd(), list(sys.path)
+    for example in document.examples():
+        example.evaluate()
+    folder = Path.cwd()
+
+    close_document(document.namespace)
+
+    assert folder != before
+    assert not folder.exists()
+    assert (Path.cwd(), sys.path) == (before, search)
+    assert "kiosk" not in sys.modules
+    assert "kiosk.prices" not in sys.modules
+    with pytest.raises(UnknownTypeError):
+        known_events.get("TeaSold")
