@@ -113,7 +113,7 @@ def test_the_sample_gives_its_figures(any_shop: Shop) -> None:
 
 
 def test_every_back_end_prints_the_same_report(tmp_path: Path, postgres_url: str) -> None:
-    environments = (
+    environments: tuple[dict[str, str], ...] = (
         {},
         {"BACKEND": "memory"},
         {"DATABASE_URL": new_database(postgres_url)},

@@ -20,7 +20,10 @@ from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyUnitOfWork,
     create_schema,
 )
+from tests.databases import new_database
 from tests.faults.crashing import Place, Tracks, kill_at_random
+from tests.faults.importing import files_in
+from tests.faults.importing import kill_at_random as kill_imports
 from tests.faults.ordering import Workload
 from tests.faults.relaying import relayed
 from tests.persistence_sqlalchemy.conftest import asyncpg_url
@@ -32,6 +35,7 @@ Run = Callable[[Place, int], Awaitable[tuple[str, int]]]
 
 TRANSACTIONS = 250
 ROUNDS = 200
+KILLS = 500
 RELAY_RUNS = 50
 SEEDS = 1_000
 SEEDS_A_LINE = 100
@@ -97,7 +101,20 @@ async def parity(place: Place, seed: int) -> tuple[str, int]:
     return "\n    ".join([str(found), *found.differences[:20]]), len(found.differences)
 
 
-RUNS: tuple[Run, ...] = (order, kill, relays, parity)
+async def imports(place: Place, seed: int) -> tuple[str, int]:
+    """The order system of the examples, killed and started again."""
+    if place.schema is None:
+        new_place = files_in(place.folder)
+    else:
+        server = place.url.replace("+asyncpg", "")
+        new_place = lambda _: {"DATABASE_URL": new_database(server)}  # noqa: E731
+    findings = await asyncio.to_thread(
+        kill_imports, place.folder, new_place, seed=seed, kills=KILLS
+    )
+    return str(findings), findings.faults
+
+
+RUNS: tuple[Run, ...] = (order, kill, relays, parity, imports)
 
 
 @contextlib.asynccontextmanager

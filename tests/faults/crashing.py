@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import random
-import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +32,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
     Tables,
     configure_sqlite,
 )
+from tests.faults.forking import kill, process
 
 KEYS = 5
 LEASE = 1.0
@@ -229,14 +227,14 @@ async def kill_at_random(place: Place, *, seed: int, rounds: int) -> Findings:
     dice, findings = random.Random(seed), Findings(rounds=rounds)
     roles = [write, write, relay, relay, consume]
     with contextlib.ExitStack() as stack:
-        running = [stack.enter_context(_process(role, place)) for role in roles]
+        running = [stack.enter_context(process(_run, role, place)) for role in roles]
         for _ in range(rounds):
             await asyncio.sleep(dice.uniform(0.02, 0.3))
             role = dice.choice((write, relay, consume))
             victim = dice.choice([n for n, its_role in enumerate(roles) if its_role is role])
             findings.killed[role.__name__] = findings.killed.get(role.__name__, 0) + 1
-            _kill(running[victim])
-            running[victim] = stack.enter_context(_process(role, place))
+            kill(running[victim])
+            running[victim] = stack.enter_context(process(_run, role, place))
     async with place.engine() as engine:
         await publish_all(place, engine, relays=1)
         await _consume(place, engine, until_all_is_read=True)
@@ -294,27 +292,5 @@ def _out_of_order(numbers: Any) -> int:
     return sum(found != list(range(1, len(found) + 1)) for found in by_key.values())
 
 
-_context = multiprocessing.get_context("forkserver")
-
-
-@contextmanager
-def _process(role: Role, place: Place) -> Iterator[BaseProcess]:
-    # The server has imported everything, so a process is there at once.
-    _context.set_forkserver_preload([__name__])
-    process = _context.Process(target=_run, args=(role, place), daemon=True)
-    process.start()
-    try:
-        yield process
-    finally:
-        _kill(process)
-
-
 def _run(role: Role, place: Place) -> None:
     asyncio.run(role(place))
-
-
-def _kill(process: BaseProcess) -> None:
-    if process.is_alive():
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
-    process.join(10)

@@ -36,6 +36,7 @@ environment:
                   postgresql+asyncpg://user:password@host/database
   BACKEND       memory: keep nothing
   BUSY_SECONDS  how long to wait for another writer on SQLite (default: 10)
+  LEASE_SECONDS how long the messages of a killed run wait for the next (default: 3)
 
 exit codes:
   0    imported; lines that were rejected are counted, and are in a file

@@ -47,18 +47,17 @@ from .application import OrderHandlers
 from .domain import Order
 from .sales import CountrySales, CustomerSales, OrderSummary, SalesProjection, SalesQueries
 
-LEASE_SECONDS = 3.0
-"""After a crash, how long the messages of the dead relay wait."""
-
 
 @dataclass(frozen=True)
 class Settings(EnvConfig):
-    """From ``DATABASE_URL``, ``BACKEND`` and ``BUSY_SECONDS``."""
+    """From the environment, in capital letters."""
 
     database_url: str
     backend: Literal["database", "memory"] = "database"
     busy_seconds: float = 10.0
     """How long a writer waits for another one on SQLite."""
+    lease_seconds: float = 3.0
+    """How long the messages of a relay that was killed wait for the next one."""
 
     @classmethod
     def for_file(cls, path: Path) -> Settings:
@@ -93,17 +92,17 @@ class _Adapters:
 async def open_system(settings: Settings) -> AsyncIterator[System]:
     """Raises ``ConfigError`` or ``InfrastructureError`` when the database cannot be used."""
     if settings.backend == "memory":
-        yield _assembled(_in_memory())
+        yield _assembled(_in_memory(), settings)
         return
     engine = _engine(settings)
     try:
         await _prepare(engine)
-        yield _assembled(_on(engine))
+        yield _assembled(_on(engine), settings)
     finally:
         await engine.dispose()
 
 
-def _assembled(adapters: _Adapters) -> System:
+def _assembled(adapters: _Adapters, settings: Settings) -> System:
     handlers = HandlerRegistry()
     OrderHandlers(adapters.placed).register(handlers)
     SalesQueries(adapters).register(handlers)
@@ -121,8 +120,8 @@ def _assembled(adapters: _Adapters) -> System:
         adapters.outbox,
         _Handover(consumer),
         retry=ExponentialBackoffPolicy(max_attempts=20, base=0.05, maximum=2.0),
-        lease=LEASE_SECONDS,
-        publish_timeout=LEASE_SECONDS / 2,
+        lease=settings.lease_seconds,
+        publish_timeout=settings.lease_seconds / 2,
     )
     return System(mediator, relay, adapters.outbox, adapters.uow_factory)
 

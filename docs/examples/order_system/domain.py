@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
-from cqrs_ddd_core import AggregateRoot, DomainEvent, ValueObject
+from cqrs_ddd_core import AggregateRoot, DomainEvent, EventTypeRegistry, ValueObject
 from cqrs_ddd_core.primitives.exceptions import BusinessRuleError
 
 Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
@@ -36,6 +36,10 @@ class OrderLine(ValueObject):
         return self.quantity * self.unit_price * (1 - self.discount)
 
 
+events = EventTypeRegistry()
+
+
+@events.register
 class OrderPlaced(DomainEvent):
     customer_id: str
     city: str
@@ -44,10 +48,12 @@ class OrderPlaced(DomainEvent):
     is_cancellation: bool
 
 
+@events.register
 class LineAdded(DomainEvent):
     line: OrderLine
 
 
+@events.register
 class OrderShipped(DomainEvent):
     shipped_at: AwareDatetime
 

@@ -14,7 +14,7 @@ from cqrs_ddd_core.ports import OutboxMessage
 from cqrs_ddd_core.primitives.exceptions import EntityNotFoundError
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
 
-from .domain import LineAdded, OrderPlaced, OrderShipped
+from .domain import LineAdded, OrderPlaced, OrderShipped, events
 
 LATE_AFTER_DAYS = 21
 
@@ -63,7 +63,7 @@ class SalesProjection:
         self._tables = tables
 
     async def __call__(self, message: OutboxMessage) -> None:
-        event = event_of(message)
+        event = event_of(message, events)
         order_id = event.aggregate_id or ""
         if isinstance(event, OrderPlaced):
             await self._placed(order_id, event)
