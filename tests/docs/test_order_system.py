@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.databases import new_database
+from tests.order_program import Ended, run_program
 
 ROOT = Path(__file__).parents[2]
 MAPPING = ROOT / "docs/examples/order_system/online_retail.json"
@@ -24,7 +25,7 @@ HEAD = (
 LINE = "1,ANNA,2026-01-02,2026-01-05,Lund,Sweden,P,Tea,2,3.50,0.10"
 INVOICES = "InvoiceNo;StockCode;Description;Quantity;InvoiceDate;UnitPrice;CustomerID;Country"
 
-Done = subprocess.CompletedProcess[str]
+TIMEOUT = 60.0
 
 
 @dataclass
@@ -34,23 +35,12 @@ class Shop:
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *arguments: str | Path, **environment: str) -> Done:
-        return subprocess.run(
-            [sys.executable, "-m", "order_system", *map(str, arguments)],
-            cwd=self.folder,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT / "docs/examples"),
-                "PYTHONIOENCODING": "utf-8",
-                "COLUMNS": "120",
-                **self.environment,
-                **environment,
-            },
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            check=False,
-            timeout=60,
+    def run(self, *arguments: str | Path, **environment: str) -> Ended:
+        return run_program(
+            self.folder,
+            *arguments,
+            environment={**self.environment, **environment},
+            life=TIMEOUT,
         )
 
     def write(self, *lines: str, name: str = "orders.csv", encoding: str = "utf-8") -> Path:
@@ -87,9 +77,9 @@ def _shop_on(request: pytest.FixtureRequest, folder: Path) -> Shop:
     return Shop(folder, {"DATABASE_URL": new_database(request.getfixturevalue("postgres_url"))})
 
 
-def _refused(process: Done) -> str:
+def _refused(process: Ended) -> str:
     """The one line that the program ended with."""
-    assert process.returncode == 1, process.stderr
+    assert process.code == 1, process.stderr
     assert process.stdout == ""
     lines = [line for line in process.stderr.splitlines() if not _is_progress(line)]
     assert len(lines) == 1, process.stderr
@@ -103,7 +93,7 @@ def _is_progress(line: str) -> bool:
 def test_the_sample_gives_its_figures(any_shop: Shop) -> None:
     process = any_shop.run()
 
-    assert process.returncode == 0, process.stderr
+    assert process.code == 0, process.stderr
     assert "25 lines read: 25 accepted, 0 rejected, 0 duplicates" in process.stdout
     assert "12 orders, 25 lines, 5 customers, 4 countries" in process.stdout
     assert "2,851.18" in process.stdout
@@ -124,8 +114,8 @@ def test_every_back_end_prints_the_same_report(tmp_path: Path, postgres_url: str
     assert len(reports) == 1
 
 
-def _report(process: Done) -> str:
-    assert process.returncode == 0, process.stderr
+def _report(process: Ended) -> str:
+    assert process.code == 0, process.stderr
     return process.stdout.partition("\n\n")[2]
 
 
@@ -163,7 +153,7 @@ def test_the_order_list_goes_on_behind_an_order(any_shop: Shop) -> None:
     assert _listed(second) == ["S-1002", "S-1001"]
 
 
-def _listed(process: Done) -> list[str]:
+def _listed(process: Ended) -> list[str]:
     return re.findall(r"│ (S-\d+)", process.stdout.partition("Newest")[2])
 
 
@@ -234,7 +224,7 @@ def test_a_line_that_cannot_be_taken_is_kept_with_the_reason(
 
     process = shop.run(file)
 
-    assert process.returncode == 0, process.stderr
+    assert process.code == 0, process.stderr
     assert "3 lines read: 2 accepted, 1 rejected, 0 duplicates" in process.stdout
     (kept,) = shop.rejected()
     assert kept.replace('"', "").startswith(f"3,{reason}")
@@ -284,7 +274,7 @@ def test_a_file_that_cannot_be_read_to_its_end_changes_nothing(
     process = shop.run(file)
 
     assert message in _refused(process)
-    assert sorted(path.name for path in shop.folder.iterdir()) == ["orders.csv"]
+    assert [path.name for path in shop.folder.iterdir()] == ["orders.csv"]
 
 
 def test_a_file_that_is_not_there_is_named(shop: Shop) -> None:
@@ -399,13 +389,28 @@ def test_an_unknown_backend_is_one_line(shop: Shop) -> None:
     assert "BACKEND is not usable" in _refused(shop.run(BACKEND="mongo"))
 
 
+def test_it_runs_as_a_module(shop: Shop) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "order_system"],
+        cwd=shop.folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "docs/examples"), "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+        timeout=TIMEOUT,
+    )
+
+    assert "12 orders, 25 lines, 5 customers, 4 countries" in done.stdout
+    assert "importing orders.csv" in done.stderr
+
+
 def test_help_tells_the_environment_and_the_exit_codes(shop: Shop) -> None:
     process = shop.run("--help")
 
-    assert process.returncode == 0
+    assert process.code == 0
     for told in ("DATABASE_URL", "BACKEND", "--mapping", "--after", "exit codes", "130"):
         assert told in process.stdout
-    assert shop.run("--nonsense").returncode == 2
+    assert shop.run("--nonsense").code == 2
 
 
 def test_rejected_lines_that_cannot_be_written_are_told(shop: Shop) -> None:

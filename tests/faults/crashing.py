@@ -32,7 +32,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
     Tables,
     configure_sqlite,
 )
-from tests.faults.forking import kill, process
+from tests.forking import kill, process
 
 KEYS = 5
 LEASE = 1.0

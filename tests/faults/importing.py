@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import random
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from order_system import composition
-from order_system.__main__ import main
 
-from tests.faults.forking import process
+from tests.order_program import run_program
 
 HEAD = (
     "order_id,customer_id,order_date,shipped_date,ship_city,ship_country,"
@@ -113,30 +110,17 @@ def _run(
     folder: Path, file: Path, environment: Environment, life: float, *, is_naive: bool = False
 ) -> tuple[int | None, str, str]:
     """The exit code, what it printed and the rejected lines; None for one that was killed."""
-    printed, rejected = folder / "printed", folder / "orders.rejected.csv"
+    rejected = folder / "orders.rejected.csv"
     rejected.unlink(missing_ok=True)
-    arguments = (folder, file, environment, printed, is_naive)
-    with process(_import, *arguments) as running:
-        running.join(life)
-        code = running.exitcode
-    assert code is not None or life < FINISHED, f"hangs: {printed.read_text()}"
-    found = rejected.read_text() if rejected.exists() else ""
-    return code, printed.read_text() if printed.exists() else "", found
+    before = forget if is_naive else None
+    ended = run_program(folder, file, environment=environment, life=life, before=before)
+    assert ended.code is not None or life < FINISHED, f"hangs: {ended.stderr}"
+    return ended.code, ended.stdout, rejected.read_text() if rejected.exists() else ""
 
 
-def _import(
-    folder: Path, file: Path, environment: Environment, printed: Path, is_naive: bool
-) -> None:
-    os.chdir(folder)
-    os.environ.update(environment)
-    with printed.open("w") as output:
-        os.dup2(output.fileno(), sys.stdout.fileno())
-        os.dup2(output.fileno(), sys.stderr.fileno())
-    if is_naive:
-        composition.InboxConsumer = _Forgetful  # type: ignore[assignment,attr-defined]
-    code = main([str(file)])
-    sys.stdout.flush()
-    sys.exit(code)
+def forget() -> None:
+    """Leave the inbox out."""
+    composition.InboxConsumer = _Forgetful  # type: ignore[assignment,attr-defined]
 
 
 class _Forgetful:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.faults.crashing", "tests.faults.importing"])
+_context.set_forkserver_preload(["tests.faults.crashing", "tests.order_program"])
 
 
 @contextmanager
