@@ -53,7 +53,7 @@ def is_postgres(bind: AsyncEngine | AsyncConnection | Connection) -> bool:
 
 
 async def fetch(connection: AsyncConnection, statement: str, *values: Any) -> Sequence[Any]:
-    """The rows of a statement whose parameters are numbered, ``$1`` or ``?1``."""
+    """The rows of a statement whose parameters are ``$1``, ``$2``, on SQLite ``?``."""
     driver = driver_of(connection)
     try:
         if is_postgres(connection):

@@ -23,12 +23,13 @@ class EventStatements:
         quote = dialect.identifier_preparer
         events, names = quote.format_table(tables.events), ", ".join(COLUMNS)
         stream = "aggregate_type = $1 AND aggregate_id = $2"
-        page = "position > $1 AND position <= $2 {} ORDER BY position LIMIT $3"
+        span, page = "position > $1 AND position <= $2", "ORDER BY position LIMIT"
         read = f"SELECT {read_columns()} FROM {events} WHERE "
         lists = _POSTGRES_LISTS if is_postgres else _SQLITE_LISTS
 
         def numbered(statement: str) -> str:
-            return statement if is_postgres else re.sub(r"\$(\d)", r"?\1", statement)
+            # Each number comes once and in its order.
+            return statement if is_postgres else re.sub(r"\$\d", "?", statement)
 
         self.stream = numbered(f"{read} {stream} AND version > $3 ORDER BY version")
         self.by_id = numbered(
@@ -41,9 +42,11 @@ class EventStatements:
         self.types = numbered(
             f"SELECT DISTINCT aggregate_type FROM {events} WHERE aggregate_id = $1"
         )
-        self.after = numbered(read + page.format(""))
-        self.of_types = numbered(read + page.format(f"AND event_type IN ({lists['types']})"))
-        self.between = numbered(read + page.format("AND occurred_at >= $4 AND occurred_at < $5"))
+        self.after = numbered(f"{read} {span} {page} $3")
+        self.of_types = numbered(f"{read} {span} AND event_type IN ({lists['types']}) {page} $4")
+        self.between = numbered(
+            f"{read} {span} AND occurred_at >= $3 AND occurred_at < $4 {page} $5"
+        )
         self.latest = numbered(
             f"SELECT coalesce(max(position), 0) FROM {events} WHERE position <= $1"
         )
@@ -80,11 +83,11 @@ class EventStatements:
 
 _POSTGRES_LISTS = {
     "streams": "SELECT * FROM unnest($2::text[], $3::text[])",
-    "types": "SELECT unnest($4::text[])",
+    "types": "SELECT unnest($3::text[])",
 }
 _SQLITE_LISTS = {
     "streams": "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each($2)",
-    "types": "SELECT value FROM json_each($4)",
+    "types": "SELECT value FROM json_each($3)",
 }
 
 

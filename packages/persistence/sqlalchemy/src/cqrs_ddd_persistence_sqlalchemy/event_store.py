@@ -241,10 +241,10 @@ class SQLAlchemyEventStore(IEventLog):
             sql = self._sql(connection)
             if types is not None:
                 wanted: object = types if is_postgres(connection) else to_json(types).decode()
-                rows = await fetch(connection, sql.of_types, after, end, limit, wanted)
+                rows = await fetch(connection, sql.of_types, after, end, wanted, limit)
             elif times is not None:
                 span = times if is_postgres(connection) else map(iso_utc, times)
-                rows = await fetch(connection, sql.between, after, end, limit, *span)
+                rows = await fetch(connection, sql.between, after, end, *span, limit)
             else:
                 rows = await fetch(connection, sql.after, after, end, limit)
             return _events(connection, rows)
