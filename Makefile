@@ -106,7 +106,7 @@ profile: install ## Show where the time of a hot path goes: make profile NAME="s
 	@$(RUN) python -m tests.benchmarks.profile $(NAME)
 
 .PHONY: demo
-demo: install ## Run the order system of docs/examples; ORDERS=file.csv feeds it a file.
+demo: install ## Run the order system of docs/examples; ORDERS="file.csv --mapping m.json" feeds it a file.
 	@PYTHONPATH=docs/examples $(RUN) python -m order_system $(ORDERS)
 
 .PHONY: check

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from ..correlation import correlation_scope
 from ..domain.event_registry import EventTypeRegistry, known_events
 from ..domain.events import DomainEvent
+from ..instrumentation import hooks
 from ..ports.inbox import fingerprint_of, inbox_of
 from ..ports.outbox import OutboxMessage
 from ..ports.unit_of_work import UnitOfWork
@@ -33,12 +35,24 @@ class InboxConsumer:
         self._uow_factory = uow_factory
 
     async def __call__(self, message: OutboxMessage) -> None:
+        scope = correlation_scope(message.correlation_id or None, message.message_id)
+        with scope, self._observed(message):
+            await self._consume(message)
+
+    async def _consume(self, message: OutboxMessage) -> None:
         async with self._uow_factory() as uow:
             inbox = inbox_of(uow)
             fingerprint = fingerprint_of([message.event_type, message.payload])
             if await inbox.register(self._consumer, message.message_id, fingerprint, uow) is None:
-                with correlation_scope(message.correlation_id or None, message.message_id):
-                    await self._handler(message)
+                await self._handler(message)
+
+    def _observed(self, message: OutboxMessage) -> AbstractContextManager[object]:
+        return hooks.span(
+            "message.consume",
+            message_type=message.event_type,
+            message_id=message.message_id,
+            consumer=self._consumer,
+        )
 
 
 def event_of(message: OutboxMessage, events: EventTypeRegistry = known_events) -> DomainEvent:
