@@ -27,7 +27,7 @@ class AddLine(Command[Recorded]):
 
 
 class ShipOrder(Command[str]):
-    order_id: str
+    order_id: Text
     shipped_at: AwareDatetime
 
 

@@ -52,7 +52,7 @@ from .sales import CountrySales, CustomerSales, OrderSummary, SalesProjection, S
 class Settings(EnvConfig):
     """From the environment, in capital letters."""
 
-    database_url: str
+    database_url: str = ""
     backend: Literal["database", "memory"] = "database"
     busy_seconds: float = 10.0
     """How long a writer waits for another one on SQLite."""
@@ -166,7 +166,7 @@ def _engine(settings: Settings) -> AsyncEngine:
     try:
         parsed = make_url(settings.database_url)
     except (ArgumentError, ValueError):
-        raise ConfigError(f"DATABASE_URL is no URL of a database: {_KINDS}") from None
+        raise ConfigError(f"DATABASE_URL names no database: {_KINDS}") from None
     if parsed.drivername == "sqlite+aiosqlite":
         folder = Path(parsed.database or "").parent
         if not folder.is_dir() and "uri" not in parsed.query:

@@ -101,7 +101,7 @@ class Order(AggregateRoot[str]):
         ):
             if held != told:
                 raise BusinessRuleError(
-                    f"order {self.id} has the {name} {held}, not {told}; use another order"
+                    f"order {self.id} has another {name} than {told or 'none'}; use another order"
                 )
 
     def add_line(self, line: OrderLine) -> None:

@@ -19,7 +19,7 @@ def show_summary(out: Console, summary: Summary, rejected: Path, seconds: float)
         f"{summary.duplicates:,} duplicates, in {seconds:.1f} s"
     )
     if summary.resumed:
-        out.print(f"resumed: {summary.resumed:,} of the accepted were there from an earlier run")
+        out.print(f"resumed: {summary.resumed:,} of the accepted were there from another run")
     if summary.unshipped:
         out.print(f"{summary.unshipped:,} orders could not be shipped")
     if summary.rejected or summary.unshipped:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol, TypeVar
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from cqrs_ddd_core import AggregateRoot, HandlerRegistry, IRepository, Query
 from cqrs_ddd_core.messaging import event_of
@@ -132,14 +132,14 @@ class SalesReport:
 class AskForSales(Query[SalesReport]):
     """At most ``top`` customers, and as many late orders."""
 
-    top: int = 5
+    top: int = Field(default=5, ge=1, le=100)
 
 
 class ListOrders(Query[list[OrderSummary]]):
     """A page of all orders, the newest first: the one that follows the order ``after``."""
 
     after: str | None = None
-    limit: int = 10
+    limit: int = Field(default=10, ge=1, le=1_000)
 
 
 class SalesQueries:

@@ -1,0 +1,89 @@
+"""What is sent and answered as JSON."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated
+
+from order_system.application import Recorded
+from order_system.domain import OrderLine, Remark, Text
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+
+class _Sent(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Order(_Sent):
+    customer_id: Text
+    city: Remark = ""
+    country: Text
+    placed_at: AwareDatetime
+    is_cancellation: bool = False
+
+
+class NewLine(_Order):
+    """A line, and the order that it belongs to."""
+
+    line: OrderLine
+
+
+class NewOrder(_Order):
+    order_id: Text
+    lines: Annotated[list[OrderLine], Field(min_length=1, max_length=100)]
+
+
+class Shipment(_Sent):
+    shipped_at: AwareDatetime
+
+
+class LineAnswer(BaseModel):
+    order_id: str
+    line_id: str
+    result: Recorded
+
+
+class OrderAnswer(BaseModel):
+    order_id: str
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+
+
+class ListedOrder(_Row):
+    customer_id: str
+    country: str
+    placed_at: AwareDatetime
+    is_cancellation: bool
+    lines: int
+    amount: Decimal
+    days_to_ship: int | None
+
+
+class Page(BaseModel):
+    orders: list[ListedOrder]
+    next: str | None
+    """Where the next page is; None for the last one."""
+
+
+class Customer(_Row):
+    orders: int
+    revenue: Decimal
+
+
+class Country(Customer):
+    cancellations: int
+    lines: int
+
+
+class Sales(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    customers: int
+    late_orders: int
+    latest: list[ListedOrder]
+    top_customers: list[Customer]
+    countries: list[Country]

@@ -1,0 +1,42 @@
+"""A correlation id for each request."""
+
+from __future__ import annotations
+
+import re
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cqrs_ddd_core import correlation_scope
+
+HEADER = "X-Correlation-ID"
+
+_SANE = re.compile(r"[\w.:/+=-]{1,100}", re.ASCII)
+"""What goes into logs and databases as it came."""
+
+
+class CorrelationMiddleware:
+    """Takes the id of the client where it is sane, else a new one; the response carries it.
+
+    It is in ``request.state.correlation_id`` as well, for what runs outside of the scope.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        told = Headers(scope=scope).get(HEADER, "")
+        correlation_id = told if _SANE.fullmatch(told) else str(uuid4())
+        scope.setdefault("state", {})["correlation_id"] = correlation_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[HEADER] = correlation_id
+            await send(message)
+
+        with correlation_scope(correlation_id):
+            await self._app(scope, receive, send_with_id)

@@ -1,0 +1,157 @@
+"""Orders over HTTP: ``uvicorn --factory order_service.service:from_environment``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+from urllib.parse import urlencode
+from uuid import uuid4
+
+from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
+from order_system.application import AddLine, ShipOrder
+from order_system.composition import Settings, System, open_system
+from order_system.domain import Text
+from order_system.sales import AskForSales, ListOrders
+
+from cqrs_ddd_core import Mediator, UnitOfWork
+from cqrs_ddd_core.ports.inbox import fingerprint_of, inbox_of
+
+from . import problems
+from .bodies import LineAnswer, NewLine, NewOrder, OrderAnswer, Page, Sales, Shipment
+from .correlation import CorrelationMiddleware
+from .snapshot import hold_still
+
+POSITION = "Consistency-Position"
+
+router = APIRouter()
+
+
+def create_app(settings: Settings) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # The relay ends first, and hands back what it had begun.
+        async with open_system(settings) as system, system.relay:
+            app.state.system = system
+            yield
+
+    app = FastAPI(title="Orders", lifespan=lifespan, responses=problems.RESPONSES)
+    app.include_router(router)
+    app.add_middleware(CorrelationMiddleware)
+    problems.install(app)
+    return app
+
+
+def from_environment() -> FastAPI:
+    """Raises ``ConfigError``."""
+    return create_app(Settings.from_env())
+
+
+async def the_system(request: Request) -> System:
+    system: System = request.app.state.system
+    return system
+
+
+async def the_mediator(system: Annotated[System, Depends(the_system)]) -> Mediator:
+    return system.mediator
+
+
+async def one_transaction(
+    system: Annotated[System, Depends(the_system)],
+) -> AsyncIterator[UnitOfWork]:
+    async with system.uow_factory() as uow:
+        yield uow
+
+
+async def one_picture(
+    system: Annotated[System, Depends(the_system)],
+) -> AsyncIterator[UnitOfWork]:
+    async with system.uow_factory() as uow:
+        await hold_still(uow)
+        yield uow
+
+
+async def key_or_new_id(
+    idempotency_key: Annotated[str | None, Header(pattern="^[!-~]{1,100}$")] = None,
+) -> str:
+    return idempotency_key or str(uuid4())
+
+
+TheMediator = Annotated[Mediator, Depends(the_mediator)]
+# They end when the endpoint has returned; without the scope, after the response was sent.
+OneTransaction = Annotated[UnitOfWork, Depends(one_transaction, scope="function")]
+OnePicture = Annotated[UnitOfWork, Depends(one_picture, scope="function")]
+CommandId = Annotated[str, Depends(key_or_new_id)]
+OrderId = Annotated[Text, Path()]
+
+
+@router.post("/orders/{order_id}/lines", status_code=201)
+async def add_line(
+    order_id: OrderId,
+    body: NewLine,
+    command_id: CommandId,
+    mediator: TheMediator,
+    response: Response,
+) -> LineAnswer:
+    command = AddLine(command_id=command_id, order_id=order_id, **dict(body))
+    added = await mediator.send(command)
+    _tell_position(response, added.position)
+    if added.result == "duplicate":
+        response.status_code = 200
+    return LineAnswer(order_id=order_id, line_id=body.line.id, result=added.result)
+
+
+@router.post("/orders/{order_id}/shipment")
+async def ship(
+    order_id: OrderId,
+    body: Shipment,
+    command_id: CommandId,
+    mediator: TheMediator,
+    response: Response,
+) -> OrderAnswer:
+    command = ShipOrder(command_id=command_id, order_id=order_id, shipped_at=body.shipped_at)
+    shipped = await mediator.send(command)
+    _tell_position(response, shipped.position)
+    return OrderAnswer(order_id=shipped.result)
+
+
+@router.post("/orders", status_code=201)
+async def place_order(
+    body: NewOrder, command_id: CommandId, mediator: TheMediator, uow: OneTransaction
+) -> OrderAnswer:
+    """All lines or none, since each command joins the open unit of work."""
+    fingerprint = fingerprint_of(body)
+    if await inbox_of(uow).register("orders", command_id, fingerprint, uow) is None:
+        order = dict(body)
+        for line in order.pop("lines"):
+            await mediator.send(AddLine(line=line, **order))
+    return OrderAnswer(order_id=body.order_id)
+
+
+@router.get("/orders")
+async def list_orders(
+    request: Request,
+    mediator: TheMediator,
+    after: Text | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 10,
+) -> Page:
+    # One more than asked for tells whether there is a next page.
+    orders = (await mediator.query(ListOrders(after=after, limit=limit + 1))).result
+    following = None
+    if len(orders) > limit:
+        orders = orders[:limit]
+        following = f"{request.url.path}?{urlencode({'after': orders[-1].id, 'limit': limit})}"
+    return Page.model_validate({"orders": orders, "next": following})
+
+
+@router.get("/sales")
+async def sales(
+    mediator: TheMediator, uow: OnePicture, top: Annotated[int, Query(ge=1, le=100)] = 5
+) -> Sales:
+    """The query reads five times, by way of the open unit of work."""
+    return Sales.model_validate((await mediator.query(AskForSales(top=top))).result)
+
+
+def _tell_position(response: Response, position: int | None) -> None:
+    if position is not None:
+        response.headers[POSITION] = str(position)
