@@ -20,14 +20,17 @@ from cqrs_ddd_core.ports.outbox import ILeasedOutbox, OutboxLease, OutboxMessage
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, OutboxError
 
-from .driver import fetch, inserting, is_postgres, translated
+from .driver import fetch, is_postgres, translated
 from .engines import SessionFactory
 from .joining import joined, reading
 from .models import TABLES, Tables
 from .outbox_claims import claimed, database_time
-from .outbox_rows import message_of, row_of
-from .outbox_sql import outbox_statements
+from .outbox_rows import for_sqlite, message_of, row_of
+from .outbox_sql import insert_arrays, insert_values, outbox_statements
 from .unit_of_work import SQLAlchemyUnitOfWork
+
+_ROWS_A_STATEMENT = 80
+"""Old builds of SQLite take 999 values in a statement."""
 
 
 class SQLAlchemyOutboxStorage(ILeasedOutbox):
@@ -56,12 +59,11 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         rows = [row_of(message) for message in messages]
         if not rows:
             return
-        outbox = self._outbox
-        async with self._joined(uow, "save messages") as connection:
-            insert = inserting(connection, outbox).on_conflict_do_nothing()
-            saved = await connection.scalars(insert.returning(outbox.c.message_id), rows)
+        async with joined(uow or self._uow, self._session_factory, "save messages") as active:
+            with translated(OutboxError, "save messages"):
+                saved = await self._insert(await active.begun(), rows)
             missing = [message.message_id for message in messages]
-            for message_id in saved:
+            for (message_id,) in saved:
                 missing.remove(message_id)
             if missing:
                 raise message_saved_already(missing[0])
@@ -226,6 +228,20 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
                 f"cannot {operation}: it happens in a transaction of its own, and this outbox "
                 "knows one session only; make it with SQLAlchemyOutboxStorage(session_factory)"
             )
+
+    async def _insert(
+        self, connection: AsyncConnection, rows: Sequence[tuple[Any, ...]]
+    ) -> Sequence[Any]:
+        """Answers the ids that were not there."""
+        if is_postgres(connection):
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            return await fetch(connection, insert_arrays(self._tables), *columns)
+        saved: list[Any] = []
+        for start in range(0, len(rows), _ROWS_A_STATEMENT):
+            part = rows[start : start + _ROWS_A_STATEMENT]
+            values = [value for row in part for value in for_sqlite(row)]
+            saved += await fetch(connection, insert_values(self._tables, len(part)), *values)
+        return saved
 
     def _messages(self) -> Select[Any]:
         return select(*(column for column in self._outbox.c if column.name != "seq"))

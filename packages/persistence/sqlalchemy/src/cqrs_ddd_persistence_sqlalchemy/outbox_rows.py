@@ -10,24 +10,32 @@ from sqlalchemy import Row
 from cqrs_ddd_core.adapters.refusals import json_of, lease_key_of
 from cqrs_ddd_core.ports.outbox import OutboxMessage
 
+from .column_types import iso_utc
 
-def row_of(message: OutboxMessage) -> dict[str, object]:
-    """Raises ``SerializationError`` for what is not JSON."""
+
+def row_of(message: OutboxMessage) -> tuple[Any, ...]:
+    """The values of ``COLUMNS``; raises ``SerializationError`` for what is not JSON."""
     owner = f"message {message.message_id}"
-    return {
-        "message_id": message.message_id,
-        "lease_key": lease_key_of(message),
-        "partition_key": message.partition_key,
-        "event_type": message.event_type,
-        "payload": from_json(json_of(message.payload, owner, message.event_type)),
-        "metadata": from_json(json_of(message.metadata, owner, message.event_type)),
-        "created_at": message.created_at,
-        "published_at": message.published_at,
-        "error": message.error,
-        "retry_count": message.retry_count,
-        "correlation_id": message.correlation_id,
-        "causation_id": message.causation_id,
-    }
+    return (
+        message.message_id,
+        lease_key_of(message),
+        message.partition_key,
+        message.event_type,
+        json_of(message.payload, owner, message.event_type).decode(),
+        json_of(message.metadata, owner, message.event_type).decode(),
+        message.created_at,
+        message.published_at,
+        message.error,
+        message.retry_count,
+        message.correlation_id,
+        message.causation_id,
+    )
+
+
+def for_sqlite(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same values with the times as text."""
+    times = (None if time is None else iso_utc(time) for time in row[6:8])
+    return (*row[:6], *times, *row[8:])
 
 
 def message_of(row: Row[Any]) -> OutboxMessage:

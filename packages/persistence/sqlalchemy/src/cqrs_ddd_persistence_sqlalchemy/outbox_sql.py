@@ -1,12 +1,29 @@
-"""The SQL of the relay's round on PostgreSQL: what a relay says over and over."""
+"""The SQL that saves messages, and that of the relay's round on PostgreSQL."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Dialect
+from sqlalchemy.dialects import postgresql, sqlite
 
 from .models import Tables
+
+COLUMNS = {
+    "message_id": "text",
+    "lease_key": "text",
+    "partition_key": "text",
+    "event_type": "text",
+    "payload": "text",
+    "metadata": "text",
+    "created_at": "timestamptz",
+    "published_at": "timestamptz",
+    "error": "text",
+    "retry_count": "int",
+    "correlation_id": "text",
+    "causation_id": "text",
+}
+"""What an insert gives, with the types of the arrays that PostgreSQL gets."""
 
 _BLOCKS = (
     "(held.parked_message_id IS NOT NULL OR coalesce(held.leased_until > clock_timestamp(), false) "
@@ -66,3 +83,30 @@ class OutboxStatements:
 @lru_cache(maxsize=64)
 def outbox_statements(tables: Tables) -> OutboxStatements:
     return OutboxStatements(tables)
+
+
+@lru_cache(maxsize=64)
+def insert_arrays(tables: Tables) -> str:
+    """One array a column, for PostgreSQL."""
+    arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(COLUMNS.values(), 1))
+    columns = ", ".join(f"{c}::json" if c in ("payload", "metadata") else c for c in COLUMNS)
+    return (
+        f"{_insert_into(tables, postgresql.dialect())} "  # type: ignore[no-untyped-call]
+        f"SELECT {columns} FROM unnest({arrays}) AS given({', '.join(COLUMNS)}) "
+        "ON CONFLICT DO NOTHING RETURNING message_id"
+    )
+
+
+@lru_cache(maxsize=256)
+def insert_values(tables: Tables, rows: int) -> str:
+    """For SQLite."""
+    row = f"({', '.join('?' * len(COLUMNS))})"
+    return (
+        f"{_insert_into(tables, sqlite.dialect())} VALUES {', '.join([row] * rows)} "  # type: ignore[no-untyped-call]
+        "ON CONFLICT DO NOTHING RETURNING message_id"
+    )
+
+
+def _insert_into(tables: Tables, dialect: Dialect) -> str:
+    name = dialect.identifier_preparer.format_table(tables.outbox)
+    return f"INSERT INTO {name} ({', '.join(COLUMNS)})"
