@@ -88,7 +88,7 @@ operators: install ## Write docs/reference/operators.md from the table of operat
 
 .PHONY: bench
 bench: install ## Measure each hot path beside its floor.
-	$(RUN) python -m tests.benchmarks $(ARGS)
+	PYTHONPATH=docs/examples $(RUN) python -m tests.benchmarks $(ARGS)
 
 .PHONY: bench-peers
 bench-peers: export UV_PROJECT_ENVIRONMENT = .venvs/peers
@@ -103,7 +103,7 @@ soak: install ## Run the fault tests in their long form, with figures: make soak
 
 .PHONY: profile
 profile: install ## Show where the time of a hot path goes: make profile NAME="send a command"
-	@$(RUN) python -m tests.benchmarks.profile $(NAME)
+	@PYTHONPATH=docs/examples $(RUN) python -m tests.benchmarks.profile $(NAME)
 
 .PHONY: demo
 demo: install ## Run the order system of docs/examples; ORDERS="file.csv --mapping m.json" feeds it a file.

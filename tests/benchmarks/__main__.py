@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from . import core, messaging, persistence, relays, repositories, specifications
+from . import core, messaging, order_import, persistence, relays, repositories, specifications
 from .databases import Databases
 from .measuring import named, run
 
@@ -19,6 +19,7 @@ def main() -> int:
             *persistence.rows(databases),
             *relays.rows(databases),
             *repositories.rows(databases),
+            *order_import.rows(databases),
         ]
         over = run(named(known, " ".join(sys.argv[1:])), to=Path(".bench/figures.json"))
     return 1 if over else 0

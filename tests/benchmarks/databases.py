@@ -60,13 +60,13 @@ class Databases(ExitStack):
         return self.enter_context(running(DurablePostgres(), url=url)).url
 
     @cached_property
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
         return Path(self.enter_context(tempfile.TemporaryDirectory()))
 
     def url(self, dialect: str) -> str:
         """For SQLAlchemy; each call names another file of SQLite, or the same PostgreSQL."""
         if dialect == "sqlite":
-            return f"sqlite+aiosqlite:///{self._folder / f'{next(_SIDES)}.db'}"
+            return f"sqlite+aiosqlite:///{self.folder / f'{next(_SIDES)}.db'}"
         return "postgresql+asyncpg" + self.postgres[self.postgres.index("://") :]
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from contextlib import AsyncExitStack
 
-from . import core, messaging, persistence, relays
+from . import core, messaging, order_import, persistence, relays
 from .databases import Databases
 from .measuring import Row, named, opened
 
@@ -35,6 +35,7 @@ def main() -> int:
             *messaging.rows(),
             *persistence.rows(databases),
             *relays.rows(databases),
+            *order_import.rows(databases),
         ]
         row = named(known, " ".join(sys.argv[1:]))[0]
         profile = asyncio.run(_ours(row))

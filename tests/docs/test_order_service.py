@@ -611,10 +611,10 @@ async def test_a_report_that_is_cancelled_anywhere_gives_its_connection_back(
         await service.client.get("/sales")
 
     async def check() -> None:
-        assert (await service.client.get("/sales")).json()["customers"] == 1
+        assert (await service.client.get("/sales")).json()["totals"]["customers"] == 1
         assert (await service.add_line("2")).status_code in (200, 201)
 
-    assert await cancel_sweep(ask, check) > 5
+    assert await cancel_sweep(ask, check) > 2
 
 
 @pytest.mark.parametrize("dependency", [one_transaction, one_picture])

@@ -22,10 +22,11 @@ from cqrs_ddd_persistence_sqlalchemy import (
 )
 from tests.databases import new_database
 from tests.faults.crashing import Place, Tracks, kill_at_random
-from tests.faults.importing import files_in
+from tests.faults.importing import Environment, files_in
 from tests.faults.importing import kill_at_random as kill_imports
 from tests.faults.ordering import Workload
 from tests.faults.relaying import relayed
+from tests.order_memory import MAY_GROW, peaks
 from tests.persistence_sqlalchemy.conftest import asyncpg_url
 from tests.persistence_sqlalchemy.parity import Findings, compared
 from tests.services import Postgres, running
@@ -39,6 +40,7 @@ KILLS = 500
 RELAY_RUNS = 50
 SEEDS = 1_000
 SEEDS_A_LINE = 100
+LINES = 100
 
 
 async def order(place: Place, seed: int) -> tuple[str, int]:
@@ -103,18 +105,28 @@ async def parity(place: Place, seed: int) -> tuple[str, int]:
 
 async def imports(place: Place, seed: int) -> tuple[str, int]:
     """The order system of the examples, killed and started again."""
-    if place.schema is None:
-        new_place = files_in(place.folder)
-    else:
-        server = place.url.replace("+asyncpg", "")
-        new_place = lambda _: {"DATABASE_URL": new_database(server)}  # noqa: E731
     findings = await asyncio.to_thread(
-        kill_imports, place.folder, new_place, seed=seed, kills=KILLS
+        kill_imports, place.folder, _new_database(place), seed=seed, kills=KILLS
     )
     return str(findings), findings.faults
 
 
-RUNS: tuple[Run, ...] = (order, kill, relays, parity, imports)
+async def memory(place: Place, seed: int) -> tuple[str, int]:
+    """The order system with a file, and with one that is 100 times as large."""
+    found = await asyncio.to_thread(
+        peaks, place.folder, lines=LINES, padding=100, new_database=_new_database(place)
+    )
+    return f"{found}, of {MAY_GROW / 2**20:.1f} MiB", int(found.growth > MAY_GROW)
+
+
+def _new_database(place: Place) -> Callable[[int], Environment]:
+    if place.schema is None:
+        return files_in(place.folder)
+    server = place.url.replace("+asyncpg", "")
+    return lambda _: {"DATABASE_URL": new_database(server)}
+
+
+RUNS: tuple[Run, ...] = (order, kill, relays, parity, imports, memory)
 
 
 @contextlib.asynccontextmanager

@@ -37,4 +37,4 @@ def test_fifty_kills_change_nothing_in_the_report(
 def test_a_consumer_without_an_inbox_counts_twice(tmp_path: Path) -> None:
     findings = kill_at_random(tmp_path, files_in(tmp_path), seed=SEED, kills=50, is_naive=True)
 
-    assert findings.other_reports or findings.failed, findings
+    assert findings.other_reports, findings

@@ -112,6 +112,34 @@ def test_a_time_without_a_zone_is_refused(dialect: Any) -> None:
     assert caught.value.value == naive
 
 
+@pytest.mark.parametrize("dialect", DIALECTS, ids=["sqlite", "postgres"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        datetime.min.replace(tzinfo=timezone.utc),
+        datetime.max.replace(tzinfo=timezone.utc),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))),
+    ],
+)
+def test_a_time_that_would_come_back_as_infinity_is_refused(dialect: Any, value: datetime) -> None:
+    with pytest.raises(ValidationError):
+        UtcDateTime().process_bind_param(value, dialect)
+
+
+async def test_times_beside_infinity_come_back(things: AsyncEngine) -> None:
+    tick = timedelta(microseconds=1)
+    values = [
+        datetime.min.replace(tzinfo=timezone.utc) + tick,
+        datetime.max.replace(tzinfo=timezone.utc) - tick,
+    ]
+    await _keep(things, id=[1, 2], at=values)
+
+    async with things.connect() as connection:
+        found = list(await connection.scalars(select(THINGS.c.at).order_by(THINGS.c.id)))
+
+    assert found == values
+
+
 async def test_json_comes_back_and_none_is_null(things: AsyncEngine) -> None:
     values: list[Any] = [{"a": [1, 2.5, None, "ü"], "": {}}, [], "text", None]
     await _keep(things, id=[1, 2, 3, 4], data=values)

@@ -149,7 +149,7 @@ class LooksThenInserts(SQLAlchemyInbox):
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
     ) -> InboxEntry | None:
-        inbox = self._inbox
+        inbox = self._tables.inbox
         async with joined(uow, self._session_factory, "register") as active:
             connection = await active.connection()
             known = await connection.execute(select(inbox).where(inbox.c.message_id == message_id))

@@ -77,13 +77,14 @@ class Customer(_Row):
 class Country(Customer):
     cancellations: int
     lines: int
+    customers: int
+    late_orders: int
 
 
 class Sales(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
-    customers: int
-    late_orders: int
+    totals: Country
     latest: list[ListedOrder]
     top_customers: list[Customer]
     countries: list[Country]

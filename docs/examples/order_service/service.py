@@ -148,7 +148,7 @@ async def list_orders(
 async def sales(
     mediator: TheMediator, uow: OnePicture, top: Annotated[int, Query(ge=1, le=100)] = 5
 ) -> Sales:
-    """The query reads five times, by way of the open unit of work."""
+    """The query reads three times, by way of the open unit of work."""
     return Sales.model_validate((await mediator.query(AskForSales(top=top))).result)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -35,12 +36,12 @@ environment:
                   sqlite+aiosqlite:///orders.db
                   postgresql+asyncpg://user:password@host/database
   BACKEND       memory: keep nothing
-  BUSY_SECONDS  how long to wait for another writer on SQLite (default: 10)
-  LEASE_SECONDS how long the messages of a killed run wait for the next (default: 3)
+  BUSY_SECONDS  how long to wait for another writer on SQLite (default: 5)
+  LEASE_SECONDS how long the messages of a killed run wait for the next (default: 8)
 
 exit codes:
   0    imported; lines that were rejected are counted, and are in a file
-  1    nothing can be done with this file or this database; one line says why
+  1    nothing, or no more, can be done with this file and database; one line says why
   2    wrong arguments
   130  interrupted
 
@@ -50,9 +51,11 @@ Killed at any moment, it goes on where it was when it is run again.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
+    # What the relay warns of is tried again; what stays is told at the end.
+    logging.getLogger("cqrs_ddd_core").addHandler(logging.NullHandler())
     try:
         asyncio.run(_run(asked))
-    except CQRSDDDError as error:
+    except (CQRSDDDError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -89,7 +92,7 @@ async def _run(asked: argparse.Namespace) -> None:
     file = OrderFile(path, mapping)
     lines = 0 if asked.report else file.count()  # Before anything is changed.
     out = Console()
-    async with open_system(Settings.for_file(path)) as system:
+    async with open_system(Settings.for_file(path), read_only=asked.report) as system:
         if not asked.report:
             rejected_path = asked.rejected or Path(f"{path.stem}.rejected.csv")
             with rejected_lines(rejected_path) as rejected:
@@ -103,7 +106,7 @@ async def _run(asked: argparse.Namespace) -> None:
 
 async def _import(system: System, file: OrderFile, lines: int, rejected: RejectedLines) -> Summary:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

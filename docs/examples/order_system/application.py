@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import AwareDatetime
-
 from cqrs_ddd_core import Command, HandlerRegistry, IRepository
 from cqrs_ddd_core.primitives.exceptions import EntityNotFoundError
 
-from .domain import Order, OrderLine, Remark, Text
+from .domain import Moment, Order, OrderLine, Remark, Text
 
 Recorded = Literal["added", "duplicate"]
 
@@ -21,14 +19,14 @@ class AddLine(Command[Recorded]):
     customer_id: Text
     city: Remark = ""
     country: Text
-    placed_at: AwareDatetime
+    placed_at: Moment
     is_cancellation: bool = False
     line: OrderLine
 
 
 class ShipOrder(Command[str]):
     order_id: Text
-    shipped_at: AwareDatetime
+    shipped_at: Moment
 
 
 class OrderHandlers:
@@ -42,7 +40,7 @@ class OrderHandlers:
         handlers.register_command_handler(ShipOrder, self.ship)
 
     async def add_line(self, command: AddLine) -> Recorded:
-        whose = {
+        buyer = {
             "customer_id": command.customer_id,
             "city": command.city,
             "country": command.country,
@@ -53,9 +51,9 @@ class OrderHandlers:
                 command.order_id,
                 placed_at=command.placed_at,
                 is_cancellation=command.is_cancellation,
-                **whose,
+                **buyer,
             )
-        order.refuse_others(**whose)
+        order.refuse_another_buyer(**buyer)
         order.add_line(command.line)
         if not order.pending_events:
             return "duplicate"

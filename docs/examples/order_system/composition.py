@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
@@ -39,13 +40,22 @@ from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyRepository,
     SQLAlchemyUnitOfWork,
     configure_sqlite,
-    create_schema,
+    schema,
 )
 
 from . import tables
 from .application import OrderHandlers
 from .domain import Order
 from .sales import CountrySales, CustomerSales, OrderSummary, SalesProjection, SalesQueries
+
+BATCH = 10
+"""Messages are handled one after the other, and all of a batch within the lease."""
+_KINDS = (
+    "it should be like sqlite+aiosqlite:///orders.db or "
+    "postgresql+asyncpg://user:password@host/database"
+)
+
+Seconds = Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -54,9 +64,9 @@ class Settings(EnvConfig):
 
     database_url: str = ""
     backend: Literal["database", "memory"] = "database"
-    busy_seconds: float = 10.0
+    busy_seconds: Seconds = 5.0
     """How long a writer waits for another one on SQLite."""
-    lease_seconds: float = 3.0
+    lease_seconds: Seconds = 8.0
     """How long the messages of a relay that was killed wait for the next one."""
 
     @classmethod
@@ -89,14 +99,17 @@ class _Adapters:
 
 
 @asynccontextmanager
-async def open_system(settings: Settings) -> AsyncIterator[System]:
-    """Raises ``ConfigError`` or ``InfrastructureError`` when the database cannot be used."""
+async def open_system(settings: Settings, *, read_only: bool = False) -> AsyncIterator[System]:
+    """Makes the tables that are missing, unless it is for reading only.
+
+    Raises ``ConfigError`` or ``InfrastructureError`` when the database cannot be used.
+    """
     if settings.backend == "memory":
         yield _assembled(_in_memory(), settings)
         return
-    engine = _engine(settings)
+    engine = _engine(settings, read_only=read_only)
     try:
-        await _prepare(engine)
+        await _prepare(engine, read_only=read_only)
         yield _assembled(_on(engine), settings)
     finally:
         await engine.dispose()
@@ -120,14 +133,19 @@ def _assembled(adapters: _Adapters, settings: Settings) -> System:
         adapters.outbox,
         _Handover(consumer),
         retry=ExponentialBackoffPolicy(max_attempts=20, base=0.05, maximum=2.0),
+        batch=BATCH,
         lease=settings.lease_seconds,
-        publish_timeout=settings.lease_seconds / 2,
+        # Above `busy_seconds`, which the consumer may have to wait.
+        publish_timeout=settings.lease_seconds * 3 / 4,
     )
     return System(mediator, relay, adapters.outbox, adapters.uow_factory)
 
 
 class _Handover(IMessagePublisher):
-    """In place of a broker: who publishes waits until the message is handled, one at a time."""
+    """In place of a broker: who publishes waits until the message is handled.
+
+    One at a time, since most of them change the row of the same country.
+    """
 
     def __init__(self, consumer: InboxConsumer) -> None:
         self._consumer = consumer
@@ -162,33 +180,40 @@ def _on(engine: AsyncEngine) -> _Adapters:
     )
 
 
-def _engine(settings: Settings) -> AsyncEngine:
+def _engine(settings: Settings, *, read_only: bool) -> AsyncEngine:
     try:
-        parsed = make_url(settings.database_url)
+        url = make_url(settings.database_url)
     except (ArgumentError, ValueError):
         raise ConfigError(f"DATABASE_URL names no database: {_KINDS}") from None
-    if parsed.drivername == "sqlite+aiosqlite":
-        folder = Path(parsed.database or "").parent
-        if not folder.is_dir() and "uri" not in parsed.query:
-            raise ConfigError(f"there is no folder {folder} for the database {parsed.database}")
-        engine = create_async_engine(parsed, pool_reset_on_return=None)
+    if url.drivername == "sqlite+aiosqlite":
+        _refuse_absent_place(url, read_only=read_only)
+        # The unit of work has rolled back or committed; the pool need not roll back once more.
+        engine = create_async_engine(url, pool_reset_on_return=None)
         return configure_sqlite(engine, busy_timeout=settings.busy_seconds)
-    if parsed.drivername == "postgresql+asyncpg":
-        return create_async_engine(parsed)
-    raise ConfigError(f"DATABASE_URL begins with {parsed.drivername}: {_KINDS}")
+    if url.drivername == "postgresql+asyncpg":
+        return create_async_engine(url, connect_args={"timeout": 10})
+    raise ConfigError(f"DATABASE_URL begins with {url.drivername}: {_KINDS}")
 
 
-_KINDS = (
-    "it should be like sqlite+aiosqlite:///orders.db or "
-    "postgresql+asyncpg://user:password@host/database"
-)
+def _refuse_absent_place(url: URL, *, read_only: bool) -> None:
+    if not url.database or "uri" in url.query:
+        return
+    path = Path(url.database)
+    if not path.parent.is_dir():
+        raise ConfigError(f"there is no folder {path.parent} for the database {path}")
+    if read_only and not path.exists():
+        raise ConfigError(f"there is no database {path}; import the file first")
 
 
-async def _prepare(engine: AsyncEngine) -> None:
-    await create_schema(engine)
+async def _prepare(engine: AsyncEngine, *, read_only: bool) -> None:
+    try:
+        await schema.check(engine)
+    except ConfigError:
+        if read_only:
+            raise
     try:
         async with engine.begin() as connection:
-            await connection.run_sync(tables.install)
+            await connection.run_sync(tables.check if read_only else tables.install)
     except SQLAlchemyError as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"cannot use the database {engine.url!r}: {reason}") from error

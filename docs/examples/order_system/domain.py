@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Annotated
 
@@ -14,7 +14,14 @@ from cqrs_ddd_core.primitives.exceptions import BusinessRuleError
 Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
 """PostgreSQL keeps any character but NUL."""
 Remark = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
-Share = Annotated[Decimal, Field(ge=0, le=1, decimal_places=3)]
+Moment = Annotated[
+    AwareDatetime,
+    Field(
+        ge=datetime(1900, 1, 1, tzinfo=timezone.utc), lt=datetime(3000, 1, 1, tzinfo=timezone.utc)
+    ),
+]
+MAX_LINES = 1_000
+"""Of an order, which is loaded and saved as a whole."""
 
 
 class OrderLine(ValueObject):
@@ -26,13 +33,13 @@ class OrderLine(ValueObject):
     id: Text
     product_id: Text
     product: Remark
-    quantity: int = Field(ge=-1_000_000, le=1_000_000)
-    unit_price: Decimal = Field(gt=0, lt=1_000_000, decimal_places=3)
-    discount: Share = Decimal(0)
+    quantity: int = Field(ge=-100_000, le=100_000)
+    unit_price: Decimal = Field(gt=0, lt=100_000, decimal_places=3)
+    discount: Decimal = Field(default=Decimal(0), ge=0, le=1, decimal_places=2)
 
     @property
     def amount(self) -> Decimal:
-        """Exact, with up to six digits behind the point; only what is printed is rounded."""
+        """Exact, with up to five digits behind the point; only what is printed is rounded."""
         return self.quantity * self.unit_price * (1 - self.discount)
 
 
@@ -44,7 +51,7 @@ class OrderPlaced(DomainEvent):
     customer_id: str
     city: str
     country: str
-    placed_at: AwareDatetime
+    placed_at: Moment
     is_cancellation: bool
 
 
@@ -55,7 +62,7 @@ class LineAdded(DomainEvent):
 
 @events.register
 class OrderShipped(DomainEvent):
-    shipped_at: AwareDatetime
+    shipped_at: Moment
 
 
 class Order(AggregateRoot[str]):
@@ -64,9 +71,9 @@ class Order(AggregateRoot[str]):
     customer_id: str
     city: str
     country: str
-    placed_at: AwareDatetime
+    placed_at: Moment
     is_cancellation: bool
-    shipped_at: AwareDatetime | None = None
+    shipped_at: Moment | None = None
     lines: dict[str, OrderLine] = Field(default_factory=dict)
 
     @classmethod
@@ -92,7 +99,7 @@ class Order(AggregateRoot[str]):
         )
         return order
 
-    def refuse_others(self, *, customer_id: str, city: str, country: str) -> None:
+    def refuse_another_buyer(self, *, customer_id: str, city: str, country: str) -> None:
         """Raises ``BusinessRuleError`` unless the order is theirs."""
         for name, held, told in (
             ("customer", self.customer_id, customer_id),
@@ -118,6 +125,8 @@ class Order(AggregateRoot[str]):
             raise BusinessRuleError(
                 f"the quantity is {line.quantity}; in {kind} {self.id} it must be {sign} 0"
             )
+        if len(self.lines) == MAX_LINES:
+            raise BusinessRuleError(f"order {self.id} has {MAX_LINES:,} lines; place another one")
         self.add_event(LineAdded(line=line))
 
     def ship(self, at: datetime) -> None:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from tempfile import TemporaryFile
+from typing import TextIO, TypeVar
 
+from cqrs_ddd_core import Command, CommandResponse
 from cqrs_ddd_core.primitives.exceptions import (
+    ConcurrencyError,
     DomainError,
     DuplicateCommandError,
     OutboxError,
     ValidationError,
 )
+from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy
 
 from .application import ShipOrder
 from .composition import System
 from .order_file import OrderFile, ReadLine, Rejection
+
+R = TypeVar("R")
 
 Progress = Callable[[int], object]
 """Told how many more are done."""
@@ -45,17 +51,22 @@ class Summary:
         return self.added + self.duplicates + self.rejected
 
 
+_HEAD = "line,reason,cells"
+
+
 class RejectedLines:
     """A file with a line for each rejection, written at the end and in one go.
 
-    Two who import the same file write the same.
+    Raises ``ValidationError`` for a file that holds something else.
     """
 
     def __init__(self, path: Path, spool: TextIO) -> None:
+        if path.exists() and not _is_ours(path):
+            raise ValidationError(f"{path} holds no rejected lines; name another file")
         self.path = path
         self._spool = spool
         self._rows = csv.writer(spool)
-        self._rows.writerow(["line", "reason", "cells"])
+        self._rows.writerow(_HEAD.split(","))
         self._is_empty = True
 
     def add(self, rejection: Rejection) -> None:
@@ -63,12 +74,15 @@ class RejectedLines:
         self._rows.writerow([rejection.number, rejection.reason, *rejection.cells])
 
     def save(self) -> None:
+        """Where there is nothing to say, a file of an earlier run says so."""
         if self._is_empty and not self.path.exists():
             return
         self._spool.seek(0)
         try:
-            with self.path.open("w", encoding="utf-8", newline="") as file:
+            part = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+            with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
                 shutil.copyfileobj(self._spool, file)
+            part.replace(self.path)
         except OSError as error:
             raise ValidationError(
                 f"the orders are imported, but the rejected lines cannot be written to "
@@ -76,14 +90,23 @@ class RejectedLines:
             ) from error
 
 
+def _is_ours(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.readline().strip() == _HEAD.encode()
+
+
 @contextmanager
 def rejected_lines(path: Path) -> Iterator[RejectedLines]:
-    with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as spool:
+    with TemporaryFile("w+", encoding="utf-8", errors="backslashreplace", newline="") as spool:
         yield RejectedLines(path, spool)
 
 
 class Import:
     """The lines of one file. Import it again after a crash: what was done stays as it is."""
+
+    _retry = ExponentialBackoffPolicy(max_attempts=20, base=0.01, maximum=1.0)
 
     def __init__(self, system: System, rejected: RejectedLines) -> None:
         self._mediator = system.mediator
@@ -111,9 +134,12 @@ class Import:
                 )
                 return
         try:
-            response = await self._mediator.send(line.command)
-        except (DomainError, DuplicateCommandError) as error:
+            response = await self._send(line.command)
+        except DomainError as error:
             self._reject(line.rejected(error))
+            return
+        except DuplicateCommandError:
+            self._reject(line.rejected("it was imported before, read through another mapping"))
             return
         if response.result == "duplicate":
             self.summary.duplicates += 1
@@ -126,17 +152,30 @@ class Import:
     async def _ship(self) -> None:
         """After its last line, since a shipped order takes no more."""
         line, self._last = self._last, None
-        if line is None or line.shipped_at is None:
+        at = None if line is None else line.shipped_at
+        if line is None or at is None:
             return
-        order_id, at = line.command.order_id, line.shipped_at
+        order_id = line.command.order_id
         command = ShipOrder(
             command_id=f"ship-{order_id}-{at.isoformat()}", order_id=order_id, shipped_at=at
         )
         try:
-            await self._mediator.send(command)
+            await self._send(command)
         except DomainError as error:
             self.summary.unshipped += 1
             self._rejected.add(line.rejected(error))
+
+    async def _send(self, command: Command[R]) -> CommandResponse[R]:
+        """Anew after a conflict with another import, which may work on the same order."""
+        attempt = 0
+        while True:
+            try:
+                return await self._mediator.send(command)
+            except ConcurrencyError as error:
+                attempt += 1
+                if not self._retry.should_retry(attempt, error):
+                    raise
+                await asyncio.sleep(self._retry.get_backoff(attempt))
 
     def _reject(self, rejection: Rejection) -> None:
         self.summary.rejected += 1

@@ -66,6 +66,8 @@ class OrderFile:
 
         Raises ``ValidationError`` unless the file can be read to its end.
         """
+        if self.path.exists() and not self.path.is_file():
+            raise ValidationError(f"{self.path} is no regular file, which can be read twice")
         with self._cells() as (_, rows):
             return sum(1 for _ in rows)
 
@@ -98,7 +100,7 @@ class OrderFile:
         placed_at, shipped_at = facts["placed_at"], facts.get("shipped_at") or None
         if not wrong and placed_at and shipped_at and shipped_at < placed_at:
             wrong["shipped_at"] = "it lies before the order"
-        line_id = blake2b("\x1f".join(cells).encode(), digest_size=16).hexdigest()
+        line_id = _digest(cells)
         prefix = self._mapping.cancellation_prefix
         command: AddLine | None = None
         try:
@@ -148,14 +150,16 @@ class OrderFile:
             raise ValidationError(
                 f"cannot read {self.path}: {error.strerror}; give another file"
             ) from error
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
+            reason = error.reason if isinstance(error, UnicodeDecodeError) else error
             raise ValidationError(
-                f"{self.path} is not {self._mapping.encoding}: {error.reason}; name its encoding "
-                "in a mapping"
+                f"{self.path} is not {self._mapping.encoding}: {reason}; name its encoding in a "
+                "mapping"
             ) from error
         except csv.Error as error:
             raise ValidationError(
-                f"{self.path} is broken behind line {line}: {error}; look for a lonely quote"
+                f"{self.path} is broken behind line {line}: {error}; look there for a quote that "
+                "is not closed"
             ) from error
 
     def _refuse_unknown(self, header: Sequence[str]) -> None:
@@ -167,6 +171,12 @@ class OrderFile:
             )
         if twice := [column for column in wanted if header.count(column) > 1]:
             raise ValidationError(f"{self.path} has the column {', '.join(twice)} twice")
+
+
+def _digest(cells: Sequence[str]) -> str:
+    # With their lengths, or two lines could join to the same text.
+    text = "".join(f"{len(cell)}:{cell}" for cell in cells)
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _picked(facts: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

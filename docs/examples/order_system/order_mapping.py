@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,11 +16,22 @@ from cqrs_ddd_core.primitives.exceptions import ValidationError
 Column = Annotated[str, Field(min_length=1)]
 
 
-def _known_encoding(name: str) -> str:
+def _text_encoding(name: str) -> str:
     try:
-        return codecs.lookup(name).name
-    except LookupError:
-        raise ValueError(f"there is no encoding {name}") from None
+        "a".encode(name)
+    except (LookupError, ValueError):
+        raise ValueError(f"there is no encoding {name} for text") from None
+    return name
+
+
+def _telling_format(date_format: str) -> str:
+    day = datetime(2026, 1, 31)
+    try:
+        if datetime.strptime(day.strftime(date_format), date_format).date() == day.date():
+            return date_format
+    except (ValueError, re.error):
+        pass
+    raise ValueError("it should tell day, month and year, as strptime reads them")
 
 
 class Columns(ValueObject, extra="forbid"):
@@ -47,10 +58,10 @@ class OrderMapping(ValueObject, extra="forbid"):
     """
 
     columns: Columns = Columns()
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
-    encoding: Annotated[str, AfterValidator(_known_encoding)] = "utf-8-sig"
+    delimiter: str = Field(default=",", pattern=r'^[^"\r\n]$')
+    encoding: Annotated[str, AfterValidator(_text_encoding)] = "utf-8-sig"
     decimal: Literal[".", ","] = "."
-    date_format: str = Field(default="%Y-%m-%d", min_length=2)
+    date_format: Annotated[str, AfterValidator(_telling_format)] = "%Y-%m-%d"
     cancellation_prefix: str | None = Field(default=None, min_length=1)
 
     @classmethod
@@ -70,7 +81,12 @@ class OrderMapping(ValueObject, extra="forbid"):
     def date(self, text: str) -> datetime:
         """Raises ``ValueError``."""
         read = datetime.strptime(text, self.date_format)
-        return read if read.tzinfo else read.replace(tzinfo=timezone.utc)
+        try:
+            return (read if read.tzinfo else read.replace(tzinfo=timezone.utc)).astimezone(
+                timezone.utc
+            )
+        except OverflowError:
+            raise ValueError("it is out of range in UTC") from None
 
     def number(self, text: str) -> str:
         """With a point, as Python reads it; raises ``ValueError`` for another decimal sign."""

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from .importing import Summary
-from .sales import LATE_AFTER_DAYS, CountrySales, OrderSummary, SalesReport
+from .sales import LATE_AFTER_DAYS, OrderSummary, SalesReport
 
 
 def show_summary(out: Console, summary: Summary, rejected: Path, seconds: float) -> None:
@@ -23,54 +24,50 @@ def show_summary(out: Console, summary: Summary, rejected: Path, seconds: float)
     if summary.unshipped:
         out.print(f"{summary.unshipped:,} orders could not be shipped")
     if summary.rejected or summary.unshipped:
-        out.print(f"the reasons are in {rejected}")
+        out.print(Text(f"the reasons are in {rejected}"))
 
 
 def show_report(out: Console, report: SalesReport, page: Sequence[OrderSummary]) -> None:
     out.print()
     out.print(_totals(report))
-    for table in (_countries(report.countries), _customers(report), _late(report), _page(page)):
+    for table in (_countries(report), _customers(report), _late(report), _page(page)):
         if table.row_count:
             out.print()
             out.print(table)
 
 
 def _totals(report: SalesReport) -> str:
-    countries = report.countries
-    orders = sum(country.orders for country in countries)
-    cancellations = sum(country.cancellations for country in countries)
-    lines = sum(country.lines for country in countries)
+    total = report.totals
+    cancellations = f"{total.cancellations:,} cancellations, " if total.cancellations else ""
     return (
-        f"{orders:,} orders, {f'{cancellations:,} cancellations, ' if cancellations else ''}"
-        f"{lines:,} lines, {report.customers:,} customers, {len(countries):,} countries"
+        f"{total.orders:,} orders, {cancellations}{total.lines:,} lines, "
+        f"{total.customers:,} customers, {len(report.countries):,} countries"
     )
 
 
-def _countries(countries: Sequence[CountrySales]) -> Table:
+def _countries(report: SalesReport) -> Table:
     table = _table("Revenue by country", "country", orders=True, revenue=True)
-    for country in countries:
-        table.add_row(country.id, f"{country.orders:,}", _money(country.revenue))
-    table.add_section()
-    table.add_row(
-        "total",
-        f"{sum(country.orders for country in countries):,}",
-        _money(sum((country.revenue for country in countries), Decimal(0))),
-    )
+    for country in report.countries:
+        table.add_row(Text(country.id), f"{country.orders:,}", _money(country.revenue))
+    if report.countries:
+        total = report.totals
+        table.add_section()
+        table.add_row("total", f"{total.orders:,}", _money(total.revenue))
     return table
 
 
 def _customers(report: SalesReport) -> Table:
     table = _table("Top customers", "customer", orders=True, revenue=True)
     for customer in report.top_customers:
-        table.add_row(customer.id, f"{customer.orders:,}", _money(customer.revenue))
+        table.add_row(Text(customer.id), f"{customer.orders:,}", _money(customer.revenue))
     return table
 
 
 def _late(report: SalesReport) -> Table:
-    title = f"Late (over {LATE_AFTER_DAYS} days): {report.late_orders:,} orders"
+    title = f"Late (over {LATE_AFTER_DAYS} days): {report.totals.late_orders:,} orders"
     table = _table(title, "order", "customer", days=True)
     for order in report.latest:
-        table.add_row(order.id, order.customer_id, str(order.days_to_ship))
+        table.add_row(Text(order.id), Text(order.customer_id), str(order.days_to_ship))
     return table
 
 
@@ -80,15 +77,15 @@ def _page(page: Sequence[OrderSummary]) -> Table:
     )
     for order in page:
         table.add_row(
-            order.id,
+            Text(order.id),
             f"{order.placed_at:%Y-%m-%d}",
-            order.customer_id,
-            order.country,
+            Text(order.customer_id),
+            Text(order.country),
             f"{order.lines:,}",
             _money(order.amount),
         )
     if page:
-        table.caption = f"more: --report --after {page[-1].id}"
+        table.caption = Text(f"more: --report --after {page[-1].id}")
     return table
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Text, inspect
+from sqlalchemy import Connection, Index, Text, inspect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError
@@ -32,15 +32,19 @@ class OrderModel(VersionMixin, Base):
 
 class OrderSummaryModel(VersionMixin, Base):
     __tablename__ = "order_list"
+    __table_args__ = (
+        Index("ix_order_list_placed_at", "placed_at", "id"),
+        Index("ix_order_list_days_to_ship", "days_to_ship", "id"),
+    )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     customer_id: Mapped[str] = mapped_column(Text)
     country: Mapped[str] = mapped_column(Text)
-    placed_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    placed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     is_cancellation: Mapped[bool]
     lines: Mapped[int]
-    amount: Mapped[Decimal] = mapped_column(ExactDecimal(18, 6))
-    days_to_ship: Mapped[int | None] = mapped_column(index=True)
+    amount: Mapped[Decimal] = mapped_column(ExactDecimal(18, 5))
+    days_to_ship: Mapped[int | None]
 
 
 class CustomerSalesModel(VersionMixin, Base):
@@ -48,7 +52,7 @@ class CustomerSalesModel(VersionMixin, Base):
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     orders: Mapped[int]
-    revenue: Mapped[Decimal] = mapped_column(ExactDecimal(18, 6), index=True)
+    revenue: Mapped[Decimal] = mapped_column(ExactDecimal(18, 5), index=True)
 
 
 class CountrySalesModel(VersionMixin, Base):
@@ -58,7 +62,9 @@ class CountrySalesModel(VersionMixin, Base):
     orders: Mapped[int]
     cancellations: Mapped[int]
     lines: Mapped[int]
-    revenue: Mapped[Decimal] = mapped_column(ExactDecimal(18, 6))
+    customers: Mapped[int]
+    late_orders: Mapped[int]
+    revenue: Mapped[Decimal] = mapped_column(ExactDecimal(18, 5))
 
 
 def install(connection: Connection) -> None:
@@ -66,13 +72,21 @@ def install(connection: Connection) -> None:
 
     Raises ``ConfigError`` and ``PersistenceError`` for tables of another version.
     """
-    schema.install(connection)  # Changes nothing any more, but keeps others out until the commit.
+    check(connection)
+    schema.install(connection)  # It keeps other processes out until the commit.
     Base.metadata.create_all(connection)
+
+
+def check(connection: Connection) -> None:
+    """Raises ``ConfigError`` for tables of another version; absent ones are fine."""
     inspector = inspect(connection)
+    present = set(inspector.get_table_names())
     for table in Base.metadata.sorted_tables:
-        present = {column["name"] for column in inspector.get_columns(table.name)}
-        if missing := [column.name for column in table.columns if column.name not in present]:
+        if table.name not in present:
+            continue
+        found = {column["name"] for column in inspector.get_columns(table.name)}
+        if found != set(table.columns.keys()):
             raise ConfigError(
-                f"table {table.name} is of another version, it has no column "
-                f"{', '.join(missing)}; use another database"
+                f"table {table.name} is of another version or somebody else's: it has the columns "
+                f"{', '.join(sorted(found))}; use another database"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import MAXYEAR, MINYEAR, datetime, timezone
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any
 
@@ -22,7 +22,8 @@ _MOST_DIGITS = 18
 class UtcDateTime(TypeDecorator[datetime]):
     """Aware date and time, in UTC; on SQLite as ISO text of one length, which sorts by time.
 
-    Raises ``NaiveDatetimeError`` for one without a zone.
+    Raises ``NaiveDatetimeError`` for one without a zone, and ``ValidationError`` for the very first
+    and the very last one, which PostgreSQL would give back as infinity, without a zone.
     """
 
     impl = DateTime(timezone=True)
@@ -45,11 +46,26 @@ class UtcDateTime(TypeDecorator[datetime]):
                 "datetime.now(timezone.utc)",
                 value=value,
             )
+        if value.year in (MINYEAR, MAXYEAR) and _in_utc(value) in _INFINITE:
+            raise ValidationError(f"{value.isoformat()} stands for infinity; use None for no end")
         return iso_utc(value) if dialect.name == "sqlite" else value
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         # PostgreSQL's are as they should be, and a function called for each row is felt.
         return _read_time if dialect.name == "sqlite" else None
+
+
+_INFINITE = (
+    datetime.min.replace(tzinfo=timezone.utc),
+    datetime.max.replace(tzinfo=timezone.utc),
+)
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(timezone.utc)
+    except OverflowError:
+        raise ValidationError(f"{value.isoformat()} is out of range in UTC") from None
 
 
 def _read_time(value: str | None) -> datetime | None:

@@ -102,7 +102,7 @@ def insert_values(tables: Tables, rows: int) -> str:
     """For SQLite."""
     row = f"({', '.join('?' * len(COLUMNS))})"
     return (
-        f"{_insert_into(tables, sqlite.dialect())} VALUES {', '.join([row] * rows)} "  # type: ignore[no-untyped-call]
+        f"{_insert_into(tables, sqlite.dialect())} VALUES {', '.join([row] * rows)} "
         "ON CONFLICT DO NOTHING RETURNING message_id"
     )
 

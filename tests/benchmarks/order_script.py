@@ -1,0 +1,192 @@
+"""The commands of the order system by hand: a script on SQLAlchemy Core.
+
+It writes the same rows in the same transactions, can be run again after a crash, and refuses what
+was changed in between. It reads files of one spelling only, and stops at the first bad line.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from decimal import Decimal
+from hashlib import blake2b, sha256
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from .order_statements import OrderStatements
+
+Facts = dict[str, Any]
+
+
+def inbox_row(consumer: str, message_id: str, content: object, outcome: str | None = None) -> Facts:
+    return {
+        "consumer": consumer,
+        "message_id": message_id,
+        "fingerprint": sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        "outcome": outcome,
+        "registered_at": now(),
+    }
+
+
+def now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class OrderScript:
+    """On one connection."""
+
+    def __init__(self, connection: AsyncConnection, sql: OrderStatements) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+        self._sql = sql
+
+    async def send(self, file: Path) -> None:
+        """Every line, and each order that was shipped behind its last line."""
+        last: Facts | None = None
+        for number, cells in _lines(file):
+            line = _read(number, cells)
+            if last is not None and last["order_id"] != line["order_id"]:
+                await self._ship(last)
+                last = None
+            await self._add_line(line)
+            if line["shipped_at"] is not None:
+                last = line
+        if last is not None:
+            await self._ship(last)
+
+    async def _add_line(self, line: Facts) -> None:
+        order_id, command_id, given = line["order_id"], line["command_id"], line["line"]
+        placed = {
+            "customer_id": line["customer_id"],
+            "city": line["city"],
+            "country": line["country"],
+            "placed_at": _json_time(line["placed_at"]),
+            "is_cancellation": False,
+        }
+        content = {"order_id": order_id, **placed, "line": given}
+        name = "order_system.application.AddLine"
+        async with self._connection.begin():
+            if not await self._is_new(command_id, [name, content], "added"):
+                return
+            order = (await self._execute(self._sql.order, {"order_id": order_id})).first()
+            if order is None:
+                row = {**placed, "placed_at": line["placed_at"], "shipped_at": None}
+                lines = {given["id"]: given}
+                await self._execute(
+                    self._sql.add_order, {"id": order_id, **row, "lines": lines, "version": 2}
+                )
+                events = [("OrderPlaced", placed), ("LineAdded", {"line": given})]
+                await self._tell(order_id, 0, events, command_id)
+                return
+            theirs = (order.customer_id, order.city, order.country)
+            if theirs != (line["customer_id"], line["city"], line["country"]):
+                raise ValueError(f"order {order_id} is of another customer")
+            if order.shipped_at is not None or given["id"] in order.lines:
+                raise ValueError(f"order {order_id} takes no such line")
+            await self._change(order, lines={**order.lines, given["id"]: given})
+            events = [("LineAdded", {"line": given})]
+            await self._tell(order_id, order.version, events, command_id)
+
+    async def _ship(self, line: Facts) -> None:
+        order_id, shipped_at = line["order_id"], line["shipped_at"]
+        command_id = f"ship-{order_id}-{shipped_at.isoformat()}"
+        event = {"shipped_at": _json_time(shipped_at)}
+        name = "order_system.application.ShipOrder"
+        content = [name, {"order_id": order_id, **event}]
+        async with self._connection.begin():
+            if not await self._is_new(command_id, content, order_id):
+                return
+            order = (await self._execute(self._sql.order, {"order_id": order_id})).one()
+            if order.shipped_at is not None or shipped_at < order.placed_at:
+                raise ValueError(f"order {order_id} cannot be shipped at {shipped_at}")
+            await self._change(order, shipped_at=shipped_at)
+            await self._tell(order_id, order.version, [("OrderShipped", event)], command_id)
+
+    async def _change(self, order: Any, **changed: Any) -> None:
+        row = {"shipped_at": order.shipped_at, "lines": order.lines, **changed}
+        known = {"order_id": order.id, "known_version": order.version}
+        written = {**row, "version": order.version + 1, **known}
+        if not (await self._execute(self._sql.change_order, written)).rowcount:
+            raise RuntimeError(f"order {order.id} was changed in between")
+
+    async def _is_new(self, command_id: str, content: object, outcome: str) -> bool:
+        row = inbox_row("commands", command_id, content, outcome)
+        return bool((await self._execute(self._sql.register, row)).rowcount)
+
+    async def _tell(
+        self,
+        order_id: str,
+        version: int,
+        events: Sequence[tuple[str, Facts]],
+        command_id: str,
+    ) -> None:
+        """Events, and messages of them."""
+        stored: list[Facts] = []
+        messages: list[Facts] = []
+        for number, (event_type, payload) in enumerate(events, version + 1):
+            event_id, at = str(uuid4()), now()
+            both = {"event_type": event_type, "payload": payload}
+            both |= {"correlation_id": command_id, "causation_id": command_id}
+            facts = {"aggregate_id": order_id, "aggregate_type": "Order", "schema_version": 1}
+            event = {"event_id": event_id, "version": number, "occurred_at": at, "metadata": {}}
+            stored.append({**both, **facts, **event})
+            told = {**facts, "aggregate_version": number, "occurred_at": at.isoformat()}
+            key = f"Order:{order_id}"
+            message = {"message_id": event_id, "lease_key": key, "partition_key": key}
+            messages.append(
+                {**both, **message, "metadata": told, "created_at": at, "retry_count": 0}
+            )
+        await self._execute(self._sql.add_events, stored)
+        await self._execute(self._sql.add_messages, messages)
+
+
+def _lines(file: Path) -> Iterable[tuple[int, list[str]]]:
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        rows = csv.reader(opened, strict=True)
+        next(rows)
+        before = rows.line_num
+        for cells in rows:
+            yield before + 1, cells
+            before = rows.line_num
+
+
+def _read(number: int, cells: Sequence[str]) -> Facts:
+    """Raises ``ValueError`` for what cannot be taken."""
+    order_id, customer, placed, shipped, city, country, product_id, product, *figures = cells
+    quantity, price, discount = figures
+    if not (order_id and customer and country and product_id and 0 < int(quantity) <= 100_000):
+        raise ValueError(f"line {number} cannot be taken")
+    if not (0 < Decimal(price) < 100_000 and 0 <= Decimal(discount) <= 1):
+        raise ValueError(f"line {number} has no usable price")
+    text = "".join(f"{len(cell)}:{cell}" for cell in cells)
+    line_id = blake2b(text.encode(), digest_size=16).hexdigest()
+    return {
+        "command_id": f"line-{number}-{line_id}",
+        "order_id": order_id,
+        "customer_id": customer,
+        "city": city,
+        "country": country,
+        "placed_at": _date(placed),
+        "shipped_at": _date(shipped) if shipped else None,
+        "line": {
+            "id": line_id,
+            "product_id": product_id,
+            "product": product,
+            "quantity": int(quantity),
+            "unit_price": price,
+            "discount": discount,
+        },
+    }
+
+
+def _date(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=timezone.utc)
+
+
+def _json_time(time: datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")
