@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -590,3 +590,48 @@ async def test_an_aggregate_without_the_field_is_named() -> None:
         pytest.raises(InvalidOperationError, match="Parcel has no tenant_id"),
     ):
         await ParcelsByTenant(Parcel).add(Parcel.register("p-1", "anna"))
+
+
+async def test_who_has_written_does_not_take_what_began_to_load_before(
+    parcels: CachingRepository[Parcel, str], inner: CountingParcels
+) -> None:
+    parcel = await _stored(inner)
+    inner.gate.clear()
+    inner.loading.clear()
+    early = asyncio.ensure_future(parcels.get("p-1"))
+    await inner.loading.wait()
+    await asyncio.sleep(0.01)
+
+    parcel.weigh(5)
+    await parcels.add(parcel)
+    own = asyncio.ensure_future(parcels.get("p-1"))
+    await asyncio.sleep(0.01)
+    inner.gate.set()
+
+    before, after = await early, await own
+    assert before is not None
+    assert before.grams is None
+    assert after is not None
+    assert after.grams == 5
+
+
+def test_tenants_and_ids_that_read_alike_have_keys_of_their_own(
+    parcels: CachingRepository[Parcel, str],
+) -> None:
+    keys = set()
+    for tenant, parcel_id in (("a", "b:c"), ("a:b", "c"), (None, "c"), ("-", "c")):
+        with request_context(tenant_id=tenant):
+            keys.add(parcels._states.key(parcel_id))
+
+    assert len(keys) == 4
+
+
+async def test_who_waits_for_any_load_would_take_what_is_older_than_his_change(
+    parcels: CachingRepository[Parcel, str], inner: CountingParcels
+) -> None:
+    async def drop(keys: Sequence[str]) -> None:
+        await parcels._states._cache.drop(keys)
+
+    parcels._states._drop = drop  # type: ignore[method-assign]
+    with pytest.raises(AssertionError):
+        await test_who_has_written_does_not_take_what_began_to_load_before(parcels, inner)

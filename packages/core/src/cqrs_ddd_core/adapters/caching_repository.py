@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-import pydantic
-
-from ..context import get_tenant_id
 from ..domain.aggregate import ID, AggregateRoot
 from ..domain.specification import ISpecification
 from ..ports.cache import IVersionedCache
-from ..ports.inbox import fingerprint_of
 from ..ports.repository import IBulkRepository, IRepository
 from ..ports.search_result import SearchResult
 from ..ports.unit_of_work import UnitOfWork, get_current_uow
-from ..primitives.exceptions import CacheError, ConfigError, DomainError, SerializationError
-from .attributes import attributes_lost_in_json
+from .cached_state import CachedState
 from .refusals import no_bulk
+from .tolerant_cache import TolerantCache
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 R = TypeVar("R")
-
-logger = logging.getLogger(__name__)
-
-FILL_LEASE = 10.0
-"""Seconds within which a value has to be loaded to be cached."""
 
 
 class AggregateCache(Generic[T]):
@@ -44,23 +34,13 @@ class AggregateCache(Generic[T]):
     def __init__(
         self, cache: IVersionedCache, entity_type: type[T], *, ttl: float | None = 300.0
     ) -> None:
-        lost = attributes_lost_in_json(entity_type)
-        if lost:
-            raise ConfigError(
-                f"{entity_type.__name__} cannot be cached: its JSON leaves out or masks "
-                f"{', '.join(lost)}, and a save would store that; use the repository without a "
-                "cache, or fields without exclude=True and Secret types"
-            )
-        self._cache = cache
+        self._cache = TolerantCache(cache, ttl)
         self._entity_type = entity_type
-        self._ttl = ttl
-        # Another shape of the class has other keys: what an older version cached is never read.
-        shape = fingerprint_of(entity_type.model_json_schema())[:12]
-        self._prefix = f"{entity_type.aggregate_type}:{shape}"
+        self._states = CachedState(entity_type)
         self._flights: dict[str, asyncio.Future[Any]] = {}
 
     def key(self, entity_id: object) -> str:
-        return f"{self._prefix}:{get_tenant_id() or '-'}:{entity_id}"
+        return self._states.key(entity_id)
 
     async def get(
         self, entity_id: object, uow: UnitOfWork | None, load: Callable[[], Awaitable[T | None]]
@@ -70,11 +50,11 @@ class AggregateCache(Generic[T]):
         if active is not None and active.aggregates.has_changed(entity_id):
             return await load()
         key = self.key(entity_id)
-        state = await self._read(key)
+        state = await self._cache.read(key)
         if state is None and (flight := self._flights.get(key)) is not None:
             await asyncio.wait({flight})
             state = None if flight.cancelled() or flight.exception() else flight.result()
-        aggregate = self._revived(state)
+        aggregate = self._states.revived(state)
         if aggregate is None:
             # Its transaction may see what was before a change that voided all leases long ago.
             return await (self._fill(key, load) if active is None else load())
@@ -119,73 +99,27 @@ class AggregateCache(Generic[T]):
 
     async def _drop(self, keys: Sequence[str]) -> None:
         for key in keys:
-            try:
-                await self._cache.delete(key)
-            except CacheError as error:
-                logger.warning("cannot drop %s: %r; it lives until its ttl ends", key, error)
+            # Who asks from now on does not take what began to load before.
+            self._flights.pop(key, None)
+        await self._cache.drop(keys)
 
     async def _fill(self, key: str, load: Callable[[], Awaitable[T | None]]) -> T | None:
         flight: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         leads = self._flights.setdefault(key, flight) is flight
         try:
-            lease = await self._lease(key) if leads else None
+            lease = await self._cache.lease(key) if leads else None
             aggregate = await load()
-            state = None if aggregate is None else self._state_of(aggregate)
+            state = None if aggregate is None else self._states.of(aggregate)
             if lease is not None and state is not None:
-                await self._keep(key, state, lease)
+                await self._cache.fill(key, state, lease)
             if leads:
                 flight.set_result(state)
             return aggregate
         finally:
-            if leads:
+            if self._flights.get(key) is flight:
                 del self._flights[key]
+            if leads:
                 flight.cancel()
-
-    def _state_of(self, aggregate: T) -> dict[str, Any] | None:
-        """None for what would not come back as it is, and be saved so."""
-        try:
-            content = aggregate.model_dump(mode="json")
-        except ValueError as error:  # Of pydantic, or of bytes that are no text.
-            logger.warning("cannot cache %s %s: %r", self._prefix, aggregate.id, error)
-            return None
-        state = {"version": aggregate.version, "state": content}
-        if self._revived(state) != aggregate:
-            logger.warning(
-                "cannot cache %s %s: it comes back changed from JSON", self._prefix, aggregate.id
-            )
-            return None
-        return state
-
-    def _revived(self, state: Any) -> T | None:
-        if state is None:
-            return None
-        try:
-            aggregate = self._entity_type.model_validate(state["state"])
-        except (pydantic.ValidationError, DomainError, KeyError, TypeError) as error:
-            logger.warning("cached %s is unusable: %r", self._prefix, error)
-            return None
-        aggregate.mark_persisted(state["version"])
-        return aggregate
-
-    async def _read(self, key: str) -> Any:
-        try:
-            return await self._cache.get(key)
-        except CacheError as error:
-            logger.warning("cannot read %s: %r", key, error)
-            return None
-
-    async def _lease(self, key: str) -> str | None:
-        try:
-            return await self._cache.lease_fill(key, FILL_LEASE)
-        except CacheError as error:
-            logger.warning("cannot fill %s: %r", key, error)
-            return None
-
-    async def _keep(self, key: str, state: dict[str, Any], lease: str) -> None:
-        try:
-            await self._cache.fill(key, state, lease, self._ttl)
-        except (CacheError, SerializationError) as error:
-            logger.warning("cannot fill %s: %r", key, error)
 
 
 class CachingRepository(IBulkRepository[T, ID], Generic[T, ID]):
