@@ -14,6 +14,7 @@ from cqrs_ddd_core import (
     CommandResponse,
     DomainEvent,
     EventStorePersistenceMiddleware,
+    EventTypeRegistry,
     HandlerRegistry,
     Mediator,
     UnitOfWork,
@@ -30,6 +31,7 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryUnitOfWork,
 )
 from cqrs_ddd_core.context import request_context
+from cqrs_ddd_core.domain.event_registry import StoredForm
 from cqrs_ddd_core.messaging import InboxConsumer, OutboxRelay, TopicRouting, event_of
 from cqrs_ddd_core.middleware import IdempotencyMiddleware, OutboxMiddleware
 from cqrs_ddd_core.middleware.outbox import message_of
@@ -296,6 +298,24 @@ def test_a_message_becomes_the_event_that_it_was_made_of() -> None:
 
     assert event_of(message_of(event)) == event
     assert event_of(message_of(TicketSold(seat="A1"))).aggregate_id is None
+
+
+def test_a_table_of_events_is_told_the_schema_version_of_a_message() -> None:
+    told: list[object] = []
+
+    class Watching(EventTypeRegistry):
+        def decode(self, stored: StoredForm) -> DomainEvent:
+            told.append(getattr(stored, "schema_version", "nothing"))
+            return super().decode(stored)
+
+    events = Watching()
+    events.register(TicketSold)
+    message = message_of(TicketSold(seat="A1"))
+
+    event_of(message, events)
+    event_of(OutboxMessage("m-1", "TicketSold", {"seat": "A1"}), events)
+
+    assert told == [1, None]
 
 
 def test_a_message_that_is_no_known_event_is_named() -> None:

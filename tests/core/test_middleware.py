@@ -14,6 +14,7 @@ from cqrs_ddd_core import (
     DomainEvent,
     EventStorePersistenceMiddleware,
     LoggingMiddleware,
+    StoredEvent,
     UnitOfWork,
     ValidatorMiddleware,
 )
@@ -161,6 +162,31 @@ async def test_events_are_appended_with_tenant_and_user() -> None:
     stored = await store.get_events("p-1")
     assert [event.payload for event in stored] == [{"name": "name 0"}, {"name": "name 1"}]
     assert stored[0].metadata == {"tenant_id": "t-1", "user_id": "u-1"}
+
+
+async def test_events_that_a_repository_has_appended_are_left_out() -> None:
+    store = InMemoryEventStore()
+    appended, other = _events(2)
+
+    async with InMemoryUnitOfWork(event_store=store) as uow:
+        await uow.event_store.append(StoredEvent.from_event(appended))
+        uow.aggregates.appended(Person(id="p-1"), [appended])
+        answer = await EventStorePersistenceMiddleware()(
+            Register(name="x"), _answering(CommandResponse("done", (appended, other)))
+        )
+
+    assert [event.event_id for event in answer.events] == [appended.event_id, other.event_id]
+    assert [event.version for event in await store.get_events("p-1")] == [1, 2]
+
+
+async def test_where_all_are_appended_no_event_store_is_needed() -> None:
+    events = _events(1)
+
+    async with InMemoryUnitOfWork() as uow:
+        uow.aggregates.appended(Person(id="p-1"), events)
+        await EventStorePersistenceMiddleware()(
+            Register(name="x"), _answering(CommandResponse("done", events))
+        )
 
 
 async def test_without_events_no_event_store_is_needed() -> None:

@@ -131,3 +131,43 @@ def test_what_was_let_go_is_watched_no_more_unless_it_has_changed() -> None:
 
     assert tracked.saved_version(saved) == 1
     assert tracked.take_new_events() == list(changed.pending_events)
+
+
+def test_events_that_a_repository_appended_are_told_from_the_others() -> None:
+    tracked, book, other = TrackedAggregates(), _book(2), _book(1, "b-2")
+    first, second = book.pending_events
+    (of_another,) = other.pending_events
+
+    tracked.appended(book, [first, second])
+    tracked.saved(other, 1)
+
+    assert tracked.not_appended([first, of_another, second]) == [of_another]
+    assert tracked.take_new_events() == [first, second, of_another]
+
+
+def test_an_appended_aggregate_moves_on_with_the_commit_and_not_before() -> None:
+    tracked, book = TrackedAggregates(), _book(2)
+
+    tracked.appended(book, book.pending_events)
+    assert tracked.has_changed("b-1")
+    assert tracked.saved_version(book) is None
+    tracked.refuse_unsaved()
+    assert book.version == 0
+
+    tracked.committed()
+    assert (book.version, book.recorded) == (2, 0)
+
+
+def test_an_event_after_the_appending_is_refused_until_it_is_appended_too() -> None:
+    tracked, book = TrackedAggregates(), _book(1)
+    tracked.appended(book, book.pending_events)
+    book.add_event(Noted())
+
+    with pytest.raises(UnsavedChangesError):
+        tracked.refuse_unsaved()
+    tracked.appended(book, book.pending_events[1:])
+    tracked.refuse_unsaved()
+    tracked.let_go([book])
+    tracked.committed()
+
+    assert book.version == 2

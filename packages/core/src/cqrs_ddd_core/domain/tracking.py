@@ -17,8 +17,14 @@ class _Tracked:
 
     aggregate: AggregateRoot[Any]
     saved_version: int | None = None
+    appended_version: int | None = None
     recorded_when_saved: int = 0
     is_deleted: bool = False
+
+    @property
+    def written_version(self) -> int | None:
+        """As a row, or else as events, which come to the same where both are written."""
+        return self.appended_version if self.saved_version is None else self.saved_version
 
 
 class TrackedAggregates:
@@ -29,6 +35,7 @@ class TrackedAggregates:
         self._tracked: dict[int, _Tracked] = {}
         self._raised: list[DomainEvent] = []
         self._taken: set[str] = set()
+        self._appended: set[str] = set()
         self._changed: set[object] = set()
 
     def loaded(self, aggregate: AggregateRoot[Any]) -> None:
@@ -42,6 +49,19 @@ class TrackedAggregates:
         entry.recorded_when_saved = aggregate.recorded
         entry.is_deleted = False
         self._changed.add(aggregate.id)
+
+    def appended(self, aggregate: AggregateRoot[Any], events: Iterable[DomainEvent]) -> None:
+        """A repository appended these events, its last ones, to the event store."""
+        entry = self._entry(aggregate)
+        entry.appended_version = aggregate.version + aggregate.recorded
+        entry.recorded_when_saved = aggregate.recorded
+        entry.is_deleted = False
+        self._changed.add(aggregate.id)
+        self._appended.update(event.event_id for event in events)
+
+    def not_appended(self, events: Iterable[DomainEvent]) -> list[DomainEvent]:
+        """Those of them that no repository appended in this transaction."""
+        return [event for event in events if event.event_id not in self._appended]
 
     def deleted(self, entity_type: type[AggregateRoot[Any]], entity_id: object) -> None:
         """A repository deleted this aggregate; the events that it recorded before still count."""
@@ -57,11 +77,16 @@ class TrackedAggregates:
         entry = self._tracked.get(id(aggregate))
         return None if entry is None or entry.is_deleted else entry.saved_version
 
+    def unsaved_events(self, aggregate: AggregateRoot[Any]) -> int:
+        """How many events it recorded after it was last saved here."""
+        entry = self._tracked.get(id(aggregate))
+        return aggregate.recorded - (0 if entry is None else entry.recorded_when_saved)
+
     def let_go(self, aggregates: Iterable[AggregateRoot[Any]]) -> None:
         """Those of them that were neither saved nor recorded an event are watched no more."""
         for aggregate in aggregates:
             entry = self._tracked.get(id(aggregate))
-            if entry is not None and entry.saved_version is None and not aggregate.recorded:
+            if entry is not None and not aggregate.recorded and entry.written_version is None:
                 del self._tracked[id(aggregate)]
 
     def has_changed(self, entity_id: object) -> bool:
@@ -92,7 +117,7 @@ class TrackedAggregates:
         """Raises ``UnsavedChangesError`` for events that were recorded after the last save."""
         for entry in self._tracked.values():
             aggregate = entry.aggregate
-            unsaved = aggregate.recorded - entry.recorded_when_saved
+            unsaved = self.unsaved_events(aggregate)
             if unsaved > 0:
                 raise UnsavedChangesError(
                     f"{aggregate.aggregate_type} {aggregate.id} recorded {unsaved} event(s) that "
@@ -105,8 +130,8 @@ class TrackedAggregates:
         """The transaction stands: versions move on, and events that were taken are done with."""
         for entry in self._tracked.values():
             aggregate = entry.aggregate
-            if entry.saved_version is not None:
-                aggregate.mark_persisted(entry.saved_version)
+            if entry.written_version is not None:
+                aggregate.mark_persisted(entry.written_version)
             if self._taken and any(e.event_id in self._taken for e in aggregate.pending_events):
                 aggregate.collect_events()
 

@@ -65,6 +65,7 @@ def event_of(message: OutboxMessage, events: EventTypeRegistry = known_events) -
         _ToldEvent(
             event_type=message.event_type,
             payload=message.payload,
+            schema_version=facts.get("schema_version"),
             event_id=message.message_id,
             occurred_at=facts.get("occurred_at"),
             aggregate_id=facts.get("aggregate_id"),
@@ -92,6 +93,7 @@ class _ToldEvent:
 
     event_type: str
     payload: Mapping[str, Any]
+    schema_version: object
     event_id: str
     occurred_at: object
     aggregate_id: object
