@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from tests.architecture.packages import ROOT
 
 CORE = ROOT / "packages/core/src/cqrs_ddd_core"
+ADVANCED = ROOT / "packages/advanced/src/cqrs_ddd_advanced_core"
 VALUES = {"search_result"}
 """No ports, but what a port answers with."""
-WORK_AS_THEY_ARE = {"bus", "event_dispatcher", "middleware", "upcasting", "validation"}
-"""Need no infrastructure, so the real thing serves in tests too."""
+WORK_AS_THEY_ARE = {
+    "bus",
+    "event_dispatcher",
+    "middleware",
+    "persistence",
+    "upcasting",
+    "validation",
+}
+"""Need no infrastructure of their own, so the real thing serves in tests too."""
+
+each_package = pytest.mark.parametrize("package", [CORE, ADVANCED], ids=lambda path: path.name)
 
 
-def _modules(folder: str) -> set[str]:
-    return {path.stem for path in (CORE / folder).glob("*.py")} - {"__init__"}
+def _modules(package: Path, folder: str) -> set[str]:
+    return {path.stem for path in (package / folder).glob("*.py")} - {"__init__"}
 
 
-def test_every_port_has_a_contract_of_its_name() -> None:
-    assert _modules("ports") - VALUES <= _modules("testing/contracts")
+@each_package
+def test_every_port_has_a_contract_of_its_name(package: Path) -> None:
+    assert _modules(package, "ports") - VALUES <= _modules(package, "testing/contracts")
 
 
-def test_every_port_that_needs_infrastructure_has_a_fake_of_its_name() -> None:
-    assert _modules("ports") - VALUES - WORK_AS_THEY_ARE <= _modules("adapters/memory")
+@each_package
+def test_every_port_that_needs_infrastructure_has_a_fake_of_its_name(package: Path) -> None:
+    fakes = _modules(package, "adapters/memory")
+
+    assert _modules(package, "ports") - VALUES - WORK_AS_THEY_ARE <= fakes
 
 
-def test_every_fake_is_of_a_port_or_a_primitive() -> None:
-    assert _modules("adapters/memory") <= _modules("ports") | _modules("primitives")
+@each_package
+def test_every_fake_is_of_a_port_or_a_primitive(package: Path) -> None:
+    named = _modules(package, "ports") | _modules(package, "primitives")
+
+    assert _modules(package, "adapters/memory") <= named

@@ -5,7 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from . import core, messaging, order_import, persistence, relays, repositories, specifications
+from . import (
+    core,
+    dispatching,
+    event_sourcing,
+    messaging,
+    order_import,
+    persistence,
+    relays,
+    repositories,
+    specifications,
+)
 from .databases import Databases
 from .measuring import named, run
 
@@ -15,8 +25,10 @@ def main() -> int:
         known = [
             *core.rows(),
             *messaging.rows(),
+            *dispatching.rows(),
             *specifications.rows(),
             *persistence.rows(databases),
+            *event_sourcing.rows(databases),
             *relays.rows(databases),
             *repositories.rows(databases),
             *order_import.rows(databases),

@@ -9,7 +9,7 @@ import sys
 import time
 from contextlib import AsyncExitStack
 
-from . import core, messaging, order_import, persistence, relays
+from . import core, event_sourcing, messaging, order_import, persistence, relays
 from .databases import Databases
 from .measuring import Row, named, opened
 
@@ -34,6 +34,7 @@ def main() -> int:
             *core.rows(),
             *messaging.rows(),
             *persistence.rows(databases),
+            *event_sourcing.rows(databases),
             *relays.rows(databases),
             *order_import.rows(databases),
         ]

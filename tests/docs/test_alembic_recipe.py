@@ -124,3 +124,33 @@ def test_the_branch_of_the_toolkit_lives_beside_the_users_own(project: Project) 
         project.ask(lambda engine: schema.check(engine, project.tables))
     project.run(command.upgrade, "heads")
     assert project.table_names() == toolkit | OWN
+
+
+def test_the_tables_of_the_extra_are_a_branch_that_goes_and_comes_alone(project: Project) -> None:
+    core = {table.name for table in project.tables.core}
+    advanced = {table.name for table in project.tables.advanced.all}
+    project.run(command.upgrade, "heads")
+
+    project.run(command.downgrade, "cqrs_ddd_advanced@base")
+    assert project.table_names() == core
+    with pytest.raises(ConfigError, match="lacks the tables"):
+        project.ask(lambda engine: schema.check(engine, project.tables))
+
+    project.run(command.upgrade, "heads")
+    assert project.table_names() == core | advanced
+    project.ask(lambda engine: schema.check(engine, project.tables))
+
+
+def test_without_the_extra_its_branch_makes_nothing_and_can_be_run_again_with_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = {table.name for table in project.tables.core}
+    with monkeypatch.context() as hidden:
+        hidden.setattr(schema, "is_advanced_installed", lambda: False)
+        project.run(command.upgrade, "heads")
+    assert project.table_names() == core
+
+    project.run(command.downgrade, "cqrs_ddd_advanced@base")
+    project.run(command.upgrade, "heads")
+
+    project.ask(lambda engine: schema.check(engine, project.tables))

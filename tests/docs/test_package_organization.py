@@ -31,6 +31,12 @@ def test_every_folder_of_core_is_named_and_nothing_else() -> None:
     assert _named("Core") == _folders(ROOT / "packages/core/src/cqrs_ddd_core")
 
 
+def test_every_folder_of_the_advanced_package_is_named_and_nothing_else() -> None:
+    assert _named("Advanced") == _folders(ROOT / "packages/advanced/src/cqrs_ddd_advanced_core") - {
+        "."
+    }
+
+
 def test_every_package_is_named_and_nothing_else() -> None:
     packages = {
         str(path.parent.relative_to(ROOT)) for path in ROOT.glob("packages/**/pyproject.toml")

@@ -22,6 +22,8 @@ from cqrs_ddd_persistence_sqlalchemy import (
     metadata,
     schema,
 )
+from cqrs_ddd_persistence_sqlalchemy.advanced.models import AdvancedTables
+from cqrs_ddd_persistence_sqlalchemy.models import TABLES
 
 PROCESSES = 16
 
@@ -76,10 +78,46 @@ async def test_tables_of_another_version_are_left_alone(bare: tuple[AsyncEngine,
     async with engine.begin() as connection:
         await connection.execute(update(tables.versions).values(version=7))
 
-    with pytest.raises(ConfigError, match=r"version 1 of the tables .*it has 7"):
+    with pytest.raises(ConfigError, match=r"version 1 of the tables .*persistence: it has 7"):
         await schema.check(engine, tables)
-    with pytest.raises(PersistenceError, match="are of version 7, this library needs 1"):
+    with pytest.raises(
+        PersistenceError, match=r"\(persistence\) are of version 7, this library needs 1"
+    ):
         await create_schema(engine, tables)
+
+
+async def test_the_advanced_tables_have_a_version_of_their_own(
+    bare: tuple[AsyncEngine, Tables],
+) -> None:
+    engine, tables = bare
+    await create_schema(engine, tables)
+    theirs = tables.versions.c.component == AdvancedTables.COMPONENT
+    async with engine.begin() as connection:
+        await connection.execute(update(tables.versions).where(theirs).values(version=7))
+
+    with pytest.raises(ConfigError, match=r"version 1 of the tables .*advanced: it has 7"):
+        await schema.check(engine, tables)
+    with pytest.raises(PersistenceError, match=r"\(advanced\) are of version 7"):
+        await create_schema(engine, tables)
+
+
+async def test_the_advanced_tables_can_come_and_go_beside_the_others(
+    bare: tuple[AsyncEngine, Tables],
+) -> None:
+    engine, tables = bare
+    async with engine.begin() as connection:
+        await connection.run_sync(schema.install_core, tables)
+    with pytest.raises(ConfigError, match="lacks the tables My App_snapshots"):
+        await schema.check(engine, tables)
+
+    async with engine.begin() as connection:
+        await connection.run_sync(schema.install_advanced, tables)
+    await schema.check(engine, tables)
+
+    async with engine.begin() as connection:
+        await connection.run_sync(schema.remove_advanced, tables)
+    with pytest.raises(ConfigError, match="lacks the tables My App_snapshots"):
+        await schema.check(engine, tables)
 
 
 async def test_what_fails_half_way_leaves_nothing(bare: tuple[AsyncEngine, Tables]) -> None:
@@ -156,13 +194,14 @@ def test_the_usual_names_follow_a_convention() -> None:
     assert "pk_cqrs_ddd_events" in names
     assert "uq_cqrs_ddd_events_aggregate_id_aggregate_type_version" in names
     assert all(len(name) <= 63 for name in names)
-    assert sorted(metadata.tables) == [
+    assert sorted(table.name for table in TABLES.core) == [
         "cqrs_ddd_events",
         "cqrs_ddd_inbox",
         "cqrs_ddd_outbox",
         "cqrs_ddd_outbox_leases",
         "cqrs_ddd_versions",
     ]
+    assert set(metadata.tables.values()) == {*TABLES.core, *TABLES.advanced.all}
 
 
 async def _lacking_a_lock(engine: AsyncEngine, tables: Tables) -> None:

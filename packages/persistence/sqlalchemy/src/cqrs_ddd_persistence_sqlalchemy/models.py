@@ -14,6 +14,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from .advanced.models import AdvancedTables, is_advanced_installed
 from .column_types import UtcDateTime
 from .column_types import iso_utc as iso_utc
 
@@ -33,7 +34,8 @@ class Tables:
     """The tables under a prefix and, on PostgreSQL, in a schema of your own.
 
     ``metadata`` holds them all: give it to Alembic, or to your own ``create_all``. The columns of
-    type JSON keep the text as it was written.
+    type JSON keep the text as it was written. The tables of ``advanced`` are among them where that
+    extra is installed.
     """
 
     VERSION = 1
@@ -53,6 +55,9 @@ class Tables:
             Column("component", Text, primary_key=True),
             Column("version", Integer, nullable=False),
         )
+        self.core = tuple(self.metadata.tables.values())
+        unused = MetaData(schema=schema, naming_convention=NAMING_CONVENTION)
+        self.advanced = AdvancedTables(self.metadata if is_advanced_installed() else unused, prefix)
 
     def _events(self) -> Table:
         return Table(

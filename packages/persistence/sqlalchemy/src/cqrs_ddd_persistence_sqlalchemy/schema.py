@@ -5,11 +5,12 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Literal
 
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import Connection, delete, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
 
+from .advanced.models import AdvancedTables, is_advanced_installed
 from .driver import inserting, is_postgres, translated
 from .engines import refuse_unusable
 from .models import TABLES, Tables
@@ -17,7 +18,7 @@ from .models import TABLES, Tables
 Ordering = Literal["registered", "serialized"]
 
 COMPONENT = "persistence"
-"""The row of these tables in the table of versions."""
+"""The row of these tables in the table of versions; those of ``advanced`` have one of their own."""
 
 # Bigint keys of advisory locks: 23 bits name the event table, 40 bits hold a position.
 _POSITION_BITS = 40
@@ -57,7 +58,33 @@ async def check(engine: AsyncEngine, tables: Tables = TABLES) -> None:
 def install(
     connection: Connection, tables: Tables = TABLES, ordering: Ordering | None = None
 ) -> None:
-    """As ``create_schema``, in a transaction of yours: for migrations."""
+    """As ``create_schema``, in a transaction of yours."""
+    install_core(connection, tables, ordering)
+    install_advanced(connection, tables)
+
+
+def install_core(
+    connection: Connection, tables: Tables = TABLES, ordering: Ordering | None = None
+) -> None:
+    """Event store, outbox and inbox alone: for migrations."""
+    _begin(connection, tables)
+    tables.metadata.create_all(connection, tables=tables.core)
+    _note_version(connection, tables, COMPONENT, tables.VERSION)
+    # Replacing a trigger would wait for all who append, and let others wait.
+    if is_postgres(connection) and (ordering is not None or not _has_trigger(connection, tables)):
+        for statement in _position_statements(connection, tables, ordering or "registered"):
+            connection.exec_driver_sql(statement)
+
+
+def install_advanced(connection: Connection, tables: Tables = TABLES) -> None:
+    """What the extra ``advanced`` needs beside, where it is installed: for migrations."""
+    if is_advanced_installed():
+        _begin(connection, tables)
+        tables.metadata.create_all(connection, tables=tables.advanced.all)
+        _note_version(connection, tables, AdvancedTables.COMPONENT, AdvancedTables.VERSION)
+
+
+def _begin(connection: Connection, tables: Tables) -> None:
     if is_postgres(connection):
         # IF NOT EXISTS looks first and makes afterwards: two at once would collide.
         lock = _namespace(tables, "schema") << _POSITION_BITS
@@ -67,12 +94,6 @@ def install(
             connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {name}"))
     elif not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-    tables.metadata.create_all(connection)
-    _note_version(connection, tables)
-    # Replacing a trigger would wait for all who append, and let others wait.
-    if is_postgres(connection) and (ordering is not None or not _has_trigger(connection, tables)):
-        for statement in _position_statements(connection, tables, ordering or "registered"):
-            connection.exec_driver_sql(statement)
 
 
 def remove(connection: Connection, tables: Tables = TABLES) -> None:
@@ -86,20 +107,27 @@ def remove(connection: Connection, tables: Tables = TABLES) -> None:
         tables.metadata.drop_all(connection)
 
 
-def _note_version(connection: Connection, tables: Tables) -> None:
-    row = {"component": COMPONENT, "version": tables.VERSION}
+def remove_advanced(connection: Connection, tables: Tables = TABLES) -> None:
+    """Drop the tables of the extra ``advanced``, and their row in the table of versions."""
+    tables.metadata.drop_all(connection, tables=tables.advanced.all)
+    versions = tables.versions
+    connection.execute(delete(versions).where(versions.c.component == AdvancedTables.COMPONENT))
+
+
+def _note_version(connection: Connection, tables: Tables, component: str, version: int) -> None:
+    row = {"component": component, "version": version}
     connection.execute(inserting(connection, tables.versions).values(row).on_conflict_do_nothing())
-    found = _version(connection, tables)
-    if found != tables.VERSION:
+    found = _version(connection, tables, component)
+    if found != version:
         raise PersistenceError(
-            f"the tables {tables.prefix}* are of version {found}, this library needs "
-            f"{tables.VERSION}; run its migrations"
+            f"the tables {tables.prefix}* ({component}) are of version {found}, this library needs "
+            f"{version}; run its migrations"
         )
 
 
-def _version(connection: Connection, tables: Tables) -> int | None:
+def _version(connection: Connection, tables: Tables, component: str) -> int | None:
     versions = tables.versions
-    return connection.scalar(select(versions.c.version).where(versions.c.component == COMPONENT))
+    return connection.scalar(select(versions.c.version).where(versions.c.component == component))
 
 
 def _has_trigger(connection: Connection, tables: Tables) -> bool:
@@ -122,9 +150,15 @@ def _findings(connection: Connection, tables: Tables) -> list[str]:
     ]
     if missing:
         return [f"the tables {', '.join(missing)}"]
-    found = _version(connection, tables)
-    if found != tables.VERSION:
-        return [f"version {tables.VERSION} of the tables {tables.prefix}* (it has {found})"]
+    needed = {COMPONENT: tables.VERSION}
+    if is_advanced_installed():
+        needed[AdvancedTables.COMPONENT] = AdvancedTables.VERSION
+    for component, version in needed.items():
+        found = _version(connection, tables, component)
+        if found != version:
+            return [
+                f"version {version} of the tables {tables.prefix}* ({component}: it has {found})"
+            ]
     findings = []
     for table in tables.metadata.sorted_tables:
         columns = {column["name"] for column in inspector.get_columns(table.name, tables.schema)}

@@ -17,7 +17,7 @@ depends_on = None
 
 def upgrade() -> None:
     given = context.config.attributes
-    schema.install(
+    schema.install_core(
         op.get_bind(),
         given.get("cqrs_ddd_tables", TABLES),
         given.get("cqrs_ddd_ordering"),

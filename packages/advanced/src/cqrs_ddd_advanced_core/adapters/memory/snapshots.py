@@ -1,0 +1,76 @@
+"""Snapshots in a dict, with transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from cqrs_ddd_core.adapters.memory.unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
+from cqrs_ddd_core.ports.event_store import StreamId
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+
+from ...ports.snapshots import ISnapshotStore, Snapshot
+
+
+class InMemorySnapshotStore(ISnapshotStore):
+    """The fake of a table of snapshots."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: dict[StreamId, Snapshot] = {}
+
+    async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
+        async with joined(uow, "save a snapshot") as active:
+            self._changes(active).save(snapshot)
+
+    async def load(
+        self, streams: Collection[StreamId], uow: UnitOfWork | None = None
+    ) -> dict[StreamId, Snapshot]:
+        async with joined(uow, "load snapshots") as active:
+            read = self._changes(active).read
+            return {stream: found for stream in streams if (found := read(stream)) is not None}
+
+    async def delete(self, stream: StreamId, uow: UnitOfWork | None = None) -> None:
+        async with joined(uow, "delete a snapshot") as active:
+            self._changes(active).delete(stream)
+
+    def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
+        return uow.changes(self, lambda: _Changes(self._rows))
+
+
+class _Changes(ChangeSet):
+    """Rows written and deleted by one unit of work."""
+
+    def __init__(self, rows: dict[StreamId, Snapshot]) -> None:
+        self._rows = rows
+        self._written: dict[StreamId, Snapshot] = {}
+        self._deleted: set[StreamId] = set()
+
+    def read(self, stream: StreamId) -> Snapshot | None:
+        own = self._written.get(stream)
+        return own if own is not None or stream in self._deleted else self._rows.get(stream)
+
+    def save(self, snapshot: Snapshot) -> None:
+        if _is_news(snapshot, self.read(snapshot.stream)):
+            self._written[snapshot.stream] = snapshot
+
+    def delete(self, stream: StreamId) -> None:
+        self._written.pop(stream, None)
+        self._deleted.add(stream)
+
+    def check(self) -> None:
+        pass
+
+    def apply(self) -> None:
+        for stream in self._deleted:
+            self._rows.pop(stream, None)
+        for snapshot in self._written.values():
+            # Somebody else may have committed a later one meanwhile.
+            if _is_news(snapshot, self._rows.get(snapshot.stream)):
+                self._rows[snapshot.stream] = snapshot
+
+    def discard(self) -> None:
+        self._written.clear()
+
+
+def _is_news(snapshot: Snapshot, kept: Snapshot | None) -> bool:
+    return kept is None or snapshot.version >= kept.version

@@ -1,0 +1,228 @@
+"""Aggregates that are kept as their events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Generic, NoReturn, TypeVar
+
+from cqrs_ddd_core.adapters.refusals import refuse_stranger, refuse_twins
+from cqrs_ddd_core.domain.aggregate import ID, AggregateRoot
+from cqrs_ddd_core.domain.event_registry import EventTypeRegistry
+from cqrs_ddd_core.domain.specification import ISpecification
+from cqrs_ddd_core.ports.event_store import IEventStore, IEventStoreProvider
+from cqrs_ddd_core.ports.repository import IBulkRepository
+from cqrs_ddd_core.ports.search_result import SearchResult
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
+from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
+
+from ..ports.persistence import IOperationPersistence, IRetrievalPersistence
+from ..ports.snapshots import ISnapshotStore
+from ..snapshots import AggregateSnapshots, SnapshotStrategy
+from ..snapshots.aggregate_snapshots import EVERY_100_EVENTS
+from .loading import EventSourcedLoader
+from .past_states import refuse_past
+from .recorded_events import recorded_events
+from .type_argument import aggregate_in_brackets_of
+
+T = TypeVar("T", bound=AggregateRoot[Any])
+
+
+class EventSourcedRepository(
+    IBulkRepository[T, ID],
+    IOperationPersistence[T, ID],
+    IRetrievalPersistence[T, ID],
+    Generic[T, ID],
+):
+    """A repository whose rows are events: ``class Orders(EventSourcedRepository[Order, str])``.
+
+    Saving appends the events that were recorded since the loaded version, in the unit of work; an
+    aggregate without new events is left as it is, and a new one without any is refused. The event
+    store is that of the unit of work, unless one is given here. It cannot search, delete, or list
+    without ids.
+
+    Args:
+        registry: where stored events find their classes; else ``event_registry`` of the class.
+        strategy: when a snapshot is taken; every 100 events unless said otherwise.
+    """
+
+    def __init__(
+        self,
+        entity_type: type[T] | None = None,
+        *,
+        event_store: IEventStore | None = None,
+        loader: EventSourcedLoader[T] | None = None,
+        snapshot_store: ISnapshotStore | None = None,
+        strategy: SnapshotStrategy | None = None,
+        registry: EventTypeRegistry | None = None,
+    ) -> None:
+        super().__init__()
+        beside = (snapshot_store, strategy, registry)
+        if loader is not None and any(each is not None for each in beside):
+            raise ConfigError(
+                "a loader has its own snapshots and registry; give them to it, and not beside it"
+            )
+        if strategy is not None and snapshot_store is None:
+            raise ConfigError("a snapshot strategy needs a place; pass snapshot_store=, too")
+        self._given_type = entity_type
+        self._event_store = event_store
+        self._given_loader = loader
+        self._snapshot_store = snapshot_store
+        self._strategy = strategy
+        self._registry = registry
+        if (
+            snapshot_store is not None
+            and (entity_type or aggregate_in_brackets_of(self, EventSourcedRepository)) is not None
+        ):
+            _ = self.loader  # A type that cannot have snapshots is refused at the start.
+
+    @cached_property
+    def entity_type(self) -> type[T]:
+        """The argument, else the one in the brackets; raises ``ConfigError``."""
+        if self._given_type is not None:
+            return self._given_type
+        if self._given_loader is not None:
+            return self._given_loader.entity_type
+        found: type[T] | None = aggregate_in_brackets_of(self, EventSourcedRepository)
+        if found is None:
+            name = type(self).__name__
+            raise ConfigError(
+                f"{name} does not say what it keeps; write class {name}"
+                "(EventSourcedRepository[Order, str]), or pass the class of the aggregate"
+            )
+        return found
+
+    @cached_property
+    def loader(self) -> EventSourcedLoader[T]:
+        if self._given_loader is not None:
+            return self._given_loader
+        snapshots = None
+        if self._snapshot_store is not None:
+            snapshots = AggregateSnapshots(
+                self.entity_type, self._snapshot_store, self._strategy or EVERY_100_EVENTS
+            )
+        return EventSourcedLoader(self.entity_type, registry=self._registry, snapshots=snapshots)
+
+    async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
+        await self._save([entity], uow)
+        entity_id: ID = entity.id
+        return entity_id
+
+    async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
+        await self._save(entities, uow)
+        return [entity.id for entity in entities]
+
+    async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
+        return next(iter(await self._load([entity_id], uow)), None)
+
+    async def load(
+        self,
+        entity_id: ID,
+        uow: UnitOfWork | None = None,
+        *,
+        version: int | None = None,
+        at: datetime | None = None,
+    ) -> T | None:
+        """As ``get``, or a state of the past, which cannot be saved: ``PastStateError``."""
+        if version is None and at is None:
+            return await self.get(entity_id, uow)
+        store, active = self._place(uow)
+        return await self.loader.load_past(entity_id, store, active, version=version, at=at)
+
+    async def list_all(
+        self, entity_ids: list[ID] | None = None, uow: UnitOfWork | None = None
+    ) -> list[T]:
+        """Needs ids: raises ``InvalidOperationError`` without."""
+        if entity_ids is None:
+            self._refuse("list all without ids")
+        return await self._load(entity_ids, uow)
+
+    async def persist(self, entity: T, uow: UnitOfWork, events: list[Any] | None = None) -> ID:
+        """As ``add``; ``events`` are those that ``collect_events`` has handed over before."""
+        await self._save([entity], uow, events)
+        entity_id: ID = entity.id
+        return entity_id
+
+    async def retrieve(self, ids: Sequence[ID], uow: UnitOfWork) -> list[T]:
+        return await self._load(ids, uow)
+
+    async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
+        """Raises ``InvalidOperationError``: events are never deleted."""
+        self._refuse(f"delete {entity_id}", "record an event that says so, such as an OrderClosed")
+
+    async def search(
+        self, criteria: ISpecification[T] | Any, uow: UnitOfWork | None = None
+    ) -> SearchResult[T]:
+        """Raises ``InvalidOperationError``: events have no attributes to search by."""
+        self._refuse("search")
+
+    async def _load(self, ids: Iterable[ID], uow: UnitOfWork | None) -> list[T]:
+        store, active = self._place(uow)
+        found = await self.loader.load(ids, store, active)
+        if active is not None:
+            for aggregate in found:
+                active.aggregates.loaded(aggregate)
+        return found
+
+    async def _save(
+        self, entities: Sequence[T], uow: UnitOfWork | None, given: list[Any] | None = None
+    ) -> None:
+        for entity in entities:
+            self._refuse_stranger(entity)
+            refuse_past(entity)
+        refuse_twins(entities)
+        store, active = self._place(uow)
+        new = [recorded_events(entity, active, given) for entity in entities]
+        stored = [self.loader.mapper.to_stored(event) for events in new for event in events]
+        if stored:
+            await store.append_batch(stored)
+        for entity, events in zip(entities, new, strict=True):
+            if active is None:
+                entity.mark_persisted(entity.version + entity.recorded)
+            else:
+                active.aggregates.appended(entity, events)
+            if active is not None and given is not None:
+                # No longer pending, so the mediator would not find them.
+                active.aggregates.raised(events)
+
+    def _place(self, uow: UnitOfWork | None) -> tuple[IEventStore, UnitOfWork | None]:
+        name, current = type(self).__name__, get_current_uow()
+        active = uow or current
+        if self._event_store is not None:
+            if uow is not None and uow is not current:
+                uow.ensure_open(f"use {name} in it")
+                raise InvalidOperationError(
+                    f"{name} has an event store of its own, which works in the unit of work that "
+                    "was entered last, not in the one given; enter it with async with, or leave "
+                    "event_store= out"
+                )
+            return self._event_store, active
+        carrier: object = active
+        if active is None:
+            raise InvalidOperationError(
+                f"{name} has no event store: no unit of work is given or open; pass uow, or make "
+                "the repository with event_store="
+            )
+        if not isinstance(carrier, IEventStoreProvider):
+            raise InvalidOperationError(
+                f"{name} has no event store: {type(active).__name__} carries none; use a unit of "
+                "work that does, or make the repository with event_store="
+            )
+        return carrier.event_store, active
+
+    def _refuse_stranger(self, entity: T) -> None:
+        refuse_stranger(entity, self.entity_type)
+        ours = self.entity_type.aggregate_type
+        if entity.aggregate_type != ours:
+            raise InvalidOperationError(
+                f"{type(self).__name__} keeps streams of {ours}, and {entity.id} is "
+                f"{entity.aggregate_type}, which it would never find again; use a repository of "
+                "that class"
+            )
+
+    def _refuse(self, operation: str, instead: str = "") -> NoReturn:
+        raise InvalidOperationError(
+            f"{type(self).__name__} keeps events, so it cannot {operation}; "
+            f"{instead or 'ask a read model, and load by the ids that it answers'}"
+        )

@@ -1,0 +1,211 @@
+"""A cache before a dispatcher."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from functools import partial
+from operator import attrgetter
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from cqrs_ddd_core.adapters.cached_state import CachedState
+from cqrs_ddd_core.adapters.tolerant_cache import TolerantCache
+from cqrs_ddd_core.domain.aggregate import ID, AggregateRoot
+from cqrs_ddd_core.ports.cache import ICacheService, IVersionedCache
+from cqrs_ddd_core.ports.search_result import SearchResult
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core.primitives.shielding import finish
+
+from ..ports.persistence import Criteria, IdOf, IPersistenceDispatcher, IReadModels
+from .asking import active, as_now, distinct_ids, in_order, is_condition
+from .cached_result import CachedResult
+from .local_leases import LocalLeases
+from .read_through import Form, Load, ReadThrough
+from .registry import id_of_results
+
+T = TypeVar("T", bound=AggregateRoot[Any])
+R = TypeVar("R")
+Touched = tuple[type[Any], object]
+"""A type, and the id of one that is changed."""
+
+logger = logging.getLogger(__name__)
+
+_BY_ID = attrgetter("id")
+
+
+class CachingPersistenceDispatcher(IReadModels):
+    """Aggregates and read models by id come from the cache, searches and streams never.
+
+    After the commit, ``apply`` drops the aggregate, every read model under the same id, and what
+    ``link`` adds. Within a unit of work the cache is read and not filled, and what was applied in
+    it comes from ``inner``. Of a plain ``ICacheService`` one caching dispatcher in a process sees
+    to that a load which raced a change is not kept; among processes an ``IVersionedCache`` does.
+
+    Args:
+        default_ttl: seconds, None for no limit.
+        uncached: types that always come from ``inner``.
+    """
+
+    def __init__(
+        self,
+        inner: IPersistenceDispatcher,
+        cache_service: ICacheService,
+        default_ttl: float | None = 300,
+        *,
+        uncached: Collection[type[Any]] = (),
+    ) -> None:
+        if default_ttl is not None and not default_ttl > 0:
+            raise ConfigError(
+                f"default_ttl must be positive, or None for no limit, got {default_ttl!r}",
+                variable="default_ttl",
+            )
+        self._inner = inner
+        self._known = inner if isinstance(inner, IReadModels) else None
+        leased = (
+            cache_service
+            if isinstance(cache_service, IVersionedCache)
+            else LocalLeases(cache_service)
+        )
+        self._values = ReadThrough(TolerantCache(leased, default_ttl))
+        self._forms: dict[type[Any], Form | None] = dict.fromkeys(uncached)
+        self._links: dict[type[Any], list[tuple[type[Any], Callable[[Any], Iterable[Any]]]]] = {}
+        self._changed: WeakKeyDictionary[UnitOfWork, set[Touched]] = WeakKeyDictionary()
+
+    @property
+    def read_models(self) -> Mapping[type[Any], IdOf | None]:
+        return {} if self._known is None else self._known.read_models
+
+    def link(
+        self, entity_type: type[T], result_type: type[Any], ids: Callable[[T], Iterable[Any]]
+    ) -> None:
+        """A change of the aggregate drops the read models with these ids as well."""
+        self._links.setdefault(entity_type, []).append((result_type, ids))
+
+    async def apply(
+        self,
+        entity: AggregateRoot[ID],
+        uow: UnitOfWork | None = None,
+        events: list[Any] | None = None,
+    ) -> ID:
+        current = active(uow)
+        touched = set(self._touched(entity))
+        keys = [form.key(each) for type_, each in touched if (form := self._form(type_))]
+        # Now, so that a retry after a conflict reads anew; and again after the commit.
+        await self._values.drop(keys)
+        if current is not None:
+            self._changed.setdefault(current, set()).update(touched)
+            current.on_commit(partial(self._values.drop, keys))
+            return await self._inner.apply(entity, current, events)
+        try:
+            return await self._inner.apply(entity, None, events)
+        finally:
+            ended = await finish(self._values.drop(keys), grace=UnitOfWork.hook_grace)
+            if ended.interruption is not None:
+                raise ended.interruption
+
+    async def fetch_domain(
+        self, entity_type: type[T], ids: Sequence[Any], uow: UnitOfWork | None = None
+    ) -> list[T]:
+        form = self._form(entity_type)
+        if form is None:
+            return await self._inner.fetch_domain(entity_type, ids, uow)
+        asked = distinct_ids(ids, entity_type.__name__)
+        current = active(uow)
+
+        async def load(ids: list[Any]) -> list[T]:
+            return await self._inner.fetch_domain(entity_type, ids, current)
+
+        found: list[T] = await self._read(entity_type, asked, load, _BY_ID, current)
+        if current is not None:
+            for entity in found:
+                current.aggregates.loaded(entity)
+        return found
+
+    async def fetch(
+        self, result_type: type[R], criteria: Criteria, uow: UnitOfWork | None = None
+    ) -> SearchResult[R]:
+        if is_condition(criteria) or not self._is_dropped(result_type):
+            return await self._inner.fetch(result_type, criteria, uow)
+        asked = distinct_ids(criteria, result_type.__name__)
+        id_of = self.read_models.get(result_type) or id_of_results(result_type)
+        current = active(uow)
+
+        async def load(ids: list[Any]) -> list[R]:
+            return await (await self._inner.fetch(result_type, ids, current))
+
+        async def read() -> list[R]:
+            return await self._read(result_type, asked, load, id_of, current)
+
+        async def inner() -> SearchResult[R]:
+            return await self._inner.fetch(result_type, asked, current)
+
+        for_request = as_now(inner)
+
+        async def stream(batch_size: int) -> AsyncIterator[R]:
+            async for each in (await for_request()).stream(batch_size):
+                yield each
+
+        return SearchResult(as_now(read), stream)
+
+    async def _read(
+        self,
+        type_: type[Any],
+        ids: list[Any],
+        load: Load,
+        id_of: IdOf | None,
+        current: UnitOfWork | None,
+    ) -> list[Any]:
+        form = self._form(type_)
+        if form is None or not ids:
+            return await load(ids)
+        if current is None:
+            return in_order(await self._values.values(form, ids, load, id_of), ids, id_of)
+        current.ensure_open(f"fetch {type_.__name__}")
+        changed = self._changed.get(current, ())
+        own = [
+            each for each in ids if (type_, each) in changed or current.aggregates.has_changed(each)
+        ]
+        # Not filled: its transaction may see what was before a change that voided all leases long
+        # ago, or what was changed in it past the dispatcher.
+        found = await self._values.values(form, ids, load, id_of, unread=own, fills=False)
+        return in_order(found, ids, id_of)
+
+    def _touched(self, entity: Any) -> Iterator[Touched]:
+        if not isinstance(entity, AggregateRoot):
+            return  # It is refused by what is behind.
+        yield type(entity), entity.id
+        for result_type in self.read_models:
+            yield result_type, entity.id
+        for entity_type, links in self._links.items():
+            if isinstance(entity, entity_type):
+                for result_type, ids in links:
+                    yield from ((result_type, each) for each in ids(entity))
+
+    def _is_dropped(self, result_type: type[Any]) -> bool:
+        """Whether a change drops such read models; what nobody drops would stay as it is."""
+        linked = (each for links in self._links.values() for each, _ in links)
+        if result_type not in self.read_models and result_type not in linked:
+            return False
+        # An aggregate that is read as such may come from elsewhere than the one to be changed.
+        return not issubclass(result_type, AggregateRoot)
+
+    def _form(self, type_: type[Any]) -> Form | None:
+        """None for what is not cached."""
+        if type_ not in self._forms:
+            try:
+                is_aggregate = issubclass(type_, AggregateRoot)
+                self._forms[type_] = CachedState(type_) if is_aggregate else CachedResult(type_)
+            except ConfigError as error:
+                logger.warning("%s; it is read without the cache", error)
+                self._forms[type_] = None
+        return self._forms[type_]

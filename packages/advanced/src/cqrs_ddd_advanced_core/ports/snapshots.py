@@ -1,0 +1,62 @@
+"""States of aggregates, kept to shorten the way through their events."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Protocol, runtime_checkable
+
+from cqrs_ddd_core.ports.event_store import StreamId
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import NaiveDatetimeError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """The state after ``version`` events, as the class of the hash ``schema_hash`` writes it.
+
+    A store keeps ``state`` as it is given and never looks into it.
+    """
+
+    stream: StreamId
+    version: int
+    schema_hash: str
+    state: bytes
+    taken_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+    def __post_init__(self) -> None:
+        if self.taken_at.tzinfo is None:
+            raise NaiveDatetimeError(
+                f"a snapshot was taken at {self.taken_at.isoformat()} without a time zone; pass "
+                "an aware datetime",
+                field="taken_at",
+                value=self.taken_at,
+            )
+
+
+@runtime_checkable
+class ISnapshotStore(Protocol):
+    """The latest snapshot of each stream.
+
+    ``uow`` is the unit of work to take part in: the one given, else the open one of the running
+    command, else a short one of its own.
+    """
+
+    @abstractmethod
+    async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
+        """Keep it, unless a later version is kept: whoever writes last, versions never go back."""
+        ...
+
+    @abstractmethod
+    async def load(
+        self, streams: Collection[StreamId], uow: UnitOfWork | None = None
+    ) -> dict[StreamId, Snapshot]:
+        """Several in one read; a stream without a snapshot is left out."""
+        ...
+
+    @abstractmethod
+    async def delete(self, stream: StreamId, uow: UnitOfWork | None = None) -> None:
+        """Afterwards there is none; that there was none already is fine."""
+        ...

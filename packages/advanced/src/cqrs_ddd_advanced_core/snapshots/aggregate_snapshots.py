@@ -1,0 +1,152 @@
+"""The snapshots of one type of aggregate."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection
+from functools import lru_cache
+from typing import Any, Generic, TypeVar
+
+from pydantic.errors import PydanticInvalidForJsonSchema
+
+from cqrs_ddd_core.adapters.attributes import attributes_lost_in_json
+from cqrs_ddd_core.domain.aggregate import AggregateRoot
+from cqrs_ddd_core.instrumentation import hooks
+from cqrs_ddd_core.ports.clock import IClock, SystemClock
+from cqrs_ddd_core.ports.event_store import StreamId
+from cqrs_ddd_core.ports.inbox import fingerprint_of
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import ConfigError
+
+from ..ports.snapshots import ISnapshotStore, Snapshot
+from .strategies import EveryNEventsStrategy, Loading, SnapshotStrategy
+
+T = TypeVar("T", bound=AggregateRoot[Any])
+
+logger = logging.getLogger(__name__)
+
+EVERY_100_EVENTS = EveryNEventsStrategy(100)
+
+
+class AggregateSnapshots(Generic[T]):
+    """Snapshots of ``entity_type``; what cannot be used is passed over, and never an error.
+
+    ``misses`` counts what was passed over, by reason: ``"another shape"``, ``"unreadable"``,
+    ``"beyond the stream"``. The first of each reason is logged; each is a span
+    ``snapshot.miss`` for the hooks. Raises ``ConfigError`` for a type whose JSON loses something.
+
+    The hash of a snapshot tells the shape of the class, and ``state_revision`` of the class where
+    it has one: raise that number when the same events make another state than before.
+    """
+
+    def __init__(
+        self,
+        entity_type: type[T],
+        store: ISnapshotStore,
+        strategy: SnapshotStrategy = EVERY_100_EVENTS,
+        *,
+        clock: IClock | None = None,
+    ) -> None:
+        self.entity_type = entity_type
+        self.misses: Counter[str] = Counter()
+        self._store = store
+        self._strategy = strategy
+        self._clock = clock or SystemClock()
+        self.schema_hash = _hash_of(entity_type)
+        self._is_lossy = False
+
+    async def load(
+        self, streams: Collection[StreamId], uow: UnitOfWork | None = None
+    ) -> tuple[dict[StreamId, T], dict[StreamId, int]]:
+        """The states that can be used, by stream; and the versions of those that cannot."""
+        usable: dict[StreamId, T] = {}
+        unusable: dict[StreamId, int] = {}
+        for stream, snapshot in (await self._store.load(streams, uow)).items():
+            aggregate = self._revived(stream, snapshot)
+            if aggregate is None:
+                unusable[stream] = snapshot.version
+            else:
+                usable[stream] = aggregate
+        return usable, unusable
+
+    def is_due(self, loading: Loading) -> bool:
+        return self._strategy.is_due(loading)
+
+    def of(self, aggregate: T) -> Snapshot | None:
+        """Of its present state, made by events alone; None where JSON would change it."""
+        stream = StreamId(aggregate.aggregate_type, str(aggregate.id))
+        try:
+            state = aggregate.model_dump_json(round_trip=True, warnings=False).encode()
+            revived: T | None = self.entity_type.model_validate_json(state)
+        except Exception:  # Of any kind, from the validators and serialisers of the class.
+            state, revived = b"", None
+        if revived != aggregate:
+            if not self._is_lossy:
+                self._is_lossy = True
+                logger.warning(
+                    "no snapshot of %s %s: it does not come back from JSON as it is", *stream
+                )
+            return None
+        return Snapshot(
+            stream=stream,
+            version=aggregate.version,
+            schema_hash=self.schema_hash,
+            state=state,
+            taken_at=self._clock.now(),
+        )
+
+    async def save(self, snapshot: Snapshot, *, instead_of: int = 0) -> None:
+        """Also where the one of version ``instead_of`` is later, and so not of this stream."""
+        if instead_of > snapshot.version:
+            await self._store.delete(snapshot.stream)
+        await self._store.save(snapshot)
+
+    def passed_over(self, stream: StreamId, reason: str) -> None:
+        """Count a snapshot that was of no use."""
+        self.misses[reason] += 1
+        if self.misses[reason] == 1:
+            logger.warning(
+                "the snapshot of %s %s is of no use: %s; the events are replayed, and further "
+                "ones are counted without a word",
+                *stream,
+                reason,
+            )
+        with hooks.span("snapshot.miss", aggregate_type=stream.aggregate_type, reason=reason):
+            pass
+
+    def _revived(self, stream: StreamId, snapshot: Snapshot) -> T | None:
+        # The header first: what another class wrote may fit this one by accident.
+        if snapshot.schema_hash != self.schema_hash:
+            self.passed_over(stream, "another shape")
+            return None
+        try:
+            aggregate: T = self.entity_type.model_validate_json(snapshot.state)
+        except Exception:  # Of any kind, from the validators of the class.
+            self.passed_over(stream, "unreadable")
+            return None
+        if str(aggregate.id) != stream.aggregate_id or snapshot.version < 1:
+            self.passed_over(stream, "unreadable")
+            return None
+        aggregate.mark_persisted(snapshot.version)
+        return aggregate
+
+
+@lru_cache(maxsize=256)
+def _hash_of(entity_type: type[AggregateRoot[Any]]) -> str:
+    name = entity_type.__name__
+    lost = attributes_lost_in_json(entity_type)
+    if lost:
+        raise ConfigError(
+            f"{name} cannot have snapshots: its JSON leaves out or masks {', '.join(lost)}; load "
+            "it from its events alone, or use fields without exclude=True and Secret types"
+        )
+    try:
+        shape = entity_type.model_json_schema()
+    except PydanticInvalidForJsonSchema as error:
+        raise ConfigError(
+            f"{name} cannot have snapshots: it has no JSON schema ({error}); load it from its "
+            "events alone, or use fields that are JSON"
+        ) from error
+    revision: object = getattr(entity_type, "state_revision", 0)
+    return fingerprint_of([shape, revision])

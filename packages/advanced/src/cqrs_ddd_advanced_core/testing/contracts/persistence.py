@@ -1,0 +1,428 @@
+"""What every persistence dispatcher must do, with a cache or without."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from dataclasses import dataclass
+from random import Random
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from cqrs_ddd_core.context import get_tenant_id, request_context
+from cqrs_ddd_core.domain.specification import ISpecification
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import (
+    BusinessRuleError,
+    HandlerNotRegisteredError,
+    InvalidOperationError,
+    OptimisticConcurrencyError,
+)
+from cqrs_ddd_core.testing.contracts.parcel import Parcel, a_parcel, new_parcel_id
+from cqrs_ddd_core.testing.contracts.repository import Options, Where
+from cqrs_ddd_core.testing.expecting import raises
+from cqrs_ddd_core.testing.faults import cancel_sweep
+
+from ...persistence.registry import PersistenceRegistry
+from ...ports.persistence import IOperationPersistence, IPersistenceDispatcher
+
+T = TypeVar("T")
+NewUnitOfWork = Callable[[], UnitOfWork]
+
+REFUSED = "refused"
+"""A note with which the second handler of the chain refuses a parcel."""
+
+
+class ParcelSummary(BaseModel):
+    """A read model, found by ids and by specifications over ``owner`` and ``grams``."""
+
+    id: str
+    owner: str
+    grams: int | None = None
+
+
+@dataclass(frozen=True)
+class ParcelLabel:
+    """A read model, found by ids."""
+
+    parcel_id: str
+    text: str
+
+
+class RefusesNotes(IOperationPersistence[Parcel, str]):
+    """The second handler of the chain."""
+
+    async def persist(self, entity: Parcel, uow: UnitOfWork) -> str:
+        if entity.note == REFUSED:
+            raise BusinessRuleError(f"{entity.id} has a note that nobody wants")
+        return "the answer of the second handler"
+
+
+def parcel_registry(
+    *,
+    operation: type[Any],
+    retrieval: type[Any],
+    query: type[Any],
+    query_spec: type[Any],
+    labels: type[Any],
+) -> PersistenceRegistry:
+    """What the contract works with: your handlers of ``Parcel`` and its read models.
+
+    They find what ``visible_owner`` says.
+    """
+    registry = PersistenceRegistry()
+    registry.register_operation(Parcel, RefusesNotes, priority=-1)
+    registry.register_operation(Parcel, operation)
+    registry.register_retrieval(Parcel, retrieval)
+    registry.register_query(ParcelSummary, query)
+    registry.register_query_spec(ParcelSummary, query_spec)
+    registry.register_query(ParcelLabel, labels, id_attribute="parcel_id")
+    return registry
+
+
+def visible_owner() -> str | None:
+    """Whose parcels alone the handlers find; None for all of them."""
+    return get_tenant_id()
+
+
+async def elsewhere(work: Coroutine[Any, Any, T]) -> T:
+    """As another request does it, which knows nothing of an open unit of work."""
+    return await Context().run(asyncio.ensure_future, work)
+
+
+class PersistenceDispatcherContract:
+    """Fixtures: ``dispatcher``, over a ``parcel_registry``; ``new_uow``, which makes units of work.
+
+    For the search: ``where`` and ``options``.
+    """
+
+    async def test_what_was_applied_is_found_in_every_form(
+        self, dispatcher: IPersistenceDispatcher
+    ) -> None:
+        parcel = a_parcel()
+        parcel.weigh(5)
+
+        answer = await dispatcher.apply(parcel)
+
+        assert answer == parcel.id
+        found = await the_parcel(dispatcher, parcel.id)
+        assert found == parcel
+        assert (found.version, found.pending_events) == (2, ())
+        assert await summaries(dispatcher, [parcel.id]) == [
+            ParcelSummary(id=parcel.id, owner="anna", grams=5)
+        ]
+        labels = await (await dispatcher.fetch(ParcelLabel, [parcel.id]))
+        assert labels == [ParcelLabel(parcel.id, "anna: 5")]
+
+    async def test_an_own_change_is_seen_at_once_in_every_form(
+        self, dispatcher: IPersistenceDispatcher
+    ) -> None:
+        parcel = await a_stored_parcel(dispatcher, grams=0)
+
+        for grams in range(1, 4):
+            await seen(dispatcher, parcel.id)
+            found = await the_parcel(dispatcher, parcel.id)
+            found.weigh(grams)
+            await dispatcher.apply(found)
+
+            assert await seen(dispatcher, parcel.id) == (grams, grams, f"anna: {grams}")
+
+    async def test_a_change_is_seen_within_its_unit_of_work_and_by_others_after_the_commit(
+        self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
+    ) -> None:
+        parcel = await a_stored_parcel(dispatcher, grams=0)
+        before = await seen(dispatcher, parcel.id)
+
+        async with new_uow() as uow:
+            (found,) = await dispatcher.fetch_domain(Parcel, [parcel.id], uow=uow)
+            found.weigh(7)
+            await dispatcher.apply(found, uow=uow)
+            own = await seen(dispatcher, parcel.id, uow)
+            of_others = await elsewhere(seen(dispatcher, parcel.id))
+            # What the others have seen may be in a cache by now.
+            assert await seen(dispatcher, parcel.id, uow) == own
+        after = await seen(dispatcher, parcel.id)
+
+        assert of_others == before == (0, 0, "anna: 0")
+        assert own == after == (7, 7, "anna: 7")
+
+    async def test_what_is_rolled_back_is_seen_by_nobody(
+        self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
+    ) -> None:
+        parcel = await a_stored_parcel(dispatcher, grams=0)
+        (found,) = await dispatcher.fetch_domain(Parcel, [parcel.id])
+        found.weigh(7)
+
+        async with new_uow() as uow:
+            await dispatcher.apply(found, uow=uow)
+            await seen(dispatcher, parcel.id, uow)
+            await uow.rollback()
+
+        assert (found.version, len(found.pending_events)) == (2, 1)
+        assert await seen(dispatcher, parcel.id) == (0, 0, "anna: 0")
+
+    async def test_the_open_unit_of_work_is_joined(
+        self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
+    ) -> None:
+        parcel = a_parcel()
+
+        async with new_uow() as uow:
+            await dispatcher.apply(parcel)
+            assert await seen(dispatcher, parcel.id) == (None, None, "anna: None")
+            await uow.rollback()
+
+        assert await dispatcher.fetch_domain(Parcel, [parcel.id]) == []
+        assert await summaries(dispatcher, [parcel.id]) == []
+
+    async def test_events_that_are_not_applied_are_refused_at_the_commit(
+        self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
+    ) -> None:
+        parcel = await a_stored_parcel(dispatcher)
+        await seen(dispatcher, parcel.id)
+
+        with raises(InvalidOperationError):
+            async with new_uow() as uow:
+                (found,) = await dispatcher.fetch_domain(Parcel, [parcel.id], uow=uow)
+                found.weigh(1)
+
+    async def test_all_handlers_of_a_type_share_one_unit_of_work(
+        self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
+    ) -> None:
+        alone, within = a_parcel(note=REFUSED), a_parcel(note=REFUSED)
+
+        with raises(BusinessRuleError):
+            await dispatcher.apply(alone)
+        with raises(BusinessRuleError):
+            async with new_uow() as uow:
+                await dispatcher.apply(within, uow=uow)
+
+        assert await dispatcher.fetch_domain(Parcel, [alone.id, within.id]) == []
+        assert alone.version == 0
+
+    async def test_ids_give_their_order_and_each_is_found_once(
+        self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
+    ) -> None:
+        one, two, three = [await a_stored_parcel(dispatcher) for _ in range(3)]
+        await seen(dispatcher, two.id)  # So that a cache has a part of them.
+        asked = [three.id, two.id, new_parcel_id(), three.id, one.id, two.id]
+        expected = [three.id, two.id, one.id]
+
+        for _ in range(2):
+            assert [p.id for p in await dispatcher.fetch_domain(Parcel, asked)] == expected
+            assert [s.id for s in await summaries(dispatcher, asked)] == expected
+            labels = await (await dispatcher.fetch(ParcelLabel, asked))
+            assert [label.parcel_id for label in labels] == expected
+        async with new_uow() as uow:
+            assert [p.id for p in await dispatcher.fetch_domain(Parcel, asked, uow)] == expected
+
+    async def test_no_ids_give_nothing(self, dispatcher: IPersistenceDispatcher) -> None:
+        assert await dispatcher.fetch_domain(Parcel, []) == []
+        assert await summaries(dispatcher, []) == []
+
+    async def test_a_found_one_is_a_copy_of_its_own(
+        self, dispatcher: IPersistenceDispatcher
+    ) -> None:
+        parcel = await a_stored_parcel(dispatcher, grams=1)
+
+        for _ in range(3):
+            found = await the_parcel(dispatcher, parcel.id)
+            (summary,) = await summaries(dispatcher, [parcel.id])
+            assert (found.grams, summary.grams) == (1, 1)
+            found.grams = summary.grams = 2
+
+    async def test_a_specification_finds_what_is_committed_however_often_it_is_asked(
+        self, dispatcher: IPersistenceDispatcher, where: Where, options: Options
+    ) -> None:
+        owner = f"owner of {new_parcel_id()}"
+        mine: ISpecification[Any] = where("owner", "=", owner)
+        page: Any = options(mine, ordering=("-grams",), limit=2)
+
+        for grams in range(1, 4):
+            await a_stored_parcel(dispatcher, owner, grams=grams)
+
+            found = await (await dispatcher.fetch(ParcelSummary, mine))
+            first = await (await dispatcher.fetch(ParcelSummary, page))
+
+            assert sorted(s.grams or 0 for s in found) == list(range(1, grams + 1))
+            assert [s.grams for s in first] == [grams, grams - 1][: min(grams, 2)]
+
+    async def test_a_result_is_streamed_within_a_unit_of_work_and_refused_without(
+        self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork, where: Where
+    ) -> None:
+        owner = f"owner of {new_parcel_id()}"
+        ids = [(await a_stored_parcel(dispatcher, owner)).id for _ in range(5)]
+        mine: Any = where("owner", "=", owner)
+
+        async with new_uow() as uow:
+            for criteria in (ids, mine):
+                for given in (uow, None):
+                    result = await dispatcher.fetch(ParcelSummary, criteria, uow=given)
+                    streamed = [s.id async for s in result.stream(batch_size=2)]
+                    assert sorted(streamed) == sorted(ids)
+
+        for criteria in (ids, mine):
+            result = await dispatcher.fetch(ParcelSummary, criteria)
+            with raises(InvalidOperationError) as caught:
+                async for _ in result.stream():
+                    pass
+            assert "uow=uow" in str(caught.error)
+            assert len(await result) == 5
+
+    async def test_a_tenant_never_finds_what_another_one_has_found(
+        self, dispatcher: IPersistenceDispatcher, where: Where, new_uow: NewUnitOfWork
+    ) -> None:
+        parcel = await a_stored_parcel(dispatcher, "north")
+        anybodys: Any = where("id", "=", parcel.id)
+        with request_context(tenant_id="north"):
+            asked_by_north = await dispatcher.fetch(ParcelSummary, [parcel.id])
+
+        for _ in range(2):
+            for tenant, count in (("north", 1), ("south", 0), (None, 1)):
+                with request_context(tenant_id=tenant):
+                    assert len(await dispatcher.fetch_domain(Parcel, [parcel.id])) == count
+                    assert len(await summaries(dispatcher, [parcel.id])) == count
+                    assert len(await (await dispatcher.fetch(ParcelSummary, anybodys))) == count
+                    async with new_uow() as uow:
+                        assert len(await summaries(dispatcher, [parcel.id], uow)) == count
+
+        with request_context(tenant_id="south"):
+            assert len(await asked_by_north) == 1
+
+    async def test_what_is_not_registered_is_told_with_the_call_to_make(
+        self, dispatcher: IPersistenceDispatcher, where: Where
+    ) -> None:
+        class Unknown(Parcel):
+            pass
+
+        anything: Any = where("owner", "=", "anna")
+        unknown: Any = Unknown(id="u-1", owner="anna")
+        for call, work in (
+            ("register_operation(Unknown", lambda: dispatcher.apply(unknown)),
+            ("register_retrieval(Unknown", lambda: dispatcher.fetch_domain(Unknown, ["u-1"])),
+            ("register_query(Unknown", lambda: dispatcher.fetch(Unknown, ["u-1"])),
+            ("register_query_spec(Unknown", lambda: dispatcher.fetch(Unknown, anything)),
+        ):
+            with raises(HandlerNotRegisteredError) as caught:
+                await work()
+            assert call in str(caught.error)
+            assert caught.error.message_type == "Unknown"
+
+    async def test_wrong_types_are_refused(self, dispatcher: IPersistenceDispatcher) -> None:
+        parcel = await a_stored_parcel(dispatcher)
+        wrong: list[Any] = [parcel.id, 7, None, {parcel.id: 1}, [[parcel.id]]]
+        for ids in wrong:
+            with raises(InvalidOperationError):
+                await dispatcher.fetch_domain(Parcel, ids)
+            with raises(InvalidOperationError):
+                await (await dispatcher.fetch(ParcelSummary, ids))
+        no_aggregate: Any = "parcel"
+        with raises(HandlerNotRegisteredError):
+            await dispatcher.apply(no_aggregate)
+        no_uow: Any = "uow"
+        with raises(InvalidOperationError):
+            await dispatcher.apply(parcel, no_uow)
+        with raises(InvalidOperationError):
+            await dispatcher.fetch_domain(Parcel, [parcel.id], no_uow)
+        with raises(InvalidOperationError):
+            await dispatcher.fetch(ParcelSummary, [parcel.id], no_uow)
+
+    async def test_a_unit_of_work_that_has_ended_is_refused(
+        self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
+    ) -> None:
+        parcel = await a_stored_parcel(dispatcher)
+        await seen(dispatcher, parcel.id)
+        async with new_uow() as uow:
+            pass
+
+        with raises(InvalidOperationError):
+            await dispatcher.fetch_domain(Parcel, [parcel.id], uow)
+        with raises(InvalidOperationError):
+            await summaries(dispatcher, [parcel.id], uow)
+        with raises(InvalidOperationError):
+            await dispatcher.apply(parcel, uow)
+
+    async def test_a_cancelled_change_is_whole_or_absent_and_seen_as_it_is(
+        self, dispatcher: IPersistenceDispatcher, where: Where
+    ) -> None:
+        parcel = await a_stored_parcel(dispatcher, grams=0)
+        stored: Any = where("id", "=", parcel.id)
+
+        async def work() -> None:
+            found = await the_parcel(dispatcher, parcel.id)
+            found.weigh((found.grams or 0) + 1)
+            await dispatcher.apply(found)
+
+        async def check() -> None:
+            (summary,) = await (await dispatcher.fetch(ParcelSummary, stored))
+            grams = summary.grams
+            assert await seen(dispatcher, parcel.id) == (grams, grams, f"anna: {grams}")
+            assert await seen(dispatcher, parcel.id) == (grams, grams, f"anna: {grams}")
+
+        assert await cancel_sweep(work, check) > 0
+
+    async def test_nobody_sees_less_than_he_has_written_among_many(
+        self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
+    ) -> None:
+        seed = 20261121
+        ids = [(await a_stored_parcel(dispatcher, grams=1)).id for _ in range(2)]
+
+        async def live(random: Random) -> None:
+            for _ in range(6):
+                parcel_id = random.choice(ids)
+                mine = await change(parcel_id, random)
+                for _ in range(random.randrange(3)):
+                    await asyncio.sleep(0)
+                state, summary, label = await seen(dispatcher, parcel_id)
+                assert min(state or 0, summary or 0, int(label.split()[1])) >= mine, f"seed {seed}"
+
+        async def change(parcel_id: str, random: Random) -> int:
+            while True:
+                found = await the_parcel(dispatcher, parcel_id)
+                mine = found.version + 1
+                found.weigh(mine)
+                try:
+                    if random.random() < 0.5:
+                        await dispatcher.apply(found)
+                    else:
+                        async with new_uow() as uow:
+                            await dispatcher.apply(found, uow)
+                    return mine
+                except OptimisticConcurrencyError:
+                    for _ in range(random.randrange(20)):
+                        await asyncio.sleep(0)
+
+        await asyncio.gather(*(live(Random(seed + each)) for each in range(8)))
+
+
+async def a_stored_parcel(
+    dispatcher: IPersistenceDispatcher, owner: str = "anna", *, grams: int | None = None
+) -> Parcel:
+    parcel = a_parcel(owner)
+    if grams is not None:
+        parcel.weigh(grams)  # By an event, so that it may be kept as one.
+    await dispatcher.apply(parcel)
+    return parcel
+
+
+async def the_parcel(dispatcher: IPersistenceDispatcher, parcel_id: str) -> Parcel:
+    found = await dispatcher.fetch_domain(Parcel, [parcel_id])
+    assert len(found) == 1, f"{parcel_id} is not stored"
+    return found[0]
+
+
+async def summaries(
+    dispatcher: IPersistenceDispatcher, ids: list[str], uow: UnitOfWork | None = None
+) -> list[ParcelSummary]:
+    return await (await dispatcher.fetch(ParcelSummary, ids, uow=uow))
+
+
+async def seen(
+    dispatcher: IPersistenceDispatcher, parcel_id: str, uow: UnitOfWork | None = None
+) -> tuple[int | None, int | None, str]:
+    """The weight in the aggregate and in both read models."""
+    (parcel,) = await dispatcher.fetch_domain(Parcel, [parcel_id], uow=uow)
+    (summary,) = await summaries(dispatcher, [parcel_id], uow)
+    (label,) = await (await dispatcher.fetch(ParcelLabel, [parcel_id], uow=uow))
+    return parcel.grams, summary.grams, label.text

@@ -1,0 +1,50 @@
+"""Adapters of the advanced package's ports; they come with the extra ``advanced``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .models import is_advanced_installed
+
+if TYPE_CHECKING:
+    from .persistence import (
+        SQLAlchemyOperationPersistence,
+        SQLAlchemyQueryPersistence,
+        SQLAlchemyQuerySpecificationPersistence,
+        SQLAlchemyRetrievalPersistence,
+    )
+    from .snapshots import SQLAlchemySnapshotStore
+
+__all__ = [
+    "SQLAlchemyOperationPersistence",
+    "SQLAlchemyQueryPersistence",
+    "SQLAlchemyQuerySpecificationPersistence",
+    "SQLAlchemyRetrievalPersistence",
+    "SQLAlchemySnapshotStore",
+]
+
+# Imported at the first use: the tables are here too, and those who make them import the package
+# without the extra.
+_MODULES = {
+    "SQLAlchemyOperationPersistence": "persistence",
+    "SQLAlchemyQueryPersistence": "persistence",
+    "SQLAlchemyQuerySpecificationPersistence": "persistence",
+    "SQLAlchemyRetrievalPersistence": "persistence",
+    "SQLAlchemySnapshotStore": "snapshots",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = import_module(f".{_MODULES[name]}", __name__)
+    except ModuleNotFoundError as error:
+        if is_advanced_installed():
+            raise
+        raise ImportError(
+            f"{name} needs cqrs-ddd-advanced-core; "
+            'run pip install "cqrs-ddd-persistence-sqlalchemy[advanced]"'
+        ) from error
+    return getattr(module, name)

@@ -1,0 +1,129 @@
+"""Snapshots in a table."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+from sqlalchemy import Table, delete
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from cqrs_ddd_advanced_core.exceptions import SnapshotError
+from cqrs_ddd_advanced_core.ports.snapshots import ISnapshotStore, Snapshot
+from cqrs_ddd_core.ports.event_store import StreamId
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+
+from ..driver import fetch, inserting, is_postgres, translated
+from ..engines import SessionFactory
+from ..joining import joined, reading
+from ..models import TABLES, Tables
+
+
+class SQLAlchemySnapshotStore(ISnapshotStore):
+    """The table of snapshots. One statement compares the versions and writes."""
+
+    def __init__(self, session_factory: SessionFactory, *, tables: Tables = TABLES) -> None:
+        super().__init__()
+        self._session_factory = session_factory
+        self._snapshots: Table = tables.advanced.snapshots
+
+    async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
+        table = self._snapshots
+        news = {
+            "version": snapshot.version,
+            "schema_hash": snapshot.schema_hash,
+            "state": snapshot.state,
+            "taken_at": snapshot.taken_at,
+        }
+        async with self._joined(uow, "save a snapshot") as connection:
+            insert = inserting(connection, table).values(
+                aggregate_type=snapshot.stream.aggregate_type,
+                aggregate_id=snapshot.stream.aggregate_id,
+                **news,
+            )
+            await connection.execute(
+                insert.on_conflict_do_update(
+                    index_elements=[table.c.aggregate_type, table.c.aggregate_id],
+                    set_={name: insert.excluded[name] for name in news},
+                    # The same version may come again, to replace what was unreadable.
+                    where=insert.excluded.version >= table.c.version,
+                )
+            )
+
+    async def load(
+        self, streams: Collection[StreamId], uow: UnitOfWork | None = None
+    ) -> dict[StreamId, Snapshot]:
+        wanted = list(streams)
+        if not wanted:
+            return {}
+        with translated(SnapshotError, "load snapshots"):
+            async with reading(uow, self._session_factory, "load snapshots") as connection:
+                sql = _statements(self._snapshots, is_postgres(connection))
+                if len(wanted) == 1:
+                    rows = await fetch(connection, sql.one, *wanted[0])
+                elif is_postgres(connection):
+                    rows = await fetch(connection, sql.many, *zip(*wanted, strict=True))
+                else:
+                    rows = await fetch(connection, sql.many, to_json(wanted).decode())
+        return {snapshot.stream: snapshot for snapshot in map(_snapshot_of, rows)}
+
+    async def delete(self, stream: StreamId, uow: UnitOfWork | None = None) -> None:
+        table = self._snapshots
+        async with self._joined(uow, "delete a snapshot") as connection:
+            await connection.execute(
+                delete(table).where(
+                    table.c.aggregate_type == stream.aggregate_type,
+                    table.c.aggregate_id == stream.aggregate_id,
+                )
+            )
+
+    @asynccontextmanager
+    async def _joined(
+        self, uow: UnitOfWork | None, operation: str
+    ) -> AsyncIterator[AsyncConnection]:
+        async with joined(uow, self._session_factory, operation) as active:
+            with translated(SnapshotError, operation):
+                yield await active.connection()
+
+
+class _Statements(NamedTuple):
+    """Straight to the driver: what SQLAlchemy adds to reading a row costs more than the row."""
+
+    one: str
+    many: str
+
+
+@lru_cache(maxsize=64)
+def _statements(table: Table, is_postgres: bool) -> _Statements:
+    dialect = postgresql.dialect() if is_postgres else sqlite.dialect()  # type: ignore[no-untyped-call]
+    read = (
+        "SELECT aggregate_type, aggregate_id, version, schema_hash, state, taken_at "
+        f"FROM {dialect.identifier_preparer.format_table(table)} WHERE "
+    )
+    if is_postgres:
+        return _Statements(
+            f"{read} aggregate_type = $1 AND aggregate_id = $2",
+            f"{read} (aggregate_type, aggregate_id) IN "
+            "(SELECT * FROM unnest($1::text[], $2::text[]))",
+        )
+    return _Statements(
+        f"{read} aggregate_type = ? AND aggregate_id = ?",
+        f"{read} (aggregate_type, aggregate_id) IN "
+        "(SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))",
+    )
+
+
+def _snapshot_of(row: Any) -> Snapshot:
+    taken_at = row[5]
+    return Snapshot(
+        stream=StreamId(row[0], row[1]),
+        version=row[2],
+        schema_hash=row[3],
+        state=row[4],
+        taken_at=taken_at if isinstance(taken_at, datetime) else datetime.fromisoformat(taken_at),
+    )

@@ -1,0 +1,170 @@
+"""Naive ways, and the sentence that each of them breaks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cqrs_ddd_advanced_core.adapters.memory import InMemorySnapshotStore
+from cqrs_ddd_advanced_core.adapters.memory import snapshots as fake
+from cqrs_ddd_advanced_core.event_sourcing import EventSourcedLoader
+from cqrs_ddd_advanced_core.event_sourcing import repository as real
+from cqrs_ddd_advanced_core.ports.snapshots import Snapshot
+from cqrs_ddd_advanced_core.snapshots import AggregateSnapshots, EveryNEventsStrategy
+from cqrs_ddd_advanced_core.testing.contracts.snapshots import SnapshotStoreContract
+from cqrs_ddd_core import UnitOfWork
+from cqrs_ddd_core.adapters.memory import InMemoryEventStore, InMemoryUnitOfWork
+from cqrs_ddd_core.domain.tracking import TrackedAggregates
+from tests.advanced.accounts import Account
+from tests.advanced.event_sourcing_kit import (
+    EventSourcingKit,
+    a_loader,
+    rolled_back_leaves_no_snapshot,
+)
+
+
+class LastWriterWins(InMemorySnapshotStore):
+    """Versions go back."""
+
+    async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
+        await self.delete(snapshot.stream, uow)
+        await super().save(snapshot, uow)
+
+
+class ComparesWhenSavedOnly(InMemorySnapshotStore):
+    """Reads the version, and lets others in before it writes."""
+
+    class Changes(fake._Changes):
+        def apply(self) -> None:
+            self._rows.update(self._written)
+
+    def _changes(self, uow: InMemoryUnitOfWork) -> fake._Changes:
+        return uow.changes(self, lambda: self.Changes(self._rows))
+
+
+class KeepsTheFirstOfAVersion(InMemorySnapshotStore):
+    """What is unreadable stays for ever."""
+
+    async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
+        kept = (await self.load([snapshot.stream], uow)).get(snapshot.stream)
+        if kept is None or kept.version < snapshot.version:
+            await super().save(snapshot, uow)
+
+
+class SavesBesideTheTransaction(InMemorySnapshotStore):
+    async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
+        async with InMemoryUnitOfWork() as own:
+            await super().save(snapshot, own)
+
+
+STORES: list[tuple[type[InMemorySnapshotStore], str]] = [
+    (LastWriterWins, "test_an_earlier_version_never_replaces_a_later_one"),
+    (ComparesWhenSavedOnly, "test_of_many_writers_the_one_with_the_latest_version_wins"),
+    (KeepsTheFirstOfAVersion, "test_one_of_the_same_version_replaces_what_was_unusable"),
+    (SavesBesideTheTransaction, "test_a_rollback_leaves_what_was_there"),
+]
+
+
+@pytest.mark.parametrize(("naive", "sentence"), STORES)
+async def test_a_naive_store_breaks_a_sentence_that_the_fake_keeps(
+    naive: type[InMemorySnapshotStore], sentence: str
+) -> None:
+    test: Callable[..., Any] = getattr(SnapshotStoreContract(), sentence)
+    wanted = test.__code__.co_varnames[: test.__code__.co_argcount]
+
+    def fixtures(store: InMemorySnapshotStore) -> dict[str, Any]:
+        given = {"snapshots": store, "new_uow": InMemoryUnitOfWork}
+        return {name: given[name] for name in wanted if name != "self"}
+
+    await test(**fixtures(InMemorySnapshotStore()))
+    with pytest.raises(AssertionError):
+        await test(**fixtures(naive()))
+
+
+class WritesBeforeTheCommit(EventSourcedLoader[Account]):
+    """Of a state that may be rolled back."""
+
+    async def _take_snapshot(
+        self,
+        snapshots: AggregateSnapshots[Account],
+        aggregate: Account,
+        uow: UnitOfWork | None,
+        instead_of: int,
+    ) -> None:
+        snapshot = snapshots.of(aggregate)
+        assert snapshot is not None
+        async with InMemoryUnitOfWork():
+            await snapshots.save(snapshot)
+
+
+async def test_a_snapshot_before_the_commit_is_of_what_never_was() -> None:
+    events, kept = InMemoryEventStore(), InMemorySnapshotStore()
+
+    def new_uow() -> InMemoryUnitOfWork:
+        return InMemoryUnitOfWork(event_store=events)
+
+    await rolled_back_leaves_no_snapshot(new_uow, a_loader(kept, 1), kept)
+    naive = WritesBeforeTheCommit(
+        Account, snapshots=AggregateSnapshots(Account, kept, EveryNEventsStrategy(1))
+    )
+    with pytest.raises(AssertionError):
+        await rolled_back_leaves_no_snapshot(new_uow, naive, kept)
+
+
+class TellsNobody(TrackedAggregates):
+    """The middleware does not learn what is stored."""
+
+    def not_appended(self, events: Any) -> Any:
+        return list(events)
+
+
+async def test_who_does_not_tell_what_is_stored_has_it_stored_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events = InMemoryEventStore()
+
+    def new_uow() -> InMemoryUnitOfWork:
+        uow = InMemoryUnitOfWork(event_store=events)
+        uow.aggregates = TellsNobody()
+        return uow
+
+    with pytest.raises(Exception, match="has a version 1 already"):
+        await EventSourcingKit().test_a_mediator_that_stores_events_too_stores_none_twice(
+            new_uow, events
+        )
+
+
+class SnapshotOfTheObject(real.EventSourcedRepository[Account, str]):
+    """Takes a snapshot of what was saved, whatever the handler did to it beside."""
+
+    async def add(self, entity: Account, uow: UnitOfWork | None = None) -> str:
+        answer = await super().add(entity, uow)
+        snapshots = self.loader.snapshots
+        assert snapshots is not None
+        assert uow is not None
+        saved = copy.deepcopy(entity)
+        saved.mark_persisted(entity.version + entity.recorded)
+        snapshot = snapshots.of(saved)
+        assert snapshot is not None
+        uow.on_commit(lambda: snapshots.save(snapshot))
+        return answer
+
+
+async def test_a_snapshot_of_the_object_keeps_what_no_event_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events, kept = InMemoryEventStore(), InMemorySnapshotStore()
+
+    def new_uow() -> InMemoryUnitOfWork:
+        return InMemoryUnitOfWork(event_store=events)
+
+    kit = EventSourcingKit()
+    sentence = kit.test_a_snapshot_is_of_events_and_not_of_what_somebody_did_to_the_object
+    await sentence(new_uow, kept)
+    monkeypatch.setattr("tests.advanced.event_sourcing_kit.Accounts", SnapshotOfTheObject)
+
+    with pytest.raises(AssertionError):
+        await sentence(new_uow, InMemorySnapshotStore())

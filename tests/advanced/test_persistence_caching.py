@@ -1,0 +1,610 @@
+"""What the cache holds, what drops it, and how it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from cqrs_ddd_advanced_core.persistence import (
+    CachingPersistenceDispatcher,
+    IPersistenceDispatcher,
+    PersistenceDispatcher,
+    PersistenceRegistry,
+)
+from cqrs_ddd_advanced_core.persistence.local_leases import LocalLeases
+from cqrs_ddd_advanced_core.testing.contracts.persistence import (
+    ParcelLabel,
+    ParcelSummary,
+    a_stored_parcel,
+    elsewhere,
+    seen,
+    summaries,
+)
+from cqrs_ddd_core import AggregateRoot, SearchResult, UnitOfWork
+from cqrs_ddd_core.adapters.memory import FakeClock, InMemoryCache, InMemoryUnitOfWork
+from cqrs_ddd_core.context import request_context
+from cqrs_ddd_core.primitives.exceptions import (
+    CacheError,
+    ConfigError,
+    OptimisticConcurrencyError,
+)
+from cqrs_ddd_core.testing.contracts.parcel import Parcel, a_parcel
+from tests.advanced.parcels import CountedParcels, in_memory_dispatcher
+from tests.advanced.test_persistence_contracts import PlainCache
+from tests.core.conftest import Equals
+
+
+@pytest.fixture
+def parcels() -> CountedParcels:
+    return CountedParcels()
+
+
+@pytest.fixture
+def plain(parcels: CountedParcels) -> PersistenceDispatcher:
+    return in_memory_dispatcher(parcels)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def cache(clock: FakeClock) -> InMemoryCache:
+    return InMemoryCache(clock)
+
+
+@pytest.fixture
+def dispatcher(plain: PersistenceDispatcher, cache: InMemoryCache) -> CachingPersistenceDispatcher:
+    return CachingPersistenceDispatcher(inner=plain, cache_service=cache, default_ttl=300)
+
+
+# The table of the caching behaviour, row by row.
+
+
+async def test_apply_writes_through_and_drops_what_is_cached(
+    dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
+) -> None:
+    parcel = await a_stored_parcel(dispatcher, grams=1)
+    assert await seen(dispatcher, parcel.id) == (1, 1, "anna: 1")
+    parcels.asked.clear()
+
+    parcel.weigh(2)
+    await dispatcher.apply(parcel)
+
+    stored = await parcels.get(parcel.id)
+    assert stored is not None
+    assert stored.grams == 2
+    assert await seen(dispatcher, parcel.id) == (2, 2, "anna: 2")
+    assert len(parcels.asked) == 3
+
+
+@pytest.mark.parametrize("ids", [1, 3])
+async def test_aggregates_and_read_models_by_ids_are_read_once(
+    dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels, ids: int
+) -> None:
+    stored = [(await a_stored_parcel(dispatcher)).id for _ in range(ids)]
+
+    first = await dispatcher.fetch_domain(Parcel, stored)
+    read = await summaries(dispatcher, stored)
+    label = await (await dispatcher.fetch(ParcelLabel, stored))
+    parcels.asked.clear()
+    for _ in range(3):
+        assert await dispatcher.fetch_domain(Parcel, stored) == first
+        assert await summaries(dispatcher, stored) == read
+        assert await (await dispatcher.fetch(ParcelLabel, stored)) == label
+
+    assert parcels.asked == []
+
+
+async def test_a_search_is_never_cached(
+    dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCache
+) -> None:
+    await a_stored_parcel(dispatcher)
+    annas: Any = Equals("owner", "anna")
+
+    for count in range(1, 3):
+        assert len(await (await dispatcher.fetch(ParcelSummary, annas))) == count
+        await parcels.add(a_parcel())
+
+    assert cache._values == {}
+
+
+# What belongs to the rows.
+
+
+async def test_what_is_missing_is_asked_for_in_one_call(
+    dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
+) -> None:
+    one, two, three = [(await a_stored_parcel(dispatcher)).id for _ in range(3)]
+    await dispatcher.fetch_domain(Parcel, [two])
+    parcels.asked.clear()
+
+    found = await dispatcher.fetch_domain(Parcel, [three, two, one, three])
+
+    assert [each.id for each in found] == [three, two, one]
+    assert parcels.asked == [[three, one]]
+
+
+async def test_within_a_unit_of_work_the_cache_is_read_and_not_filled(
+    dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
+) -> None:
+    one, two, three = [await a_stored_parcel(dispatcher) for _ in range(3)]
+    await dispatcher.fetch_domain(Parcel, [one.id, two.id])
+    parcels.asked.clear()
+
+    async with InMemoryUnitOfWork() as uow:
+        for _ in range(2):
+            await dispatcher.fetch_domain(Parcel, [one.id, three.id], uow=uow)
+        one.weigh(1)
+        await dispatcher.apply(one, uow=uow)
+        await dispatcher.fetch_domain(Parcel, [one.id, two.id, three.id], uow=uow)
+
+    assert parcels.asked == [[three.id], [three.id], [one.id, three.id]]
+
+
+async def test_what_a_repository_has_saved_in_the_unit_of_work_comes_from_inner_too(
+    dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
+) -> None:
+    parcel = await a_stored_parcel(dispatcher, grams=1)
+    await seen(dispatcher, parcel.id)
+    parcel.weigh(2)
+
+    async with InMemoryUnitOfWork() as uow:
+        await parcels.add(parcel, uow)
+        assert await seen(dispatcher, parcel.id, uow) == (2, 2, "anna: 2")
+
+
+async def test_what_the_caller_links_is_dropped_as_well(
+    plain: PersistenceDispatcher, cache: InMemoryCache
+) -> None:
+    @dataclass(frozen=True)
+    class Customer:
+        id: str
+        parcels: int
+
+    class Customers(IPersistenceDispatcher):
+        """Knows nothing but what the port prints."""
+
+        async def apply(
+            self, entity: Any, uow: UnitOfWork | None = None, events: list[Any] | None = None
+        ) -> Any:
+            counts[entity.owner] = counts.get(entity.owner, 0) + 1
+            return await plain.apply(entity, uow, events)
+
+        async def fetch_domain(
+            self, entity_type: Any, ids: Any, uow: UnitOfWork | None = None
+        ) -> list[Any]:
+            return await plain.fetch_domain(entity_type, ids, uow)
+
+        async def fetch(
+            self, result_type: Any, criteria: Any, uow: UnitOfWork | None = None
+        ) -> SearchResult[Any]:
+            calls.append(criteria)
+            return SearchResult.of([Customer(each, counts[each]) for each in criteria])
+
+    calls: list[Any] = []
+    counts: dict[str, int] = {}
+    dispatcher = CachingPersistenceDispatcher(Customers(), cache)
+    await dispatcher.apply(a_parcel("anna"))
+    for _ in range(2):
+        await (await dispatcher.fetch(Customer, ["anna"]))
+    assert len(calls) == 2, "what nobody drops is not cached"
+
+    dispatcher.link(Parcel, Customer, ids=lambda parcel: [parcel.owner])
+    for count in range(1, 4):
+        for _ in range(2):
+            (customer,) = await (await dispatcher.fetch(Customer, ["anna"]))
+            assert customer.parcels == count
+        await dispatcher.apply(a_parcel("anna"))
+
+    assert len(calls) == 2 + 3
+
+
+async def test_a_type_may_be_left_out(plain: PersistenceDispatcher, cache: InMemoryCache) -> None:
+    dispatcher = CachingPersistenceDispatcher(plain, cache, uncached=[Parcel, ParcelSummary])
+    parcel = await a_stored_parcel(dispatcher)
+
+    await seen(dispatcher, parcel.id)
+
+    assert len(cache._values) == 1
+
+
+async def test_a_read_model_whose_id_nothing_tells_is_cached_where_it_is_asked_for_alone(
+    cache: InMemoryCache,
+) -> None:
+    class Summary(BaseModel):
+        order_id: str
+
+    asked: list[Any] = []
+
+    class Query:
+        async def fetch(self, ids: Any, uow: UnitOfWork) -> list[Summary]:
+            asked.append(ids)
+            return [Summary(order_id=each) for each in reversed(ids)]
+
+    registry = PersistenceRegistry()
+    registry.register_query(Summary, Query)
+    plain = PersistenceDispatcher({"default": InMemoryUnitOfWork}, registry)
+    dispatcher = CachingPersistenceDispatcher(plain, cache)
+
+    for _ in range(2):
+        assert await (await dispatcher.fetch(Summary, ["a"])) == [Summary(order_id="a")]
+        found = await (await dispatcher.fetch(Summary, ["a", "b"]))
+        assert {each.order_id for each in found} == {"a", "b"}
+    await (await dispatcher.fetch(Summary, ["b"]))
+
+    assert await (await dispatcher.fetch(Summary, ["b", "a"])) == [
+        Summary(order_id="b"),
+        Summary(order_id="a"),
+    ]
+    assert asked == [["a"], ["a", "b"], ["a", "b"], ["b"]]
+
+
+async def test_many_who_miss_at_once_load_once(
+    dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
+) -> None:
+    ids = [(await a_stored_parcel(dispatcher)).id for _ in range(3)]
+    parcels.asked.clear()
+
+    found = await asyncio.gather(
+        *(dispatcher.fetch_domain(Parcel, ids[n % 2 : 2 + n % 2]) for n in range(300))
+    )
+
+    assert len(parcels.asked) == 2
+    assert sum(len(asked or ()) for asked in parcels.asked) == 3
+    assert len({id(parcel) for some in found for parcel in some}) == 600
+    parcels.asked.clear()
+    absent = await asyncio.gather(*(summaries(dispatcher, ["absent"]) for _ in range(300)))
+    assert absent == [[]] * 300
+    assert len(parcels.asked) <= 2
+
+
+async def test_a_load_that_fails_or_is_cancelled_leaves_the_others_to_themselves(
+    dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
+) -> None:
+    parcel = await a_stored_parcel(dispatcher)
+    leader = asyncio.ensure_future(dispatcher.fetch_domain(Parcel, [parcel.id]))
+    followers = [
+        asyncio.ensure_future(dispatcher.fetch_domain(Parcel, [parcel.id])) for _ in range(3)
+    ]
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+    leader.cancel()
+    found = await asyncio.gather(*followers)
+
+    assert leader.cancelled()
+    assert [[each.id for each in some] for some in found] == [[parcel.id]] * 3
+    assert dispatcher._values._flights == {}
+
+
+class Slow(PersistenceDispatcher):
+    """Its first load has read, and answers when it is let."""
+
+    def __init__(self, parcels: CountedParcels) -> None:
+        super().__init__({}, PersistenceRegistry())
+        self._plain = in_memory_dispatcher(parcels)
+        self.has_read, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    async def fetch_domain(
+        self, entity_type: Any, ids: Any, uow: UnitOfWork | None = None
+    ) -> list[Any]:
+        found = await self._plain.fetch_domain(entity_type, ids, uow)
+        if not self.has_read.is_set():
+            self.has_read.set()
+            await self.may_answer.wait()
+        return found
+
+
+async def test_who_has_written_does_not_take_what_began_to_load_before(
+    plain: PersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCache
+) -> None:
+    slow = Slow(parcels)
+    reader = CachingPersistenceDispatcher(slow, cache)
+    writer = CachingPersistenceDispatcher(plain, cache)  # As in another process.
+    parcel = await a_stored_parcel(plain, grams=1)
+    early = asyncio.ensure_future(reader.fetch_domain(Parcel, [parcel.id]))
+    await slow.has_read.wait()
+
+    parcel.weigh(2)
+    await writer.apply(parcel)
+    own = asyncio.ensure_future(reader.fetch_domain(Parcel, [parcel.id]))
+    await asyncio.sleep(0.01)
+    slow.may_answer.set()
+
+    assert [each.grams for each in await early] == [1]
+    assert [each.grams for each in await own] == [2]
+    assert [each.grams for each in await reader.fetch_domain(Parcel, [parcel.id])] == [2]
+
+
+@pytest.mark.parametrize(("kind", "grams"), [(InMemoryCache, 2), (PlainCache, 1)])
+async def test_among_processes_a_plain_cache_may_keep_a_load_that_raced_a_change(
+    plain: PersistenceDispatcher, parcels: CountedParcels, kind: type[Any], grams: int
+) -> None:
+    slow, cache = Slow(parcels), kind()
+    reader, writer = (CachingPersistenceDispatcher(each, cache) for each in (slow, plain))
+    parcel = await a_stored_parcel(plain, grams=1)
+    early = asyncio.ensure_future(reader.fetch_domain(Parcel, [parcel.id]))
+    await slow.has_read.wait()
+
+    parcel.weigh(2)
+    await writer.apply(parcel)
+    slow.may_answer.set()
+    await early
+
+    assert [each.grams for each in await writer.fetch_domain(Parcel, [parcel.id])] == [grams]
+
+
+async def test_leases_of_keys_that_never_had_a_value_are_forgotten() -> None:
+    clock = FakeClock()
+    cache = LocalLeases(PlainCache(), clock)
+    for number in range(5_000):
+        await cache.lease_fill(f"absent {number}", 10)
+        await clock.advance(0.1)
+
+    assert len(cache._leases) <= 1_000
+
+
+async def test_a_conflict_drops_the_stale_state_so_that_a_retry_reads_anew(
+    dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
+) -> None:
+    parcel = await a_stored_parcel(dispatcher, grams=1)
+    await seen(dispatcher, parcel.id)
+    parcel.weigh(2)
+    await parcels.add(parcel)  # Past the dispatcher.
+
+    (stale,) = await dispatcher.fetch_domain(Parcel, [parcel.id])
+    stale.weigh(3)
+    with pytest.raises(OptimisticConcurrencyError):
+        await dispatcher.apply(stale)
+
+    assert await seen(dispatcher, parcel.id) == (2, 2, "anna: 2")
+
+
+async def test_what_is_changed_past_the_dispatcher_is_as_old_as_its_ttl_at_most(
+    dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels, clock: FakeClock
+) -> None:
+    parcel = await a_stored_parcel(dispatcher, grams=1)
+    await seen(dispatcher, parcel.id)
+    parcel.weigh(2)
+    await parcels.add(parcel)
+    assert await seen(dispatcher, parcel.id) == (1, 1, "anna: 1")
+
+    await clock.advance(300)
+
+    assert await seen(dispatcher, parcel.id) == (2, 2, "anna: 2")
+
+
+class BrokenCache(PlainCache):
+    """Fails as its driver does, with no error of ours."""
+
+    async def get(self, key: str) -> Any | None:
+        raise ConnectionError("no cache")
+
+    set = delete = get  # type: ignore[assignment]
+
+
+async def test_a_cache_that_fails_is_logged_and_passed_by(
+    plain: PersistenceDispatcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    dispatcher = CachingPersistenceDispatcher(plain, BrokenCache())
+    parcel = await a_stored_parcel(dispatcher, grams=0)
+
+    for grams in (1, 2):
+        async with InMemoryUnitOfWork() as uow:
+            (found,) = await dispatcher.fetch_domain(Parcel, [parcel.id], uow=uow)
+            found.weigh(grams)
+            await dispatcher.apply(found, uow=uow)
+        assert await seen(dispatcher, parcel.id) == (grams, grams, f"anna: {grams}")
+
+    assert "cannot read" in caplog.text
+    assert "no cache" in caplog.text
+
+
+class KeepsEverything(InMemoryCache):
+    """Cannot be reached for a drop, as if the process died after the commit."""
+
+    async def delete(self, key: str) -> None:
+        raise CacheError("no connection")
+
+
+async def test_what_could_not_be_dropped_lives_until_its_ttl_and_cannot_be_saved(
+    plain: PersistenceDispatcher, clock: FakeClock
+) -> None:
+    dispatcher = CachingPersistenceDispatcher(plain, KeepsEverything(clock), default_ttl=60)
+    parcel = await a_stored_parcel(dispatcher, grams=1)
+    await seen(dispatcher, parcel.id)
+    parcel.weigh(2)
+    await dispatcher.apply(parcel)
+
+    (stale,) = await dispatcher.fetch_domain(Parcel, [parcel.id])
+    assert stale.grams == 1
+    stale.weigh(3)
+    with pytest.raises(OptimisticConcurrencyError):
+        await dispatcher.apply(stale)
+    await clock.advance(60)
+
+    assert await seen(dispatcher, parcel.id) == (2, 2, "anna: 2")
+
+
+async def test_garbage_in_the_cache_is_a_miss(
+    dispatcher: CachingPersistenceDispatcher, cache: InMemoryCache
+) -> None:
+    parcel = await a_stored_parcel(dispatcher, grams=1)
+    await seen(dispatcher, parcel.id)
+    keys = list(cache._values)
+    assert len(keys) == 3
+
+    values: list[Any] = ["text", 7, [], {}, {"result": {}}, {"version": 1, "state": {}}]
+    for garbage in values:
+        for key in keys:
+            await cache.set(key, garbage)
+        assert await seen(dispatcher, parcel.id) == (1, 1, "anna: 1")
+
+
+class Note(AggregateRoot[str]):
+    content: Any = None
+    secret: SecretStr | None = None
+
+
+class Odd:
+    pass
+
+
+@pytest.mark.parametrize("result", [Odd(), {"a": 1}, ParcelLabel("p", "t")])
+async def test_what_cannot_be_json_is_read_without_the_cache(
+    result: Any, cache: InMemoryCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Notes:
+        async def retrieve(self, ids: Any, uow: Any) -> Any:
+            return [Note(id=each, secret=SecretStr("s")) for each in ids]
+
+        async def fetch(self, ids: Any, uow: Any) -> Any:
+            return [result for _ in ids]
+
+    registry = PersistenceRegistry()
+    registry.register_retrieval(Note, Notes)
+    registry.register_query(type(result), Notes)
+    plain = PersistenceDispatcher({"default": InMemoryUnitOfWork}, registry)
+    dispatcher = CachingPersistenceDispatcher(plain, cache)
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            (note,) = await dispatcher.fetch_domain(Note, ["n-1"])
+            assert note.secret == SecretStr("s")
+            assert await (await dispatcher.fetch(type(result), ["n-1", "n-2"])) == [result] * 2
+
+    assert caplog.text.count("Note cannot be cached") == 1
+
+
+async def test_a_result_that_would_come_back_changed_is_not_cached(cache: InMemoryCache) -> None:
+    class Loose(BaseModel):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+        id: str
+        content: Any = None
+
+    class Query:
+        async def fetch(self, ids: Any, uow: Any) -> list[Loose]:
+            return [Loose(id=each, content={1, 2}) for each in ids]
+
+    registry = PersistenceRegistry()
+    registry.register_query(Loose, Query)
+    plain = PersistenceDispatcher({"default": InMemoryUnitOfWork}, registry)
+    dispatcher = CachingPersistenceDispatcher(plain, cache)
+
+    found = await asyncio.gather(*(_all(dispatcher, Loose, ["a", "b"]) for _ in range(3)))
+
+    assert [each.content for some in found for each in some] == [{1, 2}] * 6
+    assert cache._values == {}
+
+
+async def test_a_read_model_that_cannot_be_compared_is_not_cached(cache: InMemoryCache) -> None:
+    class Matrix(BaseModel):
+        id: str
+
+        def __eq__(self, other: object) -> bool:
+            raise RuntimeError("the truth of a matrix is ambiguous")
+
+    class Query:
+        async def fetch(self, ids: Any, uow: Any) -> list[Matrix]:
+            return [Matrix(id=each) for each in ids]
+
+    registry = PersistenceRegistry()
+    registry.register_query(Matrix, Query)
+    plain = PersistenceDispatcher({"default": InMemoryUnitOfWork}, registry)
+    dispatcher = CachingPersistenceDispatcher(plain, cache)
+
+    assert [each.id for each in await _all(dispatcher, Matrix, ["a"])] == ["a"]
+    assert cache._values == {}
+
+
+async def _all(dispatcher: Any, result_type: Any, ids: Iterable[str]) -> list[Any]:
+    return list(await (await dispatcher.fetch(result_type, ids)))
+
+
+async def test_tenants_and_ids_that_read_alike_have_keys_of_their_own(
+    dispatcher: CachingPersistenceDispatcher, cache: InMemoryCache
+) -> None:
+    form = dispatcher._form(Parcel)
+    assert form is not None
+    keys = set()
+    for tenant, each in (("a", "b:c"), ("a:b", "c"), (None, "c"), ("None", "c"), ("-", "c")):
+        with request_context(tenant_id=tenant):
+            keys.add(form.key(each))
+
+    assert len(keys | {form.key(7), form.key("7")}) == 7
+
+
+def test_a_ttl_that_is_no_time_is_refused(plain: PersistenceDispatcher) -> None:
+    for ttl in (0, -1, float("nan")):
+        with pytest.raises(ConfigError, match="default_ttl must be positive"):
+            CachingPersistenceDispatcher(plain, InMemoryCache(), default_ttl=ttl)
+    CachingPersistenceDispatcher(plain, InMemoryCache(), default_ttl=None)
+
+
+IDS = st.sampled_from(["p-1", "p-2", "p-3"])
+STEPS = st.one_of(
+    st.tuples(st.just("weigh"), IDS),
+    st.tuples(st.just("read"), st.lists(IDS, max_size=4)),
+    st.tuples(st.just("read elsewhere"), st.lists(IDS, max_size=4)),
+    st.tuples(st.sampled_from(["begin", "commit", "roll back"]), st.none()),
+)
+
+
+@pytest.mark.parametrize("kind", [InMemoryCache, PlainCache])
+@settings(max_examples=60, deadline=None, print_blob=True)
+@given(steps=st.lists(STEPS, max_size=25))
+def test_whatever_is_done_the_cache_answers_as_what_is_behind_it(
+    kind: type[Any], steps: list[tuple[str, Any]]
+) -> None:
+    asyncio.run(_compare(CachingPersistenceDispatcher, kind(), steps))
+
+
+def test_a_naive_cache_does_not() -> None:
+    class FillsInside(CachingPersistenceDispatcher):
+        async def _read(self, type_: Any, ids: Any, load: Any, id_of: Any, current: Any) -> Any:
+            return await super()._read(type_, ids, load, id_of, None)
+
+    steps = [("begin", None), ("weigh", "p-1"), ("read", ["p-1"]), ("roll back", None)]
+    with pytest.raises(AssertionError):
+        asyncio.run(_compare(FillsInside, InMemoryCache(), [*steps, ("read", ["p-1"])]))
+
+
+async def _compare(
+    kind: type[CachingPersistenceDispatcher], cache: Any, steps: list[tuple[str, Any]]
+) -> None:
+    plain = in_memory_dispatcher(CountedParcels())
+    cached = kind(plain, cache)
+    for each in ("p-1", "p-2"):
+        await cached.apply(Parcel.register(each, "anna"))
+    uow: UnitOfWork | None = None
+
+    async def same(ids: list[str], uow: UnitOfWork | None) -> None:
+        assert await cached.fetch_domain(Parcel, ids, uow) == await plain.fetch_domain(
+            Parcel, ids, uow
+        )
+        assert await summaries(cached, ids, uow) == await summaries(plain, ids, uow)
+
+    for step, given_ids in steps:
+        if step == "weigh":
+            for parcel in await cached.fetch_domain(Parcel, [given_ids], uow):
+                parcel.weigh(parcel.version + parcel.recorded)
+                await cached.apply(parcel, uow)
+        elif step == "read":
+            await same(given_ids, uow)
+        elif step == "read elsewhere":
+            await elsewhere(same(given_ids, None))
+        elif step == "begin":
+            uow = uow or InMemoryUnitOfWork()
+        elif uow is not None:
+            await (uow.commit() if step == "commit" else uow.rollback())
+            uow = None

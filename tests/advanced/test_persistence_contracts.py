@@ -1,0 +1,90 @@
+"""The dispatchers keep their contract over handlers in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cqrs_ddd_advanced_core.persistence import CachingPersistenceDispatcher, PersistenceDispatcher
+from cqrs_ddd_advanced_core.persistence.local_leases import LocalLeases
+from cqrs_ddd_advanced_core.testing.contracts.persistence import PersistenceDispatcherContract
+from cqrs_ddd_core.adapters.memory import InMemoryCache, InMemoryUnitOfWork
+from cqrs_ddd_core.ports.cache import ICacheService, IVersionedCache
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, SerializationError
+from cqrs_ddd_core.testing.contracts.cache import CacheContract
+from cqrs_ddd_core.testing.contracts.repository import Options, Where
+from tests.advanced.parcels import CountedParcels, in_memory_dispatcher
+from tests.core.conftest import Equals, QueryOptions
+
+
+class PlainCache(ICacheService):
+    """As an adapter that was written from the printed protocol."""
+
+    def __init__(self) -> None:
+        self._cache = InMemoryCache()
+
+    async def get(self, key: str) -> Any | None:
+        return await self._cache.get(key)
+
+    async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
+        await self._cache.set(key, value, ttl)
+
+    async def delete(self, key: str) -> None:
+        await self._cache.delete(key)
+
+    async def clear(self) -> None:
+        await self._cache.clear()
+
+
+@pytest.fixture
+def parcels() -> CountedParcels:
+    return CountedParcels()
+
+
+@pytest.fixture
+def new_uow() -> Callable[[], InMemoryUnitOfWork]:
+    return InMemoryUnitOfWork
+
+
+@pytest.fixture
+def where() -> Where:
+    return lambda attribute, operator, value: Equals(attribute, value)
+
+
+@pytest.fixture
+def options() -> Options:
+    return QueryOptions
+
+
+@pytest.fixture
+def cache() -> LocalLeases:
+    return LocalLeases(PlainCache())
+
+
+class TestPersistenceDispatcher(PersistenceDispatcherContract):
+    @pytest.fixture
+    def dispatcher(self, parcels: CountedParcels) -> PersistenceDispatcher:
+        return in_memory_dispatcher(parcels)
+
+
+class TestCachingPersistenceDispatcher(PersistenceDispatcherContract):
+    @pytest.fixture
+    def dispatcher(self, parcels: CountedParcels) -> CachingPersistenceDispatcher:
+        return CachingPersistenceDispatcher(in_memory_dispatcher(parcels), InMemoryCache())
+
+
+class TestCachingPersistenceDispatcherOverAPlainCache(PersistenceDispatcherContract):
+    @pytest.fixture
+    def dispatcher(self, parcels: CountedParcels) -> CachingPersistenceDispatcher:
+        return CachingPersistenceDispatcher(in_memory_dispatcher(parcels), PlainCache())
+
+
+class TestLocalLeases(CacheContract):
+    async def test_unusable_keys_times_and_values_are_refused(self, cache: IVersionedCache) -> None:
+        """By the cache below; keys are made by the dispatcher."""
+        with pytest.raises(InvalidOperationError):
+            await cache.set("", 1)
+        with pytest.raises(SerializationError):
+            await cache.set("key", object())

@@ -1,0 +1,50 @@
+"""Who keeps snapshots has the methods of the port, as they are written there."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+from cqrs_ddd_advanced_core.adapters.memory import InMemorySnapshotStore
+from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
+from cqrs_ddd_advanced_core.ports.persistence import IRetrievalPersistence
+from cqrs_ddd_advanced_core.ports.snapshots import ISnapshotStore
+from cqrs_ddd_core.ports import IBulkRepository
+from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemySnapshotStore
+
+IMPLEMENTATIONS: list[tuple[type[Any], type[Any], tuple[str, ...]]] = [
+    (InMemorySnapshotStore, ISnapshotStore, ("save", "load", "delete")),
+    (SQLAlchemySnapshotStore, ISnapshotStore, ("save", "load", "delete")),
+    (
+        EventSourcedRepository,
+        IBulkRepository,
+        ("add", "add_many", "get", "delete", "list_all", "search"),
+    ),
+    (EventSourcedRepository, IRetrievalPersistence, ("retrieve",)),
+]
+
+
+def _bare(function: Any) -> str:
+    """The parameters with kinds and defaults, without annotations."""
+    signature = inspect.signature(function)
+    parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+
+
+@pytest.mark.parametrize(("ours", "port", "names"), IMPLEMENTATIONS)
+def test_it_has_the_signatures_of_its_port(
+    ours: type[Any], port: type[Any], names: tuple[str, ...]
+) -> None:
+    assert issubclass(ours, port)
+    for name in names:
+        assert _bare(getattr(ours, name)) == _bare(getattr(port, name)), name
+
+
+def test_a_store_that_leaves_a_method_out_cannot_be_made() -> None:
+    class Incomplete(ISnapshotStore):
+        pass
+
+    with pytest.raises(TypeError, match="abstract"):
+        Incomplete()  # type: ignore[abstract]

@@ -1,0 +1,267 @@
+"""Snapshots: when they are taken, what they tell, and that they change nothing."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Collection
+from contextlib import nullcontext
+from typing import ClassVar
+
+import pytest
+from pydantic import ConfigDict, Field, SecretStr
+
+from cqrs_ddd_advanced_core.adapters.memory import InMemorySnapshotStore
+from cqrs_ddd_advanced_core.event_sourcing import EventSourcedLoader
+from cqrs_ddd_advanced_core.ports.snapshots import Snapshot
+from cqrs_ddd_advanced_core.snapshots import (
+    AggregateSnapshots,
+    EveryNEventsStrategy,
+    Loading,
+    LoadingTimeStrategy,
+)
+from cqrs_ddd_core import AggregateRoot, StoredEvent, StreamId
+from cqrs_ddd_core.adapters.memory import FakeClock, InMemoryEventStore, InMemoryUnitOfWork
+from cqrs_ddd_core.instrumentation import Operation, hooks
+from cqrs_ddd_core.ports import IEventLog, IEventStore
+from cqrs_ddd_core.primitives.exceptions import ConfigError, NaiveDatetimeError
+from tests.advanced.accounts import Account, new_account_id, random_account
+
+HISTORIES = 1000
+SEED = 20_261
+
+NEVER = EveryNEventsStrategy(10**9)
+
+
+@pytest.mark.parametrize(
+    ("version", "snapshot", "seconds", "due"),
+    [(99, 0, 0.0, False), (100, 0, 0.0, True), (150, 60, 0.4, False), (150, 60, 0.5, True)],
+)
+def test_strategies_combine(version: int, snapshot: int, seconds: float, due: bool) -> None:
+    strategy = EveryNEventsStrategy(100) | LoadingTimeStrategy(0.5)
+
+    assert strategy.is_due(Loading(version, snapshot, seconds)) is due
+
+
+def test_a_slow_loading_that_applied_nothing_needs_no_new_snapshot() -> None:
+    assert not LoadingTimeStrategy(0.5).is_due(Loading(7, 7, 10.0))
+
+
+@pytest.mark.parametrize("make", [lambda: EveryNEventsStrategy(0), lambda: LoadingTimeStrategy(-1)])
+def test_a_strategy_without_sense_is_refused(make: object) -> None:
+    assert callable(make)
+    with pytest.raises(ConfigError, match="got"):
+        make()
+
+
+async def test_the_time_of_a_loading_is_measured_by_the_clock() -> None:
+    clock, store, kept = FakeClock(), InMemoryEventStore(), InMemorySnapshotStore()
+    account = Account.open(new_account_id())
+    await store.append_batch([StoredEvent.from_event(event) for event in account.pending_events])
+    snapshots = AggregateSnapshots(Account, kept, LoadingTimeStrategy(2.0), clock=clock)
+    loader = EventSourcedLoader(Account, snapshots=snapshots, clock=clock)
+    stream = StreamId("Account", account.id)
+    slow = SlowStore(clock)
+    slow._log = store._log
+
+    await loader.load([account.id], store)
+    assert await kept.load([stream]) == {}
+    await loader.load([account.id], slow)
+
+    assert (await kept.load([stream]))[stream].taken_at == clock.now()
+
+
+class SlowStore(InMemoryEventStore):
+    """Takes two seconds for a read."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    async def get_events(
+        self, aggregate_id: str, *, after_version: int = 0, aggregate_type: str | None = None
+    ) -> list[StoredEvent]:
+        await self._clock.advance(2.0)
+        return await super().get_events(
+            aggregate_id, after_version=after_version, aggregate_type=aggregate_type
+        )
+
+
+class IgnoresTheOrder(EventSourcedLoader[Account]):
+    """Applies the tail as a table without ORDER BY might give it."""
+
+    def _fold(self, aggregate: Account, stored: object) -> None:
+        assert isinstance(stored, list)
+        aggregate.replay([self.mapper.to_domain(event) for event in reversed(stored)])
+
+
+class IgnoresTheVersion(EventSourcedLoader[Account]):
+    """Applies all events to the snapshot."""
+
+    async def _tails(
+        self,
+        store: IEventStore,
+        wanted: Collection[StreamId],
+        from_snapshots: dict[StreamId, Account],
+        stale: dict[StreamId, int],
+    ) -> dict[StreamId, list[StoredEvent]]:
+        assert isinstance(store, IEventLog)
+        return await store.get_streams(wanted)
+
+    def _fold(self, aggregate: Account, stored: object) -> None:
+        assert isinstance(stored, list)
+        aggregate.replay([self.mapper.to_domain(event) for event in stored])
+
+
+async def every_snapshot_plus_tail_is_the_full_replay(
+    loader_type: type[EventSourcedLoader[Account]], histories: int
+) -> None:
+    chance = random.Random(SEED)
+    for _ in range(histories):
+        account = random_account(chance)
+        stored = [StoredEvent.from_event(event) for event in account.pending_events]
+        store = InMemoryEventStore()
+        await store.append_batch(stored)
+        for k in range(1, len(stored) + 1):
+            kept = InMemorySnapshotStore()
+            snapshots = AggregateSnapshots(Account, kept, NEVER)
+            snapshot = snapshots.of(Account.rehydrate(account.id, stored[:k]))
+            assert snapshot is not None
+            await kept.save(snapshot)
+            (found,) = await loader_type(Account, snapshots=snapshots).load([account.id], store)
+            facts = f"seed {SEED}, {account.id}, snapshot at {k} of {len(stored)}"
+            assert found.model_dump() == account.model_dump(), facts
+            assert found.version == len(stored), facts
+            assert not snapshots.misses, facts
+
+
+async def test_of_a_thousand_histories_any_snapshot_and_its_tail_make_the_full_state() -> None:
+    print(f"seed {SEED}")  # noqa: T201 - shown with a failure
+    await every_snapshot_plus_tail_is_the_full_replay(EventSourcedLoader, HISTORIES)
+
+
+@pytest.mark.parametrize("naive", [IgnoresTheOrder, IgnoresTheVersion])
+async def test_a_naive_loader_makes_another_state(
+    naive: type[EventSourcedLoader[Account]],
+) -> None:
+    with pytest.raises(AssertionError, match="snapshot at"):
+        await every_snapshot_plus_tail_is_the_full_replay(naive, 100)
+
+
+def hash_of(entity_type: type[AggregateRoot[str]]) -> str:
+    return AggregateSnapshots(entity_type, InMemorySnapshotStore()).schema_hash
+
+
+def test_the_hash_tells_the_shape_and_the_declared_revision() -> None:
+    class One(AggregateRoot[str]):
+        total: int = 0
+
+    def revised() -> type[AggregateRoot[str]]:
+        class One(AggregateRoot[str]):
+            state_revision: ClassVar[int] = 1
+            total: int = 0
+
+        return One
+
+    def renamed() -> type[AggregateRoot[str]]:
+        class One(AggregateRoot[str]):
+            sum: int = 0
+
+        return One
+
+    assert hash_of(One) == hash_of(One)
+    assert len({hash_of(One), hash_of(revised()), hash_of(renamed())}) == 3
+
+
+class WithSecret(AggregateRoot[str]):
+    pin: SecretStr = SecretStr("")
+
+
+class WithExcluded(AggregateRoot[str]):
+    hidden: int = Field(default=0, exclude=True)
+
+
+class Opaque:
+    pass
+
+
+class WithoutSchema(AggregateRoot[str]):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    thing: Opaque | None = None
+
+
+@pytest.mark.parametrize(
+    ("entity_type", "problem"),
+    [
+        (WithSecret, "leaves out or masks pin"),
+        (WithExcluded, "leaves out or masks hidden"),
+        (WithoutSchema, "has no JSON schema"),
+    ],
+)
+def test_a_type_whose_json_loses_something_is_refused(
+    entity_type: type[AggregateRoot[str]], problem: str
+) -> None:
+    with pytest.raises(
+        ConfigError, match=f"{entity_type.__name__} cannot have snapshots: .*{problem}"
+    ):
+        AggregateSnapshots(entity_type, InMemorySnapshotStore())
+
+
+class Rounded(AggregateRoot[str]):
+    amounts: dict[str, object] = Field(default_factory=dict)
+
+
+def test_a_state_that_comes_back_changed_from_json_is_not_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    snapshots = AggregateSnapshots(Rounded, InMemorySnapshotStore())
+    whole = Rounded(id="r-1", amounts={"a": 1})
+    changed = Rounded(id="r-2", amounts={"a": (1, 2)})
+
+    with caplog.at_level(logging.WARNING):
+        assert snapshots.of(whole) is not None
+        assert snapshots.of(changed) is None
+        assert snapshots.of(changed) is None
+
+    assert len(caplog.records) == 1
+    assert "Rounded r-2" in caplog.text
+
+
+async def test_a_miss_is_told_to_the_hooks() -> None:
+    kept, seen = InMemorySnapshotStore(), []
+    stream = StreamId("Account", new_account_id())
+    await kept.save(Snapshot(stream=stream, version=1, schema_hash="old", state=b""))
+    snapshots = AggregateSnapshots(Account, kept)
+
+    def watch(operation: Operation) -> nullcontext[None]:
+        seen.append((operation.name, operation.attributes))
+        return nullcontext()
+
+    remove = hooks.register(watch, operations="snapshot.*")
+    try:
+        usable, unusable = await snapshots.load([stream])
+    finally:
+        remove()
+
+    assert (usable, unusable) == ({}, {stream: 1})
+    assert seen == [("snapshot.miss", {"aggregate_type": "Account", "reason": "another shape"})]
+
+
+def test_a_snapshot_without_a_time_zone_is_refused() -> None:
+    naive = FakeClock().now().replace(tzinfo=None)
+
+    with pytest.raises(NaiveDatetimeError):
+        Snapshot(stream=StreamId("A", "a"), version=1, schema_hash="", state=b"", taken_at=naive)
+
+
+async def test_without_a_unit_of_work_a_snapshot_is_written_at_once() -> None:
+    store, kept = InMemoryEventStore(), InMemorySnapshotStore()
+    account = Account.open(new_account_id())
+    await store.append_batch([StoredEvent.from_event(event) for event in account.pending_events])
+    snapshots = AggregateSnapshots(Account, kept, EveryNEventsStrategy(1))
+
+    await EventSourcedLoader(Account, snapshots=snapshots).load([account.id], store)
+
+    assert len(await kept.load([StreamId("Account", account.id)])) == 1
+    async with InMemoryUnitOfWork(event_store=store) as uow:
+        assert uow.is_open

@@ -1,0 +1,330 @@
+"""Old events in today's shape."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cqrs_ddd_advanced_core.event_sourcing import EventMapper
+from cqrs_ddd_advanced_core.exceptions import UpcasterChainError, UpcastingError
+from cqrs_ddd_advanced_core.upcasting import (
+    EventUpcaster,
+    UpcasterRegistry,
+    UpcastingEventRegistry,
+)
+from cqrs_ddd_core import AggregateRoot, DomainEvent, EventTypeRegistry, StoredEvent
+from cqrs_ddd_core.messaging import event_of
+from cqrs_ddd_core.middleware.outbox import message_of
+from cqrs_ddd_core.ports import OutboxMessage
+from cqrs_ddd_core.primitives.exceptions import (
+    ErrorClass,
+    SerializationError,
+    UnknownTypeError,
+    classify_error,
+)
+from cqrs_ddd_core.testing.contracts.upcasting import UpcasterContract
+
+
+class Dispatched(DomainEvent):
+    schema_version: ClassVar[int] = 4
+
+    recipient: str
+    grams: int
+    tags: tuple[str, ...]
+
+
+class NameTheRecipient(EventUpcaster):
+    event_type = "Dispatched"
+    source_version = 1
+
+    def upcast(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        rest = {name: value for name, value in payload.items() if name != "to"}
+        return {**rest, "recipient": payload["to"]}
+
+
+class WeighInGrams(EventUpcaster):
+    event_type = "Dispatched"
+    source_version = 2
+
+    def upcast(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        rest = {name: value for name, value in payload.items() if name != "kilos"}
+        return {**rest, "grams": payload["kilos"] * 1000}
+
+
+class TagInPlace(EventUpcaster):
+    """Changes what it gets, which it should not."""
+
+    event_type = "Dispatched"
+    source_version = 3
+
+    def upcast(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        assert isinstance(payload, dict)
+        payload.setdefault("tags", []).append("old")
+        return payload
+
+
+CHAIN = (NameTheRecipient(), WeighInGrams(), TagInPlace())
+
+
+class Shipment(AggregateRoot[str]):
+    event_registry = UpcastingEventRegistry(UpcasterRegistry(*CHAIN))
+
+    recipient: str
+    grams: int
+
+    def apply_Dispatched(self, event: Dispatched) -> None:
+        self.recipient, self.grams = event.recipient, event.grams
+
+
+Shipment.event_registry.register(Dispatched)
+
+PAYLOADS: dict[int, dict[str, object]] = {
+    1: {"to": "ada", "kilos": 2},
+    2: {"recipient": "ada", "kilos": 2},
+    3: {"recipient": "ada", "grams": 2000},
+    4: {"recipient": "ada", "grams": 2000, "tags": ["old"]},
+}
+
+
+def a_stored(schema_version: int, payload: dict[str, object] | None = None) -> StoredEvent:
+    return StoredEvent(
+        event_id="e-1",
+        event_type="Dispatched",
+        aggregate_id="s-1",
+        aggregate_type="Shipment",
+        version=1,
+        schema_version=schema_version,
+        payload=copy.deepcopy(PAYLOADS[min(schema_version, 4)] if payload is None else payload),
+    )
+
+
+def decoded(schema_version: int) -> Dispatched:
+    event = Shipment.event_registry.decode(a_stored(schema_version))
+    assert isinstance(event, Dispatched)
+    return event
+
+
+@pytest.fixture
+def upcaster() -> NameTheRecipient:
+    return NameTheRecipient()
+
+
+@pytest.fixture
+def old() -> dict[str, Any]:
+    return dict(PAYLOADS[1])
+
+
+class TestAnUpcaster(UpcasterContract):
+    pass
+
+
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
+def test_an_event_of_any_version_is_read_in_the_shape_of_today(version: int) -> None:
+    event = decoded(version)
+
+    assert (event.recipient, event.grams, event.tags) == ("ada", 2000, ("old",))
+    assert (event.event_id, event.aggregate_version) == ("e-1", 1)
+
+
+def test_nothing_stored_changes_even_if_an_upcaster_changes_what_it_gets() -> None:
+    stored = a_stored(3, {"recipient": "ada", "grams": 1, "tags": ["new"]})
+
+    for _ in range(2):
+        event = Shipment.event_registry.decode(stored)
+        assert isinstance(event, Dispatched)
+        assert event.tags == ("new", "old")
+
+    assert stored.payload == {"recipient": "ada", "grams": 1, "tags": ["new"]}
+
+
+def test_every_way_from_a_stored_event_leads_through_the_upcasters() -> None:
+    stored = a_stored(1)
+    message = message_of(decoded(4).model_copy(update={"aggregate_type": "Shipment"}))
+    old_message = OutboxMessage(
+        message_id=message.message_id,
+        event_type="Dispatched",
+        payload=PAYLOADS[1],
+        metadata={**message.metadata, "schema_version": 1},
+    )
+
+    by_event, by_replay = Shipment.blank("s-1"), Shipment.rehydrate("s-1", [stored])
+    by_event.apply_event(stored)
+    mapped = EventMapper(Shipment.event_registry).to_domain(stored)
+    by_message = event_of(old_message, Shipment.event_registry)
+
+    assert by_event.grams == by_replay.grams == 2000
+    assert isinstance(mapped, Dispatched)
+    assert isinstance(by_message, Dispatched)
+    assert (mapped.grams, by_message.grams) == (2000, 2000)
+    assert (by_message.aggregate_id, by_message.event_id) == ("s-1", "e-1")
+
+
+def test_a_stored_form_that_tells_no_version_is_of_today() -> None:
+    class Told:
+        event_type = "Dispatched"
+        payload: ClassVar[dict[str, object]] = PAYLOADS[4]
+
+    event = Shipment.event_registry.decode(Told())
+
+    assert isinstance(event, Dispatched)
+    assert event.grams == 2000
+
+
+def test_a_missing_step_names_type_version_and_step() -> None:
+    events = UpcastingEventRegistry(UpcasterRegistry(CHAIN[1], CHAIN[2]))
+    events.register(Dispatched)
+
+    with pytest.raises(UpcastingError, match="the step from 1 to 2 is missing") as caught:
+        events.decode(a_stored(1))
+
+    error = caught.value
+    assert (error.event_type, error.stored_version, error.class_version) == ("Dispatched", 1, 4)
+    assert error.step == 1
+    assert classify_error(error) is ErrorClass.PERMANENT
+
+
+def test_an_event_of_the_future_says_so() -> None:
+    with pytest.raises(UpcastingError, match="schema version 5, but its class knows 4") as caught:
+        Shipment.event_registry.decode(a_stored(5))
+
+    assert (caught.value.stored_version, caught.value.step) == (5, None)
+
+
+def test_a_step_that_fails_and_one_that_answers_no_dict_are_named() -> None:
+    with pytest.raises(UpcastingError, match="NameTheRecipient cannot lead Dispatched") as caught:
+        Shipment.event_registry.decode(a_stored(1, {"kilos": 2}))
+    assert isinstance(caught.value.__cause__, KeyError)
+
+    class Forgets(NameTheRecipient):
+        def upcast(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+            return None  # type: ignore[return-value]
+
+    events = UpcastingEventRegistry(UpcasterRegistry(Forgets(), *CHAIN[1:]))
+    events.register(Dispatched)
+    with pytest.raises(UpcastingError, match="Forgets .* answered None, not a dict"):
+        events.decode(a_stored(1))
+
+
+def test_a_table_without_upcasters_refuses_old_events_instead_of_misreading_them() -> None:
+    class Weighed(DomainEvent):
+        schema_version: ClassVar[int] = 2
+        grams: int = 0
+
+    plain = EventTypeRegistry()
+    plain.register(Weighed)
+    stored = StoredEvent(
+        event_id="e-2",
+        event_type="Weighed",
+        aggregate_id="s-1",
+        aggregate_type="Shipment",
+        version=1,
+        payload={"kilos": 2},
+    )
+
+    # What upcasting is left out of reads 2 kilos as nothing at all, and says not a word.
+    assert plain.decode(stored).model_dump()["grams"] == 0
+    with pytest.raises(UpcastingError, match="the step from 1 to 2 is missing"):
+        EventMapper(plain).to_domain(stored)
+
+
+def test_a_step_is_taken_once() -> None:
+    class AnotherName(NameTheRecipient):
+        pass
+
+    upcasters = UpcasterRegistry(*CHAIN)
+
+    with pytest.raises(UpcasterChainError, match="is NameTheRecipient already") as caught:
+        upcasters.register(AnotherName())
+    assert (caught.value.event_type, caught.value.step) == ("Dispatched", 1)
+    upcasters.register(CHAIN[0])
+
+
+def test_a_gap_is_refused_and_nothing_of_the_call_is_kept() -> None:
+    upcasters = UpcasterRegistry()
+
+    with pytest.raises(UpcasterChainError, match="from schema version 2 is missing"):
+        upcasters.register(CHAIN[0], CHAIN[2])
+
+    assert list(upcasters) == []
+    upcasters.register(CHAIN[2], CHAIN[1], CHAIN[0])
+    assert list(upcasters) == ["Dispatched"]
+
+
+@pytest.mark.parametrize(
+    ("chain", "problem"),
+    [
+        (CHAIN[:2], "from schema version 3 is missing: Dispatched has schema_version 4"),
+        ((*CHAIN, 4), "from schema version 4 leads beyond Dispatched, which has schema_version 4"),
+    ],
+)
+def test_a_chain_ends_at_its_class(chain: tuple[Any, ...], problem: str) -> None:
+    class Beyond(EventUpcaster):
+        event_type = "Dispatched"
+        source_version = 4
+
+        def upcast(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+            return dict(payload)
+
+    upcasters = UpcasterRegistry(*(Beyond() if step == 4 else step for step in chain))
+    table = EventTypeRegistry()
+    table.register(Dispatched)
+
+    with pytest.raises(UpcasterChainError, match=problem):
+        UpcastingEventRegistry(upcasters).register(Dispatched)
+    with pytest.raises(UpcasterChainError, match=problem):
+        UpcastingEventRegistry(upcasters, table)
+
+
+def test_a_chain_without_a_class_is_found() -> None:
+    with pytest.raises(UnknownTypeError, match="'Dispatched'"):
+        UpcastingEventRegistry(UpcasterRegistry(*CHAIN), EventTypeRegistry())
+
+
+@pytest.mark.parametrize("version", [0, -1, True, "1"])
+def test_a_step_from_no_version_is_refused(version: Any) -> None:
+    class Wrong(NameTheRecipient):
+        source_version = version
+
+    with pytest.raises(UpcasterChainError, match="is no version; count from 1"):
+        UpcasterRegistry(Wrong())
+
+
+def test_what_is_no_upcaster_is_refused() -> None:
+    something: Any = object()
+
+    with pytest.raises(UpcasterChainError, match="is no upcaster"):
+        UpcasterRegistry(something)
+
+
+def test_a_subclass_without_a_step_cannot_be_made() -> None:
+    class Nothing(EventUpcaster):
+        event_type = "Dispatched"
+        source_version = 1
+
+    with pytest.raises(TypeError, match="abstract"):
+        Nothing()  # type: ignore[abstract]
+
+
+@pytest.mark.parametrize("text", ['{"recipient": "ada"', "[1]", "null", ""])
+def test_a_payload_that_is_no_object_is_named(text: str) -> None:
+    class Kept(StoredEvent):
+        payload_json: str
+
+    stored = Kept(**vars(a_stored(4)))
+    stored.__dict__["payload_json"] = text
+
+    with pytest.raises(SerializationError, match="stored Dispatched e-1"):
+        Shipment.event_registry.decode(stored)
+
+
+@given(st.permutations([0, 1, 2]), st.integers(1, 4))
+def test_the_order_of_registration_does_not_matter(order: list[int], version: int) -> None:
+    events = UpcastingEventRegistry(UpcasterRegistry(*(CHAIN[index] for index in order)))
+    events.register(Dispatched)
+
+    assert events.decode(a_stored(version)).payload() == decoded(4).payload()

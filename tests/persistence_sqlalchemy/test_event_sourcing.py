@@ -1,0 +1,112 @@
+"""Event sourcing on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
+from cqrs_ddd_advanced_core.ports.snapshots import Snapshot
+from cqrs_ddd_advanced_core.testing.contracts.snapshots import SnapshotStoreContract
+from cqrs_ddd_core import UnitOfWork
+from cqrs_ddd_core.testing.contracts.parcel import Parcel
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore, Tables
+from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemySnapshotStore
+from cqrs_ddd_persistence_sqlalchemy.driver import inserting
+from tests.advanced.event_sourced_parcels import EventSourcedRepositoryContract
+from tests.advanced.event_sourcing_kit import EventSourcingKit
+from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
+
+
+@pytest.fixture
+def engine(forgetful_engine: AsyncEngine) -> AsyncEngine:
+    return forgetful_engine
+
+
+@pytest.fixture
+def event_store(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyEventStore:
+    return SQLAlchemyEventStore(session_factory, tables=tables)
+
+
+@pytest.fixture
+def snapshots(session_factory: SessionFactory, tables: Tables) -> SQLAlchemySnapshotStore:
+    return SQLAlchemySnapshotStore(session_factory, tables=tables)
+
+
+@pytest.fixture
+def parcels(event_store: SQLAlchemyEventStore) -> EventSourcedRepository[Parcel, str]:
+    return EventSourcedRepository(Parcel, event_store=event_store)
+
+
+class OverwritesWhatever(SQLAlchemySnapshotStore):
+    """ON CONFLICT DO UPDATE, without a look at the version."""
+
+    async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
+        async with self._joined(uow, "save a snapshot") as connection:
+            insert = inserting(connection, self._snapshots).values(_row(snapshot))
+            await connection.execute(
+                insert.on_conflict_do_update(
+                    index_elements=["aggregate_type", "aggregate_id"], set_=_row(snapshot)
+                )
+            )
+
+
+class LooksThenOverwrites(OverwritesWhatever):
+    """Reads the version, and lets others in before it writes."""
+
+    async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
+        kept = (await self.load([snapshot.stream], uow)).get(snapshot.stream)
+        await asyncio.sleep(0.01)
+        if kept is None or kept.version <= snapshot.version:
+            await super().save(snapshot, uow)
+
+
+def _row(snapshot: Snapshot) -> dict[str, object]:
+    return {
+        "aggregate_type": snapshot.stream.aggregate_type,
+        "aggregate_id": snapshot.stream.aggregate_id,
+        "version": snapshot.version,
+        "schema_hash": snapshot.schema_hash,
+        "state": snapshot.state,
+        "taken_at": snapshot.taken_at,
+    }
+
+
+@pytest.mark.parametrize(
+    ("naive", "sentence"),
+    [
+        (OverwritesWhatever, "test_an_earlier_version_never_replaces_a_later_one"),
+        (LooksThenOverwrites, "test_of_many_writers_the_one_with_the_latest_version_wins"),
+    ],
+)
+async def test_a_naive_store_lets_versions_go_back(
+    naive: type[SQLAlchemySnapshotStore],
+    sentence: str,
+    session_factory: SessionFactory,
+    tables: Tables,
+    new_uow: NewUnitOfWork,
+) -> None:
+    test: Callable[..., Any] = getattr(SnapshotStoreContract(), sentence)
+    given: dict[str, Any] = {"snapshots": naive(session_factory, tables=tables)}
+    if "new_uow" in inspect.signature(test).parameters:
+        given["new_uow"] = new_uow
+
+    with pytest.raises(AssertionError):
+        await test(**given)
+
+
+class TestSQLAlchemySnapshotStore(SnapshotStoreContract):
+    pass
+
+
+class TestEventSourcedRepository(EventSourcedRepositoryContract):
+    pass
+
+
+class TestEventSourcing(EventSourcingKit):
+    pass
