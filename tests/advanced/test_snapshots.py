@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import ClassVar
 
 import pytest
-from pydantic import ConfigDict, Field, SecretStr
+from pydantic import ConfigDict, Field, SecretStr, create_model
 
 from cqrs_ddd_advanced_core.adapters.memory import InMemorySnapshotStore
 from cqrs_ddd_advanced_core.event_sourcing import EventSourcedLoader
@@ -150,6 +150,17 @@ async def test_a_naive_loader_makes_another_state(
 
 def hash_of(entity_type: type[AggregateRoot[str]]) -> str:
     return AggregateSnapshots(entity_type, InMemorySnapshotStore()).schema_hash
+
+
+def test_words_about_a_class_are_no_part_of_its_shape() -> None:
+    def made(words: str, kind: type) -> type[AggregateRoot[str]]:
+        part = create_model("Part", __doc__=words, size=(kind, Field(description=words)))
+        return create_model(
+            "Whole", __base__=AggregateRoot[str], __doc__=words, part=(part, ...), title=(str, "")
+        )
+
+    assert hash_of(made("one", int)) == hash_of(made("two", int))
+    assert hash_of(made("one", int)) != hash_of(made("one", str))
 
 
 def test_the_hash_tells_the_shape_and_the_declared_revision() -> None:

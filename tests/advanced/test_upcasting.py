@@ -226,8 +226,10 @@ def test_a_table_without_upcasters_refuses_old_events_instead_of_misreading_them
         payload={"kilos": 2},
     )
 
-    # What upcasting is left out of reads 2 kilos as nothing at all, and says not a word.
-    assert plain.decode(stored).model_dump()["grams"] == 0
+    # Without a look at the version 2 kilos are nothing at all.
+    assert Weighed.model_validate(stored.payload).grams == 0
+    with pytest.raises(SerializationError, match="of schema version 1, and .*Weighed of 2"):
+        plain.decode(stored)
     with pytest.raises(UpcastingError, match="the step from 1 to 2 is missing"):
         EventMapper(plain).to_domain(stored)
 

@@ -35,11 +35,15 @@ def is_condition(criteria: Any) -> bool:
 
 
 def in_order(found: list[V], ids: Iterable[Any], id_of: IdOf | None) -> list[V]:
-    """In the order of the ids; what has another id, such as a number for a text, comes last."""
+    """In the order of the ids, each once; ids are compared as text, what was not asked for is last.
+
+    Without ``id_of`` as they come.
+    """
     if id_of is None or len(found) < 2:
         return found
-    place = {each: index for index, each in enumerate(ids)}
-    return sorted(found, key=lambda value: place.get(id_of(value), len(place)))
+    places = {str(each): index for index, each in enumerate(ids)}
+    distinct = {str(id_of(value)): value for value in reversed(found)}
+    return [distinct[each] for each in sorted(distinct, key=lambda e: places.get(e, len(places)))]
 
 
 def as_now(work: Callable[..., Awaitable[V]]) -> Callable[..., Awaitable[V]]:

@@ -35,8 +35,8 @@ from .registry import id_of_results
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 R = TypeVar("R")
-Touched = tuple[type[Any], object]
-"""A type, and the id of one that is changed."""
+Touched = tuple[type[Any], str]
+"""A type, and the id of one that is changed, as text."""
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +173,9 @@ class CachingPersistenceDispatcher(IReadModels):
         current.ensure_open(f"fetch {type_.__name__}")
         changed = self._changed.get(current, ())
         own = [
-            each for each in ids if (type_, each) in changed or current.aggregates.has_changed(each)
+            each
+            for each in ids
+            if (type_, str(each)) in changed or current.aggregates.has_changed(each)
         ]
         # Not filled: its transaction may see what was before a change that voided all leases long
         # ago, or what was changed in it past the dispatcher.
@@ -183,13 +185,13 @@ class CachingPersistenceDispatcher(IReadModels):
     def _touched(self, entity: Any) -> Iterator[Touched]:
         if not isinstance(entity, AggregateRoot):
             return  # It is refused by what is behind.
-        yield type(entity), entity.id
+        yield type(entity), str(entity.id)
         for result_type in self.read_models:
-            yield result_type, entity.id
+            yield result_type, str(entity.id)
         for entity_type, links in self._links.items():
             if isinstance(entity, entity_type):
                 for result_type, ids in links:
-                    yield from ((result_type, each) for each in ids(entity))
+                    yield from ((result_type, str(each)) for each in ids(entity))
 
     def _is_dropped(self, result_type: type[Any]) -> bool:
         """Whether a change drops such read models; what nobody drops would stay as it is."""

@@ -163,6 +163,8 @@ class PersistenceDispatcher(IReadModels):
         found = await self._handler(registration).fetch(ids, uow)
         if not isinstance(found, list):
             raise _wrong_answer(registration, "a list", found)
+        if any(each is None for each in found):
+            raise _wrong_answer(registration, "a list of what there is", None)
         return in_order(found, ids, registration.id_of)
 
     async def _search(

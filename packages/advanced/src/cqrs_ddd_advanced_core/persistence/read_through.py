@@ -120,12 +120,16 @@ class ReadThrough:
         try:
             leases = await _all(self._cache.lease(key) for key in keys.values())
             loaded = await load(ids)
-            by_id: dict[Any, list[Any]] = {}
+            by_id: dict[str, list[Any]] = {}
             for value in loaded:
-                by_id.setdefault(ids[0] if id_of is None else id_of(value), []).append(value)
+                own = ids[0] if id_of is None else id_of(value)
+                by_id.setdefault(str(own), []).append(value)
+            # Where something came under an id that nobody asked for, what is absent may be it.
+            is_clear = by_id.keys() <= {str(each) for each in ids}
             await _all(
-                self._land(form, keys[each], by_id.get(each, []), lease, flights[each])
+                self._land(form, keys[each], by_id.get(str(each), []), lease, flights[each])
                 for each, lease in zip(ids, leases, strict=True)
+                if is_clear or str(each) in by_id
             )
             return loaded
         finally:

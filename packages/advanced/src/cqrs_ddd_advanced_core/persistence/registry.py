@@ -210,7 +210,8 @@ def id_of_results(result_type: Any, attribute: str | None = None) -> IdOf | None
             f"{', '.join(fields) or 'none'}",
             message_type=result_type.__name__,
         )
-    return attrgetter(name) if fields is not None or attribute else None
+    is_told = fields is not None or attribute is not None or hasattr(result_type, name)
+    return attrgetter(name) if is_told else None
 
 
 def _fields_of(result_type: Any) -> list[str] | None:

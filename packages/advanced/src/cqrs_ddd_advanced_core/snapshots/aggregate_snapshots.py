@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from cqrs_ddd_core.adapters.attributes import attributes_lost_in_json
+from cqrs_ddd_core.adapters.attributes import attributes_lost_in_json, shape_in
 from cqrs_ddd_core.domain.aggregate import AggregateRoot
 from cqrs_ddd_core.instrumentation import hooks
 from cqrs_ddd_core.ports.clock import IClock, SystemClock
@@ -149,4 +149,4 @@ def _hash_of(entity_type: type[AggregateRoot[Any]]) -> str:
             "events alone, or use fields that are JSON"
         ) from error
     revision: object = getattr(entity_type, "state_revision", 0)
-    return fingerprint_of([shape, revision])
+    return fingerprint_of([shape_in(shape), revision])

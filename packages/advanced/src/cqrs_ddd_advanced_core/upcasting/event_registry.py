@@ -57,7 +57,7 @@ class UpcastingEventRegistry(EventTypeRegistry):
         """Raises ``UpcastingError`` for a missing step and for a version of the future."""
         event_class = self._types.get(stored.event_type) or self.get(stored.event_type)
         if not isinstance(stored, StoredEvent):
-            return super().decode(_InShape(stored, self._payload(stored, event_class)))
+            return super().decode(_InShape(stored, self._payload(stored, event_class), event_class))
         # Done for each event of each loading, and written for speed: one dict, filled in place,
         # and what the store keeps as text goes past the properties that would keep the outcome.
         facts = stored.__dict__
@@ -98,12 +98,15 @@ class UpcastingEventRegistry(EventTypeRegistry):
 
 
 class _InShape:
-    """A stored form with another payload."""
+    """A stored form with the payload that its class expects."""
 
-    def __init__(self, stored: StoredForm, payload: Mapping[str, Any]) -> None:
+    def __init__(
+        self, stored: StoredForm, payload: Mapping[str, Any], event_class: type[DomainEvent]
+    ) -> None:
         self._stored = stored
         self.event_type = stored.event_type
         self.payload = payload
+        self.schema_version = event_class.schema_version
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stored, name)

@@ -44,6 +44,21 @@ def attributes_lost_in_json(model: type[BaseModel]) -> list[str]:
     return list(_lost(model, "", {model}))
 
 
+def shape_in(schema: Any) -> Any:
+    """A JSON schema without its words: rewording a docstring makes no other shape."""
+    if isinstance(schema, list):
+        return [shape_in(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    shape: dict[str, Any] = {}
+    for name, part in schema.items():
+        if name in ("properties", "$defs"):  # What they hold has names of ours.
+            shape[name] = {each: shape_in(inner) for each, inner in part.items()}
+        elif name not in ("title", "description", "examples"):
+            shape[name] = part if name in ("default", "const", "enum") else shape_in(part)
+    return shape
+
+
 def _annotation_at(model: type[BaseModel], path: str) -> Any:
     annotation: Any = model
     for name in path.split("."):

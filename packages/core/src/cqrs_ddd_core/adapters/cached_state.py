@@ -11,7 +11,7 @@ from ..context import get_tenant_id
 from ..domain.aggregate import AggregateRoot
 from ..ports.inbox import fingerprint_of
 from ..primitives.exceptions import ConfigError, DomainError
-from .attributes import attributes_lost_in_json
+from .attributes import attributes_lost_in_json, shape_in
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 
@@ -20,13 +20,14 @@ logger = logging.getLogger(__name__)
 
 def key_prefix(type_: type[Any], schema: object) -> str:
     """Another shape of the class has other keys: what an older version cached is never read."""
-    return f"{type_.__module__}.{type_.__qualname__}:{fingerprint_of(schema)[:12]}"
+    return f"{type_.__module__}.{type_.__qualname__}:{fingerprint_of(shape_in(schema))[:12]}"
 
 
 def key_of(prefix: str, value_id: object) -> str:
     """The key of one value, for the tenant of the running request."""
-    # As literals, or tenant "a" with id "b:c" would share a key with tenant "a:b" and id "c".
-    return f"{prefix}:{get_tenant_id()!r}:{value_id!r}"
+    # As literals, or tenant "a" with id "b:c" would share a key with tenant "a:b" and id "c"; the
+    # id as text, so that who asks for a UUID by its text sees the change of the aggregate.
+    return f"{prefix}:{get_tenant_id()!r}:{str(value_id)!r}"
 
 
 class CachedState(Generic[T]):

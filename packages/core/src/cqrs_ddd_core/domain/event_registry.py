@@ -36,8 +36,18 @@ class EventTypeRegistry(TypeRegistry[DomainEvent]):
         return event_class
 
     def decode(self, stored: StoredForm) -> DomainEvent:
-        """Raises ``UnknownTypeError`` and ``SerializationError``."""
+        """Raises ``UnknownTypeError`` and ``SerializationError``, also for an event that says it is
+        of another schema version than its class.
+        """
         event_class = self.get(stored.event_type)
+        version = getattr(stored, "schema_version", event_class.schema_version)
+        if version != event_class.schema_version and version is not None:
+            raise SerializationError(
+                f"stored {stored.event_type} is of schema version {version}, and "
+                f"{event_class.__qualname__} of {event_class.schema_version}; decode it by an "
+                "UpcastingEventRegistry of cqrs-ddd-advanced-core",
+                type_name=stored.event_type,
+            )
         envelope = {
             field: value
             for field, column in _ENVELOPE_COLUMNS.items()

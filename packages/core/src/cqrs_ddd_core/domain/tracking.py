@@ -36,7 +36,7 @@ class TrackedAggregates:
         self._raised: list[DomainEvent] = []
         self._taken: set[str] = set()
         self._appended: set[str] = set()
-        self._changed: set[object] = set()
+        self._changed: set[str] = set()
 
     def loaded(self, aggregate: AggregateRoot[Any]) -> None:
         """A repository handed this aggregate out."""
@@ -48,7 +48,7 @@ class TrackedAggregates:
         entry.saved_version = version
         entry.recorded_when_saved = aggregate.recorded
         entry.is_deleted = False
-        self._changed.add(aggregate.id)
+        self._changed.add(str(aggregate.id))
 
     def appended(self, aggregate: AggregateRoot[Any], events: Iterable[DomainEvent]) -> None:
         """A repository appended these events, its last ones, to the event store."""
@@ -56,7 +56,7 @@ class TrackedAggregates:
         entry.appended_version = aggregate.version + aggregate.recorded
         entry.recorded_when_saved = aggregate.recorded
         entry.is_deleted = False
-        self._changed.add(aggregate.id)
+        self._changed.add(str(aggregate.id))
         self._appended.update(event.event_id for event in events)
 
     def not_appended(self, events: Iterable[DomainEvent]) -> list[DomainEvent]:
@@ -65,7 +65,7 @@ class TrackedAggregates:
 
     def deleted(self, entity_type: type[AggregateRoot[Any]], entity_id: object) -> None:
         """A repository deleted this aggregate; the events that it recorded before still count."""
-        self._changed.add(entity_id)
+        self._changed.add(str(entity_id))
         for entry in self._tracked.values():
             aggregate = entry.aggregate
             if isinstance(aggregate, entity_type) and aggregate.id == entity_id:
@@ -90,8 +90,8 @@ class TrackedAggregates:
                 del self._tracked[id(aggregate)]
 
     def has_changed(self, entity_id: object) -> bool:
-        """Whether an aggregate with this id was saved or deleted in this transaction."""
-        return entity_id in self._changed
+        """Whether an aggregate with this id, or this text of it, was saved or deleted here."""
+        return str(entity_id) in self._changed
 
     def raised(self, events: Iterable[DomainEvent]) -> None:
         """A handler answered with these events, whether or not an aggregate recorded them."""

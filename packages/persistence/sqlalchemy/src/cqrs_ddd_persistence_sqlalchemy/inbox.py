@@ -58,10 +58,13 @@ class SQLAlchemyInbox(IInbox):
         self, consumer: str, message_id: str, outcome: Any, uow: UnitOfWork | None = None
     ) -> None:
         written = json_of(outcome, f"the outcome of message {message_id}", type(outcome).__name__)
-        text = None if outcome is None else written.decode()
         async with self._joined(uow, "store an outcome") as connection:
             sql = inbox_statements(self._tables, is_postgres(connection))
-            if not await fetch(connection, sql.store_outcome, text, consumer, message_id):
+            # Bytes on SQLite: of a text that is a number it would keep the number, and not all
+            # digits of it.
+            kept = written.decode() if is_postgres(connection) else written
+            given = None if outcome is None else kept
+            if not await fetch(connection, sql.store_outcome, given, consumer, message_id):
                 raise not_registered(consumer, message_id)
 
     @asynccontextmanager

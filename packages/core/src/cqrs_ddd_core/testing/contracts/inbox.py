@@ -43,6 +43,18 @@ class InboxContract:
         assert known is not None
         assert known.outcome == {"numbers": [1, 2], "x": None}
 
+    async def test_an_outcome_comes_back_as_it_was(self, inbox: IInbox) -> None:
+        outcomes = [0.1 + 0.2, 1.0, -0.0, 2**64 + 1, 12345678901234567890, "1.50", True, None, []]
+        for outcome in outcomes:
+            message_id = _id()
+            await inbox.register("billing", message_id, "print")
+            await inbox.store_outcome("billing", message_id, outcome)
+
+            known = await inbox.register("billing", message_id, "print")
+
+            assert known is not None
+            assert repr(known.outcome) == repr(outcome)
+
     async def test_the_same_id_with_another_content_is_refused(self, inbox: IInbox) -> None:
         message_id = _id()
         await inbox.register("billing", message_id, "one")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -119,11 +119,24 @@ def _statements(table: Table, is_postgres: bool) -> _Statements:
 
 
 def _snapshot_of(row: Any) -> Snapshot:
-    taken_at = row[5]
+    """Whatever is in the row: what cannot be one is told apart by who uses it."""
+    version = row[2] if isinstance(row[2], int) else 0
     return Snapshot(
         stream=StreamId(row[0], row[1]),
-        version=row[2],
+        version=version,
         schema_hash=row[3],
         state=row[4],
-        taken_at=taken_at if isinstance(taken_at, datetime) else datetime.fromisoformat(taken_at),
+        taken_at=_time_in(row[5]),
     )
+
+
+def _time_in(value: Any) -> datetime:
+    """The epoch for what is no time; nothing is decided by it."""
+    try:
+        time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return _EPOCH
+    return _EPOCH if time.tzinfo is None else time
+
+
+_EPOCH = datetime.fromtimestamp(0, timezone.utc)

@@ -1,0 +1,150 @@
+"""Ids that are asked for in another spelling than the aggregates have, such as from a URL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import pytest
+from pydantic import BaseModel
+
+from cqrs_ddd_advanced_core.persistence import (
+    CachingPersistenceDispatcher,
+    IOperationPersistence,
+    IPersistenceDispatcher,
+    IQueryPersistence,
+    IRetrievalPersistence,
+    PersistenceDispatcher,
+    PersistenceRegistry,
+)
+from cqrs_ddd_core import AggregateRoot, UnitOfWork
+from cqrs_ddd_core.adapters.memory import InMemoryCache, InMemoryRepository, InMemoryUnitOfWork
+from cqrs_ddd_core.primitives.exceptions import HandlerResultError
+
+
+class Account(AggregateRoot[UUID]):
+    balance: int = 0
+
+
+class Statement(BaseModel):
+    """Does not tell its id by a name that is known."""
+
+    number: UUID
+    balance: int
+
+
+class Line(NamedTuple):
+    id: UUID
+    balance: int
+
+
+accounts = InMemoryRepository[Account, UUID](Account)
+
+
+async def _found(ids: Sequence[Any], uow: UnitOfWork) -> list[Account]:
+    await asyncio.sleep(0.001)
+    found = await accounts.list_all([UUID(str(each)) for each in ids], uow)
+    return sorted(found, key=lambda account: account.id)
+
+
+class Accounts(IOperationPersistence[Account, UUID], IRetrievalPersistence[Account, UUID]):
+    async def persist(self, entity: Account, uow: UnitOfWork) -> UUID:
+        return await accounts.add(entity, uow)
+
+    async def retrieve(self, ids: Sequence[UUID], uow: UnitOfWork) -> list[Account]:
+        return await _found(ids, uow)
+
+
+class Statements(IQueryPersistence[Statement, UUID]):
+    async def fetch(self, ids: Sequence[UUID], uow: UnitOfWork) -> list[Statement]:
+        return [Statement(number=a.id, balance=a.balance) for a in await _found(ids, uow)]
+
+
+class Lines(IQueryPersistence[Line, UUID]):
+    async def fetch(self, ids: Sequence[UUID], uow: UnitOfWork) -> list[Line]:
+        return [Line(a.id, a.balance) for a in await _found(ids, uow) for _ in "ab"]
+
+
+class Nothing(BaseModel):
+    id: UUID
+
+
+class Nothings(IQueryPersistence[Nothing, UUID]):
+    async def fetch(self, ids: Sequence[UUID], uow: UnitOfWork) -> list[Nothing]:
+        return [None]  # type: ignore[list-item]
+
+
+@pytest.fixture
+def plain() -> PersistenceDispatcher:
+    registry = PersistenceRegistry()
+    registry.register_operation(Account, Accounts)
+    registry.register_retrieval(Account, Accounts)
+    registry.register_query(Statement, Statements)
+    registry.register_query(Line, Lines)
+    registry.register_query(Nothing, Nothings)
+    return PersistenceDispatcher({"default": InMemoryUnitOfWork}, registry)
+
+
+@pytest.fixture(params=["plain", "cached"])
+def dispatcher(
+    request: pytest.FixtureRequest, plain: PersistenceDispatcher
+) -> IPersistenceDispatcher:
+    if request.param == "plain":
+        return plain
+    return CachingPersistenceDispatcher(plain, InMemoryCache())
+
+
+async def _stored(dispatcher: IPersistenceDispatcher, number: int = 1) -> list[Account]:
+    made = [Account(id=uuid4()) for _ in range(number)]
+    for account in made:
+        await dispatcher.apply(account)
+    return made
+
+
+async def test_many_who_ask_for_the_text_of_an_id_at_once_all_find_it(
+    dispatcher: IPersistenceDispatcher,
+) -> None:
+    (account,) = await _stored(dispatcher)
+
+    found = await asyncio.gather(
+        *(dispatcher.fetch_domain(Account, [str(account.id)]) for _ in range(5))
+    )
+
+    assert [len(each) for each in found] == [1] * 5
+
+
+async def test_a_change_is_seen_by_who_asked_for_the_text_of_its_id(
+    dispatcher: IPersistenceDispatcher,
+) -> None:
+    (account,) = await _stored(dispatcher)
+    text = str(account.id)
+    assert [each.balance for each in await (await dispatcher.fetch(Statement, [text]))] == [0]
+
+    async with InMemoryUnitOfWork() as uow:
+        account.balance = 77
+        await dispatcher.apply(account, uow)
+        within = await (await dispatcher.fetch(Statement, [text], uow))
+    after = await (await dispatcher.fetch(Statement, [text]))
+
+    assert [each.balance for each in (*within, *after)] == [77, 77]
+
+
+async def test_texts_of_ids_give_the_order_and_each_is_found_once(
+    dispatcher: IPersistenceDispatcher,
+) -> None:
+    made = sorted(await _stored(dispatcher, 5), key=lambda account: account.id, reverse=True)
+    wanted = [account.id for account in made]
+
+    texts = [str(each) for each in wanted]
+
+    assert [each.id for each in await dispatcher.fetch_domain(Account, texts)] == wanted
+    assert [each.id for each in await (await dispatcher.fetch(Line, texts))] == wanted
+
+
+async def test_a_handler_that_answers_none_for_what_is_not_there_is_named(
+    dispatcher: IPersistenceDispatcher,
+) -> None:
+    with pytest.raises(HandlerResultError, match="Nothings"):
+        await (await dispatcher.fetch(Nothing, [uuid4()]))
