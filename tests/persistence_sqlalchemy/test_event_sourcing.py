@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
 from cqrs_ddd_advanced_core.ports.snapshots import Snapshot
+from cqrs_ddd_advanced_core.snapshots import EveryNEventsStrategy
 from cqrs_ddd_advanced_core.testing.contracts.snapshots import SnapshotStoreContract
 from cqrs_ddd_core import UnitOfWork
-from cqrs_ddd_core.testing.contracts.parcel import Parcel
+from cqrs_ddd_core.testing.contracts.parcel import Parcel, new_parcel_id
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore, Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemySnapshotStore
 from cqrs_ddd_persistence_sqlalchemy.driver import inserting
@@ -110,3 +111,32 @@ class TestEventSourcedRepository(EventSourcedRepositoryContract):
 
 class TestEventSourcing(EventSourcingKit):
     pass
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "change", ["taken_at = 'never'", "taken_at = '2020-01-01'", "version = 'x'"]
+)
+async def test_a_row_that_is_no_snapshot_hinders_no_loading(
+    change: str,
+    engine: AsyncEngine,
+    session_factory: SessionFactory,
+    tables: Tables,
+    new_uow: NewUnitOfWork,
+) -> None:
+    snapshots = SQLAlchemySnapshotStore(session_factory, tables=tables)
+    repository = EventSourcedRepository[Parcel, str](
+        Parcel, snapshot_store=snapshots, strategy=EveryNEventsStrategy(1)
+    )
+    parcel = Parcel.register(new_parcel_id(), "anna")
+    async with new_uow() as uow:
+        await repository.add(parcel, uow)
+    async with new_uow() as uow:
+        await repository.get(parcel.id, uow)
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(f"UPDATE {tables.advanced.snapshots.name} SET {change}")
+
+    async with new_uow() as uow:
+        found = await repository.get(parcel.id, uow)
+
+    assert found == parcel
