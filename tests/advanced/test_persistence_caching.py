@@ -508,15 +508,17 @@ async def test_a_result_that_would_come_back_changed_is_not_cached(cache: InMemo
 
 
 async def test_a_read_model_that_cannot_be_compared_is_not_cached(cache: InMemoryCache) -> None:
-    class Matrix(BaseModel):
-        id: str
-
+    class Cells(BaseModel):
         def __eq__(self, other: object) -> bool:
             raise RuntimeError("the truth of a matrix is ambiguous")
 
+    class Matrix(BaseModel):
+        id: str
+        cells: Cells
+
     class Query:
         async def fetch(self, ids: Any, uow: Any) -> list[Matrix]:
-            return [Matrix(id=each) for each in ids]
+            return [Matrix(id=each, cells=Cells()) for each in ids]
 
     registry = PersistenceRegistry()
     registry.register_query(Matrix, Query)

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr
+from pydantic import BaseModel, Field, PrivateAttr, Secret, SecretBytes, SecretStr
 
 from cqrs_ddd_core import AggregateRoot, ValueObject
 from cqrs_ddd_core.adapters.attributes import (
     attributes_lost_in_json,
+    holds_the_same,
     refuse_unordered_attribute,
     value_at,
 )
@@ -119,3 +121,31 @@ async def test_a_search_is_ordered_by_a_part_of_a_value_object() -> None:
     found = await (await offers.search(QueryOptions(ordering=("-price.amount",))))
 
     assert [offer.id for offer in found] == ["free", "1", "0", "2"]
+
+
+class Ticket(AggregateRoot[str]):
+    """Equal by its id, as entities often are."""
+
+    seats: list[str] = Field(default_factory=list)
+    _looks: int = PrivateAttr(default=0)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ticket) and other.id == self.id
+
+
+@dataclass(frozen=True)
+class Row:
+    id: str
+    size: int = field(default=0, compare=False)
+
+
+def test_what_holds_the_same_is_told_by_its_attributes() -> None:
+    looked = Ticket(id="t")
+    looked._looks = 1
+
+    assert holds_the_same(Ticket(id="t", seats=["A1"]), Ticket(id="t", seats=["A1"]))
+    assert not holds_the_same(Ticket(id="t", seats=["A1"]), Ticket(id="t"))
+    assert not holds_the_same(looked, Ticket(id="t"))
+    assert not holds_the_same(Row("r", 1), Row("r", 2))
+    assert holds_the_same(Row("r", 1), Row("r", 1))
+    assert not holds_the_same(1, True)

@@ -8,6 +8,7 @@ from typing import Any
 import pydantic
 from pydantic.errors import PydanticUserError
 
+from cqrs_ddd_core.adapters.attributes import holds_the_same
 from cqrs_ddd_core.adapters.cached_state import key_of, key_prefix
 from cqrs_ddd_core.primitives.exceptions import ConfigError
 
@@ -38,7 +39,7 @@ class CachedResult:
         try:
             content = self._adapter.dump_python(value, mode="json", warnings="error")
             state = {"result": content}
-            is_same = bool(self.revived(state) == value)
+            is_same = holds_the_same(self.revived(state), value)
         except Exception as error:  # Serialisers and comparisons may be the application's own.
             logger.warning("cannot cache %s: %r", self._prefix, error)
             return None

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from cqrs_ddd_core.adapters.attributes import attributes_lost_in_json, shape_in
+from cqrs_ddd_core.adapters.attributes import attributes_lost_in_json, holds_the_same, shape_in
 from cqrs_ddd_core.domain.aggregate import AggregateRoot
 from cqrs_ddd_core.instrumentation import hooks
 from cqrs_ddd_core.ports.clock import IClock, SystemClock
@@ -81,7 +81,7 @@ class AggregateSnapshots(Generic[T]):
             revived: T | None = self.entity_type.model_validate_json(state)
         except Exception:  # Of any kind, from the validators and serialisers of the class.
             state, revived = b"", None
-        if revived != aggregate:
+        if not holds_the_same(revived, aggregate):
             if not self._is_lossy:
                 self._is_lossy = True
                 logger.warning(

@@ -11,7 +11,7 @@ from ..context import get_tenant_id
 from ..domain.aggregate import AggregateRoot
 from ..ports.inbox import fingerprint_of
 from ..primitives.exceptions import ConfigError, DomainError
-from .attributes import attributes_lost_in_json, shape_in
+from .attributes import attributes_lost_in_json, holds_the_same, shape_in
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 
@@ -56,7 +56,7 @@ class CachedState(Generic[T]):
             logger.warning("cannot cache %s %s: %r", self._prefix, aggregate.id, error)
             return None
         state = {"version": aggregate.version, "state": content}
-        if self.revived(state) != aggregate:
+        if not holds_the_same(self.revived(state), aggregate):
             logger.warning(
                 "cannot cache %s %s: it comes back changed from JSON", self._prefix, aggregate.id
             )
