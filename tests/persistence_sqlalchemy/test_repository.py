@@ -6,7 +6,7 @@ import asyncio
 import gc
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -137,59 +137,49 @@ async def test_an_instance_with_more_fields_than_the_repository_keeps_is_refused
     assert await parcels.get(plain.id) is not None
 
 
-async def test_a_table_may_have_any_name(
-    engine: AsyncEngine, session_factory: SessionFactory
-) -> None:
+class Thing(AggregateRoot[str]):
+    pass
+
+
+@asynccontextmanager
+async def _things_in(
+    table: str, engine: AsyncEngine
+) -> AsyncIterator[SQLAlchemyRepository[Thing, str]]:
     class Base(DeclarativeBase):
         pass
 
-    class Found(VersionMixin, Base):
-        __tablename__ = "found"
+    class ThingModel(VersionMixin, Base):
+        __tablename__ = table
         id: Mapped[str] = mapped_column(primary_key=True)
-
-    class Thing(AggregateRoot[str]):
-        pass
 
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
-    things = SQLAlchemyRepository[Thing, str](Thing, Found, session_factory)
+    things = SQLAlchemyRepository[Thing, str](Thing, ThingModel, async_sessionmaker(engine))
     await things.add(Thing(id="t-1"))
-
-    result = await things.search(QueryOptions())
-
-    assert [thing.id async for thing in result.stream(batch_size=1)] == ["t-1"]
+    yield things
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.drop_all)
+
+
+async def test_a_table_may_have_any_name(engine: AsyncEngine) -> None:
+    async with _things_in("found", engine) as things:
+        result = await things.search(QueryOptions())
+
+        assert [thing.id async for thing in result.stream(batch_size=1)] == ["t-1"]
 
 
 async def test_streams_of_two_repositories_share_a_connection(
     engine: AsyncEngine, parcels: Parcels, new_uow: NewUnitOfWork
 ) -> None:
-    class Base(DeclarativeBase):
-        pass
-
-    class Label(VersionMixin, Base):
-        __tablename__ = "labels"
-        id: Mapped[str] = mapped_column(primary_key=True)
-
-    class Labelled(AggregateRoot[str]):
-        pass
-
-    async with engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
-    labels = SQLAlchemyRepository[Labelled, str](Labelled, Label, async_sessionmaker(engine))
-    await labels.add(Labelled(id="l-1"))
     (parcel_id,) = await _stored(parcels, 1)
 
     # A statement of PostgreSQL that was prepared for one cursor would not fit the other.
-    async with new_uow() as uow:
+    async with _things_in("things", engine) as things, new_uow() as uow:
         for _ in range(2):
-            result: Any = await labels.search(QueryOptions(), uow)
-            assert [label.id async for label in result.stream()] == ["l-1"]
+            result: Any = await things.search(QueryOptions(), uow)
+            assert [thing.id async for thing in result.stream()] == ["t-1"]
             result = await parcels.search(QueryOptions(), uow)
             assert [parcel.id async for parcel in result.stream()] == [parcel_id]
-    async with engine.begin() as connection:
-        await connection.run_sync(Base.metadata.drop_all)
 
 
 async def test_pages_of_what_is_equal_hold_each_once(parcels: Parcels) -> None:

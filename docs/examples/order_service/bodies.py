@@ -85,6 +85,6 @@ class Sales(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     totals: Country
-    latest: list[ListedOrder]
+    late_orders: list[ListedOrder]
     top_customers: list[Customer]
     countries: list[Country]

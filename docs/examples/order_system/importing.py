@@ -35,7 +35,7 @@ Progress = Callable[[int], object]
 
 @dataclass
 class Summary:
-    """What became of the lines; ``resumed`` of those added were there from an earlier run.
+    """What became of the lines; ``resumed`` of those added were there from another run.
 
     ``unshipped`` orders could not be shipped as the file says.
     """

@@ -121,7 +121,7 @@ class OrderFile:
         return ReadLine(number, command, shipped_at, cells)
 
     def _told(self, fact: str, text: str, reason: str) -> str:
-        column = getattr(self._mapping.columns, fact)
+        column = dict(self._mapping.columns)[fact]
         return f"{column} is {text!r}: {reason}" if text else f"{column} is empty"
 
     @contextmanager

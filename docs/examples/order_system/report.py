@@ -66,7 +66,7 @@ def _customers(report: SalesReport) -> Table:
 def _late(report: SalesReport) -> Table:
     title = f"Late (over {LATE_AFTER_DAYS} days): {report.totals.late_orders:,} orders"
     table = _table(title, "order", "customer", days=True)
-    for order in report.latest:
+    for order in report.late_orders:
         table.add_row(Text(order.id), Text(order.customer_id), str(order.days_to_ship))
     return table
 

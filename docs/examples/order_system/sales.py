@@ -130,8 +130,8 @@ class SalesProjection:
 
 @dataclass(frozen=True)
 class SalesReport:
-    latest: list[OrderSummary]
-    """Some of the late orders, the worst first."""
+    late_orders: list[OrderSummary]
+    """Some of them, the worst first."""
     top_customers: list[CustomerSales]
     countries: list[CountrySales]
     """By revenue, the highest first."""
@@ -180,7 +180,7 @@ class SalesQueries:
         best = QueryOptions(bought, ordering=("-revenue", "id"), limit=query.top)
         worst = QueryOptions(is_late, ordering=("-days_to_ship", "id"), limit=query.top)
         return SalesReport(
-            latest=await (await tables.orders.search(worst)),
+            late_orders=await (await tables.orders.search(worst)),
             top_customers=await (await tables.customers.search(best)),
             countries=await (
                 await tables.countries.search(QueryOptions(ordering=("-revenue", "id")))
