@@ -1,5 +1,6 @@
-"""Event sourcing and the persistence dispatcher; what is not here is in the folders."""
+"""Event sourcing, the persistence dispatcher, conflicts; what is not here is in the folders."""
 
+from .conflict import ConflictRetryMiddleware, ResilientHandler
 from .event_sourcing import EventSourcedLoader, EventSourcedMediator, EventSourcedRepository
 from .persistence import (
     CachingPersistenceDispatcher,
@@ -11,6 +12,7 @@ from .upcasting import EventUpcaster, UpcasterRegistry, UpcastingEventRegistry
 
 __all__ = [
     "CachingPersistenceDispatcher",
+    "ConflictRetryMiddleware",
     "EventSourcedLoader",
     "EventSourcedMediator",
     "EventSourcedRepository",
@@ -19,6 +21,7 @@ __all__ = [
     "LoadingTimeStrategy",
     "PersistenceDispatcher",
     "PersistenceRegistry",
+    "ResilientHandler",
     "UpcasterRegistry",
     "UpcastingEventRegistry",
 ]

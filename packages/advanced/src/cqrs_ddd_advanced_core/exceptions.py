@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cqrs_ddd_core.primitives.exceptions import (
+    CQRSDDDError,
+    DomainError,
     InfrastructureError,
     InvalidOperationError,
     SerializationError,
@@ -57,3 +61,84 @@ class PastStateError(InvalidOperationError):
 
 class SnapshotError(InfrastructureError):
     """The snapshot store refused or failed."""
+
+
+class MergeConflictError(DomainError):
+    """Two changes cannot be brought together, and somebody has to choose.
+
+    ``reasons`` says why, by the dotted path of the field; the path is "" for a value as a whole.
+    """
+
+    def __init__(self, message: str = "", *, reasons: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.reasons = dict(reasons or {})
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The paths, of which a value as a whole is none."""
+        return tuple(filter(None, self.reasons))
+
+
+class ProjectionError(CQRSDDDError):
+    """A projection is not written or not used as it has to be."""
+
+    def __init__(self, message: str = "", *, projection: str = "") -> None:
+        super().__init__(message)
+        self.projection = projection
+
+
+class UnknownProjectionError(ProjectionError):
+    """Nobody has run a projection of this name."""
+
+
+class UnknownDeadLetterError(ProjectionError):
+    """The projection has no dead letter at ``position``."""
+
+    def __init__(self, message: str = "", *, projection: str = "", position: int = 0) -> None:
+        super().__init__(message, projection=projection)
+        self.position = position
+
+
+class ProjectionVersionError(ProjectionError):
+    """Another version of the projection is live, or it is run in another way."""
+
+    def __init__(
+        self, message: str = "", *, projection: str = "", asked: int = 0, live: int = 0
+    ) -> None:
+        super().__init__(message, projection=projection)
+        self.asked = asked
+        self.live = live
+
+
+class PoisonEventError(ProjectionError):
+    """A projection stopped at an event that it cannot take."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        projection: str = "",
+        event_type: str = "",
+        event_id: str = "",
+        position: int = 0,
+    ) -> None:
+        super().__init__(message, projection=projection)
+        self.event_type = event_type
+        self.event_id = event_id
+        self.position = position
+
+
+class ProjectionStoreError(InfrastructureError):
+    """The store of documents refused or failed."""
+
+
+class DocumentError(SerializationError):
+    """A document is not JSON, has an impossible id, or a value that its ``field`` does not take."""
+
+    def __init__(
+        self, message: str = "", *, collection: str = "", doc_id: str = "", field: str = ""
+    ) -> None:
+        super().__init__(message, type_name=collection)
+        self.collection = collection
+        self.doc_id = doc_id
+        self.field = field

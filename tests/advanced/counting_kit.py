@@ -1,0 +1,109 @@
+"""Many tasks count on one aggregate, and none of them loses a count."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from random import Random
+
+import pytest
+
+from cqrs_ddd_advanced_core.conflict import ConflictRetryMiddleware, ResilientHandler
+from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
+from cqrs_ddd_core import Command, HandlerRegistry, IRepository, Mediator, UnitOfWork
+from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
+from cqrs_ddd_core.testing.contracts.parcel import Parcel, new_parcel_id
+
+TASKS = 50
+Parcels = IRepository[Parcel, str]
+NewUnitOfWork = Callable[[], UnitOfWork]
+Change = Callable[[Parcel], int]
+Counting = Callable[[], Awaitable[int]]
+
+
+class Count(Command[int]):
+    parcel_id: str
+
+
+def count_by_event(parcel: Parcel) -> int:
+    """Answers the version that the count is to have."""
+    parcel.weigh((parcel.grams or 0) + 1)
+    return parcel.next_version
+
+
+def count_in_the_state(parcel: Parcel) -> int:
+    parcel.grams = (parcel.grams or 0) + 1
+    return parcel.next_version
+
+
+def patient(seed: int) -> RetryPolicy:
+    """Gives up only where something is wrong."""
+    return ExponentialBackoffPolicy(
+        max_attempts=500, base=0.01, maximum=0.2, random=Random(seed).random
+    )
+
+
+def by_middleware(
+    parcels: Parcels, new_uow: NewUnitOfWork, count: Change, parcel_id: str
+) -> Counting:
+    async def handle(command: Count) -> int:
+        parcel = await parcels.get(command.parcel_id)
+        assert parcel is not None
+        answer = count(parcel)
+        await parcels.add(parcel)
+        return answer
+
+    handlers = HandlerRegistry()
+    handlers.register_command_handler(Count, handle)
+    retrying = ConflictRetryMiddleware(patient(20261121))
+    mediator = Mediator(handlers, uow_factory=new_uow, middlewares=[retrying])
+
+    async def once() -> int:
+        return (await mediator.send(Count(parcel_id=parcel_id))).result
+
+    return once
+
+
+def by_handler(parcels: Parcels, new_uow: NewUnitOfWork, count: Change, parcel_id: str) -> Counting:
+    handler = ResilientHandler(parcels, uow_factory=new_uow, retry=patient(20261122))
+    return partial(handler.handle, parcel_id, count)
+
+
+async def all_count(once: Counting, times: int) -> list[int]:
+    """The versions that the counts were answered with."""
+
+    async def some() -> list[int]:
+        return [await once() for _ in range(times)]
+
+    versions = await asyncio.gather(*(some() for _ in range(TASKS)))
+    return sorted(version for answers in versions for version in answers)
+
+
+class CountingKit:
+    """Fixtures: ``parcels``, ``new_uow``, whose units of work carry an event store, ``times``."""
+
+    @pytest.mark.parametrize("way", [by_middleware, by_handler])
+    @pytest.mark.parametrize("kept", ["as rows", "as events"])
+    async def test_nobody_who_decides_again_loses_a_count(
+        self,
+        way: Callable[[Parcels, NewUnitOfWork, Change, str], Counting],
+        kept: str,
+        parcels: Parcels,
+        new_uow: NewUnitOfWork,
+        times: int,
+    ) -> None:
+        repository = parcels if kept == "as rows" else EventSourcedRepository[Parcel, str](Parcel)
+        count = count_in_the_state if kept == "as rows" else count_by_event
+        parcel = Parcel.register(new_parcel_id(), "anna")
+        async with new_uow() as uow:
+            await repository.add(parcel, uow)
+
+        versions = await all_count(way(repository, new_uow, count, parcel.id), times)
+
+        async with new_uow() as uow:
+            found = await repository.get(parcel.id, uow)
+        assert found is not None
+        assert found.grams == TASKS * times
+        assert versions == list(range(2, TASKS * times + 2))
+        assert found.version == versions[-1]

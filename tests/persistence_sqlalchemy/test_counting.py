@@ -1,0 +1,56 @@
+"""Many tasks on one aggregate, and two that are merged, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import pytest
+
+from cqrs_ddd_advanced_core.conflict import FieldLevelMergeStrategy, ResilientHandler
+from cqrs_ddd_core import UnitOfWork
+from cqrs_ddd_core.testing.contracts.parcel import Parcel, a_stored_parcel, the_parcel
+from tests.advanced.counting_kit import CountingKit
+from tests.persistence_sqlalchemy.conftest import NewUnitOfWork
+from tests.persistence_sqlalchemy.parcels import Parcels
+
+
+@pytest.fixture(params=[1, pytest.param(4, marks=pytest.mark.slow)])
+def times(request: pytest.FixtureRequest) -> int:
+    times: int = request.param
+    return times
+
+
+class TestSQLAlchemy(CountingKit):
+    pass
+
+
+class Overtaken(ResilientHandler[Parcel, str]):
+    """After its first loading a rival changes the owner."""
+
+    loadings = 0
+
+    async def _load(self, entity_id: str, uow: UnitOfWork) -> Parcel:
+        found = await super()._load(entity_id, uow)
+        self.loadings += 1
+        if self.loadings == 1:
+            async with self._uow_factory() as other:
+                rival = await super()._load(entity_id, other)
+                rival.owner = "theirs"
+                await self._repository.add(rival, other)
+        return found
+
+
+async def test_a_change_of_a_row_is_merged_with_the_one_that_came_first(
+    parcels: Parcels, new_uow: NewUnitOfWork
+) -> None:
+    parcel = await a_stored_parcel(parcels, note="as stored")
+    handler = Overtaken(parcels, uow_factory=new_uow, strategy=FieldLevelMergeStrategy())
+    decided = []
+
+    def decide(found: Parcel) -> None:
+        decided.append(found.owner)
+        found.note = "mine"
+
+    await handler.handle(parcel.id, decide)
+
+    stored = await the_parcel(parcels, parcel.id)
+    assert (stored.owner, stored.note, stored.version) == ("theirs", "mine", 3)
+    assert (decided, handler.loadings) == (["anna"], 2)
