@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.faults.crashing", "tests.order_program"])
+_context.set_forkserver_preload(
+    ["tests.faults.crashing", "tests.faults.snapshotting", "tests.order_program"]
+)
 
 
 @contextmanager
@@ -25,7 +25,5 @@ def process(target: Callable[..., object], *arguments: object) -> Iterator[BaseP
 
 
 def kill(process: BaseProcess) -> None:
-    if process.is_alive():
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
+    process.kill()  # Which is nothing for one that ended by itself a moment before.
     process.join(10)

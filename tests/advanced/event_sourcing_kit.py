@@ -36,6 +36,7 @@ from tests.advanced.accounts import Account, new_account_id, random_account
 NewUnitOfWork = Callable[[], UnitOfWork]
 
 SEED = 7_041
+HISTORIES = 1_000
 
 
 class Accounts(EventSourcedRepository[Account, str]):
@@ -277,24 +278,25 @@ class EventSourcingKit:
     ) -> None:
         print(f"seed {SEED}")  # noqa: T201 - shown with a failure
         chance, accounts = random.Random(SEED), Accounts()
-        many = [random_account(chance, most=20) for _ in range(60)]
+        many = [random_account(chance) for _ in range(HISTORIES)]
         async with new_uow() as uow:
             await accounts.add_many(many, uow)
         loader = a_loader(snapshots, 10**9)
         assert loader.snapshots is not None
-        for account in many:
-            stored = await event_store.get_events(account.id, aggregate_type="Account")
-            k = chance.randint(0, len(stored))
-            if k:
-                snapshot = loader.snapshots.of(Account.rehydrate(account.id, stored[:k]))
-                assert snapshot is not None
-                await snapshots.save(snapshot)
+        streams = await event_store.get_streams([stream_of(account.id) for account in many])
 
-        async with new_uow() as uow:
-            found = await loader.load([account.id for account in many], store_of(uow), uow)
-
-        assert found == many
-        assert [each.version for each in found] == [each.version for each in many]
+        for k in range(1, max(map(len, streams.values())) + 1):
+            taken = [
+                loader.snapshots.of(Account.rehydrate(stream.aggregate_id, stored[:k]))
+                for stream, stored in streams.items()
+                if k <= len(stored)
+            ]
+            await loader.snapshots.save([each for each in taken if each], instead_of={})
+            async with new_uow() as uow:
+                found = await loader.load([account.id for account in many], store_of(uow), uow)
+            assert None not in taken
+            assert found == many
+            assert [each.version for each in found] == [each.version for each in many]
         assert not loader.snapshots.misses
 
     async def test_a_snapshot_shortens_the_next_loading(
@@ -415,6 +417,11 @@ class EventSourcingKit:
         reason = "another shape" if schema_hash else "beyond the stream"
         assert loader.snapshots.misses == {reason: 1}
 
+    async def test_a_repair_that_comes_late_replaces_no_later_snapshot(
+        self, new_uow: NewUnitOfWork, snapshots: ISnapshotStore
+    ) -> None:
+        await a_late_repair_replaces_no_later_snapshot(new_uow, snapshots, AggregateSnapshots)
+
     async def test_a_snapshot_store_that_fails_changes_no_outcome(
         self,
         new_uow: NewUnitOfWork,
@@ -425,7 +432,7 @@ class EventSourcingKit:
         loader = a_loader(snapshots, 1)
         assert loader.snapshots is not None
 
-        async def fail(snapshot: Snapshot, *, instead_of: int = 0) -> None:
+        async def fail(*_: object, **__: object) -> None:
             raise OSError("disk full")
 
         loader.snapshots.save = fail  # type: ignore[method-assign]
@@ -491,6 +498,32 @@ def a_broken_snapshot(
     elif fault == "version 0":
         version = 0
     return Snapshot(stream=whole.stream, version=version, schema_hash=schema_hash, state=state)
+
+
+async def a_late_repair_replaces_no_later_snapshot(
+    new_uow: NewUnitOfWork, kept: ISnapshotStore, kind: type[AggregateSnapshots[Account]]
+) -> None:
+    account_id = await a_stored_account(new_uow, 3)
+    stream, loader = stream_of(account_id), a_loader(kept, 1)
+    slow = EventSourcedLoader(Account, snapshots=kind(Account, kept, EveryNEventsStrategy(1)))
+    await kept.save(Snapshot(stream=stream, version=5, schema_hash="of another", state=b""))
+
+    async with new_uow() as uow:
+        await slow.load([account_id], store_of(uow), uow)
+        async with new_uow() as other:
+            await loader.load([account_id], store_of(other), other)
+        repaired = (await kept.load([stream]))[stream].version
+        async with new_uow() as other:
+            account = await Accounts().get(account_id, other)
+            assert account is not None
+            for _ in range(6):
+                account.pay_in(1)
+            await Accounts().add(account, other)
+        async with new_uow() as other:
+            await loader.load([account_id], store_of(other), other)
+
+    assert repaired == 3
+    assert (await kept.load([stream]))[stream].version == 9, "a later one is lost"
 
 
 async def rolled_back_leaves_no_snapshot(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -285,16 +288,43 @@ async def test_the_past_is_asked_for_with_sense(accounts: Accounts) -> None:
 
     with pytest.raises(InvalidOperationError, match="one of them"):
         await accounts.load(account.id, version=1, at=datetime.now().astimezone())
-    with pytest.raises(InvalidOperationError, match="at least 1, got 0"):
-        await accounts.load(account.id, version=0)
+    wrong: Any
+    for wrong in (0, "2", True, 1.0):
+        with pytest.raises(InvalidOperationError, match=f"from 1 on, got {wrong!r}"):
+            await accounts.load(account.id, version=wrong)
+    for wrong in ("2026-01-01", 3):
+        with pytest.raises(InvalidOperationError, match=f"is a time, got {wrong!r}"):
+            await accounts.load(account.id, at=wrong)
     with pytest.raises(NaiveDatetimeError):
         await accounts.load(account.id, at=datetime(2026, 1, 1))
     assert await accounts.load(account.id) == account
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        lambda past: past,
+        copy.copy,
+        copy.deepcopy,
+        lambda past: past.model_copy(),
+        lambda past: past.model_copy(update={"owner": "bob"}, deep=True),
+        lambda past: pickle.loads(pickle.dumps(past)),
+    ],
+)
+async def test_a_state_of_the_past_and_a_copy_of_it_are_not_saved(
+    accounts: Accounts, copied: Callable[[Account], Account]
+) -> None:
+    account = Account.open(new_account_id())
+    await accounts.add(account)
     past = await accounts.load(account.id, version=1)
     assert past == account
     assert past is not None
+
+    changed = copied(past)
+    changed.pay_in(1)
+
     with pytest.raises(PastStateError) as caught:
-        await accounts.add(past)
+        await accounts.add(changed)
     assert (caught.value.aggregate_id, caught.value.version) == (account.id, 1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pytest
@@ -15,12 +15,13 @@ from cqrs_ddd_advanced_core.event_sourcing import repository as real
 from cqrs_ddd_advanced_core.ports.snapshots import Snapshot
 from cqrs_ddd_advanced_core.snapshots import AggregateSnapshots, EveryNEventsStrategy
 from cqrs_ddd_advanced_core.testing.contracts.snapshots import SnapshotStoreContract
-from cqrs_ddd_core import UnitOfWork
+from cqrs_ddd_core import StreamId, UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryEventStore, InMemoryUnitOfWork
 from cqrs_ddd_core.domain.tracking import TrackedAggregates
 from tests.advanced.accounts import Account
 from tests.advanced.event_sourcing_kit import (
     EventSourcingKit,
+    a_late_repair_replaces_no_later_snapshot,
     a_loader,
     rolled_back_leaves_no_snapshot,
 )
@@ -29,9 +30,37 @@ from tests.advanced.event_sourcing_kit import (
 class LastWriterWins(InMemorySnapshotStore):
     """Versions go back."""
 
-    async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
-        await self.delete(snapshot.stream, uow)
-        await super().save(snapshot, uow)
+    async def save_many(
+        self, snapshots: Collection[Snapshot], uow: UnitOfWork | None = None, **options: Any
+    ) -> None:
+        for snapshot in snapshots:
+            await self.delete(snapshot.stream, uow)
+        await super().save_many(snapshots, uow)
+
+
+class SavesEachAlone(InMemorySnapshotStore):
+    """Many are as many transactions."""
+
+    async def save_many(
+        self, snapshots: Collection[Snapshot], uow: UnitOfWork | None = None, **options: Any
+    ) -> None:
+        for snapshot in snapshots:
+            await super().save_many([snapshot], uow, **options)
+
+
+class ReplacesWhateverIsThere(InMemorySnapshotStore):
+    """Where one was of no use, it does not look which one is there by now."""
+
+    async def save_many(
+        self,
+        snapshots: Collection[Snapshot],
+        uow: UnitOfWork | None = None,
+        *,
+        instead_of: Mapping[StreamId, int] | None = None,
+    ) -> None:
+        for stream in instead_of or ():
+            await self.delete(stream, uow)
+        await super().save_many(snapshots, uow)
 
 
 class ComparesWhenSavedOnly(InMemorySnapshotStore):
@@ -61,6 +90,16 @@ class SavesBesideTheTransaction(InMemorySnapshotStore):
 
 
 STORES: list[tuple[type[InMemorySnapshotStore], str]] = [
+    (LastWriterWins, "test_many_are_saved_at_once_and_no_version_goes_back"),
+    (SavesEachAlone, "test_a_cancellation_at_any_point_is_all_or_nothing"),
+    (
+        ReplacesWhateverIsThere,
+        "test_an_earlier_one_replaces_the_one_that_was_of_no_use_and_no_other",
+    ),
+    (
+        ReplacesWhateverIsThere,
+        "test_what_somebody_commits_meanwhile_is_not_taken_for_what_was_of_no_use",
+    ),
     (LastWriterWins, "test_an_earlier_version_never_replaces_a_later_one"),
     (ComparesWhenSavedOnly, "test_of_many_writers_the_one_with_the_latest_version_wins"),
     (KeepsTheFirstOfAVersion, "test_one_of_the_same_version_replaces_what_was_unusable"),
@@ -87,17 +126,15 @@ async def test_a_naive_store_breaks_a_sentence_that_the_fake_keeps(
 class WritesBeforeTheCommit(EventSourcedLoader[Account]):
     """Of a state that may be rolled back."""
 
-    async def _take_snapshot(
+    async def _keep(
         self,
         snapshots: AggregateSnapshots[Account],
-        aggregate: Account,
+        due: list[Snapshot],
         uow: UnitOfWork | None,
-        instead_of: int,
+        stale: dict[StreamId, int],
     ) -> None:
-        snapshot = snapshots.of(aggregate)
-        assert snapshot is not None
         async with InMemoryUnitOfWork():
-            await snapshots.save(snapshot)
+            await snapshots.save(due, instead_of=stale)
 
 
 async def test_a_snapshot_before_the_commit_is_of_what_never_was() -> None:
@@ -114,6 +151,30 @@ async def test_a_snapshot_before_the_commit_is_of_what_never_was() -> None:
         await rolled_back_leaves_no_snapshot(new_uow, naive, kept)
 
 
+class DeletesAndSaves(AggregateSnapshots[Account]):
+    """Makes room for a snapshot first, whatever is there by then."""
+
+    async def save(
+        self, snapshots: Collection[Snapshot], *, instead_of: Mapping[StreamId, int]
+    ) -> None:
+        for snapshot in snapshots:
+            if instead_of.get(snapshot.stream, 0) > snapshot.version:
+                await self._store.delete(snapshot.stream)
+        await self._store.save_many(snapshots)
+
+
+async def test_a_repair_in_two_steps_loses_a_later_snapshot() -> None:
+    events = InMemoryEventStore()
+
+    def new_uow() -> InMemoryUnitOfWork:
+        return InMemoryUnitOfWork(event_store=events)
+
+    with pytest.raises(AssertionError, match="a later one is lost"):
+        await a_late_repair_replaces_no_later_snapshot(
+            new_uow, InMemorySnapshotStore(), DeletesAndSaves
+        )
+
+
 class TellsNobody(TrackedAggregates):
     """The middleware does not learn what is stored."""
 
@@ -121,9 +182,7 @@ class TellsNobody(TrackedAggregates):
         return list(events)
 
 
-async def test_who_does_not_tell_what_is_stored_has_it_stored_twice(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_who_does_not_tell_what_is_stored_has_it_stored_twice() -> None:
     events = InMemoryEventStore()
 
     def new_uow() -> InMemoryUnitOfWork:
@@ -149,7 +208,7 @@ class SnapshotOfTheObject(real.EventSourcedRepository[Account, str]):
         saved.mark_persisted(entity.version + entity.recorded)
         snapshot = snapshots.of(saved)
         assert snapshot is not None
-        uow.on_commit(lambda: snapshots.save(snapshot))
+        uow.on_commit(lambda: snapshots.save([snapshot], instead_of={}))
         return answer
 
 

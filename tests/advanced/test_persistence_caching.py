@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from cqrs_ddd_advanced_core.persistence import (
     CachingPersistenceDispatcher,
@@ -19,8 +20,9 @@ from cqrs_ddd_advanced_core.persistence import (
     PersistenceDispatcher,
     PersistenceRegistry,
 )
+from cqrs_ddd_advanced_core.persistence.cached_result import CachedResult
 from cqrs_ddd_advanced_core.persistence.local_leases import LocalLeases
-from cqrs_ddd_advanced_core.testing.contracts.persistence import (
+from cqrs_ddd_advanced_core.testing.contracts.parcel_registry import (
     ParcelLabel,
     ParcelSummary,
     a_stored_parcel,
@@ -34,6 +36,7 @@ from cqrs_ddd_core.context import request_context
 from cqrs_ddd_core.primitives.exceptions import (
     CacheError,
     ConfigError,
+    HandlerNotRegisteredError,
     OptimisticConcurrencyError,
 )
 from cqrs_ddd_core.testing.contracts.parcel import Parcel, a_parcel
@@ -207,6 +210,64 @@ async def test_what_the_caller_links_is_dropped_as_well(
         await dispatcher.apply(a_parcel("anna"))
 
     assert len(calls) == 2 + 3
+
+
+def test_a_link_to_what_nobody_reads_by_id_is_refused_at_once(
+    dispatcher: CachingPersistenceDispatcher,
+) -> None:
+    with pytest.raises(HandlerNotRegisteredError, match=r"for .*ParcelSummary.*; call registry\."):
+        dispatcher.link(Parcel, BaseModel, ids=lambda parcel: [parcel.owner])
+
+
+class Renamed(BaseModel):
+    id: str
+    name: str = Field(alias="fullName")
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+    id: str
+    at: datetime
+    sizes: tuple[int, ...] = ()
+
+
+@pytest.mark.parametrize(
+    "result",
+    [Renamed(id="a", fullName="ann"), Strict(id="a", at=datetime(2026, 1, 1), sizes=(1, 2))],
+)
+async def test_read_models_with_aliases_and_strict_ones_are_cached(
+    cache: InMemoryCache, result: Any
+) -> None:
+    asked: list[Any] = []
+
+    class Query:
+        async def fetch(self, ids: Any, uow: UnitOfWork) -> list[Any]:
+            asked.append(ids)
+            return [result]
+
+    registry = PersistenceRegistry()
+    registry.register_query(type(result), Query)
+    plain = PersistenceDispatcher({"default": InMemoryUnitOfWork}, registry)
+    dispatcher = CachingPersistenceDispatcher(plain, cache)
+
+    for _ in range(2):
+        assert await (await dispatcher.fetch(type(result), ["a"])) == [result]
+
+    assert asked == [["a"]]
+
+
+@pytest.mark.parametrize("value", ["Ann Secret", object()])
+def test_why_a_value_is_not_cached_is_told_without_the_value(
+    value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    form = CachedResult(Renamed)
+
+    assert form.of(Renamed.model_construct(id="a", name=[value])) is None
+    assert form.revived({"result": {"id": value, "fullName": [value]}}) is None
+
+    assert "is unusable" in caplog.text
+    assert "Secret" not in caplog.text
+    assert "object at" not in caplog.text
 
 
 async def test_a_type_may_be_left_out(plain: PersistenceDispatcher, cache: InMemoryCache) -> None:
@@ -387,10 +448,14 @@ async def test_what_is_changed_past_the_dispatcher_is_as_old_as_its_ttl_at_most(
 class BrokenCache(PlainCache):
     """Fails as its driver does, with no error of ours."""
 
-    async def get(self, key: str) -> Any | None:
+    async def get(self, *_: Any) -> Any | None:
         raise ConnectionError("no cache")
 
-    set = delete = get  # type: ignore[assignment]
+    async def set(self, *_: Any) -> None:
+        raise ConnectionError("no cache")
+
+    async def delete(self, *_: Any) -> None:
+        raise ConnectionError("no cache")
 
 
 async def test_a_cache_that_fails_is_logged_and_passed_by(
@@ -406,8 +471,37 @@ async def test_a_cache_that_fails_is_logged_and_passed_by(
             await dispatcher.apply(found, uow=uow)
         assert await seen(dispatcher, parcel.id) == (grams, grams, f"anna: {grams}")
 
-    assert "cannot read" in caplog.text
-    assert "no cache" in caplog.text
+    for failed in ("read", "fill", "drop"):
+        assert any(
+            text.startswith(f"cannot {failed}") and "ConnectionError('no cache')" in text
+            for text in caplog.messages
+        ), failed
+
+
+class CountsAtOnce(PlainCache):
+    def __init__(self) -> None:
+        super().__init__()
+        self.under_way = self.most = 0
+
+    async def get(self, key: str) -> Any | None:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0)
+        self.under_way -= 1
+        return await super().get(key)
+
+
+async def test_a_plain_cache_is_asked_for_many_keys_at_once() -> None:
+    cache = CountsAtOnce()
+    leases = LocalLeases(cache)
+    keys = [f"k-{number}" for number in range(20)]
+    for key in keys[1:]:
+        await leases.set(key, key)
+
+    found = await leases.get_many([*keys, *keys])
+
+    assert found == {key: key for key in keys[1:]}
+    assert cache.most == 20
 
 
 class KeepsEverything(InMemoryCache):

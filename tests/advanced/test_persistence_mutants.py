@@ -11,11 +11,11 @@ import pytest
 
 from cqrs_ddd_advanced_core.persistence import CachingPersistenceDispatcher, PersistenceDispatcher
 from cqrs_ddd_advanced_core.persistence.asking import active
-from cqrs_ddd_advanced_core.persistence.read_through import ReadThrough
 from cqrs_ddd_advanced_core.testing.contracts.persistence import PersistenceDispatcherContract
 from cqrs_ddd_core import AggregateRoot, SearchResult, UnitOfWork
 from cqrs_ddd_core.adapters import cached_state
 from cqrs_ddd_core.adapters.memory import InMemoryCache, InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.read_through import ReadThrough
 from tests.advanced.parcels import CountedParcels, in_memory_dispatcher
 from tests.core.conftest import Equals, QueryOptions
 
@@ -238,6 +238,7 @@ MUTANTS: Collection[Breaks] = (
     Breaks(
         StreamsWhatItHolds, KIT.test_a_result_is_streamed_within_a_unit_of_work_and_refused_without
     ),
+    Breaks(StreamsWhatItHolds, KIT.test_a_result_is_refused_after_the_end_of_its_unit_of_work),
     Breaks(ForWhoeverAwaits, KIT.test_a_tenant_never_finds_what_another_one_has_found),
     Breaks(FillsWithinTheUnitOfWork, KIT.test_what_is_rolled_back_is_seen_by_nobody),
     Breaks(

@@ -13,12 +13,12 @@ from cqrs_ddd_advanced_core.persistence import (
     PersistenceDispatcher,
     PersistenceRegistry,
 )
-from cqrs_ddd_advanced_core.testing.contracts.persistence import (
-    PersistenceDispatcherContract,
+from cqrs_ddd_advanced_core.testing.contracts.parcel_registry import (
     RefusesNotes,
     parcel_registry,
     visible_owner,
 )
+from cqrs_ddd_advanced_core.testing.contracts.persistence import PersistenceDispatcherContract
 from cqrs_ddd_core import UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryCache, InMemoryEventStore, InMemoryUnitOfWork
 from cqrs_ddd_core.testing.contracts.parcel import Parcel, a_parcel

@@ -1,4 +1,4 @@
-"""Who keeps snapshots has the methods of the port, as they are written there."""
+"""Who keeps a port of events and projections has its methods, as they are written there."""
 
 from __future__ import annotations
 
@@ -7,16 +7,76 @@ from typing import Any
 
 import pytest
 
-from cqrs_ddd_advanced_core.adapters.memory import InMemorySnapshotStore
+from cqrs_ddd_advanced_core.adapters.memory import (
+    InMemoryDeadLetterStore,
+    InMemoryPositionStore,
+    InMemoryProjectionStore,
+    InMemorySnapshotStore,
+)
 from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
+from cqrs_ddd_advanced_core.ports.dead_letters import IDeadLetterStore
 from cqrs_ddd_advanced_core.ports.persistence import IRetrievalPersistence
+from cqrs_ddd_advanced_core.ports.positions import IPositionStore
+from cqrs_ddd_advanced_core.ports.projections import IProjectionStore
 from cqrs_ddd_advanced_core.ports.snapshots import ISnapshotStore
 from cqrs_ddd_core.ports import IBulkRepository
-from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemySnapshotStore
+from cqrs_ddd_persistence_sqlalchemy.advanced import (
+    SQLAlchemyDeadLetterStore,
+    SQLAlchemyPositionStore,
+    SQLAlchemyProjectionStore,
+    SQLAlchemySnapshotStore,
+)
 
 IMPLEMENTATIONS: list[tuple[type[Any], type[Any], tuple[str, ...]]] = [
-    (InMemorySnapshotStore, ISnapshotStore, ("save", "load", "delete")),
-    (SQLAlchemySnapshotStore, ISnapshotStore, ("save", "load", "delete")),
+    (InMemorySnapshotStore, ISnapshotStore, ("save", "save_many", "load", "delete")),
+    (SQLAlchemySnapshotStore, ISnapshotStore, ("save", "save_many", "load", "delete")),
+    *(
+        (
+            kind,
+            IProjectionStore,
+            (
+                "ensure_collection",
+                "upsert",
+                "upsert_batch",
+                "get",
+                "get_batch",
+                "find",
+                "delete",
+                "delete_batch",
+                "truncate_collection",
+                "drop_collection",
+                "lock",
+                "replace_collection",
+            ),
+        )
+        for kind in (InMemoryProjectionStore, SQLAlchemyProjectionStore)
+    ),
+    *(
+        (
+            kind,
+            IPositionStore,
+            (
+                "claim",
+                "advance",
+                "renew",
+                "release",
+                "positions",
+                "join",
+                "hold",
+                "replace",
+                "wait_until",
+            ),
+        )
+        for kind in (InMemoryPositionStore, SQLAlchemyPositionStore)
+    ),
+    *(
+        (
+            kind,
+            IDeadLetterStore,
+            ("add", "remove", "held", "due", "letters", "retry", "discard", "replace"),
+        )
+        for kind in (InMemoryDeadLetterStore, SQLAlchemyDeadLetterStore)
+    ),
     (
         EventSourcedRepository,
         IBulkRepository,

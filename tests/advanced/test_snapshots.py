@@ -6,7 +6,9 @@ import logging
 import random
 from collections.abc import Collection
 from contextlib import nullcontext
-from typing import ClassVar
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
 
 import pytest
 from pydantic import ConfigDict, Field, SecretStr, create_model
@@ -20,7 +22,7 @@ from cqrs_ddd_advanced_core.snapshots import (
     Loading,
     LoadingTimeStrategy,
 )
-from cqrs_ddd_core import AggregateRoot, StoredEvent, StreamId
+from cqrs_ddd_core import AggregateRoot, StoredEvent, StreamId, UnitOfWork
 from cqrs_ddd_core.adapters.memory import FakeClock, InMemoryEventStore, InMemoryUnitOfWork
 from cqrs_ddd_core.instrumentation import Operation, hooks
 from cqrs_ddd_core.ports import IEventLog, IEventStore
@@ -238,6 +240,30 @@ def test_a_state_that_comes_back_changed_from_json_is_not_kept(
     assert "Rounded r-2" in caplog.text
 
 
+class Renamed(AggregateRoot[str]):
+    name: str = Field(alias="fullName", default="")
+
+
+class Strict(AggregateRoot[UUID]):
+    model_config = ConfigDict(strict=True)
+    at: datetime = datetime(2026, 1, 1)
+    sizes: tuple[int, ...] = (1, 2)
+
+
+@pytest.mark.parametrize("aggregate", [Renamed(id="a", fullName="ann"), Strict(id=uuid4())])
+async def test_aggregates_with_aliases_and_strict_ones_have_snapshots(aggregate: Any) -> None:
+    kept = InMemorySnapshotStore()
+    snapshots = AggregateSnapshots[Any](type(aggregate), kept)
+    aggregate.mark_persisted(1)
+
+    snapshot = snapshots.of(aggregate)
+    assert snapshot is not None
+    await kept.save(snapshot)
+    usable, _ = await snapshots.load([snapshot.stream])
+
+    assert usable == {snapshot.stream: aggregate}
+
+
 async def test_a_miss_is_told_to_the_hooks() -> None:
     kept, seen = InMemorySnapshotStore(), []
     stream = StreamId("Account", new_account_id())
@@ -274,5 +300,39 @@ async def test_without_a_unit_of_work_a_snapshot_is_written_at_once() -> None:
     await EventSourcedLoader(Account, snapshots=snapshots).load([account.id], store)
 
     assert len(await kept.load([StreamId("Account", account.id)])) == 1
-    async with InMemoryUnitOfWork(event_store=store) as uow:
-        assert uow.is_open
+
+
+class CountsSaves(InMemorySnapshotStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self.saved: list[int] = []
+
+    async def save_many(
+        self, snapshots: Collection[Snapshot], uow: UnitOfWork | None = None, **options: Any
+    ) -> None:
+        self.saved.append(len(snapshots))
+        await super().save_many(snapshots, uow, **options)
+
+
+@pytest.mark.parametrize("is_in_unit_of_work", [True, False])
+async def test_all_that_are_due_after_one_loading_are_saved_at_once(
+    is_in_unit_of_work: bool,
+) -> None:
+    store, kept = InMemoryEventStore(), CountsSaves()
+    many = [Account.open(new_account_id()) for _ in range(50)]
+    for account in many:
+        await store.append_batch([StoredEvent.from_event(e) for e in account.pending_events])
+    ids = [account.id for account in many]
+    loader = EventSourcedLoader(
+        Account, snapshots=AggregateSnapshots(Account, kept, EveryNEventsStrategy(1))
+    )
+
+    if is_in_unit_of_work:
+        async with InMemoryUnitOfWork(event_store=store) as uow:
+            await loader.load(ids, uow.event_store, uow)
+            assert kept.saved == []
+    else:
+        await loader.load(ids, store)
+    await loader.load(ids, store)
+
+    assert kept.saved == [50]

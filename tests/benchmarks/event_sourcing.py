@@ -83,17 +83,19 @@ Ledger.event_registry.register(AmountPaid)
 
 
 @asynccontextmanager
-async def loading(url: str, *, tail: int | None = None) -> AsyncIterator[Side]:
+async def loading(
+    url: str, *, tail: int | None = None, events: int = EVENTS
+) -> AsyncIterator[Side]:
     async with installed(url) as store:
-        loader = await _filled(store, tail)
-        events = SQLAlchemyEventStore(store.sessions, tables=store.tables)
-        ledgers = EventSourcedRepository[Ledger, str](event_store=events, loader=loader)
+        loader = await _filled(store, tail, events)
+        kept = SQLAlchemyEventStore(store.sessions, tables=store.tables)
+        ledgers = EventSourcedRepository[Ledger, str](event_store=kept, loader=loader)
 
         async def load(times: int) -> None:
             for _ in range(times):
                 ledger = await ledgers.get("l-1")
                 assert ledger is not None
-                assert ledger.total == ledger.version == EVENTS
+                assert ledger.total == ledger.version == events
 
         yield load
 
@@ -179,10 +181,12 @@ def _selecting_snapshot(store: Store, aggregate_id: str) -> str:
     )
 
 
-async def _filled(store: Store, tail: int | None) -> EventSourcedLoader[Ledger]:
+async def _filled(
+    store: Store, tail: int | None, events: int = EVENTS
+) -> EventSourcedLoader[Ledger]:
     """A stream, and with a tail a snapshot so many events before its end."""
     ledger = Ledger(id="l-1")
-    for number in range(1, EVENTS + 1):
+    for number in range(1, events + 1):
         event = AmountPaid(amount=1, currency="EUR", reference=f"reference {number}")
         ledger.add_event(event)
     stored = [StoredEvent.from_event(event) for event in ledger.pending_events]

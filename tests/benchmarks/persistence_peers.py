@@ -158,7 +158,7 @@ async def selecting_pages(url: str) -> AsyncIterator[Side]:
 @asynccontextmanager
 async def running_jobs(url: str) -> AsyncIterator[Side]:
     """Jobs in the queue are run until it is empty, as its drain mode does."""
-    async with _schema(url) as schema:
+    async with new_schema(url) as schema:
         connection = await asyncpg.connect(url, server_settings={"search_path": schema})
         try:
             queries = Queries(AsyncpgDriver(connection))
@@ -201,19 +201,24 @@ async def _drained(url: str, schema: str) -> float:
 
 @asynccontextmanager
 async def _recorder(url: str, *, connections: int = 1) -> AsyncIterator[Any]:
-    parts = make_url(url)
-    async with _schema(url) as schema:
-        environment = {
-            "POSTGRES_DBNAME": parts.database,
-            "POSTGRES_HOST": parts.host,
-            "POSTGRES_PORT": str(parts.port or 5432),
-            "POSTGRES_USER": parts.username,
-            "POSTGRES_PASSWORD": parts.password or "",
-            "POSTGRES_SCHEMA": schema,
-            "POSTGRES_POOL_SIZE": str(connections),
-        }
+    async with new_schema(url) as schema:
+        environment = postgres_environment(url, schema, connections)
         with PostgresFactory(Environment("bench", environment)) as factory:
             yield factory.application_recorder()
+
+
+def postgres_environment(url: str, schema: str, connections: int = 1) -> dict[str, str]:
+    """What eventsourcing is told by."""
+    parts = make_url(url)
+    return {
+        "POSTGRES_DBNAME": parts.database or "",
+        "POSTGRES_HOST": parts.host or "",
+        "POSTGRES_PORT": str(parts.port or 5432),
+        "POSTGRES_USER": parts.username or "",
+        "POSTGRES_PASSWORD": parts.password or "",
+        "POSTGRES_SCHEMA": schema,
+        "POSTGRES_POOL_SIZE": str(connections),
+    }
 
 
 async def _fill(url: str, recorder: Any) -> Sequence[UUID]:
@@ -235,7 +240,7 @@ def _events(of: UUID, versions: count[int], number: int) -> list[Any]:
 
 
 @asynccontextmanager
-async def _schema(url: str) -> AsyncIterator[str]:
+async def new_schema(url: str) -> AsyncIterator[str]:
     name = f"bench_{next(_schemas)}"
     connection = await asyncpg.connect(url)
     try:

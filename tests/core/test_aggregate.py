@@ -9,10 +9,12 @@ from uuid import UUID, uuid4
 
 import pydantic
 import pytest
-from pydantic import Field, field_validator
+from pydantic import AliasChoices, AliasPath, Field, field_validator
+from pydantic.alias_generators import to_camel
 
 from cqrs_ddd_core import AggregateRoot, DomainEvent, EventTypeRegistry, when
 from cqrs_ddd_core.primitives.exceptions import (
+    ConfigError,
     EventApplicationError,
     InvariantViolationError,
     MissingIdentityError,
@@ -290,6 +292,45 @@ def test_validators_run_once_at_the_end_of_a_replay() -> None:
     with pytest.raises(EventApplicationError, match="must not be negative"):
         checked.add_event(MoneyPaidIn(amount=Decimal(-9)))
     assert checked.total == 4
+
+
+class Renamed(AggregateRoot[str]):
+    owner: str = Field(default="nobody", alias="ownerName")
+
+
+class Camel(AggregateRoot[str]):
+    model_config = pydantic.ConfigDict(alias_generator=to_camel)
+    id: str = Field(alias="id")
+    owner: str = Field(default="nobody", validation_alias=AliasChoices(AliasPath("o", 1), "oName"))
+    second_name: str = "none"
+
+
+class ByEither(AggregateRoot[str]):
+    model_config = pydantic.ConfigDict(populate_by_name=True)
+    owner: str = Field(default="nobody", alias="ownerName")
+
+
+@pytest.mark.parametrize("kind", [Renamed, Camel, ByEither])
+def test_a_field_with_an_alias_keeps_what_its_events_set(kind: Any) -> None:
+    def apply(aggregate: Any, event: AccountOpened) -> None:
+        aggregate.owner = event.owner
+        if "second_name" in kind.model_fields:
+            aggregate.second_name = event.owner
+
+    aliased: Any = type("Aliased", (kind,), {"apply_AccountOpened": apply})
+
+    account = aliased.rehydrate("a-1", [AccountOpened(owner="ann")])
+
+    assert account.owner == "ann"
+    assert getattr(account, "second_name", "ann") == "ann"
+
+
+def test_a_field_that_is_taken_from_inside_of_another_value_cannot_be_replayed() -> None:
+    class Inside(AggregateRoot[str]):
+        owner: str = Field(default="nobody", validation_alias=AliasPath("names", 0))
+
+    with pytest.raises(ConfigError, match="Inside.owner is taken from inside of another value"):
+        Inside.rehydrate("a-1", [AccountOpened(owner="ann")])
 
 
 def test_a_replay_without_events_leaves_a_blank_instance() -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
-from pydantic import Field, SecretStr
+from pydantic import ConfigDict, Field, SecretStr
 
 from cqrs_ddd_core import AggregateRoot
+from cqrs_ddd_core.adapters.cached_state import CachedState
 from cqrs_ddd_core.adapters.caching_repository import CachingRepository
 from cqrs_ddd_core.adapters.memory import (
     FakeClock,
@@ -15,6 +18,7 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryRepository,
     InMemoryUnitOfWork,
 )
+from cqrs_ddd_core.adapters.read_through import ReadThrough
 from cqrs_ddd_core.adapters.repository_mixins import CachingMixin, MultitenantMixin
 from cqrs_ddd_core.context import request_context
 from cqrs_ddd_core.ports import IRepository, SearchResult
@@ -396,6 +400,43 @@ async def test_what_is_unusable_in_the_cache_is_a_miss(
         assert found is not None
 
 
+class Renamed(AggregateRoot[str]):
+    name: str = Field(alias="fullName", default="")
+
+
+class Strict(AggregateRoot[UUID]):
+    model_config = ConfigDict(strict=True)
+    name: str = ""
+    at: datetime = datetime(2026, 1, 1)
+    sizes: tuple[int, ...] = (1, 2)
+
+
+@pytest.mark.parametrize(
+    "aggregate", [Renamed(id="a", fullName="ann"), Strict(id=uuid4(), name="ann")]
+)
+async def test_aggregates_with_aliases_and_strict_ones_come_from_the_cache(
+    aggregate: Any, cache: InMemoryCache
+) -> None:
+    inner = InMemoryRepository[Any, Any](type(aggregate))
+    aggregates = CachingRepository(inner, cache, type(aggregate))
+    await aggregates.add(aggregate)
+    await aggregates.get(aggregate.id)
+    await inner.delete(aggregate.id)
+
+    assert await aggregates.get(aggregate.id) == aggregate
+
+
+def test_why_a_state_is_unusable_is_told_without_its_values(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    states = CachedState(Renamed)
+
+    assert states.revived({"version": 1, "state": {"id": "a", "fullName": ["Ann Secret"]}}) is None
+
+    assert "is unusable: fullName: string_type" in caplog.text
+    assert "Secret" not in caplog.text
+
+
 class Document(AggregateRoot[str]):
     title: str
     tenant_id: str | None = None
@@ -626,12 +667,22 @@ def test_tenants_and_ids_that_read_alike_have_keys_of_their_own(
     assert len(keys) == 4
 
 
+class TakesAnyFlight(ReadThrough):
+    """Waits for whatever load is under way, and takes what it brings."""
+
+    async def drop(self, keys: Iterable[str]) -> None:
+        await self._cache.drop(keys)
+
+    async def _together(self, form: Any, missing: list[Any], load: Any, id_of: Any) -> list[Any]:
+        flight = self._flights.get(form.key(missing[0]))
+        if flight is None:
+            return await self._lead(form, missing, load, id_of)
+        return [form.revived((await flight).state)]
+
+
 async def test_who_waits_for_any_load_would_take_what_is_older_than_his_change(
     parcels: CachingRepository[Parcel, str], inner: CountingParcels
 ) -> None:
-    async def drop(keys: Sequence[str]) -> None:
-        await parcels._states._cache.drop(keys)
-
-    parcels._states._drop = drop  # type: ignore[method-assign]
+    parcels._states._values = TakesAnyFlight(parcels._states._values._cache)
     with pytest.raises(AssertionError):
         await test_who_has_written_does_not_take_what_began_to_load_before(parcels, inner)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import pytest
 
 from cqrs_ddd_core import ExpectedVersion, StoredEvent, StreamId, UnitOfWork
+from cqrs_ddd_core.adapters import refusals
 from cqrs_ddd_core.adapters.memory import (
     InMemoryCache,
     InMemoryEventStore,
@@ -582,3 +583,20 @@ async def test_the_contract_catches_the_naive_version(breaks: Breaks) -> None:
 
     with pytest.raises(breaks.error):
         await breaks.test(**{name: fixtures[name] for name in wanted})
+
+
+@pytest.mark.parametrize(
+    ("contract", "fixture", "store"),
+    [
+        (EVENTS, "event_store", InMemoryEventStore),
+        (OUTBOX, "outbox", InMemoryOutbox),
+        (INBOX, "inbox", InMemoryInbox),
+    ],
+)
+async def test_the_contract_catches_who_takes_every_id(
+    contract: Any, fixture: str, store: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "_is_kept", lambda text: True)
+
+    with pytest.raises((AssertionError, OptimisticConcurrencyError)):
+        await contract.test_ids_that_not_every_database_keeps_are_refused(**{fixture: store()})

@@ -26,6 +26,7 @@ from tests.faults.importing import Environment, files_in
 from tests.faults.importing import kill_at_random as kill_imports
 from tests.faults.ordering import Workload
 from tests.faults.relaying import relayed
+from tests.faults.snapshotting import kill_at_random as kill_payers
 from tests.order_memory import MAY_GROW, peaks
 from tests.persistence_sqlalchemy.conftest import asyncpg_url
 from tests.persistence_sqlalchemy.parity import Findings, compared
@@ -71,6 +72,12 @@ async def order(place: Place, seed: int) -> tuple[str, int]:
 async def kill(place: Place, seed: int) -> tuple[str, int]:
     """Writers, relays and a consumer, one killed each round."""
     findings = await kill_at_random(place, seed=seed, rounds=ROUNDS)
+    return str(findings), findings.faults
+
+
+async def snapshots(place: Place, seed: int) -> tuple[str, int]:
+    """Processes that keep snapshots of what they change, one killed each round."""
+    findings = await kill_payers(place, seed=seed, rounds=ROUNDS)
     return str(findings), findings.faults
 
 
@@ -126,7 +133,7 @@ def _new_database(place: Place) -> Callable[[int], Environment]:
     return lambda _: {"DATABASE_URL": new_database(server)}
 
 
-RUNS: tuple[Run, ...] = (order, kill, relays, parity, imports, memory)
+RUNS: tuple[Run, ...] = (order, kill, snapshots, relays, parity, imports, memory)
 
 
 @contextlib.asynccontextmanager

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from order_system import composition
+from order_system.tables import Style
 
 from tests.order_program import run_program
 
@@ -69,16 +70,19 @@ def kill_at_random(
     *,
     seed: int,
     kills: int,
+    styles: Sequence[Style] = ("state", "events"),
     is_naive: bool = False,
 ) -> Findings:
     """Import a file again and again, and kill it, until it ends; then into another database.
 
-    What it prints at its end is compared with what a run in memory prints. A killed one lives as
-    long as one that is left alone, at most.
+    Each import keeps its orders in the next of the styles, and what it prints at its end is
+    compared with what a run in memory prints, in the first. A killed one lives as long as one that
+    is left alone, at most.
     """
     dice, findings = random.Random(seed), Findings()
     file = write_orders(folder)
-    _, wanted, rejected = _run(folder, file, {"BACKEND": "memory"}, FINISHED)
+    in_memory = {"BACKEND": "memory", "STYLE": styles[0]}
+    _, wanted, rejected = _run(folder, file, in_memory, FINISHED)
     wanted = _report(wanted)
     assert wanted
     assert rejected
@@ -86,7 +90,11 @@ def kill_at_random(
     _run(folder, file, new_database(0), FINISHED)
     whole = time.monotonic() - began
     while findings.kills < kills and not (is_naive and findings.faults):
-        environment = {**new_database(1 + findings.imports), "LEASE_SECONDS": "1"}
+        environment = {
+            **new_database(1 + findings.imports),
+            "LEASE_SECONDS": "1",
+            "STYLE": styles[findings.imports % len(styles)],
+        }
         code: int | None = None
         told = found = ""
         while code is None:

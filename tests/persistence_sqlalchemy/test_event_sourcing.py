@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
@@ -15,9 +15,11 @@ from cqrs_ddd_advanced_core.ports.snapshots import Snapshot
 from cqrs_ddd_advanced_core.snapshots import EveryNEventsStrategy
 from cqrs_ddd_advanced_core.testing.contracts.snapshots import SnapshotStoreContract
 from cqrs_ddd_core import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
 from cqrs_ddd_core.testing.contracts.parcel import Parcel, new_parcel_id
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore, Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemySnapshotStore
+from cqrs_ddd_persistence_sqlalchemy.advanced.snapshots import _row_of
 from cqrs_ddd_persistence_sqlalchemy.driver import inserting
 from tests.advanced.event_sourced_parcels import EventSourcedRepositoryContract
 from tests.advanced.event_sourcing_kit import EventSourcingKit
@@ -45,37 +47,36 @@ def parcels(event_store: SQLAlchemyEventStore) -> EventSourcedRepository[Parcel,
 
 
 class OverwritesWhatever(SQLAlchemySnapshotStore):
-    """ON CONFLICT DO UPDATE, without a look at the version."""
+    """ON CONFLICT DO UPDATE, without a look at the version, in the order given."""
 
-    async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
+    async def save_many(
+        self, snapshots: Collection[Snapshot], uow: UnitOfWork | None = None, **options: Any
+    ) -> None:
         async with self._joined(uow, "save a snapshot") as connection:
-            insert = inserting(connection, self._snapshots).values(_row(snapshot))
+            insert = inserting(connection, self._snapshots)
+            news = ("version", "schema_hash", "state", "taken_at")
             await connection.execute(
                 insert.on_conflict_do_update(
-                    index_elements=["aggregate_type", "aggregate_id"], set_=_row(snapshot)
-                )
+                    index_elements=["aggregate_type", "aggregate_id"],
+                    set_={name: insert.excluded[name] for name in news},
+                ),
+                [_row_of(snapshot) for snapshot in snapshots],
             )
 
 
 class LooksThenOverwrites(OverwritesWhatever):
     """Reads the version, and lets others in before it writes."""
 
-    async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
-        kept = (await self.load([snapshot.stream], uow)).get(snapshot.stream)
-        await asyncio.sleep(0.01)
-        if kept is None or kept.version <= snapshot.version:
-            await super().save(snapshot, uow)
-
-
-def _row(snapshot: Snapshot) -> dict[str, object]:
-    return {
-        "aggregate_type": snapshot.stream.aggregate_type,
-        "aggregate_id": snapshot.stream.aggregate_id,
-        "version": snapshot.version,
-        "schema_hash": snapshot.schema_hash,
-        "state": snapshot.state,
-        "taken_at": snapshot.taken_at,
-    }
+    async def save_many(
+        self, snapshots: Collection[Snapshot], uow: UnitOfWork | None = None, **options: Any
+    ) -> None:
+        kept = await self.load([snapshot.stream for snapshot in snapshots], uow)
+        for snapshot in snapshots:
+            # The latest is the first to write, so that the others overwrite it.
+            await asyncio.sleep(0.1 / snapshot.version)
+            found = kept.get(snapshot.stream)
+            if found is None or found.version <= snapshot.version:
+                await super().save_many([snapshot], uow)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,16 @@ async def test_a_naive_store_lets_versions_go_back(
 
     with pytest.raises(AssertionError):
         await test(**given)
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_a_store_that_writes_in_the_order_given_waits_for_itself(
+    session_factory: SessionFactory, tables: Tables, new_uow: NewUnitOfWork
+) -> None:
+    naive = OverwritesWhatever(session_factory, tables=tables)
+
+    with pytest.raises(ConcurrencyError, match="deadlock"):
+        await SnapshotStoreContract().test_writers_of_many_in_any_order_end(naive, new_uow)
 
 
 class TestSQLAlchemySnapshotStore(SnapshotStoreContract):

@@ -18,11 +18,11 @@ from cqrs_ddd_core.primitives.exceptions import (
     NaiveDatetimeError,
 )
 
+from ..ports.snapshots import Snapshot
 from ..snapshots import AggregateSnapshots, Loading
 from .applying import apply_history
 from .histories import Histories, read_histories
 from .mapping import EventMapper
-from .past_states import mark_as_past
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 
@@ -66,6 +66,7 @@ class EventSourcedLoader(Generic[T]):
         histories = await self._tails(store, wanted, from_snapshots, stale)
         reading = (self._clock.monotonic() - begin) / len(wanted)
         found: list[T] = []
+        due: list[Snapshot] = []
         for stream, entity_id in wanted.items():
             aggregate = from_snapshots.get(stream)
             start = 0 if aggregate is None else aggregate.version
@@ -81,7 +82,10 @@ class EventSourcedLoader(Generic[T]):
                 seconds = reading + self._clock.monotonic() - begin
                 loading = Loading(aggregate.version, start, seconds)
                 if stream in stale or self.snapshots.is_due(loading):
-                    await self._take_snapshot(self.snapshots, aggregate, uow, stale.get(stream, 0))
+                    snapshot = self.snapshots.of(aggregate)
+                    due += [] if snapshot is None else [snapshot]
+        if self.snapshots is not None and due:
+            await self._keep(self.snapshots, due, uow, stale)
         return found
 
     async def load_past(
@@ -99,8 +103,10 @@ class EventSourcedLoader(Generic[T]):
         """
         if (version is None) == (at is None):
             raise InvalidOperationError("a past state has a version= or a time at=, one of them")
-        if version is not None and version < 1:
-            raise InvalidOperationError(f"version must be at least 1, got {version}")
+        if version is not None and (type(version) is not int or version < 1):
+            raise InvalidOperationError(f"version= is a number from 1 on, got {version!r}")
+        if at is not None and not isinstance(at, datetime):
+            raise InvalidOperationError(f"at= is a time, got {at!r}; pass an aware datetime")
         if at is not None and at.tzinfo is None:
             raise NaiveDatetimeError(
                 f"at={at.isoformat()} has no time zone; pass an aware datetime",
@@ -116,7 +122,7 @@ class EventSourcedLoader(Generic[T]):
             return None
         aggregate = self.entity_type.blank(entity_id)
         self._fold(aggregate, stored[:version])
-        mark_as_past(aggregate)
+        aggregate.mark_past_state()
         return aggregate
 
     def _stream_of(self, entity_id: Any) -> StreamId:
@@ -160,21 +166,20 @@ class EventSourcedLoader(Generic[T]):
     def _fold(self, aggregate: T, stored: Sequence[StoredEvent]) -> None:
         apply_history(aggregate, stored, self.mapper.to_domain)
 
-    async def _take_snapshot(
+    async def _keep(
         self,
         snapshots: AggregateSnapshots[T],
-        aggregate: T,
+        due: list[Snapshot],
         uow: UnitOfWork | None,
-        instead_of: int,
+        stale: dict[StreamId, int],
     ) -> None:
-        snapshot = snapshots.of(aggregate)
-        if snapshot is None:
-            return
-        save = partial(snapshots.save, snapshot, instead_of=instead_of)
+        save = partial(snapshots.save, due, instead_of=stale)
         if uow is not None:
             uow.on_commit(save)
             return
         try:
             await save()
         except Exception:
-            logger.exception("a snapshot of %s %s was not written", *snapshot.stream)
+            logger.exception(
+                "%d snapshot(s) of %s were not written", len(due), self.entity_type.__name__
+            )

@@ -9,7 +9,7 @@ from cqrs_ddd_core.domain.events import DomainEvent
 from cqrs_ddd_core.middleware.event_store import request_metadata
 from cqrs_ddd_core.ports.event_store import StoredEvent
 
-from ..upcasting import UpcastingEventRegistry
+from ..upcasting import with_upcasting
 
 
 class EventMapper:
@@ -19,11 +19,8 @@ class EventMapper:
     """In today's shape; raises ``UnknownTypeError`` and ``SerializationError``."""
 
     def __init__(self, events: EventTypeRegistry) -> None:
-        if type(events).decode is EventTypeRegistry.decode:
-            # It would read an old payload as if it were of today, without a word.
-            events = UpcastingEventRegistry(events=events)
-        self._events = events
-        self.to_domain = events.decode
+        self._events = with_upcasting(events)
+        self.to_domain = self._events.decode
 
     def to_stored(self, event: DomainEvent) -> StoredEvent:
         """With tenant and user of the running request; raises ``UnknownTypeError``."""

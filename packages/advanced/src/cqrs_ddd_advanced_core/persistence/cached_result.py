@@ -6,9 +6,9 @@ import logging
 from typing import Any
 
 import pydantic
-from pydantic.errors import PydanticUserError
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
-from cqrs_ddd_core.adapters.attributes import holds_the_same
+from cqrs_ddd_core.adapters.attributes import holds_the_same, reason_of
 from cqrs_ddd_core.adapters.cached_state import key_of, key_prefix
 from cqrs_ddd_core.primitives.exceptions import ConfigError
 
@@ -25,7 +25,7 @@ class CachedResult:
         try:
             self._adapter = pydantic.TypeAdapter[Any](result_type)
             schema = self._adapter.json_schema()
-        except PydanticUserError as error:
+        except (PydanticUserError, PydanticUndefinedAnnotation) as error:
             raise ConfigError(
                 f"{result_type.__name__} cannot be cached: {error.message.splitlines()[0]}"
             ) from error
@@ -37,11 +37,11 @@ class CachedResult:
     def of(self, value: Any) -> Any | None:
         """None for what would not come back from JSON as it is."""
         try:
-            content = self._adapter.dump_python(value, mode="json", warnings="error")
+            content = self._adapter.dump_python(value, mode="json", by_alias=True, warnings="error")
             state = {"result": content}
             is_same = holds_the_same(self.revived(state), value)
         except Exception as error:  # Serialisers and comparisons may be the application's own.
-            logger.warning("cannot cache %s: %r", self._prefix, error)
+            logger.warning("cannot cache %s: %s", self._prefix, reason_of(error))
             return None
         if not is_same:
             logger.warning("cannot cache %s: a value comes back changed from JSON", self._prefix)
@@ -53,7 +53,8 @@ class CachedResult:
         if state is None:
             return None
         try:
-            return self._adapter.validate_python(state["result"])
+            # Not strict, whatever the type says: JSON has no times, no tuples and no bytes.
+            return self._adapter.validate_python(state["result"], strict=False)
         except Exception as error:  # Validators are the application's own.
-            logger.warning("cached %s is unusable: %r", self._prefix, error)
+            logger.warning("cached %s is unusable: %s", self._prefix, reason_of(error))
             return None

@@ -18,19 +18,19 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from cqrs_ddd_core.adapters.cached_state import CachedState
+from cqrs_ddd_core.adapters.read_through import Form, Load, ReadThrough
 from cqrs_ddd_core.adapters.tolerant_cache import TolerantCache
 from cqrs_ddd_core.domain.aggregate import ID, AggregateRoot
 from cqrs_ddd_core.ports.cache import ICacheService, IVersionedCache
 from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core.primitives.exceptions import ConfigError, HandlerNotRegisteredError
 from cqrs_ddd_core.primitives.shielding import finish
 
 from ..ports.persistence import Criteria, IdOf, IPersistenceDispatcher, IReadModels
 from .asking import active, as_now, distinct_ids, in_order, is_condition
 from .cached_result import CachedResult
 from .local_leases import LocalLeases
-from .read_through import Form, Load, ReadThrough
 from .registry import id_of_results
 
 T = TypeVar("T", bound=AggregateRoot[Any])
@@ -88,7 +88,18 @@ class CachingPersistenceDispatcher(IReadModels):
     def link(
         self, entity_type: type[T], result_type: type[Any], ids: Callable[[T], Iterable[Any]]
     ) -> None:
-        """A change of the aggregate drops the read models with these ids as well."""
+        """A change of the aggregate drops the read models with these ids as well.
+
+        Raises ``HandlerNotRegisteredError`` for read models that nobody reads by id.
+        """
+        if self._known is not None and result_type not in self.read_models:
+            name = getattr(result_type, "__name__", None) or repr(result_type)
+            known = ", ".join(sorted(each.__name__ for each in self.read_models))
+            raise HandlerNotRegisteredError(
+                f"cannot link {name}, which no handler reads by id; there are handlers for "
+                f"{known or 'nothing'}; call registry.register_query({name}, ...) first",
+                message_type=name,
+            )
         self._links.setdefault(entity_type, []).append((result_type, ids))
 
     async def apply(

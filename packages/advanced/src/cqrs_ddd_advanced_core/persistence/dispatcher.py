@@ -143,6 +143,7 @@ class PersistenceDispatcher(IReadModels):
                 return []
             with hooks.span("persistence.fetch", result_type=registration.subject.__name__):
                 if uow is not None:
+                    uow.ensure_open(f"fetch {registration.subject.__name__}")
                     return await self._read(registration, ids, uow)
                 async with self._factory_of(registration)() as own:
                     return await self._read(registration, ids, own)
@@ -170,6 +171,8 @@ class PersistenceDispatcher(IReadModels):
     async def _search(
         self, registration: Registration, criteria: Any, uow: UnitOfWork | None
     ) -> SearchResult[Any]:
+        name = registration.subject.__name__
+
         async def begun(uow: UnitOfWork) -> SearchResult[Any]:
             result = await self._handler(registration).fetch(criteria, uow)
             if not isinstance(result, SearchResult):
@@ -177,16 +180,25 @@ class PersistenceDispatcher(IReadModels):
             return result
 
         async def search() -> list[Any]:
-            with hooks.span("persistence.fetch", result_type=registration.subject.__name__):
-                if given is not None:
-                    return await given
+            with hooks.span("persistence.fetch", result_type=name):
                 async with self._factory_of(registration)() as own:
                     return await (await begun(own))
 
-        given = None if uow is None else await begun(uow)
-        return SearchResult(
-            as_now(search), _no_stream(registration) if given is None else given.stream
-        )
+        if uow is None:
+            return SearchResult(as_now(search), _no_stream(registration))
+        given = await begun(uow)
+
+        async def found() -> list[Any]:
+            # Also where the handler has all of it in its hands.
+            uow.ensure_open(f"fetch {name}")
+            with hooks.span("persistence.fetch", result_type=name):
+                return await given
+
+        def stream(batch_size: int) -> AsyncIterator[Any]:
+            uow.ensure_open(f"stream {name}")
+            return given.stream(batch_size)
+
+        return SearchResult(as_now(found), stream)
 
     def _handler(self, registration: Registration) -> Any:
         handler_cls = registration.handler_cls

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Protocol, runtime_checkable
@@ -47,6 +47,21 @@ class ISnapshotStore(Protocol):
     @abstractmethod
     async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
         """Keep it, unless a later version is kept: whoever writes last, versions never go back."""
+        ...
+
+    @abstractmethod
+    async def save_many(
+        self,
+        snapshots: Collection[Snapshot],
+        uow: UnitOfWork | None = None,
+        *,
+        instead_of: Mapping[StreamId, int] | None = None,
+    ) -> None:
+        """As ``save``, all of them or none, and for writers in any order without a deadlock.
+
+        One that is kept under the version that ``instead_of`` has for its stream is replaced
+        whatever comes: it was of no use, and later than its stream.
+        """
         ...
 
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
@@ -77,8 +77,10 @@ class AggregateSnapshots(Generic[T]):
         """Of its present state, made by events alone; None where JSON would change it."""
         stream = StreamId(aggregate.aggregate_type, str(aggregate.id))
         try:
-            state = aggregate.model_dump_json(round_trip=True, warnings=False).encode()
-            revived: T | None = self.entity_type.model_validate_json(state)
+            state = aggregate.model_dump_json(
+                round_trip=True, by_alias=True, warnings=False
+            ).encode()
+            revived: T | None = self._read(state)
         except Exception:  # Of any kind, from the validators and serialisers of the class.
             state, revived = b"", None
         if not holds_the_same(revived, aggregate):
@@ -96,11 +98,11 @@ class AggregateSnapshots(Generic[T]):
             taken_at=self._clock.now(),
         )
 
-    async def save(self, snapshot: Snapshot, *, instead_of: int = 0) -> None:
-        """Also where the one of version ``instead_of`` is later, and so not of this stream."""
-        if instead_of > snapshot.version:
-            await self._store.delete(snapshot.stream)
-        await self._store.save(snapshot)
+    async def save(
+        self, snapshots: Collection[Snapshot], *, instead_of: Mapping[StreamId, int]
+    ) -> None:
+        """In one transaction; also where one of the version in ``instead_of`` is later."""
+        await self._store.save_many(snapshots, instead_of=instead_of)
 
     def passed_over(self, stream: StreamId, reason: str) -> None:
         """Count a snapshot that was of no use."""
@@ -115,13 +117,17 @@ class AggregateSnapshots(Generic[T]):
         with hooks.span("snapshot.miss", aggregate_type=stream.aggregate_type, reason=reason):
             pass
 
+    def _read(self, state: bytes) -> T:
+        # Not strict, whatever the class says: JSON has no times, no tuples and no bytes.
+        return self.entity_type.model_validate_json(state, strict=False)
+
     def _revived(self, stream: StreamId, snapshot: Snapshot) -> T | None:
         # The header first: what another class wrote may fit this one by accident.
         if snapshot.schema_hash != self.schema_hash:
             self.passed_over(stream, "another shape")
             return None
         try:
-            aggregate: T = self.entity_type.model_validate_json(snapshot.state)
+            aggregate = self._read(snapshot.state)
         except Exception:  # Of any kind, from the validators of the class.
             self.passed_over(stream, "unreadable")
             return None

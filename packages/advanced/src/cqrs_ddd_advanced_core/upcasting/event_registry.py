@@ -97,6 +97,16 @@ class UpcastingEventRegistry(EventTypeRegistry):
         return self.upcasters.upcast(stored.event_type, copy, stored=version, wanted=wanted)
 
 
+def with_upcasting(events: EventTypeRegistry) -> EventTypeRegistry:
+    """The table itself where it reads old events, else one over it that does.
+
+    The plain table would refuse an event of an older version at best.
+    """
+    if type(events).decode is EventTypeRegistry.decode:
+        return UpcastingEventRegistry(events=events)
+    return events
+
+
 class _InShape:
     """A stored form with the payload that its class expects."""
 

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+from pydantic import ValidationError as PydanticValidationError
 
 from ..primitives.exceptions import ValidationError
 
@@ -56,6 +57,16 @@ def _held_by(value: Any) -> object:
     if is_dataclass(value):
         return [getattr(value, each.name) for each in fields(value)]
     return value
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, for a log: without the values, which may be personal."""
+    if not isinstance(error, PydanticValidationError):
+        return type(error).__name__
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return ", ".join(
+        f"{each['loc'][0] if each['loc'] else 'all'}: {each['type']}" for each in found
+    )
 
 
 def shape_in(schema: Any) -> Any:

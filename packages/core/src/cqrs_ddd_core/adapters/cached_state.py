@@ -11,7 +11,7 @@ from ..context import get_tenant_id
 from ..domain.aggregate import AggregateRoot
 from ..ports.inbox import fingerprint_of
 from ..primitives.exceptions import ConfigError, DomainError
-from .attributes import attributes_lost_in_json, holds_the_same, shape_in
+from .attributes import attributes_lost_in_json, holds_the_same, reason_of, shape_in
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 
@@ -51,9 +51,9 @@ class CachedState(Generic[T]):
     def of(self, aggregate: T) -> dict[str, Any] | None:
         """None for what would not come back as it is, and be saved so."""
         try:
-            content = aggregate.model_dump(mode="json")
+            content = aggregate.model_dump(mode="json", by_alias=True)
         except ValueError as error:  # Of pydantic, or of bytes that are no text.
-            logger.warning("cannot cache %s %s: %r", self._prefix, aggregate.id, error)
+            logger.warning("cannot cache %s %s: %s", self._prefix, aggregate.id, reason_of(error))
             return None
         state = {"version": aggregate.version, "state": content}
         if not holds_the_same(self.revived(state), aggregate):
@@ -68,10 +68,11 @@ class CachedState(Generic[T]):
         if state is None:
             return None
         try:
-            aggregate = self._entity_type.model_validate(state["state"])
+            # Not strict, whatever the class says: JSON has no times, no tuples and no bytes.
+            aggregate = self._entity_type.model_validate(state["state"], strict=False)
             version = state["version"]
         except (pydantic.ValidationError, DomainError, KeyError, TypeError) as error:
-            logger.warning("cached %s is unusable: %r", self._prefix, error)
+            logger.warning("cached %s is unusable: %s", self._prefix, reason_of(error))
             return None
         aggregate.mark_persisted(version)
         return aggregate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -14,6 +13,7 @@ from ..ports.repository import IBulkRepository, IRepository
 from ..ports.search_result import SearchResult
 from ..ports.unit_of_work import UnitOfWork, get_current_uow
 from .cached_state import CachedState
+from .read_through import ReadThrough
 from .refusals import no_bulk
 from .tolerant_cache import TolerantCache
 
@@ -34,10 +34,9 @@ class AggregateCache(Generic[T]):
     def __init__(
         self, cache: IVersionedCache, entity_type: type[T], *, ttl: float | None = 300.0
     ) -> None:
-        self._cache = TolerantCache(cache, ttl)
+        self._values = ReadThrough(TolerantCache(cache, ttl))
         self._entity_type = entity_type
         self._states = CachedState(entity_type)
-        self._flights: dict[str, asyncio.Future[Any]] = {}
 
     def key(self, entity_id: object) -> str:
         return self._states.key(entity_id)
@@ -49,19 +48,21 @@ class AggregateCache(Generic[T]):
         active = uow or get_current_uow()
         if active is not None and active.aggregates.has_changed(entity_id):
             return await load()
-        key = self.key(entity_id)
-        state = await self._cache.read(key)
-        if state is None and (flight := self._flights.get(key)) is not None:
-            await asyncio.wait({flight})
-            state = None if flight.cancelled() or flight.exception() else flight.result()
-        aggregate = self._states.revived(state)
-        if aggregate is None:
-            # Its transaction may see what was before a change that voided all leases long ago.
-            return await (self._fill(key, load) if active is None else load())
+
+        async def load_one(ids: list[Any]) -> list[T]:
+            aggregate = await load()
+            return [] if aggregate is None else [aggregate]
+
+        # In a unit of work nothing is filled: its transaction may see what was before a change
+        # that voided all leases long ago.
+        found: list[T] = await self._values.values(
+            self._states, [entity_id], load_one, None, fills=active is None
+        )
         if active is not None:
             active.ensure_open(f"get {self._entity_type.aggregate_type}")
-            active.aggregates.loaded(aggregate)
-        return aggregate
+            for aggregate in found:
+                active.aggregates.loaded(aggregate)
+        return found[0] if found else None
 
     async def save(self, entity: T, uow: UnitOfWork | None, work: Callable[[], Awaitable[R]]) -> R:
         """As ``change``; an entity of another type is left for the repository to refuse."""
@@ -87,39 +88,15 @@ class AggregateCache(Generic[T]):
     async def _change(
         self, keys: Sequence[str], uow: UnitOfWork | None, work: Callable[[], Awaitable[R]]
     ) -> R:
-        await self._drop(keys)
+        await self._values.drop(keys)
         active = uow or get_current_uow()
         if active is not None:
-            active.on_commit(partial(self._drop, keys))
+            active.on_commit(partial(self._values.drop, keys))
             return await work()
         try:
             return await work()
         finally:
-            await self._drop(keys)
-
-    async def _drop(self, keys: Sequence[str]) -> None:
-        for key in keys:
-            # Who asks from now on does not take what began to load before.
-            self._flights.pop(key, None)
-        await self._cache.drop(keys)
-
-    async def _fill(self, key: str, load: Callable[[], Awaitable[T | None]]) -> T | None:
-        flight: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        leads = self._flights.setdefault(key, flight) is flight
-        try:
-            lease = await self._cache.lease(key) if leads else None
-            aggregate = await load()
-            state = None if aggregate is None else self._states.of(aggregate)
-            if lease is not None and state is not None:
-                await self._cache.fill(key, state, lease)
-            if leads:
-                flight.set_result(state)
-            return aggregate
-        finally:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-            if leads:
-                flight.cancel()
+            await self._values.drop(keys)
 
 
 class CachingRepository(IBulkRepository[T, ID], Generic[T, ID]):

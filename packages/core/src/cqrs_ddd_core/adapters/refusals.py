@@ -41,6 +41,57 @@ def json_of(value: Any, owner: str, type_name: str) -> bytes:
     return written
 
 
+def refuse_unkept(subject: str, *ids: Any) -> None:
+    """Raises ``SerializationError`` for ids and names that not every database keeps as they are:
+    what is no text, NUL, and half a surrogate pair."""
+    try:
+        joined = "".join(ids)  # One look for all, since each event has half a dozen.
+    except TypeError:
+        joined = "\0"
+    if _is_kept(joined):
+        return
+    bad = next(each for each in ids if not (isinstance(each, str) and _is_kept(each)))
+    raise SerializationError(
+        f"{subject} has {bad!r} for an id or a name, which not every database keeps; give it a "
+        "text without NUL and without halves of surrogate pairs",
+        type_name=subject,
+    )
+
+
+def _is_kept(text: str) -> bool:
+    if "\0" in text:
+        return False
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def refuse_unkept_event(event: StoredEvent) -> None:
+    """As ``refuse_unkept``."""
+    refuse_unkept(
+        "a stored event",
+        event.event_id,
+        event.event_type,
+        event.aggregate_id,
+        event.aggregate_type,
+        event.correlation_id or "",
+        event.causation_id or "",
+    )
+
+
+def refuse_unkept_message(message: OutboxMessage) -> None:
+    """As ``refuse_unkept``."""
+    refuse_unkept(
+        "an outbox message",
+        message.message_id,
+        message.event_type,
+        message.partition_key or "",
+        message.correlation_id or "",
+        message.causation_id or "",
+    )
+
+
 def another_version(
     entity: AggregateRoot[Any], expected: int, actual: int | None
 ) -> OptimisticConcurrencyError:

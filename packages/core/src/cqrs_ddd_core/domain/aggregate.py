@@ -14,6 +14,7 @@ from ..primitives.exceptions import CQRSDDDError, EventApplicationError, Missing
 from .event_handlers import EventHandlers
 from .event_registry import EventTypeRegistry, StoredForm, known_events
 from .events import DomainEvent
+from .field_names import validation_keys
 
 ID = TypeVar("ID", bound="str | int | UUID")
 A = TypeVar("A", bound="AggregateRoot[Any]")
@@ -27,6 +28,7 @@ class _Journal:
     recorded: int = 0
     pending: list[DomainEvent] = field(default_factory=list)
     replaying: bool = False
+    is_past: bool = False
 
 
 class AggregateRoot(BaseModel, Generic[ID]):
@@ -97,6 +99,11 @@ class AggregateRoot(BaseModel, Generic[ID]):
     def next_version(self) -> int:
         """The version after saving: a save without events counts as one change."""
         return self._journal.version + max(1, self._journal.recorded)
+
+    @property
+    def is_past_state(self) -> bool:
+        """Whether this is how it was once; also of a copy. It is no state to be saved."""
+        return self._journal.is_past
 
     @property
     def pending_events(self) -> tuple[DomainEvent, ...]:
@@ -181,6 +188,10 @@ class AggregateRoot(BaseModel, Generic[ID]):
         self._journal.version = version
         self._journal.recorded = 0
 
+    def mark_past_state(self) -> None:
+        """Called when a state of the past was asked for."""
+        self._journal.is_past = True
+
     def __copy__(self: A) -> A:
         return self._with_journal_in(super().__copy__())
 
@@ -236,8 +247,10 @@ class AggregateRoot(BaseModel, Generic[ID]):
         return next((name for name in unset if repr(name) in str(error)), None)
 
     def _validate_after(self, event: DomainEvent | StoredForm) -> None:
+        keys = validation_keys(type(self))
+        state = {keys.get(name, name): value for name, value in self.__dict__.items()}
         try:
-            checked = self.__pydantic_validator__.validate_python(self.__dict__.copy())
+            checked = self.__pydantic_validator__.validate_python(state)
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             path = ".".join(map(str, first["loc"]))

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from typing import Any, TypeGuard, TypeVar, get_type_hints
+from typing import Any
 
-from ..primitives.exceptions import EventApplicationError, EventHandlerError
+from ..primitives.exceptions import EventApplicationError
+from .event_methods import find_event_methods
 from .events import DomainEvent
 
 Apply = Callable[[Any, Any], None]
-F = TypeVar("F", bound=Callable[..., None])
-
-_PREFIX = "apply_"
-_MARK = "__applies_events__"
-
-
-def when(*event_classes: type[DomainEvent]) -> Callable[[F], F]:
-    """Mark a method of an aggregate as the one that applies these events."""
-
-    def mark(method: F) -> F:
-        setattr(method, _MARK, event_classes)
-        return method
-
-    return mark
 
 
 class EventHandlers(dict[type[Any], Apply]):
@@ -33,7 +19,7 @@ class EventHandlers(dict[type[Any], Apply]):
         super().__init__()
         self._aggregate = aggregate
         self._apply_stored = apply_stored
-        self.methods = _find_methods(aggregate)
+        self.methods = find_event_methods(aggregate)
 
     def __missing__(self, event_class: type[Any]) -> Apply:
         self[event_class] = apply = self._resolve(event_class)
@@ -64,87 +50,6 @@ def _ignore(aggregate: Any, event: Any) -> None:
     """An event without a handler changes no state."""
 
 
-def _find_methods(aggregate: type[Any]) -> dict[type[Any] | str, str]:
-    """Event class, or its name where the method has no annotation, to the method's name."""
-    methods: dict[type[Any] | str, str] = {}
-    for owner in reversed(aggregate.__mro__):
-        for name, member in vars(owner).items():
-            for event in _events_of(aggregate, name, member):
-                _claim(methods, event, name, aggregate)
-    return methods
-
-
-def _events_of(aggregate: type[Any], name: str, member: object) -> tuple[type[Any] | str, ...]:
-    marked: tuple[type[Any], ...] | None = getattr(member, _MARK, None)
-    named = name.startswith(_PREFIX) and name[len(_PREFIX) : len(_PREFIX) + 1].isupper()
-    if not inspect.isfunction(member) or not (named or marked):
-        return ()
-    parameter = _only_parameter(aggregate, name, member)
-    if marked:
-        return marked
-    return (_event_named(aggregate, name, member, parameter),)
-
-
-def _only_parameter(aggregate: type[Any], name: str, method: Callable[..., Any]) -> str:
-    parameters = list(inspect.signature(method).parameters)
-    if inspect.iscoroutinefunction(method) or len(parameters) != 2:
-        raise _wrong(
-            aggregate, name, f"is not a plain method with one event; write def {name}(self, event)"
-        )
-    return parameters[1]
-
-
-def _event_named(
-    aggregate: type[Any], name: str, method: Callable[..., Any], parameter: str
-) -> type[Any] | str:
-    suffix = name[len(_PREFIX) :]
-    annotation = method.__annotations__.get(parameter)
-    if annotation is None:
-        return suffix
-    try:
-        annotation = get_type_hints(method)[parameter]
-    except NameError:
-        # A class that is local to a function: its name is all there is.
-        if str(annotation).rpartition(".")[2].strip("'\"") == suffix:
-            return suffix
-    if _is_event(annotation) and annotation.__name__ == suffix:
-        return annotation
-    raise _wrong(
-        aggregate,
-        name,
-        f"takes {annotation!r}, not a DomainEvent named {suffix}; "
-        f"rename it, or mark it with @when({suffix})",
-    )
-
-
-def _is_event(annotation: object) -> TypeGuard[type[DomainEvent]]:
-    return inspect.isclass(annotation) and issubclass(annotation, DomainEvent)
-
-
-def _claim(
-    methods: dict[type[Any] | str, str], event: type[Any] | str, name: str, aggregate: type[Any]
-) -> None:
-    for other, holder in methods.items():
-        if holder != name and _same_event(other, event):
-            raise _wrong(aggregate, name, f"and {holder} both apply {_label(event)}; keep one")
-    methods[event] = name
-
-
-def _same_event(one: type[Any] | str, other: type[Any] | str) -> bool:
-    if isinstance(one, str) or isinstance(other, str):
-        return _label(one) == _label(other)
-    return one is other
-
-
-def _label(event: type[Any] | str) -> str:
-    return event if isinstance(event, str) else event.__name__
-
-
 def _function(aggregate: type[Any], method: str) -> Apply:
     function: Apply = getattr(aggregate, method)
     return function
-
-
-def _wrong(aggregate: type[Any], handler: str, problem: str) -> EventHandlerError:
-    name = aggregate.__name__
-    return EventHandlerError(f"{name}.{handler} {problem}", aggregate_type=name, handler=handler)

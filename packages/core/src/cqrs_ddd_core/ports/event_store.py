@@ -12,6 +12,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from ..domain.events import DomainEvent
 from ..primitives.exceptions import MissingIdentityError, NaiveDatetimeError
 
+EVENTS_CHANNEL = "cqrs_ddd_events"
+"""The channel of ``IQueueSignal`` on which those who wait for events are told that there are."""
+
 
 class StreamId(NamedTuple):
     """The events of one aggregate."""

@@ -338,7 +338,7 @@ class HandlerResultError(HandlerError):
 
 
 class EventHandlerError(HandlerError, TypeError):
-    """An aggregate class defines an event handler that is wrong or ambiguous."""
+    """A class defines a method for an event that is wrong or ambiguous."""
 
     def __init__(self, message: str = "", *, aggregate_type: str = "", handler: str = "") -> None:
         super().__init__(message)

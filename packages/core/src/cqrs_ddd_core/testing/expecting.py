@@ -1,11 +1,14 @@
-"""Errors that a test expects."""
+"""Errors that a test expects, and ids that raise one."""
 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 E = TypeVar("E", bound=BaseException)
+
+UNKEPT_IDS: tuple[Any, ...] = ("a\x00b", "half of a pair \ud83d", 7)
+"""Ids that one database keeps, another one changes, and a third one refuses."""
 
 
 class raises(Generic[E]):

@@ -65,6 +65,16 @@ async def fetch(connection: AsyncConnection, statement: str, *values: Any) -> Se
         raise await _noticed(connection, error) from error
 
 
+async def execute_many(
+    connection: AsyncConnection, statement: str, rows: Sequence[Sequence[Any]]
+) -> None:
+    """On SQLite, where one statement takes all rows in one hop to the thread."""
+    try:
+        await (await driver_of(connection).executemany(statement, rows)).close()
+    except _errors(connection) as error:
+        raise DriverError(error) from error
+
+
 async def execute(connection: AsyncConnection, statement: str) -> str:
     """What PostgreSQL answers to the statement, such as ``COMMIT``."""
     try:
@@ -173,7 +183,7 @@ def _errors(connection: AsyncConnection) -> tuple[type[Exception], ...]:
         import asyncpg  # An extra; whoever has a connection has it.
 
         return asyncpg.PostgresError, asyncpg.InterfaceError
-    return (connection.dialect.loaded_dbapi.Error,)
+    return connection.dialect.loaded_dbapi.Error, UnicodeEncodeError
 
 
 async def _noticed(connection: AsyncConnection, error: Exception) -> DriverError:
@@ -199,7 +209,7 @@ def translated(kind: type[InfrastructureError], doing: str) -> Iterator[None]:
     """Errors of the driver and of SQLAlchemy become ours; ``doing`` says what failed."""
     try:
         yield
-    except (SQLAlchemyError, DriverError, OSError, sqlite3.Error) as error:
+    except (SQLAlchemyError, DriverError, OSError, sqlite3.Error, UnicodeEncodeError) as error:
         raise _ours(kind, doing, error) from error
     except Exception as error:
         # SQLAlchemy 2.0 lets through what fails before a statement of its own, such as connecting.

@@ -16,10 +16,17 @@ from cqrs_ddd_core.adapters.refusals import (
     ambiguous_stream,
     event_stored_already,
     refuse_unexpected,
+    refuse_unkept,
     refuse_version_below_one,
     version_taken,
 )
-from cqrs_ddd_core.ports.event_store import ExpectedVersion, IEventLog, StoredEvent, StreamId
+from cqrs_ddd_core.ports.event_store import (
+    EVENTS_CHANNEL,
+    ExpectedVersion,
+    IEventLog,
+    StoredEvent,
+    StreamId,
+)
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives.exceptions import EventStoreError, OptimisticConcurrencyError
@@ -30,7 +37,7 @@ from .event_sql import EventStatements, statements
 from .joining import joined, reading
 from .models import TABLES, Tables, iso_utc
 from .stored_rows import events_of, for_sqlite, row_of
-from .unit_of_work import EVENTS_CHANNEL, SQLAlchemyUnitOfWork
+from .unit_of_work import SQLAlchemyUnitOfWork
 
 _ROWS_A_STATEMENT = 500
 """On SQLite, where a statement takes at most 32,766 values."""
@@ -84,6 +91,7 @@ class SQLAlchemyEventStore(IEventLog):
         *,
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
     ) -> int:
+        refuse_unkept("a stream", *stream)
         async with self._joined("append to a stream") as uow:
             connection = await uow.begun()
             last_version = self._sql(connection).last_version

@@ -10,7 +10,12 @@ from typing import Any
 from pydantic_core import from_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cqrs_ddd_core.adapters.refusals import json_of, not_registered, refuse_another_content
+from cqrs_ddd_core.adapters.refusals import (
+    json_of,
+    not_registered,
+    refuse_another_content,
+    refuse_unkept,
+)
 from cqrs_ddd_core.ports.inbox import IInbox, InboxEntry
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import InboxError
@@ -40,6 +45,7 @@ class SQLAlchemyInbox(IInbox):
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
     ) -> InboxEntry | None:
+        refuse_unkept("an inbox entry", consumer, message_id, fingerprint)
         now = datetime.now(timezone.utc)
         async with self._joined(uow, "register a message") as connection:
             sql = inbox_statements(self._tables, is_postgres(connection))

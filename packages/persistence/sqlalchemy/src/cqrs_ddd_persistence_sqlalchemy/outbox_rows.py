@@ -7,14 +7,15 @@ from typing import Any
 from pydantic_core import from_json
 from sqlalchemy import Row
 
-from cqrs_ddd_core.adapters.refusals import json_of, lease_key_of
+from cqrs_ddd_core.adapters.refusals import json_of, lease_key_of, refuse_unkept_message
 from cqrs_ddd_core.ports.outbox import OutboxMessage
 
 from .column_types import iso_utc
 
 
 def row_of(message: OutboxMessage) -> tuple[Any, ...]:
-    """The values of ``COLUMNS``; raises ``SerializationError`` for what is not JSON."""
+    """The values of ``COLUMNS``; raises ``SerializationError`` for what is not JSON or no id."""
+    refuse_unkept_message(message)
     owner = f"message {message.message_id}"
     return (
         message.message_id,

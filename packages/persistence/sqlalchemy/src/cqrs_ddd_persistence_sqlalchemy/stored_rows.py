@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from cqrs_ddd_core.adapters.refusals import json_of
+from cqrs_ddd_core.adapters.refusals import json_of, refuse_unkept_event
 from cqrs_ddd_core.ports.event_store import StoredEvent
 
 from .models import iso_utc
@@ -86,7 +86,8 @@ def events_of(rows: Iterable[Any], *, are_from_postgres: bool) -> list[StoredEve
 
 
 def row_of(event: StoredEvent) -> tuple[Any, ...]:
-    """The values of ``COLUMNS``; raises ``SerializationError`` for what is not JSON."""
+    """The values of ``COLUMNS``; raises ``SerializationError`` for what is not JSON or no id."""
+    refuse_unkept_event(event)
     return (
         event.event_id,
         event.event_type,

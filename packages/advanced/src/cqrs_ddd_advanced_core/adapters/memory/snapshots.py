@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from cqrs_ddd_core.adapters.memory.unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
+from cqrs_ddd_core.adapters.refusals import refuse_unkept
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 
@@ -19,8 +20,21 @@ class InMemorySnapshotStore(ISnapshotStore):
         self._rows: dict[StreamId, Snapshot] = {}
 
     async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
-        async with joined(uow, "save a snapshot") as active:
-            self._changes(active).save(snapshot)
+        await self.save_many([snapshot], uow)
+
+    async def save_many(
+        self,
+        snapshots: Collection[Snapshot],
+        uow: UnitOfWork | None = None,
+        *,
+        instead_of: Mapping[StreamId, int] | None = None,
+    ) -> None:
+        for snapshot in snapshots:
+            refuse_unkept("a snapshot", *snapshot.stream, snapshot.schema_hash)
+        async with joined(uow, "save snapshots") as active:
+            changes = self._changes(active)
+            for snapshot in snapshots:
+                changes.save(snapshot, (instead_of or {}).get(snapshot.stream))
 
     async def load(
         self, streams: Collection[StreamId], uow: UnitOfWork | None = None
@@ -44,14 +58,17 @@ class _Changes(ChangeSet):
         self._rows = rows
         self._written: dict[StreamId, Snapshot] = {}
         self._deleted: set[StreamId] = set()
+        self._instead_of: dict[StreamId, int] = {}
 
     def read(self, stream: StreamId) -> Snapshot | None:
         own = self._written.get(stream)
         return own if own is not None or stream in self._deleted else self._rows.get(stream)
 
-    def save(self, snapshot: Snapshot) -> None:
-        if _is_news(snapshot, self.read(snapshot.stream)):
+    def save(self, snapshot: Snapshot, instead_of: int | None) -> None:
+        if _is_news(snapshot, self.read(snapshot.stream), instead_of):
             self._written[snapshot.stream] = snapshot
+            if instead_of is not None:
+                self._instead_of[snapshot.stream] = instead_of
 
     def delete(self, stream: StreamId) -> None:
         self._written.pop(stream, None)
@@ -65,12 +82,13 @@ class _Changes(ChangeSet):
             self._rows.pop(stream, None)
         for snapshot in self._written.values():
             # Somebody else may have committed a later one meanwhile.
-            if _is_news(snapshot, self._rows.get(snapshot.stream)):
-                self._rows[snapshot.stream] = snapshot
+            stream = snapshot.stream
+            if _is_news(snapshot, self._rows.get(stream), self._instead_of.get(stream)):
+                self._rows[stream] = snapshot
 
     def discard(self) -> None:
         self._written.clear()
 
 
-def _is_news(snapshot: Snapshot, kept: Snapshot | None) -> bool:
-    return kept is None or snapshot.version >= kept.version
+def _is_news(snapshot: Snapshot, kept: Snapshot | None, instead_of: int | None) -> bool:
+    return kept is None or snapshot.version >= kept.version or kept.version == instead_of

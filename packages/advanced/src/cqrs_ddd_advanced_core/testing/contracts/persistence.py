@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextvars import Context
-from dataclasses import dataclass
+from collections.abc import Callable
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel
-
-from cqrs_ddd_core.context import get_tenant_id, request_context
+from cqrs_ddd_core.context import request_context
 from cqrs_ddd_core.domain.specification import ISpecification
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import (
@@ -25,71 +21,19 @@ from cqrs_ddd_core.testing.contracts.repository import Options, Where
 from cqrs_ddd_core.testing.expecting import raises
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
-from ...persistence.registry import PersistenceRegistry
-from ...ports.persistence import IOperationPersistence, IPersistenceDispatcher
+from ...ports.persistence import Criteria, IPersistenceDispatcher
+from .parcel_registry import (
+    REFUSED,
+    ParcelLabel,
+    ParcelSummary,
+    a_stored_parcel,
+    elsewhere,
+    seen,
+    summaries,
+    the_parcel,
+)
 
-T = TypeVar("T")
 NewUnitOfWork = Callable[[], UnitOfWork]
-
-REFUSED = "refused"
-"""A note with which the second handler of the chain refuses a parcel."""
-
-
-class ParcelSummary(BaseModel):
-    """A read model, found by ids and by specifications over ``owner`` and ``grams``."""
-
-    id: str
-    owner: str
-    grams: int | None = None
-
-
-@dataclass(frozen=True)
-class ParcelLabel:
-    """A read model, found by ids."""
-
-    parcel_id: str
-    text: str
-
-
-class RefusesNotes(IOperationPersistence[Parcel, str]):
-    """The second handler of the chain."""
-
-    async def persist(self, entity: Parcel, uow: UnitOfWork) -> str:
-        if entity.note == REFUSED:
-            raise BusinessRuleError(f"{entity.id} has a note that nobody wants")
-        return "the answer of the second handler"
-
-
-def parcel_registry(
-    *,
-    operation: type[Any],
-    retrieval: type[Any],
-    query: type[Any],
-    query_spec: type[Any],
-    labels: type[Any],
-) -> PersistenceRegistry:
-    """What the contract works with: your handlers of ``Parcel`` and its read models.
-
-    They find what ``visible_owner`` says.
-    """
-    registry = PersistenceRegistry()
-    registry.register_operation(Parcel, RefusesNotes, priority=-1)
-    registry.register_operation(Parcel, operation)
-    registry.register_retrieval(Parcel, retrieval)
-    registry.register_query(ParcelSummary, query)
-    registry.register_query_spec(ParcelSummary, query_spec)
-    registry.register_query(ParcelLabel, labels, id_attribute="parcel_id")
-    return registry
-
-
-def visible_owner() -> str | None:
-    """Whose parcels alone the handlers find; None for all of them."""
-    return get_tenant_id()
-
-
-async def elsewhere(work: Coroutine[Any, Any, T]) -> T:
-    """As another request does it, which knows nothing of an open unit of work."""
-    return await Context().run(asyncio.ensure_future, work)
 
 
 class PersistenceDispatcherContract:
@@ -343,6 +287,24 @@ class PersistenceDispatcherContract:
         with raises(InvalidOperationError):
             await dispatcher.apply(parcel, uow)
 
+    async def test_a_result_is_refused_after_the_end_of_its_unit_of_work(
+        self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork, where: Where
+    ) -> None:
+        parcel = await a_stored_parcel(dispatcher, grams=1)
+        criteria: list[Criteria] = [[parcel.id], where("owner", "=", parcel.owner)]
+
+        for each in criteria:
+            async with new_uow() as uow:
+                given = await dispatcher.fetch(ParcelSummary, each, uow)
+                joined = await dispatcher.fetch(ParcelSummary, each)
+                assert len(await given) == len(await joined) == 1
+            for result in (given, joined):
+                with raises(InvalidOperationError):
+                    await result
+                with raises(InvalidOperationError):
+                    async for _ in result.stream():
+                        break
+
     async def test_a_cancelled_change_is_whole_or_absent_and_seen_as_it_is(
         self, dispatcher: IPersistenceDispatcher, where: Where
     ) -> None:
@@ -394,35 +356,3 @@ class PersistenceDispatcherContract:
                         await asyncio.sleep(0)
 
         await asyncio.gather(*(live(Random(seed + each)) for each in range(8)))
-
-
-async def a_stored_parcel(
-    dispatcher: IPersistenceDispatcher, owner: str = "anna", *, grams: int | None = None
-) -> Parcel:
-    parcel = a_parcel(owner)
-    if grams is not None:
-        parcel.weigh(grams)  # By an event, so that it may be kept as one.
-    await dispatcher.apply(parcel)
-    return parcel
-
-
-async def the_parcel(dispatcher: IPersistenceDispatcher, parcel_id: str) -> Parcel:
-    found = await dispatcher.fetch_domain(Parcel, [parcel_id])
-    assert len(found) == 1, f"{parcel_id} is not stored"
-    return found[0]
-
-
-async def summaries(
-    dispatcher: IPersistenceDispatcher, ids: list[str], uow: UnitOfWork | None = None
-) -> list[ParcelSummary]:
-    return await (await dispatcher.fetch(ParcelSummary, ids, uow=uow))
-
-
-async def seen(
-    dispatcher: IPersistenceDispatcher, parcel_id: str, uow: UnitOfWork | None = None
-) -> tuple[int | None, int | None, str]:
-    """The weight in the aggregate and in both read models."""
-    (parcel,) = await dispatcher.fetch_domain(Parcel, [parcel_id], uow=uow)
-    (summary,) = await summaries(dispatcher, [parcel_id], uow)
-    (label,) = await (await dispatcher.fetch(ParcelLabel, [parcel_id], uow=uow))
-    return parcel.grams, summary.grams, label.text

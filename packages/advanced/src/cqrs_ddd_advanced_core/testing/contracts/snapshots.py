@@ -8,7 +8,8 @@ from itertools import count
 
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.testing.expecting import raises
+from cqrs_ddd_core.primitives.exceptions import SerializationError
+from cqrs_ddd_core.testing.expecting import UNKEPT_IDS, raises
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
 from ...ports.snapshots import ISnapshotStore, Snapshot
@@ -37,6 +38,18 @@ class SnapshotStoreContract:
 
         assert found == {one.stream: one, two.stream: two}
         assert await snapshots.load([]) == {}
+
+    async def test_ids_that_not_every_database_keeps_are_refused(
+        self, snapshots: ISnapshotStore
+    ) -> None:
+        fine = new_stream()
+        for bad in UNKEPT_IDS:
+            with raises(SerializationError):
+                await snapshots.save_many(
+                    [a_snapshot(fine, 1), a_snapshot(StreamId("Parcel", bad), 1)]
+                )
+
+        assert await snapshots.load([fine]) == {}
 
     async def test_types_that_share_an_id_are_kept_apart(self, snapshots: ISnapshotStore) -> None:
         stream = new_stream()
@@ -73,6 +86,89 @@ class SnapshotStoreContract:
         await snapshots.save(a_snapshot(stream, 5, b"whole"))
 
         assert (await the_snapshot(snapshots, stream)).state == b"whole"
+
+    async def test_many_are_saved_at_once_and_no_version_goes_back(
+        self, snapshots: ISnapshotStore
+    ) -> None:
+        new, same, late, twice = (new_stream() for _ in range(4))
+        await snapshots.save_many([a_snapshot(same, 5, b"broken"), a_snapshot(late, 5, b"late")])
+
+        await snapshots.save_many(
+            [
+                a_snapshot(twice, 7),
+                a_snapshot(twice, 6),
+                a_snapshot(late, 4),
+                a_snapshot(same, 5, b"whole"),
+                a_snapshot(new, 1),
+            ]
+        )
+        await snapshots.save_many([])
+
+        found = await snapshots.load([new, same, late, twice])
+        assert {stream: found[stream].version for stream in found} == {
+            new: 1,
+            same: 5,
+            late: 5,
+            twice: 7,
+        }
+        assert (found[same].state, found[late].state) == (b"whole", b"late")
+
+    async def test_an_earlier_one_replaces_the_one_that_was_of_no_use_and_no_other(
+        self, snapshots: ISnapshotStore
+    ) -> None:
+        broken, repaired, gone = new_stream(), new_stream(), new_stream()
+        await snapshots.save_many([a_snapshot(broken, 7), a_snapshot(repaired, 9)])
+
+        await snapshots.save_many(
+            [a_snapshot(stream, 3) for stream in (broken, repaired, gone)],
+            instead_of=dict.fromkeys([broken, repaired, gone], 7),
+        )
+
+        found = await snapshots.load([broken, repaired, gone])
+        assert {stream: found[stream].version for stream in found} == {
+            broken: 3,
+            repaired: 9,
+            gone: 3,
+        }
+
+    async def test_what_somebody_commits_meanwhile_is_not_taken_for_what_was_of_no_use(
+        self, snapshots: ISnapshotStore, new_uow: NewUnitOfWork
+    ) -> None:
+        stream = new_stream()
+        await snapshots.save(a_snapshot(stream, 7, b"broken"))
+
+        async with new_uow() as uow:
+            await snapshots.load([stream], uow)
+            await snapshots.delete(stream)
+            await snapshots.save(a_snapshot(stream, 9))
+            await snapshots.save_many([a_snapshot(stream, 3)], uow, instead_of={stream: 7})
+
+        assert (await the_snapshot(snapshots, stream)).version == 9
+
+    async def test_writers_of_many_in_any_order_end(
+        self, snapshots: ISnapshotStore, new_uow: NewUnitOfWork
+    ) -> None:
+        first, middle, last = streams = [new_stream() for _ in range(3)]
+        await snapshots.save_many([a_snapshot(stream, 1) for stream in streams])
+
+        middle_is_held = asyncio.Event()
+
+        async def write(version: int, *order: StreamId) -> None:
+            await snapshots.load(order)  # So that each has a connection by then.
+            await middle_is_held.wait()
+            await snapshots.save_many([a_snapshot(stream, version) for stream in order])
+
+        writing = asyncio.gather(write(3, first, middle, last), write(4, last, middle, first))
+        await asyncio.sleep(0.1)
+        async with new_uow() as uow:
+            await snapshots.save(a_snapshot(middle, 2), uow)
+            middle_is_held.set()
+            # Both get as far as the middle, and have what the other one needs next.
+            await asyncio.sleep(0.2)
+        await writing
+
+        found = await snapshots.load(streams)
+        assert {snapshot.version for snapshot in found.values()} == {4}
 
     async def test_of_many_writers_the_one_with_the_latest_version_wins(
         self, snapshots: ISnapshotStore, new_uow: NewUnitOfWork
@@ -142,10 +238,15 @@ class SnapshotStoreContract:
                 for stream in streams:
                     await snapshots.save(a_snapshot(stream, 1), uow)
 
+        async def work_at_once() -> None:
+            streams[:] = [new_stream(), new_stream()]
+            await snapshots.save_many([a_snapshot(stream, 1) for stream in streams])
+
         async def check() -> None:
             assert len(await snapshots.load(streams)) in (0, 2)
 
-        assert await cancel_sweep(work, check) > 0
+        for each in (work, work_at_once):
+            assert await cancel_sweep(each, check) > 0
 
 
 _numbers = count(1)

@@ -20,6 +20,8 @@ from ..refusals import (
     event_stored_already,
     json_of,
     refuse_unexpected,
+    refuse_unkept,
+    refuse_unkept_event,
     refuse_version_below_one,
     version_taken,
 )
@@ -61,6 +63,7 @@ class InMemoryEventStore(IEventLog):
         *,
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
     ) -> int:
+        refuse_unkept("a stream", *stream)
         async with joined(self._uow, "append to a stream") as active:
             changes = self._changes(active)
             actual = changes.version_of(stream)
@@ -270,6 +273,7 @@ class _Appended(ChangeSet):
 
 def _as_json(event: StoredEvent) -> StoredEvent:
     """The event as a reader will see it: payload and metadata after a way through JSON."""
+    refuse_unkept_event(event)
     return replace(
         event,
         payload=_through_json(event, event.payload),

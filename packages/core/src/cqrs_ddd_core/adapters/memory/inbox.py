@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from ...ports.inbox import IInbox, InboxEntry
 from ...ports.unit_of_work import UnitOfWork
-from ..refusals import json_of, not_registered, refuse_another_content
+from ..refusals import json_of, not_registered, refuse_another_content, refuse_unkept
 from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
 
 Place = tuple[str, str]
@@ -31,6 +31,7 @@ class InMemoryInbox(IInbox):
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
     ) -> InboxEntry | None:
+        refuse_unkept("an inbox entry", consumer, message_id, fingerprint)
         place = consumer, message_id
         async with joined(uow, "register a message") as active:
             changes = self._changes(active)

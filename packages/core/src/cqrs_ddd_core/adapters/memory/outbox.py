@@ -17,6 +17,7 @@ from ..refusals import (
     lease_over,
     message_not_parked,
     message_saved_already,
+    refuse_unkept_message,
     refuse_unusable_claim,
 )
 from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
@@ -53,6 +54,7 @@ class InMemoryOutbox(ILeasedOutbox):
         self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
     ) -> None:
         for message in messages:
+            refuse_unkept_message(message)
             json_of(
                 [message.payload, message.metadata],
                 f"message {message.message_id}",

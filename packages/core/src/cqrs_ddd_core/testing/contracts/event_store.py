@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import count, pairwise
@@ -19,7 +20,7 @@ from ...primitives.exceptions import (
     SerializationError,
 )
 from ...primitives.id_generator import uuid4_text
-from ..expecting import raises
+from ..expecting import UNKEPT_IDS, raises
 from ..faults import cancel_sweep
 
 
@@ -69,6 +70,23 @@ class EventStoreContract:
         assert [_without_position(e) for e in found] == events
         assert [e.version for e in found] == [1, 2, 3]
         assert all(type(e.position) is int and e.position > 0 for e in found)
+
+    async def test_ids_that_not_every_database_keeps_are_refused(
+        self, event_store: IEventLog
+    ) -> None:
+        stream = new_stream()
+        for bad in UNKEPT_IDS:
+            for wrong in (
+                replace(event(stream, 1), event_id=bad),
+                replace(event(stream, 1), causation_id=bad),
+                event(StreamId("Parcel", bad), 1),
+            ):
+                with raises(SerializationError):
+                    await event_store.append_batch([event(stream, 1), wrong])
+            with raises(SerializationError):
+                await event_store.append_to_stream(StreamId("Parcel", bad), [event(stream, 1)])
+
+        assert await event_store.get_events(stream.aggregate_id) == []
 
     async def test_an_absent_stream_is_empty(self, event_store: IEventLog) -> None:
         assert await event_store.get_events(new_stream().aggregate_id) == []

@@ -9,7 +9,7 @@ from itertools import count
 from ...ports.inbox import IInbox, InboxEntry
 from ...ports.unit_of_work import UnitOfWork
 from ...primitives.exceptions import DuplicateCommandError, InboxError, SerializationError
-from ..expecting import raises
+from ..expecting import UNKEPT_IDS, raises
 from ..faults import cancel_sweep
 
 NewUnitOfWork = Callable[[], UnitOfWork]
@@ -25,6 +25,13 @@ class InboxContract:
         known = await inbox.register("billing", message_id, "print")
 
         assert known == InboxEntry("billing", message_id, "print")
+
+    async def test_ids_that_not_every_database_keeps_are_refused(self, inbox: IInbox) -> None:
+        for bad in UNKEPT_IDS:
+            with raises(SerializationError):
+                await inbox.register("billing", bad, "print")
+            with raises(SerializationError):
+                await inbox.register(bad, _id(), "print")
 
     async def test_consumers_do_not_block_each_other(self, inbox: IInbox) -> None:
         message_id = _id()

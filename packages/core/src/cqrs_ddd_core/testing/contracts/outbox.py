@@ -16,7 +16,7 @@ from ...primitives.exceptions import (
     OutboxError,
     SerializationError,
 )
-from ..expecting import raises
+from ..expecting import UNKEPT_IDS, raises
 from ..faults import cancel_sweep
 
 NewUnitOfWork = Callable[[], UnitOfWork]
@@ -39,6 +39,16 @@ class OutboxContract:
         assert await outbox.get_pending() == [sent]
         (lease,) = await outbox.claim("relay")
         assert (lease.key, list(lease.messages)) == ("k", [sent])
+
+    async def test_ids_that_not_every_database_keeps_are_refused(
+        self, outbox: ILeasedOutbox
+    ) -> None:
+        for bad in UNKEPT_IDS:
+            for wrong in (message("k", message_id=bad), message(bad)):
+                with raises(SerializationError):
+                    await outbox.save_messages([message("k"), wrong])
+
+        assert await outbox.get_pending() == []
 
     async def test_a_message_is_there_with_its_transaction_and_not_before(
         self, outbox: ILeasedOutbox, new_uow: NewUnitOfWork

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from pydantic_core import to_json
-from sqlalchemy import Table, delete
+from sqlalchemy import BigInteger, Table, bindparam, delete
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cqrs_ddd_advanced_core.exceptions import SnapshotError
 from cqrs_ddd_advanced_core.ports.snapshots import ISnapshotStore, Snapshot
+from cqrs_ddd_core.adapters.refusals import refuse_unkept
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 
@@ -33,26 +35,36 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
         self._snapshots: Table = tables.advanced.snapshots
 
     async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
-        table = self._snapshots
-        news = {
-            "version": snapshot.version,
-            "schema_hash": snapshot.schema_hash,
-            "state": snapshot.state,
-            "taken_at": snapshot.taken_at,
-        }
-        async with self._joined(uow, "save a snapshot") as connection:
-            insert = inserting(connection, table).values(
-                aggregate_type=snapshot.stream.aggregate_type,
-                aggregate_id=snapshot.stream.aggregate_id,
-                **news,
-            )
+        await self.save_many([snapshot], uow)
+
+    async def save_many(
+        self,
+        snapshots: Collection[Snapshot],
+        uow: UnitOfWork | None = None,
+        *,
+        instead_of: Mapping[StreamId, int] | None = None,
+    ) -> None:
+        if not snapshots:
+            return
+        table, replaced = self._snapshots, instead_of or {}
+        rows = [
+            {**_row_of(snapshot), "instead_of": replaced.get(snapshot.stream)}
+            for snapshot in snapshots
+        ]
+        # In one order for all, or two writers would each wait for a row of the other.
+        rows.sort(key=itemgetter("aggregate_type", "aggregate_id"))
+        async with self._joined(uow, "save snapshots") as connection:
+            insert = inserting(connection, table)
+            key = [table.c.aggregate_type, table.c.aggregate_id]
             await connection.execute(
                 insert.on_conflict_do_update(
-                    index_elements=[table.c.aggregate_type, table.c.aggregate_id],
-                    set_={name: insert.excluded[name] for name in news},
+                    index_elements=key,
+                    set_={c.name: insert.excluded[c.name] for c in table.c if c not in key},
                     # The same version may come again, to replace what was unreadable.
-                    where=insert.excluded.version >= table.c.version,
-                )
+                    where=(insert.excluded.version >= table.c.version)
+                    | (table.c.version == bindparam("instead_of", type_=BigInteger)),
+                ),
+                rows,
             )
 
     async def load(
@@ -116,6 +128,18 @@ def _statements(table: Table, is_postgres: bool) -> _Statements:
         f"{read} (aggregate_type, aggregate_id) IN "
         "(SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))",
     )
+
+
+def _row_of(snapshot: Snapshot) -> dict[str, Any]:
+    refuse_unkept("a snapshot", *snapshot.stream, snapshot.schema_hash)
+    return {
+        "aggregate_type": snapshot.stream.aggregate_type,
+        "aggregate_id": snapshot.stream.aggregate_id,
+        "version": snapshot.version,
+        "schema_hash": snapshot.schema_hash,
+        "state": snapshot.state,
+        "taken_at": snapshot.taken_at,
+    }
 
 
 def _snapshot_of(row: Any) -> Snapshot:

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cqrs_ddd_core.adapters.tolerant_cache import TolerantCache
-
-from ..ports.persistence import IdOf
+from .tolerant_cache import TolerantCache
 
 Load = Callable[[list[Any]], Awaitable[list[Any]]]
+"""The values of these ids that there are, in any order."""
+IdOf = Callable[[Any], object]
+"""From a value to its id."""
 
 
 class Form(Protocol):

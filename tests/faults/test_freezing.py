@@ -1,0 +1,87 @@
+"""Of two processes that run one projection, the one that was frozen meanwhile writes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+
+from cqrs_ddd_advanced_core.adapters.refusals import lease_lost
+from cqrs_ddd_advanced_core.ports.positions import Checkpoint
+from cqrs_ddd_core import UnitOfWork
+from cqrs_ddd_persistence_sqlalchemy import Tables
+from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
+from tests.faults.crashing import Place
+from tests.faults.freezing import View, Worker, run_freeze
+from tests.forking import process
+
+
+class ComparesPositionsOnly(SQLAlchemyPositionStore):
+    """Naive: while the new owner stands still, the old one goes on."""
+
+    async def advance(
+        self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
+    ) -> Checkpoint:
+        table = self._projections
+        async with self._joined(uow, "advance a projection") as active:
+            result = await (await active.connection()).execute(
+                update(table)
+                .where(
+                    table.c.projection == checkpoint.projection,
+                    table.c.position == checkpoint.position,
+                )
+                .values(position=position)
+            )
+            if not result.rowcount:
+                raise lease_lost(checkpoint)
+        return replace(checkpoint, position=position)
+
+
+@pytest.fixture
+def place(database_url: str, tables: Tables, tmp_path: Path) -> Place:
+    return Place(database_url, tables.schema, tmp_path)
+
+
+async def test_who_wakes_up_too_late_writes_nothing(place: Place, engine: AsyncEngine) -> None:
+    rows = await _after_a_freeze(place, engine, SQLAlchemyPositionStore)
+
+    assert rows == [(1, "one"), (2, "one"), (3, "one"), (4, "two"), (5, "two")]
+    assert (place.folder / "one-lost it").exists()
+
+
+async def test_who_compares_positions_only_writes_beside_the_new_owner(
+    place: Place, engine: AsyncEngine
+) -> None:
+    rows = await _after_a_freeze(place, engine, ComparesPositionsOnly)
+
+    assert (4, "one") in rows
+    assert not (place.folder / "one-lost it").exists()
+
+
+async def _after_a_freeze(
+    place: Place, engine: AsyncEngine, kind: type[SQLAlchemyPositionStore]
+) -> list[tuple[int, str]]:
+    """The view, when the second one has taken over and the first one has woken up."""
+    view = View(place.schema)
+    await view.make(engine)
+    two = Worker(kind(async_sessionmaker(engine), tables=place.tables), "two", place)
+    with process(run_freeze, place, kind) as one:
+        while not (place.folder / "one-stops").exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        while not await two.claim():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        # It has claimed, and not moved yet.
+        assert one.pid is not None
+        os.kill(one.pid, signal.SIGCONT)
+        await asyncio.to_thread(one.join, 30)
+        assert one.exitcode == 0
+    for _ in range(2):
+        if kind is SQLAlchemyPositionStore:
+            await two.step(engine)
+    return await view.rows(engine)
