@@ -9,15 +9,20 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import pytest
+from order_system import tables
+from sqlalchemy import Connection
 
+from cqrs_ddd_persistence_sqlalchemy import schema
 from tests.databases import new_database
-from tests.order_program import Ended, run_program
+from tests.order_program import Before, Ended, run_program
 
 ROOT = Path(__file__).parents[2]
 MAPPING = ROOT / "docs/examples/order_system/online_retail.json"
@@ -28,6 +33,7 @@ HEAD = (
 LINE = "1,ANNA,2026-01-02,2026-01-05,Lund,Sweden,P,Tea,2,3.50,0.10"
 INVOICES = "InvoiceNo;StockCode;Description;Quantity;InvoiceDate;UnitPrice;CustomerID;Country"
 
+STYLES = ("state", "events")
 TIMEOUT = 60.0
 
 
@@ -37,6 +43,7 @@ class Shop:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    before: Before | None = None
 
     def run(self, *arguments: str | Path, **environment: str) -> Ended:
         return run_program(
@@ -44,6 +51,7 @@ class Shop:
             *arguments,
             environment={**self.environment, **environment},
             life=TIMEOUT,
+            before=self.before,
         )
 
     def write(self, *lines: str, name: str = "orders.csv", encoding: str = "utf-8") -> Path:
@@ -51,9 +59,9 @@ class Shop:
         path.write_text("".join(f"{line}\n" for line in lines), encoding=encoding)
         return path
 
-    def execute(self, statement: str) -> list[object]:
+    def execute(self, statement: str, name: str = "orders.db") -> list[object]:
         """In the database that is there if nobody says another."""
-        with closing(sqlite3.connect(self.folder / "orders.db")) as database, database:
+        with closing(sqlite3.connect(self.folder / name)) as database, database:
             return database.execute(statement).fetchall()
 
     def rejected(self, name: str = "orders") -> list[str]:
@@ -67,22 +75,27 @@ def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=product(["sqlite", "postgresql"], STYLES), ids="-".join)
 def lasting_shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
     return _shop_on(request, tmp_path)
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "memory"])
+@pytest.fixture(
+    params=[*product(["sqlite", "postgresql", "memory"], ["state"]), ("memory", "events")],
+    ids="-".join,
+)
 def any_shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
     return _shop_on(request, tmp_path)
 
 
 def _shop_on(request: pytest.FixtureRequest, folder: Path) -> Shop:
-    if request.param == "memory":
-        return Shop(folder, {"BACKEND": "memory"})
-    if request.param == "sqlite":
-        return Shop(folder)
-    return Shop(folder, {"DATABASE_URL": new_database(request.getfixturevalue("postgres_url"))})
+    backend, style = request.param
+    shop = Shop(folder, {"STYLE": style})
+    if backend == "memory":
+        shop.environment["BACKEND"] = "memory"
+    elif backend == "postgresql":
+        shop.environment["DATABASE_URL"] = new_database(request.getfixturevalue("postgres_url"))
+    return shop
 
 
 def _refused(process: Ended) -> str:
@@ -110,16 +123,100 @@ def test_the_sample_gives_its_figures(any_shop: Shop) -> None:
     assert any_shop.rejected() == []
 
 
-def test_every_back_end_prints_the_same_report(tmp_path: Path, postgres_url: str) -> None:
-    environments: tuple[dict[str, str], ...] = (
-        {},
-        {"BACKEND": "memory"},
-        {"DATABASE_URL": new_database(postgres_url)},
-    )
+def test_every_back_end_and_style_prints_the_same_report(tmp_path: Path, postgres_url: str) -> None:
+    shops = [
+        Shop(tmp_path, {"STYLE": style, **backend})
+        for style in STYLES
+        for backend in (
+            {},
+            {"BACKEND": "memory"},
+            {"DATABASE_URL": new_database(postgres_url)},
+        )
+    ]
 
-    reports = {_report(Shop(tmp_path, dict(each)).run()) for each in environments}
+    reports = {_report(each.run()) for each in shops}
 
     assert len(reports) == 1
+
+
+def test_event_sourced_orders_have_no_rows_and_the_events_of_the_others(shop: Shop) -> None:
+    shop.run()
+    shop.run(STYLE="events")
+
+    rows, events = (
+        [shop.execute(statement, name) for name in ("orders.db", "orders.events.db")]
+        for statement in (
+            "SELECT name FROM sqlite_master WHERE type = 'table'",
+            "SELECT aggregate_id, version, event_type, payload FROM cqrs_ddd_events "
+            "ORDER BY position",
+        )
+    )
+
+    assert set(rows[0]) - set(rows[1]) == {("orders",)}
+    assert events[0] == events[1]
+    assert len(events[0]) == 47
+
+
+@pytest.mark.parametrize(("kept", "asked"), [STYLES, STYLES[::-1]])
+def test_a_database_stays_in_the_style_that_it_began_with(
+    shop: Shop, kept: str, asked: str
+) -> None:
+    shop.environment["DATABASE_URL"] = "sqlite+aiosqlite:///orders.db"
+    shop.run(STYLE=kept)
+    tables = shop.execute("SELECT name FROM sqlite_master")
+
+    lines = {_refused(shop.run(*words, STYLE=asked)) for words in ((), ("--report",))}
+
+    assert lines == {
+        f"the orders of this database are kept as {kept}; set STYLE={kept}, or use another database"
+    }
+    assert shop.execute("SELECT name FROM sqlite_master") == tables
+
+
+@pytest.mark.parametrize(
+    "lasting_shop", [("sqlite", "state"), ("postgresql", "state")], indirect=True, ids="-".join
+)
+def test_of_two_styles_that_begin_at_once_one_is_refused(lasting_shop: Shop) -> None:
+    ended = _in_each_style_at_once(lasting_shop)
+
+    assert sorted(str(each.code) for each in ended) == ["0", "1"], ended
+
+
+@pytest.mark.parametrize("lasting_shop", [("postgresql", "state")], indirect=True, ids="-".join)
+def test_who_checks_before_it_keeps_others_out_lets_both_styles_in(lasting_shop: Shop) -> None:
+    lasting_shop.before = check_too_early
+
+    ended = _in_each_style_at_once(lasting_shop)
+
+    assert [each.code for each in ended] == [0, 0], ended
+
+
+def _in_each_style_at_once(shop: Shop) -> list[Ended]:
+    shop.environment.setdefault("DATABASE_URL", "sqlite+aiosqlite:///orders.db")
+    with ThreadPoolExecutor(2) as threads:
+        runs = [threads.submit(shop.run, STYLE=style) for style in STYLES]
+        return [run.result() for run in runs]
+
+
+def check_too_early() -> None:
+    """Each program waits until both have seen that there are no tables."""
+    check = tables.check
+
+    def install(connection: Connection, style: tables.Style) -> None:
+        check(connection, style)
+        Path(f"checked.{os.getpid()}").touch()
+        while len(list(Path().glob("checked.*"))) < 2:
+            time.sleep(0.01)
+        schema.install(connection)
+        tables.Base.metadata.create_all(connection)
+
+    tables.install = install
+
+
+def test_a_style_that_is_unknown_is_told_the_two(shop: Shop) -> None:
+    line = _refused(shop.run(STYLE="rows"))
+
+    assert line == "STYLE is not usable: Input should be 'state' or 'events'"
 
 
 def _report(process: Ended) -> str:
@@ -479,16 +576,15 @@ def test_two_files_about_the_same_orders_may_be_imported_at_once(lasting_shop: S
         )
         for name in "ab"
     ]
+    lasting_shop.environment.setdefault("DATABASE_URL", "sqlite+aiosqlite:///orders.db")
     lasting_shop.run(lasting_shop.write(HEAD, *(f"{n},{facts},P,Tea,1,2,0" for n in range(10))))
 
-    environment = {"DATABASE_URL": f"sqlite+aiosqlite:///{lasting_shop.folder}/orders.db"}
-    environment.update(lasting_shop.environment)
     with ThreadPoolExecutor(2) as threads:
-        runs = [threads.submit(lasting_shop.run, file, **environment) for file in files]
+        runs = [threads.submit(lasting_shop.run, file) for file in files]
         ended = [run.result() for run in runs]
 
     assert [each.code for each in ended] == [0, 0], ended
-    assert "10 orders, 130 lines" in lasting_shop.run("--report", **environment).stdout
+    assert "10 orders, 130 lines" in lasting_shop.run("--report").stdout
 
 
 def test_a_file_that_is_read_in_another_way_is_not_imported_twice(shop: Shop) -> None:
@@ -550,7 +646,7 @@ def test_help_tells_the_environment_and_the_exit_codes(shop: Shop) -> None:
     process = shop.run("--help")
 
     assert process.code == 0
-    for told in ("DATABASE_URL", "BACKEND", "--mapping", "--after", "exit codes", "130"):
+    for told in ("DATABASE_URL", "BACKEND", "STYLE", "--mapping", "--after", "exit codes", "130"):
         assert told in process.stdout
     assert shop.run("--nonsense").code == 2
 

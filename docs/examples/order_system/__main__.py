@@ -36,6 +36,8 @@ environment:
                   sqlite+aiosqlite:///orders.db
                   postgresql+asyncpg://user:password@host/database
   BACKEND       memory: keep nothing
+  STYLE         state: keep an order as a row (default)
+                events: keep its events alone, by default in the file NAME.events.db
   BUSY_SECONDS  how long to wait for another writer on SQLite (default: 5)
   LEASE_SECONDS how long the messages of a killed run wait for the next (default: 8)
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 
+from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
 from cqrs_ddd_core import (
     EventStorePersistenceMiddleware,
     HandlerRegistry,
@@ -45,7 +46,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
 
 from . import tables
 from .application import OrderHandlers
-from .domain import Order
+from .domain import Order, events
 from .sales import CountrySales, CustomerSales, OrderSummary, SalesProjection, SalesQueries
 
 BATCH = 10
@@ -64,6 +65,7 @@ class Settings(EnvConfig):
 
     database_url: str = ""
     backend: Literal["database", "memory"] = "database"
+    style: tables.Style = "state"
     busy_seconds: Seconds = 5.0
     """How long a writer waits for another one on SQLite."""
     lease_seconds: Seconds = 8.0
@@ -72,8 +74,12 @@ class Settings(EnvConfig):
     @classmethod
     def for_file(cls, path: Path) -> Settings:
         """Unless the environment says another, a database beside us that is named as the file."""
-        url = URL.create("sqlite+aiosqlite", database=f"{path.stem}.db")
-        return cls.from_env(environ={"DATABASE_URL": url.render_as_string(), **os.environ})
+        settings = cls.from_env()
+        if "DATABASE_URL" in os.environ:
+            return settings
+        ending = "db" if settings.style == "state" else "events.db"
+        url = URL.create("sqlite+aiosqlite", database=f"{path.stem}.{ending}")
+        return replace(settings, database_url=url.render_as_string())
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ async def open_system(settings: Settings, *, read_only: bool = False) -> AsyncIt
         return
     engine = _engine(settings, read_only=read_only)
     try:
-        await _prepare(engine, read_only=read_only)
+        await _prepare(engine, settings.style, read_only=read_only)
         yield _assembled(_on(engine), settings)
     finally:
         await engine.dispose()
@@ -117,7 +123,11 @@ async def open_system(settings: Settings, *, read_only: bool = False) -> AsyncIt
 
 def _assembled(adapters: _Adapters, settings: Settings) -> System:
     handlers = HandlerRegistry()
-    OrderHandlers(adapters.placed).register(handlers)
+    placed = adapters.placed
+    if settings.style == "events":
+        # On every back end, since the event store comes with the unit of work.
+        placed = EventSourcedRepository(Order, registry=events)
+    OrderHandlers(placed).register(handlers)
     SalesQueries(adapters).register(handlers)
     mediator = Mediator(
         handlers,
@@ -205,7 +215,7 @@ def _refuse_absent_place(url: URL, *, read_only: bool) -> None:
         raise ConfigError(f"there is no database {path}; import the file first")
 
 
-async def _prepare(engine: AsyncEngine, *, read_only: bool) -> None:
+async def _prepare(engine: AsyncEngine, style: tables.Style, *, read_only: bool) -> None:
     try:
         await schema.check(engine)
     except ConfigError:
@@ -213,7 +223,7 @@ async def _prepare(engine: AsyncEngine, *, read_only: bool) -> None:
             raise
     try:
         async with engine.begin() as connection:
-            await connection.run_sync(tables.check if read_only else tables.install)
+            await connection.run_sync(tables.check if read_only else tables.install, style)
     except SQLAlchemyError as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"cannot use the database {engine.url!r}: {reason}") from error

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Index, Text, inspect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError
 from cqrs_ddd_persistence_sqlalchemy import ExactDecimal, Json, UtcDateTime, VersionMixin, schema
+
+Style = Literal["state", "events"]
+"""An order is kept as a row, or as its events alone."""
 
 
 class Base(DeclarativeBase):
@@ -67,26 +70,35 @@ class CountrySalesModel(VersionMixin, Base):
     revenue: Mapped[Decimal] = mapped_column(ExactDecimal(18, 5))
 
 
-def install(connection: Connection) -> None:
+def install(connection: Connection, style: Style) -> None:
     """Make what is missing, in the caller's transaction; any number of processes may do so at once.
 
-    Raises ``ConfigError`` and ``PersistenceError`` for tables of another version.
+    Raises ``ConfigError`` and ``PersistenceError`` for tables of another version or style.
     """
-    check(connection)
     schema.install(connection)  # It keeps other processes out until the commit.
-    Base.metadata.create_all(connection)
+    check(connection, style)
+    tables = Base.metadata.sorted_tables
+    if style == "events":
+        tables = [table for table in tables if table is not OrderModel.__table__]
+    Base.metadata.create_all(connection, tables=tables)
 
 
-def check(connection: Connection) -> None:
-    """Raises ``ConfigError`` for tables of another version; absent ones are fine."""
+def check(connection: Connection, style: Style) -> None:
+    """Raises ``ConfigError`` for tables of another version or style; absent ones are fine."""
     inspector = inspect(connection)
-    present = set(inspector.get_table_names())
-    for table in Base.metadata.sorted_tables:
-        if table.name not in present:
-            continue
-        found = {column["name"] for column in inspector.get_columns(table.name)}
+    present = Base.metadata.tables.keys() & set(inspector.get_table_names())
+    for name in sorted(present):
+        table = Base.metadata.tables[name]
+        found = {column["name"] for column in inspector.get_columns(name)}
         if found != set(table.columns.keys()):
             raise ConfigError(
-                f"table {table.name} is of another version or somebody else's: it has the columns "
+                f"table {name} is of another version or somebody else's: it has the columns "
                 f"{', '.join(sorted(found))}; use another database"
             )
+    kept = "state" if OrderModel.__tablename__ in present else "events"
+    if present and kept != style:
+        # In the other style orders would be missing, or rows would stay behind their events.
+        raise ConfigError(
+            f"the orders of this database are kept as {kept}; set STYLE={kept}, or use another "
+            "database"
+        )
