@@ -15,7 +15,7 @@ from cqrs_ddd_advanced_core.persistence import (
     PersistenceDispatcher,
     PersistenceRegistry,
 )
-from cqrs_ddd_advanced_core.testing.contracts.persistence import (
+from cqrs_ddd_advanced_core.testing.contracts.parcel_registry import (
     ParcelLabel,
     ParcelSummary,
     RefusesNotes,

@@ -398,8 +398,8 @@ async def test_each_wait_is_told_to_the_hooks() -> None:
 
     facts = {
         "error": "OptimisticConcurrencyError",
-        "message_type": "Weigh",
-        "message_id": "c-1",
+        "subject": "Weigh",
+        "subject_id": "c-1",
     }
     assert [operation.name for operation in told] == ["conflict.retry"] * 2
     assert [operation.attributes for operation in told] == [

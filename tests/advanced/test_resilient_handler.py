@@ -275,8 +275,8 @@ async def test_each_wait_is_told_to_the_hooks() -> None:
     assert operation.attributes == {
         "attempt": 1,
         "error": "OptimisticConcurrencyError",
-        "repository": "InMemoryRepository",
-        "entity_id": "a-1",
+        "subject": "InMemoryRepository",
+        "subject_id": "a-1",
     }
 
 

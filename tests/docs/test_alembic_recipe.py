@@ -22,6 +22,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
     configure_sqlite,
     schema,
 )
+from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyProjectionStore
 from tests.architecture.packages import ROOT
 from tests.persistence_sqlalchemy.conftest import asyncpg_url
 
@@ -139,6 +140,28 @@ def test_the_tables_of_the_extra_are_a_branch_that_goes_and_comes_alone(project:
     project.run(command.upgrade, "heads")
     assert project.table_names() == core | advanced
     project.ask(lambda engine: schema.check(engine, project.tables))
+
+
+def test_the_tables_that_projections_make_are_not_proposed_to_be_dropped(project: Project) -> None:
+    project.run(command.upgrade, "heads")
+
+    async def use(engine: Any) -> None:
+        store = SQLAlchemyProjectionStore(async_sessionmaker(engine), tables=project.tables)
+        await store.ensure_collection("orders", {"customer": str})
+
+    project.ask(use)
+    assert f"{project.tables.prefix}view_orders" in project.table_names()
+    first = project.revise(
+        "orders", head="base", branch_label="shop", version_path=f"{project._folder}/versions"
+    )
+    assert "view" not in first
+    project.run(command.upgrade, "heads")
+    project.run(command.check)
+
+    project.run(command.downgrade, "cqrs_ddd_advanced@base")
+    assert not [name for name in project.table_names() if "view" in name]
+    project.run(command.upgrade, "heads")
+    project.ask(use)
 
 
 def test_without_the_extra_its_branch_makes_nothing_and_can_be_run_again_with_it(

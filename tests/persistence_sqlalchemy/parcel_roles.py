@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import GenerativeSelect, Row, select
 
 from cqrs_ddd_advanced_core.persistence import PersistenceRegistry
-from cqrs_ddd_advanced_core.testing.contracts.persistence import (
+from cqrs_ddd_advanced_core.testing.contracts.parcel_registry import (
     ParcelLabel,
     ParcelSummary,
     parcel_registry,

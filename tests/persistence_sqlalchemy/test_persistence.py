@@ -18,11 +18,11 @@ from cqrs_ddd_advanced_core.persistence import (
     PersistenceDispatcher,
     PersistenceRegistry,
 )
-from cqrs_ddd_advanced_core.testing.contracts.persistence import (
+from cqrs_ddd_advanced_core.testing.contracts.parcel_registry import (
     ParcelSummary,
-    PersistenceDispatcherContract,
     a_stored_parcel,
 )
+from cqrs_ddd_advanced_core.testing.contracts.persistence import PersistenceDispatcherContract
 from cqrs_ddd_core.adapters.memory import InMemoryCache, InMemoryUnitOfWork
 from cqrs_ddd_core.primitives.exceptions import (
     ConfigError,

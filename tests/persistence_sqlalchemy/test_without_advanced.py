@@ -58,3 +58,16 @@ def test_its_adapters_name_the_command_that_installs_it() -> None:
 
     assert 'pip install "cqrs-ddd-persistence-sqlalchemy[advanced]"' in told
     assert told.endswith("False\n")
+
+
+def test_a_unit_of_work_names_it_when_it_is_asked_for_documents() -> None:
+    told = run(
+        "from sqlalchemy.ext.asyncio import async_sessionmaker\n"
+        "from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork\n"
+        "try:\n"
+        "    SQLAlchemyUnitOfWork(session_factory=async_sessionmaker()).projections\n"
+        "except ImportError as error:\n"
+        "    print(error)"
+    )
+
+    assert 'pip install "cqrs-ddd-persistence-sqlalchemy[advanced]"' in told

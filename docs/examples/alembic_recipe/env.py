@@ -26,7 +26,9 @@ def run(connection: Connection) -> None:
 
 
 def _is_ours(name: str | None, kind: str, parents: object) -> bool:
-    """Schemas of others are none of our business."""
+    """Schemas of others are none of our business, nor tables that projections make themselves."""
+    if kind == "table":
+        return name is None or not name.startswith(tables.advanced.view_prefix)
     return kind != "schema" or name in (None, tables.schema)
 
 

@@ -1,4 +1,4 @@
-"""Event sourcing, the persistence dispatcher, conflicts; what is not here is in the folders."""
+"""Event sourcing, projections, conflicts, the dispatcher; what is not here is in the folders."""
 
 from .conflict import ConflictRetryMiddleware, ResilientHandler
 from .event_sourcing import EventSourcedLoader, EventSourcedMediator, EventSourcedRepository
@@ -7,6 +7,7 @@ from .persistence import (
     PersistenceDispatcher,
     PersistenceRegistry,
 )
+from .projections import ProjectionHandler, ProjectionWorker
 from .snapshots import EveryNEventsStrategy, LoadingTimeStrategy
 from .upcasting import EventUpcaster, UpcasterRegistry, UpcastingEventRegistry
 
@@ -21,6 +22,8 @@ __all__ = [
     "LoadingTimeStrategy",
     "PersistenceDispatcher",
     "PersistenceRegistry",
+    "ProjectionHandler",
+    "ProjectionWorker",
     "ResilientHandler",
     "UpcasterRegistry",
     "UpcastingEventRegistry",

@@ -136,8 +136,8 @@ class ResilientHandler(Generic[T, ID]):
             in_a_fresh_one,
             policy=self._retry,
             clock=self._clock,
-            repository=type(self._repository).__name__,
-            entity_id=entity_id,
+            subject=type(self._repository).__name__,
+            subject_id=entity_id,
         )
 
 

@@ -40,6 +40,6 @@ class ConflictRetryMiddleware(IMiddleware):
             partial(next_, message),
             policy=self._retry,
             clock=self._clock,
-            message_type=type(message).__name__,
-            message_id=message.command_id,
+            subject=type(message).__name__,
+            subject_id=message.command_id,
         )

@@ -30,7 +30,8 @@ async def until_no_conflict(
     *,
     policy: RetryPolicy,
     clock: IClock,
-    **subject: object,
+    subject: str,
+    subject_id: object,
 ) -> R:
     """What the first try without a conflict answers; each wait is a span ``conflict.retry``.
 
@@ -46,10 +47,16 @@ async def until_no_conflict(
                 raise
             if not policy.should_retry(tries, error):
                 logger.warning(
-                    "in conflict after %d tries, given up: %r; %r", tries, error, subject
+                    "%s %s is given up after %d tries: %r", subject, subject_id, tries, error
                 )
                 raise
             conflict = type(error).__name__
         # Out of the except block, or each error would hold on to all earlier ones.
-        with hooks.span("conflict.retry", attempt=tries, error=conflict, **subject):
+        with hooks.span(
+            "conflict.retry",
+            subject=subject,
+            subject_id=subject_id,
+            attempt=tries,
+            error=conflict,
+        ):
             await clock.sleep(policy.get_backoff(tries))

@@ -124,6 +124,15 @@ class CachingPersistenceDispatcher(IReadModels):
             if ended.interruption is not None:
                 raise ended.interruption
 
+    async def forget(self, result_type: type[Any], ids: Iterable[Any]) -> None:
+        """Drop what is cached under the ids, for who changes it past ``apply``: after its commit.
+
+        A ``ProjectionWorker`` calls it by its ``on_change``.
+        """
+        form = self._form(result_type)
+        if form is not None:
+            await self._values.drop([form.key(str(each)) for each in ids])
+
     async def fetch_domain(
         self, entity_type: type[T], ids: Sequence[Any], uow: UnitOfWork | None = None
     ) -> list[T]:

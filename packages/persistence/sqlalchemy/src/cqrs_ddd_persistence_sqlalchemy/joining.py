@@ -55,6 +55,26 @@ async def reading(
         yield await current.connection()
 
 
+@asynccontextmanager
+async def apart(session_factory: SessionFactory) -> AsyncIterator[AsyncConnection]:
+    """In a short transaction of its own, whichever unit of work is open."""
+    async with SQLAlchemyUnitOfWork(session_factory=session_factory) as own:
+        yield await own.connection()
+
+
+@asynccontextmanager
+async def reading_apart(session_factory: SessionFactory) -> AsyncIterator[AsyncConnection]:
+    """What is committed, whichever unit of work is open; without a transaction where it can be."""
+    engine = engine_of(session_factory)
+    if engine is None:
+        async with apart(session_factory) as connection:
+            yield connection
+        return
+    refuse_unusable(engine)
+    async with autocommitting(engine) as connection:
+        yield connection
+
+
 def _refuse_another_database(
     current: SQLAlchemyUnitOfWork, session_factory: SessionFactory | None, operation: str
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Literal
 
-from sqlalchemy import Connection, delete, inspect, select, text
+from sqlalchemy import Connection, MetaData, Table, delete, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
@@ -84,20 +84,26 @@ def install_advanced(connection: Connection, tables: Tables = TABLES) -> None:
         _note_version(connection, tables, AdvancedTables.COMPONENT, AdvancedTables.VERSION)
 
 
-def _begin(connection: Connection, tables: Tables) -> None:
+def begin_changes(connection: Connection, tables: Tables) -> None:
+    """Until the transaction ends nobody else changes what tables there are."""
     if is_postgres(connection):
         # IF NOT EXISTS looks first and makes afterwards: two at once would collide.
         lock = _namespace(tables, "schema") << _POSITION_BITS
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
-        if tables.schema is not None:
-            name = connection.dialect.identifier_preparer.quote(tables.schema)
-            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {name}"))
     elif not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _begin(connection: Connection, tables: Tables) -> None:
+    begin_changes(connection, tables)
+    if is_postgres(connection) and tables.schema is not None:
+        name = connection.dialect.identifier_preparer.quote(tables.schema)
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {name}"))
+
+
 def remove(connection: Connection, tables: Tables = TABLES) -> None:
     """Drop the tables and all that is in them: for the downgrade of a migration."""
+    _drop_views(connection, tables)
     if is_postgres(connection):
         names = _Names(connection, tables)
         connection.execute(text(f"DROP FUNCTION IF EXISTS {names.safe_position}()"))
@@ -109,9 +115,19 @@ def remove(connection: Connection, tables: Tables = TABLES) -> None:
 
 def remove_advanced(connection: Connection, tables: Tables = TABLES) -> None:
     """Drop the tables of the extra ``advanced``, and their row in the table of versions."""
+    _drop_views(connection, tables)
     tables.metadata.drop_all(connection, tables=tables.advanced.all)
     versions = tables.versions
     connection.execute(delete(versions).where(versions.c.component == AdvancedTables.COMPONENT))
+
+
+def _drop_views(connection: Connection, tables: Tables) -> None:
+    """What projections have made for themselves."""
+    views, schema = tables.advanced.views, tables.schema
+    if inspect(connection).has_table(views.name, schema):
+        for collection in connection.scalars(select(views.c.collection)).all():
+            name = f"{tables.advanced.view_prefix}{collection}"
+            Table(name, MetaData(schema=schema)).drop(connection, checkfirst=True)
 
 
 def _note_version(connection: Connection, tables: Tables, component: str, version: int) -> None:
@@ -250,6 +266,12 @@ def _position_statements(
         CREATE OR REPLACE TRIGGER {names.trigger} BEFORE INSERT ON {names.events}
         FOR EACH STATEMENT EXECUTE FUNCTION {names.register}()""",
     )
+
+
+def lock_key(tables: Tables, purpose: str, name: str) -> int:
+    """For an advisory lock of PostgreSQL; names that share a key only wait for each other."""
+    bits = int.from_bytes(sha256(name.encode()).digest()[: _POSITION_BITS // 8], "big")
+    return _namespace(tables, purpose) << _POSITION_BITS | bits
 
 
 def _namespace(tables: Tables, purpose: str) -> int:

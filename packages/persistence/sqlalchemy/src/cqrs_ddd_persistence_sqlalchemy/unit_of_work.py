@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import SessionTransaction
 
+from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import (
@@ -39,14 +40,12 @@ from .engines import SessionFactory, bind_of, engine_of, refuse_unusable
 from .models import TABLES, Tables
 
 if TYPE_CHECKING:
+    from .advanced.projections import SQLAlchemyProjectionStore
     from .event_store import SQLAlchemyEventStore
     from .inbox import SQLAlchemyInbox
     from .outbox import SQLAlchemyOutboxStorage
 
 logger = logging.getLogger(__name__)
-
-EVENTS_CHANNEL = "cqrs_ddd_events"
-"""The channel of ``IQueueSignal`` on which waiters are told of new events."""
 
 
 class SQLAlchemyUnitOfWork(UnitOfWork):
@@ -125,6 +124,13 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         from .inbox import SQLAlchemyInbox
 
         return SQLAlchemyInbox(self._session_factory, tables=self._tables, uow=self)
+
+    @cached_property
+    def projections(self) -> SQLAlchemyProjectionStore:
+        """The store of documents, in this transaction; it comes with the extra ``advanced``."""
+        from .advanced import SQLAlchemyProjectionStore
+
+        return SQLAlchemyProjectionStore(self._session_factory, tables=self._tables, uow=self)
 
     @property
     def engine(self) -> AsyncEngine | None:

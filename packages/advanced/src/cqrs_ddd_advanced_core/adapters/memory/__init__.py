@@ -1,5 +1,15 @@
 """Fakes that behave as the database adapters do; one suite of contracts judges both."""
 
+from .dead_letters import InMemoryDeadLetterStore
+from .positions import InMemoryPositionStore
+from .projections import InMemoryProjectionStore
 from .snapshots import InMemorySnapshotStore
+from .unit_of_work import InMemoryUnitOfWork
 
-__all__ = ["InMemorySnapshotStore"]
+__all__ = [
+    "InMemoryDeadLetterStore",
+    "InMemoryPositionStore",
+    "InMemoryProjectionStore",
+    "InMemorySnapshotStore",
+    "InMemoryUnitOfWork",
+]

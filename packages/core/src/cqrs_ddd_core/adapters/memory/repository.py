@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ...domain.aggregate import ID, AggregateRoot
-from ...domain.specification import ICompiledSpecification, IQueryOptions, ISpecification
+from ...domain.specification import IQueryOptions, ISpecification
 from ...ports.repository import IBulkRepository
 from ...ports.search_result import SearchResult
 from ...ports.unit_of_work import UnitOfWork
-from ...primitives.exceptions import ValidationError
 from ..attributes import refuse_unordered_attribute, value_at
 from ..refusals import (
     another_version,
@@ -20,6 +19,7 @@ from ..refusals import (
     refuse_stranger,
     refuse_twins,
 )
+from ..selection import page_of, predicate_over
 from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
 
 T = TypeVar("T", bound=AggregateRoot[Any])
@@ -179,45 +179,16 @@ def _selection(
 ) -> Callable[[Iterable[_Row[T]]], list[_Row[T]]]:
     """What to pick from the rows, in which order."""
     if isinstance(criteria, ISpecification):
-        satisfies = _predicate(criteria, entity_type)
+        satisfies = predicate_over(entity_type, criteria)
         return lambda rows: [row for row in rows if satisfies(row.state)]
     options = criteria
     refuse_selected_fields(options)
     for name in options.ordering:
         refuse_unordered_attribute(entity_type, name.removeprefix("-"))
-    fits = _predicate(options.condition, entity_type)
-    return lambda rows: _page([row for row in rows if fits(row.state)], options)
-
-
-def _predicate(condition: ISpecification[T] | None, entity_type: type[T]) -> Callable[[T], bool]:
-    if condition is None:
-        return lambda _: True
-    if isinstance(condition, ICompiledSpecification):
-        return condition.predicate_for(entity_type)
-    return condition.is_satisfied_by
-
-
-def _page(found: list[_Row[T]], options: IQueryOptions[T]) -> list[_Row[T]]:
-    if options.ordering or options.limit is not None or options.offset:
-        # As in a table: equals in no order at all could be on two pages, or on none.
-        found.sort(key=_sort_key("id"))
-    # Stable sorts from the least to the most significant attribute.
-    for name in reversed(options.ordering):
-        path = name.removeprefix("-")
-        try:
-            found.sort(key=_sort_key(path), reverse=name.startswith("-"))
-        except TypeError as error:
-            raise ValidationError(
-                f"cannot order by {name}, which has values of unlike kinds",
-                errors={path: ("has no order",)},
-            ) from error
-    end = None if options.limit is None else options.offset + options.limit
-    return found[options.offset : end]
-
-
-def _sort_key(path: str) -> Callable[[_Row[Any]], Any]:
-    def key(row: _Row[Any]) -> tuple[bool, Any]:
-        value = value_at(row.state, path)
-        return (value is None, value)
-
-    return key
+    fits = predicate_over(entity_type, options.condition)
+    return lambda rows: page_of(
+        [row for row in rows if fits(row.state)],
+        options,
+        key=lambda row: row.state.id,
+        value_at=lambda row, path: value_at(row.state, path),
+    )

@@ -8,16 +8,24 @@ from typing import TYPE_CHECKING
 from .models import is_advanced_installed
 
 if TYPE_CHECKING:
+    from .dead_letters import SQLAlchemyDeadLetterStore
     from .persistence import (
         SQLAlchemyOperationPersistence,
         SQLAlchemyQueryPersistence,
         SQLAlchemyQuerySpecificationPersistence,
         SQLAlchemyRetrievalPersistence,
     )
+    from .positions import SQLAlchemyPositionStore
+    from .projection_persistence import SQLAlchemyProjectionDualPersistence
+    from .projections import SQLAlchemyProjectionStore
     from .snapshots import SQLAlchemySnapshotStore
 
 __all__ = [
+    "SQLAlchemyDeadLetterStore",
     "SQLAlchemyOperationPersistence",
+    "SQLAlchemyPositionStore",
+    "SQLAlchemyProjectionDualPersistence",
+    "SQLAlchemyProjectionStore",
     "SQLAlchemyQueryPersistence",
     "SQLAlchemyQuerySpecificationPersistence",
     "SQLAlchemyRetrievalPersistence",
@@ -27,7 +35,11 @@ __all__ = [
 # Imported at the first use: the tables are here too, and those who make them import the package
 # without the extra.
 _MODULES = {
+    "SQLAlchemyDeadLetterStore": "dead_letters",
     "SQLAlchemyOperationPersistence": "persistence",
+    "SQLAlchemyPositionStore": "positions",
+    "SQLAlchemyProjectionDualPersistence": "projection_persistence",
+    "SQLAlchemyProjectionStore": "projections",
     "SQLAlchemyQueryPersistence": "persistence",
     "SQLAlchemyQuerySpecificationPersistence": "persistence",
     "SQLAlchemyRetrievalPersistence": "persistence",

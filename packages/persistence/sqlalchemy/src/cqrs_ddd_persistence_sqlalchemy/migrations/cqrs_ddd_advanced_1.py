@@ -1,4 +1,4 @@
-"""Tables of the advanced adapters, version 1: snapshots.
+"""Tables of the advanced adapters, version 1: snapshots and projections.
 
 They are made where the extra ``advanced`` is installed; where it came later, downgrade this branch
 and upgrade it again.

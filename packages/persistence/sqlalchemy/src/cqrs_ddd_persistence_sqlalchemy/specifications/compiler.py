@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, false, or_, true
 from sqlalchemy.orm import aliased
 
+from cqrs_ddd_core.adapters.conditions import AllOf, OneOf
 from cqrs_ddd_core.adapters.repository_mixins import OfTenant
 from cqrs_ddd_core.domain.specification import ISpecification
 from cqrs_ddd_specifications.coercion import coerced
@@ -15,6 +16,7 @@ from cqrs_ddd_specifications.exceptions import UnsupportedOperatorError
 from cqrs_ddd_specifications.field_types import Kind
 from cqrs_ddd_specifications.operators import (
     EQ,
+    IN,
     IS_EMPTY,
     IS_NOT_NULL,
     Operator,
@@ -49,10 +51,7 @@ def build_sqla_filter(
 
     Raises ``SpecificationError`` before there is any SQL.
     """
-    compiler = _Compiler(model, names, values, frozenset(relations))
-    if isinstance(specification, Specification):
-        return specification.accept(compiler)
-    return compiler.foreign(specification)
+    return _Compiler(model, names, values, frozenset(relations)).accepted(specification)
 
 
 class _Compiler:
@@ -90,16 +89,21 @@ class _Compiler:
     def foreign(self, specification: ISpecification[Any]) -> ColumnElement[bool]:
         if isinstance(specification, OfTenant):
             inner = specification.specification
-            parts = [self.attribute("tenant_id", EQ, specification.tenant_id)]
-            if isinstance(inner, Specification):
-                parts.append(inner.accept(self))
-            elif inner is not None:
-                parts.append(self.foreign(inner))
-            return and_(*parts)
+            mine = self.attribute("tenant_id", EQ, specification.tenant_id)
+            return mine if inner is None else and_(mine, self.accepted(inner))
+        if isinstance(specification, AllOf):
+            return self.all_of([self.accepted(part) for part in specification.parts])
+        if isinstance(specification, OneOf):
+            return self.attribute(specification.attribute, IN, specification.values)
         raise UnsupportedOperatorError(
             f"{specification!r} is not made of attributes, so there is no SQL for it; write what "
             "it asks with SpecificationBuilder"
         )
+
+    def accepted(self, specification: ISpecification[Any]) -> ColumnElement[bool]:
+        if isinstance(specification, Specification):
+            return specification.accept(self)
+        return self.foreign(specification)
 
     def _holds(self, target: Target, operator: Operator, value: Any) -> ColumnElement[bool]:
         def condition(column: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -1,0 +1,119 @@
+"""Documents and the names of their places, judged alike by every store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json
+
+from cqrs_ddd_core.adapters.refusals import json_of
+from cqrs_ddd_core.primitives.exceptions import SerializationError
+
+from ..exceptions import DocumentError, ProjectionStoreError
+from ..ports.projections import Document
+from .document_fields import DocumentFields
+
+MAX_COLLECTION_NAME = 48
+"""With the prefix of the tables it is the name of a table, which has 63 bytes on PostgreSQL."""
+MAX_DOC_ID = 1_000
+"""Bytes, since it is a key of an index."""
+
+_NAME = re.compile(rf"[a-z_][a-z0-9_]{{0,{MAX_COLLECTION_NAME - 1}}}")
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class WrittenDocument(NamedTuple):
+    """A document as JSON, with the values of the declared fields."""
+
+    doc_id: str
+    document: bytes
+    values: Mapping[str, Any]
+
+    def read(self) -> dict[str, Any]:
+        return read_document(self.document)
+
+
+def written_document(
+    collection: str, doc_id: str, doc: Document, fields: DocumentFields
+) -> WrittenDocument:
+    """Raises ``DocumentError`` for what cannot be kept."""
+    if not is_possible_id(doc_id):
+        raise DocumentError(
+            f"{doc_id!r} cannot be an id in {collection}; it is a text of 1 to {MAX_DOC_ID:,} "
+            "bytes, without NUL and halves of surrogate pairs",
+            collection=collection,
+            doc_id=str(doc_id),
+        )
+    try:
+        document = json_of(doc, f"the document {doc_id!r} in {collection}", collection)
+        problem = _problem_of(document)
+    except SerializationError as error:
+        raise DocumentError(str(error), collection=collection, doc_id=doc_id) from error
+    if problem is not None:
+        raise DocumentError(
+            f"the document {doc_id!r} in {collection} {problem}",
+            collection=collection,
+            doc_id=doc_id,
+        )
+    return WrittenDocument(doc_id, document, fields.values_in(document, collection, doc_id))
+
+
+def read_document(document: bytes | str) -> dict[str, Any]:
+    read: dict[str, Any] = from_json(document)
+    return read
+
+
+def is_possible_id(doc_id: object) -> bool:
+    """Whether a document can have the id."""
+    if not isinstance(doc_id, str) or not doc_id or "\x00" in doc_id:
+        return False
+    try:
+        return len(doc_id.encode()) <= MAX_DOC_ID
+    except UnicodeEncodeError:
+        return False
+
+
+def possible_ids(doc_ids: Iterable[str]) -> list[str]:
+    """Each once; what can be no id is of no document."""
+    return [doc_id for doc_id in dict.fromkeys(doc_ids) if is_possible_id(doc_id)]
+
+
+def refuse_name(collection: object) -> None:
+    """Raises ``ProjectionStoreError`` for what no collection can be called."""
+    if not isinstance(collection, str) or not _NAME.fullmatch(collection):
+        raise ProjectionStoreError(
+            f"{collection!r} cannot be a collection; its name has small letters, digits and "
+            f"underscores, begins with no digit and has {MAX_COLLECTION_NAME} characters at most"
+        )
+
+
+def no_collection(collection: str) -> ProjectionStoreError:
+    return ProjectionStoreError(
+        f"there is no collection {collection}; call ensure_collection({collection!r}, ...) first"
+    )
+
+
+def other_fields(
+    collection: str, asked: DocumentFields, there: DocumentFields
+) -> ProjectionStoreError:
+    return ProjectionStoreError(
+        f"{collection} was asked for with the fields {asked.written or 'none'}, and is there with "
+        f"{there.written or 'none'}; build another collection, and replace this one by it"
+    )
+
+
+def refuse_replacing_itself(collection: str, by: str) -> None:
+    if collection == by:
+        raise ProjectionStoreError(
+            f"cannot replace {collection} by itself; build another collection for it"
+        )
+
+
+def _problem_of(document: bytes) -> str | None:
+    if not document.startswith(b"{"):
+        return "is no object of JSON; give it a mapping"
+    if b"\\u0000" in document and _NUL.search(document):
+        return "has a text with NUL, which PostgreSQL does not keep; leave the character out"
+    return None

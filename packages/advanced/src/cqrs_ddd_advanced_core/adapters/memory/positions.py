@@ -1,0 +1,249 @@
+"""Positions of projections in a dict, with transactions and leases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+
+from cqrs_ddd_core.adapters.memory.unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
+from cqrs_ddd_core.ports.clock import IClock, SystemClock
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+
+from ...ports.positions import Checkpoint, IPositionStore, ProjectionPosition
+from ..refusals import (
+    changed_meanwhile,
+    lease_lost,
+    refuse_another_version,
+    refuse_step_back,
+    refuse_unusable_lease,
+    run_by_workers,
+    unknown_projections,
+    written_inline,
+)
+from ..transaction_locks import TransactionLocks
+
+
+@dataclass(frozen=True)
+class _Row:
+    epoch: int
+    version: int
+    position: int | None
+    worker_id: str | None = None
+    leased_until: float = 0.0
+
+    def begins_as(self, other: _Row) -> bool:
+        return (self.version, self.position) == (other.version, other.position)
+
+    def is_under(self, checkpoint: Checkpoint) -> bool:
+        is_led = self.epoch == checkpoint.epoch and self.worker_id is not None
+        return is_led and self.position == checkpoint.position
+
+
+class InMemoryPositionStore(IPositionStore):
+    """The fake of a table of positions.
+
+    Leases are given and ended at once, outside any transaction.
+    """
+
+    def __init__(self, clock: IClock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._rows: dict[str, _Row] = {}
+        self._epochs = count(1)
+        self._locks = TransactionLocks()
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    async def claim(
+        self,
+        projection: str,
+        worker_id: str,
+        *,
+        version: int = 1,
+        lease: float = 30.0,
+        restart: bool = False,
+    ) -> Checkpoint | None:
+        refuse_unusable_lease(lease)
+        await asyncio.sleep(0)
+        position, row = 0, self._rows.get(projection)
+        if row is not None:
+            if row.position is None:
+                raise written_inline(projection, version, row.version)
+            if not restart:
+                refuse_another_version(projection, version, row.version)
+            if self._holder(row) not in (None, worker_id):
+                return None
+            position = row.position if row.version == version else 0
+        epoch = next(self._epochs)
+        self._rows[projection] = _Row(epoch, version, position, worker_id, self._end(lease))
+        return Checkpoint(projection=projection, version=version, position=position, epoch=epoch)
+
+    async def advance(
+        self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
+    ) -> Checkpoint:
+        refuse_unusable_lease(lease)
+        refuse_step_back(checkpoint, position)
+        async with joined(uow, "advance a projection") as active:
+            await self._locks.take(checkpoint.projection, active, shared=True)
+            self._changes(active).advance(checkpoint, position, self._end(lease))
+        return replace(checkpoint, position=position)
+
+    async def renew(self, checkpoint: Checkpoint, *, lease: float = 30.0) -> None:
+        refuse_unusable_lease(lease)
+        await asyncio.sleep(0)
+        row = self._rows.get(checkpoint.projection)
+        if row is None or row.epoch != checkpoint.epoch or row.worker_id is None:
+            raise lease_lost(checkpoint)
+        self._rows[checkpoint.projection] = replace(row, leased_until=self._end(lease))
+
+    async def release(self, checkpoint: Checkpoint) -> None:
+        await asyncio.sleep(0)
+        row = self._rows.get(checkpoint.projection)
+        if row is not None and row.epoch == checkpoint.epoch:
+            self._rows[checkpoint.projection] = replace(row, worker_id=None, leased_until=0.0)
+
+    async def positions(
+        self, projections: Collection[str] | None = None
+    ) -> Sequence[ProjectionPosition]:
+        await asyncio.sleep(0)
+        names: Iterable[str] = self._rows if projections is None else set(projections)
+        return [self._told(name, self._rows[name]) for name in sorted(names) if name in self._rows]
+
+    async def join(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
+        async with joined(uow, "write a projection inline") as active:
+            await self._locks.take(projection, active, shared=True)
+            self._changes(active).join(projection, version)
+
+    async def hold(self, projection: str, *, uow: UnitOfWork) -> ProjectionPosition | None:
+        async with joined(uow, "hold a projection") as active:
+            await self._locks.take(projection, active)
+            row = self._changes(active).read(projection)
+            return None if row is None else self._told(projection, row)
+
+    async def replace(self, projection: str, by: Checkpoint, *, uow: UnitOfWork) -> None:
+        async with joined(uow, "replace a projection") as active:
+            await self._locks.take(projection, active)
+            self._changes(active).replace(projection, by)
+
+    async def wait_until(
+        self, position: int, projections: Collection[str], *, timeout: float
+    ) -> bool:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while True:
+            await asyncio.sleep(0)
+            found = {name: self._rows.get(name) for name in projections}
+            missing = [name for name, row in found.items() if row is None]
+            if not missing and all(
+                row is None or row.position is None or row.position >= position
+                for row in found.values()
+            ):
+                return True
+            if loop.time() >= deadline:
+                if missing:
+                    raise unknown_projections(missing, self._rows)
+                return False
+            await self._change(deadline - loop.time())
+
+    async def _change(self, timeout: float) -> None:
+        change = asyncio.get_running_loop().create_future()
+        self._waiting.add(change)
+        try:
+            await asyncio.wait({change}, timeout=timeout)
+        finally:
+            self._waiting.discard(change)
+
+    def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
+        return uow.changes(self, lambda: _Changes(self))
+
+    def _end(self, lease: float) -> float:
+        return self._clock.monotonic() + lease
+
+    def _holder(self, row: _Row) -> str | None:
+        return row.worker_id if row.leased_until > self._clock.monotonic() else None
+
+    def _told(self, projection: str, row: _Row) -> ProjectionPosition:
+        return ProjectionPosition(
+            projection=projection,
+            version=row.version,
+            position=row.position,
+            worker_id=self._holder(row),
+        )
+
+    def _wake(self) -> None:
+        for change in self._waiting:
+            if not change.done():
+                change.set_result(None)
+
+
+class _Changes(ChangeSet):
+    """What one unit of work does to rows, and what must still be so at its commit."""
+
+    def __init__(self, store: InMemoryPositionStore) -> None:
+        self._store = store
+        self._own: dict[str, _Row | None] = {}
+        # The first of each alone: what comes later builds on a row of our own.
+        self._led_by: dict[str, Checkpoint] = {}
+        self._begun: set[str] = set()
+
+    def read(self, projection: str) -> _Row | None:
+        if projection in self._own:
+            return self._own[projection]
+        return self._store._rows.get(projection)
+
+    def advance(self, checkpoint: Checkpoint, position: int, leased_until: float) -> None:
+        row = self._led(checkpoint)
+        self._own[checkpoint.projection] = replace(
+            row, position=position, leased_until=leased_until
+        )
+
+    def join(self, projection: str, version: int) -> None:
+        row = self.read(projection)
+        if row is None:
+            row = self._own[projection] = _Row(next(self._store._epochs), version, None)
+            self._begun.add(projection)
+        if row.position is not None:
+            raise run_by_workers(projection, version, row.version)
+        refuse_another_version(projection, version, row.version)
+
+    def replace(self, projection: str, by: Checkpoint) -> None:
+        found, new = self.read(projection), self._led(by)
+        is_inline = found is not None and found.position is None
+        self._own[by.projection] = None
+        self._own[projection] = _Row(
+            next(self._store._epochs), new.version, None if is_inline else new.position
+        )
+        self._begun.discard(projection)
+
+    def check(self) -> None:
+        for projection, checkpoint in self._led_by.items():
+            row = self._store._rows.get(projection)
+            if row is None or not row.is_under(checkpoint):
+                raise lease_lost(checkpoint)
+        for projection in self._begun:
+            row, own = self._store._rows.get(projection), self._own[projection]
+            if row is not None and own is not None and not row.begins_as(own):
+                raise changed_meanwhile(projection)
+
+    def apply(self) -> None:
+        rows = self._store._rows
+        for projection, row in self._own.items():
+            if row is None:
+                rows.pop(projection, None)
+            elif projection in self._begun:
+                rows.setdefault(projection, row)  # Another first one may have come first.
+            else:
+                rows[projection] = row
+        self._store._wake()
+
+    def discard(self) -> None:
+        self._own.clear()
+
+    def _led(self, checkpoint: Checkpoint) -> _Row:
+        """The row of the checkpoint; raises ``LeaseLostError``, also at the commit."""
+        row = self.read(checkpoint.projection)
+        if row is None or not row.is_under(checkpoint):
+            raise lease_lost(checkpoint)
+        if checkpoint.projection not in self._own:
+            self._led_by[checkpoint.projection] = checkpoint
+        return row

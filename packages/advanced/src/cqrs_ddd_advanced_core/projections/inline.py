@@ -1,0 +1,96 @@
+"""Projections that are written with the events they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, ClassVar
+
+from cqrs_ddd_core.domain.events import DomainEvent
+from cqrs_ddd_core.instrumentation import hooks
+from cqrs_ddd_core.middleware.event_store import request_metadata
+from cqrs_ddd_core.ports.middleware import IMiddleware, Placement
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
+
+from ..ports.positions import IPositionStore
+from ..ports.projections import IProjectionStore
+from .batch import tenant_of
+from .handler import ProjectionHandler
+from .registry import ProjectionRegistry
+from .view import ProjectionView
+from .writing import OnChange, fill, store_of, tell_of, write
+
+
+class InlineProjectionMiddleware(IMiddleware):
+    """Writes the views in the transaction of the command: they are never behind, and an event that
+    a handler cannot take fails the command.
+
+    Two commands that change the same document wait for each other, or one ends in
+    ``ConcurrencyError``. List it first of those inside the unit of work, so that a rebuild can wait
+    for commands under way, and call ``prepare`` once before the first command.
+
+    Args:
+        on_change: as that of a ``ProjectionWorker``.
+    """
+
+    placement: ClassVar[Placement] = Placement.INSIDE
+
+    def __init__(
+        self,
+        projections: ProjectionRegistry | Iterable[ProjectionHandler],
+        *,
+        positions: IPositionStore,
+        on_change: OnChange | None = None,
+    ) -> None:
+        self._projections = (
+            projections
+            if isinstance(projections, ProjectionRegistry)
+            else ProjectionRegistry(projections)
+        )
+        self._positions = positions
+        self._on_change = on_change
+
+    async def prepare(self, store: IProjectionStore) -> None:
+        """Ensure the collections; raises ``ProjectionStoreError`` for one with other fields."""
+        for handler in self._projections:
+            await store.ensure_collection(handler.collection, handler.fields)
+
+    async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
+        uow = get_current_uow()
+        if uow is None:
+            raise InvalidOperationError("inline projections are written within a unit of work")
+        for handler in self._projections:
+            await self._positions.join(handler.name, version=handler.version, uow=uow)
+        response = await next_(message)
+        for handler in self._projections:
+            await self._take(handler, response.events, uow)
+        return response
+
+    async def _take(
+        self, handler: ProjectionHandler, events: Sequence[DomainEvent], uow: UnitOfWork
+    ) -> None:
+        taken = [
+            (event, handler.concerned_by(event))
+            for event in map(_as_stored, events)
+            if handler.handles(event.event_type)
+        ]
+        ids = sorted({each for _, concerned in taken for each in concerned})
+        if not ids:
+            return
+        with hooks.span("projection.inline", projection=handler.name, events=len(taken)):
+            store, view = store_of(uow), ProjectionView(handler.collection)
+            await store.lock(handler.collection, ids, uow=uow)
+            await fill(view, ids, store, handler.collection, uow)
+            for event, concerned in taken:
+                handler.apply(event, concerned, view)
+            changed = await write(view, store, handler.collection, uow)
+            touched: dict[str | None, set[str]] = {}
+            for event, concerned in taken:
+                touched.setdefault(tenant_of(event), set()).update(concerned)
+            tell_of(changed, touched, handler.collection, self._on_change, uow)
+
+
+def _as_stored(event: DomainEvent) -> DomainEvent:
+    """With the tenant and the user that the stored one tells, or a rebuild would see more."""
+    facts = request_metadata()
+    return event.model_copy(update={"metadata": {**event.metadata, **facts}}) if facts else event

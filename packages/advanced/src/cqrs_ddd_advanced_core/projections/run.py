@@ -1,0 +1,218 @@
+"""One projection, taken on by who holds its lease."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from cqrs_ddd_core.instrumentation import hooks
+from cqrs_ddd_core.ports.event_store import IEventStore
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import (
+    ErrorClass,
+    InvalidOperationError,
+    SerializationError,
+    classify_error,
+)
+from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
+from cqrs_ddd_core.primitives.shielding import finish
+
+from ..exceptions import PoisonEventError
+from ..ports.dead_letters import DeadLetter, IDeadLetterStore
+from ..ports.positions import Checkpoint, IPositionStore
+from .batch import Batch, Item, OnPoison, concerned, missing, read
+from .handler import ProjectionHandler
+from .view import ProjectionView
+from .writing import OnChange, fill, store_of, tell_of, write
+
+logger = logging.getLogger(__name__)
+
+_GRACE = 5.0
+"""Seconds that giving back a lease may take after a cancellation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What projections are taken on with, one and all."""
+
+    events: IEventStore
+    positions: IPositionStore
+    dead_letters: IDeadLetterStore
+    uow_factory: Callable[[], UnitOfWork]
+    worker_id: str
+    batch: int = 500
+    lease: float = 30.0
+    retry: RetryPolicy = field(default_factory=lambda: ExponentialBackoffPolicy(max_attempts=3))
+    on_poison: OnPoison = OnPoison.QUARANTINE
+    on_change: OnChange | None = None
+
+
+class ProjectionRun:
+    """Batches of events into the view; each is one transaction with the checkpoint.
+
+    Whoever lost the lease meanwhile gets ``LeaseLostError``, and nothing is written.
+    """
+
+    def __init__(self, handler: ProjectionHandler, around: Surroundings, suffix: str = "") -> None:
+        self.handler = handler
+        self.name = handler.name + suffix
+        self.collection = handler.collection + suffix
+        self.pause = 0.0
+        """Seconds until an event is tried again that has failed."""
+        self._around = around
+        self._checkpoint: Checkpoint | None = None
+        self._tries: dict[int, int] = {}
+        self._has_letters = False
+        # How many batches are taken one event at a time, to find the one that cannot be written.
+        self._singles = 0
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        if self._checkpoint is None:
+            raise InvalidOperationError(f"the projection {self.name} is not claimed; claim it")
+        return self._checkpoint
+
+    async def claim(self, *, restart: bool = False) -> bool:
+        """Whether it is ours; raises as ``IPositionStore.claim``."""
+        self._checkpoint = await self._around.positions.claim(
+            self.name,
+            self._around.worker_id,
+            version=self.handler.version,
+            lease=self._around.lease,
+            restart=restart,
+        )
+        if self._checkpoint is not None:
+            await self._look_for_letters()
+        return self._checkpoint is not None
+
+    async def renew(self) -> None:
+        """Raises ``LeaseLostError``."""
+        await self._around.positions.renew(self.checkpoint, lease=self._around.lease)
+
+    async def release(self) -> None:
+        if self._checkpoint is not None:
+            checkpoint, self._checkpoint = self._checkpoint, None
+            await self._around.positions.release(checkpoint)
+
+    async def step(self, uow: UnitOfWork | None = None) -> int:
+        """Take one batch; answers how many events it got past or took out of dead letters.
+
+        Raises ``PoisonEventError`` where it is to stop at an event.
+        """
+        self.pause = 0.0
+        limit = 1 if self._singles else self._around.batch
+        self._singles = max(0, self._singles - 1)
+        if self._has_letters:
+            due = await self._around.dead_letters.due(self.name, limit=limit, uow=uow)
+            if due:
+                items = [await self._of(letter) for letter in due]
+                is_taken = await self._take(items, self.checkpoint.position, uow)
+                return len(items) if is_taken else await self.step(uow)
+            await self._look_for_letters()
+        page = await self._around.events.get_events_after(self.checkpoint.position, limit)
+        if not page:
+            return 0
+        items = [
+            read(self.handler, stored) for stored in page if self.handler.handles(stored.event_type)
+        ]
+        if not await self._take(items, page[-1].position or 0, uow):
+            return await self.step(uow)
+        reached = self.checkpoint.position
+        return sum((stored.position or 0) <= reached for stored in page)
+
+    async def _take(self, items: Sequence[Item], last: int, uow: UnitOfWork | None) -> bool:
+        """Whether it is done; otherwise it is to be done again, one event at a time."""
+        try:
+            await self._commit(items, last, uow)
+        except SerializationError as error:
+            # The store refuses a document, and does not know which event made it so.
+            if uow is not None or not items:
+                raise
+            if len(items) > 1:
+                self._singles = self._around.batch
+                return False
+            if items[0].error is not None:
+                raise
+            await self._commit([replace(items[0], error=error)], last, uow)
+        return True
+
+    async def _commit(self, items: Sequence[Item], last: int, uow: UnitOfWork | None) -> None:
+        if uow is None:
+            async with self._around.uow_factory() as own:
+                checkpoint, batch = await self._write(items, last, own)
+        else:
+            checkpoint, batch = await self._write(items, last, uow)
+        self._checkpoint = checkpoint
+        self._has_letters = self._has_letters or bool(batch.letters)
+        if batch.ended_at is not None:
+            self._wait_or_stop(batch.ended_at)
+
+    async def _write(
+        self, items: Sequence[Item], last: int, uow: UnitOfWork
+    ) -> tuple[Checkpoint, Batch]:
+        around = self._around
+        store, view = store_of(uow), ProjectionView(self.collection)
+        with hooks.span("projection.batch", projection=self.name, events=len(items)):
+            streams = {item.stored.stream for item in items if item.letter is None}
+            held = (
+                await around.dead_letters.held(self.name, streams, uow=uow)
+                if self._has_letters and streams
+                else set()
+            )
+            await fill(view, concerned(items), store, self.collection, uow)
+            batch = Batch(self.name, held, self._tries, around.retry, around.on_poison)
+            batch.take(items, self.handler, view)
+            position = last if batch.ended_at is None else batch.ended_at.position - 1
+            # Before the changes: who was frozen and overtaken stops here, and has locked nothing.
+            checkpoint = await around.positions.advance(
+                self.checkpoint, position, lease=around.lease, uow=uow
+            )
+            changed = await write(view, store, self.collection, uow)
+            if batch.settled:
+                await around.dead_letters.remove(batch.settled, uow=uow)
+            if batch.letters:
+                await around.dead_letters.add(batch.letters, uow=uow)
+            tell_of(changed, batch.touched, self.collection, around.on_change, uow)
+        return checkpoint, batch
+
+    async def _look_for_letters(self) -> None:
+        # Only who holds the lease adds any, so it knows of none until it does.
+        self._has_letters = bool(await self._around.dead_letters.letters(self.name, limit=1))
+
+    async def _of(self, letter: DeadLetter) -> Item:
+        found = await self._around.events.get_events_after(letter.position - 1, 1)
+        if not found or found[0].position != letter.position:
+            return missing(letter)
+        return read(self.handler, found[0], letter)
+
+    def _wait_or_stop(self, item: Item) -> None:
+        tries = self._tries[item.position]
+        error = item.error
+        assert error is not None
+        if self._around.retry.should_retry(tries, error):
+            self.pause = self._around.retry.get_backoff(tries)
+            return
+        del self._tries[item.position]
+        advice = (
+            "repair the handler, or run it with on_poison=OnPoison.QUARANTINE"
+            if classify_error(error) is not ErrorClass.TRANSIENT
+            else "look into the error"
+        )
+        raise PoisonEventError(
+            f"the projection {self.name} stops before {item.stored.event_type} at position "
+            f"{item.position}, which failed {tries} times with {error!r}; {advice}",
+            projection=self.name,
+            event_type=item.stored.event_type,
+            event_id=item.stored.event_id,
+            position=item.position,
+        ) from error
+
+
+async def given_back(run: ProjectionRun) -> None:
+    """Also when its task was cancelled: or nobody could take over until the lease ends."""
+    ended = await finish(run.release(), grace=_GRACE)
+    if ended.interruption is not None:
+        raise ended.interruption
+    if ended.error is not None:
+        logger.warning("the lease of %s is not given back: %r", run.name, ended.error)

@@ -1,0 +1,115 @@
+"""The documents of a collection, as a projection sees them while it takes events."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from cqrs_ddd_core.primitives.exceptions import SerializationError
+
+from ..exceptions import ProjectionError
+
+Kept = bytes | None
+"""A document as JSON; None for one that is not there."""
+
+
+class ProjectionView:
+    """Reads what is stored and what earlier events have changed; changes are written in one go.
+
+    A handler gets copies: what it changes counts when it is given to ``upsert``.
+    """
+
+    def __init__(self, collection: str) -> None:
+        self._collection = collection
+        self._read: dict[str, dict[str, Any] | None] = {}
+        self._changed: dict[str, Kept] = {}
+        self._by_event: dict[str, Kept] = {}
+        self._ids: frozenset[str] = frozenset()
+
+    def get(self, doc_id: str) -> dict[str, Any] | None:
+        """The document, as JSON makes it; None where there is none."""
+        self._refuse_other(doc_id)
+        for changes in (self._by_event, self._changed):
+            if doc_id in changes:
+                kept = changes[doc_id]
+                return None if kept is None else _document(kept)
+        stored = self._read[doc_id]
+        return None if stored is None else _document(to_json(stored))
+
+    def upsert(self, doc_id: str, doc: Mapping[str, Any]) -> None:
+        """Instead of the one that has the id; raises ``SerializationError``."""
+        self._refuse_other(doc_id)
+        self._by_event[doc_id] = self._json_of(doc_id, doc)
+
+    def delete(self, doc_id: str) -> None:
+        """That there is none already is fine."""
+        self._refuse_other(doc_id)
+        self._by_event[doc_id] = None
+
+    @contextmanager
+    def changed_by(self, ids: Collection[str]) -> Iterator[None]:
+        """All that one event changes, or nothing where its handler fails."""
+        self._ids, self._by_event = frozenset(ids), {}
+        try:
+            yield
+            self._changed.update(self._by_event)
+        finally:
+            self._ids, self._by_event = frozenset(), {}
+
+    def unread(self, ids: Iterable[str]) -> set[str]:
+        """Those that were not read yet."""
+        return {each for each in ids if each not in self._read}
+
+    def read(self, ids: Collection[str], found: Mapping[str, dict[str, Any]]) -> None:
+        """What the store has under the ids."""
+        for each in ids:
+            self._read[each] = found.get(each)
+
+    @property
+    def upserted(self) -> dict[str, dict[str, Any]]:
+        """By id, in their order: two that write the same documents do not wait crosswise."""
+        return {
+            each: _document(kept)
+            for each, kept in sorted(self._changed.items())
+            if kept is not None
+        }
+
+    @property
+    def deleted(self) -> list[str]:
+        """Those that were stored, and are not to be any more."""
+        return sorted(
+            each
+            for each, kept in self._changed.items()
+            if kept is None and self._read[each] is not None
+        )
+
+    def _refuse_other(self, doc_id: str) -> None:
+        if doc_id not in self._ids:
+            raise ProjectionError(
+                f"the event is said to concern {', '.join(sorted(self._ids)) or 'no document'} of "
+                f"{self._collection}, not {doc_id!r}; answer it in ids_of(event), too"
+            )
+
+    def _json_of(self, doc_id: str, doc: object) -> bytes:
+        # A pydantic model would be written as well, and be read back as something else.
+        if not isinstance(doc, Mapping):
+            raise SerializationError(
+                f"{self._collection} {doc_id} is {type(doc).__name__}, not a dict; give its "
+                "model_dump()",
+                type_name=self._collection,
+            )
+        try:
+            return to_json(doc)
+        except PydanticSerializationError as error:
+            raise SerializationError(
+                f"{self._collection} {doc_id} cannot be written as JSON: {error}",
+                type_name=self._collection,
+            ) from error
+
+
+def _document(kept: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = from_json(kept)
+    return document

@@ -1,0 +1,233 @@
+"""Projections that follow the events, beside the requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+from cqrs_ddd_core.ports.background_worker import IWorkerLifecycle
+from cqrs_ddd_core.ports.clock import IClock, SystemClock
+from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL, IEventStore
+from cqrs_ddd_core.ports.queue_signal import IQueueSignal
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError, LeaseLostError
+from cqrs_ddd_core.primitives.id_generator import uuid4_text
+from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
+
+from ..exceptions import PoisonEventError, ProjectionVersionError
+from ..ports.dead_letters import IDeadLetterStore
+from ..ports.positions import IPositionStore
+from .batch import OnPoison
+from .handler import ProjectionHandler
+from .registry import ProjectionRegistry
+from .run import ProjectionRun, Surroundings, given_back
+from .writing import OnChange, store_of
+
+logger = logging.getLogger(__name__)
+
+
+class ProjectionWorker(IWorkerLifecycle):
+    """Takes each projection on from its checkpoint, effectively once.
+
+    Any number of workers may run the same projections: of each, one worker has the lease, and the
+    view commits with a checkpoint that only the holder can move. One whose other version is live
+    waits until its own is. A projection that stops at a poison event leaves the others going.
+
+    Args:
+        projections: a registry, or handlers.
+        batch: how many events are taken in one transaction.
+        lease: seconds after which another worker takes over from one that is gone.
+        retry: how often an event that fails is tried; errors that trying again cannot cure are not.
+        poll_interval: seconds between looks for new events; ``signal`` wakes it earlier.
+        on_change: awaited after the commit with the collection and the ids whose documents were
+            changed, in the name of the tenant of their events, best effort: for what caches them.
+    """
+
+    def __init__(
+        self,
+        projections: ProjectionRegistry | Iterable[ProjectionHandler],
+        *,
+        events: IEventStore,
+        positions: IPositionStore,
+        dead_letters: IDeadLetterStore,
+        uow_factory: Callable[[], UnitOfWork],
+        batch: int = 500,
+        lease: float = 30.0,
+        retry: RetryPolicy | None = None,
+        on_poison: OnPoison = OnPoison.QUARANTINE,
+        poll_interval: float = 1.0,
+        signal: IQueueSignal | None = None,
+        clock: IClock | None = None,
+        worker_id: str | None = None,
+        on_change: OnChange | None = None,
+    ) -> None:
+        _refuse_below_one(batch, lease, poll_interval)
+        self._projections = (
+            projections
+            if isinstance(projections, ProjectionRegistry)
+            else ProjectionRegistry(projections)
+        )
+        self._around = Surroundings(
+            events=events,
+            positions=positions,
+            dead_letters=dead_letters,
+            uow_factory=uow_factory,
+            worker_id=worker_id or uuid4_text(),
+            batch=batch,
+            lease=lease,
+            retry=retry or ExponentialBackoffPolicy(max_attempts=3),
+            on_poison=on_poison,
+            on_change=on_change,
+        )
+        self._poll_interval = poll_interval
+        self._pause = ExponentialBackoffPolicy(base=poll_interval, maximum=30.0)
+        self._signal = signal
+        self._clock = clock or SystemClock()
+        self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._waiting_for_version: set[str] = set()
+
+    async def start(self) -> None:
+        if self._tasks:
+            raise InvalidOperationError("the worker is started already; stop it first")
+        self._tasks = [asyncio.ensure_future(self._follow(each)) for each in self._projections]
+
+    async def stop(self) -> None:
+        """Returns when the batches under way are committed and the leases given back."""
+        self._stopping.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+            self._tasks = []
+        self._stopping = asyncio.Event()
+
+    async def __aenter__(self) -> ProjectionWorker:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def drain(self) -> int:
+        """Take all projections on to the present end; answers how many events they got past.
+
+        Those that another worker has, and those of which another version is live, are left out.
+        Raises ``PoisonEventError``.
+        """
+        total = 0
+        for handler in self._projections:
+            run = ProjectionRun(handler, self._around)
+            try:
+                if await self._claimed(run):
+                    total += await self._to_the_end(run)
+            finally:
+                await given_back(run)
+        return total
+
+    async def _to_the_end(self, run: ProjectionRun) -> int:
+        total = 0
+        while (taken := await run.step()) or run.pause:
+            total += taken
+            if run.pause:
+                await self._clock.sleep(run.pause)
+        return total
+
+    async def _follow(self, handler: ProjectionHandler) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            run = ProjectionRun(handler, self._around)
+            try:
+                if await self._claimed(run):
+                    failures = 0
+                    await self._follow_while_ours(run)
+                else:
+                    await self._wait(min(self._poll_interval, self._around.lease / 3))
+            except PoisonEventError as error:
+                logger.error("%s; start the worker again afterwards", error)
+                return
+            except LeaseLostError as error:
+                logger.warning("projection worker: %s", error)
+            except Exception as error:
+                failures += 1
+                logger.warning("projection worker: %s: %r, try %d", run.name, error, failures)
+                await self._wait(self._pause.get_backoff(failures))
+            finally:
+                await given_back(run)
+
+    async def _follow_while_ours(self, run: ProjectionRun) -> None:
+        idle = min(self._poll_interval, self._around.lease / 3)
+        renewed = self._clock.monotonic()
+        # Asked for before each look: a hint that comes during the look is not lost.
+        hint = self._hint(idle)
+        try:
+            while not self._stopping.is_set():
+                begin = self._clock.monotonic()
+                taken = await run.step()
+                if not taken and begin - renewed >= idle:
+                    await run.renew()
+                if taken or begin - renewed >= idle:
+                    renewed = begin
+                if run.pause:
+                    await self._wait(run.pause)
+                elif not taken:
+                    await self._until_stopped_or(hint)
+                if hint.done():
+                    hint = self._hint(idle)
+        finally:
+            hint.cancel()
+
+    async def _claimed(self, run: ProjectionRun) -> bool:
+        try:
+            if not await run.claim():
+                return False
+        except ProjectionVersionError as error:
+            if run.name not in self._waiting_for_version:
+                logger.warning("projection worker: %s; it waits for its version", error)
+                self._waiting_for_version.add(run.name)
+            return False
+        self._waiting_for_version.discard(run.name)
+        async with self._around.uow_factory() as uow:
+            await store_of(uow).ensure_collection(run.collection, run.handler.fields)
+        return True
+
+    async def _wait(self, seconds: float) -> None:
+        pause = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await self._until_stopped_or(pause)
+        finally:
+            pause.cancel()
+
+    async def _until_stopped_or(self, event: asyncio.Future[None]) -> None:
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        either: list[asyncio.Future[Any]] = [event, stopped]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+
+    def _hint(self, seconds: float) -> asyncio.Future[None]:
+        return asyncio.ensure_future(self._events_or(seconds))
+
+    async def _events_or(self, seconds: float) -> None:
+        if self._signal is not None:
+            try:
+                await self._signal.wait(EVENTS_CHANNEL, seconds)
+                return
+            except Exception as error:
+                logger.warning("projection worker: %r from the signal; polling goes on", error)
+        await self._clock.sleep(seconds)
+
+
+def _refuse_below_one(batch: int, lease: float, poll_interval: float) -> None:
+    if batch < 1:
+        raise ConfigError(f"batch must be at least 1, got {batch}", variable="batch")
+    for name, seconds in (("lease", lease), ("poll_interval", poll_interval)):
+        if not seconds > 0:
+            raise ConfigError(f"{name} must be positive, in seconds, got {seconds}", variable=name)

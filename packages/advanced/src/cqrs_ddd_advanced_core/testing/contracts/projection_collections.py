@@ -1,0 +1,225 @@
+"""What becomes of collections: they are made, dropped, emptied and replaced."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+from cqrs_ddd_core.primitives.exceptions import (
+    ConfigError,
+    ValidationError,
+)
+from cqrs_ddd_core.testing.expecting import raises
+
+from ...exceptions import ProjectionStoreError
+from ...ports.projections import IProjectionStore
+from .documents import (
+    FIELDS,
+    NewUnitOfWork,
+    Options,
+    Where,
+    a_collection,
+    everything,
+    new_collection,
+)
+
+
+class CollectionsContract:
+    """A part of ``ProjectionStoreContract``."""
+
+    async def test_names_are_the_same_everywhere(self, store: IProjectionStore) -> None:
+        longest = "c" * 39 + new_collection()[-9:].zfill(9)
+        await store.ensure_collection(longest)
+        await store.upsert(longest, "one", {})
+
+        for collection in ("", "Orders", "1st", "a-b", "a b", 'a"b', "ä", "c" * 49, longest + "c"):
+            with raises(ProjectionStoreError):
+                await store.ensure_collection(collection)
+            with raises(ProjectionStoreError):
+                await store.get(collection, "one")
+        for fields in ({"": str}, {"_a": str}, {"a b": str}, {"a": str, "A": str}, {"doc_id": str}):
+            with raises(ConfigError):
+                await store.ensure_collection(new_collection(), fields)
+        for unfit in (object, bytes, "str", str | int):
+            with raises(ConfigError):
+                await store.ensure_collection(new_collection(), {"a": unfit})
+
+    async def test_a_collection_that_nobody_ensured_is_refused(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork, where: Where
+    ) -> None:
+        collection = new_collection()
+
+        with raises(ProjectionStoreError):
+            await store.upsert(collection, "one", {})
+        with raises(ProjectionStoreError):
+            await store.get(collection, "one")
+        with raises(ProjectionStoreError):
+            await (await store.find(collection, where("doc_id", "=", "one")))
+        with raises(ProjectionStoreError):
+            await store.delete(collection, "one")
+        with raises(ProjectionStoreError):
+            await store.truncate_collection(collection)
+        with raises(ProjectionStoreError):
+            async with new_uow() as uow:
+                await store.replace_collection(await a_collection(store), collection, uow=uow)
+
+    async def test_ensuring_again_changes_nothing_and_other_fields_are_refused(
+        self, store: IProjectionStore
+    ) -> None:
+        collection = await a_collection(store, customer=str, total=Decimal)
+        await store.upsert(collection, "one", {"customer": "anna"})
+
+        await store.ensure_collection(collection, {"total": Decimal, "customer": str | None})
+
+        for other in (None, {"customer": str}, {"customer": str, "total": int}):
+            with raises(ProjectionStoreError):
+                await store.ensure_collection(collection, other)
+        assert await everything(store, collection) == [{"customer": "anna"}]
+
+    async def test_any_number_may_ensure_one_at_once(self, store: IProjectionStore) -> None:
+        collection = new_collection()
+
+        await asyncio.gather(*(store.ensure_collection(collection, FIELDS) for _ in range(16)))
+        await store.upsert(collection, "one", {"customer": "anna"})
+
+        assert await everything(store, collection) == [{"customer": "anna"}]
+
+    async def test_a_dropped_collection_is_gone_and_can_come_back_with_other_fields(
+        self, store: IProjectionStore
+    ) -> None:
+        collection = await a_collection(store, customer=str)
+        await store.upsert(collection, "one", {"customer": "anna"})
+
+        await store.drop_collection(collection)
+        await store.drop_collection(collection)
+
+        with raises(ProjectionStoreError):
+            await store.get(collection, "one")
+        await store.ensure_collection(collection, {"lines": int})
+        await store.upsert(collection, "two", {"lines": 2})
+        assert await everything(store, collection) == [{"lines": 2}]
+
+    async def test_a_truncated_collection_is_empty_for_others_from_the_commit_on(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        collection = await a_collection(store)
+        await store.upsert_batch(collection, {each: {"is": each} for each in "abc"})
+
+        async with new_uow() as uow:
+            await store.truncate_collection(collection, uow=uow)
+            await store.upsert(collection, "new", {"is": "new"}, uow=uow)
+            async with new_uow() as other:
+                found = await store.get_batch(collection, ["a", "b", "c", "new"], uow=other)
+
+        assert list(found) == ["a", "b", "c"]
+        assert await everything(store, collection) == [{"is": "new"}]
+
+    async def test_a_replacement_takes_the_place_at_the_commit_with_its_fields(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork, where: Where
+    ) -> None:
+        live = await a_collection(store, customer=str)
+        new = await a_collection(store, total=int)
+        await store.upsert_batch(live, {"a": {"customer": "anna"}, "b": {"customer": "berta"}})
+        await store.upsert(new, "a", {"total": 7})
+
+        async with new_uow() as uow:
+            await store.replace_collection(live, new, uow=uow)
+            await store.upsert(live, "c", {"total": 8}, uow=uow)
+            own = await store.get_batch(live, "abc", uow=uow)
+            with raises(ValidationError):
+                await (await store.find(live, where("customer", "=", "anna"), uow=uow))
+
+        assert own == {"a": {"total": 7}, "c": {"total": 8}}
+        assert await everything(store, live) == [{"total": 7}, {"total": 8}]
+        assert await (await store.find(live, where("total", "=", 8))) == [{"total": 8}]
+        with raises(ValidationError):
+            await (await store.find(live, where("customer", "=", "anna")))
+        with raises(ProjectionStoreError):
+            await store.get(new, "a")
+        await store.upsert(live, "d", {"total": 9})
+        assert len(await (await store.find(live, where("total", "<", 10)))) == 3
+
+    async def test_a_replacement_that_is_rolled_back_changes_nothing(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        live, new = await a_collection(store, customer=str), await a_collection(store, total=int)
+        await store.upsert(live, "a", {"customer": "anna"})
+        await store.upsert(new, "b", {"total": 7})
+
+        with raises(LookupError):
+            async with new_uow() as uow:
+                await store.replace_collection(live, new, uow=uow)
+                await store.upsert(live, "c", {"total": 1}, uow=uow)
+                raise LookupError
+
+        assert await everything(store, live) == [{"customer": "anna"}]
+        assert await everything(store, new) == [{"total": 7}]
+
+    async def test_a_collection_is_replaced_again_and_again_and_may_be_new(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork, where: Where
+    ) -> None:
+        live = new_collection()
+        new = f"{live}__rebuild"
+
+        for version in range(3):
+            fields = {"version": int, f"only_in_{version}": str}
+            await store.ensure_collection(new, fields)
+            await store.upsert(new, "a", {"version": version})
+            async with new_uow() as uow:
+                await store.replace_collection(live, new, uow=uow)
+
+            await store.ensure_collection(live, fields)
+            assert await (await store.find(live, where("version", "=", version))) == [
+                {"version": version}
+            ]
+
+    async def test_a_collection_cannot_be_replaced_by_itself(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        collection = await a_collection(store)
+        await store.upsert(collection, "a", {})
+
+        with raises(ProjectionStoreError):
+            async with new_uow() as uow:
+                await store.replace_collection(collection, collection, uow=uow)
+
+        assert await everything(store, collection) == [{}]
+
+    async def test_readers_see_the_old_documents_or_the_new_ones_and_never_fewer(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork, options: Options
+    ) -> None:
+        live = await a_collection(store, lines=int)
+        await store.upsert_batch(live, {f"{n}": {"lines": 0} for n in range(5)})
+        is_over, was_read = asyncio.Event(), asyncio.Event()
+
+        async def read() -> None:
+            try:
+                while not is_over.is_set():
+                    found = await (await store.find(live, options(ordering=("lines",))))
+                    by_id = await store.get_batch(live, ["0", "1", "2"])
+                    assert len(found) >= 5
+                    assert len({doc["lines"] for doc in found}) == 1
+                    assert len(by_id) == 3
+                    was_read.set()
+                    await asyncio.sleep(0)
+            finally:
+                was_read.set()
+                is_over.set()
+
+        async def replace() -> None:
+            for version in range(1, 4):
+                fields = {"lines": int, f"only_in_{version}": str}
+                new = await a_collection(store, **fields)
+                docs = {f"{n}": {"lines": version} for n in range(5 + version)}
+                await store.upsert_batch(new, docs)
+                async with new_uow() as uow:
+                    await store.replace_collection(live, new, uow=uow)
+                for _ in range(5):
+                    was_read.clear()
+                    if not is_over.is_set():
+                        await was_read.wait()
+            is_over.set()
+
+        await asyncio.gather(*(read() for _ in range(3)), replace())
+
+        assert len(await everything(store, live)) == 8

@@ -1,0 +1,154 @@
+"""What a search over documents must answer."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from cqrs_ddd_core.adapters.conditions import AllOf, OneOf
+from cqrs_ddd_core.primitives.exceptions import (
+    InvalidOperationError,
+    ValidationError,
+)
+from cqrs_ddd_core.testing.expecting import raises
+
+from ...ports.projections import IProjectionStore
+from .documents import (
+    FIELDS,
+    NOON,
+    NewUnitOfWork,
+    Options,
+    Where,
+    a_collection,
+    everything,
+)
+
+
+class ProjectionSearchContract:
+    """A part of ``ProjectionStoreContract``."""
+
+    async def test_fields_may_have_awkward_names(
+        self, store: IProjectionStore, where: Where, options: Options
+    ) -> None:
+        names = ["from", "select", "json", "metadata", "copy", "rowid", "camelCase", "x" * 60]
+        collection = await a_collection(store, **dict.fromkeys(names, str))
+        await store.upsert(collection, "one", dict.fromkeys(names, "a"))
+
+        for name in names:
+            page = options(where(name, "=", "a"), ordering=(name,))
+            assert len(await (await store.find(collection, page))) == 1
+
+    async def test_every_type_is_found_by_its_value_and_a_missing_one_is_none(
+        self, store: IProjectionStore, where: Where
+    ) -> None:
+        collection = await a_collection(store, **FIELDS)
+        values: dict[str, Any] = {
+            "customer": "anna",
+            "lines": 2**62,
+            "weight": 0.5,
+            "is_open": False,
+            "total": Decimal("123456789012.000001"),
+            "made_at": NOON,
+            "day": date(2026, 3, 1),
+            "key": UUID(int=7),
+        }
+        nested = {"address": {"city": "Berlin"}, "tags": ["a"]}
+        await store.upsert_batch(collection, {"full": {**values, **nested, "more": 1}, "empty": {}})
+        await store.upsert(collection, "null", dict.fromkeys(FIELDS))
+
+        for name, value in {**values, "address.city": "Berlin"}.items():
+            (found,) = await (await store.find(collection, where(name, "=", value)))
+            assert found["more"] == 1, name
+        for name in FIELDS:
+            missing = await (await store.find(collection, where(name, "=", None)))
+            assert len(missing) == 2, name
+
+    async def test_values_compare_by_what_they_mean_and_not_by_their_text(
+        self, store: IProjectionStore, where: Where
+    ) -> None:
+        collection = await a_collection(store, total=Decimal, made_at=datetime, lines=int)
+        elsewhere = NOON.astimezone(timezone(timedelta(hours=5)))
+        docs: dict[str, Any] = {
+            "few": {"total": "9.5", "lines": 9, "made_at": elsewhere - timedelta(seconds=1)},
+            "many": {"total": "10", "lines": 10, "made_at": elsewhere},
+        }
+        await store.upsert_batch(collection, docs)
+
+        for name, value in {"total": Decimal(10), "lines": 10, "made_at": NOON}.items():
+            less = await (await store.find(collection, where(name, "<", value)))
+            equal = await (await store.find(collection, where(name, "=", value)))
+            assert [doc["lines"] for doc in less] == [9], name
+            assert [doc["lines"] for doc in equal] == [10], name
+
+    async def test_an_order_puts_equals_by_id_and_none_last(
+        self, store: IProjectionStore, options: Options
+    ) -> None:
+        collection = await a_collection(store, total=Decimal, customer=str)
+        totals = {"b": "2", "a": "2.0", "d": None, "c": "10", "B": "2"}
+        docs = {each: {"is": each, "total": total} for each, total in totals.items()}
+        await store.upsert_batch(collection, docs)
+
+        async def ids(*ordering: str, **page: Any) -> str:
+            found = await store.find(collection, options(ordering=ordering, **page))
+            return "".join([doc["is"] for doc in await found])
+
+        assert await ids("total") == "Babcd"
+        assert await ids("-total") == "dcBab"
+        assert await ids("total", "-doc_id") == "baBcd"
+        assert await ids("total", limit=2, offset=1) == "ab"
+        assert await ids(limit=2, offset=2) == "bc"
+        assert await ids("customer", limit=0) == ""
+
+    async def test_a_field_that_is_not_declared_cannot_be_asked_for(
+        self, store: IProjectionStore, where: Where, options: Options
+    ) -> None:
+        collection = await a_collection(store, customer=str, address=dict)
+        await store.upsert(collection, "one", {"customer": "a", "other": 1, "doc": 1})
+
+        for criteria in (
+            where("other", "=", 1),
+            where("doc", "=", 1),
+            where("customer.name", "=", "a"),
+            options(where("other", "=", 1)),
+            options(ordering=("other",)),
+            options(ordering=("-doc",)),
+            options(ordering=("address",)),
+            options(ordering=("address.city",)),
+            options(ordering=("customer.name",)),
+        ):
+            with raises(ValidationError):
+                await (await store.find(collection, criteria))
+        with raises(InvalidOperationError):
+            await store.find(collection, "other")  # type: ignore[arg-type]
+
+    async def test_ids_and_conditions_of_adapters_can_be_asked_for(
+        self, store: IProjectionStore, where: Where, options: Options
+    ) -> None:
+        collection = await a_collection(store, customer=str)
+        docs = {each: {"is": each, "customer": "anna"} for each in "abc"}
+        await store.upsert_batch(collection, {**docs, "d": {"is": "d"}})
+        some = AllOf((OneOf("doc_id", ("d", "c", "a", "none")), where("customer", "=", "anna")))
+
+        found = await (await store.find(collection, options(some, ordering=("-doc_id",))))
+
+        assert [doc["is"] for doc in found] == ["c", "a"]
+
+    async def test_a_search_can_be_streamed_and_leaves_the_unit_of_work_free_in_between(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork, options: Options
+    ) -> None:
+        collection = await a_collection(store, lines=int)
+        await store.upsert_batch(collection, {f"{n:02}": {"lines": n} for n in range(25)})
+        page = options(ordering=("-lines",), limit=23)
+
+        alone = [doc["lines"] async for doc in (await store.find(collection, page)).stream(10)]
+        within = []
+        async with new_uow() as uow:
+            found = await store.find(collection, page, uow=uow)
+            async for doc in found.stream(batch_size=10):
+                within.append(doc["lines"])
+                await store.delete(collection, f"{doc['lines']:02}", uow=uow)
+
+        assert alone == within == list(range(24, 1, -1))
+        assert len(await everything(store, collection)) == 2

@@ -1,0 +1,340 @@
+"""What every projection store must do."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import (
+    ConcurrencyError,
+)
+from cqrs_ddd_core.testing.expecting import UNKEPT_IDS, raises
+from cqrs_ddd_core.testing.faults import cancel_sweep
+
+from ...exceptions import DocumentError
+from ...ports.projections import IProjectionStore, IProjectionStoreProvider
+from .documents import (
+    FIELDS,
+    NOON,
+    NewUnitOfWork,
+    Options,
+    a_collection,
+    everything,
+    the_document,
+)
+from .projection_collections import CollectionsContract
+from .projection_search import ProjectionSearchContract
+
+
+class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
+    """Fixtures: ``store``, and ``new_uow``, which makes units of work that carry such a store.
+
+    For the search: ``where`` and ``options``.
+    """
+
+    async def test_a_document_comes_back_as_json_has_it(self, store: IProjectionStore) -> None:
+        class Money(BaseModel):
+            amount: Decimal
+
+        collection = await a_collection(store)
+        doc = {
+            "text": "naïve ☃ 'quoted' \"twice\" \\ \\u0000",
+            "numbers": [0, -1, 2**63 - 1, 10**30, 0.1, 1e16, 1e300],
+            "nested": {"z": None, "a": [True, {}], "": ""},
+            "at": NOON,
+            "key": UUID(int=7),
+            "money": Money(amount=Decimal("1.50")),
+            "set": (1, 2),
+        }
+
+        await store.upsert(collection, "one", doc)
+        found = await store.get(collection, "one")
+
+        assert found == {
+            **doc,
+            "at": "2026-03-01T12:00:00Z",
+            "key": str(UUID(int=7)),
+            "money": {"amount": "1.50"},
+            "set": [1, 2],
+        }
+        assert list(found) == list(doc)
+
+    async def test_the_last_of_an_id_is_kept(self, store: IProjectionStore) -> None:
+        collection = await a_collection(store, customer=str)
+        for customer in ("anna", None, "berta"):
+            await store.upsert(collection, "one", {"customer": customer})
+        await store.upsert_batch(collection, {"two": {}, "one": {"lines": 3}})
+
+        assert await store.get_batch(collection, ["one", "two"]) == {"one": {"lines": 3}, "two": {}}
+
+    async def test_a_found_one_is_a_copy_of_its_own(self, store: IProjectionStore) -> None:
+        collection = await a_collection(store)
+        doc: dict[str, Any] = {"lines": [1]}
+        await store.upsert(collection, "one", doc)
+
+        doc["lines"].append(2)
+        found = await the_document(store, collection, "one")
+        found["lines"].append(3)
+
+        assert await store.get(collection, "one") == {"lines": [1]}
+
+    async def test_many_come_in_the_order_asked_for_and_absent_ones_are_left_out(
+        self, store: IProjectionStore
+    ) -> None:
+        collection = await a_collection(store)
+        await store.upsert_batch(collection, {each: {"is": each} for each in "abc"})
+
+        found = await store.get_batch(collection, ["c", "none", "a", "c"])
+
+        assert list(found.items()) == [("c", {"is": "c"}), ("a", {"is": "a"})]
+        assert await store.get_batch(collection, []) == {}
+        assert await store.get(collection, "none") is None
+
+    async def test_nothing_to_write_is_fine(self, store: IProjectionStore) -> None:
+        collection = await a_collection(store)
+
+        await store.upsert_batch(collection, {})
+        await store.delete_batch(collection, [])
+
+        assert await everything(store, collection) == []
+
+    async def test_ids_are_any_text_and_are_told_apart(self, store: IProjectionStore) -> None:
+        collection = await a_collection(store)
+        ids = [" ", "a", "A", "ä", "a\u0308", "'; --", "$1", "\\", "x" * 1000, "☃", "1", "01"]
+
+        await store.upsert_batch(collection, {each: {"is": each} for each in ids})
+
+        assert await store.get_batch(collection, ids) == {each: {"is": each} for each in ids}
+
+    async def test_what_can_be_no_id_is_refused_and_never_found(
+        self, store: IProjectionStore
+    ) -> None:
+        collection = await a_collection(store)
+
+        for doc_id in ("", "x" * 1001, "ä" * 501, *UNKEPT_IDS):
+            with raises(DocumentError):
+                await store.upsert(collection, doc_id, {})
+            assert await store.get(collection, doc_id) is None
+            await store.delete(collection, doc_id)
+
+    async def test_what_is_not_json_is_refused_and_nothing_is_written(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        collection = await a_collection(store)
+        unfit: list[Any] = [object(), float("nan"), float("inf"), "\x00", "\ud800", {"\x00": 1}]
+        for value in unfit:
+            with raises(DocumentError):
+                await store.upsert_batch(collection, {"fit": {}, "unfit": {"deep": [value]}})
+        for doc in ([1], "text", None):
+            with raises(DocumentError):
+                await store.upsert(collection, "unfit", doc)  # type: ignore[arg-type]
+
+        assert await everything(store, collection) == []
+        async with new_uow() as uow:
+            with raises(DocumentError):
+                await store.upsert(collection, "unfit", {"is": object()}, uow=uow)
+            await store.upsert(collection, "fit", {}, uow=uow)
+        assert await everything(store, collection) == [{}]
+
+    async def test_a_value_that_its_field_does_not_take_is_refused_with_its_name(
+        self, store: IProjectionStore
+    ) -> None:
+        unfit: dict[str, list[Any]] = {
+            "customer": [1, {}, "x" * 2001],
+            "lines": ["1", 1.5, True, 2**63],
+            "weight": ["heavy", True],
+            "is_open": [1, "true"],
+            "total": ["a lot", "0.0000001", 10**12, True],
+            "made_at": ["yesterday", "2026-03-01T12:00:00", "0001-01-01T00:00:00Z"],
+            "day": ["2026-02-30", "2026-03-01T12:00:00Z"],
+            "key": ["no key", 7],
+            "address": [[], "Berlin"],
+            "tags": [{}, "a"],
+        }
+        collection = await a_collection(store, **FIELDS)
+
+        for name, values in unfit.items():
+            for value in values:
+                try:
+                    await store.upsert_batch(collection, {"fit": {}, "unfit": {name: value}})
+                except DocumentError as error:
+                    told = (error.collection, error.doc_id, error.field)
+                    assert told == (collection, "unfit", name)
+                else:
+                    raise AssertionError(f"{name} took {value!r}")
+
+        assert await everything(store, collection) == []
+
+    async def test_deleted_ones_are_gone_and_deleting_again_is_fine(
+        self, store: IProjectionStore
+    ) -> None:
+        collection = await a_collection(store)
+        await store.upsert_batch(collection, {each: {"is": each} for each in "abcd"})
+
+        for _ in range(2):
+            await store.delete(collection, "a")
+            await store.delete_batch(collection, ["d", "b", "none"])
+
+        assert await everything(store, collection) == [{"is": "c"}]
+        await store.upsert(collection, "a", {"is": "a again"})
+        assert await store.get(collection, "a") == {"is": "a again"}
+
+    async def test_what_is_not_committed_is_seen_from_inside_only(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork, options: Options
+    ) -> None:
+        collection = await a_collection(store, lines=int)
+        await store.upsert_batch(collection, {"a": {"lines": 1}, "b": {"lines": 2}})
+
+        async def seen(uow: UnitOfWork) -> list[Any]:
+            page = await store.find(collection, options(ordering=("lines",)), uow=uow)
+            return [await store.get_batch(collection, "abc", uow=uow), await page]
+
+        async with new_uow() as other:
+            before = await seen(other)
+        async with new_uow() as uow:
+            await store.upsert(collection, "c", {"lines": 0}, uow=uow)
+            await store.delete(collection, "a", uow=uow)
+            own = await seen(uow)
+            async with new_uow() as other:
+                of_others = await seen(other)
+
+        assert of_others == before
+        assert own == [{"b": {"lines": 2}, "c": {"lines": 0}}, [{"lines": 0}, {"lines": 2}]]
+        async with new_uow() as other:
+            assert await seen(other) == own
+
+    async def test_a_rollback_leaves_what_was_there(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        collection = await a_collection(store)
+        await store.upsert_batch(collection, {"a": {"is": "a"}, "b": {"is": "b"}})
+
+        with raises(LookupError):
+            async with new_uow() as uow:
+                await store.upsert_batch(collection, {"a": {}, "c": {}}, uow=uow)
+                await store.truncate_collection(collection, uow=uow)
+                await store.upsert(collection, "d", {}, uow=uow)
+                raise LookupError
+
+        assert await everything(store, collection) == [{"is": "a"}, {"is": "b"}]
+
+    async def test_the_unit_of_work_carries_a_store_in_its_transaction(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        collection = await a_collection(store)
+
+        async with new_uow() as uow:
+            carrier: object = uow
+            assert isinstance(carrier, IProjectionStoreProvider)
+            await carrier.projections.upsert(collection, "one", {})
+            assert await carrier.projections.get(collection, "one") == {}
+            await uow.rollback()
+
+        assert await store.get(collection, "one") is None
+
+    async def test_the_open_unit_of_work_is_joined(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        collection = await a_collection(store)
+
+        async with new_uow() as uow:
+            await store.upsert(collection, "one", {})
+            assert await everything(store, collection) == [{}]
+            await uow.rollback()
+
+        assert await everything(store, collection) == []
+
+    async def test_a_cancellation_at_any_point_is_all_or_nothing(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        collection = await a_collection(store, lines=int)
+        numbers = count()
+
+        async def work_at_once() -> None:
+            n = next(numbers)
+            await store.upsert_batch(collection, {f"{n} {each}": {"lines": n} for each in "ab"})
+
+        async def work() -> None:
+            n = next(numbers)
+            async with new_uow() as uow:
+                for each in "ab":
+                    await store.upsert(collection, f"{n} {each}", {"lines": n}, uow=uow)
+
+        async def check() -> None:
+            assert len(await everything(store, collection)) % 2 == 0
+
+        for each in (work_at_once, work):
+            assert await cancel_sweep(each, check) > 0
+
+    async def test_writers_of_many_in_any_order_end(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        collection = await a_collection(store)
+        ids = ("a", "B", "ä")
+        await store.upsert_batch(collection, {each: {} for each in ids})
+        middle_is_held = asyncio.Event()
+
+        async def write(*order: str) -> None:
+            await middle_is_held.wait()
+            await store.upsert_batch(collection, {each: {"by": order} for each in order})
+
+        async def delete(*order: str) -> None:
+            await middle_is_held.wait()
+            await store.delete_batch(collection, order)
+
+        for other in (write, delete):
+            middle_is_held.clear()
+            working = asyncio.gather(write(*ids), other(*reversed(ids)))
+            async with new_uow() as uow:
+                await store.upsert(collection, ids[1], {}, uow=uow)
+                middle_is_held.set()
+                # Both get as far as the middle, and have what the other one needs next.
+                await asyncio.sleep(0.1)
+            await working
+
+        assert len(await everything(store, collection)) <= 3
+
+    async def test_of_two_that_lock_what_they_read_none_overwrites_the_other(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        collection = await a_collection(store)
+
+        async def add_one() -> None:
+            while True:
+                try:
+                    async with new_uow() as uow:
+                        await store.lock(collection, ["b", "a"], uow=uow)
+                        found = await store.get_batch(collection, ["a", "b"], uow=uow)
+                        await asyncio.sleep(0.03)
+                        counts = {each: found.get(each, {"n": 0})["n"] + 1 for each in "ab"}
+                        docs = {each: {"n": n} for each, n in counts.items()}
+                        await store.upsert_batch(collection, docs, uow=uow)
+                    return
+                except ConcurrencyError:
+                    continue
+
+        await asyncio.gather(*(add_one() for _ in range(8)))
+
+        assert await everything(store, collection) == [{"n": 8}, {"n": 8}]
+
+    async def test_those_who_lock_other_documents_go_in_parallel(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        collection = await a_collection(store)
+
+        async with new_uow() as one:
+            await store.lock(collection, ["a"], uow=one)
+            await store.upsert(collection, "a", {}, uow=one)
+        async with new_uow() as two:
+            await store.lock(collection, ["b", "c"], uow=two)
+            await store.lock(collection, ["b", "a"], uow=two)
+            await store.lock(collection, [], uow=two)
+            await store.upsert(collection, "b", {}, uow=two)
+
+        assert len(await everything(store, collection)) == 2

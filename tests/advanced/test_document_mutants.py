@@ -1,0 +1,211 @@
+"""Naive stores of documents, and the sentence that each of them breaks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import pytest
+
+from cqrs_ddd_advanced_core.adapters.documents import WrittenDocument
+from cqrs_ddd_advanced_core.adapters.memory import InMemoryProjectionStore, InMemoryUnitOfWork
+from cqrs_ddd_advanced_core.adapters.memory import projections as fake
+from cqrs_ddd_advanced_core.exceptions import DocumentError
+from cqrs_ddd_advanced_core.ports.projections import Document, Fields
+from cqrs_ddd_advanced_core.testing.contracts.projections import ProjectionStoreContract
+from cqrs_ddd_core import UnitOfWork
+from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork as CoreInMemoryUnitOfWork
+from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
+
+
+class KeepsWhatItIsGiven(InMemoryProjectionStore):
+    """Not what JSON makes of it, and not a copy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._given: dict[tuple[str, str], Any] = {}
+
+    async def upsert(
+        self, collection: str, doc_id: str, doc: Document, *, uow: UnitOfWork | None = None
+    ) -> None:
+        self._given[collection, doc_id] = doc
+        await super().upsert(collection, doc_id, doc, uow=uow)
+
+    async def get(
+        self, collection: str, doc_id: str, *, uow: UnitOfWork | None = None
+    ) -> dict[str, Any] | None:
+        await super().get(collection, doc_id, uow=uow)
+        found: dict[str, Any] | None = self._given.get((collection, doc_id))
+        return found
+
+
+class Merges(InMemoryProjectionStore):
+    """Keys of the old document that the new one lacks stay."""
+
+    async def upsert_batch(
+        self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
+    ) -> None:
+        kept = await self.get_batch(collection, list(docs), uow=uow)
+        merged = {each: {**kept.get(each, {}), **doc} for each, doc in docs.items()}
+        await super().upsert_batch(collection, merged, uow=uow)
+
+
+class WritesOneByOne(InMemoryProjectionStore):
+    """What comes before the one that fails is kept."""
+
+    async def upsert_batch(
+        self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
+    ) -> None:
+        for doc_id, doc in docs.items():
+            await super().upsert_batch(collection, {doc_id: doc}, uow=uow)
+
+
+class WritesBesideTheTransaction(InMemoryProjectionStore):
+    async def upsert_batch(
+        self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
+    ) -> None:
+        async with CoreInMemoryUnitOfWork() as own:
+            await super().upsert_batch(collection, docs, uow=own)
+
+
+class TakesTextForNumbers(InMemoryProjectionStore):
+    """Each declared field is what the document has there, whatever was declared."""
+
+    async def ensure_collection(self, collection: str, fields: Fields | None = None) -> None:
+        names: Fields = dict.fromkeys(fields or {}, str)
+        await super().ensure_collection(collection, names)
+
+
+class KnowsNoFields(InMemoryProjectionStore):
+    """Whoever ensures a collection first decides, and nobody is told."""
+
+    async def ensure_collection(self, collection: str, fields: Fields | None = None) -> None:
+        found = self._collections.get(collection)
+        if found is None:
+            await super().ensure_collection(collection, fields)
+
+
+class LocksNothing(InMemoryProjectionStore):
+    async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
+        pass
+
+
+class LocksWhatIsThere(InMemoryProjectionStore):
+    """As SELECT FOR UPDATE does, for which a document that is not there yet is none."""
+
+    async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
+        found = await self.get_batch(collection, doc_ids, uow=uow)
+        await super().lock(collection, list(found), uow=uow)
+
+
+class CopiesAtOnce(InMemoryProjectionStore):
+    """Truncates the live collection and fills it, where everybody sees it."""
+
+    async def replace_collection(self, collection: str, by: str, *, uow: UnitOfWork) -> None:
+        new = self._collections[by]
+        live = self._collections.setdefault(collection, fake._Collection(new.fields))
+        live.fields, live.candidates = new.fields, new.candidates
+        live.rows.clear()
+        live.rows.update(new.rows)
+        del self._collections[by]
+
+
+class KeepsTheOldFields(InMemoryProjectionStore):
+    """The documents are replaced, and what may be asked for is not."""
+
+    async def replace_collection(self, collection: str, by: str, *, uow: UnitOfWork) -> None:
+        old = self._collections.get(collection)
+        if old is not None:
+            self._collections[by].fields = old.fields
+            self._collections[by].candidates = old.candidates
+        await super().replace_collection(collection, by, uow=uow)
+
+
+class KeepsTheReplacement(InMemoryProjectionStore):
+    """The new documents stay where they were as well."""
+
+    async def replace_collection(self, collection: str, by: str, *, uow: UnitOfWork) -> None:
+        new = self._collections[by]
+        await super().replace_collection(collection, by, uow=uow)
+        self._changes(uow)._names[by] = new  # type: ignore[arg-type]
+
+
+class TruncatesAtOnce(InMemoryProjectionStore):
+    async def truncate_collection(self, collection: str, *, uow: UnitOfWork | None = None) -> None:
+        self._collections[collection].rows.clear()
+
+
+class FindsWhatIsCommittedOnly(InMemoryProjectionStore):
+    async def find(
+        self, collection: str, criteria: fake.Criteria, *, uow: UnitOfWork | None = None
+    ) -> Any:
+        return await super().find(collection, criteria, uow=CoreInMemoryUnitOfWork())
+
+
+class AnswersAsItFinds(InMemoryProjectionStore):
+    """Not in the order asked for."""
+
+    async def get_batch(
+        self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
+    ) -> dict[str, dict[str, Any]]:
+        return await super().get_batch(collection, sorted(doc_ids), uow=uow)
+
+
+class HasIdsOfAnyLength(InMemoryProjectionStore):
+    """As long as it runs on no database."""
+
+    async def upsert(
+        self, collection: str, doc_id: str, doc: Document, *, uow: UnitOfWork | None = None
+    ) -> None:
+        try:
+            await super().upsert(collection, doc_id, doc, uow=uow)
+        except DocumentError:
+            row = WrittenDocument(doc_id, b"{}", {})
+            self._collections[collection].rows[doc_id] = row
+
+
+STORES: list[tuple[type[InMemoryProjectionStore], str]] = [
+    (KeepsWhatItIsGiven, "test_a_document_comes_back_as_json_has_it"),
+    (KeepsWhatItIsGiven, "test_a_found_one_is_a_copy_of_its_own"),
+    (Merges, "test_the_last_of_an_id_is_kept"),
+    (WritesOneByOne, "test_what_is_not_json_is_refused_and_nothing_is_written"),
+    (WritesOneByOne, "test_a_cancellation_at_any_point_is_all_or_nothing"),
+    (WritesBesideTheTransaction, "test_a_rollback_leaves_what_was_there"),
+    (WritesBesideTheTransaction, "test_what_is_not_committed_is_seen_from_inside_only"),
+    (WritesBesideTheTransaction, "test_the_open_unit_of_work_is_joined"),
+    (TakesTextForNumbers, "test_values_compare_by_what_they_mean_and_not_by_their_text"),
+    (TakesTextForNumbers, "test_a_value_that_its_field_does_not_take_is_refused_with_its_name"),
+    (KnowsNoFields, "test_ensuring_again_changes_nothing_and_other_fields_are_refused"),
+    (LocksNothing, "test_of_two_that_lock_what_they_read_none_overwrites_the_other"),
+    (LocksWhatIsThere, "test_of_two_that_lock_what_they_read_none_overwrites_the_other"),
+    (CopiesAtOnce, "test_a_replacement_that_is_rolled_back_changes_nothing"),
+    (KeepsTheOldFields, "test_a_replacement_takes_the_place_at_the_commit_with_its_fields"),
+    (KeepsTheReplacement, "test_a_replacement_takes_the_place_at_the_commit_with_its_fields"),
+    (TruncatesAtOnce, "test_a_truncated_collection_is_empty_for_others_from_the_commit_on"),
+    (TruncatesAtOnce, "test_a_rollback_leaves_what_was_there"),
+    (FindsWhatIsCommittedOnly, "test_what_is_not_committed_is_seen_from_inside_only"),
+    (AnswersAsItFinds, "test_many_come_in_the_order_asked_for_and_absent_ones_are_left_out"),
+    (HasIdsOfAnyLength, "test_what_can_be_no_id_is_refused_and_never_found"),
+]
+
+
+@pytest.mark.parametrize(("naive", "sentence"), STORES)
+async def test_a_naive_store_breaks_a_sentence_that_the_fake_keeps(
+    naive: type[InMemoryProjectionStore], sentence: str
+) -> None:
+    test: Callable[..., Any] = getattr(ProjectionStoreContract(), sentence)
+    wanted = inspect.signature(test).parameters
+
+    def fixtures(store: InMemoryProjectionStore) -> dict[str, Any]:
+        given = {
+            "store": store,
+            "new_uow": lambda: InMemoryUnitOfWork(projections=store),
+            "where": AttributeSpecification,
+            "options": QueryOptions,
+        }
+        return {name: given[name] for name in wanted}
+
+    await test(**fixtures(InMemoryProjectionStore()))
+    with pytest.raises((AssertionError, AttributeError, DocumentError, KeyError)):
+        await test(**fixtures(naive()))

@@ -1,0 +1,42 @@
+"""Projections on the fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from cqrs_ddd_advanced_core.adapters.memory import (
+    InMemoryDeadLetterStore,
+    InMemoryPositionStore,
+    InMemoryProjectionStore,
+    InMemoryUnitOfWork,
+)
+from cqrs_ddd_core.adapters.memory import InMemoryEventStore
+from tests.advanced.projection_kit import (
+    InlineProjectionKit,
+    ProjectionRebuildKit,
+    ProjectionWorkerKit,
+    Surrounded,
+)
+
+
+@pytest.fixture
+def surrounded() -> Surrounded:
+    events, store = InMemoryEventStore(), InMemoryProjectionStore()
+    new_uow: Callable[[], InMemoryUnitOfWork] = lambda: InMemoryUnitOfWork(  # noqa: E731
+        event_store=events, projections=store
+    )
+    return Surrounded(events, store, InMemoryPositionStore(), InMemoryDeadLetterStore(), new_uow)
+
+
+class TestProjectionWorker(ProjectionWorkerKit):
+    pass
+
+
+class TestProjectionRebuild(ProjectionRebuildKit):
+    pass
+
+
+class TestInlineProjection(InlineProjectionKit):
+    pass

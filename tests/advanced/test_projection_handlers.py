@@ -1,0 +1,221 @@
+"""How projections are written, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+import pydantic
+import pytest
+
+from cqrs_ddd_advanced_core.exceptions import ProjectionError, UnknownProjectionError
+from cqrs_ddd_advanced_core.projections import (
+    LiveProjection,
+    ProjectionHandler,
+    ProjectionRegistry,
+    ProjectionView,
+)
+from cqrs_ddd_core import DomainEvent
+from cqrs_ddd_core.adapters.memory import InMemoryEventStore
+from cqrs_ddd_core.primitives.exceptions import (
+    EventHandlerError,
+    HandlerAlreadyRegisteredError,
+    SerializationError,
+    UnknownTypeError,
+)
+from tests.advanced.tills import (
+    Days,
+    ItemSold,
+    TillOpened,
+    Tills,
+    new_till,
+    opened_and_sold,
+    stored,
+)
+
+
+def with_one_document() -> ProjectionView:
+    view = ProjectionView("tills")
+    view.read(["one"], {"one": {"cents": 1, "seen": []}})
+    return view
+
+
+def test_a_name_is_that_of_the_class_unless_it_has_its_own() -> None:
+    assert (Tills().name, Tills.version) == ("Tills", 1)
+
+
+def test_events_are_found_by_name_and_by_mark() -> None:
+    tills = Tills()
+
+    assert [tills.handles(each) for each in ("ItemSold", "SaleTakenBack", "Unheard")] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_a_handled_event_whose_class_nobody_registered_is_an_error_and_not_passed_over() -> None:
+    class NeverRegistered(DomainEvent):
+        pass
+
+    class Forgetful(Tills):
+        def apply_NeverRegistered(self, event: NeverRegistered, view: ProjectionView) -> None: ...
+
+    handler = Forgetful()
+    event = stored(new_till(), [TillOpened(place="hall")])[0]
+    object.__setattr__(event, "event_type", "NeverRegistered")
+
+    assert handler.handles("NeverRegistered")
+    with pytest.raises(UnknownTypeError, match="NeverRegistered"):
+        handler.decode(event)
+
+
+@pytest.mark.parametrize(
+    ("members", "problem"),
+    [
+        ({"collection": ""}, "has no collection"),
+        ({"version": 0}, "versions count from 1"),
+        ({"name": "x__rebuild"}, "ends in __rebuild"),
+    ],
+)
+def test_a_handler_that_cannot_run_is_refused(members: dict[str, Any], problem: str) -> None:
+    wrong = type("Wrong", (Tills,), members)
+
+    with pytest.raises(ProjectionError, match=problem):
+        wrong()
+
+
+def test_a_handler_without_methods_is_refused() -> None:
+    class Empty(ProjectionHandler):
+        collection = "empty"
+
+    with pytest.raises(ProjectionError, match="no method for any event"):
+        Empty()
+
+
+def test_a_method_that_lacks_the_view_is_refused_where_the_class_is_written() -> None:
+    with pytest.raises(EventHandlerError, match=r"write def apply_ItemSold\(self, event, view\)"):
+
+        class Wrong(ProjectionHandler):
+            def apply_ItemSold(self, event: ItemSold) -> None: ...
+
+
+@pytest.mark.parametrize("ids", ["monday", (1,), [None]])
+def test_ids_that_are_none_are_refused(ids: Any) -> None:
+    class Wrong(Days):
+        def ids_of(self, event: DomainEvent) -> Iterable[str]:
+            answer: Iterable[str] = ids
+            return answer
+
+    with pytest.raises(ProjectionError, match="not texts in a tuple"):
+        Wrong().concerned_by(ItemSold(cents=1))
+
+
+def test_a_document_beside_those_of_the_event_is_refused() -> None:
+    view = with_one_document()
+
+    with view.changed_by({"one"}):
+        for touch in (view.get, view.delete, lambda doc_id: view.upsert(doc_id, {})):
+            with pytest.raises(ProjectionError, match="answer it in ids_of"):
+                touch("other")
+
+
+def test_what_is_got_is_a_copy_and_what_is_given_is_read_back_as_json() -> None:
+    view = with_one_document()
+    with view.changed_by({"one"}):
+        got = view.get("one") or {}
+        got["seen"].append(7)
+        given = {"price": Decimal("1.50"), "seen": [1]}
+        unchanged = view.get("one")
+        view.upsert("one", given)
+        given["seen"] = [2]
+
+        assert unchanged == {"cents": 1, "seen": []}
+        assert view.get("one") == {"price": "1.50", "seen": [1]}
+    assert view.upserted == {"one": {"price": "1.50", "seen": [1]}}
+
+
+def test_an_event_that_fails_changes_nothing() -> None:
+    view = with_one_document()
+
+    def fail() -> None:
+        with view.changed_by({"one"}):
+            view.upsert("one", {"cents": 2})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+
+    assert view.upserted == {}
+    with view.changed_by({"one"}):
+        assert view.get("one") == {"cents": 1, "seen": []}
+
+
+@pytest.mark.parametrize("doc", [{"cents": object()}, {"cents": b"\xff"}])
+def test_what_is_no_json_is_refused_at_its_event(doc: Any) -> None:
+    view = with_one_document()
+
+    with pytest.raises(SerializationError, match="tills one"), view.changed_by({"one"}):
+        view.upsert("one", doc)
+
+
+def test_a_model_instead_of_a_dict_is_refused() -> None:
+    class Model(pydantic.BaseModel):
+        cents: int = 1
+
+    view = with_one_document()
+
+    with pytest.raises(SerializationError, match="model_dump"), view.changed_by({"one"}):
+        view.upsert("one", Model())  # type: ignore[arg-type]
+
+
+def test_a_document_that_was_never_stored_need_not_be_deleted() -> None:
+    view = ProjectionView("tills")
+    view.read(["one", "two"], {"two": {}})
+    with view.changed_by({"one", "two"}):
+        view.upsert("one", {})
+        view.delete("one")
+        view.delete("two")
+
+    assert (view.upserted, view.deleted) == ({}, ["two"])
+
+
+def test_a_registry_refuses_a_second_one_of_a_name_or_a_collection() -> None:
+    class SameCollection(Days):
+        collection = "tills"
+
+    registry = ProjectionRegistry([Tills()])
+
+    for other in (Tills(), SameCollection()):
+        with pytest.raises(HandlerAlreadyRegisteredError, match="Tills is the projection 'Tills'"):
+            registry.register(other)
+    assert [each.name for each in registry] == ["Tills"]
+    assert (registry.get("Tills").collection, len(registry)) == ("tills", 1)
+    with pytest.raises(UnknownProjectionError, match="there is Tills"):
+        registry.get("Days")
+
+
+async def test_a_live_projection_tells_how_it_was() -> None:
+    events, one, other = InMemoryEventStore(), new_till(), new_till()
+    await events.append_batch(stored(one, opened_and_sold(5)))
+    await events.append_batch(stored(other, opened_and_sold(7)))
+    await events.append_batch(stored(one, [ItemSold(cents=1)], after=2))
+    days, tills = LiveProjection(Days(), events, page=2), LiveProjection(Tills(), events)
+
+    assert await days.get("monday") == {"cents": 13, "count": 3}
+    assert await days.get("monday", until=4) == {"cents": 12, "count": 2}
+    assert await days.get("sunday") is None
+    assert (await tills.get(one.aggregate_id) or {})["seen"] == [1, 2, 3]
+    assert (await tills.get(one.aggregate_id, until=2) or {})["seen"] == [1, 2]
+    assert set(await tills.documents()) == {one.aggregate_id, other.aggregate_id}
+
+
+async def test_two_types_that_share_an_id_make_one_live_document() -> None:
+    events, till = InMemoryEventStore(), new_till()
+    await events.append_batch(stored(till, opened_and_sold(5)))
+    await events.append_batch(stored(till._replace(aggregate_type="Kiosk"), [ItemSold(cents=2)]))
+
+    found = await LiveProjection(Tills(), events).get(till.aggregate_id)
+
+    assert (found or {})["cents"] == 7

@@ -1,0 +1,214 @@
+"""Naive projections, and the sentence that each of them breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+
+from cqrs_ddd_advanced_core.adapters.memory import (
+    InMemoryDeadLetterStore,
+    InMemoryPositionStore,
+    InMemoryProjectionStore,
+    InMemoryUnitOfWork,
+)
+from cqrs_ddd_advanced_core.adapters.transaction_locks import TransactionLocks
+from cqrs_ddd_advanced_core.ports.positions import Checkpoint
+from cqrs_ddd_advanced_core.projections import ProjectionHandler, ProjectionRebuild, ProjectionView
+from cqrs_ddd_advanced_core.projections import batch as batches
+from cqrs_ddd_core import StreamId, UnitOfWork
+from cqrs_ddd_core.adapters.memory import InMemoryEventStore
+from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork as CoreInMemoryUnitOfWork
+from tests.advanced.projection_kit import (
+    InlineProjectionKit,
+    ProjectionRebuildKit,
+    ProjectionWorkerKit,
+    Surrounded,
+)
+
+
+class MovesAfterTheCommit(InMemoryPositionStore):
+    """A crash in between, and the events are taken again."""
+
+    async def advance(
+        self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
+    ) -> Checkpoint:
+        async def later() -> None:
+            async with InMemoryUnitOfWork() as own:
+                await super(MovesAfterTheCommit, self).advance(checkpoint, position, uow=own)
+
+        uow.on_commit(later)
+        return replace(checkpoint, position=position)
+
+
+class MovesBeforeTheCommit(InMemoryPositionStore):
+    """A crash in between, and the events are never taken."""
+
+    async def advance(
+        self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
+    ) -> Checkpoint:
+        async with InMemoryUnitOfWork() as own:
+            return await super().advance(checkpoint, position, lease=lease, uow=own)
+
+
+class MovesWhoeverAsks(InMemoryPositionStore):
+    """Sets the position without a look at whose it is."""
+
+    async def advance(
+        self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
+    ) -> Checkpoint:
+        row = self._rows[checkpoint.projection]
+        self._rows[checkpoint.projection] = replace(row, position=position)
+        return replace(checkpoint, position=position)
+
+
+class NoLocks(TransactionLocks):
+    async def take(
+        self, key: Hashable, uow: CoreInMemoryUnitOfWork, *, shared: bool = False
+    ) -> None:
+        pass
+
+
+class HoldsNothing(InMemoryPositionStore):
+    """Looks where the live one stands, and lets everybody go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._locks = NoLocks()
+
+
+class ForgetsWhoIsHeld(InMemoryDeadLetterStore):
+    """The next batch overtakes the poison event."""
+
+    async def held(
+        self, projection: str, streams: Collection[StreamId], *, uow: UnitOfWork | None = None
+    ) -> set[StreamId]:
+        return set()
+
+
+class LocksNothing(InMemoryProjectionStore):
+    async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
+        pass
+
+
+def surrounded_by(
+    positions: InMemoryPositionStore | None = None,
+    dead_letters: InMemoryDeadLetterStore | None = None,
+    store: InMemoryProjectionStore | None = None,
+) -> Surrounded:
+    events, kept = InMemoryEventStore(), store or InMemoryProjectionStore()
+    return Surrounded(
+        events,
+        kept,
+        positions or InMemoryPositionStore(),
+        dead_letters or InMemoryDeadLetterStore(),
+        partial(CutOff, event_store=events, projections=kept),
+    )
+
+
+class CutOff(InMemoryUnitOfWork):
+    """Whose hooks a cancellation ends, as a crash would."""
+
+    hook_grace = 0.0
+
+
+STORES: list[tuple[dict[str, Any], type[Any], str]] = [
+    (
+        {"positions": MovesAfterTheCommit},
+        ProjectionWorkerKit,
+        "test_documents_and_checkpoint_are_committed_together_wherever_it_is_cancelled",
+    ),
+    (
+        {"positions": MovesBeforeTheCommit},
+        ProjectionWorkerKit,
+        "test_documents_and_checkpoint_are_committed_together_wherever_it_is_cancelled",
+    ),
+    ({"positions": MovesWhoeverAsks}, ProjectionWorkerKit, "test_who_was_overtaken_cannot_commit"),
+    (
+        {"positions": MovesWhoeverAsks},
+        ProjectionRebuildKit,
+        "test_who_ran_the_old_one_cannot_commit_after_the_swap",
+    ),
+    (
+        {"positions": HoldsNothing},
+        InlineProjectionKit,
+        "test_a_rebuild_while_commands_are_under_way_loses_no_event",
+    ),
+    (
+        {"dead_letters": ForgetsWhoIsHeld},
+        ProjectionWorkerKit,
+        "test_a_stream_with_a_poison_event_waits_and_the_others_go_on",
+    ),
+    (
+        {"store": LocksNothing},
+        InlineProjectionKit,
+        "test_commands_that_change_one_document_lose_no_change",
+    ),
+]
+
+
+@pytest.mark.parametrize(("naive", "kit", "sentence"), STORES)
+async def test_over_a_naive_store_a_sentence_is_broken(
+    naive: dict[str, Any], kit: type[Any], sentence: str
+) -> None:
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        await getattr(kit(), sentence)(
+            surrounded_by(**{name: each() for name, each in naive.items()})
+        )
+
+
+async def test_a_view_that_keeps_half_an_event_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def keeps_what_is_done(self: ProjectionView, ids: Collection[str]) -> Iterator[None]:
+        self._ids, self._by_event = frozenset(ids), self._changed
+        yield
+
+    monkeypatch.setattr(ProjectionView, "changed_by", keeps_what_is_done)
+
+    with pytest.raises(AssertionError):
+        await ProjectionWorkerKit().test_a_skipped_event_holds_up_nothing(surrounded_by())
+
+
+async def test_a_quarantine_of_the_event_alone_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_aside = batches.Batch._set_aside
+
+    def without_its_stream(self: batches.Batch, *given: Any) -> None:
+        held = set(self.held)
+        set_aside(self, *given)
+        self.held = held
+
+    monkeypatch.setattr(batches.Batch, "_set_aside", without_its_stream)
+
+    with pytest.raises(AssertionError):
+        await ProjectionWorkerKit().test_a_stream_with_a_poison_event_waits_and_the_others_go_on(
+            surrounded_by()
+        )
+
+
+class InPlace(ProjectionRebuild):
+    """Empties the live view, and begins again."""
+
+    async def run(self) -> int:
+        async with self._around.uow_factory() as uow:
+            assert isinstance(uow, InMemoryUnitOfWork)
+            await uow.projections.truncate_collection(self._handler.collection)
+        return await super().run()
+
+
+async def test_a_rebuild_in_place_shows_readers_fewer_documents() -> None:
+    class RebuiltInPlace(Surrounded):
+        def rebuild(self, handler: ProjectionHandler, **options: Any) -> ProjectionRebuild:
+            return InPlace(handler, **{**self.stores, **options})
+
+    around = surrounded_by()
+    naive = RebuiltInPlace(
+        around.events, around.store, around.positions, around.dead_letters, around.uow_factory
+    )
+    name = "test_readers_never_see_fewer_documents_while_it_is_rebuilt_under_load"
+
+    with pytest.raises(AssertionError):
+        await getattr(ProjectionRebuildKit(), name)(naive)

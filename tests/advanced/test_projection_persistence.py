@@ -1,0 +1,31 @@
+"""The query roles over documents in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from cqrs_ddd_advanced_core.adapters.memory import InMemoryProjectionStore, InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork as CoreInMemoryUnitOfWork
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
+from tests.advanced.projection_roles_kit import OrderSummaryQueryPersistence, ProjectionRolesKit
+
+
+@pytest.fixture
+def new_uow() -> Callable[[], InMemoryUnitOfWork]:
+    store = InMemoryProjectionStore()
+    return lambda: InMemoryUnitOfWork(projections=store)
+
+
+class TestRolesInMemory(ProjectionRolesKit):
+    pass
+
+
+async def test_a_unit_of_work_without_a_store_says_how_to_give_it_one() -> None:
+    async with CoreInMemoryUnitOfWork() as uow:
+        with pytest.raises(InvalidOperationError, match="carries no projections"):
+            await OrderSummaryQueryPersistence().fetch(["order_1"], uow)
+    async with InMemoryUnitOfWork() as uow:
+        with pytest.raises(InvalidOperationError, match="projections=InMemoryProjectionStore"):
+            await OrderSummaryQueryPersistence().fetch(["order_1"], uow)

@@ -1,0 +1,36 @@
+"""The store of documents in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from cqrs_ddd_advanced_core.adapters.memory import InMemoryProjectionStore, InMemoryUnitOfWork
+from cqrs_ddd_advanced_core.testing.contracts.documents import Options, Where
+from cqrs_ddd_advanced_core.testing.contracts.projections import ProjectionStoreContract
+from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
+
+
+@pytest.fixture
+def store() -> InMemoryProjectionStore:
+    return InMemoryProjectionStore()
+
+
+@pytest.fixture
+def new_uow(store: InMemoryProjectionStore) -> Callable[[], InMemoryUnitOfWork]:
+    return lambda: InMemoryUnitOfWork(projections=store)
+
+
+@pytest.fixture
+def where() -> Where:
+    return AttributeSpecification
+
+
+@pytest.fixture
+def options() -> Options:
+    return QueryOptions
+
+
+class TestInMemoryProjectionStore(ProjectionStoreContract):
+    pass

@@ -1,0 +1,257 @@
+"""Naive stores of positions and of dead letters, and the sentence that each of them breaks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cqrs_ddd_advanced_core.adapters.memory import InMemoryDeadLetterStore, InMemoryPositionStore
+from cqrs_ddd_advanced_core.adapters.memory import dead_letters as fake_letters
+from cqrs_ddd_advanced_core.adapters.memory import positions as fake_positions
+from cqrs_ddd_advanced_core.adapters.refusals import lease_lost
+from cqrs_ddd_advanced_core.adapters.transaction_locks import TransactionLocks
+from cqrs_ddd_advanced_core.ports.dead_letters import DeadLetter, DeadLetterState
+from cqrs_ddd_advanced_core.ports.positions import Checkpoint
+from cqrs_ddd_advanced_core.testing.contracts.dead_letters import DeadLetterStoreContract
+from cqrs_ddd_advanced_core.testing.contracts.positions import PositionStoreContract
+from cqrs_ddd_core import StreamId, UnitOfWork
+from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory.unit_of_work import joined
+from cqrs_ddd_core.primitives.exceptions import CQRSDDDError
+
+
+class _Naive(InMemoryPositionStore):
+    """With a set of changes of its own."""
+
+    changes: type[fake_positions._Changes] = fake_positions._Changes
+
+    def _changes(self, uow: InMemoryUnitOfWork) -> fake_positions._Changes:
+        return uow.changes(self, lambda: self.changes(self))
+
+
+class ComparesPositionsOnly(_Naive):
+    """Who was frozen goes on while the new owner has not moved yet."""
+
+    class changes(fake_positions._Changes):
+        def advance(self, checkpoint: Checkpoint, position: int, leased_until: float) -> None:
+            row = self.read(checkpoint.projection)
+            if row is None or row.position != checkpoint.position:
+                raise lease_lost(checkpoint)
+            self._own[checkpoint.projection] = replace(row, position=position)
+
+
+class ComparesEpochsOnly(_Naive):
+    """Two tasks of one worker take the same events."""
+
+    class changes(fake_positions._Changes):
+        def advance(self, checkpoint: Checkpoint, position: int, leased_until: float) -> None:
+            row = self.read(checkpoint.projection)
+            if row is None or row.epoch != checkpoint.epoch:
+                raise lease_lost(checkpoint)
+            self._own[checkpoint.projection] = replace(row, position=position)
+
+
+class KnowsWorkersByName(_Naive):
+    """Who claims again under the same id has the old right too."""
+
+    async def claim(self, projection: str, worker_id: str, **given: Any) -> Checkpoint | None:
+        before = self._rows.get(projection)
+        checkpoint = await super().claim(projection, worker_id, **given)
+        if checkpoint is None or before is None or before.worker_id != worker_id:
+            return checkpoint
+        row = self._rows[projection]
+        self._rows[projection] = replace(row, epoch=before.epoch)
+        return replace(checkpoint, epoch=before.epoch)
+
+
+class ComparesAtTheCallOnly(_Naive):
+    """Others commit between the comparison and the commit."""
+
+    class changes(fake_positions._Changes):
+        def check(self) -> None:
+            pass
+
+
+class TrustsTheLeaseAlone(_Naive):
+    """What ran out is lost, though nobody took it."""
+
+    async def advance(self, checkpoint: Checkpoint, *args: Any, **given: Any) -> Checkpoint:
+        row = self._rows.get(checkpoint.projection)
+        if row is not None and self._holder(row) is None:
+            raise lease_lost(checkpoint)
+        return await super().advance(checkpoint, *args, **given)
+
+
+class LocksOf(TransactionLocks):
+    """Takes one kind of locks alone."""
+
+    def __init__(self, *, shared: bool) -> None:
+        super().__init__()
+        self._shared = shared
+
+    async def take(self, key: Hashable, uow: InMemoryUnitOfWork, *, shared: bool = False) -> None:
+        if shared is self._shared:
+            await super().take(key, uow, shared=shared)
+
+
+class LooksInsteadOfHolding(_Naive):
+    def __init__(self) -> None:
+        super().__init__()
+        self._locks = LocksOf(shared=True)
+
+
+class LooksInsteadOfJoining(_Naive):
+    def __init__(self) -> None:
+        super().__init__()
+        self._locks = LocksOf(shared=False)
+
+
+class ReplacesWhoeverAsks(_Naive):
+    """Without a look at the lease of the one that takes the place."""
+
+    class changes(fake_positions._Changes):
+        def replace(self, projection: str, by: Checkpoint) -> None:
+            self._own[by.projection] = None
+            self._own[projection] = fake_positions._Row(
+                next(self._store._epochs), by.version, by.position
+            )
+
+
+class KeepsTheEpochOfARelease(_Naive):
+    """Who has released goes on."""
+
+    async def release(self, checkpoint: Checkpoint) -> None:
+        row = self._rows.get(checkpoint.projection)
+        if row is not None and row.epoch == checkpoint.epoch:
+            self._rows[checkpoint.projection] = replace(row, leased_until=0.0)
+
+
+POSITIONS: list[tuple[type[InMemoryPositionStore], str]] = [
+    (
+        ComparesPositionsOnly,
+        "test_who_lost_the_lease_cannot_advance_though_the_new_owner_stands_still",
+    ),
+    (ComparesEpochsOnly, "test_of_two_that_advance_from_one_checkpoint_at_once_one_fails"),
+    (
+        KnowsWorkersByName,
+        "test_who_claims_it_again_under_the_same_id_locks_out_who_had_it_before",
+    ),
+    (ComparesAtTheCallOnly, "test_of_two_that_advance_from_one_checkpoint_at_once_one_fails"),
+    (ComparesAtTheCallOnly, "test_a_claim_during_a_step_never_lets_both_go_on_from_one_place"),
+    (TrustsTheLeaseAlone, "test_a_lease_that_ran_out_and_that_nobody_took_still_advances"),
+    (LooksInsteadOfHolding, "test_no_worker_advances_what_is_held"),
+    (
+        LooksInsteadOfHolding,
+        "test_who_writes_inline_does_so_before_a_replacement_or_after_it",
+    ),
+    (
+        LooksInsteadOfJoining,
+        "test_who_joined_before_a_replacement_does_not_write_the_old_view_after_it",
+    ),
+    (ReplacesWhoeverAsks, "test_who_lost_the_lease_cannot_replace"),
+    (
+        ReplacesWhoeverAsks,
+        "test_a_replacement_leaves_inline_what_is_inline_and_makes_what_is_new",
+    ),
+    (KeepsTheEpochOfARelease, "test_what_is_released_can_be_claimed_at_once_and_is_ours_no_more"),
+]
+
+
+class RetriesTheLetterAlone(InMemoryDeadLetterStore):
+    """Those behind it stay for ever, or overtake it."""
+
+    async def retry(self, projection: str, position: int) -> None:
+        fake_letters._make_due(self._letters, [self._letter(projection, position)])
+
+
+class HoldsBehindFailuresOnly(InMemoryDeadLetterStore):
+    """What comes next overtakes those that still wait."""
+
+    async def held(
+        self, projection: str, streams: Collection[StreamId], *, uow: UnitOfWork | None = None
+    ) -> set[StreamId]:
+        failed = {
+            each.stream
+            for each in self._letters.values()
+            if each.projection == projection and each.state is DeadLetterState.POISON
+        }
+        return failed & set(streams)
+
+
+class HandsOutWhatIsDue(InMemoryDeadLetterStore):
+    """Also behind one that failed again."""
+
+    async def due(
+        self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
+    ) -> list[DeadLetter]:
+        letters = await self.letters(projection, limit=10_000)
+        return [each for each in letters if each.is_due][:limit]
+
+
+class AddsAsItIsTold(InMemoryDeadLetterStore):
+    """What is set aside after the retry stays behind, and nobody asks for it."""
+
+    async def add(self, letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
+        async with joined(uow, "add dead letters") as active:
+            added = {fake_letters._place(letter): letter for letter in letters}
+            self._changes(active).then(lambda kept: kept.update(added))
+
+
+class DiscardsTheLetterAlone(InMemoryDeadLetterStore):
+    """Those that waited behind it do so for ever."""
+
+    async def discard(self, projection: str, position: int) -> None:
+        del self._letters[fake_letters._place(self._letter(projection, position))]
+
+
+class CutsPagesAnywhere(InMemoryDeadLetterStore):
+    """The next page begins after the position, and leaves the other projections' letters out."""
+
+    async def letters(
+        self, projection: str | None = None, *, after: int = 0, limit: int = 100
+    ) -> list[DeadLetter]:
+        return (await super().letters(projection, after=after, limit=limit))[:limit]
+
+
+LETTERS: list[tuple[type[InMemoryDeadLetterStore], str]] = [
+    (RetriesTheLetterAlone, "test_a_retry_makes_the_whole_stream_due_in_its_order"),
+    (HoldsBehindFailuresOnly, "test_a_stream_is_held_by_what_failed_and_by_what_waits_due_or_not"),
+    (HoldsBehindFailuresOnly, "test_a_discard_of_what_failed_lets_go_what_waits_behind_it"),
+    (HandsOutWhatIsDue, "test_none_comes_before_one_of_its_stream_that_is_not_due"),
+    (AddsAsItIsTold, "test_what_waits_behind_nothing_that_stays_is_due"),
+    (
+        AddsAsItIsTold,
+        "test_what_is_set_aside_during_a_retry_or_a_discard_is_not_left_behind",
+    ),
+    (DiscardsTheLetterAlone, "test_a_discard_of_what_failed_lets_go_what_waits_behind_it"),
+    (CutsPagesAnywhere, "test_letters_come_in_pages_that_leave_none_out"),
+]
+
+
+@pytest.mark.parametrize(("naive", "sentence"), POSITIONS)
+async def test_a_naive_store_of_positions_breaks_a_sentence(
+    naive: type[InMemoryPositionStore], sentence: str
+) -> None:
+    test = getattr(PositionStoreContract(), sentence)
+
+    with pytest.raises((AssertionError, CQRSDDDError)):
+        await test(**_wanted(test, positions=naive()))
+
+
+@pytest.mark.parametrize(("naive", "sentence"), LETTERS)
+async def test_a_naive_store_of_dead_letters_breaks_a_sentence(
+    naive: type[InMemoryDeadLetterStore], sentence: str
+) -> None:
+    test = getattr(DeadLetterStoreContract(), sentence)
+
+    with pytest.raises(AssertionError):
+        await test(**_wanted(test, dead_letters=naive()))
+
+
+def _wanted(test: Callable[..., Any], **given: Any) -> dict[str, Any]:
+    given["new_uow"] = InMemoryUnitOfWork
+    return {name: given[name] for name in inspect.signature(test).parameters}

@@ -1,0 +1,192 @@
+"""A small domain for projections: tills that sell, and what they took."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from itertools import count
+from typing import Any, ClassVar
+
+from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
+from cqrs_ddd_advanced_core.projections import ProjectionHandler, ProjectionView
+from cqrs_ddd_core import (
+    AggregateRoot,
+    Command,
+    CommandHandler,
+    DomainEvent,
+    EventTypeRegistry,
+    StoredEvent,
+    StreamId,
+)
+from cqrs_ddd_core.domain import when
+
+till_events = EventTypeRegistry()
+
+
+@till_events.register
+class TillOpened(DomainEvent):
+    place: str
+
+
+@till_events.register
+class ItemSold(DomainEvent):
+    cents: int
+    day: str = "monday"
+
+
+@till_events.register
+class SaleTakenBack(DomainEvent):
+    cents: int
+    day: str = "monday"
+
+
+@till_events.register
+class TillClosed(DomainEvent):
+    pass
+
+
+class Tills(ProjectionHandler):
+    """One document a till, which tells its versions in the order in which they came."""
+
+    collection = "tills"
+    fields: ClassVar = {"place": str, "cents": int}
+    event_registry = till_events
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: set[int] = set()
+        """Amounts that the handler cannot take."""
+        self.failures = 0
+        """How often it fails for no lasting reason."""
+
+    def apply_TillOpened(self, event: TillOpened, view: ProjectionView) -> None:
+        view.upsert(str(event.aggregate_id), {"place": event.place, "cents": 0, "seen": [1]})
+
+    def apply_ItemSold(self, event: ItemSold, view: ProjectionView) -> None:
+        self._add(event, event.cents, view)
+
+    @when(SaleTakenBack)
+    def take_back(self, event: SaleTakenBack, view: ProjectionView) -> None:
+        self._add(event, -event.cents, view)
+
+    def apply_TillClosed(self, event: TillClosed, view: ProjectionView) -> None:
+        view.delete(str(event.aggregate_id))
+
+    def _add(self, event: DomainEvent, cents: int, view: ProjectionView) -> None:
+        till = view.get(str(event.aggregate_id)) or {"place": None, "cents": 0, "seen": []}
+        till["cents"] += cents
+        till["seen"].append(event.aggregate_version)
+        view.upsert(str(event.aggregate_id), till)
+        # After the change: what an event has done in part must not stay.
+        if abs(cents) in self.refused:
+            raise ValueError(f"cannot take {cents}")
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("somebody pulled a plug")
+
+
+class LaterTills(Tills):
+    """The same projection, a version later: its documents have another shape."""
+
+    name = "Tills"
+    version = 2
+    fields: ClassVar = {"euros": float}
+
+    def apply_TillOpened(self, event: TillOpened, view: ProjectionView) -> None:
+        view.upsert(str(event.aggregate_id), {"euros": 0.0})
+
+    def _add(self, event: DomainEvent, cents: int, view: ProjectionView) -> None:
+        till = view.get(str(event.aggregate_id)) or {"euros": 0.0}
+        view.upsert(str(event.aggregate_id), {"euros": till["euros"] + cents / 100})
+
+
+class Days(ProjectionHandler):
+    """One document a day, over all tills."""
+
+    collection = "days"
+    fields: ClassVar = {"cents": int}
+    event_registry = till_events
+
+    def ids_of(self, event: DomainEvent) -> Iterable[str]:
+        return (event.day,) if isinstance(event, (ItemSold, SaleTakenBack)) else ()
+
+    def apply_ItemSold(self, event: ItemSold, view: ProjectionView) -> None:
+        self._add(event.day, event.cents, view)
+
+    def apply_SaleTakenBack(self, event: SaleTakenBack, view: ProjectionView) -> None:
+        self._add(event.day, -event.cents, view)
+
+    def _add(self, day: str, cents: int, view: ProjectionView) -> None:
+        found = view.get(day) or {"cents": 0, "count": 0}
+        view.upsert(day, {"cents": found["cents"] + cents, "count": found["count"] + 1})
+
+
+_numbers = count(1)
+
+
+def new_till() -> StreamId:
+    return StreamId("Till", f"till-{next(_numbers)}")
+
+
+def stored(stream: StreamId, events: Sequence[DomainEvent], after: int = 0) -> list[StoredEvent]:
+    """The events as the next ones of the stream."""
+    return [
+        StoredEvent(
+            event_id=event.event_id,
+            event_type=event.event_type,
+            aggregate_id=stream.aggregate_id,
+            aggregate_type=stream.aggregate_type,
+            version=version,
+            payload=event.payload(),
+        )
+        for version, event in enumerate(events, after + 1)
+    ]
+
+
+def opened_and_sold(*cents: int) -> list[DomainEvent]:
+    return [TillOpened(place="hall"), *(ItemSold(cents=each) for each in cents)]
+
+
+def random_events(chance: random.Random, length: int) -> list[DomainEvent]:
+    """What a till may see, in no sensible order at all."""
+    days = ("monday", "tuesday", "sunday")
+    kinds: list[Any] = [ItemSold] * 6 + [SaleTakenBack] * 2
+    events: list[DomainEvent] = []
+    for _ in range(length):
+        if chance.random() < 0.1:
+            events.append(chance.choice([TillOpened(place="street"), TillClosed()]))
+        else:
+            events.append(
+                chance.choice(kinds)(cents=chance.randrange(1, 900), day=chance.choice(days))
+            )
+    return events
+
+
+class Till(AggregateRoot[str]):
+    event_registry = till_events
+
+    place: str = ""
+    cents: int = 0
+
+    def sell(self, cents: int, day: str = "monday") -> None:
+        self.add_event(ItemSold(cents=cents, day=day))
+
+    def apply_ItemSold(self, event: ItemSold) -> None:
+        self.cents += event.cents
+
+
+class Sell(Command[int]):
+    till_id: str
+    cents: int
+    day: str = "monday"
+
+
+class SellHandler(CommandHandler[int]):
+    def __init__(self) -> None:
+        self.tills: EventSourcedRepository[Till, str] = EventSourcedRepository(Till)
+
+    async def handle(self, command: Sell) -> int:
+        till = await self.tills.get(command.till_id) or Till.blank(command.till_id)
+        till.sell(command.cents, command.day)
+        await self.tills.add(till)
+        return till.cents

@@ -1,0 +1,142 @@
+"""Dead letters on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.event import listen, remove
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from cqrs_ddd_advanced_core.ports.dead_letters import DeadLetter, DeadLetterState
+from cqrs_ddd_advanced_core.testing.contracts.dead_letters import (
+    DeadLetterStoreContract,
+    add,
+    letter,
+)
+from cqrs_ddd_core import StreamId
+from cqrs_ddd_persistence_sqlalchemy import Tables
+from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyDeadLetterStore
+from cqrs_ddd_persistence_sqlalchemy.advanced import dead_letters as real
+from cqrs_ddd_persistence_sqlalchemy.driver import fetch, is_postgres
+from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
+
+
+@pytest.fixture
+def engine(forgetful_engine: AsyncEngine) -> AsyncEngine:
+    return forgetful_engine
+
+
+@pytest.fixture
+def dead_letters(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyDeadLetterStore:
+    return SQLAlchemyDeadLetterStore(session_factory, tables=tables)
+
+
+class TestSQLAlchemyDeadLetterStore(DeadLetterStoreContract):
+    pass
+
+
+class AddsAsItIsTold(SQLAlchemyDeadLetterStore):
+    """What is set aside after the retry stays behind, and nobody asks for it."""
+
+    async def _let_go(
+        self, connection: AsyncConnection, projection: str, waiting: Sequence[DeadLetter]
+    ) -> None:
+        pass
+
+
+class LooksInsteadOfLocking(SQLAlchemyDeadLetterStore):
+    """What is set aside during the retry stays behind."""
+
+    async def _among(
+        self,
+        connection: AsyncConnection,
+        statement: str,
+        projection: str,
+        streams: Iterable[StreamId],
+    ) -> set[StreamId]:
+        found = await self.letters(projection)
+        return {
+            each.stream
+            for each in found
+            if each.state is DeadLetterState.POISON and not each.is_due
+        } & set(streams)
+
+
+@pytest.mark.parametrize(
+    ("backend", "naive", "sentence"),
+    [
+        ("sqlite", AddsAsItIsTold, "test_what_waits_behind_nothing_that_stays_is_due"),
+        ("postgres", AddsAsItIsTold, "test_what_waits_behind_nothing_that_stays_is_due"),
+        (
+            "postgres",
+            LooksInsteadOfLocking,
+            "test_what_is_set_aside_during_a_retry_or_a_discard_is_not_left_behind",
+        ),
+    ],
+    indirect=["backend"],
+)
+async def test_a_naive_store_breaks_a_sentence(
+    naive: type[SQLAlchemyDeadLetterStore],
+    sentence: str,
+    session_factory: SessionFactory,
+    tables: Tables,
+    new_uow: NewUnitOfWork,
+) -> None:
+    test: Callable[..., Any] = getattr(DeadLetterStoreContract(), sentence)
+    given = {"dead_letters": naive(session_factory, tables=tables), "new_uow": new_uow}
+
+    with pytest.raises(AssertionError):
+        await test(**{name: given[name] for name in inspect.signature(test).parameters})
+
+
+async def test_what_is_asked_once_a_batch_is_one_statement_that_finds_its_rows_by_an_index(
+    engine: AsyncEngine,
+    tables: Tables,
+    dead_letters: SQLAlchemyDeadLetterStore,
+    new_uow: NewUnitOfWork,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await add(dead_letters, new_uow, letter("p", 1, is_due=True), letter("p", 2, "b"))
+    asked: list[tuple[str, tuple[Any, ...]]] = []
+
+    async def noted(connection: AsyncConnection, statement: str, *values: Any) -> Any:
+        asked.append((statement, values))
+        return await fetch(connection, statement, *values)
+
+    monkeypatch.setattr(real, "fetch", noted)
+    with _sent(engine) as sent:
+        async with new_uow() as uow:
+            await dead_letters.held("p", [StreamId("Parcel", "a")], uow=uow)
+            await dead_letters.due("p", uow=uow)
+
+    (held,), (due,) = asked, sent
+    assert "_held" in await _plan(engine, *held)
+    assert "_due" in await _plan(engine, *due)
+
+
+@contextmanager
+def _sent(engine: AsyncEngine) -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
+    sent: list[tuple[str, tuple[Any, ...]]] = []
+
+    def note(connection: object, cursor: object, statement: str, values: Any, *_: object) -> None:
+        sent.append((statement, tuple(values)))
+
+    listen(engine.sync_engine, "before_cursor_execute", note)
+    yield sent
+    remove(engine.sync_engine, "before_cursor_execute", note)
+
+
+async def _plan(engine: AsyncEngine, statement: str, values: tuple[Any, ...]) -> str:
+    async with engine.connect() as connection:
+        explain = "EXPLAIN QUERY PLAN"
+        if is_postgres(connection):
+            # The table is small: a database would read it all.
+            await connection.execute(text("SET LOCAL enable_seqscan = off"))
+            explain = "EXPLAIN"
+        rows = await connection.exec_driver_sql(f"{explain} {statement}", values)
+        return "\n".join(str(row) for row in rows)

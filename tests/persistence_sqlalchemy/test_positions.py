@@ -1,0 +1,314 @@
+"""Positions of projections on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Row, delete, select, text, update
+from sqlalchemy.event import listen
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker
+
+from cqrs_ddd_advanced_core.adapters.refusals import lease_lost
+from cqrs_ddd_advanced_core.exceptions import ProjectionVersionError
+from cqrs_ddd_advanced_core.ports.positions import PROJECTIONS_CHANNEL, Checkpoint
+from cqrs_ddd_advanced_core.testing.contracts.positions import (
+    PositionStoreContract,
+    advanced,
+    claimed,
+    joined,
+    new_name,
+    replaced,
+)
+from cqrs_ddd_core import UnitOfWork
+from cqrs_ddd_core.adapters.memory import InMemoryQueueSignal
+from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, InfrastructureError
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork, Tables
+from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
+from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
+
+on_postgres = pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+
+
+@pytest.fixture
+def engine(forgetful_engine: AsyncEngine) -> AsyncEngine:
+    return forgetful_engine
+
+
+@pytest.fixture
+def positions(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyPositionStore:
+    return SQLAlchemyPositionStore(session_factory, tables=tables, poll_interval=0.01)
+
+
+class TestSQLAlchemyPositionStore(PositionStoreContract):
+    pass
+
+
+class LooksThenWrites(SQLAlchemyPositionStore):
+    """Compares in one statement, and writes in the next one."""
+
+    async def advance(
+        self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
+    ) -> Checkpoint:
+        table = self._projections
+        async with self._joined(uow, "advance") as active:
+            connection = await active.connection()
+            found = await self._find(connection, checkpoint.projection)
+            if found is None or (found.epoch, found.position) != (
+                checkpoint.epoch,
+                checkpoint.position,
+            ):
+                raise lease_lost(checkpoint)
+            await connection.execute(
+                update(table)
+                .where(table.c.projection == checkpoint.projection)
+                .values(position=position)
+            )
+        return replace(checkpoint, position=position)
+
+
+class JoinsWithoutALock(SQLAlchemyPositionStore):
+    """Looks at the row, and writes whatever becomes of it."""
+
+    async def _join(self, connection: AsyncConnection, projection: str) -> Row[Any] | None:
+        return await self._find(connection, projection)
+
+
+class SharesTheRow(SQLAlchemyPositionStore):
+    """A lock of the row does what the advisory one does, but those who share it come first."""
+
+    async def _join(self, connection: AsyncConnection, projection: str) -> Row[Any] | None:
+        return await self._find(connection, projection, locked=True)
+
+    async def _lock(self, connection: AsyncConnection, function: str, projection: str) -> Any:
+        table = self._projections
+        row = select(table.c.epoch).where(table.c.projection == projection)
+        await connection.execute(row.with_for_update())
+        return True
+
+
+class WaitsForTheRow(SQLAlchemyPositionStore):
+    """A claim stands behind who was frozen in a transaction."""
+
+    async def _take_out(
+        self, connection: AsyncConnection, epoch: int, worker_id: str
+    ) -> int | None:
+        table = self._projections
+        taken = await connection.execute(
+            delete(table).where(table.c.epoch == epoch).returning(table.c.position)
+        )
+        position: int | None = taken.scalar_one_or_none()
+        return position
+
+
+@pytest.mark.parametrize(
+    ("backend", "naive", "sentence"),
+    [
+        (
+            "postgres",
+            LooksThenWrites,
+            "test_of_two_that_advance_from_one_checkpoint_at_once_one_fails",
+        ),
+        *(
+            (
+                backend,
+                JoinsWithoutALock,
+                "test_who_writes_inline_does_so_before_a_replacement_or_after_it",
+            )
+            for backend in ("postgres", "sqlite")
+        ),
+    ],
+    indirect=["backend"],
+)
+async def test_a_naive_store_breaks_a_sentence(
+    naive: type[SQLAlchemyPositionStore],
+    sentence: str,
+    session_factory: SessionFactory,
+    tables: Tables,
+    new_uow: NewUnitOfWork,
+) -> None:
+    test: Callable[..., Any] = getattr(PositionStoreContract(), sentence)
+    given = {"positions": naive(session_factory, tables=tables), "new_uow": new_uow}
+
+    with pytest.raises(AssertionError):
+        await test(**{name: given[name] for name in inspect.signature(test).parameters})
+
+
+@on_postgres
+@pytest.mark.parametrize(
+    ("kind", "waits"), [(SQLAlchemyPositionStore, False), (WaitsForTheRow, True)]
+)
+async def test_nobody_waits_to_claim_what_is_locked_by_a_transaction_that_stands_still(
+    kind: type[SQLAlchemyPositionStore],
+    waits: bool,
+    session_factory: SessionFactory,
+    tables: Tables,
+    new_uow: NewUnitOfWork,
+) -> None:
+    positions = kind(session_factory, tables=tables)
+    name = new_name()
+    ours = await claimed(positions, name, "one", lease=0.02)
+    await asyncio.sleep(0.05)
+
+    async with new_uow() as uow:
+        await positions.advance(ours, 5, lease=0.02, uow=uow)
+        claiming = asyncio.ensure_future(positions.claim(name, "two"))
+        await asyncio.wait({claiming}, timeout=0.5 if waits else 20)
+        is_waiting = not claiming.done()
+    answer = await claiming
+
+    assert is_waiting == waits
+    if not waits:
+        assert answer is None
+        await asyncio.sleep(0.05)
+        assert (await claimed(positions, name, "two")).position == 5
+
+
+@on_postgres
+async def test_nobody_begins_what_is_held_as_a_new_one(
+    positions: SQLAlchemyPositionStore, new_uow: NewUnitOfWork
+) -> None:
+    name = new_name()
+
+    async with new_uow() as uow:
+        assert await positions.hold(name, uow=uow) is None
+        assert await positions.claim(name, "one") is None
+
+    await claimed(positions, name, "one")
+
+
+@on_postgres
+@pytest.mark.parametrize(
+    ("kind", "comes_in"), [(SQLAlchemyPositionStore, True), (SharesTheRow, False)]
+)
+async def test_who_holds_comes_in_however_many_join(
+    kind: type[SQLAlchemyPositionStore],
+    comes_in: bool,
+    engine: AsyncEngine,
+    session_factory: SessionFactory,
+    tables: Tables,
+    new_uow: NewUnitOfWork,
+) -> None:
+    positions, name = kind(session_factory, tables=tables), new_name()
+    await joined(positions, name, new_uow)
+    order: list[str] = []
+
+    async def hold() -> None:
+        async with new_uow() as uow:
+            await positions.hold(name, uow=uow)
+            order.append("held")
+
+    async def join() -> None:
+        await joined(positions, name, new_uow)
+        order.append("joined")
+
+    async with new_uow() as uow:
+        await positions.join(name, uow=uow)
+        holding = asyncio.ensure_future(hold())
+        await _until_somebody_waits(engine)
+        joining = asyncio.ensure_future(join())
+        await asyncio.wait({joining}, timeout=0.5)
+    await asyncio.gather(holding, joining)
+
+    assert order == (["held", "joined"] if comes_in else ["joined", "held"])
+
+
+async def _until_somebody_waits(engine: AsyncEngine) -> None:
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    async with engine.connect() as connection:
+        while not await connection.scalar(waiting):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@on_postgres
+async def test_who_sees_an_old_state_for_ever_does_not_join_what_was_replaced(
+    session_factory: SessionFactory,
+    tables: Tables,
+    new_uow: NewUnitOfWork,
+    new_engine: Callable[..., AsyncEngine],
+) -> None:
+    engine = new_engine(isolation_level="REPEATABLE READ")
+    sessions = async_sessionmaker(engine)
+    frozen = SQLAlchemyPositionStore(sessions, tables=tables)
+    positions, name = SQLAlchemyPositionStore(session_factory, tables=tables), new_name()
+    await joined(positions, name, new_uow)
+    by = await claimed(positions, new_name(), "rebuild", version=2)
+
+    async def join(*, meanwhile: bool) -> None:
+        async with SQLAlchemyUnitOfWork(session_factory=sessions, tables=tables) as uow:
+            await frozen.join(new_name(), uow=uow)
+            if meanwhile:
+                async with new_uow() as other:
+                    await replaced(positions, name, by, other)
+            await frozen.join(name, uow=uow)
+
+    with pytest.raises(ConcurrencyError):
+        await join(meanwhile=True)
+    with pytest.raises(ProjectionVersionError):
+        await join(meanwhile=False)
+
+    await engine.dispose()
+
+
+class RememberingSignal(InMemoryQueueSignal):
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    async def notify(self, channel: str) -> None:
+        self.told.append(channel)
+        await super().notify(channel)
+
+
+async def test_those_who_wait_are_told_after_the_commit(
+    session_factory: SessionFactory, tables: Tables, new_uow: NewUnitOfWork
+) -> None:
+    signal = RememberingSignal()
+    positions = SQLAlchemyPositionStore(
+        session_factory, tables=tables, signal=signal, poll_interval=30
+    )
+    ours = await claimed(positions, new_name(), "one")
+    waiting = asyncio.ensure_future(positions.wait_until(5, [ours.projection], timeout=30))
+    await asyncio.sleep(0.05)
+
+    with suppress(LookupError):
+        async with new_uow() as uow:
+            await positions.advance(ours, 5, uow=uow)
+            assert signal.told == []
+            raise LookupError
+    assert signal.told == []
+    await advanced(positions, ours, 5, new_uow)
+
+    assert signal.told == [PROJECTIONS_CHANNEL]
+    assert await waiting
+
+
+async def test_a_step_is_one_statement_and_a_worker_that_stands_by_asks_in_one(
+    engine: AsyncEngine,
+    positions: SQLAlchemyPositionStore,
+    new_uow: NewUnitOfWork,
+) -> None:
+    ours = await claimed(positions, new_name(), "one")
+    sent: list[str] = []
+    listen(engine.sync_engine, "before_cursor_execute", lambda *given: sent.append(given[2]))
+
+    await advanced(positions, ours, 5, new_uow)
+    assert len(sent) == 1
+    await positions.claim(ours.projection, "two")
+
+    assert len(sent) == 2
+
+
+async def test_what_lacks_the_tables_says_so(
+    engine: AsyncEngine, session_factory: SessionFactory
+) -> None:
+    positions = SQLAlchemyPositionStore(session_factory, tables=Tables(prefix="nobody_made_"))
+
+    for asking in (positions.claim("orders", "one"), positions.positions()):
+        with pytest.raises(InfrastructureError, match=r"cannot .*projection.*create_schema"):
+            await asking

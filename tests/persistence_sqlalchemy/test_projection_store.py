@@ -1,0 +1,99 @@
+"""The store of documents on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from cqrs_ddd_advanced_core.adapters.documents import written_document
+from cqrs_ddd_advanced_core.ports.projections import Document
+from cqrs_ddd_advanced_core.testing.contracts.documents import Options, Where
+from cqrs_ddd_advanced_core.testing.contracts.projections import ProjectionStoreContract
+from cqrs_ddd_core import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
+from cqrs_ddd_persistence_sqlalchemy import Tables
+from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyProjectionStore
+from cqrs_ddd_persistence_sqlalchemy.advanced.collection_tables import CollectionTable
+from cqrs_ddd_persistence_sqlalchemy.driver import fetch
+from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
+from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
+
+
+@pytest.fixture
+def store(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyProjectionStore:
+    return SQLAlchemyProjectionStore(session_factory, tables=tables)
+
+
+@pytest.fixture
+def where() -> Where:
+    return AttributeSpecification
+
+
+@pytest.fixture
+def options() -> Options:
+    return QueryOptions
+
+
+class TestSQLAlchemyProjectionStore(ProjectionStoreContract):
+    @pytest.fixture
+    def engine(self, forgetful_engine: AsyncEngine) -> AsyncEngine:
+        return forgetful_engine
+
+
+class WritesInTheOrderGiven(SQLAlchemyProjectionStore):
+    async def upsert_batch(
+        self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
+    ) -> None:
+        async def write(connection: AsyncConnection, table: CollectionTable) -> None:
+            documents = [
+                written_document(collection, doc_id, doc, table.fields)
+                for doc_id, doc in docs.items()
+            ]
+            await fetch(connection, table.upsert, *table.given(documents))
+
+        await self._access.change(collection, uow, "write", write)
+
+
+class LocksNothing(SQLAlchemyProjectionStore):
+    async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
+        pass
+
+
+class LocksRows(SQLAlchemyProjectionStore):
+    """A document that is not there yet is no row."""
+
+    async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
+        async def take(connection: AsyncConnection, table: CollectionTable) -> None:
+            rows = f"SELECT 1 FROM {table.quoted_name} WHERE doc_id = ANY($1) FOR UPDATE"
+            await fetch(connection, rows, list(doc_ids))
+
+        await self._access.change(collection, uow, "lock", take)
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_a_store_that_writes_in_the_order_given_waits_for_itself(
+    session_factory: SessionFactory, tables: Tables, new_uow: NewUnitOfWork
+) -> None:
+    naive = WritesInTheOrderGiven(session_factory, tables=tables)
+
+    with pytest.raises(ConcurrencyError, match="deadlock"):
+        await ProjectionStoreContract().test_writers_of_many_in_any_order_end(naive, new_uow)
+
+
+@pytest.mark.parametrize(
+    ("backend", "naive"),
+    [("sqlite", LocksNothing), ("postgres", LocksNothing), ("postgres", LocksRows)],
+    indirect=["backend"],
+)
+async def test_a_store_that_locks_too_little_loses_a_change(
+    naive: type[SQLAlchemyProjectionStore],
+    session_factory: SessionFactory,
+    tables: Tables,
+    new_uow: NewUnitOfWork,
+) -> None:
+    test = ProjectionStoreContract().test_of_two_that_lock_what_they_read_none_overwrites_the_other
+
+    with pytest.raises(AssertionError):
+        await test(naive(session_factory, tables=tables), new_uow)

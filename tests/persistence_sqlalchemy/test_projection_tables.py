@@ -1,0 +1,395 @@
+"""Tables of collections: who knows them, what they are read by, and what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextvars import Context
+from decimal import Decimal
+from typing import Any
+from zlib import crc32
+
+import pytest
+from sqlalchemy import inspect, text
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from cqrs_ddd_advanced_core.exceptions import ProjectionStoreError
+from cqrs_ddd_advanced_core.testing.contracts.documents import new_collection
+from cqrs_ddd_advanced_core.testing.contracts.projections import ProjectionStoreContract
+from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, ConfigError
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork, Tables, schema
+from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyProjectionStore
+from cqrs_ddd_persistence_sqlalchemy.advanced.collection_tables import CollectionTable
+from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
+from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
+
+
+@pytest.fixture
+def store(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyProjectionStore:
+    return SQLAlchemyProjectionStore(session_factory, tables=tables)
+
+
+@pytest.fixture
+async def elsewhere(
+    new_engine: Callable[..., AsyncEngine], tables: Tables
+) -> AsyncIterator[SQLAlchemyProjectionStore]:
+    """A store of another process, which knows nothing of what this one does."""
+    engine = new_engine(pool_size=5, poolclass=AsyncAdaptedQueuePool)
+    yield SQLAlchemyProjectionStore(async_sessionmaker(engine), tables=tables)
+    await engine.dispose()
+
+
+def unit_of(store: SQLAlchemyProjectionStore, tables: Tables) -> SQLAlchemyUnitOfWork:
+    return SQLAlchemyUnitOfWork(session_factory=store._session_factory, tables=tables)
+
+
+async def replaced(
+    store: SQLAlchemyProjectionStore, tables: Tables, live: str, fields: dict[str, Any]
+) -> None:
+    """By one of other fields, which has a document."""
+    await store.ensure_collection(f"{live}__rebuild", fields)
+    doc = {name: 1 for name, kind in fields.items() if kind is int}
+    await store.upsert(f"{live}__rebuild", "new", doc)
+    async with unit_of(store, tables) as uow:
+        await store.replace_collection(live, f"{live}__rebuild", uow=uow)
+
+
+async def written_by_one_who_knows_the_old_fields(
+    store: SQLAlchemyProjectionStore, elsewhere: SQLAlchemyProjectionStore, tables: Tables
+) -> list[dict[str, Any]]:
+    """What is found by the new field."""
+    live = new_collection()
+    await store.ensure_collection(live, {"lines": int})
+    await elsewhere.upsert(live, "old", {"lines": 1})
+    await replaced(store, tables, live, {"lines": int, "total": int})
+
+    await elsewhere.upsert(live, "late", {"lines": 2, "total": 5})
+
+    return await (await store.find(live, AttributeSpecification("total", "=", 5)))
+
+
+async def test_a_process_that_knows_other_fields_leaves_no_new_one_empty(
+    store: SQLAlchemyProjectionStore, elsewhere: SQLAlchemyProjectionStore, tables: Tables
+) -> None:
+    found = await written_by_one_who_knows_the_old_fields(store, elsewhere, tables)
+
+    assert found == [{"lines": 2, "total": 5}]
+
+
+async def test_without_the_shape_in_its_statements_it_does(
+    store: SQLAlchemyProjectionStore,
+    elsewhere: SQLAlchemyProjectionStore,
+    tables: Tables,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(CollectionTable, "_shape", f"shape_{crc32(b''):08x}")
+
+    found = await written_by_one_who_knows_the_old_fields(store, elsewhere, tables)
+
+    assert found == []
+
+
+async def test_a_process_that_knows_other_fields_finds_by_the_new_ones(
+    store: SQLAlchemyProjectionStore, elsewhere: SQLAlchemyProjectionStore, tables: Tables
+) -> None:
+    live = new_collection()
+    await store.ensure_collection(live, {"lines": int, "total": str})
+    await elsewhere.upsert(live, "old", {"lines": 1, "total": "1"})
+    page = QueryOptions().with_ordering("total")
+    stale = await elsewhere.find(live, page)
+    await replaced(store, tables, live, {"lines": int, "total": int})
+
+    assert await stale == [{"lines": 1, "total": 1}]
+    assert [doc async for doc in stale.stream()] == [{"lines": 1, "total": 1}]
+    found = await elsewhere.find(live, AttributeSpecification("total", "=", 1))
+    assert [doc async for doc in found.stream()] == [{"lines": 1, "total": 1}]
+
+
+async def test_in_a_unit_of_work_a_replaced_table_is_a_conflict_that_a_second_try_does_not_have(
+    store: SQLAlchemyProjectionStore,
+    elsewhere: SQLAlchemyProjectionStore,
+    tables: Tables,
+    backend: str,
+) -> None:
+    live = new_collection()
+    await store.ensure_collection(live, {"lines": int})
+    await elsewhere.upsert(live, "old", {"lines": 1})
+    await replaced(store, tables, live, {"total": int})
+
+    async def write() -> None:
+        async with unit_of(elsewhere, tables) as uow:
+            await elsewhere.upsert(live, "late", {"total": 5}, uow=uow)
+
+    if backend == "postgres":
+        with pytest.raises(ConcurrencyError, match="was replaced meanwhile"):
+            await write()
+    await write()
+
+    assert await store.get(live, "late") == {"total": 5}
+
+
+async def test_what_the_new_fields_allow_is_refused_by_nobody_who_knows_the_old_ones(
+    store: SQLAlchemyProjectionStore, elsewhere: SQLAlchemyProjectionStore, tables: Tables
+) -> None:
+    live = new_collection()
+    await store.ensure_collection(live, {"lines": int})
+    await elsewhere.upsert(live, "old", {"lines": 1})
+    await replaced(store, tables, live, {"total": int, "lines": str})
+
+    async with unit_of(elsewhere, tables) as uow:
+        found = await elsewhere.find(live, AttributeSpecification("total", "=", 1), uow=uow)
+        documents = await found
+    await elsewhere.upsert(live, "new", {"lines": "two"})
+
+    assert documents == [{"total": 1}]
+
+
+async def test_readers_in_units_of_work_see_no_error_while_fields_come_and_documents_are_replaced(
+    store: SQLAlchemyProjectionStore, elsewhere: SQLAlchemyProjectionStore, tables: Tables
+) -> None:
+    live = new_collection()
+    await store.ensure_collection(live, {"lines": int})
+    await store.upsert_batch(live, {str(n): {"lines": 0} for n in range(5)})
+    is_over = asyncio.Event()
+
+    async def read() -> int:
+        reads = 0
+        while not is_over.is_set():
+            async with unit_of(elsewhere, tables) as uow:
+                page = await elsewhere.find(live, QueryOptions().with_ordering("lines"), uow=uow)
+                found = await page
+                one = await elsewhere.get(live, "0", uow=uow)
+            assert len(found) >= 5
+            assert len({doc["lines"] for doc in found}) == 1
+            assert one is not None
+            reads += 1
+        return reads
+
+    async def replace() -> None:
+        new = f"{live}__rebuild"
+        for version in range(1, 6):
+            await store.ensure_collection(new, {"lines": int, f"since_{version}": str})
+            docs = {str(n): {"lines": version} for n in range(5 + version)}
+            await store.upsert_batch(new, docs)
+            async with unit_of(store, tables) as uow:
+                await store.replace_collection(live, new, uow=uow)
+            await asyncio.sleep(0.05)
+
+    readers = [asyncio.ensure_future(read()) for _ in range(3)]
+    try:
+        await replace()
+    finally:
+        is_over.set()
+        reads = await asyncio.gather(*readers)
+
+    assert min(reads) > 0
+
+
+async def test_readers_with_prepared_statements_see_the_old_documents_or_the_new_ones(
+    store: SQLAlchemyProjectionStore, new_uow: NewUnitOfWork
+) -> None:
+    contract = ProjectionStoreContract()
+
+    await contract.test_readers_see_the_old_documents_or_the_new_ones_and_never_fewer(
+        store, new_uow, QueryOptions
+    )
+    await contract.test_a_collection_is_replaced_again_and_again_and_may_be_new(
+        store, new_uow, AttributeSpecification
+    )
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_a_collection_that_waits_for_its_own_transaction_gives_up(
+    store: SQLAlchemyProjectionStore, new_uow: NewUnitOfWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SQLAlchemyProjectionStore, "making_timeout", 0.1)
+    live, new = new_collection(), new_collection()
+    await store.ensure_collection(new)
+
+    async with new_uow() as uow:
+        await store.replace_collection(live, new, uow=uow)
+        with pytest.raises(ConcurrencyError, match="for too long"):
+            await store.ensure_collection(new_collection())
+
+    await store.ensure_collection(live)
+
+
+async def test_one_that_was_dropped_elsewhere_is_missed(
+    store: SQLAlchemyProjectionStore, elsewhere: SQLAlchemyProjectionStore
+) -> None:
+    collection = new_collection()
+    await store.ensure_collection(collection)
+    await elsewhere.upsert(collection, "one", {})
+    await store.drop_collection(collection)
+
+    with pytest.raises(ProjectionStoreError, match="there is no collection"):
+        await elsewhere.get(collection, "one")
+    await store.ensure_collection(collection, {"lines": int})
+    await elsewhere.ensure_collection(collection, {"lines": int})
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_a_replacement_does_not_wait_long_for_a_report_that_reads(
+    store: SQLAlchemyProjectionStore,
+    new_uow: NewUnitOfWork,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SQLAlchemyProjectionStore, "lock_timeout", 0.1)
+    live, new = new_collection(), new_collection()
+    for each in (live, new):
+        await store.ensure_collection(each)
+    await store.upsert_batch(live, {str(n): {} for n in range(20)})
+
+    async with new_uow() as report:
+        stream = (await store.find(live, QueryOptions(), uow=report)).stream(batch_size=5)
+        await stream.__anext__()
+        with pytest.raises(ConcurrencyError, match="others use the collection for too long"):
+            async with new_uow() as uow:
+                await store.replace_collection(live, new, uow=uow)
+        with pytest.raises(ConcurrencyError, match="others use the collection for too long"):
+            await store.drop_collection(live)
+        assert len([doc async for doc in stream]) == 19
+    async with new_uow() as uow:
+        await store.replace_collection(live, new, uow=uow)
+        timeout = await (await uow.connection()).scalar(text("SHOW lock_timeout"))
+
+    assert timeout == "0"
+    assert await store.get(live, "1") is None
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_writers_who_come_during_a_replacement_write_to_the_new_table(
+    store: SQLAlchemyProjectionStore, new_uow: NewUnitOfWork
+) -> None:
+    live, new = new_collection(), new_collection()
+    await store.ensure_collection(live, {"lines": int})
+    await store.upsert(live, "old", {"lines": 1})
+    await store.ensure_collection(new, {"lines": int})
+
+    async with new_uow() as uow:
+        await store.replace_collection(live, new, uow=uow)
+        # As other requests do it, which know nothing of this unit of work.
+        work = [store.upsert(live, str(n), {"lines": n}) for n in range(5)]
+        writing = [Context().run(asyncio.ensure_future, each) for each in work]
+        reading = Context().run(asyncio.ensure_future, store.get(live, "old"))
+        await asyncio.sleep(0.1)
+        assert not any(each.done() for each in writing)
+    await asyncio.gather(*writing)
+
+    assert await reading is None
+    assert len(await (await store.find(live, QueryOptions()))) == 5
+
+
+async def test_fields_are_columns_with_indexes_that_keep_apart_in_every_generation(
+    store: SQLAlchemyProjectionStore, engine: AsyncEngine, tables: Tables
+) -> None:
+    live = new_collection()
+    fields = {"customer": str, "total": Decimal, "address": dict}
+    await store.ensure_collection(live, fields)
+    for _ in range(3):
+        await store.ensure_collection(f"{live}__rebuild", fields)
+        async with unit_of(store, tables) as uow:
+            await store.replace_collection(live, f"{live}__rebuild", uow=uow)
+    await store.ensure_collection(f"{live}__rebuild", fields)
+
+    def told(connection: Any) -> tuple[set[str], list[set[Any]]]:
+        inspector = inspect(connection)
+        table = f"{tables.prefix}view_{live}"
+        columns = {each["name"] for each in inspector.get_columns(table, tables.schema)}
+        names = [
+            {each["name"] for each in inspector.get_indexes(name, tables.schema)}
+            for name in (table, f"{table}__rebuild")
+        ]
+        return columns, names
+
+    async with engine.connect() as connection:
+        columns, (live_indexes, other_indexes) = await connection.run_sync(told)
+    assert {"doc_id", "doc", "customer", "total", "address"} < columns
+    assert len(live_indexes) == len(other_indexes) == 2
+    assert not live_indexes & other_indexes
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_a_search_and_an_order_read_the_index(
+    store: SQLAlchemyProjectionStore, new_uow: NewUnitOfWork, tables: Tables
+) -> None:
+    collection = new_collection()
+    await store.ensure_collection(collection, {"customer": str, "lines": int})
+    await store.upsert_batch(
+        collection, {str(n): {"customer": f"c{n}", "lines": n} for n in range(5000)}
+    )
+    criteria: list[Any] = [
+        AttributeSpecification("customer", "=", "c7"),
+        AttributeSpecification("lines", "between", [3, 5]),
+        AttributeSpecification("doc_id", "in", ["3", "5"]),
+        QueryOptions().with_ordering("doc_id").with_pagination(limit=5),
+        QueryOptions().with_ordering("customer").with_pagination(limit=5),
+    ]
+
+    async with new_uow() as uow:
+        connection = await uow.connection()
+        await connection.execute(
+            text(f'ANALYZE "{tables.schema}".{tables.prefix}view_{collection}')
+        )
+        table = await store._catalogue.table_of(collection, connection)
+        for each in criteria:
+            query = str(
+                table.query(each).compile(
+                    dialect=connection.dialect, compile_kwargs={"literal_binds": True}
+                )
+            )
+            plan = "\n".join((await connection.execute(text(f"EXPLAIN {query}"))).scalars())
+
+            assert "Index" in plan, (each, plan)
+            assert "Seq Scan" not in plan, (each, plan)
+
+
+async def test_the_tables_go_with_those_of_the_extra_and_can_come_back(
+    store: SQLAlchemyProjectionStore, engine: AsyncEngine, tables: Tables
+) -> None:
+    collection = new_collection()
+    await store.ensure_collection(collection)
+    await store.upsert(collection, "one", {})
+
+    async with engine.begin() as connection:
+        await connection.run_sync(schema.remove_advanced, tables)
+        names = await connection.run_sync(lambda sync: inspect(sync).get_table_names(tables.schema))
+    assert not [name for name in names if "view" in name]
+
+    async with engine.begin() as connection:
+        await connection.run_sync(schema.install_advanced, tables)
+    await store.ensure_collection(collection, {"lines": int})
+    assert await store.get(collection, "one") is None
+
+
+def test_a_prefix_that_is_too_long_is_refused(session_factory: SessionFactory) -> None:
+    with pytest.raises(ConfigError, match="too long for tables of collections"):
+        SQLAlchemyProjectionStore(session_factory, tables=Tables("an_application_"))
+
+
+async def test_a_database_without_the_toolkits_tables_says_how_to_make_them(
+    session_factory: SessionFactory,
+) -> None:
+    store = SQLAlchemyProjectionStore(session_factory, tables=Tables("no_"))
+
+    with pytest.raises(ProjectionStoreError, match=r"create_schema\(engine\)"):
+        await store.ensure_collection("orders")
+    with pytest.raises(ProjectionStoreError, match=r"create_schema\(engine\)"):
+        await store.upsert("orders", "one", {})
+
+
+async def test_documents_share_the_transaction_of_a_session_of_ones_own(
+    session_factory: SessionFactory, tables: Tables, store: SQLAlchemyProjectionStore
+) -> None:
+    collection = new_collection()
+    async with session_factory() as session:
+        uow = SQLAlchemyUnitOfWork(session, tables=tables)
+        await uow.projections.ensure_collection(collection)
+        async with uow:
+            await uow.projections.upsert(collection, "one", {})
+            found = await uow.projections.get(collection, "one")
+            await uow.rollback()
+
+    assert found == {}
+    assert await store.get(collection, "one") is None
