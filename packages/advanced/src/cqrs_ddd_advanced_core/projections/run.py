@@ -60,6 +60,8 @@ class ProjectionRun:
         self.collection = handler.collection + suffix
         self.pause = 0.0
         """Seconds until an event is tried again that has failed."""
+        self.has_moved = False
+        """Whether a batch was committed."""
         self._around = around
         self._checkpoint: Checkpoint | None = None
         self._tries: dict[int, int] = {}
@@ -144,6 +146,7 @@ class ProjectionRun:
         else:
             checkpoint, batch = await self._write(items, last, uow)
         self._checkpoint = checkpoint
+        self.has_moved = True
         self._has_letters = self._has_letters or bool(batch.letters)
         if batch.ended_at is not None:
             self._wait_or_stop(batch.ended_at)

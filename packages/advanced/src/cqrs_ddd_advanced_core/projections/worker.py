@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from types import TracebackType
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from cqrs_ddd_core.ports.background_worker import IWorkerLifecycle
@@ -13,8 +12,9 @@ from cqrs_ddd_core.ports.clock import IClock, SystemClock
 from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL, IEventStore
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError, LeaseLostError
+from cqrs_ddd_core.primitives.exceptions import ConfigError, LeaseLostError
 from cqrs_ddd_core.primitives.id_generator import uuid4_text
+from cqrs_ddd_core.primitives.looping import Looping
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 
 from ..exceptions import PoisonEventError, ProjectionVersionError
@@ -29,7 +29,7 @@ from .writing import OnChange, store_of
 logger = logging.getLogger(__name__)
 
 
-class ProjectionWorker(IWorkerLifecycle):
+class ProjectionWorker(Looping, IWorkerLifecycle):
     """Takes each projection on from its checkpoint, effectively once.
 
     Any number of workers may run the same projections: of each, one worker has the lease, and the
@@ -64,6 +64,7 @@ class ProjectionWorker(IWorkerLifecycle):
         worker_id: str | None = None,
         on_change: OnChange | None = None,
     ) -> None:
+        super().__init__()
         _refuse_below_one(batch, lease, poll_interval)
         self._projections = (
             projections
@@ -86,34 +87,10 @@ class ProjectionWorker(IWorkerLifecycle):
         self._pause = ExponentialBackoffPolicy(base=poll_interval, maximum=30.0)
         self._signal = signal
         self._clock = clock or SystemClock()
-        self._stopping = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
         self._waiting_for_version: set[str] = set()
 
-    async def start(self) -> None:
-        if self._tasks:
-            raise InvalidOperationError("the worker is started already; stop it first")
-        self._tasks = [asyncio.ensure_future(self._follow(each)) for each in self._projections]
-
-    async def stop(self) -> None:
-        """Returns when the batches under way are committed and the leases given back."""
-        self._stopping.set()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-            self._tasks = []
-        self._stopping = asyncio.Event()
-
-    async def __aenter__(self) -> ProjectionWorker:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop()
+    def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+        return [self._follow(each) for each in self._projections]
 
     async def drain(self) -> int:
         """Take all projections on to the present end; answers how many events they got past.
@@ -141,23 +118,22 @@ class ProjectionWorker(IWorkerLifecycle):
 
     async def _follow(self, handler: ProjectionHandler) -> None:
         failures = 0
-        while not self._stopping.is_set():
+        while not self.is_stopping:
             run = ProjectionRun(handler, self._around)
             try:
                 if await self._claimed(run):
-                    failures = 0
                     await self._follow_while_ours(run)
                 else:
-                    await self._wait(min(self._poll_interval, self._around.lease / 3))
+                    await self._sleep(min(self._poll_interval, self._around.lease / 3))
             except PoisonEventError as error:
                 logger.error("%s; start the worker again afterwards", error)
                 return
             except LeaseLostError as error:
                 logger.warning("projection worker: %s", error)
             except Exception as error:
-                failures += 1
+                failures = 1 if run.has_moved else failures + 1
                 logger.warning("projection worker: %s: %r, try %d", run.name, error, failures)
-                await self._wait(self._pause.get_backoff(failures))
+                await self._sleep(self._pause.get_backoff(failures))
             finally:
                 await given_back(run)
 
@@ -167,7 +143,7 @@ class ProjectionWorker(IWorkerLifecycle):
         # Asked for before each look: a hint that comes during the look is not lost.
         hint = self._hint(idle)
         try:
-            while not self._stopping.is_set():
+            while not self.is_stopping:
                 begin = self._clock.monotonic()
                 taken = await run.step()
                 if not taken and begin - renewed >= idle:
@@ -175,9 +151,9 @@ class ProjectionWorker(IWorkerLifecycle):
                 if taken or begin - renewed >= idle:
                     renewed = begin
                 if run.pause:
-                    await self._wait(run.pause)
+                    await self._sleep(run.pause)
                 elif not taken:
-                    await self._until_stopped_or(hint)
+                    await self.until_stopped_or(hint)
                 if hint.done():
                     hint = self._hint(idle)
         finally:
@@ -197,20 +173,8 @@ class ProjectionWorker(IWorkerLifecycle):
             await store_of(uow).ensure_collection(run.collection, run.handler.fields)
         return True
 
-    async def _wait(self, seconds: float) -> None:
-        pause = asyncio.ensure_future(self._clock.sleep(seconds))
-        try:
-            await self._until_stopped_or(pause)
-        finally:
-            pause.cancel()
-
-    async def _until_stopped_or(self, event: asyncio.Future[None]) -> None:
-        stopped = asyncio.ensure_future(self._stopping.wait())
-        either: list[asyncio.Future[Any]] = [event, stopped]
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
+    async def _sleep(self, seconds: float) -> None:
+        await self.wait(self._clock.sleep(seconds))
 
     def _hint(self, seconds: float) -> asyncio.Future[None]:
         return asyncio.ensure_future(self._events_or(seconds))

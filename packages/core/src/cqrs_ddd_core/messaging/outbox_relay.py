@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from types import TracebackType
 from typing import Any
 
 from ..ports.background_worker import IWorkerLifecycle
@@ -18,12 +17,12 @@ from ..ports.queue_signal import IQueueSignal
 from ..primitives.exceptions import (
     ConfigError,
     ErrorClass,
-    InvalidOperationError,
     LeaseLostError,
     MessagingError,
     classify_error,
 )
 from ..primitives.id_generator import uuid4_text
+from ..primitives.looping import Looping
 from ..primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from ..primitives.shielding import within
 
@@ -51,7 +50,7 @@ class _Batch:
     deadline: float
 
 
-class OutboxRelay(IWorkerLifecycle):
+class OutboxRelay(Looping, IWorkerLifecycle):
     """Publishes what is in the outbox, at least once, each partition in order.
 
     Several may run on one outbox. A message is published first and marked afterwards: a crash
@@ -80,6 +79,7 @@ class OutboxRelay(IWorkerLifecycle):
         clock: IClock | None = None,
         relay_id: str | None = None,
     ) -> None:
+        super().__init__()
         if not 0 < publish_timeout < lease:
             raise ConfigError(
                 f"publish_timeout must be positive and below lease ({lease} s), got "
@@ -96,32 +96,9 @@ class OutboxRelay(IWorkerLifecycle):
         self._signal = signal
         self._clock = clock or SystemClock()
         self._relay_id = relay_id or uuid4_text()
-        self._stopping = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        if self._task is not None:
-            raise InvalidOperationError("the relay is started already; stop it first")
-        self._task = asyncio.ensure_future(self._run())
-
-    async def stop(self) -> None:
-        self._stopping.set()
-        if self._task is not None:
-            await asyncio.wait({self._task})
-            self._task = None
-        self._stopping = asyncio.Event()
-
-    async def __aenter__(self) -> OutboxRelay:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop()
+    def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+        return (self._run(),)
 
     async def run_once(self) -> int:
         """Claim, publish and mark one batch; answers how many messages were published.
@@ -146,16 +123,16 @@ class OutboxRelay(IWorkerLifecycle):
     async def _run(self) -> None:
         failures, batch = 0, None
         # What is claimed when the relay stops is given back by one more round.
-        while batch is not None or not self._stopping.is_set():
+        while batch is not None or not self.is_stopping:
             try:
                 published, batch = await self._work_off(batch or await self._claim(), goes_on=True)
                 failures = 0
                 if not published:
-                    await self._wait(self._poll_interval)
+                    await self.wait(self._pause_for(self._poll_interval))
             except Exception as error:
                 failures, batch = failures + 1, None
                 logger.warning("outbox relay: %r, try %d", error, failures)
-                await self._wait(self._pause.get_backoff(failures))
+                await self.wait(self._pause_for(self._pause.get_backoff(failures)))
 
     async def _claim(self) -> _Batch:
         deadline = self._deadline()
@@ -184,7 +161,7 @@ class OutboxRelay(IWorkerLifecycle):
                 task.cancel()
         published = sum(len(ending.published) for ending in endings)
         failures = [ending for ending in endings if ending.error is not None]
-        if goes_on and published and not failures and not self._stopping.is_set():
+        if goes_on and published and not failures and not self.is_stopping:
             return published, await self._mark_and_claim(last)
         await self._mark(last)
         if failures and not published and all(isinstance(f.error, _OUTAGE) for f in failures):
@@ -197,15 +174,6 @@ class OutboxRelay(IWorkerLifecycle):
         for failure in failures:
             await self._hold_back(failure)
         return published, None
-
-    async def _wait(self, seconds: float) -> None:
-        pause = asyncio.ensure_future(self._pause_for(seconds))
-        idle: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._stopping.wait()), pause]
-        try:
-            await asyncio.wait(idle, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in idle:
-                task.cancel()
 
     async def _pause_for(self, seconds: float) -> None:
         if self._signal is not None:
@@ -220,7 +188,7 @@ class OutboxRelay(IWorkerLifecycle):
         """Publish the messages of one partition, one after the other, up to the first failure."""
         published: list[str] = []
         for message in lease.messages:
-            if self._stopping.is_set() or self._clock.monotonic() >= deadline:
+            if self.is_stopping or self._clock.monotonic() >= deadline:
                 break
             try:
                 await within(self._publish_timeout, self._publisher.publish(message))

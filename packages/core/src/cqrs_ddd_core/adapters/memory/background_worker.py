@@ -5,28 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from ...ports.background_worker import IBackgroundWorker
-from ...primitives.exceptions import InvalidOperationError
 from ...primitives.id_generator import IIdGenerator, UUID7Generator
+from ...primitives.looping import Looping
 
 logger = logging.getLogger(__name__)
 
 
-class InMemoryBackgroundWorker(IBackgroundWorker):
+class InMemoryBackgroundWorker(Looping, IBackgroundWorker):
     """Hands one job after the other to ``handler``; a job that fails is logged and done with."""
 
     def __init__(
         self, handler: Callable[[Any], Awaitable[object]], *, ids: IIdGenerator | None = None
     ) -> None:
+        super().__init__()
         self._handler = handler
         self._ids = ids or UUID7Generator()
         self._jobs: deque[tuple[str, Any]] = deque()
         self._wake = asyncio.Event()
-        self._is_stopping = False
-        self._task: asyncio.Task[None] | None = None
 
     async def enqueue(self, job: Any) -> str:
         await asyncio.sleep(0)
@@ -35,24 +34,14 @@ class InMemoryBackgroundWorker(IBackgroundWorker):
         self._wake.set()
         return job_id
 
-    async def start(self) -> None:
-        if self._task is not None:
-            raise InvalidOperationError("the worker is started already; stop it first")
-        self._is_stopping = False
-        self._task = asyncio.ensure_future(self._run())
-
-    async def stop(self) -> None:
-        self._is_stopping = True
-        self._wake.set()
-        if self._task is not None:
-            await asyncio.wait({self._task})
-            self._task = None
+    def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+        return (self._run(),)
 
     async def _run(self) -> None:
-        while not self._is_stopping:
+        while not self.is_stopping:
             if not self._jobs:
                 self._wake.clear()
-                await self._wake.wait()
+                await self.wait(self._wake.wait())
                 continue
             job_id, job = self._jobs.popleft()
             try:
