@@ -9,7 +9,12 @@ from multiprocessing.process import BaseProcess
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["tests.faults.crashing", "tests.faults.snapshotting", "tests.order_program"]
+    [
+        "tests.faults.crashing",
+        "tests.faults.projecting",
+        "tests.faults.snapshotting",
+        "tests.order_program",
+    ]
 )
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from order_system.order_file import OrderFile
 
 from cqrs_ddd_core import Mediator
 from tests.order_lines import write_orders
+from tests.peak import peak
 
 ROOT = Path(__file__).parents[1]
 TIMES = 100
@@ -87,17 +87,7 @@ def _main(file: str, kept: str | None = None) -> None:
     if kept is not None:
         _keep(kept)
     assert program.main([file]) == 0
-    print(_peak())  # noqa: T201
-
-
-def _peak() -> int:
-    try:
-        # What getrusage tells of a new program begins with the peak of the one that started it.
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    print(peak())  # noqa: T201
 
 
 def _keep(what: str) -> None:

@@ -106,7 +106,7 @@ class Surrounded:
         return await self.store.get_batch(handler.collection, ids)
 
     async def position(self, handler: ProjectionHandler) -> int | None:
-        (found,) = await self.positions.positions([handler.name])
+        (found,) = await self.positions.positions([handler.collection])
         return found.position
 
 
@@ -245,7 +245,7 @@ class ProjectionWorkerKit:
         found = await surrounded.all_of(handler, sick.aggregate_id, well.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2]
         assert found[well.aggregate_id]["seen"] == [1, 2, 3, 4]
-        poison, *waiting = await surrounded.dead_letters.letters(handler.name)
+        poison, *waiting = await surrounded.dead_letters.letters(handler.collection)
         assert (poison.state, poison.attempts) == (DeadLetterState.POISON, 1)
         assert "cannot take 13" in str(poison.error)
         assert [each.state for each in waiting] == [DeadLetterState.WAITING] * 2
@@ -256,22 +256,22 @@ class ProjectionWorkerKit:
         await surrounded.append(stored(sick, opened_and_sold(1, 13, 2, 3)))
         worker = surrounded.worker(handler)
         await worker.drain()
-        poison, *_ = await surrounded.dead_letters.letters(handler.name)
+        poison, *_ = await surrounded.dead_letters.letters(handler.collection)
 
         # In vain at first.
-        await surrounded.dead_letters.retry(handler.name, poison.position)
+        await surrounded.dead_letters.retry(handler.collection, poison.position)
         await worker.drain()
-        again, *_ = await surrounded.dead_letters.letters(handler.name)
+        again, *_ = await surrounded.dead_letters.letters(handler.collection)
         assert (again.state, again.attempts) == (DeadLetterState.POISON, 2)
 
         handler.refused = set()
         await surrounded.append(stored(sick, [ItemSold(cents=4)], after=5))
-        await surrounded.dead_letters.retry(handler.name, poison.position)
+        await surrounded.dead_letters.retry(handler.collection, poison.position)
         await worker.drain()
 
         found = await surrounded.all_of(handler, sick.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2, 3, 4, 5, 6]
-        assert await surrounded.dead_letters.letters(handler.name) == []
+        assert await surrounded.dead_letters.letters(handler.collection) == []
 
     async def test_behind_a_discarded_event_its_stream_goes_on(
         self, surrounded: Surrounded
@@ -281,14 +281,14 @@ class ProjectionWorkerKit:
         await surrounded.append(stored(sick, opened_and_sold(1, 13, 2, 3)))
         worker = surrounded.worker(handler)
         await worker.drain()
-        poison, *_ = await surrounded.dead_letters.letters(handler.name)
+        poison, *_ = await surrounded.dead_letters.letters(handler.collection)
 
-        await surrounded.dead_letters.discard(handler.name, poison.position)
+        await surrounded.dead_letters.discard(handler.collection, poison.position)
         await worker.drain()
 
         found = await surrounded.all_of(handler, sick.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2, 4, 5]
-        assert await surrounded.dead_letters.letters(handler.name) == []
+        assert await surrounded.dead_letters.letters(handler.collection) == []
 
     async def test_a_skipped_event_holds_up_nothing(self, surrounded: Surrounded) -> None:
         sick, handler = new_till(), Tills()
@@ -299,7 +299,7 @@ class ProjectionWorkerKit:
 
         found = await surrounded.all_of(handler, sick.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2, 4]
-        (letter,) = await surrounded.dead_letters.letters(handler.name)
+        (letter,) = await surrounded.dead_letters.letters(handler.collection)
         assert letter.state is DeadLetterState.SKIPPED
 
     async def test_a_projection_may_stop_before_what_it_cannot_take(
@@ -332,7 +332,7 @@ class ProjectionWorkerKit:
 
         found = await surrounded.all_of(handler, till.aggregate_id)
         assert found[till.aggregate_id]["seen"] == [1, 2, 3]
-        assert await surrounded.dead_letters.letters(handler.name) == []
+        assert await surrounded.dead_letters.letters(handler.collection) == []
 
     async def test_a_document_that_the_store_refuses_is_put_down_to_its_event(
         self, surrounded: Surrounded
@@ -340,7 +340,6 @@ class ProjectionWorkerKit:
         one, other = new_till(), new_till()
 
         class Misfits(Tills):
-            name = "Misfits"
             collection = "misfits"
 
             def _add(self, event: DomainEvent, cents: int, view: ProjectionView) -> None:
@@ -358,7 +357,7 @@ class ProjectionWorkerKit:
         found = await surrounded.all_of(handler, one.aggregate_id, other.aggregate_id)
         assert found[one.aggregate_id]["seen"] == [1, 2]
         assert found[other.aggregate_id]["seen"] == [1, 2, 3]
-        poison, waiting = await surrounded.dead_letters.letters(handler.name)
+        poison, waiting = await surrounded.dead_letters.letters(handler.collection)
         assert poison.state is DeadLetterState.POISON
         assert waiting.state is DeadLetterState.WAITING
 
@@ -371,7 +370,7 @@ class ProjectionWorkerKit:
                 await surrounded.append(stored(till, [ItemSold(cents=cents)], after=version - 1))
             end = await surrounded.events.latest_position()
             there = await surrounded.positions.wait_until(
-                end, [tills.name, days.name], timeout=20.0
+                end, [tills.collection, days.collection], timeout=20.0
             )
 
         assert there
@@ -517,7 +516,7 @@ class ProjectionRebuildKit:
         before = await surrounded.all_of(tills, till.aggregate_id)
         await surrounded.rebuild(
             tills, batch=1, on_progress=lambda progress: seen.append(progress.position)
-        ).run()
+        ).run(resume=True)
 
         assert before[till.aggregate_id]["seen"] == list(range(1, 11))
         assert seen == sorted(set(seen)), "an event was taken twice"
@@ -537,13 +536,71 @@ class ProjectionRebuildKit:
         found = await surrounded.all_of(later, till.aggregate_id)
         assert found == {till.aggregate_id: {"euros": 0.14}}
 
+    async def test_a_rebuild_that_is_run_again_begins_anew(self, surrounded: Surrounded) -> None:
+        class Scaled(Tills):
+            scale = -1
+
+            def _add(self, event: DomainEvent, cents: int, view: ProjectionView) -> None:
+                super()._add(event, cents * self.scale, view)
+
+        till, handler = new_till(), Scaled()
+        handler.refused = {13}
+        await surrounded.append(stored(till, opened_and_sold(1, 2, 13, 3)))
+        with pytest.raises(PoisonEventError):
+            await surrounded.rebuild(handler, batch=1).run()
+
+        handler.scale, handler.refused = 1, set()
+        await surrounded.rebuild(handler, batch=1).run()
+
+        found = await surrounded.all_of(handler, till.aggregate_id)
+        assert (found[till.aggregate_id]["cents"], len(found[till.aggregate_id]["seen"])) == (19, 5)
+
+    async def test_a_rebuild_that_was_frozen_takes_nothing_from_the_one_that_took_over(
+        self, surrounded: Surrounded
+    ) -> None:
+        tills, thawed = Tills(), asyncio.Event()
+        streams = [new_till() for _ in range(6)]
+        await surrounded.append(*(stored(each, opened_and_sold(5)) for each in streams))
+
+        class Frozen(ProjectionRebuild):
+            async def _begin(self, run: ProjectionRun) -> None:
+                await thawed.wait()
+                await super()._begin(run)
+
+        frozen = Frozen(tills, **surrounded.stores, lease=0.01, worker_id="frozen")
+        task = asyncio.ensure_future(frozen.run())
+        await asyncio.sleep(0.1)
+        steps = 0
+
+        def thaw_in_the_middle(progress: RebuildProgress) -> None:
+            nonlocal steps
+            steps += 1
+            if steps == 3:
+                thawed.set()
+
+        class Slow(ProjectionRebuild):
+            async def _claim(self, run: ProjectionRun, *, restart: bool = False) -> None:
+                await super()._claim(run, restart=restart)
+                step = run.step
+
+                async def slowly(uow: UnitOfWork | None = None) -> int:
+                    if thawed.is_set():
+                        await asyncio.wait({task})
+                    return await step(uow)
+
+                run.step = slowly  # type: ignore[method-assign]
+
+        await Slow(tills, **surrounded.stores, batch=2, on_progress=thaw_in_the_middle).run()
+
+        with pytest.raises(LeaseLostError):
+            await task
+        ids = [each.aggregate_id for each in streams]
+        assert list(await surrounded.all_of(tills, *ids)) == ids
+
     async def test_one_rebuild_at_a_time(self, surrounded: Surrounded) -> None:
         tills = Tills()
         await surrounded.append(stored(new_till(), opened_and_sold(1, 2)))
         refusals: list[str] = []
-
-        class Meddling(Tills):
-            pass
 
         second = surrounded.rebuild(tills)
         tasks: list[asyncio.Task[int]] = []
@@ -565,7 +622,7 @@ class ProjectionRebuildKit:
         await surrounded.append(stored(new_till(), opened_and_sold(1)))
         await surrounded.rebuild(LaterTills()).run()
 
-        with pytest.raises(ProjectionVersionError, match="version 2 of Tills is live") as caught:
+        with pytest.raises(ProjectionVersionError, match="version 2 of tills is live") as caught:
             await surrounded.rebuild(Tills()).run()
 
         assert (caught.value.asked, caught.value.live) == (1, 2)
@@ -621,11 +678,11 @@ class InlineProjectionKit:
         await mediator.send(Sell(till_id=till.aggregate_id, cents=30))
 
         assert await surrounded.all_of(days, "monday") == {"monday": {"cents": 150, "count": 2}}
-        assert await surrounded.positions.wait_until(10**6, [days.name], timeout=0.0)
+        assert await surrounded.positions.wait_until(10**6, [days.collection], timeout=0.0)
 
     async def test_a_handler_sees_the_event_as_it_is_stored(self, surrounded: Surrounded) -> None:
         class Tenants(Days):
-            name, collection = "Tenants", "tenants"
+            collection = "tenants"
 
             def ids_of(self, event: DomainEvent) -> tuple[str, ...]:
                 return (str(event.metadata.get("tenant_id")),)
@@ -717,10 +774,42 @@ class InlineProjectionKit:
     async def test_what_workers_run_is_not_written_inline_too(self, surrounded: Surrounded) -> None:
         days = Days()
         await surrounded.worker(days).drain()
+
+        with pytest.raises(ProjectionVersionError, match="is run by workers"):
+            await with_inline(surrounded, days)
+
+    async def test_a_rebuild_adds_what_was_before_an_inline_one_was_there(
+        self, surrounded: Surrounded
+    ) -> None:
+        days, till = Days(), new_till()
+        await surrounded.append(stored(till, [ItemSold(cents=3)]))
         mediator = await with_inline(surrounded, days)
 
-        with pytest.raises(ProjectionVersionError):
-            await mediator.send(Sell(till_id=new_till().aggregate_id, cents=1))
+        await surrounded.rebuild(days).run()
+        await mediator.send(Sell(till_id=new_till().aggregate_id, cents=4))
+
+        assert await surrounded.all_of(days, "monday") == {"monday": {"cents": 7, "count": 2}}
+
+    async def test_commands_that_are_cancelled_leave_view_and_events_in_step(
+        self, surrounded: Surrounded
+    ) -> None:
+        chance, days = random.Random(SEED), Days()
+        mediator = await with_inline(surrounded, days)
+
+        async def sell(number: int) -> None:
+            command = Sell(till_id=f"kiosk-{number % 5}", cents=number)
+            task = asyncio.ensure_future(mediator.send(command))
+            if chance.random() < 0.5:
+                await asyncio.sleep(chance.random() * 0.02)
+                task.cancel()
+            await asyncio.wait({task})
+
+        for _ in range(4):
+            await asyncio.gather(*(sell(number) for number in range(12)))
+
+        live = await LiveProjection(days, surrounded.events).documents()
+        assert await surrounded.all_of(days, "monday") == live
+        await asyncio.wait_for(mediator.send(Sell(till_id="kiosk-0", cents=1)), 30)
 
 
 class Lingering:
@@ -742,7 +831,7 @@ async def with_inline(
 ) -> Mediator:
     """Commands are sent again after a conflict, as an application would."""
     inline = InlineProjectionMiddleware(handlers, positions=surrounded.positions, **options)
-    await inline.prepare(surrounded.store)
+    await inline.prepare(surrounded.uow_factory)
     registry = HandlerRegistry()
     registry.register_command_handler(Sell, SellHandler())
     retry = ExponentialBackoffPolicy(max_attempts=200, base=0.002, maximum=0.05)

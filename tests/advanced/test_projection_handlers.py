@@ -41,8 +41,16 @@ def with_one_document() -> ProjectionView:
     return view
 
 
-def test_a_name_is_that_of_the_class_unless_it_has_its_own() -> None:
-    assert (Tills().name, Tills.version) == ("Tills", 1)
+def test_an_event_whose_class_is_not_imported_is_missed_before_the_first_event() -> None:
+    def apply(self: Any, event: Any, view: Any) -> None: ...
+
+    apply.__annotations__.clear()
+    members = {"collection": "careless", "apply_NowhereImported": apply}
+    careless: type[ProjectionHandler] = type("Careless", (ProjectionHandler,), members)
+
+    with pytest.raises(ProjectionError, match="no event class of this name"):
+        careless().verify()
+    Tills().verify()
 
 
 def test_events_are_found_by_name_and_by_mark() -> None:
@@ -76,7 +84,10 @@ def test_a_handled_event_whose_class_nobody_registered_is_an_error_and_not_passe
     [
         ({"collection": ""}, "has no collection"),
         ({"version": 0}, "versions count from 1"),
-        ({"name": "x__rebuild"}, "ends in __rebuild"),
+        ({"version": "2"}, "versions count from 1"),
+        ({"collection": "x__rebuild"}, "ends in __rebuild"),
+        ({"collection": "x" * 40}, "39 at most"),
+        ({"collection": 3}, "has no collection"),
     ],
 )
 def test_a_handler_that_cannot_run_is_refused(members: dict[str, Any], problem: str) -> None:
@@ -181,19 +192,25 @@ def test_a_document_that_was_never_stored_need_not_be_deleted() -> None:
     assert (view.upserted, view.deleted) == ({}, ["two"])
 
 
-def test_a_registry_refuses_a_second_one_of_a_name_or_a_collection() -> None:
+def test_a_registry_refuses_a_second_one_that_writes_a_collection() -> None:
     class SameCollection(Days):
         collection = "tills"
 
-    registry = ProjectionRegistry([Tills()])
+    tills = Tills()
+    registry = ProjectionRegistry([tills])
 
     for other in (Tills(), SameCollection()):
-        with pytest.raises(HandlerAlreadyRegisteredError, match="Tills is the projection 'Tills'"):
+        with pytest.raises(HandlerAlreadyRegisteredError, match="Tills writes 'tills' already"):
             registry.register(other)
-    assert [each.name for each in registry] == ["Tills"]
-    assert (registry.get("Tills").collection, len(registry)) == ("tills", 1)
-    with pytest.raises(UnknownProjectionError, match="there is Tills"):
-        registry.get("Days")
+    assert (list(registry), registry.get("tills"), len(registry)) == ([tills], tills, 1)
+    with pytest.raises(UnknownProjectionError, match="there is tills"):
+        registry.get("days")
+
+
+@pytest.mark.parametrize("projections", [Tills, Tills(), [Tills], 3])
+def test_what_is_no_list_of_handlers_is_refused(projections: Any) -> None:
+    with pytest.raises(ProjectionError):
+        ProjectionRegistry.of(projections)
 
 
 async def test_a_live_projection_tells_how_it_was() -> None:

@@ -192,11 +192,11 @@ async def test_a_quarantine_of_the_event_alone_is_caught(monkeypatch: pytest.Mon
 class InPlace(ProjectionRebuild):
     """Empties the live view, and begins again."""
 
-    async def run(self) -> int:
+    async def run(self, *, resume: bool = False) -> int:
         async with self._around.uow_factory() as uow:
             assert isinstance(uow, InMemoryUnitOfWork)
             await uow.projections.truncate_collection(self._handler.collection)
-        return await super().run()
+        return await super().run(resume=resume)
 
 
 async def test_a_rebuild_in_place_shows_readers_fewer_documents() -> None:

@@ -88,7 +88,6 @@ class Tills(ProjectionHandler):
 class LaterTills(Tills):
     """The same projection, a version later: its documents have another shape."""
 
-    name = "Tills"
     version = 2
     fields: ClassVar = {"euros": float}
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from order_system.composition import Settings, open_system
-from order_system.importing import Import, rejected_lines, tell
+from order_system.importing import Import, catch_up, rejected_lines, tell
 from order_system.order_file import OrderFile
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -19,11 +19,19 @@ from tests.order_lines import write_orders
 
 from .databases import Databases
 from .measuring import Row, Side
-from .order_rows import OF_THE_APPLICATION, OF_THE_TOOLKIT, Contents, contents, differences
+from .order_rows import (
+    DOCUMENTS,
+    OF_THE_APPLICATION,
+    OF_THE_TOOLKIT,
+    Contents,
+    contents,
+    differences,
+)
 from .order_script import OrderScript
 from .order_statements import TOOLKIT, OrderStatements
 from .persistence import late
 from .sales_script import SalesScript
+from .summary_script import SummaryScript
 
 ORDERS, LINES = 60, 156
 """As many lines an order as in a file of 830 orders and 2,155 lines."""
@@ -58,7 +66,11 @@ async def order_system(url: str) -> AsyncIterator[Program]:
                 if (importing.summary.added, importing.summary.unshipped) != (lines, 0):
                     raise SystemExit(f"{path} has lines that are not taken: {importing.summary}")
 
-            yield Program(send, lambda: tell(system, lambda done: None))
+            async def tell_all() -> None:
+                await tell(system, lambda done: None)
+                await catch_up(system, lambda done: None)
+
+            yield Program(send, tell_all)
 
 
 @asynccontextmanager
@@ -74,7 +86,13 @@ async def by_hand(url: str) -> AsyncIterator[Program]:
                     await connection.exec_driver_sql(f"PRAGMA {pragma}")
                 await connection.commit()
             sql = OrderStatements(connection.dialect.name)
-            yield Program(OrderScript(connection, sql).send, SalesScript(connection, sql).tell)
+            sales, summaries = SalesScript(connection, sql), SummaryScript(connection, sql)
+
+            async def tell_all() -> None:
+                await sales.tell()
+                await summaries.catch_up()
+
+            yield Program(OrderScript(connection, sql).send, tell_all)
     finally:
         await engine.dispose()
 
@@ -167,7 +185,8 @@ async def _contents(url: str) -> Contents:
 
 
 async def _clear(url: str, trigger: str) -> None:
-    names = ", ".join(table.name for table in (*OF_THE_TOOLKIT, *OF_THE_APPLICATION))
+    cleared = *OF_THE_TOOLKIT, *OF_THE_APPLICATION, *DOCUMENTS, TOOLKIT.advanced.projections
+    names = ", ".join(table.name for table in cleared)
     engine = create_async_engine(url)
     try:
         async with engine.begin() as connection:

@@ -8,15 +8,14 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from .order_statements import TOOLKIT, table_of
+from .order_statements import DAYS, SUMMARIES, TOOLKIT, table_of
 
 _OF_A_RUN = {"position", "seq", "occurred_at", "created_at", "registered_at", "published_at"}
 """Times, and numbers that a rollback leaves gaps in."""
 
 OF_THE_TOOLKIT = (TOOLKIT.events, TOOLKIT.outbox, TOOLKIT.outbox_leases, TOOLKIT.inbox)
-OF_THE_APPLICATION = tuple(
-    table_of(name) for name in ("orders", "order_list", "customer_sales", "country_sales")
-)
+OF_THE_APPLICATION = tuple(table_of(name) for name in ("orders", "customer_sales", "country_sales"))
+DOCUMENTS = (DAYS, SUMMARIES)
 
 Contents = Mapping[str, list[dict[str, Any]]]
 
@@ -30,6 +29,7 @@ async def contents(engine: AsyncEngine) -> Contents:
         leases.name: select(leases),
         inbox.name: select(inbox),
         **{table.name: select(table).order_by(table.c.id) for table in OF_THE_APPLICATION},
+        **{table.name: select(table).order_by(table.c.doc_id) for table in DOCUMENTS},
     }
     async with engine.connect() as connection:
         found = {

@@ -37,6 +37,14 @@ def now() -> datetime:
     return datetime.now(timezone.utc)
 
 
+def time_of(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def amount_of(line: Facts) -> Decimal:
+    return int(line["quantity"]) * Decimal(line["unit_price"]) * (1 - Decimal(line["discount"]))
+
+
 class OrderScript:
     """On one connection."""
 
@@ -69,6 +77,8 @@ class OrderScript:
             "is_cancellation": False,
         }
         content = {"order_id": order_id, **placed, "line": given}
+        known = ("customer_id", "country", "placed_at")
+        added = "LineAdded", {**{name: placed[name] for name in known}, "line": given}
         name = "order_system.application.AddLine"
         async with self._connection.begin():
             if not await self._is_new(command_id, [name, content], "added"):
@@ -80,8 +90,9 @@ class OrderScript:
                 await self._execute(
                     self._sql.add_order, {"id": order_id, **row, "lines": lines, "version": 2}
                 )
-                events = [("OrderPlaced", placed), ("LineAdded", {"line": given})]
+                events = [("OrderPlaced", placed), added]
                 await self._tell(order_id, 0, events, command_id)
+                await self._add_to_day(line["placed_at"], given)
                 return
             theirs = (order.customer_id, order.city, order.country)
             if theirs != (line["customer_id"], line["city"], line["country"]):
@@ -89,8 +100,8 @@ class OrderScript:
             if order.shipped_at is not None or given["id"] in order.lines:
                 raise ValueError(f"order {order_id} takes no such line")
             await self._change(order, lines={**order.lines, given["id"]: given})
-            events = [("LineAdded", {"line": given})]
-            await self._tell(order_id, order.version, events, command_id)
+            await self._tell(order_id, order.version, [added], command_id)
+            await self._add_to_day(line["placed_at"], given)
 
     async def _ship(self, line: Facts) -> None:
         order_id, shipped_at = line["order_id"], line["shipped_at"]
@@ -105,7 +116,17 @@ class OrderScript:
             if order.shipped_at is not None or shipped_at < order.placed_at:
                 raise ValueError(f"order {order_id} cannot be shipped at {shipped_at}")
             await self._change(order, shipped_at=shipped_at)
-            await self._tell(order_id, order.version, [("OrderShipped", event)], command_id)
+            known = {"country": line["country"], "placed_at": _json_time(line["placed_at"])}
+            events = [("OrderShipped", {**known, **event})]
+            await self._tell(order_id, order.version, events, command_id)
+
+    async def _add_to_day(self, placed_at: datetime, line: Facts) -> None:
+        day = placed_at.date().isoformat()
+        found = (await self._execute(self._sql.day, {"day": day})).scalar()
+        sums = found or {"lines": 0, "revenue": "0"}
+        revenue = Decimal(sums["revenue"]) + amount_of(line)
+        doc = {"id": day, "lines": sums["lines"] + 1, "revenue": str(revenue)}
+        await self._execute(self._sql.keep_day, {"doc_id": day, "doc": doc})
 
     async def _change(self, order: Any, **changed: Any) -> None:
         row = {"shipped_at": order.shipped_at, "lines": order.lines, **changed}

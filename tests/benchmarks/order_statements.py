@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from order_system import tables
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import JSON, Column, Integer, MetaData, Table, Text, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cqrs_ddd_persistence_sqlalchemy import Tables
-from cqrs_ddd_persistence_sqlalchemy.column_types import ExactDecimal, UtcDateTime
+from cqrs_ddd_persistence_sqlalchemy.column_types import UtcDateTime
 
 TOOLKIT = Tables()
 
@@ -19,15 +19,25 @@ def table_of(name: str) -> Table:
     return tables.Base.metadata.tables[name]
 
 
+def _documents(collection: str, *fields: Column[Any]) -> Table:
+    name = f"{TOOLKIT.advanced.view_prefix}{collection}"
+    kept = Column("doc_id", Text, primary_key=True), Column("doc", JSON)
+    return Table(name, MetaData(), *kept, *fields)
+
+
+DAYS = _documents("daily_revenue")
+SUMMARIES = _documents(
+    "order_summaries", Column("placed_at", UtcDateTime), Column("days_to_ship", Integer)
+)
+
+
 class OrderStatements:
     """For one dialect. Sums are added up by the database, so nothing is read before."""
 
     def __init__(self, dialect: str) -> None:
         insert: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
-        orders, listed = table_of("orders"), table_of("order_list")
-        outbox = TOOLKIT.outbox
+        orders, outbox, events = table_of("orders"), TOOLKIT.outbox, TOOLKIT.events
         the_order = orders.c.id == bindparam("order_id")
-        in_list = listed.c.id == bindparam("order_id")
 
         self.register = insert(TOOLKIT.inbox).on_conflict_do_nothing()
         self.order = select(orders).where(the_order)
@@ -37,8 +47,10 @@ class OrderStatements:
             .where(the_order, orders.c.version == bindparam("known_version"))
             .values({name: bindparam(name) for name in ("shipped_at", "lines", "version")})
         )
-        self.add_events = insert(TOOLKIT.events)
+        self.add_events = insert(events)
         self.add_messages = insert(outbox)
+        self.day = select(DAYS.c.doc).where(DAYS.c.doc_id == bindparam("day"))
+        self.keep_day = _keeping(insert, DAYS)
 
         self.waiting = (
             select(
@@ -54,28 +66,30 @@ class OrderStatements:
             .where(outbox.c.seq.in_(bindparam("seqs", expanding=True)))
             .values(published_at=bindparam("now", type_=UtcDateTime()))
         )
-        self.list_order = insert(listed).values(
-            is_cancellation=False, lines=0, amount=0, days_to_ship=None, version=1
-        )
-        self.list_line = (
-            update(listed)
-            .where(in_list)
-            .values(
-                lines=listed.c.lines + 1,
-                amount=listed.c.amount + bindparam("added", type_=ExactDecimal(18, 5)),
-                version=listed.c.version + 1,
-            )
-            .returning(listed.c.customer_id, listed.c.country)
-        )
-        self.when_placed = select(listed.c.placed_at, listed.c.country).where(in_list)
-        self.list_shipped = (
-            update(listed)
-            .where(in_list)
-            .values(days_to_ship=bindparam("days"), version=listed.c.version + 1)
-        )
         customers = table_of("customer_sales")
         self.customer = _adding(insert, customers).returning(customers.c.version)
         self.country = _adding(insert, table_of("country_sales"))
+
+        self.events_after = (
+            select(events.c.position, events.c.aggregate_id, events.c.event_type, events.c.payload)
+            .where(events.c.position > bindparam("position"))
+            .order_by(events.c.position)
+            .limit(bindparam("limit"))
+        )
+        self.summaries = select(SUMMARIES.c.doc_id, SUMMARIES.c.doc).where(
+            SUMMARIES.c.doc_id.in_(bindparam("ids", expanding=True))
+        )
+        self.keep_summaries = _keeping(insert, SUMMARIES)
+        row = insert(TOOLKIT.advanced.projections).values(projection="OrderSummaries", version=1)
+        self.checkpoint = row.on_conflict_do_update(
+            index_elements=["projection"], set_={"position": row.excluded.position}
+        )
+
+
+def _keeping(insert: Any, table: Table) -> Any:
+    row = insert(table)
+    kept = {column.name: row.excluded[column.name] for column in table.columns}
+    return row.on_conflict_do_update(index_elements=["doc_id"], set_=kept)
 
 
 def _adding(insert: Any, table: Table) -> Any:

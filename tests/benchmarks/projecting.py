@@ -132,7 +132,10 @@ async def filled(url: str, events: int = EVENTS) -> AsyncIterator[Store]:
         try:
             yield store
         finally:
-            await views.drop_collection(Stock.collection)
+            async with SQLAlchemyUnitOfWork(
+                session_factory=store.sessions, tables=store.tables
+            ) as uow:
+                await views.drop_collection(Stock.collection, uow=uow)
 
 
 async def _emptied(store: Store) -> None:

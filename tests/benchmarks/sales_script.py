@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from order_system.sales import LATE_AFTER_DAYS
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from .order_script import Facts, inbox_row, now
+from .order_script import Facts, amount_of, inbox_row, now, time_of
 from .order_statements import OrderStatements
 
 READ = 100
@@ -48,47 +47,34 @@ class SalesScript:
                     await self._execute(self._sql.mark, {"seqs": seqs, "now": now()})
 
     async def _handle(self, message: Any) -> None:
-        payload, order_id = message.payload, message.metadata["aggregate_id"]
+        payload = message.payload
         content = [message.event_type, payload]
         async with self._connection.begin():
             row = inbox_row("sales", message.message_id, content)
             if not (await self._execute(self._sql.register, row)).rowcount:
                 return
             if message.event_type == "OrderPlaced":
-                await self._order_placed(order_id, payload)
+                await self._order_placed(payload)
             elif message.event_type == "LineAdded":
-                await self._line_added(order_id, payload["line"])
+                await self._line_added(payload)
             else:
-                shipped_at = _time(payload["shipped_at"])
-                await self._order_shipped(order_id, shipped_at)
+                await self._order_shipped(payload)
 
-    async def _order_placed(self, order_id: str, payload: Mapping[str, Any]) -> None:
-        customer, country = payload["customer_id"], payload["country"]
-        placed_at = _time(payload["placed_at"])
-        row = {"id": order_id, "customer_id": customer, "country": country, "placed_at": placed_at}
-        await self._execute(self._sql.list_order, row)
-        of_customer = {"id": customer, "orders": 1, "revenue": Decimal(0)}
+    async def _order_placed(self, payload: Mapping[str, Any]) -> None:
+        of_customer = {"id": payload["customer_id"], "orders": 1, "revenue": Decimal(0)}
         version = (await self._execute(self._sql.customer, of_customer)).scalar_one()
-        await self._add_to(country, orders=1, customers=int(version == 1))
+        await self._add_to(payload["country"], orders=1, customers=int(version == 1))
 
-    async def _line_added(self, order_id: str, line: Mapping[str, Any]) -> None:
-        amount = line["quantity"] * Decimal(line["unit_price"]) * (1 - Decimal(line["discount"]))
-        given = {"order_id": order_id, "added": amount}
-        customer, country = (await self._execute(self._sql.list_line, given)).one()
-        await self._execute(self._sql.customer, {"id": customer, "orders": 0, "revenue": amount})
-        await self._add_to(country, lines=1, revenue=amount)
+    async def _line_added(self, payload: Mapping[str, Any]) -> None:
+        amount = amount_of(payload["line"])
+        of_customer = {"id": payload["customer_id"], "orders": 0, "revenue": amount}
+        await self._execute(self._sql.customer, of_customer)
+        await self._add_to(payload["country"], lines=1, revenue=amount)
 
-    async def _order_shipped(self, order_id: str, at: datetime) -> None:
-        given = {"order_id": order_id}
-        placed_at, country = (await self._execute(self._sql.when_placed, given)).one()
-        days = (at - placed_at).days
-        await self._execute(self._sql.list_shipped, {**given, "days": days})
-        if days > LATE_AFTER_DAYS:
-            await self._add_to(country, late_orders=1)
+    async def _order_shipped(self, payload: Mapping[str, Any]) -> None:
+        took = time_of(payload["shipped_at"]) - time_of(payload["placed_at"])
+        if took.days > LATE_AFTER_DAYS:
+            await self._add_to(payload["country"], late_orders=1)
 
     async def _add_to(self, country: str, **sums: Any) -> None:
         await self._execute(self._sql.country, {"id": country, **_NOTHING, **sums})
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))

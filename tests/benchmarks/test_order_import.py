@@ -34,5 +34,5 @@ async def test_the_script_leaves_the_rows_of_the_order_system(imports: Imports) 
 
 
 async def test_a_script_that_does_less_ends_the_run(imports: Imports) -> None:
-    with pytest.raises(SystemExit, match="order_list has 12 rows and 0"):
+    with pytest.raises(SystemExit, match="order_summaries has 12 rows and 0"):
         await imports.compare("sqlite", order_system, forgetful)

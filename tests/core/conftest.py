@@ -28,6 +28,7 @@ class QueryOptions:
     ordering: Sequence[str] = ()
     limit: int | None = None
     offset: int = 0
+    distinct: bool = False
 
     @property
     def condition(self) -> ISpecification[Parcel] | None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,18 +18,15 @@ import asyncpg
 import httpx
 import pytest
 from fastapi import Depends, FastAPI
+from order_service import service as endpoints
 from order_service.problems import ANSWERS, answer_to
 from order_service.service import create_app, from_environment, one_picture, one_transaction
 from order_system.composition import Settings, System
+from order_system.projections import OrderSummaries
 from order_system.sales import ListOrders
 
+from cqrs_ddd_advanced_core.adapters.memory import InMemoryUnitOfWork
 from cqrs_ddd_core import CQRSDDDError, StoredEvent, UnitOfWork, get_correlation_id
-from cqrs_ddd_core.adapters.memory import (
-    InMemoryEventStore,
-    InMemoryInbox,
-    InMemoryOutbox,
-    InMemoryUnitOfWork,
-)
 from cqrs_ddd_core.log_context import ContextFilter
 from cqrs_ddd_core.ports import IEventLog
 from cqrs_ddd_core.ports.event_store import IEventStoreProvider
@@ -102,12 +100,23 @@ class Service:
         return carrier.event_store
 
     async def relayed(self) -> None:
-        """Returns when the worker has told the tables of everything."""
+        """Returns when tables and list know of everything."""
         for _ in range(500):
             if not await self.system.outbox.get_pending(limit=1):
-                return
+                break
             await asyncio.sleep(0.02)
-        raise AssertionError("the relay leaves messages in the outbox")
+        else:
+            raise AssertionError("the relay leaves messages in the outbox")
+        end = await self.system.events.latest_position()
+        assert await self.system.positions.wait_until(end, [OrderSummaries.collection], timeout=10)
+
+    async def stop_working(self) -> None:
+        """Nothing runs beside the requests from now on."""
+        await self.system.relay.stop()
+        await self.system.worker.stop()
+
+    async def revenue(self, day: str = "2026-01-02") -> Decimal:
+        return Decimal((await self.client.get(f"/revenue/{day}")).json()["revenue"])
 
     def break_with(self, error: Exception) -> None:
         """Add an endpoint that fails so."""
@@ -310,6 +319,59 @@ async def test_a_position_comes_with_what_was_stored(service: Service) -> None:
     async with service.system.uow_factory() as uow:
         assert await service.log_of(uow).wait_for(position, timeout=1)
         assert not await service.log_of(uow).wait_for(position + 1, timeout=0.01)
+
+
+async def test_who_reads_at_the_position_of_a_write_finds_it(service: Service) -> None:
+    for number in range(5):
+        written = await service.add_line(str(number))
+
+        position = {"Consistency-Position": written.headers["consistency-position"]}
+        page = await service.client.get("/orders", headers=position)
+
+        assert str(number) in [order["id"] for order in page.json()["orders"]]
+
+
+async def test_a_list_that_does_not_get_to_the_position_says_so(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoints, "PATIENCE", 0.05)
+    await service.relayed()
+    await service.stop_working()
+    written = await service.add_line()
+    position = {"Consistency-Position": written.headers["consistency-position"]}
+
+    behind = await service.client.get("/orders", headers=position)
+    stale = await service.client.get("/orders")
+    await service.system.worker.drain()
+    there = await service.client.get("/orders", headers=position)
+
+    assert "is stored" in _problem(behind, 503, "behind")["detail"]
+    assert behind.headers["retry-after"] == "1"
+    assert (stale.status_code, stale.json()["orders"]) == (200, [])
+    assert [order["id"] for order in there.json()["orders"]] == ["1"]
+
+
+@pytest.mark.parametrize("position", ["-1", "x", "1.5", str(2**63)])
+async def test_a_position_that_is_none_is_refused(in_memory: Service, position: str) -> None:
+    response = await in_memory.client.get("/orders", headers={"Consistency-Position": position})
+
+    assert list(_problem(response, 422, "invalid")["errors"]) == ["header.Consistency-Position"]
+
+
+async def test_the_revenue_of_a_day_is_there_with_the_answer(service: Service) -> None:
+    await service.stop_working()
+    await service.add_line("1")
+    await service.place_order("2", {"id": "1"}, {"id": "2", "quantity": 3})
+
+    assert await service.revenue() == 7 + 7 + Decimal("10.5")
+    assert await service.revenue("2026-01-03") == 0
+
+
+async def test_all_who_sell_on_one_day_at_once_are_counted(service: Service) -> None:
+    answers = await asyncio.gather(*(service.add_line(str(number)) for number in range(8)))
+
+    assert {answer.status_code for answer in answers} == {201}
+    assert await service.revenue() == 8 * 7
 
 
 async def test_the_correlation_id_of_a_client_is_in_the_events_it_causes(
@@ -539,13 +601,17 @@ class CannotCommit(InMemoryUnitOfWork):
         raise PersistenceError(SECRET)
 
 
-def _cannot_commit() -> UnitOfWork:
-    return CannotCommit(InMemoryEventStore(), InMemoryOutbox(), InMemoryInbox())
+def _without_commit(system: System) -> System:
+    def cannot_commit() -> UnitOfWork:
+        made = system.uow_factory()
+        assert isinstance(made, InMemoryUnitOfWork)
+        return CannotCommit(made.event_store, made.outbox, made.inbox, projections=made.projections)
+
+    return replace(system, uow_factory=cannot_commit)
 
 
 async def test_a_commit_that_fails_is_answered_with_the_error(in_memory: Service) -> None:
-    system = replace(in_memory.system, uow_factory=_cannot_commit)
-    in_memory.app.state.system = system
+    in_memory.app.state.system = _without_commit(in_memory.system)
 
     response = await in_memory.place_order("1", {"id": "1"})
 
@@ -561,7 +627,7 @@ async def test_without_its_scope_a_dependency_commits_behind_the_answer(
         pass
 
     in_memory.app.add_api_route("/changes", change, methods=["POST"])
-    in_memory.app.state.system = replace(in_memory.system, uow_factory=_cannot_commit)
+    in_memory.app.state.system = _without_commit(in_memory.system)
 
     response = await in_memory.client.post("/changes")
 
@@ -572,7 +638,7 @@ async def test_without_its_scope_a_dependency_commits_behind_the_answer(
 async def test_a_request_that_is_cancelled_anywhere_leaves_all_or_nothing(
     service: Service, whole: bool
 ) -> None:
-    await service.system.relay.stop()  # Its tasks come and go, and the sweep watches for such.
+    await service.stop_working()  # Its tasks come and go, and the sweep watches for such.
     keys: list[str] = []
     found: Counter[int] = Counter()
 
@@ -598,6 +664,7 @@ async def test_a_request_that_is_cancelled_anywhere_leaves_all_or_nothing(
     assert set(found) == {0, 2}
     messages = await service.system.outbox.get_pending(limit=1000)
     assert len(messages) == 2 * len(keys)
+    assert await service.revenue() == 7 * len(keys)
 
 
 async def test_a_report_that_is_cancelled_anywhere_gives_its_connection_back(
@@ -605,7 +672,7 @@ async def test_a_report_that_is_cancelled_anywhere_gives_its_connection_back(
 ) -> None:
     await service.add_line()
     await service.relayed()
-    await service.system.relay.stop()
+    await service.stop_working()
 
     async def ask() -> None:
         await service.client.get("/sales")
@@ -659,7 +726,7 @@ async def test_the_description_of_the_service_names_the_problems(in_memory: Serv
     description = (await in_memory.client.get("/openapi.json")).json()
 
     operations = [each for path in description["paths"].values() for each in path.values()]
-    assert len(operations) == 5
+    assert len(operations) == 6
     for operation in operations:
         assert list(operation["responses"]["default"]["content"]) == ["application/problem+json"]
         assert "422" not in operation["responses"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -15,13 +16,19 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from order_system import tables
+from order_system.composition import Settings, open_system
+from order_system.importing import Import, catch_up, rejected_lines, tell
+from order_system.order_file import OrderFile
+from order_system.sales import LATE_AFTER_DAYS, AskForSales, ListOrders
 from sqlalchemy import Connection
 
 from cqrs_ddd_persistence_sqlalchemy import schema
 from tests.databases import new_database
+from tests.order_lines import write_orders
 from tests.order_program import Before, Ended, run_program
 
 ROOT = Path(__file__).parents[2]
@@ -155,6 +162,92 @@ def test_event_sourced_orders_have_no_rows_and_the_events_of_the_others(shop: Sh
     assert set(rows[0]) - set(rows[1]) == {("orders",)}
     assert events[0] == events[1]
     assert len(events[0]) == 47
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql", "memory"])
+async def test_rows_and_documents_add_up_to_the_same(
+    request: pytest.FixtureRequest, tmp_path: Path, backend: str, style: tables.Style
+) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/orders.db"
+    if backend == "postgresql":
+        url = await asyncio.to_thread(new_database, request.getfixturevalue("postgres_url"))
+    kept: Any = {"backend": "memory"} if backend == "memory" else {"database_url": url}
+    file = OrderFile(write_orders(tmp_path / "orders.csv", orders=40, lines=104))
+
+    async with open_system(Settings(style=style, **kept)) as system:
+        with rejected_lines(tmp_path / "rejected.csv") as rejected:
+            await Import(system, rejected).run(file, lambda done: None)
+        await tell(system, lambda done: None)
+        await catch_up(system, lambda done: None)
+        report = (await system.mediator.query(AskForSales(top=100))).result
+        orders = (await system.mediator.query(ListOrders(limit=100))).result
+
+    total = report.totals
+    assert (total.orders, total.lines) == (40, 104)
+    assert len(orders) == 40
+    for parts in (orders, report.days):
+        assert sum(part.lines for part in parts) == total.lines
+    assert sum(order.amount for order in orders) == total.revenue
+    assert sum(day.revenue for day in report.days) == total.revenue
+    late = [order.id for order in orders if (order.days_to_ship or 0) > LATE_AFTER_DAYS]
+    assert len(late) == total.late_orders > 0
+    assert sorted(late) == sorted(order.id for order in report.late_orders)
+
+
+@pytest.mark.parametrize(
+    "lasting_shop", [("sqlite", "state"), ("postgresql", "events")], indirect=True, ids="-".join
+)
+def test_a_rebuild_makes_the_documents_again(lasting_shop: Shop) -> None:
+    empty = lasting_shop.run("--rebuild")
+    first = lasting_shop.run()
+    if "DATABASE_URL" not in lasting_shop.environment:
+        for collection in ("order_summaries", "daily_revenue"):
+            lasting_shop.execute(f"DELETE FROM cqrs_ddd_view_{collection}")
+
+    rebuilt = lasting_shop.run("--rebuild")
+
+    assert "0 orders, 0 lines" in empty.stdout
+    assert rebuilt.stdout.strip() == _report(first).strip()
+    for collection in ("order_summaries", "daily_revenue"):
+        assert re.search(rf"rebuilding {collection} .*47/47", rebuilt.stderr)
+    assert "resumed: 25" in lasting_shop.run().stdout
+
+
+@pytest.mark.parametrize(
+    "lasting_shop", [("sqlite", "events"), ("postgresql", "state")], indirect=True, ids="-".join
+)
+def test_an_import_and_rebuilds_at_once_end_with_the_same_report(lasting_shop: Shop) -> None:
+    file = write_orders(lasting_shop.folder / "orders.csv", orders=30, lines=78)
+    alone = Shop(lasting_shop.folder).run(file, BACKEND="memory")
+    lasting_shop.run("--rebuild", file)
+
+    rebuilds = []
+    with ThreadPoolExecutor(1) as threads:
+        importing = threads.submit(lasting_shop.run, file)
+        while not importing.done():
+            rebuilds.append(lasting_shop.run("--rebuild", file))
+
+    assert [each.code for each in rebuilds] == [0] * len(rebuilds), rebuilds
+    assert len(rebuilds) > 1
+    assert _report(importing.result()) == _report(alone)
+    assert lasting_shop.run("--report", file).stdout.strip() == _report(alone).strip()
+
+
+def test_an_event_that_makes_no_document_is_one_line_and_tried_again(shop: Shop) -> None:
+    report = _report(shop.run())
+    shop.execute("CREATE TABLE kept AS SELECT payload FROM cqrs_ddd_events WHERE position = 2")
+    shop.execute("UPDATE cqrs_ddd_projections SET position = 0 WHERE position IS NOT NULL")
+    shop.execute("UPDATE cqrs_ddd_events SET payload = '{}' WHERE position = 2")
+
+    lines = {_refused(shop.run()) for _ in range(2)}
+    shop.execute(
+        "UPDATE cqrs_ddd_events SET payload = (SELECT payload FROM kept) WHERE position = 2"
+    )
+
+    (line,) = lines
+    assert line.startswith("LineAdded at position 2 is refused by order_summaries: ")
+    assert _report(shop.run()) == report
 
 
 @pytest.mark.parametrize(("kept", "asked"), [STYLES, STYLES[::-1]])
@@ -489,7 +582,10 @@ def test_a_read_only_database_is_one_line(shop: Shop, postgres_url: str) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("ALTER TABLE order_list DROP COLUMN country", "table order_list is of another version or"),
+        (
+            "ALTER TABLE country_sales DROP COLUMN lines",
+            "table country_sales is of another version",
+        ),
         ("ALTER TABLE orders ADD COLUMN seller TEXT", "table orders is of another version or"),
         ("UPDATE cqrs_ddd_versions SET version = 99", "are of version 99, this library needs"),
     ],

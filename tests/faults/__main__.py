@@ -20,12 +20,17 @@ from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyUnitOfWork,
     create_schema,
 )
+from tests import projection_memory as projecting
 from tests.databases import new_database
 from tests.faults.crashing import Place, Tracks, kill_at_random
 from tests.faults.importing import Environment, files_in
 from tests.faults.importing import kill_at_random as kill_imports
 from tests.faults.ordering import Workload
+from tests.faults.outages import go_away_and_come_back
+from tests.faults.projecting import kill_at_random as kill_workers
+from tests.faults.rebuilding import rebuild_while_commands_come, rebuild_while_workers_follow
 from tests.faults.relaying import relayed
+from tests.faults.selling import Market
 from tests.faults.snapshotting import kill_at_random as kill_payers
 from tests.order_memory import MAY_GROW, peaks
 from tests.persistence_sqlalchemy.conftest import asyncpg_url
@@ -42,6 +47,14 @@ RELAY_RUNS = 50
 SEEDS = 1_000
 SEEDS_A_LINE = 100
 LINES = 100
+OUTAGES = 50
+LARGE = 50
+"""Events a batch, where there are many to be taken."""
+SOLD = Market(tills=400, events=100_000, pause=0.015)
+POISONED = Market(tills=100, events=10_000, pause=0.05, has_poison=True)
+SOLD_MEANWHILE = Market(tills=50, events=20_000, pause=0.1)
+REBUILDS = 20
+PROJECTED = (10_000, 1_000_000)
 
 
 async def order(place: Place, seed: int) -> tuple[str, int]:
@@ -79,6 +92,50 @@ async def snapshots(place: Place, seed: int) -> tuple[str, int]:
     """Processes that keep snapshots of what they change, one killed each round."""
     findings = await kill_payers(place, seed=seed, rounds=ROUNDS)
     return str(findings), findings.faults
+
+
+async def projections(place: Place, seed: int) -> tuple[str, int]:
+    """Two workers beside a seller of 100,000 events, one killed each round."""
+    findings = await kill_workers(place, seed=seed, kills=ROUNDS, market=SOLD, batch=LARGE)
+    return str(findings), findings.faults
+
+
+async def poison(place: Place, seed: int) -> tuple[str, int]:
+    """The same with an event that nobody can take, until it is repaired on the way."""
+    findings = await kill_workers(place, seed=seed, kills=ROUNDS // 2, market=POISONED, batch=LARGE)
+    return str(findings), findings.faults
+
+
+async def rebuilds(place: Place, seed: int) -> tuple[str, int]:
+    """One version after the other, each killed three times on the way, under 200 events/s."""
+    findings = await rebuild_while_workers_follow(
+        place, seed=seed, rounds=REBUILDS, kills=3, market=SOLD_MEANWHILE, batch=LARGE
+    )
+    return str(findings), findings.faults
+
+
+async def inline(place: Place, seed: int) -> tuple[str, int]:
+    """Rebuilds of what commands write, each killed three times on the way."""
+    findings = await rebuild_while_commands_come(
+        place, seed=seed, rounds=REBUILDS, kills=3, batch=LARGE * 4
+    )
+    return str(findings), findings.faults
+
+
+async def outages(place: Place, seed: int) -> tuple[str, int]:
+    """A worker whose connections break, at a commit or for longer than its lease."""
+    if place.schema is None:
+        return "a file has no connections", 0
+    findings = await go_away_and_come_back(place, seed=seed, rounds=OUTAGES)
+    return str(findings), findings.faults
+
+
+async def projection_memory(place: Place, seed: int) -> tuple[str, int]:
+    """A worker with 10,000 events, and with 1,000,000."""
+    found = await projecting.peaks(place, PROJECTED)
+    return f"{found}, of {projecting.MAY_GROW / 2**20:.1f} MiB", int(
+        found.growth > projecting.MAY_GROW
+    )
 
 
 async def relays(place: Place, seed: int) -> tuple[str, int]:
@@ -133,7 +190,21 @@ def _new_database(place: Place) -> Callable[[int], Environment]:
     return lambda _: {"DATABASE_URL": new_database(server)}
 
 
-RUNS: tuple[Run, ...] = (order, kill, snapshots, relays, parity, imports, memory)
+RUNS: tuple[Run, ...] = (
+    order,
+    kill,
+    snapshots,
+    projections,
+    poison,
+    rebuilds,
+    inline,
+    outages,
+    relays,
+    parity,
+    imports,
+    memory,
+    projection_memory,
+)
 
 
 @contextlib.asynccontextmanager

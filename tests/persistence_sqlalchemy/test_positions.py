@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Row, delete, select, text, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.event import listen
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker
 
@@ -30,6 +30,8 @@ from cqrs_ddd_core.adapters.memory import InMemoryQueueSignal
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, InfrastructureError
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork, Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
+from cqrs_ddd_persistence_sqlalchemy.advanced.position_rows import PositionRows
+from cqrs_ddd_persistence_sqlalchemy.driver import fetch, is_postgres
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 
 on_postgres = pytest.mark.parametrize("backend", ["postgres"], indirect=True)
@@ -58,7 +60,7 @@ class LooksThenWrites(SQLAlchemyPositionStore):
         table = self._projections
         async with self._joined(uow, "advance") as active:
             connection = await active.connection()
-            found = await self._find(connection, checkpoint.projection)
+            found = await self._rows.find(connection, checkpoint.projection)
             if found is None or (found.epoch, found.position) != (
                 checkpoint.epoch,
                 checkpoint.position,
@@ -72,38 +74,54 @@ class LooksThenWrites(SQLAlchemyPositionStore):
         return replace(checkpoint, position=position)
 
 
-class JoinsWithoutALock(SQLAlchemyPositionStore):
+class JoinsWithoutALock(PositionRows):
     """Looks at the row, and writes whatever becomes of it."""
 
-    async def _join(self, connection: AsyncConnection, projection: str) -> Row[Any] | None:
-        return await self._find(connection, projection)
+    lock_of_row = ""
+
+    async def join(
+        self, connection: AsyncConnection, projection: str
+    ) -> tuple[int, int | None] | None:
+        table = connection.dialect.identifier_preparer.format_table(self._projections)
+        place = "$1" if is_postgres(connection) else "?"
+        read = f"SELECT version, position FROM {table} WHERE projection = {place}"
+        rows = await fetch(connection, read + self.lock_of_row, projection)
+        return (rows[0][0], rows[0][1]) if rows else None
 
 
-class SharesTheRow(SQLAlchemyPositionStore):
+class SharesTheRow(JoinsWithoutALock):
     """A lock of the row does what the advisory one does, but those who share it come first."""
 
-    async def _join(self, connection: AsyncConnection, projection: str) -> Row[Any] | None:
-        return await self._find(connection, projection, locked=True)
+    lock_of_row = " FOR KEY SHARE"
 
-    async def _lock(self, connection: AsyncConnection, function: str, projection: str) -> Any:
+    async def lock(self, connection: AsyncConnection, projection: str) -> None:
         table = self._projections
         row = select(table.c.epoch).where(table.c.projection == projection)
         await connection.execute(row.with_for_update())
-        return True
 
 
-class WaitsForTheRow(SQLAlchemyPositionStore):
+class WaitsForTheRow(PositionRows):
     """A claim stands behind who was frozen in a transaction."""
 
-    async def _take_out(
-        self, connection: AsyncConnection, epoch: int, worker_id: str
-    ) -> int | None:
+    async def take_out(self, connection: AsyncConnection, epoch: int, worker_id: str) -> int | None:
         table = self._projections
         taken = await connection.execute(
             delete(table).where(table.c.epoch == epoch).returning(table.c.position)
         )
         position: int | None = taken.scalar_one_or_none()
         return position
+
+
+def over(rows: type[PositionRows]) -> type[SQLAlchemyPositionStore]:
+    """The store with other statements."""
+
+    class Naive(SQLAlchemyPositionStore):
+        def __init__(self, session_factory: SessionFactory, *, tables: Tables) -> None:
+            super().__init__(session_factory, tables=tables)
+            self._rows = rows(tables)
+
+    Naive.__name__ = rows.__name__
+    return Naive
 
 
 @pytest.mark.parametrize(
@@ -117,7 +135,7 @@ class WaitsForTheRow(SQLAlchemyPositionStore):
         *(
             (
                 backend,
-                JoinsWithoutALock,
+                over(JoinsWithoutALock),
                 "test_who_writes_inline_does_so_before_a_replacement_or_after_it",
             )
             for backend in ("postgres", "sqlite")
@@ -141,7 +159,7 @@ async def test_a_naive_store_breaks_a_sentence(
 
 @on_postgres
 @pytest.mark.parametrize(
-    ("kind", "waits"), [(SQLAlchemyPositionStore, False), (WaitsForTheRow, True)]
+    ("kind", "waits"), [(SQLAlchemyPositionStore, False), (over(WaitsForTheRow), True)]
 )
 async def test_nobody_waits_to_claim_what_is_locked_by_a_transaction_that_stands_still(
     kind: type[SQLAlchemyPositionStore],
@@ -184,7 +202,7 @@ async def test_nobody_begins_what_is_held_as_a_new_one(
 
 @on_postgres
 @pytest.mark.parametrize(
-    ("kind", "comes_in"), [(SQLAlchemyPositionStore, True), (SharesTheRow, False)]
+    ("kind", "comes_in"), [(SQLAlchemyPositionStore, True), (over(SharesTheRow), False)]
 )
 async def test_who_holds_comes_in_however_many_join(
     kind: type[SQLAlchemyPositionStore],

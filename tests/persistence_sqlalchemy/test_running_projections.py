@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -16,7 +18,9 @@ from tests.advanced.projection_kit import (
     ProjectionRebuildKit,
     ProjectionWorkerKit,
     Surrounded,
+    with_inline,
 )
+from tests.advanced.tills import Days, ItemSold, Sell, new_till, opened_and_sold, stored
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 
 
@@ -48,3 +52,38 @@ class TestProjectionRebuild(ProjectionRebuildKit):
 
 class TestInlineProjection(InlineProjectionKit):
     pass
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_a_rebuild_waits_for_who_appends_without_the_view_before_those_who_write_it(
+    surrounded: Surrounded, new_uow: NewUnitOfWork
+) -> None:
+    days = Days()
+    mediator = await with_inline(surrounded, days)
+    async with new_uow() as stranger:
+        await stranger.event_store.append_batch(stored(new_till(), [ItemSold(cents=1)]))
+        for _ in range(3):
+            await mediator.send(Sell(till_id=new_till().aggregate_id, cents=2))
+        rebuilding = asyncio.ensure_future(surrounded.rebuild(days).run())
+        await asyncio.wait({rebuilding}, timeout=0.3)
+        was_waiting = not rebuilding.done()
+    await rebuilding
+
+    assert was_waiting
+    assert await surrounded.all_of(days, "monday") == {"monday": {"cents": 7, "count": 4}}
+
+
+async def test_the_highest_position_is_above_what_a_slow_one_keeps_from_readers(
+    surrounded: Surrounded, new_uow: NewUnitOfWork, backend: str
+) -> None:
+    events = surrounded.events
+    assert await events.highest_position() == 0
+    if backend == "postgres":
+        async with new_uow() as slow:
+            await slow.event_store.append_batch(stored(new_till(), [ItemSold(cents=1)]))
+            await surrounded.append(stored(new_till(), [ItemSold(cents=1)]))
+            assert (await events.latest_position(), await events.highest_position()) == (0, 2)
+    else:
+        await surrounded.append(stored(new_till(), opened_and_sold(1)))
+
+    assert await events.latest_position() == await events.highest_position() == 2

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from order_system.application import Recorded
 from order_system.domain import OrderLine, Remark, Text
+from order_system.projections import Day, OrderSummary
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
@@ -53,18 +54,8 @@ class _Row(BaseModel):
     id: str
 
 
-class ListedOrder(_Row):
-    customer_id: str
-    country: str
-    placed_at: AwareDatetime
-    is_cancellation: bool
-    lines: int
-    amount: Decimal
-    days_to_ship: int | None
-
-
 class Page(BaseModel):
-    orders: list[ListedOrder]
+    orders: list[OrderSummary]
     next: str | None
     """Where the next page is; None for the last one."""
 
@@ -85,6 +76,7 @@ class Sales(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     totals: Country
-    late_orders: list[ListedOrder]
+    late_orders: list[OrderSummary]
     top_customers: list[Customer]
     countries: list[Country]
+    days: list[Day]

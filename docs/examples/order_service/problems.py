@@ -45,6 +45,10 @@ logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 
 
+class BehindError(CQRSDDDError):
+    """What is read has not got to where the client asked it to be."""
+
+
 class Problem(BaseModel):
     """What a client is told; ``errors`` maps a field to what is wrong with it."""
 
@@ -101,6 +105,13 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     LeaseLostError: _BUSY,
     TransientCommandError: _UNAVAILABLE,
     InfrastructureError: _UNAVAILABLE,
+    BehindError: Answer(
+        503,
+        "/problems/behind",
+        "Not there yet",
+        "What you have sent is stored, but cannot be read yet; ask again.",
+        _SOON,
+    ),
     CommitOutcomeUnknownError: Answer(
         503,
         "/problems/outcome-unknown",

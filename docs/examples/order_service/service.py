@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import date
 from typing import Annotated
 from urllib.parse import urlencode
 from uuid import uuid4
@@ -12,7 +13,8 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, R
 from order_system.application import AddLine, ShipOrder
 from order_system.composition import Settings, System, open_system
 from order_system.domain import Text
-from order_system.sales import AskForSales, ListOrders
+from order_system.projections import Day, OrderSummaries
+from order_system.sales import AskForDay, AskForSales, ListOrders
 
 from cqrs_ddd_core import Mediator, UnitOfWork
 from cqrs_ddd_core.ports.inbox import fingerprint_of, inbox_of
@@ -23,6 +25,8 @@ from .correlation import CorrelationMiddleware
 from .snapshot import hold_still
 
 POSITION = "Consistency-Position"
+PATIENCE = 2.0
+"""Seconds that a reader waits for the position that it asks for."""
 
 router = APIRouter()
 
@@ -30,8 +34,8 @@ router = APIRouter()
 def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # The relay ends first, and hands back what it had begun.
-        async with open_system(settings) as system, system.relay:
+        # Worker and relay end first, and hand back what they had begun.
+        async with open_system(settings) as system, system.relay, system.worker:
             app.state.system = system
             yield
 
@@ -75,6 +79,18 @@ async def key_or_new_id(
     idempotency_key: Annotated[str | None, Header(pattern="^[!-~]{1,100}$")] = None,
 ) -> str:
     return idempotency_key or str(uuid4())
+
+
+async def what_the_client_saw(
+    system: Annotated[System, Depends(the_system)],
+    position: Annotated[int | None, Header(alias=POSITION, ge=0, le=2**63 - 1)] = None,
+) -> None:
+    """Waits until the order list is there; raises ``BehindError``."""
+    if position is None:
+        return
+    views = [OrderSummaries.collection]
+    if not await system.positions.wait_until(position, views, timeout=PATIENCE):
+        raise problems.BehindError(f"the order list has not got to position {position}")
 
 
 TheMediator = Annotated[Mediator, Depends(the_mediator)]
@@ -128,7 +144,7 @@ async def place_order(
     return OrderAnswer(order_id=body.order_id)
 
 
-@router.get("/orders")
+@router.get("/orders", dependencies=[Depends(what_the_client_saw)])
 async def list_orders(
     request: Request,
     mediator: TheMediator,
@@ -144,11 +160,17 @@ async def list_orders(
     return Page.model_validate({"orders": orders, "next": following})
 
 
+@router.get("/revenue/{day}")
+async def revenue(day: date, mediator: TheMediator) -> Day:
+    """Written with each line, so there is nothing to wait for."""
+    return (await mediator.query(AskForDay(day=day))).result
+
+
 @router.get("/sales")
 async def sales(
     mediator: TheMediator, uow: OnePicture, top: Annotated[int, Query(ge=1, le=100)] = 5
 ) -> Sales:
-    """The query reads three times, by way of the open unit of work."""
+    """The query reads four times, by way of the open unit of work."""
     return Sales.model_validate((await mediator.query(AskForSales(top=top))).result)
 
 

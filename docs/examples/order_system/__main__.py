@@ -15,16 +15,19 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 
+from cqrs_ddd_advanced_core.projections import RebuildProgress
 from cqrs_ddd_core import CQRSDDDError
 
 from .composition import Settings, System, open_system
-from .importing import Import, RejectedLines, Summary, rejected_lines, tell
+from .importing import Import, RejectedLines, Summary, catch_up, rejected_lines, tell
 from .order_file import OrderFile
 from .order_mapping import OrderMapping
+from .projections import DailyRevenue, OrderSummaries
 from .report import show_report, show_summary
 from .sales import AskForSales, ListOrders
 
@@ -82,7 +85,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rejected", type=Path, help="where rejected lines go (default: NAME.rejected.csv)"
     )
-    parser.add_argument("--report", action="store_true", help="report only, import nothing")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--report", action="store_true", help="report only, import nothing")
+    instead.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="import nothing, make the order list and the revenue by day anew, also while others "
+        "import",
+    )
     parser.add_argument("--after", metavar="ORDER", help="list the orders that follow this one")
     return parser
 
@@ -92,10 +102,13 @@ async def _run(asked: argparse.Namespace) -> None:
     path: Path = asked.file
     mapping = OrderMapping() if asked.mapping is None else OrderMapping.read(asked.mapping)
     file = OrderFile(path, mapping)
-    lines = 0 if asked.report else file.count()  # Before anything is changed.
+    imports = not (asked.report or asked.rebuild)
+    lines = file.count() if imports else 0  # Before anything is changed.
     out = Console()
     async with open_system(Settings.for_file(path), read_only=asked.report) as system:
-        if not asked.report:
+        if asked.rebuild:
+            await _rebuild(system)
+        elif imports:
             rejected_path = asked.rejected or Path(f"{path.stem}.rejected.csv")
             with rejected_lines(rejected_path) as rejected:
                 summary = await _import(system, file, lines, rejected)
@@ -107,20 +120,39 @@ async def _run(asked: argparse.Namespace) -> None:
 
 
 async def _import(system: System, file: OrderFile, lines: int, rejected: RejectedLines) -> Summary:
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with _progress() as progress:
         imported = progress.add_task(f"importing {file.path.name}", total=lines)
         importing = Import(system, rejected)
         await importing.run(file, lambda done: progress.advance(imported, done))
         told = progress.add_task("telling the tables", total=None)
         await tell(system, lambda done: progress.advance(told, done))
         progress.update(told, total=progress.tasks[told].completed)
+        listed = progress.add_task("making the documents", total=None)
+        await catch_up(system, lambda done: progress.advance(listed, done))
+        progress.update(listed, total=progress.tasks[listed].completed)
     return importing.summary
+
+
+async def _rebuild(system: System) -> None:
+    with _progress() as progress:
+        for handler in (OrderSummaries(), DailyRevenue()):
+            rebuilt = progress.add_task(f"rebuilding {handler.collection}", total=None)
+
+            def show(done: RebuildProgress, task: TaskID = rebuilt) -> None:
+                progress.update(task, completed=done.position, total=done.target)
+
+            await system.rebuild(handler, on_progress=show).run()
+
+
+def _progress() -> Progress:
+    """Drawn again and again on a terminal; elsewhere once, at its end."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
 
 
 if __name__ == "__main__":

@@ -7,15 +7,30 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
+from cqrs_ddd_advanced_core.adapters.memory import (
+    InMemoryDeadLetterStore,
+    InMemoryPositionStore,
+    InMemoryProjectionStore,
+    InMemoryUnitOfWork,
+)
+from cqrs_ddd_advanced_core.conflict import ConflictRetryMiddleware
 from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
+from cqrs_ddd_advanced_core.ports.dead_letters import IDeadLetterStore
+from cqrs_ddd_advanced_core.ports.positions import IPositionStore
+from cqrs_ddd_advanced_core.ports.projections import IProjectionStore
+from cqrs_ddd_advanced_core.projections import (
+    InlineProjectionMiddleware,
+    ProjectionRebuild,
+    ProjectionWorker,
+)
 from cqrs_ddd_core import (
     EventStorePersistenceMiddleware,
     HandlerRegistry,
@@ -28,33 +43,36 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryInbox,
     InMemoryOutbox,
     InMemoryRepository,
-    InMemoryUnitOfWork,
 )
 from cqrs_ddd_core.config import EnvConfig
 from cqrs_ddd_core.messaging import InboxConsumer, OutboxRelay
 from cqrs_ddd_core.middleware import IdempotencyMiddleware, OutboxMiddleware
-from cqrs_ddd_core.ports import ILeasedOutbox, IMessagePublisher, OutboxMessage
-from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core.ports import IEventLog, ILeasedOutbox, IMessagePublisher, OutboxMessage
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy
 from cqrs_ddd_persistence_sqlalchemy import (
+    SQLAlchemyEventStore,
     SQLAlchemyOutboxStorage,
     SQLAlchemyRepository,
     SQLAlchemyUnitOfWork,
-    configure_sqlite,
-    schema,
+)
+from cqrs_ddd_persistence_sqlalchemy.advanced import (
+    SQLAlchemyDeadLetterStore,
+    SQLAlchemyPositionStore,
+    SQLAlchemyProjectionStore,
 )
 
 from . import tables
 from .application import OrderHandlers
+from .database import engine_of, prepare
 from .domain import Order, events
-from .sales import CountrySales, CustomerSales, OrderSummary, SalesProjection, SalesQueries
+from .projections import DailyRevenue, OrderSummaries
+from .sales import CountrySales, CustomerSales, SalesProjection, SalesQueries
 
 BATCH = 10
 """Messages are handled one after the other, and all of a batch within the lease."""
-_KINDS = (
-    "it should be like sqlite+aiosqlite:///orders.db or "
-    "postgresql+asyncpg://user:password@host/database"
-)
+EVENTS = 100
+"""They are in memory together while documents are made of them."""
+
 
 Seconds = Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)]
 
@@ -69,7 +87,7 @@ class Settings(EnvConfig):
     busy_seconds: Seconds = 5.0
     """How long a writer waits for another one on SQLite."""
     lease_seconds: Seconds = 8.0
-    """How long the messages of a relay that was killed wait for the next one."""
+    """How long what a run had taken when it was killed waits for the next one."""
 
     @classmethod
     def for_file(cls, path: Path) -> Settings:
@@ -90,6 +108,13 @@ class System:
     relay: OutboxRelay
     outbox: ILeasedOutbox
     uow_factory: Callable[[], UnitOfWork]
+    events: IEventLog
+    worker: ProjectionWorker
+    """Makes the order list."""
+    positions: IPositionStore
+    dead_letters: IDeadLetterStore
+    rebuild: Callable[..., ProjectionRebuild]
+    """Of a handler; takes ``on_progress`` as well."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +124,12 @@ class _Adapters:
     uow_factory: Callable[[], UnitOfWork]
     outbox: ILeasedOutbox
     placed: IRepository[Order, str]
-    orders: IRepository[OrderSummary, str]
     customers: IRepository[CustomerSales, str]
     countries: IRepository[CountrySales, str]
+    events: IEventLog
+    documents: IProjectionStore
+    positions: IPositionStore
+    dead_letters: IDeadLetterStore
 
 
 @asynccontextmanager
@@ -111,12 +139,19 @@ async def open_system(settings: Settings, *, read_only: bool = False) -> AsyncIt
     Raises ``ConfigError`` or ``InfrastructureError`` when the database cannot be used.
     """
     if settings.backend == "memory":
-        yield _assembled(_in_memory(), settings)
+        adapters = _in_memory()
+        await _begin_projections(adapters)
+        yield _assembled(adapters, settings)
         return
-    engine = _engine(settings, read_only=read_only)
+    engine = engine_of(
+        settings.database_url, busy_seconds=settings.busy_seconds, read_only=read_only
+    )
     try:
-        await _prepare(engine, settings.style, read_only=read_only)
-        yield _assembled(_on(engine), settings)
+        await prepare(engine, settings.style, read_only=read_only)
+        adapters = _on(engine)
+        if not read_only:
+            await _begin_projections(adapters)
+        yield _assembled(adapters, settings)
     finally:
         await engine.dispose()
 
@@ -128,11 +163,16 @@ def _assembled(adapters: _Adapters, settings: Settings) -> System:
         # On every back end, since the event store comes with the unit of work.
         placed = EventSourcedRepository(Order, registry=events)
     OrderHandlers(placed).register(handlers)
-    SalesQueries(adapters).register(handlers)
+    SalesQueries(adapters, adapters.documents).register(handlers)
     mediator = Mediator(
         handlers,
         uow_factory=adapters.uow_factory,
         middlewares=[
+            # Another import may work on the same order, and every line writes to its day.
+            ConflictRetryMiddleware(
+                ExponentialBackoffPolicy(max_attempts=20, base=0.01, maximum=1.0)
+            ),
+            InlineProjectionMiddleware([DailyRevenue()], positions=adapters.positions),
             IdempotencyMiddleware(),
             EventStorePersistenceMiddleware(),
             OutboxMiddleware(),
@@ -148,7 +188,24 @@ def _assembled(adapters: _Adapters, settings: Settings) -> System:
         # Above `busy_seconds`, which the consumer may have to wait.
         publish_timeout=settings.lease_seconds * 3 / 4,
     )
-    return System(mediator, relay, adapters.outbox, adapters.uow_factory)
+    following: dict[str, Any] = {
+        "events": adapters.events,
+        "positions": adapters.positions,
+        "dead_letters": adapters.dead_letters,
+        "uow_factory": adapters.uow_factory,
+        "lease": settings.lease_seconds,
+    }
+    return System(
+        mediator,
+        relay,
+        adapters.outbox,
+        adapters.uow_factory,
+        adapters.events,
+        ProjectionWorker([OrderSummaries()], batch=EVENTS, poll_interval=0.2, **following),
+        adapters.positions,
+        adapters.dead_letters,
+        partial(ProjectionRebuild, **following),
+    )
 
 
 class _Handover(IMessagePublisher):
@@ -168,13 +225,17 @@ class _Handover(IMessagePublisher):
 
 def _in_memory() -> _Adapters:
     event_store, outbox, inbox = InMemoryEventStore(), InMemoryOutbox(), InMemoryInbox()
+    documents = InMemoryProjectionStore()
     return _Adapters(
-        uow_factory=lambda: InMemoryUnitOfWork(event_store, outbox, inbox),
+        uow_factory=lambda: InMemoryUnitOfWork(event_store, outbox, inbox, projections=documents),
         outbox=outbox,
         placed=InMemoryRepository(Order),
-        orders=InMemoryRepository(OrderSummary),
         customers=InMemoryRepository(CustomerSales),
         countries=InMemoryRepository(CountrySales),
+        events=event_store,
+        documents=documents,
+        positions=InMemoryPositionStore(),
+        dead_letters=InMemoryDeadLetterStore(),
     )
 
 
@@ -184,46 +245,18 @@ def _on(engine: AsyncEngine) -> _Adapters:
         uow_factory=lambda: SQLAlchemyUnitOfWork(session_factory=sessions),
         outbox=SQLAlchemyOutboxStorage(sessions),
         placed=SQLAlchemyRepository(Order, tables.OrderModel, sessions),
-        orders=SQLAlchemyRepository(OrderSummary, tables.OrderSummaryModel, sessions),
         customers=SQLAlchemyRepository(CustomerSales, tables.CustomerSalesModel, sessions),
         countries=SQLAlchemyRepository(CountrySales, tables.CountrySalesModel, sessions),
+        events=SQLAlchemyEventStore(sessions),
+        documents=SQLAlchemyProjectionStore(sessions),
+        positions=SQLAlchemyPositionStore(sessions),
+        dead_letters=SQLAlchemyDeadLetterStore(sessions),
     )
 
 
-def _engine(settings: Settings, *, read_only: bool) -> AsyncEngine:
-    try:
-        url = make_url(settings.database_url)
-    except (ArgumentError, ValueError):
-        raise ConfigError(f"DATABASE_URL names no database: {_KINDS}") from None
-    if url.drivername == "sqlite+aiosqlite":
-        _refuse_absent_place(url, read_only=read_only)
-        # The unit of work has rolled back or committed; the pool need not roll back once more.
-        engine = create_async_engine(url, pool_reset_on_return=None)
-        return configure_sqlite(engine, busy_timeout=settings.busy_seconds)
-    if url.drivername == "postgresql+asyncpg":
-        return create_async_engine(url, connect_args={"timeout": 10})
-    raise ConfigError(f"DATABASE_URL begins with {url.drivername}: {_KINDS}")
-
-
-def _refuse_absent_place(url: URL, *, read_only: bool) -> None:
-    if not url.database or "uri" in url.query:
-        return
-    path = Path(url.database)
-    if not path.parent.is_dir():
-        raise ConfigError(f"there is no folder {path.parent} for the database {path}")
-    if read_only and not path.exists():
-        raise ConfigError(f"there is no database {path}; import the file first")
-
-
-async def _prepare(engine: AsyncEngine, style: tables.Style, *, read_only: bool) -> None:
-    try:
-        await schema.check(engine)
-    except ConfigError:
-        if read_only:
-            raise
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(tables.check if read_only else tables.install, style)
-    except SQLAlchemyError as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"cannot use the database {engine.url!r}: {reason}") from error
+async def _begin_projections(adapters: _Adapters) -> None:
+    for handler in (OrderSummaries(), DailyRevenue()):
+        await adapters.documents.ensure_collection(handler.collection, handler.fields)
+    async with adapters.uow_factory() as uow:
+        # A rebuild before the first command would make it one that workers run.
+        await adapters.positions.join(DailyRevenue.collection, uow=uow)

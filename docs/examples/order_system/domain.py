@@ -57,12 +57,24 @@ class OrderPlaced(DomainEvent):
 
 @events.register
 class LineAdded(DomainEvent):
+    """It tells whose order it is, and of when: who follows the events need not look it up."""
+
+    customer_id: str
+    country: str
+    placed_at: Moment
     line: OrderLine
 
 
 @events.register
 class OrderShipped(DomainEvent):
+    country: str
+    placed_at: Moment
     shipped_at: Moment
+
+    @property
+    def days(self) -> int:
+        """From the order to the shipment."""
+        return (self.shipped_at - self.placed_at).days
 
 
 class Order(AggregateRoot[str]):
@@ -127,7 +139,14 @@ class Order(AggregateRoot[str]):
             )
         if len(self.lines) == MAX_LINES:
             raise BusinessRuleError(f"order {self.id} has {MAX_LINES:,} lines; place another one")
-        self.add_event(LineAdded(line=line))
+        self.add_event(
+            LineAdded(
+                customer_id=self.customer_id,
+                country=self.country,
+                placed_at=self.placed_at,
+                line=line,
+            )
+        )
 
     def ship(self, at: datetime) -> None:
         if self.shipped_at == at:
@@ -140,7 +159,7 @@ class Order(AggregateRoot[str]):
                 f"order {self.id} was placed at {self.placed_at:%Y-%m-%d} and cannot be shipped "
                 f"before, at {at:%Y-%m-%d}"
             )
-        self.add_event(OrderShipped(shipped_at=at))
+        self.add_event(OrderShipped(country=self.country, placed_at=self.placed_at, shipped_at=at))
 
     def apply_OrderPlaced(self, event: OrderPlaced) -> None:
         self.customer_id = event.customer_id

@@ -1,4 +1,4 @@
-"""From a file to the report: sends every line, and tells the tables that are read."""
+"""From a file to the report: sends every line, and sees to it that what is read knows of all."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TextIO, TypeVar
+from typing import TextIO
 
-from cqrs_ddd_core import Command, CommandResponse
+from cqrs_ddd_advanced_core.exceptions import ProjectionError
 from cqrs_ddd_core.primitives.exceptions import (
-    ConcurrencyError,
     DomainError,
     DuplicateCommandError,
+    LeaseLostError,
     OutboxError,
     ValidationError,
 )
-from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy
 
 from .application import ShipOrder
 from .composition import System
 from .order_file import OrderFile, ReadLine, Rejection
-
-R = TypeVar("R")
+from .projections import OrderSummaries
 
 Progress = Callable[[int], object]
 """Told how many more are done."""
@@ -106,8 +104,6 @@ def rejected_lines(path: Path) -> Iterator[RejectedLines]:
 class Import:
     """The lines of one file. Import it again after a crash: what was done stays as it is."""
 
-    _retry = ExponentialBackoffPolicy(max_attempts=20, base=0.01, maximum=1.0)
-
     def __init__(self, system: System, rejected: RejectedLines) -> None:
         self._mediator = system.mediator
         self._rejected = rejected
@@ -134,7 +130,7 @@ class Import:
                 )
                 return
         try:
-            response = await self._send(line.command)
+            response = await self._mediator.send(line.command)
         except DomainError as error:
             self._reject(line.rejected(error))
             return
@@ -160,22 +156,10 @@ class Import:
             command_id=f"ship-{order_id}-{at.isoformat()}", order_id=order_id, shipped_at=at
         )
         try:
-            await self._send(command)
+            await self._mediator.send(command)
         except DomainError as error:
             self.summary.unshipped += 1
             self._rejected.add(line.rejected(error))
-
-    async def _send(self, command: Command[R]) -> CommandResponse[R]:
-        """Anew after a conflict with another import, which may work on the same order."""
-        attempt = 0
-        while True:
-            try:
-                return await self._mediator.send(command)
-            except ConcurrencyError as error:
-                attempt += 1
-                if not self._retry.should_retry(attempt, error):
-                    raise
-                await asyncio.sleep(self._retry.get_backoff(attempt))
 
     def _reject(self, rejection: Rejection) -> None:
         self.summary.rejected += 1
@@ -201,4 +185,29 @@ async def tell(system: System, progress: Progress) -> None:
             # Another run has the rest, or one that was killed had it until its lease ends.
             await asyncio.sleep(0.1)
         else:
+            return
+
+
+async def catch_up(system: System, progress: Progress) -> None:
+    """Make the documents of every event, also of those that an earlier run left behind.
+
+    Raises ``ProjectionError`` when one cannot be taken.
+    """
+    name = OrderSummaries.collection
+    for letter in await system.dead_letters.letters(name):
+        await system.dead_letters.retry(name, letter.position)
+    end = await system.events.latest_position()
+    while True:
+        try:
+            progress(await system.worker.drain())
+        except LeaseLostError:
+            continue  # To a rebuild, which is live now.
+        if refused := await system.dead_letters.letters(name, limit=1):
+            raise ProjectionError(
+                f"{refused[0].event_type} at position {refused[0].position} is refused by {name}: "
+                f"{refused[0].error}; run it again when the cause is gone",
+                projection=name,
+            )
+        # Another run has the rest, or one that was killed had it until its lease ends.
+        if await system.positions.wait_until(end, [name], timeout=0.5):
             return

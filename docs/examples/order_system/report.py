@@ -11,7 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from .importing import Summary
-from .sales import LATE_AFTER_DAYS, OrderSummary, SalesReport
+from .projections import OrderSummary
+from .sales import LATE_AFTER_DAYS, SalesReport
+
+_NEWEST_DAYS = 5
 
 
 def show_summary(out: Console, summary: Summary, rejected: Path, seconds: float) -> None:
@@ -30,7 +33,8 @@ def show_summary(out: Console, summary: Summary, rejected: Path, seconds: float)
 def show_report(out: Console, report: SalesReport, page: Sequence[OrderSummary]) -> None:
     out.print()
     out.print(_totals(report))
-    for table in (_countries(report), _customers(report), _late(report), _page(page)):
+    tables = (_countries, _days, _customers, _late)
+    for table in (*(make(report) for make in tables), _page(page)):
         if table.row_count:
             out.print()
             out.print(table)
@@ -53,6 +57,16 @@ def _countries(report: SalesReport) -> Table:
         total = report.totals
         table.add_section()
         table.add_row("total", f"{total.orders:,}", _money(total.revenue))
+    return table
+
+
+def _days(report: SalesReport) -> Table:
+    table = _table("Revenue by day", "day", lines=True, revenue=True)
+    for day in report.days[:_NEWEST_DAYS]:
+        table.add_row(day.id, f"{day.lines:,}", _money(day.revenue))
+    if earlier := report.days[_NEWEST_DAYS:]:
+        lines, revenue = sum(day.lines for day in earlier), sum(day.revenue for day in earlier)
+        table.add_row("earlier", f"{lines:,}", _money(Decimal(revenue)))
     return table
 
 

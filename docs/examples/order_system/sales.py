@@ -1,13 +1,15 @@
-"""What is read: rows that the events keep up to date, and the questions that they answer."""
+"""What is read: rows that messages keep up to date, and the questions that are answered."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Protocol
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
+from cqrs_ddd_advanced_core.ports.projections import DOC_ID, IProjectionStore
 from cqrs_ddd_core import AggregateRoot, HandlerRegistry, IRepository, Query
 from cqrs_ddd_core.messaging import event_of
 from cqrs_ddd_core.ports import OutboxMessage
@@ -15,20 +17,9 @@ from cqrs_ddd_core.primitives.exceptions import EntityNotFoundError
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
 
 from .domain import LineAdded, OrderPlaced, OrderShipped, events
+from .projections import DailyRevenue, Day, OrderSummaries, OrderSummary
 
 LATE_AFTER_DAYS = 21
-
-
-class OrderSummary(AggregateRoot[str]):
-    """A row of the order list; in ``amount`` what was sold, below zero for a cancellation."""
-
-    customer_id: str
-    country: str
-    placed_at: AwareDatetime
-    is_cancellation: bool
-    lines: int = 0
-    amount: Decimal = Decimal(0)
-    days_to_ship: int | None = None
 
 
 class CustomerSales(AggregateRoot[str]):
@@ -51,9 +42,6 @@ class SalesTables(Protocol):
     """The tables that are read. Their rows are aggregates, so any repository keeps them."""
 
     @property
-    def orders(self) -> IRepository[OrderSummary, str]: ...
-
-    @property
     def customers(self) -> IRepository[CustomerSales, str]: ...
 
     @property
@@ -68,24 +56,18 @@ class SalesProjection:
 
     async def __call__(self, message: OutboxMessage) -> None:
         event = event_of(message, events)
-        order_id = str(event.aggregate_id)
         if isinstance(event, OrderPlaced):
-            await self._placed(order_id, event)
+            await self._placed(event)
         elif isinstance(event, LineAdded):
-            await self._line_added(order_id, event)
-        elif isinstance(event, OrderShipped):
-            await self._shipped(order_id, event)
+            await self._line_added(event)
+        elif isinstance(event, OrderShipped) and event.days > LATE_AFTER_DAYS:
+            country = await self._country(event.country)
+            country.late_orders += 1
+            await self._tables.countries.add(country)
 
-    async def _placed(self, order_id: str, event: OrderPlaced) -> None:
-        order = OrderSummary(
-            id=order_id,
-            customer_id=event.customer_id,
-            country=event.country,
-            placed_at=event.placed_at,
-            is_cancellation=event.is_cancellation,
-        )
-        await self._tables.orders.add(order)
-        customer, country = await self._sales_of(order)
+    async def _placed(self, event: OrderPlaced) -> None:
+        customer = await self._customer(event.customer_id)
+        country = await self._country(event.country)
         if customer.version == 0:
             country.customers += 1
         if event.is_cancellation:
@@ -96,36 +78,20 @@ class SalesProjection:
         await self._tables.customers.add(customer)
         await self._tables.countries.add(country)
 
-    async def _line_added(self, order_id: str, event: LineAdded) -> None:
-        order = await self._order(order_id)
-        customer, country = await self._sales_of(order)
-        order.lines += 1
+    async def _line_added(self, event: LineAdded) -> None:
+        customer = await self._customer(event.customer_id)
+        country = await self._country(event.country)
         country.lines += 1
         for row in (customer, country):
             row.revenue += event.line.amount
-        order.amount += event.line.amount
-        await self._tables.orders.add(order)
         await self._tables.customers.add(customer)
         await self._tables.countries.add(country)
 
-    async def _shipped(self, order_id: str, event: OrderShipped) -> None:
-        order = await self._order(order_id)
-        order.days_to_ship = (event.shipped_at - order.placed_at).days
-        await self._tables.orders.add(order)
-        if order.days_to_ship > LATE_AFTER_DAYS:
-            _, country = await self._sales_of(order)
-            country.late_orders += 1
-            await self._tables.countries.add(country)
+    async def _customer(self, customer_id: str) -> CustomerSales:
+        return await self._tables.customers.get(customer_id) or CustomerSales(id=customer_id)
 
-    async def _order(self, order_id: str) -> OrderSummary:
-        return _found(await self._tables.orders.get(order_id), order_id)
-
-    async def _sales_of(self, order: OrderSummary) -> tuple[CustomerSales, CountrySales]:
-        tables = self._tables
-        return (
-            await tables.customers.get(order.customer_id) or CustomerSales(id=order.customer_id),
-            await tables.countries.get(order.country) or CountrySales(id=order.country),
-        )
+    async def _country(self, name: str) -> CountrySales:
+        return await self._tables.countries.get(name) or CountrySales(id=name)
 
 
 @dataclass(frozen=True)
@@ -135,6 +101,8 @@ class SalesReport:
     top_customers: list[CustomerSales]
     countries: list[CountrySales]
     """By revenue, the highest first."""
+    days: list[Day]
+    """The newest first; together they have the revenue of all countries."""
 
     @property
     def totals(self) -> CountrySales:
@@ -163,14 +131,20 @@ class ListOrders(Query[list[OrderSummary]]):
     limit: int = Field(default=10, ge=1, le=1_000)
 
 
-class SalesQueries:
-    """Every question, over any repositories."""
+class AskForDay(Query[Day]):
+    day: date
 
-    def __init__(self, tables: SalesTables) -> None:
+
+class SalesQueries:
+    """Every question, over any repositories and documents."""
+
+    def __init__(self, tables: SalesTables, documents: IProjectionStore) -> None:
         self._tables = tables
+        self._documents = documents
 
     def register(self, handlers: HandlerRegistry) -> None:
         handlers.register_query_handler(AskForSales, self.sales)
+        handlers.register_query_handler(AskForDay, self.day)
         handlers.register_query_handler(ListOrders, self.list_orders)
 
     async def sales(self, query: AskForSales) -> SalesReport:
@@ -178,28 +152,40 @@ class SalesQueries:
         is_late = AttributeSpecification("days_to_ship", ">", LATE_AFTER_DAYS)
         bought = AttributeSpecification("orders", ">", 0)
         best = QueryOptions(bought, ordering=("-revenue", "id"), limit=query.top)
-        worst = QueryOptions(is_late, ordering=("-days_to_ship", "id"), limit=query.top)
+        worst = QueryOptions(is_late, ordering=("-days_to_ship", DOC_ID), limit=query.top)
+        newest = QueryOptions(ordering=(f"-{DOC_ID}",))
+        days = await self._documents.find(DailyRevenue.collection, newest)
         return SalesReport(
-            late_orders=await (await tables.orders.search(worst)),
+            late_orders=await self._orders(worst),
             top_customers=await (await tables.customers.search(best)),
             countries=await (
                 await tables.countries.search(QueryOptions(ordering=("-revenue", "id")))
             ),
+            days=[Day.model_validate(day) for day in await days],
         )
+
+    async def day(self, query: AskForDay) -> Day:
+        day_id = query.day.isoformat()
+        found = await self._documents.get(DailyRevenue.collection, day_id)
+        return Day.model_validate(found or {"id": day_id})
 
     async def list_orders(self, query: ListOrders) -> list[OrderSummary]:
-        page = QueryOptions(ordering=("-placed_at", "id"), limit=query.limit)
+        page = QueryOptions(ordering=("-placed_at", DOC_ID), limit=query.limit)
         if query.after is not None:
-            last = _found(await self._tables.orders.get(query.after), query.after)
-            page = page.next_page(last)
-        return await (await self._tables.orders.search(page))
+            last = await self._order(query.after)
+            page = page.with_pagination(query.limit, after=(last.placed_at, last.id))
+        return await self._orders(page)
 
+    async def _orders(self, criteria: QueryOptions) -> list[OrderSummary]:
+        found = await self._documents.find(OrderSummaries.collection, criteria)
+        return [OrderSummary.model_validate(order) for order in await found]
 
-def _found(order: OrderSummary | None, order_id: str) -> OrderSummary:
-    if order is None:
-        raise EntityNotFoundError(
-            f"there is no order {order_id} in the list",
-            entity_type="Order",
-            entity_id=order_id,
-        )
-    return order
+    async def _order(self, order_id: str) -> OrderSummary:
+        order = await self._documents.get(OrderSummaries.collection, order_id)
+        if order is None:
+            raise EntityNotFoundError(
+                f"there is no order {order_id} in the list",
+                entity_type="Order",
+                entity_id=order_id,
+            )
+        return OrderSummary.model_validate(order)

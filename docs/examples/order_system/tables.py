@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Index, Text, inspect
+from sqlalchemy import Connection, Text, inspect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError
@@ -31,23 +31,6 @@ class OrderModel(VersionMixin, Base):
     is_cancellation: Mapped[bool]
     shipped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     lines: Mapped[Any] = mapped_column(Json)
-
-
-class OrderSummaryModel(VersionMixin, Base):
-    __tablename__ = "order_list"
-    __table_args__ = (
-        Index("ix_order_list_placed_at", "placed_at", "id"),
-        Index("ix_order_list_days_to_ship", "days_to_ship", "id"),
-    )
-
-    id: Mapped[str] = mapped_column(Text, primary_key=True)
-    customer_id: Mapped[str] = mapped_column(Text)
-    country: Mapped[str] = mapped_column(Text)
-    placed_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    is_cancellation: Mapped[bool]
-    lines: Mapped[int]
-    amount: Mapped[Decimal] = mapped_column(ExactDecimal(18, 5))
-    days_to_ship: Mapped[int | None]
 
 
 class CustomerSalesModel(VersionMixin, Base):

@@ -12,11 +12,9 @@ from cqrs_ddd_core.adapters.refusals import json_of
 from cqrs_ddd_core.primitives.exceptions import SerializationError
 
 from ..exceptions import DocumentError, ProjectionStoreError
-from ..ports.projections import Document
+from ..ports.projections import MAX_COLLECTION_NAME, Document
 from .document_fields import DocumentFields
 
-MAX_COLLECTION_NAME = 48
-"""With the prefix of the tables it is the name of a table, which has 63 bytes on PostgreSQL."""
 MAX_DOC_ID = 1_000
 """Bytes, since it is a key of an index."""
 

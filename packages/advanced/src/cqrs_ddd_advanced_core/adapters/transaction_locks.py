@@ -45,6 +45,8 @@ class TransactionLocks:
         lock = self._keys[key]
         while lock.queue and not lock.blockers_of(lock.queue[0]):
             wish = lock.queue.pop(0)
+            if wish.granted.done():
+                continue  # Cancelled, and its task has not run yet.
             lock.holders[wish.owner] = wish.shared
             wish.granted.set_result(None)
         if not lock.queue and not lock.holders:

@@ -8,7 +8,11 @@ from typing import Final, TypeVar
 
 from cqrs_ddd_core.instrumentation import hooks
 from cqrs_ddd_core.ports.clock import IClock
-from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, OptimisticConcurrencyError
+from cqrs_ddd_core.primitives.exceptions import (
+    ConcurrencyError,
+    LeaseLostError,
+    LockAcquisitionError,
+)
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 
 R = TypeVar("R")
@@ -21,8 +25,9 @@ CONFLICT_RETRY: Final = ExponentialBackoffPolicy(max_attempts=5, base=0.01, maxi
 
 def is_conflict(error: BaseException) -> bool:
     """Another version is stored, or the database gave up a transaction in favour of another."""
-    # No other ConcurrencyError: who waited for a lock has waited, who lost a lease has no right.
-    return isinstance(error, OptimisticConcurrencyError) or type(error) is ConcurrencyError
+    # Who waited for a lock has waited already, and who lost a lease has no right any more.
+    is_refusal = isinstance(error, (LockAcquisitionError, LeaseLostError))
+    return isinstance(error, ConcurrencyError) and not is_refusal
 
 
 async def until_no_conflict(

@@ -62,7 +62,7 @@ class IPositionStore(Protocol):
         Who claims again under the same id gets it, and what it had before is lost: it may be a
         process that took the place of another one.
 
-        One that is new begins at position 0, and with ``restart`` also one of another version.
+        One that is new begins at position 0, and with ``restart`` any, whichever version it had.
         Otherwise raises ``ProjectionVersionError`` for one of another version, or inline.
         """
         ...

@@ -16,6 +16,9 @@ Document = Mapping[str, Any]
 DOC_ID = "doc_id"
 """A field that every collection has, for specifications and orders: the id, as text."""
 
+MAX_COLLECTION_NAME = 48
+"""With the prefix of the tables it is the name of a table, which has 63 bytes on PostgreSQL."""
+
 Fields = Mapping[str, Any]
 """Names at the top of a document, and the types of their values.
 
@@ -105,7 +108,7 @@ class IProjectionStore(Protocol):
         ...
 
     @abstractmethod
-    async def drop_collection(self, collection: str) -> None:
+    async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
         """Afterwards there is no such collection; in a transaction of its own. That there was none
         already is fine."""
         ...

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from cqrs_ddd_core.domain.event_methods import find_event_methods
 from cqrs_ddd_core.domain.event_registry import EventTypeRegistry, known_events
-from cqrs_ddd_core.domain.events import DomainEvent
+from cqrs_ddd_core.domain.events import DomainEvent, defined_events
 from cqrs_ddd_core.ports.event_store import StoredEvent
 from cqrs_ddd_core.primitives.exceptions import TypeRegistryError
 
 from ..exceptions import ProjectionError
-from ..ports.projections import Fields
+from ..ports.projections import MAX_COLLECTION_NAME, Fields
 from ..upcasting import with_upcasting
 from .view import ProjectionView
 
 REBUILD_SUFFIX = "__rebuild"
-"""What is built anew beside a projection has its name, and its collection's, with this."""
+"""The collection that is built anew beside a live one has its name with this."""
 
 
 class ProjectionHandler:
@@ -29,11 +30,10 @@ class ProjectionHandler:
     inline, in a worker, rebuilt and live.
     """
 
-    name: ClassVar[str]
-    """Under which positions are kept: the class name, unless the class sets its own."""
+    collection: ClassVar[str] = ""
+    """What it writes, and the name under which its position and its dead letters are kept."""
     version: ClassVar[int] = 1
     """Raise it when the documents change their shape or meaning, and rebuild."""
-    collection: ClassVar[str] = ""
     fields: ClassVar[Fields] = MappingProxyType({})
     """What queries may ask for and order by, with types: see ``ports.projections.Fields``."""
     event_registry: ClassVar[EventTypeRegistry] = known_events
@@ -42,14 +42,31 @@ class ProjectionHandler:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "name" not in cls.__dict__:
-            cls.name = cls.__name__
         cls._methods = find_event_methods(cls, ("event", "view"))
 
     def __init__(self) -> None:
         _refuse_unusable(self)
-        self._registry = with_upcasting(self.event_registry)
-        self._handled: dict[str, bool] = {}
+
+    @cached_property
+    def _registry(self) -> EventTypeRegistry:
+        return with_upcasting(self.event_registry)
+
+    @cached_property
+    def _handled(self) -> dict[str, bool]:
+        return {}
+
+    def verify(self) -> None:
+        """Raises ``ProjectionError`` for a method whose event class is not imported: its events
+        would be taken for those of others, and passed over."""
+        _refuse_unusable(self)
+        there = {event.__name__ for event in (*self.event_registry, *_defined())}
+        for event, method in self._methods.items():
+            if isinstance(event, str) and event not in there:
+                raise ProjectionError(
+                    f"{type(self).__qualname__}.{method} is for {event}, and there is no event "
+                    "class of this name; import its module first, or annotate the event",
+                    projection=self.collection,
+                )
 
     def ids_of(self, event: DomainEvent) -> Iterable[str]:
         """The documents that the event reads or changes: by default that of its aggregate."""
@@ -74,7 +91,7 @@ class ProjectionHandler:
             raise ProjectionError(
                 f"{type(self).__qualname__}.ids_of answered {ids!r} for {event.event_type}, and "
                 "not texts in a tuple; return (str(event.order_id),)",
-                projection=self.name,
+                projection=self.collection,
             )
         return found
 
@@ -98,16 +115,26 @@ def _stored_name(key: type[Any] | str) -> str:
     return key if isinstance(key, str) else str(key.event_type)
 
 
+def _defined() -> Iterator[type[DomainEvent]]:
+    for by_path in defined_events.values():
+        yield from by_path.values()
+
+
 def _refuse_unusable(handler: ProjectionHandler) -> None:
     kind = type(handler)
-    if not kind.collection:
+    longest = MAX_COLLECTION_NAME - len(REBUILD_SUFFIX)
+    collection: object = kind.collection
+    version: object = kind.version
+    if not isinstance(collection, str) or not collection:
         problem = 'has no collection; set one, such as collection = "order_summaries"'
+    elif len(collection) > longest:
+        problem = f"has a collection of {len(collection)} characters; {longest} at most"
     elif not kind._methods:
         problem = "has no method for any event; write def apply_<Event>(self, event, view)"
-    elif kind.version < 1:
-        problem = f"has version {kind.version}; versions count from 1"
-    elif kind.name.endswith(REBUILD_SUFFIX) or kind.collection.endswith(REBUILD_SUFFIX):
+    elif type(version) is not int or version < 1:
+        problem = f"has version {version!r}; versions count from 1"
+    elif collection.endswith(REBUILD_SUFFIX):
         problem = f"ends in {REBUILD_SUFFIX}, which is for what is built anew; rename it"
     else:
         return
-    raise ProjectionError(f"{kind.__qualname__} {problem}", projection=kind.name)
+    raise ProjectionError(f"{kind.__qualname__} {problem}", projection=str(kind.collection))

@@ -13,7 +13,6 @@ from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
 from ..ports.positions import IPositionStore
-from ..ports.projections import IProjectionStore
 from .batch import tenant_of
 from .handler import ProjectionHandler
 from .registry import ProjectionRegistry
@@ -42,29 +41,36 @@ class InlineProjectionMiddleware(IMiddleware):
         positions: IPositionStore,
         on_change: OnChange | None = None,
     ) -> None:
-        self._projections = (
-            projections
-            if isinstance(projections, ProjectionRegistry)
-            else ProjectionRegistry(projections)
-        )
+        self._projections = ProjectionRegistry.of(projections)
         self._positions = positions
         self._on_change = on_change
 
-    async def prepare(self, store: IProjectionStore) -> None:
-        """Ensure the collections; raises ``ProjectionStoreError`` for one with other fields."""
+    async def prepare(self, uow_factory: Callable[[], UnitOfWork]) -> None:
+        """Ensure the collections, and say that they are written inline.
+
+        Raises ``ProjectionStoreError`` for one with other fields, and ``ProjectionVersionError``
+        for one of another version, or that workers run.
+        """
         for handler in self._projections:
-            await store.ensure_collection(handler.collection, handler.fields)
+            handler.verify()
+            async with uow_factory() as uow:
+                await store_of(uow).ensure_collection(handler.collection, handler.fields)
+            async with uow_factory() as uow:
+                await self._join(handler, uow)
 
     async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
         uow = get_current_uow()
         if uow is None:
             raise InvalidOperationError("inline projections are written within a unit of work")
         for handler in self._projections:
-            await self._positions.join(handler.name, version=handler.version, uow=uow)
+            await self._join(handler, uow)
         response = await next_(message)
         for handler in self._projections:
             await self._take(handler, response.events, uow)
         return response
+
+    async def _join(self, handler: ProjectionHandler, uow: UnitOfWork) -> None:
+        await self._positions.join(handler.collection, version=handler.version, uow=uow)
 
     async def _take(
         self, handler: ProjectionHandler, events: Sequence[DomainEvent], uow: UnitOfWork
@@ -77,7 +83,7 @@ class InlineProjectionMiddleware(IMiddleware):
         ids = sorted({each for _, concerned in taken for each in concerned})
         if not ids:
             return
-        with hooks.span("projection.inline", projection=handler.name, events=len(taken)):
+        with hooks.span("projection.inline", projection=handler.collection, events=len(taken)):
             store, view = store_of(uow), ProjectionView(handler.collection)
             await store.lock(handler.collection, ids, uow=uow)
             await fill(view, ids, store, handler.collection, uow)

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from cqrs_ddd_core.ports.clock import IClock, SystemClock
 from cqrs_ddd_core.ports.event_store import IEventLog
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, ConfigError, LeaseLostError
+from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, LeaseLostError
 from cqrs_ddd_core.primitives.id_generator import uuid4_text
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 
-from ..exceptions import ProjectionError, ProjectionVersionError
-from ..ports.dead_letters import IDeadLetterStore
+from ..exceptions import ProjectionError, ProjectionStoreError, ProjectionVersionError
+from ..ports.dead_letters import DeadLetter, IDeadLetterStore
 from ..ports.positions import IPositionStore, ProjectionPosition
 from .batch import OnPoison
 from .handler import REBUILD_SUFFIX, ProjectionHandler
-from .run import ProjectionRun, Surroundings, given_back
+from .run import ProjectionRun, Surroundings, given_back, refuse_unusable
 from .writing import store_of
 
 logger = logging.getLogger(__name__)
@@ -40,8 +40,7 @@ class ProjectionRebuild:
 
     Then, in one transaction, the new documents take the place of the old ones and the checkpoint
     goes with them: whoever took the live one on is cut off, no event is left out or taken twice,
-    and readers see all of the old or all of the new. A rebuild that was cancelled or killed goes on
-    where it ended when it is run again.
+    and readers see all of the old or all of the new.
 
     Args:
         handler: of the version that is live, to repair it, or of a later one.
@@ -65,8 +64,7 @@ class ProjectionRebuild:
         clock: IClock | None = None,
         worker_id: str | None = None,
     ) -> None:
-        if batch < 1:
-            raise ConfigError(f"batch must be at least 1, got {batch}", variable="batch")
+        refuse_unusable(batch, on_poison, lease=lease)
         self._handler = handler
         self._events = events
         self._around = Surroundings(
@@ -83,19 +81,24 @@ class ProjectionRebuild:
         self._on_progress = on_progress
         self._clock = clock or SystemClock()
 
-    async def run(self) -> int:
+    async def run(self, *, resume: bool = False) -> int:
         """Rebuild and swap; answers the position of the new view.
+
+        With ``resume`` it goes on where a rebuild of the same version was cancelled or killed,
+        which is right as long as the handler is the same; else it begins at the first event.
 
         Raises ``ProjectionVersionError`` when a later version is live, ``ProjectionError`` when
         another rebuild is under way, ``PoisonEventError`` for an event that the handler cannot
         take, and ``ConcurrencyError`` when the swap never got its turn; the live view is then as it
         was.
         """
-        live = await self._around.positions.positions([self._handler.name])
+        self._handler.verify()
+        live = await self._around.positions.positions([self._handler.collection])
         self._refuse_later(live[0] if live else None)
         run = ProjectionRun(self._handler, self._around, REBUILD_SUFFIX)
+        is_begun = await self._is_there(run.collection)
         try:
-            await self._claim(run)
+            await self._claim(run, restart=not (resume and is_begun))
             await self._begin(run)
             tries = 0
             while True:
@@ -108,61 +111,72 @@ class ProjectionRebuild:
                     tries += 1
                     if not self._retry.should_retry(tries, error):
                         raise
-                    logger.info("rebuild of %s: %s; try %d", self._handler.name, error, tries)
+                    logger.info("rebuild of %s: %s; try %d", self._handler.collection, error, tries)
                     await self._clock.sleep(self._retry.get_backoff(tries))
                     await self._claim(run)  # What the swap took was rolled back with it.
         finally:
             await given_back(run)
 
-    async def _claim(self, run: ProjectionRun) -> None:
-        if not await run.claim(restart=True):
+    async def _is_there(self, collection: str) -> bool:
+        """A store that can never put one collection in the place of another says so here."""
+        try:
+            async with self._around.uow_factory() as uow:
+                await store_of(uow).get(collection, "any", uow=uow)
+        except ProjectionStoreError:
+            return False
+        return True
+
+    async def _claim(self, run: ProjectionRun, *, restart: bool = False) -> None:
+        if not await run.claim(restart=restart):
             raise ProjectionError(
-                f"a rebuild of {self._handler.name} is under way elsewhere; wait for its end, or "
-                "for the end of its lease",
-                projection=self._handler.name,
+                f"a rebuild of {self._handler.collection} is under way elsewhere; wait for its "
+                "end, or for the end of its lease",
+                projection=self._handler.collection,
             )
 
     async def _begin(self, run: ProjectionRun) -> None:
-        dead_letters = self._around.dead_letters
-        async with self._around.uow_factory() as uow:
-            store = store_of(uow)
-            if run.checkpoint.position == 0:
-                # Whatever a rebuild left that was given up, perhaps of another shape.
-                await store.drop_collection(run.collection)
-            await store.ensure_collection(run.collection, self._handler.fields)
         if run.checkpoint.position == 0:
-            while letters := await dead_letters.letters(run.name):
-                async with self._around.uow_factory() as uow:
-                    await dead_letters.remove(letters, uow=uow)
+            # Whatever a rebuild has left that was given up, perhaps of another shape.
+            dead_letters, left = self._around.dead_letters, list[DeadLetter]()
+            while page := await dead_letters.letters(
+                run.collection, after=left[-1].position if left else 0
+            ):
+                left += page
+            async with self._around.uow_factory() as uow:
+                await run.confirm(uow)
+                await store_of(uow).drop_collection(run.collection, uow=uow)
+                await dead_letters.remove(left, uow=uow)
+        async with self._around.uow_factory() as uow:
+            await store_of(uow).ensure_collection(run.collection, self._handler.fields)
 
     async def _catch_up(self, run: ProjectionRun) -> None:
         target = await self._events.latest_position()
         while run.checkpoint.position < target:
             taken = await run.step()
-            if run.pause:
+            if run.pause is not None:
                 await self._clock.sleep(run.pause)
             elif not taken:
                 return
             self._tell(run, target)
 
     async def _swap(self, run: ProjectionRun) -> int:
-        name = self._handler.name
+        name = self._handler.collection
         async with self._around.uow_factory() as uow:
             live = await self._around.positions.hold(name, uow=uow)
             self._refuse_later(live)
             target = 0
             if live is not None:
+                # Of an inline one all is to be there that is committed, also what no reader gets
+                # yet because of somebody who still appends.
                 inline = live.position is None
-                target = await self._events.latest_position() if inline else live.position or 0
+                target = await self._events.highest_position() if inline else live.position or 0
             while run.checkpoint.position < target and await run.step(uow):
                 self._tell(run, target)
             if run.checkpoint.position < target:
                 raise ConcurrencyError(f"the rebuild of {name} is behind the live one; go on")
             await self._around.positions.replace(name, run.checkpoint, uow=uow)
-            await store_of(uow).replace_collection(
-                self._handler.collection, run.collection, uow=uow
-            )
-            await self._around.dead_letters.replace(name, run.name, uow=uow)
+            await store_of(uow).replace_collection(name, run.collection, uow=uow)
+            await self._around.dead_letters.replace(name, run.collection, uow=uow)
         return run.checkpoint.position
 
     def _tell(self, run: ProjectionRun, target: int) -> None:
@@ -174,9 +188,9 @@ class ProjectionRebuild:
         version = self._handler.version
         if live is not None and live.version > version:
             raise ProjectionVersionError(
-                f"version {live.version} of {self._handler.name} is live, and this is version "
-                f"{version}; rebuild with the later class",
-                projection=self._handler.name,
+                f"version {live.version} of {self._handler.collection} is live, and this is "
+                f"version {version}; rebuild with the later class",
+                projection=self._handler.collection,
                 asked=version,
                 live=live.version,
             )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from cqrs_ddd_core.instrumentation import hooks
-from cqrs_ddd_core.ports.event_store import IEventStore
+from cqrs_ddd_core.ports.event_store import IEventStore, StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import (
+    ConcurrencyError,
+    ConfigError,
     ErrorClass,
     InvalidOperationError,
     SerializationError,
@@ -28,6 +31,8 @@ from .writing import OnChange, fill, store_of, tell_of, write
 
 logger = logging.getLogger(__name__)
 
+_LONGEST = 1e6
+"""Seconds that a lease or a pause may have, which is more than a week."""
 _GRACE = 5.0
 """Seconds that giving back a lease may take after a cancellation."""
 
@@ -56,9 +61,8 @@ class ProjectionRun:
 
     def __init__(self, handler: ProjectionHandler, around: Surroundings, suffix: str = "") -> None:
         self.handler = handler
-        self.name = handler.name + suffix
         self.collection = handler.collection + suffix
-        self.pause = 0.0
+        self.pause: float | None = None
         """Seconds until an event is tried again that has failed."""
         self.has_moved = False
         """Whether a batch was committed."""
@@ -72,13 +76,13 @@ class ProjectionRun:
     @property
     def checkpoint(self) -> Checkpoint:
         if self._checkpoint is None:
-            raise InvalidOperationError(f"the projection {self.name} is not claimed; claim it")
+            raise InvalidOperationError(f"{self.collection} is not claimed; claim it first")
         return self._checkpoint
 
     async def claim(self, *, restart: bool = False) -> bool:
         """Whether it is ours; raises as ``IPositionStore.claim``."""
         self._checkpoint = await self._around.positions.claim(
-            self.name,
+            self.collection,
             self._around.worker_id,
             version=self.handler.version,
             lease=self._around.lease,
@@ -92,6 +96,12 @@ class ProjectionRun:
         """Raises ``LeaseLostError``."""
         await self._around.positions.renew(self.checkpoint, lease=self._around.lease)
 
+    async def confirm(self, uow: UnitOfWork) -> None:
+        """What follows in the transaction happens only if it is still ours; ``LeaseLostError``."""
+        self._checkpoint = await self._around.positions.advance(
+            self.checkpoint, self.checkpoint.position, lease=self._around.lease, uow=uow
+        )
+
     async def release(self) -> None:
         if self._checkpoint is not None:
             checkpoint, self._checkpoint = self._checkpoint, None
@@ -102,11 +112,11 @@ class ProjectionRun:
 
         Raises ``PoisonEventError`` where it is to stop at an event.
         """
-        self.pause = 0.0
+        self.pause = None
         limit = 1 if self._singles else self._around.batch
         self._singles = max(0, self._singles - 1)
         if self._has_letters:
-            due = await self._around.dead_letters.due(self.name, limit=limit, uow=uow)
+            due = await self._around.dead_letters.due(self.collection, limit=limit, uow=uow)
             if due:
                 items = [await self._of(letter) for letter in due]
                 is_taken = await self._take(items, self.checkpoint.position, uow)
@@ -129,7 +139,9 @@ class ProjectionRun:
             await self._commit(items, last, uow)
         except SerializationError as error:
             # The store refuses a document, and does not know which event made it so.
-            if uow is not None or not items:
+            if uow is not None:
+                raise ConcurrencyError(f"{error}; take it in a transaction of its own") from error
+            if not items:
                 raise
             if len(items) > 1:
                 self._singles = self._around.batch
@@ -140,48 +152,54 @@ class ProjectionRun:
         return True
 
     async def _commit(self, items: Sequence[Item], last: int, uow: UnitOfWork | None) -> None:
-        if uow is None:
-            async with self._around.uow_factory() as own:
-                checkpoint, batch = await self._write(items, last, own)
-        else:
-            checkpoint, batch = await self._write(items, last, uow)
+        with hooks.span("projection.batch", projection=self.collection, events=len(items)):
+            if uow is not None:
+                batch, view = await self._fold(items, uow)
+                checkpoint = await self._write(batch, view, last, uow)
+            else:
+                # Read apart: nothing is locked before the checkpoint is ours, so who is frozen here
+                # holds nobody up, and whoever changes the view meanwhile has another epoch.
+                async with self._around.uow_factory() as reading:
+                    batch, view = await self._fold(items, reading)
+                async with self._around.uow_factory() as own:
+                    checkpoint = await self._write(batch, view, last, own)
         self._checkpoint = checkpoint
         self.has_moved = True
         self._has_letters = self._has_letters or bool(batch.letters)
         if batch.ended_at is not None:
             self._wait_or_stop(batch.ended_at)
 
+    async def _fold(self, items: Sequence[Item], uow: UnitOfWork) -> tuple[Batch, ProjectionView]:
+        around, view = self._around, ProjectionView(self.collection)
+        held: set[StreamId] = set()
+        streams = {item.stored.stream for item in items if item.letter is None}
+        if self._has_letters and streams:
+            held = await around.dead_letters.held(self.collection, streams, uow=uow)
+        await fill(view, concerned(items), store_of(uow), self.collection, uow)
+        batch = Batch(self.collection, held, self._tries, around.retry, around.on_poison)
+        batch.take(items, self.handler, view)
+        return batch, view
+
     async def _write(
-        self, items: Sequence[Item], last: int, uow: UnitOfWork
-    ) -> tuple[Checkpoint, Batch]:
+        self, batch: Batch, view: ProjectionView, last: int, uow: UnitOfWork
+    ) -> Checkpoint:
         around = self._around
-        store, view = store_of(uow), ProjectionView(self.collection)
-        with hooks.span("projection.batch", projection=self.name, events=len(items)):
-            streams = {item.stored.stream for item in items if item.letter is None}
-            held = (
-                await around.dead_letters.held(self.name, streams, uow=uow)
-                if self._has_letters and streams
-                else set()
-            )
-            await fill(view, concerned(items), store, self.collection, uow)
-            batch = Batch(self.name, held, self._tries, around.retry, around.on_poison)
-            batch.take(items, self.handler, view)
-            position = last if batch.ended_at is None else batch.ended_at.position - 1
-            # Before the changes: who was frozen and overtaken stops here, and has locked nothing.
-            checkpoint = await around.positions.advance(
-                self.checkpoint, position, lease=around.lease, uow=uow
-            )
-            changed = await write(view, store, self.collection, uow)
-            if batch.settled:
-                await around.dead_letters.remove(batch.settled, uow=uow)
-            if batch.letters:
-                await around.dead_letters.add(batch.letters, uow=uow)
-            tell_of(changed, batch.touched, self.collection, around.on_change, uow)
-        return checkpoint, batch
+        position = last if batch.ended_at is None else batch.ended_at.position - 1
+        # Before the changes: who was frozen and overtaken stops here.
+        checkpoint = await around.positions.advance(
+            self.checkpoint, position, lease=around.lease, uow=uow
+        )
+        changed = await write(view, store_of(uow), self.collection, uow)
+        if batch.settled:
+            await around.dead_letters.remove(batch.settled, uow=uow)
+        if batch.letters:
+            await around.dead_letters.add(batch.letters, uow=uow)
+        tell_of(changed, batch.touched, self.collection, around.on_change, uow)
+        return checkpoint
 
     async def _look_for_letters(self) -> None:
         # Only who holds the lease adds any, so it knows of none until it does.
-        self._has_letters = bool(await self._around.dead_letters.letters(self.name, limit=1))
+        self._has_letters = bool(await self._around.dead_letters.letters(self.collection, limit=1))
 
     async def _of(self, letter: DeadLetter) -> Item:
         found = await self._around.events.get_events_after(letter.position - 1, 1)
@@ -203,13 +221,27 @@ class ProjectionRun:
             else "look into the error"
         )
         raise PoisonEventError(
-            f"the projection {self.name} stops before {item.stored.event_type} at position "
+            f"the projection {self.collection} stops before {item.stored.event_type} at position "
             f"{item.position}, which failed {tries} times with {error!r}; {advice}",
-            projection=self.name,
+            projection=self.collection,
             event_type=item.stored.event_type,
             event_id=item.stored.event_id,
             position=item.position,
         ) from error
+
+
+def refuse_unusable(batch: Any, on_poison: Any, **seconds: Any) -> None:
+    """Raises ``ConfigError``."""
+    if type(batch) is not int or batch < 1:
+        raise ConfigError(f"batch is a number from 1 on, got {batch!r}", variable="batch")
+    if not isinstance(on_poison, OnPoison):
+        raise ConfigError(
+            f"on_poison is one of {', '.join(map(str, OnPoison))}, got {on_poison!r}",
+            variable="on_poison",
+        )
+    for name, given in seconds.items():
+        if not (isinstance(given, (int, float)) and 0 < given < _LONGEST):
+            raise ConfigError(f"{name} is a time in seconds, got {given!r}", variable=name)
 
 
 async def given_back(run: ProjectionRun) -> None:
@@ -218,4 +250,4 @@ async def given_back(run: ProjectionRun) -> None:
     if ended.interruption is not None:
         raise ended.interruption
     if ended.error is not None:
-        logger.warning("the lease of %s is not given back: %r", run.name, ended.error)
+        logger.warning("the lease of %s is not given back: %r", run.collection, ended.error)

@@ -12,7 +12,7 @@ from cqrs_ddd_core.ports.clock import IClock, SystemClock
 from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL, IEventStore
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConfigError, LeaseLostError
+from cqrs_ddd_core.primitives.exceptions import LeaseLostError
 from cqrs_ddd_core.primitives.id_generator import uuid4_text
 from cqrs_ddd_core.primitives.looping import Looping
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
@@ -23,7 +23,7 @@ from ..ports.positions import IPositionStore
 from .batch import OnPoison
 from .handler import ProjectionHandler
 from .registry import ProjectionRegistry
-from .run import ProjectionRun, Surroundings, given_back
+from .run import ProjectionRun, Surroundings, given_back, refuse_unusable
 from .writing import OnChange, store_of
 
 logger = logging.getLogger(__name__)
@@ -65,12 +65,8 @@ class ProjectionWorker(Looping, IWorkerLifecycle):
         on_change: OnChange | None = None,
     ) -> None:
         super().__init__()
-        _refuse_below_one(batch, lease, poll_interval)
-        self._projections = (
-            projections
-            if isinstance(projections, ProjectionRegistry)
-            else ProjectionRegistry(projections)
-        )
+        refuse_unusable(batch, on_poison, lease=lease, poll_interval=poll_interval)
+        self._projections = ProjectionRegistry.of(projections)
         self._around = Surroundings(
             events=events,
             positions=positions,
@@ -110,29 +106,30 @@ class ProjectionWorker(Looping, IWorkerLifecycle):
 
     async def _to_the_end(self, run: ProjectionRun) -> int:
         total = 0
-        while (taken := await run.step()) or run.pause:
+        while (taken := await run.step()) or run.pause is not None:
             total += taken
-            if run.pause:
+            if run.pause is not None:
                 await self._clock.sleep(run.pause)
         return total
 
     async def _follow(self, handler: ProjectionHandler) -> None:
-        failures = 0
+        failures, idle = 0, min(self._poll_interval, self._around.lease / 3)
         while not self.is_stopping:
             run = ProjectionRun(handler, self._around)
             try:
                 if await self._claimed(run):
                     await self._follow_while_ours(run)
                 else:
-                    await self._sleep(min(self._poll_interval, self._around.lease / 3))
+                    await self._sleep(idle)
             except PoisonEventError as error:
                 logger.error("%s; start the worker again afterwards", error)
                 return
             except LeaseLostError as error:
                 logger.warning("projection worker: %s", error)
+                await self._sleep(idle)
             except Exception as error:
                 failures = 1 if run.has_moved else failures + 1
-                logger.warning("projection worker: %s: %r, try %d", run.name, error, failures)
+                logger.warning("projection worker: %s: %r, try %d", run.collection, error, failures)
                 await self._sleep(self._pause.get_backoff(failures))
             finally:
                 await given_back(run)
@@ -146,11 +143,12 @@ class ProjectionWorker(Looping, IWorkerLifecycle):
             while not self.is_stopping:
                 begin = self._clock.monotonic()
                 taken = await run.step()
-                if not taken and begin - renewed >= idle:
+                is_due = begin - renewed >= self._around.lease / 3
+                if is_due and not taken:
                     await run.renew()
-                if taken or begin - renewed >= idle:
+                if is_due or taken:
                     renewed = begin
-                if run.pause:
+                if run.pause is not None:
                     await self._sleep(run.pause)
                 elif not taken:
                     await self.until_stopped_or(hint)
@@ -160,15 +158,16 @@ class ProjectionWorker(Looping, IWorkerLifecycle):
             hint.cancel()
 
     async def _claimed(self, run: ProjectionRun) -> bool:
+        run.handler.verify()
         try:
             if not await run.claim():
                 return False
         except ProjectionVersionError as error:
-            if run.name not in self._waiting_for_version:
+            if run.collection not in self._waiting_for_version:
                 logger.warning("projection worker: %s; it waits for its version", error)
-                self._waiting_for_version.add(run.name)
+                self._waiting_for_version.add(run.collection)
             return False
-        self._waiting_for_version.discard(run.name)
+        self._waiting_for_version.discard(run.collection)
         async with self._around.uow_factory() as uow:
             await store_of(uow).ensure_collection(run.collection, run.handler.fields)
         return True
@@ -187,11 +186,3 @@ class ProjectionWorker(Looping, IWorkerLifecycle):
             except Exception as error:
                 logger.warning("projection worker: %r from the signal; polling goes on", error)
         await self._clock.sleep(seconds)
-
-
-def _refuse_below_one(batch: int, lease: float, poll_interval: float) -> None:
-    if batch < 1:
-        raise ConfigError(f"batch must be at least 1, got {batch}", variable="batch")
-    for name, seconds in (("lease", lease), ("poll_interval", poll_interval)):
-        if not seconds > 0:
-            raise ConfigError(f"{name} must be positive, in seconds, got {seconds}", variable=name)

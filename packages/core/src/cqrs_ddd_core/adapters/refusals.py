@@ -153,12 +153,26 @@ class _SelectsFields(Protocol):
     def select_fields(self) -> Collection[str]: ...
 
 
+@runtime_checkable
+class _CountsAlikeOnce(Protocol):
+    """Query options that may leave out rows that are like another one."""
+
+    @property
+    def distinct(self) -> bool: ...
+
+
 def refuse_selected_fields(options: object) -> None:
-    """Raises ``InvalidOperationError`` for options that ask for a part of an aggregate."""
+    """Raises ``InvalidOperationError`` for options that ask for a part of an aggregate, also for
+    those that ask for ``distinct`` ones, which whole aggregates are."""
     if isinstance(options, _SelectsFields) and options.select_fields:
         raise InvalidOperationError(
             f"an aggregate is read whole, not {', '.join(options.select_fields)} of it; for a "
             "read model apply the options to a select of your own by apply_query_options"
+        )
+    if isinstance(options, _CountsAlikeOnce) and options.distinct:
+        raise InvalidOperationError(
+            "distinct is for selected fields, since what is read whole differs by its id; leave it "
+            "out"
         )
 
 

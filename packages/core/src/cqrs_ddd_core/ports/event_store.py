@@ -190,6 +190,12 @@ class IEventLog(IEventStore, Protocol):
         ...
 
     @abstractmethod
+    async def highest_position(self) -> int:
+        """The highest that is committed, also above what a reader can see yet: none below it is
+        known to be the last. 0 for an empty store."""
+        ...
+
+    @abstractmethod
     async def wait_for(self, position: int, *, timeout: float) -> bool:
         """Whether a reader can see ``position`` within ``timeout`` seconds."""
         ...

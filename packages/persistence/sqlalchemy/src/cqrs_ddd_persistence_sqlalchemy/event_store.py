@@ -170,6 +170,11 @@ class SQLAlchemyEventStore(IEventLog):
             latest: int = (await fetch(connection, self._sql(connection).latest, end))[0][0]
             return latest
 
+    async def highest_position(self) -> int:
+        async with self._reading("read the highest position") as connection:
+            highest: int = (await fetch(connection, self._sql(connection).latest, _ALL))[0][0]
+            return highest
+
     async def wait_for(self, position: int, *, timeout: float) -> bool:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout

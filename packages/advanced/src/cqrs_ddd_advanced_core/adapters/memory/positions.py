@@ -73,7 +73,7 @@ class InMemoryPositionStore(IPositionStore):
                 refuse_another_version(projection, version, row.version)
             if self._holder(row) not in (None, worker_id):
                 return None
-            position = row.position if row.version == version else 0
+            position = 0 if restart else row.position
         epoch = next(self._epochs)
         self._rows[projection] = _Row(epoch, version, position, worker_id, self._end(lease))
         return Checkpoint(projection=projection, version=version, position=position, epoch=epoch)

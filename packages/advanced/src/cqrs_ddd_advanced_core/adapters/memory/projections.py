@@ -118,10 +118,10 @@ class InMemoryProjectionStore(IProjectionStore):
             changes = self._changes(active)
             changes.empty(changes.collection(collection))
 
-    async def drop_collection(self, collection: str) -> None:
+    async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
         refuse_name(collection)
-        await asyncio.sleep(0)
-        self._collections.pop(collection, None)
+        async with joined(uow, f"drop {collection}") as active:
+            self._changes(active).drop(collection)
 
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
         refuse_name(collection)
@@ -186,6 +186,10 @@ class _Changes(ChangeSet):
     def empty(self, collection: _Collection) -> None:
         self._emptied.add(collection)
         self._written.pop(collection, None)
+
+    def drop(self, name: str) -> None:
+        self._replaced.setdefault(name, self._collections.get(name))
+        self._names[name] = None
 
     def replace(self, name: str, by: str) -> None:
         new = self.collection(by)

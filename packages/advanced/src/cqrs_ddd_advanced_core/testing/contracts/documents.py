@@ -53,6 +53,7 @@ class Options(Protocol):
         ordering: tuple[str, ...] = (),
         limit: int | None = None,
         offset: int = 0,
+        distinct: bool = False,
     ) -> IQueryOptions[Any]: ...
 
 

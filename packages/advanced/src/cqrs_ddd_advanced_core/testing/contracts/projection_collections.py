@@ -85,13 +85,19 @@ class CollectionsContract:
         assert await everything(store, collection) == [{"customer": "anna"}]
 
     async def test_a_dropped_collection_is_gone_and_can_come_back_with_other_fields(
-        self, store: IProjectionStore
+        self, store: IProjectionStore, new_uow: NewUnitOfWork
     ) -> None:
         collection = await a_collection(store, customer=str)
         await store.upsert(collection, "one", {"customer": "anna"})
 
-        await store.drop_collection(collection)
-        await store.drop_collection(collection)
+        with raises(LookupError):
+            async with new_uow() as uow:
+                await store.drop_collection(collection, uow=uow)
+                raise LookupError
+        assert await store.get(collection, "one") == {"customer": "anna"}
+        for _ in range(2):
+            async with new_uow() as uow:
+                await store.drop_collection(collection, uow=uow)
 
         with raises(ProjectionStoreError):
             await store.get(collection, "one")

@@ -123,6 +123,14 @@ class ProjectionSearchContract:
         with raises(InvalidOperationError):
             await store.find(collection, "other")  # type: ignore[arg-type]
 
+    async def test_what_is_read_whole_cannot_be_asked_for_as_distinct(
+        self, store: IProjectionStore, options: Options
+    ) -> None:
+        collection = await a_collection(store, customer=str)
+
+        with raises(InvalidOperationError):
+            await store.find(collection, options(distinct=True))
+
     async def test_ids_and_conditions_of_adapters_can_be_asked_for(
         self, store: IProjectionStore, where: Where, options: Options
     ) -> None:

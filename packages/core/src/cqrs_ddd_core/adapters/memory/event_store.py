@@ -134,6 +134,9 @@ class InMemoryEventStore(IEventLog):
         await asyncio.sleep(0)
         return self._log.latest
 
+    async def highest_position(self) -> int:
+        return await self.latest_position()
+
     async def wait_for(self, position: int, *, timeout: float) -> bool:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout

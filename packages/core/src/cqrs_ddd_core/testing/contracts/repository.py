@@ -37,6 +37,7 @@ class Options(Protocol):
         ordering: tuple[str, ...] = (),
         limit: int | None = None,
         offset: int = 0,
+        distinct: bool = False,
     ) -> IQueryOptions[Parcel]: ...
 
 
@@ -388,6 +389,12 @@ class RepositoryContract:
         for name in ("colour", "-colour", "owner.name", "version.x", ""):
             with raises(ValidationError):
                 await (await parcels.search(options(ordering=(name,))))
+
+    async def test_what_is_read_whole_cannot_be_asked_for_as_distinct(
+        self, parcels: Parcels, options: Options
+    ) -> None:
+        with raises(InvalidOperationError):
+            await parcels.search(options(distinct=True))
 
     async def test_anything_else_than_a_criterion_is_refused(self, parcels: Parcels) -> None:
         for criteria in ("owner = 'anna'", None, {"owner": "anna"}):

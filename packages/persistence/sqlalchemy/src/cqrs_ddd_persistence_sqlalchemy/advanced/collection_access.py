@@ -20,11 +20,10 @@ from ..driver import DriverError, sqlstate, translated
 from ..engines import SessionFactory
 from ..joining import joined, reading
 from ..unit_of_work import SQLAlchemyUnitOfWork
-from .collection_catalogue import CollectionCatalogue
-from .collection_tables import CollectionTable
+from .collection_catalogue import AnyCollection, CollectionCatalogue
 
 T = TypeVar("T")
-Work = Callable[[AsyncConnection, CollectionTable], Awaitable[T]]
+Work = Callable[[AsyncConnection, AnyCollection], Awaitable[T]]
 
 _OF_ANOTHER_TABLE = {"42P01", "42703", "42804", "42883", "0A000"}
 """No such table, no such column, other types, other results than the statement was prepared for."""
@@ -83,6 +82,9 @@ class CollectionAccess:
         work: Work[T],
     ) -> T:
         within = uow if isinstance(uow, SQLAlchemyUnitOfWork) else None
+        model = self._catalogue.model_of(collection)
+        if model is not None:
+            return await work(connection, model)
         table_of = partial(self._catalogue.table_of, collection, connection, within)
         for _ in range(_TRIES):
             table = await table_of()

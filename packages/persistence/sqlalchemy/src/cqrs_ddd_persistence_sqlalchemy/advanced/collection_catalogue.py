@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,12 +14,20 @@ from sqlalchemy.pool import Pool
 
 from cqrs_ddd_advanced_core.adapters.document_fields import DocumentFields
 from cqrs_ddd_advanced_core.adapters.documents import no_collection, other_fields
+from cqrs_ddd_advanced_core.projections.handler import REBUILD_SUFFIX
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
 from ..driver import is_postgres
 from ..models import Tables
 from ..schema import begin_changes
 from ..unit_of_work import SQLAlchemyUnitOfWork
+from .collection_models import CollectionModel, collection_model
 from .collection_tables import CollectionTable
+
+AnyCollection = CollectionTable | CollectionModel
+
+Models = Mapping[str, type]
+"""Declarative classes by collection."""
 
 Name = tuple[str | None, str, str]
 """Schema, prefix, collection."""
@@ -33,8 +42,24 @@ _replaced: WeakKeyDictionary[SQLAlchemyUnitOfWork, dict[Name, CollectionTable | 
 class CollectionCatalogue:
     """Read once for each collection, until a statement tells of another table."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, models: Models | None = None) -> None:
         self._tables = tables
+        self._models = {
+            name: collection_model(name, model) for name, model in (models or {}).items()
+        }
+
+    def model_of(self, collection: str) -> CollectionModel | None:
+        """Raises ``InvalidOperationError`` for what a rebuild would put in the place of one."""
+        replaced = collection.removesuffix(REBUILD_SUFFIX)
+        if replaced != collection and replaced in self._models:
+            raise _stays(replaced)
+        return self._models.get(collection)
+
+    def refuse_models(self, *collections: str) -> None:
+        """Tables of the application's own are neither dropped nor replaced."""
+        for each in collections:
+            if self.model_of(each) is not None:
+                raise _stays(each)
 
     async def table_of(
         self,
@@ -102,11 +127,14 @@ class CollectionCatalogue:
         )
         return taken
 
-    def replaced(
-        self, uow: SQLAlchemyUnitOfWork, connection: AsyncConnection, by: str, new: CollectionTable
+    def changed(
+        self,
+        uow: SQLAlchemyUnitOfWork,
+        connection: AsyncConnection,
+        tables: Mapping[str, CollectionTable | None],
     ) -> None:
         """``uow`` sees it from now on, the others from its commit on."""
-        changes = {self._name(new.collection): new, self._name(by): None}
+        changes = {self._name(collection): table for collection, table in tables.items()}
         _replaced.setdefault(uow, {}).update(changes)
         uow.on_commit(partial(_keep, _known_by(connection), changes))
 
@@ -127,6 +155,14 @@ class CollectionCatalogue:
 
     def _name(self, collection: str) -> Name:
         return (self._tables.schema, self._tables.prefix, collection)
+
+
+def _stays(collection: str) -> InvalidOperationError:
+    return InvalidOperationError(
+        f"the table of {collection} is the application's own, and is neither dropped nor replaced; "
+        "to make its documents anew, run a handler with another collection, over another model or "
+        "over this one once it is truncated"
+    )
 
 
 def refuse_other_fields(found: CollectionTable, asked: DocumentFields) -> None:

@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
 from functools import cached_property
 from typing import Any
-from uuid import UUID
 from zlib import crc32
 
 from pydantic_core import to_json
 from sqlalchemy import (
     JSON,
-    BigInteger,
     Boolean,
     Column,
-    Date,
-    Float,
     Index,
     MetaData,
     PrimaryKeyConstraint,
     Select,
     Table,
     Text,
-    Uuid,
     cast,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import registry
-from sqlalchemy.types import TypeEngine
 
-from cqrs_ddd_advanced_core.adapters.document_fields import DOC, DocumentFields, FieldType
-from cqrs_ddd_advanced_core.adapters.documents import WrittenDocument
-from cqrs_ddd_advanced_core.ports.projections import DOC_ID
+from cqrs_ddd_advanced_core.adapters.document_fields import DOC, DocumentFields
+from cqrs_ddd_advanced_core.adapters.documents import (
+    WrittenDocument,
+    read_document,
+    written_document,
+)
+from cqrs_ddd_advanced_core.ports.projections import DOC_ID, Document
 from cqrs_ddd_core.adapters.refusals import refuse_selected_fields
 from cqrs_ddd_core.domain.specification import ISpecification
 
-from ..column_types import ExactDecimal, Json, UtcDateTime
+from ..driver import execute_many, fetch
 from ..models import Tables
 from ..specifications import apply_query_options, build_sqla_filter, in_order
+from .collection_columns import TYPES_ON_POSTGRES, column_type, ordered_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +58,13 @@ class CollectionTable:
         table = Table(
             self.name,
             MetaData(schema=self.tables.schema),
-            Column(DOC_ID, self._text, nullable=False),
+            Column(DOC_ID, ordered_text(self.is_postgres), nullable=False),
             # As text: JSONB would make whole numbers of large ones with a point, and sort the keys.
             Column(DOC, JSON, nullable=False),
-            *(Column(name, self._type(each)) for name, each in self.fields.items()),
+            *(
+                Column(name, column_type(each, self.is_postgres))
+                for name, each in self.fields.items()
+            ),
             Column(self._shape, Boolean),
             PrimaryKeyConstraint(DOC_ID, name=f"pk_{names}"),
         )
@@ -96,13 +97,50 @@ class CollectionTable:
             page = page.order_by(in_order(columns[DOC_ID]))
         return page
 
+    def document(self, row: Any) -> dict[str, Any]:
+        return read_document(row[0])
+
+    async def write(self, connection: AsyncConnection, docs: Mapping[str, Document]) -> None:
+        documents = [
+            written_document(self.collection, doc_id, doc, self.fields)
+            for doc_id, doc in docs.items()
+        ]
+        # In one order for all, or two writers would each wait for a row of the other.
+        documents.sort(key=lambda each: each.doc_id)
+        if self.is_postgres:
+            await fetch(connection, self.upsert, *self.given(documents))
+        else:
+            await execute_many(connection, self.upsert, self.given(documents))
+
+    async def read(
+        self, connection: AsyncConnection, doc_ids: Sequence[str]
+    ) -> dict[str, dict[str, Any]]:
+        """By id, in the order asked for."""
+        if len(doc_ids) == 1:
+            rows = await fetch(connection, self.get, *doc_ids)
+        else:
+            rows = await fetch(connection, self.get_many, self.given_ids(doc_ids))
+        documents = {row[0]: row[1] for row in rows}
+        return {each: read_document(documents[each]) for each in doc_ids if each in documents}
+
+    async def delete(self, connection: AsyncConnection, doc_ids: Sequence[str]) -> None:
+        await fetch(connection, self.delete_many, self.given_ids(doc_ids))
+
+    async def delete_all(self, connection: AsyncConnection) -> None:
+        # TRUNCATE would let readers wait until the commit.
+        await fetch(connection, f"DELETE FROM {self.quoted_name}")
+
     @cached_property
     def upsert(self) -> str:
         """On PostgreSQL an array for each column, on SQLite a row."""
         names = [DOC_ID, DOC, *self.fields]
         quoted = [self._quote(name) for name in names]
         if self.is_postgres:
-            kinds = ["text", "json", *(_ON_POSTGRES[each.kind] for each in self.fields.values())]
+            kinds = [
+                "text",
+                "json",
+                *(TYPES_ON_POSTGRES[each.kind] for each in self.fields.values()),
+            ]
             # JSON comes as text, since SQLAlchemy tells the driver to leave it as it is.
             arrays = [
                 f"${place}::{'text' if 'json' in kind else kind}[]"
@@ -160,11 +198,6 @@ class CollectionTable:
             f"WHERE kept.{DOC_ID} = gone.{DOC_ID}"
         )
 
-    @cached_property
-    def delete_all(self) -> str:
-        # TRUNCATE would let readers wait until the commit.
-        return f"DELETE FROM {self.quoted_name}"
-
     def given_ids(self, doc_ids: Sequence[str]) -> Any:
         return list(doc_ids) if self.is_postgres else to_json(doc_ids).decode()
 
@@ -202,18 +235,6 @@ class CollectionTable:
     def _in_ids(self) -> str:
         return "= ANY($1::text[])" if self.is_postgres else "IN (SELECT value FROM json_each(?))"
 
-    @property
-    def _text(self) -> Text:
-        # The order of the ids that all writers keep to, and that of specifications.
-        return Text(collation="C") if self.is_postgres else Text()
-
-    def _type(self, field: FieldType) -> TypeEngine[Any]:
-        if field.kind is str:
-            return self._text
-        if field.kind is Decimal:
-            return ExactDecimal(field.digits, field.places)
-        return _COLUMN_TYPES[field.kind]
-
     def _quote(self, name: str) -> str:
         quoted: str = self._dialect.identifier_preparer.quote(name)
         return quoted
@@ -225,27 +246,3 @@ _READ = f"CAST({DOC} AS TEXT)"
 
 def _json(value: Any) -> str:
     return to_json(value).decode()
-
-
-_COLUMN_TYPES: dict[type[Any], TypeEngine[Any]] = {
-    int: BigInteger(),
-    float: Float(53),
-    bool: Boolean(),
-    datetime: UtcDateTime(),
-    date: Date(),
-    UUID: Uuid(),
-    dict: Json,
-    list: Json,
-}
-_ON_POSTGRES = {
-    str: "text",
-    int: "bigint",
-    float: "float8",
-    bool: "boolean",
-    Decimal: "numeric",
-    datetime: "timestamptz",
-    date: "date",
-    UUID: "uuid",
-    dict: "jsonb",
-    list: "jsonb",
-}

@@ -6,24 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
-from sqlalchemy import (
-    DateTime,
-    Row,
-    Select,
-    Table,
-    case,
-    delete,
-    false,
-    func,
-    or_,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Row, Table, delete, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cqrs_ddd_advanced_core.adapters.refusals import (
@@ -47,12 +33,13 @@ from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import PersistenceError
 from cqrs_ddd_core.primitives.shielding import finish
 
-from ..driver import inserting, is_postgres, translated
+from ..driver import translated
 from ..engines import SessionFactory
 from ..joining import apart, joined, reading_apart
 from ..models import TABLES, Tables
-from ..schema import lock_key
 from ..unit_of_work import SQLAlchemyUnitOfWork
+from .lock_waits import waiting_at_most
+from .position_rows import PositionRows, after
 
 _PATIENCE = 5.0
 """Seconds that a look may go on after its caller was cancelled."""
@@ -70,6 +57,9 @@ class SQLAlchemyPositionStore(IPositionStore):
         poll_interval: seconds between the looks of ``wait_until``.
     """
 
+    hold_timeout: ClassVar[float] = 2.0
+    """Seconds for which ``hold`` waits on PostgreSQL for commands under way; new ones wait too."""
+
     def __init__(
         self,
         session_factory: SessionFactory,
@@ -82,6 +72,7 @@ class SQLAlchemyPositionStore(IPositionStore):
         self._session_factory = session_factory
         self._tables = tables
         self._projections: Table = tables.advanced.projections
+        self._rows = PositionRows(tables)
         self._signal = signal
         self._poll_interval = poll_interval
 
@@ -96,7 +87,7 @@ class SQLAlchemyPositionStore(IPositionStore):
     ) -> Checkpoint | None:
         refuse_unusable_lease(lease)
         async with self._apart("claim a projection") as connection:
-            position, found = 0, await self._find(connection, projection)
+            position, found = 0, await self._rows.find(connection, projection)
             if found is not None:
                 if found.position is None:
                     raise written_inline(projection, version, found.version)
@@ -104,19 +95,19 @@ class SQLAlchemyPositionStore(IPositionStore):
                     refuse_another_version(projection, version, found.version)
                 if found.holder not in (None, worker_id):
                     return None  # Without a lock: who stands by asks again and again.
-                last = await self._take_out(connection, found.epoch, worker_id)
+                last = await self._rows.take_out(connection, found.epoch, worker_id)
                 if last is None:
                     return None
-                position = last if found.version == version else 0
-            elif not await self._may_begin(connection, projection):
+                position = 0 if restart else last
+            elif not await self._rows.may_begin(connection, projection):
                 return None
-            epoch = await self._put(
+            epoch = await self._rows.put(
                 connection,
                 projection,
                 version,
                 position,
                 worker_id=worker_id,
-                leased_until=_after(connection, lease),
+                leased_until=after(connection, lease),
             )
         if epoch is None:
             return None
@@ -138,7 +129,7 @@ class SQLAlchemyPositionStore(IPositionStore):
                     table.c.position == checkpoint.position,
                     table.c.worker_id.is_not(None),
                 )
-                .values(position=position, leased_until=_after(connection, lease))
+                .values(position=position, leased_until=after(connection, lease))
             )
             if not result.rowcount:
                 raise lease_lost(checkpoint)
@@ -152,7 +143,7 @@ class SQLAlchemyPositionStore(IPositionStore):
             result = await connection.execute(
                 update(table)
                 .where(table.c.epoch == checkpoint.epoch, table.c.worker_id.is_not(None))
-                .values(leased_until=_after(connection, lease))
+                .values(leased_until=after(connection, lease))
             )
             if not result.rowcount:
                 raise lease_lost(checkpoint)
@@ -171,7 +162,7 @@ class SQLAlchemyPositionStore(IPositionStore):
     ) -> Sequence[ProjectionPosition]:
         with translated(PersistenceError, "read positions of projections"):
             async with reading_apart(self._session_factory) as connection:
-                query = self._rows(connection)
+                query = self._rows.query(connection)
                 if projections is not None:
                     query = query.where(self._projections.c.projection.in_(list(projections)))
                 rows = (await connection.execute(query)).all()
@@ -179,32 +170,34 @@ class SQLAlchemyPositionStore(IPositionStore):
 
     async def join(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
         async with self._joined(uow, "write a projection inline") as active:
-            connection = await active.connection()
-            found = await self._join(connection, projection)
+            connection = await active.begun()
+            found = await self._rows.join(connection, projection)
             if found is None:
                 # Of those that begin it at once the others wait, and find it then.
-                if await self._put(connection, projection, version, None) is not None:
+                connection = await active.connection()
+                if await self._rows.put(connection, projection, version, None) is not None:
                     return
-                found = await self._join(connection, projection)
+                found = await self._rows.join(connection, projection)
                 if found is None:
                     raise changed_meanwhile(projection)
-            if found.position is not None:
-                raise run_by_workers(projection, version, found.version)
-            refuse_another_version(projection, version, found.version)
+            live, position = found
+            if position is not None:
+                raise run_by_workers(projection, version, live)
+            refuse_another_version(projection, version, live)
 
     async def hold(self, projection: str, *, uow: UnitOfWork) -> ProjectionPosition | None:
         table = self._projections
         async with self._joined(uow, "hold a projection") as active:
             connection = await active.connection()
-            if is_postgres(connection):
-                await self._lock(connection, "pg_advisory_xact_lock", projection)
-            # Takes the row, and on SQLite the write lock, whether it is there or not.
-            await connection.execute(
-                update(table)
-                .where(table.c.projection == projection)
-                .values(version=table.c.version)
-            )
-            found = await self._find(connection, projection)
+            async with waiting_at_most(self.hold_timeout, connection, f"hold {projection}"):
+                await self._rows.lock(connection, projection)
+                # Takes the row, and on SQLite the write lock, whether it is there or not.
+                await connection.execute(
+                    update(table)
+                    .where(table.c.projection == projection)
+                    .values(version=table.c.version)
+                )
+            found = await self._rows.find(connection, projection)
         return None if found is None else _told(found)
 
     async def replace(self, projection: str, by: Checkpoint, *, uow: UnitOfWork) -> None:
@@ -224,7 +217,7 @@ class SQLAlchemyPositionStore(IPositionStore):
             await connection.execute(delete(table).where(table.c.projection == projection))
             is_inline = found is not None and found.position is None
             position = None if is_inline else by.position
-            if await self._put(connection, projection, by.version, position) is None:
+            if await self._rows.put(connection, projection, by.version, position) is None:
                 raise changed_meanwhile(projection)
             self._tell(active)
 
@@ -279,99 +272,6 @@ class SQLAlchemyPositionStore(IPositionStore):
     def _tell(self, uow: SQLAlchemyUnitOfWork) -> None:
         if self._signal is not None:
             uow.on_commit(partial(self._signal.notify, PROJECTIONS_CHANNEL))
-
-    async def _find(
-        self, connection: AsyncConnection, projection: str, *, locked: bool = False
-    ) -> Row[Any] | None:
-        query = self._rows(connection).where(self._projections.c.projection == projection)
-        if locked:
-            query = query.with_for_update(read=True, key_share=True)
-        found: Row[Any] | None = (await connection.execute(query)).one_or_none()
-        return found
-
-    def _rows(self, connection: AsyncConnection) -> Select[Any]:
-        """With the worker that has the lease as ``holder``."""
-        table = self._projections
-        holder = case((table.c.leased_until > _now(connection), table.c.worker_id))
-        return select(table, holder.label("holder"))
-
-    async def _take_out(
-        self, connection: AsyncConnection, epoch: int, worker_id: str
-    ) -> int | None:
-        """Its position, unless somebody has it or is just about to change it."""
-        table = self._projections
-        is_free = or_(
-            table.c.leased_until.is_(None),
-            table.c.leased_until <= _now(connection),
-            table.c.worker_id == worker_id,
-        )
-        # Who was frozen in a transaction must not keep those waiting who ask for the lease.
-        free = select(table.c.epoch).where(table.c.epoch == epoch, is_free)
-        taken = await connection.execute(
-            delete(table)
-            .where(table.c.epoch == free.with_for_update(skip_locked=True).scalar_subquery())
-            .returning(table.c.position)
-        )
-        position: int | None = taken.scalar_one_or_none()
-        return position
-
-    async def _put(
-        self,
-        connection: AsyncConnection,
-        projection: str,
-        version: int,
-        position: int | None,
-        **lease: object,
-    ) -> int | None:
-        """The epoch of the new row; None where somebody else has put one."""
-        table = self._projections
-        row = {"projection": projection, "version": version, "position": position, **lease}
-        put = await connection.execute(
-            inserting(connection, table)
-            .values(row)
-            .on_conflict_do_nothing()
-            .returning(table.c.epoch)
-        )
-        epoch: int | None = put.scalar_one_or_none()
-        return epoch
-
-    async def _may_begin(self, connection: AsyncConnection, projection: str) -> bool:
-        """Not while somebody holds a projection that is new to him."""
-        if not is_postgres(connection):
-            return True
-        return bool(await self._lock(connection, "pg_try_advisory_xact_lock_shared", projection))
-
-    async def _join(self, connection: AsyncConnection, projection: str) -> Row[Any] | None:
-        if not is_postgres(connection):
-            await connection.execute(
-                update(self._projections).where(false()).values(version=0)  # The write lock.
-            )
-            return await self._find(connection, projection)
-        key = lock_key(self._tables, "projections", projection)
-        is_fixed = await connection.scalar(_JOIN, {"key": key})
-        # Where a transaction sees for ever what it saw first, the lock of the row tells.
-        return await self._find(connection, projection, locked=bool(is_fixed))
-
-    async def _lock(self, connection: AsyncConnection, function: str, projection: str) -> Any:
-        key = lock_key(self._tables, "projections", projection)
-        return await connection.scalar(text(f"SELECT {function}(:key)"), {"key": key})
-
-
-_JOIN = text(
-    "SELECT current_setting('transaction_isolation') <> 'read committed' "
-    "FROM pg_advisory_xact_lock_shared(:key)"
-)
-
-
-def _now(connection: AsyncConnection) -> Any:
-    """For a statement."""
-    if is_postgres(connection):
-        return func.clock_timestamp(type_=DateTime(timezone=True))
-    return datetime.now(timezone.utc)  # All who share a file share a clock.
-
-
-def _after(connection: AsyncConnection, seconds: float) -> Any:
-    return _now(connection) + timedelta(seconds=seconds)
 
 
 def _told(row: Row[Any]) -> ProjectionPosition:

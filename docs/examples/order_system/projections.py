@@ -1,0 +1,87 @@
+"""Documents that the events make: the order list by a worker, the revenue of a day inline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import ClassVar
+
+from pydantic import AwareDatetime, BaseModel
+
+from cqrs_ddd_advanced_core.ports.projections import Fields
+from cqrs_ddd_advanced_core.projections import ProjectionHandler, ProjectionView
+from cqrs_ddd_core import DomainEvent
+
+from .domain import LineAdded, OrderPlaced, OrderShipped, events
+
+
+class OrderSummary(BaseModel):
+    """A line of the order list; in ``amount`` what was sold, below zero for a cancellation."""
+
+    id: str
+    customer_id: str
+    country: str
+    placed_at: AwareDatetime
+    is_cancellation: bool
+    lines: int = 0
+    amount: Decimal = Decimal(0)
+    days_to_ship: int | None = None
+
+
+class OrderSummaries(ProjectionHandler):
+    """Many orders, and nobody who waits for them: made beside the commands."""
+
+    collection = "order_summaries"
+    fields: ClassVar[Fields] = {"placed_at": datetime, "days_to_ship": int}
+    event_registry = events
+
+    def apply_OrderPlaced(self, event: OrderPlaced, view: ProjectionView) -> None:
+        order = OrderSummary(
+            id=str(event.aggregate_id),
+            customer_id=event.customer_id,
+            country=event.country,
+            placed_at=event.placed_at,
+            is_cancellation=event.is_cancellation,
+        )
+        view.upsert(order.id, order.model_dump())
+
+    def apply_LineAdded(self, event: LineAdded, view: ProjectionView) -> None:
+        order = OrderSummary.model_validate(view.get(str(event.aggregate_id)))
+        order.lines += 1
+        order.amount += event.line.amount
+        view.upsert(order.id, order.model_dump())
+
+    def apply_OrderShipped(self, event: OrderShipped, view: ProjectionView) -> None:
+        order = OrderSummary.model_validate(view.get(str(event.aggregate_id)))
+        order.days_to_ship = event.days
+        view.upsert(order.id, order.model_dump())
+
+
+class Day(BaseModel):
+    """What was sold on it; ``id`` is its date in UTC."""
+
+    id: str
+    lines: int = 0
+    revenue: Decimal = Decimal(0)
+
+
+class DailyRevenue(ProjectionHandler):
+    """Written with each line. All who sell on one day wait for each other, or decide again."""
+
+    collection = "daily_revenue"
+    event_registry = events
+
+    def ids_of(self, event: DomainEvent) -> Iterable[str]:
+        return (_day_of(event),) if isinstance(event, LineAdded) else ()
+
+    def apply_LineAdded(self, event: LineAdded, view: ProjectionView) -> None:
+        day_id = _day_of(event)
+        day = Day.model_validate(view.get(day_id) or {"id": day_id})
+        day.lines += 1
+        day.revenue += event.line.amount
+        view.upsert(day.id, day.model_dump())
+
+
+def _day_of(event: LineAdded) -> str:
+    return event.placed_at.astimezone(timezone.utc).date().isoformat()

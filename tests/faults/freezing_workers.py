@@ -1,0 +1,82 @@
+"""A worker of a projection that is stopped in the middle of a batch, and wakes up too late."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import ClassVar
+
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from cqrs_ddd_advanced_core.ports.positions import Checkpoint
+from cqrs_ddd_advanced_core.projections import ProjectionView
+from cqrs_ddd_core import DomainEvent, UnitOfWork
+from cqrs_ddd_persistence_sqlalchemy import configure_sqlite
+from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
+from tests.advanced.tills import Tills
+from tests.faults.crashing import Place
+from tests.faults.naive_positions import Kind
+from tests.faults.projecting import BATCH, LEASE
+from tests.faults.selling import POISON, surrounded
+
+FROZEN = "frozen"
+LOG = "one.log"
+
+
+class Freezes(Tills):
+    """Between reading the documents of a batch and writing them."""
+
+    name: ClassVar[str] = "Tills"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def _add(self, event: DomainEvent, cents: int, view: ProjectionView) -> None:
+        super()._add(event, cents, view)
+        if cents == POISON:
+            freeze_once(self._folder)
+
+
+class FreezesWithTheRow(SQLAlchemyPositionStore):
+    """Between the change of the checkpoint and the commit."""
+
+    folder: Path
+
+    async def advance(
+        self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
+    ) -> Checkpoint:
+        advanced = await super().advance(checkpoint, position, lease=lease, uow=uow)
+        freeze_once(self.folder)
+        return advanced
+
+
+def freeze_once(folder: Path) -> None:
+    if not (folder / FROZEN).exists():
+        (folder / FROZEN).touch()
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+async def follow(place: Place, kind: Kind, patience: float | None) -> None:
+    """On PostgreSQL the server waits for an open transaction no longer than ``patience``."""
+    logging.basicConfig(filename=place.folder / LOG)
+    settings = {"idle_in_transaction_session_timeout": str(int((patience or 0) * 1000))}
+    is_file = place.schema is None
+    engine = create_async_engine(
+        place.url, connect_args={} if is_file else {"server_settings": settings}
+    )
+    if is_file:
+        configure_sqlite(engine)
+    around = surrounded(place, engine, kind)
+    if isinstance(around.positions, FreezesWithTheRow):
+        around.positions.folder = place.folder
+    handler = Tills() if patience else Freezes(place.folder)
+    async with around.worker(handler, worker_id="one", lease=LEASE, batch=BATCH):
+        await asyncio.Event().wait()
+
+
+def run_follow(place: Place, kind: Kind, patience: float | None) -> None:
+    asyncio.run(follow(place, kind, patience))

@@ -1,0 +1,80 @@
+"""A database that goes away under a worker, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+
+from cqrs_ddd_core import StreamId
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore
+from tests.advanced.projection_kit import Surrounded
+from tests.advanced.tills import Days, ItemSold, Tills
+from tests.faults.crashing import Place
+from tests.faults.projecting import LEASE, PROJECTIONS, Findings, judge, worker
+from tests.faults.proxy import AtCommit, Proxy
+from tests.faults.selling import append, surrounded
+
+WORKER = "the only one"
+
+
+@dataclass
+class OutageFindings(Findings):
+    outages: int = 0
+    not_taken_again: int = 0
+
+    @property
+    def faults(self) -> int:
+        return super().faults + self.not_taken_again
+
+    def __str__(self) -> str:
+        return (
+            f"{self.outages} outages, {super().__str__()}, {self.not_taken_again} leases that were "
+            "not taken again"
+        )
+
+
+async def go_away_and_come_back(place: Place, *, seed: int, rounds: int) -> OutageFindings:
+    """The sellers have a way of their own to the server. Some outages are longer than the lease."""
+    dice, findings = random.Random(seed), OutageFindings(outages=rounds)
+    at = {StreamId("Till", f"till-{number}"): 0 for number in range(5)}
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(Proxy(place.url).running())
+        engine = await stack.enter_async_context(place.engine())
+        through = await stack.enter_async_context(replace(place, url=proxy.url).engine())
+        around = surrounded(place, engine)
+        following = worker(surrounded(place, through), [Tills(), Days()], worker_id=WORKER)
+        async with following:
+            await _sell(around, at)
+            await _until_taken(around)
+            for _ in range(rounds):
+                selling = asyncio.ensure_future(_sell(around, at))
+                await asyncio.sleep(dice.uniform(0.0, 0.1))
+                if dice.random() < 0.3:
+                    proxy.at_commit = dice.choice(
+                        [AtCommit.LOSE_THE_ANSWER, AtCommit.LOSE_THE_REQUEST]
+                    )
+                else:
+                    proxy.is_down = True
+                    proxy.drop_all()
+                await asyncio.sleep(dice.choice([0.1, LEASE * 1.2]))
+                proxy.is_down = False
+                await selling
+                await _until_taken(around)
+                found = await around.positions.positions(PROJECTIONS)
+                findings.not_taken_again += sum(each.worker_id != WORKER for each in found)
+        await judge(around, findings)
+    return findings
+
+
+async def _sell(around: Surrounded, at: dict[StreamId, int]) -> None:
+    assert isinstance(around.events, SQLAlchemyEventStore)
+    for _ in range(10):
+        await append(around.events, {each: [ItemSold(cents=20)] for each in at}, at)
+        await asyncio.sleep(0.01)
+
+
+async def _until_taken(around: Surrounded) -> None:
+    end = await around.events.latest_position()
+    assert await around.positions.wait_until(end, PROJECTIONS, timeout=60.0)

@@ -1,0 +1,238 @@
+"""Workers of projections in processes of their own, killed at random moments while others sell.
+
+What they made is judged by a fold of the events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, ClassVar
+
+from cqrs_ddd_advanced_core.ports.dead_letters import DeadLetterState
+from cqrs_ddd_advanced_core.projections import (
+    LiveProjection,
+    ProjectionHandler,
+    ProjectionView,
+    ProjectionWorker,
+)
+from cqrs_ddd_core import DomainEvent
+from cqrs_ddd_core.primitives.id_generator import uuid4_text
+from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
+from cqrs_ddd_specifications import QueryOptions
+from tests.advanced.projection_kit import Surrounded
+from tests.advanced.tills import Days, Tills
+from tests.faults.crashing import Place
+from tests.faults.naive_positions import Kind
+from tests.faults.selling import POISON, SICK, Market, run_sell, surrounded
+from tests.forking import kill, process
+
+LEASE = 0.3
+PROJECTIONS = [Tills.collection, Days.collection]
+BATCH = 10
+REPAIRED = "repaired"
+AT_THE_END = 300.0
+"""Seconds after which workers that nobody kills hang."""
+
+
+class Repairable(Tills):
+    """Cannot take a sale until somebody has repaired it."""
+
+    name: ClassVar[str] = "Tills"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def _add(self, event: DomainEvent, cents: int, view: ProjectionView) -> None:
+        if cents == POISON:
+            self.refused = set() if (self._folder / REPAIRED).exists() else {POISON}
+        super()._add(event, cents, view)
+
+
+def handlers(place: Place) -> list[ProjectionHandler]:
+    return [Repairable(place.folder), Days()]
+
+
+def worker(
+    around: Surrounded, projections: Sequence[ProjectionHandler], **options: Any
+) -> ProjectionWorker:
+    return around.worker(*projections, **{"lease": LEASE, "batch": BATCH, **options})
+
+
+async def follow(place: Place, worker_id: str, kind: Kind, batch: int) -> None:
+    async with place.engine() as engine:
+        around = surrounded(place, engine, kind)
+        async with worker(around, handlers(place), worker_id=worker_id, batch=batch):
+            await asyncio.Event().wait()
+
+
+@dataclass
+class Findings:
+    kills: int = 0
+    events: int = 0
+    documents: int = 0
+    lost: int = 0
+    doubled: int = 0
+    disordered: int = 0
+    wrong: int = 0
+    letters: int = 0
+    overtaken: int = 0
+
+    @property
+    def faults(self) -> int:
+        return (
+            self.lost + self.doubled + self.disordered + self.wrong + self.letters + self.overtaken
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kills} killed, {self.events:,} events in {self.documents} documents; "
+            f"{self.lost} lost, {self.doubled} taken twice, {self.disordered} tills out of order, "
+            f"{self.wrong} documents that the events do not make, {self.letters} letters left, "
+            f"{self.overtaken} events before the poison in their stream"
+        )
+
+
+class Crew:
+    """Two workers, of which one after the other is killed, and another one started in its place.
+
+    That has its id, as a service that is started again, or one of its own.
+    """
+
+    def __init__(
+        self,
+        stack: contextlib.ExitStack,
+        dice: random.Random,
+        place: Place,
+        kind: Kind,
+        batch: int,
+    ) -> None:
+        self._dice = dice
+        self._stack = stack
+        self._work = (place, kind, batch)
+        self._running = [self._started(name) for name in ("one", "two")]
+
+    def _started(self, name: str) -> tuple[str, BaseProcess]:
+        place, kind, batch = self._work
+        return name, self._stack.enter_context(process(run_follow, place, name, kind, batch))
+
+    async def lose(self, around: Surrounded, kills: int, seller: BaseProcess) -> int:
+        """Mostly who is at work, and not before somebody got further since the last time; answers
+        how many were killed until there was no more work."""
+        before = await _progress(around)
+        for number in range(kills):
+            while await _progress(around) == before:
+                if not seller.is_alive() and await _is_all_taken(around):
+                    return number
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(self._dice.uniform(0.0, 0.1))
+            holders = [each.worker_id for each in await around.positions.positions(PROJECTIONS)]
+            names = [name for name, _ in self._running]
+            at_work = [n for n, name in enumerate(names) if name in holders] or [0, 1]
+            victim = self._dice.choice(at_work if self._dice.random() < 0.8 else [0, 1])
+            name, running = self._running[victim]
+            kill(running)
+            before = await _progress(around)
+            self._running[victim] = self._started(self._dice.choice([name, uuid4_text()]))
+        return kills
+
+
+async def _progress(around: Surrounded) -> tuple[object, ...]:
+    letters = await around.dead_letters.letters(limit=10**6)
+    positions = await around.positions.positions(PROJECTIONS)
+    return len(letters), *(each.position for each in positions)
+
+
+async def _is_all_taken(around: Surrounded) -> bool:
+    end = await around.events.latest_position()
+    due = any(each.is_due for each in await around.dead_letters.letters(limit=10**6))
+    positions = [each.position for each in await around.positions.positions(PROJECTIONS)]
+    return not due and positions == [end] * len(PROJECTIONS)
+
+
+async def kill_at_random(
+    place: Place,
+    *,
+    seed: int,
+    kills: int,
+    market: Market,
+    batch: int = BATCH,
+    kind: Kind = SQLAlchemyPositionStore,
+) -> Findings:
+    """While they sell, and in the end while the stream with the poison is taken after all."""
+    dice, findings = random.Random(seed), Findings()
+    async with place.engine() as engine:
+        around = surrounded(place, engine, kind)
+        with contextlib.ExitStack() as stack:
+            seller = stack.enter_context(process(run_sell, place, market, seed))
+            crew = Crew(stack, dice, place, kind, batch)
+            at_repair = kills // 4 if market.has_poison else 0
+            findings.kills += await crew.lose(around, kills - at_repair, seller)
+            await asyncio.to_thread(seller.join, AT_THE_END)
+            assert seller.exitcode == 0, "the seller does not come to an end"
+            await _until_all_is_taken(around)
+            if market.has_poison:
+                await _repair(place, around, findings)
+                findings.kills += await crew.lose(around, at_repair, seller)
+            await _until_all_is_taken(around)
+        await judge(around, findings)
+    return findings
+
+
+async def _until_all_is_taken(around: Surrounded) -> None:
+    deadline = time.monotonic() + AT_THE_END
+    while not await _is_all_taken(around):
+        assert time.monotonic() < deadline, "events or letters stay though workers run"
+        await asyncio.sleep(0.02)
+
+
+async def _repair(place: Place, around: Surrounded, findings: Findings) -> None:
+    """Look what became of the sick till, and have it taken again."""
+    poison, *waiting = await around.dead_letters.letters(Tills.collection, limit=10**6)
+    assert poison.state is DeadLetterState.POISON
+    assert waiting, "nothing came behind the poison"
+    (sick,) = (await around.all_of(Tills(), SICK.aggregate_id)).values()
+    stored_events = await around.events.get_events(SICK.aggregate_id)
+    before = [each.version for each in stored_events if (each.position or 0) < poison.position]
+    findings.overtaken += sick["seen"] != before
+    others = Findings()
+    await judge(around, others, apart_from=SICK.aggregate_id)
+    findings.wrong += others.wrong
+    (place.folder / REPAIRED).touch()
+    await around.dead_letters.retry(Tills.collection, poison.position)
+
+
+async def judge(
+    around: Surrounded,
+    findings: Findings,
+    projections: Sequence[ProjectionHandler] | None = None,
+    apart_from: str | None = None,
+) -> None:
+    findings.letters += len(await around.dead_letters.letters())
+    for handler in projections or (Tills(), Days()):
+        fresh = await LiveProjection(handler, around.events).documents()
+        found = await around.all_of(handler, *fresh)
+        everything = await (await around.store.find(handler.collection, QueryOptions()))
+        strays = len(everything) - len(found)
+        if apart_from is not None:
+            fresh.pop(apart_from, None)
+        findings.documents += len(found)
+        findings.wrong += strays + sum(found.get(each) != fresh[each] for each in fresh)
+        if isinstance(handler, Tills):
+            for each, document in fresh.items():
+                seen = found.get(each, {"seen": []})["seen"]
+                findings.events += len(document["seen"])
+                findings.lost += len(set(document["seen"]) - set(seen))
+                findings.doubled += len(seen) - len(set(seen))
+                findings.disordered += seen != sorted(seen)
+
+
+def run_follow(place: Place, worker_id: str, kind: Kind, batch: int) -> None:
+    asyncio.run(follow(place, worker_id, kind, batch))

@@ -1,0 +1,104 @@
+"""Tills that sell in a process of their own, and where projections of them are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+
+from cqrs_ddd_core import DomainEvent, StoredEvent, StreamId
+from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore, SQLAlchemyUnitOfWork
+from cqrs_ddd_persistence_sqlalchemy.advanced import (
+    SQLAlchemyDeadLetterStore,
+    SQLAlchemyPositionStore,
+    SQLAlchemyProjectionStore,
+)
+from tests.advanced.projection_kit import Surrounded
+from tests.advanced.tills import ItemSold, SaleTakenBack, TillOpened, stored
+from tests.faults.crashing import Place
+from tests.faults.naive_positions import Kind
+
+POISON = 13
+SICK = StreamId("Till", "sick")
+
+
+@dataclass(frozen=True)
+class Market:
+    """How many tills sell how much, in transactions of five events for each of four tills."""
+
+    tills: int = 12
+    events: int = 1_000
+    pause: float = 0.02
+    has_poison: bool = False
+
+    @property
+    def streams(self) -> list[StreamId]:
+        return [StreamId("Till", f"till-{number}") for number in range(self.tills)]
+
+
+def surrounded(
+    place: Place, engine: AsyncEngine, kind: Kind = SQLAlchemyPositionStore
+) -> Surrounded:
+    sessions, tables = async_sessionmaker(engine), place.tables
+    return Surrounded(
+        SQLAlchemyEventStore(sessions, tables=tables),
+        SQLAlchemyProjectionStore(sessions, tables=tables),
+        kind(sessions, tables=tables),
+        SQLAlchemyDeadLetterStore(sessions, tables=tables),
+        lambda: SQLAlchemyUnitOfWork(session_factory=sessions, tables=tables),
+    )
+
+
+async def sell(place: Place, market: Market, seed: int) -> None:
+    """All that the market sells, the poison after a third of it."""
+    dice, sold = random.Random(seed), 0
+    at = dict.fromkeys([*market.streams, SICK], 0)
+    waits = market.has_poison
+    async with place.engine() as engine:
+        events = SQLAlchemyEventStore(async_sessionmaker(engine), tables=place.tables)
+        while sold < market.events:
+            new = {each: _sales(dice, at[each]) for each in dice.sample(market.streams, 4)}
+            if market.has_poison:
+                new[SICK] = _sales(dice, at[SICK])
+                if waits and sold > market.events / 3:
+                    waits, new[SICK][2] = False, ItemSold(cents=POISON)
+            sold += await append(events, new, at)
+            await asyncio.sleep(market.pause)
+
+
+async def append(
+    events: SQLAlchemyEventStore,
+    new: dict[StreamId, list[DomainEvent]],
+    at: dict[StreamId, int],
+) -> int:
+    """Events of several streams in one transaction, whose versions ``at`` keeps."""
+    batch: list[StoredEvent] = []
+    for stream, its in new.items():
+        batch += stored(stream, its, after=at[stream])
+    with contextlib.suppress(ConcurrencyError):
+        await events.append_batch(batch)
+        for stream, its in new.items():
+            at[stream] += len(its)
+        return len(batch)
+    return 0
+
+
+def _sales(dice: random.Random, at: int) -> list[DomainEvent]:
+    kinds: list[Any] = [ItemSold] * 4 + [SaleTakenBack]
+    days = ("monday", "tuesday", "sunday")
+    sales: list[DomainEvent] = [
+        dice.choice(kinds)(cents=dice.randrange(POISON + 1, 900), day=dice.choice(days))
+        for _ in range(5)
+    ]
+    if not at:
+        sales[0] = TillOpened(place="hall")
+    return sales
+
+
+def run_sell(place: Place, market: Market, seed: int) -> None:
+    asyncio.run(sell(place, market, seed))

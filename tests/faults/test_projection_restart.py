@@ -1,0 +1,91 @@
+"""A server that is stopped and started again under a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from cqrs_ddd_persistence_sqlalchemy import create_schema
+from tests.advanced.tills import ItemSold, Tills, new_till, opened_and_sold, stored
+from tests.faults.crashing import Place
+from tests.faults.projecting import Findings, judge, worker
+from tests.faults.selling import surrounded
+from tests.persistence_sqlalchemy.conftest import asyncpg_url
+from tests.processes import serve
+from tests.services import SOURCES, Postgres, running, wait_until_it_answers
+
+
+class Stoppable(Postgres):
+    """Knows its room, and can be started in it once more."""
+
+    room: Path
+    port: int
+    program: Path
+
+    def prepare(self, program: Path, room: Path) -> Path:
+        self.program = super().prepare(program, room)
+        return self.program
+
+    def command(self, room: Path, port: int) -> tuple[list[str | Path], str]:
+        self.room, self.port = room, port
+        arguments, settings = super().command(room, port)
+        return list(arguments), settings
+
+    async def stop(self) -> None:
+        """Connections are cut, and the next ones refused."""
+        pid_file = self.room / "data/postmaster.pid"
+        os.kill(int(pid_file.read_text().split()[0]), self.stop_signal)
+        while pid_file.exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+    @contextmanager
+    def started_again(self) -> Iterator[None]:
+        arguments, settings = self.command(self.room, self.port)
+        with serve(
+            self.account,
+            [self.program, *arguments],
+            self.room,
+            settings=settings,
+            stop_signal=self.stop_signal,
+        ) as server:
+            wait_until_it_answers(self, server, self.url(self.port))
+            yield
+
+
+@pytest.fixture
+def server() -> Iterator[Stoppable]:
+    product = Stoppable()
+    with running(product, sources=SOURCES):
+        yield product
+
+
+async def test_a_worker_goes_on_when_the_server_was_started_again(
+    server: Stoppable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place, till = Place(asyncpg_url(server.url(server.port)), "restarted", tmp_path), new_till()
+    findings = Findings()
+    async with place.engine() as engine:
+        await create_schema(engine, place.tables)
+        around = surrounded(place, engine)
+        await around.append(stored(till, opened_and_sold(1, 2)))
+        with ExitStack() as servers:
+            async with worker(around, [Tills()]):
+                assert await around.positions.wait_until(3, [Tills.collection], timeout=20.0)
+                await server.stop()
+                while caplog.text.count("projection worker") < 3:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+                servers.enter_context(server.started_again())
+                async with place.engine() as another:
+                    await surrounded(place, another).append(
+                        stored(till, [ItemSold(cents=3)], after=3)
+                    )
+                assert await around.positions.wait_until(4, [Tills.collection], timeout=20.0)
+            await judge(around, findings, [Tills()])
+
+    assert findings.events == 4
+    assert findings.faults == 0, findings
