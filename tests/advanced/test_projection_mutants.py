@@ -20,9 +20,11 @@ from cqrs_ddd_advanced_core.adapters.transaction_locks import TransactionLocks
 from cqrs_ddd_advanced_core.ports.positions import Checkpoint
 from cqrs_ddd_advanced_core.projections import ProjectionHandler, ProjectionRebuild, ProjectionView
 from cqrs_ddd_advanced_core.projections import batch as batches
+from cqrs_ddd_advanced_core.projections.run import ProjectionRun
 from cqrs_ddd_core import StreamId, UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryEventStore
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork as CoreInMemoryUnitOfWork
+from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
 from tests.advanced.projection_kit import (
     InlineProjectionKit,
     ProjectionRebuildKit,
@@ -212,3 +214,23 @@ async def test_a_rebuild_in_place_shows_readers_fewer_documents() -> None:
 
     with pytest.raises(AssertionError):
         await getattr(ProjectionRebuildKit(), name)(naive)
+
+
+async def test_a_rebuild_that_clears_before_it_looks_takes_from_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin = ProjectionRebuild._begin
+
+    async def clears_first(self: ProjectionRebuild, run: ProjectionRun) -> None:
+        if run.checkpoint.position == 0:
+            async with self._around.uow_factory() as uow:
+                assert isinstance(uow, InMemoryUnitOfWork)
+                await uow.projections.drop_collection(run.collection, uow=uow)
+                await uow.projections.ensure_collection(run.collection, run.handler.fields)
+        await begin(self, run)
+
+    monkeypatch.setattr(ProjectionRebuild, "_begin", clears_first)
+    name = "test_a_rebuild_that_was_frozen_takes_nothing_from_the_one_that_took_over"
+
+    with pytest.raises(ConcurrencyError, match="tills__rebuild"):
+        await getattr(ProjectionRebuildKit(), name)(surrounded_by())
