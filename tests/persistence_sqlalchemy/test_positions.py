@@ -330,3 +330,42 @@ async def test_what_lacks_the_tables_says_so(
     for asking in (positions.claim("orders", "one"), positions.positions()):
         with pytest.raises(InfrastructureError, match=r"cannot .*projection.*create_schema"):
             await asking
+
+
+async def test_who_waits_goes_on_by_polling_where_the_signal_fails(
+    session_factory: SessionFactory, tables: Tables, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(InMemoryQueueSignal):
+        async def wait(self, channel: str, timeout: float) -> bool:
+            raise ConnectionError("nobody listens")
+
+    positions = SQLAlchemyPositionStore(
+        session_factory, tables=tables, signal=Broken(), poll_interval=0.01
+    )
+    name = new_name()
+    assert await positions.claim(name, "one") is not None
+
+    assert await positions.wait_until(1, [name], timeout=0.05) is False
+    assert "polling goes on" in caplog.text
+
+
+@on_postgres
+async def test_who_holds_does_not_wait_long_for_a_command_under_way(
+    session_factory: SessionFactory,
+    tables: Tables,
+    new_uow: NewUnitOfWork,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SQLAlchemyPositionStore, "hold_timeout", 0.1)
+    positions, name = SQLAlchemyPositionStore(session_factory, tables=tables), new_name()
+    async with new_uow() as command:
+        await positions.join(name, uow=command)
+
+        with pytest.raises(ConcurrencyError, match="others use it for longer than 0.1 s"):
+            async with new_uow() as uow:
+                await positions.hold(name, uow=uow)
+
+        # Nobody is kept waiting by who gave up.
+        await joined(positions, name, new_uow)
+    async with new_uow() as uow:
+        assert await positions.hold(name, uow=uow) is not None

@@ -34,6 +34,14 @@ def refuse_unusable_limit(limit: int) -> None:
         raise InvalidOperationError(f"cannot read {limit} dead letters; limit must be at least 1")
 
 
+def refuse_text(projections: object) -> None:
+    """A text is a collection of texts, too, and waiting for its letters would be in vain."""
+    if isinstance(projections, str):
+        raise InvalidOperationError(
+            f"projections are named in a list; give [{projections!r}] to wait for this one"
+        )
+
+
 def lease_lost(checkpoint: Checkpoint) -> LeaseLostError:
     return LeaseLostError(
         f"projection {checkpoint.projection} is no longer ours to take on from "
@@ -57,7 +65,7 @@ def refuse_another_version(projection: str, asked: int, live: int) -> None:
 def written_inline(projection: str, asked: int, live: int) -> ProjectionVersionError:
     return ProjectionVersionError(
         f"projection {projection} is written inline, so no worker can claim it; leave it out of "
-        "the workers, or give it another name there",
+        "the workers, or give it another collection there",
         projection=projection,
         asked=asked,
         live=live,
@@ -67,7 +75,7 @@ def written_inline(projection: str, asked: int, live: int) -> ProjectionVersionE
 def run_by_workers(projection: str, asked: int, live: int) -> ProjectionVersionError:
     return ProjectionVersionError(
         f"projection {projection} is run by workers, so it cannot be written inline; leave it to "
-        "them, or give it another name here",
+        "them, or give it another collection here",
         projection=projection,
         asked=asked,
         live=live,

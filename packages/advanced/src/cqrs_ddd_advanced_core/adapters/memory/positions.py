@@ -17,6 +17,7 @@ from ..refusals import (
     lease_lost,
     refuse_another_version,
     refuse_step_back,
+    refuse_text,
     refuse_unusable_lease,
     run_by_workers,
     unknown_projections,
@@ -128,6 +129,7 @@ class InMemoryPositionStore(IPositionStore):
     async def wait_until(
         self, position: int, projections: Collection[str], *, timeout: float
     ) -> bool:
+        refuse_text(projections)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while True:

@@ -539,6 +539,12 @@ class PositionStoreContract:
         assert told.error.projection == unknown
         assert known in str(told.error)
 
+    async def test_a_single_name_instead_of_a_list_is_refused(
+        self, positions: IPositionStore
+    ) -> None:
+        with raises(InvalidOperationError):
+            await positions.wait_until(1, "tills", timeout=0.0)
+
     async def test_a_wait_that_is_cancelled_leaves_nothing_behind(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:

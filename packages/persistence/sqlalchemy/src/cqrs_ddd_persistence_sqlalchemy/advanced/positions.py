@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from cqrs_ddd_advanced_core.adapters.refusals import (
     lease_lost,
     refuse_another_version,
     refuse_step_back,
+    refuse_text,
     refuse_unusable_lease,
     run_by_workers,
     unknown_projections,
@@ -43,6 +45,9 @@ from .position_rows import PositionRows, after
 
 _PATIENCE = 5.0
 """Seconds that a look may go on after its caller was cancelled."""
+
+
+logger = logging.getLogger(__name__)
 
 
 class SQLAlchemyPositionStore(IPositionStore):
@@ -224,6 +229,7 @@ class SQLAlchemyPositionStore(IPositionStore):
     async def wait_until(
         self, position: int, projections: Collection[str], *, timeout: float
     ) -> bool:
+        refuse_text(projections)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         wanted = set(projections)
@@ -239,11 +245,16 @@ class SQLAlchemyPositionStore(IPositionStore):
                     known = [each.projection for each in await self.positions()]
                     raise unknown_projections(missing, known)
                 return False
-            pause = min(self._poll_interval, remaining)
-            if self._signal is None:
-                await asyncio.sleep(pause)
-            else:
-                await self._signal.wait(PROJECTIONS_CHANNEL, pause)
+            await self._pause(min(self._poll_interval, remaining))
+
+    async def _pause(self, seconds: float) -> None:
+        if self._signal is not None:
+            try:
+                await self._signal.wait(PROJECTIONS_CHANNEL, seconds)
+                return
+            except Exception as error:
+                logger.warning("positions: %r from the signal; polling goes on", error)
+        await asyncio.sleep(seconds)
 
     async def _look(self, projections: Collection[str]) -> list[ProjectionPosition]:
         """To its end even when cancelled: a query that is given up leaves tasks of the driver."""
