@@ -13,12 +13,10 @@ from cqrs_ddd_advanced_core.adapters.memory import (
     InMemoryUnitOfWork,
 )
 from cqrs_ddd_core.adapters.memory import InMemoryEventStore
-from tests.advanced.projection_kit import (
-    InlineProjectionKit,
-    ProjectionRebuildKit,
-    ProjectionWorkerKit,
-    Surrounded,
-)
+from tests.advanced.inline_kit import InlineProjectionKit
+from tests.advanced.projection_kit import ProjectionWorkerKit
+from tests.advanced.rebuild_kit import ProjectionRebuildKit
+from tests.advanced.surrounded import Surrounded
 
 
 @pytest.fixture

@@ -25,12 +25,10 @@ from cqrs_ddd_core import StreamId, UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryEventStore
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork as CoreInMemoryUnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
-from tests.advanced.projection_kit import (
-    InlineProjectionKit,
-    ProjectionRebuildKit,
-    ProjectionWorkerKit,
-    Surrounded,
-)
+from tests.advanced.inline_kit import InlineProjectionKit
+from tests.advanced.projection_kit import ProjectionWorkerKit
+from tests.advanced.rebuild_kit import ProjectionRebuildKit
+from tests.advanced.surrounded import Surrounded
 
 
 class MovesAfterTheCommit(InMemoryPositionStore):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from cqrs_ddd_core import StreamId
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore
-from tests.advanced.projection_kit import Surrounded
+from tests.advanced.surrounded import Surrounded
 from tests.advanced.tills import Days, ItemSold, Tills
 from tests.faults.crashing import Place
 from tests.faults.projecting import LEASE, PROJECTIONS, Findings, judge, worker

@@ -26,7 +26,7 @@ from cqrs_ddd_core import DomainEvent
 from cqrs_ddd_core.primitives.id_generator import uuid4_text
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
 from cqrs_ddd_specifications import QueryOptions
-from tests.advanced.projection_kit import Surrounded
+from tests.advanced.surrounded import Surrounded
 from tests.advanced.tills import Days, Tills
 from tests.faults.crashing import Place
 from tests.faults.naive_positions import Kind

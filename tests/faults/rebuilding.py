@@ -14,7 +14,7 @@ from itertools import count
 from cqrs_ddd_advanced_core.projections import ProjectionHandler, ProjectionRebuild
 from cqrs_ddd_core import StreamId
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
-from tests.advanced.projection_kit import Surrounded, with_inline
+from tests.advanced.surrounded import Surrounded, with_inline
 from tests.advanced.tills import Days, Sell, Tills
 from tests.faults.crashing import Place
 from tests.faults.naive_positions import Kind

@@ -18,7 +18,7 @@ from cqrs_ddd_persistence_sqlalchemy.advanced import (
     SQLAlchemyPositionStore,
     SQLAlchemyProjectionStore,
 )
-from tests.advanced.projection_kit import Surrounded
+from tests.advanced.surrounded import Surrounded
 from tests.advanced.tills import ItemSold, SaleTakenBack, TillOpened, stored
 from tests.faults.crashing import Place
 from tests.faults.naive_positions import Kind

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cqrs_ddd_persistence_sqlalchemy import Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
-from tests.advanced.projection_kit import Surrounded
+from tests.advanced.surrounded import Surrounded
 from tests.advanced.tills import ItemSold, Tills, opened_and_sold, stored
 from tests.faults.crashing import Place
 from tests.faults.freezing_workers import FROZEN, LOG, FreezesWithTheRow, run_follow

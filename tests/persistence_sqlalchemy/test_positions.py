@@ -17,14 +17,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionma
 from cqrs_ddd_advanced_core.adapters.refusals import lease_lost
 from cqrs_ddd_advanced_core.exceptions import ProjectionVersionError
 from cqrs_ddd_advanced_core.ports.positions import PROJECTIONS_CHANNEL, Checkpoint
-from cqrs_ddd_advanced_core.testing.contracts.positions import (
-    PositionStoreContract,
+from cqrs_ddd_advanced_core.testing.contracts.checkpoints import (
     advanced,
     claimed,
     joined,
     new_name,
     replaced,
 )
+from cqrs_ddd_advanced_core.testing.contracts.positions import PositionStoreContract
 from cqrs_ddd_core import UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryQueueSignal
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, InfrastructureError

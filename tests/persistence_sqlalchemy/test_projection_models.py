@@ -43,7 +43,9 @@ from cqrs_ddd_persistence_sqlalchemy.advanced.collection_columns import column_t
 from cqrs_ddd_persistence_sqlalchemy.advanced.collection_models import CollectionModel
 from cqrs_ddd_persistence_sqlalchemy.column_types import ExactDecimal, Json, UtcDateTime
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
-from tests.advanced.projection_kit import InlineProjectionKit, ProjectionWorkerKit, Surrounded
+from tests.advanced.inline_kit import InlineProjectionKit
+from tests.advanced.projection_kit import ProjectionWorkerKit
+from tests.advanced.surrounded import Surrounded
 from tests.advanced.tills import Days, Tills, new_till, opened_and_sold, stored
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 

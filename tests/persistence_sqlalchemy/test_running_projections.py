@@ -13,13 +13,10 @@ from cqrs_ddd_persistence_sqlalchemy.advanced import (
     SQLAlchemyPositionStore,
     SQLAlchemyProjectionStore,
 )
-from tests.advanced.projection_kit import (
-    InlineProjectionKit,
-    ProjectionRebuildKit,
-    ProjectionWorkerKit,
-    Surrounded,
-    with_inline,
-)
+from tests.advanced.inline_kit import InlineProjectionKit
+from tests.advanced.projection_kit import ProjectionWorkerKit
+from tests.advanced.rebuild_kit import ProjectionRebuildKit
+from tests.advanced.surrounded import Surrounded, with_inline
 from tests.advanced.tills import Days, ItemSold, Sell, new_till, opened_and_sold, stored
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 

@@ -1,0 +1,291 @@
+"""Who may take a projection further."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from cqrs_ddd_core.primitives.exceptions import (
+    InvalidOperationError,
+    LeaseLostError,
+)
+from cqrs_ddd_core.testing.expecting import raises
+from cqrs_ddd_core.testing.faults import cancel_sweep
+
+from ...ports.positions import Checkpoint, IPositionStore, ProjectionPosition
+from .checkpoints import (
+    NewUnitOfWork,
+    advanced,
+    claimed,
+    new_name,
+    refused,
+    standing,
+)
+
+
+class PositionLeasesContract:
+    """Fixtures: ``positions`` and ``new_uow``."""
+
+    async def test_a_new_one_begins_at_zero_and_goes_on_from_where_it_is(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        name = new_name()
+
+        first = await claimed(positions, name, "one")
+        then = await advanced(positions, first, 7, new_uow)
+        last = await advanced(positions, then, 9, new_uow)
+
+        assert (first.projection, first.version, first.position) == (name, 1, 0)
+        assert (then.position, last.position) == (7, 9)
+        assert {first.epoch, then.epoch, last.epoch} == {first.epoch}
+        assert await standing(positions, name) == ProjectionPosition(
+            projection=name, version=1, position=9, worker_id="one"
+        )
+
+    async def test_nobody_gets_it_while_another_worker_has_it(
+        self, positions: IPositionStore
+    ) -> None:
+        name = new_name()
+        ours = await claimed(positions, name, "one")
+
+        assert await positions.claim(name, "two") is None
+        assert await positions.claim(name, "two", version=2, restart=True) is None
+
+        await positions.renew(ours)
+        assert (await standing(positions, name)).worker_id == "one"
+
+    async def test_of_many_that_claim_at_once_one_gets_it(self, positions: IPositionStore) -> None:
+        name = new_name()
+
+        for _ in range(3):
+            got = await asyncio.gather(*(positions.claim(name, f"w-{n}") for n in range(8)))
+
+            winners = [checkpoint for checkpoint in got if checkpoint is not None]
+            assert len(winners) == 1
+            await positions.release(winners[0])
+
+    async def test_epochs_grow_over_all_projections(self, positions: IPositionStore) -> None:
+        one, two = new_name(), new_name()
+        epochs = []
+
+        for name in (one, two, one, two):
+            checkpoint = await claimed(positions, name, "worker")
+            epochs.append(checkpoint.epoch)
+            await positions.release(checkpoint)
+
+        assert epochs == sorted(set(epochs))
+
+    async def test_when_the_lease_has_run_out_others_go_on_where_it_stands(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        name = new_name()
+        old = await advanced(positions, await claimed(positions, name, "one"), 5, new_uow, 0.02)
+        await asyncio.sleep(0.05)
+
+        assert (await standing(positions, name)).worker_id is None
+        new = await claimed(positions, name, "two")
+
+        assert new.position == 5
+        assert new.epoch > old.epoch
+
+    async def test_who_lost_the_lease_cannot_advance_though_the_new_owner_stands_still(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        name = new_name()
+        frozen = await claimed(positions, name, "one", lease=0.02)
+        await asyncio.sleep(0.05)
+        new = await claimed(positions, name, "two")
+
+        await refused(positions, frozen, new_uow)
+        await advanced(positions, new, 3, new_uow)
+        await refused(positions, frozen, new_uow)
+
+        assert (await standing(positions, name)).position == 3
+
+    async def test_who_claims_it_again_under_the_same_id_locks_out_who_had_it_before(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        name = new_name()
+        before = await claimed(positions, name, "one")
+
+        again = await claimed(positions, name, "one")
+
+        assert again.epoch > before.epoch
+        await refused(positions, before, new_uow)
+        with raises(LeaseLostError):
+            await positions.renew(before)
+        await positions.release(before)
+        assert (await standing(positions, name)).worker_id == "one"
+        await advanced(positions, again, 1, new_uow)
+
+    async def test_a_lease_that_ran_out_and_that_nobody_took_still_advances(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        name = new_name()
+        ours = await claimed(positions, name, "one", lease=0.02)
+        await asyncio.sleep(0.05)
+
+        await advanced(positions, ours, 4, new_uow)
+
+        # It has the lease again.
+        assert await positions.claim(name, "two") is None
+
+    async def test_a_renewal_extends_the_lease_and_says_when_it_was_lost(
+        self, positions: IPositionStore
+    ) -> None:
+        name = new_name()
+        ours = await claimed(positions, name, "one", lease=0.02)
+
+        await positions.renew(ours)
+        await asyncio.sleep(0.05)
+        assert await positions.claim(name, "two") is None
+
+        await positions.renew(ours, lease=0.02)
+        await asyncio.sleep(0.05)
+        await claimed(positions, name, "two")
+        with raises(LeaseLostError) as lost:
+            await positions.renew(ours)
+        assert lost.error.resource == name
+
+    async def test_what_is_released_can_be_claimed_at_once_and_is_ours_no_more(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        name = new_name()
+        ours = await claimed(positions, name, "one")
+
+        await positions.release(ours)
+        await positions.release(ours)
+
+        assert (await standing(positions, name)).worker_id is None
+        await refused(positions, ours, new_uow)
+        new = await claimed(positions, name, "two")
+        await positions.release(ours)
+        assert await positions.claim(name, "three") is None
+        await positions.renew(new)
+
+    async def test_times_that_are_none_and_steps_back_are_refused(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        name = new_name()
+        ours = await advanced(positions, await claimed(positions, name, "one"), 5, new_uow)
+
+        with raises(InvalidOperationError):
+            await positions.claim(name, "one", lease=0.0)
+        with raises(InvalidOperationError):
+            await positions.renew(ours, lease=-1.0)
+        with raises(InvalidOperationError):
+            await advanced(positions, ours, 4, new_uow)
+        same = await advanced(positions, ours, 5, new_uow)
+
+        assert same == ours
+
+    async def test_a_step_is_seen_with_its_transaction_and_not_before(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        name = new_name()
+        ours = await claimed(positions, name, "one")
+
+        with raises(LookupError):
+            async with new_uow() as uow:
+                await positions.advance(ours, 5, uow=uow)
+                assert (await standing(positions, name)).position == 0
+                raise LookupError
+        async with new_uow() as uow:
+            then = await positions.advance(ours, 6, uow=uow)
+            await positions.advance(then, 8, uow=uow)
+            assert (await standing(positions, name)).position == 0
+
+        assert (await standing(positions, name)).position == 8
+
+    async def test_of_two_that_advance_from_one_checkpoint_at_once_one_fails(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        for _ in range(3):
+            ours = await claimed(positions, new_name(), "one")
+            went_on: list[int] = []
+
+            async def go_on(to: int, ours: Checkpoint = ours, went_on: list[int] = went_on) -> None:
+                with suppress(LeaseLostError):
+                    async with new_uow() as uow:
+                        await positions.advance(ours, to, uow=uow)
+                        await asyncio.sleep(0.02)
+                    went_on.append(to)
+
+            await asyncio.gather(*(go_on(to) for to in (3, 4, 5)))
+
+            assert [(await standing(positions, ours.projection)).position] == went_on
+
+    async def test_a_claim_during_a_step_never_lets_both_go_on_from_one_place(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        ours = await claimed(positions, new_name(), "one", lease=0.02)
+        await asyncio.sleep(0.05)
+        is_under_way = asyncio.Event()
+
+        async def go_on() -> bool:
+            with suppress(LeaseLostError):
+                async with new_uow() as uow:
+                    await positions.advance(ours, 5, uow=uow)
+                    is_under_way.set()
+                    await asyncio.sleep(0.1)
+                return True
+            return False
+
+        async def take() -> Checkpoint | None:
+            await is_under_way.wait()
+            return await positions.claim(ours.projection, "two")
+
+        went_on, taken = await asyncio.gather(go_on(), take())
+
+        assert went_on == (taken is None or taken.position == 5)
+
+    async def test_leases_are_given_and_ended_at_once_whichever_unit_of_work_is_open(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        kept, gone = new_name(), new_name()
+
+        async with new_uow() as uow:
+            ours = await claimed(positions, kept, "one")
+            await positions.renew(ours)
+            await positions.release(await claimed(positions, gone, "one"))
+            await uow.rollback()
+
+        assert await positions.claim(kept, "two") is None
+        assert await positions.claim(gone, "two") is not None
+
+    async def test_a_cancellation_at_any_point_leaves_a_claim_that_can_be_repeated(
+        self, positions: IPositionStore
+    ) -> None:
+        name = new_name()
+
+        async def work() -> None:
+            await claimed(positions, name, "one")
+
+        async def check() -> None:
+            for each in await positions.positions([name]):
+                assert each.worker_id == "one"
+
+        assert await cancel_sweep(work, check) > 0
+        await claimed(positions, name, "one")
+
+    async def test_a_cancellation_at_any_point_takes_all_steps_or_none(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        one, two = new_name(), new_name()
+        checkpoints: list[Checkpoint] = []
+
+        async def claim() -> None:
+            checkpoints[:] = [await claimed(positions, name, "one") for name in (one, two)]
+
+        async def work() -> None:
+            async with new_uow() as uow:
+                for each in checkpoints:
+                    await positions.advance(each, each.position + 1, uow=uow)
+
+        async def check() -> None:
+            found = await positions.positions([one, two])
+            assert len({each.position for each in found}) == 1
+            await claim()
+
+        await claim()
+        assert await cancel_sweep(work, check) > 0

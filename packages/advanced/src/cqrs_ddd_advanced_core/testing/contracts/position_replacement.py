@@ -1,0 +1,264 @@
+"""Projections written inline, held and replaced."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from cqrs_ddd_core.primitives.exceptions import (
+    ConcurrencyError,
+    LeaseLostError,
+)
+from cqrs_ddd_core.testing.expecting import raises
+
+from ...exceptions import ProjectionVersionError
+from ...ports.positions import IPositionStore, ProjectionPosition
+from .checkpoints import (
+    NewUnitOfWork,
+    advanced,
+    claimed,
+    joined,
+    names_of,
+    new_name,
+    refused,
+    replaced,
+    standing,
+)
+
+
+class PositionReplacementContract:
+    """Fixtures: ``positions`` and ``new_uow``."""
+
+    async def test_another_version_is_refused_unless_it_is_to_begin_anew(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        name = new_name()
+        old = await advanced(positions, await claimed(positions, name, "one"), 5, new_uow)
+
+        with raises(ProjectionVersionError) as refusal:
+            await positions.claim(name, "one", version=2)
+        assert (refusal.error.asked, refusal.error.live) == (2, 1)
+        same = await claimed(positions, name, "one", restart=True)
+        assert same.position == 0
+        new = await positions.claim(name, "one", version=2, restart=True)
+
+        assert new is not None
+        assert (new.version, new.position) == (2, 0)
+        await refused(positions, old, new_uow)
+
+    async def test_one_that_is_written_inline_is_not_run_by_workers_nor_the_other_way_round(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        inline, run = new_name(), new_name()
+        await joined(positions, inline, new_uow)
+        await claimed(positions, run, "one")
+
+        for restart in (False, True):
+            with raises(ProjectionVersionError):
+                await positions.claim(inline, "one", restart=restart)
+        with raises(ProjectionVersionError):
+            await joined(positions, run, new_uow)
+        with raises(ProjectionVersionError) as refusal:
+            await joined(positions, inline, new_uow, version=2)
+
+        assert (refusal.error.asked, refusal.error.live) == (2, 1)
+        assert await standing(positions, inline) == ProjectionPosition(
+            projection=inline, version=1, position=None
+        )
+
+    async def test_who_joins_first_makes_it_inline_with_the_commit(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        name = new_name()
+
+        async with new_uow() as uow:
+            await positions.join(name, version=3, uow=uow)
+            await positions.join(name, version=3, uow=uow)
+            await uow.rollback()
+        assert await positions.positions([name]) == []
+        await joined(positions, name, new_uow, version=3)
+
+        assert (await standing(positions, name)).version == 3
+
+    async def test_any_number_may_write_inline_at_once(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        name = new_name()
+
+        async def write() -> None:
+            async with new_uow() as uow:
+                await positions.join(name, uow=uow)
+                await asyncio.sleep(0.01)
+
+        await asyncio.gather(*(write() for _ in range(5)))
+        await asyncio.gather(*(write() for _ in range(5)))
+
+        assert (await standing(positions, name)).position is None
+
+    async def test_who_holds_one_is_told_where_it_stands(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        new, run, inline = new_name(), new_name(), new_name()
+        await advanced(positions, await claimed(positions, run, "one"), 5, new_uow)
+        await joined(positions, inline, new_uow)
+
+        async with new_uow() as uow:
+            found = [await positions.hold(name, uow=uow) for name in (new, run, inline)]
+
+        assert found == [None, await standing(positions, run), await standing(positions, inline)]
+
+    async def test_no_worker_advances_what_is_held(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        ours = await claimed(positions, new_name(), "one")
+        is_held = asyncio.Event()
+
+        async def hold() -> None:
+            with suppress(ConcurrencyError):
+                async with new_uow() as uow:
+                    found = await positions.hold(ours.projection, uow=uow)
+                    is_held.set()
+                    await asyncio.sleep(0.1)
+                    now = await standing(positions, ours.projection)
+                # Or the commit has failed.
+                assert found is not None
+                assert found.position == now.position
+
+        async def go_on() -> None:
+            await is_held.wait()
+            await advanced(positions, ours, 5, new_uow)
+
+        await asyncio.gather(hold(), go_on())
+
+        assert (await standing(positions, ours.projection)).position == 5
+
+    async def test_who_writes_inline_does_so_before_a_replacement_or_after_it(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        name, marks = new_name(), [new_name() for _ in range(6)]
+        await joined(positions, name, new_uow)
+        by = await claimed(positions, new_name(), "rebuild", version=2)
+        seen: set[str] = set()
+        versions: dict[str, int] = {}
+
+        async def write(mark: str, after: float) -> None:
+            await asyncio.sleep(after)
+            for version in (1, 2):
+                with suppress(ConcurrencyError, ProjectionVersionError):
+                    async with new_uow() as uow:
+                        await positions.join(name, version=version, uow=uow)
+                        await asyncio.sleep(0.03)
+                        # Stands for the change of the view: others see it with the commit.
+                        await positions.join(mark, uow=uow)
+                    versions[mark] = version
+                    return
+
+        async def replace() -> None:
+            await asyncio.sleep(0.02)
+            async with new_uow() as uow:
+                await positions.hold(name, uow=uow)
+                seen.update(await names_of(positions, marks))
+                await asyncio.sleep(0.03)
+                await positions.replace(name, by, uow=uow)
+
+        writing = [write(mark, 0.01 * number) for number, mark in enumerate(marks)]
+        (failure, *_) = await asyncio.gather(replace(), *writing, return_exceptions=True)
+
+        if failure is None:
+            # Who wrote the old view was there to be seen, and was seen.
+            assert {mark for mark, version in versions.items() if version == 1} == seen
+        else:
+            assert isinstance(failure, ConcurrencyError), failure
+            assert set(versions.values()) <= {1}
+
+    async def test_who_joined_before_a_replacement_does_not_write_the_old_view_after_it(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        name, mark = new_name(), new_name()
+        await joined(positions, name, new_uow)
+        by = await claimed(positions, new_name(), "rebuild", version=2)
+        has_joined, order = asyncio.Event(), list[str]()
+
+        async def write() -> None:
+            async with new_uow() as uow:
+                await positions.join(name, uow=uow)
+                await positions.join(mark, uow=uow)
+                has_joined.set()
+                await asyncio.sleep(0.1)
+
+        async def replace() -> None:
+            await has_joined.wait()
+            async with new_uow() as uow:
+                await positions.hold(name, uow=uow)
+                order.extend(await names_of(positions, [mark]))
+                await positions.replace(name, by, uow=uow)
+
+        failures = await asyncio.gather(write(), replace(), return_exceptions=True)
+
+        # Either the replacement has seen it, or one of the two has failed.
+        failed = [failure for failure in failures if failure is not None]
+        assert all(isinstance(failure, ConcurrencyError) for failure in failed), failed
+        assert order == [mark] or len(failed) == 1
+
+    async def test_a_replacement_takes_version_and_position_and_locks_out_who_ran_both(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        name, shadow = new_name(), new_name()
+        old = await advanced(positions, await claimed(positions, name, "one"), 5, new_uow)
+        by = await claimed(positions, shadow, "rebuild", version=2)
+        by = await advanced(positions, by, 9, new_uow)
+
+        with raises(LookupError):
+            async with new_uow() as uow:
+                await replaced(positions, name, by, uow)
+                raise LookupError
+        assert (await standing(positions, name)).version == 1
+        async with new_uow() as uow:
+            await replaced(positions, name, by, uow)
+
+        assert await positions.positions([name, shadow]) == [
+            ProjectionPosition(projection=name, version=2, position=9)
+        ]
+        for lost in (old, by):
+            await refused(positions, lost, new_uow)
+            with raises(LeaseLostError):
+                await positions.renew(lost)
+        new = await positions.claim(name, "two", version=2)
+        assert new is not None
+        assert new.position == 9
+        assert new.epoch > max(old.epoch, by.epoch)
+
+    async def test_a_replacement_leaves_inline_what_is_inline_and_makes_what_is_new(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        inline, new = new_name(), new_name()
+        await joined(positions, inline, new_uow)
+
+        for name in (inline, new):
+            by = await claimed(positions, new_name(), "rebuild", version=2)
+            by = await advanced(positions, by, 9, new_uow)
+            async with new_uow() as uow:
+                await replaced(positions, name, by, uow)
+
+        assert (await standing(positions, inline)).position is None
+        assert (await standing(positions, new)).position == 9
+        with raises(ProjectionVersionError):
+            await joined(positions, inline, new_uow)
+        await joined(positions, inline, new_uow, version=2)
+
+    async def test_who_lost_the_lease_cannot_replace(
+        self, positions: IPositionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        name, shadow = new_name(), new_name()
+        await claimed(positions, name, "one")
+        lost = await claimed(positions, shadow, "rebuild", version=2)
+        by = await claimed(positions, shadow, "rebuild", version=2)
+        await advanced(positions, by, 4, new_uow)
+
+        for checkpoint in (lost, by):  # The second one is not where it was.
+            with raises(LeaseLostError):
+                async with new_uow() as uow:
+                    await replaced(positions, name, checkpoint, uow)
+
+        assert (await standing(positions, name)).version == 1
+        assert (await standing(positions, shadow)).position == 4

@@ -1,0 +1,189 @@
+"""What projections that are written with their commands must do on every back end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from cqrs_ddd_advanced_core.exceptions import (
+    ProjectionVersionError,
+)
+from cqrs_ddd_advanced_core.ports.positions import IPositionStore
+from cqrs_ddd_advanced_core.projections import (
+    LiveProjection,
+    ProjectionView,
+)
+from cqrs_ddd_core import DomainEvent
+from cqrs_ddd_core.context import get_tenant_id, request_context
+from tests.advanced.surrounded import SEED, Surrounded, with_inline
+from tests.advanced.tills import (
+    Days,
+    ItemSold,
+    LaterTills,
+    Sell,
+    Tills,
+    new_till,
+    stored,
+)
+
+
+class InlineProjectionKit:
+    """Asks for a fixture ``surrounded``."""
+
+    async def test_a_view_is_written_with_the_events(self, surrounded: Surrounded) -> None:
+        days, till = Days(), new_till()
+        mediator = await with_inline(surrounded, days)
+
+        await mediator.send(Sell(till_id=till.aggregate_id, cents=120))
+        await mediator.send(Sell(till_id=till.aggregate_id, cents=30))
+
+        assert await surrounded.all_of(days, "monday") == {"monday": {"cents": 150, "count": 2}}
+        assert await surrounded.positions.wait_until(10**6, [days.collection], timeout=0.0)
+
+    async def test_a_handler_sees_the_event_as_it_is_stored(self, surrounded: Surrounded) -> None:
+        class Tenants(Days):
+            collection = "tenants"
+
+            def ids_of(self, event: DomainEvent) -> tuple[str, ...]:
+                return (str(event.metadata.get("tenant_id")),)
+
+            def _add(self, day: str, cents: int, view: ProjectionView) -> None:
+                view.upsert("red", {"cents": cents})
+
+        handler, told = Tenants(), []
+
+        async def on_change(collection: str, ids: Any) -> None:
+            told.append((get_tenant_id(), list(ids)))
+
+        mediator = await with_inline(surrounded, handler, on_change=on_change)
+        with request_context(tenant_id="red"):
+            await mediator.send(Sell(till_id=new_till().aggregate_id, cents=4))
+
+        assert await surrounded.all_of(handler, "red") == {"red": {"cents": 4}}
+        assert told == [("red", ["red"])]
+        assert await LiveProjection(handler, surrounded.events).get("red") == {"cents": 4}
+
+    async def test_an_event_that_the_view_cannot_take_fails_the_command(
+        self, surrounded: Surrounded
+    ) -> None:
+        tills, till = Tills(), new_till()
+        tills.refused = {13}
+        mediator = await with_inline(surrounded, tills)
+        await mediator.send(Sell(till_id=till.aggregate_id, cents=1))
+
+        with pytest.raises(ValueError, match="cannot take 13"):
+            await mediator.send(Sell(till_id=till.aggregate_id, cents=13))
+
+        assert len(await surrounded.events.get_events(till.aggregate_id)) == 1
+        found = await surrounded.all_of(tills, till.aggregate_id)
+        assert found[till.aggregate_id]["cents"] == 1
+
+    async def test_commands_that_change_one_document_lose_no_change(
+        self, surrounded: Surrounded
+    ) -> None:
+        days = Days()
+        mediator = await with_inline(surrounded, days)
+
+        async def sell(number: int) -> None:
+            # Each till is of its own: nothing but the view is common to them.
+            for _ in range(5):
+                await mediator.send(Sell(till_id=f"stall-{number}", cents=number))
+
+        await asyncio.gather(*(sell(number) for number in range(10)))
+
+        found = await surrounded.all_of(days, "monday")
+        assert found == {"monday": {"cents": 225, "count": 50}}
+
+    async def test_a_rebuild_while_commands_are_under_way_loses_no_event(
+        self, surrounded: Surrounded
+    ) -> None:
+        days = Days()
+        mediator = await with_inline(surrounded, days)
+        ends = asyncio.Event()
+        sent = 0
+
+        async def sell(number: int) -> None:
+            nonlocal sent
+            while not ends.is_set():
+                await mediator.send(Sell(till_id=f"booth-{number}", cents=1))
+                sent += 1
+                await asyncio.sleep(0.002 * number)
+
+        others = [asyncio.ensure_future(sell(number)) for number in range(4)]
+        for _ in range(4):
+            await asyncio.sleep(0.01)
+            await surrounded.rebuild(
+                days, batch=50, positions=Lingering(surrounded.positions)
+            ).run()
+        ends.set()
+        await asyncio.gather(*others)
+
+        assert await surrounded.all_of(days, "monday") == {"monday": {"cents": sent, "count": sent}}
+        assert sent > 3
+
+    async def test_another_version_than_the_live_one_is_not_written(
+        self, surrounded: Surrounded
+    ) -> None:
+        mediator = await with_inline(surrounded, Tills())
+        await mediator.send(Sell(till_id=new_till().aggregate_id, cents=1))
+        await surrounded.rebuild(LaterTills()).run()
+
+        with pytest.raises(ProjectionVersionError, match="2"):
+            await mediator.send(Sell(till_id=new_till().aggregate_id, cents=1))
+
+    async def test_what_workers_run_is_not_written_inline_too(self, surrounded: Surrounded) -> None:
+        days = Days()
+        await surrounded.worker(days).drain()
+
+        with pytest.raises(ProjectionVersionError, match="is run by workers"):
+            await with_inline(surrounded, days)
+
+    async def test_a_rebuild_adds_what_was_before_an_inline_one_was_there(
+        self, surrounded: Surrounded
+    ) -> None:
+        days, till = Days(), new_till()
+        await surrounded.append(stored(till, [ItemSold(cents=3)]))
+        mediator = await with_inline(surrounded, days)
+
+        await surrounded.rebuild(days).run()
+        await mediator.send(Sell(till_id=new_till().aggregate_id, cents=4))
+
+        assert await surrounded.all_of(days, "monday") == {"monday": {"cents": 7, "count": 2}}
+
+    async def test_commands_that_are_cancelled_leave_view_and_events_in_step(
+        self, surrounded: Surrounded
+    ) -> None:
+        chance, days = random.Random(SEED), Days()
+        mediator = await with_inline(surrounded, days)
+
+        async def sell(number: int) -> None:
+            command = Sell(till_id=f"kiosk-{number % 5}", cents=number)
+            task = asyncio.ensure_future(mediator.send(command))
+            if chance.random() < 0.5:
+                await asyncio.sleep(chance.random() * 0.02)
+                task.cancel()
+            await asyncio.wait({task})
+
+        for _ in range(4):
+            await asyncio.gather(*(sell(number) for number in range(12)))
+
+        live = await LiveProjection(days, surrounded.events).documents()
+        assert await surrounded.all_of(days, "monday") == live
+        await asyncio.wait_for(mediator.send(Sell(till_id="kiosk-0", cents=1)), 30)
+
+
+class Lingering:
+    """Lets others go on, if anything does, between the last look at the events and the swap."""
+
+    def __init__(self, positions: IPositionStore) -> None:
+        self._positions = positions
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._positions, name)
+
+    async def replace(self, *given: Any, **options: Any) -> None:
+        await asyncio.sleep(0.03)
+        await self._positions.replace(*given, **options)

@@ -1,0 +1,98 @@
+"""The stores of one back end, with projections over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cqrs_ddd_advanced_core.conflict import ConflictRetryMiddleware
+from cqrs_ddd_advanced_core.ports.dead_letters import IDeadLetterStore
+from cqrs_ddd_advanced_core.ports.positions import IPositionStore
+from cqrs_ddd_advanced_core.ports.projections import IProjectionStore
+from cqrs_ddd_advanced_core.projections import (
+    InlineProjectionMiddleware,
+    ProjectionHandler,
+    ProjectionRebuild,
+    ProjectionWorker,
+)
+from cqrs_ddd_advanced_core.projections.run import ProjectionRun, Surroundings
+from cqrs_ddd_core import HandlerRegistry, Mediator, UnitOfWork
+from cqrs_ddd_core.ports import IEventLog
+from cqrs_ddd_core.primitives.retry import (
+    ExponentialBackoffPolicy,
+    NoRetry,
+)
+from tests.advanced.tills import (
+    Sell,
+    SellHandler,
+)
+
+NewUnitOfWork = Callable[[], UnitOfWork]
+SEED = 8_081
+
+
+class Surrounded:
+    """The stores of one back end, and projections over them."""
+
+    def __init__(
+        self,
+        events: IEventLog,
+        store: IProjectionStore,
+        positions: IPositionStore,
+        dead_letters: IDeadLetterStore,
+        uow_factory: NewUnitOfWork,
+    ) -> None:
+        self.events = events
+        self.store = store
+        self.positions = positions
+        self.dead_letters = dead_letters
+        self.uow_factory = uow_factory
+
+    @property
+    def stores(self) -> dict[str, Any]:
+        return {
+            "events": self.events,
+            "positions": self.positions,
+            "dead_letters": self.dead_letters,
+            "uow_factory": self.uow_factory,
+        }
+
+    def worker(self, *handlers: ProjectionHandler, **options: Any) -> ProjectionWorker:
+        options.setdefault("retry", NoRetry())
+        options.setdefault("poll_interval", 0.02)
+        return ProjectionWorker(handlers, **self.stores, **options)
+
+    def rebuild(self, handler: ProjectionHandler, **options: Any) -> ProjectionRebuild:
+        return ProjectionRebuild(handler, **{**self.stores, **options})
+
+    def run(
+        self, handler: ProjectionHandler, worker_id: str = "a worker", **options: Any
+    ) -> ProjectionRun:
+        return ProjectionRun(handler, Surroundings(**self.stores, worker_id=worker_id, **options))
+
+    async def append(self, *streams: list[Any]) -> None:
+        for stream in streams:
+            await self.events.append_batch(stream)
+
+    async def all_of(self, handler: ProjectionHandler, *ids: str) -> dict[str, dict[str, Any]]:
+        return await self.store.get_batch(handler.collection, ids)
+
+    async def position(self, handler: ProjectionHandler) -> int | None:
+        (found,) = await self.positions.positions([handler.collection])
+        return found.position
+
+
+async def with_inline(
+    surrounded: Surrounded, *handlers: ProjectionHandler, **options: Any
+) -> Mediator:
+    """Commands are sent again after a conflict, as an application would."""
+    inline = InlineProjectionMiddleware(handlers, positions=surrounded.positions, **options)
+    await inline.prepare(surrounded.uow_factory)
+    registry = HandlerRegistry()
+    registry.register_command_handler(Sell, SellHandler())
+    retry = ExponentialBackoffPolicy(max_attempts=200, base=0.002, maximum=0.05)
+    return Mediator(
+        registry,
+        uow_factory=surrounded.uow_factory,
+        middlewares=[ConflictRetryMiddleware(retry), inline],
+    )
