@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -33,6 +34,17 @@ from tests.advanced.tills import (
     opened_and_sold,
     stored,
 )
+
+
+@contextmanager
+def changed_by(view: ProjectionView, ids: Collection[str]) -> Iterator[None]:
+    view.begin(ids)
+    try:
+        yield
+    except BaseException:
+        view.end(keeps=False)
+        raise
+    view.end(keeps=True)
 
 
 def with_one_document() -> ProjectionView:
@@ -126,7 +138,7 @@ def test_ids_that_are_none_are_refused(ids: Any) -> None:
 def test_a_document_beside_those_of_the_event_is_refused() -> None:
     view = with_one_document()
 
-    with view.changed_by({"one"}):
+    with changed_by(view, {"one"}):
         for touch in (view.get, view.delete, lambda doc_id: view.upsert(doc_id, {})):
             with pytest.raises(ProjectionError, match="answer it in ids_of"):
                 touch("other")
@@ -134,7 +146,7 @@ def test_a_document_beside_those_of_the_event_is_refused() -> None:
 
 def test_what_is_got_is_a_copy_and_what_is_given_is_read_back_as_json() -> None:
     view = with_one_document()
-    with view.changed_by({"one"}):
+    with changed_by(view, {"one"}):
         got = view.get("one") or {}
         got["seen"].append(7)
         given = {"price": Decimal("1.50"), "seen": [1]}
@@ -151,7 +163,7 @@ def test_an_event_that_fails_changes_nothing() -> None:
     view = with_one_document()
 
     def fail() -> None:
-        with view.changed_by({"one"}):
+        with changed_by(view, {"one"}):
             view.upsert("one", {"cents": 2})
             raise ZeroDivisionError
 
@@ -159,7 +171,7 @@ def test_an_event_that_fails_changes_nothing() -> None:
         fail()
 
     assert view.upserted == {}
-    with view.changed_by({"one"}):
+    with changed_by(view, {"one"}):
         assert view.get("one") == {"cents": 1, "seen": []}
 
 
@@ -167,7 +179,7 @@ def test_an_event_that_fails_changes_nothing() -> None:
 def test_what_is_no_json_is_refused_at_its_event(doc: Any) -> None:
     view = with_one_document()
 
-    with pytest.raises(SerializationError, match="tills one"), view.changed_by({"one"}):
+    with pytest.raises(SerializationError, match="tills one"), changed_by(view, {"one"}):
         view.upsert("one", doc)
 
 
@@ -177,14 +189,14 @@ def test_a_model_instead_of_a_dict_is_refused() -> None:
 
     view = with_one_document()
 
-    with pytest.raises(SerializationError, match="model_dump"), view.changed_by({"one"}):
+    with pytest.raises(SerializationError, match="model_dump"), changed_by(view, {"one"}):
         view.upsert("one", Model())  # type: ignore[arg-type]
 
 
 def test_a_document_that_was_never_stored_need_not_be_deleted() -> None:
     view = ProjectionView("tills")
     view.read(["one", "two"], {"two": {}})
-    with view.changed_by({"one", "two"}):
+    with changed_by(view, {"one", "two"}):
         view.upsert("one", {})
         view.delete("one")
         view.delete("two")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Hashable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -162,12 +161,10 @@ async def test_over_a_naive_store_a_sentence_is_broken(
 
 
 async def test_a_view_that_keeps_half_an_event_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def keeps_what_is_done(self: ProjectionView, ids: Collection[str]) -> Iterator[None]:
-        self._ids, self._by_event = frozenset(ids), self._changed
-        yield
+    def keeps_what_is_done(self: ProjectionView, *, keeps: bool) -> None:
+        self._changed.update(self._by_event)
 
-    monkeypatch.setattr(ProjectionView, "changed_by", keeps_what_is_done)
+    monkeypatch.setattr(ProjectionView, "end", keeps_what_is_done)
 
     with pytest.raises(AssertionError):
         await ProjectionWorkerKit().test_a_skipped_event_holds_up_nothing(surrounded_by())

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
+import aiosqlite
 from pydantic_core import from_json, to_json
 
 from cqrs_ddd_advanced_core.projections import (
@@ -54,7 +55,7 @@ def rows(databases: Databases) -> list[Row]:
         ),
         Row(
             f"SQLite: project {EVENTS:,} events, {BATCH} a transaction",
-            "sqlite3: fetch, validate, executemany of the upsert, UPDATE",
+            "aiosqlite: fetch, validate, executemany of the upsert, UPDATE",
             side(projecting, "sqlite"),
             side(upserting_on_sqlite, "sqlite"),
             1 / 0.5,
@@ -237,45 +238,42 @@ async def upserting_on_postgres(url: str) -> AsyncIterator[Side]:
 
 @asynccontextmanager
 async def upserting_on_sqlite(url: str) -> AsyncIterator[Side]:
-    async with filled(url) as store:
-        connection = store.open()
-        connection.execute("CREATE TABLE bench_position (position INTEGER)")
+    async with (
+        filled(url) as store,
+        aiosqlite.connect(str(store.engine.url.database), isolation_level=None) as connection,
+    ):
+        await connection.execute("PRAGMA synchronous = FULL")
+        await connection.execute("CREATE TABLE bench_position (position INTEGER)")
+        select = _select(store, lambda n: f"?{n}")
+        upsert = _upsert(store, lambda n: f"?{n}")
 
-        def loop() -> int:
+        async def loop() -> int:
             position, taken = 0, 0
             while True:
-                rows = connection.execute(
-                    _select(store, lambda n: f"?{n}"), (position, BATCH)
-                ).fetchall()
+                rows = list(await connection.execute_fetchall(select, (position, BATCH)))
                 if not rows:
                     return taken
-                connection.execute("BEGIN IMMEDIATE")
-                connection.executemany(
-                    _upsert(store, lambda n: f"?{n}"), [_document(row) for row in rows]
-                )
                 last = rows[-1][0]
-                connection.execute(
-                    "UPDATE bench_position SET position = ?1 WHERE position = ?2", (last, position)
-                )
-                connection.execute("COMMIT")
+                await connection.execute("BEGIN IMMEDIATE")
+                await connection.executemany(upsert, [_document(row) for row in rows])
+                moved = "UPDATE bench_position SET position = ? WHERE position = ?"
+                await connection.execute(moved, (last, position))
+                await connection.commit()
                 position, taken = last, taken + len(rows)
 
         async def side(times: int) -> float:
             seconds = 0.0
             for _ in range(times):
                 await _emptied(store)
-                connection.execute("DELETE FROM bench_position")
-                connection.execute("INSERT INTO bench_position VALUES (0)")
+                await connection.execute("DELETE FROM bench_position")
+                await connection.execute("INSERT INTO bench_position VALUES (0)")
                 started = time.perf_counter()
-                taken = loop()
+                taken = await loop()
                 seconds += time.perf_counter() - started
                 assert taken == EVENTS
             return seconds
 
-        try:
-            yield side
-        finally:
-            connection.close()
+        yield side
 
 
 def _p95(lags: list[float]) -> float:

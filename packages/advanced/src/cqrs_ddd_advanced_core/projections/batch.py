@@ -77,7 +77,7 @@ class Batch:
     def take(self, items: Iterable[Item], handler: ProjectionHandler, view: ProjectionView) -> None:
         """In order; none of one stream overtakes another."""
         for item in items:
-            if item.stored.stream in self.held:
+            if self.held and item.stored.stream in self.held:
                 if item.letter is None:
                     self._set_aside(item, DeadLetterState.WAITING)
                 continue

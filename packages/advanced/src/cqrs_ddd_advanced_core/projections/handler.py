@@ -86,6 +86,8 @@ class ProjectionHandler:
     def concerned_by(self, event: DomainEvent) -> Collection[str]:
         """What ``ids_of`` answers; raises ``ProjectionError`` for what are no ids."""
         ids = self.ids_of(event)
+        if type(ids) is tuple and len(ids) == 1 and type(ids[0]) is str:
+            return ids
         found = () if isinstance(ids, str) else frozenset(ids)
         if isinstance(ids, str) or not all(isinstance(each, str) for each in found):
             raise ProjectionError(
@@ -98,9 +100,15 @@ class ProjectionHandler:
     def apply(self, event: DomainEvent, ids: Collection[str], view: ProjectionView) -> None:
         """Raises what the method raises; the view is then as it was."""
         method = self._methods.get(type(event)) or self._methods.get(type(event).__name__)
-        if method is not None:
-            with view.changed_by(ids):
-                getattr(self, method)(event, view)
+        if method is None:
+            return
+        view.begin(ids)
+        try:
+            getattr(self, method)(event, view)
+        except BaseException:
+            view.end(keeps=False)
+            raise
+        view.end(keeps=True)
 
     def _finds(self, event_type: str) -> bool:
         try:

@@ -172,8 +172,8 @@ class ProjectionRun:
     async def _fold(self, items: Sequence[Item], uow: UnitOfWork) -> tuple[Batch, ProjectionView]:
         around, view = self._around, ProjectionView(self.collection)
         held: set[StreamId] = set()
-        streams = {item.stored.stream for item in items if item.letter is None}
-        if self._has_letters and streams:
+        if self._has_letters:
+            streams = {item.stored.stream for item in items if item.letter is None}
             held = await around.dead_letters.held(self.collection, streams, uow=uow)
         await fill(view, concerned(items), store_of(uow), self.collection, uow)
         batch = Batch(self.collection, held, self._tries, around.retry, around.on_poison)

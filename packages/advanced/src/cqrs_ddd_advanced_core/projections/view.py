@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -27,7 +26,7 @@ class ProjectionView:
         self._read: dict[str, dict[str, Any] | None] = {}
         self._changed: dict[str, Kept] = {}
         self._by_event: dict[str, Kept] = {}
-        self._ids: frozenset[str] = frozenset()
+        self._ids: Collection[str] = ()
 
     def get(self, doc_id: str) -> dict[str, Any] | None:
         """The document, as JSON makes it; None where there is none."""
@@ -49,15 +48,15 @@ class ProjectionView:
         self._refuse_other(doc_id)
         self._by_event[doc_id] = None
 
-    @contextmanager
-    def changed_by(self, ids: Collection[str]) -> Iterator[None]:
-        """All that one event changes, or nothing where its handler fails."""
-        self._ids, self._by_event = frozenset(ids), {}
-        try:
-            yield
+    def begin(self, ids: Collection[str]) -> None:
+        """What follows is done by one event, which concerns these documents."""
+        self._ids, self._by_event = ids, {}
+
+    def end(self, *, keeps: bool) -> None:
+        """All that the event has changed is kept, or nothing where its handler failed."""
+        if keeps:
             self._changed.update(self._by_event)
-        finally:
-            self._ids, self._by_event = frozenset(), {}
+        self._ids, self._by_event = (), {}
 
     def unread(self, ids: Iterable[str]) -> set[str]:
         """Those that were not read yet."""
