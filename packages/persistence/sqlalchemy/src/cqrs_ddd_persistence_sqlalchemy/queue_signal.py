@@ -7,7 +7,6 @@ import logging
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
@@ -18,7 +17,7 @@ from cqrs_ddd_core.primitives.exceptions import (
 )
 from cqrs_ddd_core.primitives.shielding import finish, within
 
-from .driver import autocommitting, is_postgres, translated
+from .driver import autocommitting, fetch, is_postgres, translated
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +62,7 @@ class PostgresQueueSignal(IQueueSignal):
     async def notify(self, channel: str) -> None:
         with translated(PersistenceError, "notify"):
             async with autocommitting(self._engine) as connection:
-                await connection.execute(
-                    text("SELECT pg_notify(:channel, '')"), {"channel": channel}
-                )
+                await fetch(connection, "SELECT pg_notify($1, '')", channel)
 
     async def wait(self, channel: str, timeout: float) -> bool:
         if not self._is_entered:
