@@ -253,14 +253,18 @@ class ProjectionWorkerKit:
         self, surrounded: Surrounded
     ) -> None:
         till, handler = new_till(), Tills()
-        handler.failures = 2
         await surrounded.append(stored(till, opened_and_sold(1, 2)))
-        retry: RetryPolicy = FixedRetryPolicy(max_attempts=3, delay=0.001)
+        # The second one does not wait between its tries.
+        waiting, at_once = FixedRetryPolicy(max_attempts=3, delay=0.001), RetryPolicy(3)
 
-        await surrounded.worker(handler, retry=retry).drain()
+        handler.failures = 2
+        await surrounded.worker(handler, retry=waiting).drain()
+        await surrounded.append(stored(till, [ItemSold(cents=3)], after=3))
+        handler.failures = 2
+        await surrounded.worker(handler, retry=at_once).drain()
 
         found = await surrounded.all_of(handler, till.aggregate_id)
-        assert found[till.aggregate_id]["seen"] == [1, 2, 3]
+        assert found[till.aggregate_id]["seen"] == [1, 2, 3, 4]
         assert await surrounded.dead_letters.letters(handler.collection) == []
 
     async def test_a_document_that_the_store_refuses_is_put_down_to_its_event(

@@ -217,7 +217,13 @@ async def test_who_keeps_the_aggregate_between_tries_never_succeeds() -> None:
     assert len(depot.tries) == 3
 
 
-@pytest.mark.parametrize("conflict", [CONFLICT, ConcurrencyError("deadlock")])
+class ReplacedError(ConcurrencyError):
+    """As an adapter may have one of its own."""
+
+
+@pytest.mark.parametrize(
+    "conflict", [CONFLICT, ConcurrencyError("deadlock"), ReplacedError("meanwhile")]
+)
 async def test_conflicts_are_tried_again(conflict: ConcurrencyError) -> None:
     assert await fails([conflict, conflict], at_once()) == 3
 
