@@ -57,7 +57,7 @@ async def test_what_commands_write_inline_is_exact_over_killed_rebuilds(place: P
 
 async def test_a_rebuild_that_does_not_wait_for_commands_is_caught(place: Place) -> None:
     findings = await rebuild_while_commands_come(
-        place, seed=SEED, rounds=2, kills=0, kind=HoldsNothing
+        place, seed=SEED, rounds=1, kills=0, kind=HoldsNothing
     )
 
     assert findings.wrong, findings
