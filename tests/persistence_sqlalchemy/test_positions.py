@@ -358,6 +358,7 @@ async def test_who_holds_does_not_wait_long_for_a_command_under_way(
 ) -> None:
     monkeypatch.setattr(SQLAlchemyPositionStore, "hold_timeout", 0.1)
     positions, name = SQLAlchemyPositionStore(session_factory, tables=tables), new_name()
+    await joined(positions, name, new_uow)
     async with new_uow() as command:
         await positions.join(name, uow=command)
 
