@@ -86,7 +86,9 @@ async def test_a_lease_that_cannot_be_renewed_is_taken_for_lost(
         raise OSError("no connection")
 
     async def work() -> None:
-        async with renewed("door", renew, every=0.01, clock=SystemClock()):
+        clock = SystemClock()
+        until = clock.monotonic() + 0.1
+        async with renewed("door", renew, ttl=0.1, valid_until=until, clock=clock):
             await asyncio.sleep(30)
 
     with pytest.raises(LeaseLostError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
@@ -71,9 +72,15 @@ class ILockLease(Protocol):
         """
         ...
 
+    @property
+    @abstractmethod
+    def lost(self) -> asyncio.Event:
+        """Set as soon as the holder knows that the lock is not, or may not be, held any more."""
+        ...
+
     @abstractmethod
     def check(self) -> None:
-        """Raises ``LeaseLostError`` when the lock is no longer held."""
+        """Raises ``LeaseLostError`` when the lock is not, or may not be, held any more."""
         ...
 
 
@@ -83,10 +90,16 @@ class ILeasedLock(ILockStrategy, Protocol):
 
     @abstractmethod
     def hold(
-        self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0
+        self,
+        resource: str,
+        *,
+        timeout: float = 10.0,
+        ttl: float = 30.0,
+        cancel_on_loss: bool = True,
     ) -> AbstractAsyncContextManager[ILockLease]:
         """Held while the block runs, renewed before ``ttl`` ends.
 
-        Raises ``LockAcquisitionError`` when it is not granted within ``timeout``.
+        Raises ``LockAcquisitionError`` when it is not granted within ``timeout``. A block that
+        loses the lock is cancelled, unless told not to be, and ends with ``LeaseLostError``.
         """
         ...

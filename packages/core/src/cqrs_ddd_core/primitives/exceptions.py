@@ -50,6 +50,7 @@
         ├── OutboxError
         ├── InboxError
         ├── CacheError
+        ├── LockingError
         ├── MessagingError
         └── BlobStorageError
 """
@@ -434,6 +435,14 @@ class InboxError(InfrastructureError):
 
 class CacheError(InfrastructureError):
     """The cache refused or failed."""
+
+
+class LockingError(InfrastructureError):
+    """A server of locks failed or did not answer: whether the lock is free is not known."""
+
+    def __init__(self, message: str = "", *, resource: str = "") -> None:
+        super().__init__(message)
+        self.resource = resource
 
 
 class MessagingError(InfrastructureError):

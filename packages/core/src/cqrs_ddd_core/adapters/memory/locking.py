@@ -13,10 +13,8 @@ from typing import Any
 
 from ...ports.clock import IClock, SystemClock
 from ...ports.locking import ILeasedLock, ILockLease
-from ...primitives.exceptions import InvalidOperationError, LeaseLostError, LockAcquisitionError
-from ..renewal import Renewal, renewed
-
-_RENEWALS_PER_TTL = 3
+from ..lock_lease import LockLease, not_free, not_released, refuse_unusable
+from ..renewal import renewed
 
 
 @dataclass(slots=True, eq=False)
@@ -37,16 +35,6 @@ class _Waiter:
     granted: asyncio.Future[_Holder]
 
 
-@dataclass(frozen=True)
-class _Lease:
-    resource: str
-    fencing_token: int
-    renewal: Renewal
-
-    def check(self) -> None:
-        self.renewal.check()
-
-
 class InMemoryLockStrategy(ILeasedLock):
     """A real lock for the tasks of one event loop."""
 
@@ -62,13 +50,13 @@ class InMemoryLockStrategy(ILeasedLock):
     async def release(self, resource: str) -> None:
         holder = self._current(resource)
         if holder is None:
-            raise _lost(resource, "nobody holds it: it was released, or its ttl ended")
+            raise not_released(resource, "nobody holds it: it was released, or its ttl ended")
         if holder.is_another_live_task():
-            raise _lost(resource, f"{holder.task!r} holds it")
+            raise not_released(resource, f"{holder.task!r} holds it")
         self._hand_on(resource)
 
     async def extend(self, resource: str, ttl: float) -> bool:
-        _refuse_unusable(resource, ttl=ttl)
+        refuse_unusable(resource, ttl=ttl)
         holder = self._current(resource)
         if holder is None or holder.is_another_live_task():
             return False
@@ -77,15 +65,16 @@ class InMemoryLockStrategy(ILeasedLock):
 
     @asynccontextmanager
     async def hold(
-        self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0
+        self,
+        resource: str,
+        *,
+        timeout: float = 10.0,
+        ttl: float = 30.0,
+        cancel_on_loss: bool = True,
     ) -> AsyncIterator[ILockLease]:
         holder = await self._acquire(resource, timeout, ttl)
         if holder is None:
-            raise LockAcquisitionError(
-                f"{resource} was not free within {timeout} s; try again, or wait longer",
-                resource=resource,
-                timeout=timeout,
-            )
+            raise not_free(resource, timeout)
 
         async def renew() -> bool:
             if self._current(resource) is not holder:
@@ -94,16 +83,22 @@ class InMemoryLockStrategy(ILeasedLock):
             return True
 
         try:
-            every = ttl / _RENEWALS_PER_TTL
-            async with renewed(resource, renew, every=every, clock=self._clock) as renewal:
-                yield _Lease(resource, holder.token, renewal)
-            renewal.is_lost = self._current(resource) is not holder
-            renewal.check()
+            async with renewed(
+                resource,
+                renew,
+                ttl=ttl,
+                valid_until=holder.expires_at,
+                clock=self._clock,
+                cancels=cancel_on_loss,
+            ) as renewal:
+                yield LockLease(resource, holder.token, renewal)
+            if self._current(resource) is not holder:
+                renewal.lose()
         finally:
             self._end(resource, holder)
 
     async def _acquire(self, resource: str, timeout: float, ttl: float) -> _Holder | None:
-        _refuse_unusable(resource, ttl=ttl, timeout=timeout)
+        refuse_unusable(resource, ttl=ttl, timeout=timeout)
         if self._current(resource) is None:
             return self._grant(resource, asyncio.current_task(), ttl)
         return await self._wait(resource, timeout, ttl) if timeout else None
@@ -172,17 +167,3 @@ class InMemoryLockStrategy(ILeasedLock):
         holder = _Holder(task, next(self._tokens), self._clock.monotonic() + ttl)
         self._holders[resource] = holder
         return holder
-
-
-def _refuse_unusable(resource: object, *, ttl: float, timeout: float = 0.0) -> None:
-    if not isinstance(resource, str) or not resource:
-        raise InvalidOperationError(f"a lock is named by a text, got {resource!r}")
-    if not ttl > 0 or not timeout >= 0:
-        raise InvalidOperationError(
-            f"cannot lock {resource} with ttl={ttl}, timeout={timeout}; ttl must be positive "
-            "seconds, timeout not negative"
-        )
-
-
-def _lost(resource: str, reason: str) -> LeaseLostError:
-    return LeaseLostError(f"cannot release {resource}: {reason}", resource=resource)

@@ -1,0 +1,47 @@
+"""What every lock says: of a lease that is held, and of one that is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from ..primitives.exceptions import InvalidOperationError, LeaseLostError, LockAcquisitionError
+from .renewal import Renewal
+
+
+@dataclass(frozen=True)
+class LockLease:
+    """``ILockLease`` of a lock that is renewed while its block runs."""
+
+    resource: str
+    fencing_token: int
+    renewal: Renewal
+
+    @property
+    def lost(self) -> asyncio.Event:
+        return self.renewal.lost
+
+    def check(self) -> None:
+        self.renewal.check()
+
+
+def refuse_unusable(resource: object, *, ttl: float, timeout: float = 0.0) -> None:
+    if not isinstance(resource, str) or not resource:
+        raise InvalidOperationError(f"a lock is named by a text, got {resource!r}")
+    if not 0 < ttl < float("inf") or not timeout >= 0:
+        raise InvalidOperationError(
+            f"cannot lock {resource} with ttl={ttl}, timeout={timeout}; ttl must be positive "
+            "seconds, timeout not negative"
+        )
+
+
+def not_free(resource: str, timeout: float) -> LockAcquisitionError:
+    return LockAcquisitionError(
+        f"{resource} was not free within {timeout} s; try again, or wait longer",
+        resource=resource,
+        timeout=timeout,
+    )
+
+
+def not_released(resource: str, reason: str) -> LeaseLostError:
+    return LeaseLostError(f"cannot release {resource}: {reason}", resource=resource)

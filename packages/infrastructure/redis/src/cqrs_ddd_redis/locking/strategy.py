@@ -1,0 +1,196 @@
+"""What the locks on Redis have in common: who holds them, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from abc import abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from cqrs_ddd_core.adapters.lock_lease import (
+    LockLease,
+    not_free,
+    not_released,
+    refuse_unusable,
+)
+from cqrs_ddd_core.adapters.renewal import renewed
+from cqrs_ddd_core.ports.clock import IClock, SystemClock
+from cqrs_ddd_core.ports.locking import ILeasedLock, ILockLease
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, LockingError
+from cqrs_ddd_core.primitives.shielding import finish
+
+logger = logging.getLogger(__name__)
+
+_MANY = 1_000
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A lock that the servers have given to ``owner``; ``valid_until`` is the clock's time."""
+
+    owner: str
+    fencing_token: int
+    valid_until: float
+
+
+@dataclass(eq=False)
+class _Held:
+    task: asyncio.Task[Any] | None
+    grant: Grant
+    valid_until: float
+
+    def is_of_another_live_task(self) -> bool:
+        # On Python 3.10 and 3.11 asyncio.wait_for acquires in a task of its own, which then ends.
+        return self.task not in (None, asyncio.current_task()) and not self.task.done()
+
+
+class RedisLockStrategy(ILeasedLock):
+    """Remembers what its tasks hold; a subclass asks the servers."""
+
+    def __init__(self, *, response_timeout: float, clock: IClock | None) -> None:
+        if not response_timeout > 0:
+            raise InvalidOperationError(
+                f"response_timeout={response_timeout} leaves a server no time to answer; "
+                "it must be positive seconds"
+            )
+        self._response_timeout = response_timeout
+        self._clock = clock or SystemClock()
+        self._holders: dict[str, _Held] = {}
+        self._many = _MANY
+
+    async def acquire(self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0) -> bool:
+        return await self._acquire(resource, timeout, ttl) is not None
+
+    async def release(self, resource: str) -> None:
+        held = self._holders.get(resource)
+        if held is None:
+            raise not_released(resource, "nobody holds it here: it was released, or never acquired")
+        if held.is_of_another_live_task():
+            raise not_released(resource, f"{held.task!r} holds it")
+        if not await self._end(resource, held):
+            raise not_released(resource, "its ttl ended, or the server has forgotten it")
+
+    async def extend(self, resource: str, ttl: float) -> bool:
+        refuse_unusable(resource, ttl=ttl)
+        held = self._holders.get(resource)
+        if held is None or held.is_of_another_live_task():
+            return False
+        return await self._renew(resource, held, ttl)
+
+    @asynccontextmanager
+    async def hold(
+        self,
+        resource: str,
+        *,
+        timeout: float = 10.0,
+        ttl: float = 30.0,
+        cancel_on_loss: bool = True,
+    ) -> AsyncIterator[ILockLease]:
+        held = await self._acquire(resource, timeout, ttl)
+        if held is None:
+            raise not_free(resource, timeout)
+
+        async def renew() -> bool:
+            return await self._renew(resource, held, ttl)
+
+        is_released = False
+        try:
+            async with renewed(
+                resource,
+                renew,
+                ttl=self._validity(ttl),
+                valid_until=held.valid_until,
+                clock=self._clock,
+                cancels=cancel_on_loss,
+            ) as renewal:
+                yield LockLease(resource, held.grant.fencing_token, renewal)
+            is_released = True
+            try:
+                is_ours = await self._end(resource, held)
+            except LockingError as error:
+                # The block is done, and nobody can have had the lock meanwhile.
+                logger.warning("%s; it ends with its ttl", error)
+            else:
+                if not is_ours:
+                    renewal.lose()
+        finally:
+            if not is_released:
+                await self._end_quietly(resource, held)
+
+    async def _acquire(self, resource: str, timeout: float, ttl: float) -> _Held | None:
+        refuse_unusable(resource, ttl=ttl, timeout=timeout)
+        owner = self._new_owner()
+        grant = await self._take(resource, owner, timeout, ttl)
+        if grant is None:
+            return None
+        if len(self._holders) >= self._many:
+            self._forget_what_ran_out()
+        held = _Held(asyncio.current_task(), grant, grant.valid_until)
+        self._holders[resource] = held
+        return held
+
+    async def _end(self, resource: str, held: _Held) -> bool:
+        """Whether it was still held; the server is told even when this task is cancelled."""
+        if self._holders.get(resource) is held:
+            del self._holders[resource]
+        was_ours = False
+
+        async def give_back() -> None:
+            nonlocal was_ours
+            was_ours = await self._give_back(resource, held.grant.owner)
+
+        ended = await finish(give_back())
+        if ended.interruption is not None:
+            raise ended.interruption
+        if ended.error is not None:
+            raise ended.error
+        return was_ours
+
+    async def _end_quietly(self, resource: str, held: _Held) -> None:
+        """After an error of the block, which matters more than one of the server."""
+        try:
+            await self._end(resource, held)
+        except LockingError as error:
+            logger.warning("%s; it ends with its ttl", error)
+
+    async def _renew(self, resource: str, held: _Held, ttl: float) -> bool:
+        asked = self._clock.monotonic()
+        if not await self._extend(resource, held.grant.owner, ttl):
+            return False
+        held.valid_until = asked + self._validity(ttl)
+        return True
+
+    def _validity(self, ttl: float) -> float:
+        """Seconds that surely remain of a ttl, however the clocks of here and there differ.
+
+        Source: https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/
+        """
+        return ttl - (ttl * 0.01 + 0.002)
+
+    def _new_owner(self) -> str:
+        return secrets.token_hex(16)
+
+    def _forget_what_ran_out(self) -> None:
+        """What was acquired, and never released."""
+        now = self._clock.monotonic()
+        self._holders = {
+            resource: held for resource, held in self._holders.items() if held.valid_until > now
+        }
+        self._many = max(_MANY, 2 * len(self._holders))
+
+    @abstractmethod
+    async def _take(self, resource: str, owner: str, timeout: float, ttl: float) -> Grant | None:
+        """None when it was not free within ``timeout``; then nothing of ``owner`` is left."""
+        ...
+
+    @abstractmethod
+    async def _extend(self, resource: str, owner: str, ttl: float) -> bool: ...
+
+    @abstractmethod
+    async def _give_back(self, resource: str, owner: str) -> bool:
+        """Whether ``owner`` held it until now."""
+        ...
