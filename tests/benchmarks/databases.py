@@ -1,4 +1,4 @@
-"""Databases that keep what they have committed, and the tables of one side of a row."""
+"""Databases that keep what they have committed, the tables of one side of a row, and Redis."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import (
 
 from cqrs_ddd_core import StoredEvent
 from cqrs_ddd_persistence_sqlalchemy import Tables, configure_sqlite, create_schema, schema
-from tests.services import Postgres, running
+from tests.services import Postgres, Redis, running
 
 PAYLOAD: dict[str, object] = {
     "order": "o-20394",
@@ -58,6 +58,17 @@ class Databases(ExitStack):
         """The URL, for a driver."""
         url = os.environ.get(DurablePostgres.variable)
         return self.enter_context(running(DurablePostgres(), url=url)).url
+
+    @cached_property
+    def redis(self) -> str:
+        return self.redis_servers[0]
+
+    @cached_property
+    def redis_servers(self) -> list[str]:
+        """Three that know nothing of each other; the first is the one of ``redis``."""
+        url = os.environ.get("CQRS_DDD_BENCH_REDIS_URL")
+        first = self.enter_context(running(Redis(), url=url)).url
+        return [first, *(self.enter_context(running(Redis())).url for _ in range(2))]
 
     @cached_property
     def folder(self) -> Path:

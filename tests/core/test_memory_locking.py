@@ -7,7 +7,7 @@ import pytest
 
 from cqrs_ddd_core.adapters.memory.clock import FakeClock
 from cqrs_ddd_core.adapters.memory.locking import InMemoryLockStrategy
-from cqrs_ddd_core.adapters.renewal import renewed
+from cqrs_ddd_core.adapters.renewal import Renewal
 from cqrs_ddd_core.ports.clock import SystemClock
 from cqrs_ddd_core.primitives.exceptions import LeaseLostError
 from cqrs_ddd_core.testing.contracts.locking import FifoLockContract, LockContract
@@ -88,7 +88,7 @@ async def test_a_lease_that_cannot_be_renewed_is_taken_for_lost(
     async def work() -> None:
         clock = SystemClock()
         until = clock.monotonic() + 0.1
-        async with renewed("door", renew, ttl=0.1, valid_until=until, clock=clock):
+        async with Renewal("door", renew, ttl=0.1, valid_until=until, clock=clock):
             await asyncio.sleep(30)
 
     with pytest.raises(LeaseLostError):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import NoReturn
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, NoReturn
 
-from ..ports.clock import IClock
+from ..ports.clock import IClock, SystemClock
 from ..primitives.exceptions import LeaseLostError
 from ..primitives.shielding import finish, nobody_else_cancelled, within
 
@@ -23,22 +23,63 @@ Renew = Callable[[], Awaitable[bool]]
 
 
 class Renewal:
-    """Whether the lease is still ours, as far as its holder can know.
+    """Calls ``renew`` every third of ``ttl`` while its block runs; when the lease is lost, cancels it.
 
-    A holder that hears nothing takes the lease for lost when ``ttl`` seconds have passed since it
-    last asked with success: from then on somebody else may hold it.
+    The block then ends with ``LeaseLostError`` instead of ``asyncio.CancelledError``; one that is
+    not to be cancelled ends so when it has run through. A holder that hears nothing takes the lease
+    for lost when ``ttl`` seconds have passed since it last asked with success: from then on
+    somebody else may hold it. ``valid_until`` is the clock's time at which that is, to begin with.
     """
 
     def __init__(
-        self, resource: str, renew: Renew, *, ttl: float, valid_until: float, clock: IClock
+        self,
+        resource: str,
+        renew: Renew,
+        *,
+        ttl: float,
+        valid_until: float,
+        clock: IClock,
+        cancels: bool = True,
     ) -> None:
         self._resource = resource
         self._renew = renew
         self._ttl = ttl
         self._clock = clock
+        self._cancels = cancels
         self._is_asking = False
+        self._body: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._watcher: asyncio.Task[None] | None = None
         self.valid_until = valid_until
         self.lost = asyncio.Event()
+
+    async def __aenter__(self) -> Renewal:
+        self._body = asyncio.current_task()
+        pause = min(self._ttl, self.valid_until - self._clock.monotonic()) / _RENEWALS_PER_TTL
+        if isinstance(self._clock, SystemClock):
+            # Most leases end before: a timer costs less than a task that sleeps.
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(pause, self._watch_after, 0.0)
+        else:
+            self._watch_after(pause)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watcher is not None:
+            await self._stop(self._watcher)
+        if error is None:
+            self.check()
+        elif self.lost.is_set() and isinstance(error, asyncio.CancelledError) and self._cancels:
+            assert self._body is not None
+            if nobody_else_cancelled(self._body):
+                self.lose()
 
     def check(self) -> None:
         """Raises ``LeaseLostError`` when it is lost."""
@@ -54,10 +95,19 @@ class Renewal:
             resource=self._resource,
         )
 
-    async def watch(self) -> None:
-        """Ends when the lease is lost."""
-        pause = self._ttl / _RENEWALS_PER_TTL
-        while True:
+    async def _stop(self, watcher: asyncio.Task[None]) -> None:
+        watcher.cancel()
+        if self._is_asking:
+            # A renewal that is on its way must not come after the release.
+            ended = await finish(_end_of(watcher))
+            if ended.interruption is not None:
+                raise ended.interruption
+
+    def _watch_after(self, pause: float) -> None:
+        self._watcher = asyncio.ensure_future(self._watch(pause))
+
+    async def _watch(self, pause: float) -> None:
+        while not self.lost.is_set():
             await self._clock.sleep(pause)
             asked = self._clock.monotonic()
             is_ours = await self._ask(self.valid_until - asked)
@@ -69,15 +119,8 @@ class Renewal:
                 pause = min(self._ttl / _RETRIES_PER_TTL, remaining)
             else:
                 self.lost.set()
-                return
-
-    async def end(self, watcher: asyncio.Task[None]) -> None:
-        """A renewal that is on its way must not come after the release."""
-        watcher.cancel()
-        if self._is_asking:
-            ended = await finish(_end_of(watcher))
-            if ended.interruption is not None:
-                raise ended.interruption
+        if self._cancels and self._body is not None:
+            self._body.cancel()
 
     async def _ask(self, patience: float) -> bool | None:
         """None where there is no answer."""
@@ -89,43 +132,6 @@ class Renewal:
             return None
         finally:
             self._is_asking = False
-
-
-@asynccontextmanager
-async def renewed(
-    resource: str,
-    renew: Renew,
-    *,
-    ttl: float,
-    valid_until: float,
-    clock: IClock,
-    cancels: bool = True,
-) -> AsyncIterator[Renewal]:
-    """Call ``renew`` every third of ``ttl``; when the lease is lost, cancel the block.
-
-    The block then ends with ``LeaseLostError`` instead of ``asyncio.CancelledError``. Where it is
-    not to be cancelled it ends so when it has run through. ``valid_until`` is the clock's time at
-    which the lease ends if nothing is heard any more.
-    """
-    renewal = Renewal(resource, renew, ttl=ttl, valid_until=valid_until, clock=clock)
-    body = asyncio.current_task()
-    assert body is not None
-
-    async def watch() -> None:
-        await renewal.watch()
-        if cancels:
-            body.cancel()
-
-    watcher = asyncio.ensure_future(watch())
-    try:
-        yield renewal
-    except asyncio.CancelledError:
-        if cancels and renewal.lost.is_set() and nobody_else_cancelled(body):
-            renewal.check()
-        raise
-    finally:
-        await renewal.end(watcher)
-    renewal.check()
 
 
 async def _end_of(watcher: asyncio.Task[None]) -> None:

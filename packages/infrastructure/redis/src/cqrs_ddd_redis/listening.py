@@ -13,6 +13,8 @@ from redis.exceptions import RedisError
 
 from cqrs_ddd_core.primitives.shielding import finish, within
 
+from .driver import text_of
+
 logger = logging.getLogger(__name__)
 
 _PAUSE = 0.2
@@ -91,11 +93,7 @@ class Listener:
 
     def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "message":
-            self._heard(_text(message["channel"]), _text(message["data"]))
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+            self._heard(text_of(message["channel"]), text_of(message["data"]))
 
 
 async def _end(reader: asyncio.Task[None] | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from ...ports.clock import IClock, SystemClock
 from ...ports.locking import ILeasedLock, ILockLease
 from ..lock_lease import LockLease, not_free, not_released, refuse_unusable
-from ..renewal import renewed
+from ..renewal import Renewal
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +83,7 @@ class InMemoryLockStrategy(ILeasedLock):
             return True
 
         try:
-            async with renewed(
+            async with Renewal(
                 resource,
                 renew,
                 ttl=ttl,

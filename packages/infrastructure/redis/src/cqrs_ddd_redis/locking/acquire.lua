@@ -1,27 +1,30 @@
--- ARGV: owner, ttl and window in milliseconds, whether to wait, the ticket of an earlier call or 0.
--- Answers {token or 0, milliseconds after which to ask again or -1, ticket or 0}.
+-- ARGV: owner, ttl and window in milliseconds, 1 to wait or 0, the ticket of an earlier call or 0.
+-- Answers the token, or 0, or where it waits {milliseconds until the lock ends for the first in the queue,
+-- else -1, its ticket, a token that is smaller than every later one}.
 -- Asking again claims what was granted meanwhile, and shows that the waiter is alive.
-local owner, ttl, window = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local waits, ticket = ARGV[4] == '1', tonumber(ARGV[5])
+local owner, ttl, window = ARGV[1], ARGV[2], ARGV[3]
 
-local holder = redis.call('GET', lock)
-if holder == owner then
-  redis.call('PEXPIRE', lock, whole(ttl))
-  return {tonumber(redis.call('GET', fence)), 0, 0}
-end
-
+local is_ours = redis.call('SET', lock, owner, 'NX', 'PX', ttl)
 local head = first()
-if not holder then
-  if not head or head == owner then
+if is_ours then
+  if not head then
+    return next_token()
+  end
+  if head == owner then
     leave(owner)
-    return {grant(owner, ttl), 0, 0}
+    return next_token()
   end
   serve(head, window)
+elseif redis.call('GET', lock) == owner then
+  redis.call('PEXPIRE', lock, ttl)
+  return tonumber(redis.call('GET', fence))
 end
-if not waits then
-  return {0, -1, 0}
+if ARGV[4] == '0' then
+  return 0
 end
 
+local now = clock()
+local ticket = tonumber(ARGV[5])
 if not redis.call('ZSCORE', queue, owner) then
   -- With its old ticket it gets its old place, on a server that has forgotten it.
   if ticket == 0 then
@@ -31,9 +34,10 @@ if not redis.call('ZSCORE', queue, owner) then
   redis.call('ZADD', queue, whole(ticket), owner)
 end
 redis.call('ZADD', alive, whole(now + window * 1000), owner)
-redis.call('PEXPIRE', queue, whole(window))
-redis.call('PEXPIRE', alive, whole(window))
+redis.call('PEXPIRE', queue, window)
+redis.call('PEXPIRE', alive, window)
+local latest = tonumber(redis.call('GET', fence)) or now
 if redis.call('ZRANK', queue, owner) == 0 then
-  return {0, math.max(redis.call('PTTL', lock), 1), ticket}
+  return {math.max(redis.call('PTTL', lock), 1), ticket, latest}
 end
-return {0, -1, ticket}
+return {-1, ticket, latest}

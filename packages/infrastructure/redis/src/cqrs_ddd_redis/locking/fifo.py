@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, LockingError
-from cqrs_ddd_core.primitives.shielding import finish
 
-from ..driver import answered, load_script, translated
+from ..driver import answered, load_script, text_of, translated
 from ..listening import Listener
-from .strategy import Grant, RedisLockStrategy
+from .strategy import Grant, RedisLockStrategy, milliseconds
 
 _HEARTBEATS_PER_WINDOW = 3
 _RETRY = 0.05
@@ -29,18 +27,38 @@ class _Waiter:
     resource: str
     owner: str
     ttl: float
+    deadline: float
     waits: bool
     ticket: int = 0
     pause: float = 0.0
+    asked: float = 0.0
+    latest_token: int = 0
+    token: int = 0
     called: asyncio.Future[None] | None = None
+    failure: LockingError | None = None
 
-    async def sleep(self, seconds: float) -> None:
-        """Until the server calls, or for so long."""
-        self.called = asyncio.get_running_loop().create_future()
-        try:
-            await asyncio.wait({self.called}, timeout=seconds)
-        finally:
-            self.called = None
+    def is_over(self, clock: IClock) -> bool:
+        return clock.monotonic() >= self.deadline
+
+    def call(self, token: int) -> None:
+        """The call may come before the answer to the question that led to it."""
+        self.token = token
+        if self.called is not None and not self.called.done():
+            self.called.set_result(None)
+
+    async def sleep(self, seconds: float) -> int:
+        """Until the server calls him with his token, or for so long."""
+        if not self.token:
+            loop = asyncio.get_running_loop()
+            self.called = loop.create_future()
+            timer = loop.call_later(seconds, self.call, 0)
+            try:
+                await self.called
+            finally:
+                self.called = None
+                timer.cancel()
+        token, self.token = self.token, 0
+        return token
 
 
 class FifoRedisLockStrategy(RedisLockStrategy):
@@ -65,7 +83,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             raise InvalidOperationError(f"heartbeat={heartbeat} is no pause; give positive seconds")
         self._prefix = prefix
         self._heartbeat = heartbeat
-        self._window = _milliseconds(heartbeat * _HEARTBEATS_PER_WINDOW)
+        self._window = milliseconds(heartbeat * _HEARTBEATS_PER_WINDOW)
         self._channel = f"{prefix}:called:{secrets.token_hex(8)}"
         self._listener = Listener(client, self._call)
         self._waiters: dict[str, _Waiter] = {}
@@ -74,83 +92,104 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         self._ask_to_extend = load_script(client, "locking", "extend.lua")
 
     async def _take(self, resource: str, owner: str, timeout: float, ttl: float) -> Grant | None:
-        waiter = _Waiter(resource, owner, ttl, waits=timeout > 0)
+        return await self._queue_up(resource, owner, timeout, ttl, renews=False)
+
+    async def _take_to_renew(
+        self, resource: str, owner: str, timeout: float, ttl: float
+    ) -> Grant | None:
+        return await self._queue_up(resource, owner, timeout, ttl, renews=True)
+
+    async def _queue_up(
+        self, resource: str, owner: str, timeout: float, ttl: float, *, renews: bool
+    ) -> Grant | None:
+        waiter = _Waiter(resource, owner, ttl, self._clock.monotonic() + timeout, timeout > 0)
         self._waiters[owner] = waiter
-        grant: Grant | None = None
-        is_refused = False
+        is_settled = False
         try:
-            grant = await self._wait(waiter, self._clock.monotonic() + timeout)
-            is_refused = grant is None and not waiter.waits
+            grant = await self._try(waiter)
+            if grant is None and not waiter.is_over(self._clock):
+                grant = await self._wait(waiter, renews)
+            if grant is None and waiter.failure is not None:
+                raise waiter.failure
+            is_settled = grant is not None or not waiter.waits
             return grant
         finally:
             del self._waiters[owner]
-            if grant is None and not is_refused:
+            if not is_settled:
                 await self._leave(resource, owner)
 
-    async def _wait(self, waiter: _Waiter, deadline: float) -> Grant | None:
-        async with AsyncExitStack() as stack:
-            is_heard = False
-            while True:
-                failure: LockingError | None = None
-                try:
-                    if (grant := await self._ask(waiter)) is not None:
-                        return grant
-                except LockingError as error:
-                    failure = error
-                    waiter.pause = _RETRY
-                if (remaining := deadline - self._clock.monotonic()) <= 0:
-                    break
-                if not is_heard:
-                    was_listening = self._listener.is_listening
-                    await stack.enter_async_context(self._listener.listening(self._channel))
-                    is_heard = True
-                    if not was_listening:
-                        continue  # He may have been called when nobody listened.
-                await waiter.sleep(min(waiter.pause, remaining))
-        if failure is not None:
-            raise failure
+    async def _wait(self, waiter: _Waiter, renews: bool) -> Grant | None:
+        was_listening = self._listener.is_listening
+        async with self._listener.listening(self._channel):
+            # He may have been called when nobody listened.
+            grant = None if was_listening else await self._try(waiter)
+            while grant is None and not waiter.is_over(self._clock):
+                remaining = waiter.deadline - self._clock.monotonic()
+                token = await waiter.sleep(min(waiter.pause, remaining))
+                grant = self._granted(waiter, token) if renews else None
+                if grant is None:
+                    grant = await self._try(waiter)
+            return grant
+
+    def _granted(self, waiter: _Waiter, token: int) -> Grant | None:
+        """What the server has granted since it was asked last, if there is time to renew it.
+
+        A call that is older, and was read late, has no larger token than the server knew then.
+        """
+        valid_until = waiter.asked + self._validity(self._window / 1000)
+        is_in_time = self._clock.monotonic() < valid_until - self._heartbeat
+        if token > waiter.latest_token and is_in_time:
+            return Grant(waiter.owner, token, valid_until)
         return None
 
+    async def _try(self, waiter: _Waiter) -> Grant | None:
+        """A server that fails may be back before the time is over."""
+        try:
+            waiter.failure = None
+            return await self._ask(waiter)
+        except LockingError as failure:
+            waiter.failure = failure
+            waiter.pause = _RETRY
+            return None
+
     async def _ask(self, waiter: _Waiter) -> Grant | None:
-        asked = self._clock.monotonic()
-        arguments = (
-            waiter.owner,
-            _milliseconds(waiter.ttl),
-            self._window,
-            int(waiter.waits),
-            waiter.ticket,
+        """Joins the queue, or stays in it, or takes what was granted meanwhile."""
+        waiter.asked = self._clock.monotonic()
+        asking = self._ask_for_it(
+            self._keys(waiter.resource),
+            (
+                waiter.owner,
+                milliseconds(waiter.ttl),
+                self._window,
+                int(waiter.waits),
+                waiter.ticket,
+            ),
         )
         with translated(LockingError, f"lock {waiter.resource}"):
-            token, pause, waiter.ticket = await answered(
-                self._ask_for_it(self._keys(waiter.resource), arguments),
-                within=self._response_timeout,
-            )
-        waiter.pause = self._heartbeat if pause < 0 else min(pause / 1000, self._heartbeat)
-        valid_until = asked + self._validity(waiter.ttl)
-        if not token or self._clock.monotonic() >= valid_until:
+            answer = await answered(asking, within=self._response_timeout)
+        if isinstance(answer, list):
+            pause, waiter.ticket, waiter.latest_token = answer
+            waiter.pause = self._heartbeat if pause < 0 else min(pause / 1000, self._heartbeat)
             return None
-        return Grant(waiter.owner, token, valid_until)
-
-    async def _leave(self, resource: str, owner: str) -> None:
-        """Also when this task is cancelled; where it fails, what is left ends by itself."""
-
-        async def leave() -> None:
-            with suppress(LockingError):
-                await self._give_back(resource, owner)
-
-        ended = await finish(leave())
-        if ended.interruption is not None:
-            raise ended.interruption
+        valid_until = waiter.asked + self._validity(waiter.ttl)
+        if not answer or self._clock.monotonic() >= valid_until:
+            return None
+        return Grant(waiter.owner, answer, valid_until)
 
     async def _extend(self, resource: str, owner: str, ttl: float) -> bool:
-        extending = self._ask_to_extend(self._keys(resource)[:1], (owner, _milliseconds(ttl)))
+        extending = self._ask_to_extend(self._keys(resource)[:1], (owner, milliseconds(ttl)))
         with translated(LockingError, f"extend {resource}"):
             return bool(await answered(extending, within=self._response_timeout))
 
     async def _give_back(self, resource: str, owner: str) -> bool:
         releasing = self._ask_to_release(self._keys(resource), (owner, self._window))
         with translated(LockingError, f"release {resource}"):
-            return bool(await answered(releasing, within=self._response_timeout))
+            answer = await answered(releasing, within=self._response_timeout)
+        if isinstance(answer, list):
+            answer, called = answer
+            # Sooner than by the message, where it is one of ours.
+            self._call(self._channel, text_of(called))
+        return bool(answer)
 
     def _new_owner(self) -> str:
         # The part before the stroke is where the server calls him.
@@ -160,11 +199,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         lock = f"{self._prefix}:{{{resource}}}"
         return [lock, f"{lock}:fence", f"{lock}:queue", f"{lock}:alive"]
 
-    def _call(self, channel: str, owner: str) -> None:
-        waiter = self._waiters.get(owner)
-        if waiter is not None and waiter.called is not None and not waiter.called.done():
-            waiter.called.set_result(None)
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(round(seconds * 1000), 1)
+    def _call(self, channel: str, message: str) -> None:
+        owner, _, token = message.rpartition(" ")
+        if owner in self._waiters:
+            self._waiters[owner].call(int(token))

@@ -1,19 +1,25 @@
 -- What acquire.lua and release.lua share; it stands before each of them.
 -- KEYS: the lock with its owner, the last fencing token, the queue by ticket, until when waiters are alive.
--- Tickets, tokens and those times are microseconds of the server's clock.
-local lock, fence, queue, alive = unpack(KEYS)
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+-- Tickets and those times are microseconds of the server's clock.
+local lock, fence, queue, alive = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local function whole(number)
   return string.format('%.0f', number)
 end
 
--- The clock makes tokens grow also where the last one is gone: after a restart, or after a day.
-local function grant(owner, milliseconds)
-  local token = math.max(now, (tonumber(redis.call('GET', fence)) or 0) + 1)
-  redis.call('SET', fence, whole(token), 'PX', whole(86400000 + milliseconds))
-  redis.call('SET', lock, owner, 'PX', whole(milliseconds))
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+-- Where the last token is gone, after a day or a restart, the clock is ahead of all it can have been:
+-- it counts microseconds, and no grant takes less than one.
+local function next_token()
+  local token = redis.call('INCR', fence)
+  if token == 1 then
+    token = clock()
+    redis.call('SET', fence, whole(token), 'PX', 86400000)
+  end
   return token
 end
 
@@ -24,6 +30,10 @@ end
 
 -- The first who is alive; the dead before it are passed over.
 local function first()
+  if redis.call('EXISTS', queue) == 0 then
+    return nil
+  end
+  local now = clock()
   while true do
     local head = redis.call('ZRANGE', queue, 0, 0)[1]
     if not head then
@@ -39,6 +49,8 @@ end
 -- Granted for a short while: whoever was killed a moment ago will not claim it.
 local function serve(head, window)
   leave(head)
-  grant(head, window)
-  redis.call('PUBLISH', string.match(head, '^(.*)/'), head)
+  redis.call('SET', lock, head, 'PX', window)
+  local call = head .. ' ' .. whole(next_token())
+  redis.call('PUBLISH', string.match(head, '^(.*)/'), call)
+  return call
 end

@@ -1,15 +1,18 @@
--- ARGV: owner, window in milliseconds. Answers 1 if the owner held the lock; it leaves the queue as well.
-local owner, window = ARGV[1], tonumber(ARGV[2])
+-- ARGV: owner, window in milliseconds. The owner gives the lock back, and leaves the queue.
+-- Answers 1 if he held it, else 0; where somebody was called {1 or 0, how he was called}.
+local owner = ARGV[1]
 
 local holder = redis.call('GET', lock)
-if holder == owner then
+local was_ours = holder == owner and 1 or 0
+if was_ours == 1 then
   redis.call('DEL', lock)
+else
+  leave(owner)
 end
-leave(owner)
-if not holder or holder == owner then
+if was_ours == 1 or not holder then
   local head = first()
   if head then
-    serve(head, window)
+    return {was_ours, serve(head, ARGV[2])}
   end
 end
-return holder == owner and 1 or 0
+return was_ours
