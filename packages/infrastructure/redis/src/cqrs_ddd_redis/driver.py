@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
 from hashlib import sha1
 from importlib import resources
+from types import TracebackType
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
@@ -50,7 +51,7 @@ async def answered(command: Coroutine[Any, Any, T], *, within: float) -> T:
     """What the server answers; raises ``asyncio.TimeoutError`` after so many seconds.
 
     Every command goes this way. Whoever is cancelled meanwhile does not know whether it was carried
-    out. On Python 3.10 and 3.11 redis-py can swallow a cancellation; here it is raised all the same.
+    out. On Python 3.10 and 3.11 redis-py can swallow a cancellation; here it is raised anyhow.
     """
     if sys.version_info < (3, 11):
         return await _answered_in_a_task(command, within)
@@ -108,11 +109,23 @@ def text_of(answer: bytes | str) -> str:
     return answer.decode() if isinstance(answer, bytes) else answer
 
 
-@contextmanager
-def translated(kind: type[InfrastructureError], doing: str) -> Iterator[None]:
+class translated(AbstractContextManager[None]):
     """Whatever the driver raises, and a time that ran out, as ``kind``."""
-    try:
-        yield
-    except (RedisError, OSError, asyncio.TimeoutError) as error:
-        reason = str(error) or type(error).__name__
-        raise kind(f"cannot {doing}: {reason}; is the Redis server there?") from error
+
+    __slots__ = ("_doing", "_kind")
+
+    def __init__(self, kind: type[InfrastructureError], doing: str) -> None:
+        self._kind = kind
+        self._doing = doing
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, (RedisError, OSError, asyncio.TimeoutError)):
+            reason = str(error) or type(error).__name__
+            raise self._kind(
+                f"cannot {self._doing}: {reason}; is the Redis server there?"
+            ) from error

@@ -14,7 +14,7 @@ if is_ours then
     leave(owner)
     return next_token()
   end
-  serve(head, window)
+  serve(head)
 elseif redis.call('GET', lock) == owner then
   redis.call('PEXPIRE', lock, ttl)
   return tonumber(redis.call('GET', fence))

@@ -29,6 +29,7 @@ class _Waiter:
     ttl: float
     deadline: float
     waits: bool
+    is_refused: bool = False
     ticket: int = 0
     pause: float = 0.0
     asked: float = 0.0
@@ -104,18 +105,17 @@ class FifoRedisLockStrategy(RedisLockStrategy):
     ) -> Grant | None:
         waiter = _Waiter(resource, owner, ttl, self._clock.monotonic() + timeout, timeout > 0)
         self._waiters[owner] = waiter
-        is_settled = False
+        grant: Grant | None = None
         try:
             grant = await self._try(waiter)
             if grant is None and not waiter.is_over(self._clock):
                 grant = await self._wait(waiter, renews)
             if grant is None and waiter.failure is not None:
                 raise waiter.failure
-            is_settled = grant is not None or not waiter.waits
             return grant
         finally:
             del self._waiters[owner]
-            if not is_settled:
+            if grant is None and not waiter.is_refused:
                 await self._leave(resource, owner)
 
     async def _wait(self, waiter: _Waiter, renews: bool) -> Grant | None:
@@ -136,10 +136,10 @@ class FifoRedisLockStrategy(RedisLockStrategy):
 
         A call that is older, and was read late, has no larger token than the server knew then.
         """
-        valid_until = waiter.asked + self._validity(self._window / 1000)
-        is_in_time = self._clock.monotonic() < valid_until - self._heartbeat
+        validity = self._validity(min(self._heartbeat, waiter.ttl))
+        is_in_time = self._clock.monotonic() < waiter.asked + validity / 2
         if token > waiter.latest_token and is_in_time:
-            return Grant(waiter.owner, token, valid_until)
+            return Grant(waiter.owner, token, waiter.asked + validity)
         return None
 
     async def _try(self, waiter: _Waiter) -> Grant | None:
@@ -154,7 +154,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
 
     async def _ask(self, waiter: _Waiter) -> Grant | None:
         """Joins the queue, or stays in it, or takes what was granted meanwhile."""
-        waiter.asked = self._clock.monotonic()
+        asked = self._clock.monotonic()
         asking = self._ask_for_it(
             self._keys(waiter.resource),
             (
@@ -169,10 +169,12 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             answer = await answered(asking, within=self._response_timeout)
         if isinstance(answer, list):
             pause, waiter.ticket, waiter.latest_token = answer
+            waiter.asked = asked
             waiter.pause = self._heartbeat if pause < 0 else min(pause / 1000, self._heartbeat)
             return None
-        valid_until = waiter.asked + self._validity(waiter.ttl)
-        if not answer or self._clock.monotonic() >= valid_until:
+        waiter.is_refused = answer == 0
+        valid_until = asked + self._validity(waiter.ttl)
+        if waiter.is_refused or self._clock.monotonic() >= valid_until:
             return None
         return Grant(waiter.owner, answer, valid_until)
 
@@ -182,7 +184,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             return bool(await answered(extending, within=self._response_timeout))
 
     async def _give_back(self, resource: str, owner: str) -> bool:
-        releasing = self._ask_to_release(self._keys(resource), (owner, self._window))
+        releasing = self._ask_to_release(self._keys(resource), (owner,))
         with translated(LockingError, f"release {resource}"):
             answer = await answered(releasing, within=self._response_timeout)
         if isinstance(answer, list):
@@ -191,9 +193,10 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             self._call(self._channel, text_of(called))
         return bool(answer)
 
-    def _new_owner(self) -> str:
-        # The part before the stroke is where the server calls him.
-        return f"{self._channel}/{super()._new_owner()}"
+    def _new_owner(self, ttl: float) -> str:
+        # Where the server calls him, and for how long it then grants him the lock.
+        granted = milliseconds(min(self._heartbeat, ttl))
+        return f"{self._channel}/{super()._new_owner(ttl)}/{granted}"
 
     def _keys(self, resource: str) -> list[str]:
         lock = f"{self._prefix}:{{{resource}}}"

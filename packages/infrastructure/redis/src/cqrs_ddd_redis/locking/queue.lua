@@ -46,11 +46,12 @@ local function first()
   end
 end
 
--- Granted for a short while: whoever was killed a moment ago will not claim it.
-local function serve(head, window)
+-- Granted for the short while that the owner's name tells: whoever was killed a moment ago will not claim it.
+local function serve(head)
   leave(head)
-  redis.call('SET', lock, head, 'PX', window)
+  local channel, granted = string.match(head, '^(.*)/%x+/(%d+)$')
+  redis.call('SET', lock, head, 'PX', granted)
   local call = head .. ' ' .. whole(next_token())
-  redis.call('PUBLISH', string.match(head, '^(.*)/'), call)
+  redis.call('PUBLISH', channel, call)
   return call
 end

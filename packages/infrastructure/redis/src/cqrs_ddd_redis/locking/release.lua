@@ -1,4 +1,4 @@
--- ARGV: owner, window in milliseconds. The owner gives the lock back, and leaves the queue.
+-- ARGV: owner. He gives the lock back, and leaves the queue.
 -- Answers 1 if he held it, else 0; where somebody was called {1 or 0, how he was called}.
 local owner = ARGV[1]
 
@@ -12,7 +12,7 @@ end
 if was_ours == 1 or not holder then
   local head = first()
   if head then
-    return {was_ours, serve(head, ARGV[2])}
+    return {was_ours, serve(head)}
   end
 end
 return was_ours

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from cqrs_ddd_core.adapters.lock_lease import (
     LockLease,
@@ -29,8 +29,7 @@ logger = logging.getLogger(__name__)
 _MANY = 1_000
 
 
-@dataclass(frozen=True)
-class Grant:
+class Grant(NamedTuple):
     """A lock that the servers have given to ``owner``; ``valid_until`` is the clock's time."""
 
     owner: str
@@ -99,7 +98,7 @@ class RedisLockStrategy(ILeasedLock):
         self, resource: str, timeout: float, ttl: float, take: _Take
     ) -> _Held | None:
         refuse_unusable(resource, ttl=ttl, timeout=timeout)
-        grant = await take(resource, self._new_owner(), timeout, ttl)
+        grant = await take(resource, self._new_owner(ttl), timeout, ttl)
         if grant is None:
             return None
         if len(self._holders) >= self._many:
@@ -110,13 +109,15 @@ class RedisLockStrategy(ILeasedLock):
 
     async def _end(self, resource: str, held: _Held) -> bool:
         """Whether it was still held; the servers are told even when this task is cancelled."""
-        if self._holders.get(resource) is held:
-            del self._holders[resource]
         try:
-            return await self._give_back(resource, held.grant.owner)
+            was_ours = await self._give_back(resource, held.grant.owner)
         except asyncio.CancelledError:
             await self._leave(resource, held.grant.owner)
             raise
+        # Not where the servers failed: then it can be tried again.
+        if self._holders.get(resource) is held:
+            del self._holders[resource]
+        return was_ours
 
     async def _leave(self, resource: str, owner: str) -> None:
         """Nothing of ``owner`` is left, however often this task is cancelled.
@@ -146,7 +147,7 @@ class RedisLockStrategy(ILeasedLock):
         """
         return ttl - (ttl * 0.01 + 0.002)
 
-    def _new_owner(self) -> str:
+    def _new_owner(self, ttl: float) -> str:
         return secrets.token_hex(16)
 
     def _forget_what_ran_out(self) -> None:

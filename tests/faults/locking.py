@@ -1,0 +1,220 @@
+"""Tasks in several processes that want one lock, and are cancelled, killed and frozen."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, closing, suppress
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from cqrs_ddd_core.ports.locking import ILeasedLock
+from cqrs_ddd_core.primitives.exceptions import LeaseLostError, LockAcquisitionError, LockingError
+from tests.forking import process
+
+PROCESSES = 4
+TASKS = 13
+"""In each process."""
+TTL = 1.0
+WRITES = 3
+"""Of each holder."""
+OVERTAKEN = 1.0
+"""Seconds by which one has come before another whom he surely stands before in the queue."""
+
+MakeLock = Callable[[Sequence[Redis]], ILeasedLock]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One resource, the lock that guards it, and a file that remembers who wrote."""
+
+    urls: tuple[str, ...]
+    make: MakeLock
+    folder: Path
+
+    @property
+    def is_over(self) -> Path:
+        return self.folder / "is-over"
+
+    def open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.folder / "writes.db", timeout=30, isolation_level=None)
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    def prepare(self) -> None:
+        with closing(self.open()) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(
+                "CREATE TABLE writes "
+                "(seq INTEGER PRIMARY KEY, token INTEGER, holder TEXT, accepted INTEGER)"
+            )
+            connection.execute("CREATE TABLE fence (token INTEGER)")
+            connection.execute("INSERT INTO fence VALUES (0)")
+            connection.execute("CREATE TABLE holds (token INTEGER, asked REAL, holder TEXT)")
+
+
+@dataclass
+class Findings:
+    holds: int = 0
+    refused: int = 0
+    shared_tokens: int = 0
+    interrupted: int = 0
+    overtaken: int = 0
+    kills: int = 0
+    freezes: int = 0
+    is_wedged: bool = False
+
+    @property
+    def two_holders(self) -> int:
+        """Tokens that two had, and holders who wrote between the writes of another."""
+        return self.shared_tokens + self.interrupted
+
+    def __str__(self) -> str:
+        return (
+            f"{self.holds:,} holds, {self.kills} kills, {self.freezes} freezes, "
+            f"{self.refused} late writes refused, {self.two_holders} times two holders, "
+            f"{self.overtaken} overtaken, {'wedged' if self.is_wedged else 'free at the end'}"
+        )
+
+
+async def contend(
+    contest: Contest,
+    *,
+    seed: int,
+    rounds: int,
+    freezes: bool = False,
+    nemesis: Callable[[], None] = lambda: None,
+) -> Findings:
+    """One of the processes is killed or frozen each round; another takes its place."""
+    contest.prepare()
+    chance = random.Random(seed)
+    findings = Findings()
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(process(compete, contest, f"{seed}-{number}"))
+            for number in range(PROCESSES)
+        ]
+        while len(list(contest.folder.glob("*-started"))) < PROCESSES:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        for number in range(rounds):
+            await asyncio.sleep(chance.uniform(0.5, 1.5))
+            which = chance.randrange(PROCESSES)
+            pid = workers[which].pid
+            assert pid is not None
+            if freezes and number % 2:
+                os.kill(pid, signal.SIGSTOP)
+                await asyncio.sleep(TTL * chance.uniform(1.2, 1.6))
+                os.kill(pid, signal.SIGCONT)
+                findings.freezes += 1
+            else:
+                os.kill(pid, signal.SIGKILL)
+                name = f"{seed}-{PROCESSES + number}"
+                workers[which] = stack.enter_context(process(compete, contest, name))
+                findings.kills += 1
+            nemesis()
+        contest.is_over.touch()
+        for worker in workers:
+            await asyncio.to_thread(worker.join, 30)
+    findings.is_wedged = not await _is_free(contest)
+    _judge(contest, findings)
+    return findings
+
+
+def compete(contest: Contest, name: str) -> None:
+    asyncio.run(_compete(contest, name))
+
+
+async def _compete(contest: Contest, name: str) -> None:
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(Redis.from_url(url)) for url in contest.urls]
+        lock = contest.make(clients)
+        connection = stack.enter_context(closing(contest.open()))
+        (contest.folder / f"{name}-started").touch()
+        await asyncio.gather(
+            *(_want(contest, lock, connection, f"{name}-{task}") for task in range(TASKS))
+        )
+
+
+async def _want(
+    contest: Contest, lock: ILeasedLock, connection: sqlite3.Connection, name: str
+) -> None:
+    chance = random.Random(name)
+    number = 0
+    while not contest.is_over.exists():
+        number += 1
+        holder = f"{name}-{number}"
+        timeout = chance.uniform(0.5, 5)
+        holding = asyncio.ensure_future(_hold(lock, connection, holder, timeout, chance))
+        if chance.random() < 0.2:
+            await asyncio.wait({holding}, timeout=chance.uniform(0, 0.3))
+            holding.cancel()
+        with suppress(asyncio.CancelledError, LeaseLostError, LockAcquisitionError, LockingError):
+            await holding
+
+
+async def _hold(
+    lock: ILeasedLock,
+    connection: sqlite3.Connection,
+    holder: str,
+    timeout: float,
+    chance: random.Random,
+) -> None:
+    asked = time.monotonic()
+    async with lock.hold("the till", timeout=timeout, ttl=TTL) as lease:
+        token = lease.fencing_token
+        connection.execute("INSERT INTO holds VALUES (?, ?, ?)", (token, asked, holder))
+        for _ in range(WRITES):
+            _write(connection, token, holder)
+            await asyncio.sleep(chance.uniform(0, 0.004))
+
+
+def _write(connection: sqlite3.Connection, token: int, holder: str) -> None:
+    """The store keeps the largest token it has seen, and refuses smaller ones."""
+    connection.execute("BEGIN IMMEDIATE")
+    moved = connection.execute("UPDATE fence SET token = ? WHERE token <= ?", (token, token))
+    row = (token, holder, moved.rowcount == 1)
+    connection.execute("INSERT INTO writes (token, holder, accepted) VALUES (?, ?, ?)", row)
+    connection.execute("COMMIT")
+
+
+async def _is_free(contest: Contest) -> bool:
+    """Within the time to live of whoever was killed last, and of his place in the queue."""
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(Redis.from_url(url)) for url in contest.urls]
+        lock = contest.make(clients)
+        with suppress(LockAcquisitionError):
+            async with lock.hold("the till", timeout=TTL + 5):
+                return True
+    return False
+
+
+def _judge(contest: Contest, findings: Findings) -> None:
+    with closing(contest.open()) as connection:
+        writes = connection.execute(
+            "SELECT token, holder FROM writes WHERE accepted ORDER BY seq"
+        ).fetchall()
+        findings.refused = connection.execute(
+            "SELECT count(*) FROM writes WHERE NOT accepted"
+        ).fetchone()[0]
+        holds = connection.execute(
+            "SELECT token, asked, holder FROM holds ORDER BY token"
+        ).fetchall()
+    findings.holds = len(holds)
+    holders: dict[int, set[str]] = {}
+    for token, holder in writes:
+        holders.setdefault(token, set()).add(holder)
+    findings.shared_tokens = sum(len(each) > 1 for each in holders.values())
+    turns = [holder for holder, _ in groupby(holder for _, holder in writes)]
+    findings.interrupted = len(turns) - len(set(turns))
+    latest = 0.0
+    for _, asked, _ in holds:
+        findings.overtaken += asked < latest - OVERTAKEN
+        latest = max(latest, asked)
