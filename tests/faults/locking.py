@@ -172,11 +172,11 @@ async def _hold(
         token = lease.fencing_token
         connection.execute("INSERT INTO holds VALUES (?, ?, ?)", (token, asked, holder))
         for _ in range(WRITES):
-            _write(connection, token, holder)
+            write(connection, token, holder)
             await asyncio.sleep(chance.uniform(0, 0.004))
 
 
-def _write(connection: sqlite3.Connection, token: int, holder: str) -> None:
+def write(connection: sqlite3.Connection, token: int, holder: str) -> None:
     """The store keeps the largest token it has seen, and refuses smaller ones."""
     connection.execute("BEGIN IMMEDIATE")
     moved = connection.execute("UPDATE fence SET token = ? WHERE token <= ?", (token, token))

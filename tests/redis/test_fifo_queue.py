@@ -1,0 +1,388 @@
+"""The lock on one server: who dies in its queue, who wakes up late, and what a restart leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from cqrs_ddd_core.primitives.exceptions import (
+    InvalidOperationError,
+    LeaseLostError,
+    LockAcquisitionError,
+    LockingError,
+)
+from cqrs_ddd_core.testing.contracts.locking import LockContract
+from cqrs_ddd_core.testing.faults import cancel_sweep
+from cqrs_ddd_redis.locking.fifo import FifoRedisLockStrategy
+from cqrs_ddd_redis.locking.strategy import Grant
+from tests.faults.caching import Server, own_server
+from tests.faults.locking import Contest, write
+from tests.forking import process
+
+HEARTBEAT = 0.1
+
+
+class GrantsForGood(FifoRedisLockStrategy):
+    """Naive: whoever is called is taken for alive."""
+
+    def _new_owner(self, ttl: float) -> str:
+        return super()._new_owner(ttl).rpartition("/")[0] + "/60000"
+
+
+class TrustsEveryCall(FifoRedisLockStrategy):
+    """Naive: a call is a grant, however old it is."""
+
+    def _granted(self, waiter: object, token: int) -> Grant | None:
+        return Grant("", token, self._clock.monotonic() + 1) if token else None
+
+
+class StaysInTheQueue(FifoRedisLockStrategy):
+    """Naive: who gives up does not say so."""
+
+    async def _leave(self, resource: str, owner: str) -> None: ...
+
+
+class FenceOfItsOwn(FifoRedisLockStrategy):
+    """Naive: counts tokens from one, in a server that may be restarted empty."""
+
+    async def _queue_up(
+        self, resource: str, owner: str, timeout: float, ttl: float, *, renews: bool
+    ) -> Grant | None:
+        grant = await super()._queue_up(resource, owner, timeout, ttl, renews=renews)
+        counted = await self._ask_for_it._execute("INCR", "counter")
+        return grant and grant._replace(fencing_token=counted)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with own_server(tmp_path) as server:
+        yield server
+
+
+@asynccontextmanager
+async def locking(
+    url: str, kind: type[FifoRedisLockStrategy] = FifoRedisLockStrategy
+) -> AsyncIterator[FifoRedisLockStrategy]:
+    async with Redis.from_url(url) as client:
+        yield kind(client, heartbeat=HEARTBEAT, response_timeout=0.3)
+
+
+async def stand_in_line(url: str, name: str, kind: type[FifoRedisLockStrategy]) -> None:
+    async with (
+        Redis.from_url(url) as client,
+        locking(url, kind) as lock,
+        lock.hold("door", timeout=60),
+    ):
+        await client.rpush("served", name)
+
+
+def run_stand_in_line(url: str, name: str, kind: type[FifoRedisLockStrategy]) -> None:
+    asyncio.run(stand_in_line(url, name, kind))
+
+
+async def served_after_a_death(
+    client: Redis, url: str, kind: type[FifoRedisLockStrategy]
+) -> list[int]:
+    """Of four who stand in line the first is killed; who was served within a while."""
+    async with locking(url) as lock:
+        assert await lock.acquire("door")
+        with ExitStack() as stack:
+            victims = []
+            for number in range(4):
+                standing = process(run_stand_in_line, url, str(number), kind)
+                victims.append(stack.enter_context(standing))
+                while await client.zcard("lock:fifo:{door}:queue") <= number:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            victims[0].kill()
+            await lock.release("door")
+            for _ in range(100):
+                if await client.llen("served") == 3:
+                    break
+                await asyncio.sleep(0.02)
+            return [int(each) for each in await client.lrange("served", 0, -1)]
+
+
+async def test_who_is_killed_in_the_queue_is_passed_over(client: Redis, redis_url: str) -> None:
+    served = await served_after_a_death(client, redis_url, FifoRedisLockStrategy)
+
+    assert served == [1, 2, 3]
+
+
+async def test_who_takes_the_called_for_alive_waits_for_the_dead(
+    client: Redis, redis_url: str
+) -> None:
+    assert await served_after_a_death(client, redis_url, GrantsForGood) == []
+
+
+async def waits_on(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
+    """Whether one who waits does so still when he has read a call of long ago."""
+    holder = FifoRedisLockStrategy(client)
+    lock = kind(client, heartbeat=30)
+    async with holder.hold("door") as lease:
+        waiting = asyncio.ensure_future(_pass(lock))
+        while not lock._waiters or not lock._listener.is_listening:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        (owner,) = lock._waiters
+        lock._call("", f"{owner} {lease.fencing_token}")
+        await asyncio.sleep(0.1)
+        is_waiting = not waiting.done()
+    await asyncio.wait({waiting})
+    return is_waiting
+
+
+async def _pass(lock: FifoRedisLockStrategy) -> None:
+    async with lock.hold("door", timeout=30):
+        pass
+
+
+async def test_a_call_of_long_ago_is_no_grant(client: Redis) -> None:
+    assert await waits_on(client, FifoRedisLockStrategy)
+
+
+async def test_who_trusts_every_call_goes_in_beside_the_holder(client: Redis) -> None:
+    assert not await waits_on(client, TrustsEveryCall)
+
+
+async def test_a_cancelled_waiter_of_the_naive_kind_stays_in_the_way(
+    client: Redis, other_client: Redis
+) -> None:
+    naive = StaysInTheQueue(other_client)
+
+    with pytest.raises(AssertionError):
+        await LockContract().test_a_waiter_that_is_cancelled_at_any_point_leaves_no_trace(
+            FifoRedisLockStrategy(client), naive
+        )
+
+
+async def test_a_cancelled_waiter_leaves_neither_keys_nor_connections(client: Redis) -> None:
+    holder, lock = FifoRedisLockStrategy(client), FifoRedisLockStrategy(client)
+    assert await holder.acquire("door", ttl=60)
+
+    async def work() -> None:
+        with pytest.raises(LockAcquisitionError):
+            async with lock.hold("door", timeout=0.05):
+                raise AssertionError("two are inside")
+
+    async def check() -> None:
+        assert not client.connection_pool._in_use_connections
+        assert sorted(await client.keys("lock:fifo*")) == [
+            b"lock:fifo:{door}",
+            b"lock:fifo:{door}:fence",
+        ]
+        assert await client.echo("asked") == b"asked"
+
+    assert await cancel_sweep(work, check) > 0
+    await holder.release("door")
+
+
+async def test_nothing_renews_a_lock_that_was_released(client: Redis) -> None:
+    lock = FifoRedisLockStrategy(client)
+
+    for _ in range(200):
+        # A third of it is when it is renewed.
+        async with lock.hold("door", ttl=0.03):
+            await asyncio.sleep(0.01)
+
+        assert not await client.exists("lock:fifo:{door}")
+
+
+def fifo(clients: Sequence[Redis]) -> FifoRedisLockStrategy:
+    return FifoRedisLockStrategy(clients[0])
+
+
+def hold_and_stop(contest: Contest) -> None:
+    """Stands still in the middle of its writes, and goes on as if nothing had been."""
+
+    async def work() -> None:
+        with closing(contest.open()) as connection:
+            async with locking(contest.urls[0]) as lock, lock.hold("door", ttl=0.5) as lease:
+                write(connection, lease.fencing_token, "one")
+                (contest.folder / "stops").touch()
+                os.kill(os.getpid(), signal.SIGSTOP)
+                write(connection, lease.fencing_token, "one")
+                await asyncio.sleep(30)
+
+    try:
+        asyncio.run(work())
+    except LeaseLostError:
+        (contest.folder / "lost it").touch()
+
+
+async def test_what_a_frozen_holder_writes_too_late_is_refused_by_the_store(
+    client: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    contest = Contest((redis_url,), fifo, tmp_path)
+    contest.prepare()
+    with process(hold_and_stop, contest) as one:
+        while not (tmp_path / "stops").exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+        async with locking(redis_url) as lock, lock.hold("door", timeout=30) as lease:
+            with closing(contest.open()) as connection:
+                write(connection, lease.fencing_token, "two")
+                assert one.pid is not None
+                os.kill(one.pid, signal.SIGCONT)
+                await asyncio.to_thread(one.join, 30)
+                write(connection, lease.fencing_token, "two")
+                rows = _rows(connection)
+
+    assert rows == [("one", 1), ("two", 1), ("one", 0), ("two", 1)]
+    assert (tmp_path / "lost it").exists()
+
+
+def _rows(connection: sqlite3.Connection) -> list[tuple[str, int]]:
+    return connection.execute("SELECT holder, accepted FROM writes ORDER BY seq").fetchall()
+
+
+async def tokens_over_a_restart(
+    server: Server, kind: type[FifoRedisLockStrategy]
+) -> tuple[list[int], bool]:
+    """Of three holders, the second of whom loses the lock when the server forgets everything."""
+    tokens: list[int] = []
+    is_lost = False
+
+    async def take(timeout: float) -> None:
+        async with lock.hold("door", timeout=timeout, ttl=0.6) as lease:
+            tokens.append(lease.fencing_token)
+            if len(tokens) == 2:
+                await asyncio.sleep(30)
+
+    async with locking(server.url, kind) as lock:
+        await take(1)
+        second = asyncio.ensure_future(take(1))
+        while len(tokens) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        third = asyncio.ensure_future(take(30))
+        await asyncio.sleep(HEARTBEAT)
+        server.kill()
+        server.start()
+        await third
+        await asyncio.wait({second})
+        is_lost = isinstance(second.exception(), LeaseLostError)
+    return tokens, is_lost
+
+
+async def test_tokens_grow_over_a_restart_that_leaves_nothing(server: Server) -> None:
+    tokens, is_lost = await tokens_over_a_restart(server, FifoRedisLockStrategy)
+
+    assert tokens == sorted(set(tokens))
+    assert len(tokens) == 3
+    assert is_lost
+
+
+async def test_tokens_that_are_counted_begin_anew(server: Server) -> None:
+    tokens, _ = await tokens_over_a_restart(server, FenceOfItsOwn)
+
+    assert tokens != sorted(set(tokens))
+
+
+async def test_those_who_wait_keep_their_places_over_a_restart(server: Server) -> None:
+    served: list[int] = []
+
+    async def stand(number: int) -> None:
+        async with lock.hold("door", timeout=30, ttl=5):
+            served.append(number)
+            await asyncio.sleep(0.05)
+
+    async with locking(server.url) as holder, locking(server.url) as lock:
+        assert await holder.acquire("door", ttl=30)
+        waiting = []
+        for number in range(5):
+            waiting.append(asyncio.ensure_future(stand(number)))
+            await asyncio.sleep(0.03)
+        server.kill()
+        server.start()
+        assert await holder.acquire("door", timeout=30, ttl=30)
+        await asyncio.sleep(5 * HEARTBEAT)
+        taken = list(served)
+        await holder.release("door")
+        await asyncio.gather(*waiting)
+
+    # Whoever asks first after the restart finds the door open; the others have their old tickets.
+    assert served[len(taken) :] == sorted(served[len(taken) :])
+    assert sorted(served) == [0, 1, 2, 3, 4]
+
+
+async def test_a_server_that_is_back_in_time_is_no_error(server: Server) -> None:
+    async with locking(server.url) as lock:
+        server.kill()
+        acquiring = asyncio.ensure_future(lock.acquire("door", timeout=30))
+        await asyncio.sleep(0.2)
+        assert not acquiring.done()
+
+        server.start()
+
+        assert await acquiring
+        await lock.release("door")
+
+
+@pytest.mark.parametrize("trouble", ["dead", "frozen"])
+async def test_a_server_that_does_not_answer_is_an_error_of_ours(
+    server: Server, trouble: str
+) -> None:
+    async with locking(server.url) as lock:
+        assert await lock.acquire("held", ttl=60)
+        server.kill() if trouble == "dead" else server.freeze()
+
+        for timeout in (0, 0.2):
+            with pytest.raises(LockingError, match="cannot lock door: .*is the Redis server there"):
+                await lock.acquire("door", timeout=timeout)
+        with pytest.raises(LockingError, match="cannot extend held"):
+            await lock.extend("held", 60)
+        with pytest.raises(LockingError, match="cannot release held"):
+            await lock.release("held")
+
+
+async def test_a_holder_that_hears_nothing_takes_the_lock_for_lost(server: Server) -> None:
+    reached: list[str] = []
+
+    async def work() -> None:
+        async with lock.hold("door", ttl=0.6):
+            server.freeze()
+            reached.append("inside")
+            await asyncio.sleep(30)
+            reached.append("after")
+
+    async with locking(server.url) as lock:
+        with pytest.raises(LeaseLostError):
+            await work()
+        server.thaw()
+
+        assert reached == ["inside"]
+        assert await lock.acquire("door", timeout=10)
+        await lock.release("door")
+
+
+async def test_a_server_that_comes_back_in_time_is_not_noticed_by_the_holder(
+    server: Server,
+) -> None:
+    async with locking(server.url) as lock, lock.hold("door", ttl=3.0) as lease:
+        server.freeze()
+        await asyncio.sleep(1.5)
+        server.thaw()
+        await asyncio.sleep(2.5)
+
+        lease.check()
+
+
+async def test_a_block_that_is_done_when_the_server_is_gone_is_done(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with locking(server.url) as lock, lock.hold("door", ttl=30):
+        server.kill()
+
+    assert "cannot release door" in caplog.text
+
+
+async def test_unusable_settings_are_refused(client: Redis) -> None:
+    for settings in ({"heartbeat": 0}, {"heartbeat": -1}, {"response_timeout": 0}):
+        with pytest.raises(InvalidOperationError):
+            FifoRedisLockStrategy(client, **settings)  # type: ignore[arg-type]
