@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, MessagingError
+from cqrs_ddd_core.testing.contracts.queue_signal import QueueSignalContract
+from cqrs_ddd_redis import RedisQueueSignal
+from tests.faults.caching import Server, own_server
+
+
+@pytest.fixture
+async def signal(client: Redis) -> AsyncIterator[RedisQueueSignal]:
+    async with RedisQueueSignal(client) as signal:
+        yield signal
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with own_server(tmp_path) as server:
+        yield server
+
+
+class TestRedisQueueSignal(QueueSignalContract):
+    pass
+
+
+async def test_another_process_is_heard(signal: RedisQueueSignal, other_client: Redis) -> None:
+    waiting = asyncio.ensure_future(signal.wait("orders", 30))
+    elsewhere = asyncio.ensure_future(signal.wait("letters", 0.2))
+    await asyncio.sleep(0)
+
+    await RedisQueueSignal(other_client).notify("orders")
+
+    assert await waiting
+    assert not await elsewhere
+
+
+async def test_another_prefix_is_not_heard(signal: RedisQueueSignal, client: Redis) -> None:
+    waiting = asyncio.ensure_future(signal.wait("orders", 0.2))
+    await asyncio.sleep(0)
+
+    await RedisQueueSignal(client, prefix="another").notify("orders")
+
+    assert not await waiting
+
+
+async def test_it_listens_only_inside_its_block(client: Redis) -> None:
+    signal = RedisQueueSignal(client)
+
+    with pytest.raises(InvalidOperationError, match="use it by async with"):
+        await signal.wait("orders", 1)
+    async with signal:
+        pass
+
+    assert not client.connection_pool._in_use_connections
+    with pytest.raises(InvalidOperationError):
+        await signal.wait("orders", 1)
+
+
+@pytest.mark.parametrize("trouble", ["dead", "frozen"])
+async def test_it_hears_again_when_the_server_is_back(server: Server, trouble: str) -> None:
+    async with (
+        Redis.from_url(server.url) as client,
+        RedisQueueSignal(client, response_timeout=0.2) as signal,
+    ):
+        server.kill() if trouble == "dead" else server.freeze()
+
+        assert not await signal.wait("orders", 0.05)
+        with pytest.raises(MessagingError, match="cannot notify orders"):
+            await signal.notify("orders")
+
+        server.start() if trouble == "dead" else server.thaw()
+        for _ in range(100):
+            waiting = asyncio.ensure_future(signal.wait("orders", 0.2))
+            await asyncio.sleep(0.05)
+            await signal.notify("orders")
+            if await waiting:
+                break
+        else:
+            raise AssertionError("it hears nothing any more")
+
+
+async def test_a_server_that_is_not_there_yet_is_no_error(server: Server) -> None:
+    server.kill()
+
+    async with Redis.from_url(server.url) as client, RedisQueueSignal(client) as signal:
+        assert not await signal.wait("orders", 0.01)
