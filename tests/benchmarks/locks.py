@@ -18,7 +18,7 @@ from .databases import Databases
 from .measuring import Row, Side
 
 TASKS = 8
-HOLDS = 25
+HOLDS = 10
 """Of each task."""
 HOLD = 0.001
 TTL_MS = 30_000

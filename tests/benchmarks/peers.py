@@ -11,7 +11,7 @@ from mediatr import Mediator as Mediatr
 from cqrs_ddd_core import HandlerRegistry, Mediator, Query
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 
-from . import event_sourcing_peers, persistence_peers, repository_peers
+from . import event_sourcing_peers, lock_peers, persistence_peers, repository_peers
 from .core import Passing, PassingAsWell, PassingToo, Ping, ping
 from .databases import Databases
 from .measuring import Row, awaited, named, run
@@ -112,6 +112,7 @@ def main() -> int:
             *persistence_peers.rows(databases),
             *event_sourcing_peers.rows(databases),
             *repository_peers.rows(databases),
+            *lock_peers.rows(databases),
         ]
         over = run(named(known, " ".join(sys.argv[1:])), to=Path(".bench/peers.json"))
     return 1 if over else 0

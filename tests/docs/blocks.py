@@ -1,6 +1,7 @@
 """Runs every Python block of the README files and of docs as a test; a pytest plugin.
 
 The blocks of a document share one module and one event loop, and may `await` outside a function.
+A document that mentions REDIS_URL finds there a server of its own.
 A block whose first line is a comment with a path, such as `# shop/domain.py`, is written to that
 file instead, in a folder that the document has to itself. There the console blocks that begin with
 `$ ` are run, and what they print is compared with what follows the command.
@@ -11,8 +12,10 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import os
 import sys
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,10 +24,12 @@ from sybil import Document, Example, Region, Sybil
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 from tests.docs.reader_folder import FILE, PROMPT, ReaderFolder
+from tests.services import Redis, running
 
 ROOT = Path(__file__).parents[2]
 MODULE = "the module that the blocks of a document share"
 LOOP = "the event loop that the blocks of a document share"
+SERVER = "the server that the blocks of a document share"
 FOLDER = "the folder that the files and commands of a document share"
 
 
@@ -32,6 +37,9 @@ def run_block(example: Example) -> None:
     if file := FILE.match(example.parsed):
         _folder_of(example).write(file[1], example.parsed)
         return
+    if "REDIS_URL" in example.document.text and SERVER not in example.namespace:
+        example.namespace[SERVER] = servers = ExitStack()
+        os.environ["REDIS_URL"] = servers.enter_context(running(Redis())).url
     tree = ast.parse(example.parsed, example.path)
     ast.increment_lineno(tree, example.line + example.parsed.line_offset)
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -76,6 +84,9 @@ def close_document(namespace: dict[str, Any]) -> None:
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
     finally:
+        if server := namespace.pop(SERVER, None):
+            del os.environ["REDIS_URL"]
+            server.close()
         if folder := namespace.pop(FOLDER, None):
             folder.close()
 
