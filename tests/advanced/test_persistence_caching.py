@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -504,10 +504,53 @@ async def test_a_plain_cache_is_asked_for_many_keys_at_once() -> None:
     assert cache.most == 20
 
 
+class SetsSlowly(PlainCache):
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_setting, self.may_set = asyncio.Event(), asyncio.Event()
+
+    async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
+        self.is_setting.set()
+        await self.may_set.wait()
+        await super().set(key, value, ttl)
+
+
+async def test_a_fill_that_is_on_its_way_does_not_outlive_a_clearing() -> None:
+    cache = SetsSlowly()
+    leases = LocalLeases(cache)
+    lease = await leases.lease_fill("k", 30)
+    assert lease is not None
+    filling = asyncio.ensure_future(leases.fill("k", "old", lease))
+    await cache.is_setting.wait()
+
+    await leases.clear()
+    cache.may_set.set()
+
+    assert not await filling
+    assert await leases.get("k") is None
+
+
+async def test_of_several_that_a_plain_cache_deletes_all_end_before_a_failure_is_told() -> None:
+    class Fails(PlainCache):
+        async def delete(self, key: str) -> None:
+            if key == "broken":
+                raise CacheError("no connection")
+            await asyncio.sleep(0)
+            await super().delete(key)
+
+    leases = LocalLeases(Fails())
+    await leases.set("k", 1)
+
+    with pytest.raises(CacheError):
+        await leases.delete_many(["broken", "k"])
+
+    assert await leases.get("k") is None
+
+
 class KeepsEverything(InMemoryCache):
     """Cannot be reached for a drop, as if the process died after the commit."""
 
-    async def delete(self, key: str) -> None:
+    async def delete_many(self, keys: Sequence[str]) -> None:
         raise CacheError("no connection")
 
 

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,9 +198,12 @@ class FillsAnyway(CachingPersistenceDispatcher):
     """A load that raced a change is kept."""
 
     class Cache(InMemoryCache):
-        async def fill(self, key: str, value: Any, lease: str, ttl: float | None = None) -> bool:
-            await self.set(key, value, ttl)
-            return True
+        async def fill_many(
+            self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
+        ) -> Collection[str]:
+            for key, value in values.items():
+                await self.set(key, value, ttl)
+            return list(values)
 
     def __init__(self, inner: Any, cache_service: Any) -> None:
         super().__init__(inner, self.Cache())
@@ -203,7 +214,7 @@ class TakesAnyFlight(CachingPersistenceDispatcher):
 
     class Flights(ReadThrough):
         async def drop(self, keys: Iterable[str]) -> None:
-            await self._cache.drop(keys)
+            await self._cache.drop(list(keys))
 
         async def _together(
             self, form: Any, missing: list[Any], load: Any, id_of: Any

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 from . import (
+    caching,
     core,
     dispatching,
     event_sourcing,
+    locks,
     messaging,
     order_import,
     persistence,
@@ -34,6 +36,8 @@ def main() -> int:
             *relays.rows(databases),
             *repositories.rows(databases),
             *order_import.rows(databases),
+            *caching.rows(databases),
+            *locks.rows(databases),
         ]
         over = run(named(known, " ".join(sys.argv[1:])), to=Path(".bench/figures.json"))
     return 1 if over else 0

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -61,13 +61,13 @@ class CachedParcels(CachingMixin[Parcel, str], InMemoryRepository[Parcel, str]):
 
 
 class BrokenCache(InMemoryCache):
-    async def get(self, key: str) -> Any:
+    async def get_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
         raise CacheError("no connection")
 
-    async def delete(self, key: str) -> None:
+    async def delete_many(self, keys: Sequence[str]) -> None:
         raise CacheError("no connection")
 
-    async def lease_fill(self, key: str, ttl: float) -> str | None:
+    async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
         raise CacheError("no connection")
 
 
@@ -186,9 +186,12 @@ async def test_a_fill_that_raced_a_change_is_thrown_away(
 
 async def test_a_naive_fill_would_stay_stale(inner: CountingParcels) -> None:
     class NoLeases(InMemoryCache):
-        async def fill(self, key: str, value: Any, lease: str, ttl: float | None = None) -> bool:
-            await self.set(key, value, ttl)
-            return True
+        async def fill_many(
+            self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
+        ) -> Collection[str]:
+            for key, value in values.items():
+                await self.set(key, value, ttl)
+            return list(values)
 
     parcels = CachingRepository(inner, NoLeases(), Parcel)
     with pytest.raises(AssertionError):
@@ -671,7 +674,7 @@ class TakesAnyFlight(ReadThrough):
     """Waits for whatever load is under way, and takes what it brings."""
 
     async def drop(self, keys: Iterable[str]) -> None:
-        await self._cache.drop(keys)
+        await self._cache.drop(list(keys))
 
     async def _together(self, form: Any, missing: list[Any], load: Any, id_of: Any) -> list[Any]:
         flight = self._flights.get(form.key(missing[0]))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
+from cqrs_ddd_core.adapters.cached_json import refuse_unleased
 from cqrs_ddd_core.ports.cache import ICacheService, IVersionedCache
 from cqrs_ddd_core.ports.clock import IClock, SystemClock
+
+R = TypeVar("R")
 
 _MANY = 1_000
 
@@ -41,9 +44,8 @@ class LocalLeases(IVersionedCache):
         return await self._cache.get(key)
 
     async def get_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
-        # The printed protocol knows no batch; at once they take one round trip's time.
         distinct = list(dict.fromkeys(keys))
-        found = await asyncio.gather(*map(self._cache.get, distinct))
+        found = await _at_once(self._cache.get(key) for key in distinct)
         return {key: value for key, value in zip(distinct, found, strict=True) if value is not None}
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
@@ -56,6 +58,9 @@ class LocalLeases(IVersionedCache):
         # After a fill that is on its way, which would otherwise outlive it.
         async with self._alone(key):
             await self._cache.delete(key)
+
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        await _at_once(self.delete(key) for key in dict.fromkeys(keys))
 
     async def clear(self) -> None:
         self._leases.clear()
@@ -72,6 +77,10 @@ class LocalLeases(IVersionedCache):
         self._leases[key] = (token, now + ttl)
         return token
 
+    async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
+        leases = {key: await self.lease_fill(key, ttl) for key in dict.fromkeys(keys)}
+        return {key: lease for key, lease in leases.items() if lease is not None}
+
     async def fill(self, key: str, value: Any, lease: str, ttl: float | None = None) -> bool:
         async with self._alone(key):
             present = self._leases.get(key)
@@ -81,8 +90,20 @@ class LocalLeases(IVersionedCache):
                 del self._leases[key]
                 return False
             await self._cache.set(key, value, ttl)
-            # Gone by now where the key was deleted meanwhile, which is done after this.
-            return self._leases.pop(key, None) == present
+            if self._leases.pop(key, None) == present:
+                return True
+            # Deleted or set meanwhile, which is done after this; or all was cleared, which is done.
+            await self._cache.delete(key)
+            return False
+
+    async def fill_many(
+        self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
+    ) -> Collection[str]:
+        refuse_unleased(values, leases)
+        taken = await _at_once(
+            self.fill(key, value, leases[key], ttl) for key, value in values.items()
+        )
+        return [key for key, is_taken in zip(values, taken, strict=True) if is_taken]
 
     def _forget_old_ones(self, now: float) -> None:
         """Of keys that were leased, and had no value to be filled with."""
@@ -100,3 +121,14 @@ class LocalLeases(IVersionedCache):
             gate.users -= 1
             if not gate.users:
                 del self._gates[key]
+
+
+async def _at_once(work: Iterable[Awaitable[R]]) -> list[R]:
+    """The printed protocol knows no batch; at once they take one round trip's time."""
+    answers: list[R] = []
+    # All of them end before the first failure is told, so that none outlives the call.
+    for answer in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(answer, BaseException):
+            raise answer
+        answers.append(answer)
+    return answers

@@ -3,53 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Collection, Iterable, Sequence
+from itertools import count
+from typing import Any
 
+from .flights import Flight, Form, IdOf, Lead, Load
 from .tolerant_cache import TolerantCache
 
-Load = Callable[[list[Any]], Awaitable[list[Any]]]
-"""The values of these ids that there are, in any order."""
-IdOf = Callable[[Any], object]
-"""From a value to its id."""
-
-
-class Form(Protocol):
-    """What a type looks like in the cache."""
-
-    def key(self, value_id: object) -> str: ...
-
-    def of(self, value: Any) -> Any | None:
-        """None for what would not come back as it is."""
-        ...
-
-    def revived(self, state: Any) -> Any | None:
-        """A copy of its own; None for what is no such state."""
-        ...
-
-
-@dataclass(frozen=True)
-class _Landed:
-    """What a flight brought, None for nothing; ``is_cached`` says that no change came between."""
-
-    state: Any
-    is_cached: bool
-
-
-Flight = asyncio.Future[_Landed]
+__all__ = ["Form", "IdOf", "Load", "ReadThrough"]
 
 
 class ReadThrough:
-    """One load at a time for each key in this process.
+    """One load at a time for each key in this process, and among those that share the cache.
 
     Who comes while a load is under way takes what it brings if the cache took it, since then
-    nothing was changed meanwhile; else what the next load brings, which began after he came.
+    nothing was changed meanwhile, or if it began after he came; else what the next load brings.
     """
 
     def __init__(self, cache: TolerantCache) -> None:
         self._cache = cache
         self._flights: dict[str, Flight] = {}
+        self._ticks = count(1)
 
     async def values(
         self,
@@ -67,7 +41,7 @@ class ReadThrough:
         is not cached.
         """
         keys = {each: form.key(each) for each in ids if each not in unread}
-        states = await self._cache.read_many(list(keys.values())) if keys else {}
+        states = await self._cache.read(list(keys.values())) if keys else {}
         cached = {each: form.revived(states.get(key)) for each, key in keys.items()}
         found = {each: value for each, value in cached.items() if value is not None}
         missing = [each for each in ids if each not in found]
@@ -83,14 +57,15 @@ class ReadThrough:
         for key in distinct:
             # Who asks from now on does not wait for what began to load before.
             self._flights.pop(key, None)
-        await _all(self._cache.drop([key]) for key in distinct)
+        if distinct:
+            await self._cache.drop(distinct)
 
     async def _together(
         self, form: Form, missing: list[Any], load: Load, id_of: IdOf | None
     ) -> list[Any]:
+        came = next(self._ticks)
         found: list[Any] = []
         alone: list[Any] = []
-        is_later = False
         while missing:
             flights = {each: self._flights.get(form.key(each)) for each in missing}
             # First our own, or two who have begun what the other needs would wait for ever.
@@ -105,53 +80,13 @@ class ReadThrough:
                 landed = None if flight.cancelled() else flight.result()
                 if landed is None:
                     alone.append(each)
-                elif not (landed.is_cached or is_later):
+                elif not (landed.is_cached or landed.began > came):
                     missing.append(each)
                 elif landed.state is not None:
                     value = form.revived(landed.state)
                     (alone if value is None else found).append(each if value is None else value)
-            is_later = True
         return found + await load(alone) if alone else found
 
     async def _lead(self, form: Form, ids: list[Any], load: Load, id_of: IdOf | None) -> list[Any]:
-        loop = asyncio.get_running_loop()
-        flights: dict[Any, Flight] = {each: loop.create_future() for each in ids}
-        keys = {each: form.key(each) for each in ids}
-        self._flights.update({keys[each]: flight for each, flight in flights.items()})
-        try:
-            leases = await _all(self._cache.lease(key) for key in keys.values())
-            loaded = await load(ids)
-            by_id: dict[str, list[Any]] = {}
-            for value in loaded:
-                own = ids[0] if id_of is None else id_of(value)
-                by_id.setdefault(str(own), []).append(value)
-            # Where something came under an id that nobody asked for, what is absent may be it.
-            is_clear = by_id.keys() <= {str(each) for each in ids}
-            await _all(
-                self._land(form, keys[each], by_id.get(str(each), []), lease, flights[each])
-                for each, lease in zip(ids, leases, strict=True)
-                if is_clear or str(each) in by_id
-            )
-            return loaded
-        finally:
-            for each, flight in flights.items():
-                if self._flights.get(keys[each]) is flight:
-                    del self._flights[keys[each]]
-                flight.cancel()  # Where it has not landed: who waits for it loads by himself.
-
-    async def _land(
-        self, form: Form, key: str, values: list[Any], lease: str | None, flight: Flight
-    ) -> None:
-        if not values:
-            flight.set_result(_Landed(None, is_cached=False))
-            return
-        state = form.of(values[0]) if len(values) == 1 else None
-        if state is not None:
-            is_cached = lease is not None and await self._cache.fill(key, state, lease)
-            flight.set_result(_Landed(state, is_cached))
-
-
-async def _all(work: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """Their answers, asked for at once."""
-    steps = list(work)
-    return [await steps[0]] if len(steps) == 1 else await asyncio.gather(*steps)
+        lead = Lead(self._cache, form, ids, load, id_of, flights=self._flights, ticks=self._ticks)
+        return await lead.values()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..ports.cache import IVersionedCache
@@ -21,42 +21,37 @@ class TolerantCache:
         self._cache = cache
         self._ttl = ttl
 
-    async def read(self, key: str) -> Any:
-        try:
-            return await self._cache.get(key)
-        except Exception as error:
-            logger.warning("cannot read %s: %r", key, error)
-            return None
-
-    async def read_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
+    async def read(self, keys: Sequence[str]) -> Mapping[str, Any]:
         """Those that are there."""
-        if len(keys) == 1:
-            found = await self.read(keys[0])
-            return {} if found is None else {keys[0]: found}
         try:
             return await self._cache.get_many(keys)
         except Exception as error:
             logger.warning("cannot read %s: %r", ", ".join(keys), error)
             return {}
 
-    async def lease(self, key: str) -> str | None:
+    async def lease(self, keys: Sequence[str]) -> Mapping[str, str]:
+        """The rights to fill those that nobody else is filling; empty ones where it fails."""
         try:
-            return await self._cache.lease_fill(key, FILL_LEASE)
+            return await self._cache.lease_many(keys, FILL_LEASE)
         except Exception as error:
-            logger.warning("cannot fill %s: %r", key, error)
-            return None
+            logger.warning("cannot fill %s: %r", ", ".join(keys), error)
+            return dict.fromkeys(keys, "")
 
-    async def fill(self, key: str, value: Any, lease: str) -> bool:
-        """Whether it is cached: then nothing has changed since the lease."""
+    async def fill(self, values: Mapping[str, Any], leases: Mapping[str, str]) -> Collection[str]:
+        """The keys that are cached: of these nothing has changed since the lease."""
+        leased = {key: value for key, value in values.items() if leases.get(key)}
+        if not leased:
+            return ()
         try:
-            return await self._cache.fill(key, value, lease, self._ttl)
+            return await self._cache.fill_many(leased, leases, self._ttl)
         except Exception as error:
-            logger.warning("cannot fill %s: %r", key, error)
-            return False
+            logger.warning("cannot fill %s: %r", ", ".join(leased), error)
+            return ()
 
-    async def drop(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            try:
-                await self._cache.delete(key)
-            except Exception as error:
-                logger.warning("cannot drop %s: %r; it lives until its ttl ends", key, error)
+    async def drop(self, keys: Sequence[str]) -> None:
+        try:
+            await self._cache.delete_many(keys)
+        except Exception as error:
+            logger.warning(
+                "cannot drop %s: %r; it lives until its ttl ends", ", ".join(keys), error
+            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 
@@ -42,10 +42,28 @@ class IVersionedCache(ICacheService, Protocol):
 
     @abstractmethod
     async def lease_fill(self, key: str, ttl: float) -> str | None:
-        """The right to fill the key, or None while another holds it."""
+        """The right to fill the key, or None while another holds it.
+
+        An empty right, which no fill takes, where the cache cannot be asked.
+        """
         ...
 
     @abstractmethod
     async def fill(self, key: str, value: Any, lease: str, ttl: float | None = None) -> bool:
         """Whether the value was taken: not when the key was set or deleted since the lease."""
         ...
+
+    @abstractmethod
+    async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
+        """The rights to fill those that nobody else holds."""
+        ...
+
+    @abstractmethod
+    async def fill_many(
+        self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
+    ) -> Collection[str]:
+        """The keys whose values were taken, each judged alone; each has to have a lease."""
+        ...
+
+    @abstractmethod
+    async def delete_many(self, keys: Sequence[str]) -> None: ...

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from math import inf
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json
 
 from ...ports.cache import IVersionedCache
 from ...ports.clock import IClock, SystemClock
-from ...primitives.exceptions import InvalidOperationError, SerializationError
+from ..cached_json import json_of, refuse_key, refuse_keys, refuse_ttl, refuse_unleased
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,12 @@ class InMemoryCache(IVersionedCache):
         self._tokens = count(1)
 
     async def get(self, key: str) -> Any | None:
-        _refuse_key(key)
+        refuse_key(key)
         await asyncio.sleep(0)
         return self._read(key)
 
     async def get_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
-        for key in keys:
-            _refuse_key(key)
+        refuse_keys(keys)
         await asyncio.sleep(0)
         found = {key: self._read(key) for key in keys}
         return {key: value for key, value in found.items() if value is not None}
@@ -50,10 +49,14 @@ class InMemoryCache(IVersionedCache):
         self._values[key] = entry
 
     async def delete(self, key: str) -> None:
-        _refuse_key(key)
+        await self.delete_many([key])
+
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        refuse_keys(keys)
         await asyncio.sleep(0)
-        self._leases.pop(key, None)
-        self._values.pop(key, None)
+        for key in keys:
+            self._leases.pop(key, None)
+            self._values.pop(key, None)
 
     async def clear(self) -> None:
         await asyncio.sleep(0)
@@ -61,19 +64,33 @@ class InMemoryCache(IVersionedCache):
         self._values.clear()
 
     async def lease_fill(self, key: str, ttl: float) -> str | None:
-        _refuse_key(key)
-        _refuse_ttl(key, ttl)
+        return (await self.lease_many([key], ttl)).get(key)
+
+    async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
+        refuse_keys(keys)
+        refuse_ttl(keys, ttl)
         await asyncio.sleep(0)
-        present = self._leases.get(key)
-        if present is not None and present.time > self._clock.monotonic():
-            return None
-        token = str(next(self._tokens))
-        self._leases[key] = _Until(token.encode(), self._clock.monotonic() + ttl)
-        return token
+        now = self._clock.monotonic()
+        granted = {}
+        for key in dict.fromkeys(keys):
+            present = self._leases.get(key)
+            if present is None or present.time <= now:
+                granted[key] = token = str(next(self._tokens))
+                self._leases[key] = _Until(token.encode(), now + ttl)
+        return granted
 
     async def fill(self, key: str, value: Any, lease: str, ttl: float | None = None) -> bool:
-        entry = self._entry(key, value, ttl)
+        return bool(await self.fill_many({key: value}, {key: lease}, ttl))
+
+    async def fill_many(
+        self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
+    ) -> Collection[str]:
+        refuse_unleased(values, leases)
+        entries = {key: self._entry(key, value, ttl) for key, value in values.items()}
         await asyncio.sleep(0)
+        return [key for key, entry in entries.items() if self._fill(key, entry, leases[key])]
+
+    def _fill(self, key: str, entry: _Until, lease: str) -> bool:
         present = self._leases.get(key)
         if present is None or present.content != lease.encode():
             return False
@@ -93,25 +110,6 @@ class InMemoryCache(IVersionedCache):
         return from_json(entry.content)
 
     def _entry(self, key: str, value: Any, ttl: float | None) -> _Until:
-        _refuse_key(key)
-        _refuse_ttl(key, ttl)
-        try:
-            content = to_json(value)
-        except (PydanticSerializationError, ValueError) as error:
-            raise SerializationError(
-                f"the value for {key} cannot be written as JSON: {error}; cache JSON values only",
-                type_name=type(value).__name__,
-            ) from error
-        return _Until(content, inf if ttl is None else self._clock.monotonic() + ttl)
-
-
-def _refuse_key(key: object) -> None:
-    if not isinstance(key, str) or not key:
-        raise InvalidOperationError(f"a cache key is a text, got {key!r}")
-
-
-def _refuse_ttl(key: str, ttl: float | None) -> None:
-    if ttl is not None and not ttl > 0:
-        raise InvalidOperationError(
-            f"cannot keep {key} for {ttl} s; ttl must be positive, or None for no limit"
-        )
+        refuse_key(key)
+        refuse_ttl([key], ttl)
+        return _Until(json_of(key, value), inf if ttl is None else self._clock.monotonic() + ttl)

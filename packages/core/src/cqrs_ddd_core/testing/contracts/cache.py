@@ -60,6 +60,7 @@ class CacheContract:
 
         assert await cache.get(key) is None
         assert not await cache.fill(other, 1, lease)
+        assert await cache.lease_fill(other, 30) is not None
 
     async def test_a_value_ends_with_its_ttl(self, cache: IVersionedCache) -> None:
         short, long = _key(), _key()
@@ -109,6 +110,73 @@ class CacheContract:
         assert not await cache.fill(key, "old", old)
         assert await cache.fill(key, "new", new)
 
+    async def test_several_are_leased_and_filled_at_once(self, cache: IVersionedCache) -> None:
+        one, two, held = _key(), _key(), _key()
+        assert await cache.lease_fill(held, 30) is not None
+
+        leases = await cache.lease_many([one, held, two, one], 30)
+        taken = await cache.fill_many({one: 1, two: [2]}, leases, 60)
+
+        assert set(leases) == {one, two}
+        assert set(taken) == {one, two}
+        assert dict(await cache.get_many([one, held, two])) == {one: 1, two: [2]}
+        assert set(await cache.lease_many([one, held, two], 30)) == {one, two}
+
+    async def test_several_that_are_filled_at_once_end_with_their_ttl(
+        self, cache: IVersionedCache
+    ) -> None:
+        keys = [_key(), _key()]
+        leases = await cache.lease_many(keys, 30)
+        await cache.fill_many(dict.fromkeys(keys, 1), leases, 0.05)
+
+        await asyncio.sleep(0.1)
+
+        assert dict(await cache.get_many(keys)) == {}
+
+    async def test_of_several_fills_those_that_raced_a_change_are_dropped(
+        self, cache: IVersionedCache
+    ) -> None:
+        deleted, written, untouched = _key(), _key(), _key()
+        leases = await cache.lease_many([deleted, written, untouched], 30)
+        await cache.delete(deleted)
+        await cache.set(written, "new")
+
+        taken = await cache.fill_many(dict.fromkeys([deleted, written, untouched], "old"), leases)
+
+        assert list(taken) == [untouched]
+        found = await cache.get_many([deleted, written, untouched])
+        assert dict(found) == {written: "new", untouched: "old"}
+
+    async def test_several_are_deleted_at_once_with_their_leases(
+        self, cache: IVersionedCache
+    ) -> None:
+        one, two, leased, other = _key(), _key(), _key(), _key()
+        for key in (one, two, other):
+            await cache.set(key, 1)
+        lease = await cache.lease_fill(leased, 30)
+        assert lease is not None
+
+        await cache.delete_many([one, leased, two, one])
+
+        assert dict(await cache.get_many([one, two, other])) == {other: 1}
+        assert not await cache.fill(leased, 1, lease)
+
+    async def test_none_at_all_is_fine(self, cache: IVersionedCache) -> None:
+        await cache.delete_many([])
+
+        assert dict(await cache.lease_many([], 30)) == {}
+        assert list(await cache.fill_many({}, {})) == []
+
+    async def test_an_empty_lease_fills_nothing(self, cache: IVersionedCache) -> None:
+        key = _key()
+
+        assert not await cache.fill(key, 1, "")
+        assert list(await cache.fill_many({key: 1}, {key: ""})) == []
+        assert await cache.lease_fill(key, 30) is not None
+        assert not await cache.fill(key, 1, "")
+
+        assert await cache.get(key) is None
+
     async def test_a_cancellation_at_any_point_leaves_a_value_or_none(
         self, cache: IVersionedCache
     ) -> None:
@@ -125,13 +193,42 @@ class CacheContract:
 
         assert await cancel_sweep(work, check) > 0
 
+    async def test_a_cancelled_change_of_several_leaves_values_that_were_there(
+        self, cache: IVersionedCache
+    ) -> None:
+        kept, deleted, filled = _key(), _key(), _key()
+
+        async def work() -> None:
+            await cache.set(kept, "new")
+            await cache.set(deleted, "value")
+            leases = await cache.lease_many([deleted, filled], 30)
+            await cache.delete_many([deleted])
+            await cache.fill_many(dict.fromkeys(leases, "filled"), leases)
+
+        async def check() -> None:
+            assert await cache.get(kept) in (None, "new")
+            assert await cache.get(deleted) in (None, "value")
+            assert await cache.get(filled) in (None, "filled")
+            await cache.delete_many([kept, deleted, filled])
+            assert dict(await cache.get_many([kept, deleted, filled])) == {}
+            assert set(await cache.lease_many([kept], 30)) == {kept}
+            await cache.delete(kept)
+
+        assert await cancel_sweep(work, check) > 0
+
     async def test_unusable_keys_times_and_values_are_refused(self, cache: IVersionedCache) -> None:
-        unusable: list[Any] = ["", None, 7, ["unhashable"]]
+        unusable: list[Any] = ["", None, 7, ["unhashable"], "half of a pair \ud83d"]
         for key in unusable:
             with raises(InvalidOperationError):
                 await cache.get(key)
             with raises(InvalidOperationError):
                 await cache.set(key, 1)
+            with raises(InvalidOperationError):
+                await cache.get_many(["key", key])
+            with raises(InvalidOperationError):
+                await cache.delete_many([key])
+            with raises(InvalidOperationError):
+                await cache.lease_many([key], 30)
         for ttl in (0, -1.0, float("nan")):
             with raises(InvalidOperationError):
                 await cache.set(_key(), 1, ttl=ttl)
@@ -139,6 +236,10 @@ class CacheContract:
                 await cache.lease_fill(_key(), ttl)
         with raises(SerializationError):
             await cache.set(_key(), object())
+        with raises(SerializationError):
+            await cache.fill(_key(), object(), "lease")
+        with raises(InvalidOperationError):
+            await cache.fill_many({_key(): 1}, {})
 
 
 _numbers = count(1)

@@ -1,0 +1,18 @@
+-- Leases, each carrying the generation that it was given in.
+-- KEYS: leases, and last the generation. ARGV: milliseconds, a generation to begin, a token for each.
+local generation = redis.call('GET', KEYS[#KEYS])
+if not generation then
+  generation = ARGV[2]
+  redis.call('SET', KEYS[#KEYS], generation)
+end
+local granted = {}
+for i = 1, #KEYS - 1 do
+  local held = redis.call('GET', KEYS[i])
+  if held and string.sub(held, 1, #generation) == generation then
+    granted[i] = 0
+  else
+    redis.call('SET', KEYS[i], generation .. ':' .. ARGV[2 + i], 'PX', ARGV[1])
+    granted[i] = 1
+  end
+end
+return granted

@@ -1,0 +1,139 @@
+"""A cache whose server goes away is slower and never wrong; who dies over it harms nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from cqrs_ddd_core.adapters.caching_repository import CachingRepository
+from cqrs_ddd_core.adapters.memory import FakeClock
+from cqrs_ddd_core.primitives.exceptions import CacheError
+from cqrs_ddd_core.testing.contracts.parcel import Parcel
+from cqrs_ddd_redis import RedisCacheService
+from cqrs_ddd_redis.circuit import Circuit
+from tests.faults.caching import READERS, Loads, Noted, Server, own_server, run_read
+from tests.forking import process
+
+PAUSE = 1.0
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with own_server(tmp_path) as server:
+        yield server
+
+
+@asynccontextmanager
+async def _elsewhere(server: Server) -> AsyncIterator[RedisCacheService]:
+    """Another process, with connections of its own."""
+    async with Redis.from_url(server.url) as client:
+        yield RedisCacheService(client, timeout=10.0, fail_open=False)
+
+
+@pytest.mark.parametrize(
+    ("goes", "comes"),
+    [(Server.kill, Server.start), (Server.end, Server.start), (Server.freeze, Server.thaw)],
+)
+async def test_a_server_that_goes_away_and_comes_back_has_nothing_old(
+    server: Server, goes: Callable[[Server], None], comes: Callable[[Server], None]
+) -> None:
+    assert await _found_after(server, goes, comes) == [None, None]
+
+
+async def _found_after(
+    server: Server,
+    goes: Callable[[Server], None],
+    comes: Callable[[Server], None],
+    circuit: type[Circuit] = Circuit,
+) -> list[Any]:
+    """What this process and another one find of what was deleted meanwhile."""
+    failures: list[CacheError] = []
+    clock = FakeClock()
+    async with Redis.from_url(server.url) as client:
+        cache = RedisCacheService(
+            client, timeout=1.0, pause=PAUSE, clock=clock, on_failure=failures.append
+        )
+        cache._circuit.__class__ = circuit
+        await cache.set("k", "old")
+        await cache.set("late", "old")
+        goes(server)
+        await cache.set("late", "late")
+        assert len(failures) == 1
+        for _ in range(200):
+            assert await cache.get("k") is None
+            await cache.delete("k")
+            await cache.delete("late")
+        assert len(failures) == 1, "nobody waits for a server that is known to be away"
+
+        comes(server)
+        await asyncio.sleep(0.05)  # For what the server still has to read.
+        async with _elsewhere(server) as elsewhere:
+            assert await cache.get("k") is None, "not before the pause has ended"
+            await clock.advance(PAUSE)
+            found = [await cache.get("k"), await elsewhere.get("k")]
+            assert [await cache.get("late"), await elsewhere.get("late")] == found
+            await cache.set("k", "new")
+            assert await elsewhere.get("k") == "new"
+        assert len(failures) == 1
+    return found
+
+
+class OwesNothing(Circuit):
+    async def change(self, doing: str, work: Any, keys: Any, *, is_written: bool = False) -> None:
+        await self.ask(doing, work)
+
+
+async def test_who_owes_nothing_serves_what_a_frozen_server_still_has(server: Server) -> None:
+    with pytest.raises(AssertionError):
+        assert await _found_after(server, Server.freeze, Server.thaw, OwesNothing) == [None, None]
+
+
+async def test_two_processes_that_miss_the_same_at_once_load_it_once(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as client:
+        await client.flushdb()
+        with process(run_read, redis_url) as one, process(run_read, redis_url) as two:
+            while await _number(client, "asked") < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+            await client.set("may answer", 1)
+            for each in (one, two):
+                await asyncio.to_thread(each.join, 60)
+                assert each.exitcode == 0
+
+        assert await _number(client, "found") == 2 * READERS
+        assert await _number(client, "loads") == 1
+
+
+async def test_who_is_killed_while_he_loads_holds_up_nobody_for_long(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as client:
+        await client.flushdb()
+        with process(run_read, redis_url) as one:
+            while not await client.exists("loads"):  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+            one.kill()
+            await asyncio.to_thread(one.join, 60)
+        await client.set("may answer", 1)
+        inner = Loads(client)
+        await inner.add(Parcel.register("p-1", "anna"))
+        cache = Noted(client)
+        parcels = CachingRepository(inner, cache, Parcel)
+        key = parcels._states.key("p-1")
+
+        found = await asyncio.gather(*(parcels.get("p-1") for _ in range(READERS)))
+
+        assert [each.owner for each in found if each is not None] == ["anna"] * READERS
+        assert await _number(client, "loads") == 1 + 1
+        assert await cache.get(key) is None, "the one who was killed still has the right to fill"
+        await client.pexpire(f"cache:l:{key}", 1)
+        await asyncio.sleep(0.01)
+        await parcels.get("p-1")
+        assert await cache.get(key) is not None
+
+
+async def _number(client: Redis, name: str) -> int:
+    return int(await client.get(name) or 0)

@@ -1,0 +1,322 @@
+"""What the cache keeps in Redis, and that a cancellation harms nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from cqrs_ddd_core.ports.cache import IVersionedCache
+from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core.testing.contracts.cache import CacheContract
+from cqrs_ddd_core.testing.faults import cancel_sweep
+from cqrs_ddd_redis import RedisCacheService
+from cqrs_ddd_redis.driver import Script
+
+PATIENT = 10.0
+"""Seconds: no test is about a server that is slow because the machine is."""
+
+
+@pytest.fixture
+def cache(client: Redis) -> RedisCacheService:
+    return RedisCacheService(client, timeout=PATIENT, fail_open=False)
+
+
+@pytest.fixture
+def other(other_client: Redis) -> RedisCacheService:
+    """As another process has it."""
+    return RedisCacheService(other_client, timeout=PATIENT, fail_open=False)
+
+
+class TestRedisCacheService(CacheContract):
+    pass
+
+
+class TestRedisCacheServiceOnAClientThatDecodes(CacheContract):
+    @pytest.fixture
+    def cache(self, other: RedisCacheService) -> RedisCacheService:
+        return other
+
+
+@pytest.mark.parametrize("name", sorted(IVersionedCache.__abstractmethods__))
+def test_it_has_the_signatures_of_its_port(name: str) -> None:
+    ours, theirs = (
+        inspect.signature(getattr(kind, name)).parameters
+        for kind in (RedisCacheService, IVersionedCache)
+    )
+
+    assert list(ours.values()) == list(theirs.values())
+
+
+async def test_processes_share_values_and_leases(
+    cache: RedisCacheService, other: RedisCacheService
+) -> None:
+    await cache.set("k", {"grams": 5})
+    lease = await cache.lease_fill("other", 30)
+
+    assert await other.get("k") == {"grams": 5}
+    assert await other.lease_fill("other", 30) is None
+    await other.delete("other")
+    assert lease is not None
+    assert not await cache.fill("other", 1, lease)
+
+
+async def test_one_namespace_is_cleared_and_the_others_stay(client: Redis) -> None:
+    names = ("a", "a*", "a?", "a[b]", "ab", "a:b", "a\\")
+    caches = {name: RedisCacheService(client, namespace=name, timeout=PATIENT) for name in names}
+    for name in names:
+        for cache in caches.values():
+            await cache.set("k", "value")
+
+        await caches[name].clear()
+
+        found = {other: await cache.get("k") for other, cache in caches.items()}
+        assert found == {**dict.fromkeys(names, "value"), name: None}
+
+
+async def test_clearing_takes_more_than_one_look_at_many_keys(
+    cache: RedisCacheService, client: Redis
+) -> None:
+    keys = [f"k-{number}" for number in range(3_000)]
+    leases = await cache.lease_many(keys, 30)
+    await cache.fill_many(dict.fromkeys(keys[:2_000], 1), leases)
+
+    await cache.clear()
+
+    assert await client.keys("*") == [b"cache:g"]
+
+
+async def test_what_another_program_left_there_is_a_miss(
+    cache: RedisCacheService, client: Redis
+) -> None:
+    await client.set("cache:v:bytes", b"\x80\x04\xff")
+    await client.rpush("cache:v:list", "item")
+    await cache.set("k", 1)
+
+    assert await cache.get("bytes") is None
+    assert await cache.get("list") is None
+    assert dict(await cache.get_many(["bytes", "k", "list"])) == {"k": 1}
+
+    await cache.set("list", 2)
+    assert await cache.get("list") == 2
+
+
+async def test_a_time_to_live_is_shortened_by_the_jitter_and_never_longer(client: Redis) -> None:
+    dice = iter([0.0, 0.5, 1.0])
+    cache = RedisCacheService(client, timeout=PATIENT, jitter=0.5, random=lambda: next(dice))
+    leases = await cache.lease_many(["c"], 30)
+    await cache.set("a", 1, ttl=1_000)
+    await cache.set("b", 1, ttl=1_000)
+    await cache.fill("c", 1, leases["c"], ttl=1_000)
+    await cache.set("for ever", 1)
+    await cache.set("as good as for ever", 1, ttl=float("inf"))
+
+    left = [await client.ttl(f"cache:v:{key}") for key in "abc"]
+
+    assert all(
+        bound - 100 < seconds <= bound
+        for seconds, bound in zip(left, (1000, 750, 500), strict=True)
+    )
+    assert await client.ttl("cache:v:for ever") == -1
+    assert await client.ttl("cache:v:as good as for ever") == -1
+
+
+@pytest.mark.parametrize("lost", ["cache:g", "cache:l:k"])
+async def test_what_the_server_has_dropped_voids_the_lease(
+    cache: RedisCacheService, client: Redis, lost: str
+) -> None:
+    lease = await cache.lease_fill("k", 30)
+    await client.delete(lost)
+    await cache.lease_fill("another", 30)
+
+    assert lease is not None
+    assert not await cache.fill("k", 1, lease)
+    assert await cache.lease_fill("k", 30) is not None
+
+
+async def test_a_server_that_has_forgotten_the_scripts_is_told_again(
+    cache: RedisCacheService, client: Redis
+) -> None:
+    await cache.set("k", 1)
+    await client.script_flush()
+
+    await cache.set("k", 2)
+
+    assert await cache.get("k") == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("namespace", ""),
+        ("namespace", "shop:v"),
+        ("timeout", 0),
+        ("pause", -1),
+        ("jitter", 1),
+        ("jitter", -0.1),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(client: Redis, setting: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RedisCacheService(client, **{setting: value})
+
+    assert caught.value.variable == setting
+
+
+async def test_many_keys_take_one_round_trip_each_way(
+    cache: RedisCacheService, client: Redis
+) -> None:
+    keys = [f"k-{number}" for number in range(100)]
+    await _warm(cache)
+
+    async def commands() -> int:
+        return int((await client.info("stats"))["total_commands_processed"])
+
+    # The scripts' own commands are counted as well.
+    for work, inside in (
+        (lambda: cache.get_many(keys), 0),
+        (lambda: cache.lease_many(keys, 30), 201),
+        (lambda: cache.delete_many(keys), 0),
+    ):
+        before = await commands()
+        await work()
+        assert await commands() - before <= 2 + inside
+
+
+async def _warm(cache: RedisCacheService) -> None:
+    leases = await cache.lease_many(["w"], 30)
+    await cache.fill_many({"w": 1}, leases)
+    await cache.set("w", 1)
+
+
+Change = Callable[[RedisCacheService], Awaitable[None]]
+
+
+async def _delete(cache: RedisCacheService) -> None:
+    await cache.delete("k")
+
+
+async def _set(cache: RedisCacheService) -> None:
+    await cache.set("k", "new")
+
+
+async def _clear(cache: RedisCacheService) -> None:
+    await cache.clear()
+
+
+@pytest.mark.parametrize("change", [_delete, _set, _clear])
+async def test_a_change_that_was_cancelled_is_made_before_anything_is_read(
+    cache: RedisCacheService, other: RedisCacheService, client: Redis, change: Change
+) -> None:
+    await other.set("k", "old")
+
+    async def check() -> None:
+        assert await cache.get("k") in (None, "new")
+        assert await other.get("k") in (None, "new")
+        assert not _in_use(client)
+        await other.set("k", "old")
+        # The next one has to connect first: it may be cancelled before the server hears of it.
+        await client.connection_pool.disconnect()
+
+    async def work() -> None:
+        await change(cache)
+
+    assert await cancel_sweep(work, check) > 0
+
+
+async def test_a_cancelled_call_leaves_no_answer_for_the_next_one(
+    cache: RedisCacheService, client: Redis
+) -> None:
+    await cache.set("k", "value")
+    await cache.set("l", "other")
+
+    async def work() -> None:
+        await cache.get("k")
+        await cache.get_many(["k", "l"])
+        leases = await cache.lease_many(["k", "m"], 30)
+        await cache.fill_many(dict.fromkeys(leases, "value"), leases)
+
+    async def check() -> None:
+        assert await cache.get("l") == "other"
+        assert dict(await cache.get_many(["l", "absent"])) == {"l": "other"}
+        assert await cache.get("k") == "value"
+        assert await cache.get("m") in (None, "value")
+        assert not _in_use(client)
+        await cache.delete("m")
+
+    assert await cancel_sweep(work, check) > 0
+
+
+async def test_many_who_are_cancelled_at_once_leave_no_connection_behind(
+    cache: RedisCacheService, client: Redis
+) -> None:
+    await cache.set("k", "value")
+    for turns in range(30):
+        readers = [asyncio.ensure_future(cache.get("k")) for _ in range(10)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+
+        assert not _in_use(client)
+        assert await cache.get("k") == "value"
+
+
+async def test_a_write_that_comes_late_does_not_outlive_a_later_deletion(
+    cache: RedisCacheService, other: RedisCacheService
+) -> None:
+    await cache.set("k", "old")
+    late = await _cut_short(cache)
+    await cache.delete("k")
+    assert await cache.get("k") is None
+
+    await late()
+
+    assert await cache.get("k") is None
+    assert await other.get("k") is None
+
+
+async def test_a_fill_that_comes_while_all_is_cleared_is_dropped(
+    cache: RedisCacheService,
+) -> None:
+    lease = await cache.lease_fill("k", 30)
+    assert lease is not None
+    execute = cache._execute
+
+    async def fill_after_the_look(*command: Any) -> Any:
+        answer = await execute(*command)
+        if command[0] == "SCAN":
+            await cache.fill("k", "old", lease)
+        return answer
+
+    cache._execute = fill_after_the_look  # type: ignore[method-assign]
+    await cache.clear()
+
+    assert await cache.get("k") is None
+
+
+async def _cut_short(cache: RedisCacheService) -> Callable[[], Awaitable[Any]]:
+    """A write whose command is still on its way when its caller is cancelled."""
+    run, sent = cache._run, []
+
+    async def keep(script: Script, keys: list[bytes], arguments: list[Any]) -> Any:
+        sent.append((script, keys, arguments))
+        await asyncio.Event().wait()
+
+    cache._run = keep  # type: ignore[method-assign]
+    writing = asyncio.ensure_future(cache.set("k", "late"))
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    cache._run = run  # type: ignore[method-assign]
+    return lambda: run(*sent[0])
+
+
+def _in_use(client: Redis) -> Any:
+    return client.connection_pool._in_use_connections

@@ -1,0 +1,152 @@
+"""Naive caches on Redis, each caught by a sentence of the contract or of the tests."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from cqrs_ddd_core.testing.contracts.cache import CacheContract
+from cqrs_ddd_redis import RedisCacheService
+from tests.redis import test_cache as sentences
+
+
+class FillsAnyway(RedisCacheService):
+    """Takes a value that was loaded before the change."""
+
+    async def fill_many(
+        self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
+    ) -> Collection[str]:
+        for key, value in values.items():
+            await self.set(key, value, ttl)
+        return list(values)
+
+
+class LooksThenFills(RedisCacheService):
+    """Two steps, and a change may come between."""
+
+    async def fill_many(
+        self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
+    ) -> Collection[str]:
+        held = await self._execute("MGET", *self._names.leases(values))
+        free = [key for key, lease in zip(values, held, strict=True) if lease is not None]
+        for key in free:
+            await self.set(key, values[key], ttl)
+        return free
+
+
+class DeletesTheValueOnly(RedisCacheService):
+    """Leaves the lease of a load that is under way."""
+
+    async def _unlink(self, keys: Sequence[str]) -> None:
+        await self._execute("UNLINK", *self._names.values(keys))
+
+
+class SetsTheValueOnly(RedisCacheService):
+    """Neither voids a lease nor looks when it was sent."""
+
+    async def _run(self, script: Any, keys: list[bytes], arguments: list[Any]) -> Any:
+        if script is not self._set_script:
+            return await super()._run(script, keys, arguments)
+        await self._execute("SET", keys[0], arguments[0])
+        return arguments[2]
+
+
+class EverybodyFills(RedisCacheService):
+    async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
+        await self._execute("UNLINK", *self._names.leases(keys))
+        return await super().lease_many(keys, ttl)
+
+
+class KeepsForEver(RedisCacheService):
+    def _milliseconds(self, ttl: float | None) -> int:
+        return 0
+
+
+class KeepsItsGeneration(RedisCacheService):
+    """Clears what it sees; a fill that is under way comes after it."""
+
+    async def _renew(self) -> None:
+        pass
+
+
+class ClearsEverything(RedisCacheService):
+    async def _wipe(self) -> None:
+        await self._execute("FLUSHDB")
+
+
+class OneGeneration(RedisCacheService):
+    """Begins with the same one wherever there is none, so that an eviction goes unseen."""
+
+    async def _run(self, script: Any, keys: list[bytes], arguments: list[Any]) -> Any:
+        if script is self._lease_script:
+            arguments[1] = "the only one"
+        return await super()._run(script, keys, arguments)
+
+
+class OwesNothingWhenCancelled(RedisCacheService):
+    async def _change(self, doing: str, work: Any, keys: Any, *, is_written: bool = False) -> None:
+        await self._ask(doing, work, None)
+
+
+async def _generation_is_lost(cache: RedisCacheService, client: Redis) -> None:
+    await sentences.test_what_the_server_has_dropped_voids_the_lease(cache, client, "cache:g")
+
+
+async def _late_write(cache: RedisCacheService, client: Redis) -> None:
+    other = RedisCacheService(client, timeout=sentences.PATIENT)
+    await sentences.test_a_write_that_comes_late_does_not_outlive_a_later_deletion(cache, other)
+
+
+async def _namespaces(cache: RedisCacheService, client: Redis) -> None:
+    neighbour = RedisCacheService(client, namespace="neighbour", timeout=sentences.PATIENT)
+    await neighbour.set("k", 1)
+    await cache.clear()
+    assert await neighbour.get("k") == 1
+
+
+KIT = CacheContract()
+
+
+@dataclass(frozen=True)
+class Breaks:
+    mutant: type[RedisCacheService]
+    test: Callable[..., Awaitable[None]]
+
+
+MUTANTS = (
+    Breaks(FillsAnyway, KIT.test_a_fill_that_raced_a_change_is_dropped),
+    Breaks(FillsAnyway, KIT.test_of_several_fills_those_that_raced_a_change_are_dropped),
+    Breaks(LooksThenFills, KIT.test_a_lease_ends_with_its_ttl_and_passes_on),
+    Breaks(DeletesTheValueOnly, KIT.test_a_fill_that_raced_a_change_is_dropped),
+    Breaks(DeletesTheValueOnly, KIT.test_several_are_deleted_at_once_with_their_leases),
+    Breaks(SetsTheValueOnly, KIT.test_of_several_fills_those_that_raced_a_change_are_dropped),
+    Breaks(SetsTheValueOnly, _late_write),
+    Breaks(EverybodyFills, KIT.test_one_at_a_time_may_fill),
+    Breaks(EverybodyFills, KIT.test_several_are_leased_and_filled_at_once),
+    Breaks(KeepsForEver, KIT.test_a_value_ends_with_its_ttl),
+    Breaks(KeepsForEver, KIT.test_several_that_are_filled_at_once_end_with_their_ttl),
+    Breaks(KeepsItsGeneration, sentences.test_a_fill_that_comes_while_all_is_cleared_is_dropped),
+    Breaks(KeepsItsGeneration, _late_write),
+    Breaks(ClearsEverything, _namespaces),
+    Breaks(OneGeneration, _generation_is_lost),
+    Breaks(OwesNothingWhenCancelled, _late_write),
+)
+
+
+@pytest.mark.parametrize(
+    "breaks", MUTANTS, ids=lambda each: f"{each.mutant.__name__}-{each.test.__name__}"
+)
+async def test_a_naive_cache_is_caught(client: Redis, breaks: Breaks) -> None:
+    given: dict[str, Any] = {
+        "cache": breaks.mutant(client, timeout=sentences.PATIENT),
+        "client": client,
+    }
+    wanted = inspect.signature(breaks.test).parameters
+
+    with pytest.raises(AssertionError):
+        await breaks.test(**{name: value for name, value in given.items() if name in wanted})

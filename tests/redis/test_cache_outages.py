@@ -1,0 +1,346 @@
+"""A server that cannot be reached for a while: slower, never an error, never an old value."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from cqrs_ddd_core.adapters.memory import FakeClock
+from cqrs_ddd_core.primitives.exceptions import CacheError
+from cqrs_ddd_redis import RedisCacheService, circuit
+from tests.faults.proxy import Proxy
+
+PAUSE = 1.0
+
+Change = Callable[[RedisCacheService], Awaitable[None]]
+
+
+class Link(Proxy):
+    """The way to the server."""
+
+    def cut(self) -> None:
+        self.is_down = True
+        self.drop_all()
+
+    def mend(self) -> None:
+        self.is_down = False
+
+
+@pytest.fixture
+async def link(redis_url: str) -> AsyncIterator[Link]:
+    link = Link(redis_url)
+    async with link.running():
+        yield link
+
+
+@pytest.fixture
+async def through(link: Link, client: Redis) -> AsyncIterator[Redis]:
+    async with Redis.from_url(link.url) as through:
+        yield through
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def failures() -> list[CacheError]:
+    return []
+
+
+@pytest.fixture
+def cache(through: Redis, clock: FakeClock, failures: list[CacheError]) -> RedisCacheService:
+    return RedisCacheService(
+        through, timeout=10.0, pause=PAUSE, clock=clock, on_failure=failures.append
+    )
+
+
+@pytest.fixture
+def other(client: Redis) -> RedisCacheService:
+    """Another process, which reaches the server all the time."""
+    return RedisCacheService(client, timeout=10.0, fail_open=False)
+
+
+async def test_it_has_nothing_and_keeps_nothing(
+    cache: RedisCacheService, link: Link, failures: list[CacheError]
+) -> None:
+    lease = await cache.lease_fill("leased", 30)
+    link.cut()
+
+    assert await cache.get("k") is None
+    assert dict(await cache.get_many(["k", "l"])) == {}
+    await cache.set("k", 1)
+    await cache.delete("k")
+    await cache.delete_many(["k", "l"])
+    await cache.clear()
+    assert lease is not None
+    assert not await cache.fill("leased", 1, lease)
+    granted = await cache.lease_fill("k", 30)
+    assert granted is not None, "nobody should wait for one who fills"
+    assert not await cache.fill("k", 1, granted)
+
+    assert len(failures) == 1
+    assert "cannot read k" in str(failures[0])
+
+
+async def test_after_a_failure_one_at_a_time_tries_again(
+    cache: RedisCacheService, link: Link, clock: FakeClock, failures: list[CacheError]
+) -> None:
+    link.cut()
+    await cache.get("k")
+
+    for tries in range(2, 5):
+        await clock.advance(PAUSE)
+        await asyncio.gather(*(cache.get("k") for _ in range(50)))
+        await cache.delete("k")
+
+        assert len(failures) == tries
+
+
+async def test_it_serves_again_when_the_server_is_back(
+    cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
+) -> None:
+    await other.set("k", "value")
+    link.cut()
+    await cache.get("k")
+    link.mend()
+    assert await cache.get("k") is None, "not before the pause has ended"
+
+    await clock.advance(PAUSE)
+
+    assert await cache.get("k") == "value"
+
+
+async def test_it_raises_where_it_was_asked_to(
+    through: Redis, link: Link, clock: FakeClock, failures: list[CacheError]
+) -> None:
+    cache = RedisCacheService(
+        through, timeout=10.0, fail_open=False, clock=clock, on_failure=failures.append
+    )
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        lambda: cache.get("k"),
+        lambda: cache.get_many(["k"]),
+        lambda: cache.set("k", 1),
+        lambda: cache.delete("k"),
+        lambda: cache.clear(),
+        lambda: cache.lease_fill("k", 30),
+        lambda: cache.fill("k", 1, "lease"),
+    ]
+    link.cut()
+
+    for call in calls:
+        for _ in range(2):
+            with pytest.raises(CacheError, match="cannot .* server"):
+                await call()
+        await clock.advance(PAUSE)
+
+    assert len(failures) == len(calls)
+
+
+async def _delete(cache: RedisCacheService) -> None:
+    await cache.delete("k")
+
+
+async def _set(cache: RedisCacheService) -> None:
+    await cache.set("k", "new")
+
+
+async def _clear(cache: RedisCacheService) -> None:
+    await cache.clear()
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("change", [_delete, _set, _clear])
+async def test_what_was_not_deleted_is_not_served_until_it_is(
+    cache: RedisCacheService,
+    other: RedisCacheService,
+    link: Link,
+    clock: FakeClock,
+    change: Change,
+    is_first: bool,
+) -> None:
+    await other.set("k", "old")
+    lease = await other.lease_fill("raced", 30)
+    link.cut()
+    if not is_first:
+        await cache.get("k")
+    await change(cache)
+    await cache.delete("raced")
+    link.mend()
+
+    assert await cache.get("k") is None
+    assert await other.get("k") == "old", "another process cannot know"
+    await clock.advance(PAUSE)
+    assert await cache.get("k") is None
+
+    assert await other.get("k") is None
+    assert lease is not None
+    assert not await other.fill("raced", "old", lease)
+    await other.set("k", "newer")
+    assert await cache.get("k") == "newer"
+
+
+async def test_what_cannot_be_repeated_stays_owed(
+    cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
+) -> None:
+    await other.set("k", "old")
+    link.cut()
+    await cache.delete("k")
+    for _ in range(3):
+        await clock.advance(PAUSE)
+        assert await cache.get("k") is None
+    link.mend()
+    await clock.advance(PAUSE)
+
+    assert await cache.get("k") is None
+    assert await other.get("k") is None
+
+
+async def test_who_asks_while_it_is_repeated_gets_nothing_old(
+    cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
+) -> None:
+    await other.set("k", "old")
+    link.cut()
+    await cache.delete("k")
+    link.mend()
+    await clock.advance(PAUSE)
+    execute, may_delete = cache._execute, asyncio.Event()
+
+    async def execute_slowly(*command: Any) -> Any:
+        if command[0] == "UNLINK":
+            await may_delete.wait()
+        return await execute(*command)
+
+    cache._execute = execute_slowly  # type: ignore[method-assign]
+    first = asyncio.ensure_future(cache.get("k"))
+    await asyncio.sleep(0)
+
+    assert await cache.get("k") is None
+    may_delete.set()
+    assert await first is None
+    assert await cache.get("k") is None
+
+
+async def test_a_cancelled_deletion_holds_up_no_other_one(
+    cache: RedisCacheService, other: RedisCacheService, through: Redis
+) -> None:
+    await other.set("k", "old")
+    await other.set("l", "old")
+    deleting = asyncio.ensure_future(cache.delete("k"))
+    await asyncio.sleep(0)
+    deleting.cancel()
+    await asyncio.gather(deleting, return_exceptions=True)
+
+    answers = await asyncio.gather(*(cache.get("k") for _ in range(20)), cache.delete("l"))
+
+    assert answers == [None] * 21
+    assert await other.get("l") is None
+
+
+async def test_more_than_can_be_remembered_is_everything(
+    cache: RedisCacheService,
+    other: RedisCacheService,
+    link: Link,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(circuit, "MOST_OWED", 100)
+    await other.set("another", "value")
+    await other.set("k-5", "old")
+    link.cut()
+    await cache.delete_many([f"k-{number}" for number in range(60)])
+    await cache.delete_many([f"l-{number}" for number in range(60)])
+    await cache.delete("m")
+    assert not cache._circuit._owed.keys
+    link.mend()
+    await clock.advance(PAUSE)
+
+    assert await cache.get("another") is None
+    assert await other.get("k-5") is None
+
+
+async def test_as_many_as_can_be_remembered_are_deleted_one_by_one(
+    cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
+) -> None:
+    keys = [f"k-{number}" for number in range(circuit.MOST_OWED)]
+    await other.set(keys[-1], "old")
+    await other.set("another", "value")
+    link.cut()
+    await cache.delete_many(keys)
+    link.mend()
+    await clock.advance(PAUSE)
+
+    assert await cache.get(keys[-1]) is None
+    assert await cache.get("another") == "value"
+    assert await other.get(keys[-1]) is None
+
+
+async def test_a_hook_that_fails_harms_nobody(
+    through: Redis, link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(error: CacheError) -> None:
+        raise RuntimeError("no metrics today")
+
+    cache = RedisCacheService(through, timeout=10.0, on_failure=fail)
+    link.cut()
+
+    assert await cache.get("k") is None
+
+    assert "no metrics today" in caplog.text
+
+
+async def test_a_failure_is_logged_where_nobody_else_wants_it(
+    through: Redis, link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = RedisCacheService(through, timeout=10.0)
+    link.cut()
+
+    await cache.get("k")
+
+    assert "cannot read k" in caplog.text
+
+
+class ForgetsWhatIsOwed(circuit.Circuit):
+    """What failed has failed."""
+
+    async def change(self, doing: str, work: Any, keys: Any, *, is_written: bool = False) -> None:
+        await self.ask(doing, work)
+
+
+class ServesMeanwhile(circuit.Circuit):
+    """Repeats what is owed, and lets the others read until then."""
+
+    async def ask(self, doing: str, work: Any) -> Any:
+        if (self._has_failed or self._owed) and not self._is_trying:
+            await self._return(doing)
+        return await self._attempt(doing, work)
+
+
+@pytest.mark.parametrize("change", [_delete, _set, _clear])
+async def test_who_forgets_what_is_owed_serves_it(
+    cache: RedisCacheService,
+    other: RedisCacheService,
+    link: Link,
+    clock: FakeClock,
+    change: Change,
+) -> None:
+    cache._circuit.__class__ = ForgetsWhatIsOwed
+
+    with pytest.raises(AssertionError):
+        await test_what_was_not_deleted_is_not_served_until_it_is(
+            cache, other, link, clock, change, True
+        )
+
+
+async def test_who_serves_while_it_is_repeated_serves_what_is_old(
+    cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
+) -> None:
+    cache._circuit.__class__ = ServesMeanwhile
+
+    with pytest.raises(AssertionError):
+        await test_who_asks_while_it_is_repeated_gets_nothing_old(cache, other, link, clock)
