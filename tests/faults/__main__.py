@@ -25,6 +25,7 @@ from tests.databases import new_database
 from tests.faults.crashing import Place, Tracks, kill_at_random
 from tests.faults.importing import Environment, files_in
 from tests.faults.importing import kill_at_random as kill_imports
+from tests.faults.locking import Contest, contend, fifo, redlock
 from tests.faults.ordering import Workload
 from tests.faults.outages import go_away_and_come_back
 from tests.faults.projecting import kill_at_random as kill_workers
@@ -35,7 +36,7 @@ from tests.faults.snapshotting import kill_at_random as kill_payers
 from tests.order_memory import MAY_GROW, peaks
 from tests.persistence_sqlalchemy.conftest import asyncpg_url
 from tests.persistence_sqlalchemy.parity import Findings, compared
-from tests.services import Postgres, running
+from tests.services import Postgres, Redis, running
 
 Run = Callable[[Place, int], Awaitable[tuple[str, int]]]
 """Answers what was found, and how many faults are in it."""
@@ -48,6 +49,7 @@ SEEDS = 1_000
 SEEDS_A_LINE = 100
 LINES = 100
 OUTAGES = 50
+LOCK_ROUNDS = 100
 LARGE = 50
 """Events a batch, where there are many to be taken."""
 SOLD = Market(tills=400, events=100_000, pause=0.015)
@@ -183,6 +185,27 @@ async def memory(place: Place, seed: int) -> tuple[str, int]:
     return f"{found}, of {MAY_GROW / 2**20:.1f} MiB", int(found.growth > MAY_GROW)
 
 
+async def locks(place: Place, seed: int) -> tuple[str, int]:
+    """52 tasks in four processes and one lock, in order on one server, by a majority of five."""
+    if place.schema is not None:
+        return "no database is in it", 0
+    told, faults = [], 0
+    with contextlib.ExitStack() as stack:
+        urls = tuple(stack.enter_context(running(Redis())).url for _ in range(5))
+        for make, servers in ((fifo, 1), (redlock, 5)):
+            for freezes in (False, True):
+                folder = place.folder / f"{make.__name__}-{freezes}"
+                folder.mkdir()
+                contest = Contest(urls[:servers], make, folder)
+                findings = await contend(contest, seed=seed, rounds=LOCK_ROUNDS, freezes=freezes)
+                told.append(f"{make.__name__}: {findings}")
+                # What is written too late is refused: that is no fault where holders freeze.
+                faults += findings.two_holders + findings.is_wedged
+                faults += 0 if freezes else findings.refused
+                faults += findings.overtaken if make is fifo and not freezes else 0
+    return "\n    ".join(told), faults
+
+
 def _new_database(place: Place) -> Callable[[int], Environment]:
     if place.schema is None:
         return files_in(place.folder)
@@ -204,6 +227,7 @@ RUNS: tuple[Run, ...] = (
     imports,
     memory,
     projection_memory,
+    locks,
 )
 
 

@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from cqrs_ddd_core.ports.locking import ILeasedLock
 from cqrs_ddd_core.primitives.exceptions import LeaseLostError, LockAcquisitionError, LockingError
+from cqrs_ddd_redis import FifoRedisLockStrategy, RedlockLockStrategy
 from tests.forking import process
 
 PROCESSES = 4
@@ -30,6 +31,14 @@ OVERTAKEN = 1.0
 """Seconds by which one has come before another whom he surely stands before in the queue."""
 
 MakeLock = Callable[[Sequence[Redis]], ILeasedLock]
+
+
+def fifo(clients: Sequence[Redis]) -> ILeasedLock:
+    return FifoRedisLockStrategy(clients[0], heartbeat=0.3)
+
+
+def redlock(clients: Sequence[Redis]) -> ILeasedLock:
+    return RedlockLockStrategy(clients)
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
-from cqrs_ddd_core.ports.locking import ILeasedLock
-from cqrs_ddd_redis import FifoRedisLockStrategy, RedlockLockStrategy
-from tests.faults.locking import Contest, contend
+from tests.faults.locking import Contest, MakeLock, contend, fifo, redlock
 from tests.services import Redis as Server
 from tests.services import running
-
-
-def fifo(clients: Sequence[Redis]) -> ILeasedLock:
-    return FifoRedisLockStrategy(clients[0], heartbeat=0.3)
-
-
-def redlock(clients: Sequence[Redis]) -> ILeasedLock:
-    return RedlockLockStrategy(clients)
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +20,13 @@ def urls() -> Iterator[tuple[str, ...]]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("make", "servers"), [(fifo, 1), (redlock, 1), (redlock, 3)])
 async def test_of_50_tasks_in_4_processes_one_is_inside_whoever_is_killed_or_cancelled(
-    make: Callable[[Sequence[Redis]], ILeasedLock],
+    make: MakeLock,
     servers: int,
     urls: tuple[str, ...],
     tmp_path: Path,
 ) -> None:
     findings = await contend(Contest(urls[:servers], make, tmp_path), seed=1, rounds=5)
 
-    print(findings)
     assert findings.holds > 50
     assert (findings.two_holders, findings.refused, findings.is_wedged) == (0, 0, False)
     if make is fifo:

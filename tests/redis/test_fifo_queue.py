@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from cqrs_ddd_core.testing.faults import cancel_sweep
 from cqrs_ddd_redis.locking.fifo import FifoRedisLockStrategy
 from cqrs_ddd_redis.locking.strategy import Grant
 from tests.faults.caching import Server, own_server
-from tests.faults.locking import Contest, write
+from tests.faults.locking import Contest, fifo, write
 from tests.forking import process
 
 HEARTBEAT = 0.1
@@ -192,10 +192,6 @@ async def test_nothing_renews_a_lock_that_was_released(client: Redis) -> None:
             await asyncio.sleep(0.01)
 
         assert not await client.exists("lock:fifo:{door}")
-
-
-def fifo(clients: Sequence[Redis]) -> FifoRedisLockStrategy:
-    return FifoRedisLockStrategy(clients[0])
 
 
 def hold_and_stop(contest: Contest) -> None:
