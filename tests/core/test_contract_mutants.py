@@ -303,7 +303,12 @@ class NeverRenews(InMemoryLockStrategy):
 
     @asynccontextmanager
     async def hold(
-        self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0
+        self,
+        resource: str,
+        *,
+        timeout: float = 10.0,
+        ttl: float = 30.0,
+        cancel_on_loss: bool = True,
     ) -> AsyncIterator[Any]:
         assert await self.acquire(resource, timeout=timeout, ttl=ttl)
         try:
@@ -311,6 +316,30 @@ class NeverRenews(InMemoryLockStrategy):
         finally:
             with suppress(LeaseLostError):
                 await self.release(resource)
+
+
+class NeverTellsOfTheLoss(InMemoryLockStrategy):
+    """A lease whose event nobody sets."""
+
+    @asynccontextmanager
+    async def hold(self, resource: str, **how: Any) -> AsyncIterator[Any]:
+        async with super().hold(resource, **how) as lease:
+            yield SimpleNamespace(resource=resource, check=lease.check, lost=asyncio.Event())
+
+
+class CancelsAnyway(InMemoryLockStrategy):
+    """Does not ask whether the block may run on."""
+
+    @asynccontextmanager
+    async def hold(
+        self, resource: str, *, cancel_on_loss: bool = True, **how: Any
+    ) -> AsyncIterator[Any]:
+        async with super().hold(resource, **how) as lease:
+            yield lease
+
+
+class ReleasesByName(NeverRenews):
+    """At the end of the block, whoever holds it by then."""
 
 
 class NoLeaseCheck(InMemoryOutbox):
@@ -545,6 +574,19 @@ MUTANTS: Collection[Breaks] = (
     Breaks(ForgetsCancelledWaiters, LOCKS.test_a_cancelled_waiter_leaves_no_trace),
     Breaks(LastInFirstOut, ORDER.test_waiters_are_served_in_the_order_they_came),
     Breaks(NeverRenews, LOCKS.test_a_held_block_outlives_its_ttl),
+    Breaks(NeverTellsOfTheLoss, LOCKS.test_a_lost_lease_says_so_before_the_block_is_cancelled),
+    Breaks(
+        CancelsAnyway,
+        LOCKS.test_a_block_that_is_not_to_be_cancelled_runs_on_and_learns_of_the_loss,
+    ),
+    Breaks(
+        ReleasesByName,
+        LOCKS.test_a_block_that_releases_its_lock_ends_as_lost_and_leaves_the_next_holder_alone,
+    ),
+    Breaks(
+        ForgetsCancelledWaiters,
+        LOCKS.test_a_waiter_that_is_cancelled_at_any_point_leaves_no_trace,
+    ),
     Breaks(
         SavesWithoutAsking,
         WORK.test_events_that_were_recorded_after_the_last_save_are_refused,

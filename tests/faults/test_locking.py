@@ -41,9 +41,7 @@ async def test_of_50_tasks_in_4_processes_one_is_inside_whoever_is_killed_or_can
 class LooksThenSets(FifoRedisLockStrategy):
     """Naive: two see that it is free, and both take it."""
 
-    async def _queue_up(
-        self, resource: str, owner: str, timeout: float, ttl: float, *, renews: bool
-    ) -> Grant | None:
+    async def _take(self, resource: str, owner: str, timeout: float, ttl: float) -> Grant | None:
         deadline = self._clock.monotonic() + timeout
         execute = self._ask_for_it._execute
         lock = self._keys(resource)[0]

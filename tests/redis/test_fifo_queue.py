@@ -21,7 +21,7 @@ from cqrs_ddd_core.primitives.exceptions import (
 )
 from cqrs_ddd_core.testing.contracts.locking import LockContract
 from cqrs_ddd_core.testing.faults import cancel_sweep
-from cqrs_ddd_redis.locking.fifo import FifoRedisLockStrategy
+from cqrs_ddd_redis.locking.fifo import FifoRedisLockStrategy, _Waiter
 from cqrs_ddd_redis.locking.strategy import Grant
 from tests.faults.caching import Server, own_server
 from tests.faults.locking import Contest, fifo, write
@@ -40,8 +40,8 @@ class GrantsForGood(FifoRedisLockStrategy):
 class TrustsEveryCall(FifoRedisLockStrategy):
     """Naive: a call is a grant, however old it is."""
 
-    def _granted(self, waiter: object, token: int) -> Grant | None:
-        return Grant("", token, self._clock.monotonic() + 1) if token else None
+    async def _claim(self, waiter: _Waiter) -> Grant | None:
+        return Grant(waiter.owner, 1, self._clock.monotonic() + 1)
 
 
 class StaysInTheQueue(FifoRedisLockStrategy):
@@ -50,13 +50,18 @@ class StaysInTheQueue(FifoRedisLockStrategy):
     async def _leave(self, resource: str, owner: str) -> None: ...
 
 
+class LeavesWithoutAMark(FifoRedisLockStrategy):
+    """Naive: what was sent before is also heard before."""
+
+    async def _withdraw(self, resource: str, owner: str) -> None:
+        await self._give_back(resource, owner)
+
+
 class FenceOfItsOwn(FifoRedisLockStrategy):
     """Naive: counts tokens from one, in a server that may be restarted empty."""
 
-    async def _queue_up(
-        self, resource: str, owner: str, timeout: float, ttl: float, *, renews: bool
-    ) -> Grant | None:
-        grant = await super()._queue_up(resource, owner, timeout, ttl, renews=renews)
+    async def _take(self, resource: str, owner: str, timeout: float, ttl: float) -> Grant | None:
+        grant = await super()._take(resource, owner, timeout, ttl)
         counted = await self._ask_for_it._execute("INCR", "counter")
         return grant and grant._replace(fencing_token=counted)
 
@@ -126,12 +131,12 @@ async def waits_on(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
     """Whether one who waits does so still when he has read a call of long ago."""
     holder = FifoRedisLockStrategy(client)
     lock = kind(client, heartbeat=30)
-    async with holder.hold("door") as lease:
+    async with holder.hold("door"):
         waiting = asyncio.ensure_future(_pass(lock))
         while not lock._waiters or not lock._listener.is_listening:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         (owner,) = lock._waiters
-        lock._call("", f"{owner} {lease.fencing_token}")
+        lock._call("", owner)
         await asyncio.sleep(0.1)
         is_waiting = not waiting.done()
     await asyncio.wait({waiting})
@@ -173,7 +178,7 @@ async def test_a_cancelled_waiter_leaves_neither_keys_nor_connections(client: Re
 
     async def check() -> None:
         assert not client.connection_pool._in_use_connections
-        assert sorted(await client.keys("lock:fifo*")) == [
+        assert sorted(await client.keys("lock:fifo:{*")) == [
             b"lock:fifo:{door}",
             b"lock:fifo:{door}:fence",
         ]
@@ -181,6 +186,27 @@ async def test_a_cancelled_waiter_leaves_neither_keys_nor_connections(client: Re
 
     assert await cancel_sweep(work, check) > 0
     await holder.release("door")
+
+
+async def acquired_late(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
+    """Whether a question that comes after its owner has left is granted."""
+    lock = kind(client)
+    owner = lock._new_owner(30)
+    waiter = _Waiter("door", owner, 30, 0, waits=False)
+
+    await lock._leave("door", owner)
+
+    return await lock._ask(waiter) is not None
+
+
+async def test_a_question_that_arrives_after_its_owner_has_left_comes_to_nothing(
+    client: Redis,
+) -> None:
+    assert not await acquired_late(client, FifoRedisLockStrategy)
+
+
+async def test_of_the_naive_kind_it_holds_the_lock_for_nobody(client: Redis) -> None:
+    assert await acquired_late(client, LeavesWithoutAMark)
 
 
 async def test_nothing_renews_a_lock_that_was_released(client: Redis) -> None:

@@ -23,7 +23,7 @@ Renew = Callable[[], Awaitable[bool]]
 
 
 class Renewal:
-    """Calls ``renew`` every third of ``ttl`` while its block runs; when the lease is lost, cancels it.
+    """Calls ``renew`` each third of ``ttl`` while its block runs; cancels it if the lease is lost.
 
     The block then ends with ``LeaseLostError`` instead of ``asyncio.CancelledError``; one that is
     not to be cancelled ends so when it has run through. A holder that hears nothing takes the lease
@@ -55,7 +55,7 @@ class Renewal:
 
     async def __aenter__(self) -> Renewal:
         self._body = asyncio.current_task()
-        pause = min(self._ttl, self.valid_until - self._clock.monotonic()) / _RENEWALS_PER_TTL
+        pause = self._ttl / _RENEWALS_PER_TTL
         if isinstance(self._clock, SystemClock):
             # Most leases end before: a timer costs less than a task that sleeps.
             loop = asyncio.get_running_loop()

@@ -1,1 +1,7 @@
 """Adapters of the ports for Redis."""
+
+from .cache import RedisCacheService
+from .locking import FifoRedisLockStrategy, RedlockLockStrategy
+from .queue_signal import RedisQueueSignal
+
+__all__ = ["FifoRedisLockStrategy", "RedisCacheService", "RedisQueueSignal", "RedlockLockStrategy"]

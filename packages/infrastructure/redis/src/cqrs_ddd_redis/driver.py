@@ -19,6 +19,9 @@ from cqrs_ddd_core.primitives.shielding import finish
 
 T = TypeVar("T")
 
+_AGAIN = 0.1
+"""Seconds between two cancellations of a command that does not end at the first."""
+
 
 class Script:
     """Lua that a server runs as one step, called by its hash.
@@ -47,6 +50,31 @@ def load_script(client: Redis, folder: str, *files: str) -> Script:
     return Script(client, "\n".join(package.joinpath(file).read_text("utf-8") for file in files))
 
 
+class Limit:
+    """Cancels tasks after so many seconds, and again and again: redis-py can swallow it."""
+
+    def __init__(self, tasks: list[asyncio.Task[Any]], seconds: float) -> None:
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(seconds, self._end)
+        self.times = 0
+
+    def _end(self) -> None:
+        self.times += 1
+        for task in self._tasks:
+            task.cancel()
+        self._timer = self._loop.call_later(_AGAIN, self._end)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def take_back(self) -> None:
+        """What it cancelled: a task that goes on is then cancelled by nobody, or by others."""
+        for task in self._tasks * self.times:
+            if sys.version_info >= (3, 11):
+                task.uncancel()
+
+
 async def answered(command: Coroutine[Any, Any, T], *, within: float) -> T:
     """What the server answers; raises ``asyncio.TimeoutError`` after so many seconds.
 
@@ -58,24 +86,17 @@ async def answered(command: Coroutine[Any, Any, T], *, within: float) -> T:
     task = asyncio.current_task()
     assert task is not None
     cancellations = task.cancelling()
-    is_late = False
-
-    def give_up() -> None:
-        nonlocal is_late
-        is_late = True
-        task.cancel()
-
-    timer = asyncio.get_running_loop().call_later(within, give_up)
+    limit = Limit([task], within)
     try:
         answer = await command
     except asyncio.CancelledError:
-        if is_late and task.uncancel() <= cancellations:
+        limit.take_back()
+        if limit.times and task.cancelling() <= cancellations:
             raise asyncio.TimeoutError(f"no answer within {within} s") from None
         raise
     finally:
-        timer.cancel()
-    if is_late:
-        task.uncancel()
+        limit.stop()
+    limit.take_back()
     if task.cancelling() > cancellations:
         raise asyncio.CancelledError
     return answer
@@ -83,9 +104,8 @@ async def answered(command: Coroutine[Any, Any, T], *, within: float) -> T:
 
 async def _answered_in_a_task(command: Coroutine[Any, Any, T], within: float) -> T:
     """For Python 3.10, where a task cannot tell that it was cancelled: another one is."""
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(command)
-    timer = loop.call_later(within, task.cancel)
+    task = asyncio.get_running_loop().create_task(command)
+    limit = Limit([task], within)
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError as cancelled:
@@ -94,7 +114,7 @@ async def _answered_in_a_task(command: Coroutine[Any, Any, T], within: float) ->
             task.exception()  # Seen: nobody asks for it any more.
         raise cancelled
     finally:
-        timer.cancel()
+        limit.stop()
     if task.cancelled():
         raise asyncio.TimeoutError(f"no answer within {within} s")
     return task.result()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from types import TracebackType
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -49,7 +50,8 @@ class RedisQueueSignal(IQueueSignal):
             await opened.aclose()
 
     async def notify(self, channel: str) -> None:
-        publishing = self._client.publish(self._prefix, channel)
+        execute: Any = self._client.execute_command
+        publishing = execute("PUBLISH", self._prefix, channel)
         with translated(MessagingError, f"notify {channel}"):
             await answered(publishing, within=self._response_timeout)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from itertools import count
 from typing import Any
 
@@ -223,6 +224,73 @@ class LockContract:
 
         assert await cancel_sweep(work, check) > 0
 
+    async def test_a_lost_lease_says_so_before_the_block_is_cancelled(
+        self, lock: ILeasedLock
+    ) -> None:
+        was_told = False
+
+        async def work() -> None:
+            nonlocal was_told
+            async with lock.hold(_name(), timeout=1, ttl=0.1) as lease:
+                _stand_still(0.3)
+                try:
+                    await asyncio.sleep(30)
+                except asyncio.CancelledError:
+                    was_told = lease.lost.is_set()
+                    raise
+
+        with raises(LeaseLostError):
+            await work()
+
+        assert was_told
+
+    async def test_a_block_that_is_not_to_be_cancelled_runs_on_and_learns_of_the_loss(
+        self, lock: ILeasedLock
+    ) -> None:
+        name, ran_on = _name(), False
+
+        with raises(LeaseLostError) as caught:
+            async with lock.hold(name, timeout=1, ttl=0.1, cancel_on_loss=False) as lease:
+                _stand_still(0.3)
+                for _ in range(500):
+                    await asyncio.sleep(0.01)
+                    if lease.lost.is_set():
+                        break
+                await asyncio.sleep(0.01)
+                ran_on = lease.lost.is_set()
+
+        assert ran_on
+        assert caught.error.resource == name
+
+    async def test_a_block_that_releases_its_lock_ends_as_lost_and_leaves_the_next_holder_alone(
+        self, lock: ILeasedLock, other_lock: ILeasedLock
+    ) -> None:
+        name = _name()
+
+        with raises(LeaseLostError):
+            async with lock.hold(name, timeout=1):
+                await lock.release(name)
+                assert await _in_a_task(other_lock.acquire(name, timeout=1))
+
+        assert not await _in_a_task(lock.acquire(name, timeout=0))
+        await other_lock.release(name)
+
+    async def test_a_waiter_that_is_cancelled_at_any_point_leaves_no_trace(
+        self, lock: ILeasedLock, other_lock: ILeasedLock
+    ) -> None:
+        name = _name()
+        assert await lock.acquire(name, timeout=1)
+
+        async def wait() -> None:
+            assert not await other_lock.acquire(name, timeout=0.02)
+
+        async def check() -> None:
+            await lock.release(name)
+            assert await lock.acquire(name, timeout=0)
+
+        assert await cancel_sweep(wait, check) > 0
+        await lock.release(name)
+
     async def test_unusable_arguments_are_refused(self, lock: ILeasedLock) -> None:
         nothing: Any = None
         for arguments in ({"ttl": 0}, {"ttl": -1.0}, {"timeout": -1.0}, {"ttl": float("nan")}):
@@ -267,6 +335,11 @@ _numbers = count(1)
 def _name() -> str:
     """A lock that no other test of this process uses."""
     return f"lock-{next(_numbers)}"
+
+
+def _stand_still(seconds: float) -> None:
+    """As a process that is stopped: nothing is renewed meanwhile."""
+    time.sleep(seconds)
 
 
 async def _in_a_task(work: Any) -> Any:

@@ -1,9 +1,13 @@
+-- KEYS: also a mark, which is there when the owner has left: then this came late.
 -- ARGV: owner, ttl and window in milliseconds, 1 to wait or 0, the ticket of an earlier call or 0.
 -- Answers the token, or 0, or where it waits {milliseconds until the lock ends for the first in the queue,
--- else -1, its ticket, a token that is smaller than every later one}.
+-- else -1, its ticket}.
 -- Asking again claims what was granted meanwhile, and shows that the waiter is alive.
 local owner, ttl, window = ARGV[1], ARGV[2], ARGV[3]
 
+if redis.call('EXISTS', KEYS[5]) == 1 then
+  return 0
+end
 local is_ours = redis.call('SET', lock, owner, 'NX', 'PX', ttl)
 local head = first()
 if is_ours then
@@ -36,8 +40,7 @@ end
 redis.call('ZADD', alive, whole(now + window * 1000), owner)
 redis.call('PEXPIRE', queue, window)
 redis.call('PEXPIRE', alive, window)
-local latest = tonumber(redis.call('GET', fence)) or now
 if redis.call('ZRANK', queue, owner) == 0 then
-  return {math.max(redis.call('PTTL', lock), 1), ticket, latest}
+  return {math.max(redis.call('PTTL', lock), 1), ticket}
 end
-return {-1, ticket, latest}
+return {-1, ticket}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -30,36 +31,36 @@ class _Waiter:
     deadline: float
     waits: bool
     is_refused: bool = False
+    is_called: bool = False
     ticket: int = 0
     pause: float = 0.0
-    asked: float = 0.0
-    latest_token: int = 0
-    token: int = 0
-    called: asyncio.Future[None] | None = None
+    awake: asyncio.Future[None] | None = None
     failure: LockingError | None = None
 
     def is_over(self, clock: IClock) -> bool:
         return clock.monotonic() >= self.deadline
 
-    def call(self, token: int) -> None:
-        """The call may come before the answer to the question that led to it."""
-        self.token = token
-        if self.called is not None and not self.called.done():
-            self.called.set_result(None)
+    def call(self) -> None:
+        """May come before the answer to the question that led to it."""
+        self.is_called = True
+        self.wake()
 
-    async def sleep(self, seconds: float) -> int:
-        """Until the server calls him with his token, or for so long."""
-        if not self.token:
-            loop = asyncio.get_running_loop()
-            self.called = loop.create_future()
-            timer = loop.call_later(seconds, self.call, 0)
-            try:
-                await self.called
-            finally:
-                self.called = None
-                timer.cancel()
-        token, self.token = self.token, 0
-        return token
+    def wake(self) -> None:
+        if self.awake is not None and not self.awake.done():
+            self.awake.set_result(None)
+
+    async def sleep(self, seconds: float) -> None:
+        """Until the server calls him, or for so long."""
+        if self.is_called:
+            return
+        loop = asyncio.get_running_loop()
+        self.awake = loop.create_future()
+        timer = loop.call_later(seconds, self.wake)
+        try:
+            await self.awake
+        finally:
+            self.awake = None
+            timer.cancel()
 
 
 class FifoRedisLockStrategy(RedisLockStrategy):
@@ -89,27 +90,18 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         self._listener = Listener(client, self._call)
         self._waiters: dict[str, _Waiter] = {}
         self._ask_for_it = load_script(client, "locking", "queue.lua", "acquire.lua")
+        self._ask_to_claim = load_script(client, "locking", "claim.lua")
         self._ask_to_release = load_script(client, "locking", "queue.lua", "release.lua")
         self._ask_to_extend = load_script(client, "locking", "extend.lua")
 
     async def _take(self, resource: str, owner: str, timeout: float, ttl: float) -> Grant | None:
-        return await self._queue_up(resource, owner, timeout, ttl, renews=False)
-
-    async def _take_to_renew(
-        self, resource: str, owner: str, timeout: float, ttl: float
-    ) -> Grant | None:
-        return await self._queue_up(resource, owner, timeout, ttl, renews=True)
-
-    async def _queue_up(
-        self, resource: str, owner: str, timeout: float, ttl: float, *, renews: bool
-    ) -> Grant | None:
         waiter = _Waiter(resource, owner, ttl, self._clock.monotonic() + timeout, timeout > 0)
         self._waiters[owner] = waiter
         grant: Grant | None = None
         try:
-            grant = await self._try(waiter)
+            grant = await self._try(waiter, self._ask)
             if grant is None and not waiter.is_over(self._clock):
-                grant = await self._wait(waiter, renews)
+                grant = await self._wait(waiter)
             if grant is None and waiter.failure is not None:
                 raise waiter.failure
             return grant
@@ -118,35 +110,28 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             if grant is None and not waiter.is_refused:
                 await self._leave(resource, owner)
 
-    async def _wait(self, waiter: _Waiter, renews: bool) -> Grant | None:
+    async def _wait(self, waiter: _Waiter) -> Grant | None:
         was_listening = self._listener.is_listening
         async with self._listener.listening(self._channel):
             # He may have been called when nobody listened.
-            grant = None if was_listening else await self._try(waiter)
+            grant = None if was_listening else await self._try(waiter, self._ask)
             while grant is None and not waiter.is_over(self._clock):
                 remaining = waiter.deadline - self._clock.monotonic()
-                token = await waiter.sleep(min(waiter.pause, remaining))
-                grant = self._granted(waiter, token) if renews else None
+                await waiter.sleep(min(waiter.pause, remaining))
+                if waiter.is_called:
+                    waiter.is_called = False
+                    grant = await self._try(waiter, self._claim)
                 if grant is None:
-                    grant = await self._try(waiter)
+                    grant = await self._try(waiter, self._ask)
             return grant
 
-    def _granted(self, waiter: _Waiter, token: int) -> Grant | None:
-        """What the server has granted since it was asked last, if there is time to renew it.
-
-        A call that is older, and was read late, has no larger token than the server knew then.
-        """
-        validity = self._validity(min(self._heartbeat, waiter.ttl))
-        is_in_time = self._clock.monotonic() < waiter.asked + validity / 2
-        if token > waiter.latest_token and is_in_time:
-            return Grant(waiter.owner, token, waiter.asked + validity)
-        return None
-
-    async def _try(self, waiter: _Waiter) -> Grant | None:
+    async def _try(
+        self, waiter: _Waiter, ask: Callable[[_Waiter], Awaitable[Grant | None]]
+    ) -> Grant | None:
         """A server that fails may be back before the time is over."""
         try:
             waiter.failure = None
-            return await self._ask(waiter)
+            return await ask(waiter)
         except LockingError as failure:
             waiter.failure = failure
             waiter.pause = _RETRY
@@ -156,7 +141,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         """Joins the queue, or stays in it, or takes what was granted meanwhile."""
         asked = self._clock.monotonic()
         asking = self._ask_for_it(
-            self._keys(waiter.resource),
+            [*self._keys(waiter.resource), self._gone(waiter.owner)],
             (
                 waiter.owner,
                 milliseconds(waiter.ttl),
@@ -168,15 +153,27 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         with translated(LockingError, f"lock {waiter.resource}"):
             answer = await answered(asking, within=self._response_timeout)
         if isinstance(answer, list):
-            pause, waiter.ticket, waiter.latest_token = answer
-            waiter.asked = asked
+            pause, waiter.ticket = answer
             waiter.pause = self._heartbeat if pause < 0 else min(pause / 1000, self._heartbeat)
             return None
         waiter.is_refused = answer == 0
+        return self._granted(waiter, answer, asked)
+
+    async def _claim(self, waiter: _Waiter) -> Grant | None:
+        """What he was called for, unless that is over."""
+        asked = self._clock.monotonic()
+        claiming = self._ask_to_claim(
+            self._keys(waiter.resource)[:2], (waiter.owner, milliseconds(waiter.ttl))
+        )
+        with translated(LockingError, f"lock {waiter.resource}"):
+            token = await answered(claiming, within=self._response_timeout)
+        return self._granted(waiter, token, asked)
+
+    def _granted(self, waiter: _Waiter, token: int, asked: float) -> Grant | None:
         valid_until = asked + self._validity(waiter.ttl)
-        if waiter.is_refused or self._clock.monotonic() >= valid_until:
+        if not token or self._clock.monotonic() >= valid_until:
             return None
-        return Grant(waiter.owner, answer, valid_until)
+        return Grant(waiter.owner, token, valid_until)
 
     async def _extend(self, resource: str, owner: str, ttl: float) -> bool:
         extending = self._ask_to_extend(self._keys(resource)[:1], (owner, milliseconds(ttl)))
@@ -184,7 +181,14 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             return bool(await answered(extending, within=self._response_timeout))
 
     async def _give_back(self, resource: str, owner: str) -> bool:
-        releasing = self._ask_to_release(self._keys(resource), (owner,))
+        return await self._release(resource, owner, self._keys(resource))
+
+    async def _withdraw(self, resource: str, owner: str) -> None:
+        # The question may still be on its way, by another connection, and must come to nothing.
+        await self._release(resource, owner, [*self._keys(resource), self._gone(owner)])
+
+    async def _release(self, resource: str, owner: str, keys: Sequence[str]) -> bool:
+        releasing = self._ask_to_release(keys, (owner,))
         with translated(LockingError, f"release {resource}"):
             answer = await answered(releasing, within=self._response_timeout)
         if isinstance(answer, list):
@@ -202,7 +206,9 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         lock = f"{self._prefix}:{{{resource}}}"
         return [lock, f"{lock}:fence", f"{lock}:queue", f"{lock}:alive"]
 
-    def _call(self, channel: str, message: str) -> None:
-        owner, _, token = message.rpartition(" ")
+    def _gone(self, owner: str) -> str:
+        return f"{self._prefix}:gone:{owner}"
+
+    def _call(self, channel: str, owner: str) -> None:
         if owner in self._waiters:
-            self._waiters[owner].call(int(token))
+            self._waiters[owner].call()

@@ -51,7 +51,7 @@ local function serve(head)
   leave(head)
   local channel, granted = string.match(head, '^(.*)/%x+/(%d+)$')
   redis.call('SET', lock, head, 'PX', granted)
-  local call = head .. ' ' .. whole(next_token())
-  redis.call('PUBLISH', channel, call)
-  return call
+  next_token()
+  redis.call('PUBLISH', channel, head)
+  return head
 end

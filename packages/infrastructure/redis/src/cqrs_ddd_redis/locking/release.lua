@@ -1,7 +1,11 @@
--- ARGV: owner. He gives the lock back, and leaves the queue.
--- Answers 1 if he held it, else 0; where somebody was called {1 or 0, how he was called}.
+-- KEYS: also, where he is not to come back, a mark of that. ARGV: owner.
+-- He gives the lock back, and leaves the queue.
+-- Answers 1 if he held it, else 0; where somebody was called {1 or 0, who}.
 local owner = ARGV[1]
 
+if KEYS[5] then
+  redis.call('SET', KEYS[5], '', 'PX', 60000)
+end
 local holder = redis.call('GET', lock)
 local was_ours = holder == owner and 1 or 0
 if was_ours == 1 then

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import secrets
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -37,9 +36,6 @@ class Grant(NamedTuple):
     valid_until: float
 
 
-_Take = Callable[[str, str, float, float], Awaitable[Grant | None]]
-
-
 @dataclass(eq=False)
 class _Held:
     task: asyncio.Task[Any] | None
@@ -66,7 +62,7 @@ class RedisLockStrategy(ILeasedLock):
         self._many = _MANY
 
     async def acquire(self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0) -> bool:
-        return await self._acquire(resource, timeout, ttl, self._take) is not None
+        return await self._acquire(resource, timeout, ttl) is not None
 
     async def release(self, resource: str) -> None:
         held = self._holders.get(resource)
@@ -94,11 +90,14 @@ class RedisLockStrategy(ILeasedLock):
     ) -> AbstractAsyncContextManager[ILockLease]:
         return _Holding(self, resource, timeout, ttl, cancel_on_loss)
 
-    async def _acquire(
-        self, resource: str, timeout: float, ttl: float, take: _Take
-    ) -> _Held | None:
+    async def _acquire(self, resource: str, timeout: float, ttl: float) -> _Held | None:
         refuse_unusable(resource, ttl=ttl, timeout=timeout)
-        grant = await take(resource, self._new_owner(ttl), timeout, ttl)
+        if self._validity(ttl) <= 0:
+            raise InvalidOperationError(
+                f"cannot lock {resource} for {ttl} s: a server's answer takes as long; "
+                "give at least 0.01 s"
+            )
+        grant = await self._take(resource, self._new_owner(ttl), timeout, ttl)
         if grant is None:
             return None
         if len(self._holders) >= self._many:
@@ -127,7 +126,7 @@ class RedisLockStrategy(ILeasedLock):
 
         async def leave() -> None:
             with suppress(LockingError):
-                await self._give_back(resource, owner)
+                await self._withdraw(resource, owner)
 
         ended = await finish(leave())
         if ended.interruption is not None:
@@ -163,14 +162,12 @@ class RedisLockStrategy(ILeasedLock):
         """None when it was not free within ``timeout``; then nothing of ``owner`` is left."""
         ...
 
-    async def _take_to_renew(
-        self, resource: str, owner: str, timeout: float, ttl: float
-    ) -> Grant | None:
-        """As ``_take``; the holder renews, so that the grant may be valid for less than ``ttl``."""
-        return await self._take(resource, owner, timeout, ttl)
-
     @abstractmethod
     async def _extend(self, resource: str, owner: str, ttl: float) -> bool: ...
+
+    async def _withdraw(self, resource: str, owner: str) -> None:
+        """As ``_give_back``, where what was asked for may be granted later than this is heard."""
+        await self._give_back(resource, owner)
 
     @abstractmethod
     async def _give_back(self, resource: str, owner: str) -> bool:
@@ -197,9 +194,7 @@ class _Holding(AbstractAsyncContextManager[ILockLease]):
 
     async def __aenter__(self) -> ILockLease:
         strategy = self._strategy
-        held = await strategy._acquire(
-            self._resource, self._timeout, self._ttl, strategy._take_to_renew
-        )
+        held = await strategy._acquire(self._resource, self._timeout, self._ttl)
         if held is None:
             raise not_free(self._resource, self._timeout)
         self._held = held

@@ -1,0 +1,26 @@
+-- KEYS: the lock with its owner, the last fencing token; for one who waits, the channels of all who do.
+-- ARGV: owner, ttl in milliseconds, the token that the client proposes, milliseconds for which to keep
+-- the token; for one who waits, the channel to tell when the lock is free.
+-- Answers the token, or minus the milliseconds that the holder has left.
+local lock, fence, waiting = KEYS[1], KEYS[2], KEYS[3]
+local owner, ttl, kept, channel = ARGV[1], ARGV[2], ARGV[4], ARGV[5]
+
+if redis.call('SET', lock, owner, 'NX', 'PX', ttl) then
+  local token = tonumber(ARGV[3])
+  local last = redis.call('SET', fence, ARGV[3], 'PX', kept, 'GET')
+  if last and tonumber(last) >= token then
+    token = tonumber(last) + 1
+    redis.call('SET', fence, string.format('%.0f', token), 'PX', kept)
+  end
+  return token
+end
+if redis.call('GET', lock) == owner then
+  -- The driver asks again where a connection broke before the answer came.
+  redis.call('PEXPIRE', lock, ttl)
+  return tonumber(redis.call('GET', fence))
+end
+if channel then
+  redis.call('SADD', waiting, channel)
+  redis.call('PEXPIRE', waiting, 10000)
+end
+return -math.max(redis.call('PTTL', lock), 1)

@@ -1,0 +1,161 @@
+"""Of five servers two may fail; what a third failure costs is an error, and never two writers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from cqrs_ddd_core.primitives.exceptions import LeaseLostError, LockingError
+from cqrs_ddd_redis import RedlockLockStrategy
+from tests.faults.redlock import (
+    FencedRegister,
+    Node,
+    connected,
+    run_holder,
+    started,
+    write_meanwhile,
+)
+from tests.forking import kill, process
+
+
+class CountsFromOne(RedlockLockStrategy):
+    """Naive: its servers never forget."""
+
+    def _candidate(self) -> int:
+        return 1
+
+
+@pytest.fixture
+def nodes() -> Iterator[list[Node]]:
+    with started(5) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def urls(nodes: list[Node]) -> list[str]:
+    return [node.url for node in nodes]
+
+
+@pytest.fixture
+async def clients(urls: list[str]) -> AsyncIterator[list[Redis]]:
+    async with connected(urls) as clients:
+        yield clients
+
+
+@pytest.fixture
+async def lock(clients: list[Redis]) -> RedlockLockStrategy:
+    return RedlockLockStrategy(clients)
+
+
+async def test_two_of_five_may_be_killed(
+    nodes: list[Node], lock: RedlockLockStrategy, clients: list[Redis]
+) -> None:
+    async with lock.hold("door", timeout=1, ttl=1) as lease:
+        nodes[0].kill()
+        nodes[3].kill()
+        await asyncio.sleep(1.5)
+        lease.check()
+        assert not await RedlockLockStrategy(clients).acquire("door", timeout=0)
+
+    assert await lock.acquire("door", timeout=1)
+    await lock.release("door")
+
+
+async def test_three_killed_are_an_error_until_one_is_back(
+    nodes: list[Node], lock: RedlockLockStrategy, clients: list[Redis]
+) -> None:
+    assert await lock.acquire("door", timeout=1)
+    await lock.release("door")
+    for node in nodes[:3]:
+        node.kill()
+
+    for timeout in (0, 0.3):
+        with pytest.raises(LockingError, match="2 of 5 servers answered, where 3 must agree"):
+            await lock.acquire("door", timeout=timeout)
+    waiting = asyncio.ensure_future(lock.acquire("door", timeout=30))
+    await asyncio.to_thread(nodes[1].start)
+
+    assert await waiting
+    await lock.release("door")
+    for client in clients:
+        assert not client.connection_pool._in_use_connections
+
+
+async def test_one_that_is_frozen_and_thawed_changes_nothing(
+    nodes: list[Node], lock: RedlockLockStrategy, clients: list[Redis]
+) -> None:
+    tokens, stranger = [], RedlockLockStrategy(clients)
+    for number in range(30):
+        async with lock.hold("door", timeout=5, ttl=1) as lease:
+            tokens.append(lease.fencing_token)
+            if number == 10:
+                nodes[2].freeze()
+            if number == 20:
+                nodes[2].thaw()
+            assert not await stranger.acquire("door", timeout=0)
+
+    assert tokens == sorted(set(tokens))
+
+
+async def test_tokens_grow_while_the_servers_are_started_again_empty(
+    nodes: list[Node], urls: list[str]
+) -> None:
+    work = await write_meanwhile(urls, lambda: _start_again(nodes))
+
+    assert len(work.granted) > 10
+    assert (work.shrunk(), work.holders_at_once()) == (0, 0)
+
+
+async def test_whoever_counts_from_one_is_caught(nodes: list[Node], urls: list[str]) -> None:
+    work = await write_meanwhile(urls, lambda: _start_again(nodes), CountsFromOne)
+
+    assert work.shrunk() > 0
+
+
+async def test_a_killed_holder_holds_for_its_ttl_at_most(
+    urls: list[str], lock: RedlockLockStrategy, tmp_path: Path
+) -> None:
+    held = tmp_path / "held"
+    with process(run_holder, urls, held, 0.5) as holder:
+        while not held.exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert not await lock.acquire("door", timeout=0)
+
+        kill(holder)
+
+        assert await lock.acquire("door", timeout=20)
+
+
+async def test_who_stood_still_for_too_long_writes_nothing(
+    clients: list[Redis], lock: RedlockLockStrategy
+) -> None:
+    register, successor = FencedRegister(), RedlockLockStrategy(clients)
+
+    async def work() -> None:
+        async with lock.hold("door", timeout=1, ttl=0.1, cancel_on_loss=False) as late:
+            time.sleep(0.3)  # noqa: ASYNC251 - the process is stopped
+            async with successor.hold("door", timeout=5) as lease:
+                register.write(lease.fencing_token, "successor")
+            register.write(late.fencing_token, "late")
+
+    with pytest.raises(LeaseLostError):
+        await work()
+
+    assert [writer for _, writer in register.writes] == ["successor"]
+    assert register.refused == 1
+
+
+def _start_again(nodes: list[Node]) -> None:
+    """One after the other, and all at once."""
+    for some in (*([node] for node in nodes), nodes):
+        for node in some:
+            node.kill()
+        time.sleep(0.05)
+        for node in some:
+            node.start()
+        time.sleep(0.1)

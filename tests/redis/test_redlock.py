@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
+from cqrs_ddd_core.testing.contracts.locking import FifoLockContract, LockContract
+from cqrs_ddd_redis import RedlockLockStrategy, driver
+from cqrs_ddd_redis.locking import servers
+from tests.redis.redlock_kit import NewLock, RedlockKit, Troubled
+
+
+@pytest.fixture
+def new_lock() -> NewLock:
+    return RedlockLockStrategy
+
+
+class TestRedlockOnOneServer(LockContract):
+    @pytest.fixture
+    def lock(self, clients: list[Redis]) -> RedlockLockStrategy:
+        return RedlockLockStrategy(clients[:1])
+
+    @pytest.fixture
+    def other_lock(self, other_clients: list[Redis]) -> RedlockLockStrategy:
+        return RedlockLockStrategy(other_clients[:1])
+
+
+class TestRedlockOnThreeServers(LockContract):
+    @pytest.fixture
+    def lock(self, clients: list[Redis]) -> RedlockLockStrategy:
+        return RedlockLockStrategy(clients)
+
+    @pytest.fixture
+    def other_lock(self, other_clients: list[Redis]) -> RedlockLockStrategy:
+        return RedlockLockStrategy(other_clients)
+
+
+class TestRedlockOrderWithinOneProcess(FifoLockContract):
+    @pytest.fixture
+    def lock(self, clients: list[Redis]) -> RedlockLockStrategy:
+        return RedlockLockStrategy(clients)
+
+    @pytest.fixture
+    def other_lock(self, lock: RedlockLockStrategy) -> RedlockLockStrategy:
+        return lock
+
+
+class TestRedlock(RedlockKit):
+    pass
+
+
+async def test_each_server_is_needed_once(clients: list[Redis]) -> None:
+    for unusable in ([], [clients[0], clients[0]]):
+        with pytest.raises(InvalidOperationError, match="do not make a majority"):
+            RedlockLockStrategy(unusable)
+
+
+async def test_a_silent_server_is_given_less_time_until_it_answers(
+    troubled: list[Troubled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    class Limit(driver.Limit):
+        def __init__(self, tasks: list[asyncio.Task[Any]], seconds: float) -> None:
+            super().__init__(tasks, seconds)
+            given.append(seconds)
+
+    monkeypatch.setattr(servers, "Limit", Limit)
+    lock = RedlockLockStrategy(troubled, response_timeout=1.0)
+    troubled[1].is_away = True
+
+    assert await lock.acquire("door", timeout=0)
+    assert await lock.extend("door", 10)
+    troubled[1].is_away = False
+    assert await lock.extend("door", 10)
+    await lock.release("door")
+
+    assert given == [1.0, 1.0, 0.05, 1.0, 0.05, 1.0]
+
+
+async def test_no_server_is_given_less_time_where_the_majority_depends_on_it(
+    troubled: list[Troubled],
+) -> None:
+    lock = RedlockLockStrategy(troubled)
+    troubled[0].is_away = troubled[1].is_away = True
+
+    await lock._servers.ask(lock._ask_to_extend, ["door"], ["nobody", 1])
+
+    assert not lock._servers._resting()

@@ -1,0 +1,94 @@
+"""Naive versions of the lock on many servers, and the sentence that each of them breaks."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from cqrs_ddd_redis import RedlockLockStrategy
+from cqrs_ddd_redis.locking.servers import Answers
+from tests.redis.redlock_kit import RedlockKit, Troubled
+
+
+class CountsAnyYes(RedlockLockStrategy):
+    """One server, and be it the only one, will do."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._servers.majority = 1
+
+
+class IgnoresTheTimeItTook(RedlockLockStrategy):
+    """Takes a lock for valid that may have run out by now."""
+
+    def _validity(self, ttl: float) -> float:
+        return math.inf
+
+
+class GivesBackWhatItSawGranted(RedlockLockStrategy):
+    """A server that did not answer has not granted it."""
+
+    def _is_owed(self, answers: Answers) -> bool:
+        return any(value is not None and value > 0 for value in answers.values)
+
+
+class TokenOfTheFirstServer(RedlockLockStrategy):
+    """Any server knows the last token."""
+
+    def _token(self, tokens: Sequence[int]) -> int:
+        return tokens[0]
+
+
+class WritesNothingBack(RedlockLockStrategy):
+    """The largest token is known to one server, which the next holder may do without."""
+
+    async def _agree(self, *_: object) -> bool:
+        return True
+
+
+class CountsFromOne(RedlockLockStrategy):
+    """Its servers never forget."""
+
+    def _candidate(self) -> int:
+        return 1
+
+
+class OneOwnerForAllRounds(RedlockLockStrategy):
+    """What was given back in the first round arrives in the second."""
+
+    async def _ask(self, bid: Any, *channel: str) -> Any:
+        bid.rounds = 0
+        return await super()._ask(bid, *channel)
+
+
+KIT = RedlockKit()
+
+MUTANTS: list[tuple[type[RedlockLockStrategy], Callable[..., Coroutine[Any, Any, None]]]] = [
+    (CountsAnyYes, KIT.test_a_minority_of_the_servers_is_not_enough),
+    (IgnoresTheTimeItTook, KIT.test_what_is_granted_after_its_time_is_given_back),
+    (GivesBackWhatItSawGranted, KIT.test_what_may_have_been_granted_is_given_back),
+    (TokenOfTheFirstServer, KIT.test_the_token_is_the_largest_of_all),
+    (WritesNothingBack, KIT.test_a_majority_knows_the_token_before_it_is_granted),
+    (WritesNothingBack, KIT.test_tokens_grow_whichever_server_is_away_and_whoever_is_ahead),
+    (CountsFromOne, KIT.test_tokens_grow_when_every_server_has_forgotten_them),
+    (OneOwnerForAllRounds, KIT.test_what_is_given_back_late_does_not_end_what_was_granted_since),
+]
+
+
+@pytest.mark.parametrize(("mutant", "sentence"), MUTANTS, ids=lambda part: part.__name__[:60])
+async def test_the_naive_version_is_caught(
+    mutant: type[RedlockLockStrategy],
+    sentence: Callable[..., Coroutine[Any, Any, None]],
+    clients: list[Redis],
+    troubled: list[Troubled],
+) -> None:
+    fixtures = {"clients": clients, "troubled": troubled, "new_lock": mutant}
+    wanted = inspect.signature(sentence).parameters
+
+    with pytest.raises(AssertionError):
+        await sentence(**{name: fixtures[name] for name in wanted})
