@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -43,6 +44,11 @@ def _chosen_sources() -> tuple[Source, ...]:
         if choice == source:
             return (source,)
     raise pytest.UsageError(f"{SERVERS_VARIABLE} is {choice!r}; use one of {', '.join(SOURCES)}")
+
+
+def pytest_collection_finish() -> None:
+    # Modules and tests stay to the end: the collector need not look at them again and again.
+    gc.freeze()
 
 
 def pytest_terminal_summary(

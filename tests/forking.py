@@ -11,6 +11,7 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
         "tests.faults.crashing",
+        "tests.faults.locking",
         "tests.faults.projecting",
         "tests.faults.snapshotting",
         "tests.order_program",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from cqrs_ddd_advanced_core.projections import (
 )
 from cqrs_ddd_core import DomainEvent
 from cqrs_ddd_core.context import get_tenant_id, request_context
+from tests.advanced.beside import beside
 from tests.advanced.surrounded import SEED, Surrounded, with_inline
 from tests.advanced.tills import (
     Days,
@@ -28,6 +30,9 @@ from tests.advanced.tills import (
     new_till,
     stored,
 )
+
+SALES = 50
+"""Of one seller during one rebuild."""
 
 
 class InlineProjectionKit:
@@ -102,24 +107,25 @@ class InlineProjectionKit:
     ) -> None:
         days = Days()
         mediator = await with_inline(surrounded, days)
-        ends = asyncio.Event()
         sent = 0
 
-        async def sell(number: int) -> None:
+        async def sell(number: int, is_over: asyncio.Event) -> None:
             nonlocal sent
-            while not ends.is_set():
+            # Not for ever: SQLite gives its lock to no one in turn, and who sells without a pause
+            # may keep it from all others.
+            for _ in range(SALES):
+                if is_over.is_set():
+                    return
                 await mediator.send(Sell(till_id=f"booth-{number}", cents=1))
                 sent += 1
                 await asyncio.sleep(0.002 * number)
 
-        others = [asyncio.ensure_future(sell(number)) for number in range(4)]
         for _ in range(4):
-            await asyncio.sleep(0.01)
-            await surrounded.rebuild(
-                days, batch=50, positions=Lingering(surrounded.positions)
-            ).run()
-        ends.set()
-        await asyncio.gather(*others)
+            async with beside(*(partial(sell, number) for number in range(4))):
+                await asyncio.sleep(0.01)
+                await surrounded.rebuild(
+                    days, batch=50, positions=Lingering(surrounded.positions)
+                ).run()
 
         assert await surrounded.all_of(days, "monday") == {"monday": {"cents": sent, "count": sent}}
         assert sent > 3

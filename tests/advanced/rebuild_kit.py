@@ -23,6 +23,7 @@ from cqrs_ddd_core.primitives.exceptions import LeaseLostError
 from cqrs_ddd_core.primitives.retry import (
     NoRetry,
 )
+from tests.advanced.beside import beside
 from tests.advanced.surrounded import Surrounded
 from tests.advanced.tills import (
     ItemSold,
@@ -32,6 +33,8 @@ from tests.advanced.tills import (
     opened_and_sold,
     stored,
 )
+
+ROUNDS_OF_SALES = 100
 
 
 class ProjectionRebuildKit:
@@ -219,29 +222,26 @@ class ProjectionRebuildKit:
         await surrounded.append(*(stored(each, opened_and_sold(100)) for each in streams))
         old = surrounded.worker(tills)
         await old.drain()
-        is_over = asyncio.Event()
         counts: list[int] = []
 
-        async def read() -> None:
+        async def read(is_over: asyncio.Event) -> None:
             while not is_over.is_set():
                 counts.append(len(await surrounded.all_of(tills, *ids)))
                 await asyncio.sleep(0.001)
 
-        async def sell() -> None:
-            version = 2
-            while not is_over.is_set():
+        async def sell(is_over: asyncio.Event) -> None:
+            # Not for ever, or it may keep the lock of SQLite from all others.
+            for version in range(2, 2 + ROUNDS_OF_SALES):
                 for each in streams[:5]:
                     await surrounded.append(stored(each, [ItemSold(cents=1)], after=version))
                     await asyncio.sleep(0.002)
-                version += 1
+                if is_over.is_set():
+                    return
 
-        others = [asyncio.ensure_future(each()) for each in (read, sell)]
-        async with old:
+        async with old, beside(read, sell):
             await asyncio.sleep(0.1)
             await surrounded.rebuild(later, batch=5).run()
             await asyncio.sleep(0.05)
-            is_over.set()
-            await asyncio.gather(*others)
         await surrounded.worker(later).drain()
 
         assert set(counts) == {len(ids)}

@@ -21,13 +21,16 @@ from fastapi import Depends, FastAPI
 from order_service import service as endpoints
 from order_service.problems import ANSWERS, answer_to
 from order_service.service import create_app, from_environment, one_picture, one_transaction
+from order_system import composition
 from order_system.composition import Settings, System
 from order_system.projections import OrderSummaries
 from order_system.sales import ListOrders
 
 from cqrs_ddd_advanced_core.adapters.memory import InMemoryUnitOfWork
+from cqrs_ddd_advanced_core.projections import ProjectionWorker
 from cqrs_ddd_core import CQRSDDDError, StoredEvent, UnitOfWork, get_correlation_id
 from cqrs_ddd_core.log_context import ContextFilter
+from cqrs_ddd_core.messaging import OutboxRelay
 from cqrs_ddd_core.ports import IEventLog
 from cqrs_ddd_core.ports.event_store import IEventStoreProvider
 from cqrs_ddd_core.primitives.exceptions import (
@@ -136,6 +139,17 @@ async def serving(app: FastAPI) -> AsyncIterator[Service]:
         httpx.AsyncClient(transport=transport, base_url="http://orders.test") as client,
     ):
         yield Service(app, client)
+
+
+@pytest.fixture(autouse=True)
+def _who_looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else most of the time would be spent waiting for the next look of relay and worker."""
+
+    def looking_often(kind: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *given, **options: kind(*given, **{**options, "poll_interval": 0.02})
+
+    for kind in (OutboxRelay, ProjectionWorker):
+        monkeypatch.setattr(composition, kind.__name__, looking_often(kind))
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "memory"])

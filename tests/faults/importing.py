@@ -17,7 +17,7 @@ HEAD = (
     "order_id,customer_id,order_date,shipped_date,ship_city,ship_country,"
     "product_id,product_name,quantity,unit_price,discount"
 )
-ORDERS = 15
+ORDERS = 5
 FINISHED = 60.0
 """Seconds after which a run that nobody kills has hung."""
 
@@ -92,7 +92,7 @@ def kill_at_random(
     while findings.kills < kills and not (is_naive and findings.faults):
         environment = {
             **new_database(1 + findings.imports),
-            "LEASE_SECONDS": "1",
+            "LEASE_SECONDS": "0.5",
             "STYLE": styles[findings.imports % len(styles)],
         }
         code: int | None = None

@@ -32,7 +32,7 @@ async def test_the_view_of_killed_workers_is_what_the_events_make(place: Place) 
 
 @pytest.mark.parametrize("kind", [MovesBefore, MovesAfter])
 async def test_a_checkpoint_in_a_transaction_of_its_own_is_caught(place: Place, kind: Kind) -> None:
-    market = Market(events=600)
+    market = Market(events=300)
 
     findings = await kill_at_random(place, seed=SEED, kills=FEWER, market=market, kind=kind)
 
@@ -42,7 +42,7 @@ async def test_a_checkpoint_in_a_transaction_of_its_own_is_caught(place: Place, 
 async def test_a_poisoned_stream_waits_through_kills_and_is_taken_after_the_repair(
     place: Place,
 ) -> None:
-    market = Market(has_poison=True)
+    market = Market(events=500, has_poison=True)
 
     findings = await kill_at_random(place, seed=SEED, kills=FEWER, market=market)
 

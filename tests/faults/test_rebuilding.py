@@ -18,8 +18,9 @@ from tests.faults.selling import Market
 
 SEED = 1_729
 KILLS = 2
-SELLS = Market(events=1_000, pause=0.1)
+SELLS = Market(events=700, pause=0.1)
 """200 events a second."""
+SELLS_LESS = Market(events=300, pause=0.1)
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ async def test_readers_miss_no_document_and_workers_lose_no_event_over_killed_re
 
 async def test_a_rebuild_in_place_is_caught(place: Place) -> None:
     findings = await rebuild_while_workers_follow(
-        place, seed=SEED, rounds=1, kills=0, market=SELLS, how=InPlace
+        place, seed=SEED, rounds=1, kills=0, market=SELLS_LESS, how=InPlace
     )
 
     assert findings.fewer, findings

@@ -20,8 +20,8 @@ from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyUnitOfWork,
     Tables,
     configure_sqlite,
-    create_schema,
 )
+from tests.persistence_sqlalchemy.made_again import make_tables
 from tests.persistence_sqlalchemy.parcels import Parcels
 
 SessionFactory = async_sessionmaker[AsyncSession]
@@ -81,15 +81,18 @@ async def _pooled(
     yield engine
     pool = engine.pool
     assert isinstance(pool, AsyncAdaptedQueuePool)
-    assert pool.checkedout() == 0, "a connection was not given back"
-    await engine.dispose()
+    try:
+        assert pool.checkedout() == 0, "a connection was not given back"
+    finally:
+        # Else the others would be a warning in whichever test runs when they are collected.
+        await engine.dispose()
 
 
 @pytest.fixture
 async def tables(engine: AsyncEngine, backend: str) -> AsyncIterator[Tables]:
     """Tables of this test alone."""
     tables = Tables(schema=f"test {next(_schemas)}" if backend == "postgres" else None)
-    await create_schema(engine, tables)
+    await make_tables(engine, tables)
     yield tables
     if tables.schema is not None:
         async with engine.begin() as connection:

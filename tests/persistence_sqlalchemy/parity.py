@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -102,7 +102,7 @@ class Findings:
 
 
 async def compared(
-    engine: AsyncEngine, seeds: range, *, specifications: int, pages: int
+    engine: AsyncEngine, seeds: Sequence[int], *, specifications: int, pages: int
 ) -> Findings:
     """Each specification and each page of each seed, in memory and in the database."""
     findings = Findings()

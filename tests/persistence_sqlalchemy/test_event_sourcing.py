@@ -46,6 +46,10 @@ def parcels(event_store: SQLAlchemyEventStore) -> EventSourcedRepository[Parcel,
     return EventSourcedRepository(Parcel, event_store=event_store)
 
 
+LATEST = 20
+"""Of the versions that the contract writes at once."""
+
+
 class OverwritesWhatever(SQLAlchemySnapshotStore):
     """ON CONFLICT DO UPDATE, without a look at the version, in the order given."""
 
@@ -65,18 +69,27 @@ class OverwritesWhatever(SQLAlchemySnapshotStore):
 
 
 class LooksThenOverwrites(OverwritesWhatever):
-    """Reads the version, and lets others in before it writes."""
+    """Reads the version, and lets others in before it writes: here always the latest one first."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._another_has_looked = asyncio.Event()
+        self._latest_is_written = asyncio.Event()
 
     async def save_many(
         self, snapshots: Collection[Snapshot], uow: UnitOfWork | None = None, **options: Any
     ) -> None:
         kept = await self.load([snapshot.stream for snapshot in snapshots], uow)
         for snapshot in snapshots:
-            # The latest is the first to write, so that the others overwrite it.
-            await asyncio.sleep(0.1 / snapshot.version)
+            is_latest = snapshot.version == LATEST
+            if not is_latest:
+                self._another_has_looked.set()
+            await (self._another_has_looked if is_latest else self._latest_is_written).wait()
             found = kept.get(snapshot.stream)
             if found is None or found.version <= snapshot.version:
                 await super().save_many([snapshot], uow)
+            if is_latest:
+                self._latest_is_written.set()
 
 
 @pytest.mark.parametrize(

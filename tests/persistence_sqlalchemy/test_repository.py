@@ -280,10 +280,11 @@ async def test_a_stream_shows_what_was_there_when_it_began(
 
 async def test_a_stream_holds_one_batch_at_a_time(parcels: Parcels, new_uow: NewUnitOfWork) -> None:
     await _stored(parcels, 60)
+    gc.collect()
+    gc.freeze()  # What other tests left: to look at it each time takes seconds.
 
     async def most_at_a_time(uow: SQLAlchemyUnitOfWork | None) -> int:
         most, seen = 0, 0
-        gc.collect()
         before = sum(type(each) is Parcel for each in gc.get_objects())
         async for _ in (await parcels.search(QueryOptions(), uow)).stream(batch_size=5):
             seen += 1
