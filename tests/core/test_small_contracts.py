@@ -361,7 +361,7 @@ class WakesOne(InMemoryQueueSignal):
     """As a semaphore would."""
 
     async def notify(self, channel: str) -> None:
-        for waiter in list(self._waiting.get(channel, ()))[:1]:
+        for waiter in list(self._hints._waiting.get(channel, ()))[:1]:
             waiter.set_result(None)
 
 

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import random
-import signal
-import socket
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -18,78 +13,17 @@ from redis.asyncio import Redis
 
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, LockingError
 from cqrs_ddd_redis import RedlockLockStrategy
-from tests import services
-from tests.processes import ServerUnavailableError, serve, temporary_room
+from tests.own_redis import OwnRedis, own_redis
 
 WRITERS = 3
 HOLDS = 0.002
 """Seconds between the two writes of a holder."""
 
 
-class Node:
-    """One server, always at the same URL."""
-
-    def __init__(self, program: Path, room: Path, stack: ExitStack) -> None:
-        self._product = services.Redis()
-        self._program = program
-        self._room = room
-        self._stack = stack
-        self._port = _port()
-        self._process: subprocess.Popen[str] | None = None
-        self.url = self._product.url(self._port)
-
-    def start(self) -> None:
-        arguments, settings = self._product.command(self._room, self._port)
-        self._process = self._stack.enter_context(
-            serve(
-                self._product.account,
-                [self._program, *arguments],
-                self._room,
-                settings=settings,
-                stop_signal=signal.SIGKILL,
-            )
-        )
-        services.wait_until_it_answers(self._product, self._process, self.url)
-
-    def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait(10)
-
-    def freeze(self) -> None:
-        assert self._process is not None
-        os.kill(self._process.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self._process is not None
-        os.kill(self._process.pid, signal.SIGCONT)
-
-
 @contextmanager
-def started(count: int) -> Iterator[list[Node]]:
-    product = services.Redis()
-    program = next(
-        (program for source in services.SOURCES for program in product.programs(source)), None
-    )
-    if program is None:
-        raise ServerUnavailableError("no Redis to start")
+def started(count: int) -> Iterator[list[OwnRedis]]:
     with ExitStack() as stack:
-        nodes = []
-        for _ in range(count):
-            node = Node(program, stack.enter_context(temporary_room()), stack)
-            node.start()
-            nodes.append(node)
-        yield nodes
-
-
-def _port() -> int:
-    """Of those that no system gives to a client, who would have it when the server comes back."""
-    return next(port for port in random.sample(range(20_000, 32_000), 100) if _is_free(port))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        yield [stack.enter_context(own_redis()) for _ in range(count)]
 
 
 @asynccontextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,20 +16,21 @@ from cqrs_ddd_core.primitives.exceptions import CacheError
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_redis import RedisCacheService
 from cqrs_ddd_redis.circuit import Circuit
-from tests.faults.caching import READERS, Loads, Noted, Server, own_server, run_read
+from tests.faults.caching import READERS, Loads, Noted, run_read
 from tests.forking import process
+from tests.own_redis import OwnRedis, own_redis
 
 PAUSE = 1.0
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with own_server(tmp_path) as server:
+def server() -> Iterator[OwnRedis]:
+    with own_redis() as server:
         yield server
 
 
 @asynccontextmanager
-async def _elsewhere(server: Server) -> AsyncIterator[RedisCacheService]:
+async def _elsewhere(server: OwnRedis) -> AsyncIterator[RedisCacheService]:
     """Another process, with connections of its own."""
     async with Redis.from_url(server.url) as client:
         yield RedisCacheService(client, timeout=10.0, fail_open=False)
@@ -38,18 +38,22 @@ async def _elsewhere(server: Server) -> AsyncIterator[RedisCacheService]:
 
 @pytest.mark.parametrize(
     ("goes", "comes"),
-    [(Server.kill, Server.start), (Server.end, Server.start), (Server.freeze, Server.thaw)],
+    [
+        (OwnRedis.kill, OwnRedis.start),
+        (OwnRedis.end, OwnRedis.start),
+        (OwnRedis.freeze, OwnRedis.thaw),
+    ],
 )
 async def test_a_server_that_goes_away_and_comes_back_has_nothing_old(
-    server: Server, goes: Callable[[Server], None], comes: Callable[[Server], None]
+    server: OwnRedis, goes: Callable[[OwnRedis], None], comes: Callable[[OwnRedis], None]
 ) -> None:
     assert await _found_after(server, goes, comes) == [None, None]
 
 
 async def _found_after(
-    server: Server,
-    goes: Callable[[Server], None],
-    comes: Callable[[Server], None],
+    server: OwnRedis,
+    goes: Callable[[OwnRedis], None],
+    comes: Callable[[OwnRedis], None],
     circuit: type[Circuit] = Circuit,
 ) -> list[Any]:
     """What this process and another one find of what was deleted meanwhile."""
@@ -89,9 +93,12 @@ class OwesNothing(Circuit):
         await self.ask(doing, work)
 
 
-async def test_who_owes_nothing_serves_what_a_frozen_server_still_has(server: Server) -> None:
+async def test_who_owes_nothing_serves_what_a_frozen_server_still_has(server: OwnRedis) -> None:
     with pytest.raises(AssertionError):
-        assert await _found_after(server, Server.freeze, Server.thaw, OwesNothing) == [None, None]
+        assert await _found_after(server, OwnRedis.freeze, OwnRedis.thaw, OwesNothing) == [
+            None,
+            None,
+        ]
 
 
 async def test_two_processes_that_miss_the_same_at_once_load_it_once(redis_url: str) -> None:

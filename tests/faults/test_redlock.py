@@ -14,13 +14,13 @@ from cqrs_ddd_core.primitives.exceptions import LeaseLostError, LockingError
 from cqrs_ddd_redis import RedlockLockStrategy
 from tests.faults.redlock import (
     FencedRegister,
-    Node,
     connected,
     run_holder,
     started,
     write_meanwhile,
 )
 from tests.forking import kill, process
+from tests.own_redis import OwnRedis
 
 
 class CountsFromOne(RedlockLockStrategy):
@@ -31,13 +31,13 @@ class CountsFromOne(RedlockLockStrategy):
 
 
 @pytest.fixture
-def nodes() -> Iterator[list[Node]]:
+def nodes() -> Iterator[list[OwnRedis]]:
     with started(5) as nodes:
         yield nodes
 
 
 @pytest.fixture
-def urls(nodes: list[Node]) -> list[str]:
+def urls(nodes: list[OwnRedis]) -> list[str]:
     return [node.url for node in nodes]
 
 
@@ -53,7 +53,7 @@ async def lock(clients: list[Redis]) -> RedlockLockStrategy:
 
 
 async def test_two_of_five_may_be_killed(
-    nodes: list[Node], lock: RedlockLockStrategy, clients: list[Redis]
+    nodes: list[OwnRedis], lock: RedlockLockStrategy, clients: list[Redis]
 ) -> None:
     async with lock.hold("door", timeout=1, ttl=1) as lease:
         nodes[0].kill()
@@ -67,7 +67,7 @@ async def test_two_of_five_may_be_killed(
 
 
 async def test_three_killed_are_an_error_until_one_is_back(
-    nodes: list[Node], lock: RedlockLockStrategy, clients: list[Redis]
+    nodes: list[OwnRedis], lock: RedlockLockStrategy, clients: list[Redis]
 ) -> None:
     assert await lock.acquire("door", timeout=1)
     await lock.release("door")
@@ -87,7 +87,7 @@ async def test_three_killed_are_an_error_until_one_is_back(
 
 
 async def test_one_that_is_frozen_and_thawed_changes_nothing(
-    nodes: list[Node], lock: RedlockLockStrategy, clients: list[Redis]
+    nodes: list[OwnRedis], lock: RedlockLockStrategy, clients: list[Redis]
 ) -> None:
     tokens, stranger = [], RedlockLockStrategy(clients)
     for number in range(30):
@@ -103,7 +103,7 @@ async def test_one_that_is_frozen_and_thawed_changes_nothing(
 
 
 async def test_tokens_grow_while_the_servers_are_started_again_empty(
-    nodes: list[Node], urls: list[str]
+    nodes: list[OwnRedis], urls: list[str]
 ) -> None:
     work = await write_meanwhile(urls, lambda: _start_again(nodes))
 
@@ -111,7 +111,7 @@ async def test_tokens_grow_while_the_servers_are_started_again_empty(
     assert (work.shrunk(), work.holders_at_once()) == (0, 0)
 
 
-async def test_whoever_counts_from_one_is_caught(nodes: list[Node], urls: list[str]) -> None:
+async def test_whoever_counts_from_one_is_caught(nodes: list[OwnRedis], urls: list[str]) -> None:
     work = await write_meanwhile(urls, lambda: _start_again(nodes), CountsFromOne)
 
     assert work.shrunk() > 0
@@ -150,7 +150,7 @@ async def test_who_stood_still_for_too_long_writes_nothing(
     assert register.refused == 1
 
 
-def _start_again(nodes: list[Node]) -> None:
+def _start_again(nodes: list[OwnRedis]) -> None:
     """One after the other, and all at once."""
     for some in (*([node] for node in nodes), nodes):
         for node in some:

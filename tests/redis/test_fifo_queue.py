@@ -23,9 +23,9 @@ from cqrs_ddd_core.testing.contracts.locking import LockContract
 from cqrs_ddd_core.testing.faults import cancel_sweep
 from cqrs_ddd_redis.locking.fifo import FifoRedisLockStrategy, _Waiter
 from cqrs_ddd_redis.locking.strategy import Grant
-from tests.faults.caching import Server, own_server
 from tests.faults.locking import Contest, fifo, write
 from tests.forking import process
+from tests.own_redis import OwnRedis, own_redis
 
 HEARTBEAT = 0.1
 
@@ -67,8 +67,8 @@ class FenceOfItsOwn(FifoRedisLockStrategy):
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with own_server(tmp_path) as server:
+def server() -> Iterator[OwnRedis]:
+    with own_redis() as server:
         yield server
 
 
@@ -265,7 +265,7 @@ def _rows(connection: sqlite3.Connection) -> list[tuple[str, int]]:
 
 
 async def tokens_over_a_restart(
-    server: Server, kind: type[FifoRedisLockStrategy]
+    server: OwnRedis, kind: type[FifoRedisLockStrategy]
 ) -> tuple[list[int], bool]:
     """Of three holders, the second of whom loses the lock when the server forgets everything."""
     tokens: list[int] = []
@@ -292,7 +292,7 @@ async def tokens_over_a_restart(
     return tokens, is_lost
 
 
-async def test_tokens_grow_over_a_restart_that_leaves_nothing(server: Server) -> None:
+async def test_tokens_grow_over_a_restart_that_leaves_nothing(server: OwnRedis) -> None:
     tokens, is_lost = await tokens_over_a_restart(server, FifoRedisLockStrategy)
 
     assert tokens == sorted(set(tokens))
@@ -300,13 +300,13 @@ async def test_tokens_grow_over_a_restart_that_leaves_nothing(server: Server) ->
     assert is_lost
 
 
-async def test_tokens_that_are_counted_begin_anew(server: Server) -> None:
+async def test_tokens_that_are_counted_begin_anew(server: OwnRedis) -> None:
     tokens, _ = await tokens_over_a_restart(server, FenceOfItsOwn)
 
     assert tokens != sorted(set(tokens))
 
 
-async def test_those_who_wait_keep_their_places_over_a_restart(server: Server) -> None:
+async def test_those_who_wait_keep_their_places_over_a_restart(server: OwnRedis) -> None:
     served: list[int] = []
 
     async def stand(number: int) -> None:
@@ -333,7 +333,7 @@ async def test_those_who_wait_keep_their_places_over_a_restart(server: Server) -
     assert sorted(served) == [0, 1, 2, 3, 4]
 
 
-async def test_a_server_that_is_back_in_time_is_no_error(server: Server) -> None:
+async def test_a_server_that_is_back_in_time_is_no_error(server: OwnRedis) -> None:
     async with locking(server.url) as lock:
         server.kill()
         acquiring = asyncio.ensure_future(lock.acquire("door", timeout=30))
@@ -348,7 +348,7 @@ async def test_a_server_that_is_back_in_time_is_no_error(server: Server) -> None
 
 @pytest.mark.parametrize("trouble", ["dead", "frozen"])
 async def test_a_server_that_does_not_answer_is_an_error_of_ours(
-    server: Server, trouble: str
+    server: OwnRedis, trouble: str
 ) -> None:
     async with locking(server.url) as lock:
         assert await lock.acquire("held", ttl=60)
@@ -363,7 +363,7 @@ async def test_a_server_that_does_not_answer_is_an_error_of_ours(
             await lock.release("held")
 
 
-async def test_a_holder_that_hears_nothing_takes_the_lock_for_lost(server: Server) -> None:
+async def test_a_holder_that_hears_nothing_takes_the_lock_for_lost(server: OwnRedis) -> None:
     reached: list[str] = []
 
     async def work() -> None:
@@ -384,7 +384,7 @@ async def test_a_holder_that_hears_nothing_takes_the_lock_for_lost(server: Serve
 
 
 async def test_a_server_that_comes_back_in_time_is_not_noticed_by_the_holder(
-    server: Server,
+    server: OwnRedis,
 ) -> None:
     async with locking(server.url) as lock, lock.hold("door", ttl=3.0) as lease:
         server.freeze()
@@ -396,7 +396,7 @@ async def test_a_server_that_comes_back_in_time_is_not_noticed_by_the_holder(
 
 
 async def test_a_block_that_is_done_when_the_server_is_gone_is_done(
-    server: Server, caplog: pytest.LogCaptureFixture
+    server: OwnRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with locking(server.url) as lock, lock.hold("door", ttl=30):
         server.kill()

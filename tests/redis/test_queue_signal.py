@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -10,7 +9,7 @@ from redis.asyncio import Redis
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, MessagingError
 from cqrs_ddd_core.testing.contracts.queue_signal import QueueSignalContract
 from cqrs_ddd_redis import RedisQueueSignal
-from tests.faults.caching import Server, own_server
+from tests.own_redis import OwnRedis, own_redis
 
 
 @pytest.fixture
@@ -20,8 +19,8 @@ async def signal(client: Redis) -> AsyncIterator[RedisQueueSignal]:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with own_server(tmp_path) as server:
+def server() -> Iterator[OwnRedis]:
+    with own_redis() as server:
         yield server
 
 
@@ -63,7 +62,7 @@ async def test_it_listens_only_inside_its_block(client: Redis) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["dead", "frozen"])
-async def test_it_hears_again_when_the_server_is_back(server: Server, trouble: str) -> None:
+async def test_it_hears_again_when_the_server_is_back(server: OwnRedis, trouble: str) -> None:
     async with (
         Redis.from_url(server.url) as client,
         RedisQueueSignal(client, response_timeout=0.2) as signal,
@@ -85,7 +84,7 @@ async def test_it_hears_again_when_the_server_is_back(server: Server, trouble: s
             raise AssertionError("it hears nothing any more")
 
 
-async def test_a_server_that_is_not_there_yet_is_no_error(server: Server) -> None:
+async def test_a_server_that_is_not_there_yet_is_no_error(server: OwnRedis) -> None:
     server.kill()
 
     async with Redis.from_url(server.url) as client, RedisQueueSignal(client) as signal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from ..primitives.exceptions import InvalidOperationError, LeaseLostError, LockAcquisitionError
 from .renewal import Renewal
@@ -23,6 +24,11 @@ class LockLease:
 
     def check(self) -> None:
         self.renewal.check()
+
+
+def is_of_another_live_task(task: asyncio.Task[Any] | None) -> bool:
+    """On Python 3.10 and 3.11 asyncio.wait_for acquires in a task of its own, which then ends."""
+    return task is not None and task is not asyncio.current_task() and not task.done()
 
 
 def refuse_unusable(resource: object, *, ttl: float, timeout: float = 0.0) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any
 
 from redis.asyncio import Redis
 
+from cqrs_ddd_core.adapters.hints import Hints
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, MessagingError
 
@@ -30,7 +30,7 @@ class RedisQueueSignal(IQueueSignal):
         self._prefix = prefix
         self._response_timeout = response_timeout
         self._listener = Listener(client, self._wake)
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._hints = Hints()
         self._open: AsyncExitStack | None = None
 
     async def __aenter__(self) -> RedisQueueSignal:
@@ -58,18 +58,7 @@ class RedisQueueSignal(IQueueSignal):
     async def wait(self, channel: str, timeout: float) -> bool:
         if self._open is None:
             raise InvalidOperationError("the signal listens to nothing; use it by async with")
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiters = self._waiting.setdefault(channel, set())
-        waiters.add(waiter)
-        try:
-            await asyncio.wait({waiter}, timeout=timeout)
-            return waiter.done()
-        finally:
-            waiters.discard(waiter)
-            if not waiters:
-                self._waiting.pop(channel, None)
+        return await self._hints.wait(channel, timeout)
 
     def _wake(self, prefix: str, channel: str) -> None:
-        for waiter in self._waiting.get(channel, ()):
-            if not waiter.done():
-                waiter.set_result(None)
+        self._hints.give(channel)

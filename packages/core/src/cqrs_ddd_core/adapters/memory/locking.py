@@ -13,7 +13,13 @@ from typing import Any
 
 from ...ports.clock import IClock, SystemClock
 from ...ports.locking import ILeasedLock, ILockLease
-from ..lock_lease import LockLease, not_free, not_released, refuse_unusable
+from ..lock_lease import (
+    LockLease,
+    is_of_another_live_task,
+    not_free,
+    not_released,
+    refuse_unusable,
+)
 from ..renewal import Renewal
 
 
@@ -22,10 +28,6 @@ class _Holder:
     task: asyncio.Task[Any] | None
     token: int
     expires_at: float
-
-    def is_another_live_task(self) -> bool:
-        # On Python 3.10 and 3.11 asyncio.wait_for acquires in a task of its own, which then ends.
-        return self.task not in (None, asyncio.current_task()) and not self.task.done()
 
 
 @dataclass(slots=True, eq=False)
@@ -51,14 +53,14 @@ class InMemoryLockStrategy(ILeasedLock):
         holder = self._current(resource)
         if holder is None:
             raise not_released(resource, "nobody holds it: it was released, or its ttl ended")
-        if holder.is_another_live_task():
+        if is_of_another_live_task(holder.task):
             raise not_released(resource, f"{holder.task!r} holds it")
         self._hand_on(resource)
 
     async def extend(self, resource: str, ttl: float) -> bool:
         refuse_unusable(resource, ttl=ttl)
         holder = self._current(resource)
-        if holder is None or holder.is_another_live_task():
+        if holder is None or is_of_another_live_task(holder.task):
             return False
         holder.expires_at = self._clock.monotonic() + ttl
         return True

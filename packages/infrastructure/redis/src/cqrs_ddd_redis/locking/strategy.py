@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from cqrs_ddd_core.adapters.lock_lease import (
     LockLease,
+    is_of_another_live_task,
     not_free,
     not_released,
     refuse_unusable,
@@ -42,10 +43,6 @@ class _Held:
     grant: Grant
     valid_until: float
 
-    def is_of_another_live_task(self) -> bool:
-        # On Python 3.10 and 3.11 asyncio.wait_for acquires in a task of its own, which then ends.
-        return self.task not in (None, asyncio.current_task()) and not self.task.done()
-
 
 class RedisLockStrategy(ILeasedLock):
     """Remembers what its tasks hold; a subclass asks the servers."""
@@ -68,7 +65,7 @@ class RedisLockStrategy(ILeasedLock):
         held = self._holders.get(resource)
         if held is None:
             raise not_released(resource, "nobody holds it here: it was released, or never acquired")
-        if held.is_of_another_live_task():
+        if is_of_another_live_task(held.task):
             raise not_released(resource, f"{held.task!r} holds it")
         if not await self._end(resource, held):
             raise not_released(resource, "its ttl ended, or the server has forgotten it")
@@ -76,7 +73,7 @@ class RedisLockStrategy(ILeasedLock):
     async def extend(self, resource: str, ttl: float) -> bool:
         refuse_unusable(resource, ttl=ttl)
         held = self._holders.get(resource)
-        if held is None or held.is_of_another_live_task():
+        if held is None or is_of_another_live_task(held.task):
             return False
         return await self._renew(resource, held, ttl)
 

@@ -1,0 +1,30 @@
+"""Those who wait for a hint."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Hints:
+    """By channel; who begins to wait after a hint has not heard it."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+
+    def give(self, channel: str) -> None:
+        for waiter in self._waiting.get(channel, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait(self, channel: str, timeout: float) -> bool:
+        """Whether a hint came within ``timeout`` seconds."""
+        waiter = asyncio.get_running_loop().create_future()
+        waiters = self._waiting.setdefault(channel, set())
+        waiters.add(waiter)
+        try:
+            await asyncio.wait({waiter}, timeout=timeout)
+            return waiter.done()
+        finally:
+            waiters.discard(waiter)
+            if not waiters:
+                self._waiting.pop(channel, None)

@@ -1,0 +1,82 @@
+"""A Redis server of a test's own, which may end or freeze, and come back where it was."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from tests.processes import ServerUnavailableError, serve, temporary_room
+from tests.services import SOURCES, Redis, wait_until_it_answers
+
+
+class OwnRedis:
+    """What it had is gone when it is started again."""
+
+    def __init__(self, room: Path) -> None:
+        self._product = Redis()
+        self._room = room
+        self._port = _port()
+        self._serving: AbstractContextManager[subprocess.Popen[str]] | None = None
+        self._process: subprocess.Popen[str] | None = None
+        self.url = self._product.url(self._port)
+
+    def start(self) -> None:
+        programs = [each for source in SOURCES for each in self._product.programs(source)]
+        if not programs:
+            raise ServerUnavailableError("no program of a Redis or Valkey server")
+        arguments, settings = self._product.command(self._room, self._port)
+        self._serving = serve(
+            self._product.account,
+            [programs[0], *arguments],
+            self._room,
+            settings=settings,
+            stop_signal=self._product.stop_signal,
+        )
+        self._process = self._serving.__enter__()
+        wait_until_it_answers(self._product, self._process, self.url)
+
+    def freeze(self) -> None:
+        self._send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._send(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self._send(signal.SIGKILL)
+        self.end()
+
+    def end(self) -> None:
+        if self._serving is not None:
+            serving, self._serving = self._serving, None
+            serving.__exit__(None, None, None)
+
+    def _send(self, which: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(which)
+
+
+@contextmanager
+def own_redis() -> Iterator[OwnRedis]:
+    with temporary_room() as room:
+        server = OwnRedis(room)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.thaw()
+            server.end()
+
+
+def _port() -> int:
+    """Of those that no system gives to a client, who would have it when the server comes back."""
+    return next(port for port in random.sample(range(20_000, 32_000), 100) if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
