@@ -38,6 +38,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     ConfigError,
     HandlerNotRegisteredError,
     OptimisticConcurrencyError,
+    PersistenceError,
 )
 from cqrs_ddd_core.testing.contracts.parcel import Parcel, a_parcel
 from tests.advanced.parcels import CountedParcels, in_memory_dispatcher
@@ -329,32 +330,57 @@ async def test_many_who_miss_at_once_load_once(
     assert len(parcels.asked) <= 2
 
 
-async def test_a_load_that_fails_or_is_cancelled_leaves_the_others_to_themselves(
-    dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
+async def test_when_a_load_is_cancelled_one_of_those_who_wait_is_the_next(
+    plain: PersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCache
 ) -> None:
-    parcel = await a_stored_parcel(dispatcher)
-    leader = asyncio.ensure_future(dispatcher.fetch_domain(Parcel, [parcel.id]))
-    followers = [
-        asyncio.ensure_future(dispatcher.fetch_domain(Parcel, [parcel.id])) for _ in range(3)
-    ]
-    for _ in range(3):
-        await asyncio.sleep(0)
+    slow = Slow(parcels)
+    dispatcher = CachingPersistenceDispatcher(slow, cache)
+    parcel = await a_stored_parcel(plain)
+    first, *others = (
+        asyncio.ensure_future(dispatcher.fetch_domain(Parcel, [parcel.id])) for _ in range(300)
+    )
+    await slow.has_read.wait()
 
-    leader.cancel()
-    found = await asyncio.gather(*followers)
+    first.cancel()
+    found = await asyncio.gather(*others)
 
-    assert leader.cancelled()
-    assert [[each.id for each in some] for some in found] == [[parcel.id]] * 3
+    assert first.cancelled()
+    assert [[each.id for each in some] for some in found] == [[parcel.id]] * 299
+    assert parcels.asked == [[parcel.id]] * 2
+    assert dispatcher._values._flights == {}
+
+
+async def test_when_a_load_fails_those_who_asked_for_the_same_get_its_error(
+    plain: PersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCache
+) -> None:
+    slow = Slow(parcels, PersistenceError("the database is away"))
+    dispatcher = CachingPersistenceDispatcher(slow, cache)
+    one, two = [(await a_stored_parcel(plain)).id for _ in range(2)]
+    both = [dispatcher.fetch_domain(Parcel, [one, two]) for _ in range(150)]
+    asking = asyncio.gather(
+        *both, *(dispatcher.fetch_domain(Parcel, [one]) for _ in range(150)), return_exceptions=True
+    )
+    await slow.has_read.wait()
+
+    slow.may_answer.set()
+    found = await asking
+
+    assert found[:150] == [slow.error] * 150
+    assert [[each.id for each in some] for some in found[150:] if isinstance(some, list)] == [
+        [one]
+    ] * 150
+    assert parcels.asked == [[one, two], [one]]
     assert dispatcher._values._flights == {}
 
 
 class Slow(PersistenceDispatcher):
-    """Its first load has read, and answers when it is let."""
+    """Its first load has read, and answers or fails when it is let."""
 
-    def __init__(self, parcels: CountedParcels) -> None:
+    def __init__(self, parcels: CountedParcels, error: Exception | None = None) -> None:
         super().__init__({}, PersistenceRegistry())
         self._plain = in_memory_dispatcher(parcels)
         self.has_read, self.may_answer = asyncio.Event(), asyncio.Event()
+        self.error = error
 
     async def fetch_domain(
         self, entity_type: Any, ids: Any, uow: UnitOfWork | None = None
@@ -363,6 +389,8 @@ class Slow(PersistenceDispatcher):
         if not self.has_read.is_set():
             self.has_read.set()
             await self.may_answer.wait()
+            if self.error is not None:
+                raise self.error
         return found
 
 

@@ -225,7 +225,8 @@ class TakesAnyFlight(CachingPersistenceDispatcher):
                 if flight is None:
                     found += await self._lead(form, [each], load, id_of)
                 else:
-                    found.append(form.revived((await flight).state))
+                    landed: Any = await flight
+                    found.append(form.revived(landed.state))
             return found
 
     def __init__(self, inner: Any, cache_service: Any) -> None:

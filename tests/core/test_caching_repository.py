@@ -20,6 +20,7 @@ from cqrs_ddd_core.adapters.memory import (
 )
 from cqrs_ddd_core.adapters.read_through import ReadThrough
 from cqrs_ddd_core.adapters.repository_mixins import CachingMixin, MultitenantMixin
+from cqrs_ddd_core.adapters.tolerant_cache import TolerantCache
 from cqrs_ddd_core.context import request_context
 from cqrs_ddd_core.ports import IRepository, SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
@@ -304,7 +305,7 @@ def test_a_type_whose_json_lacks_a_field_is_refused(
         CachingRepository[Account, str](inner, cache, Account)
 
 
-async def test_a_load_that_fails_or_is_cancelled_leaves_the_others_to_themselves(
+async def test_a_load_that_is_cancelled_holds_up_nobody(
     inner: CountingParcels, cache: InMemoryCache
 ) -> None:
     parcels = CachingRepository(inner, cache, Parcel)
@@ -376,6 +377,22 @@ async def test_a_cache_that_is_down_is_passed_by(
     assert found is not None
     assert found.grams == 5
     assert "no connection" in caplog.text
+
+
+async def test_a_failure_over_many_keys_names_the_first_and_their_number(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cache, keys = TolerantCache(BrokenCache(), 60), [f"key-{number}" for number in range(100)]
+
+    await cache.read(keys)
+    await cache.drop(keys)
+    await cache.lease(keys[:1])
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "cannot read key-0 and 99 more: CacheError('no connection')",
+        "cannot drop key-0 and 99 more: CacheError('no connection'); it lives until its ttl ends",
+        "cannot fill key-0: CacheError('no connection')",
+    ]
 
 
 async def test_another_shape_of_the_class_has_other_keys(
@@ -680,7 +697,8 @@ class TakesAnyFlight(ReadThrough):
         flight = self._flights.get(form.key(missing[0]))
         if flight is None:
             return await self._lead(form, missing, load, id_of)
-        return [form.revived((await flight).state)]
+        landed: Any = await flight
+        return [form.revived(landed.state)]
 
 
 async def test_who_waits_for_any_load_would_take_what_is_older_than_his_change(

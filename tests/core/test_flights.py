@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+import traceback
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cqrs_ddd_core.adapters import flights
 from cqrs_ddd_core.adapters.caching_repository import CachingRepository
-from cqrs_ddd_core.adapters.flights import Lead
+from cqrs_ddd_core.adapters.flights import Failed, Lead
 from cqrs_ddd_core.adapters.memory import InMemoryCache, InMemoryRepository
 from cqrs_ddd_core.adapters.read_through import ReadThrough
 from cqrs_ddd_core.adapters.tolerant_cache import TolerantCache
@@ -25,14 +28,21 @@ class SlowParcels(InMemoryRepository[Parcel, str]):
     def __init__(self) -> None:
         super().__init__(Parcel)
         self.loads = 0
+        self.most_at_once = 0
+        self._at_once = 0
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.error: Exception | None = None
 
     async def get(self, entity_id: str, uow: UnitOfWork | None = None) -> Parcel | None:
         self.loads += 1
-        found = await super().get(entity_id, uow)
-        await self.may_answer.wait()
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            found = await super().get(entity_id, uow)
+            await self.may_answer.wait()
+        finally:
+            self._at_once -= 1
         if self.error is not None:
             raise self.error
         return found
@@ -192,6 +202,103 @@ async def test_who_is_cancelled_while_he_waits_leaves_the_other_his_lease(
     assert await cache.get(parcels._states.key("p-1")) is not None
 
 
+async def _asking(inner: SlowParcels, *asked: Parcels) -> list[asyncio.Task[Parcel | None]]:
+    """The first of them loads, and all others wait for it."""
+    inner.may_answer.clear()
+    asking = [asyncio.create_task(each.get("p-1")) for each in asked]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert inner.loads == 1
+    return asking
+
+
+async def test_when_a_load_is_cancelled_one_of_those_who_wait_is_the_next(
+    parcels: Parcels, inner: SlowParcels
+) -> None:
+    await inner.add(Parcel.register("p-1", "anna"))
+    first, *others = await _asking(inner, *[parcels] * 500)
+    first.cancel()
+    inner.may_answer.set()
+
+    found = await asyncio.gather(*others)
+
+    assert first.cancelled()
+    assert [each.owner for each in found if each is not None] == ["anna"] * 499
+    assert inner.loads == 2
+
+
+async def test_when_a_load_fails_those_who_wait_get_its_error(
+    parcels: Parcels, inner: SlowParcels
+) -> None:
+    await inner.add(Parcel.register("p-1", "anna"))
+    error = inner.error = RuntimeError("the database is away")
+    asking = await _asking(inner, *[parcels] * 500)
+    inner.may_answer.set()
+
+    found = await asyncio.gather(*asking, return_exceptions=True)
+
+    assert found == [error] * 500
+    assert inner.loads == 1
+    assert len(traceback.extract_tb(error.__traceback__)) < 20, "not longer with each"
+    inner.error = None
+    assert await parcels.get("p-1") is not None
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("the database is away")])
+async def test_when_a_load_ends_early_another_process_takes_over(
+    parcels: Parcels,
+    elsewhere: Parcels,
+    inner: SlowParcels,
+    cache: CountingCache,
+    error: Exception | None,
+) -> None:
+    await inner.add(Parcel.register("p-1", "anna"))
+    first, *others = await _asking(inner, parcels, *[elsewhere] * 50)
+    await cache.has_refused.wait()
+    if error is None:
+        first.cancel()
+    inner.error = error
+    inner.may_answer.set()
+    await asyncio.wait({first})
+    inner.error = None
+
+    found = await asyncio.gather(*others)
+
+    assert [each.owner for each in found if each is not None] == ["anna"] * 50
+    assert inner.loads == 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 8)), max_size=10))
+def test_whoever_is_cancelled_the_others_are_served_by_one_load_at_a_time(
+    cancelled: list[tuple[int, int]],
+) -> None:
+    asyncio.run(_cancel_some(cancelled))
+
+
+async def _cancel_some(cancelled: list[tuple[int, int]]) -> None:
+    inner, cache = SlowParcels(), CountingCache()
+    parcels = CachingRepository(inner, cache, Parcel)
+    await inner.add(Parcel.register("p-1", "anna"))
+    inner.may_answer.clear()
+    asking = [asyncio.ensure_future(parcels.get("p-1")) for _ in range(10)]
+    for who, turns in cancelled:
+        asking[who].cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    inner.may_answer.set()
+
+    found = await asyncio.gather(*asking, return_exceptions=True)
+
+    gone = {who for who, _ in cancelled}
+    for who, each in enumerate(found):
+        assert isinstance(each, asyncio.CancelledError if who in gone else Parcel)
+    assert inner.most_at_once <= 1
+    assert inner.loads <= 1 + len(gone)
+    assert parcels._states._values._flights == {}
+    assert cache._leases == {}
+
+
 class Numbers:
     """Texts as they are."""
 
@@ -246,6 +353,28 @@ async def test_of_many_those_that_another_process_loads_are_waited_for(
     assert sorted(asked) == ["a", "b", "c", "d"]
 
 
+async def test_what_else_a_load_asked_for_fails_nobody_else(cache: CountingCache) -> None:
+    values, asked = ReadThrough(TolerantCache(cache, 60)), []
+
+    async def load(missing: list[str]) -> list[str]:
+        asked.append(missing)
+        await asyncio.sleep(0.01)
+        if "unreadable" in missing:
+            raise ValueError("unreadable is no number")
+        return missing
+
+    first, *others = await asyncio.gather(
+        values.values(Numbers(), ["1", "unreadable"], load, str),
+        *(values.values(Numbers(), ["1"], load, str) for _ in range(100)),
+        values.values(Numbers(), ["unreadable", "1"], load, str),
+        return_exceptions=True,
+    )
+
+    assert isinstance(first, ValueError)
+    assert others == [["1"]] * 100 + [first]
+    assert asked == [["1", "unreadable"], ["1"]]
+
+
 async def test_who_came_before_a_load_began_takes_what_it_brings(
     impatient: None, parcels: Parcels, inner: SlowParcels, cache: CountingCache
 ) -> None:
@@ -269,6 +398,70 @@ class LoadsAtOnce(Lead):
 class KeepsItsLease(Lead):
     async def _give_back(self, keys: Collection[str], error: BaseException) -> None:
         pass
+
+
+class LeavesTheOthersToThemselves(Lead):
+    """Who waits for a load that ends early loads by himself."""
+
+    def _land(self, each: Any, landed: Any) -> None:
+        super()._land(each, None if isinstance(landed, Failed) else landed)
+
+
+class TellsNobody(Lead):
+    """Whoever waits for a load that fails tries it again."""
+
+    def _fail(self, ids: list[Any], error: Exception) -> None:
+        pass
+
+
+class TellsEverybody(Lead):
+    """Also those who have not asked for what else was loaded."""
+
+    def _fail(self, ids: list[Any], error: Exception) -> None:
+        for each in ids:
+            self._land(each, Failed(error, error.__traceback__))
+
+
+class RaisesOnAndOn(Failed):
+    def raise_for(self, asked: object) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+CANCELLED = test_when_a_load_is_cancelled_one_of_those_who_wait_is_the_next
+FAILED = test_when_a_load_fails_those_who_wait_get_its_error
+
+
+@pytest.mark.parametrize(
+    ("name", "naive", "test"),
+    [
+        ("read_through.Lead", LeavesTheOthersToThemselves, CANCELLED),
+        ("read_through.Lead", LeavesTheOthersToThemselves, FAILED),
+        ("read_through.Lead", TellsNobody, FAILED),
+        ("flights.Failed", RaisesOnAndOn, FAILED),
+    ],
+)
+async def test_a_naive_load_that_ends_early_is_caught(
+    parcels: Parcels,
+    inner: SlowParcels,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    naive: type[Any],
+    test: Callable[[Parcels, SlowParcels], Awaitable[None]],
+) -> None:
+    monkeypatch.setattr(f"cqrs_ddd_core.adapters.{name}", naive)
+
+    with pytest.raises(AssertionError):
+        await test(parcels, inner)
+
+
+async def test_who_tells_everybody_fails_those_who_have_not_asked_for_it(
+    cache: CountingCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cqrs_ddd_core.adapters.read_through.Lead", TellsEverybody)
+
+    with pytest.raises(AssertionError):
+        await test_what_else_a_load_asked_for_fails_nobody_else(cache)
 
 
 async def test_who_waits_for_nobody_loads_again(

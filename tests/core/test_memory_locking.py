@@ -88,7 +88,7 @@ async def test_a_lease_that_cannot_be_renewed_is_taken_for_lost(
     async def work() -> None:
         clock = SystemClock()
         until = clock.monotonic() + 0.1
-        async with Renewal("door", renew, ttl=0.1, valid_until=until, clock=clock):
+        async with Renewal("door", renew, ttl=0.1, valid_until=lambda: until, clock=clock):
             await asyncio.sleep(30)
 
     with pytest.raises(LeaseLostError):
@@ -113,3 +113,91 @@ async def test_a_cancelled_holder_stays_cancelled() -> None:
 
     assert task.cancelled()
     assert await lock.acquire("door", timeout=0)
+
+
+async def test_a_holder_that_answers_a_loss_by_an_error_of_its_own_can_go_on() -> None:
+    lock = InMemoryLockStrategy()
+
+    async def lose() -> None:
+        async with lock.hold("door", timeout=1, ttl=0.05):
+            time.sleep(0.1)  # noqa: ASYNC251
+            try:
+                await asyncio.sleep(5)
+            except asyncio.CancelledError:
+                raise LookupError("nothing was saved") from None
+
+    async def lose_again() -> None:
+        async with lock.hold("door", timeout=1, ttl=0.05):
+            time.sleep(0.1)  # noqa: ASYNC251
+            await asyncio.sleep(5)
+
+    with pytest.raises(LookupError):
+        await lose()
+    with pytest.raises(LeaseLostError):
+        await lose_again()
+
+
+async def test_a_cancellation_that_comes_after_a_loss_is_one() -> None:
+    lock = InMemoryLockStrategy()
+    went_on = asyncio.Event()
+
+    async def work() -> None:
+        async with lock.hold("door", timeout=1, ttl=0.05, cancel_on_loss=False) as lease:
+            time.sleep(0.1)  # noqa: ASYNC251
+            with pytest.raises(LeaseLostError):
+                lease.check()
+            went_on.set()
+            await asyncio.sleep(5)
+
+    task = asyncio.ensure_future(work())
+    await went_on.wait()
+    task.cancel()
+    await asyncio.wait({task})
+
+    assert task.cancelled()
+
+
+async def test_a_loss_while_its_task_is_being_cancelled_is_told() -> None:
+    lock = InMemoryLockStrategy()
+    told: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            try:
+                async with lock.hold("door", timeout=1, ttl=0.05):
+                    time.sleep(0.1)  # noqa: ASYNC251
+                    await asyncio.sleep(5)
+            except LeaseLostError:
+                told.append("lost")
+
+    task = asyncio.ensure_future(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+
+    assert task.cancelled()
+    assert told == ["lost"]
+
+
+async def test_a_renewal_that_is_on_its_way_ends_before_the_block() -> None:
+    steps: list[str] = []
+    is_asking = asyncio.Event()
+
+    async def renew() -> bool:
+        is_asking.set()
+        try:
+            await asyncio.sleep(5)
+        finally:
+            await asyncio.sleep(0.01)
+            steps.append("renewal")
+        return True
+
+    clock = SystemClock()
+    until = clock.monotonic() + 5
+    async with Renewal("door", renew, ttl=0.05, valid_until=lambda: until, clock=clock):
+        await is_asking.wait()
+    steps.append("release")
+
+    assert steps == ["renewal", "release"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 
@@ -110,3 +111,40 @@ async def test_a_cancellation_from_outside_is_no_time_out() -> None:
     await asyncio.wait({task})
 
     assert task.cancelled()
+
+
+async def test_a_time_out_while_its_caller_is_being_cancelled_is_one() -> None:
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            try:
+                await within(0.01, asyncio.Event().wait())
+            except asyncio.TimeoutError:
+                ended.append("in time")
+
+    task = asyncio.ensure_future(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+
+    assert task.cancelled()
+    assert ended == ["in time"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 does not count cancellations")
+async def test_a_time_out_that_the_work_turns_into_an_error_of_its_own_leaves_nothing() -> None:
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise LookupError("in the work") from None
+
+    with pytest.raises(LookupError):
+        await within(0.01, work())
+
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0

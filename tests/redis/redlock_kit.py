@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -48,6 +49,16 @@ class Troubled(Redis):
     async def deliver(self) -> None:
         assert self.delayed is not None
         await self.execute_command(*self.delayed)
+
+
+class ClockAhead(SystemClock):
+    """A machine whose clock is wrong by so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self._seconds)
 
 
 class SlowAnswers(SystemClock):
@@ -166,6 +177,20 @@ class RedlockKit:
 
         async with new_lock(clients).hold("door", timeout=1) as lease:
             assert lease.fencing_token > earlier
+
+    async def test_a_clock_that_is_ahead_makes_no_token_that_the_servers_cannot_beat(
+        self, clients: list[Redis], new_lock: NewLock
+    ) -> None:
+        ahead, lock = new_lock(clients, clock=ClockAhead(30.0)), new_lock(clients)
+        tokens: list[int] = []
+
+        for holder in (ahead, lock, ahead, ahead, lock):
+            async with holder.hold("door") as lease:
+                tokens.append(lease.fencing_token)
+            for client in clients:
+                await client.flushall()
+
+        assert tokens == sorted(set(tokens))
 
     async def test_asking_twice_for_the_same_owner_grants_it_once(
         self, clients: list[Redis], new_lock: NewLock

@@ -149,6 +149,34 @@ async def test_a_server_that_has_forgotten_the_scripts_is_told_again(
     assert await cache.get("k") == 2
 
 
+class AsksTwice(RedisCacheService):
+    """As the driver does when the first answer is lost."""
+
+    async def _run(self, script: Script, keys: list[bytes], arguments: list[Any]) -> Any:
+        await super()._run(script, keys, arguments)
+        return await super()._run(script, keys, arguments)
+
+
+async def test_what_the_driver_repeats_is_done_once(
+    client: Redis, cache: RedisCacheService, other: RedisCacheService
+) -> None:
+    twice = AsksTwice(client, timeout=PATIENT, fail_open=False)
+
+    leases = await twice.lease_many(["k", "l"], 30)
+    assert set(leases) == {"k", "l"}
+    assert dict(await other.lease_many(["k", "l"], 30)) == {}
+    assert dict(await twice.lease_many(["k"], 30)) == {}, "granted to who asked first"
+
+    # The second answer is that it was taken already: then it is there, and told as if it were not.
+    await twice.fill_many({"k": "filled"}, leases)
+    assert await other.get("k") == "filled"
+    assert await cache.fill("l", "filled", leases["l"])
+
+    await twice.set("k", "set")
+    await twice.delete("l")
+    assert dict(await other.get_many(["k", "l"])) == {"k": "set"}
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [

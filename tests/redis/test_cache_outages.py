@@ -102,6 +102,20 @@ async def test_after_a_failure_one_at_a_time_tries_again(
         assert len(failures) == tries
 
 
+async def test_of_those_that_fail_together_one_is_reported(
+    cache: RedisCacheService, link: Link, clock: FakeClock, failures: list[CacheError]
+) -> None:
+    await asyncio.gather(*(cache.get("k") for _ in range(5)))
+    link.cut()
+
+    assert await asyncio.gather(*(cache.get("k") for _ in range(200))) == [None] * 200
+
+    assert len(failures) == 1
+    await clock.advance(PAUSE)
+    await asyncio.gather(*(cache.get("k") for _ in range(200)))
+    assert len(failures) == 2
+
+
 async def test_it_serves_again_when_the_server_is_back(
     cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
 ) -> None:
@@ -114,6 +128,52 @@ async def test_it_serves_again_when_the_server_is_back(
     await clock.advance(PAUSE)
 
     assert await cache.get("k") == "value"
+    assert await asyncio.gather(*(cache.get("k") for _ in range(20))) == ["value"] * 20
+
+
+class Faulty(Redis):
+    """A client that fails in ways that are none of redis-py's own errors."""
+
+    error: Exception | None = None
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        if self.error is not None:
+            raise self.error
+        return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Event loop is closed"),
+        AttributeError("'NoneType' object has no attribute 'write'"),
+        ValueError("I/O operation on closed file"),
+    ],
+)
+async def test_whatever_the_driver_raises_is_no_error(
+    redis_url: str,
+    other: RedisCacheService,
+    clock: FakeClock,
+    failures: list[CacheError],
+    error: Exception,
+) -> None:
+    async with Faulty.from_url(redis_url) as client:
+        assert isinstance(client, Faulty)
+        cache = RedisCacheService(
+            client, timeout=10.0, pause=PAUSE, clock=clock, on_failure=failures.append
+        )
+        await cache.set("k", "old")
+        client.error = error
+
+        await cache.set("k", "new")
+        assert await cache.get("k") is None
+
+        assert [each.__cause__ for each in failures] == [error]
+        assert str(error) in str(failures[0])
+        client.error = None
+        await clock.advance(PAUSE)
+        assert await cache.get("k") is None
+        assert await other.get("k") is None
 
 
 async def test_it_raises_where_it_was_asked_to(
@@ -303,6 +363,75 @@ async def test_a_failure_is_logged_where_nobody_else_wants_it(
     await cache.get("k")
 
     assert "cannot read k" in caplog.text
+
+
+class NeverAsksAgain(circuit.Circuit):
+    """A pause that does not end."""
+
+    async def _return(self, doing: str) -> None:
+        raise CacheError("left alone")
+
+
+class StaysHalfOpen(circuit.Circuit):
+    """Goes on to try with one call at a time."""
+
+    async def _return(self, doing: str) -> None:
+        await super()._return(doing)
+        self._has_failed = True
+
+
+class NeverLeavesItAlone(circuit.Circuit):
+    async def _return(self, doing: str) -> None:
+        self._until = 0.0
+        await super()._return(doing)
+
+
+class ReportsEach(circuit.Circuit):
+    async def _attempt(self, doing: str, work: Any, *, is_try: bool = False) -> Any:
+        return await super()._attempt(doing, work, is_try=True)
+
+
+class OwesWithoutBound(circuit.Owed):
+    def add(self, keys: Any, *, is_written: bool = False) -> None:
+        self.is_written |= is_written
+        self.everything |= keys is None
+        self.keys.update(keys or ())
+
+
+@pytest.mark.parametrize("naive", [NeverAsksAgain, StaysHalfOpen, NeverLeavesItAlone])
+async def test_who_does_not_come_back_at_the_right_time_is_caught(
+    cache: RedisCacheService,
+    other: RedisCacheService,
+    link: Link,
+    clock: FakeClock,
+    naive: type[circuit.Circuit],
+) -> None:
+    cache._circuit.__class__ = naive
+
+    with pytest.raises(AssertionError):
+        await test_it_serves_again_when_the_server_is_back(cache, other, link, clock)
+
+
+async def test_who_reports_each_of_them_is_caught(
+    cache: RedisCacheService, link: Link, clock: FakeClock, failures: list[CacheError]
+) -> None:
+    cache._circuit.__class__ = ReportsEach
+
+    with pytest.raises(AssertionError):
+        await test_of_those_that_fail_together_one_is_reported(cache, link, clock, failures)
+
+
+async def test_who_remembers_without_a_bound_is_caught(
+    cache: RedisCacheService,
+    other: RedisCacheService,
+    link: Link,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache._circuit._owed.__class__ = OwesWithoutBound
+
+    with pytest.raises(AssertionError):
+        await test_more_than_can_be_remembered_is_everything(cache, other, link, clock, monkeypatch)
 
 
 class ForgetsWhatIsOwed(circuit.Circuit):

@@ -6,12 +6,13 @@ import asyncio
 import os
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as MaxConnectionsError
 
 from cqrs_ddd_core.primitives.exceptions import (
     InvalidOperationError,
@@ -21,6 +22,7 @@ from cqrs_ddd_core.primitives.exceptions import (
 )
 from cqrs_ddd_core.testing.contracts.locking import LockContract
 from cqrs_ddd_core.testing.faults import cancel_sweep
+from cqrs_ddd_redis.listening import Listener
 from cqrs_ddd_redis.locking.fifo import FifoRedisLockStrategy, _Waiter
 from cqrs_ddd_redis.locking.strategy import Grant
 from tests.faults.locking import Contest, fifo, write
@@ -50,11 +52,19 @@ class StaysInTheQueue(FifoRedisLockStrategy):
     async def _leave(self, resource: str, owner: str) -> None: ...
 
 
+class ForgetsItsTicket(FifoRedisLockStrategy):
+    """Naive: who has to stand in line again stands at its end."""
+
+    async def _ask(self, waiter: _Waiter) -> Grant | None:
+        waiter.ticket = 0
+        return await super()._ask(waiter)
+
+
 class LeavesWithoutAMark(FifoRedisLockStrategy):
     """Naive: what was sent before is also heard before."""
 
-    async def _withdraw(self, resource: str, owner: str) -> None:
-        await self._give_back(resource, owner)
+    async def _withdraw(self, resource: str, owner: str) -> bool:
+        return await self._give_back(resource, owner)
 
 
 class FenceOfItsOwn(FifoRedisLockStrategy):
@@ -136,7 +146,7 @@ async def waits_on(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
         while not lock._waiters or not lock._listener.is_listening:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         (owner,) = lock._waiters
-        lock._call("", owner)
+        lock._call(owner)
         await asyncio.sleep(0.1)
         is_waiting = not waiting.done()
     await asyncio.wait({waiting})
@@ -306,31 +316,115 @@ async def test_tokens_that_are_counted_begin_anew(server: OwnRedis) -> None:
     assert tokens != sorted(set(tokens))
 
 
-async def test_those_who_wait_keep_their_places_over_a_restart(server: OwnRedis) -> None:
+async def served_after_a_loss_of_memory(
+    client: Redis, kind: type[FifoRedisLockStrategy]
+) -> list[int]:
+    """In which order five are, of whom the later ones ask earlier than those before them."""
     served: list[int] = []
+    holder, lock = FifoRedisLockStrategy(client), kind(client, heartbeat=0.5)
 
     async def stand(number: int) -> None:
-        async with lock.hold("door", timeout=30, ttl=5):
+        async with lock.hold("door", timeout=30):
             served.append(number)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.7 if len(served) == 1 else 0)
 
-    async with locking(server.url) as holder, locking(server.url) as lock:
-        assert await holder.acquire("door", ttl=30)
-        waiting = []
-        for number in range(5):
-            waiting.append(asyncio.ensure_future(stand(number)))
-            await asyncio.sleep(0.03)
-        server.kill()
-        server.start()
-        assert await holder.acquire("door", timeout=30, ttl=30)
-        await asyncio.sleep(5 * HEARTBEAT)
-        taken = list(served)
-        await holder.release("door")
-        await asyncio.gather(*waiting)
+    assert await holder.acquire("door", ttl=60)
+    waiting = []
+    for number in range(5):
+        waiting.append(asyncio.ensure_future(stand(number)))
+        await asyncio.sleep(0.4)
+    await client.flushdb()
+    await asyncio.gather(*waiting)
+    return served
 
-    # Whoever asks first after the restart finds the door open; the others have their old tickets.
-    assert served[len(taken) :] == sorted(served[len(taken) :])
-    assert sorted(served) == [0, 1, 2, 3, 4]
+
+async def test_those_who_wait_keep_their_places_when_the_server_forgets_them(
+    client: Redis,
+) -> None:
+    served = await served_after_a_loss_of_memory(client, FifoRedisLockStrategy)
+
+    # Whoever asks first finds the door open.
+    assert served[1:] == sorted(served[1:])
+    assert len(served) == 5
+
+
+async def test_without_their_tickets_they_stand_as_they_ask(client: Redis) -> None:
+    served = await served_after_a_loss_of_memory(client, ForgetsItsTicket)
+
+    assert served[1:] != sorted(served[1:])
+
+
+async def test_what_is_left_of_a_queue_ends_by_itself(client: Redis) -> None:
+    holder, lock = FifoRedisLockStrategy(client), StaysInTheQueue(client)
+    assert await holder.acquire("door", ttl=60)
+
+    assert not await lock.acquire("door", timeout=0.05)
+
+    keys = await client.keys("lock:fifo:*")
+    assert len(keys) == 4
+    assert all([await client.pttl(key) > 0 for key in keys])
+
+
+async def test_what_is_never_released_is_forgotten(client: Redis) -> None:
+    lock = FifoRedisLockStrategy(client)
+
+    for number in range(2_100):
+        assert await lock.acquire(f"door-{number}", timeout=0, ttl=0.05)
+
+    assert len(lock._holders) <= 2_000
+
+
+async def test_a_lock_counts_as_held_for_less_than_its_time(client: Redis) -> None:
+    lock = FifoRedisLockStrategy(client)
+    asked = lock._clock.monotonic()
+
+    assert await lock.acquire("door", ttl=100)
+
+    assert lock._holders["door"].valid_until < asked + 99.5
+
+
+async def test_who_shortens_what_he_holds_knows_when_it_ends(client: Redis) -> None:
+    lock = FifoRedisLockStrategy(client)
+
+    async def work() -> None:
+        async with lock.hold("door", ttl=30) as lease:
+            assert await lock.extend("door", 0.1)
+            await asyncio.sleep(0.15)
+            lease.check()
+            raise AssertionError("it does not know")
+
+    with pytest.raises(LeaseLostError):
+        await work()
+
+
+async def test_a_token_that_has_ended_meanwhile_is_given_anew(client: Redis) -> None:
+    lock = FifoRedisLockStrategy(client)
+    owner = lock._new_owner(30)
+    waiter = _Waiter("door", owner, 30, 0, waits=False)
+    assert await lock._ask(waiter)
+
+    await client.delete("lock:fifo:{door}:fence")
+
+    for ask in (lock._ask, lock._claim):
+        grant = await ask(waiter)
+        assert grant is not None
+        assert grant.fencing_token > 0
+
+
+async def test_a_release_that_fails_at_once_is_tried_again(client: Redis) -> None:
+    lock = FifoRedisLockStrategy(client)
+    release, failures = lock._ask_to_release, [MaxConnectionsError("Too many connections")]
+
+    async def failing_once(keys: Sequence[str], args: Sequence[str]) -> object:
+        if failures:
+            raise failures.pop()
+        return await release(keys, args)
+
+    lock._ask_to_release = failing_once  # type: ignore[assignment]
+    async with lock.hold("door"):
+        pass
+
+    assert not await client.exists("lock:fifo:{door}")
 
 
 async def test_a_server_that_is_back_in_time_is_no_error(server: OwnRedis) -> None:
@@ -408,3 +502,71 @@ async def test_unusable_settings_are_refused(client: Redis) -> None:
     for settings in ({"heartbeat": 0}, {"heartbeat": -1}, {"response_timeout": 0}):
         with pytest.raises(InvalidOperationError):
             FifoRedisLockStrategy(client, **settings)  # type: ignore[arg-type]
+
+
+async def all_served(client: Redis, other: Redis) -> list[BaseException]:
+    """What went wrong among many who come and go, and whom nothing but a call wakes in time."""
+    locks = [FifoRedisLockStrategy(each, heartbeat=60) for each in (client, other)]
+
+    async def come_and_go(number: int) -> None:
+        for step in range(40):
+            async with locks[number % 2].hold("door", timeout=5):
+                await asyncio.sleep((number * 7 + step * 3) % 5 / 2_000)
+            await asyncio.sleep((number * 3 + step * 7) % 11 / 1_000)
+
+    ends = await asyncio.gather(*map(come_and_go, range(6)), return_exceptions=True)
+    return [end for end in ends if end is not None]
+
+
+async def test_whoever_waits_is_called_and_need_not_ask_again(
+    client: Redis, other_client: Redis
+) -> None:
+    assert await all_served(client, other_client) == []
+
+
+class NeverAsksAgain(FifoRedisLockStrategy):
+    """Naive: a call is heard whenever it comes."""
+
+    async def _wait(self, waiter: _Waiter) -> Grant | None:
+        self._listener.__class__ = _SaysThatItListens
+        return await super()._wait(waiter)
+
+
+class _SaysThatItListens(Listener):
+    @property
+    def is_listening(self) -> bool:
+        return True
+
+
+async def called_before_it_listens(
+    client: Redis, kind: type[FifoRedisLockStrategy], patience: float
+) -> list[bool]:
+    """Whether one who is called between his question and his listening gets in soon, twice."""
+    holder, lock = FifoRedisLockStrategy(client), kind(client, heartbeat=60)
+    listening = lock._listener.listening
+
+    @asynccontextmanager
+    async def listening_late(patience: float) -> AsyncIterator[None]:
+        assert await holder._give_back("door", holder._holders["door"].grant.owner)
+        async with listening(patience):
+            yield
+
+    lock._listener.listening = listening_late  # type: ignore[method-assign, assignment]
+    served = []
+    for _ in range(2):
+        assert await holder.acquire("door", ttl=60)
+        acquiring = asyncio.ensure_future(lock.acquire("door", timeout=60))
+        await asyncio.wait({acquiring}, timeout=patience)
+        served.append(acquiring.done() and acquiring.result())
+        acquiring.cancel()
+        await asyncio.wait({acquiring})
+        await client.flushdb()
+    return served
+
+
+async def test_who_is_called_before_he_listens_is_served(client: Redis) -> None:
+    assert await called_before_it_listens(client, FifoRedisLockStrategy, 20) == [True, True]
+
+
+async def test_who_does_not_ask_again_misses_his_call(client: Redis) -> None:
+    assert await called_before_it_listens(client, NeverAsksAgain, 0.5) == [False, False]

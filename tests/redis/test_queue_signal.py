@@ -89,3 +89,30 @@ async def test_a_server_that_is_not_there_yet_is_no_error(server: OwnRedis) -> N
 
     async with Redis.from_url(server.url) as client, RedisQueueSignal(client) as signal:
         assert not await signal.wait("orders", 0.01)
+
+
+async def test_what_nobody_of_us_has_published_is_passed_over(
+    signal: RedisQueueSignal, client: Redis, other_client: Redis
+) -> None:
+    async with RedisQueueSignal(other_client) as decoding:
+        for junk in (b"\xff\xfe", b"", b"x" * 100_000):
+            await client.publish("signal", junk)
+
+        for each in (signal, decoding):
+            for _ in range(50):
+                waiting = asyncio.ensure_future(each.wait("orders", 0.3))
+                await asyncio.sleep(0.02)
+                await each.notify("orders")
+                if await waiting:
+                    break
+            else:
+                raise AssertionError("it hears nothing any more")
+
+
+async def test_a_second_block_is_refused_and_leaves_the_first_alone(
+    signal: RedisQueueSignal,
+) -> None:
+    with pytest.raises(InvalidOperationError, match="listens already"):
+        await signal.__aenter__()
+
+    assert not await signal.wait("orders", 0.01)

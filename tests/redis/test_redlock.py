@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from redis.asyncio import Redis
@@ -64,8 +63,8 @@ async def test_a_silent_server_is_given_less_time_until_it_answers(
     given: list[float] = []
 
     class Limit(driver.Limit):
-        def __init__(self, tasks: list[asyncio.Task[Any]], seconds: float) -> None:
-            super().__init__(tasks, seconds)
+        def __init__(self, end: Callable[[], object], seconds: float) -> None:
+            super().__init__(end, seconds)
             given.append(seconds)
 
     monkeypatch.setattr(servers, "Limit", Limit)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Protocol
 
 from ..ports.unit_of_work import UnitOfWork
@@ -46,7 +47,23 @@ class Landed:
     began: int
 
 
-Flight = asyncio.Future[Landed]
+@dataclass(frozen=True)
+class Failed:
+    """A flight that brought nothing: its load of these keys has failed, or it was given up."""
+
+    error: Exception | None = None
+    traceback: TracebackType | None = None
+    keys: frozenset[str] = frozenset()
+
+    def raise_for(self, asked: Set[str]) -> None:
+        """The error, unless what else was loaded may be why."""
+        if self.error is not None and self.keys <= asked:
+            # As a future does it, or the traceback would grow with each who gets it.
+            raise self.error.with_traceback(self.traceback)
+
+
+Flight = asyncio.Future[Landed | Failed | None]
+"""None for what only its load can hand out."""
 
 
 class Lead:
@@ -93,8 +110,9 @@ class Lead:
             return self._found
         finally:
             for each, flight in self._own.items():
-                self._leave(each)
-                flight.cancel()  # Where it has not landed: who waits for it loads by himself.
+                if not flight.done():
+                    self._land(each, Failed())
+            self._own.clear()  # Or an error would keep itself alive, by way of its traceback.
 
     async def _load_free(self, ids: list[Any], *, is_again: bool = False) -> list[Any]:
         """Answers those that another process is loading."""
@@ -146,11 +164,15 @@ class Lead:
             if unused:
                 await self._cache.drop(unused)
         except (Exception, asyncio.CancelledError) as error:
+            # First, or who loads next would wait for the lease.
             await self._give_back(held, error)
+            if isinstance(error, Exception):
+                self._fail(ids, error)
             raise
         self._found += loaded
-        for each, state in states.items():
-            self._land(each, Landed(state, self._keys[each] in cached, began))
+        for each in ids:
+            is_cached = self._keys[each] in cached
+            self._land(each, Landed(states[each], is_cached, began) if each in states else None)
 
     def _states(self, ids: list[Any], loaded: list[Any]) -> dict[Any, Any | None]:
         """None for what is not there; those are left out of which nothing can be told."""
@@ -180,7 +202,12 @@ class Lead:
         if ended.interruption is not None:
             raise ended.interruption
 
-    def _land(self, each: Any, landed: Landed) -> None:
+    def _fail(self, ids: list[Any], error: Exception) -> None:
+        keys = frozenset(self._keys[each] for each in ids)
+        for each in ids:
+            self._land(each, Failed(error, error.__traceback__, keys))
+
+    def _land(self, each: Any, landed: Landed | Failed | None) -> None:
         # Who comes from now on asks the cache, which hears of changes elsewhere.
         self._leave(each)
         self._own[each].set_result(landed)

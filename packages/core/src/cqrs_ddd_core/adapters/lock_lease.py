@@ -9,6 +9,9 @@ from typing import Any
 from ..primitives.exceptions import InvalidOperationError, LeaseLostError, LockAcquisitionError
 from .renewal import Renewal
 
+LONGEST = 1e9
+"""Seconds of a ttl."""
+
 
 @dataclass(frozen=True)
 class LockLease:
@@ -34,10 +37,16 @@ def is_of_another_live_task(task: asyncio.Task[Any] | None) -> bool:
 def refuse_unusable(resource: object, *, ttl: float, timeout: float = 0.0) -> None:
     if not isinstance(resource, str) or not resource:
         raise InvalidOperationError(f"a lock is named by a text, got {resource!r}")
-    if not 0 < ttl < float("inf") or not timeout >= 0:
+    try:
+        resource.encode()
+    except UnicodeEncodeError:
+        raise InvalidOperationError(
+            f"a lock is named by a text that UTF-8 has, got {resource!r}"
+        ) from None
+    if not 0 < ttl <= LONGEST or not timeout >= 0:
         raise InvalidOperationError(
             f"cannot lock {resource} with ttl={ttl}, timeout={timeout}; ttl must be positive "
-            "seconds, timeout not negative"
+            f"seconds up to {LONGEST:.0e}, timeout not negative"
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import count
 from typing import Any
 
-from .flights import Flight, Form, IdOf, Lead, Load
+from .flights import Failed, Flight, Form, IdOf, Lead, Load
 from .tolerant_cache import TolerantCache
 
 __all__ = ["Form", "IdOf", "Load", "ReadThrough"]
@@ -18,6 +18,8 @@ class ReadThrough:
 
     Who comes while a load is under way takes what it brings if the cache took it, since then
     nothing was changed meanwhile, or if it began after he came; else what the next load brings.
+    Where that load fails he gets its error, unless it asked for what he has not asked for too.
+    Where it is cancelled, or he does not get its error, one of those who wait loads next.
     """
 
     def __init__(self, cache: TolerantCache) -> None:
@@ -64,6 +66,7 @@ class ReadThrough:
         self, form: Form, missing: list[Any], load: Load, id_of: IdOf | None
     ) -> list[Any]:
         came = next(self._ticks)
+        asked = {form.key(each) for each in missing}
         found: list[Any] = []
         alone: list[Any] = []
         while missing:
@@ -77,8 +80,11 @@ class ReadThrough:
                 if flight is None:
                     continue
                 await asyncio.wait({flight})
-                landed = None if flight.cancelled() else flight.result()
-                if landed is None:
+                landed = flight.result()
+                if isinstance(landed, Failed):
+                    landed.raise_for(asked)
+                    missing.append(each)  # The first of those who wait for it leads.
+                elif landed is None:
                     alone.append(each)
                 elif not (landed.is_cached or landed.began > came):
                     missing.append(each)

@@ -6,11 +6,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ..ports.clock import IClock, SystemClock
 from ..primitives.exceptions import LeaseLostError
-from ..primitives.shielding import finish, nobody_else_cancelled, within
+from ..primitives.shielding import OwnCancellation, finish, within
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,7 @@ class Renewal:
 
     The block then ends with ``LeaseLostError`` instead of ``asyncio.CancelledError``; one that is
     not to be cancelled ends so when it has run through. A holder that hears nothing takes the lease
-    for lost when ``ttl`` seconds have passed since it last asked with success: from then on
-    somebody else may hold it. ``valid_until`` is the clock's time at which that is, to begin with.
+    for lost at ``valid_until``, by the clock: from then on somebody else may hold it.
     """
 
     def __init__(
@@ -37,24 +36,23 @@ class Renewal:
         renew: Renew,
         *,
         ttl: float,
-        valid_until: float,
+        valid_until: Callable[[], float],
         clock: IClock,
         cancels: bool = True,
     ) -> None:
         self._resource = resource
         self._renew = renew
         self._ttl = ttl
+        self._valid_until = valid_until
         self._clock = clock
         self._cancels = cancels
         self._is_asking = False
-        self._body: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self.valid_until = valid_until
         self.lost = asyncio.Event()
 
     async def __aenter__(self) -> Renewal:
-        self._body = asyncio.current_task()
+        self._cancellation = OwnCancellation()
         pause = self._ttl / _RENEWALS_PER_TTL
         if isinstance(self._clock, SystemClock):
             # Most leases end before: a timer costs less than a task that sleeps.
@@ -74,16 +72,15 @@ class Renewal:
             self._timer.cancel()
         if self._watcher is not None:
             await self._stop(self._watcher)
+        is_ours_alone = self._cancellation.take_back() and self._cancellation.was_made
         if error is None:
             self.check()
-        elif self.lost.is_set() and isinstance(error, asyncio.CancelledError) and self._cancels:
-            assert self._body is not None
-            if nobody_else_cancelled(self._body):
-                self.lose()
+        elif is_ours_alone and isinstance(error, asyncio.CancelledError):
+            self.lose()
 
     def check(self) -> None:
         """Raises ``LeaseLostError`` when it is lost."""
-        if self.lost.is_set() or self._clock.monotonic() >= self.valid_until:
+        if self.lost.is_set() or self._clock.monotonic() >= self._valid_until():
             self.lose()
 
     def lose(self) -> NoReturn:
@@ -109,18 +106,18 @@ class Renewal:
     async def _watch(self, pause: float) -> None:
         while not self.lost.is_set():
             await self._clock.sleep(pause)
-            asked = self._clock.monotonic()
-            is_ours = await self._ask(self.valid_until - asked)
+            is_ours = await self._ask(self._remaining())
             if is_ours:
-                self.valid_until = asked + self._ttl
                 pause = self._ttl / _RENEWALS_PER_TTL
-            elif is_ours is None and self._clock.monotonic() < self.valid_until:
-                remaining = self.valid_until - self._clock.monotonic()
+            elif is_ours is None and (remaining := self._remaining()) > 0:
                 pause = min(self._ttl / _RETRIES_PER_TTL, remaining)
             else:
                 self.lost.set()
-        if self._cancels and self._body is not None:
-            self._body.cancel()
+        if self._cancels:
+            self._cancellation.cancel()
+
+    def _remaining(self) -> float:
+        return self._valid_until() - self._clock.monotonic()
 
     async def _ask(self, patience: float) -> bool | None:
         """None where there is no answer."""

@@ -26,7 +26,7 @@ class TolerantCache:
         try:
             return await self._cache.get_many(keys)
         except Exception as error:
-            logger.warning("cannot read %s: %r", ", ".join(keys), error)
+            logger.warning("cannot read %s: %r", _named(keys), error)
             return {}
 
     async def lease(self, keys: Sequence[str]) -> Mapping[str, str]:
@@ -34,7 +34,7 @@ class TolerantCache:
         try:
             return await self._cache.lease_many(keys, FILL_LEASE)
         except Exception as error:
-            logger.warning("cannot fill %s: %r", ", ".join(keys), error)
+            logger.warning("cannot fill %s: %r", _named(keys), error)
             return dict.fromkeys(keys, "")
 
     async def fill(self, values: Mapping[str, Any], leases: Mapping[str, str]) -> Collection[str]:
@@ -45,13 +45,15 @@ class TolerantCache:
         try:
             return await self._cache.fill_many(leased, leases, self._ttl)
         except Exception as error:
-            logger.warning("cannot fill %s: %r", ", ".join(leased), error)
+            logger.warning("cannot fill %s: %r", _named(list(leased)), error)
             return ()
 
     async def drop(self, keys: Sequence[str]) -> None:
         try:
             await self._cache.delete_many(keys)
         except Exception as error:
-            logger.warning(
-                "cannot drop %s: %r; it lives until its ttl ends", ", ".join(keys), error
-            )
+            logger.warning("cannot drop %s: %r; it lives until its ttl ends", _named(keys), error)
+
+
+def _named(keys: Sequence[str]) -> str:
+    return keys[0] if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more"

@@ -52,31 +52,50 @@ async def finish(
     return Ended(error, interruption)
 
 
+class OwnCancellation:
+    """Cancels the task in which it was made, and tells that from what others do.
+
+    Python 3.10 does not count cancellations: there nobody else is taken to have cancelled it.
+    """
+
+    __slots__ = ("_before", "_task", "_times", "was_made")
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._before = _cancellations(task)
+        self._times = 0
+        self.was_made = False
+
+    def cancel(self) -> None:
+        self._times += 1
+        self.was_made = True
+        self._task.cancel()
+
+    def take_back(self) -> bool:
+        """Whether nobody else has cancelled the task meanwhile."""
+        if self._times and sys.version_info >= (3, 11):
+            for _ in range(self._times):
+                self._task.uncancel()
+        self._times = 0
+        return _cancellations(self._task) <= self._before
+
+
+def _cancellations(task: asyncio.Task[Any]) -> int:
+    return task.cancelling() if sys.version_info >= (3, 11) else 0
+
+
 async def within(seconds: float, work: Awaitable[T]) -> T:
     """As ``asyncio.wait_for``, in the running task; raises ``asyncio.TimeoutError``."""
-    task = asyncio.current_task()
-    assert task is not None
-    expired = False
-
-    def expire() -> None:
-        nonlocal expired
-        expired = True
-        task.cancel()
-
-    timer = asyncio.get_running_loop().call_later(seconds, expire)
+    expiry = OwnCancellation()
+    timer = asyncio.get_running_loop().call_later(seconds, expiry.cancel)
     try:
         return await work
     except asyncio.CancelledError:
-        if expired and nobody_else_cancelled(task):
+        if expiry.take_back() and expiry.was_made:
             raise asyncio.TimeoutError from None
         raise
     finally:
         timer.cancel()
-
-
-def nobody_else_cancelled(task: asyncio.Task[Any]) -> bool:
-    """Takes back one cancellation; whether there is no other.
-
-    Python 3.10 does not count them, and is taken to have seen one.
-    """
-    return sys.version_info < (3, 11) or task.uncancel() == 0
+        expiry.take_back()

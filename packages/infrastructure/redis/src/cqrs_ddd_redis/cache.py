@@ -45,7 +45,8 @@ class RedisCacheService(IVersionedCache):
         pause: seconds that the server is left alone after a failure.
         jitter: the part of a ttl by which it is shortened at most, so that not all end at once.
         fail_open: False to raise ``CacheError`` instead.
-        on_failure: called with each failure; else it is logged.
+        on_failure: called when the server fails, and at each try that fails again; else it is
+            logged.
     """
 
     def __init__(

@@ -46,6 +46,8 @@ class Owed:
 class Circuit:
     """After a failure the server is not asked for ``pause`` seconds, then by one call at a time.
 
+    Told to ``on_failure`` are the first failure, and each try that fails again: of those that were
+    under way together, one.
     As long as anything is owed the server may have what was deleted: whoever asks next repeats it
     first, and the others have no answer until then.
     """
@@ -100,7 +102,7 @@ class Circuit:
         self._is_trying = True
         owed, self._owed = self._owed, Owed()
         try:
-            await self._attempt("repeat what is owed", lambda: self._repeat(owed))
+            await self._attempt("repeat what is owed", lambda: self._repeat(owed), is_try=True)
         except BaseException:
             self._owed.add(None if owed.everything else owed.keys, is_written=owed.is_written)
             raise
@@ -108,24 +110,36 @@ class Circuit:
             self._is_trying = False
         self._has_failed = False
 
-    async def _attempt(self, doing: str, work: Callable[[], Awaitable[T]]) -> T:
+    async def _attempt(
+        self, doing: str, work: Callable[[], Awaitable[T]], *, is_try: bool = False
+    ) -> T:
         try:
             return await work()
         except Exception as failure:
-            try:
-                with translated(CacheError, doing):
-                    raise failure
-            except CacheError as error:
-                self._has_failed = True
-                self._until = self._clock.monotonic() + self._pause
+            error = _error(doing, failure)
+            is_new = is_try or not self._has_failed
+            self._has_failed = True
+            self._until = self._clock.monotonic() + self._pause
+            if is_new:
                 self._report(error)
-                raise
+            raise error from failure
 
     def _report(self, error: CacheError) -> None:
         try:
             self._on_failure(error)
         except Exception:
             logger.exception("the hook for failures of the cache failed itself")
+
+
+def _error(doing: str, failure: Exception) -> CacheError:
+    """Whatever it is: what the caller gave was judged before, so that it is the driver's."""
+    try:
+        with translated(CacheError, doing):
+            raise failure
+    except CacheError as error:
+        return error
+    except Exception:
+        return CacheError(f"cannot {doing}: redis-py has failed with {failure!r}")
 
 
 def _log(error: CacheError) -> None:

@@ -12,12 +12,15 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from cqrs_ddd_core.primitives.exceptions import InfrastructureError
-from cqrs_ddd_core.primitives.shielding import finish
+from cqrs_ddd_core.primitives.shielding import OwnCancellation, finish
 
 T = TypeVar("T")
+
+FAILURES = (RedisError, OSError, asyncio.TimeoutError, RuntimeError)
+"""What the driver raises; a RuntimeError where its event loop was closed."""
 
 _AGAIN = 0.1
 """Seconds between two cancellations of a command that does not end at the first."""
@@ -51,28 +54,21 @@ def load_script(client: Redis, folder: str, *files: str) -> Script:
 
 
 class Limit:
-    """Cancels tasks after so many seconds, and again and again: redis-py can swallow it."""
+    """Calls ``end`` after so many seconds, and again and again: redis-py can swallow it."""
 
-    def __init__(self, tasks: list[asyncio.Task[Any]], seconds: float) -> None:
-        self._tasks = tasks
+    __slots__ = ("_end", "_loop", "_timer")
+
+    def __init__(self, end: Callable[[], object], seconds: float) -> None:
+        self._end = end
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(seconds, self._end)
-        self.times = 0
+        self._timer = self._loop.call_later(seconds, self._call)
 
-    def _end(self) -> None:
-        self.times += 1
-        for task in self._tasks:
-            task.cancel()
-        self._timer = self._loop.call_later(_AGAIN, self._end)
+    def _call(self) -> None:
+        self._timer = self._loop.call_later(_AGAIN, self._call)
+        self._end()
 
     def stop(self) -> None:
         self._timer.cancel()
-
-    def take_back(self) -> None:
-        """What it cancelled: a task that goes on is then cancelled by nobody, or by others."""
-        for task in self._tasks * self.times:
-            if sys.version_info >= (3, 11):
-                task.uncancel()
 
 
 async def answered(command: Coroutine[Any, Any, T], *, within: float) -> T:
@@ -83,21 +79,18 @@ async def answered(command: Coroutine[Any, Any, T], *, within: float) -> T:
     """
     if sys.version_info < (3, 11):
         return await _answered_in_a_task(command, within)
-    task = asyncio.current_task()
-    assert task is not None
-    cancellations = task.cancelling()
-    limit = Limit([task], within)
+    expiry = OwnCancellation()
+    limit = Limit(expiry.cancel, within)
     try:
         answer = await command
     except asyncio.CancelledError:
-        limit.take_back()
-        if limit.times and task.cancelling() <= cancellations:
+        if expiry.take_back() and expiry.was_made:
             raise asyncio.TimeoutError(f"no answer within {within} s") from None
         raise
     finally:
         limit.stop()
-    limit.take_back()
-    if task.cancelling() > cancellations:
+        is_alone = expiry.take_back()
+    if not is_alone:
         raise asyncio.CancelledError
     return answer
 
@@ -105,7 +98,7 @@ async def answered(command: Coroutine[Any, Any, T], *, within: float) -> T:
 async def _answered_in_a_task(command: Coroutine[Any, Any, T], within: float) -> T:
     """For Python 3.10, where a task cannot tell that it was cancelled: another one is."""
     task = asyncio.get_running_loop().create_task(command)
-    limit = Limit([task], within)
+    limit = Limit(task.cancel, within)
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError as cancelled:
@@ -144,7 +137,9 @@ class translated(AbstractContextManager[None]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if isinstance(error, (RedisError, OSError, asyncio.TimeoutError)):
+        if isinstance(error, ResponseError):
+            raise self._kind(f"cannot {self._doing}: the Redis server says {error}") from error
+        if isinstance(error, FAILURES):
             reason = str(error) or type(error).__name__
             raise self._kind(
                 f"cannot {self._doing}: {reason}; is the Redis server there?"

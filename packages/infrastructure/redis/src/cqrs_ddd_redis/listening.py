@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from cqrs_ddd_core.primitives.shielding import finish, within
-
-from .driver import text_of
 
 logger = logging.getLogger(__name__)
 
@@ -26,78 +22,77 @@ _PATIENCE = 1.0
 
 
 class Listener:
-    """Tells ``heard`` the channel and the text of each message, while somebody is inside.
+    """Tells ``heard`` each message on a channel, while somebody is inside.
 
     The first who comes in opens the connection, the last who leaves closes it. A connection that
     dies is replaced; what is published meanwhile is not heard.
     """
 
-    def __init__(self, client: Redis, heard: Callable[[str, str], None]) -> None:
+    def __init__(self, client: Redis, channel: str, heard: Callable[[str], None]) -> None:
         self._client = client
+        self._channel = channel
         self._heard = heard
-        self._channels: frozenset[str] = frozenset()
         self._inside = 0
         self._reader: asyncio.Task[None] | None = None
-        self._is_listening = asyncio.Event()
+        self._is_subscribed = asyncio.Event()
 
     @property
     def is_listening(self) -> bool:
-        return self._is_listening.is_set()
+        return self._reader is not None and self._is_subscribed.is_set()
 
     @asynccontextmanager
-    async def listening(self, *channels: str) -> AsyncIterator[None]:
-        """To these channels from now on, or a little later where the server does not answer."""
+    async def listening(self, patience: float = _PATIENCE) -> AsyncIterator[None]:
+        """From now on, or a little later where the server does not answer in so many seconds."""
         self._inside += 1
         try:
-            await self.listen_to(channels)
+            if self._reader is None:
+                self._is_subscribed = asyncio.Event()
+                self._reader = asyncio.ensure_future(self._read(self._is_subscribed))
+            if not self._is_subscribed.is_set():
+                with suppress(asyncio.TimeoutError):
+                    await within(min(patience, _PATIENCE), self._is_subscribed.wait())
             yield
         finally:
             self._inside -= 1
             if not self._inside:
-                ended = await finish(self._stop())
-                if ended.interruption is not None:
-                    raise ended.interruption
+                # At once: who comes in from now on needs another one.
+                ended, self._reader = self._reader, None
+                if ended is not None:
+                    end = await finish(_end(ended))
+                    if end.interruption is not None:
+                        raise end.interruption
 
-    async def listen_to(self, channels: Collection[str]) -> None:
-        """To these as well, as long as somebody is inside."""
-        if self._reader is None or not self._channels.issuperset(channels):
-            stopped = self._reader
-            self._channels |= frozenset(channels)
-            self._is_listening = asyncio.Event()
-            self._reader = asyncio.ensure_future(self._read(self._channels, self._is_listening))
-            await _end(stopped)
-        if not self._is_listening.is_set():
-            with suppress(asyncio.TimeoutError):
-                await within(_PATIENCE, self._is_listening.wait())
-
-    async def _stop(self) -> None:
-        stopped, self._reader = self._reader, None
-        self._channels = frozenset()
-        await _end(stopped)
-
-    async def _read(self, channels: Collection[str], is_listening: asyncio.Event) -> None:
+    async def _read(self, is_subscribed: asyncio.Event) -> None:
+        was_told = False
         while True:
             try:
                 async with self._client.pubsub() as pubsub:
-                    await pubsub.subscribe(*channels)
+                    await pubsub.subscribe(self._channel)
                     while True:
                         message = await pubsub.get_message(timeout=_READ)
-                        if message is not None:
-                            self._take(message)
-                            if message["type"] == "subscribe" and message["data"] == len(channels):
-                                is_listening.set()
-            except (RedisError, OSError) as error:
-                is_listening.clear()
-                logger.warning("cannot listen to %s: %r", ", ".join(sorted(channels)), error)
+                        if message is None:
+                            continue
+                        if message["type"] == "subscribe":
+                            is_subscribed.set()
+                            was_told = False
+                        elif message["type"] == "message":
+                            self._heard(_text(message["data"]))
+            except Exception as error:
+                # Whatever it is: a listener that ends would be deaf for good.
+                is_subscribed.clear()
+                if not was_told:
+                    logger.warning("cannot listen to %s: %r; poll", self._channel, error)
+                    was_told = True
                 await asyncio.sleep(_PAUSE)
 
-    def _take(self, message: dict[str, Any]) -> None:
-        if message["type"] == "message":
-            self._heard(text_of(message["channel"]), text_of(message["data"]))
+
+def _text(data: bytes | str) -> str:
+    """Also of what no one of us has published."""
+    return data.decode(errors="replace") if isinstance(data, bytes) else data
 
 
-async def _end(reader: asyncio.Task[None] | None) -> None:
-    while reader is not None and not reader.done():
+async def _end(reader: asyncio.Task[None]) -> None:
+    while not reader.done():
         # Again and again: on Python 3.10 and 3.11 redis-py can swallow it.
         reader.cancel()
         await asyncio.wait({reader}, timeout=0.1)

@@ -29,13 +29,15 @@ class RedisQueueSignal(IQueueSignal):
         self._client = client
         self._prefix = prefix
         self._response_timeout = response_timeout
-        self._listener = Listener(client, self._wake)
         self._hints = Hints()
+        self._listener = Listener(client, prefix, self._hints.give)
         self._open: AsyncExitStack | None = None
 
     async def __aenter__(self) -> RedisQueueSignal:
+        if self._open is not None:
+            raise InvalidOperationError("the signal listens already; one block for each is enough")
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._listener.listening(self._prefix))
+            await stack.enter_async_context(self._listener.listening())
             self._open = stack.pop_all()
         return self
 
@@ -59,6 +61,3 @@ class RedisQueueSignal(IQueueSignal):
         if self._open is None:
             raise InvalidOperationError("the signal listens to nothing; use it by async with")
         return await self._hints.wait(channel, timeout)
-
-    def _wake(self, prefix: str, channel: str) -> None:
-        self._hints.give(channel)

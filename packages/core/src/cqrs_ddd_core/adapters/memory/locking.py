@@ -89,7 +89,7 @@ class InMemoryLockStrategy(ILeasedLock):
                 resource,
                 renew,
                 ttl=ttl,
-                valid_until=holder.expires_at,
+                valid_until=lambda: holder.expires_at,
                 clock=self._clock,
                 cancels=cancel_on_loss,
             ) as renewal:

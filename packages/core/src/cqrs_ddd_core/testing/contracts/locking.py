@@ -293,10 +293,16 @@ class LockContract:
 
     async def test_unusable_arguments_are_refused(self, lock: ILeasedLock) -> None:
         nothing: Any = None
-        for arguments in ({"ttl": 0}, {"ttl": -1.0}, {"timeout": -1.0}, {"ttl": float("nan")}):
+        for arguments in (
+            {"ttl": 0},
+            {"ttl": -1.0},
+            {"timeout": -1.0},
+            {"ttl": float("nan")},
+            {"ttl": 1e300},
+        ):
             with raises(InvalidOperationError):
                 await lock.acquire(_name(), **arguments)
-        for name in ("", nothing):
+        for name in ("", nothing, "half a pair \ud800"):
             with raises(InvalidOperationError):
                 await lock.acquire(name)
         with raises(InvalidOperationError):

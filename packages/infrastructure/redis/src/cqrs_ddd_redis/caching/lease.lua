@@ -1,4 +1,5 @@
 -- Leases, each carrying the generation that it was given in.
+-- The driver repeats what was not answered: who holds it with the same token is granted it again.
 -- KEYS: leases, and last the generation. ARGV: milliseconds, a generation to begin, a token for each.
 local generation = redis.call('GET', KEYS[#KEYS])
 if not generation then
@@ -7,11 +8,12 @@ if not generation then
 end
 local granted = {}
 for i = 1, #KEYS - 1 do
+  local own = generation .. ':' .. ARGV[2 + i]
   local held = redis.call('GET', KEYS[i])
-  if held and string.sub(held, 1, #generation) == generation then
+  if held and held ~= own and string.sub(held, 1, #generation) == generation then
     granted[i] = 0
   else
-    redis.call('SET', KEYS[i], generation .. ':' .. ARGV[2 + i], 'PX', ARGV[1])
+    redis.call('SET', KEYS[i], own, 'PX', ARGV[1])
     granted[i] = 1
   end
 end

@@ -21,7 +21,7 @@ if is_ours then
   serve(head)
 elseif redis.call('GET', lock) == owner then
   redis.call('PEXPIRE', lock, ttl)
-  return tonumber(redis.call('GET', fence))
+  return token()
 end
 if ARGV[4] == '0' then
   return 0
@@ -38,8 +38,10 @@ if not redis.call('ZSCORE', queue, owner) then
   redis.call('ZADD', queue, whole(ticket), owner)
 end
 redis.call('ZADD', alive, whole(now + window * 1000), owner)
-redis.call('PEXPIRE', queue, window)
-redis.call('PEXPIRE', alive, window)
+-- Longer than anybody's window, who may beat slower than others do.
+local kept = math.max(window * 2, 60000)
+redis.call('PEXPIRE', queue, kept)
+redis.call('PEXPIRE', alive, kept)
 if redis.call('ZRANK', queue, owner) == 0 then
   return {math.max(redis.call('PTTL', lock), 1), ticket}
 end

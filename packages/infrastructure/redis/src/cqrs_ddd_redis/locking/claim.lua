@@ -1,7 +1,7 @@
 -- KEYS: the lock, the last fencing token. ARGV: owner, ttl in milliseconds.
 -- Answers the token of the owner who was called, or 0 if he came too late.
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
-  return tonumber(redis.call('GET', KEYS[2]))
+if redis.call('GET', lock) == ARGV[1] then
+  redis.call('PEXPIRE', lock, ARGV[2])
+  return token()
 end
 return 0

@@ -87,10 +87,10 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         self._heartbeat = heartbeat
         self._window = milliseconds(heartbeat * _HEARTBEATS_PER_WINDOW)
         self._channel = f"{prefix}:called:{secrets.token_hex(8)}"
-        self._listener = Listener(client, self._call)
+        self._listener = Listener(client, self._channel, self._call)
         self._waiters: dict[str, _Waiter] = {}
         self._ask_for_it = load_script(client, "locking", "queue.lua", "acquire.lua")
-        self._ask_to_claim = load_script(client, "locking", "claim.lua")
+        self._ask_to_claim = load_script(client, "locking", "queue.lua", "claim.lua")
         self._ask_to_release = load_script(client, "locking", "queue.lua", "release.lua")
         self._ask_to_extend = load_script(client, "locking", "extend.lua")
 
@@ -112,7 +112,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
 
     async def _wait(self, waiter: _Waiter) -> Grant | None:
         was_listening = self._listener.is_listening
-        async with self._listener.listening(self._channel):
+        async with self._listener.listening(waiter.deadline - self._clock.monotonic()):
             # He may have been called when nobody listened.
             grant = None if was_listening else await self._try(waiter, self._ask)
             while grant is None and not waiter.is_over(self._clock):
@@ -183,9 +183,12 @@ class FifoRedisLockStrategy(RedisLockStrategy):
     async def _give_back(self, resource: str, owner: str) -> bool:
         return await self._release(resource, owner, self._keys(resource))
 
-    async def _withdraw(self, resource: str, owner: str) -> None:
+    async def _withdraw(self, resource: str, owner: str) -> bool:
+        return await self._repeated(self._withdraw_once, resource, owner)
+
+    async def _withdraw_once(self, resource: str, owner: str) -> bool:
         # The question may still be on its way, by another connection, and must come to nothing.
-        await self._release(resource, owner, [*self._keys(resource), self._gone(owner)])
+        return await self._release(resource, owner, [*self._keys(resource), self._gone(owner)])
 
     async def _release(self, resource: str, owner: str, keys: Sequence[str]) -> bool:
         releasing = self._ask_to_release(keys, (owner,))
@@ -194,7 +197,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         if isinstance(answer, list):
             answer, called = answer
             # Sooner than by the message, where it is one of ours.
-            self._call(self._channel, text_of(called))
+            self._call(text_of(called))
         return bool(answer)
 
     def _new_owner(self, ttl: float) -> str:
@@ -209,6 +212,6 @@ class FifoRedisLockStrategy(RedisLockStrategy):
     def _gone(self, owner: str) -> str:
         return f"{self._prefix}:gone:{owner}"
 
-    def _call(self, channel: str, owner: str) -> None:
+    def _call(self, owner: str) -> None:
         if owner in self._waiters:
             self._waiters[owner].call()

@@ -1,4 +1,4 @@
--- What acquire.lua and release.lua share; it stands before each of them.
+-- What acquire.lua, claim.lua and release.lua share; it stands before each of them.
 -- KEYS: the lock with its owner, the last fencing token, the queue by ticket, until when waiters are alive.
 -- Tickets and those times are microseconds of the server's clock.
 local lock, fence, queue, alive = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -21,6 +21,11 @@ local function next_token()
     redis.call('SET', fence, whole(token), 'PX', 86400000)
   end
   return token
+end
+
+-- Of the present owner; the key may have ended since he was given it.
+local function token()
+  return tonumber(redis.call('GET', fence)) or next_token()
 end
 
 local function leave(owner)

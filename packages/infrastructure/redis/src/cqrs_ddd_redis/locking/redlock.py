@@ -57,11 +57,13 @@ class RedlockLockStrategy(RedisLockStrategy):
         self._random = random
         self._channel = f"{prefix}:freed:{secrets.token_hex(8)}"
         self._listeners = [
-            Listener(client, partial(self._hear, number)) for number, client in enumerate(clients)
+            Listener(client, self._channel, partial(self._hear, number))
+            for number, client in enumerate(clients)
         ]
         self._turns = Turns()
         self._waiting: dict[str, Bid] = {}
         self._largest_token = 0
+        self._ahead = 0
         self._ask_for_it = self._servers.load("redlock_acquire.lua")
         self._ask_to_raise = self._servers.load("redlock_raise.lua")
         self._ask_to_release = self._servers.load("redlock_release.lua")
@@ -109,7 +111,7 @@ class RedlockLockStrategy(RedisLockStrategy):
     async def _listen(self, bid: Bid, stack: AsyncExitStack) -> None:
         """To those that answered: they do not keep us waiting."""
         for number in bid.answered:
-            await stack.enter_async_context(self._listeners[number].listening(self._channel))
+            await stack.enter_async_context(self._listeners[number].listening())
 
     async def _pause(self, bid: Bid, remaining: float) -> None:
         if bid.splits:
@@ -128,8 +130,8 @@ class RedlockLockStrategy(RedisLockStrategy):
         """
         owner = bid.next_owner()
         keys = self._keys(bid.resource)[: 2 + len(channel)]
-        ttl = milliseconds(bid.ttl)
-        arguments: list[str | int] = [owner, ttl, self._candidate(), _kept(bid.ttl), *channel]
+        ttl, candidate = milliseconds(bid.ttl), self._candidate()
+        arguments: list[str | int] = [owner, ttl, candidate, _kept(bid.ttl), *channel]
         answers: Answers | None = None
         grant: Grant | None = None
         bid.freed.clear()
@@ -137,7 +139,7 @@ class RedlockLockStrategy(RedisLockStrategy):
             valid_until = self._clock.monotonic() + self._validity(bid.ttl)
             answers = await self._servers.ask(self._ask_for_it, keys, arguments)
             tokens = [value for value in answers.values if value is not None and value > 0]
-            self._largest_token = max(self._largest_token, *tokens, 0)
+            self._learn(candidate, tokens)
             if len(tokens) >= bid.majority:
                 token = self._token(tokens)
                 is_agreed = await self._agree(bid, owner, token, tokens)
@@ -176,7 +178,12 @@ class RedlockLockStrategy(RedisLockStrategy):
     def _candidate(self) -> int:
         """In microseconds: larger than all before, also where the servers have forgotten them."""
         now = int(self._clock.now().timestamp() * 1_000_000)
-        return max(now, self._largest_token + 1)
+        return max(now - self._ahead, self._largest_token + 1)
+
+    def _learn(self, candidate: int, tokens: Sequence[int]) -> None:
+        self._largest_token = max(self._largest_token, *tokens, 0)
+        # A server whose clock is behind takes its own time: then they differ, which costs a round.
+        self._ahead += max(candidate - min(tokens, default=candidate), 0)
 
     def _token(self, tokens: Sequence[int]) -> int:
         return max(tokens)
@@ -220,7 +227,7 @@ class RedlockLockStrategy(RedisLockStrategy):
         lock = self._lock(resource)
         return [lock, f"{lock}:fence", f"{lock}:waiting"]
 
-    def _hear(self, server: int, channel: str, lock: str) -> None:
+    def _hear(self, server: int, lock: str) -> None:
         bid = self._waiting.get(lock)
         if bid is not None:
             bid.hear(server)

@@ -6,8 +6,10 @@ local lock, fence, waiting = KEYS[1], KEYS[2], KEYS[3]
 local owner, ttl, kept, channel = ARGV[1], ARGV[2], ARGV[4], ARGV[5]
 
 if redis.call('SET', lock, owner, 'NX', 'PX', ttl) then
-  local token = tonumber(ARGV[3])
-  local last = redis.call('SET', fence, ARGV[3], 'PX', kept, 'GET')
+  local time = redis.call('TIME')
+  -- Never ahead of this server's clock, which is all that is left after a restart without data.
+  local token = math.min(tonumber(ARGV[3]), time[1] * 1000000 + time[2])
+  local last = redis.call('SET', fence, string.format('%.0f', token), 'PX', kept, 'GET')
   if last and tonumber(last) >= token then
     token = tonumber(last) + 1
     redis.call('SET', fence, string.format('%.0f', token), 'PX', kept)

@@ -4,7 +4,7 @@
 local owner = ARGV[1]
 
 if KEYS[5] then
-  redis.call('SET', KEYS[5], '', 'PX', 60000)
+  redis.call('SET', KEYS[5], '', 'PX', 10000)
 end
 local holder = redis.call('GET', lock)
 local was_ours = holder == owner and 1 or 0
@@ -13,7 +13,7 @@ if was_ours == 1 then
 else
   leave(owner)
 end
-if was_ours == 1 or not holder then
+if was_ours == 1 then
   local head = first()
   if head then
     return {was_ours, serve(head)}

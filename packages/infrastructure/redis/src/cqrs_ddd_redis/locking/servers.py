@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 from cqrs_ddd_core.primitives.shielding import finish
 
-from ..driver import Limit, Script, answered, load_script
-
-_SILENCE = (RedisError, OSError, asyncio.TimeoutError)
+from ..driver import FAILURES, Limit, Script, answered, load_script
 
 _REST = 10.0
 """Seconds for which a server that did not answer is not waited for as long as others are."""
@@ -70,10 +68,10 @@ class Servers:
         loop = asyncio.get_running_loop()
         tasks = [loop.create_task(script(keys, arguments)) for script in scripts]
         resting = self._resting()
-        limits = [Limit(tasks, self._response_timeout)]
+        limits = [Limit(partial(_cancel, tasks), self._response_timeout)]
         if resting:
             brief = [tasks[number] for number in resting]
-            limits.append(Limit(brief, self._response_timeout * _BRIEFLY))
+            limits.append(Limit(partial(_cancel, brief), self._response_timeout * _BRIEFLY))
         try:
             await _all_ended(loop, tasks)
         except asyncio.CancelledError as cancelled:
@@ -90,7 +88,7 @@ class Servers:
         """Without a task, which costs a fifth of the time of a command."""
         try:
             return Answers([await answered(command, within=self._response_timeout)], None)
-        except _SILENCE as error:
+        except FAILURES as error:
             return Answers([None], error)
 
     def _resting(self) -> Collection[int]:
@@ -109,13 +107,18 @@ class Servers:
                 values.append(tasks[number].result())
                 self._silent_until.pop(number, None)
                 continue
-            if not isinstance(error, _SILENCE):
+            if not isinstance(error, FAILURES):
                 raise error
             values.append(None)
             reason = error
             if number not in resting:
                 self._silent_until[number] = self._clock.monotonic() + _REST
         return Answers(values, reason)
+
+
+def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
 
 
 def _all_ended(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from abc import abstractmethod
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,6 +28,8 @@ from cqrs_ddd_core.primitives.shielding import finish
 logger = logging.getLogger(__name__)
 
 _MANY = 1_000
+_RETRY = 0.05
+"""Seconds until servers that failed are told again."""
 
 
 class Grant(NamedTuple):
@@ -106,14 +109,18 @@ class RedisLockStrategy(ILeasedLock):
     async def _end(self, resource: str, held: _Held) -> bool:
         """Whether it was still held; the servers are told even when this task is cancelled."""
         try:
-            was_ours = await self._give_back(resource, held.grant.owner)
+            was_ours = await self._repeated(self._give_back, resource, held.grant.owner)
         except asyncio.CancelledError:
+            self._forget(resource, held)
             await self._leave(resource, held.grant.owner)
             raise
         # Not where the servers failed: then it can be tried again.
+        self._forget(resource, held)
+        return was_ours
+
+    def _forget(self, resource: str, held: _Held) -> None:
         if self._holders.get(resource) is held:
             del self._holders[resource]
-        return was_ours
 
     async def _leave(self, resource: str, owner: str) -> None:
         """Nothing of ``owner`` is left, however often this task is cancelled.
@@ -128,6 +135,19 @@ class RedisLockStrategy(ILeasedLock):
         ended = await finish(leave())
         if ended.interruption is not None:
             raise ended.interruption
+
+    async def _repeated(
+        self, tell: Callable[[str, str], Awaitable[bool]], resource: str, owner: str
+    ) -> bool:
+        """Again while there is time for an answer: what fails at once may work a moment later."""
+        deadline = self._clock.monotonic() + self._response_timeout
+        while True:
+            try:
+                return await tell(resource, owner)
+            except LockingError:
+                if self._clock.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(_RETRY)
 
     async def _renew(self, resource: str, held: _Held, ttl: float) -> bool:
         asked = self._clock.monotonic()
@@ -162,9 +182,9 @@ class RedisLockStrategy(ILeasedLock):
     @abstractmethod
     async def _extend(self, resource: str, owner: str, ttl: float) -> bool: ...
 
-    async def _withdraw(self, resource: str, owner: str) -> None:
+    async def _withdraw(self, resource: str, owner: str) -> bool:
         """As ``_give_back``, where what was asked for may be granted later than this is heard."""
-        await self._give_back(resource, owner)
+        return await self._give_back(resource, owner)
 
     @abstractmethod
     async def _give_back(self, resource: str, owner: str) -> bool:
@@ -199,7 +219,7 @@ class _Holding(AbstractAsyncContextManager[ILockLease]):
             self._resource,
             self._renew,
             ttl=strategy._validity(self._ttl),
-            valid_until=held.valid_until,
+            valid_until=lambda: held.valid_until,
             clock=strategy._clock,
             cancels=self._cancels,
         )
