@@ -9,7 +9,7 @@ from typing import TypeVar
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import CacheError
 
-from .driver import translated
+from .driver import FAILURES, failed
 
 T = TypeVar("T")
 
@@ -133,13 +133,9 @@ class Circuit:
 
 def _error(doing: str, failure: Exception) -> CacheError:
     """Whatever it is: what the caller gave was judged before, so that it is the driver's."""
-    try:
-        with translated(CacheError, doing):
-            raise failure
-    except CacheError as error:
-        return error
-    except Exception:
-        return CacheError(f"cannot {doing}: redis-py has failed with {failure!r}")
+    if isinstance(failure, FAILURES):
+        return CacheError(failed(doing, failure))
+    return CacheError(f"cannot {doing}: redis-py has failed with {failure!r}")
 
 
 def _log(error: CacheError) -> None:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager
 from hashlib import sha1
 from importlib import resources
-from types import TracebackType
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from cqrs_ddd_core.primitives.exceptions import InfrastructureError
 from cqrs_ddd_core.primitives.shielding import OwnCancellation, finish
 
 T = TypeVar("T")
@@ -122,25 +119,9 @@ def text_of(answer: bytes | str) -> str:
     return answer.decode() if isinstance(answer, bytes) else answer
 
 
-class translated(AbstractContextManager[None]):
-    """Whatever the driver raises, and a time that ran out, as ``kind``."""
-
-    __slots__ = ("_doing", "_kind")
-
-    def __init__(self, kind: type[InfrastructureError], doing: str) -> None:
-        self._kind = kind
-        self._doing = doing
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if isinstance(error, ResponseError):
-            raise self._kind(f"cannot {self._doing}: the Redis server says {error}") from error
-        if isinstance(error, FAILURES):
-            reason = str(error) or type(error).__name__
-            raise self._kind(
-                f"cannot {self._doing}: {reason}; is the Redis server there?"
-            ) from error
+def failed(doing: str, error: BaseException) -> str:
+    """What to say of ``FAILURES``."""
+    if isinstance(error, ResponseError):
+        return f"cannot {doing}: the Redis server says {error}"
+    reason = str(error) or type(error).__name__
+    return f"cannot {doing}: {reason}; is the Redis server there?"

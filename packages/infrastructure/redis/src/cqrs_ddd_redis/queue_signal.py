@@ -12,7 +12,7 @@ from cqrs_ddd_core.adapters.hints import Hints
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, MessagingError
 
-from .driver import answered, translated
+from .driver import FAILURES, answered, failed
 from .listening import Listener
 
 
@@ -54,8 +54,10 @@ class RedisQueueSignal(IQueueSignal):
     async def notify(self, channel: str) -> None:
         execute: Any = self._client.execute_command
         publishing = execute("PUBLISH", self._prefix, channel)
-        with translated(MessagingError, f"notify {channel}"):
+        try:
             await answered(publishing, within=self._response_timeout)
+        except FAILURES as error:
+            raise MessagingError(failed(f"notify {channel}", error)) from error
 
     async def wait(self, channel: str, timeout: float) -> bool:
         if self._open is None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from redis.asyncio import Redis
 
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, LockingError
 
-from ..driver import answered, load_script, text_of, translated
+from ..driver import FAILURES, answered, failed, load_script, text_of
 from ..listening import Listener
 from .strategy import Grant, RedisLockStrategy, milliseconds
 
@@ -21,7 +22,7 @@ _RETRY = 0.05
 """Seconds until a server that failed is asked again."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Waiter:
     """One who asks until it is his turn."""
 
@@ -150,8 +151,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
                 waiter.ticket,
             ),
         )
-        with translated(LockingError, f"lock {waiter.resource}"):
-            answer = await answered(asking, within=self._response_timeout)
+        answer = await self._answer("lock", waiter.resource, asking)
         if isinstance(answer, list):
             pause, waiter.ticket = answer
             waiter.pause = self._heartbeat if pause < 0 else min(pause / 1000, self._heartbeat)
@@ -165,8 +165,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         claiming = self._ask_to_claim(
             self._keys(waiter.resource)[:2], (waiter.owner, milliseconds(waiter.ttl))
         )
-        with translated(LockingError, f"lock {waiter.resource}"):
-            token = await answered(claiming, within=self._response_timeout)
+        token = await self._answer("lock", waiter.resource, claiming)
         return self._granted(waiter, token, asked)
 
     def _granted(self, waiter: _Waiter, token: int, asked: float) -> Grant | None:
@@ -177,8 +176,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
 
     async def _extend(self, resource: str, owner: str, ttl: float) -> bool:
         extending = self._ask_to_extend(self._keys(resource)[:1], (owner, milliseconds(ttl)))
-        with translated(LockingError, f"extend {resource}"):
-            return bool(await answered(extending, within=self._response_timeout))
+        return bool(await self._answer("extend", resource, extending))
 
     async def _give_back(self, resource: str, owner: str) -> bool:
         return await self._release(resource, owner, self._keys(resource))
@@ -192,13 +190,19 @@ class FifoRedisLockStrategy(RedisLockStrategy):
 
     async def _release(self, resource: str, owner: str, keys: Sequence[str]) -> bool:
         releasing = self._ask_to_release(keys, (owner,))
-        with translated(LockingError, f"release {resource}"):
-            answer = await answered(releasing, within=self._response_timeout)
+        answer = await self._answer("release", resource, releasing)
         if isinstance(answer, list):
             answer, called = answer
             # Sooner than by the message, where it is one of ours.
             self._call(text_of(called))
         return bool(answer)
+
+    async def _answer(self, doing: str, resource: str, command: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await answered(command, within=self._response_timeout)
+        except FAILURES as error:
+            reason = failed(f"{doing} {resource}", error)
+            raise LockingError(reason, resource=resource) from error
 
     def _new_owner(self, ttl: float) -> str:
         # Where the server calls him, and for how long it then grants him the lock.

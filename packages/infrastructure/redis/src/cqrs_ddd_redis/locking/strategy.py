@@ -40,7 +40,7 @@ class Grant(NamedTuple):
     valid_until: float
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Held:
     task: asyncio.Task[Any] | None
     grant: Grant
