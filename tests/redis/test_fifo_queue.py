@@ -411,6 +411,48 @@ async def test_a_token_that_has_ended_meanwhile_is_given_anew(client: Redis) -> 
         assert grant.fencing_token > 0
 
 
+async def served_after_a_lost_answer(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
+    """Whether one is served soon who was named in an answer that nobody has read."""
+    lock = kind(client, heartbeat=60)
+    release = lock._ask_to_release
+
+    async def unread(keys: Sequence[str], args: Sequence[str]) -> object:
+        await release(keys, args)
+        raise ConnectionResetError("on the way back")
+
+    async with lock.hold("door", cancel_on_loss=False):
+        waiting = asyncio.ensure_future(lock.acquire("door", timeout=60))
+        while not await client.exists("lock:fifo:{door}:queue"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        lock._ask_to_release = unread  # type: ignore[assignment]
+    await asyncio.wait({waiting}, timeout=20 if kind is FifoRedisLockStrategy else 0.5)
+    is_served = waiting.done() and waiting.result()
+    lock._ask_to_release = release
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    return is_served
+
+
+class ReadsEveryAnswer(FifoRedisLockStrategy):
+    """Naive: an answer is never lost."""
+
+    async def _release(self, resource: str, owner: str, keys: Sequence[str]) -> bool:
+        waiters, self._waiters = self._waiters, {}
+        try:
+            return await super()._release(resource, owner, keys)
+        finally:
+            self._waiters = waiters
+
+
+async def test_who_was_named_in_an_answer_that_was_lost_is_served(client: Redis) -> None:
+    assert await served_after_a_lost_answer(client, FifoRedisLockStrategy)
+
+
+async def test_who_thinks_that_no_answer_is_lost_leaves_him_waiting(client: Redis) -> None:
+    assert not await served_after_a_lost_answer(client, ReadsEveryAnswer)
+
+
 async def test_a_release_that_fails_at_once_is_tried_again(client: Redis) -> None:
     lock = FifoRedisLockStrategy(client)
     release, failures = lock._ask_to_release, [MaxConnectionsError("Too many connections")]

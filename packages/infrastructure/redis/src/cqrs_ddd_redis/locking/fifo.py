@@ -190,10 +190,16 @@ class FifoRedisLockStrategy(RedisLockStrategy):
 
     async def _release(self, resource: str, owner: str, keys: Sequence[str]) -> bool:
         releasing = self._ask_to_release(keys, (owner,))
-        answer = await self._answer("release", resource, releasing)
+        try:
+            answer = await self._answer("release", resource, releasing)
+        except BaseException:
+            # It may have named one of ours, whom nobody else calls.
+            for waiter in self._waiters.values():
+                if waiter.resource == resource:
+                    waiter.call()
+            raise
         if isinstance(answer, list):
             answer, called = answer
-            # Sooner than by the message, where it is one of ours.
             self._call(text_of(called))
         return bool(answer)
 

@@ -52,11 +52,14 @@ local function first()
 end
 
 -- Granted for the short while that the owner's name tells: whoever was killed a moment ago will not claim it.
-local function serve(head)
+-- Who reads the answer of this script on the same channel calls him by himself.
+local function serve(head, answered)
   leave(head)
   local channel, granted = string.match(head, '^(.*)/%x+/(%d+)$')
   redis.call('SET', lock, head, 'PX', granted)
   next_token()
-  redis.call('PUBLISH', channel, head)
+  if channel ~= answered then
+    redis.call('PUBLISH', channel, head)
+  end
   return head
 end

@@ -16,7 +16,7 @@ end
 if was_ours == 1 then
   local head = first()
   if head then
-    return {was_ours, serve(head)}
+    return {was_ours, serve(head, string.match(owner, '^(.*)/%x+/%d+$'))}
   end
 end
 return was_ours
