@@ -365,6 +365,34 @@ async def test_what_is_left_of_a_queue_ends_by_itself(client: Redis) -> None:
     assert all([await client.pttl(key) > 0 for key in keys])
 
 
+async def test_who_beats_slower_than_the_others_keeps_his_place(client: Redis) -> None:
+    holder = FifoRedisLockStrategy(client)
+    slow = FifoRedisLockStrategy(client, heartbeat=5)
+    fast = FifoRedisLockStrategy(client, heartbeat=0.05)
+    assert await holder.acquire("door", ttl=60)
+    waiting = asyncio.ensure_future(slow.acquire("door", timeout=60))
+    while not await client.exists("lock:fifo:{door}:queue"):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+    assert not await fast.acquire("door", timeout=0.1)
+    await asyncio.sleep(0.3)
+
+    assert await client.zcard("lock:fifo:{door}:queue") == 1
+    await holder.release("door")
+    assert await waiting
+
+
+async def test_a_mark_of_one_who_has_left_ends_by_itself(client: Redis) -> None:
+    holder, lock = FifoRedisLockStrategy(client), FifoRedisLockStrategy(client)
+    assert await holder.acquire("door", ttl=60)
+
+    assert not await lock.acquire("door", timeout=0.05)
+
+    (mark,) = await client.keys("lock:fifo:gone:*")
+    assert await client.pttl(mark) > 0
+    await holder.release("door")
+
+
 async def test_what_is_never_released_is_forgotten(client: Redis) -> None:
     lock = FifoRedisLockStrategy(client)
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import CacheError
 
-from .driver import FAILURES, failed
+from .driver import FAILURES, explain
 
 T = TypeVar("T")
 
@@ -134,7 +134,7 @@ class Circuit:
 def _error(doing: str, failure: Exception) -> CacheError:
     """Whatever it is: what the caller gave was judged before, so that it is the driver's."""
     if isinstance(failure, FAILURES):
-        return CacheError(failed(doing, failure))
+        return CacheError(explain(doing, failure))
     return CacheError(f"cannot {doing}: redis-py has failed with {failure!r}")
 
 

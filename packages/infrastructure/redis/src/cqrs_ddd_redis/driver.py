@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
+from cqrs_ddd_core.primitives.exceptions import ConfigError
 from cqrs_ddd_core.primitives.shielding import OwnCancellation, finish
 
 T = TypeVar("T")
@@ -21,6 +22,17 @@ FAILURES = (RedisError, OSError, asyncio.TimeoutError, RuntimeError)
 
 _AGAIN = 0.1
 """Seconds between two cancellations of a command that does not end at the first."""
+
+
+def refuse_client(client: object) -> None:
+    """Raises ``ConfigError`` for what is no client of redis.asyncio."""
+    if not isinstance(client, Redis):
+        kind = f"{type(client).__module__}.{type(client).__qualname__}"
+        raise ConfigError(
+            f"a client of redis.asyncio is needed, got {kind}; make it by "
+            "redis.asyncio.Redis.from_url(...)",
+            variable="client",
+        )
 
 
 class Script:
@@ -46,6 +58,7 @@ class Script:
 
 def load_script(client: Redis, folder: str, *files: str) -> Script:
     """The text of these files, one after the other, as one script."""
+    refuse_client(client)
     package = resources.files("cqrs_ddd_redis").joinpath(folder)
     return Script(client, "\n".join(package.joinpath(file).read_text("utf-8") for file in files))
 
@@ -119,7 +132,7 @@ def text_of(answer: bytes | str) -> str:
     return answer.decode() if isinstance(answer, bytes) else answer
 
 
-def failed(doing: str, error: BaseException) -> str:
+def explain(doing: str, error: BaseException) -> str:
     """What to say of ``FAILURES``."""
     if isinstance(error, ResponseError):
         return f"cannot {doing}: the Redis server says {error}"

@@ -12,7 +12,7 @@ from cqrs_ddd_core.adapters.hints import Hints
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, MessagingError
 
-from .driver import FAILURES, answered, failed
+from .driver import FAILURES, answered, explain, refuse_client
 from .listening import Listener
 
 
@@ -26,6 +26,7 @@ class RedisQueueSignal(IQueueSignal):
     def __init__(
         self, client: Redis, *, prefix: str = "signal", response_timeout: float = 1.0
     ) -> None:
+        refuse_client(client)
         self._client = client
         self._prefix = prefix
         self._response_timeout = response_timeout
@@ -57,7 +58,7 @@ class RedisQueueSignal(IQueueSignal):
         try:
             await answered(publishing, within=self._response_timeout)
         except FAILURES as error:
-            raise MessagingError(failed(f"notify {channel}", error)) from error
+            raise MessagingError(explain(f"notify {channel}", error)) from error
 
     async def wait(self, channel: str, timeout: float) -> bool:
         if self._open is None:

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, LockingError
 
-from ..driver import FAILURES, answered, failed, load_script, text_of
+from ..driver import FAILURES, answered, explain, load_script, text_of
 from ..listening import Listener
 from .strategy import Grant, RedisLockStrategy, milliseconds
 
@@ -207,7 +207,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         try:
             return await answered(command, within=self._response_timeout)
         except FAILURES as error:
-            reason = failed(f"{doing} {resource}", error)
+            reason = explain(f"{doing} {resource}", error)
             raise LockingError(reason, resource=resource) from error
 
     def _new_owner(self, ttl: float) -> str:

@@ -1,0 +1,32 @@
+"""Which clients are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_redis import (
+    FifoRedisLockStrategy,
+    RedisCacheService,
+    RedisQueueSignal,
+    RedlockLockStrategy,
+)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        FifoRedisLockStrategy,
+        RedisCacheService,
+        RedisQueueSignal,
+        lambda client: RedlockLockStrategy([client]),
+    ],
+)
+def test_what_is_no_client_of_asyncio_is_refused(make: Callable[[Any], object]) -> None:
+    for client, kind in ((redis.Redis(), "redis.client.Redis"), (None, "builtins.NoneType")):
+        with pytest.raises(ConfigError, match=f"redis.asyncio is needed, got {kind}"):
+            make(client)
