@@ -136,5 +136,5 @@ def explain(doing: str, error: BaseException) -> str:
     """What to say of ``FAILURES``."""
     if isinstance(error, ResponseError):
         return f"cannot {doing}: the Redis server says {error}"
-    reason = str(error) or type(error).__name__
+    reason = str(error).rstrip(".") or type(error).__name__
     return f"cannot {doing}: {reason}; is the Redis server there?"
