@@ -20,10 +20,10 @@ from cqrs_ddd_advanced_core.projections import (
     ProjectionBackedSpecPersistence,
 )
 from cqrs_ddd_core import ISpecification, UnitOfWork
-from cqrs_ddd_core.adapters.conditions import AllOf
 from cqrs_ddd_core.adapters.repository_mixins import OfTenant
 from cqrs_ddd_core.context import get_tenant_id, request_context
 from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError, ValidationError
+from cqrs_ddd_core.spi.querying.specifications import AllOf
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions, SpecificationBuilder
 
 NewUnitOfWork = Callable[[], UnitOfWork]

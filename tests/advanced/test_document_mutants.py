@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from cqrs_ddd_advanced_core.adapters.documents import WrittenDocument
 from cqrs_ddd_advanced_core.adapters.memory import InMemoryProjectionStore, InMemoryUnitOfWork
 from cqrs_ddd_advanced_core.adapters.memory import projections as fake
 from cqrs_ddd_advanced_core.exceptions import DocumentError
 from cqrs_ddd_advanced_core.ports.projections import Document, Fields
+from cqrs_ddd_advanced_core.spi.documents import WrittenDocument
 from cqrs_ddd_advanced_core.testing.contracts.projections import ProjectionStoreContract
 from cqrs_ddd_core import UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork as CoreInMemoryUnitOfWork

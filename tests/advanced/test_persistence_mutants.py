@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 
 from cqrs_ddd_advanced_core.persistence import CachingPersistenceDispatcher, PersistenceDispatcher
-from cqrs_ddd_advanced_core.persistence.asking import active
+from cqrs_ddd_advanced_core.persistence.request_binding import active
 from cqrs_ddd_advanced_core.testing.contracts.persistence import PersistenceDispatcherContract
 from cqrs_ddd_core import AggregateRoot, SearchResult, UnitOfWork
-from cqrs_ddd_core.adapters import cached_state
 from cqrs_ddd_core.adapters.memory import InMemoryCache, InMemoryUnitOfWork
-from cqrs_ddd_core.adapters.read_through import ReadThrough
+from cqrs_ddd_core.spi.caching import aggregate_codec as cached_state
+from cqrs_ddd_core.spi.caching.read_through import ReadThrough
 from tests.advanced.parcels import CountedParcels, in_memory_dispatcher
 from tests.core.conftest import Equals, QueryOptions
 

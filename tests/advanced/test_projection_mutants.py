@@ -15,11 +15,11 @@ from cqrs_ddd_advanced_core.adapters.memory import (
     InMemoryProjectionStore,
     InMemoryUnitOfWork,
 )
-from cqrs_ddd_advanced_core.adapters.transaction_locks import TransactionLocks
 from cqrs_ddd_advanced_core.ports.positions import Checkpoint
 from cqrs_ddd_advanced_core.projections import ProjectionHandler, ProjectionRebuild, ProjectionView
 from cqrs_ddd_advanced_core.projections import batch as batches
 from cqrs_ddd_advanced_core.projections.run import ProjectionRun
+from cqrs_ddd_advanced_core.spi.transaction_locks import TransactionLocks
 from cqrs_ddd_core import StreamId, UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryEventStore
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork as CoreInMemoryUnitOfWork

@@ -13,9 +13,9 @@ from cqrs_ddd_advanced_core.adapters.memory import InMemoryDeadLetterStore, InMe
 from cqrs_ddd_advanced_core.adapters.memory import dead_letters as fake_letters
 from cqrs_ddd_advanced_core.adapters.memory import positions as fake_positions
 from cqrs_ddd_advanced_core.adapters.refusals import lease_lost
-from cqrs_ddd_advanced_core.adapters.transaction_locks import TransactionLocks
 from cqrs_ddd_advanced_core.ports.dead_letters import DeadLetter, DeadLetterState
 from cqrs_ddd_advanced_core.ports.positions import Checkpoint
+from cqrs_ddd_advanced_core.spi.transaction_locks import TransactionLocks
 from cqrs_ddd_advanced_core.testing.contracts.dead_letters import DeadLetterStoreContract
 from cqrs_ddd_advanced_core.testing.contracts.positions import PositionStoreContract
 from cqrs_ddd_core import StreamId, UnitOfWork

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cqrs_ddd_advanced_core.adapters.transaction_locks import TransactionLocks
+from cqrs_ddd_advanced_core.spi.transaction_locks import TransactionLocks
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
 from cqrs_ddd_core.testing.faults import cancel_sweep

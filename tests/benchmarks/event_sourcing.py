@@ -15,7 +15,7 @@ from cqrs_ddd_advanced_core.snapshots import AggregateSnapshots, EveryNEventsStr
 from cqrs_ddd_core import AggregateRoot, DomainEvent, EventTypeRegistry, StoredEvent
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemySnapshotStore
-from cqrs_ddd_persistence_sqlalchemy.stored_rows import read_columns
+from cqrs_ddd_persistence_sqlalchemy.event_store.event_rows import read_columns
 
 from .databases import Databases, Store, installed
 from .measuring import Opening, Row, Side

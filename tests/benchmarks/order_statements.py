@@ -9,7 +9,7 @@ from sqlalchemy import JSON, Column, Integer, MetaData, Table, Text, bindparam, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cqrs_ddd_persistence_sqlalchemy import Tables
-from cqrs_ddd_persistence_sqlalchemy.column_types import UtcDateTime
+from cqrs_ddd_persistence_sqlalchemy.schema.column_types import UtcDateTime
 
 TOOLKIT = Tables()
 

@@ -13,7 +13,7 @@ import asyncpg
 from cqrs_ddd_core import StoredEvent
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork
-from cqrs_ddd_persistence_sqlalchemy.stored_rows import COLUMNS, for_sqlite, row_of
+from cqrs_ddd_persistence_sqlalchemy.event_store.event_rows import COLUMNS, for_sqlite, row_of
 
 from .databases import Databases, Store, Stream, bare, fill, installed
 from .measuring import Opening, Row, Side

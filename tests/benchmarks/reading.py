@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore
-from cqrs_ddd_persistence_sqlalchemy.stored_rows import read_columns
+from cqrs_ddd_persistence_sqlalchemy.event_store.event_rows import read_columns
 
 from .databases import Store, bare, fill, installed
 from .measuring import Side

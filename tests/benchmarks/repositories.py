@@ -30,7 +30,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
     VersionMixin,
     configure_sqlite,
 )
-from cqrs_ddd_persistence_sqlalchemy.column_types import ExactDecimal, UtcDateTime
+from cqrs_ddd_persistence_sqlalchemy.schema.column_types import ExactDecimal, UtcDateTime
 
 from .databases import Databases
 from .measuring import Opening, Row, Side

@@ -9,7 +9,7 @@ from decimal import Decimal
 from sqlalchemy import BigInteger, Numeric, Text, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from cqrs_ddd_persistence_sqlalchemy.column_types import UtcDateTime
+from cqrs_ddd_persistence_sqlalchemy.schema.column_types import UtcDateTime
 from cqrs_ddd_persistence_sqlalchemy.specifications import build_sqla_filter
 from cqrs_ddd_specifications import AttributeSpecification as where
 from cqrs_ddd_specifications import Specification

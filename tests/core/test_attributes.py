@@ -9,14 +9,14 @@ import pytest
 from pydantic import BaseModel, Field, PrivateAttr, Secret, SecretBytes, SecretStr
 
 from cqrs_ddd_core import AggregateRoot, ValueObject
-from cqrs_ddd_core.adapters.attributes import (
+from cqrs_ddd_core.adapters.memory import InMemoryRepository
+from cqrs_ddd_core.primitives.exceptions import ValidationError
+from cqrs_ddd_core.spi.json_fidelity import (
     attributes_lost_in_json,
     holds_the_same,
     refuse_unordered_attribute,
     value_at,
 )
-from cqrs_ddd_core.adapters.memory import InMemoryRepository
-from cqrs_ddd_core.primitives.exceptions import ValidationError
 from tests.core.conftest import QueryOptions
 
 

@@ -10,7 +10,6 @@ import pytest
 from pydantic import ConfigDict, Field, SecretStr
 
 from cqrs_ddd_core import AggregateRoot
-from cqrs_ddd_core.adapters.cached_state import CachedState
 from cqrs_ddd_core.adapters.caching_repository import CachingRepository
 from cqrs_ddd_core.adapters.memory import (
     FakeClock,
@@ -18,9 +17,7 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryRepository,
     InMemoryUnitOfWork,
 )
-from cqrs_ddd_core.adapters.read_through import ReadThrough
 from cqrs_ddd_core.adapters.repository_mixins import CachingMixin, MultitenantMixin
-from cqrs_ddd_core.adapters.tolerant_cache import TolerantCache
 from cqrs_ddd_core.context import request_context
 from cqrs_ddd_core.ports import IRepository, SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
@@ -30,6 +27,9 @@ from cqrs_ddd_core.primitives.exceptions import (
     InvalidOperationError,
     OptimisticConcurrencyError,
 )
+from cqrs_ddd_core.spi.caching.aggregate_codec import CachedState
+from cqrs_ddd_core.spi.caching.fail_open_cache import TolerantCache
+from cqrs_ddd_core.spi.caching.read_through import ReadThrough
 from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
 from cqrs_ddd_core.testing.contracts.cache import CacheContract
 from cqrs_ddd_core.testing.contracts.parcel import Parcel

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cqrs_ddd_core.adapters import flights
 from cqrs_ddd_core.adapters.caching_repository import CachingRepository
-from cqrs_ddd_core.adapters.flights import Failed, Lead
 from cqrs_ddd_core.adapters.memory import InMemoryCache, InMemoryRepository
-from cqrs_ddd_core.adapters.read_through import ReadThrough
-from cqrs_ddd_core.adapters.tolerant_cache import TolerantCache
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.spi.caching import single_flight as flights
+from cqrs_ddd_core.spi.caching.fail_open_cache import TolerantCache
+from cqrs_ddd_core.spi.caching.read_through import ReadThrough
+from cqrs_ddd_core.spi.caching.single_flight import Failed, Lead
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
@@ -438,7 +438,7 @@ FAILED = test_when_a_load_fails_those_who_wait_get_its_error
         ("read_through.Lead", LeavesTheOthersToThemselves, CANCELLED),
         ("read_through.Lead", LeavesTheOthersToThemselves, FAILED),
         ("read_through.Lead", TellsNobody, FAILED),
-        ("flights.Failed", RaisesOnAndOn, FAILED),
+        ("single_flight.Failed", RaisesOnAndOn, FAILED),
     ],
 )
 async def test_a_naive_load_that_ends_early_is_caught(
@@ -449,7 +449,7 @@ async def test_a_naive_load_that_ends_early_is_caught(
     naive: type[Any],
     test: Callable[[Parcels, SlowParcels], Awaitable[None]],
 ) -> None:
-    monkeypatch.setattr(f"cqrs_ddd_core.adapters.{name}", naive)
+    monkeypatch.setattr(f"cqrs_ddd_core.spi.caching.{name}", naive)
 
     with pytest.raises(AssertionError):
         await test(parcels, inner)
@@ -458,7 +458,7 @@ async def test_a_naive_load_that_ends_early_is_caught(
 async def test_who_tells_everybody_fails_those_who_have_not_asked_for_it(
     cache: CountingCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cqrs_ddd_core.adapters.read_through.Lead", TellsEverybody)
+    monkeypatch.setattr("cqrs_ddd_core.spi.caching.read_through.Lead", TellsEverybody)
 
     with pytest.raises(AssertionError):
         await test_what_else_a_load_asked_for_fails_nobody_else(cache)
@@ -471,7 +471,7 @@ async def test_who_waits_for_nobody_loads_again(
     cache: CountingCache,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cqrs_ddd_core.adapters.read_through.Lead", LoadsAtOnce)
+    monkeypatch.setattr("cqrs_ddd_core.spi.caching.read_through.Lead", LoadsAtOnce)
 
     with pytest.raises(AssertionError):
         await test_who_misses_what_another_process_loads_waits_for_it(
@@ -482,7 +482,7 @@ async def test_who_waits_for_nobody_loads_again(
 async def test_who_keeps_his_lease_lets_others_wait(
     parcels: Parcels, inner: SlowParcels, cache: CountingCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cqrs_ddd_core.adapters.read_through.Lead", KeepsItsLease)
+    monkeypatch.setattr("cqrs_ddd_core.spi.caching.read_through.Lead", KeepsItsLease)
 
     with pytest.raises(AssertionError):
         await test_a_cancelled_load_leaves_no_lease_behind(parcels, inner, cache)

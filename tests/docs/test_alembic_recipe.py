@@ -16,12 +16,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError
 from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
-from cqrs_ddd_persistence_sqlalchemy import (
-    SQLAlchemyEventStore,
-    Tables,
-    configure_sqlite,
-    schema,
-)
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore, Tables, configure_sqlite, schema
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyProjectionStore
 from tests.architecture.packages import ROOT
 from tests.persistence_sqlalchemy.conftest import asyncpg_url
@@ -169,7 +164,7 @@ def test_without_the_extra_its_branch_makes_nothing_and_can_be_run_again_with_it
 ) -> None:
     core = {table.name for table in project.tables.core}
     with monkeypatch.context() as hidden:
-        hidden.setattr(schema, "is_advanced_installed", lambda: False)
+        hidden.setattr(schema.installation, "is_advanced_installed", lambda: False)
         project.run(command.upgrade, "heads")
     assert project.table_names() == core
 

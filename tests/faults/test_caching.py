@@ -15,7 +15,7 @@ from cqrs_ddd_core.adapters.memory import FakeClock
 from cqrs_ddd_core.primitives.exceptions import CacheError
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_redis import RedisCacheService
-from cqrs_ddd_redis.circuit import Circuit
+from cqrs_ddd_redis.circuit_breaker import Circuit
 from tests.faults.caching import READERS, Loads, Noted, run_read
 from tests.forking import process
 from tests.own_redis import OwnRedis, own_redis

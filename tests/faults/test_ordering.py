@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cqrs_ddd_core.ports import StoredEvent
 from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore, Tables, create_schema
-from cqrs_ddd_persistence_sqlalchemy.driver import fetch
-from cqrs_ddd_persistence_sqlalchemy.event_sql import statements
-from cqrs_ddd_persistence_sqlalchemy.schema import Ordering
-from cqrs_ddd_persistence_sqlalchemy.stored_rows import events_of
+from cqrs_ddd_persistence_sqlalchemy.engine.driver import fetch
+from cqrs_ddd_persistence_sqlalchemy.event_store.event_rows import events_of
+from cqrs_ddd_persistence_sqlalchemy.event_store.statements import statements
+from cqrs_ddd_persistence_sqlalchemy.schema.installation import Ordering
 from tests.faults.ordering import ReadAfter, Workload, assert_not_held_up
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, event, insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cqrs_ddd_persistence_sqlalchemy import Tables, create_schema
-from cqrs_ddd_persistence_sqlalchemy.advanced.models import AdvancedTables
-from cqrs_ddd_persistence_sqlalchemy.schema import COMPONENT, _namespace
+from cqrs_ddd_persistence_sqlalchemy.schema.advanced_tables import AdvancedTables
+from cqrs_ddd_persistence_sqlalchemy.schema.installation import COMPONENT, _namespace
 
 _first: dict[str, tuple[Tables, str]] = {}
 """By the name of the database: whose tables were made, and the statements that made them."""

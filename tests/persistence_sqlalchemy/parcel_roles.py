@@ -22,7 +22,7 @@ from cqrs_ddd_persistence_sqlalchemy.advanced import (
     SQLAlchemyQuerySpecificationPersistence,
     SQLAlchemyRetrievalPersistence,
 )
-from cqrs_ddd_persistence_sqlalchemy.repository import SQLAlchemyRepository
+from cqrs_ddd_persistence_sqlalchemy.repository.repository import SQLAlchemyRepository
 from cqrs_ddd_specifications import AttributeSpecification
 from tests.persistence_sqlalchemy.parcels import parcel_model
 

@@ -9,9 +9,9 @@ from sqlalchemy import BigInteger, MetaData, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
-from cqrs_ddd_persistence_sqlalchemy.engines import SessionFactory
-from cqrs_ddd_persistence_sqlalchemy.model_mixins import VersionMixin
-from cqrs_ddd_persistence_sqlalchemy.repository import SQLAlchemyRepository
+from cqrs_ddd_persistence_sqlalchemy.engine.engines import SessionFactory
+from cqrs_ddd_persistence_sqlalchemy.repository.model_mixins import VersionMixin
+from cqrs_ddd_persistence_sqlalchemy.repository.repository import SQLAlchemyRepository
 
 
 @lru_cache

@@ -36,7 +36,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.orm import DeclarativeBase, relationship
 from sqlalchemy.types import TypeEngine
 
-from cqrs_ddd_persistence_sqlalchemy.column_types import ExactDecimal, Json, UtcDateTime
+from cqrs_ddd_persistence_sqlalchemy.schema.column_types import ExactDecimal, Json, UtcDateTime
 from cqrs_ddd_persistence_sqlalchemy.specifications import (
     apply_query_options,
     build_sqla_filter,

@@ -27,13 +27,13 @@ from sqlalchemy import Enum as EnumType
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from cqrs_ddd_core import AggregateRoot, ArchivableMixin, AuditableMixin, ValueObject
-from cqrs_ddd_persistence_sqlalchemy.column_types import ExactDecimal, Json, UtcDateTime
-from cqrs_ddd_persistence_sqlalchemy.mapping import ModelMapper
-from cqrs_ddd_persistence_sqlalchemy.model_mixins import (
+from cqrs_ddd_persistence_sqlalchemy.repository.model_mapper import ModelMapper
+from cqrs_ddd_persistence_sqlalchemy.repository.model_mixins import (
     ArchivableModelMixin,
     AuditableModelMixin,
     VersionMixin,
 )
+from cqrs_ddd_persistence_sqlalchemy.schema.column_types import ExactDecimal, Json, UtcDateTime
 
 
 class Status(Enum):

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cqrs_ddd_core.primitives.exceptions import NaiveDatetimeError, ValidationError
-from cqrs_ddd_persistence_sqlalchemy.column_types import ExactDecimal, Json, UtcDateTime
+from cqrs_ddd_persistence_sqlalchemy.schema.column_types import ExactDecimal, Json, UtcDateTime
 
 THINGS = Table(
     "column_types",

@@ -22,7 +22,7 @@ from cqrs_ddd_core import StreamId
 from cqrs_ddd_persistence_sqlalchemy import Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyDeadLetterStore
 from cqrs_ddd_persistence_sqlalchemy.advanced import dead_letters as real
-from cqrs_ddd_persistence_sqlalchemy.driver import fetch, is_postgres
+from cqrs_ddd_persistence_sqlalchemy.engine.driver import fetch, is_postgres
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 
 

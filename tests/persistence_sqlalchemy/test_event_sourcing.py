@@ -20,7 +20,7 @@ from cqrs_ddd_core.testing.contracts.parcel import Parcel, new_parcel_id
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore, Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemySnapshotStore
 from cqrs_ddd_persistence_sqlalchemy.advanced.snapshots import _row_of
-from cqrs_ddd_persistence_sqlalchemy.driver import inserting
+from cqrs_ddd_persistence_sqlalchemy.engine.driver import inserting
 from tests.advanced.event_sourced_parcels import EventSourcedRepositoryContract
 from tests.advanced.event_sourcing_kit import EventSourcingKit
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory

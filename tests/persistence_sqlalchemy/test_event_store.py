@@ -25,10 +25,10 @@ from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyEventStore,
     SQLAlchemyUnitOfWork,
     Tables,
-    event_store,
     unit_of_work,
 )
-from cqrs_ddd_persistence_sqlalchemy.driver import fetch
+from cqrs_ddd_persistence_sqlalchemy.engine.driver import fetch
+from cqrs_ddd_persistence_sqlalchemy.event_store import event_store
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 
 

@@ -38,7 +38,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_colu
 from cqrs_ddd_core.adapters.repository_mixins import OfTenant
 from cqrs_ddd_core.domain.specification import ISpecification
 from cqrs_ddd_core.primitives.exceptions import ConfigError
-from cqrs_ddd_persistence_sqlalchemy.column_types import Json, UtcDateTime
+from cqrs_ddd_persistence_sqlalchemy.schema.column_types import Json, UtcDateTime
 from cqrs_ddd_persistence_sqlalchemy.specifications import (
     apply_query_options,
     build_sqla_filter,

@@ -55,7 +55,7 @@ from cqrs_ddd_core.testing.contracts.hierarchy import (
     TagReaderContract,
 )
 from cqrs_ddd_persistence_sqlalchemy import Tables
-from cqrs_ddd_persistence_sqlalchemy.hierarchy import (
+from cqrs_ddd_persistence_sqlalchemy.hierarchy.hierarchy import (
     ACLColumns,
     SQLAlchemyHierarchyReader,
     TagColumns,

@@ -41,10 +41,10 @@ from sqlalchemy.orm import (
 
 from cqrs_ddd_core import AggregateRoot, ValueObject
 from cqrs_ddd_core.primitives.exceptions import ConfigError
-from cqrs_ddd_persistence_sqlalchemy.column_types import ExactDecimal, Json
-from cqrs_ddd_persistence_sqlalchemy.mapping import ModelMapper
-from cqrs_ddd_persistence_sqlalchemy.model_mixins import VersionMixin
-from cqrs_ddd_persistence_sqlalchemy.repository import SQLAlchemyRepository
+from cqrs_ddd_persistence_sqlalchemy.repository.model_mapper import ModelMapper
+from cqrs_ddd_persistence_sqlalchemy.repository.model_mixins import VersionMixin
+from cqrs_ddd_persistence_sqlalchemy.repository.repository import SQLAlchemyRepository
+from cqrs_ddd_persistence_sqlalchemy.schema.column_types import ExactDecimal, Json
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 
 

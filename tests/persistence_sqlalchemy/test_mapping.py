@@ -21,9 +21,9 @@ from cqrs_ddd_core.primitives.exceptions import (
     ValidationError,
 )
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork
-from cqrs_ddd_persistence_sqlalchemy.repository import SQLAlchemyRepository
-from cqrs_ddd_persistence_sqlalchemy.row_reading import RowReading
-from cqrs_ddd_persistence_sqlalchemy.row_writing import RowWriting
+from cqrs_ddd_persistence_sqlalchemy.repository.repository import SQLAlchemyRepository
+from cqrs_ddd_persistence_sqlalchemy.repository.row_reader import RowReading
+from cqrs_ddd_persistence_sqlalchemy.repository.row_writer import RowWriting
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 from tests.persistence_sqlalchemy.shop import (

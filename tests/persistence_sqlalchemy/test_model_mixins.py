@@ -20,13 +20,13 @@ from cqrs_ddd_core.primitives.exceptions import (
     classify_error,
 )
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork
-from cqrs_ddd_persistence_sqlalchemy.model_mixins import (
+from cqrs_ddd_persistence_sqlalchemy.repository.model_mixins import (
     ArchivableModelMixin,
     AuditableModelMixin,
     VersionMixin,
     unique_unless_archived,
 )
-from cqrs_ddd_persistence_sqlalchemy.repository import SQLAlchemyRepository
+from cqrs_ddd_persistence_sqlalchemy.repository.repository import SQLAlchemyRepository
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 
 MONDAY = datetime(2026, 6, 1, tzinfo=timezone.utc)

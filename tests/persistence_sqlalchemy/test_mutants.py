@@ -28,8 +28,8 @@ from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyUnitOfWork,
     Tables,
 )
-from cqrs_ddd_persistence_sqlalchemy.joining import joined
-from cqrs_ddd_persistence_sqlalchemy.repository_sql import KNOWN_VERSION
+from cqrs_ddd_persistence_sqlalchemy.engine.connections import joined
+from cqrs_ddd_persistence_sqlalchemy.repository.statements import KNOWN_VERSION
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 from tests.persistence_sqlalchemy.parcels import Parcels
 

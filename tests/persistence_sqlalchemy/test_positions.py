@@ -30,8 +30,8 @@ from cqrs_ddd_core.adapters.memory import InMemoryQueueSignal
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, InfrastructureError
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork, Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
-from cqrs_ddd_persistence_sqlalchemy.advanced.position_rows import PositionRows
-from cqrs_ddd_persistence_sqlalchemy.driver import fetch, is_postgres
+from cqrs_ddd_persistence_sqlalchemy.advanced.positions.rows import PositionRows
+from cqrs_ddd_persistence_sqlalchemy.engine.driver import fetch, is_postgres
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 
 on_postgres = pytest.mark.parametrize("backend", ["postgres"], indirect=True)

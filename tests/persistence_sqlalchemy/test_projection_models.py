@@ -16,10 +16,10 @@ from sqlalchemy import Enum as EnumType
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 
-from cqrs_ddd_advanced_core.adapters.document_fields import DocumentFields
 from cqrs_ddd_advanced_core.exceptions import DocumentError, ProjectionStoreError
 from cqrs_ddd_advanced_core.ports.projections import Document, Fields
 from cqrs_ddd_advanced_core.projections import ProjectionBackedDualPersistence, ProjectionHandler
+from cqrs_ddd_advanced_core.spi.document_fields import DocumentFields
 from cqrs_ddd_advanced_core.testing.contracts.projections import ProjectionStoreContract
 from cqrs_ddd_core import UnitOfWork
 from cqrs_ddd_core.ports import SearchResult
@@ -39,9 +39,9 @@ from cqrs_ddd_persistence_sqlalchemy.advanced import (
     SQLAlchemyPositionStore,
     SQLAlchemyProjectionStore,
 )
-from cqrs_ddd_persistence_sqlalchemy.advanced.collection_columns import column_type
-from cqrs_ddd_persistence_sqlalchemy.advanced.collection_models import CollectionModel
-from cqrs_ddd_persistence_sqlalchemy.column_types import ExactDecimal, Json, UtcDateTime
+from cqrs_ddd_persistence_sqlalchemy.advanced.projections.column_types import column_type
+from cqrs_ddd_persistence_sqlalchemy.advanced.projections.user_tables import CollectionModel
+from cqrs_ddd_persistence_sqlalchemy.schema.column_types import ExactDecimal, Json, UtcDateTime
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
 from tests.advanced.inline_kit import InlineProjectionKit
 from tests.advanced.projection_kit import ProjectionWorkerKit

@@ -7,17 +7,17 @@ from collections.abc import Collection, Mapping
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from cqrs_ddd_advanced_core.adapters.documents import written_document
 from cqrs_ddd_advanced_core.ports.projections import Document
+from cqrs_ddd_advanced_core.spi.documents import written_document
 from cqrs_ddd_advanced_core.testing.contracts.documents import Options, Where
 from cqrs_ddd_advanced_core.testing.contracts.projections import ProjectionStoreContract
 from cqrs_ddd_core import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
 from cqrs_ddd_persistence_sqlalchemy import Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyProjectionStore
-from cqrs_ddd_persistence_sqlalchemy.advanced.collection_catalogue import AnyCollection
-from cqrs_ddd_persistence_sqlalchemy.advanced.collection_tables import CollectionTable
-from cqrs_ddd_persistence_sqlalchemy.driver import fetch
+from cqrs_ddd_persistence_sqlalchemy.advanced.projections.catalog import AnyCollection
+from cqrs_ddd_persistence_sqlalchemy.advanced.projections.collection_tables import CollectionTable
+from cqrs_ddd_persistence_sqlalchemy.engine.driver import fetch
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 

@@ -20,7 +20,7 @@ from cqrs_ddd_advanced_core.testing.contracts.projections import ProjectionStore
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, ConfigError
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork, Tables, schema
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyProjectionStore
-from cqrs_ddd_persistence_sqlalchemy.advanced.collection_tables import CollectionTable
+from cqrs_ddd_persistence_sqlalchemy.advanced.projections.collection_tables import CollectionTable
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 

@@ -35,9 +35,9 @@ from cqrs_ddd_core.testing.contracts.repository import (
 )
 from cqrs_ddd_core.testing.faults import cancel_sweep
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork, Tables
-from cqrs_ddd_persistence_sqlalchemy.joining import joined
-from cqrs_ddd_persistence_sqlalchemy.model_mixins import VersionMixin
-from cqrs_ddd_persistence_sqlalchemy.repository import SQLAlchemyRepository
+from cqrs_ddd_persistence_sqlalchemy.engine.connections import joined
+from cqrs_ddd_persistence_sqlalchemy.repository.model_mixins import VersionMixin
+from cqrs_ddd_persistence_sqlalchemy.repository.repository import SQLAlchemyRepository
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
 from cqrs_ddd_specifications.exceptions import UnsupportedOperatorError
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory

@@ -22,8 +22,8 @@ from cqrs_ddd_persistence_sqlalchemy import (
     metadata,
     schema,
 )
-from cqrs_ddd_persistence_sqlalchemy.advanced.models import AdvancedTables
-from cqrs_ddd_persistence_sqlalchemy.models import TABLES
+from cqrs_ddd_persistence_sqlalchemy.schema.advanced_tables import AdvancedTables
+from cqrs_ddd_persistence_sqlalchemy.schema.tables import TABLES
 
 PROCESSES = 16
 

@@ -18,9 +18,9 @@ from cqrs_ddd_core.context import request_context
 from cqrs_ddd_core.domain import ISpecification
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, OptimisticConcurrencyError
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork
-from cqrs_ddd_persistence_sqlalchemy.mapping import ModelMapper
-from cqrs_ddd_persistence_sqlalchemy.model_mixins import VersionMixin
-from cqrs_ddd_persistence_sqlalchemy.repository import SQLAlchemyRepository
+from cqrs_ddd_persistence_sqlalchemy.repository.model_mapper import ModelMapper
+from cqrs_ddd_persistence_sqlalchemy.repository.model_mixins import VersionMixin
+from cqrs_ddd_persistence_sqlalchemy.repository.repository import SQLAlchemyRepository
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 

@@ -32,7 +32,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyUnitOfWork,
     Tables,
 )
-from cqrs_ddd_persistence_sqlalchemy.driver import fetch
+from cqrs_ddd_persistence_sqlalchemy.engine.driver import fetch
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 from tests.persistence_sqlalchemy.parcels import Parcels
 

@@ -22,7 +22,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
     create_schema,
     schema,
 )
-from cqrs_ddd_persistence_sqlalchemy.models import TABLES
+from cqrs_ddd_persistence_sqlalchemy.schema.tables import TABLES
 
 
 def refused(ask):

@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 
 from cqrs_ddd_core.adapters.memory import FakeClock
 from cqrs_ddd_core.primitives.exceptions import CacheError
-from cqrs_ddd_redis import RedisCacheService, circuit
+from cqrs_ddd_redis import RedisCacheService
+from cqrs_ddd_redis import circuit_breaker as circuit
 from tests.faults.proxy import Proxy
 
 PAUSE = 1.0

@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from cqrs_ddd_core.adapters.memory import FakeClock, InMemoryCache
 from cqrs_ddd_core.ports.cache import IVersionedCache
 from cqrs_ddd_redis import RedisCacheService
-from cqrs_ddd_redis.circuit import Circuit
+from cqrs_ddd_redis.circuit_breaker import Circuit
 from tests.redis.test_cache import PATIENT
 from tests.redis.test_cache_mutants import DeletesTheValueOnly, FillsAnyway
 

@@ -22,9 +22,9 @@ from cqrs_ddd_core.primitives.exceptions import (
 )
 from cqrs_ddd_core.testing.contracts.locking import LockContract
 from cqrs_ddd_core.testing.faults import cancel_sweep
-from cqrs_ddd_redis.listening import Listener
 from cqrs_ddd_redis.locking.fifo import FifoRedisLockStrategy, _Waiter
 from cqrs_ddd_redis.locking.strategy import Grant
+from cqrs_ddd_redis.pubsub import Listener
 from tests.faults.locking import Contest, fifo, write
 from tests.forking import process
 from tests.own_redis import OwnRedis, own_redis

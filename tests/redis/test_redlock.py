@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 from cqrs_ddd_core.testing.contracts.locking import FifoLockContract, LockContract
 from cqrs_ddd_redis import RedlockLockStrategy, driver
-from cqrs_ddd_redis.locking import servers
+from cqrs_ddd_redis.locking import server_pool as servers
 from tests.redis.redlock_kit import NewLock, RedlockKit, Troubled
 
 

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from cqrs_ddd_redis import RedlockLockStrategy
-from cqrs_ddd_redis.locking.servers import Answers
+from cqrs_ddd_redis.locking.server_pool import Answers
 from tests.redis.redlock_kit import RedlockKit, Troubled
 
 

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import pydantic
 from pydantic_core import to_json
 
-from cqrs_ddd_core.adapters.attributes import attributes_lost_in_json, holds_the_same
 from cqrs_ddd_core.domain.aggregate import AggregateRoot
 from cqrs_ddd_core.primitives.exceptions import ConfigError, SerializationError, ValidationError
+from cqrs_ddd_core.spi.json_fidelity import attributes_lost_in_json, holds_the_same
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 

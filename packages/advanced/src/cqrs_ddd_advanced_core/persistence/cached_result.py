@@ -8,9 +8,9 @@ from typing import Any
 import pydantic
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
-from cqrs_ddd_core.adapters.attributes import holds_the_same, reason_of
-from cqrs_ddd_core.adapters.cached_state import key_of, key_prefix
 from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core.spi.caching.aggregate_codec import key_of, key_prefix
+from cqrs_ddd_core.spi.json_fidelity import holds_the_same, reason_of
 
 logger = logging.getLogger(__name__)
 

@@ -17,21 +17,21 @@ from operator import attrgetter
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from cqrs_ddd_core.adapters.cached_state import CachedState
-from cqrs_ddd_core.adapters.read_through import Form, Load, ReadThrough
-from cqrs_ddd_core.adapters.tolerant_cache import TolerantCache
 from cqrs_ddd_core.domain.aggregate import ID, AggregateRoot
 from cqrs_ddd_core.ports.cache import ICacheService, IVersionedCache
 from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConfigError, HandlerNotRegisteredError
 from cqrs_ddd_core.primitives.shielding import finish
+from cqrs_ddd_core.spi.caching.aggregate_codec import CachedState
+from cqrs_ddd_core.spi.caching.fail_open_cache import TolerantCache
+from cqrs_ddd_core.spi.caching.read_through import Form, Load, ReadThrough
 
 from ..ports.persistence import Criteria, IdOf, IPersistenceDispatcher, IReadModels
-from .asking import active, as_now, distinct_ids, in_order, is_condition
 from .cached_result import CachedResult
 from .local_leases import LocalLeases
 from .registry import id_of_results
+from .request_binding import active, as_now, distinct_ids, in_order, is_condition
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 R = TypeVar("R")

@@ -20,8 +20,8 @@ from cqrs_ddd_core.primitives.exceptions import (
 )
 
 from ..ports.persistence import Criteria, IdOf, IReadModels
-from .asking import active, as_now, distinct_ids, in_order, is_condition
 from .registry import PersistenceRegistry, Registration
+from .request_binding import active, as_now, distinct_ids, in_order, is_condition
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 R = TypeVar("R")

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeVar
 
-from cqrs_ddd_core.adapters.cached_json import refuse_unleased
 from cqrs_ddd_core.ports.cache import ICacheService, IVersionedCache
 from cqrs_ddd_core.ports.clock import IClock, SystemClock
+from cqrs_ddd_core.spi.caching.cache_validation import refuse_unleased
 
 R = TypeVar("R")
 

@@ -10,13 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
-from cqrs_ddd_core.adapters.conditions import AllOf, OneOf
 from cqrs_ddd_core.adapters.refusals import refuse_other_criteria
 from cqrs_ddd_core.domain.aggregate import ID
 from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
 from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core.spi.querying.specifications import AllOf, OneOf
 
 from ..ports.persistence import IQueryPersistence, IQuerySpecificationPersistence
 from ..ports.projections import DOC_ID, IProjectionStore

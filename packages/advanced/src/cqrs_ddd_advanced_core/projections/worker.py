@@ -12,9 +12,9 @@ from cqrs_ddd_core.ports.clock import IClock, SystemClock
 from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL, IEventStore
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.primitives.background_service import Looping
 from cqrs_ddd_core.primitives.exceptions import LeaseLostError
 from cqrs_ddd_core.primitives.id_generator import uuid4_text
-from cqrs_ddd_core.primitives.looping import Looping
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 
 from ..exceptions import PoisonEventError, ProjectionVersionError

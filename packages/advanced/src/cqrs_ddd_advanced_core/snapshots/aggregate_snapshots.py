@@ -10,7 +10,6 @@ from typing import Any, Generic, TypeVar
 
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from cqrs_ddd_core.adapters.attributes import attributes_lost_in_json, holds_the_same, shape_in
 from cqrs_ddd_core.domain.aggregate import AggregateRoot
 from cqrs_ddd_core.instrumentation import hooks
 from cqrs_ddd_core.ports.clock import IClock, SystemClock
@@ -18,6 +17,7 @@ from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.inbox import fingerprint_of
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core.spi.json_fidelity import attributes_lost_in_json, holds_the_same, shape_in
 
 from ..ports.snapshots import ISnapshotStore, Snapshot
 from .strategies import EveryNEventsStrategy, Loading, SnapshotStrategy

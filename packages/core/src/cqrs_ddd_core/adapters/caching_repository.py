@@ -12,10 +12,10 @@ from ..ports.cache import IVersionedCache
 from ..ports.repository import IBulkRepository, IRepository
 from ..ports.search_result import SearchResult
 from ..ports.unit_of_work import UnitOfWork, get_current_uow
-from .cached_state import CachedState
-from .read_through import ReadThrough
+from ..spi.caching.aggregate_codec import CachedState
+from ..spi.caching.fail_open_cache import TolerantCache
+from ..spi.caching.read_through import ReadThrough
 from .refusals import no_bulk
-from .tolerant_cache import TolerantCache
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 R = TypeVar("R")

@@ -14,6 +14,7 @@ from ..ports.clock import IClock, SystemClock
 from ..ports.messaging import IMessagePublisher
 from ..ports.outbox import OUTBOX_CHANNEL, ILeasedOutbox, OutboxLease, OutboxMessage
 from ..ports.queue_signal import IQueueSignal
+from ..primitives.background_service import Looping
 from ..primitives.exceptions import (
     ConfigError,
     ErrorClass,
@@ -22,7 +23,6 @@ from ..primitives.exceptions import (
     classify_error,
 )
 from ..primitives.id_generator import uuid4_text
-from ..primitives.looping import Looping
 from ..primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from ..primitives.shielding import within
 

@@ -11,18 +11,18 @@ from pydantic_core import from_json
 from redis.asyncio import Redis
 from redis.client import NEVER_DECODE
 
-from cqrs_ddd_core.adapters.cached_json import (
+from cqrs_ddd_core.ports.cache import IVersionedCache
+from cqrs_ddd_core.ports.clock import IClock, SystemClock
+from cqrs_ddd_core.primitives.exceptions import CacheError, ConfigError
+from cqrs_ddd_core.spi.caching.cache_validation import (
     json_of,
     refuse_key,
     refuse_keys,
     refuse_ttl,
     refuse_unleased,
 )
-from cqrs_ddd_core.ports.cache import IVersionedCache
-from cqrs_ddd_core.ports.clock import IClock, SystemClock
-from cqrs_ddd_core.primitives.exceptions import CacheError, ConfigError
 
-from .circuit import Circuit, Owed
+from .circuit_breaker import Circuit, Owed
 from .driver import Script, answered, load_script
 from .namespace import Namespace
 

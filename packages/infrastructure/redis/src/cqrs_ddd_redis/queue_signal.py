@@ -8,12 +8,12 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from cqrs_ddd_core.adapters.hints import Hints
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, MessagingError
+from cqrs_ddd_core.spi.waiters import Hints
 
 from .driver import FAILURES, answered, explain, refuse_client
-from .listening import Listener
+from .pubsub import Listener
 
 
 class RedisQueueSignal(IQueueSignal):

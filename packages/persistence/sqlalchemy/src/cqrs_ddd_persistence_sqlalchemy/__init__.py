@@ -1,18 +1,18 @@
 """Adapters of the ports for PostgreSQL and SQLite through SQLAlchemy."""
 
 from . import schema
-from .column_types import ExactDecimal, Json, UtcDateTime
-from .event_store import SQLAlchemyEventStore
-from .hierarchy import ACLColumns, SQLAlchemyHierarchyReader, TagColumns
-from .inbox import SQLAlchemyInbox
-from .mapping import ModelMapper
-from .model_mixins import ArchivableModelMixin, AuditableModelMixin, VersionMixin
-from .models import TABLES, Tables
-from .outbox import SQLAlchemyOutboxStorage
-from .queue_signal import PostgresQueueSignal
-from .repository import SQLAlchemyRepository
-from .schema import create_schema
-from .sqlite import configure_sqlite
+from .engine.queue_signal import PostgresQueueSignal
+from .engine.sqlite import configure_sqlite
+from .event_store.event_store import SQLAlchemyEventStore
+from .hierarchy.hierarchy import ACLColumns, SQLAlchemyHierarchyReader, TagColumns
+from .inbox.inbox import SQLAlchemyInbox
+from .outbox.outbox import SQLAlchemyOutboxStorage
+from .repository.model_mapper import ModelMapper
+from .repository.model_mixins import ArchivableModelMixin, AuditableModelMixin, VersionMixin
+from .repository.repository import SQLAlchemyRepository
+from .schema.column_types import ExactDecimal, Json, UtcDateTime
+from .schema.installation import create_schema
+from .schema.tables import TABLES, Tables
 from .unit_of_work import SQLAlchemyUnitOfWork
 
 metadata = TABLES.metadata

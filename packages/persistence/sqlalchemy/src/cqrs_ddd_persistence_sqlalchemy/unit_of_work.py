@@ -23,7 +23,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     PersistenceError,
 )
 
-from .driver import (
+from .engine.driver import (
     DriverError,
     begin,
     commit,
@@ -36,14 +36,14 @@ from .driver import (
     rollback,
     translated,
 )
-from .engines import SessionFactory, bind_of, engine_of, refuse_unusable
-from .models import TABLES, Tables
+from .engine.engines import SessionFactory, bind_of, engine_of, refuse_unusable
+from .schema.tables import TABLES, Tables
 
 if TYPE_CHECKING:
-    from .advanced.projections import SQLAlchemyProjectionStore
-    from .event_store import SQLAlchemyEventStore
-    from .inbox import SQLAlchemyInbox
-    from .outbox import SQLAlchemyOutboxStorage
+    from .advanced.projections.store import SQLAlchemyProjectionStore
+    from .event_store.event_store import SQLAlchemyEventStore
+    from .inbox.inbox import SQLAlchemyInbox
+    from .outbox.outbox import SQLAlchemyOutboxStorage
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
     @cached_property
     def event_store(self) -> SQLAlchemyEventStore:
         """The event store, in this transaction."""
-        from .event_store import SQLAlchemyEventStore
+        from .event_store.event_store import SQLAlchemyEventStore
 
         return SQLAlchemyEventStore(
             self._session_factory, tables=self._tables, signal=self._signal, uow=self
@@ -117,14 +117,14 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
     @cached_property
     def outbox(self) -> SQLAlchemyOutboxStorage:
         """The outbox; what is saved and marked takes part in this transaction."""
-        from .outbox import SQLAlchemyOutboxStorage
+        from .outbox.outbox import SQLAlchemyOutboxStorage
 
         return SQLAlchemyOutboxStorage(self._session_factory, tables=self._tables, uow=self)
 
     @cached_property
     def inbox(self) -> SQLAlchemyInbox:
         """The inbox, in this transaction."""
-        from .inbox import SQLAlchemyInbox
+        from .inbox.inbox import SQLAlchemyInbox
 
         return SQLAlchemyInbox(self._session_factory, tables=self._tables, uow=self)
 

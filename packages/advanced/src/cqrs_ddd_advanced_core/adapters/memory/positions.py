@@ -12,6 +12,7 @@ from cqrs_ddd_core.ports.clock import IClock, SystemClock
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 
 from ...ports.positions import Checkpoint, IPositionStore, ProjectionPosition
+from ...spi.transaction_locks import TransactionLocks
 from ..refusals import (
     changed_meanwhile,
     lease_lost,
@@ -23,7 +24,6 @@ from ..refusals import (
     unknown_projections,
     written_inline,
 )
-from ..transaction_locks import TransactionLocks
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from typing import Any
 
 from cqrs_ddd_core.adapters.memory.unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
 from cqrs_ddd_core.adapters.refusals import refuse_other_criteria, refuse_selected_fields
-from cqrs_ddd_core.adapters.selection import page_of, predicate_over
 from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
 from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, ValidationError
+from cqrs_ddd_core.spi.querying.in_memory_query import page_of, predicate_over
 
 from ...ports.projections import DOC_ID, Document, Fields, IProjectionStore
-from ..document_fields import DocumentFields
-from ..documents import (
+from ...spi.document_fields import DocumentFields
+from ...spi.documents import (
     WrittenDocument,
     no_collection,
     other_fields,
@@ -25,7 +25,7 @@ from ..documents import (
     refuse_replacing_itself,
     written_document,
 )
-from ..transaction_locks import TransactionLocks
+from ...spi.transaction_locks import TransactionLocks
 
 Criteria = ISpecification[Any] | IQueryOptions[Any]
 

@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import UUID
 
-from cqrs_ddd_core.adapters.conditions import AllOf
 from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.spi.querying.specifications import AllOf
 
 from ...ports.projections import IProjectionStore
 

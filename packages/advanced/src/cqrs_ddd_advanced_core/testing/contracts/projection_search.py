@@ -7,11 +7,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from cqrs_ddd_core.adapters.conditions import AllOf, OneOf
 from cqrs_ddd_core.primitives.exceptions import (
     InvalidOperationError,
     ValidationError,
 )
+from cqrs_ddd_core.spi.querying.specifications import AllOf, OneOf
 from cqrs_ddd_core.testing.expecting import raises
 
 from ...ports.projections import IProjectionStore

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from ...ports.background_worker import IBackgroundWorker
+from ...primitives.background_service import Looping
 from ...primitives.id_generator import IIdGenerator, UUID7Generator
-from ...primitives.looping import Looping
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,13 @@ from pydantic_core import from_json
 
 from ...ports.cache import IVersionedCache
 from ...ports.clock import IClock, SystemClock
-from ..cached_json import json_of, refuse_key, refuse_keys, refuse_ttl, refuse_unleased
+from ...spi.caching.cache_validation import (
+    json_of,
+    refuse_key,
+    refuse_keys,
+    refuse_ttl,
+    refuse_unleased,
+)
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from typing import Any
 
 from ...ports.clock import IClock, SystemClock
 from ...ports.locking import ILeasedLock, ILockLease
-from ..lock_lease import (
+from ...spi.leases.lease_renewal import Renewal
+from ...spi.leases.lock_lease import (
     LockLease,
     is_of_another_live_task,
     not_free,
     not_released,
     refuse_unusable,
 )
-from ..renewal import Renewal
 
 
 @dataclass(slots=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ...ports.queue_signal import IQueueSignal
-from ..hints import Hints
+from ...spi.waiters import Hints
 
 
 class InMemoryQueueSignal(IQueueSignal):

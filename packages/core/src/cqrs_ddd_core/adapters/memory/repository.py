@@ -11,7 +11,8 @@ from ...domain.specification import IQueryOptions, ISpecification
 from ...ports.repository import IBulkRepository
 from ...ports.search_result import SearchResult
 from ...ports.unit_of_work import UnitOfWork
-from ..attributes import refuse_unordered_attribute, value_at
+from ...spi.json_fidelity import refuse_unordered_attribute, value_at
+from ...spi.querying.in_memory_query import page_of, predicate_over
 from ..refusals import (
     another_version,
     refuse_other_criteria,
@@ -19,7 +20,6 @@ from ..refusals import (
     refuse_stranger,
     refuse_twins,
 )
-from ..selection import page_of, predicate_over
 from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
 
 T = TypeVar("T", bound=AggregateRoot[Any])

@@ -14,7 +14,7 @@ from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, LockingError
 
 from ..driver import FAILURES, answered, explain, load_script, text_of
-from ..listening import Listener
+from ..pubsub import Listener
 from .strategy import Grant, RedisLockStrategy, milliseconds
 
 _HEARTBEATS_PER_WINDOW = 3

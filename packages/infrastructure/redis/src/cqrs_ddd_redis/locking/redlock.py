@@ -16,11 +16,11 @@ from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import LockingError
 from cqrs_ddd_core.primitives.shielding import within
 
-from ..listening import Listener
-from .bid import Bid
-from .servers import Answers, Servers
+from ..pubsub import Listener
+from .acquire_attempt import Bid
+from .keyed_queue import Turns
+from .server_pool import Answers, Servers
 from .strategy import Grant, RedisLockStrategy, milliseconds
-from .turns import Turns
 
 _DAY = 86_400.0
 _POLL = 0.1, 0.3

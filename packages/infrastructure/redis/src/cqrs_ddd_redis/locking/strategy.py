@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from cqrs_ddd_core.adapters.lock_lease import (
+from cqrs_ddd_core.ports.clock import IClock, SystemClock
+from cqrs_ddd_core.ports.locking import ILeasedLock, ILockLease
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, LockingError
+from cqrs_ddd_core.primitives.shielding import finish
+from cqrs_ddd_core.spi.leases.lease_renewal import Renewal
+from cqrs_ddd_core.spi.leases.lock_lease import (
     LockLease,
     is_of_another_live_task,
     not_free,
     not_released,
     refuse_unusable,
 )
-from cqrs_ddd_core.adapters.renewal import Renewal
-from cqrs_ddd_core.ports.clock import IClock, SystemClock
-from cqrs_ddd_core.ports.locking import ILeasedLock, ILockLease
-from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, LockingError
-from cqrs_ddd_core.primitives.shielding import finish
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .models import is_advanced_installed
+from ..schema.advanced_tables import is_advanced_installed
 
 if TYPE_CHECKING:
     from .dead_letters import SQLAlchemyDeadLetterStore
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
         SQLAlchemyQuerySpecificationPersistence,
         SQLAlchemyRetrievalPersistence,
     )
-    from .positions import SQLAlchemyPositionStore
-    from .projection_persistence import SQLAlchemyProjectionDualPersistence
-    from .projections import SQLAlchemyProjectionStore
+    from .positions.store import SQLAlchemyPositionStore
+    from .projections.persistence import SQLAlchemyProjectionDualPersistence
+    from .projections.store import SQLAlchemyProjectionStore
     from .snapshots import SQLAlchemySnapshotStore
 
 __all__ = [
@@ -37,9 +37,9 @@ __all__ = [
 _MODULES = {
     "SQLAlchemyDeadLetterStore": "dead_letters",
     "SQLAlchemyOperationPersistence": "persistence",
-    "SQLAlchemyPositionStore": "positions",
-    "SQLAlchemyProjectionDualPersistence": "projection_persistence",
-    "SQLAlchemyProjectionStore": "projections",
+    "SQLAlchemyPositionStore": "positions.store",
+    "SQLAlchemyProjectionDualPersistence": "projections.persistence",
+    "SQLAlchemyProjectionStore": "projections.store",
     "SQLAlchemyQueryPersistence": "persistence",
     "SQLAlchemyQuerySpecificationPersistence": "persistence",
     "SQLAlchemyRetrievalPersistence": "persistence",

@@ -22,10 +22,10 @@ from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import PersistenceError
 
-from ..driver import fetch, inserting, is_postgres, translated
-from ..engines import SessionFactory
-from ..joining import apart, joined, reading, reading_apart
-from ..models import TABLES, Tables
+from ..engine.connections import apart, joined, reading, reading_apart
+from ..engine.driver import fetch, inserting, is_postgres, translated
+from ..engine.engines import SessionFactory
+from ..schema.tables import TABLES, Tables
 
 _SKIPPED, _POISON, _WAITING = (
     each.name for each in (DeadLetterState.SKIPPED, DeadLetterState.POISON, DeadLetterState.WAITING)

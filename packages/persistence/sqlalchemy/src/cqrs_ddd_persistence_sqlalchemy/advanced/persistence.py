@@ -27,12 +27,12 @@ from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
 from cqrs_ddd_specifications import QueryOptions
 
-from ..driver import is_postgres
-from ..joining import joined
-from ..repository import SQLAlchemyRepository
-from ..repository_sql import KNOWN_IDS, among
-from ..row_errors import told
-from ..row_stream import RowStream
+from ..engine.connections import joined
+from ..engine.driver import is_postgres
+from ..repository.repository import SQLAlchemyRepository
+from ..repository.row_cursor import RowStream
+from ..repository.row_errors import told
+from ..repository.statements import KNOWN_IDS, among
 from ..specifications import apply_query_options, build_sqla_filter, in_order
 from ..specifications.columns import mapper_of
 

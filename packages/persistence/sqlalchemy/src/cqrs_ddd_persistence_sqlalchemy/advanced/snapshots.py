@@ -20,10 +20,10 @@ from cqrs_ddd_core.adapters.refusals import refuse_unkept
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 
-from ..driver import fetch, inserting, is_postgres, translated
-from ..engines import SessionFactory
-from ..joining import joined, reading
-from ..models import TABLES, Tables
+from ..engine.connections import joined, reading
+from ..engine.driver import fetch, inserting, is_postgres, translated
+from ..engine.engines import SessionFactory
+from ..schema.tables import TABLES, Tables
 
 
 class SQLAlchemySnapshotStore(ISnapshotStore):

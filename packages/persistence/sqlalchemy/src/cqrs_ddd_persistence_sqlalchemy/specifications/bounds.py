@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeEngine
 
 from cqrs_ddd_specifications.operators import EQ, GE, LE, LT, Operator
 
-from ..column_types import ExactDecimal
+from ..schema.column_types import ExactDecimal
 
 _DIGITS = 10_000
 

@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, false, or_, true
 from sqlalchemy.orm import aliased
 
-from cqrs_ddd_core.adapters.conditions import AllOf, OneOf
 from cqrs_ddd_core.adapters.repository_mixins import OfTenant
 from cqrs_ddd_core.domain.specification import ISpecification
+from cqrs_ddd_core.spi.querying.specifications import AllOf, OneOf
 from cqrs_ddd_specifications.coercion import coerced
 from cqrs_ddd_specifications.exceptions import UnsupportedOperatorError
 from cqrs_ddd_specifications.field_types import Kind

@@ -1,0 +1,1 @@
+"""Parts that authors of adapters share."""

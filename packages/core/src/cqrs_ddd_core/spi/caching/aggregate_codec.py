@@ -1,0 +1,78 @@
+"""Aggregates as a cache keeps them: JSON, under keys that tell shapes and tenants apart."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Generic, TypeVar
+
+import pydantic
+
+from ...context import get_tenant_id
+from ...domain.aggregate import AggregateRoot
+from ...ports.inbox import fingerprint_of
+from ...primitives.exceptions import ConfigError, DomainError
+from ..json_fidelity import attributes_lost_in_json, holds_the_same, reason_of, shape_in
+
+T = TypeVar("T", bound=AggregateRoot[Any])
+
+logger = logging.getLogger(__name__)
+
+
+def key_prefix(type_: type[Any], schema: object) -> str:
+    """Another shape of the class has other keys: what an older version cached is never read."""
+    return f"{type_.__module__}.{type_.__qualname__}:{fingerprint_of(shape_in(schema))[:12]}"
+
+
+def key_of(prefix: str, value_id: object) -> str:
+    """The key of one value, for the tenant of the running request."""
+    # As literals, or tenant "a" with id "b:c" would share a key with tenant "a:b" and id "c"; the
+    # id as text, so that who asks for a UUID by its text sees the change of the aggregate.
+    return f"{prefix}:{get_tenant_id()!r}:{str(value_id)!r}"
+
+
+class CachedState(Generic[T]):
+    """The states of one type of aggregate; raises ``ConfigError`` for a type with fields that its
+    JSON leaves out or masks."""
+
+    def __init__(self, entity_type: type[T]) -> None:
+        lost = attributes_lost_in_json(entity_type)
+        if lost:
+            raise ConfigError(
+                f"{entity_type.__name__} cannot be cached: its JSON leaves out or masks "
+                f"{', '.join(lost)}, and a save would store that; use the repository without a "
+                "cache, or fields without exclude=True and Secret types"
+            )
+        self._entity_type = entity_type
+        self._prefix = key_prefix(entity_type, entity_type.model_json_schema())
+
+    def key(self, entity_id: object) -> str:
+        return key_of(self._prefix, entity_id)
+
+    def of(self, aggregate: T) -> dict[str, Any] | None:
+        """None for what would not come back as it is, and be saved so."""
+        try:
+            content = aggregate.model_dump(mode="json", by_alias=True)
+        except ValueError as error:  # Of pydantic, or of bytes that are no text.
+            logger.warning("cannot cache %s %s: %s", self._prefix, aggregate.id, reason_of(error))
+            return None
+        state = {"version": aggregate.version, "state": content}
+        if not holds_the_same(self.revived(state), aggregate):
+            logger.warning(
+                "cannot cache %s %s: it comes back changed from JSON", self._prefix, aggregate.id
+            )
+            return None
+        return state
+
+    def revived(self, state: Any) -> T | None:
+        """A copy of its own; None for what is not, or no longer, such a state."""
+        if state is None:
+            return None
+        try:
+            # Not strict, whatever the class says: JSON has no times, no tuples and no bytes.
+            aggregate = self._entity_type.model_validate(state["state"], strict=False)
+            version = state["version"]
+        except (pydantic.ValidationError, DomainError, KeyError, TypeError) as error:
+            logger.warning("cached %s is unusable: %s", self._prefix, reason_of(error))
+            return None
+        aggregate.mark_persisted(version)
+        return aggregate

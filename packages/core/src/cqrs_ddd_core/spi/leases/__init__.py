@@ -1,0 +1,1 @@
+"""Leases that are renewed while a block runs."""

@@ -1,0 +1,135 @@
+"""A lease that is renewed while a block of code runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import NoReturn
+
+from ...ports.clock import IClock, SystemClock
+from ...primitives.exceptions import LeaseLostError
+from ...primitives.shielding import OwnCancellation, finish, within
+
+logger = logging.getLogger(__name__)
+
+_RENEWALS_PER_TTL = 3
+_RETRIES_PER_TTL = 20
+"""After a renewal that got no answer."""
+
+Renew = Callable[[], Awaitable[bool]]
+"""Whether the lease is still ours, and now for its whole time from this moment."""
+
+
+class Renewal:
+    """Calls ``renew`` each third of ``ttl`` while its block runs; cancels it if the lease is lost.
+
+    The block then ends with ``LeaseLostError`` instead of ``asyncio.CancelledError``; one that is
+    not to be cancelled ends so when it has run through. A holder that hears nothing takes the lease
+    for lost at ``valid_until``, by the clock: from then on somebody else may hold it.
+    """
+
+    def __init__(
+        self,
+        resource: str,
+        renew: Renew,
+        *,
+        ttl: float,
+        valid_until: Callable[[], float],
+        clock: IClock,
+        cancels: bool = True,
+    ) -> None:
+        self._resource = resource
+        self._renew = renew
+        self._ttl = ttl
+        self._valid_until = valid_until
+        self._clock = clock
+        self._cancels = cancels
+        self._is_asking = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self.lost = asyncio.Event()
+
+    async def __aenter__(self) -> Renewal:
+        self._cancellation = OwnCancellation()
+        pause = self._ttl / _RENEWALS_PER_TTL
+        if isinstance(self._clock, SystemClock):
+            # Most leases end before: a timer costs less than a task that sleeps.
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(pause, self._watch_after, 0.0)
+        else:
+            self._watch_after(pause)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watcher is not None:
+            await self._stop(self._watcher)
+        is_ours_alone = self._cancellation.take_back() and self._cancellation.was_made
+        if error is None:
+            self.check()
+        elif is_ours_alone and isinstance(error, asyncio.CancelledError):
+            self.lose()
+
+    def check(self) -> None:
+        """Raises ``LeaseLostError`` when it is lost."""
+        if self.lost.is_set() or self._clock.monotonic() >= self._valid_until():
+            self.lose()
+
+    def lose(self) -> NoReturn:
+        """Raises ``LeaseLostError``."""
+        self.lost.set()
+        raise LeaseLostError(
+            f"the lease of {self._resource} was lost while its holder was at work; what was done "
+            "under it may have met another holder's work",
+            resource=self._resource,
+        )
+
+    async def _stop(self, watcher: asyncio.Task[None]) -> None:
+        watcher.cancel()
+        if self._is_asking:
+            # A renewal that is on its way must not come after the release.
+            ended = await finish(_end_of(watcher))
+            if ended.interruption is not None:
+                raise ended.interruption
+
+    def _watch_after(self, pause: float) -> None:
+        self._watcher = asyncio.ensure_future(self._watch(pause))
+
+    async def _watch(self, pause: float) -> None:
+        while not self.lost.is_set():
+            await self._clock.sleep(pause)
+            is_ours = await self._ask(self._remaining())
+            if is_ours:
+                pause = self._ttl / _RENEWALS_PER_TTL
+            elif is_ours is None and (remaining := self._remaining()) > 0:
+                pause = min(self._ttl / _RETRIES_PER_TTL, remaining)
+            else:
+                self.lost.set()
+        if self._cancels:
+            self._cancellation.cancel()
+
+    def _remaining(self) -> float:
+        return self._valid_until() - self._clock.monotonic()
+
+    async def _ask(self, patience: float) -> bool | None:
+        """None where there is no answer."""
+        self._is_asking = True
+        try:
+            return await within(max(patience, 0.0), self._renew())
+        except Exception as error:
+            logger.warning("the lease of %s cannot be renewed: %r", self._resource, error)
+            return None
+        finally:
+            self._is_asking = False
+
+
+async def _end_of(watcher: asyncio.Task[None]) -> None:
+    await asyncio.wait({watcher})

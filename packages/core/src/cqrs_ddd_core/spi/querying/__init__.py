@@ -1,0 +1,1 @@
+"""Searches that fakes answer in memory."""

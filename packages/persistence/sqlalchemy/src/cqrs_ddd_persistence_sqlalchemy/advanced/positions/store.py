@@ -1,0 +1,294 @@
+"""Positions of projections in a table."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar
+
+from sqlalchemy import Row, Table, delete, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from cqrs_ddd_advanced_core.adapters.refusals import (
+    changed_meanwhile,
+    lease_lost,
+    refuse_another_version,
+    refuse_step_back,
+    refuse_text,
+    refuse_unusable_lease,
+    run_by_workers,
+    unknown_projections,
+    written_inline,
+)
+from cqrs_ddd_advanced_core.ports.positions import (
+    PROJECTIONS_CHANNEL,
+    Checkpoint,
+    IPositionStore,
+    ProjectionPosition,
+)
+from cqrs_ddd_core.ports.queue_signal import IQueueSignal
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import PersistenceError
+from cqrs_ddd_core.primitives.shielding import finish
+
+from ...engine.connections import apart, joined, reading_apart
+from ...engine.driver import translated
+from ...engine.engines import SessionFactory
+from ...engine.lock_timeout import waiting_at_most
+from ...schema.tables import TABLES, Tables
+from ...unit_of_work import SQLAlchemyUnitOfWork
+from .rows import PositionRows, after
+
+_PATIENCE = 5.0
+"""Seconds that a look may go on after its caller was cancelled."""
+
+
+logger = logging.getLogger(__name__)
+
+
+class SQLAlchemyPositionStore(IPositionStore):
+    """The table of projections. Times are the database's on PostgreSQL, the machine's on SQLite.
+
+    A claim and a replacement write the row anew, under the next epoch. On PostgreSQL those who
+    write inline share an advisory lock, and who holds has it alone; on SQLite all of them take the
+    write lock, so that a command has it from its first ``join`` on and not from its first change.
+
+    Args:
+        signal: told of positions that were committed, and wakes ``wait_until`` early.
+        poll_interval: seconds between the looks of ``wait_until``.
+    """
+
+    hold_timeout: ClassVar[float] = 2.0
+    """Seconds for which ``hold`` waits on PostgreSQL for commands under way; new ones wait too."""
+
+    def __init__(
+        self,
+        session_factory: SessionFactory,
+        *,
+        tables: Tables = TABLES,
+        signal: IQueueSignal | None = None,
+        poll_interval: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self._session_factory = session_factory
+        self._tables = tables
+        self._projections: Table = tables.advanced.projections
+        self._rows = PositionRows(tables)
+        self._signal = signal
+        self._poll_interval = poll_interval
+
+    async def claim(
+        self,
+        projection: str,
+        worker_id: str,
+        *,
+        version: int = 1,
+        lease: float = 30.0,
+        restart: bool = False,
+    ) -> Checkpoint | None:
+        refuse_unusable_lease(lease)
+        async with self._apart("claim a projection") as connection:
+            position, found = 0, await self._rows.find(connection, projection)
+            if found is not None:
+                if found.position is None:
+                    raise written_inline(projection, version, found.version)
+                if not restart:
+                    refuse_another_version(projection, version, found.version)
+                if found.holder not in (None, worker_id):
+                    return None  # Without a lock: who stands by asks again and again.
+                last = await self._rows.take_out(connection, found.epoch, worker_id)
+                if last is None:
+                    return None
+                position = 0 if restart else last
+            elif not await self._rows.may_begin(connection, projection):
+                return None
+            epoch = await self._rows.put(
+                connection,
+                projection,
+                version,
+                position,
+                worker_id=worker_id,
+                leased_until=after(connection, lease),
+            )
+        if epoch is None:
+            return None
+        return Checkpoint(projection=projection, version=version, position=position, epoch=epoch)
+
+    async def advance(
+        self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
+    ) -> Checkpoint:
+        refuse_unusable_lease(lease)
+        refuse_step_back(checkpoint, position)
+        table = self._projections
+        async with self._joined(uow, "advance a projection") as active:
+            connection = await active.connection()
+            # Who waits for the row compares with what was committed meanwhile.
+            result = await connection.execute(
+                update(table)
+                .where(
+                    table.c.epoch == checkpoint.epoch,
+                    table.c.position == checkpoint.position,
+                    table.c.worker_id.is_not(None),
+                )
+                .values(position=position, leased_until=after(connection, lease))
+            )
+            if not result.rowcount:
+                raise lease_lost(checkpoint)
+            self._tell(active)
+        return replace(checkpoint, position=position)
+
+    async def renew(self, checkpoint: Checkpoint, *, lease: float = 30.0) -> None:
+        refuse_unusable_lease(lease)
+        table = self._projections
+        async with self._apart("renew the lease of a projection") as connection:
+            result = await connection.execute(
+                update(table)
+                .where(table.c.epoch == checkpoint.epoch, table.c.worker_id.is_not(None))
+                .values(leased_until=after(connection, lease))
+            )
+            if not result.rowcount:
+                raise lease_lost(checkpoint)
+
+    async def release(self, checkpoint: Checkpoint) -> None:
+        table = self._projections
+        async with self._apart("release a projection") as connection:
+            await connection.execute(
+                update(table)
+                .where(table.c.epoch == checkpoint.epoch)
+                .values(worker_id=None, leased_until=None)
+            )
+
+    async def positions(
+        self, projections: Collection[str] | None = None
+    ) -> Sequence[ProjectionPosition]:
+        with translated(PersistenceError, "read positions of projections"):
+            async with reading_apart(self._session_factory) as connection:
+                query = self._rows.query(connection)
+                if projections is not None:
+                    query = query.where(self._projections.c.projection.in_(list(projections)))
+                rows = (await connection.execute(query)).all()
+        return sorted(map(_told, rows), key=lambda each: each.projection)
+
+    async def join(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
+        async with self._joined(uow, "write a projection inline") as active:
+            connection = await active.begun()
+            found = await self._rows.join(connection, projection)
+            if found is None:
+                # Of those that begin it at once the others wait, and find it then.
+                connection = await active.connection()
+                if await self._rows.put(connection, projection, version, None) is not None:
+                    return
+                found = await self._rows.join(connection, projection)
+                if found is None:
+                    raise changed_meanwhile(projection)
+            live, position = found
+            if position is not None:
+                raise run_by_workers(projection, version, live)
+            refuse_another_version(projection, version, live)
+
+    async def hold(self, projection: str, *, uow: UnitOfWork) -> ProjectionPosition | None:
+        table = self._projections
+        async with self._joined(uow, "hold a projection") as active:
+            connection = await active.connection()
+            async with waiting_at_most(self.hold_timeout, connection, f"hold {projection}"):
+                await self._rows.lock(connection, projection)
+                # Takes the row, and on SQLite the write lock, whether it is there or not.
+                await connection.execute(
+                    update(table)
+                    .where(table.c.projection == projection)
+                    .values(version=table.c.version)
+                )
+            found = await self._rows.find(connection, projection)
+        return None if found is None else _told(found)
+
+    async def replace(self, projection: str, by: Checkpoint, *, uow: UnitOfWork) -> None:
+        table = self._projections
+        found = await self.hold(projection, uow=uow)
+        async with self._joined(uow, "replace a projection") as active:
+            connection = await active.connection()
+            theirs = await connection.execute(
+                delete(table).where(
+                    table.c.epoch == by.epoch,
+                    table.c.position == by.position,
+                    table.c.worker_id.is_not(None),
+                )
+            )
+            if not theirs.rowcount:
+                raise lease_lost(by)
+            await connection.execute(delete(table).where(table.c.projection == projection))
+            is_inline = found is not None and found.position is None
+            position = None if is_inline else by.position
+            if await self._rows.put(connection, projection, by.version, position) is None:
+                raise changed_meanwhile(projection)
+            self._tell(active)
+
+    async def wait_until(
+        self, position: int, projections: Collection[str], *, timeout: float
+    ) -> bool:
+        refuse_text(projections)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        wanted = set(projections)
+        while True:
+            found = await self._look(wanted)
+            is_there = all(e.position is None or e.position >= position for e in found)
+            missing = wanted - {each.projection for each in found}
+            if is_there and not missing:
+                return True
+            remaining = deadline - loop.time()
+            if remaining <= 0:
+                if missing:
+                    known = [each.projection for each in await self.positions()]
+                    raise unknown_projections(missing, known)
+                return False
+            await self._pause(min(self._poll_interval, remaining))
+
+    async def _pause(self, seconds: float) -> None:
+        if self._signal is not None:
+            try:
+                await self._signal.wait(PROJECTIONS_CHANNEL, seconds)
+                return
+            except Exception as error:
+                logger.warning("positions: %r from the signal; polling goes on", error)
+        await asyncio.sleep(seconds)
+
+    async def _look(self, projections: Collection[str]) -> list[ProjectionPosition]:
+        """To its end even when cancelled: a query that is given up leaves tasks of the driver."""
+        found: list[ProjectionPosition] = []
+
+        async def look() -> None:
+            found.extend(await self.positions(projections))
+
+        looking = await finish(look(), grace=_PATIENCE)
+        if (error := looking.interruption or looking.error) is not None:
+            raise error
+        return found
+
+    @asynccontextmanager
+    async def _joined(self, uow: UnitOfWork, operation: str) -> AsyncIterator[SQLAlchemyUnitOfWork]:
+        async with joined(uow, self._session_factory, operation) as active:
+            with translated(PersistenceError, operation):
+                yield active
+
+    @asynccontextmanager
+    async def _apart(self, operation: str) -> AsyncIterator[AsyncConnection]:
+        with translated(PersistenceError, operation):
+            async with apart(self._session_factory) as connection:
+                yield connection
+
+    def _tell(self, uow: SQLAlchemyUnitOfWork) -> None:
+        if self._signal is not None:
+            uow.on_commit(partial(self._signal.notify, PROJECTIONS_CHANNEL))
+
+
+def _told(row: Row[Any]) -> ProjectionPosition:
+    return ProjectionPosition(
+        projection=row.projection,
+        version=row.version,
+        position=row.position,
+        worker_id=row.holder,
+    )

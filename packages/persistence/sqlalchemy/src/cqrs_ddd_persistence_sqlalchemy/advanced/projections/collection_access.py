@@ -1,0 +1,138 @@
+"""Work on the table of a collection, and again where that has become another one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TypeVar
+
+from sqlalchemy.exc import DBAPIError, StatementError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from cqrs_ddd_advanced_core.exceptions import DocumentError, ProjectionStoreError
+from cqrs_ddd_advanced_core.spi.documents import refuse_name
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
+from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, CQRSDDDError, ValidationError
+
+from ...engine.connections import joined, reading
+from ...engine.driver import DriverError, sqlstate, translated
+from ...engine.engines import SessionFactory
+from ...unit_of_work import SQLAlchemyUnitOfWork
+from .catalog import AnyCollection, CollectionCatalogue
+
+T = TypeVar("T")
+Work = Callable[[AsyncConnection, AnyCollection], Awaitable[T]]
+
+_OF_ANOTHER_TABLE = {"42P01", "42703", "42804", "42883", "0A000"}
+"""No such table, no such column, other types, other results than the statement was prepared for."""
+_OF_ANOTHER_ON_SQLITE = re.compile(r"no such (table|column): |has no column named ")
+_TRIES = 5
+
+
+class CollectionAccess:
+    """A table that was replaced meanwhile is noticed by the statement that fails.
+
+    Alone, and on SQLite, the work is then done again. In a unit of work on PostgreSQL nothing can
+    be done any more, and ``ConcurrencyError`` is raised.
+    """
+
+    def __init__(
+        self,
+        catalogue: CollectionCatalogue,
+        session_factory: SessionFactory | None,
+        uow: UnitOfWork | None,
+    ) -> None:
+        self._catalogue = catalogue
+        self._session_factory = session_factory
+        self._uow = uow
+
+    async def change(self, collection: str, uow: UnitOfWork | None, doing: str, work: Work[T]) -> T:
+        refuse_name(collection)
+
+        async def attempt() -> T:
+            async with joined(given, self._session_factory, doing) as active:
+                with _told(doing):
+                    connection = await active.connection()
+                    return await self._done(collection, connection, active, work)
+
+        given = uow or self._uow
+        return await _again(attempt, is_alone=given is None and get_current_uow() is None)
+
+    async def read(self, collection: str, uow: UnitOfWork | None, doing: str, work: Work[T]) -> T:
+        refuse_name(collection)
+
+        async def attempt() -> T:
+            with translated(ProjectionStoreError, doing):
+                async with reading(given, self._session_factory, doing) as connection:
+                    with _told(doing):
+                        return await self._done(
+                            collection, connection, given or get_current_uow(), work
+                        )
+
+        given = uow or self._uow
+        return await _again(attempt, is_alone=given is None and get_current_uow() is None)
+
+    async def _done(
+        self,
+        collection: str,
+        connection: AsyncConnection,
+        uow: UnitOfWork | None,
+        work: Work[T],
+    ) -> T:
+        within = uow if isinstance(uow, SQLAlchemyUnitOfWork) else None
+        model = self._catalogue.model_of(collection)
+        if model is not None:
+            return await work(connection, model)
+        table_of = partial(self._catalogue.table_of, collection, connection, within)
+        for _ in range(_TRIES):
+            table = await table_of()
+            try:
+                return await work(connection, table)
+            except (ValidationError, DocumentError):
+                # What is refused may be fine by now.
+                self._catalogue.forget(collection, connection)
+                if (await table_of()).number == table.number:
+                    raise
+            except (DriverError, DBAPIError) as error:
+                if not _is_of_another_table(error):
+                    raise
+                self._catalogue.forget(collection, connection)
+                if table.is_postgres:
+                    raise _replaced(collection) from error
+        raise _replaced(collection)
+
+
+class _ReplacedError(ConcurrencyError):
+    """The statement was for a table that is another one by now."""
+
+
+def _replaced(collection: str) -> _ReplacedError:
+    return _ReplacedError(f"{collection} was replaced meanwhile; decide anew")
+
+
+async def _again(attempt: Callable[[], Awaitable[T]], *, is_alone: bool) -> T:
+    for _ in range(_TRIES if is_alone else 0):
+        with suppress(_ReplacedError):
+            return await attempt()
+    return await attempt()
+
+
+@contextmanager
+def _told(doing: str) -> Iterator[None]:
+    """As ``translated``; what the type of a column refused is told in its words."""
+    with translated(ProjectionStoreError, doing):
+        try:
+            yield
+        except StatementError as error:
+            if isinstance(error.orig, CQRSDDDError):
+                raise error.orig from None
+            raise
+
+
+def _is_of_another_table(error: DriverError | DBAPIError) -> bool:
+    code = sqlstate(error)
+    if code is not None:
+        return code in _OF_ANOTHER_TABLE
+    return _OF_ANOTHER_ON_SQLITE.search(str(error.orig)) is not None

@@ -1,0 +1,107 @@
+"""Searches in collections, and the streams of what they find."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from cqrs_ddd_core.adapters.refusals import refuse_other_criteria
+from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
+from cqrs_ddd_core.ports.search_result import SearchResult
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
+
+from ...engine.engines import SessionFactory
+from ...repository.row_cursor import RowStream
+from ...unit_of_work import SQLAlchemyUnitOfWork
+from .catalog import AnyCollection
+from .collection_access import CollectionAccess, Work
+
+QueryOn = Callable[[AnyCollection], Select[Any]]
+
+
+class CollectionSearch:
+    """Asks at once whether a search can be, and for its rows when somebody awaits them."""
+
+    def __init__(
+        self,
+        access: CollectionAccess,
+        session_factory: SessionFactory | None,
+        uow: UnitOfWork | None,
+    ) -> None:
+        self._access = access
+        self._session_factory = session_factory
+        self._uow = uow
+
+    async def find(
+        self,
+        collection: str,
+        criteria: ISpecification[Any] | IQueryOptions[Any],
+        uow: UnitOfWork | None,
+    ) -> SearchResult[dict[str, Any]]:
+        refuse_other_criteria(criteria)
+        doing = f"search {collection}"
+
+        async def prepare(
+            connection: AsyncConnection, table: AnyCollection
+        ) -> tuple[AnyCollection, Select[Any]]:
+            return table, table.query(criteria)
+
+        known, prepared = await self._access.read(collection, uow, doing, prepare)
+
+        def query_on(table: AnyCollection) -> Select[Any]:
+            return prepared if table is known else table.query(criteria)
+
+        async def search(connection: AsyncConnection, table: AnyCollection) -> list[dict[str, Any]]:
+            rows = await connection.execute(query_on(table))
+            return [table.document(row) for row in rows.all()]
+
+        return SearchResult(
+            lambda: self._access.read(collection, uow, doing, search),
+            lambda size: self._stream(collection, query_on, size, uow),
+        )
+
+    async def _stream(
+        self, collection: str, query_on: QueryOn, size: int, uow: UnitOfWork | None
+    ) -> AsyncIterator[dict[str, Any]]:
+        doing = f"search {collection}"
+        given = uow or self._uow or get_current_uow()
+        if given is None:
+            # While it can be sent again to a table that took the place of another one.
+            await self._access.read(collection, None, doing, _nothing_of(query_on))
+        # One of our own is not entered, or it would be the current one of whoever iterates.
+        shared = given or SQLAlchemyUnitOfWork(session_factory=self._session_factory)
+        cursor: RowStream | None = None
+        has_begun = False
+
+        async def fetch_documents(
+            connection: AsyncConnection, table: AnyCollection
+        ) -> Sequence[dict[str, Any]]:
+            nonlocal cursor
+            if cursor is None or not has_begun:
+                cursor = RowStream(query_on(table), size)
+            return [table.document(row) for row in await cursor.fetch(connection)]
+
+        try:
+            while cursor is None or not cursor.is_at_end:
+                # Taken for a batch: in between the unit of work is the consumer's.
+                documents = await self._access.change(collection, shared, doing, fetch_documents)
+                has_begun = True
+                for document in documents:
+                    yield document
+        finally:
+            try:
+                if cursor is not None:
+                    await cursor.leave(shared)
+            finally:
+                if given is None:
+                    await shared.rollback()
+
+
+def _nothing_of(query_on: QueryOn) -> Work[None]:
+    async def ask(connection: AsyncConnection, table: AnyCollection) -> None:
+        await connection.execute(query_on(table).limit(0))
+
+    return ask

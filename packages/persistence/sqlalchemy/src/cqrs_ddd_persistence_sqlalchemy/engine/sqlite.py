@@ -1,0 +1,137 @@
+"""What an engine on SQLite needs before several tasks or processes may share its file."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import MissingGreenlet
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
+
+from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
+
+from ..specifications.documents import SQLITE_FUNCTION, answer
+
+_OLDEST = (3, 35, 0)
+"""The first with RETURNING."""
+_NEEDS_NO_LOCK = {
+    *("SELECT", "PRAGMA", "EXPLAIN", "VALUES", "BEGIN"),
+    *("VACUUM", "ATTACH", "DETACH"),  # These cannot be in a transaction.
+}
+_FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(\w*)", re.DOTALL)
+_CHANGE = re.compile(r"\b(INSERT|UPDATE|DELETE|REPLACE\s+INTO)\b", re.IGNORECASE)
+"""What follows WITH in a statement that is no query."""
+_CONFIGURED = "cqrs_ddd_sqlite"
+
+
+def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> AsyncEngine:
+    """Prepare an engine of yours, and return it.
+
+    Its connections use the write-ahead log, so that nobody who reads waits, check foreign keys,
+    and wait up to ``busy_timeout`` seconds for another writer. A transaction takes the write lock
+    with its first change (``BEGIN IMMEDIATE``); what it read before was committed at that moment,
+    as on PostgreSQL. It is never refused for having read an older state. An engine that was made
+    with ``pool_reset_on_return=None`` commits faster: the pool does not roll back once more.
+
+    Raises ``ConfigError`` for another database, and for a SQLite that is too old.
+    """
+    if engine.dialect.name != "sqlite":
+        raise ConfigError(
+            f"configure_sqlite got an engine for {engine.dialect.name}; it is for SQLite only"
+        )
+    if isinstance(engine.pool, StaticPool):
+        raise ConfigError(
+            "the engine shares one connection among all transactions, as it does for a database "
+            "in memory; use a file, or poolclass=AsyncAdaptedQueuePool, pool_size=1, "
+            "max_overflow=0"
+        )
+    sync_engine = engine.sync_engine
+    if is_configured(engine):
+        return engine
+    if sqlite_version(engine) < _OLDEST:
+        raise ConfigError(
+            f"SQLite {'.'.join(map(str, sqlite_version(engine)))} is too old; "
+            f"{'.'.join(map(str, _OLDEST))} or newer is needed"
+        )
+
+    def prepare(connection: Any, entry: ConnectionPoolEntry, proxy: object) -> None:
+        driver: Any = entry.driver_connection
+        if _CONFIGURED not in entry.info:
+            if driver.in_transaction:
+                raise ConfigError(
+                    "the driver has begun a transaction by itself; make the engine without "
+                    "autocommit"
+                )
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout = {round(busy_timeout * 1000)}")
+            cursor.execute("PRAGMA foreign_keys = ON")
+            _switch_to_write_ahead_log(cursor, busy_timeout)
+            connection.create_function(SQLITE_FUNCTION, 2, answer, deterministic=True)
+            cursor.close()
+            entry.info[_CONFIGURED] = True
+        if driver.isolation_level != "IMMEDIATE":
+            # The sqlite3 module then says BEGIN IMMEDIATE before the first change, and only there.
+            # Whoever had the connection in AUTOCOMMIT mode has left it otherwise.
+            connection.isolation_level = "IMMEDIATE"
+
+    def lock(
+        connection: Connection,
+        cursor: Any,
+        statement: str,
+        parameters: Any,
+        context: Any,
+        executemany: bool,
+    ) -> None:
+        # The module begins before INSERT, UPDATE and DELETE. What else may change something, or
+        # is a savepoint, which would commit by itself when it is released, needs it said.
+        driver: Any = connection.connection.driver_connection
+        if not driver.in_transaction and not _needs_no_lock(statement):
+            cursor.execute("BEGIN IMMEDIATE")
+
+    def roll_back(connection: Any, entry: ConnectionPoolEntry, error: BaseException | None) -> None:
+        # A cancelled statement may have rows left. SQLite would close the connection only when the
+        # last reference to its cursor is gone, and keep the write lock until then. The rollback is
+        # on its way to the thread before anything can interrupt it again.
+        with suppress(asyncio.CancelledError, MissingGreenlet):
+            connection.rollback()
+
+    event.listen(sync_engine, "checkout", prepare)
+    event.listen(sync_engine, "invalidate", roll_back)
+    event.listen(sync_engine, "before_cursor_execute", lock)
+    sync_engine.update_execution_options(**{_CONFIGURED: True})
+    return engine
+
+
+def is_configured(engine: AsyncEngine) -> bool:
+    return bool(engine.sync_engine.get_execution_options().get(_CONFIGURED))
+
+
+def sqlite_version(engine: AsyncEngine) -> tuple[int, ...]:
+    version: tuple[int, ...] = engine.dialect.loaded_dbapi.sqlite_version_info
+    return version
+
+
+def _needs_no_lock(statement: str) -> bool:
+    found = _FIRST_WORD.match(statement)
+    first = found.group(1).upper() if found else ""
+    if first == "WITH":
+        return _CHANGE.search(statement) is None
+    return first in _NEEDS_NO_LOCK
+
+
+def _switch_to_write_ahead_log(cursor: Any, busy_timeout: float) -> None:
+    cursor.execute("PRAGMA journal_mode")
+    deadline = time.monotonic() + busy_timeout
+    while cursor.fetchone()[0] not in ("wal", "memory"):
+        # SQLite does not wait here: two that switch at once are refused.
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except Exception as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise PersistenceError(f"cannot switch to the write-ahead log: {error}") from error
+            cursor.execute("PRAGMA journal_mode")

@@ -1,0 +1,1 @@
+"""Readers of hierarchies in tables of the application."""

@@ -1,0 +1,82 @@
+"""Handled messages in a table."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timezone
+from typing import Any
+
+from pydantic_core import from_json
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from cqrs_ddd_core.adapters.refusals import (
+    json_of,
+    not_registered,
+    refuse_another_content,
+    refuse_unkept,
+)
+from cqrs_ddd_core.ports.inbox import IInbox, InboxEntry
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import InboxError
+
+from ..engine.connections import joined
+from ..engine.driver import fetch, is_postgres, translated
+from ..engine.engines import SessionFactory
+from ..schema.column_types import iso_utc
+from ..schema.tables import TABLES, Tables
+from .statements import inbox_statements
+
+
+class SQLAlchemyInbox(IInbox):
+    """The inbox table. Who registers a message that an open transaction has registered waits."""
+
+    def __init__(
+        self,
+        session_factory: SessionFactory | None = None,
+        *,
+        tables: Tables = TABLES,
+        uow: UnitOfWork | None = None,
+    ) -> None:
+        self._session_factory = session_factory
+        self._tables = tables
+        self._uow = uow
+
+    async def register(
+        self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
+    ) -> InboxEntry | None:
+        refuse_unkept("an inbox entry", consumer, message_id, fingerprint)
+        now = datetime.now(timezone.utc)
+        async with self._joined(uow, "register a message") as connection:
+            sql = inbox_statements(self._tables, is_postgres(connection))
+            at = now if is_postgres(connection) else iso_utc(now)
+            if await fetch(connection, sql.register, consumer, message_id, fingerprint, at):
+                return None
+            # A new statement, so it sees what the one that came first has committed.
+            ((known, outcome),) = await fetch(connection, sql.known, consumer, message_id)
+        entry = InboxEntry(
+            consumer, message_id, known, None if outcome is None else from_json(outcome)
+        )
+        refuse_another_content(entry, fingerprint)
+        return entry
+
+    async def store_outcome(
+        self, consumer: str, message_id: str, outcome: Any, uow: UnitOfWork | None = None
+    ) -> None:
+        written = json_of(outcome, f"the outcome of message {message_id}", type(outcome).__name__)
+        async with self._joined(uow, "store an outcome") as connection:
+            sql = inbox_statements(self._tables, is_postgres(connection))
+            # Bytes on SQLite: of a text that is a number it would keep the number, and not all
+            # digits of it.
+            kept = written.decode() if is_postgres(connection) else written
+            given = None if outcome is None else kept
+            if not await fetch(connection, sql.store_outcome, given, consumer, message_id):
+                raise not_registered(consumer, message_id)
+
+    @asynccontextmanager
+    async def _joined(
+        self, uow: UnitOfWork | None, operation: str
+    ) -> AsyncIterator[AsyncConnection]:
+        async with joined(uow or self._uow, self._session_factory, operation) as active:
+            with translated(InboxError, operation):
+                yield await active.begun()

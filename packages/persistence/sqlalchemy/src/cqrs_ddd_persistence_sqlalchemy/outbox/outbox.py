@@ -1,0 +1,309 @@
+"""Messages in a table, and leases of their keys in another."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from cqrs_ddd_core.adapters.refusals import (
+    lease_over,
+    message_not_parked,
+    message_saved_already,
+    refuse_unusable_claim,
+)
+from cqrs_ddd_core.ports.outbox import ILeasedOutbox, OutboxLease, OutboxMessage
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, OutboxError
+
+from ..engine.connections import joined, reading
+from ..engine.driver import fetch, is_postgres, translated
+from ..engine.engines import SessionFactory
+from ..schema.tables import TABLES, Tables
+from ..unit_of_work import SQLAlchemyUnitOfWork
+from .claims import claimed, database_time
+from .message_rows import for_sqlite, message_of, row_of
+from .statements import insert_arrays, insert_values, outbox_statements
+
+_ROWS_A_STATEMENT = 80
+"""Old builds of SQLite take 999 values in a statement."""
+
+
+class SQLAlchemyOutboxStorage(ILeasedOutbox):
+    """The outbox table. Leases are given and ended at once, in transactions of their own.
+
+    A key has a row among the leases while it is leased, held back or parked. Times are the
+    database's, so relays on machines with different clocks agree.
+    """
+
+    def __init__(
+        self,
+        session_factory: SessionFactory | None = None,
+        *,
+        tables: Tables = TABLES,
+        uow: UnitOfWork | None = None,
+    ) -> None:
+        self._session_factory = session_factory
+        self._tables = tables
+        self._outbox = tables.outbox
+        self._leases = tables.outbox_leases
+        self._uow = uow
+
+    async def save_messages(
+        self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
+    ) -> None:
+        rows = [row_of(message) for message in messages]
+        if not rows:
+            return
+        async with joined(uow or self._uow, self._session_factory, "save messages") as active:
+            with translated(OutboxError, "save messages"):
+                saved = await self._insert(await active.begun(), rows)
+            missing = [message.message_id for message in messages]
+            for (message_id,) in saved:
+                missing.remove(message_id)
+            if missing:
+                raise message_saved_already(missing[0])
+
+    async def get_pending(
+        self, limit: int = 100, uow: UnitOfWork | None = None
+    ) -> list[OutboxMessage]:
+        outbox, leases = self._outbox, self._leases
+        parked = select(leases.c.lease_key).where(leases.c.parked_message_id.is_not(None))
+        pending = (
+            self._messages()
+            .where(outbox.c.published_at.is_(None), outbox.c.lease_key.not_in(parked))
+            .order_by(outbox.c.seq)
+            .limit(limit)
+        )
+        async with self._reading(uow, "read pending messages") as connection:
+            return [message_of(row) for row in await connection.execute(pending)]
+
+    async def mark_published(self, message_ids: list[str], uow: UnitOfWork | None = None) -> None:
+        leases = self._leases
+        async with self._joined(uow, "mark messages as published") as connection:
+            await self._publish(connection, message_ids)
+            await connection.execute(
+                delete(leases).where(leases.c.parked_message_id.in_(message_ids))
+            )
+
+    async def mark_failed(self, message_id: str, error: str, uow: UnitOfWork | None = None) -> None:
+        async with self._joined(uow, "mark a message as failed") as connection:
+            await self._count_try(connection, message_id, error)
+
+    async def claim(
+        self, relay_id: str, *, limit: int = 100, lease: float = 30.0
+    ) -> list[OutboxLease]:
+        refuse_unusable_claim(limit, lease)
+        async with self._round("claim messages") as connection:
+            return await claimed(connection, self._tables, relay_id, limit=limit, lease=lease)
+
+    async def complete(self, lease: OutboxLease, message_ids: Sequence[str]) -> None:
+        async with self._own("mark messages as published") as connection:
+            await self._lock(connection, message_ids)
+            if not await self._held(connection, [lease]):
+                raise lease_over(lease)
+            await self._publish(connection, message_ids)
+
+    async def complete_batch(
+        self, published: Sequence[tuple[OutboxLease, Sequence[str]]]
+    ) -> list[OutboxLease]:
+        async with self._round("mark messages as published") as connection:
+            return await self._complete(connection, published)
+
+    async def complete_and_claim(
+        self,
+        published: Sequence[tuple[OutboxLease, Sequence[str]]],
+        relay_id: str,
+        *,
+        limit: int = 100,
+        lease: float = 30.0,
+    ) -> tuple[list[OutboxLease], list[OutboxLease]]:
+        refuse_unusable_claim(limit, lease)
+        async with self._round("mark messages as published and claim the next") as connection:
+            lost = await self._complete(connection, published)
+            new = await claimed(connection, self._tables, relay_id, limit=limit, lease=lease)
+        return lost, new
+
+    async def fail(
+        self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
+    ) -> None:
+        leases = self._leases
+        async with self._own("hold a message back") as connection:
+            await self._lock(connection, [message_id])
+            if not await self._held(connection, [lease]):
+                raise lease_over(lease)
+            await self._count_try(connection, message_id, error)
+            parked = message_id if retry_at is None else None
+            await connection.execute(
+                update(leases)
+                .where(leases.c.epoch == lease.epoch)
+                .values(leased_until=None, due=retry_at, parked_message_id=parked)
+            )
+
+    async def release(self, lease: OutboxLease) -> None:
+        leases = self._leases
+        async with self._own("release a key") as connection:
+            await connection.execute(
+                delete(leases).where(
+                    leases.c.epoch == lease.epoch, leases.c.leased_until.is_not(None)
+                )
+            )
+
+    async def parked(self, limit: int = 100) -> list[OutboxMessage]:
+        outbox, leases = self._outbox, self._leases
+        parked = (
+            self._messages()
+            .join(leases, leases.c.parked_message_id == outbox.c.message_id)
+            .order_by(outbox.c.seq)
+            .limit(limit)
+        )
+        async with self._own("read parked messages") as connection:
+            return [message_of(row) for row in await connection.execute(parked)]
+
+    async def retry(self, message_id: str) -> None:
+        outbox = self._outbox
+        async with self._own("retry a message") as connection:
+            await self._unpark(connection, message_id)
+            await connection.execute(
+                update(outbox).where(outbox.c.message_id == message_id).values(retry_count=0)
+            )
+
+    async def discard(self, message_id: str) -> None:
+        outbox = self._outbox
+        async with self._own("discard a message") as connection:
+            await self._unpark(connection, message_id)
+            await connection.execute(delete(outbox).where(outbox.c.message_id == message_id))
+
+    async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
+        outbox = self._outbox
+        old = (
+            select(outbox.c.seq)
+            .where(outbox.c.published_at < published_before)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        async with self._own("purge messages") as connection:
+            result = await connection.execute(delete(outbox).where(outbox.c.seq.in_(old)))
+            return result.rowcount
+
+    @asynccontextmanager
+    async def _joined(
+        self, uow: UnitOfWork | None, operation: str
+    ) -> AsyncIterator[AsyncConnection]:
+        async with joined(uow or self._uow, self._session_factory, operation) as active:
+            with translated(OutboxError, operation):
+                yield await active.connection()
+
+    @asynccontextmanager
+    async def _reading(
+        self, uow: UnitOfWork | None, operation: str
+    ) -> AsyncIterator[AsyncConnection]:
+        with translated(OutboxError, operation):
+            async with reading(uow or self._uow, self._session_factory, operation) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _own(self, operation: str) -> AsyncIterator[AsyncConnection]:
+        self._refuse_without_factory(operation)
+        async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
+            with translated(OutboxError, operation):
+                yield await own.connection()
+
+    @asynccontextmanager
+    async def _round(self, operation: str) -> AsyncIterator[AsyncConnection]:
+        """As ``_own``; on PostgreSQL for statements that go straight to the driver."""
+        self._refuse_without_factory(operation)
+        async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
+            with translated(OutboxError, operation):
+                connection = await own.begun()
+                yield connection if is_postgres(connection) else await own.connection()
+
+    def _refuse_without_factory(self, operation: str) -> None:
+        if self._session_factory is None:
+            raise InvalidOperationError(
+                f"cannot {operation}: it happens in a transaction of its own, and this outbox "
+                "knows one session only; make it with SQLAlchemyOutboxStorage(session_factory)"
+            )
+
+    async def _insert(
+        self, connection: AsyncConnection, rows: Sequence[tuple[Any, ...]]
+    ) -> Sequence[Any]:
+        """Answers the ids that were not there."""
+        if is_postgres(connection):
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            return await fetch(connection, insert_arrays(self._tables), *columns)
+        saved: list[Any] = []
+        for start in range(0, len(rows), _ROWS_A_STATEMENT):
+            part = rows[start : start + _ROWS_A_STATEMENT]
+            values = [value for row in part for value in for_sqlite(row)]
+            saved += await fetch(connection, insert_values(self._tables, len(part)), *values)
+        return saved
+
+    def _messages(self) -> Select[Any]:
+        return select(*(column for column in self._outbox.c if column.name != "seq"))
+
+    async def _complete(
+        self,
+        connection: AsyncConnection,
+        published: Sequence[tuple[OutboxLease, Sequence[str]]],
+    ) -> list[OutboxLease]:
+        """Answers the leases that were lost."""
+        leases = self._leases
+        if is_postgres(connection):
+            epochs = [lease.epoch for lease, _ in published]
+            ids = [message_id for _, message_ids in published for message_id in message_ids]
+            sql = outbox_statements(self._tables)
+            held = {row[0] for row in await fetch(connection, sql.complete, epochs, ids)}
+        else:
+            held = set(await self._held(connection, [lease for lease, _ in published]))
+            kept = [message_ids for lease, message_ids in published if lease.epoch in held]
+            await self._publish(connection, [i for message_ids in kept for i in message_ids])
+            await connection.execute(delete(leases).where(leases.c.epoch.in_(held)))
+        return [lease for lease, _ in published if lease.epoch not in held]
+
+    async def _lock(self, connection: AsyncConnection, message_ids: Sequence[str]) -> None:
+        """Messages before leases, as a claim locks them, or the two could wait for each other."""
+        outbox = self._outbox
+        ours = select(outbox.c.seq).where(outbox.c.message_id.in_(message_ids))
+        await connection.execute(ours.order_by(outbox.c.seq).with_for_update())
+
+    async def _held(self, connection: AsyncConnection, given: Sequence[OutboxLease]) -> list[int]:
+        """The epochs that still hold; their rows are locked until the transaction ends."""
+        leases = self._leases
+        held = (
+            select(leases.c.epoch)
+            .where(
+                leases.c.epoch.in_([lease.epoch for lease in given]),
+                leases.c.leased_until > database_time(connection),
+            )
+            .with_for_update()
+        )
+        return list(await connection.scalars(held))
+
+    async def _publish(self, connection: AsyncConnection, message_ids: Sequence[str]) -> None:
+        outbox = self._outbox
+        await connection.execute(
+            update(outbox)
+            .where(outbox.c.message_id.in_(message_ids), outbox.c.published_at.is_(None))
+            .values(published_at=database_time(connection), error=None)
+        )
+
+    async def _count_try(self, connection: AsyncConnection, message_id: str, error: str) -> None:
+        outbox = self._outbox
+        await connection.execute(
+            update(outbox)
+            .where(outbox.c.message_id == message_id)
+            .values(retry_count=outbox.c.retry_count + 1, error=error)
+        )
+
+    async def _unpark(self, connection: AsyncConnection, message_id: str) -> None:
+        leases = self._leases
+        result = await connection.execute(
+            delete(leases).where(leases.c.parked_message_id == message_id)
+        )
+        if not result.rowcount:
+            raise message_not_parked(message_id)

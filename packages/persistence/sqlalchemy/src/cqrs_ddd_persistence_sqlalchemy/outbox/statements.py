@@ -1,0 +1,112 @@
+"""The SQL that saves messages, and that of the relay's round on PostgreSQL."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from sqlalchemy import Dialect
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ..schema.tables import Tables
+
+COLUMNS = {
+    "message_id": "text",
+    "lease_key": "text",
+    "partition_key": "text",
+    "event_type": "text",
+    "payload": "text",
+    "metadata": "text",
+    "created_at": "timestamptz",
+    "published_at": "timestamptz",
+    "error": "text",
+    "retry_count": "int",
+    "correlation_id": "text",
+    "causation_id": "text",
+}
+"""What an insert gives, with the types of the arrays that PostgreSQL gets."""
+
+_BLOCKS = (
+    "(held.parked_message_id IS NOT NULL OR coalesce(held.leased_until > clock_timestamp(), false) "
+    "OR coalesce(held.due > clock_timestamp(), false))"
+)
+
+
+class OutboxStatements:
+    """For one set of tables; lists are arrays, so a statement is prepared once."""
+
+    def __init__(self, tables: Tables) -> None:
+        quote = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
+        outbox, leases = quote.format_table(tables.outbox), quote.format_table(tables.outbox_leases)
+        # Keys of the oldest messages that nobody has in hand; two relays get different ones. By
+        # name: those that want the same keys wait for each other in one direction only.
+        self.lease = f"""
+            WITH due AS (
+                SELECT lease_key FROM {outbox} AS waiting
+                WHERE published_at IS NULL AND NOT EXISTS (
+                    SELECT FROM {leases} AS held
+                    WHERE held.lease_key = waiting.lease_key AND {_BLOCKS})
+                ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED
+            )
+            INSERT INTO {leases} AS held (lease_key, relay_id, leased_until)
+            SELECT lease_key, $2::text, clock_timestamp() + $3::interval
+            FROM (SELECT DISTINCT lease_key FROM due) AS keys ORDER BY lease_key
+            ON CONFLICT (lease_key) DO UPDATE SET epoch = DEFAULT, relay_id = excluded.relay_id,
+                leased_until = excluded.leased_until, due = NULL
+            WHERE NOT {_BLOCKS}
+            RETURNING lease_key, epoch"""
+        self.waiting = f"""
+            SELECT lease_key, message_id, event_type, CAST(payload AS text), CAST(metadata AS text),
+                created_at, published_at, error, retry_count, correlation_id, causation_id,
+                partition_key
+            FROM {outbox} WHERE published_at IS NULL AND lease_key = ANY($1::text[])
+            ORDER BY seq LIMIT $2"""
+        self.give_back = f"DELETE FROM {leases} WHERE epoch = ANY($1::bigint[])"
+        # Messages before leases, as a claim locks them, or the two could wait for each other: the
+        # count is needed before the first lease is looked at.
+        self.complete = f"""
+            WITH ours AS MATERIALIZED (
+                SELECT seq FROM {outbox} WHERE message_id = ANY($2::text[])
+                ORDER BY seq FOR UPDATE
+            ), held AS (
+                DELETE FROM {leases}
+                WHERE epoch = ANY($1::bigint[]) AND leased_until > clock_timestamp()
+                AND (SELECT count(*) FROM ours) >= 0
+                RETURNING lease_key, epoch
+            ), published AS (
+                UPDATE {outbox} AS waiting SET published_at = clock_timestamp(), error = NULL
+                FROM held WHERE waiting.message_id = ANY($2::text[])
+                AND waiting.lease_key = held.lease_key AND published_at IS NULL
+            )
+            SELECT epoch FROM held"""
+
+
+@lru_cache(maxsize=64)
+def outbox_statements(tables: Tables) -> OutboxStatements:
+    return OutboxStatements(tables)
+
+
+@lru_cache(maxsize=64)
+def insert_arrays(tables: Tables) -> str:
+    """One array a column, for PostgreSQL."""
+    arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(COLUMNS.values(), 1))
+    columns = ", ".join(f"{c}::json" if c in ("payload", "metadata") else c for c in COLUMNS)
+    return (
+        f"{_insert_into(tables, postgresql.dialect())} "  # type: ignore[no-untyped-call]
+        f"SELECT {columns} FROM unnest({arrays}) AS given({', '.join(COLUMNS)}) "
+        "ON CONFLICT DO NOTHING RETURNING message_id"
+    )
+
+
+@lru_cache(maxsize=256)
+def insert_values(tables: Tables, rows: int) -> str:
+    """For SQLite."""
+    row = f"({', '.join('?' * len(COLUMNS))})"
+    return (
+        f"{_insert_into(tables, sqlite.dialect())} VALUES {', '.join([row] * rows)} "
+        "ON CONFLICT DO NOTHING RETURNING message_id"
+    )
+
+
+def _insert_into(tables: Tables, dialect: Dialect) -> str:
+    name = dialect.identifier_preparer.format_table(tables.outbox)
+    return f"INSERT INTO {name} ({', '.join(COLUMNS)})"

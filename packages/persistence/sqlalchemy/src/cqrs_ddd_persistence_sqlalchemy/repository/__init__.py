@@ -1,0 +1,1 @@
+"""Aggregates in tables of the application."""

@@ -1,0 +1,280 @@
+"""Making the tables, and telling whether a database has them."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Literal
+
+from sqlalchemy import Connection, MetaData, Table, delete, inspect, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
+
+from ..engine.driver import inserting, is_postgres, translated
+from ..engine.engines import refuse_unusable
+from .advanced_tables import AdvancedTables, is_advanced_installed
+from .tables import TABLES, Tables
+
+Ordering = Literal["registered", "serialized"]
+
+COMPONENT = "persistence"
+"""The row of these tables in the table of versions; those of ``advanced`` have one of their own."""
+
+# Bigint keys of advisory locks: 23 bits name the event table, 40 bits hold a position.
+_POSITION_BITS = 40
+
+
+async def create_schema(
+    engine: AsyncEngine, tables: Tables = TABLES, *, ordering: Ordering | None = None
+) -> None:
+    """Make what is missing, in one transaction; any number of processes may do so at once.
+
+    Raises ``PersistenceError`` for tables of another version.
+
+    Args:
+        ordering: how PostgreSQL keeps readers from overtaking a slow transaction. ``registered``
+            lets writers go in parallel; ``serialized`` lets each wait for the one before it. Left
+            out, it stays as it is, at first ``registered``.
+    """
+    refuse_unusable(engine)
+    with translated(PersistenceError, "create the schema"):
+        async with engine.begin() as connection:
+            await connection.run_sync(lambda sync: install(sync, tables, ordering))
+
+
+async def check(engine: AsyncEngine, tables: Tables = TABLES) -> None:
+    """Raises ``ConfigError`` when tables or columns are missing, or of another version."""
+    refuse_unusable(engine)
+    with translated(PersistenceError, "check the schema"):
+        async with engine.connect() as connection:
+            findings = await connection.run_sync(lambda sync: _findings(sync, tables))
+    if findings:
+        raise ConfigError(
+            f"the database lacks {'; '.join(findings)}: run create_schema(engine), or your "
+            "migrations"
+        )
+
+
+def install(
+    connection: Connection, tables: Tables = TABLES, ordering: Ordering | None = None
+) -> None:
+    """As ``create_schema``, in a transaction of yours."""
+    install_core(connection, tables, ordering)
+    install_advanced(connection, tables)
+
+
+def install_core(
+    connection: Connection, tables: Tables = TABLES, ordering: Ordering | None = None
+) -> None:
+    """Event store, outbox and inbox alone: for migrations."""
+    _begin(connection, tables)
+    tables.metadata.create_all(connection, tables=tables.core)
+    _note_version(connection, tables, COMPONENT, tables.VERSION)
+    # Replacing a trigger would wait for all who append, and let others wait.
+    if is_postgres(connection) and (ordering is not None or not _has_trigger(connection, tables)):
+        for statement in _position_statements(connection, tables, ordering or "registered"):
+            connection.exec_driver_sql(statement)
+
+
+def install_advanced(connection: Connection, tables: Tables = TABLES) -> None:
+    """What the extra ``advanced`` needs beside, where it is installed: for migrations."""
+    if is_advanced_installed():
+        _begin(connection, tables)
+        tables.metadata.create_all(connection, tables=tables.advanced.all)
+        _note_version(connection, tables, AdvancedTables.COMPONENT, AdvancedTables.VERSION)
+
+
+def begin_changes(connection: Connection, tables: Tables) -> None:
+    """Until the transaction ends nobody else changes what tables there are."""
+    if is_postgres(connection):
+        # IF NOT EXISTS looks first and makes afterwards: two at once would collide.
+        lock = _namespace(tables, "schema") << _POSITION_BITS
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+    elif not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin(connection: Connection, tables: Tables) -> None:
+    begin_changes(connection, tables)
+    if is_postgres(connection) and tables.schema is not None:
+        name = connection.dialect.identifier_preparer.quote(tables.schema)
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {name}"))
+
+
+def remove(connection: Connection, tables: Tables = TABLES) -> None:
+    """Drop the tables and all that is in them: for the downgrade of a migration."""
+    _drop_views(connection, tables)
+    if is_postgres(connection):
+        names = _Names(connection, tables)
+        connection.execute(text(f"DROP FUNCTION IF EXISTS {names.safe_position}()"))
+        tables.metadata.drop_all(connection)
+        connection.execute(text(f"DROP FUNCTION IF EXISTS {names.register}()"))
+    else:
+        tables.metadata.drop_all(connection)
+
+
+def remove_advanced(connection: Connection, tables: Tables = TABLES) -> None:
+    """Drop the tables of the extra ``advanced``, and their row in the table of versions."""
+    _drop_views(connection, tables)
+    tables.metadata.drop_all(connection, tables=tables.advanced.all)
+    versions = tables.versions
+    connection.execute(delete(versions).where(versions.c.component == AdvancedTables.COMPONENT))
+
+
+def _drop_views(connection: Connection, tables: Tables) -> None:
+    """What projections have made for themselves."""
+    views, schema = tables.advanced.views, tables.schema
+    if inspect(connection).has_table(views.name, schema):
+        for collection in connection.scalars(select(views.c.collection)).all():
+            name = f"{tables.advanced.view_prefix}{collection}"
+            Table(name, MetaData(schema=schema)).drop(connection, checkfirst=True)
+
+
+def _note_version(connection: Connection, tables: Tables, component: str, version: int) -> None:
+    row = {"component": component, "version": version}
+    connection.execute(inserting(connection, tables.versions).values(row).on_conflict_do_nothing())
+    found = _version(connection, tables, component)
+    if found != version:
+        raise PersistenceError(
+            f"the tables {tables.prefix}* ({component}) are of version {found}, this library needs "
+            f"{version}; run its migrations"
+        )
+
+
+def _version(connection: Connection, tables: Tables, component: str) -> int | None:
+    versions = tables.versions
+    return connection.scalar(select(versions.c.version).where(versions.c.component == component))
+
+
+def _has_trigger(connection: Connection, tables: Tables) -> bool:
+    names = _Names(connection, tables)
+    found = connection.scalar(
+        text(
+            "SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(:events) "
+            "AND tgname = :name AND tgenabled <> 'D'"
+        ),
+        {"events": names.events, "name": f"{tables.prefix}register_append"},
+    )
+    return bool(found)
+
+
+def _findings(connection: Connection, tables: Tables) -> list[str]:
+    inspector = inspect(connection)
+    present = set(inspector.get_table_names(schema=tables.schema))
+    missing = [
+        name for table in tables.metadata.sorted_tables if (name := table.name) not in present
+    ]
+    if missing:
+        return [f"the tables {', '.join(missing)}"]
+    needed = {COMPONENT: tables.VERSION}
+    if is_advanced_installed():
+        needed[AdvancedTables.COMPONENT] = AdvancedTables.VERSION
+    for component, version in needed.items():
+        found = _version(connection, tables, component)
+        if found != version:
+            return [
+                f"version {version} of the tables {tables.prefix}* ({component}: it has {found})"
+            ]
+    findings = []
+    for table in tables.metadata.sorted_tables:
+        columns = {column["name"] for column in inspector.get_columns(table.name, tables.schema)}
+        if absent := [column.name for column in table.columns if column.name not in columns]:
+            findings.append(f"in {table.name} the columns {', '.join(absent)}")
+    if is_postgres(connection) and not _has_trigger(connection, tables):
+        findings.append(f"the trigger {tables.prefix}register_append, or it is disabled")
+    return findings
+
+
+class _Names:
+    """Quoted names of the event table and of the functions beside it."""
+
+    def __init__(self, connection: Connection, tables: Tables) -> None:
+        quote = connection.dialect.identifier_preparer.quote
+        prefix = f"{quote(tables.schema)}." if tables.schema is not None else ""
+        self.events = connection.dialect.identifier_preparer.format_table(tables.events)
+        self.register = prefix + quote(f"{tables.prefix}register_append")
+        self.safe_position = prefix + quote(f"{tables.prefix}safe_position")
+        self.trigger = quote(f"{tables.prefix}register_append")
+
+
+def _position_statements(
+    connection: Connection, tables: Tables, ordering: Ordering
+) -> tuple[str, ...]:
+    """Functions and trigger that let readers see positions in an order without gaps.
+
+    A sequence hands out positions before the commit. So each statement that inserts first takes a
+    shared lock whose key tells the last position given out so far; a reader then stops below the
+    lowest one that is still held. Who holds no such lock delays nobody, and a position that was
+    rolled back holds up nothing.
+    """
+    names = _Names(connection, tables)
+    namespace = _namespace(tables, "positions")
+    sequence = connection.scalar(
+        text("SELECT pg_get_serial_sequence(:events, 'position')"), {"events": names.events}
+    )
+    # Once a transaction; a savepoint that is rolled back undoes the setting with the lock.
+    setting = f"cqrs_ddd.registered_{namespace}"
+    if ordering == "serialized":
+        register = f"PERFORM pg_advisory_xact_lock({namespace << _POSITION_BITS});"
+        # Whoever committed did so before the next one was given a position.
+        safe_position = f"last := {2**63 - 1};"
+    else:
+        # A sequence that nobody has used yet says last_value 1, too.
+        register = f"""
+            IF coalesce(current_setting('{setting}', true), '') = '' THEN
+                PERFORM pg_advisory_xact_lock_shared(
+                    {namespace << _POSITION_BITS}
+                    | CASE WHEN is_called THEN last_value ELSE last_value - 1 END)
+                FROM {sequence};
+                PERFORM set_config('{setting}', 'yes', true);
+            END IF;"""
+        # In this order: what is drawn after the first line lies above it, and what was drawn
+        # before is held by a lock in the second, or has ended.
+        safe_position = f"""
+            SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END
+            INTO last FROM {sequence};
+            SELECT min(((classid::bigint & {2 ** (_POSITION_BITS - 32) - 1}) << 32) | objid::bigint)
+            INTO registered FROM pg_locks
+            WHERE locktype = 'advisory' AND objsubid = 1
+            AND classid::bigint >> {_POSITION_BITS - 32} = {namespace}
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database());"""
+    return (
+        f"""
+        CREATE OR REPLACE FUNCTION {names.register}() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            {register}
+            RETURN NULL;
+        END $$""",
+        f"""
+        CREATE OR REPLACE FUNCTION {names.safe_position}() RETURNS bigint LANGUAGE plpgsql AS $$
+        DECLARE
+            last bigint;
+            registered bigint;
+        BEGIN
+            IF pg_is_in_recovery() THEN
+                RAISE EXCEPTION 'events of all streams are read on the primary: the locks of '
+                    'those who append are not known on a standby';
+            END IF;
+            IF current_setting('transaction_isolation') NOT LIKE 'read%committed' THEN
+                RAISE EXCEPTION 'events of all streams are read in READ COMMITTED, not in %',
+                    upper(current_setting('transaction_isolation'));
+            END IF;
+            {safe_position}
+            RETURN least(last, registered);
+        END $$""",
+        f"""
+        CREATE OR REPLACE TRIGGER {names.trigger} BEFORE INSERT ON {names.events}
+        FOR EACH STATEMENT EXECUTE FUNCTION {names.register}()""",
+    )
+
+
+def lock_key(tables: Tables, purpose: str, name: str) -> int:
+    """For an advisory lock of PostgreSQL; names that share a key only wait for each other."""
+    bits = int.from_bytes(sha256(name.encode()).digest()[: _POSITION_BITS // 8], "big")
+    return _namespace(tables, purpose) << _POSITION_BITS | bits
+
+
+def _namespace(tables: Tables, purpose: str) -> int:
+    """23 bits that are the same in every process, for locks that concern these tables."""
+    name = f"{tables.schema or ''}.{tables.prefix}{purpose}"
+    return int.from_bytes(sha256(name.encode()).digest()[:3], "big") >> 1

@@ -1,0 +1,23 @@
+"""Tables of the advanced adapters, version 1: snapshots and projections.
+
+They are made where the extra ``advanced`` is installed; where it came later, downgrade this branch
+and upgrade it again.
+"""
+
+from alembic import context, op
+
+from cqrs_ddd_persistence_sqlalchemy import schema
+from cqrs_ddd_persistence_sqlalchemy.schema.tables import TABLES
+
+revision = "cqrs_ddd_advanced_1"
+down_revision = None
+branch_labels = ("cqrs_ddd_advanced",)
+depends_on = "cqrs_ddd_1"
+
+
+def upgrade() -> None:
+    schema.install_advanced(op.get_bind(), context.config.attributes.get("cqrs_ddd_tables", TABLES))
+
+
+def downgrade() -> None:
+    schema.remove_advanced(op.get_bind(), context.config.attributes.get("cqrs_ddd_tables", TABLES))
