@@ -17,7 +17,7 @@ Before = Callable[[], object]
 
 
 @dataclass(frozen=True)
-class Ended:
+class CompletionResult:
     """``code`` is None for one that was killed."""
 
     code: int | None
@@ -31,7 +31,7 @@ def run_program(
     environment: Mapping[str, str],
     life: float,
     before: Before | None = None,
-) -> Ended:
+) -> CompletionResult:
     """Kills it after ``life`` seconds. ``before`` is called in its process first."""
     words = [str(argument) for argument in arguments]
     with tempfile.TemporaryDirectory() as room:
@@ -41,7 +41,7 @@ def run_program(
         with process(_main, folder, words, dict(environment), outputs, before) as running:
             running.join(life)
             code = running.exitcode
-        return Ended(code, *(output.read_text(encoding="utf-8") for output in outputs))
+        return CompletionResult(code, *(output.read_text(encoding="utf-8") for output in outputs))
 
 
 def _main(

@@ -17,7 +17,7 @@ from typing import ClassVar
 from sqlalchemy import Column, column, text
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
-from cqrs_ddd_advanced_core.projections import ProjectionHandler, ProjectionView
+from cqrs_ddd_advanced_core.projections import ProjectionDocuments, ProjectionHandler
 from cqrs_ddd_core import StoredEvent
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore
 from tests.advanced.tills import ItemSold, new_till, stored, till_events
@@ -41,9 +41,9 @@ class Takings(ProjectionHandler):
     fields: ClassVar = {"cents": int}
     event_registry = till_events
 
-    def apply_ItemSold(self, event: ItemSold, view: ProjectionView) -> None:
-        taken = view.get(str(event.aggregate_id)) or {"cents": 0}
-        view.upsert(str(event.aggregate_id), {"cents": taken["cents"] + event.cents})
+    def apply_ItemSold(self, event: ItemSold, documents: ProjectionDocuments) -> None:
+        taken = documents.get(str(event.aggregate_id)) or {"cents": 0}
+        documents.upsert(str(event.aggregate_id), {"cents": taken["cents"] + event.cents})
 
 
 class Keeps(SQLAlchemyEventStore):

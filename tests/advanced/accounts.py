@@ -41,7 +41,7 @@ class Account(AggregateRoot[str]):
 
     @classmethod
     def open(cls, account_id: str, owner: str = "ada") -> Account:
-        account = cls.blank(account_id)
+        account = cls.create_empty(account_id)
         account.add_event(SourcedAccountOpened(owner=owner))
         return account
 

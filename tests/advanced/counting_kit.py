@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from cqrs_ddd_advanced_core.conflict import ConflictRetryMiddleware, ResilientHandler
+from cqrs_ddd_advanced_core.conflict import AggregateUpdater, ConflictRetryMiddleware
 from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
 from cqrs_ddd_core import Command, HandlerRegistry, IRepository, Mediator, UnitOfWork
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
@@ -66,8 +66,8 @@ def by_middleware(
 
 
 def by_handler(parcels: Parcels, new_uow: NewUnitOfWork, count: Change, parcel_id: str) -> Counting:
-    handler = ResilientHandler(parcels, uow_factory=new_uow, retry=patient(20261122))
-    return partial(handler.handle, parcel_id, count)
+    handler = AggregateUpdater(parcels, uow_factory=new_uow, retry=patient(20261122))
+    return partial(handler.update, parcel_id, count)
 
 
 async def all_count(once: Counting, times: int) -> list[int]:

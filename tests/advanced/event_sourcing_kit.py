@@ -138,7 +138,11 @@ class EventSourcingKit:
                 await accounts.add(stale, uow)
 
         assert (caught.value.expected, caught.value.actual) == (1, 2)
-        assert (stale.version, len(stale.pending_events), stale.recorded) == (1, 2, 2)
+        assert (stale.version, len(stale.pending_events), stale.uncommitted_event_count) == (
+            1,
+            2,
+            2,
+        )
 
     async def test_a_rollback_leaves_version_and_events(
         self, new_uow: NewUnitOfWork, event_store: IEventLog

@@ -15,7 +15,7 @@ from cqrs_ddd_advanced_core.exceptions import (
 from cqrs_ddd_advanced_core.ports.positions import IPositionStore
 from cqrs_ddd_advanced_core.projections import (
     LiveProjection,
-    ProjectionView,
+    ProjectionDocuments,
 )
 from cqrs_ddd_core import DomainEvent
 from cqrs_ddd_core.context import get_tenant_id, request_context
@@ -52,11 +52,11 @@ class InlineProjectionKit:
         class Tenants(Days):
             collection = "tenants"
 
-            def ids_of(self, event: DomainEvent) -> tuple[str, ...]:
+            def document_ids(self, event: DomainEvent) -> tuple[str, ...]:
                 return (str(event.metadata.get("tenant_id")),)
 
-            def _add(self, day: str, cents: int, view: ProjectionView) -> None:
-                view.upsert("red", {"cents": cents})
+            def _add(self, day: str, cents: int, documents: ProjectionDocuments) -> None:
+                documents.upsert("red", {"cents": cents})
 
         handler, told = Tenants(), []
 

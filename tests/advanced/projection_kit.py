@@ -15,8 +15,8 @@ from cqrs_ddd_advanced_core.exceptions import (
 from cqrs_ddd_advanced_core.ports.dead_letters import DeadLetterState
 from cqrs_ddd_advanced_core.projections import (
     LiveProjection,
-    OnPoison,
-    ProjectionView,
+    PoisonEventPolicy,
+    ProjectionDocuments,
 )
 from cqrs_ddd_core import DomainEvent
 from cqrs_ddd_core.context import get_tenant_id
@@ -174,7 +174,7 @@ class ProjectionWorkerKit:
         found = await surrounded.all_of(handler, sick.aggregate_id, well.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2]
         assert found[well.aggregate_id]["seen"] == [1, 2, 3, 4]
-        poison, *waiting = await surrounded.dead_letters.letters(handler.collection)
+        poison, *waiting = await surrounded.dead_letters.list_dead_letters(handler.collection)
         assert (poison.state, poison.attempts) == (DeadLetterState.POISON, 1)
         assert "cannot take 13" in str(poison.error)
         assert [each.state for each in waiting] == [DeadLetterState.WAITING] * 2
@@ -185,12 +185,12 @@ class ProjectionWorkerKit:
         await surrounded.append(stored(sick, opened_and_sold(1, 13, 2, 3)))
         worker = surrounded.worker(handler)
         await worker.drain()
-        poison, *_ = await surrounded.dead_letters.letters(handler.collection)
+        poison, *_ = await surrounded.dead_letters.list_dead_letters(handler.collection)
 
         # In vain at first.
         await surrounded.dead_letters.retry(handler.collection, poison.position)
         await worker.drain()
-        again, *_ = await surrounded.dead_letters.letters(handler.collection)
+        again, *_ = await surrounded.dead_letters.list_dead_letters(handler.collection)
         assert (again.state, again.attempts) == (DeadLetterState.POISON, 2)
 
         handler.refused = set()
@@ -200,7 +200,7 @@ class ProjectionWorkerKit:
 
         found = await surrounded.all_of(handler, sick.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2, 3, 4, 5, 6]
-        assert await surrounded.dead_letters.letters(handler.collection) == []
+        assert await surrounded.dead_letters.list_dead_letters(handler.collection) == []
 
     async def test_behind_a_discarded_event_its_stream_goes_on(
         self, surrounded: Surrounded
@@ -210,25 +210,25 @@ class ProjectionWorkerKit:
         await surrounded.append(stored(sick, opened_and_sold(1, 13, 2, 3)))
         worker = surrounded.worker(handler)
         await worker.drain()
-        poison, *_ = await surrounded.dead_letters.letters(handler.collection)
+        poison, *_ = await surrounded.dead_letters.list_dead_letters(handler.collection)
 
         await surrounded.dead_letters.discard(handler.collection, poison.position)
         await worker.drain()
 
         found = await surrounded.all_of(handler, sick.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2, 4, 5]
-        assert await surrounded.dead_letters.letters(handler.collection) == []
+        assert await surrounded.dead_letters.list_dead_letters(handler.collection) == []
 
     async def test_a_skipped_event_holds_up_nothing(self, surrounded: Surrounded) -> None:
         sick, handler = new_till(), Tills()
         handler.refused = {13}
         await surrounded.append(stored(sick, opened_and_sold(1, 13, 2)))
 
-        await surrounded.worker(handler, on_poison=OnPoison.SKIP).drain()
+        await surrounded.worker(handler, on_poison=PoisonEventPolicy.SKIP).drain()
 
         found = await surrounded.all_of(handler, sick.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2, 4]
-        (letter,) = await surrounded.dead_letters.letters(handler.collection)
+        (letter,) = await surrounded.dead_letters.list_dead_letters(handler.collection)
         assert letter.state is DeadLetterState.SKIPPED
 
     async def test_a_projection_may_stop_before_what_it_cannot_take(
@@ -239,13 +239,13 @@ class ProjectionWorkerKit:
         await surrounded.append(stored(sick, opened_and_sold(1, 13, 2)))
 
         with pytest.raises(PoisonEventError, match="ItemSold at position") as caught:
-            await surrounded.worker(handler, on_poison=OnPoison.STOP).drain()
+            await surrounded.worker(handler, on_poison=PoisonEventPolicy.STOP).drain()
 
         found = await surrounded.all_of(handler, sick.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2]
         assert caught.value.position == (await surrounded.position(handler) or 0) + 1
         handler.refused = set()
-        await surrounded.worker(handler, on_poison=OnPoison.STOP).drain()
+        await surrounded.worker(handler, on_poison=PoisonEventPolicy.STOP).drain()
         found = await surrounded.all_of(handler, sick.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2, 3, 4]
 
@@ -265,7 +265,7 @@ class ProjectionWorkerKit:
 
         found = await surrounded.all_of(handler, till.aggregate_id)
         assert found[till.aggregate_id]["seen"] == [1, 2, 3, 4]
-        assert await surrounded.dead_letters.letters(handler.collection) == []
+        assert await surrounded.dead_letters.list_dead_letters(handler.collection) == []
 
     async def test_a_document_that_the_store_refuses_is_put_down_to_its_event(
         self, surrounded: Surrounded
@@ -275,10 +275,10 @@ class ProjectionWorkerKit:
         class Misfits(Tills):
             collection = "misfits"
 
-            def _add(self, event: DomainEvent, cents: int, view: ProjectionView) -> None:
-                super()._add(event, cents, view)
+            def _add(self, event: DomainEvent, cents: int, documents: ProjectionDocuments) -> None:
+                super()._add(event, cents, documents)
                 if cents == 13:
-                    view.upsert(str(event.aggregate_id), {"cents": "not a number", "seen": []})
+                    documents.upsert(str(event.aggregate_id), {"cents": "not a number", "seen": []})
 
         handler = Misfits()
         await surrounded.append(
@@ -290,7 +290,7 @@ class ProjectionWorkerKit:
         found = await surrounded.all_of(handler, one.aggregate_id, other.aggregate_id)
         assert found[one.aggregate_id]["seen"] == [1, 2]
         assert found[other.aggregate_id]["seen"] == [1, 2, 3]
-        poison, waiting = await surrounded.dead_letters.letters(handler.collection)
+        poison, waiting = await surrounded.dead_letters.list_dead_letters(handler.collection)
         assert poison.state is DeadLetterState.POISON
         assert waiting.state is DeadLetterState.WAITING
 

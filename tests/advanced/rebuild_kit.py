@@ -13,8 +13,8 @@ from cqrs_ddd_advanced_core.exceptions import (
 )
 from cqrs_ddd_advanced_core.projections import (
     LiveProjection,
+    ProjectionDocuments,
     ProjectionRebuild,
-    ProjectionView,
     RebuildProgress,
 )
 from cqrs_ddd_advanced_core.projections.run import ProjectionRun
@@ -126,8 +126,8 @@ class ProjectionRebuildKit:
         class Scaled(Tills):
             scale = -1
 
-            def _add(self, event: DomainEvent, cents: int, view: ProjectionView) -> None:
-                super()._add(event, cents * self.scale, view)
+            def _add(self, event: DomainEvent, cents: int, documents: ProjectionDocuments) -> None:
+                super()._add(event, cents * self.scale, documents)
 
         till, handler = new_till(), Scaled()
         handler.refused = {13}

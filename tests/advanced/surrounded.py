@@ -15,7 +15,7 @@ from cqrs_ddd_advanced_core.projections import (
     ProjectionRebuild,
     ProjectionWorker,
 )
-from cqrs_ddd_advanced_core.projections.run import ProjectionRun, Surroundings
+from cqrs_ddd_advanced_core.projections.run import ProjectionRun, ProjectionRuntime
 from cqrs_ddd_core import HandlerRegistry, Mediator, UnitOfWork
 from cqrs_ddd_core.ports import IEventLog
 from cqrs_ddd_core.primitives.retry import (
@@ -68,7 +68,9 @@ class Surrounded:
     def run(
         self, handler: ProjectionHandler, worker_id: str = "a worker", **options: Any
     ) -> ProjectionRun:
-        return ProjectionRun(handler, Surroundings(**self.stores, worker_id=worker_id, **options))
+        return ProjectionRun(
+            handler, ProjectionRuntime(**self.stores, worker_id=worker_id, **options)
+        )
 
     async def append(self, *streams: list[Any]) -> None:
         for stream in streams:

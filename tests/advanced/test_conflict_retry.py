@@ -31,7 +31,7 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryUnitOfWork,
 )
 from cqrs_ddd_core.instrumentation import Operation, hooks
-from cqrs_ddd_core.middleware import ConcurrencyGuardMiddleware, IdempotencyMiddleware
+from cqrs_ddd_core.middleware import IdempotencyMiddleware, LockingMiddleware
 from cqrs_ddd_core.ports import Placement, ResourceIdentifier, ValidationResult
 from cqrs_ddd_core.primitives.exceptions import (
     BusinessRuleError,
@@ -61,7 +61,7 @@ class Weigh(Command[int]):
     parcel_id: str = "none"
     rivals: int = 0
 
-    def get_critical_resources(self) -> list[ResourceIdentifier]:
+    def lock_keys(self) -> list[ResourceIdentifier]:
         return [ResourceIdentifier("parcel", self.parcel_id)]
 
 
@@ -190,7 +190,7 @@ async def test_each_try_has_a_fresh_unit_of_work_and_a_clean_aggregate() -> None
 
     async def noting(parcel_id: str) -> Parcel:
         found = await load(parcel_id)
-        notes.append((found.note, found.recorded))
+        notes.append((found.note, found.uncommitted_event_count))
         return found
 
     depot.load = noting  # type: ignore[method-assign]
@@ -420,7 +420,7 @@ async def test_each_wait_is_told_to_the_hooks() -> None:
 async def test_locks_of_a_guard_behind_it_are_free_while_it_waits() -> None:
     lock, clock = InMemoryLockStrategy(), FakeClock()
     retrying = ConflictRetryMiddleware(FixedRetryPolicy(delay=60.0), clock=clock)
-    depot = Depot(retrying, ConcurrencyGuardMiddleware(lock, timeout=5))
+    depot = Depot(retrying, LockingMiddleware(lock, timeout=5))
     parcel = await a_stored_parcel(depot.parcels)
     waiting = asyncio.ensure_future(
         depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=1, command_id="slow"))
@@ -436,7 +436,7 @@ async def test_locks_of_a_guard_behind_it_are_free_while_it_waits() -> None:
 async def test_locks_of_a_guard_before_it_are_held_while_it_waits() -> None:
     lock, clock = InMemoryLockStrategy(), FakeClock()
     retrying = ConflictRetryMiddleware(FixedRetryPolicy(delay=60.0), clock=clock)
-    depot = Depot(ConcurrencyGuardMiddleware(lock, timeout=0.01), retrying)
+    depot = Depot(LockingMiddleware(lock, timeout=0.01), retrying)
     parcel = await a_stored_parcel(depot.parcels)
     waiting = asyncio.ensure_future(depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=1)))
     await settled()

@@ -36,7 +36,7 @@ from cqrs_ddd_core import (
 )
 from cqrs_ddd_core.adapters.memory import (
     InMemoryEventStore,
-    InMemoryOutbox,
+    InMemoryOutboxStorage,
     InMemoryRepository,
     InMemoryUnitOfWork,
 )
@@ -200,12 +200,12 @@ async def test_events_that_somebody_collected_are_given_back_or_missed(
     account.pay_in(2)
 
     async with InMemoryUnitOfWork(event_store=events) as uow:
-        with pytest.raises(InvalidOperationError, match=r"at hand are of the versions \[3\]"):
+        with pytest.raises(InvalidOperationError, match=r"given events have the versions \[3\]"):
             await accounts.persist(account, uow)
-        with pytest.raises(InvalidOperationError, match=r"at hand are of the versions \[1, 2\]"):
+        with pytest.raises(InvalidOperationError, match=r"given events have the versions \[1, 2\]"):
             await accounts.persist(account, uow, collected)
         answer = await accounts.persist(account, uow, [*collected, *account.collect_events()])
-        assert [event.aggregate_version for event in uow.aggregates.take_new_events()] == [1, 2, 3]
+        assert [event.aggregate_version for event in uow.aggregates.drain_new_events()] == [1, 2, 3]
 
     assert answer == account.id
     assert account.version == 3
@@ -430,7 +430,7 @@ class OpenHandler(CommandHandler[str]):
 async def test_a_mediator_keeps_all_events_once_in_store_and_outbox(
     events: InMemoryEventStore,
 ) -> None:
-    outbox, visits = InMemoryOutbox(), InMemoryRepository[Visits, str](Visits)
+    outbox, visits = InMemoryOutboxStorage(), InMemoryRepository[Visits, str](Visits)
     handlers = HandlerRegistry()
     handlers.register_command_handler(Open, OpenHandler(visits))
     mediator = EventSourcedMediator(

@@ -71,7 +71,7 @@ class ComparesWhenSavedOnly(InMemorySnapshotStore):
             self._rows.update(self._written)
 
     def _changes(self, uow: InMemoryUnitOfWork) -> fake._Changes:
-        return uow.changes(self, lambda: self.Changes(self._rows))
+        return uow.change_set(self, lambda: self.Changes(self._rows))
 
 
 class KeepsTheFirstOfAVersion(InMemorySnapshotStore):
@@ -178,7 +178,7 @@ async def test_a_repair_in_two_steps_loses_a_later_snapshot() -> None:
 class TellsNobody(TrackedAggregates):
     """The middleware does not learn what is stored."""
 
-    def not_appended(self, events: Any) -> Any:
+    def exclude_appended(self, events: Any) -> Any:
         return list(events)
 
 
@@ -205,7 +205,7 @@ class SnapshotOfTheObject(real.EventSourcedRepository[Account, str]):
         assert snapshots is not None
         assert uow is not None
         saved = copy.deepcopy(entity)
-        saved.mark_persisted(entity.version + entity.recorded)
+        saved.mark_persisted(entity.version + entity.uncommitted_event_count)
         snapshot = snapshots.of(saved)
         assert snapshot is not None
         uow.on_commit(lambda: snapshots.save([snapshot], instead_of={}))

@@ -20,8 +20,8 @@ from cqrs_ddd_advanced_core.persistence import (
     PersistenceDispatcher,
     PersistenceRegistry,
 )
-from cqrs_ddd_advanced_core.persistence.cached_result import CachedResult
-from cqrs_ddd_advanced_core.persistence.local_leases import LocalLeases
+from cqrs_ddd_advanced_core.persistence.fill_leases import InProcessFillLeases
+from cqrs_ddd_advanced_core.persistence.result_codec import ResultCodec
 from cqrs_ddd_advanced_core.testing.contracts.parcel_registry import (
     ParcelLabel,
     ParcelSummary,
@@ -31,7 +31,7 @@ from cqrs_ddd_advanced_core.testing.contracts.parcel_registry import (
     summaries,
 )
 from cqrs_ddd_core import AggregateRoot, SearchResult, UnitOfWork
-from cqrs_ddd_core.adapters.memory import FakeClock, InMemoryCache, InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory import FakeClock, InMemoryCacheService, InMemoryUnitOfWork
 from cqrs_ddd_core.context import request_context
 from cqrs_ddd_core.primitives.exceptions import (
     CacheError,
@@ -62,12 +62,14 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def cache(clock: FakeClock) -> InMemoryCache:
-    return InMemoryCache(clock)
+def cache(clock: FakeClock) -> InMemoryCacheService:
+    return InMemoryCacheService(clock)
 
 
 @pytest.fixture
-def dispatcher(plain: PersistenceDispatcher, cache: InMemoryCache) -> CachingPersistenceDispatcher:
+def dispatcher(
+    plain: PersistenceDispatcher, cache: InMemoryCacheService
+) -> CachingPersistenceDispatcher:
     return CachingPersistenceDispatcher(inner=plain, cache_service=cache, default_ttl=300)
 
 
@@ -110,7 +112,7 @@ async def test_aggregates_and_read_models_by_ids_are_read_once(
 
 
 async def test_a_search_is_never_cached(
-    dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCache
+    dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCacheService
 ) -> None:
     await a_stored_parcel(dispatcher)
     annas: Any = Equals("owner", "anna")
@@ -168,7 +170,7 @@ async def test_what_a_repository_has_saved_in_the_unit_of_work_comes_from_inner_
 
 
 async def test_what_the_caller_links_is_dropped_as_well(
-    plain: PersistenceDispatcher, cache: InMemoryCache
+    plain: PersistenceDispatcher, cache: InMemoryCacheService
 ) -> None:
     @dataclass(frozen=True)
     class Customer:
@@ -203,7 +205,7 @@ async def test_what_the_caller_links_is_dropped_as_well(
         await (await dispatcher.fetch(Customer, ["anna"]))
     assert len(calls) == 2, "what nobody drops is not cached"
 
-    dispatcher.link(Parcel, Customer, ids=lambda parcel: [parcel.owner])
+    dispatcher.invalidate_with(Parcel, Customer, ids=lambda parcel: [parcel.owner])
     for count in range(1, 4):
         for _ in range(2):
             (customer,) = await (await dispatcher.fetch(Customer, ["anna"]))
@@ -217,7 +219,7 @@ def test_a_link_to_what_nobody_reads_by_id_is_refused_at_once(
     dispatcher: CachingPersistenceDispatcher,
 ) -> None:
     with pytest.raises(HandlerNotRegisteredError, match=r"for .*ParcelSummary.*; call registry\."):
-        dispatcher.link(Parcel, BaseModel, ids=lambda parcel: [parcel.owner])
+        dispatcher.invalidate_with(Parcel, BaseModel, ids=lambda parcel: [parcel.owner])
 
 
 class Renamed(BaseModel):
@@ -237,7 +239,7 @@ class Strict(BaseModel):
     [Renamed(id="a", fullName="ann"), Strict(id="a", at=datetime(2026, 1, 1), sizes=(1, 2))],
 )
 async def test_read_models_with_aliases_and_strict_ones_are_cached(
-    cache: InMemoryCache, result: Any
+    cache: InMemoryCacheService, result: Any
 ) -> None:
     asked: list[Any] = []
 
@@ -261,18 +263,20 @@ async def test_read_models_with_aliases_and_strict_ones_are_cached(
 def test_why_a_value_is_not_cached_is_told_without_the_value(
     value: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    form = CachedResult(Renamed)
+    form = ResultCodec(Renamed)
 
-    assert form.of(Renamed.model_construct(id="a", name=[value])) is None
-    assert form.revived({"result": {"id": value, "fullName": [value]}}) is None
+    assert form.encode(Renamed.model_construct(id="a", name=[value])) is None
+    assert form.decode({"result": {"id": value, "fullName": [value]}}) is None
 
     assert "is unusable" in caplog.text
     assert "Secret" not in caplog.text
     assert "object at" not in caplog.text
 
 
-async def test_a_type_may_be_left_out(plain: PersistenceDispatcher, cache: InMemoryCache) -> None:
-    dispatcher = CachingPersistenceDispatcher(plain, cache, uncached=[Parcel, ParcelSummary])
+async def test_a_type_may_be_left_out(
+    plain: PersistenceDispatcher, cache: InMemoryCacheService
+) -> None:
+    dispatcher = CachingPersistenceDispatcher(plain, cache, exclude=[Parcel, ParcelSummary])
     parcel = await a_stored_parcel(dispatcher)
 
     await seen(dispatcher, parcel.id)
@@ -281,7 +285,7 @@ async def test_a_type_may_be_left_out(plain: PersistenceDispatcher, cache: InMem
 
 
 async def test_a_read_model_whose_id_nothing_tells_is_cached_where_it_is_asked_for_alone(
-    cache: InMemoryCache,
+    cache: InMemoryCacheService,
 ) -> None:
     class Summary(BaseModel):
         order_id: str
@@ -331,7 +335,7 @@ async def test_many_who_miss_at_once_load_once(
 
 
 async def test_when_a_load_is_cancelled_one_of_those_who_wait_is_the_next(
-    plain: PersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCache
+    plain: PersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCacheService
 ) -> None:
     slow = Slow(parcels)
     dispatcher = CachingPersistenceDispatcher(slow, cache)
@@ -351,7 +355,7 @@ async def test_when_a_load_is_cancelled_one_of_those_who_wait_is_the_next(
 
 
 async def test_when_a_load_fails_those_who_asked_for_the_same_get_its_error(
-    plain: PersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCache
+    plain: PersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCacheService
 ) -> None:
     slow = Slow(parcels, PersistenceError("the database is away"))
     dispatcher = CachingPersistenceDispatcher(slow, cache)
@@ -395,7 +399,7 @@ class Slow(PersistenceDispatcher):
 
 
 async def test_who_has_written_does_not_take_what_began_to_load_before(
-    plain: PersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCache
+    plain: PersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCacheService
 ) -> None:
     slow = Slow(parcels)
     reader = CachingPersistenceDispatcher(slow, cache)
@@ -415,7 +419,7 @@ async def test_who_has_written_does_not_take_what_began_to_load_before(
     assert [each.grams for each in await reader.fetch_domain(Parcel, [parcel.id])] == [2]
 
 
-@pytest.mark.parametrize(("kind", "grams"), [(InMemoryCache, 2), (PlainCache, 1)])
+@pytest.mark.parametrize(("kind", "grams"), [(InMemoryCacheService, 2), (PlainCache, 1)])
 async def test_among_processes_a_plain_cache_may_keep_a_load_that_raced_a_change(
     plain: PersistenceDispatcher, parcels: CountedParcels, kind: type[Any], grams: int
 ) -> None:
@@ -435,7 +439,7 @@ async def test_among_processes_a_plain_cache_may_keep_a_load_that_raced_a_change
 
 async def test_leases_of_keys_that_never_had_a_value_are_forgotten() -> None:
     clock = FakeClock()
-    cache = LocalLeases(PlainCache(), clock)
+    cache = InProcessFillLeases(PlainCache(), clock)
     for number in range(5_000):
         await cache.lease_fill(f"absent {number}", 10)
         await clock.advance(0.1)
@@ -521,7 +525,7 @@ class CountsAtOnce(PlainCache):
 
 async def test_a_plain_cache_is_asked_for_many_keys_at_once() -> None:
     cache = CountsAtOnce()
-    leases = LocalLeases(cache)
+    leases = InProcessFillLeases(cache)
     keys = [f"k-{number}" for number in range(20)]
     for key in keys[1:]:
         await leases.set(key, key)
@@ -545,7 +549,7 @@ class SetsSlowly(PlainCache):
 
 async def test_a_fill_that_is_on_its_way_does_not_outlive_a_clearing() -> None:
     cache = SetsSlowly()
-    leases = LocalLeases(cache)
+    leases = InProcessFillLeases(cache)
     lease = await leases.lease_fill("k", 30)
     assert lease is not None
     filling = asyncio.ensure_future(leases.fill("k", "old", lease))
@@ -566,7 +570,7 @@ async def test_of_several_that_a_plain_cache_deletes_all_end_before_a_failure_is
             await asyncio.sleep(0)
             await super().delete(key)
 
-    leases = LocalLeases(Fails())
+    leases = InProcessFillLeases(Fails())
     await leases.set("k", 1)
 
     with pytest.raises(CacheError):
@@ -575,7 +579,7 @@ async def test_of_several_that_a_plain_cache_deletes_all_end_before_a_failure_is
     assert await leases.get("k") is None
 
 
-class KeepsEverything(InMemoryCache):
+class KeepsEverything(InMemoryCacheService):
     """Cannot be reached for a drop, as if the process died after the commit."""
 
     async def delete_many(self, keys: Sequence[str]) -> None:
@@ -602,7 +606,7 @@ async def test_what_could_not_be_dropped_lives_until_its_ttl_and_cannot_be_saved
 
 
 async def test_garbage_in_the_cache_is_a_miss(
-    dispatcher: CachingPersistenceDispatcher, cache: InMemoryCache
+    dispatcher: CachingPersistenceDispatcher, cache: InMemoryCacheService
 ) -> None:
     parcel = await a_stored_parcel(dispatcher, grams=1)
     await seen(dispatcher, parcel.id)
@@ -627,7 +631,7 @@ class Odd:
 
 @pytest.mark.parametrize("result", [Odd(), {"a": 1}, ParcelLabel("p", "t")])
 async def test_what_cannot_be_json_is_read_without_the_cache(
-    result: Any, cache: InMemoryCache, caplog: pytest.LogCaptureFixture
+    result: Any, cache: InMemoryCacheService, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Notes:
         async def retrieve(self, ids: Any, uow: Any) -> Any:
@@ -651,7 +655,9 @@ async def test_what_cannot_be_json_is_read_without_the_cache(
     assert caplog.text.count("Note cannot be cached") == 1
 
 
-async def test_a_result_that_would_come_back_changed_is_not_cached(cache: InMemoryCache) -> None:
+async def test_a_result_that_would_come_back_changed_is_not_cached(
+    cache: InMemoryCacheService,
+) -> None:
     class Loose(BaseModel):
         model_config = ConfigDict(arbitrary_types_allowed=True)
         id: str
@@ -672,7 +678,9 @@ async def test_a_result_that_would_come_back_changed_is_not_cached(cache: InMemo
     assert cache._values == {}
 
 
-async def test_a_read_model_that_cannot_be_compared_is_not_cached(cache: InMemoryCache) -> None:
+async def test_a_read_model_that_cannot_be_compared_is_not_cached(
+    cache: InMemoryCacheService,
+) -> None:
     class Cells(BaseModel):
         def __eq__(self, other: object) -> bool:
             raise RuntimeError("the truth of a matrix is ambiguous")
@@ -699,7 +707,7 @@ async def _all(dispatcher: Any, result_type: Any, ids: Iterable[str]) -> list[An
 
 
 async def test_tenants_and_ids_that_read_alike_have_keys_of_their_own(
-    dispatcher: CachingPersistenceDispatcher, cache: InMemoryCache
+    dispatcher: CachingPersistenceDispatcher, cache: InMemoryCacheService
 ) -> None:
     form = dispatcher._form(Parcel)
     assert form is not None
@@ -715,8 +723,8 @@ async def test_tenants_and_ids_that_read_alike_have_keys_of_their_own(
 def test_a_ttl_that_is_no_time_is_refused(plain: PersistenceDispatcher) -> None:
     for ttl in (0, -1, float("nan")):
         with pytest.raises(ConfigError, match="default_ttl must be positive"):
-            CachingPersistenceDispatcher(plain, InMemoryCache(), default_ttl=ttl)
-    CachingPersistenceDispatcher(plain, InMemoryCache(), default_ttl=None)
+            CachingPersistenceDispatcher(plain, InMemoryCacheService(), default_ttl=ttl)
+    CachingPersistenceDispatcher(plain, InMemoryCacheService(), default_ttl=None)
 
 
 IDS = st.sampled_from(["p-1", "p-2", "p-3"])
@@ -728,7 +736,7 @@ STEPS = st.one_of(
 )
 
 
-@pytest.mark.parametrize("kind", [InMemoryCache, PlainCache])
+@pytest.mark.parametrize("kind", [InMemoryCacheService, PlainCache])
 @settings(max_examples=60, deadline=None, print_blob=True)
 @given(steps=st.lists(STEPS, max_size=25))
 def test_whatever_is_done_the_cache_answers_as_what_is_behind_it(
@@ -744,7 +752,7 @@ def test_a_naive_cache_does_not() -> None:
 
     steps = [("begin", None), ("weigh", "p-1"), ("read", ["p-1"]), ("roll back", None)]
     with pytest.raises(AssertionError):
-        asyncio.run(_compare(FillsInside, InMemoryCache(), [*steps, ("read", ["p-1"])]))
+        asyncio.run(_compare(FillsInside, InMemoryCacheService(), [*steps, ("read", ["p-1"])]))
 
 
 async def _compare(
@@ -765,7 +773,7 @@ async def _compare(
     for step, given_ids in steps:
         if step == "weigh":
             for parcel in await cached.fetch_domain(Parcel, [given_ids], uow):
-                parcel.weigh(parcel.version + parcel.recorded)
+                parcel.weigh(parcel.version + parcel.uncommitted_event_count)
                 await cached.apply(parcel, uow)
         elif step == "read":
             await same(given_ids, uow)

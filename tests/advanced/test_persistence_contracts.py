@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from cqrs_ddd_advanced_core.persistence import CachingPersistenceDispatcher, PersistenceDispatcher
-from cqrs_ddd_advanced_core.persistence.local_leases import LocalLeases
+from cqrs_ddd_advanced_core.persistence.fill_leases import InProcessFillLeases
 from cqrs_ddd_advanced_core.testing.contracts.persistence import PersistenceDispatcherContract
-from cqrs_ddd_core.adapters.memory import InMemoryCache, InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory import InMemoryCacheService, InMemoryUnitOfWork
 from cqrs_ddd_core.ports.cache import ICacheService, IVersionedCache
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, SerializationError
 from cqrs_ddd_core.testing.contracts.cache import CacheContract
@@ -23,7 +23,7 @@ class PlainCache(ICacheService):
     """As an adapter that was written from the printed protocol."""
 
     def __init__(self) -> None:
-        self._cache = InMemoryCache()
+        self._cache = InMemoryCacheService()
 
     async def get(self, key: str) -> Any | None:
         return await self._cache.get(key)
@@ -59,8 +59,8 @@ def options() -> Options:
 
 
 @pytest.fixture
-def cache() -> LocalLeases:
-    return LocalLeases(PlainCache())
+def cache() -> InProcessFillLeases:
+    return InProcessFillLeases(PlainCache())
 
 
 class TestPersistenceDispatcher(PersistenceDispatcherContract):
@@ -72,7 +72,7 @@ class TestPersistenceDispatcher(PersistenceDispatcherContract):
 class TestCachingPersistenceDispatcher(PersistenceDispatcherContract):
     @pytest.fixture
     def dispatcher(self, parcels: CountedParcels) -> CachingPersistenceDispatcher:
-        return CachingPersistenceDispatcher(in_memory_dispatcher(parcels), InMemoryCache())
+        return CachingPersistenceDispatcher(in_memory_dispatcher(parcels), InMemoryCacheService())
 
 
 class TestCachingPersistenceDispatcherOverAPlainCache(PersistenceDispatcherContract):

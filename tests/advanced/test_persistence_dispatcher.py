@@ -32,7 +32,11 @@ from cqrs_ddd_core import (
     SearchResult,
     UnitOfWork,
 )
-from cqrs_ddd_core.adapters.memory import InMemoryCache, InMemoryRepository, InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory import (
+    InMemoryCacheService,
+    InMemoryRepository,
+    InMemoryUnitOfWork,
+)
 from cqrs_ddd_core.instrumentation import Operation, hooks
 from cqrs_ddd_core.primitives.exceptions import (
     ConfigError,
@@ -59,7 +63,7 @@ class Order(AggregateRoot[str]):
 
     @classmethod
     def place(cls, order_id: str, customer_id: str) -> Order:
-        order = cls.blank(order_id)
+        order = cls.create_empty(order_id)
         order.add_event(OrderPlaced(customer_id=customer_id))
         return order
 
@@ -363,7 +367,7 @@ async def test_results_keep_the_order_of_ids_even_if_they_are_of_another_type() 
     registry.register_retrieval(Parcel, Parcels)
     plain = PersistenceDispatcher({"default": InMemoryUnitOfWork}, registry)
     ids = sorted((uuid4() for _ in range(5)), key=str, reverse=True)
-    for dispatcher in (plain, CachingPersistenceDispatcher(plain, InMemoryCache())):
+    for dispatcher in (plain, CachingPersistenceDispatcher(plain, InMemoryCacheService())):
         assert [p.id for p in await dispatcher.fetch_domain(Parcel, ids)] == ids
         found = await dispatcher.fetch_domain(Parcel, [str(each) for each in ids])
         assert {p.id for p in found} == set(ids)
@@ -478,7 +482,7 @@ async def test_the_hooks_see_each_operation(dispatcher: PersistenceDispatcher) -
 
 
 def test_the_dispatchers_are_what_their_ports_say(dispatcher: PersistenceDispatcher) -> None:
-    cached = CachingPersistenceDispatcher(dispatcher, InMemoryCache())
+    cached = CachingPersistenceDispatcher(dispatcher, InMemoryCacheService())
     for each in (dispatcher, cached):
         assert isinstance(each, IPersistenceDispatcher)
         assert isinstance(each, IReadModels)

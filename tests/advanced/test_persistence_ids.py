@@ -20,7 +20,11 @@ from cqrs_ddd_advanced_core.persistence import (
     PersistenceRegistry,
 )
 from cqrs_ddd_core import AggregateRoot, UnitOfWork
-from cqrs_ddd_core.adapters.memory import InMemoryCache, InMemoryRepository, InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory import (
+    InMemoryCacheService,
+    InMemoryRepository,
+    InMemoryUnitOfWork,
+)
 from cqrs_ddd_core.primitives.exceptions import HandlerResultError
 
 
@@ -93,7 +97,7 @@ def dispatcher(
 ) -> IPersistenceDispatcher:
     if request.param == "plain":
         return plain
-    return CachingPersistenceDispatcher(plain, InMemoryCache())
+    return CachingPersistenceDispatcher(plain, InMemoryCacheService())
 
 
 async def _stored(dispatcher: IPersistenceDispatcher, number: int = 1) -> list[Account]:

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from cqrs_ddd_advanced_core.persistence import CachingPersistenceDispatcher, PersistenceDispatcher
-from cqrs_ddd_advanced_core.persistence.request_binding import active
+from cqrs_ddd_advanced_core.persistence.request_binding import current_uow
 from cqrs_ddd_advanced_core.testing.contracts.persistence import PersistenceDispatcherContract
 from cqrs_ddd_core import AggregateRoot, SearchResult, UnitOfWork
-from cqrs_ddd_core.adapters.memory import InMemoryCache, InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory import InMemoryCacheService, InMemoryUnitOfWork
 from cqrs_ddd_core.spi.caching import aggregate_codec as cached_state
 from cqrs_ddd_core.spi.caching.read_through import ReadThrough
 from tests.advanced.parcels import CountedParcels, in_memory_dispatcher
@@ -59,7 +59,7 @@ class AsksAsItIsAsked(PersistenceDispatcher):
     ) -> list[Any]:
         handler = self._handler(self._registry.retrieval(entity_type))
         async with InMemoryUnitOfWork() as own:
-            return list(await handler.retrieve(ids, active(uow) or own))
+            return list(await handler.retrieve(ids, current_uow(uow) or own))
 
 
 class WorksAlone(PersistenceDispatcher):
@@ -159,7 +159,9 @@ class TellsNobody(CachingPersistenceDispatcher):
         async def load(ids: list[Any]) -> list[Any]:
             return await self._inner.fetch_domain(entity_type, ids, uow)
 
-        return await self._read(entity_type, list(ids), load, lambda each: each.id, active(uow))
+        return await self._read(
+            entity_type, list(ids), load, lambda each: each.id, current_uow(uow)
+        )
 
 
 class CachesSearches(CachingPersistenceDispatcher):
@@ -197,7 +199,7 @@ class WithoutTenant(CachingPersistenceDispatcher):
 class FillsAnyway(CachingPersistenceDispatcher):
     """A load that raced a change is kept."""
 
-    class Cache(InMemoryCache):
+    class Cache(InMemoryCacheService):
         async def fill_many(
             self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
         ) -> Collection[str]:
@@ -226,7 +228,7 @@ class TakesAnyFlight(CachingPersistenceDispatcher):
                     found += await self._lead(form, [each], load, id_of)
                 else:
                     landed: Any = await flight
-                    found.append(form.revived(landed.state))
+                    found.append(form.decode(landed.state))
             return found
 
     def __init__(self, inner: Any, cache_service: Any) -> None:
@@ -288,7 +290,7 @@ async def test_the_contract_catches_the_naive_version(
     if issubclass(breaks.mutant, PersistenceDispatcher):
         dispatcher: Any = in_memory_dispatcher(parcels, breaks.mutant)
     else:
-        dispatcher = breaks.mutant(in_memory_dispatcher(parcels), InMemoryCache())
+        dispatcher = breaks.mutant(in_memory_dispatcher(parcels), InMemoryCacheService())
     if breaks.mutant is WithoutTenant:
         monkeypatch.setattr(cached_state, "get_tenant_id", lambda: None)
     fixtures = {

@@ -20,7 +20,11 @@ from cqrs_ddd_advanced_core.testing.contracts.parcel_registry import (
 )
 from cqrs_ddd_advanced_core.testing.contracts.persistence import PersistenceDispatcherContract
 from cqrs_ddd_core import UnitOfWork
-from cqrs_ddd_core.adapters.memory import InMemoryCache, InMemoryEventStore, InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory import (
+    InMemoryCacheService,
+    InMemoryEventStore,
+    InMemoryUnitOfWork,
+)
 from cqrs_ddd_core.testing.contracts.parcel import Parcel, a_parcel
 from cqrs_ddd_core.testing.contracts.repository import Options, Where
 from tests.advanced.parcels import CountedParcels, Handler, LabelQuery, SummaryQuery, SummarySearch
@@ -103,7 +107,7 @@ class TestEvents(PersistenceDispatcherContract):
 class TestEventsBehindACache(PersistenceDispatcherContract):
     @pytest.fixture
     def dispatcher(self, plain: PersistenceDispatcher) -> CachingPersistenceDispatcher:
-        return CachingPersistenceDispatcher(plain, InMemoryCache())
+        return CachingPersistenceDispatcher(plain, InMemoryCacheService())
 
 
 async def test_events_that_were_collected_before_are_handed_over(

@@ -13,9 +13,9 @@ import pytest
 from cqrs_ddd_advanced_core.exceptions import ProjectionError, UnknownProjectionError
 from cqrs_ddd_advanced_core.projections import (
     LiveProjection,
+    ProjectionDocuments,
     ProjectionHandler,
     ProjectionRegistry,
-    ProjectionView,
 )
 from cqrs_ddd_core import DomainEvent
 from cqrs_ddd_core.adapters.memory import InMemoryEventStore
@@ -37,24 +37,24 @@ from tests.advanced.tills import (
 
 
 @contextmanager
-def changed_by(view: ProjectionView, ids: Collection[str]) -> Iterator[None]:
-    view.begin(ids)
+def changed_by(documents: ProjectionDocuments, ids: Collection[str]) -> Iterator[None]:
+    documents.begin(ids)
     try:
         yield
     except BaseException:
-        view.end(keeps=False)
+        documents.end(keeps=False)
         raise
-    view.end(keeps=True)
+    documents.end(keeps=True)
 
 
-def with_one_document() -> ProjectionView:
-    view = ProjectionView("tills")
-    view.read(["one"], {"one": {"cents": 1, "seen": []}})
-    return view
+def with_one_document() -> ProjectionDocuments:
+    documents = ProjectionDocuments("tills")
+    documents.read(["one"], {"one": {"cents": 1, "seen": []}})
+    return documents
 
 
 def test_an_event_whose_class_is_not_imported_is_missed_before_the_first_event() -> None:
-    def apply(self: Any, event: Any, view: Any) -> None: ...
+    def apply(self: Any, event: Any, documents: Any) -> None: ...
 
     apply.__annotations__.clear()
     members = {"collection": "careless", "apply_NowhereImported": apply}
@@ -80,7 +80,9 @@ def test_a_handled_event_whose_class_nobody_registered_is_an_error_and_not_passe
         pass
 
     class Forgetful(Tills):
-        def apply_NeverRegistered(self, event: NeverRegistered, view: ProjectionView) -> None: ...
+        def apply_NeverRegistered(
+            self, event: NeverRegistered, documents: ProjectionDocuments
+        ) -> None: ...
 
     handler = Forgetful()
     event = stored(new_till(), [TillOpened(place="hall")])[0]
@@ -118,7 +120,9 @@ def test_a_handler_without_methods_is_refused() -> None:
 
 
 def test_a_method_that_lacks_the_view_is_refused_where_the_class_is_written() -> None:
-    with pytest.raises(EventHandlerError, match=r"write def apply_ItemSold\(self, event, view\)"):
+    with pytest.raises(
+        EventHandlerError, match=r"write def apply_ItemSold\(self, event, documents\)"
+    ):
 
         class Wrong(ProjectionHandler):
             def apply_ItemSold(self, event: ItemSold) -> None: ...
@@ -127,81 +131,81 @@ def test_a_method_that_lacks_the_view_is_refused_where_the_class_is_written() ->
 @pytest.mark.parametrize("ids", ["monday", (1,), [None]])
 def test_ids_that_are_none_are_refused(ids: Any) -> None:
     class Wrong(Days):
-        def ids_of(self, event: DomainEvent) -> Iterable[str]:
+        def document_ids(self, event: DomainEvent) -> Iterable[str]:
             answer: Iterable[str] = ids
             return answer
 
     with pytest.raises(ProjectionError, match="not texts in a tuple"):
-        Wrong().concerned_by(ItemSold(cents=1))
+        Wrong().resolve_document_ids(ItemSold(cents=1))
 
 
 def test_a_document_beside_those_of_the_event_is_refused() -> None:
-    view = with_one_document()
+    documents = with_one_document()
 
-    with changed_by(view, {"one"}):
-        for touch in (view.get, view.delete, lambda doc_id: view.upsert(doc_id, {})):
+    with changed_by(documents, {"one"}):
+        for touch in (documents.get, documents.delete, lambda doc_id: documents.upsert(doc_id, {})):
             with pytest.raises(ProjectionError, match="answer it in ids_of"):
                 touch("other")
 
 
 def test_what_is_got_is_a_copy_and_what_is_given_is_read_back_as_json() -> None:
-    view = with_one_document()
-    with changed_by(view, {"one"}):
-        got = view.get("one") or {}
+    documents = with_one_document()
+    with changed_by(documents, {"one"}):
+        got = documents.get("one") or {}
         got["seen"].append(7)
         given = {"price": Decimal("1.50"), "seen": [1]}
-        unchanged = view.get("one")
-        view.upsert("one", given)
+        unchanged = documents.get("one")
+        documents.upsert("one", given)
         given["seen"] = [2]
 
         assert unchanged == {"cents": 1, "seen": []}
-        assert view.get("one") == {"price": "1.50", "seen": [1]}
-    assert view.upserted == {"one": {"price": "1.50", "seen": [1]}}
+        assert documents.get("one") == {"price": "1.50", "seen": [1]}
+    assert documents.upserted == {"one": {"price": "1.50", "seen": [1]}}
 
 
 def test_an_event_that_fails_changes_nothing() -> None:
-    view = with_one_document()
+    documents = with_one_document()
 
     def fail() -> None:
-        with changed_by(view, {"one"}):
-            view.upsert("one", {"cents": 2})
+        with changed_by(documents, {"one"}):
+            documents.upsert("one", {"cents": 2})
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
 
-    assert view.upserted == {}
-    with changed_by(view, {"one"}):
-        assert view.get("one") == {"cents": 1, "seen": []}
+    assert documents.upserted == {}
+    with changed_by(documents, {"one"}):
+        assert documents.get("one") == {"cents": 1, "seen": []}
 
 
 @pytest.mark.parametrize("doc", [{"cents": object()}, {"cents": b"\xff"}])
 def test_what_is_no_json_is_refused_at_its_event(doc: Any) -> None:
-    view = with_one_document()
+    documents = with_one_document()
 
-    with pytest.raises(SerializationError, match="tills one"), changed_by(view, {"one"}):
-        view.upsert("one", doc)
+    with pytest.raises(SerializationError, match="tills one"), changed_by(documents, {"one"}):
+        documents.upsert("one", doc)
 
 
 def test_a_model_instead_of_a_dict_is_refused() -> None:
     class Model(pydantic.BaseModel):
         cents: int = 1
 
-    view = with_one_document()
+    documents = with_one_document()
 
-    with pytest.raises(SerializationError, match="model_dump"), changed_by(view, {"one"}):
-        view.upsert("one", Model())  # type: ignore[arg-type]
+    with pytest.raises(SerializationError, match="model_dump"), changed_by(documents, {"one"}):
+        documents.upsert("one", Model())  # type: ignore[arg-type]
 
 
 def test_a_document_that_was_never_stored_need_not_be_deleted() -> None:
-    view = ProjectionView("tills")
-    view.read(["one", "two"], {"two": {}})
-    with changed_by(view, {"one", "two"}):
-        view.upsert("one", {})
-        view.delete("one")
-        view.delete("two")
+    documents = ProjectionDocuments("tills")
+    documents.read(["one", "two"], {"two": {}})
+    with changed_by(documents, {"one", "two"}):
+        documents.upsert("one", {})
+        documents.delete("one")
+        documents.delete("two")
 
-    assert (view.upserted, view.deleted) == ({}, ["two"])
+    assert (documents.upserted, documents.deleted) == ({}, ["two"])
 
 
 def test_a_registry_refuses_a_second_one_that_writes_a_collection() -> None:

@@ -16,7 +16,11 @@ from cqrs_ddd_advanced_core.adapters.memory import (
     InMemoryUnitOfWork,
 )
 from cqrs_ddd_advanced_core.ports.positions import Checkpoint
-from cqrs_ddd_advanced_core.projections import ProjectionHandler, ProjectionRebuild, ProjectionView
+from cqrs_ddd_advanced_core.projections import (
+    ProjectionDocuments,
+    ProjectionHandler,
+    ProjectionRebuild,
+)
 from cqrs_ddd_advanced_core.projections import batch as batches
 from cqrs_ddd_advanced_core.projections.run import ProjectionRun
 from cqrs_ddd_advanced_core.spi.transaction_locks import TransactionLocks
@@ -83,7 +87,7 @@ class HoldsNothing(InMemoryPositionStore):
 class ForgetsWhoIsHeld(InMemoryDeadLetterStore):
     """The next batch overtakes the poison event."""
 
-    async def held(
+    async def blocked_streams(
         self, projection: str, streams: Collection[StreamId], *, uow: UnitOfWork | None = None
     ) -> set[StreamId]:
         return set()
@@ -112,7 +116,7 @@ def surrounded_by(
 class CutOff(InMemoryUnitOfWork):
     """Whose hooks a cancellation ends, as a crash would."""
 
-    hook_grace = 0.0
+    hook_timeout = 0.0
 
 
 STORES: list[tuple[dict[str, Any], type[Any], str]] = [
@@ -161,10 +165,10 @@ async def test_over_a_naive_store_a_sentence_is_broken(
 
 
 async def test_a_view_that_keeps_half_an_event_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def keeps_what_is_done(self: ProjectionView, *, keeps: bool) -> None:
+    def keeps_what_is_done(self: ProjectionDocuments, *, keeps: bool) -> None:
         self._changed.update(self._by_event)
 
-    monkeypatch.setattr(ProjectionView, "end", keeps_what_is_done)
+    monkeypatch.setattr(ProjectionDocuments, "end", keeps_what_is_done)
 
     with pytest.raises(AssertionError):
         await ProjectionWorkerKit().test_a_skipped_event_holds_up_nothing(surrounded_by())
@@ -174,9 +178,9 @@ async def test_a_quarantine_of_the_event_alone_is_caught(monkeypatch: pytest.Mon
     set_aside = batches.Batch._set_aside
 
     def without_its_stream(self: batches.Batch, *given: Any) -> None:
-        held = set(self.held)
+        held = set(self.blocked)
         set_aside(self, *given)
-        self.held = held
+        self.blocked = held
 
     monkeypatch.setattr(batches.Batch, "_set_aside", without_its_stream)
 

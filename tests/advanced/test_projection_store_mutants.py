@@ -30,7 +30,7 @@ class _Naive(InMemoryPositionStore):
     changes: type[fake_positions._Changes] = fake_positions._Changes
 
     def _changes(self, uow: InMemoryUnitOfWork) -> fake_positions._Changes:
-        return uow.changes(self, lambda: self.changes(self))
+        return uow.change_set(self, lambda: self.changes(self))
 
 
 class ComparesPositionsOnly(_Naive):
@@ -171,7 +171,7 @@ class RetriesTheLetterAlone(InMemoryDeadLetterStore):
 class HoldsBehindFailuresOnly(InMemoryDeadLetterStore):
     """What comes next overtakes those that still wait."""
 
-    async def held(
+    async def blocked_streams(
         self, projection: str, streams: Collection[StreamId], *, uow: UnitOfWork | None = None
     ) -> set[StreamId]:
         failed = {
@@ -185,10 +185,10 @@ class HoldsBehindFailuresOnly(InMemoryDeadLetterStore):
 class HandsOutWhatIsDue(InMemoryDeadLetterStore):
     """Also behind one that failed again."""
 
-    async def due(
+    async def retryable(
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[DeadLetter]:
-        letters = await self.letters(projection, limit=10_000)
+        letters = await self.list_dead_letters(projection, limit=10_000)
         return [each for each in letters if each.is_due][:limit]
 
 
@@ -211,10 +211,10 @@ class DiscardsTheLetterAlone(InMemoryDeadLetterStore):
 class CutsPagesAnywhere(InMemoryDeadLetterStore):
     """The next page begins after the position, and leaves the other projections' letters out."""
 
-    async def letters(
+    async def list_dead_letters(
         self, projection: str | None = None, *, after: int = 0, limit: int = 100
     ) -> list[DeadLetter]:
-        return (await super().letters(projection, after=after, limit=limit))[:limit]
+        return (await super().list_dead_letters(projection, after=after, limit=limit))[:limit]
 
 
 LETTERS: list[tuple[type[InMemoryDeadLetterStore], str]] = [

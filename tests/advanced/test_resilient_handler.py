@@ -13,10 +13,10 @@ import pytest
 from pydantic import AwareDatetime, BaseModel, Field, SecretStr, field_validator
 
 from cqrs_ddd_advanced_core.conflict import (
+    AggregateUpdater,
     DeepMergeStrategy,
     FieldLevelMergeStrategy,
     LastWinsStrategy,
-    ResilientHandler,
     UnionListMergeStrategy,
 )
 from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
@@ -84,7 +84,7 @@ class Desk:
         self.articles = InMemoryRepository[Article, str](Article)
         self.rivals: list[Callable[[Article], object]] = []
         self.units: list[InMemoryUnitOfWork] = []
-        self.handler = ResilientHandler(
+        self.handler = AggregateUpdater(
             self.articles,
             uow_factory=self._new_uow,
             strategy=strategy,
@@ -135,7 +135,7 @@ async def test_it_stores_what_was_decided_and_answers() -> None:
         before, article.title = article.title, "new"
         return before
 
-    assert await desk.handler.handle("a-1", decide) == "old"
+    assert await desk.handler.update("a-1", decide) == "old"
     assert (await desk.stored()).title == "new"
     assert (await desk.stored()).version == 2
 
@@ -150,7 +150,7 @@ async def test_after_a_conflict_it_decides_again_on_a_clean_and_fresh_aggregate(
         seen.append((article.title, article.text, list(article.tags), article.version))
         article.tags.append("mine")
 
-    await desk.handler.handle("a-1", decide)
+    await desk.handler.update("a-1", decide)
 
     assert seen == [("", "", ["a"], 1), ("", "theirs", ["a"], 2), ("theirs", "theirs", ["a"], 3)]
     assert (await desk.stored()).tags == ["a", "mine"]
@@ -173,7 +173,7 @@ async def test_with_a_strategy_the_change_is_merged_and_decided_only_once() -> N
         article.size.height = Decimal("7.00")
         return "answer"
 
-    answer = await desk.handler.handle("a-1", decide)
+    answer = await desk.handler.update("a-1", decide)
 
     stored = await desk.stored()
     assert (answer, decided) == ("answer", [1])
@@ -182,7 +182,7 @@ async def test_with_a_strategy_the_change_is_merged_and_decided_only_once() -> N
     assert stored.version == 4
 
 
-class MergesWithoutBase(ResilientHandler[Article, str]):
+class MergesWithoutBase(AggregateUpdater[Article, str]):
     """Takes what is stored now for what the change was made of."""
 
     async def _merge(
@@ -194,12 +194,12 @@ class MergesWithoutBase(ResilientHandler[Article, str]):
 
 async def test_who_forgets_the_base_takes_their_change_back() -> None:
     texts = []
-    for kind in (MergesWithoutBase, ResilientHandler[Article, str]):
+    for kind in (MergesWithoutBase, AggregateUpdater[Article, str]):
         desk = Desk()
         await desk.an_article()
         desk.rivals = [sets(text="theirs")]
         handler = kind(desk.articles, uow_factory=desk._new_uow, strategy=MERGING)
-        await handler.handle("a-1", sets(title="mine"))
+        await handler.update("a-1", sets(title="mine"))
         texts.append((await desk.stored()).text)
 
     assert texts == ["", "theirs"]
@@ -211,7 +211,7 @@ async def test_what_both_changed_is_told_by_its_path_and_theirs_stays() -> None:
     desk.rivals = [sets(title="theirs", size=Size(width=Decimal(3), height=Decimal(1)))]
 
     with pytest.raises(MergeConflictError) as caught:
-        await desk.handler.handle(
+        await desk.handler.update(
             "a-1", sets(title="mine", size=Size(width=Decimal(4), height=Decimal(1)))
         )
 
@@ -225,7 +225,7 @@ async def test_recorded_events_are_never_merged_but_decided_again() -> None:
     await desk.an_article(title="old")
     desk.rivals = [sets(title="theirs")]
 
-    await desk.handler.handle("a-1", lambda article: article.rename(f"{article.title}+"))
+    await desk.handler.update("a-1", lambda article: article.rename(f"{article.title}+"))
 
     stored = await desk.stored()
     assert (stored.title, stored.version) == ("theirs+", 3)
@@ -236,7 +236,7 @@ async def test_a_merge_that_leaves_theirs_as_it_is_stores_nothing() -> None:
     await desk.an_article()
     desk.rivals = [sets(title="both")]
 
-    await desk.handler.handle("a-1", sets(title="both"))
+    await desk.handler.update("a-1", sets(title="both"))
 
     assert (await desk.stored()).version == 2
 
@@ -248,7 +248,7 @@ async def test_it_gives_up_with_the_last_conflict() -> None:
         desk.rivals = [sets(text=str(number)) for number in range(9)]
 
         with pytest.raises(OptimisticConcurrencyError) as caught:
-            await desk.handler.handle("a-1", sets(title="mine"))
+            await desk.handler.update("a-1", sets(title="mine"))
 
         assert len(desk.units) == 3
         assert (caught.value.expected, caught.value.actual) == (3, 4)
@@ -266,7 +266,7 @@ async def test_each_wait_is_told_to_the_hooks() -> None:
 
     remove = hooks.register(watch, operations="conflict.*")
     try:
-        await desk.handler.handle("a-1", sets(title="mine"))
+        await desk.handler.update("a-1", sets(title="mine"))
     finally:
         remove()
 
@@ -288,13 +288,13 @@ async def test_other_errors_go_up_at_once() -> None:
         raise LockAcquisitionError("taken")
 
     with pytest.raises(LockAcquisitionError):
-        await desk.handler.handle("a-1", decide)
+        await desk.handler.update("a-1", decide)
     assert len(desk.units) == 1
 
 
 async def test_who_is_absent_cannot_be_changed() -> None:
     with pytest.raises(EntityNotFoundError) as caught:
-        await Desk().handler.handle("nobody", sets(title="x"))
+        await Desk().handler.update("nobody", sets(title="x"))
 
     assert caught.value.entity_id == "nobody"
 
@@ -305,9 +305,9 @@ async def test_inside_an_open_unit_of_work_it_refuses_to_work() -> None:
 
     async with InMemoryUnitOfWork():
         with pytest.raises(InvalidOperationError, match="ConflictRetryMiddleware"):
-            await desk.handler.handle("a-1", sets(title="x"))
+            await desk.handler.update("a-1", sets(title="x"))
         with pytest.raises(InvalidOperationError, match="ConflictRetryMiddleware"):
-            await desk.handler.edit("a-1", base={"title": ""}, mine={"title": "x"})
+            await desk.handler.merge("a-1", base={"title": ""}, mine={"title": "x"})
 
     assert desk.units == []
 
@@ -316,13 +316,13 @@ async def test_a_cancellation_while_it_waits_leaves_nothing_open() -> None:
     desk, clock = Desk(), FakeClock()
     await desk.an_article()
     desk.rivals = [sets(text="theirs")]
-    handler = ResilientHandler(
+    handler = AggregateUpdater(
         desk.articles,
         uow_factory=desk._new_uow,
         retry=FixedRetryPolicy(delay=60.0),
         clock=clock,
     )
-    waiting = asyncio.ensure_future(handler.handle("a-1", sets(title="mine")))
+    waiting = asyncio.ensure_future(handler.update("a-1", sets(title="mine")))
     await clock.advance(1.0)
     for _ in range(200):
         await asyncio.sleep(0)
@@ -342,12 +342,12 @@ async def test_a_cancellation_anywhere_leaves_all_or_nothing(strategy: Any) -> N
 
     async def work() -> None:
         desk.articles = InMemoryRepository(Article)
-        desk.handler = ResilientHandler(
+        desk.handler = AggregateUpdater(
             desk.articles, uow_factory=desk._new_uow, strategy=strategy, retry=RetryPolicy()
         )
         await desk.an_article()
         desk.rivals = [sets(text="theirs")]
-        await desk.handler.handle("a-1", sets(title="mine"))
+        await desk.handler.update("a-1", sets(title="mine"))
 
     async def check() -> None:
         assert get_current_uow() is None
@@ -367,10 +367,10 @@ async def test_an_edit_keeps_what_others_changed_since_the_form_was_shown() -> N
     desk = Desk(MERGING)
     shown = (await desk.an_article(title="old", tags=["a"])).model_dump(mode="json")
     base = {name: shown[name] for name in ("title", "tags", "size", "published_at")}
-    await desk.handler.handle("a-1", sets(tags=["a", "b"], text="theirs"))
+    await desk.handler.update("a-1", sets(tags=["a", "b"], text="theirs"))
     desk.rivals = [sets(published_at=datetime(2026, 1, 1, tzinfo=timezone.utc))]
 
-    answer = await desk.handler.edit(
+    answer = await desk.handler.merge(
         "a-1", base=base, mine={**base, "title": "mine", "size": {"width": "9.5", "height": "1.00"}}
     )
 
@@ -384,10 +384,10 @@ async def test_an_edit_keeps_what_others_changed_since_the_form_was_shown() -> N
 async def test_an_edit_of_what_another_changed_is_a_conflict_for_the_user() -> None:
     desk = Desk(MERGING)
     await desk.an_article(title="old")
-    await desk.handler.handle("a-1", sets(title="theirs"))
+    await desk.handler.update("a-1", sets(title="theirs"))
 
     with pytest.raises(MergeConflictError) as caught:
-        await desk.handler.edit("a-1", base={"title": "old"}, mine={"title": "mine"})
+        await desk.handler.merge("a-1", base={"title": "old"}, mine={"title": "mine"})
 
     assert caught.value.fields == ("title",)
 
@@ -396,7 +396,7 @@ async def test_an_edit_that_changes_nothing_stores_nothing() -> None:
     desk = Desk(MERGING)
     await desk.an_article(title="old")
 
-    await desk.handler.edit("a-1", base={"title": "old"}, mine={"title": "old"})
+    await desk.handler.merge("a-1", base={"title": "old"}, mine={"title": "old"})
 
     assert (await desk.stored()).version == 1
 
@@ -419,7 +419,7 @@ async def test_an_edit_that_the_aggregate_refuses_is_not_valid(
     await desk.an_article(title="old")
 
     with pytest.raises(ValidationError) as caught:
-        await desk.handler.edit("a-1", base=base, mine=mine)
+        await desk.handler.merge("a-1", base=base, mine=mine)
 
     assert field in caught.value.errors
     assert (await desk.stored()).version == 1
@@ -430,20 +430,20 @@ async def test_an_edit_needs_a_strategy() -> None:
     await desk.an_article()
 
     with pytest.raises(ConfigError, match="strategy="):
-        await desk.handler.edit("a-1", base={"title": ""}, mine={"title": "x"})
+        await desk.handler.merge("a-1", base={"title": ""}, mine={"title": "x"})
 
 
 async def test_an_edit_of_what_is_kept_as_events_is_refused_instead_of_lost() -> None:
     events = InMemoryEventStore()
     parcels = EventSourcedRepository[Parcel, str](Parcel)
-    handler = ResilientHandler(
+    handler = AggregateUpdater(
         parcels, uow_factory=lambda: InMemoryUnitOfWork(events), strategy=MERGING
     )
     async with InMemoryUnitOfWork(events) as uow:
         await parcels.add(Parcel.register("p-1", "anna"), uow)
 
     with pytest.raises(InvalidOperationError, match="keeps events"):
-        await handler.edit("p-1", base={"note": None}, mine={"note": "x"})
+        await handler.merge("p-1", base={"note": None}, mine={"note": "x"})
 
 
 # States that do not come back from JSON.
@@ -477,10 +477,10 @@ async def test_a_state_that_json_would_change_is_not_merged(
 ) -> None:
     repository = InMemoryRepository[Any, str](type(aggregate))
     await repository.add(aggregate)
-    handler = ResilientHandler(repository, uow_factory=InMemoryUnitOfWork, strategy=MERGING)
+    handler = AggregateUpdater(repository, uow_factory=InMemoryUnitOfWork, strategy=MERGING)
 
     with pytest.raises(error, match=said):
-        await handler.handle("1", lambda each: None)
+        await handler.update("1", lambda each: None)
 
-    without = ResilientHandler(repository, uow_factory=InMemoryUnitOfWork)
-    await without.handle("1", lambda each: None)
+    without = AggregateUpdater(repository, uow_factory=InMemoryUnitOfWork)
+    await without.update("1", lambda each: None)

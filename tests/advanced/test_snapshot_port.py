@@ -61,8 +61,8 @@ IMPLEMENTATIONS: list[tuple[type[Any], type[Any], tuple[str, ...]]] = [
                 "renew",
                 "release",
                 "positions",
-                "join",
-                "hold",
+                "lock_shared",
+                "lock_exclusive",
                 "replace",
                 "wait_until",
             ),
@@ -73,7 +73,16 @@ IMPLEMENTATIONS: list[tuple[type[Any], type[Any], tuple[str, ...]]] = [
         (
             kind,
             IDeadLetterStore,
-            ("add", "remove", "held", "due", "letters", "retry", "discard", "replace"),
+            (
+                "add",
+                "remove",
+                "blocked_streams",
+                "retryable",
+                "list_dead_letters",
+                "retry",
+                "discard",
+                "replace",
+            ),
         )
         for kind in (InMemoryDeadLetterStore, SQLAlchemyDeadLetterStore)
     ),

@@ -152,7 +152,7 @@ def test_every_way_from_a_stored_event_leads_through_the_upcasters() -> None:
         metadata={**message.metadata, "schema_version": 1},
     )
 
-    by_event, by_replay = Shipment.blank("s-1"), Shipment.rehydrate("s-1", [stored])
+    by_event, by_replay = Shipment.create_empty("s-1"), Shipment.rehydrate("s-1", [stored])
     by_event.apply_event(stored)
     mapped = EventMapper(Shipment.event_registry).to_domain(stored)
     by_message = event_of(old_message, Shipment.event_registry)

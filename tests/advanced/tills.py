@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any, ClassVar
 
 from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
-from cqrs_ddd_advanced_core.projections import ProjectionHandler, ProjectionView
+from cqrs_ddd_advanced_core.projections import ProjectionDocuments, ProjectionHandler
 from cqrs_ddd_core import (
     AggregateRoot,
     Command,
@@ -59,24 +59,24 @@ class Tills(ProjectionHandler):
         self.failures = 0
         """How often it fails for no lasting reason."""
 
-    def apply_TillOpened(self, event: TillOpened, view: ProjectionView) -> None:
-        view.upsert(str(event.aggregate_id), {"place": event.place, "cents": 0, "seen": [1]})
+    def apply_TillOpened(self, event: TillOpened, documents: ProjectionDocuments) -> None:
+        documents.upsert(str(event.aggregate_id), {"place": event.place, "cents": 0, "seen": [1]})
 
-    def apply_ItemSold(self, event: ItemSold, view: ProjectionView) -> None:
-        self._add(event, event.cents, view)
+    def apply_ItemSold(self, event: ItemSold, documents: ProjectionDocuments) -> None:
+        self._add(event, event.cents, documents)
 
     @when(SaleTakenBack)
-    def take_back(self, event: SaleTakenBack, view: ProjectionView) -> None:
-        self._add(event, -event.cents, view)
+    def undo(self, event: SaleTakenBack, documents: ProjectionDocuments) -> None:
+        self._add(event, -event.cents, documents)
 
-    def apply_TillClosed(self, event: TillClosed, view: ProjectionView) -> None:
-        view.delete(str(event.aggregate_id))
+    def apply_TillClosed(self, event: TillClosed, documents: ProjectionDocuments) -> None:
+        documents.delete(str(event.aggregate_id))
 
-    def _add(self, event: DomainEvent, cents: int, view: ProjectionView) -> None:
-        till = view.get(str(event.aggregate_id)) or {"place": None, "cents": 0, "seen": []}
+    def _add(self, event: DomainEvent, cents: int, documents: ProjectionDocuments) -> None:
+        till = documents.get(str(event.aggregate_id)) or {"place": None, "cents": 0, "seen": []}
         till["cents"] += cents
         till["seen"].append(event.aggregate_version)
-        view.upsert(str(event.aggregate_id), till)
+        documents.upsert(str(event.aggregate_id), till)
         # After the change: what an event has done in part must not stay.
         if abs(cents) in self.refused:
             raise ValueError(f"cannot take {cents}")
@@ -91,12 +91,12 @@ class LaterTills(Tills):
     version = 2
     fields: ClassVar = {"euros": float}
 
-    def apply_TillOpened(self, event: TillOpened, view: ProjectionView) -> None:
-        view.upsert(str(event.aggregate_id), {"euros": 0.0})
+    def apply_TillOpened(self, event: TillOpened, documents: ProjectionDocuments) -> None:
+        documents.upsert(str(event.aggregate_id), {"euros": 0.0})
 
-    def _add(self, event: DomainEvent, cents: int, view: ProjectionView) -> None:
-        till = view.get(str(event.aggregate_id)) or {"euros": 0.0}
-        view.upsert(str(event.aggregate_id), {"euros": till["euros"] + cents / 100})
+    def _add(self, event: DomainEvent, cents: int, documents: ProjectionDocuments) -> None:
+        till = documents.get(str(event.aggregate_id)) or {"euros": 0.0}
+        documents.upsert(str(event.aggregate_id), {"euros": till["euros"] + cents / 100})
 
 
 class Days(ProjectionHandler):
@@ -106,18 +106,18 @@ class Days(ProjectionHandler):
     fields: ClassVar = {"cents": int}
     event_registry = till_events
 
-    def ids_of(self, event: DomainEvent) -> Iterable[str]:
+    def document_ids(self, event: DomainEvent) -> Iterable[str]:
         return (event.day,) if isinstance(event, (ItemSold, SaleTakenBack)) else ()
 
-    def apply_ItemSold(self, event: ItemSold, view: ProjectionView) -> None:
-        self._add(event.day, event.cents, view)
+    def apply_ItemSold(self, event: ItemSold, documents: ProjectionDocuments) -> None:
+        self._add(event.day, event.cents, documents)
 
-    def apply_SaleTakenBack(self, event: SaleTakenBack, view: ProjectionView) -> None:
-        self._add(event.day, -event.cents, view)
+    def apply_SaleTakenBack(self, event: SaleTakenBack, documents: ProjectionDocuments) -> None:
+        self._add(event.day, -event.cents, documents)
 
-    def _add(self, day: str, cents: int, view: ProjectionView) -> None:
-        found = view.get(day) or {"cents": 0, "count": 0}
-        view.upsert(day, {"cents": found["cents"] + cents, "count": found["count"] + 1})
+    def _add(self, day: str, cents: int, documents: ProjectionDocuments) -> None:
+        found = documents.get(day) or {"cents": 0, "count": 0}
+        documents.upsert(day, {"cents": found["cents"] + cents, "count": found["count"] + 1})
 
 
 _numbers = count(1)
@@ -185,7 +185,7 @@ class SellHandler(CommandHandler[int]):
         self.tills: EventSourcedRepository[Till, str] = EventSourcedRepository(Till)
 
     async def handle(self, command: Sell) -> int:
-        till = await self.tills.get(command.till_id) or Till.blank(command.till_id)
+        till = await self.tills.get(command.till_id) or Till.create_empty(command.till_id)
         till.sell(command.cents, command.day)
         await self.tills.add(till)
         return till.cents

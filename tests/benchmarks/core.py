@@ -139,13 +139,13 @@ def _rehydration() -> list[Row]:
     registry.register(Deposited)
 
     def by_hand() -> None:
-        account = Account.blank("a-1")
+        account = Account.create_empty("a-1")
         for event in typed:
             account.apply_Deposited(event)
         Account.model_validate(account.__dict__)
 
     def by_hand_from_stored() -> None:
-        account = Account.blank("a-1")
+        account = Account.create_empty("a-1")
         for event in stored:
             account.apply_Deposited(
                 Deposited(

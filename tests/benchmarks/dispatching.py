@@ -11,7 +11,11 @@ from cqrs_ddd_advanced_core.persistence import (
     PersistenceRegistry,
 )
 from cqrs_ddd_core import AggregateRoot, UnitOfWork
-from cqrs_ddd_core.adapters.memory import InMemoryCache, InMemoryRepository, InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory import (
+    InMemoryCacheService,
+    InMemoryRepository,
+    InMemoryUnitOfWork,
+)
 
 from .measuring import Row, Side
 
@@ -84,7 +88,7 @@ async def _place() -> Place:
     registry.register_retrieval(Order, Orders)
     registry.register_query(OrderLine, OrderLines)
     dispatcher = PersistenceDispatcher({"default": InMemoryUnitOfWork}, registry)
-    cached = CachingPersistenceDispatcher(dispatcher, InMemoryCache())
+    cached = CachingPersistenceDispatcher(dispatcher, InMemoryCacheService())
     return Place(Orders(), OrderLines(), dispatcher, cached)
 
 

@@ -109,7 +109,7 @@ async def folding(url: str, *, tail: int | None = None) -> AsyncIterator[Side]:
 
             async def fold(times: int) -> None:
                 for _ in range(times):
-                    ledger, after = Ledger.blank("l-1"), 0
+                    ledger, after = Ledger.create_empty("l-1"), 0
                     if tail is not None:
                         row = await fetch_snapshot()
                         ledger, after = Ledger.model_validate_json(row[0]), row[1]

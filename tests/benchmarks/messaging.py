@@ -8,10 +8,10 @@ from collections import deque
 
 from cqrs_ddd_core.adapters.caching_repository import CachingRepository
 from cqrs_ddd_core.adapters.memory import (
-    InMemoryCache,
+    InMemoryCacheService,
     InMemoryLockStrategy,
     InMemoryMessageBus,
-    InMemoryOutbox,
+    InMemoryOutboxStorage,
     InMemoryRepository,
 )
 from cqrs_ddd_core.messaging import OutboxRelay
@@ -59,7 +59,7 @@ def _messages() -> list[OutboxMessage]:
 
 
 async def _relaying(times: int) -> float:
-    outboxes = [InMemoryOutbox() for _ in range(times)]
+    outboxes = [InMemoryOutboxStorage() for _ in range(times)]
     for outbox in outboxes:
         await outbox.save_messages(_messages())
     started = time.perf_counter()
@@ -120,7 +120,7 @@ async def _taking_turns_bare(times: int) -> None:
 
 def _prepared() -> Side:
     inner: InMemoryRepository[Parcel, str] = InMemoryRepository(Parcel)
-    parcels = CachingRepository(inner, InMemoryCache(), Parcel)
+    parcels = CachingRepository(inner, InMemoryCacheService(), Parcel)
     parcel = Parcel.register("p-1", "anna")
 
     async def hit(times: int) -> None:

@@ -12,8 +12,8 @@ import aiosqlite
 from pydantic_core import from_json, to_json
 
 from cqrs_ddd_advanced_core.projections import (
+    ProjectionDocuments,
     ProjectionHandler,
-    ProjectionView,
     ProjectionWorker,
 )
 from cqrs_ddd_core import DomainEvent, EventTypeRegistry, StoredEvent
@@ -89,9 +89,9 @@ class Stock(ProjectionHandler):
     fields: ClassVar = {"place": str}
     event_registry = bench_events
 
-    def apply_StockCounted(self, event: StockCounted, view: ProjectionView) -> None:
+    def apply_StockCounted(self, event: StockCounted, documents: ProjectionDocuments) -> None:
         document = {"place": event.place, "count": event.count, "note": event.note}
-        view.upsert(str(event.aggregate_id), document)
+        documents.upsert(str(event.aggregate_id), document)
 
 
 def _counted(number: int) -> StoredEvent:

@@ -41,7 +41,7 @@ class Account(AggregateRoot[str]):
 
     @classmethod
     def open(cls, account_id: str, owner: str) -> Account:
-        account = cls.blank(account_id)
+        account = cls.create_empty(account_id)
         account.add_event(AccountOpened(owner=owner))
         return account
 
@@ -89,11 +89,11 @@ def test_a_recorded_event_knows_its_place() -> None:
 def test_the_version_counts_what_is_persisted_and_not_what_is_recorded() -> None:
     account = Account.open("a-1", "anna")
 
-    assert (account.version, account.recorded, account.next_version) == (0, 1, 1)
+    assert (account.version, account.uncommitted_event_count, account.next_version) == (0, 1, 1)
 
     account.mark_persisted(1)
 
-    assert (account.version, account.recorded, account.next_version) == (1, 0, 2)
+    assert (account.version, account.uncommitted_event_count, account.next_version) == (1, 0, 2)
     account.pay_in(Decimal(1))
     assert account.pending_events[-1].aggregate_version == 2
 
@@ -123,7 +123,7 @@ def test_a_handler_that_raises_an_error_of_the_domain_leaves_everything_as_it_wa
         account.pay_in(Decimal(-5))
 
     assert account == before
-    assert account.recorded == 1
+    assert account.uncommitted_event_count == 1
     account.pay_in(Decimal(1))
     assert [event.aggregate_version for event in account.pending_events] == [1, 2]
 
@@ -200,7 +200,7 @@ def test_the_past_makes_the_state_and_the_version() -> None:
     )
 
     assert account == Account(id="a-1", owner="anna", balance=Decimal(3))
-    assert (account.version, account.recorded, account.pending_events) == (2, 0, ())
+    assert (account.version, account.uncommitted_event_count, account.pending_events) == (2, 0, ())
 
 
 def test_stored_events_are_decoded_on_the_way() -> None:
@@ -214,7 +214,7 @@ def test_stored_events_are_decoded_on_the_way() -> None:
 
 
 def test_apply_event_takes_a_typed_and_a_stored_event() -> None:
-    account = Account.blank("a-1")
+    account = Account.create_empty("a-1")
 
     account.apply_event(AccountOpened(owner="anna"))
     account.apply_event(Stored("MoneyPaidIn", {"amount": "1"}))
@@ -226,7 +226,7 @@ def test_apply_event_takes_a_typed_and_a_stored_event() -> None:
 @pytest.mark.parametrize("nothing", [None, 7, {"event_type": "AccountOpened"}])
 def test_apply_event_refuses_anything_else(nothing: Any) -> None:
     with pytest.raises(EventApplicationError, match="it takes a DomainEvent, or a stored event"):
-        Account.blank("a-1").apply_event(nothing)
+        Account.create_empty("a-1").apply_event(nothing)
 
 
 def test_an_unknown_stored_event_says_what_is_known() -> None:
@@ -349,7 +349,7 @@ def test_copies_have_a_history_of_their_own() -> None:
     account.pay_in(Decimal(1))
 
     for other in copies:
-        assert (other.recorded, len(other.pending_events)) == (1, 1)
+        assert (other.uncommitted_event_count, len(other.pending_events)) == (1, 1)
         other.collect_events()
     assert len(account.pending_events) == 2
 

@@ -13,7 +13,7 @@ from cqrs_ddd_core import AggregateRoot
 from cqrs_ddd_core.adapters.caching_repository import CachingRepository
 from cqrs_ddd_core.adapters.memory import (
     FakeClock,
-    InMemoryCache,
+    InMemoryCacheService,
     InMemoryRepository,
     InMemoryUnitOfWork,
 )
@@ -27,8 +27,8 @@ from cqrs_ddd_core.primitives.exceptions import (
     InvalidOperationError,
     OptimisticConcurrencyError,
 )
-from cqrs_ddd_core.spi.caching.aggregate_codec import CachedState
-from cqrs_ddd_core.spi.caching.fail_open_cache import TolerantCache
+from cqrs_ddd_core.spi.caching.aggregate_codec import AggregateCodec
+from cqrs_ddd_core.spi.caching.fail_open_cache import FailOpenCache
 from cqrs_ddd_core.spi.caching.read_through import ReadThrough
 from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
 from cqrs_ddd_core.testing.contracts.cache import CacheContract
@@ -58,10 +58,10 @@ class CountingParcels(InMemoryRepository[Parcel, str]):
 class CachedParcels(CachingMixin[Parcel, str], InMemoryRepository[Parcel, str]):
     def __init__(self) -> None:
         super().__init__(Parcel)
-        self.use_cache(InMemoryCache(), Parcel)
+        self.use_cache(InMemoryCacheService(), Parcel)
 
 
-class BrokenCache(InMemoryCache):
+class BrokenCache(InMemoryCacheService):
     async def get_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
         raise CacheError("no connection")
 
@@ -73,8 +73,8 @@ class BrokenCache(InMemoryCache):
 
 
 @pytest.fixture
-def cache() -> InMemoryCache:
-    return InMemoryCache()
+def cache() -> InMemoryCacheService:
+    return InMemoryCacheService()
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def inner() -> CountingParcels:
 
 
 @pytest.fixture
-def parcels(inner: CountingParcels, cache: InMemoryCache) -> CachingRepository[Parcel, str]:
+def parcels(inner: CountingParcels, cache: InMemoryCacheService) -> CachingRepository[Parcel, str]:
     return CachingRepository(inner, cache, Parcel)
 
 
@@ -186,7 +186,7 @@ async def test_a_fill_that_raced_a_change_is_thrown_away(
 
 
 async def test_a_naive_fill_would_stay_stale(inner: CountingParcels) -> None:
-    class NoLeases(InMemoryCache):
+    class NoLeases(InMemoryCacheService):
         async def fill_many(
             self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
         ) -> Collection[str]:
@@ -230,7 +230,7 @@ async def test_within_a_unit_of_work_the_cache_is_read_but_not_filled(
 
 
 async def test_a_snapshot_from_before_a_change_is_not_cached_after_it(
-    cache: InMemoryCache,
+    cache: InMemoryCacheService,
 ) -> None:
     class Snapshots(InMemoryRepository[Parcel, str]):
         """A unit of work sees what was there when it began, as at REPEATABLE READ."""
@@ -268,7 +268,7 @@ class Letter(AggregateRoot[str]):
     "content", [b"\xff", object(), "\ud800", float("inf"), {1, 2}, Parcel.register("p-1", "anna")]
 )
 async def test_what_would_not_come_back_from_json_as_it_is_is_not_cached(
-    content: object, cache: InMemoryCache, caplog: pytest.LogCaptureFixture
+    content: object, cache: InMemoryCacheService, caplog: pytest.LogCaptureFixture
 ) -> None:
     inner = InMemoryRepository[Letter, str](Letter)
     letters = CachingRepository[Letter, str](inner, cache, Letter)
@@ -282,7 +282,9 @@ async def test_what_would_not_come_back_from_json_as_it_is_is_not_cached(
     assert "cannot" in caplog.text
 
 
-async def test_a_field_that_is_read_by_an_alias_keeps_its_value(cache: InMemoryCache) -> None:
+async def test_a_field_that_is_read_by_an_alias_keeps_its_value(
+    cache: InMemoryCacheService,
+) -> None:
     inner = InMemoryRepository[Letter, str](Letter)
     letters = CachingRepository[Letter, str](inner, cache, Letter)
     await letters.add(Letter(id="l-1", sheets=3))
@@ -295,7 +297,7 @@ async def test_a_field_that_is_read_by_an_alias_keeps_its_value(cache: InMemoryC
 
 
 def test_a_type_whose_json_lacks_a_field_is_refused(
-    inner: InMemoryRepository[Any, str], cache: InMemoryCache
+    inner: InMemoryRepository[Any, str], cache: InMemoryCacheService
 ) -> None:
     class Account(AggregateRoot[str]):
         password: SecretStr
@@ -306,7 +308,7 @@ def test_a_type_whose_json_lacks_a_field_is_refused(
 
 
 async def test_a_load_that_is_cancelled_holds_up_nobody(
-    inner: CountingParcels, cache: InMemoryCache
+    inner: CountingParcels, cache: InMemoryCacheService
 ) -> None:
     parcels = CachingRepository(inner, cache, Parcel)
     await _stored(inner)
@@ -352,7 +354,7 @@ async def test_a_conflict_drops_the_stale_state_so_that_a_retry_reads_anew(
 
 async def test_a_state_lives_no_longer_than_its_ttl(inner: CountingParcels) -> None:
     clock = FakeClock()
-    parcels = CachingRepository(inner, InMemoryCache(clock), Parcel, ttl=60)
+    parcels = CachingRepository(inner, InMemoryCacheService(clock), Parcel, default_ttl=60)
     await _stored(parcels)
 
     await clock.advance(59)
@@ -382,7 +384,7 @@ async def test_a_cache_that_is_down_is_passed_by(
 async def test_a_failure_over_many_keys_names_the_first_and_their_number(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    cache, keys = TolerantCache(BrokenCache(), 60), [f"key-{number}" for number in range(100)]
+    cache, keys = FailOpenCache(BrokenCache(), 60), [f"key-{number}" for number in range(100)]
 
     await cache.read(keys)
     await cache.drop(keys)
@@ -396,7 +398,7 @@ async def test_a_failure_over_many_keys_names_the_first_and_their_number(
 
 
 async def test_another_shape_of_the_class_has_other_keys(
-    inner: CountingParcels, cache: InMemoryCache
+    inner: CountingParcels, cache: InMemoryCacheService
 ) -> None:
     class Changed(Parcel):
         aggregate_type = "Parcel"
@@ -409,7 +411,7 @@ async def test_another_shape_of_the_class_has_other_keys(
 
 
 async def test_what_is_unusable_in_the_cache_is_a_miss(
-    parcels: CachingRepository[Parcel, str], inner: CountingParcels, cache: InMemoryCache
+    parcels: CachingRepository[Parcel, str], inner: CountingParcels, cache: InMemoryCacheService
 ) -> None:
     await _stored(parcels)
     for garbage in ("text", {"version": 1}, {"state": {}, "version": 1}, 0):
@@ -435,7 +437,7 @@ class Strict(AggregateRoot[UUID]):
     "aggregate", [Renamed(id="a", fullName="ann"), Strict(id=uuid4(), name="ann")]
 )
 async def test_aggregates_with_aliases_and_strict_ones_come_from_the_cache(
-    aggregate: Any, cache: InMemoryCache
+    aggregate: Any, cache: InMemoryCacheService
 ) -> None:
     inner = InMemoryRepository[Any, Any](type(aggregate))
     aggregates = CachingRepository(inner, cache, type(aggregate))
@@ -449,9 +451,9 @@ async def test_aggregates_with_aliases_and_strict_ones_come_from_the_cache(
 def test_why_a_state_is_unusable_is_told_without_its_values(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    states = CachedState(Renamed)
+    states = AggregateCodec(Renamed)
 
-    assert states.revived({"version": 1, "state": {"id": "a", "fullName": ["Ann Secret"]}}) is None
+    assert states.decode({"version": 1, "state": {"id": "a", "fullName": ["Ann Secret"]}}) is None
 
     assert "is unusable: fullName: string_type" in caplog.text
     assert "Secret" not in caplog.text
@@ -467,7 +469,7 @@ class Documents(
 ):
     def __init__(self) -> None:
         super().__init__(Document)
-        self.use_cache(InMemoryCache(), Document)
+        self.use_cache(InMemoryCacheService(), Document)
 
 
 @pytest.fixture
@@ -617,7 +619,7 @@ async def test_over_a_repository_that_saves_one_at_a_time_many_are_refused() -> 
         with pytest.raises(InvalidOperationError, match="Laid is laid over has no add_many"):
             await documents.add_many([Document(id="b", title="b")])
 
-    cached = CachingRepository[Document, str](OneByOne(), InMemoryCache(), Document)
+    cached = CachingRepository[Document, str](OneByOne(), InMemoryCacheService(), Document)
     with pytest.raises(InvalidOperationError, match="has no add_many; call add for each"):
         await cached.add_many([Document(id="b", title="b")])
 
@@ -698,7 +700,7 @@ class TakesAnyFlight(ReadThrough):
         if flight is None:
             return await self._lead(form, missing, load, id_of)
         landed: Any = await flight
-        return [form.revived(landed.state)]
+        return [form.decode(landed.state)]
 
 
 async def test_who_waits_for_any_load_would_take_what_is_older_than_his_change(

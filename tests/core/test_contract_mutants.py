@@ -17,12 +17,12 @@ import pytest
 from cqrs_ddd_core import ExpectedVersion, StoredEvent, StreamId, UnitOfWork
 from cqrs_ddd_core.adapters import refusals
 from cqrs_ddd_core.adapters.memory import (
-    InMemoryCache,
+    InMemoryCacheService,
     InMemoryEventStore,
     InMemoryInbox,
     InMemoryLockStrategy,
     InMemoryMessageBus,
-    InMemoryOutbox,
+    InMemoryOutboxStorage,
     InMemoryRepository,
     InMemoryUnitOfWork,
 )
@@ -62,13 +62,13 @@ class PositionsAtAppend(InMemoryEventStore):
         def discard(self) -> None:
             pass
 
-    def within(self, uow: UnitOfWork) -> PositionsAtAppend:
+    def bind(self, uow: UnitOfWork) -> PositionsAtAppend:
         bound = PositionsAtAppend()
         bound._log, bound._uow = self._log, uow
         return bound
 
     def _changes(self, uow: InMemoryUnitOfWork) -> fake_events._Appended:
-        return uow.changes(self._log, lambda: self.Changes(self._log))
+        return uow.change_set(self._log, lambda: self.Changes(self._log))
 
 
 class WaitsAtGaps(InMemoryEventStore):
@@ -118,7 +118,7 @@ class OneKindOfConflict(InMemoryEventStore):
 class CommitsAtOnce(InMemoryEventStore):
     """Works beside the unit of work."""
 
-    def within(self, uow: UnitOfWork) -> InMemoryEventStore:
+    def bind(self, uow: UnitOfWork) -> InMemoryEventStore:
         return self
 
     async def append_batch(self, events: list[StoredEvent]) -> None:
@@ -159,7 +159,7 @@ class LastWriterWins(InMemoryRepository[Parcel, str]):
             pass
 
     def _changes(self, uow: InMemoryUnitOfWork) -> fake_rows._Changes[Parcel, str]:
-        return uow.changes(self, lambda: self.Changes(self._rows))
+        return uow.change_set(self, lambda: self.Changes(self._rows))
 
 
 class ChecksWhenAddedOnly(InMemoryRepository[Parcel, str]):
@@ -170,7 +170,7 @@ class ChecksWhenAddedOnly(InMemoryRepository[Parcel, str]):
             pass
 
     def _changes(self, uow: InMemoryUnitOfWork) -> fake_rows._Changes[Parcel, str]:
-        return uow.changes(self, lambda: self.Changes(self._rows))
+        return uow.change_set(self, lambda: self.Changes(self._rows))
 
 
 class IgnoresTheUnitOfWork(InMemoryRepository[Parcel, str]):
@@ -209,7 +209,7 @@ class SwallowsCancellation(InMemoryUnitOfWork):
 class CommitsInTheCallersTask(InMemoryUnitOfWork):
     """A cancellation meets the commit half-way."""
 
-    waits: ClassVar[bool] = False
+    commits_in_task: ClassVar[bool] = False
 
     async def commit(self) -> None:
         for changes in self._changes.values():
@@ -239,7 +239,7 @@ class LetsEverybodyIn(InMemoryUnitOfWork):
     """Two tasks talk over one connection."""
 
     @contextmanager
-    def exclusive(self, operation: str) -> Iterator[None]:
+    def guard_exclusive(self, operation: str) -> Iterator[None]:
         self.ensure_open(operation)
         yield
 
@@ -256,7 +256,7 @@ class SavesWithoutAsking(InMemoryUnitOfWork):
 
     def __init__(self, event_store: InMemoryEventStore | None = None) -> None:
         super().__init__(event_store)
-        self.aggregates.refuse_unsaved = lambda: None  # type: ignore[method-assign]
+        self.aggregates.ensure_all_saved = lambda: None  # type: ignore[method-assign]
 
 
 class AnybodyReleases(InMemoryLockStrategy):
@@ -342,14 +342,14 @@ class ReleasesByName(NeverRenews):
     """At the end of the block, whoever holds it by then."""
 
 
-class NoLeaseCheck(InMemoryOutbox):
+class NoLeaseCheck(InMemoryOutboxStorage):
     """UPDATE without a look at the epoch."""
 
     def _leased(self, lease: OutboxLease) -> Any:
         return self._keys.get(lease.key) or fake_outbox._Key()
 
 
-class ClaimsRows(InMemoryOutbox):
+class ClaimsRows(InMemoryOutboxStorage):
     """SKIP LOCKED by row: two relays share one key."""
 
     async def claim(
@@ -361,7 +361,7 @@ class ClaimsRows(InMemoryOutbox):
         return leases
 
 
-class SavesBesideTheTransaction(InMemoryOutbox):
+class SavesBesideTheTransaction(InMemoryOutboxStorage):
     """Tells the world of changes that are rolled back."""
 
     async def save_messages(
@@ -371,7 +371,7 @@ class SavesBesideTheTransaction(InMemoryOutbox):
             await super().save_messages(messages, own)
 
 
-class SkipsPoison(InMemoryOutbox):
+class SkipsPoison(InMemoryOutboxStorage):
     """What is behind a failure overtakes it."""
 
     async def fail(
@@ -382,7 +382,7 @@ class SkipsPoison(InMemoryOutbox):
         await self.release(lease)
 
 
-class PurgesEverything(InMemoryOutbox):
+class PurgesEverything(InMemoryOutboxStorage):
     """DELETE by age alone."""
 
     async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
@@ -390,7 +390,7 @@ class PurgesEverything(InMemoryOutbox):
         return await super().purge(published_before, limit=limit)
 
 
-class FillsAnyway(InMemoryCache):
+class FillsAnyway(InMemoryCacheService):
     """Takes a value that was loaded before the change."""
 
     async def fill(self, key: str, value: Any, lease: str, ttl: float | None = None) -> bool:
@@ -398,7 +398,7 @@ class FillsAnyway(InMemoryCache):
         return True
 
 
-class EverybodyFills(InMemoryCache):
+class EverybodyFills(InMemoryCacheService):
     """No lease: each miss loads."""
 
     async def lease_fill(self, key: str, ttl: float) -> str | None:
@@ -406,14 +406,14 @@ class EverybodyFills(InMemoryCache):
         return str(next(self._tokens))
 
 
-class KeepsForEver(InMemoryCache):
+class KeepsForEver(InMemoryCacheService):
     """Knows no ttl."""
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
         await super().set(key, value)
 
 
-class KeepsTheObject(InMemoryCache):
+class KeepsTheObject(InMemoryCacheService):
     """Hands out what it keeps."""
 
     def __init__(self) -> None:
@@ -603,9 +603,9 @@ async def test_the_contract_catches_the_naive_version(breaks: Breaks) -> None:
     is_uow = issubclass(breaks.mutant, UnitOfWork)
     event_store = store or InMemoryEventStore()
     lock = breaks.mutant() if issubclass(breaks.mutant, InMemoryLockStrategy) else None
-    outbox = breaks.mutant() if issubclass(breaks.mutant, InMemoryOutbox) else None
+    outbox = breaks.mutant() if issubclass(breaks.mutant, InMemoryOutboxStorage) else None
     inbox = breaks.mutant() if issubclass(breaks.mutant, InMemoryInbox) else None
-    cache = breaks.mutant() if issubclass(breaks.mutant, InMemoryCache) else None
+    cache = breaks.mutant() if issubclass(breaks.mutant, InMemoryCacheService) else None
     broker = (
         breaks.mutant() if issubclass(breaks.mutant, InMemoryMessageBus) else InMemoryMessageBus()
     )
@@ -631,7 +631,7 @@ async def test_the_contract_catches_the_naive_version(breaks: Breaks) -> None:
     ("contract", "fixture", "store"),
     [
         (EVENTS, "event_store", InMemoryEventStore),
-        (OUTBOX, "outbox", InMemoryOutbox),
+        (OUTBOX, "outbox", InMemoryOutboxStorage),
         (INBOX, "inbox", InMemoryInbox),
     ],
 )

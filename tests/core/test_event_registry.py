@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cqrs_ddd_core import AggregateRoot, DomainEvent, EventTypeRegistry
-from cqrs_ddd_core.domain.event_registry import known_events
+from cqrs_ddd_core.domain.event_registry import default_event_registry
 from cqrs_ddd_core.primitives.exceptions import (
     DuplicateTypeError,
     EventApplicationError,
@@ -91,7 +91,7 @@ def test_a_name_that_two_classes_have_cannot_be_read_without_a_registry() -> Non
     _event_named("Doubled", "two")
 
     with pytest.raises(DuplicateTypeError, match=r"the name of one\.Doubled, two\.Doubled"):
-        known_events.get("Doubled")
+        default_event_registry.get("Doubled")
 
     with pytest.raises(EventApplicationError, match="Doubled"):
         AggregateRoot[str].rehydrate("s-1", [Stored("Doubled")])

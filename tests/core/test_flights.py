@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cqrs_ddd_core.adapters.caching_repository import CachingRepository
-from cqrs_ddd_core.adapters.memory import InMemoryCache, InMemoryRepository
+from cqrs_ddd_core.adapters.memory import InMemoryCacheService, InMemoryRepository
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.spi.caching import single_flight as flights
-from cqrs_ddd_core.spi.caching.fail_open_cache import TolerantCache
+from cqrs_ddd_core.spi.caching.fail_open_cache import FailOpenCache
 from cqrs_ddd_core.spi.caching.read_through import ReadThrough
-from cqrs_ddd_core.spi.caching.single_flight import Failed, Lead
+from cqrs_ddd_core.spi.caching.single_flight import Leader, LoadFailed
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
@@ -48,7 +48,7 @@ class SlowParcels(InMemoryRepository[Parcel, str]):
         return found
 
 
-class CountingCache(InMemoryCache):
+class CountingCache(InMemoryCacheService):
     """Counts its round trips, and those that ask for leases."""
 
     def __init__(self) -> None:
@@ -305,15 +305,15 @@ class Numbers:
     def key(self, value_id: object) -> str:
         return f"number {value_id}"
 
-    def of(self, value: Any) -> Any | None:
+    def encode(self, value: Any) -> Any | None:
         return value
 
-    def revived(self, state: Any) -> Any | None:
+    def decode(self, state: Any) -> Any | None:
         return state
 
 
 async def test_a_miss_of_many_takes_as_many_round_trips_as_one(cache: CountingCache) -> None:
-    values, asked = ReadThrough(TolerantCache(cache, 60)), []
+    values, asked = ReadThrough(FailOpenCache(cache, 60)), []
     ids = [str(number) for number in range(100)]
 
     async def load(missing: list[str]) -> list[str]:
@@ -333,7 +333,7 @@ async def test_a_miss_of_many_takes_as_many_round_trips_as_one(cache: CountingCa
 async def test_of_many_those_that_another_process_loads_are_waited_for(
     cache: CountingCache,
 ) -> None:
-    here, there = (ReadThrough(TolerantCache(cache, 60)) for _ in range(2))
+    here, there = (ReadThrough(FailOpenCache(cache, 60)) for _ in range(2))
     both_have_begun, begun, asked = asyncio.Event(), [], []
 
     async def load(missing: list[str]) -> list[str]:
@@ -354,7 +354,7 @@ async def test_of_many_those_that_another_process_loads_are_waited_for(
 
 
 async def test_what_else_a_load_asked_for_fails_nobody_else(cache: CountingCache) -> None:
-    values, asked = ReadThrough(TolerantCache(cache, 60)), []
+    values, asked = ReadThrough(FailOpenCache(cache, 60)), []
 
     async def load(missing: list[str]) -> list[str]:
         asked.append(missing)
@@ -386,7 +386,7 @@ async def test_who_came_before_a_load_began_takes_what_it_brings(
     assert inner.loads == 1
 
 
-class LoadsAtOnce(Lead):
+class LoadsAtOnce(Leader):
     """Waits for nobody."""
 
     async def _load_free(self, ids: list[Any], *, is_again: bool = False) -> list[Any]:
@@ -395,34 +395,34 @@ class LoadsAtOnce(Lead):
         return []
 
 
-class KeepsItsLease(Lead):
+class KeepsItsLease(Leader):
     async def _give_back(self, keys: Collection[str], error: BaseException) -> None:
         pass
 
 
-class LeavesTheOthersToThemselves(Lead):
+class LeavesTheOthersToThemselves(Leader):
     """Who waits for a load that ends early loads by himself."""
 
     def _land(self, each: Any, landed: Any) -> None:
-        super()._land(each, None if isinstance(landed, Failed) else landed)
+        super()._land(each, None if isinstance(landed, LoadFailed) else landed)
 
 
-class TellsNobody(Lead):
+class TellsNobody(Leader):
     """Whoever waits for a load that fails tries it again."""
 
     def _fail(self, ids: list[Any], error: Exception) -> None:
         pass
 
 
-class TellsEverybody(Lead):
+class TellsEverybody(Leader):
     """Also those who have not asked for what else was loaded."""
 
     def _fail(self, ids: list[Any], error: Exception) -> None:
         for each in ids:
-            self._land(each, Failed(error, error.__traceback__))
+            self._land(each, LoadFailed(error, error.__traceback__))
 
 
-class RaisesOnAndOn(Failed):
+class RaisesOnAndOn(LoadFailed):
     def raise_for(self, asked: object) -> None:
         if self.error is not None:
             raise self.error
@@ -435,10 +435,10 @@ FAILED = test_when_a_load_fails_those_who_wait_get_its_error
 @pytest.mark.parametrize(
     ("name", "naive", "test"),
     [
-        ("read_through.Lead", LeavesTheOthersToThemselves, CANCELLED),
-        ("read_through.Lead", LeavesTheOthersToThemselves, FAILED),
-        ("read_through.Lead", TellsNobody, FAILED),
-        ("single_flight.Failed", RaisesOnAndOn, FAILED),
+        ("read_through.Leader", LeavesTheOthersToThemselves, CANCELLED),
+        ("read_through.Leader", LeavesTheOthersToThemselves, FAILED),
+        ("read_through.Leader", TellsNobody, FAILED),
+        ("single_flight.LoadFailed", RaisesOnAndOn, FAILED),
     ],
 )
 async def test_a_naive_load_that_ends_early_is_caught(
@@ -458,7 +458,7 @@ async def test_a_naive_load_that_ends_early_is_caught(
 async def test_who_tells_everybody_fails_those_who_have_not_asked_for_it(
     cache: CountingCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cqrs_ddd_core.spi.caching.read_through.Lead", TellsEverybody)
+    monkeypatch.setattr("cqrs_ddd_core.spi.caching.read_through.Leader", TellsEverybody)
 
     with pytest.raises(AssertionError):
         await test_what_else_a_load_asked_for_fails_nobody_else(cache)
@@ -471,7 +471,7 @@ async def test_who_waits_for_nobody_loads_again(
     cache: CountingCache,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cqrs_ddd_core.spi.caching.read_through.Lead", LoadsAtOnce)
+    monkeypatch.setattr("cqrs_ddd_core.spi.caching.read_through.Leader", LoadsAtOnce)
 
     with pytest.raises(AssertionError):
         await test_who_misses_what_another_process_loads_waits_for_it(
@@ -482,7 +482,7 @@ async def test_who_waits_for_nobody_loads_again(
 async def test_who_keeps_his_lease_lets_others_wait(
     parcels: Parcels, inner: SlowParcels, cache: CountingCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cqrs_ddd_core.spi.caching.read_through.Lead", KeepsItsLease)
+    monkeypatch.setattr("cqrs_ddd_core.spi.caching.read_through.Leader", KeepsItsLease)
 
     with pytest.raises(AssertionError):
         await test_a_cancelled_load_leaves_no_lease_behind(parcels, inner, cache)

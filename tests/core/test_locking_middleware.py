@@ -7,7 +7,7 @@ import pytest
 
 from cqrs_ddd_core import Command, HandlerRegistry, Mediator, get_current_uow
 from cqrs_ddd_core.adapters.memory import InMemoryLockStrategy, InMemoryUnitOfWork
-from cqrs_ddd_core.middleware import ConcurrencyGuardMiddleware, CriticalSection
+from cqrs_ddd_core.middleware import CriticalSection, LockingMiddleware
 from cqrs_ddd_core.ports import Placement, ResourceIdentifier
 from cqrs_ddd_core.primitives.exceptions import LockAcquisitionError
 from cqrs_ddd_core.testing.faults import cancel_sweep
@@ -17,12 +17,12 @@ class Move(Command[None]):
     source: str
     target: str
 
-    def get_critical_resources(self) -> list[ResourceIdentifier]:
+    def lock_keys(self) -> list[ResourceIdentifier]:
         return [_account(self.source), _account(self.target)]
 
 
 class MoveTwice(Command[None]):
-    def get_critical_resources(self) -> list[ResourceIdentifier]:
+    def lock_keys(self) -> list[ResourceIdentifier]:
         return [_account("a")]
 
 
@@ -41,7 +41,7 @@ class Bank:
         self.lock = InMemoryLockStrategy()
         self.log: list[str] = []
         self.handlers = HandlerRegistry()
-        guard = ConcurrencyGuardMiddleware(self.lock, timeout=5)
+        guard = LockingMiddleware(self.lock, timeout=5)
         self.mediator = Mediator(self.handlers, uow_factory=InMemoryUnitOfWork, middlewares=[guard])
         self.handlers.register_command_handler(Move, self.move)
 
@@ -86,7 +86,7 @@ async def test_locks_are_held_until_the_work_is_committed(bank: Bank) -> None:
 
 
 async def test_a_guard_inside_the_unit_of_work_would_free_them_too_early() -> None:
-    class Naive(ConcurrencyGuardMiddleware):
+    class Naive(LockingMiddleware):
         placement: ClassVar[Placement] = Placement.INSIDE
 
     bank = Bank()
@@ -123,8 +123,8 @@ async def test_a_message_without_resources_is_not_locked(bank: Bank) -> None:
     await bank.mediator.send(Free())
 
     assert bank.log == [""]
-    assert bank.mediator.explain(Move).is_critical
-    assert not bank.mediator.explain(Free).is_critical
+    assert bank.mediator.explain(Move).needs_locks
+    assert not bank.mediator.explain(Free).needs_locks
 
 
 async def test_nested_messages_reenter_and_keep_their_locks_until_the_root_commits(
@@ -178,7 +178,7 @@ async def test_a_lock_that_is_not_granted_refuses_the_message_and_frees_the_othe
     impatient = Mediator(
         bank.handlers,
         uow_factory=InMemoryUnitOfWork,
-        middlewares=[ConcurrencyGuardMiddleware(bank.lock, timeout=0.01)],
+        middlewares=[LockingMiddleware(bank.lock, timeout=0.01)],
     )
 
     with pytest.raises(LockAcquisitionError, match="account:b was not free within 0.01 s") as e:

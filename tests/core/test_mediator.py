@@ -469,7 +469,7 @@ def test_a_plan_tells_what_would_happen(shop: Shop) -> None:
         unit_of_work="Shop.new_uow",
         inside=("EventStorePersistenceMiddleware",),
         handler=f"{__name__}.Shop.raise_",
-        is_critical=False,
+        needs_locks=False,
     )
     assert (mediator.explain(Total).unit_of_work, mediator.explain(Total).inside) == (None, ())
 
@@ -554,7 +554,7 @@ async def test_hooks_see_each_message_once(shop: Shop) -> None:
 class SlowUnitOfWork(InMemoryUnitOfWork):
     """Waits before and after its commit, as one over a network does."""
 
-    waits: ClassVar[bool] = True
+    commits_in_task: ClassVar[bool] = True
 
     async def commit(self) -> None:
         await asyncio.sleep(0)

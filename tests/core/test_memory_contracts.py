@@ -11,7 +11,7 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryEventStore,
     InMemoryInbox,
     InMemoryMessageBus,
-    InMemoryOutbox,
+    InMemoryOutboxStorage,
     InMemoryQueueSignal,
     InMemoryRepository,
     InMemoryUnitOfWork,
@@ -44,8 +44,8 @@ def new_uow(event_store: InMemoryEventStore) -> Callable[[], InMemoryUnitOfWork]
 
 
 @pytest.fixture
-def outbox() -> InMemoryOutbox:
-    return InMemoryOutbox()
+def outbox() -> InMemoryOutboxStorage:
+    return InMemoryOutboxStorage()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from cqrs_ddd_core.adapters.memory.clock import FakeClock
 from cqrs_ddd_core.adapters.memory.locking import InMemoryLockStrategy
 from cqrs_ddd_core.ports.clock import SystemClock
 from cqrs_ddd_core.primitives.exceptions import LeaseLostError
-from cqrs_ddd_core.spi.leases.lease_renewal import Renewal
+from cqrs_ddd_core.spi.leases.lease_renewal import LeaseRenewal
 from cqrs_ddd_core.testing.contracts.locking import FifoLockContract, LockContract
 
 
@@ -88,7 +88,7 @@ async def test_a_lease_that_cannot_be_renewed_is_taken_for_lost(
     async def work() -> None:
         clock = SystemClock()
         until = clock.monotonic() + 0.1
-        async with Renewal("door", renew, ttl=0.1, valid_until=lambda: until, clock=clock):
+        async with LeaseRenewal("door", renew, ttl=0.1, valid_until=lambda: until, clock=clock):
             await asyncio.sleep(30)
 
     with pytest.raises(LeaseLostError):
@@ -196,7 +196,7 @@ async def test_a_renewal_that_is_on_its_way_ends_before_the_block() -> None:
 
     clock = SystemClock()
     until = clock.monotonic() + 5
-    async with Renewal("door", renew, ttl=0.05, valid_until=lambda: until, clock=clock):
+    async with LeaseRenewal("door", renew, ttl=0.05, valid_until=lambda: until, clock=clock):
         await is_asking.wait()
     steps.append("release")
 

@@ -25,7 +25,7 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryEventStore,
     InMemoryInbox,
     InMemoryMessageBus,
-    InMemoryOutbox,
+    InMemoryOutboxStorage,
     InMemoryQueueSignal,
     InMemoryRepository,
     InMemoryUnitOfWork,
@@ -66,7 +66,7 @@ class Sell(Command[list[str]]):
 class Theatre:
     def __init__(self) -> None:
         self.halls: InMemoryRepository[Hall, str] = InMemoryRepository(Hall)
-        self.events, self.outbox = InMemoryEventStore(), InMemoryOutbox()
+        self.events, self.outbox = InMemoryEventStore(), InMemoryOutboxStorage()
         self.inbox, self.signal = InMemoryInbox(), InMemoryQueueSignal()
         self.handled = 0
         handlers = HandlerRegistry()

@@ -170,7 +170,7 @@ async def test_events_that_a_repository_has_appended_are_left_out() -> None:
 
     async with InMemoryUnitOfWork(event_store=store) as uow:
         await uow.event_store.append(StoredEvent.from_event(appended))
-        uow.aggregates.appended(Person(id="p-1"), [appended])
+        uow.aggregates.mark_appended(Person(id="p-1"), [appended])
         answer = await EventStorePersistenceMiddleware()(
             Register(name="x"), _answering(CommandResponse("done", (appended, other)))
         )
@@ -183,7 +183,7 @@ async def test_where_all_are_appended_no_event_store_is_needed() -> None:
     events = _events(1)
 
     async with InMemoryUnitOfWork() as uow:
-        uow.aggregates.appended(Person(id="p-1"), events)
+        uow.aggregates.mark_appended(Person(id="p-1"), events)
         await EventStorePersistenceMiddleware()(
             Register(name="x"), _answering(CommandResponse("done", events))
         )

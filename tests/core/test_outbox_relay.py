@@ -12,7 +12,7 @@ import pytest
 from cqrs_ddd_core.adapters.memory import (
     FakeClock,
     InMemoryMessageBus,
-    InMemoryOutbox,
+    InMemoryOutboxStorage,
     InMemoryQueueSignal,
 )
 from cqrs_ddd_core.messaging import OutboxRelay
@@ -52,8 +52,8 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def outbox(clock: FakeClock) -> InMemoryOutbox:
-    return InMemoryOutbox(clock)
+def outbox(clock: FakeClock) -> InMemoryOutboxStorage:
+    return InMemoryOutboxStorage(clock)
 
 
 @pytest.fixture
@@ -62,20 +62,20 @@ def broker() -> Broker:
 
 
 @pytest.fixture
-def relay(outbox: InMemoryOutbox, broker: Broker, clock: FakeClock) -> OutboxRelay:
+def relay(outbox: InMemoryOutboxStorage, broker: Broker, clock: FakeClock) -> OutboxRelay:
     return OutboxRelay(
         outbox, broker, clock=clock, retry=FixedRetryPolicy(max_attempts=3, delay=10)
     )
 
 
-async def _saved(outbox: InMemoryOutbox, *keys: str | None) -> list[str]:
+async def _saved(outbox: InMemoryOutboxStorage, *keys: str | None) -> list[str]:
     sent = [message(key) for key in keys]
     await outbox.save_messages(sent)
     return [each.message_id for each in sent]
 
 
 async def test_everything_is_published_once(
-    outbox: InMemoryOutbox, broker: Broker, relay: OutboxRelay
+    outbox: InMemoryOutboxStorage, broker: Broker, relay: OutboxRelay
 ) -> None:
     sent = await _saved(outbox, "a", "b", "a", None)
 
@@ -89,7 +89,7 @@ async def test_everything_is_published_once(
 async def test_draining_claims_each_batch_with_the_marks_of_the_one_before(
     broker: Broker, clock: FakeClock
 ) -> None:
-    class Counting(InMemoryOutbox):
+    class Counting(InMemoryOutboxStorage):
         claims = marks = 0
 
         async def claim(
@@ -114,7 +114,7 @@ async def test_draining_claims_each_batch_with_the_marks_of_the_one_before(
 
 
 async def test_draining_goes_on_behind_a_failure(
-    outbox: InMemoryOutbox, broker: Broker, clock: FakeClock
+    outbox: InMemoryOutboxStorage, broker: Broker, clock: FakeClock
 ) -> None:
     sent = await _saved(outbox, "a", "b", "c", "d")
     broker.refuse = lambda m: SerializationError("unreadable") if m.message_id == sent[1] else None
@@ -122,11 +122,11 @@ async def test_draining_goes_on_behind_a_failure(
     assert await OutboxRelay(outbox, broker, clock=clock, batch=2).drain() == 3
 
     assert broker.taken == [sent[0], *sent[2:]]
-    assert [p.message_id for p in await outbox.parked()] == [sent[1]]
+    assert [p.message_id for p in await outbox.list_dead_letters()] == [sent[1]]
 
 
 async def test_a_partition_keeps_its_order_while_others_overtake_it(
-    outbox: InMemoryOutbox, broker: Broker, relay: OutboxRelay
+    outbox: InMemoryOutboxStorage, broker: Broker, relay: OutboxRelay
 ) -> None:
     slow = await _saved(outbox, "slow", "slow", "slow")
     quick = await _saved(outbox, "quick", "quick")
@@ -144,7 +144,7 @@ async def test_a_partition_keeps_its_order_while_others_overtake_it(
 
 
 async def test_a_failure_holds_its_partition_back_and_is_tried_again(
-    outbox: InMemoryOutbox, broker: Broker, relay: OutboxRelay, clock: FakeClock
+    outbox: InMemoryOutboxStorage, broker: Broker, relay: OutboxRelay, clock: FakeClock
 ) -> None:
     sent = await _saved(outbox, "a", "a", "b")
     broker.refuse = lambda m: OSError("no route") if m.message_id == sent[0] else None
@@ -159,7 +159,7 @@ async def test_a_failure_holds_its_partition_back_and_is_tried_again(
 
 
 async def test_poison_is_parked_and_the_others_go_on(
-    outbox: InMemoryOutbox,
+    outbox: InMemoryOutboxStorage,
     broker: Broker,
     relay: OutboxRelay,
     clock: FakeClock,
@@ -173,7 +173,7 @@ async def test_poison_is_parked_and_the_others_go_on(
         await relay.run_once()
         await clock.advance(10)
 
-    (parked,) = await outbox.parked()
+    (parked,) = await outbox.list_dead_letters()
     assert (parked.message_id, parked.retry_count) == (sent[0], 3)
     assert parked.error == "LookupError('no such topic')"
     assert f"outbox message {sent[0]} is parked after 3 tries" in caplog.text
@@ -184,19 +184,23 @@ async def test_poison_is_parked_and_the_others_go_on(
 
 
 async def test_what_can_never_be_published_is_parked_at_once(
-    outbox: InMemoryOutbox, broker: Broker, relay: OutboxRelay
+    outbox: InMemoryOutboxStorage, broker: Broker, relay: OutboxRelay
 ) -> None:
     (sent,) = await _saved(outbox, "a")
     broker.refuse = lambda m: SerializationError("too large")
 
     await relay.run_once()
 
-    assert [p.message_id for p in await outbox.parked()] == [sent]
+    assert [p.message_id for p in await outbox.list_dead_letters()] == [sent]
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), MessagingError("gone"), TimeoutError("gone")])
 async def test_an_outage_of_the_broker_is_not_poison(
-    outbox: InMemoryOutbox, broker: Broker, relay: OutboxRelay, clock: FakeClock, error: Exception
+    outbox: InMemoryOutboxStorage,
+    broker: Broker,
+    relay: OutboxRelay,
+    clock: FakeClock,
+    error: Exception,
 ) -> None:
     sent = await _saved(outbox, "a", "b", "a")
     broker.refuse = lambda m: error
@@ -207,12 +211,12 @@ async def test_an_outage_of_the_broker_is_not_poison(
         await clock.advance(31)
 
     assert sorted(broker.taken) == sorted(sent)
-    assert await outbox.parked() == []
+    assert await outbox.list_dead_letters() == []
     assert all(m.retry_count == 0 for m in outbox._messages.values())
 
 
 async def test_an_outage_is_told_to_who_runs_one_round(
-    outbox: InMemoryOutbox, broker: Broker, relay: OutboxRelay
+    outbox: InMemoryOutboxStorage, broker: Broker, relay: OutboxRelay
 ) -> None:
     await _saved(outbox, "a", "b")
     broker.refuse = lambda m: OSError("gone")
@@ -223,7 +227,9 @@ async def test_an_outage_is_told_to_who_runs_one_round(
     assert len(await outbox.claim("another")) == 2
 
 
-async def test_a_publisher_that_hangs_is_given_up(outbox: InMemoryOutbox, broker: Broker) -> None:
+async def test_a_publisher_that_hangs_is_given_up(
+    outbox: InMemoryOutboxStorage, broker: Broker
+) -> None:
     sent = await _saved(outbox, "a", "b")
 
     async def hang(message: OutboxMessage) -> None:
@@ -236,12 +242,12 @@ async def test_a_publisher_that_hangs_is_given_up(outbox: InMemoryOutbox, broker
     )
 
     assert await relay.run_once() == 1
-    assert [p.message_id for p in await outbox.parked()] == [sent[0]]
+    assert [p.message_id for p in await outbox.list_dead_letters()] == [sent[0]]
 
 
 @pytest.mark.parametrize("work", [OutboxRelay.run_once, OutboxRelay.drain])
 async def test_a_crash_between_publishing_and_marking_repeats_and_never_loses(
-    outbox: InMemoryOutbox,
+    outbox: InMemoryOutboxStorage,
     broker: Broker,
     clock: FakeClock,
     work: Callable[[OutboxRelay], Awaitable[int]],
@@ -249,7 +255,7 @@ async def test_a_crash_between_publishing_and_marking_repeats_and_never_loses(
     class Crash(BaseException):
         pass
 
-    class CrashingOutbox(InMemoryOutbox):
+    class CrashingOutbox(InMemoryOutboxStorage):
         async def complete_batch(self, published: Any) -> list[OutboxLease]:
             raise Crash
 
@@ -272,7 +278,7 @@ async def test_a_crash_between_publishing_and_marking_repeats_and_never_loses(
 
 
 async def test_marking_before_publishing_would_lose_a_message(
-    outbox: InMemoryOutbox, broker: Broker
+    outbox: InMemoryOutboxStorage, broker: Broker
 ) -> None:
     class MarksFirst(OutboxRelay):
         async def _publish(self, lease: OutboxLease, deadline: float) -> Any:
@@ -289,7 +295,10 @@ async def test_marking_before_publishing_would_lose_a_message(
 
 
 async def test_a_relay_that_lost_its_lease_marks_nothing(
-    outbox: InMemoryOutbox, broker: Broker, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    outbox: InMemoryOutboxStorage,
+    broker: Broker,
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     sent = await _saved(outbox, "a", "a", "a")
     frozen = OutboxRelay(outbox, broker, clock=clock, lease=30)
@@ -309,7 +318,7 @@ async def test_a_relay_that_lost_its_lease_marks_nothing(
 
 
 async def test_publishing_stops_before_the_lease_ends(
-    outbox: InMemoryOutbox, broker: Broker, clock: FakeClock
+    outbox: InMemoryOutboxStorage, broker: Broker, clock: FakeClock
 ) -> None:
     sent = await _saved(outbox, "a", "a", "a")
 
@@ -327,7 +336,7 @@ async def test_publishing_stops_before_the_lease_ends(
 @pytest.mark.parametrize("seed", range(5))
 async def test_many_relays_with_faults_lose_nothing_and_keep_the_order(seed: int) -> None:
     chance = random.Random(seed)
-    outbox, broker = InMemoryOutbox(), Broker()
+    outbox, broker = InMemoryOutboxStorage(), Broker()
     sent: dict[str, list[str]] = defaultdict(list)
     for _ in range(200):
         key = f"k{chance.randrange(12)}"
@@ -365,7 +374,7 @@ async def test_many_relays_with_faults_lose_nothing_and_keep_the_order(seed: int
 async def test_a_cancelled_round_leaves_every_message_pending_or_published(
     clock: FakeClock, relay_all: Callable[[OutboxRelay], Awaitable[int]]
 ) -> None:
-    outbox, broker = InMemoryOutbox(clock), Broker()
+    outbox, broker = InMemoryOutboxStorage(clock), Broker()
     sent: list[str] = []
 
     async def work() -> None:
@@ -385,7 +394,7 @@ async def test_a_cancelled_round_leaves_every_message_pending_or_published(
 
 
 async def test_a_running_relay_is_woken_by_a_signal_and_stops_when_asked() -> None:
-    outbox, bus, signal = InMemoryOutbox(), InMemoryMessageBus(), InMemoryQueueSignal()
+    outbox, bus, signal = InMemoryOutboxStorage(), InMemoryMessageBus(), InMemoryQueueSignal()
     relay = OutboxRelay(outbox, bus, signal=signal, poll_interval=60)
 
     async with relay:
@@ -400,7 +409,7 @@ async def test_a_running_relay_is_woken_by_a_signal_and_stops_when_asked() -> No
     await relay.stop()
 
 
-async def test_polling_suffices_alone(clock: FakeClock, outbox: InMemoryOutbox) -> None:
+async def test_polling_suffices_alone(clock: FakeClock, outbox: InMemoryOutboxStorage) -> None:
     bus = InMemoryMessageBus()
 
     async with OutboxRelay(outbox, bus, clock=clock, poll_interval=5):
@@ -412,7 +421,7 @@ async def test_polling_suffices_alone(clock: FakeClock, outbox: InMemoryOutbox) 
 
 
 async def test_stopping_finishes_the_message_in_hand_and_hands_the_rest_back(
-    outbox: InMemoryOutbox, broker: Broker, clock: FakeClock
+    outbox: InMemoryOutboxStorage, broker: Broker, clock: FakeClock
 ) -> None:
     sent = await _saved(outbox, "a", "a", "a")
     reached, go_on = asyncio.Event(), asyncio.Event()
@@ -443,7 +452,7 @@ async def test_what_is_claimed_while_the_relay_stops_is_handed_back(
     stopping: list[asyncio.Future[None]] = []
     is_stopping = asyncio.Event()
 
-    class Stopping(InMemoryOutbox):
+    class Stopping(InMemoryOutboxStorage):
         async def complete_and_claim(self, published: Any, relay_id: str, **rest: Any) -> Any:
             claimed = await super().complete_and_claim(published, relay_id, **rest)
             stopping.append(asyncio.ensure_future(running.stop()))
@@ -469,7 +478,7 @@ async def test_a_storage_that_fails_does_not_end_the_relay(
 ) -> None:
     caplog.set_level(logging.WARNING)
 
-    class Failing(InMemoryOutbox):
+    class Failing(InMemoryOutboxStorage):
         failures = 3
 
         async def claim(
@@ -490,7 +499,7 @@ async def test_a_storage_that_fails_does_not_end_the_relay(
     assert caplog.text.count("the database is away") == 3
 
 
-def test_unusable_settings_are_refused(outbox: InMemoryOutbox, broker: Broker) -> None:
+def test_unusable_settings_are_refused(outbox: InMemoryOutboxStorage, broker: Broker) -> None:
     for publish_timeout in (0.0, -1.0, 30.0):
         with pytest.raises(ConfigError, match="publish_timeout must be positive and below lease"):
             OutboxRelay(outbox, broker, lease=30, publish_timeout=publish_timeout)

@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from cqrs_ddd_core.primitives.shielding import Ended, finish, within
+from cqrs_ddd_core.primitives.shielding import CompletionResult, run_to_completion, timeout_after
 
 
 async def test_work_that_ends_well_says_so() -> None:
-    assert await finish(asyncio.sleep(0)) == Ended(None)
+    assert await run_to_completion(asyncio.sleep(0)) == CompletionResult(None)
 
 
 async def test_an_error_is_handed_over_and_not_raised() -> None:
@@ -18,7 +18,7 @@ async def test_an_error_is_handed_over_and_not_raised() -> None:
     async def work() -> None:
         raise error
 
-    assert await finish(work()) == Ended(error)
+    assert await run_to_completion(work()) == CompletionResult(error)
 
 
 async def test_work_ends_although_its_caller_is_cancelled_again_and_again() -> None:
@@ -29,7 +29,7 @@ async def test_work_ends_although_its_caller_is_cancelled_again_and_again() -> N
         steps.append("done")
 
     async def caller() -> None:
-        ended = await finish(work())
+        ended = await run_to_completion(work())
         steps.append(f"interrupted by {ended.interruption}")
 
     task = asyncio.ensure_future(caller())
@@ -51,7 +51,7 @@ async def test_after_its_grace_the_work_is_cancelled_too() -> None:
             steps.append("cleaned up")
 
     async def caller() -> None:
-        ended = await finish(work(), grace=0.01)
+        ended = await run_to_completion(work(), grace=0.01)
         assert isinstance(ended.error, asyncio.CancelledError)
         assert ended.interruption is not None
 
@@ -64,24 +64,26 @@ async def test_after_its_grace_the_work_is_cancelled_too() -> None:
 
 
 async def test_a_caller_who_was_cancelled_before_grants_the_grace_from_the_start() -> None:
-    ended = await finish(asyncio.sleep(60), grace=0.01, interruption=asyncio.CancelledError())
+    ended = await run_to_completion(
+        asyncio.sleep(60), grace=0.01, interruption=asyncio.CancelledError()
+    )
 
     assert isinstance(ended.error, asyncio.CancelledError)
     assert ended.interruption is not None
 
 
 async def test_without_a_cancellation_there_is_no_limit() -> None:
-    assert await finish(asyncio.sleep(0.03), grace=0.001) == Ended(None)
+    assert await run_to_completion(asyncio.sleep(0.03), grace=0.001) == CompletionResult(None)
 
 
 async def test_work_within_its_time_answers_or_raises_as_it_is() -> None:
-    assert await within(30, asyncio.sleep(0, "done")) == "done"
+    assert await timeout_after(30, asyncio.sleep(0, "done")) == "done"
 
     async def fail() -> None:
         raise LookupError("in the work")
 
     with pytest.raises(LookupError, match="in the work"):
-        await within(30, fail())
+        await timeout_after(30, fail())
 
 
 async def test_work_that_takes_too_long_is_cancelled_and_its_caller_goes_on() -> None:
@@ -95,7 +97,7 @@ async def test_work_that_takes_too_long_is_cancelled_and_its_caller_goes_on() ->
 
     for _ in range(2):
         with pytest.raises(asyncio.TimeoutError):
-            await within(0.01, hang())
+            await timeout_after(0.01, hang())
     await asyncio.sleep(0)
 
     assert cancelled == [True, True]
@@ -103,7 +105,7 @@ async def test_work_that_takes_too_long_is_cancelled_and_its_caller_goes_on() ->
 
 async def test_a_cancellation_from_outside_is_no_time_out() -> None:
     async def work() -> None:
-        await within(30, asyncio.Event().wait())
+        await timeout_after(30, asyncio.Event().wait())
 
     task = asyncio.ensure_future(work())
     await asyncio.sleep(0)
@@ -121,7 +123,7 @@ async def test_a_time_out_while_its_caller_is_being_cancelled_is_one() -> None:
             await asyncio.Event().wait()
         finally:
             try:
-                await within(0.01, asyncio.Event().wait())
+                await timeout_after(0.01, asyncio.Event().wait())
             except asyncio.TimeoutError:
                 ended.append("in time")
 
@@ -143,7 +145,7 @@ async def test_a_time_out_that_the_work_turns_into_an_error_of_its_own_leaves_no
             raise LookupError("in the work") from None
 
     with pytest.raises(LookupError):
-        await within(0.01, work())
+        await timeout_after(0.01, work())
 
     task = asyncio.current_task()
     assert task is not None

@@ -29,15 +29,15 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryInbox,
     InMemoryLockStrategy,
     InMemoryMessageBus,
-    InMemoryOutbox,
+    InMemoryOutboxStorage,
     InMemoryQueueSignal,
     InMemoryUnitOfWork,
     SequentialIdGenerator,
 )
 from cqrs_ddd_core.messaging import OutboxRelay
 from cqrs_ddd_core.middleware import (
-    ConcurrencyGuardMiddleware,
     IdempotencyMiddleware,
+    LockingMiddleware,
     OutboxMiddleware,
 )
 from cqrs_ddd_core.ports import (
@@ -120,7 +120,7 @@ class OutboxWork:
     """A relay's work is in its outbox."""
 
     def __init__(self) -> None:
-        self.outbox, self.bus = InMemoryOutbox(), InMemoryMessageBus()
+        self.outbox, self.bus = InMemoryOutboxStorage(), InMemoryMessageBus()
 
     async def give(self) -> str:
         given = message("k")
@@ -227,7 +227,7 @@ class TestEventDispatcher(EventDispatcherContract):
         EventStorePersistenceMiddleware(),
         OutboxMiddleware(),
         IdempotencyMiddleware(),
-        ConcurrencyGuardMiddleware(InMemoryLockStrategy()),
+        LockingMiddleware(InMemoryLockStrategy()),
     ],
     ids=lambda middleware: type(middleware).__name__,
 )
@@ -235,7 +235,7 @@ class TestMiddlewares(MiddlewareContract):
     @pytest.fixture(autouse=True)
     async def unit_of_work(self) -> AsyncIterator[None]:
         async with InMemoryUnitOfWork(
-            InMemoryEventStore(), InMemoryOutbox(), InMemoryInbox()
+            InMemoryEventStore(), InMemoryOutboxStorage(), InMemoryInbox()
         ) as uow:
             yield
             await uow.rollback()

@@ -24,11 +24,11 @@ def _book(events: int = 0, book_id: str = "b-1") -> Book:
 
 def test_events_of_tracked_aggregates_are_taken_once() -> None:
     tracked, book = TrackedAggregates(), _book(2)
-    tracked.loaded(book)
+    tracked.track(book)
 
-    first = tracked.take_new_events()
+    first = tracked.drain_new_events()
     book.add_event(Noted())
-    second = tracked.take_new_events()
+    second = tracked.drain_new_events()
 
     assert [event.aggregate_version for event in first] == [1, 2]
     assert [event.aggregate_version for event in second] == [3]
@@ -37,20 +37,20 @@ def test_events_of_tracked_aggregates_are_taken_once() -> None:
 def test_an_event_that_a_handler_returns_as_well_counts_once() -> None:
     tracked, book = TrackedAggregates(), _book(1)
     further = Noted()
-    tracked.saved(book, 1)
+    tracked.mark_saved(book, 1)
 
-    tracked.raised([book.pending_events[0], further, further])
+    tracked.add_events([book.pending_events[0], further, further])
 
-    assert tracked.take_new_events() == [book.pending_events[0], further]
+    assert tracked.drain_new_events() == [book.pending_events[0], further]
 
 
 def test_events_recorded_after_the_save_are_refused() -> None:
     tracked, book = TrackedAggregates(), _book(1)
-    tracked.saved(book, book.next_version)
+    tracked.mark_saved(book, book.next_version)
     book.add_event(Noted())
 
     with pytest.raises(UnsavedChangesError, match=r"Book b-1 recorded 1 event\(s\)") as caught:
-        tracked.refuse_unsaved()
+        tracked.ensure_all_saved()
 
     assert (caught.value.aggregate_type, caught.value.aggregate_id) == ("Book", "b-1")
 
@@ -58,27 +58,27 @@ def test_events_recorded_after_the_save_are_refused() -> None:
 def test_a_loaded_aggregate_without_changes_need_not_be_saved() -> None:
     tracked = TrackedAggregates()
 
-    tracked.loaded(_book())
+    tracked.track(_book())
 
-    tracked.refuse_unsaved()
+    tracked.ensure_all_saved()
 
 
 def test_versions_move_on_with_the_commit() -> None:
     tracked, book = TrackedAggregates(), _book(2)
-    tracked.saved(book, book.next_version)
-    tracked.take_new_events()
+    tracked.mark_saved(book, book.next_version)
+    tracked.drain_new_events()
     assert book.version == 0
 
-    tracked.committed()
+    tracked.mark_committed()
 
-    assert (book.version, book.recorded, book.pending_events) == (2, 0, ())
+    assert (book.version, book.uncommitted_event_count, book.pending_events) == (2, 0, ())
 
 
 def test_events_that_nobody_took_stay_pending() -> None:
     tracked, book = TrackedAggregates(), _book(1)
-    tracked.saved(book, book.next_version)
+    tracked.mark_saved(book, book.next_version)
 
-    tracked.committed()
+    tracked.mark_committed()
 
     assert (book.version, len(book.pending_events)) == (1, 1)
 
@@ -86,36 +86,36 @@ def test_events_that_nobody_took_stay_pending() -> None:
 def test_events_of_a_deleted_aggregate_still_count() -> None:
     tracked, book = TrackedAggregates(), _book(1)
     other = _book(0, "b-2")
-    tracked.loaded(book)
-    tracked.loaded(other)
+    tracked.track(book)
+    tracked.track(other)
 
-    tracked.deleted(Book, "b-1")
+    tracked.mark_deleted(Book, "b-1")
 
-    tracked.refuse_unsaved()
-    assert len(tracked.take_new_events()) == 1
+    tracked.ensure_all_saved()
+    assert len(tracked.drain_new_events()) == 1
 
 
 def test_an_aggregate_that_was_deleted_and_changed_again_is_refused() -> None:
     tracked, book = TrackedAggregates(), _book(0)
-    tracked.loaded(book)
-    tracked.deleted(Book, "b-1")
+    tracked.track(book)
+    tracked.mark_deleted(Book, "b-1")
 
     book.add_event(Noted())
 
     with pytest.raises(UnsavedChangesError):
-        tracked.refuse_unsaved()
+        tracked.ensure_all_saved()
 
 
 def test_the_version_of_the_last_save_is_of_this_very_object() -> None:
     tracked, book = TrackedAggregates(), _book(1)
 
     assert tracked.saved_version(book) is None
-    tracked.saved(book, 1)
+    tracked.mark_saved(book, 1)
     assert tracked.saved_version(book) == 1
     assert tracked.saved_version(_book(1)) is None
-    tracked.deleted(Book, book.id)
+    tracked.mark_deleted(Book, book.id)
     assert tracked.saved_version(book) is None
-    tracked.saved(book, 1)
+    tracked.mark_saved(book, 1)
     assert tracked.saved_version(book) == 1
 
 
@@ -123,14 +123,14 @@ def test_what_was_let_go_is_watched_no_more_unless_it_has_changed() -> None:
     tracked = TrackedAggregates()
     untouched, changed, saved = _book(), _book(1, "b-2"), _book(0, "b-3")
     for book in (untouched, changed):
-        tracked.loaded(book)
-    tracked.saved(saved, 1)
+        tracked.track(book)
+    tracked.mark_saved(saved, 1)
 
-    tracked.let_go([untouched, changed, saved, _book(0, "never seen")])
+    tracked.untrack([untouched, changed, saved, _book(0, "never seen")])
     untouched.add_event(Noted())
 
     assert tracked.saved_version(saved) == 1
-    assert tracked.take_new_events() == list(changed.pending_events)
+    assert tracked.drain_new_events() == list(changed.pending_events)
 
 
 def test_events_that_a_repository_appended_are_told_from_the_others() -> None:
@@ -138,36 +138,36 @@ def test_events_that_a_repository_appended_are_told_from_the_others() -> None:
     first, second = book.pending_events
     (of_another,) = other.pending_events
 
-    tracked.appended(book, [first, second])
-    tracked.saved(other, 1)
+    tracked.mark_appended(book, [first, second])
+    tracked.mark_saved(other, 1)
 
-    assert tracked.not_appended([first, of_another, second]) == [of_another]
-    assert tracked.take_new_events() == [first, second, of_another]
+    assert tracked.exclude_appended([first, of_another, second]) == [of_another]
+    assert tracked.drain_new_events() == [first, second, of_another]
 
 
 def test_an_appended_aggregate_moves_on_with_the_commit_and_not_before() -> None:
     tracked, book = TrackedAggregates(), _book(2)
 
-    tracked.appended(book, book.pending_events)
+    tracked.mark_appended(book, book.pending_events)
     assert tracked.has_changed("b-1")
     assert tracked.saved_version(book) is None
-    tracked.refuse_unsaved()
+    tracked.ensure_all_saved()
     assert book.version == 0
 
-    tracked.committed()
-    assert (book.version, book.recorded) == (2, 0)
+    tracked.mark_committed()
+    assert (book.version, book.uncommitted_event_count) == (2, 0)
 
 
 def test_an_event_after_the_appending_is_refused_until_it_is_appended_too() -> None:
     tracked, book = TrackedAggregates(), _book(1)
-    tracked.appended(book, book.pending_events)
+    tracked.mark_appended(book, book.pending_events)
     book.add_event(Noted())
 
     with pytest.raises(UnsavedChangesError):
-        tracked.refuse_unsaved()
-    tracked.appended(book, book.pending_events[1:])
-    tracked.refuse_unsaved()
-    tracked.let_go([book])
-    tracked.committed()
+        tracked.ensure_all_saved()
+    tracked.mark_appended(book, book.pending_events[1:])
+    tracked.ensure_all_saved()
+    tracked.untrack([book])
+    tracked.mark_committed()
 
     assert book.version == 2

@@ -153,7 +153,7 @@ async def test_a_commit_on_its_way_ends_although_its_caller_was_cancelled() -> N
 
 async def test_without_a_task_of_its_own_the_same_commit_stops_half_way() -> None:
     class Naive(Recording):
-        waits: ClassVar[bool] = False
+        commits_in_task: ClassVar[bool] = False
 
     uow = Naive()
 
@@ -239,7 +239,7 @@ async def test_a_failing_hook_is_logged_with_its_traceback(
 
 async def test_hooks_of_a_cancelled_caller_have_a_grace_and_no_more() -> None:
     class Impatient(Recording):
-        hook_grace: ClassVar[float] = 0.02
+        hook_timeout: ClassVar[float] = 0.02
 
     uow = Impatient()
 

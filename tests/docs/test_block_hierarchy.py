@@ -69,7 +69,7 @@ def test_it_tells_its_story() -> None:
 
 @pytest.mark.parametrize(
     ("guard", "outcome"),
-    [("", ["CycleDetectedError", "done"]), ("get_critical_resources", ["done", "done"])],
+    [("", ["CycleDetectedError", "done"]), ("lock_keys", ["done", "done"])],
     ids=["locked", "not locked"],
 )
 def test_two_moves_at_once_close_no_cycle_thanks_to_the_lock(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sybil import Document
 
-from cqrs_ddd_core.domain.event_registry import known_events
+from cqrs_ddd_core.domain.event_registry import default_event_registry
 from cqrs_ddd_core.primitives.exceptions import UnknownTypeError
 from tests.docs.blocks import ROOT, close_document, sybil
 
@@ -185,4 +185,4 @@ def test_nothing_of_a_document_is_left_behind(run: Run, tmp_path: Path) -> None:
     assert "kiosk" not in sys.modules
     assert "kiosk.prices" not in sys.modules
     with pytest.raises(UnknownTypeError):
-        known_events.get("TeaSold")
+        default_event_registry.get("TeaSold")

@@ -20,7 +20,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from order_service import service as endpoints
 from order_service.problems import ANSWERS, answer_to
-from order_service.service import create_app, from_environment, one_picture, one_transaction
+from order_service.service import create_app, from_environment, one_transaction, snapshot_uow
 from order_system import composition
 from order_system.composition import Settings, System
 from order_system.projections import OrderSummaries
@@ -698,7 +698,7 @@ async def test_a_report_that_is_cancelled_anywhere_gives_its_connection_back(
     assert await cancel_sweep(ask, check) > 2
 
 
-@pytest.mark.parametrize("dependency", [one_transaction, one_picture])
+@pytest.mark.parametrize("dependency", [one_transaction, snapshot_uow])
 async def test_reads_see_one_state_where_they_are_held_still(
     service: Service, dependency: Callable[[System], AsyncIterator[UnitOfWork]]
 ) -> None:
@@ -718,7 +718,7 @@ async def test_reads_see_one_state_where_they_are_held_still(
         await elsewhere.run(asyncio.get_running_loop().create_task, add_another())
         after = await orders()
 
-    holds_still = dependency is one_picture and isinstance(uow, SQLAlchemyUnitOfWork)
+    holds_still = dependency is snapshot_uow and isinstance(uow, SQLAlchemyUnitOfWork)
     assert (before, after) == ((1, 1) if holds_still else (1, 2))
 
 

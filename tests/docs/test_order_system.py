@@ -29,7 +29,7 @@ from sqlalchemy import Connection
 from cqrs_ddd_persistence_sqlalchemy import schema
 from tests.databases import new_database
 from tests.order_lines import write_orders
-from tests.order_program import Before, Ended, run_program
+from tests.order_program import Before, CompletionResult, run_program
 
 ROOT = Path(__file__).parents[2]
 MAPPING = ROOT / "docs/examples/order_system/online_retail.json"
@@ -52,7 +52,7 @@ class Shop:
     environment: dict[str, str] = field(default_factory=dict)
     before: Before | None = None
 
-    def run(self, *arguments: str | Path, **environment: str) -> Ended:
+    def run(self, *arguments: str | Path, **environment: str) -> CompletionResult:
         return run_program(
             self.folder,
             *arguments,
@@ -111,7 +111,7 @@ def _shop_on(request: pytest.FixtureRequest, folder: Path) -> Shop:
     return shop
 
 
-def _refused(process: Ended) -> str:
+def _refused(process: CompletionResult) -> str:
     """The one line that the program ended with."""
     assert process.code == 1, process.stderr
     assert process.stdout == ""
@@ -291,7 +291,7 @@ def test_who_checks_before_it_keeps_others_out_lets_both_styles_in(lasting_shop:
     assert [each.code for each in ended] == [0, 0], ended
 
 
-def _in_each_style_at_once(shop: Shop) -> list[Ended]:
+def _in_each_style_at_once(shop: Shop) -> list[CompletionResult]:
     shop.environment.setdefault("DATABASE_URL", "sqlite+aiosqlite:///orders.db")
     file = shop.write(HEAD, LINE)
     with ThreadPoolExecutor(2) as threads:
@@ -320,7 +320,7 @@ def test_a_style_that_is_unknown_is_told_the_two(shop: Shop) -> None:
     assert line == "STYLE is not usable: Input should be 'state' or 'events'"
 
 
-def _report(process: Ended) -> str:
+def _report(process: CompletionResult) -> str:
     assert process.code == 0, process.stderr
     return process.stdout.partition("\n\n")[2]
 
@@ -359,7 +359,7 @@ def test_the_order_list_goes_on_behind_an_order(any_shop: Shop) -> None:
     assert _listed(second) == ["S-1002", "S-1001"]
 
 
-def _listed(process: Ended) -> list[str]:
+def _listed(process: CompletionResult) -> list[str]:
     return re.findall(r"│ (S-\d+)", process.stdout.partition("Newest")[2])
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from cqrs_ddd_advanced_core.ports.positions import Checkpoint
-from cqrs_ddd_advanced_core.projections import ProjectionView
+from cqrs_ddd_advanced_core.projections import ProjectionDocuments
 from cqrs_ddd_core import DomainEvent, UnitOfWork
 from cqrs_ddd_persistence_sqlalchemy import configure_sqlite
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
@@ -35,8 +35,8 @@ class Freezes(Tills):
         super().__init__()
         self._folder = folder
 
-    def _add(self, event: DomainEvent, cents: int, view: ProjectionView) -> None:
-        super()._add(event, cents, view)
+    def _add(self, event: DomainEvent, cents: int, documents: ProjectionDocuments) -> None:
+        super()._add(event, cents, documents)
         if cents == POISON:
             freeze_once(self._folder)
 

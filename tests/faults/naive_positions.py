@@ -67,7 +67,9 @@ class MovesWhoeverAsks(SQLAlchemyPositionStore):
 class HoldsNothing(SQLAlchemyPositionStore):
     """Looks where the live one stands, and lets everybody go on."""
 
-    async def hold(self, projection: str, *, uow: UnitOfWork) -> ProjectionPosition | None:
+    async def lock_exclusive(
+        self, projection: str, *, uow: UnitOfWork
+    ) -> ProjectionPosition | None:
         found = await self.positions([projection])
         return found[0] if found else None
 

@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 from cqrs_ddd_advanced_core.ports.dead_letters import DeadLetterState
 from cqrs_ddd_advanced_core.projections import (
     LiveProjection,
+    ProjectionDocuments,
     ProjectionHandler,
-    ProjectionView,
     ProjectionWorker,
 )
 from cqrs_ddd_core import DomainEvent
@@ -50,10 +50,10 @@ class Repairable(Tills):
         super().__init__()
         self._folder = folder
 
-    def _add(self, event: DomainEvent, cents: int, view: ProjectionView) -> None:
+    def _add(self, event: DomainEvent, cents: int, documents: ProjectionDocuments) -> None:
         if cents == POISON:
             self.refused = set() if (self._folder / REPAIRED).exists() else {POISON}
-        super()._add(event, cents, view)
+        super()._add(event, cents, documents)
 
 
 def handlers(place: Place) -> list[ProjectionHandler]:
@@ -145,14 +145,14 @@ class Crew:
 
 
 async def _progress(around: Surrounded) -> tuple[object, ...]:
-    letters = await around.dead_letters.letters(limit=10**6)
+    letters = await around.dead_letters.list_dead_letters(limit=10**6)
     positions = await around.positions.positions(PROJECTIONS)
     return len(letters), *(each.position for each in positions)
 
 
 async def _is_all_taken(around: Surrounded) -> bool:
     end = await around.events.latest_position()
-    due = any(each.is_due for each in await around.dead_letters.letters(limit=10**6))
+    due = any(each.is_due for each in await around.dead_letters.list_dead_letters(limit=10**6))
     positions = [each.position for each in await around.positions.positions(PROJECTIONS)]
     return not due and positions == [end] * len(PROJECTIONS)
 
@@ -195,7 +195,7 @@ async def _until_all_is_taken(around: Surrounded) -> None:
 
 async def _repair(place: Place, around: Surrounded, findings: Findings) -> None:
     """Look what became of the sick till, and have it taken again."""
-    poison, *waiting = await around.dead_letters.letters(Tills.collection, limit=10**6)
+    poison, *waiting = await around.dead_letters.list_dead_letters(Tills.collection, limit=10**6)
     assert poison.state is DeadLetterState.POISON
     assert waiting, "nothing came behind the poison"
     (sick,) = (await around.all_of(Tills(), SICK.aggregate_id)).values()
@@ -215,7 +215,7 @@ async def judge(
     projections: Sequence[ProjectionHandler] | None = None,
     apart_from: str | None = None,
 ) -> None:
-    findings.letters += len(await around.dead_letters.letters())
+    findings.letters += len(await around.dead_letters.list_dead_letters())
     for handler in projections or (Tills(), Days()):
         fresh = await LiveProjection(handler, around.events).documents()
         found = await around.all_of(handler, *fresh)

@@ -89,8 +89,10 @@ async def _found_after(
 
 
 class OwesNothing(Circuit):
-    async def change(self, doing: str, work: Any, keys: Any, *, is_written: bool = False) -> None:
-        await self.ask(doing, work)
+    async def change(
+        self, operation: str, work: Any, keys: Any, *, is_written: bool = False
+    ) -> None:
+        await self.ask(operation, work)
 
 
 async def test_who_owes_nothing_serves_what_a_frozen_server_still_has(server: OwnRedis) -> None:

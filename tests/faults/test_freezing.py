@@ -68,8 +68,8 @@ async def _after_a_freeze(
     place: Place, engine: AsyncEngine, kind: type[SQLAlchemyPositionStore]
 ) -> list[tuple[int, str]]:
     """The view, when the second one has taken over and the first one has woken up."""
-    view = View(place.schema)
-    await view.make(engine)
+    documents = View(place.schema)
+    await documents.make(engine)
     two = Worker(kind(async_sessionmaker(engine), tables=place.tables), "two", place)
     with process(run_freeze, place, kind) as one:
         while not (place.folder / "one-stops").exists():  # noqa: ASYNC110
@@ -84,4 +84,4 @@ async def _after_a_freeze(
     for _ in range(2):
         if kind is SQLAlchemyPositionStore:
             await two.step(engine)
-    return await view.rows(engine)
+    return await documents.rows(engine)

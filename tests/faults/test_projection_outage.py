@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cqrs_ddd_advanced_core.projections import ProjectionView
+from cqrs_ddd_advanced_core.projections import ProjectionDocuments
 from cqrs_ddd_advanced_core.projections import run as runs
 from cqrs_ddd_core import DomainEvent
 from cqrs_ddd_persistence_sqlalchemy import Tables
@@ -35,8 +35,8 @@ class CutsTheLine(Tills):
         self._at_commit = at_commit
         self.cuts = 0
 
-    def _add(self, event: DomainEvent, cents: int, view: ProjectionView) -> None:
-        super()._add(event, cents, view)
+    def _add(self, event: DomainEvent, cents: int, documents: ProjectionDocuments) -> None:
+        super()._add(event, cents, documents)
         if cents == POISON and not self.cuts:
             self.cuts = 1
             self._proxy.at_commit = self._at_commit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cqrs_ddd_advanced_core.conflict import FieldLevelMergeStrategy, ResilientHandler
+from cqrs_ddd_advanced_core.conflict import AggregateUpdater, FieldLevelMergeStrategy
 from cqrs_ddd_core import UnitOfWork
 from cqrs_ddd_core.testing.contracts.parcel import Parcel, a_stored_parcel, the_parcel
 from tests.advanced.counting_kit import CountingKit
@@ -22,7 +22,7 @@ class TestSQLAlchemy(CountingKit):
     pass
 
 
-class Overtaken(ResilientHandler[Parcel, str]):
+class Overtaken(AggregateUpdater[Parcel, str]):
     """After its first loading a rival changes the owner."""
 
     loadings = 0
@@ -49,7 +49,7 @@ async def test_a_change_of_a_row_is_merged_with_the_one_that_came_first(
         decided.append(found.owner)
         found.note = "mine"
 
-    await handler.handle(parcel.id, decide)
+    await handler.update(parcel.id, decide)
 
     stored = await the_parcel(parcels, parcel.id)
     assert (stored.owner, stored.note, stored.version) == ("theirs", "mine", 3)

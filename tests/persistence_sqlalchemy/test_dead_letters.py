@@ -59,7 +59,7 @@ class LooksInsteadOfLocking(SQLAlchemyDeadLetterStore):
         projection: str,
         streams: Iterable[StreamId],
     ) -> set[StreamId]:
-        found = await self.letters(projection)
+        found = await self.list_dead_letters(projection)
         return {
             each.stream
             for each in found
@@ -111,8 +111,8 @@ async def test_what_is_asked_once_a_batch_is_one_statement_that_finds_its_rows_b
     monkeypatch.setattr(real, "fetch", noted)
     with _sent(engine) as sent:
         async with new_uow() as uow:
-            await dead_letters.held("p", [StreamId("Parcel", "a")], uow=uow)
-            await dead_letters.due("p", uow=uow)
+            await dead_letters.blocked_streams("p", [StreamId("Parcel", "a")], uow=uow)
+            await dead_letters.retryable("p", uow=uow)
 
     (held,), (due,) = asked, sent
     assert "_held" in await _plan(engine, *held)

@@ -20,7 +20,7 @@ from cqrs_ddd_core.testing.contracts.parcel import Parcel, new_parcel_id
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore, Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemySnapshotStore
 from cqrs_ddd_persistence_sqlalchemy.advanced.snapshots import _row_of
-from cqrs_ddd_persistence_sqlalchemy.engine.driver import inserting
+from cqrs_ddd_persistence_sqlalchemy.engine.driver import upsert_statement
 from tests.advanced.event_sourced_parcels import EventSourcedRepositoryContract
 from tests.advanced.event_sourcing_kit import EventSourcingKit
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
@@ -57,7 +57,7 @@ class OverwritesWhatever(SQLAlchemySnapshotStore):
         self, snapshots: Collection[Snapshot], uow: UnitOfWork | None = None, **options: Any
     ) -> None:
         async with self._joined(uow, "save a snapshot") as connection:
-            insert = inserting(connection, self._snapshots)
+            insert = upsert_statement(connection, self._snapshots)
             news = ("version", "schema_hash", "state", "taken_at")
             await connection.execute(
                 insert.on_conflict_do_update(

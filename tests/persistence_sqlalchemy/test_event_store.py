@@ -178,7 +178,7 @@ async def test_who_is_cancelled_while_a_conflict_is_looked_into_cannot_commit(
     stream = new_stream()
     await store.append(event(stream, 1))
     uow = new_uow()
-    await uow.begun()
+    await uow.driver_connection()
 
     async def cancelled(connection: AsyncConnection) -> None:
         raise asyncio.CancelledError

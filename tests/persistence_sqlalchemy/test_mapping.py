@@ -22,8 +22,8 @@ from cqrs_ddd_core.primitives.exceptions import (
 )
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork
 from cqrs_ddd_persistence_sqlalchemy.repository.repository import SQLAlchemyRepository
-from cqrs_ddd_persistence_sqlalchemy.repository.row_reader import RowReading
-from cqrs_ddd_persistence_sqlalchemy.repository.row_writer import RowWriting
+from cqrs_ddd_persistence_sqlalchemy.repository.row_reader import RowReader
+from cqrs_ddd_persistence_sqlalchemy.repository.row_writer import RowWriter
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 from tests.persistence_sqlalchemy.shop import (
@@ -230,7 +230,7 @@ async def test_a_save_that_is_cancelled_in_the_middle_cannot_be_committed(
                 await orders.add(found, uow)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RowWriting, "_write_parts", cancelled)
+        patch.setattr(RowWriter, "_write_parts", cancelled)
         with pytest.raises(InvalidOperationError, match="work was interrupted"):
             await save_and_go_on()
 
@@ -287,9 +287,9 @@ async def test_an_aggregate_is_never_read_with_the_parts_of_another_version(
     changed.owner, changed.lines = "changed", []
     rounds: list[None] = []
 
-    original = RowReading._add_parts
+    original = RowReader._add_parts
 
-    async def change_meanwhile(self: RowReading, *given: Any) -> Any:
+    async def change_meanwhile(self: RowReader, *given: Any) -> Any:
         if not rounds:
             rounds.append(None)
             await orders.add(changed)
@@ -297,7 +297,7 @@ async def test_an_aggregate_is_never_read_with_the_parts_of_another_version(
         return await original(self, *given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RowReading, "_add_parts", change_meanwhile)
+        patch.setattr(RowReader, "_add_parts", change_meanwhile)
         found = await orders.list_all([gone.id, order.id])
 
     assert found == [changed]
@@ -405,7 +405,7 @@ async def test_a_number_that_no_column_holds_is_an_error_of_ours(orders: Orders)
 
 async def test_an_aggregate_with_a_field_that_nothing_has_set_is_refused(orders: Orders) -> None:
     with pytest.raises(InvalidOperationError, match="cannot be saved: owner was never set"):
-        await orders.add(Order.blank(uuid4()))
+        await orders.add(Order.create_empty(uuid4()))
 
 
 async def test_a_row_that_the_class_does_not_accept_is_named(

@@ -88,7 +88,7 @@ class AppendsBeside(SQLAlchemyEventStore):
 
 
 class CommitsInTheCallersTask(SQLAlchemyUnitOfWork):
-    waits = False
+    commits_in_task = False
 
 
 class KeepsCancelledConnections(SQLAlchemyUnitOfWork):
@@ -208,10 +208,12 @@ class SavesOneByOne(Parcels):
 class SavesParcelsBeside(Parcels):
     """In a transaction of its own, whatever is open."""
 
-    async def _save(self, entities: Sequence[Parcel], uow: UnitOfWork | None, doing: str) -> None:
+    async def _save(
+        self, entities: Sequence[Parcel], uow: UnitOfWork | None, operation: str
+    ) -> None:
         assert self._session_factory is not None
         async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
-            await super()._save(entities, own, doing)
+            await super()._save(entities, own, operation)
 
 
 class ListsAsTheyCome(Parcels):

@@ -23,7 +23,7 @@ from cqrs_ddd_advanced_core.testing.contracts.parcel_registry import (
     a_stored_parcel,
 )
 from cqrs_ddd_advanced_core.testing.contracts.persistence import PersistenceDispatcherContract
-from cqrs_ddd_core.adapters.memory import InMemoryCache, InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory import InMemoryCacheService, InMemoryUnitOfWork
 from cqrs_ddd_core.primitives.exceptions import (
     ConfigError,
     HandlerRegistrationError,
@@ -77,7 +77,7 @@ class TestSQLAlchemyRolesBehindACache(PersistenceDispatcherContract):
 
     @pytest.fixture
     def dispatcher(self, plain: PersistenceDispatcher) -> CachingPersistenceDispatcher:
-        return CachingPersistenceDispatcher(plain, InMemoryCache())
+        return CachingPersistenceDispatcher(plain, InMemoryCacheService())
 
 
 class Base(DeclarativeBase):

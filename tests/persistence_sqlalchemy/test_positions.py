@@ -194,7 +194,7 @@ async def test_nobody_begins_what_is_held_as_a_new_one(
     name = new_name()
 
     async with new_uow() as uow:
-        assert await positions.hold(name, uow=uow) is None
+        assert await positions.lock_exclusive(name, uow=uow) is None
         assert await positions.claim(name, "one") is None
 
     await claimed(positions, name, "one")
@@ -218,7 +218,7 @@ async def test_who_holds_comes_in_however_many_join(
 
     async def hold() -> None:
         async with new_uow() as uow:
-            await positions.hold(name, uow=uow)
+            await positions.lock_exclusive(name, uow=uow)
             order.append("held")
 
     async def join() -> None:
@@ -226,7 +226,7 @@ async def test_who_holds_comes_in_however_many_join(
         order.append("joined")
 
     async with new_uow() as uow:
-        await positions.join(name, uow=uow)
+        await positions.lock_shared(name, uow=uow)
         holding = asyncio.ensure_future(hold())
         await _until_somebody_waits(engine)
         joining = asyncio.ensure_future(join())
@@ -259,11 +259,11 @@ async def test_who_sees_an_old_state_for_ever_does_not_join_what_was_replaced(
 
     async def join(*, meanwhile: bool) -> None:
         async with SQLAlchemyUnitOfWork(session_factory=sessions, tables=tables) as uow:
-            await frozen.join(new_name(), uow=uow)
+            await frozen.lock_shared(new_name(), uow=uow)
             if meanwhile:
                 async with new_uow() as other:
                     await replaced(positions, name, by, other)
-            await frozen.join(name, uow=uow)
+            await frozen.lock_shared(name, uow=uow)
 
     with pytest.raises(ConcurrencyError):
         await join(meanwhile=True)
@@ -360,13 +360,13 @@ async def test_who_holds_does_not_wait_long_for_a_command_under_way(
     positions, name = SQLAlchemyPositionStore(session_factory, tables=tables), new_name()
     await joined(positions, name, new_uow)
     async with new_uow() as command:
-        await positions.join(name, uow=command)
+        await positions.lock_shared(name, uow=command)
 
         with pytest.raises(ConcurrencyError, match="others use it for longer than 0.1 s"):
             async with new_uow() as uow:
-                await positions.hold(name, uow=uow)
+                await positions.lock_exclusive(name, uow=uow)
 
         # Nobody is kept waiting by who gave up.
         await joined(positions, name, new_uow)
     async with new_uow() as uow:
-        assert await positions.hold(name, uow=uow) is not None
+        assert await positions.lock_exclusive(name, uow=uow) is not None

@@ -500,7 +500,7 @@ async def test_a_document_that_the_table_refuses_is_a_dead_letter(
 
     found = await surrounded.all_of(handler, sick.aggregate_id, well.aggregate_id)
     assert [doc["seen"] for doc in found.values()] == [[1, 2], [1, 2, 3]]
-    assert len(await surrounded.dead_letters.letters(handler.collection)) == 1
+    assert len(await surrounded.dead_letters.list_dead_letters(handler.collection)) == 1
 
 
 async def test_a_role_without_arguments_reads_the_own_table(

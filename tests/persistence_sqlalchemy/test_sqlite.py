@@ -226,7 +226,7 @@ async def test_what_is_undone_stays_undone_whatever_the_pool_does_on_return(
         await uow.session.execute(text("SELECT 1"))
         await uow.rollback()
     interrupted = SQLAlchemyUnitOfWork(session_factory=factory)
-    await interrupted.begun()
+    await interrupted.driver_connection()
     task = asyncio.ensure_future(interrupted.event_store.append(event(streams[2], 1)))
     await asyncio.sleep(0)
     task.cancel()

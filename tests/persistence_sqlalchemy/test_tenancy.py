@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from cqrs_ddd_core import AggregateRoot, ValueObject
-from cqrs_ddd_core.adapters.memory import InMemoryCache
+from cqrs_ddd_core.adapters.memory import InMemoryCacheService
 from cqrs_ddd_core.adapters.repository_mixins import CachingMixin, MultitenantMixin
 from cqrs_ddd_core.context import request_context
 from cqrs_ddd_core.domain import ISpecification
@@ -62,7 +62,7 @@ class Letters(
     def __init__(self, session_factory: SessionFactory) -> None:
         mapper = ModelMapper(Letter, LetterModel, relations=("pages",))
         super().__init__(Letter, LetterModel, session_factory, mapper=mapper)
-        self.use_cache(InMemoryCache(), Letter)
+        self.use_cache(InMemoryCacheService(), Letter)
 
 
 class LooksAfterwards(Letters):

@@ -89,8 +89,10 @@ class OneGeneration(RedisCacheService):
 
 
 class OwesNothingWhenCancelled(RedisCacheService):
-    async def _change(self, doing: str, work: Any, keys: Any, *, is_written: bool = False) -> None:
-        await self._ask(doing, work, None)
+    async def _change(
+        self, operation: str, work: Any, keys: Any, *, is_written: bool = False
+    ) -> None:
+        await self._ask(operation, work, None)
 
 
 async def _generation_is_lost(cache: RedisCacheService, client: Redis) -> None:

@@ -369,27 +369,27 @@ async def test_a_failure_is_logged_where_nobody_else_wants_it(
 class NeverAsksAgain(circuit.Circuit):
     """A pause that does not end."""
 
-    async def _return(self, doing: str) -> None:
+    async def _return(self, operation: str) -> None:
         raise CacheError("left alone")
 
 
 class StaysHalfOpen(circuit.Circuit):
     """Goes on to try with one call at a time."""
 
-    async def _return(self, doing: str) -> None:
-        await super()._return(doing)
+    async def _return(self, operation: str) -> None:
+        await super()._return(operation)
         self._has_failed = True
 
 
 class NeverLeavesItAlone(circuit.Circuit):
-    async def _return(self, doing: str) -> None:
+    async def _return(self, operation: str) -> None:
         self._until = 0.0
-        await super()._return(doing)
+        await super()._return(operation)
 
 
 class ReportsEach(circuit.Circuit):
-    async def _attempt(self, doing: str, work: Any, *, is_try: bool = False) -> Any:
-        return await super()._attempt(doing, work, is_try=True)
+    async def _attempt(self, operation: str, work: Any, *, is_try: bool = False) -> Any:
+        return await super()._attempt(operation, work, is_try=True)
 
 
 class OwesWithoutBound(circuit.Owed):
@@ -438,17 +438,19 @@ async def test_who_remembers_without_a_bound_is_caught(
 class ForgetsWhatIsOwed(circuit.Circuit):
     """What failed has failed."""
 
-    async def change(self, doing: str, work: Any, keys: Any, *, is_written: bool = False) -> None:
-        await self.ask(doing, work)
+    async def change(
+        self, operation: str, work: Any, keys: Any, *, is_written: bool = False
+    ) -> None:
+        await self.ask(operation, work)
 
 
 class ServesMeanwhile(circuit.Circuit):
     """Repeats what is owed, and lets the others read until then."""
 
-    async def ask(self, doing: str, work: Any) -> Any:
+    async def ask(self, operation: str, work: Any) -> Any:
         if (self._has_failed or self._owed) and not self._is_trying:
-            await self._return(doing)
-        return await self._attempt(doing, work)
+            await self._return(operation)
+        return await self._attempt(operation, work)
 
 
 @pytest.mark.parametrize("change", [_delete, _set, _clear])

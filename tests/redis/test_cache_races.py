@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from cqrs_ddd_core.adapters.memory import FakeClock, InMemoryCache
+from cqrs_ddd_core.adapters.memory import FakeClock, InMemoryCacheService
 from cqrs_ddd_core.ports.cache import IVersionedCache
 from cqrs_ddd_redis import RedisCacheService
 from cqrs_ddd_redis.circuit_breaker import Circuit
@@ -85,7 +85,7 @@ class World:
 
 @asynccontextmanager
 async def in_memory(redis_url: str) -> AsyncIterator[list[IVersionedCache]]:
-    cache = InMemoryCache()
+    cache = InMemoryCacheService()
     yield [cache, cache]
 
 
@@ -218,8 +218,10 @@ def test_whatever_is_lost_on_its_way_a_process_never_serves_what_it_has_deleted(
 
 
 class OwesNothing(Circuit):
-    async def change(self, doing: str, work: Any, keys: Any, *, is_written: bool = False) -> None:
-        await self.ask(doing, work)
+    async def change(
+        self, operation: str, work: Any, keys: Any, *, is_written: bool = False
+    ) -> None:
+        await self.ask(operation, work)
 
 
 @pytest.mark.parametrize("lost", [["lost"], ["none", "lost"]])

@@ -47,7 +47,7 @@ class MoveBlock(Command[UUID]):
     block_id: UUID
     parent_block_ids: tuple[UUID, ...]
 
-    def get_critical_resources(self) -> Collection[ResourceIdentifier]:
+    def lock_keys(self) -> Collection[ResourceIdentifier]:
         # Two moves that are checked side by side could close a cycle together.
         return (TREE,)
 

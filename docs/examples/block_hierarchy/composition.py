@@ -11,7 +11,7 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryRepository,
     InMemoryUnitOfWork,
 )
-from cqrs_ddd_core.middleware import ConcurrencyGuardMiddleware
+from cqrs_ddd_core.middleware import LockingMiddleware
 
 from .application import (
     CreateBlock,
@@ -40,7 +40,7 @@ def compose() -> Mediator:
         uow_factory=lambda: InMemoryUnitOfWork(event_store=event_store),
         # The lock is outside the unit of work: freed when the move is committed, not before.
         middlewares=[
-            ConcurrencyGuardMiddleware(InMemoryLockStrategy()),
+            LockingMiddleware(InMemoryLockStrategy()),
             EventStorePersistenceMiddleware(),
         ],
     )

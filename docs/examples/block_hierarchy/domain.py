@@ -39,7 +39,7 @@ class Block(AggregateRoot[UUID]):
         tags: tuple[str, ...],
         acl: ACL | None,
     ) -> Block:
-        block = cls.blank(block_id)
+        block = cls.create_empty(block_id)
         block.add_event(BlockCreated(title=title, parent_block_ids=parents, tags=tags, acl=acl))
         return block
 

@@ -22,7 +22,7 @@ from cqrs_ddd_core.ports.inbox import fingerprint_of, inbox_of
 from . import problems
 from .bodies import LineAnswer, NewLine, NewOrder, OrderAnswer, Page, Sales, Shipment
 from .correlation import CorrelationMiddleware
-from .snapshot import hold_still
+from .snapshot import repeatable_read
 
 POSITION = "Consistency-Position"
 PATIENCE = 2.0
@@ -67,11 +67,11 @@ async def one_transaction(
         yield uow
 
 
-async def one_picture(
+async def snapshot_uow(
     system: Annotated[System, Depends(the_system)],
 ) -> AsyncIterator[UnitOfWork]:
     async with system.uow_factory() as uow:
-        await hold_still(uow)
+        await repeatable_read(uow)
         yield uow
 
 
@@ -81,7 +81,7 @@ async def key_or_new_id(
     return idempotency_key or str(uuid4())
 
 
-async def what_the_client_saw(
+async def wait_for_position(
     system: Annotated[System, Depends(the_system)],
     position: Annotated[int | None, Header(alias=POSITION, ge=0, le=2**63 - 1)] = None,
 ) -> None:
@@ -93,10 +93,10 @@ async def what_the_client_saw(
         raise problems.BehindError(f"the order list has not got to position {position}")
 
 
-TheMediator = Annotated[Mediator, Depends(the_mediator)]
+MediatorDep = Annotated[Mediator, Depends(the_mediator)]
 # They end when the endpoint has returned; without the scope, after the response was sent.
 OneTransaction = Annotated[UnitOfWork, Depends(one_transaction, scope="function")]
-OnePicture = Annotated[UnitOfWork, Depends(one_picture, scope="function")]
+OnePicture = Annotated[UnitOfWork, Depends(snapshot_uow, scope="function")]
 CommandId = Annotated[str, Depends(key_or_new_id)]
 OrderId = Annotated[Text, Path()]
 
@@ -106,7 +106,7 @@ async def add_line(
     order_id: OrderId,
     body: NewLine,
     command_id: CommandId,
-    mediator: TheMediator,
+    mediator: MediatorDep,
     response: Response,
 ) -> LineAnswer:
     command = AddLine(command_id=command_id, order_id=order_id, **dict(body))
@@ -122,7 +122,7 @@ async def ship(
     order_id: OrderId,
     body: Shipment,
     command_id: CommandId,
-    mediator: TheMediator,
+    mediator: MediatorDep,
     response: Response,
 ) -> OrderAnswer:
     command = ShipOrder(command_id=command_id, order_id=order_id, shipped_at=body.shipped_at)
@@ -133,7 +133,7 @@ async def ship(
 
 @router.post("/orders", status_code=201)
 async def place_order(
-    body: NewOrder, command_id: CommandId, mediator: TheMediator, uow: OneTransaction
+    body: NewOrder, command_id: CommandId, mediator: MediatorDep, uow: OneTransaction
 ) -> OrderAnswer:
     """All lines or none, since each command joins the open unit of work."""
     fingerprint = fingerprint_of(body)
@@ -144,10 +144,10 @@ async def place_order(
     return OrderAnswer(order_id=body.order_id)
 
 
-@router.get("/orders", dependencies=[Depends(what_the_client_saw)])
+@router.get("/orders", dependencies=[Depends(wait_for_position)])
 async def list_orders(
     request: Request,
-    mediator: TheMediator,
+    mediator: MediatorDep,
     after: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 10,
 ) -> Page:
@@ -161,14 +161,14 @@ async def list_orders(
 
 
 @router.get("/revenue/{day}")
-async def revenue(day: date, mediator: TheMediator) -> Day:
+async def revenue(day: date, mediator: MediatorDep) -> Day:
     """Written with each line, so there is nothing to wait for."""
     return (await mediator.query(AskForDay(day=day))).result
 
 
 @router.get("/sales")
 async def sales(
-    mediator: TheMediator, uow: OnePicture, top: Annotated[int, Query(ge=1, le=100)] = 5
+    mediator: MediatorDep, uow: OnePicture, top: Annotated[int, Query(ge=1, le=100)] = 5
 ) -> Sales:
     """The query reads four times, by way of the open unit of work."""
     return Sales.model_validate((await mediator.query(AskForSales(top=top))).result)

@@ -12,7 +12,7 @@ _FIRST = {
 }
 
 
-async def hold_still(uow: UnitOfWork) -> None:
+async def repeatable_read(uow: UnitOfWork) -> None:
     """All further reads in ``uow`` see one state; to be called before the first of them.
 
     Fakes go on reading what is committed.

@@ -41,7 +41,7 @@ from cqrs_ddd_core import (
 from cqrs_ddd_core.adapters.memory import (
     InMemoryEventStore,
     InMemoryInbox,
-    InMemoryOutbox,
+    InMemoryOutboxStorage,
     InMemoryRepository,
 )
 from cqrs_ddd_core.config import EnvConfig
@@ -224,7 +224,7 @@ class _Handover(IMessagePublisher):
 
 
 def _in_memory() -> _Adapters:
-    event_store, outbox, inbox = InMemoryEventStore(), InMemoryOutbox(), InMemoryInbox()
+    event_store, outbox, inbox = InMemoryEventStore(), InMemoryOutboxStorage(), InMemoryInbox()
     documents = InMemoryProjectionStore()
     return _Adapters(
         uow_factory=lambda: InMemoryUnitOfWork(event_store, outbox, inbox, projections=documents),
@@ -259,4 +259,4 @@ async def _begin_projections(adapters: _Adapters) -> None:
         await adapters.documents.ensure_collection(handler.collection, handler.fields)
     async with adapters.uow_factory() as uow:
         # A rebuild before the first command would make it one that workers run.
-        await adapters.positions.join(DailyRevenue.collection, uow=uow)
+        await adapters.positions.lock_shared(DailyRevenue.collection, uow=uow)

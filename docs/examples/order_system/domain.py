@@ -99,7 +99,7 @@ class Order(AggregateRoot[str]):
         placed_at: datetime,
         is_cancellation: bool = False,
     ) -> Order:
-        order = cls.blank(order_id)
+        order = cls.create_empty(order_id)
         order.add_event(
             OrderPlaced(
                 customer_id=customer_id,

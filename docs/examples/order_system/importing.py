@@ -171,12 +171,12 @@ async def tell(system: System, progress: Progress) -> None:
 
     Raises ``OutboxError`` when one is refused again and again.
     """
-    for message in await system.outbox.parked():
+    for message in await system.outbox.list_dead_letters():
         await system.outbox.retry(message.message_id)
     while True:
         if told := await system.relay.run_once():
             progress(told)
-        elif refused := await system.outbox.parked(limit=1):
+        elif refused := await system.outbox.list_dead_letters(limit=1):
             raise OutboxError(
                 f"{refused[0].event_type} {refused[0].message_id} is refused: {refused[0].error}; "
                 "run it again when the cause is gone"
@@ -194,7 +194,7 @@ async def catch_up(system: System, progress: Progress) -> None:
     Raises ``ProjectionError`` when one cannot be taken.
     """
     name = OrderSummaries.collection
-    for letter in await system.dead_letters.letters(name):
+    for letter in await system.dead_letters.list_dead_letters(name):
         await system.dead_letters.retry(name, letter.position)
     end = await system.events.latest_position()
     while True:
@@ -202,7 +202,7 @@ async def catch_up(system: System, progress: Progress) -> None:
             progress(await system.worker.drain())
         except LeaseLostError:
             continue  # To a rebuild, which is live now.
-        if refused := await system.dead_letters.letters(name, limit=1):
+        if refused := await system.dead_letters.list_dead_letters(name, limit=1):
             raise ProjectionError(
                 f"{refused[0].event_type} at position {refused[0].position} is refused by {name}: "
                 f"{refused[0].error}; run it again when the cause is gone",

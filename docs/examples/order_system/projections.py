@@ -10,7 +10,7 @@ from typing import ClassVar
 from pydantic import AwareDatetime, BaseModel
 
 from cqrs_ddd_advanced_core.ports.projections import Fields
-from cqrs_ddd_advanced_core.projections import ProjectionHandler, ProjectionView
+from cqrs_ddd_advanced_core.projections import ProjectionDocuments, ProjectionHandler
 from cqrs_ddd_core import DomainEvent
 
 from .domain import LineAdded, OrderPlaced, OrderShipped, events
@@ -36,7 +36,7 @@ class OrderSummaries(ProjectionHandler):
     fields: ClassVar[Fields] = {"placed_at": datetime, "days_to_ship": int}
     event_registry = events
 
-    def apply_OrderPlaced(self, event: OrderPlaced, view: ProjectionView) -> None:
+    def apply_OrderPlaced(self, event: OrderPlaced, documents: ProjectionDocuments) -> None:
         order = OrderSummary(
             id=str(event.aggregate_id),
             customer_id=event.customer_id,
@@ -44,18 +44,18 @@ class OrderSummaries(ProjectionHandler):
             placed_at=event.placed_at,
             is_cancellation=event.is_cancellation,
         )
-        view.upsert(order.id, order.model_dump())
+        documents.upsert(order.id, order.model_dump())
 
-    def apply_LineAdded(self, event: LineAdded, view: ProjectionView) -> None:
-        order = OrderSummary.model_validate(view.get(str(event.aggregate_id)))
+    def apply_LineAdded(self, event: LineAdded, documents: ProjectionDocuments) -> None:
+        order = OrderSummary.model_validate(documents.get(str(event.aggregate_id)))
         order.lines += 1
         order.amount += event.line.amount
-        view.upsert(order.id, order.model_dump())
+        documents.upsert(order.id, order.model_dump())
 
-    def apply_OrderShipped(self, event: OrderShipped, view: ProjectionView) -> None:
-        order = OrderSummary.model_validate(view.get(str(event.aggregate_id)))
+    def apply_OrderShipped(self, event: OrderShipped, documents: ProjectionDocuments) -> None:
+        order = OrderSummary.model_validate(documents.get(str(event.aggregate_id)))
         order.days_to_ship = event.days
-        view.upsert(order.id, order.model_dump())
+        documents.upsert(order.id, order.model_dump())
 
 
 class Day(BaseModel):
@@ -72,15 +72,15 @@ class DailyRevenue(ProjectionHandler):
     collection = "daily_revenue"
     event_registry = events
 
-    def ids_of(self, event: DomainEvent) -> Iterable[str]:
+    def document_ids(self, event: DomainEvent) -> Iterable[str]:
         return (_day_of(event),) if isinstance(event, LineAdded) else ()
 
-    def apply_LineAdded(self, event: LineAdded, view: ProjectionView) -> None:
+    def apply_LineAdded(self, event: LineAdded, documents: ProjectionDocuments) -> None:
         day_id = _day_of(event)
-        day = Day.model_validate(view.get(day_id) or {"id": day_id})
+        day = Day.model_validate(documents.get(day_id) or {"id": day_id})
         day.lines += 1
         day.revenue += event.line.amount
-        view.upsert(day.id, day.model_dump())
+        documents.upsert(day.id, day.model_dump())
 
 
 def _day_of(event: LineAdded) -> str:

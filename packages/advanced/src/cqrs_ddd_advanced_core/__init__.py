@@ -1,6 +1,6 @@
 """Event sourcing, projections, conflicts, the dispatcher; what is not here is in the folders."""
 
-from .conflict import ConflictRetryMiddleware, ResilientHandler
+from .conflict import AggregateUpdater, ConflictRetryMiddleware
 from .event_sourcing import EventSourcedLoader, EventSourcedMediator, EventSourcedRepository
 from .persistence import (
     CachingPersistenceDispatcher,
@@ -12,6 +12,7 @@ from .snapshots import EveryNEventsStrategy, LoadingTimeStrategy
 from .upcasting import EventUpcaster, UpcasterRegistry, UpcastingEventRegistry
 
 __all__ = [
+    "AggregateUpdater",
     "CachingPersistenceDispatcher",
     "ConflictRetryMiddleware",
     "EventSourcedLoader",
@@ -24,7 +25,6 @@ __all__ = [
     "PersistenceRegistry",
     "ProjectionHandler",
     "ProjectionWorker",
-    "ResilientHandler",
     "UpcasterRegistry",
     "UpcastingEventRegistry",
 ]

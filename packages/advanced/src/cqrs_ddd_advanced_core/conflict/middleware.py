@@ -12,14 +12,14 @@ from cqrs_ddd_core.ports.middleware import IMiddleware, Placement
 from cqrs_ddd_core.ports.unit_of_work import get_current_uow
 from cqrs_ddd_core.primitives.retry import RetryPolicy
 
-from .retrying import CONFLICT_RETRY, until_no_conflict
+from .retry import CONFLICT_RETRY, retry_on_conflict
 
 
 class ConflictRetryMiddleware(IMiddleware):
     """Runs a command that ended in a conflict again, as a whole, in a fresh unit of work.
 
     Only where no unit of work is open: a nested command hands its conflict up to the outermost
-    one. List it before ``ConcurrencyGuardMiddleware``, so that no lock is held while it waits, and
+    one. List it before ``LockingMiddleware``, so that no lock is held while it waits, and
     after what is to happen once, such as ``ValidatorMiddleware``.
 
     Args:
@@ -36,7 +36,7 @@ class ConflictRetryMiddleware(IMiddleware):
     async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
         if not isinstance(message, Command) or get_current_uow() is not None:
             return await next_(message)
-        return await until_no_conflict(
+        return await retry_on_conflict(
             partial(next_, message),
             policy=self._retry,
             clock=self._clock,

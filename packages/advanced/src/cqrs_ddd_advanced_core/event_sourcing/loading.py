@@ -74,7 +74,7 @@ class EventSourcedLoader(Generic[T]):
             if aggregate is None:
                 if not stored:
                     continue
-                aggregate = self.entity_type.blank(entity_id)
+                aggregate = self.entity_type.create_empty(entity_id)
             begin = self._clock.monotonic()
             self._fold(aggregate, stored)
             found.append(aggregate)
@@ -120,9 +120,9 @@ class EventSourcedLoader(Generic[T]):
             version = max((e.version for e in stored if e.occurred_at <= at), default=0)
         if not version or len(stored) < version:
             return None
-        aggregate = self.entity_type.blank(entity_id)
+        aggregate = self.entity_type.create_empty(entity_id)
         self._fold(aggregate, stored[:version])
-        aggregate.mark_past_state()
+        aggregate.mark_historical()
         return aggregate
 
     def _stream_of(self, entity_id: Any) -> StreamId:

@@ -11,7 +11,7 @@ from ..exceptions import PastStateError
 
 def refuse_past(aggregate: AggregateRoot[Any]) -> None:
     """Raises ``PastStateError`` for what was loaded by ``version=`` or ``at=``, and for copies."""
-    if aggregate.is_past_state:
+    if aggregate.is_historical:
         raise PastStateError(
             f"{aggregate.aggregate_type} {aggregate.id} was loaded as it was at version "
             f"{aggregate.version}, and the past cannot be saved; load it without version= and at=",

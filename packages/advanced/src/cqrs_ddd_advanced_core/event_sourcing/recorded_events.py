@@ -31,15 +31,16 @@ def recorded_events(
         if is_own and event.aggregate_version > entity.version:
             new.append(event)
     versions = [event.aggregate_version for event in new]
-    if versions != list(range(entity.version + 1, entity.version + entity.recorded + 1)):
+    recorded = entity.uncommitted_event_count
+    if versions != list(range(entity.version + 1, entity.version + recorded + 1)):
         raise InvalidOperationError(
-            f"{entity.aggregate_type} {entity.id} recorded {entity.recorded} event(s) after "
-            f"version {entity.version}, and those at hand are of the versions {versions}; whoever "
-            "has collected the others gives them back: persist(entity, uow, events=collected)"
+            f"{entity.aggregate_type} {entity.id} recorded {recorded} event(s) after version "
+            f"{entity.version}, but the given events have the versions {versions}; pass all "
+            "collected events: persist(entity, uow, events=collected)"
         )
     if not entity.version and not new:
         raise InvalidOperationError(
             f"{entity.aggregate_type} {entity.id} is new and has recorded no event, so there is "
             "nothing to keep; let it record one when it is made"
         )
-    return new if uow is None else uow.aggregates.not_appended(new)
+    return new if uow is None else uow.aggregates.exclude_appended(new)

@@ -162,7 +162,7 @@ class EventSourcedRepository(
         found = await self.loader.load(ids, store, active)
         if active is not None:
             for aggregate in found:
-                active.aggregates.loaded(aggregate)
+                active.aggregates.track(aggregate)
         return found
 
     async def _save(
@@ -179,12 +179,12 @@ class EventSourcedRepository(
             await store.append_batch(stored)
         for entity, events in zip(entities, new, strict=True):
             if active is None:
-                entity.mark_persisted(entity.version + entity.recorded)
+                entity.mark_persisted(entity.version + entity.uncommitted_event_count)
             else:
-                active.aggregates.appended(entity, events)
+                active.aggregates.mark_appended(entity, events)
             if active is not None and given is not None:
                 # No longer pending, so the mediator would not find them.
-                active.aggregates.raised(events)
+                active.aggregates.add_events(events)
 
     def _place(self, uow: UnitOfWork | None) -> tuple[IEventStore, UnitOfWork | None]:
         name, current = type(self).__name__, get_current_uow()

@@ -22,16 +22,16 @@ from cqrs_ddd_core.ports.cache import ICacheService, IVersionedCache
 from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConfigError, HandlerNotRegisteredError
-from cqrs_ddd_core.primitives.shielding import finish
-from cqrs_ddd_core.spi.caching.aggregate_codec import CachedState
-from cqrs_ddd_core.spi.caching.fail_open_cache import TolerantCache
-from cqrs_ddd_core.spi.caching.read_through import Form, Load, ReadThrough
+from cqrs_ddd_core.primitives.shielding import run_to_completion
+from cqrs_ddd_core.spi.caching.aggregate_codec import AggregateCodec
+from cqrs_ddd_core.spi.caching.fail_open_cache import FailOpenCache
+from cqrs_ddd_core.spi.caching.read_through import CacheCodec, Load, ReadThrough
 
 from ..ports.persistence import Criteria, IdOf, IPersistenceDispatcher, IReadModels
-from .cached_result import CachedResult
-from .local_leases import LocalLeases
+from .fill_leases import InProcessFillLeases
 from .registry import id_of_results
-from .request_binding import active, as_now, distinct_ids, in_order, is_condition
+from .request_binding import bind_request, current_uow, distinct_ids, in_order, is_condition
+from .result_codec import ResultCodec
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 R = TypeVar("R")
@@ -62,7 +62,7 @@ class CachingPersistenceDispatcher(IReadModels):
         cache_service: ICacheService,
         default_ttl: float | None = 300,
         *,
-        uncached: Collection[type[Any]] = (),
+        exclude: Collection[type[Any]] = (),
     ) -> None:
         if default_ttl is not None and not default_ttl > 0:
             raise ConfigError(
@@ -74,10 +74,10 @@ class CachingPersistenceDispatcher(IReadModels):
         leased = (
             cache_service
             if isinstance(cache_service, IVersionedCache)
-            else LocalLeases(cache_service)
+            else InProcessFillLeases(cache_service)
         )
-        self._values = ReadThrough(TolerantCache(leased, default_ttl))
-        self._forms: dict[type[Any], Form | None] = dict.fromkeys(uncached)
+        self._values = ReadThrough(FailOpenCache(leased, default_ttl))
+        self._forms: dict[type[Any], CacheCodec | None] = dict.fromkeys(exclude)
         self._links: dict[type[Any], list[tuple[type[Any], Callable[[Any], Iterable[Any]]]]] = {}
         self._changed: WeakKeyDictionary[UnitOfWork, set[Touched]] = WeakKeyDictionary()
 
@@ -85,7 +85,7 @@ class CachingPersistenceDispatcher(IReadModels):
     def read_models(self) -> Mapping[type[Any], IdOf | None]:
         return {} if self._known is None else self._known.read_models
 
-    def link(
+    def invalidate_with(
         self, entity_type: type[T], result_type: type[Any], ids: Callable[[T], Iterable[Any]]
     ) -> None:
         """A change of the aggregate drops the read models with these ids as well.
@@ -108,7 +108,7 @@ class CachingPersistenceDispatcher(IReadModels):
         uow: UnitOfWork | None = None,
         events: list[Any] | None = None,
     ) -> ID:
-        current = active(uow)
+        current = current_uow(uow)
         touched = set(self._touched(entity))
         keys = [form.key(each) for type_, each in touched if (form := self._form(type_))]
         # Now, so that a retry after a conflict reads anew; and again after the commit.
@@ -120,11 +120,11 @@ class CachingPersistenceDispatcher(IReadModels):
         try:
             return await self._inner.apply(entity, None, events)
         finally:
-            ended = await finish(self._values.drop(keys), grace=UnitOfWork.hook_grace)
+            ended = await run_to_completion(self._values.drop(keys), grace=UnitOfWork.hook_timeout)
             if ended.interruption is not None:
                 raise ended.interruption
 
-    async def forget(self, result_type: type[Any], ids: Iterable[Any]) -> None:
+    async def invalidate(self, result_type: type[Any], ids: Iterable[Any]) -> None:
         """Drop what is cached under the ids, for who changes it past ``apply``: after its commit.
 
         A ``ProjectionWorker`` calls it by its ``on_change``.
@@ -140,7 +140,7 @@ class CachingPersistenceDispatcher(IReadModels):
         if form is None:
             return await self._inner.fetch_domain(entity_type, ids, uow)
         asked = distinct_ids(ids, entity_type.__name__)
-        current = active(uow)
+        current = current_uow(uow)
 
         async def load(ids: list[Any]) -> list[T]:
             return await self._inner.fetch_domain(entity_type, ids, current)
@@ -148,7 +148,7 @@ class CachingPersistenceDispatcher(IReadModels):
         found: list[T] = await self._read(entity_type, asked, load, _BY_ID, current)
         if current is not None:
             for entity in found:
-                current.aggregates.loaded(entity)
+                current.aggregates.track(entity)
         return found
 
     async def fetch(
@@ -158,7 +158,7 @@ class CachingPersistenceDispatcher(IReadModels):
             return await self._inner.fetch(result_type, criteria, uow)
         asked = distinct_ids(criteria, result_type.__name__)
         id_of = self.read_models.get(result_type) or id_of_results(result_type)
-        current = active(uow)
+        current = current_uow(uow)
 
         async def load(ids: list[Any]) -> list[R]:
             return await (await self._inner.fetch(result_type, ids, current))
@@ -169,13 +169,13 @@ class CachingPersistenceDispatcher(IReadModels):
         async def inner() -> SearchResult[R]:
             return await self._inner.fetch(result_type, asked, current)
 
-        for_request = as_now(inner)
+        for_request = bind_request(inner)
 
         async def stream(batch_size: int) -> AsyncIterator[R]:
             async for each in (await for_request()).stream(batch_size):
                 yield each
 
-        return SearchResult(as_now(read), stream)
+        return SearchResult(bind_request(read), stream)
 
     async def _read(
         self,
@@ -221,12 +221,12 @@ class CachingPersistenceDispatcher(IReadModels):
         # An aggregate that is read as such may come from elsewhere than the one to be changed.
         return not issubclass(result_type, AggregateRoot)
 
-    def _form(self, type_: type[Any]) -> Form | None:
+    def _form(self, type_: type[Any]) -> CacheCodec | None:
         """None for what is not cached."""
         if type_ not in self._forms:
             try:
                 is_aggregate = issubclass(type_, AggregateRoot)
-                self._forms[type_] = CachedState(type_) if is_aggregate else CachedResult(type_)
+                self._forms[type_] = AggregateCodec(type_) if is_aggregate else ResultCodec(type_)
             except ConfigError as error:
                 logger.warning("%s; it is read without the cache", error)
                 self._forms[type_] = None

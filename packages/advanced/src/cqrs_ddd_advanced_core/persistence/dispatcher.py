@@ -21,7 +21,7 @@ from cqrs_ddd_core.primitives.exceptions import (
 
 from ..ports.persistence import Criteria, IdOf, IReadModels
 from .registry import PersistenceRegistry, Registration
-from .request_binding import active, as_now, distinct_ids, in_order, is_condition
+from .request_binding import bind_request, current_uow, distinct_ids, in_order, is_condition
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 R = TypeVar("R")
@@ -66,7 +66,7 @@ class PersistenceDispatcher(IReadModels):
         events: list[Any] | None = None,
     ) -> ID:
         chain = self._registry.operations(type(entity))
-        current = active(uow)
+        current = current_uow(uow)
         with hooks.span("persistence.apply", entity_type=type(entity).__name__):
             answer: ID
             if current is not None:
@@ -81,7 +81,7 @@ class PersistenceDispatcher(IReadModels):
     ) -> list[T]:
         registration = self._registry.retrieval(entity_type)
         asked = distinct_ids(ids, entity_type.__name__)
-        current = active(uow)
+        current = current_uow(uow)
         if not asked:
             return []
         with hooks.span("persistence.fetch_domain", entity_type=entity_type.__name__):
@@ -93,7 +93,7 @@ class PersistenceDispatcher(IReadModels):
     async def fetch(
         self, result_type: type[R], criteria: Criteria, uow: UnitOfWork | None = None
     ) -> SearchResult[R]:
-        current = active(uow)
+        current = current_uow(uow)
         if is_condition(criteria):
             return await self._search(self._registry.query_spec(result_type), criteria, current)
         registration = self._registry.query(result_type)
@@ -118,7 +118,7 @@ class PersistenceDispatcher(IReadModels):
             raise _wrong_answer(chain[0], "the id of the aggregate", None)
         if uow.aggregates.unsaved_events(entity):
             # Its handler has no repository below it that would have said so.
-            uow.aggregates.saved(entity, entity.next_version)
+            uow.aggregates.mark_saved(entity, entity.next_version)
         return answers[0]
 
     async def _retrieve(
@@ -132,7 +132,7 @@ class PersistenceDispatcher(IReadModels):
                 raise _wrong_answer(
                     registration, f"a list of {registration.subject.__name__}", entity
                 )
-            uow.aggregates.loaded(entity)
+            uow.aggregates.track(entity)
         return in_order(found, ids, _BY_ID)
 
     def _by_ids(
@@ -148,7 +148,7 @@ class PersistenceDispatcher(IReadModels):
                 async with self._factory_of(registration)() as own:
                     return await self._read(registration, ids, own)
 
-        for_request = as_now(read)
+        for_request = bind_request(read)
 
         async def fetch() -> list[Any]:
             return await for_request(ids)
@@ -185,7 +185,7 @@ class PersistenceDispatcher(IReadModels):
                     return await (await begun(own))
 
         if uow is None:
-            return SearchResult(as_now(search), _no_stream(registration))
+            return SearchResult(bind_request(search), _no_stream(registration))
         given = await begun(uow)
 
         async def found() -> list[Any]:
@@ -198,7 +198,7 @@ class PersistenceDispatcher(IReadModels):
             uow.ensure_open(f"stream {name}")
             return given.stream(batch_size)
 
-        return SearchResult(as_now(found), stream)
+        return SearchResult(bind_request(found), stream)
 
     def _handler(self, registration: Registration) -> Any:
         handler_cls = registration.handler_cls

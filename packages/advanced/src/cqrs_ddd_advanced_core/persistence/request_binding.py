@@ -46,7 +46,7 @@ def in_order(found: list[V], ids: Iterable[Any], id_of: IdOf | None) -> list[V]:
     return [distinct[each] for each in sorted(distinct, key=lambda e: places.get(e, len(places)))]
 
 
-def as_now(work: Callable[..., Awaitable[V]]) -> Callable[..., Awaitable[V]]:
+def bind_request(work: Callable[..., Awaitable[V]]) -> Callable[..., Awaitable[V]]:
     """The same, for the tenant and the user of the present request, whenever it is done."""
     tenant_id, user_id = get_tenant_id(), get_user_id()
 
@@ -57,7 +57,7 @@ def as_now(work: Callable[..., Awaitable[V]]) -> Callable[..., Awaitable[V]]:
     return done
 
 
-def active(uow: Any) -> UnitOfWork | None:
+def current_uow(uow: Any) -> UnitOfWork | None:
     """The unit of work that is given, else the open one of the running command.
 
     Raises ``InvalidOperationError`` for one that has ended.

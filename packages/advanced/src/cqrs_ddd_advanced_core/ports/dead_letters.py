@@ -65,7 +65,7 @@ class IDeadLetterStore(Protocol):
         ...
 
     @abstractmethod
-    async def held(
+    async def blocked_streams(
         self,
         projection: str,
         streams: Collection[StreamId],
@@ -76,7 +76,7 @@ class IDeadLetterStore(Protocol):
         ...
 
     @abstractmethod
-    async def due(
+    async def retryable(
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[DeadLetter]:
         """Those that are to be tried again, by position; none before one that failed or waits in
@@ -84,7 +84,7 @@ class IDeadLetterStore(Protocol):
         ...
 
     @abstractmethod
-    async def letters(
+    async def list_dead_letters(
         self, projection: str | None = None, *, after: int = 0, limit: int = 100
     ) -> list[DeadLetter]:
         """Of one projection or of all, by position, from after the position ``after``; those at

@@ -97,7 +97,7 @@ class IPositionStore(Protocol):
         ...
 
     @abstractmethod
-    async def join(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
+    async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
         """Write it inline in this transaction: any number may, but none while it is held.
 
         To be called before the transaction appends events. The first one to commit makes it an
@@ -107,7 +107,9 @@ class IPositionStore(Protocol):
         ...
 
     @abstractmethod
-    async def hold(self, projection: str, *, uow: UnitOfWork) -> ProjectionPosition | None:
+    async def lock_exclusive(
+        self, projection: str, *, uow: UnitOfWork
+    ) -> ProjectionPosition | None:
         """Where it stands, and stays until the transaction ends: no worker advances it, and nobody
         who writes it inline is under way or begins. None for a new one."""
         ...

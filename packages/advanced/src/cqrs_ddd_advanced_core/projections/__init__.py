@@ -1,6 +1,7 @@
 """Read models that follow the events."""
 
-from .batch import OnPoison
+from .batch import PoisonEventPolicy
+from .documents import ProjectionDocuments
 from .handler import ProjectionHandler
 from .inline import InlineProjectionMiddleware
 from .live import LiveProjection
@@ -11,20 +12,19 @@ from .persistence import (
 )
 from .rebuild import ProjectionRebuild, RebuildProgress
 from .registry import ProjectionRegistry
-from .view import ProjectionView
 from .worker import ProjectionWorker
 
 __all__ = [
     "InlineProjectionMiddleware",
     "LiveProjection",
-    "OnPoison",
+    "PoisonEventPolicy",
     "ProjectionBackedDualPersistence",
     "ProjectionBackedQueryPersistence",
     "ProjectionBackedSpecPersistence",
+    "ProjectionDocuments",
     "ProjectionHandler",
     "ProjectionRebuild",
     "ProjectionRegistry",
-    "ProjectionView",
     "ProjectionWorker",
     "RebuildProgress",
 ]

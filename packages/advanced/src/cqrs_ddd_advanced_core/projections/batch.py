@@ -12,11 +12,11 @@ from cqrs_ddd_core.primitives.exceptions import SerializationError
 from cqrs_ddd_core.primitives.retry import RetryPolicy
 
 from ..ports.dead_letters import DeadLetter, DeadLetterState
+from .documents import ProjectionDocuments
 from .handler import ProjectionHandler
-from .view import ProjectionView
 
 
-class OnPoison(Enum):
+class PoisonEventPolicy(Enum):
     """What becomes of an event that a projection cannot take, when trying again is given up."""
 
     QUARANTINE = "quarantine"
@@ -47,7 +47,7 @@ def read(handler: ProjectionHandler, stored: StoredEvent, letter: DeadLetter | N
     """With the error instead of the event where it cannot be read."""
     try:
         event = handler.decode(stored)
-        return Item(stored, event, handler.concerned_by(event), letter=letter)
+        return Item(stored, event, handler.resolve_document_ids(event), letter=letter)
     except Exception as error:
         return Item(stored, error=error, letter=letter)
 
@@ -63,25 +63,27 @@ class Batch:
     """
 
     projection: str
-    held: set[StreamId]
+    blocked: set[StreamId]
     tries: dict[int, int]
     retry: RetryPolicy
-    on_poison: OnPoison
+    on_poison: PoisonEventPolicy
     letters: list[DeadLetter] = field(default_factory=list)
-    settled: list[DeadLetter] = field(default_factory=list)
+    resolved: list[DeadLetter] = field(default_factory=list)
     touched: dict[str | None, set[str]] = field(default_factory=dict)
     """Ids of documents by the tenant whose events concern them."""
     ended_at: Item | None = None
     """Where it ended early: the event is tried again later, or stops the projection."""
 
-    def take(self, items: Iterable[Item], handler: ProjectionHandler, view: ProjectionView) -> None:
+    def take(
+        self, items: Iterable[Item], handler: ProjectionHandler, documents: ProjectionDocuments
+    ) -> None:
         """In order; none of one stream overtakes another."""
         for item in items:
-            if self.held and item.stored.stream in self.held:
+            if self.blocked and item.stored.stream in self.blocked:
                 if item.letter is None:
                     self._set_aside(item, DeadLetterState.WAITING)
                 continue
-            failed = _applied(item, handler, view)
+            failed = _applied(item, handler, documents)
             if failed.error is not None:
                 if not self._goes_on_after(failed, failed.error):
                     self.ended_at = failed
@@ -90,7 +92,7 @@ class Batch:
             self.touched.setdefault(tenant_of(item.event), set()).update(item.ids)
             self.tries.pop(item.position, None)
             if item.letter is not None:
-                self.settled.append(item.letter)
+                self.resolved.append(item.letter)
 
     def _goes_on_after(self, item: Item, error: Exception) -> bool:
         if item.letter is not None:
@@ -99,16 +101,16 @@ class Batch:
             self._set_aside(item, state, item.letter.attempts + 1)
             return True
         tries = self.tries[item.position] = self.tries.get(item.position, 0) + 1
-        if self.retry.should_retry(tries, error) or self.on_poison is OnPoison.STOP:
+        if self.retry.should_retry(tries, error) or self.on_poison is PoisonEventPolicy.STOP:
             return False
-        is_skipped = self.on_poison is OnPoison.SKIP
+        is_skipped = self.on_poison is PoisonEventPolicy.SKIP
         state = DeadLetterState.SKIPPED if is_skipped else DeadLetterState.POISON
         self._set_aside(item, state, self.tries.pop(item.position))
         return True
 
     def _set_aside(self, item: Item, state: DeadLetterState, attempts: int = 0) -> None:
         if state is DeadLetterState.POISON:
-            self.held.add(item.stored.stream)
+            self.blocked.add(item.stored.stream)
         self.letters.append(
             DeadLetter(
                 projection=self.projection,
@@ -123,11 +125,11 @@ class Batch:
         )
 
 
-def _applied(item: Item, handler: ProjectionHandler, view: ProjectionView) -> Item:
+def _applied(item: Item, handler: ProjectionHandler, documents: ProjectionDocuments) -> Item:
     if item.error is not None or item.event is None:
         return item
     try:
-        handler.apply(item.event, item.ids, view)
+        handler.apply(item.event, item.ids, documents)
     except Exception as error:
         return replace(item, error=error)
     return item
@@ -139,7 +141,7 @@ def tenant_of(event: DomainEvent | None) -> str | None:
     return tenant if isinstance(tenant, str) else None
 
 
-def concerned(items: Sequence[Item]) -> set[str]:
+def affected_documents(items: Sequence[Item]) -> set[str]:
     """The documents of all of them."""
     return {each for item in items for each in item.ids}
 

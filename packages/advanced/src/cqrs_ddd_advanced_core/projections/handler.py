@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from cqrs_ddd_core.domain.event_methods import find_event_methods
-from cqrs_ddd_core.domain.event_registry import EventTypeRegistry, known_events
+from cqrs_ddd_core.domain.event_registry import EventTypeRegistry, default_event_registry
 from cqrs_ddd_core.domain.events import DomainEvent, defined_events
 from cqrs_ddd_core.ports.event_store import StoredEvent
 from cqrs_ddd_core.primitives.exceptions import TypeRegistryError
@@ -16,14 +16,14 @@ from cqrs_ddd_core.primitives.exceptions import TypeRegistryError
 from ..exceptions import ProjectionError
 from ..ports.projections import MAX_COLLECTION_NAME, Fields
 from ..upcasting import with_upcasting
-from .view import ProjectionView
+from .documents import ProjectionDocuments
 
 REBUILD_SUFFIX = "__rebuild"
 """The collection that is built anew beside a live one has its name with this."""
 
 
 class ProjectionHandler:
-    """Makes the documents of a collection by methods ``apply_<Event>(self, event, view)``.
+    """Makes the documents of a collection by methods ``apply_<Event>(self, event, documents)``.
 
     A method marked with ``@when(Event)`` is one, too; an event that has none is passed over. They
     depend on nothing but the event and the view: then the same class gives the same documents
@@ -36,13 +36,13 @@ class ProjectionHandler:
     """Raise it when the documents change their shape or meaning, and rebuild."""
     fields: ClassVar[Fields] = MappingProxyType({})
     """What queries may ask for and order by, with types: see ``ports.projections.Fields``."""
-    event_registry: ClassVar[EventTypeRegistry] = known_events
+    event_registry: ClassVar[EventTypeRegistry] = default_event_registry
 
     _methods: ClassVar[dict[type[Any] | str, str]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._methods = find_event_methods(cls, ("event", "view"))
+        cls._methods = find_event_methods(cls, ("event", "documents"))
 
     def __init__(self) -> None:
         _refuse_unusable(self)
@@ -68,7 +68,7 @@ class ProjectionHandler:
                     projection=self.collection,
                 )
 
-    def ids_of(self, event: DomainEvent) -> Iterable[str]:
+    def document_ids(self, event: DomainEvent) -> Iterable[str]:
         """The documents that the event reads or changes: by default that of its aggregate."""
         return () if event.aggregate_id is None else (event.aggregate_id,)
 
@@ -83,9 +83,9 @@ class ProjectionHandler:
         """In today's shape; raises ``UnknownTypeError`` and ``SerializationError``."""
         return self._registry.decode(stored)
 
-    def concerned_by(self, event: DomainEvent) -> Collection[str]:
+    def resolve_document_ids(self, event: DomainEvent) -> Collection[str]:
         """What ``ids_of`` answers; raises ``ProjectionError`` for what are no ids."""
-        ids = self.ids_of(event)
+        ids = self.document_ids(event)
         if type(ids) is tuple and len(ids) == 1 and type(ids[0]) is str:
             return ids
         found = () if isinstance(ids, str) else frozenset(ids)
@@ -97,18 +97,20 @@ class ProjectionHandler:
             )
         return found
 
-    def apply(self, event: DomainEvent, ids: Collection[str], view: ProjectionView) -> None:
+    def apply(
+        self, event: DomainEvent, ids: Collection[str], documents: ProjectionDocuments
+    ) -> None:
         """Raises what the method raises; the view is then as it was."""
         method = self._methods.get(type(event)) or self._methods.get(type(event).__name__)
         if method is None:
             return
-        view.begin(ids)
+        documents.begin(ids)
         try:
-            getattr(self, method)(event, view)
+            getattr(self, method)(event, documents)
         except BaseException:
-            view.end(keeps=False)
+            documents.end(keeps=False)
             raise
-        view.end(keeps=True)
+        documents.end(keeps=True)
 
     def _finds(self, event_type: str) -> bool:
         try:
@@ -138,7 +140,7 @@ def _refuse_unusable(handler: ProjectionHandler) -> None:
     elif len(collection) > longest:
         problem = f"has a collection of {len(collection)} characters; {longest} at most"
     elif not kind._methods:
-        problem = "has no method for any event; write def apply_<Event>(self, event, view)"
+        problem = "has no method for any event; write def apply_<Event>(self, event, documents)"
     elif type(version) is not int or version < 1:
         problem = f"has version {version!r}; versions count from 1"
     elif collection.endswith(REBUILD_SUFFIX):

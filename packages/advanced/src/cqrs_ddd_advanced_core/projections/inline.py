@@ -14,10 +14,10 @@ from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
 from ..ports.positions import IPositionStore
 from .batch import tenant_of
+from .documents import ProjectionDocuments
 from .handler import ProjectionHandler
 from .registry import ProjectionRegistry
-from .view import ProjectionView
-from .writing import OnChange, fill, store_of, tell_of, write
+from .writing import OnChange, load, notify_changes, store_of, write
 
 
 class InlineProjectionMiddleware(IMiddleware):
@@ -70,13 +70,13 @@ class InlineProjectionMiddleware(IMiddleware):
         return response
 
     async def _join(self, handler: ProjectionHandler, uow: UnitOfWork) -> None:
-        await self._positions.join(handler.collection, version=handler.version, uow=uow)
+        await self._positions.lock_shared(handler.collection, version=handler.version, uow=uow)
 
     async def _take(
         self, handler: ProjectionHandler, events: Sequence[DomainEvent], uow: UnitOfWork
     ) -> None:
         taken = [
-            (event, handler.concerned_by(event))
+            (event, handler.resolve_document_ids(event))
             for event in map(_as_stored, events)
             if handler.handles(event.event_type)
         ]
@@ -84,16 +84,16 @@ class InlineProjectionMiddleware(IMiddleware):
         if not ids:
             return
         with hooks.span("projection.inline", projection=handler.collection, events=len(taken)):
-            store, view = store_of(uow), ProjectionView(handler.collection)
+            store, documents = store_of(uow), ProjectionDocuments(handler.collection)
             await store.lock(handler.collection, ids, uow=uow)
-            await fill(view, ids, store, handler.collection, uow)
+            await load(documents, ids, store, handler.collection, uow)
             for event, concerned in taken:
-                handler.apply(event, concerned, view)
-            changed = await write(view, store, handler.collection, uow)
+                handler.apply(event, concerned, documents)
+            changed = await write(documents, store, handler.collection, uow)
             touched: dict[str | None, set[str]] = {}
             for event, concerned in taken:
                 touched.setdefault(tenant_of(event), set()).update(concerned)
-            tell_of(changed, touched, handler.collection, self._on_change, uow)
+            notify_changes(changed, touched, handler.collection, self._on_change, uow)
 
 
 def _as_stored(event: DomainEvent) -> DomainEvent:

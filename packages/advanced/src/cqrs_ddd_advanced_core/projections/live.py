@@ -8,8 +8,8 @@ from typing import Any
 from cqrs_ddd_core.ports.event_store import IEventStore, StoredEvent
 from cqrs_ddd_core.primitives.exceptions import AmbiguousStreamError
 
+from .documents import ProjectionDocuments
 from .handler import ProjectionHandler
-from .view import ProjectionView
 
 
 class LiveProjection:
@@ -28,30 +28,30 @@ class LiveProjection:
 
     async def get(self, doc_id: str, *, until: int | None = None) -> dict[str, Any] | None:
         """After the events up to the position ``until``, all where it is None."""
-        view = ProjectionView(self._handler.collection)
+        documents = ProjectionDocuments(self._handler.collection)
         async for stored in self._concerning(doc_id):
-            self._take(stored, until, view)
-        return view.upserted.get(doc_id)
+            self._take(stored, until, documents)
+        return documents.upserted.get(doc_id)
 
     async def documents(self, *, until: int | None = None) -> dict[str, dict[str, Any]]:
         """By id, after the events up to the position ``until``; all of them are in memory."""
-        view = ProjectionView(self._handler.collection)
+        documents = ProjectionDocuments(self._handler.collection)
         async for stored in self._all():
-            self._take(stored, until, view)
-        return view.upserted
+            self._take(stored, until, documents)
+        return documents.upserted
 
-    def _take(self, stored: StoredEvent, until: int | None, view: ProjectionView) -> None:
+    def _take(self, stored: StoredEvent, until: int | None, documents: ProjectionDocuments) -> None:
         """Raises what the handler raises."""
         is_later = until is not None and (stored.position or 0) > until
         if is_later or not self._handler.handles(stored.event_type):
             return
         event = self._handler.decode(stored)
-        ids = self._handler.concerned_by(event)
-        view.read(view.unread(ids), {})
-        self._handler.apply(event, ids, view)
+        ids = self._handler.resolve_document_ids(event)
+        documents.read(documents.unread(ids), {})
+        self._handler.apply(event, ids, documents)
 
     async def _concerning(self, doc_id: str) -> AsyncIterator[StoredEvent]:
-        if type(self._handler).ids_of is ProjectionHandler.ids_of:
+        if type(self._handler).document_ids is ProjectionHandler.document_ids:
             try:
                 stream = await self._events.get_events(doc_id)
             except AmbiguousStreamError:

@@ -16,9 +16,9 @@ from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from ..exceptions import ProjectionError, ProjectionStoreError, ProjectionVersionError
 from ..ports.dead_letters import DeadLetter, IDeadLetterStore
 from ..ports.positions import IPositionStore, ProjectionPosition
-from .batch import OnPoison
+from .batch import PoisonEventPolicy
 from .handler import REBUILD_SUFFIX, ProjectionHandler
-from .run import ProjectionRun, Surroundings, given_back, refuse_unusable
+from .run import ProjectionRun, ProjectionRuntime, refuse_unusable, release_quietly
 from .writing import store_of
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class ProjectionRebuild:
         batch: int = 1000,
         lease: float = 30.0,
         retry: RetryPolicy | None = None,
-        on_poison: OnPoison = OnPoison.STOP,
+        on_poison: PoisonEventPolicy = PoisonEventPolicy.STOP,
         on_progress: OnProgress | None = None,
         clock: IClock | None = None,
         worker_id: str | None = None,
@@ -67,7 +67,7 @@ class ProjectionRebuild:
         refuse_unusable(batch, on_poison, lease=lease)
         self._handler = handler
         self._events = events
-        self._around = Surroundings(
+        self._around = ProjectionRuntime(
             events=events,
             positions=positions,
             dead_letters=dead_letters,
@@ -115,7 +115,7 @@ class ProjectionRebuild:
                     await self._clock.sleep(self._retry.get_backoff(tries))
                     await self._claim(run)  # What the swap took was rolled back with it.
         finally:
-            await given_back(run)
+            await release_quietly(run)
 
     async def _is_there(self, collection: str) -> bool:
         """A store that can never put one collection in the place of another says so here."""
@@ -138,7 +138,7 @@ class ProjectionRebuild:
         if run.checkpoint.position == 0:
             # Whatever a rebuild has left that was given up, perhaps of another shape.
             dead_letters, left = self._around.dead_letters, list[DeadLetter]()
-            while page := await dead_letters.letters(
+            while page := await dead_letters.list_dead_letters(
                 run.collection, after=left[-1].position if left else 0
             ):
                 left += page
@@ -162,7 +162,7 @@ class ProjectionRebuild:
     async def _swap(self, run: ProjectionRun) -> int:
         name = self._handler.collection
         async with self._around.uow_factory() as uow:
-            live = await self._around.positions.hold(name, uow=uow)
+            live = await self._around.positions.lock_exclusive(name, uow=uow)
             self._refuse_later(live)
             target = 0
             if live is not None:

@@ -19,15 +19,15 @@ from cqrs_ddd_core.primitives.exceptions import (
     classify_error,
 )
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
-from cqrs_ddd_core.primitives.shielding import finish
+from cqrs_ddd_core.primitives.shielding import run_to_completion
 
 from ..exceptions import PoisonEventError
 from ..ports.dead_letters import DeadLetter, IDeadLetterStore
 from ..ports.positions import Checkpoint, IPositionStore
-from .batch import Batch, Item, OnPoison, concerned, missing, read
+from .batch import Batch, Item, PoisonEventPolicy, affected_documents, missing, read
+from .documents import ProjectionDocuments
 from .handler import ProjectionHandler
-from .view import ProjectionView
-from .writing import OnChange, fill, store_of, tell_of, write
+from .writing import OnChange, load, notify_changes, store_of, write
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _GRACE = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class ProjectionRuntime:
     """What projections are taken on with, one and all."""
 
     events: IEventStore
@@ -49,7 +49,7 @@ class Surroundings:
     batch: int = 500
     lease: float = 30.0
     retry: RetryPolicy = field(default_factory=lambda: ExponentialBackoffPolicy(max_attempts=3))
-    on_poison: OnPoison = OnPoison.QUARANTINE
+    on_poison: PoisonEventPolicy = PoisonEventPolicy.QUARANTINE
     on_change: OnChange | None = None
 
 
@@ -59,7 +59,9 @@ class ProjectionRun:
     Whoever lost the lease meanwhile gets ``LeaseLostError``, and nothing is written.
     """
 
-    def __init__(self, handler: ProjectionHandler, around: Surroundings, suffix: str = "") -> None:
+    def __init__(
+        self, handler: ProjectionHandler, around: ProjectionRuntime, suffix: str = ""
+    ) -> None:
         self.handler = handler
         self.collection = handler.collection + suffix
         self.pause: float | None = None
@@ -116,7 +118,7 @@ class ProjectionRun:
         limit = 1 if self._singles else self._around.batch
         self._singles = max(0, self._singles - 1)
         if self._has_letters:
-            due = await self._around.dead_letters.due(self.collection, limit=limit, uow=uow)
+            due = await self._around.dead_letters.retryable(self.collection, limit=limit, uow=uow)
             if due:
                 items = [await self._of(letter) for letter in due]
                 is_taken = await self._take(items, self.checkpoint.position, uow)
@@ -154,34 +156,36 @@ class ProjectionRun:
     async def _commit(self, items: Sequence[Item], last: int, uow: UnitOfWork | None) -> None:
         with hooks.span("projection.batch", projection=self.collection, events=len(items)):
             if uow is not None:
-                batch, view = await self._fold(items, uow)
-                checkpoint = await self._write(batch, view, last, uow)
+                batch, documents = await self._fold(items, uow)
+                checkpoint = await self._write(batch, documents, last, uow)
             else:
                 # Read apart: nothing is locked before the checkpoint is ours, so who is frozen here
                 # holds nobody up, and whoever changes the view meanwhile has another epoch.
                 async with self._around.uow_factory() as reading:
-                    batch, view = await self._fold(items, reading)
+                    batch, documents = await self._fold(items, reading)
                 async with self._around.uow_factory() as own:
-                    checkpoint = await self._write(batch, view, last, own)
+                    checkpoint = await self._write(batch, documents, last, own)
         self._checkpoint = checkpoint
         self.has_moved = True
         self._has_letters = self._has_letters or bool(batch.letters)
         if batch.ended_at is not None:
             self._wait_or_stop(batch.ended_at)
 
-    async def _fold(self, items: Sequence[Item], uow: UnitOfWork) -> tuple[Batch, ProjectionView]:
-        around, view = self._around, ProjectionView(self.collection)
+    async def _fold(
+        self, items: Sequence[Item], uow: UnitOfWork
+    ) -> tuple[Batch, ProjectionDocuments]:
+        around, documents = self._around, ProjectionDocuments(self.collection)
         held: set[StreamId] = set()
         if self._has_letters:
             streams = {item.stored.stream for item in items if item.letter is None}
-            held = await around.dead_letters.held(self.collection, streams, uow=uow)
-        await fill(view, concerned(items), store_of(uow), self.collection, uow)
+            held = await around.dead_letters.blocked_streams(self.collection, streams, uow=uow)
+        await load(documents, affected_documents(items), store_of(uow), self.collection, uow)
         batch = Batch(self.collection, held, self._tries, around.retry, around.on_poison)
-        batch.take(items, self.handler, view)
-        return batch, view
+        batch.take(items, self.handler, documents)
+        return batch, documents
 
     async def _write(
-        self, batch: Batch, view: ProjectionView, last: int, uow: UnitOfWork
+        self, batch: Batch, documents: ProjectionDocuments, last: int, uow: UnitOfWork
     ) -> Checkpoint:
         around = self._around
         position = last if batch.ended_at is None else batch.ended_at.position - 1
@@ -189,17 +193,19 @@ class ProjectionRun:
         checkpoint = await around.positions.advance(
             self.checkpoint, position, lease=around.lease, uow=uow
         )
-        changed = await write(view, store_of(uow), self.collection, uow)
-        if batch.settled:
-            await around.dead_letters.remove(batch.settled, uow=uow)
+        changed = await write(documents, store_of(uow), self.collection, uow)
+        if batch.resolved:
+            await around.dead_letters.remove(batch.resolved, uow=uow)
         if batch.letters:
             await around.dead_letters.add(batch.letters, uow=uow)
-        tell_of(changed, batch.touched, self.collection, around.on_change, uow)
+        notify_changes(changed, batch.touched, self.collection, around.on_change, uow)
         return checkpoint
 
     async def _look_for_letters(self) -> None:
         # Only who holds the lease adds any, so it knows of none until it does.
-        self._has_letters = bool(await self._around.dead_letters.letters(self.collection, limit=1))
+        self._has_letters = bool(
+            await self._around.dead_letters.list_dead_letters(self.collection, limit=1)
+        )
 
     async def _of(self, letter: DeadLetter) -> Item:
         found = await self._around.events.get_events_after(letter.position - 1, 1)
@@ -216,7 +222,7 @@ class ProjectionRun:
             return
         del self._tries[item.position]
         advice = (
-            "repair the handler, or run it with on_poison=OnPoison.QUARANTINE"
+            "repair the handler, or run it with on_poison=PoisonEventPolicy.QUARANTINE"
             if classify_error(error) is not ErrorClass.TRANSIENT
             else "look into the error"
         )
@@ -234,9 +240,9 @@ def refuse_unusable(batch: Any, on_poison: Any, **seconds: Any) -> None:
     """Raises ``ConfigError``."""
     if type(batch) is not int or batch < 1:
         raise ConfigError(f"batch is a number from 1 on, got {batch!r}", variable="batch")
-    if not isinstance(on_poison, OnPoison):
+    if not isinstance(on_poison, PoisonEventPolicy):
         raise ConfigError(
-            f"on_poison is one of {', '.join(map(str, OnPoison))}, got {on_poison!r}",
+            f"on_poison is one of {', '.join(map(str, PoisonEventPolicy))}, got {on_poison!r}",
             variable="on_poison",
         )
     for name, given in seconds.items():
@@ -244,9 +250,9 @@ def refuse_unusable(batch: Any, on_poison: Any, **seconds: Any) -> None:
             raise ConfigError(f"{name} is a time in seconds, got {given!r}", variable=name)
 
 
-async def given_back(run: ProjectionRun) -> None:
+async def release_quietly(run: ProjectionRun) -> None:
     """Also when its task was cancelled: or nobody could take over until the lease ends."""
-    ended = await finish(run.release(), grace=_GRACE)
+    ended = await run_to_completion(run.release(), grace=_GRACE)
     if ended.interruption is not None:
         raise ended.interruption
     if ended.error is not None:

@@ -12,7 +12,7 @@ from cqrs_ddd_core.ports.clock import IClock, SystemClock
 from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL, IEventStore
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.background_service import Looping
+from cqrs_ddd_core.primitives.background_service import BackgroundService
 from cqrs_ddd_core.primitives.exceptions import LeaseLostError
 from cqrs_ddd_core.primitives.id_generator import uuid4_text
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
@@ -20,16 +20,16 @@ from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from ..exceptions import PoisonEventError, ProjectionVersionError
 from ..ports.dead_letters import IDeadLetterStore
 from ..ports.positions import IPositionStore
-from .batch import OnPoison
+from .batch import PoisonEventPolicy
 from .handler import ProjectionHandler
 from .registry import ProjectionRegistry
-from .run import ProjectionRun, Surroundings, given_back, refuse_unusable
+from .run import ProjectionRun, ProjectionRuntime, refuse_unusable, release_quietly
 from .writing import OnChange, store_of
 
 logger = logging.getLogger(__name__)
 
 
-class ProjectionWorker(Looping, IWorkerLifecycle):
+class ProjectionWorker(BackgroundService, IWorkerLifecycle):
     """Takes each projection on from its checkpoint, effectively once.
 
     Any number of workers may run the same projections: of each, one worker has the lease, and the
@@ -57,7 +57,7 @@ class ProjectionWorker(Looping, IWorkerLifecycle):
         batch: int = 500,
         lease: float = 30.0,
         retry: RetryPolicy | None = None,
-        on_poison: OnPoison = OnPoison.QUARANTINE,
+        on_poison: PoisonEventPolicy = PoisonEventPolicy.QUARANTINE,
         poll_interval: float = 1.0,
         signal: IQueueSignal | None = None,
         clock: IClock | None = None,
@@ -67,7 +67,7 @@ class ProjectionWorker(Looping, IWorkerLifecycle):
         super().__init__()
         refuse_unusable(batch, on_poison, lease=lease, poll_interval=poll_interval)
         self._projections = ProjectionRegistry.of(projections)
-        self._around = Surroundings(
+        self._around = ProjectionRuntime(
             events=events,
             positions=positions,
             dead_letters=dead_letters,
@@ -101,7 +101,7 @@ class ProjectionWorker(Looping, IWorkerLifecycle):
                 if await self._claimed(run):
                     total += await self._to_the_end(run)
             finally:
-                await given_back(run)
+                await release_quietly(run)
         return total
 
     async def _to_the_end(self, run: ProjectionRun) -> int:
@@ -132,7 +132,7 @@ class ProjectionWorker(Looping, IWorkerLifecycle):
                 logger.warning("projection worker: %s: %r, try %d", run.collection, error, failures)
                 await self._sleep(self._pause.get_backoff(failures))
             finally:
-                await given_back(run)
+                await release_quietly(run)
 
     async def _follow_while_ours(self, run: ProjectionRun) -> None:
         idle = min(self._poll_interval, self._around.lease / 3)
@@ -151,7 +151,7 @@ class ProjectionWorker(Looping, IWorkerLifecycle):
                 if run.pause is not None:
                     await self._sleep(run.pause)
                 elif not taken:
-                    await self.until_stopped_or(hint)
+                    await self.wait_or_stop(hint)
                 if hint.done():
                     hint = self._hint(idle)
         finally:

@@ -10,7 +10,7 @@ from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
 from ..ports.projections import IProjectionStore, IProjectionStoreProvider
-from .view import ProjectionView
+from .documents import ProjectionDocuments
 
 OnChange = Callable[[str, Collection[str]], Awaitable[object]]
 """Told of the collection, and of the ids whose documents were changed."""
@@ -26,20 +26,20 @@ def store_of(uow: UnitOfWork) -> IProjectionStore:
     return carrier.projections
 
 
-async def fill(
-    view: ProjectionView,
+async def load(
+    documents: ProjectionDocuments,
     ids: Collection[str],
     store: IProjectionStore,
     collection: str,
     uow: UnitOfWork,
 ) -> None:
     """What the view has not read yet."""
-    unread = sorted(view.unread(ids))
+    unread = sorted(documents.unread(ids))
     if unread:
-        view.read(unread, await store.get_batch(collection, unread, uow=uow))
+        documents.read(unread, await store.get_batch(collection, unread, uow=uow))
 
 
-def tell_of(
+def notify_changes(
     changed: Collection[str],
     touched: Mapping[str | None, Collection[str]],
     collection: str,
@@ -63,10 +63,10 @@ async def _tell(
 
 
 async def write(
-    view: ProjectionView, store: IProjectionStore, collection: str, uow: UnitOfWork
+    documents: ProjectionDocuments, store: IProjectionStore, collection: str, uow: UnitOfWork
 ) -> list[str]:
     """The ids of what was changed."""
-    upserted, deleted = view.upserted, view.deleted
+    upserted, deleted = documents.upserted, documents.deleted
     if upserted:
         await store.upsert_batch(collection, upserted, uow=uow)
     if deleted:

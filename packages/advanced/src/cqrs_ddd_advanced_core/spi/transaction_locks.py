@@ -18,7 +18,7 @@ class TransactionLocks:
 
     async def take(self, key: Hashable, uow: InMemoryUnitOfWork, *, shared: bool = False) -> None:
         """Wait for it; raises ``ConcurrencyError`` where two would wait for each other."""
-        owner = uow.changes(self, lambda: _Owner(self))
+        owner = uow.change_set(self, lambda: _Owner(self))
         lock = self._keys.setdefault(key, _Key())
         if lock.holders.get(owner) in (False, shared):
             return

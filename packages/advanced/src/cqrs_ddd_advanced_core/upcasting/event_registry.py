@@ -27,7 +27,7 @@ class UpcastingEventRegistry(EventTypeRegistry):
     ``UpcasterChainError`` for a chain that does not end at the version of its class.
 
     Args:
-        events: another table to find classes in, such as ``known_events``.
+        events: another table to find classes in, such as ``default_event_registry``.
     """
 
     def __init__(

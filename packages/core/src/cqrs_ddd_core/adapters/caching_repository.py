@@ -12,8 +12,8 @@ from ..ports.cache import IVersionedCache
 from ..ports.repository import IBulkRepository, IRepository
 from ..ports.search_result import SearchResult
 from ..ports.unit_of_work import UnitOfWork, get_current_uow
-from ..spi.caching.aggregate_codec import CachedState
-from ..spi.caching.fail_open_cache import TolerantCache
+from ..spi.caching.aggregate_codec import AggregateCodec
+from ..spi.caching.fail_open_cache import FailOpenCache
 from ..spi.caching.read_through import ReadThrough
 from .refusals import no_bulk
 
@@ -32,11 +32,15 @@ class AggregateCache(Generic[T]):
     """
 
     def __init__(
-        self, cache: IVersionedCache, entity_type: type[T], *, ttl: float | None = 300.0
+        self,
+        cache_service: IVersionedCache,
+        entity_type: type[T],
+        *,
+        default_ttl: float | None = 300.0,
     ) -> None:
-        self._values = ReadThrough(TolerantCache(cache, ttl))
+        self._values = ReadThrough(FailOpenCache(cache_service, default_ttl))
         self._entity_type = entity_type
-        self._states = CachedState(entity_type)
+        self._states = AggregateCodec(entity_type)
 
     def key(self, entity_id: object) -> str:
         return self._states.key(entity_id)
@@ -61,7 +65,7 @@ class AggregateCache(Generic[T]):
         if active is not None:
             active.ensure_open(f"get {self._entity_type.aggregate_type}")
             for aggregate in found:
-                active.aggregates.loaded(aggregate)
+                active.aggregates.track(aggregate)
         return found[0] if found else None
 
     async def save(self, entity: T, uow: UnitOfWork | None, work: Callable[[], Awaitable[R]]) -> R:
@@ -108,13 +112,13 @@ class CachingRepository(IBulkRepository[T, ID], Generic[T, ID]):
     def __init__(
         self,
         inner: IRepository[T, ID],
-        cache: IVersionedCache,
+        cache_service: IVersionedCache,
         entity_type: type[T],
         *,
-        ttl: float | None = 300.0,
+        default_ttl: float | None = 300.0,
     ) -> None:
         self._inner = inner
-        self._states = AggregateCache(cache, entity_type, ttl=ttl)
+        self._states = AggregateCache(cache_service, entity_type, default_ttl=default_ttl)
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
         return await self._states.save(entity, uow, lambda: self._inner.add(entity, uow))

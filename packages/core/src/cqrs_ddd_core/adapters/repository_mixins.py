@@ -30,9 +30,13 @@ class CachingMixin(IRepository[T, ID], Generic[T, ID]):
     _states: AggregateCache[T] | None = None
 
     def use_cache(
-        self, cache: IVersionedCache, entity_type: type[T], *, ttl: float | None = 300.0
+        self,
+        cache_service: IVersionedCache,
+        entity_type: type[T],
+        *,
+        default_ttl: float | None = 300.0,
     ) -> None:
-        self._states = AggregateCache(cache, entity_type, ttl=ttl)
+        self._states = AggregateCache(cache_service, entity_type, default_ttl=default_ttl)
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
         add = super().add  # type: ignore[safe-super]

@@ -37,7 +37,7 @@ class Plan:
     unit_of_work: str | None
     inside: tuple[str, ...]
     handler: str
-    is_critical: bool
+    needs_locks: bool
     """Whether the message names resources that a guard has to lock."""
 
 
@@ -109,7 +109,7 @@ class Mediator(ICommandBus, IQueryBus):
             unit_of_work=name_of(self._uow_factory) if is_command else None,
             inside=tuple(map(name_of, self._inside)) if is_command else (),
             handler=self._handlers.handler_for(message_type).name,
-            is_critical=hasattr(message_type, "get_critical_resources"),
+            needs_locks=hasattr(message_type, "lock_keys"),
         )
 
     def _build_command(self, command_type: type[Any]) -> Step:
@@ -140,7 +140,7 @@ class Mediator(ICommandBus, IQueryBus):
             if _uow_at_work.get() is current:
                 # A part of the running command, which collects the events of both.
                 response = await handle(command)
-                current.aggregates.raised(response.events)
+                current.aggregates.add_events(response.events)
                 return response
             return await _within(current, inside, command)
 
@@ -151,15 +151,15 @@ class Mediator(ICommandBus, IQueryBus):
             response: CommandResponse[Any] = await handle(command)
             aggregates = _current(command).aggregates
             if response.events:
-                aggregates.raised(response.events)
-            new = aggregates.take_new_events()
+                aggregates.add_events(response.events)
+            new = aggregates.drain_new_events()
             if not new:
                 return response
             events: list[DomainEvent] = []
             for _ in range(MAX_EVENT_ROUNDS):
                 events += new
                 await self._events.dispatch(new)
-                new = aggregates.take_new_events()
+                new = aggregates.drain_new_events()
                 if not new:
                     return CommandResponse(response.result, tuple(events))
             raise InvalidOperationError(

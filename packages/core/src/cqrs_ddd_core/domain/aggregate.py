@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
 
 from ..primitives.exceptions import CQRSDDDError, EventApplicationError, MissingIdentityError
 from .event_handlers import EventHandlers
-from .event_registry import EventTypeRegistry, StoredForm, known_events
+from .event_registry import EventTypeRegistry, StoredForm, default_event_registry
 from .events import DomainEvent
 from .field_names import validation_keys
 
@@ -25,7 +25,7 @@ class _Journal:
     """What an aggregate knows of its history."""
 
     version: int = 0
-    recorded: int = 0
+    uncommitted_count: int = 0
     pending: list[DomainEvent] = field(default_factory=list)
     replaying: bool = False
     is_past: bool = False
@@ -43,7 +43,7 @@ class AggregateRoot(BaseModel, Generic[ID]):
 
     aggregate_type: ClassVar[str] = "AggregateRoot"
     """The stored name: the class name, unless the class sets its own."""
-    event_registry: ClassVar[EventTypeRegistry] = known_events
+    event_registry: ClassVar[EventTypeRegistry] = default_event_registry
     """Where stored events find their classes."""
     event_handlers: ClassVar[EventHandlers]
     """The function that applies each event class."""
@@ -91,17 +91,17 @@ class AggregateRoot(BaseModel, Generic[ID]):
         return self._journal.version
 
     @property
-    def recorded(self) -> int:
+    def uncommitted_event_count(self) -> int:
         """How many events were recorded since the last persisted version."""
-        return self._journal.recorded
+        return self._journal.uncommitted_count
 
     @property
     def next_version(self) -> int:
         """The version after saving: a save without events counts as one change."""
-        return self._journal.version + max(1, self._journal.recorded)
+        return self._journal.version + max(1, self._journal.uncommitted_count)
 
     @property
-    def is_past_state(self) -> bool:
+    def is_historical(self) -> bool:
         """Whether this is how it was once; also of a copy. It is no state to be saved."""
         return self._journal.is_past
 
@@ -127,12 +127,12 @@ class AggregateRoot(BaseModel, Generic[ID]):
             self._restore(before)
             raise self._not_applied(event, error) from error
         journal = self._journal
-        journal.recorded += 1
+        journal.uncommitted_count += 1
         # The envelope is completed in place: the caller's event is the recorded one.
         event.__dict__.update(
             aggregate_id=str(self.id),
             aggregate_type=self.aggregate_type,
-            aggregate_version=journal.version + journal.recorded,
+            aggregate_version=journal.version + journal.uncommitted_count,
         )
         journal.pending.append(event)
 
@@ -174,21 +174,21 @@ class AggregateRoot(BaseModel, Generic[ID]):
     @classmethod
     def rehydrate(cls: type[A], entity_id: Any, events: Iterable[DomainEvent | StoredForm]) -> A:
         """An aggregate in the state that its past events make; raises ``EventApplicationError``."""
-        aggregate = cls.blank(entity_id)
+        aggregate = cls.create_empty(entity_id)
         aggregate.replay(events)
         return aggregate
 
     @classmethod
-    def blank(cls: type[A], entity_id: Any) -> A:
+    def create_empty(cls: type[A], entity_id: Any) -> A:
         """An instance with an id and the defaults; required fields are left for events to set."""
         return cls.model_construct(id=entity_id)
 
     def mark_persisted(self, version: int) -> None:
         """Called when the state is known to be stored as ``version``; pending events stay."""
         self._journal.version = version
-        self._journal.recorded = 0
+        self._journal.uncommitted_count = 0
 
-    def mark_past_state(self) -> None:
+    def mark_historical(self) -> None:
         """Called when a state of the past was asked for."""
         self._journal.is_past = True
 

@@ -80,7 +80,7 @@ class _DefinedEvents(EventTypeRegistry):
         return event_class
 
 
-known_events = _DefinedEvents()
+default_event_registry = _DefinedEvents()
 """Every event class of the process; a name that two of them have cannot be read through it."""
 
 _ENVELOPE_COLUMNS = {

@@ -38,38 +38,38 @@ class TrackedAggregates:
         self._appended: set[str] = set()
         self._changed: set[str] = set()
 
-    def loaded(self, aggregate: AggregateRoot[Any]) -> None:
+    def track(self, aggregate: AggregateRoot[Any]) -> None:
         """A repository handed this aggregate out."""
         self._entry(aggregate)
 
-    def saved(self, aggregate: AggregateRoot[Any], version: int) -> None:
+    def mark_saved(self, aggregate: AggregateRoot[Any], version: int) -> None:
         """A repository wrote this aggregate as ``version``."""
         entry = self._entry(aggregate)
         entry.saved_version = version
-        entry.recorded_when_saved = aggregate.recorded
+        entry.recorded_when_saved = aggregate.uncommitted_event_count
         entry.is_deleted = False
         self._changed.add(str(aggregate.id))
 
-    def appended(self, aggregate: AggregateRoot[Any], events: Iterable[DomainEvent]) -> None:
+    def mark_appended(self, aggregate: AggregateRoot[Any], events: Iterable[DomainEvent]) -> None:
         """A repository appended these events, its last ones, to the event store."""
         entry = self._entry(aggregate)
-        entry.appended_version = aggregate.version + aggregate.recorded
-        entry.recorded_when_saved = aggregate.recorded
+        entry.appended_version = aggregate.version + aggregate.uncommitted_event_count
+        entry.recorded_when_saved = aggregate.uncommitted_event_count
         entry.is_deleted = False
         self._changed.add(str(aggregate.id))
         self._appended.update(event.event_id for event in events)
 
-    def not_appended(self, events: Iterable[DomainEvent]) -> list[DomainEvent]:
+    def exclude_appended(self, events: Iterable[DomainEvent]) -> list[DomainEvent]:
         """Those of them that no repository appended in this transaction."""
         return [event for event in events if event.event_id not in self._appended]
 
-    def deleted(self, entity_type: type[AggregateRoot[Any]], entity_id: object) -> None:
+    def mark_deleted(self, entity_type: type[AggregateRoot[Any]], entity_id: object) -> None:
         """A repository deleted this aggregate; the events that it recorded before still count."""
         self._changed.add(str(entity_id))
         for entry in self._tracked.values():
             aggregate = entry.aggregate
             if isinstance(aggregate, entity_type) and aggregate.id == entity_id:
-                self.saved(aggregate, aggregate.next_version)
+                self.mark_saved(aggregate, aggregate.next_version)
                 entry.is_deleted = True
 
     def saved_version(self, aggregate: AggregateRoot[Any]) -> int | None:
@@ -80,24 +80,30 @@ class TrackedAggregates:
     def unsaved_events(self, aggregate: AggregateRoot[Any]) -> int:
         """How many events it recorded after it was last saved here."""
         entry = self._tracked.get(id(aggregate))
-        return aggregate.recorded - (0 if entry is None else entry.recorded_when_saved)
+        return aggregate.uncommitted_event_count - (
+            0 if entry is None else entry.recorded_when_saved
+        )
 
-    def let_go(self, aggregates: Iterable[AggregateRoot[Any]]) -> None:
+    def untrack(self, aggregates: Iterable[AggregateRoot[Any]]) -> None:
         """Those of them that were neither saved nor recorded an event are watched no more."""
         for aggregate in aggregates:
             entry = self._tracked.get(id(aggregate))
-            if entry is not None and not aggregate.recorded and entry.written_version is None:
+            if (
+                entry is not None
+                and not aggregate.uncommitted_event_count
+                and entry.written_version is None
+            ):
                 del self._tracked[id(aggregate)]
 
     def has_changed(self, entity_id: object) -> bool:
         """Whether an aggregate with this id, or this text of it, was saved or deleted here."""
         return str(entity_id) in self._changed
 
-    def raised(self, events: Iterable[DomainEvent]) -> None:
+    def add_events(self, events: Iterable[DomainEvent]) -> None:
         """A handler answered with these events, whether or not an aggregate recorded them."""
         self._raised += events
 
-    def take_new_events(self) -> list[DomainEvent]:
+    def drain_new_events(self) -> list[DomainEvent]:
         """The events since the last call, each id once."""
         events: list[DomainEvent] = []
         for entry in self._tracked.values():
@@ -113,7 +119,7 @@ class TrackedAggregates:
         self._taken.add(event.event_id)
         return True
 
-    def refuse_unsaved(self) -> None:
+    def ensure_all_saved(self) -> None:
         """Raises ``UnsavedChangesError`` for events that were recorded after the last save."""
         for entry in self._tracked.values():
             aggregate = entry.aggregate
@@ -126,7 +132,7 @@ class TrackedAggregates:
                     aggregate_id=aggregate.id,
                 )
 
-    def committed(self) -> None:
+    def mark_committed(self) -> None:
         """The transaction stands: versions move on, and events that were taken are done with."""
         for entry in self._tracked.values():
             aggregate = entry.aggregate

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..correlation import correlation_scope
-from ..domain.event_registry import EventTypeRegistry, known_events
+from ..domain.event_registry import EventTypeRegistry, default_event_registry
 from ..domain.events import DomainEvent
 from ..instrumentation import hooks
 from ..ports.inbox import fingerprint_of, inbox_of
@@ -55,7 +55,9 @@ class InboxConsumer:
         )
 
 
-def event_of(message: OutboxMessage, events: EventTypeRegistry = known_events) -> DomainEvent:
+def event_of(
+    message: OutboxMessage, events: EventTypeRegistry = default_event_registry
+) -> DomainEvent:
     """The event that ``OutboxMiddleware`` made the message of, with its envelope.
 
     Raises ``UnknownTypeError`` and ``SerializationError``.

@@ -14,7 +14,7 @@ from ..ports.clock import IClock, SystemClock
 from ..ports.messaging import IMessagePublisher
 from ..ports.outbox import OUTBOX_CHANNEL, ILeasedOutbox, OutboxLease, OutboxMessage
 from ..ports.queue_signal import IQueueSignal
-from ..primitives.background_service import Looping
+from ..primitives.background_service import BackgroundService
 from ..primitives.exceptions import (
     ConfigError,
     ErrorClass,
@@ -24,7 +24,7 @@ from ..primitives.exceptions import (
 )
 from ..primitives.id_generator import uuid4_text
 from ..primitives.retry import ExponentialBackoffPolicy, RetryPolicy
-from ..primitives.shielding import within
+from ..primitives.shielding import timeout_after
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class _Batch:
     deadline: float
 
 
-class OutboxRelay(Looping, IWorkerLifecycle):
+class OutboxRelay(BackgroundService, IWorkerLifecycle):
     """Publishes what is in the outbox, at least once, each partition in order.
 
     Several may run on one outbox. A message is published first and marked afterwards: a crash
@@ -191,7 +191,7 @@ class OutboxRelay(Looping, IWorkerLifecycle):
             if self.is_stopping or self._clock.monotonic() >= deadline:
                 break
             try:
-                await within(self._publish_timeout, self._publisher.publish(message))
+                await timeout_after(self._publish_timeout, self._publisher.publish(message))
             except Exception as error:
                 return _Ending(lease, published, message, error)
             published.append(message.message_id)

@@ -2,16 +2,16 @@
 
 from .event_store import EventStorePersistenceMiddleware
 from .idempotency import IdempotencyMiddleware
-from .locking import ConcurrencyGuardMiddleware, CriticalSection
+from .locking import CriticalSection, LockingMiddleware
 from .logging import LoggingMiddleware
 from .outbox import OutboxMiddleware
 from .validation import ValidatorMiddleware
 
 __all__ = [
-    "ConcurrencyGuardMiddleware",
     "CriticalSection",
     "EventStorePersistenceMiddleware",
     "IdempotencyMiddleware",
+    "LockingMiddleware",
     "LoggingMiddleware",
     "OutboxMiddleware",
     "ValidatorMiddleware",

@@ -26,7 +26,7 @@ class EventStorePersistenceMiddleware(IMiddleware):
             uow = get_current_uow()
             events = list(response.events)
             if uow is not None:
-                events = uow.aggregates.not_appended(events)
+                events = uow.aggregates.exclude_appended(events)
             if events:
                 metadata = request_metadata()
                 stored = [StoredEvent.from_event(event, metadata) for event in events]

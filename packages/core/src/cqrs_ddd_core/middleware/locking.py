@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from ..ports.locking import ICriticalMessage, ILeasedLock, ILockLease, ResourceIdentifier
+from ..ports.locking import ILeasedLock, ILockedMessage, ILockLease, ResourceIdentifier
 from ..ports.middleware import IMiddleware
 
 
@@ -62,7 +62,7 @@ class _Held:
     is_open: bool = True
 
 
-class ConcurrencyGuardMiddleware(IMiddleware):
+class LockingMiddleware(IMiddleware):
     """Takes the locks that a message names before its unit of work opens, frees them when it ended.
 
     A nested message adds its locks to those of the outermost one, which commits for both; what is
@@ -92,9 +92,9 @@ class ConcurrencyGuardMiddleware(IMiddleware):
                 _held.reset(outer)
 
     async def _take(self, held: _Held, message: Any) -> None:
-        if not isinstance(message, ICriticalMessage):
+        if not isinstance(message, ILockedMessage):
             return
-        missing = set(message.get_critical_resources()) - held.resources
+        missing = set(message.lock_keys()) - held.resources
         if missing:
             section = CriticalSection(self._lock, missing, timeout=self._timeout, ttl=self._ttl)
             await held.locks.enter_async_context(section)

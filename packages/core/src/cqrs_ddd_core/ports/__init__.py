@@ -19,8 +19,8 @@ from .event_store import (
 )
 from .inbox import IInbox, IInboxProvider, InboxEntry
 from .locking import (
-    ICriticalMessage,
     ILeasedLock,
+    ILockedMessage,
     ILockLease,
     ILockStrategy,
     ResourceIdentifier,
@@ -44,7 +44,6 @@ __all__ = [
     "ICacheStrategy",
     "IClock",
     "ICommandBus",
-    "ICriticalMessage",
     "IEventDispatcher",
     "IEventLog",
     "IEventStore",
@@ -56,6 +55,7 @@ __all__ = [
     "ILeasedOutbox",
     "ILockLease",
     "ILockStrategy",
+    "ILockedMessage",
     "IMessageConsumer",
     "IMessagePublisher",
     "IMiddleware",

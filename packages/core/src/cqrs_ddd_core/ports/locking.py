@@ -22,11 +22,11 @@ class ResourceIdentifier:
 
 
 @runtime_checkable
-class ICriticalMessage(Protocol):
+class ILockedMessage(Protocol):
     """A message that is handled by one at a time, for each of its resources."""
 
     @abstractmethod
-    def get_critical_resources(self) -> Collection[ResourceIdentifier]: ...
+    def lock_keys(self) -> Collection[ResourceIdentifier]: ...
 
 
 @runtime_checkable

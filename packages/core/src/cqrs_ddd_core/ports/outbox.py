@@ -140,7 +140,7 @@ class ILeasedOutbox(IOutboxStorage, Protocol):
         ...
 
     @abstractmethod
-    async def parked(self, limit: int = 100) -> list[OutboxMessage]:
+    async def list_dead_letters(self, limit: int = 100) -> list[OutboxMessage]:
         """The messages at which keys were parked, oldest first; those behind them wait."""
         ...
 

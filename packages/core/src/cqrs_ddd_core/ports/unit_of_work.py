@@ -24,7 +24,7 @@ from ..primitives.exceptions import (
     InvalidOperationError,
     SerializationError,
 )
-from ..primitives.shielding import Ended, finish
+from ..primitives.shielding import CompletionResult, run_to_completion
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +47,10 @@ class UnitOfWork(ABC):
     task at a time, and ends with its commit or rollback.
     """
 
-    waits: ClassVar[bool] = True
+    commits_in_task: ClassVar[bool] = True
     """Whether commit and rollback wait for something; then they run in a task of their own, so that
     a cancellation cannot leave them half done."""
-    hook_grace: ClassVar[float] = 5.0
+    hook_timeout: ClassVar[float] = 5.0
     """Seconds that hooks may go on after their caller was cancelled."""
 
     committed_position: int | None = None
@@ -107,7 +107,7 @@ class UnitOfWork(ABC):
         while self._on_commit_hooks:
             callback = self._on_commit_hooks.popleft()
             # In a task of its own: a hook that cancels its task stops no other.
-            ended = await finish(_called(callback), grace=0.0)
+            ended = await run_to_completion(_called(callback), grace=0.0)
             if ended.interruption is not None:
                 raise ended.interruption
             if ended.error is not None:
@@ -151,7 +151,7 @@ class UnitOfWork(ABC):
             ) from self._failure
 
     @contextmanager
-    def exclusive(self, operation: str) -> Iterator[None]:
+    def guard_exclusive(self, operation: str) -> Iterator[None]:
         """Surrounds each use by an adapter: a second one at the same time is refused.
 
         After a conflict or an error of the infrastructure the transaction can only be rolled back,
@@ -182,16 +182,18 @@ class UnitOfWork(ABC):
             )
         self._running = operation
 
-    async def _run(self, step: Step) -> Ended:
-        if self.waits:
-            return await finish(step(self))
+    async def _run(self, step: Step) -> CompletionResult:
+        if self.commits_in_task:
+            return await run_to_completion(step(self))
         try:
             await step(self)
         except BaseException as error:
-            return Ended(error, error if isinstance(error, asyncio.CancelledError) else None)
+            return CompletionResult(
+                error, error if isinstance(error, asyncio.CancelledError) else None
+            )
         return _FINE
 
-    async def _give_up(self, ended: Ended, error: BaseException) -> NoReturn:
+    async def _give_up(self, ended: CompletionResult, error: BaseException) -> NoReturn:
         if isinstance(error, CommitOutcomeUnknownError):
             self._state = UnitOfWorkState.UNKNOWN
         else:
@@ -215,7 +217,7 @@ _current_uow: ContextVar[UnitOfWork | None] = ContextVar("unit_of_work", default
 _guards: set[Step] = set()
 _HARMLESS = (SerializationError, AmbiguousStreamError)
 """Said before the database was asked to change anything."""
-_FINE = Ended(None)
+_FINE = CompletionResult(None)
 
 
 def get_current_uow() -> UnitOfWork | None:
@@ -237,7 +239,7 @@ def _committing(step: Step) -> Step:
         if self._state is UnitOfWorkState.COMMITTED:
             return
         self.ensure_open("commit")
-        self.aggregates.refuse_unsaved()
+        self.aggregates.ensure_all_saved()
         self._claim("commit")
         self._state = UnitOfWorkState.COMMITTING
         ended = await self._run(step)
@@ -245,11 +247,11 @@ def _committing(step: Step) -> Step:
         if ended.error is not None:
             await self._give_up(ended, ended.error)
         self._state = UnitOfWorkState.COMMITTED
-        self.aggregates.committed()
+        self.aggregates.mark_committed()
         interruption = ended.interruption
         if self._on_commit_hooks:
-            hooks = await finish(
-                self.trigger_commit_hooks(), grace=self.hook_grace, interruption=interruption
+            hooks = await run_to_completion(
+                self.trigger_commit_hooks(), grace=self.hook_timeout, interruption=interruption
             )
             interruption = hooks.interruption
         if interruption is not None:

@@ -11,15 +11,15 @@ from typing import Any, TypeVar
 
 from .exceptions import InvalidOperationError
 
-W = TypeVar("W", bound="Looping")
+W = TypeVar("W", bound="BackgroundService")
 
 logger = logging.getLogger(__name__)
 
 
-class Looping(ABC):
+class BackgroundService(ABC):
     """Starts its loops as tasks, and stops by waiting until each has come to its end.
 
-    Subclasses look at ``is_stopping``, and wait by ``until_stopped_or`` and ``wait``.
+    Subclasses look at ``is_stopping``, and wait by ``wait_or_stop`` and ``wait``.
     """
 
     def __init__(self) -> None:
@@ -70,11 +70,11 @@ class Looping(ABC):
         """Until the pause is over, or the worker stops; then the pause is cancelled."""
         task = asyncio.ensure_future(pause)
         try:
-            await self.until_stopped_or(task)
+            await self.wait_or_stop(task)
         finally:
             task.cancel()
 
-    async def until_stopped_or(self, event: asyncio.Future[Any]) -> None:
+    async def wait_or_stop(self, event: asyncio.Future[Any]) -> None:
         """As ``wait``, without an end of the event."""
         stopped = asyncio.ensure_future(self._stopping.wait())
         either: list[asyncio.Future[Any]] = [event, stopped]

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Ended:
+class CompletionResult:
     """How the work ended, and the cancellation of its caller meanwhile.
 
     The caller has to raise ``interruption`` when it has drawn its conclusions: this one and no new
@@ -23,12 +23,12 @@ class Ended:
     interruption: asyncio.CancelledError | None = None
 
 
-async def finish(
+async def run_to_completion(
     work: Coroutine[Any, Any, None],
     *,
     grace: float | None = None,
     interruption: asyncio.CancelledError | None = None,
-) -> Ended:
+) -> CompletionResult:
     """Run ``work`` to its end in a task of its own, and wait for it even when cancelled.
 
     After a cancellation the work has ``grace`` seconds left, without limit where that is None;
@@ -49,7 +49,7 @@ async def finish(
                 interruption = cancelled
                 deadline = None if grace is None else loop.time() + grace
     error = asyncio.CancelledError() if task.cancelled() else task.exception()
-    return Ended(error, interruption)
+    return CompletionResult(error, interruption)
 
 
 class OwnCancellation:
@@ -73,7 +73,7 @@ class OwnCancellation:
         self.was_made = True
         self._task.cancel()
 
-    def take_back(self) -> bool:
+    def undo(self) -> bool:
         """Whether nobody else has cancelled the task meanwhile."""
         if self._times and sys.version_info >= (3, 11):
             for _ in range(self._times):
@@ -86,16 +86,16 @@ def _cancellations(task: asyncio.Task[Any]) -> int:
     return task.cancelling() if sys.version_info >= (3, 11) else 0
 
 
-async def within(seconds: float, work: Awaitable[T]) -> T:
+async def timeout_after(seconds: float, work: Awaitable[T]) -> T:
     """As ``asyncio.wait_for``, in the running task; raises ``asyncio.TimeoutError``."""
     expiry = OwnCancellation()
     timer = asyncio.get_running_loop().call_later(seconds, expiry.cancel)
     try:
         return await work
     except asyncio.CancelledError:
-        if expiry.take_back() and expiry.was_made:
+        if expiry.undo() and expiry.was_made:
             raise asyncio.TimeoutError from None
         raise
     finally:
         timer.cancel()
-        expiry.take_back()
+        expiry.undo()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 
-class Hints:
+class Waiters:
     """By channel; who begins to wait after a hint has not heard it."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
 
-    def give(self, channel: str) -> None:
+    def notify(self, channel: str) -> None:
         for waiter in self._waiting.get(channel, ()):
             if not waiter.done():
                 waiter.set_result(None)

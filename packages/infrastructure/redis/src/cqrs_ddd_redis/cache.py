@@ -183,9 +183,9 @@ class RedisCacheService(IVersionedCache):
         )
         return [key for key, is_taken in zip(filled, taken, strict=False) if is_taken]
 
-    async def _ask(self, doing: str, work: Callable[[], Awaitable[T]], otherwise: T) -> T:
+    async def _ask(self, operation: str, work: Callable[[], Awaitable[T]], otherwise: T) -> T:
         try:
-            return await self._circuit.ask(doing, work)
+            return await self._circuit.ask(operation, work)
         except CacheError:
             if self._fail_open:
                 return otherwise
@@ -193,14 +193,14 @@ class RedisCacheService(IVersionedCache):
 
     async def _change(
         self,
-        doing: str,
+        operation: str,
         work: Callable[[], Awaitable[object]],
         keys: Sequence[str] | None,
         *,
         is_written: bool = False,
     ) -> None:
         try:
-            await self._circuit.change(doing, work, keys, is_written=is_written)
+            await self._circuit.change(operation, work, keys, is_written=is_written)
         except CacheError:
             if not self._fail_open:
                 raise

@@ -69,15 +69,15 @@ class Circuit:
         self._is_trying = False
         self._owed = Owed()
 
-    async def ask(self, doing: str, work: Callable[[], Awaitable[T]]) -> T:
+    async def ask(self, operation: str, work: Callable[[], Awaitable[T]]) -> T:
         """Raises ``CacheError``, without asking where the server is left alone."""
         if self._has_failed or self._owed or self._is_trying:
-            await self._return(doing)
-        return await self._attempt(doing, work)
+            await self._return(operation)
+        return await self._attempt(operation, work)
 
     async def change(
         self,
-        doing: str,
+        operation: str,
         work: Callable[[], Awaitable[object]],
         keys: Iterable[str] | None,
         *,
@@ -87,17 +87,17 @@ class Circuit:
         try:
             # What is owed by others is no reason to owe this too: only who reads waits for it.
             if self._has_failed:
-                await self._return(doing)
-            await self._attempt(doing, work)
+                await self._return(operation)
+            await self._attempt(operation, work)
         except BaseException:
             self._owed.add(keys, is_written=is_written)
             raise
 
-    async def _return(self, doing: str) -> None:
+    async def _return(self, operation: str) -> None:
         if self._is_trying or (self._has_failed and self._clock.monotonic() < self._until):
             raise CacheError(
-                f"cannot {doing}: the Redis server has failed, or has not been told yet what to "
-                f"delete; ask again in {self._pause} s"
+                f"cannot {operation}: the Redis server has failed, or has not been told yet what "
+                f"to delete; ask again in {self._pause} s"
             )
         self._is_trying = True
         owed, self._owed = self._owed, Owed()
@@ -111,12 +111,12 @@ class Circuit:
         self._has_failed = False
 
     async def _attempt(
-        self, doing: str, work: Callable[[], Awaitable[T]], *, is_try: bool = False
+        self, operation: str, work: Callable[[], Awaitable[T]], *, is_try: bool = False
     ) -> T:
         try:
             return await work()
         except Exception as failure:
-            error = _error(doing, failure)
+            error = _error(operation, failure)
             is_new = is_try or not self._has_failed
             self._has_failed = True
             self._until = self._clock.monotonic() + self._pause
@@ -131,11 +131,11 @@ class Circuit:
             logger.exception("the hook for failures of the cache failed itself")
 
 
-def _error(doing: str, failure: Exception) -> CacheError:
+def _error(operation: str, failure: Exception) -> CacheError:
     """Whatever it is: what the caller gave was judged before, so that it is the driver's."""
     if isinstance(failure, FAILURES):
-        return CacheError(explain(doing, failure))
-    return CacheError(f"cannot {doing}: redis-py has failed with {failure!r}")
+        return CacheError(explain(operation, failure))
+    return CacheError(f"cannot {operation}: redis-py has failed with {failure!r}")
 
 
 def _log(error: CacheError) -> None:

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError
-from cqrs_ddd_core.primitives.shielding import OwnCancellation, finish
+from cqrs_ddd_core.primitives.shielding import OwnCancellation, run_to_completion
 
 T = TypeVar("T")
 
@@ -94,12 +94,12 @@ async def answered(command: Coroutine[Any, Any, T], *, within: float) -> T:
     try:
         answer = await command
     except asyncio.CancelledError:
-        if expiry.take_back() and expiry.was_made:
+        if expiry.undo() and expiry.was_made:
             raise asyncio.TimeoutError(f"no answer within {within} s") from None
         raise
     finally:
         limit.stop()
-        is_alone = expiry.take_back()
+        is_alone = expiry.undo()
     if not is_alone:
         raise asyncio.CancelledError
     return answer
@@ -112,7 +112,7 @@ async def _answered_in_a_task(command: Coroutine[Any, Any, T], within: float) ->
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError as cancelled:
-        await finish(_end_of(task))
+        await run_to_completion(_end_of(task))
         if not task.cancelled():
             task.exception()  # Seen: nobody asks for it any more.
         raise cancelled
@@ -132,9 +132,9 @@ def text_of(answer: bytes | str) -> str:
     return answer.decode() if isinstance(answer, bytes) else answer
 
 
-def explain(doing: str, error: BaseException) -> str:
+def explain(operation: str, error: BaseException) -> str:
     """What to say of ``FAILURES``."""
     if isinstance(error, ResponseError):
-        return f"cannot {doing}: the Redis server says {error}"
+        return f"cannot {operation}: the Redis server says {error}"
     reason = str(error).rstrip(".") or type(error).__name__
-    return f"cannot {doing}: {reason}; is the Redis server there?"
+    return f"cannot {operation}: {reason}; is the Redis server there?"

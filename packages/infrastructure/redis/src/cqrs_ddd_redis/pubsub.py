@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 from redis.asyncio import Redis
 
-from cqrs_ddd_core.primitives.shielding import finish, within
+from cqrs_ddd_core.primitives.shielding import run_to_completion, timeout_after
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Listener:
                 self._reader = asyncio.ensure_future(self._read(self._is_subscribed))
             if not self._is_subscribed.is_set():
                 with suppress(asyncio.TimeoutError):
-                    await within(min(patience, _PATIENCE), self._is_subscribed.wait())
+                    await timeout_after(min(patience, _PATIENCE), self._is_subscribed.wait())
             yield
         finally:
             self._inside -= 1
@@ -58,7 +58,7 @@ class Listener:
                 # At once: who comes in from now on needs another one.
                 ended, self._reader = self._reader, None
                 if ended is not None:
-                    end = await finish(_end(ended))
+                    end = await run_to_completion(_end(ended))
                     if end.interruption is not None:
                         raise end.interruption
 

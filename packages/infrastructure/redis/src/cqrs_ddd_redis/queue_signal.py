@@ -1,4 +1,4 @@
-"""Hints between processes, through Redis."""
+"""Waiters between processes, through Redis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, MessagingError
-from cqrs_ddd_core.spi.waiters import Hints
+from cqrs_ddd_core.spi.waiters import Waiters
 
 from .driver import FAILURES, answered, explain, refuse_client
 from .pubsub import Listener
@@ -30,8 +30,8 @@ class RedisQueueSignal(IQueueSignal):
         self._client = client
         self._prefix = prefix
         self._response_timeout = response_timeout
-        self._hints = Hints()
-        self._listener = Listener(client, prefix, self._hints.give)
+        self._hints = Waiters()
+        self._listener = Listener(client, prefix, self._hints.notify)
         self._open: AsyncExitStack | None = None
 
     async def __aenter__(self) -> RedisQueueSignal:

@@ -29,12 +29,12 @@ from .engine.driver import (
     commit,
     driver_of,
     fetch,
-    is_lost,
+    is_connection_lost,
     is_postgres,
-    let_sqlalchemy_join,
     refuse_autocommit,
     rollback,
-    translated,
+    share_transaction,
+    translate_errors,
 )
 from .engine.engines import SessionFactory, bind_of, engine_of, refuse_unusable
 from .schema.tables import TABLES, Tables
@@ -99,7 +99,7 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
             assert self._session_factory is not None
             bound: dict[str, Any] = {}
             if self._connection is not None:
-                self._let_sqlalchemy_join()
+                self._share_transaction()
                 bound = {"bind": self._connection}
             self._session = self._session_factory(**bound)
             event.listen(self._session.sync_session, "after_soft_rollback", self._session_ended)
@@ -147,20 +147,20 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
 
     async def connection(self) -> AsyncConnection:
         """The connection of this transaction, for statements and adapters of your own."""
-        connection = await self.begun()
-        self._let_sqlalchemy_join()
+        connection = await self.driver_connection()
+        self._share_transaction()
         return connection
 
-    async def begun(self) -> AsyncConnection:
+    async def driver_connection(self) -> AsyncConnection:
         """The same, for statements that go straight to the driver."""
         self.ensure_open("use its connection")
         if self._session is not None:
             # By way of the session, so that a savepoint of the session holds for us too.
-            return await self._begun_by(self._session)
+            return await self._connection_of(self._session)
         if self._connection is None:
             engine = self.engine
             if engine is None:
-                return await self._begun_by(self.session)
+                return await self._connection_of(self.session)
             refuse_unusable(engine)
             connection = await engine.connect()
             if not self.is_open:
@@ -172,11 +172,11 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
             try:
                 await begin(connection)
             except BaseException:
-                self.interrupted()
+                self.mark_interrupted()
                 raise
         return self._connection
 
-    async def _begun_by(self, session: AsyncSession) -> AsyncConnection:
+    async def _connection_of(self, session: AsyncSession) -> AsyncConnection:
         bind = bind_of(session)
         if bind is None:
             raise ConfigError(
@@ -196,12 +196,12 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
             refuse_autocommit(connection)
         return connection
 
-    def _let_sqlalchemy_join(self) -> None:
+    def _share_transaction(self) -> None:
         if self._connection is not None and not self._is_joined:
-            let_sqlalchemy_join(self._connection)
+            share_transaction(self._connection)
             self._is_joined = True
 
-    def appended(self, positions: Sequence[int], tables: Tables) -> None:
+    def record_append(self, positions: Sequence[int], tables: Tables) -> None:
         """An event store gave out these positions; others see them after the commit."""
         if not self._first_positions and self._signal is not None:
             self.on_commit(partial(self._signal.notify, EVENTS_CHANNEL))
@@ -212,29 +212,29 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         """The first position that was given out in this transaction."""
         return self._first_positions.get(tables)
 
-    def is_free_to_fail(self, tables: Tables) -> bool:
+    def can_retry_insert(self, tables: Tables) -> bool:
         """Whether a statement that fails harms no savepoint, and no event appended before it."""
         return self._session is None and not self._is_joined and tables not in self._first_positions
 
-    async def begin_anew(self, failure: Exception) -> None:
+    async def restart_transaction(self, failure: Exception) -> None:
         """Only to see why a statement failed: nothing can be committed here any more."""
         assert self._connection is not None
-        self.failed(failure)  # Before a cancellation can come.
+        self.mark_failed(failure)  # Before a cancellation can come.
         await rollback(self._connection)
         await begin(self._connection)
 
-    def failed(self, error: BaseException) -> None:
+    def mark_failed(self, error: BaseException) -> None:
         """Something was done in part, so from here on it can only be rolled back."""
         if not isinstance(error, Exception):
             error = InvalidOperationError(f"work was interrupted by {error!r}")
         self._failure = error
 
-    def interrupted(self) -> None:
+    def mark_interrupted(self) -> None:
         """A statement was left alone on its way, so its connection cannot be used again."""
         self._is_interrupted = True
 
     async def commit(self) -> None:
-        with translated(PersistenceError, "commit"):
+        with translate_errors(PersistenceError, "commit"):
             if self._session is not None:
                 await self._session.flush()
                 if self._connection is None and self._session.in_transaction():
@@ -251,13 +251,13 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         except PersistenceError:
             raise
         except Exception as error:
-            if is_lost(error):
+            if is_connection_lost(error):
                 await self._close(interrupted=True)
                 raise CommitOutcomeUnknownError(
                     f"no answer to the commit came ({error!r}), so the work may or may not be "
                     "stored; look, or send the command again under its id"
                 ) from error
-            with translated(PersistenceError, "commit"):
+            with translate_errors(PersistenceError, "commit"):
                 raise
         finally:
             deadline.cancel()
@@ -276,7 +276,7 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
                 await rollback(connection)
             except (DriverError, SQLAlchemyError):  # Such as: the connection is closed already.
                 interrupted = True
-        with translated(PersistenceError, "roll back"):
+        with translate_errors(PersistenceError, "roll back"):
             await self._close(interrupted=interrupted)
 
     async def _send_commit(self) -> None:
@@ -289,7 +289,7 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
     def _session_ended(self, session: object, transaction: SessionTransaction) -> None:
         # What it wrote is still in the transaction; a savepoint it has undone itself.
         if self.is_open and self._connection is not None and not transaction.nested:
-            self.failed(InvalidOperationError("the session was rolled back by itself"))
+            self.mark_failed(InvalidOperationError("the session was rolled back by itself"))
 
     def _cut_off(self) -> None:
         if self._driver is not None:

@@ -34,7 +34,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
         async with joined(uow, "remove dead letters") as active:
             self._changes(active).then(lambda kept: _remove(kept, places))
 
-    async def held(
+    async def blocked_streams(
         self,
         projection: str,
         streams: Collection[StreamId],
@@ -49,7 +49,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
             }
             return held & set(streams)
 
-    async def due(
+    async def retryable(
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[DeadLetter]:
         refuse_unusable_limit(limit)
@@ -66,7 +66,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
                 blocked.add(letter.stream)
         return due[:limit]
 
-    async def letters(
+    async def list_dead_letters(
         self, projection: str | None = None, *, after: int = 0, limit: int = 100
     ) -> list[DeadLetter]:
         refuse_unusable_limit(limit)
@@ -101,7 +101,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
             self._changes(active).then(lambda kept: _replace(kept, projection, by))
 
     def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
-        return uow.changes(self, lambda: _Changes(self._letters))
+        return uow.change_set(self, lambda: _Changes(self._letters))
 
     def _letter(self, projection: str, position: int) -> DeadLetter:
         letter = self._letters.get((projection, position))

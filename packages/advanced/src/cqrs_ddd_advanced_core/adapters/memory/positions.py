@@ -110,12 +110,14 @@ class InMemoryPositionStore(IPositionStore):
         names: Iterable[str] = self._rows if projections is None else set(projections)
         return [self._told(name, self._rows[name]) for name in sorted(names) if name in self._rows]
 
-    async def join(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
+    async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
         async with joined(uow, "write a projection inline") as active:
             await self._locks.take(projection, active, shared=True)
             self._changes(active).join(projection, version)
 
-    async def hold(self, projection: str, *, uow: UnitOfWork) -> ProjectionPosition | None:
+    async def lock_exclusive(
+        self, projection: str, *, uow: UnitOfWork
+    ) -> ProjectionPosition | None:
         async with joined(uow, "hold a projection") as active:
             await self._locks.take(projection, active)
             row = self._changes(active).read(projection)
@@ -156,7 +158,7 @@ class InMemoryPositionStore(IPositionStore):
             self._waiting.discard(change)
 
     def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
-        return uow.changes(self, lambda: _Changes(self))
+        return uow.change_set(self, lambda: _Changes(self))
 
     def _end(self, lease: float) -> float:
         return self._clock.monotonic() + lease

@@ -138,7 +138,7 @@ class InMemoryProjectionStore(IProjectionStore):
             self._changes(active).replace(collection, by)
 
     def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
-        return uow.changes(self, lambda: _Changes(self._collections))
+        return uow.change_set(self, lambda: _Changes(self._collections))
 
 
 class _Collection:

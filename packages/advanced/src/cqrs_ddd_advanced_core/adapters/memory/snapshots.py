@@ -48,7 +48,7 @@ class InMemorySnapshotStore(ISnapshotStore):
             self._changes(active).delete(stream)
 
     def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
-        return uow.changes(self, lambda: _Changes(self._rows))
+        return uow.change_set(self, lambda: _Changes(self._rows))
 
 
 class _Changes(ChangeSet):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cqrs_ddd_core.adapters.memory import InMemoryEventStore, InMemoryInbox, InMemoryOutbox
+from cqrs_ddd_core.adapters.memory import InMemoryEventStore, InMemoryInbox, InMemoryOutboxStorage
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork as CoreInMemoryUnitOfWork
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
@@ -16,7 +16,7 @@ class InMemoryUnitOfWork(CoreInMemoryUnitOfWork, IProjectionStoreProvider):
     def __init__(
         self,
         event_store: InMemoryEventStore | None = None,
-        outbox: InMemoryOutbox | None = None,
+        outbox: InMemoryOutboxStorage | None = None,
         inbox: InMemoryInbox | None = None,
         *,
         projections: InMemoryProjectionStore | None = None,

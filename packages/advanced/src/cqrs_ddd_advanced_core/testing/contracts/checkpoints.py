@@ -63,13 +63,13 @@ async def joined(
     positions: IPositionStore, projection: str, new_uow: NewUnitOfWork, *, version: int = 1
 ) -> None:
     async with new_uow() as uow:
-        await positions.join(projection, version=version, uow=uow)
+        await positions.lock_shared(projection, version=version, uow=uow)
 
 
 async def replaced(
     positions: IPositionStore, projection: str, by: Checkpoint, uow: UnitOfWork
 ) -> None:
-    await positions.hold(projection, uow=uow)
+    await positions.lock_exclusive(projection, uow=uow)
     await positions.replace(projection, by, uow=uow)
 
 

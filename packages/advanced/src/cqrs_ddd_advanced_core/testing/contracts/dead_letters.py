@@ -41,14 +41,14 @@ class DeadLetterStoreContract:
 
         await add(dead_letters, new_uow, *given)
 
-        assert await dead_letters.letters() == given
+        assert await dead_letters.list_dead_letters() == given
 
     async def test_an_error_that_no_database_takes_as_text_is_kept_all_the_same(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         await add(dead_letters, new_uow, letter("p", 1, error="cannot read \0 and \udc80"))
 
-        (found,) = await dead_letters.letters("p")
+        (found,) = await dead_letters.list_dead_letters("p")
         assert found.error is not None
         assert found.error.startswith("cannot read ")
 
@@ -61,9 +61,9 @@ class DeadLetterStoreContract:
         again = letter("p", 1, error="still", attempts=4)
         await add(dead_letters, new_uow, letter("p", 1, attempts=9), again)
 
-        assert await dead_letters.letters("p") == [again]
-        assert await dead_letters.due("p") == []
-        assert [each.attempts for each in await dead_letters.letters("q")] == [3]
+        assert await dead_letters.list_dead_letters("p") == [again]
+        assert await dead_letters.retryable("p") == []
+        assert [each.attempts for each in await dead_letters.list_dead_letters("q")] == [3]
 
     async def test_letters_are_there_with_their_transaction_and_not_before(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -77,14 +77,14 @@ class DeadLetterStoreContract:
                 raise LookupError
         async with new_uow() as uow:
             await dead_letters.add([kept], uow=uow)
-            assert await dead_letters.held("p", streams, uow=uow) == {kept.stream}
-            assert await dead_letters.due("p", uow=uow) == [kept]
-            assert await dead_letters.letters() == []
+            assert await dead_letters.blocked_streams("p", streams, uow=uow) == {kept.stream}
+            assert await dead_letters.retryable("p", uow=uow) == [kept]
+            assert await dead_letters.list_dead_letters() == []
             async with new_uow() as other:
-                assert await dead_letters.held("p", streams, uow=other) == set()
-                assert await dead_letters.due("p", uow=other) == []
+                assert await dead_letters.blocked_streams("p", streams, uow=other) == set()
+                assert await dead_letters.retryable("p", uow=other) == []
 
-        assert await dead_letters.letters() == [kept]
+        assert await dead_letters.list_dead_letters() == [kept]
 
     async def test_what_was_taken_is_gone_and_removing_it_again_is_fine(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -97,7 +97,7 @@ class DeadLetterStoreContract:
                 await dead_letters.remove([two, one], uow=uow)
                 await dead_letters.remove([], uow=uow)
 
-        assert await dead_letters.letters() == [other]
+        assert await dead_letters.list_dead_letters() == [other]
 
     async def test_a_stream_is_held_by_what_failed_and_by_what_waits_due_or_not(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -115,12 +115,12 @@ class DeadLetterStoreContract:
         )
         asked = [free, skipped, waiting, failed, namesake]
 
-        assert await dead_letters.held("p", asked) == {failed, waiting}
-        assert await dead_letters.held("q", asked) == {free}
-        assert await dead_letters.held("p", [skipped]) == set()
-        assert await dead_letters.held("p", []) == set()
+        assert await dead_letters.blocked_streams("p", asked) == {failed, waiting}
+        assert await dead_letters.blocked_streams("q", asked) == {free}
+        assert await dead_letters.blocked_streams("p", [skipped]) == set()
+        assert await dead_letters.blocked_streams("p", []) == set()
         await dead_letters.retry("p", 1)
-        assert await dead_letters.held("p", asked) == {failed, waiting}
+        assert await dead_letters.blocked_streams("p", asked) == {failed, waiting}
 
     async def test_a_retry_makes_the_whole_stream_due_in_its_order(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -140,11 +140,11 @@ class DeadLetterStoreContract:
 
             await dead_letters.retry(name, asked)
 
-            assert positions(await dead_letters.due(name)) == [3, 5, 9]
+            assert positions(await dead_letters.retryable(name)) == [3, 5, 9]
         await dead_letters.retry("p3", 4)
-        assert positions(await dead_letters.due("p3")) == [3, 4, 5, 6, 9]
-        assert positions(await dead_letters.due("p3", limit=2)) == [3, 4]
-        assert await dead_letters.due("q") == []
+        assert positions(await dead_letters.retryable("p3")) == [3, 4, 5, 6, 9]
+        assert positions(await dead_letters.retryable("p3", limit=2)) == [3, 4]
+        assert await dead_letters.retryable("q") == []
 
     async def test_a_retry_of_what_was_skipped_is_of_that_letter_alone(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -159,7 +159,7 @@ class DeadLetterStoreContract:
 
         await dead_letters.retry("p", 1)
 
-        assert positions(await dead_letters.due("p")) == [1]
+        assert positions(await dead_letters.retryable("p")) == [1]
 
     async def test_none_comes_before_one_of_its_stream_that_is_not_due(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -177,7 +177,7 @@ class DeadLetterStoreContract:
         await add(dead_letters, new_uow, letter("p", 3, attempts=2))
         await dead_letters.retry("p", 6)
 
-        assert positions(await dead_letters.due("p")) == [6]
+        assert positions(await dead_letters.retryable("p")) == [6]
 
     async def test_what_waits_behind_nothing_that_stays_is_due(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -190,7 +190,7 @@ class DeadLetterStoreContract:
         new = [letter("p", n, s, state=WAITING) for n, s in ((4, "a"), (5, "b"), (6, "c"))]
         await add(dead_letters, new_uow, *new)
 
-        assert positions(await dead_letters.due("p")) == [1, 4, 5]
+        assert positions(await dead_letters.retryable("p")) == [1, 4, 5]
 
     async def test_what_is_set_aside_during_a_retry_or_a_discard_is_not_left_behind(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -214,7 +214,7 @@ class DeadLetterStoreContract:
 
             await asyncio.gather(set_aside(), change())
 
-            assert positions(await dead_letters.due(name)) == due
+            assert positions(await dead_letters.retryable(name)) == due
 
     async def test_a_discard_of_what_failed_lets_go_what_waits_behind_it(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -225,11 +225,11 @@ class DeadLetterStoreContract:
 
         await dead_letters.discard("p", 1)
 
-        assert positions(await dead_letters.due("p")) == [2, 4]
-        assert await dead_letters.held("p", [failed.stream]) == {failed.stream}
+        assert positions(await dead_letters.retryable("p")) == [2, 4]
+        assert await dead_letters.blocked_streams("p", [failed.stream]) == {failed.stream}
         async with new_uow() as uow:
             await dead_letters.remove(behind, uow=uow)
-        assert await dead_letters.held("p", [failed.stream]) == set()
+        assert await dead_letters.blocked_streams("p", [failed.stream]) == set()
 
     async def test_a_discard_of_what_waits_or_was_skipped_is_of_that_letter_alone(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -246,8 +246,8 @@ class DeadLetterStoreContract:
         await dead_letters.discard("p", 2)
         await dead_letters.discard("p", 4)
 
-        assert positions(await dead_letters.letters("p")) == [1, 3]
-        assert await dead_letters.due("p") == []
+        assert positions(await dead_letters.list_dead_letters("p")) == [1, 3]
+        assert await dead_letters.retryable("p") == []
 
     async def test_a_letter_that_is_not_there_is_named(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -271,8 +271,8 @@ class DeadLetterStoreContract:
             await dead_letters.discard("p", 2)
             await uow.rollback()
 
-        assert positions(await dead_letters.letters()) == [1]
-        assert positions(await dead_letters.due("p")) == [1]
+        assert positions(await dead_letters.list_dead_letters()) == [1]
+        assert positions(await dead_letters.retryable("p")) == [1]
 
     async def test_letters_come_in_pages_that_leave_none_out(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -280,17 +280,17 @@ class DeadLetterStoreContract:
         given = [letter(name, n) for n in range(1, 6) for name in ("p", "q")]
         await add(dead_letters, new_uow, *given)
 
-        assert positions(await dead_letters.letters("p", after=1, limit=2)) == [2, 3]
+        assert positions(await dead_letters.list_dead_letters("p", after=1, limit=2)) == [2, 3]
         for limit in (1, 2, 3, 100):
             found: list[DeadLetter] = []
-            while page := await dead_letters.letters(
+            while page := await dead_letters.list_dead_letters(
                 after=found[-1].position if found else 0, limit=limit
             ):
                 found += page
             assert [(each.projection, each.position) for each in found] == [
                 (each.projection, each.position) for each in given
             ]
-        for read in (dead_letters.letters, dead_letters.due):
+        for read in (dead_letters.list_dead_letters, dead_letters.retryable):
             with raises(InvalidOperationError):
                 await read("p", limit=0)
 
@@ -309,18 +309,18 @@ class DeadLetterStoreContract:
             async with new_uow() as uow:
                 await dead_letters.replace("p", "p.next", uow=uow)
                 raise LookupError
-        assert positions(await dead_letters.letters("p")) == [1, 2]
+        assert positions(await dead_letters.list_dead_letters("p")) == [1, 2]
         async with new_uow() as uow:
             await dead_letters.replace("p", "p.next", uow=uow)
             await dead_letters.replace("q", "q", uow=uow)
 
-        found = await dead_letters.letters("p")
+        found = await dead_letters.list_dead_letters("p")
         assert [(e.position, e.stream.aggregate_id, e.is_due) for e in found] == [
             (2, "b", False),
             (3, "b", True),
         ]
-        assert await dead_letters.letters("p.next") == []
-        assert positions(await dead_letters.letters("q")) == [1]
+        assert await dead_letters.list_dead_letters("p.next") == []
+        assert positions(await dead_letters.list_dead_letters("q")) == [1]
 
     async def test_a_cancellation_at_any_point_adds_all_or_none(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -334,7 +334,7 @@ class DeadLetterStoreContract:
                 await dead_letters.add([letter("p", next(numbers), state=WAITING)], uow=uow)
 
         async def check() -> None:
-            assert len(await dead_letters.letters("p", limit=10_000)) % 2 == 0
+            assert len(await dead_letters.list_dead_letters("p", limit=10_000)) % 2 == 0
 
         assert await cancel_sweep(work, check) > 0
 
@@ -348,8 +348,8 @@ class DeadLetterStoreContract:
             await dead_letters.discard("p", 1)
 
         async def check() -> None:
-            found = positions(await dead_letters.letters("p"))
-            due = positions(await dead_letters.due("p"))
+            found = positions(await dead_letters.list_dead_letters("p"))
+            due = positions(await dead_letters.retryable("p"))
             assert (found, due) in (([1, 2], []), ([2], [2]))
             await begin()
 

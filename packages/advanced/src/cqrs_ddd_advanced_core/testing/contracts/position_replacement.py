@@ -72,8 +72,8 @@ class PositionReplacementContract:
         name = new_name()
 
         async with new_uow() as uow:
-            await positions.join(name, version=3, uow=uow)
-            await positions.join(name, version=3, uow=uow)
+            await positions.lock_shared(name, version=3, uow=uow)
+            await positions.lock_shared(name, version=3, uow=uow)
             await uow.rollback()
         assert await positions.positions([name]) == []
         await joined(positions, name, new_uow, version=3)
@@ -87,7 +87,7 @@ class PositionReplacementContract:
 
         async def write() -> None:
             async with new_uow() as uow:
-                await positions.join(name, uow=uow)
+                await positions.lock_shared(name, uow=uow)
                 await asyncio.sleep(0.01)
 
         await asyncio.gather(*(write() for _ in range(5)))
@@ -103,7 +103,7 @@ class PositionReplacementContract:
         await joined(positions, inline, new_uow)
 
         async with new_uow() as uow:
-            found = [await positions.hold(name, uow=uow) for name in (new, run, inline)]
+            found = [await positions.lock_exclusive(name, uow=uow) for name in (new, run, inline)]
 
         assert found == [None, await standing(positions, run), await standing(positions, inline)]
 
@@ -116,7 +116,7 @@ class PositionReplacementContract:
         async def hold() -> None:
             with suppress(ConcurrencyError):
                 async with new_uow() as uow:
-                    found = await positions.hold(ours.projection, uow=uow)
+                    found = await positions.lock_exclusive(ours.projection, uow=uow)
                     is_held.set()
                     await asyncio.sleep(0.1)
                     now = await standing(positions, ours.projection)
@@ -146,17 +146,17 @@ class PositionReplacementContract:
             for version in (1, 2):
                 with suppress(ConcurrencyError, ProjectionVersionError):
                     async with new_uow() as uow:
-                        await positions.join(name, version=version, uow=uow)
+                        await positions.lock_shared(name, version=version, uow=uow)
                         await asyncio.sleep(0.03)
                         # Stands for the change of the view: others see it with the commit.
-                        await positions.join(mark, uow=uow)
+                        await positions.lock_shared(mark, uow=uow)
                     versions[mark] = version
                     return
 
         async def replace() -> None:
             await asyncio.sleep(0.02)
             async with new_uow() as uow:
-                await positions.hold(name, uow=uow)
+                await positions.lock_exclusive(name, uow=uow)
                 seen.update(await names_of(positions, marks))
                 await asyncio.sleep(0.03)
                 await positions.replace(name, by, uow=uow)
@@ -181,15 +181,15 @@ class PositionReplacementContract:
 
         async def write() -> None:
             async with new_uow() as uow:
-                await positions.join(name, uow=uow)
-                await positions.join(mark, uow=uow)
+                await positions.lock_shared(name, uow=uow)
+                await positions.lock_shared(mark, uow=uow)
                 has_joined.set()
                 await asyncio.sleep(0.1)
 
         async def replace() -> None:
             await has_joined.wait()
             async with new_uow() as uow:
-                await positions.hold(name, uow=uow)
+                await positions.lock_exclusive(name, uow=uow)
                 order.extend(await names_of(positions, [mark]))
                 await positions.replace(name, by, uow=uow)
 

@@ -2,7 +2,7 @@
 
 from .background_worker import InMemoryBackgroundWorker
 from .blob_storage import InMemoryBlobStorage
-from .cache import InMemoryCache
+from .cache import InMemoryCacheService
 from .clock import FakeClock
 from .event_store import InMemoryEventStore
 from .hierarchy import (
@@ -15,7 +15,7 @@ from .id_generator import SequentialIdGenerator
 from .inbox import InMemoryInbox
 from .locking import InMemoryLockStrategy
 from .messaging import InMemoryMessageBus
-from .outbox import InMemoryOutbox
+from .outbox import InMemoryOutboxStorage
 from .queue_signal import InMemoryQueueSignal
 from .repository import InMemoryRepository
 from .unit_of_work import InMemoryUnitOfWork
@@ -25,13 +25,13 @@ __all__ = [
     "InMemoryACLReader",
     "InMemoryBackgroundWorker",
     "InMemoryBlobStorage",
-    "InMemoryCache",
+    "InMemoryCacheService",
     "InMemoryEventStore",
     "InMemoryHierarchy",
     "InMemoryInbox",
     "InMemoryLockStrategy",
     "InMemoryMessageBus",
-    "InMemoryOutbox",
+    "InMemoryOutboxStorage",
     "InMemoryParentReader",
     "InMemoryQueueSignal",
     "InMemoryRepository",

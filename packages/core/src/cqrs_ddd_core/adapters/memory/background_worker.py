@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from ...ports.background_worker import IBackgroundWorker
-from ...primitives.background_service import Looping
+from ...primitives.background_service import BackgroundService
 from ...primitives.id_generator import IIdGenerator, UUID7Generator
 
 logger = logging.getLogger(__name__)
 
 
-class InMemoryBackgroundWorker(Looping, IBackgroundWorker):
+class InMemoryBackgroundWorker(BackgroundService, IBackgroundWorker):
     """Hands one job after the other to ``handler``; a job that fails is logged and done with."""
 
     def __init__(

@@ -28,7 +28,7 @@ class _Until:
     time: float
 
 
-class InMemoryCache(IVersionedCache):
+class InMemoryCacheService(IVersionedCache):
     """Keeps values as JSON, as a cache over a network does; what comes out is a copy."""
 
     def __init__(self, clock: IClock | None = None) -> None:

@@ -43,7 +43,7 @@ class InMemoryEventStore(IEventLog):
         self._log = _Log()
         self._uow: UnitOfWork | None = None
 
-    def within(self, uow: UnitOfWork) -> InMemoryEventStore:
+    def bind(self, uow: UnitOfWork) -> InMemoryEventStore:
         """The same events, seen and changed in one unit of work."""
         bound = InMemoryEventStore()
         bound._log, bound._uow = self._log, uow
@@ -156,7 +156,7 @@ class InMemoryEventStore(IEventLog):
         return events[first : first + limit]
 
     def _changes(self, uow: InMemoryUnitOfWork) -> _Appended:
-        return uow.changes(self._log, lambda: _Appended(self._log))
+        return uow.change_set(self._log, lambda: _Appended(self._log))
 
 
 class _Log:

@@ -58,7 +58,7 @@ class InMemoryInbox(IInbox):
             changes.entries[place] = replace(known, outcome=from_json(written))
 
     def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
-        return uow.changes(self, lambda: _Changes(self._entries, self._open))
+        return uow.change_set(self, lambda: _Changes(self._entries, self._open))
 
 
 class _Changes(ChangeSet):

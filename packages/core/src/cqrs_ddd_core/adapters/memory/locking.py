@@ -13,7 +13,7 @@ from typing import Any
 
 from ...ports.clock import IClock, SystemClock
 from ...ports.locking import ILeasedLock, ILockLease
-from ...spi.leases.lease_renewal import Renewal
+from ...spi.leases.lease_renewal import LeaseRenewal
 from ...spi.leases.lock_lease import (
     LockLease,
     is_of_another_live_task,
@@ -85,7 +85,7 @@ class InMemoryLockStrategy(ILeasedLock):
             return True
 
         try:
-            async with Renewal(
+            async with LeaseRenewal(
                 resource,
                 renew,
                 ttl=ttl,

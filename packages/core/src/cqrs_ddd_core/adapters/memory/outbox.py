@@ -32,14 +32,14 @@ class _Key:
     epoch: int = 0
     leased_until: float = 0.0
     due: datetime | None = None
-    is_parked: bool = False
+    is_dead_letter: bool = False
 
     @property
     def head(self) -> OutboxMessage:
         return next(iter(self.waiting.values()))
 
 
-class InMemoryOutbox(ILeasedOutbox):
+class InMemoryOutboxStorage(ILeasedOutbox):
     """The fake of an outbox table. Leases are given and ended at once, outside any transaction."""
 
     def __init__(self, clock: IClock | None = None) -> None:
@@ -71,7 +71,7 @@ class InMemoryOutbox(ILeasedOutbox):
             pending = (
                 replace(message)
                 for message in chain(self._waiting.values(), own.saved)
-                if message.message_id not in own.published and not self._is_parked(message)
+                if message.message_id not in own.published and not self._is_dead_letter(message)
             )
             return list(islice(pending, limit))
 
@@ -122,26 +122,26 @@ class InMemoryOutbox(ILeasedOutbox):
         key = self._leased(lease)
         self._count_try(message_id, error)
         key.due = retry_at
-        key.is_parked = retry_at is None
+        key.is_dead_letter = retry_at is None
         key.leased_until = 0.0
 
     async def release(self, lease: OutboxLease) -> None:
         await asyncio.sleep(0)
         self._give_back(lease)
 
-    async def parked(self, limit: int = 100) -> list[OutboxMessage]:
+    async def list_dead_letters(self, limit: int = 100) -> list[OutboxMessage]:
         await asyncio.sleep(0)
-        return [replace(key.head) for key in self._keys.values() if key.is_parked][:limit]
+        return [replace(key.head) for key in self._keys.values() if key.is_dead_letter][:limit]
 
     async def retry(self, message_id: str) -> None:
         await asyncio.sleep(0)
         key = self._parked(message_id)
-        key.head.retry_count, key.is_parked, key.due = 0, False, None
+        key.head.retry_count, key.is_dead_letter, key.due = 0, False, None
 
     async def discard(self, message_id: str) -> None:
         await asyncio.sleep(0)
         key = self._parked(message_id)
-        key.is_parked, key.due = False, None
+        key.is_dead_letter, key.due = False, None
         self._drop(self._messages.pop(message_id))
 
     async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
@@ -156,7 +156,7 @@ class InMemoryOutbox(ILeasedOutbox):
         return len(old)
 
     def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
-        return uow.changes(self, lambda: _Changes(self))
+        return uow.change_set(self, lambda: _Changes(self))
 
     def _claim(self, limit: int, lease: float) -> list[OutboxLease]:
         leases: list[OutboxLease] = []
@@ -193,11 +193,11 @@ class InMemoryOutbox(ILeasedOutbox):
     def _is_due(self, key: _Key) -> bool:
         is_held_back = key.due is not None and key.due > self._clock.now()
         is_leased = key.leased_until > self._clock.monotonic()
-        return not (key.is_parked or is_held_back or is_leased)
+        return not (key.is_dead_letter or is_held_back or is_leased)
 
-    def _is_parked(self, message: OutboxMessage) -> bool:
+    def _is_dead_letter(self, message: OutboxMessage) -> bool:
         key = self._keys.get(lease_key_of(message))
-        return key is not None and key.is_parked
+        return key is not None and key.is_dead_letter
 
     def _give_back(self, lease: OutboxLease) -> None:
         key = self._keys.get(lease.key)
@@ -216,7 +216,7 @@ class InMemoryOutbox(ILeasedOutbox):
 
     def _parked(self, message_id: str) -> _Key:
         for key in self._keys.values():
-            if key.is_parked and key.head.message_id == message_id:
+            if key.is_dead_letter and key.head.message_id == message_id:
                 return key
         raise message_not_parked(message_id)
 
@@ -228,7 +228,7 @@ class InMemoryOutbox(ILeasedOutbox):
                 message.error = None
                 key = self._keys[lease_key_of(message)]
                 if key.head is message:
-                    key.is_parked = False
+                    key.is_dead_letter = False
                 self._drop(message)
 
     def _drop(self, message: OutboxMessage) -> None:
@@ -249,7 +249,7 @@ class InMemoryOutbox(ILeasedOutbox):
 class _Changes(ChangeSet):
     """What one unit of work does to the outbox at its commit."""
 
-    def __init__(self, outbox: InMemoryOutbox) -> None:
+    def __init__(self, outbox: InMemoryOutboxStorage) -> None:
         self._outbox = outbox
         self.saved: list[OutboxMessage] = []
         self.published: set[str] = set()

@@ -59,7 +59,7 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
         async with joined(uow, f"delete {self.entity_type.aggregate_type}") as active:
             self._changes(active).remove(entity_id)
-            active.aggregates.deleted(self.entity_type, entity_id)
+            active.aggregates.mark_deleted(self.entity_type, entity_id)
             return entity_id
 
     async def list_all(
@@ -95,12 +95,12 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
         return SearchResult(fetch, stream)
 
     def _changes(self, uow: InMemoryUnitOfWork) -> _Changes[T, ID]:
-        return uow.changes(self, lambda: _Changes(self._rows))
+        return uow.change_set(self, lambda: _Changes(self._rows))
 
     def _write(self, entity: T, uow: InMemoryUnitOfWork) -> ID:
         entity_id: ID = entity.id
         self._changes(uow).write(entity_id, entity)
-        uow.aggregates.saved(entity, entity.next_version)
+        uow.aggregates.mark_saved(entity, entity.next_version)
         return entity_id
 
 
@@ -170,7 +170,7 @@ def _kept(entity: T) -> T:
 def _handed_out(row: _Row[T], uow: InMemoryUnitOfWork) -> T:
     copy = row.state.model_copy(deep=True)
     copy.mark_persisted(row.version)
-    uow.aggregates.loaded(copy)
+    uow.aggregates.track(copy)
     return copy
 
 

@@ -14,7 +14,7 @@ from ...primitives.exceptions import InvalidOperationError
 if TYPE_CHECKING:
     from .event_store import InMemoryEventStore
     from .inbox import InMemoryInbox
-    from .outbox import InMemoryOutbox
+    from .outbox import InMemoryOutboxStorage
 
 C = TypeVar("C", bound="ChangeSet")
 T = TypeVar("T")
@@ -44,18 +44,18 @@ class InMemoryUnitOfWork(UnitOfWork):
     fake suspends once, as a call to a database would.
     """
 
-    waits: ClassVar[bool] = False
+    commits_in_task: ClassVar[bool] = False
 
     def __init__(
         self,
         event_store: InMemoryEventStore | None = None,
-        outbox: InMemoryOutbox | None = None,
+        outbox: InMemoryOutboxStorage | None = None,
         inbox: InMemoryInbox | None = None,
     ) -> None:
         super().__init__()
         # Each owner finds its own kind of ChangeSet here.
         self._changes: dict[object, Any] = {}
-        self._event_store = event_store and event_store.within(self)
+        self._event_store = event_store and event_store.bind(self)
         self._outbox = outbox
         self._inbox = inbox
 
@@ -65,14 +65,14 @@ class InMemoryUnitOfWork(UnitOfWork):
         return _given(self._event_store, "event_store=InMemoryEventStore()")
 
     @property
-    def outbox(self) -> InMemoryOutbox:
-        return _given(self._outbox, "outbox=InMemoryOutbox()")
+    def outbox(self) -> InMemoryOutboxStorage:
+        return _given(self._outbox, "outbox=InMemoryOutboxStorage()")
 
     @property
     def inbox(self) -> InMemoryInbox:
         return _given(self._inbox, "inbox=InMemoryInbox()")
 
-    def changes(self, owner: object, begin: Callable[[], C]) -> C:
+    def change_set(self, owner: object, begin: Callable[[], C]) -> C:
         """The changes of this transaction in one fake, begun at the first call."""
         changes: C | None = self._changes.get(owner)
         if changes is None:
@@ -111,7 +111,7 @@ async def joined(uow: UnitOfWork | None, operation: str) -> AsyncIterator[InMemo
             f"{operation} is a fake's and cannot join a {type(current).__name__}; "
             "use an InMemoryUnitOfWork"
         )
-    with current.exclusive(operation):
+    with current.guard_exclusive(operation):
         await asyncio.sleep(0)
         yield current
 

@@ -30,7 +30,7 @@ def key_of(prefix: str, value_id: object) -> str:
     return f"{prefix}:{get_tenant_id()!r}:{str(value_id)!r}"
 
 
-class CachedState(Generic[T]):
+class AggregateCodec(Generic[T]):
     """The states of one type of aggregate; raises ``ConfigError`` for a type with fields that its
     JSON leaves out or masks."""
 
@@ -48,7 +48,7 @@ class CachedState(Generic[T]):
     def key(self, entity_id: object) -> str:
         return key_of(self._prefix, entity_id)
 
-    def of(self, aggregate: T) -> dict[str, Any] | None:
+    def encode(self, aggregate: T) -> dict[str, Any] | None:
         """None for what would not come back as it is, and be saved so."""
         try:
             content = aggregate.model_dump(mode="json", by_alias=True)
@@ -56,14 +56,14 @@ class CachedState(Generic[T]):
             logger.warning("cannot cache %s %s: %s", self._prefix, aggregate.id, reason_of(error))
             return None
         state = {"version": aggregate.version, "state": content}
-        if not holds_the_same(self.revived(state), aggregate):
+        if not holds_the_same(self.decode(state), aggregate):
             logger.warning(
                 "cannot cache %s %s: it comes back changed from JSON", self._prefix, aggregate.id
             )
             return None
         return state
 
-    def revived(self, state: Any) -> T | None:
+    def decode(self, state: Any) -> T | None:
         """A copy of its own; None for what is not, or no longer, such a state."""
         if state is None:
             return None

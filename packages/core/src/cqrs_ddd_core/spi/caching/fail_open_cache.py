@@ -14,7 +14,7 @@ FILL_LEASE = 10.0
 """Seconds within which a value has to be loaded to be cached."""
 
 
-class TolerantCache:
+class FailOpenCache:
     """Each failure is logged, whatever the driver raises: slower, never an error."""
 
     def __init__(self, cache: IVersionedCache, ttl: float | None) -> None:

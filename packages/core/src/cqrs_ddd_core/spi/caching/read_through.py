@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import count
 from typing import Any
 
-from .fail_open_cache import TolerantCache
-from .single_flight import Failed, Flight, Form, IdOf, Lead, Load
+from .fail_open_cache import FailOpenCache
+from .single_flight import CacheCodec, Flight, IdOf, Leader, Load, LoadFailed
 
-__all__ = ["Form", "IdOf", "Load", "ReadThrough"]
+__all__ = ["CacheCodec", "IdOf", "Load", "ReadThrough"]
 
 
 class ReadThrough:
@@ -22,14 +22,14 @@ class ReadThrough:
     Where it is cancelled, or he does not get its error, one of those who wait loads next.
     """
 
-    def __init__(self, cache: TolerantCache) -> None:
+    def __init__(self, cache: FailOpenCache) -> None:
         self._cache = cache
         self._flights: dict[str, Flight] = {}
         self._ticks = count(1)
 
     async def values(
         self,
-        form: Form,
+        form: CacheCodec,
         ids: Sequence[Any],
         load: Load,
         id_of: IdOf | None,
@@ -44,7 +44,7 @@ class ReadThrough:
         """
         keys = {each: form.key(each) for each in ids if each not in unread}
         states = await self._cache.read(list(keys.values())) if keys else {}
-        cached = {each: form.revived(states.get(key)) for each, key in keys.items()}
+        cached = {each: form.decode(states.get(key)) for each, key in keys.items()}
         found = {each: value for each, value in cached.items() if value is not None}
         missing = [each for each in ids if each not in found]
         if not missing:
@@ -63,7 +63,7 @@ class ReadThrough:
             await self._cache.drop(distinct)
 
     async def _together(
-        self, form: Form, missing: list[Any], load: Load, id_of: IdOf | None
+        self, form: CacheCodec, missing: list[Any], load: Load, id_of: IdOf | None
     ) -> list[Any]:
         came = next(self._ticks)
         asked = {form.key(each) for each in missing}
@@ -81,7 +81,7 @@ class ReadThrough:
                     continue
                 await asyncio.wait({flight})
                 landed = flight.result()
-                if isinstance(landed, Failed):
+                if isinstance(landed, LoadFailed):
                     landed.raise_for(asked)
                     missing.append(each)  # The first of those who wait for it leads.
                 elif landed is None:
@@ -89,10 +89,12 @@ class ReadThrough:
                 elif not (landed.is_cached or landed.began > came):
                     missing.append(each)
                 elif landed.state is not None:
-                    value = form.revived(landed.state)
+                    value = form.decode(landed.state)
                     (alone if value is None else found).append(each if value is None else value)
         return found + await load(alone) if alone else found
 
-    async def _lead(self, form: Form, ids: list[Any], load: Load, id_of: IdOf | None) -> list[Any]:
-        lead = Lead(self._cache, form, ids, load, id_of, flights=self._flights, ticks=self._ticks)
+    async def _lead(
+        self, form: CacheCodec, ids: list[Any], load: Load, id_of: IdOf | None
+    ) -> list[Any]:
+        lead = Leader(self._cache, form, ids, load, id_of, flights=self._flights, ticks=self._ticks)
         return await lead.values()

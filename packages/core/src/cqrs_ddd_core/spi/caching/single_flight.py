@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ...ports.unit_of_work import UnitOfWork
-from ...primitives.shielding import finish
-from .fail_open_cache import TolerantCache
+from ...primitives.shielding import run_to_completion
+from .fail_open_cache import FailOpenCache
 
 PAUSES = (0.01, 0.02, 0.04, 0.08, *[0.1] * 8)
 """Seconds between two looks for what another process loads; about 1 s in all."""
@@ -21,22 +21,22 @@ IdOf = Callable[[Any], object]
 """From a value to its id."""
 
 
-class Form(Protocol):
+class CacheCodec(Protocol):
     """What a type looks like in the cache."""
 
     def key(self, value_id: object) -> str: ...
 
-    def of(self, value: Any) -> Any | None:
+    def encode(self, value: Any) -> Any | None:
         """None for what would not come back as it is."""
         ...
 
-    def revived(self, state: Any) -> Any | None:
+    def decode(self, state: Any) -> Any | None:
         """A copy of its own; None for what is no such state."""
         ...
 
 
 @dataclass(frozen=True)
-class Landed:
+class LoadResult:
     """What a flight brought, None for nothing.
 
     ``is_cached`` says that no change came between, ``began`` when the load did.
@@ -48,7 +48,7 @@ class Landed:
 
 
 @dataclass(frozen=True)
-class Failed:
+class LoadFailed:
     """A flight that brought nothing: its load of these keys has failed, or it was given up."""
 
     error: Exception | None = None
@@ -62,11 +62,11 @@ class Failed:
             raise self.error.with_traceback(self.traceback)
 
 
-Flight = asyncio.Future[Landed | Failed | None]
+Flight = asyncio.Future[LoadResult | LoadFailed | None]
 """None for what only its load can hand out."""
 
 
-class Lead:
+class Leader:
     """One load for everybody in this process, unless another process is at it already.
 
     ``flights`` are those under way by key, ``ticks`` what orders loads and those who come.
@@ -74,8 +74,8 @@ class Lead:
 
     def __init__(
         self,
-        cache: TolerantCache,
-        form: Form,
+        cache: FailOpenCache,
+        form: CacheCodec,
         ids: list[Any],
         load: Load,
         id_of: IdOf | None,
@@ -111,7 +111,7 @@ class Lead:
         finally:
             for each, flight in self._own.items():
                 if not flight.done():
-                    self._land(each, Failed())
+                    self._land(each, LoadFailed())
             self._own.clear()  # Or an error would keep itself alive, by way of its traceback.
 
     async def _load_free(self, ids: list[Any], *, is_again: bool = False) -> list[Any]:
@@ -141,12 +141,12 @@ class Lead:
         absent = []
         for each in ids:
             state = states.get(self._keys[each])
-            value = self._form.revived(state)
+            value = self._form.decode(state)
             if value is None:
                 absent.append(each)
             else:
                 self._found.append(value)
-                self._land(each, Landed(state, is_cached=True, began=next(self._ticks)))
+                self._land(each, LoadResult(state, is_cached=True, began=next(self._ticks)))
         return absent
 
     async def _load_all(self, ids: list[Any], leases: Mapping[str, str]) -> None:
@@ -172,7 +172,7 @@ class Lead:
         self._found += loaded
         for each in ids:
             is_cached = self._keys[each] in cached
-            self._land(each, Landed(states[each], is_cached, began) if each in states else None)
+            self._land(each, LoadResult(states[each], is_cached, began) if each in states else None)
 
     def _states(self, ids: list[Any], loaded: list[Any]) -> dict[Any, Any | None]:
         """None for what is not there; those are left out of which nothing can be told."""
@@ -185,7 +185,7 @@ class Lead:
         states: dict[Any, Any | None] = {}
         for each in ids:
             values = by_id.get(str(each), [])
-            if len(values) == 1 and (state := self._form.of(values[0])) is not None:
+            if len(values) == 1 and (state := self._form.encode(values[0])) is not None:
                 states[each] = state
             elif not values and is_clear:
                 states[each] = None
@@ -196,8 +196,8 @@ class Lead:
         if not keys:
             return
         interruption = error if isinstance(error, asyncio.CancelledError) else None
-        ended = await finish(
-            self._cache.drop(list(keys)), grace=UnitOfWork.hook_grace, interruption=interruption
+        ended = await run_to_completion(
+            self._cache.drop(list(keys)), grace=UnitOfWork.hook_timeout, interruption=interruption
         )
         if ended.interruption is not None:
             raise ended.interruption
@@ -205,9 +205,9 @@ class Lead:
     def _fail(self, ids: list[Any], error: Exception) -> None:
         keys = frozenset(self._keys[each] for each in ids)
         for each in ids:
-            self._land(each, Failed(error, error.__traceback__, keys))
+            self._land(each, LoadFailed(error, error.__traceback__, keys))
 
-    def _land(self, each: Any, landed: Landed | Failed | None) -> None:
+    def _land(self, each: Any, landed: LoadResult | LoadFailed | None) -> None:
         # Who comes from now on asks the cache, which hears of changes elsewhere.
         self._leave(each)
         self._own[each].set_result(landed)

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from ...ports.clock import IClock, SystemClock
 from ...primitives.exceptions import LeaseLostError
-from ...primitives.shielding import OwnCancellation, finish, within
+from ...primitives.shielding import OwnCancellation, run_to_completion, timeout_after
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ Renew = Callable[[], Awaitable[bool]]
 """Whether the lease is still ours, and now for its whole time from this moment."""
 
 
-class Renewal:
+class LeaseRenewal:
     """Calls ``renew`` each third of ``ttl`` while its block runs; cancels it if the lease is lost.
 
     The block then ends with ``LeaseLostError`` instead of ``asyncio.CancelledError``; one that is
@@ -51,7 +51,7 @@ class Renewal:
         self._watcher: asyncio.Task[None] | None = None
         self.lost = asyncio.Event()
 
-    async def __aenter__(self) -> Renewal:
+    async def __aenter__(self) -> LeaseRenewal:
         self._cancellation = OwnCancellation()
         pause = self._ttl / _RENEWALS_PER_TTL
         if isinstance(self._clock, SystemClock):
@@ -72,7 +72,7 @@ class Renewal:
             self._timer.cancel()
         if self._watcher is not None:
             await self._stop(self._watcher)
-        is_ours_alone = self._cancellation.take_back() and self._cancellation.was_made
+        is_ours_alone = self._cancellation.undo() and self._cancellation.was_made
         if error is None:
             self.check()
         elif is_ours_alone and isinstance(error, asyncio.CancelledError):
@@ -96,7 +96,7 @@ class Renewal:
         watcher.cancel()
         if self._is_asking:
             # A renewal that is on its way must not come after the release.
-            ended = await finish(_end_of(watcher))
+            ended = await run_to_completion(_end_of(watcher))
             if ended.interruption is not None:
                 raise ended.interruption
 
@@ -123,7 +123,7 @@ class Renewal:
         """None where there is no answer."""
         self._is_asking = True
         try:
-            return await within(max(patience, 0.0), self._renew())
+            return await timeout_after(max(patience, 0.0), self._renew())
         except Exception as error:
             logger.warning("the lease of %s cannot be renewed: %r", self._resource, error)
             return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...primitives.exceptions import InvalidOperationError, LeaseLostError, LockAcquisitionError
-from .lease_renewal import Renewal
+from .lease_renewal import LeaseRenewal
 
 LONGEST = 1e9
 """Seconds of a ttl."""
@@ -19,7 +19,7 @@ class LockLease:
 
     resource: str
     fencing_token: int
-    renewal: Renewal
+    renewal: LeaseRenewal
 
     @property
     def lost(self) -> asyncio.Event:

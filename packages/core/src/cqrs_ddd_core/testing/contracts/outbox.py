@@ -176,7 +176,7 @@ class OutboxContract:
         await outbox.fail(one, one.messages[0].message_id, "poison", retry_at=None)
         await outbox.complete(two, _ids(two.messages))
 
-        assert _ids(await outbox.parked()) == _ids(one.messages)
+        assert _ids(await outbox.list_dead_letters()) == _ids(one.messages)
         assert await outbox.get_pending() == []
 
     async def test_what_is_saved_under_a_leased_key_waits_for_the_lease(
@@ -281,7 +281,7 @@ class OutboxContract:
 
         await outbox.mark_published([poison.message_id])
 
-        assert await outbox.parked() == []
+        assert await outbox.list_dead_letters() == []
         (lease,) = await outbox.claim("relay")
         assert _ids(lease.messages) == _ids([behind])
 
@@ -318,7 +318,7 @@ class OutboxContract:
         await _park(outbox, poison)
 
         assert await outbox.claim("relay") == []
-        assert [(p.message_id, p.error) for p in await outbox.parked()] == [
+        assert [(p.message_id, p.error) for p in await outbox.list_dead_letters()] == [
             (poison.message_id, "poison")
         ]
         with raises(OutboxError):
@@ -334,7 +334,7 @@ class OutboxContract:
         await outbox.discard(poison.message_id)
         (lease,) = await outbox.claim("relay")
         assert _ids(lease.messages) == _ids([behind])
-        assert await outbox.parked() == []
+        assert await outbox.list_dead_letters() == []
         for absent in (poison.message_id, "never saved"):
             with raises(OutboxError):
                 await outbox.retry(absent)

@@ -29,7 +29,7 @@ class Parcel(AggregateRoot[str]):
 
     @classmethod
     def register(cls, parcel_id: str, owner: str) -> Parcel:
-        parcel = cls.blank(parcel_id)
+        parcel = cls.create_empty(parcel_id)
         parcel.add_event(ParcelRegistered(owner=owner))
         return parcel
 

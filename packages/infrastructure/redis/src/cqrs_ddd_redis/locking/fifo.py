@@ -203,11 +203,13 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             self._call(text_of(called))
         return bool(answer)
 
-    async def _answer(self, doing: str, resource: str, command: Coroutine[Any, Any, Any]) -> Any:
+    async def _answer(
+        self, operation: str, resource: str, command: Coroutine[Any, Any, Any]
+    ) -> Any:
         try:
             return await answered(command, within=self._response_timeout)
         except FAILURES as error:
-            reason = explain(f"{doing} {resource}", error)
+            reason = explain(f"{operation} {resource}", error)
             raise LockingError(reason, resource=resource) from error
 
     def _new_owner(self, ttl: float) -> str:

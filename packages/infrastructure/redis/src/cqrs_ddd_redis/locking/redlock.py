@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import LockingError
-from cqrs_ddd_core.primitives.shielding import within
+from cqrs_ddd_core.primitives.shielding import timeout_after
 
 from ..pubsub import Listener
 from .acquire_attempt import Bid
@@ -95,7 +95,7 @@ class RedlockLockStrategy(RedisLockStrategy):
         try:
             async with AsyncExitStack() as stack:
                 with suppress(asyncio.TimeoutError):
-                    await within(self._remaining(bid), self._listen(bid, stack))
+                    await timeout_after(self._remaining(bid), self._listen(bid, stack))
                 # It may have been freed when nobody listened.
                 grant = await self._ask(bid, self._channel)
                 while grant is None and (remaining := self._remaining(bid)) > 0:
@@ -201,19 +201,19 @@ class RedlockLockStrategy(RedisLockStrategy):
         answers = await self._servers.ask(self._ask_to_release, (lock, waiting), (owner,))
         return self._is_decided(answers, f"release {resource}", resource)
 
-    def _is_decided(self, answers: Answers, doing: str, resource: str) -> bool:
+    def _is_decided(self, answers: Answers, operation: str, resource: str) -> bool:
         yes = answers.values.count(1)
         if yes >= self._servers.majority:
             return True
         if yes + answers.silent < self._servers.majority:
             return False
-        raise LockingError(self._unknown(doing, answers), resource=resource)
+        raise LockingError(self._unknown(operation, answers), resource=resource)
 
-    def _unknown(self, doing: str, answers: Answers) -> str:
+    def _unknown(self, operation: str, answers: Answers) -> str:
         reason = str(answers.reason) or type(answers.reason).__name__
         servers = len(answers.values)
         return (
-            f"cannot {doing}: {servers - answers.silent} of {servers} servers answered, where "
+            f"cannot {operation}: {servers - answers.silent} of {servers} servers answered, where "
             f"{self._servers.majority} must agree ({reason}); are the Redis servers there?"
         )
 

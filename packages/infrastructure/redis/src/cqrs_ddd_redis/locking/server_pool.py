@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
-from cqrs_ddd_core.primitives.shielding import finish
+from cqrs_ddd_core.primitives.shielding import run_to_completion
 
 from ..driver import FAILURES, Limit, Script, answered, load_script
 
@@ -75,7 +75,7 @@ class Servers:
         try:
             await _all_ended(loop, tasks)
         except asyncio.CancelledError as cancelled:
-            await finish(_ends_of(tasks))
+            await run_to_completion(_ends_of(tasks))
             for task in tasks:
                 _error_of(task)  # Seen: nobody asks for it any more.
             raise cancelled

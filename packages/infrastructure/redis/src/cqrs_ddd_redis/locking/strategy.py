@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from cqrs_ddd_core.ports.clock import IClock, SystemClock
 from cqrs_ddd_core.ports.locking import ILeasedLock, ILockLease
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, LockingError
-from cqrs_ddd_core.primitives.shielding import finish
-from cqrs_ddd_core.spi.leases.lease_renewal import Renewal
+from cqrs_ddd_core.primitives.shielding import run_to_completion
+from cqrs_ddd_core.spi.leases.lease_renewal import LeaseRenewal
 from cqrs_ddd_core.spi.leases.lock_lease import (
     LockLease,
     is_of_another_live_task,
@@ -132,7 +132,7 @@ class RedisLockStrategy(ILeasedLock):
             with suppress(LockingError):
                 await self._withdraw(resource, owner)
 
-        ended = await finish(leave())
+        ended = await run_to_completion(leave())
         if ended.interruption is not None:
             raise ended.interruption
 
@@ -215,7 +215,7 @@ class _Holding(AbstractAsyncContextManager[ILockLease]):
         if held is None:
             raise not_free(self._resource, self._timeout)
         self._held = held
-        self._renewal = Renewal(
+        self._renewal = LeaseRenewal(
             self._resource,
             self._renew,
             ttl=strategy._validity(self._ttl),

@@ -23,7 +23,7 @@ from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import PersistenceError
 
 from ..engine.connections import apart, joined, reading, reading_apart
-from ..engine.driver import fetch, inserting, is_postgres, translated
+from ..engine.driver import fetch, is_postgres, translate_errors, upsert_statement
 from ..engine.engines import SessionFactory
 from ..schema.tables import TABLES, Tables
 
@@ -52,7 +52,7 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
         rows = {_place(letter): _row_of(letter) for letter in sorted(letters, key=_place)}
         waiting = [e for e in letters if e.state is DeadLetterState.WAITING and not e.is_due]
         async with self._joined(uow, "add dead letters") as connection:
-            insert = inserting(connection, table)
+            insert = upsert_statement(connection, table)
             key = [table.c.projection, table.c.position]
             await connection.execute(
                 insert.on_conflict_do_update(
@@ -77,7 +77,7 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
                 delete(self._letters).where(self._is_at(bindparam("of"), bindparam("at"))), places
             )
 
-    async def held(
+    async def blocked_streams(
         self,
         projection: str,
         streams: Collection[StreamId],
@@ -86,11 +86,11 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
     ) -> set[StreamId]:
         if not streams:
             return set()
-        with translated(PersistenceError, "read held streams"):
+        with translate_errors(PersistenceError, "read held streams"):
             async with reading(uow, self._session_factory, "read held streams") as connection:
                 return await self._among(connection, "held", projection, streams)
 
-    async def due(
+    async def retryable(
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[DeadLetter]:
         refuse_unusable_limit(limit)
@@ -111,11 +111,11 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
             .order_by(table.c.position)
             .limit(limit)
         )
-        with translated(PersistenceError, "read due dead letters"):
+        with translate_errors(PersistenceError, "read due dead letters"):
             async with reading(uow, self._session_factory, "read due dead letters") as connection:
                 return [_letter_of(row) for row in await connection.execute(query)]
 
-    async def letters(
+    async def list_dead_letters(
         self, projection: str | None = None, *, after: int = 0, limit: int = 100
     ) -> list[DeadLetter]:
         refuse_unusable_limit(limit)
@@ -130,7 +130,7 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
             .where(*conditions, table.c.position.in_(page))
             .order_by(table.c.position, table.c.projection)
         )
-        with translated(PersistenceError, "read dead letters"):
+        with translate_errors(PersistenceError, "read dead letters"):
             async with reading_apart(self._session_factory) as connection:
                 return [_letter_of(row) for row in await connection.execute(query)]
 
@@ -171,12 +171,12 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
     @asynccontextmanager
     async def _joined(self, uow: UnitOfWork, operation: str) -> AsyncIterator[AsyncConnection]:
         async with joined(uow, self._session_factory, operation) as active:
-            with translated(PersistenceError, operation):
+            with translate_errors(PersistenceError, operation):
                 yield await active.connection()
 
     @asynccontextmanager
     async def _apart(self, operation: str) -> AsyncIterator[AsyncConnection]:
-        with translated(PersistenceError, operation):
+        with translate_errors(PersistenceError, operation):
             async with apart(self._session_factory) as connection:
                 yield connection
 

@@ -30,9 +30,9 @@ from cqrs_ddd_specifications import QueryOptions
 from ..engine.connections import joined
 from ..engine.driver import is_postgres
 from ..repository.repository import SQLAlchemyRepository
-from ..repository.row_cursor import RowStream
-from ..repository.row_errors import told
-from ..repository.statements import KNOWN_IDS, among
+from ..repository.row_cursor import RowCursor
+from ..repository.row_errors import translate_row_errors
+from ..repository.statements import KNOWN_IDS, in_values
 from ..specifications import apply_query_options, build_sqla_filter, in_order
 from ..specifications.columns import mapper_of
 
@@ -129,13 +129,13 @@ class _OfReadModels(ABC, Generic[R]):
     async def _rows(
         self, query: Select[Any], uow: UnitOfWork, ids: Sequence[Any] | None = None
     ) -> Sequence[Row[Any]]:
-        doing = f"fetch {self.model.__name__}"
+        operation = f"fetch {self.model.__name__}"
         given: dict[str, Any] = {}
-        async with joined(uow, None, doing) as active:
-            with told(doing):
+        async with joined(uow, None, operation) as active:
+            with translate_row_errors(operation):
                 connection = await active.connection()
                 if ids is not None:
-                    query = query.where(among(self._key, is_postgres(connection)))
+                    query = query.where(in_values(self._key, is_postgres(connection)))
                     given[KNOWN_IDS] = list(ids)
                 rows: Sequence[Row[Any]] = (await connection.execute(query, given)).all()
         return rows
@@ -169,13 +169,13 @@ class SQLAlchemyQuerySpecificationPersistence(_OfReadModels[R], IQuerySpecificat
             return [self.to_dto(row) for row in await self._rows(query, uow)]
 
         async def stream(batch_size: int) -> AsyncIterator[R]:
-            cursor = RowStream(query, batch_size)
+            cursor = RowCursor(query, batch_size)
             try:
                 while not cursor.is_at_end:
                     # Taken for a batch: in between the unit of work is the consumer's.
-                    doing = f"stream {self.model.__name__}"
-                    async with joined(uow, None, doing) as active:
-                        with told(doing):
+                    operation = f"stream {self.model.__name__}"
+                    async with joined(uow, None, operation) as active:
+                        with translate_row_errors(operation):
                             rows = await cursor.fetch(await active.connection())
                     for row in rows:
                         yield self.to_dto(row)

@@ -21,7 +21,7 @@ from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 
 from ..engine.connections import joined, reading
-from ..engine.driver import fetch, inserting, is_postgres, translated
+from ..engine.driver import fetch, is_postgres, translate_errors, upsert_statement
 from ..engine.engines import SessionFactory
 from ..schema.tables import TABLES, Tables
 
@@ -54,7 +54,7 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
         # In one order for all, or two writers would each wait for a row of the other.
         rows.sort(key=itemgetter("aggregate_type", "aggregate_id"))
         async with self._joined(uow, "save snapshots") as connection:
-            insert = inserting(connection, table)
+            insert = upsert_statement(connection, table)
             key = [table.c.aggregate_type, table.c.aggregate_id]
             await connection.execute(
                 insert.on_conflict_do_update(
@@ -73,7 +73,7 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
         wanted = list(streams)
         if not wanted:
             return {}
-        with translated(SnapshotError, "load snapshots"):
+        with translate_errors(SnapshotError, "load snapshots"):
             async with reading(uow, self._session_factory, "load snapshots") as connection:
                 sql = _statements(self._snapshots, is_postgres(connection))
                 if len(wanted) == 1:
@@ -99,7 +99,7 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
         self, uow: UnitOfWork | None, operation: str
     ) -> AsyncIterator[AsyncConnection]:
         async with joined(uow, self._session_factory, operation) as active:
-            with translated(SnapshotError, operation):
+            with translate_errors(SnapshotError, operation):
                 yield await active.connection()
 
 

@@ -32,11 +32,11 @@ async def joined(
             "use a SQLAlchemyUnitOfWork"
         )
     _refuse_another_database(current, session_factory, operation)
-    with current.exclusive(operation):
+    with current.guard_exclusive(operation):
         try:
             yield current
         except (asyncio.CancelledError, GeneratorExit):
-            current.interrupted()
+            current.mark_interrupted()
             raise
 
 

@@ -140,7 +140,7 @@ def refuse_autocommit(connection: AsyncConnection) -> None:
         )
 
 
-def let_sqlalchemy_join(connection: AsyncConnection) -> None:
+def share_transaction(connection: AsyncConnection) -> None:
     """Its statements become part of the transaction that we began.
 
     This changes what SQLAlchemy says to its adapter, and says nothing to the database. To be done
@@ -160,7 +160,7 @@ def driver_of(connection: AsyncConnection) -> Any:
     return sync_connection.connection.driver_connection
 
 
-def is_lost(error: BaseException) -> bool:
+def is_connection_lost(error: BaseException) -> bool:
     """Whether the error says that no answer came, and nothing of what the database has done."""
     if isinstance(error, (asyncio.TimeoutError, OSError)):
         return True
@@ -205,31 +205,33 @@ async def autocommitting(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 
 @contextmanager
-def translated(kind: type[InfrastructureError], doing: str) -> Iterator[None]:
-    """Errors of the driver and of SQLAlchemy become ours; ``doing`` says what failed."""
+def translate_errors(kind: type[InfrastructureError], operation: str) -> Iterator[None]:
+    """Errors of the driver and of SQLAlchemy become ours; ``operation`` says what failed."""
     try:
         yield
     except (SQLAlchemyError, DriverError, OSError, sqlite3.Error, UnicodeEncodeError) as error:
-        raise _ours(kind, doing, error) from error
+        raise _ours(kind, operation, error) from error
     except Exception as error:
         # SQLAlchemy 2.0 lets through what fails before a statement of its own, such as connecting.
         if not type(error).__module__.startswith("asyncpg."):
             raise
-        raise _ours(kind, doing, error) from error
+        raise _ours(kind, operation, error) from error
 
 
-def _ours(kind: type[InfrastructureError], doing: str, error: Exception) -> CQRSDDDError:
+def _ours(kind: type[InfrastructureError], operation: str, error: Exception) -> CQRSDDDError:
     code, text = sqlstate(error), (str(error).strip() or repr(error)).splitlines()[0]
     if isinstance(error, StaleDataError):
-        return OptimisticConcurrencyError(f"cannot {doing}: {text}; load it again and decide anew")
+        return OptimisticConcurrencyError(
+            f"cannot {operation}: {text}; load it again and decide anew"
+        )
     if code in _CONFLICTS:
-        return ConcurrencyError(f"cannot {doing}: {_CONFLICTS[code]} ({text}); decide anew")
+        return ConcurrencyError(f"cannot {operation}: {_CONFLICTS[code]} ({text}); decide anew")
     advice = ""
     if code in _MISSING or "no such table" in text:
         advice = "; what is the toolkit's is made by create_schema(engine)"
     elif "database is locked" in text:
         advice = "; another writer has it, see busy_timeout of configure_sqlite"
-    return kind(f"cannot {doing}: {text}{advice}")
+    return kind(f"cannot {operation}: {text}{advice}")
 
 
 def sqlstate(error: BaseException) -> str | None:
@@ -238,7 +240,7 @@ def sqlstate(error: BaseException) -> str | None:
     return code if isinstance(code, str) else None
 
 
-def inserting(
+def upsert_statement(
     connection: AsyncConnection | Connection, table: Table
 ) -> PostgresInsert | SQLiteInsert:
     """An insert that knows ON CONFLICT."""

@@ -19,8 +19,8 @@ _SET = text("SELECT set_config('lock_timeout', :value, true)")
 
 
 @asynccontextmanager
-async def waiting_at_most(
-    seconds: float, connection: AsyncConnection, doing: str
+async def lock_timeout(
+    seconds: float, connection: AsyncConnection, operation: str
 ) -> AsyncIterator[None]:
     """Whoever waits for a lock lets others wait behind, so not for long: ``ConcurrencyError``."""
     if not is_postgres(connection):
@@ -34,6 +34,6 @@ async def waiting_at_most(
         if sqlstate(error) != _LOCK_NOT_AVAILABLE:
             raise
         raise ConcurrencyError(
-            f"cannot {doing}: others use it for longer than {seconds} s; try it again"
+            f"cannot {operation}: others use it for longer than {seconds} s; try it again"
         ) from error
     await connection.execute(_SET, {"value": before})

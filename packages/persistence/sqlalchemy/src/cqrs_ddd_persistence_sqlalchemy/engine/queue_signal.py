@@ -1,4 +1,4 @@
-"""Hints between processes, through the database."""
+"""Waiters between processes, through the database."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from cqrs_ddd_core.primitives.exceptions import (
     InvalidOperationError,
     PersistenceError,
 )
-from cqrs_ddd_core.primitives.shielding import finish, within
+from cqrs_ddd_core.primitives.shielding import run_to_completion, timeout_after
 
-from .driver import autocommitting, fetch, is_postgres, translated
+from .driver import autocommitting, fetch, is_postgres, translate_errors
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class PostgresQueueSignal(IQueueSignal):
         self._is_entered = False
 
     async def __aenter__(self) -> PostgresQueueSignal:
-        with translated(PersistenceError, "listen"):
+        with translate_errors(PersistenceError, "listen"):
             await self._open()
         self._is_entered = True
         return self
@@ -60,7 +60,7 @@ class PostgresQueueSignal(IQueueSignal):
         await self._close()
 
     async def notify(self, channel: str) -> None:
-        with translated(PersistenceError, "notify"):
+        with translate_errors(PersistenceError, "notify"):
             async with autocommitting(self._engine) as connection:
                 await fetch(connection, "SELECT pg_notify($1, '')", channel)
 
@@ -74,7 +74,9 @@ class PostgresQueueSignal(IQueueSignal):
         waiters.add(waiter)
         try:
             # To its end even when cancelled: a query that is given up leaves tasks of the driver.
-            listening = await finish(within(max(timeout, _PATIENCE), self._listen(channel)))
+            listening = await run_to_completion(
+                timeout_after(max(timeout, _PATIENCE), self._listen(channel))
+            )
             if listening.interruption is not None:
                 raise listening.interruption
             if listening.error is not None:

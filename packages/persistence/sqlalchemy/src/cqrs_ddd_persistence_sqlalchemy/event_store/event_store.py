@@ -32,7 +32,7 @@ from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives.exceptions import EventStoreError, OptimisticConcurrencyError
 
 from ..engine.connections import joined, reading
-from ..engine.driver import DriverError, fetch, is_postgres, sqlstate, translated
+from ..engine.driver import DriverError, fetch, is_postgres, sqlstate, translate_errors
 from ..engine.engines import SessionFactory
 from ..schema.tables import TABLES, Tables, iso_utc
 from ..unit_of_work import SQLAlchemyUnitOfWork
@@ -93,7 +93,7 @@ class SQLAlchemyEventStore(IEventLog):
     ) -> int:
         refuse_unkept("a stream", *stream)
         async with self._joined("append to a stream") as uow:
-            connection = await uow.begun()
+            connection = await uow.driver_connection()
             last_version = self._sql(connection).last_version
             actual: int = (await fetch(connection, last_version, *stream))[0][0]
             refuse_unexpected(stream, expected_version, actual)
@@ -192,12 +192,12 @@ class SQLAlchemyEventStore(IEventLog):
     @asynccontextmanager
     async def _joined(self, operation: str) -> AsyncIterator[SQLAlchemyUnitOfWork]:
         async with joined(self._uow, self._session_factory, operation) as uow:
-            with translated(EventStoreError, operation):
+            with translate_errors(EventStoreError, operation):
                 yield uow
 
     @asynccontextmanager
     async def _reading(self, operation: str) -> AsyncIterator[AsyncConnection]:
-        with translated(EventStoreError, operation):
+        with translate_errors(EventStoreError, operation):
             async with reading(self._uow, self._session_factory, operation) as connection:
                 yield connection
 
@@ -207,7 +207,7 @@ class SQLAlchemyEventStore(IEventLog):
     async def _insert(
         self, uow: SQLAlchemyUnitOfWork, events: Sequence[StoredEvent], rows: list[tuple[Any, ...]]
     ) -> None:
-        connection = await uow.begun()
+        connection = await uow.driver_connection()
         sql = self._sql(connection)
         positions: list[int] = []
         if is_postgres(connection):
@@ -221,21 +221,21 @@ class SQLAlchemyEventStore(IEventLog):
                 positions += [row[0] for row in inserted]
         if len(positions) < len(rows):
             raise await _refusal(connection, sql, events, set(positions))
-        uow.appended(positions, self._tables)
+        uow.record_append(positions, self._tables)
 
     async def _insert_arrays(
         self, uow: SQLAlchemyUnitOfWork, connection: AsyncConnection, rows: list[tuple[Any, ...]]
     ) -> Sequence[Any]:
         sql = self._sql(connection)
         columns = [list(column) for column in zip(*rows, strict=True)]
-        if len(rows) > 1 and uow.is_free_to_fail(self._tables):
+        if len(rows) > 1 and uow.can_retry_insert(self._tables):
             # Passing over what is taken would cost a sixth of the time of a large batch.
             try:
                 return await fetch(connection, sql.insert_arrays_or_fail, *columns)
             except DriverError as error:
                 if sqlstate(error) != _UNIQUE_VIOLATION:
                     raise
-                await uow.begin_anew(error)
+                await uow.restart_transaction(error)
         return await fetch(connection, sql.insert_arrays, *columns)
 
     async def _page(

@@ -29,7 +29,7 @@ from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, PersistenceError
 
 from ..engine.connections import reading
-from ..engine.driver import is_postgres, translated
+from ..engine.driver import is_postgres, translate_errors
 from ..engine.engines import SessionFactory
 from .statements import HierarchyStatements, rows_of
 
@@ -194,7 +194,7 @@ class SQLAlchemyHierarchyReader(
         found: list[Any] = []
         if not ids:
             return found
-        with translated(PersistenceError, f"read {what}"):
+        with translate_errors(PersistenceError, f"read {what}"):
             async with reading(self._uow, self._session_factory, f"read {what}") as connection:
                 is_array = is_postgres(connection)
                 asked = statement(HierarchyStatements(self._nodes, self._links, is_array))

@@ -21,7 +21,7 @@ from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import InboxError
 
 from ..engine.connections import joined
-from ..engine.driver import fetch, is_postgres, translated
+from ..engine.driver import fetch, is_postgres, translate_errors
 from ..engine.engines import SessionFactory
 from ..schema.column_types import iso_utc
 from ..schema.tables import TABLES, Tables
@@ -78,5 +78,5 @@ class SQLAlchemyInbox(IInbox):
         self, uow: UnitOfWork | None, operation: str
     ) -> AsyncIterator[AsyncConnection]:
         async with joined(uow or self._uow, self._session_factory, operation) as active:
-            with translated(InboxError, operation):
-                yield await active.begun()
+            with translate_errors(InboxError, operation):
+                yield await active.driver_connection()

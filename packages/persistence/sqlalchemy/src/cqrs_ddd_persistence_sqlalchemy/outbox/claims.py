@@ -11,13 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cqrs_ddd_core.ports.outbox import OutboxLease, OutboxMessage
 
-from ..engine.driver import fetch, inserting, is_postgres
+from ..engine.driver import fetch, is_postgres, upsert_statement
 from ..schema.tables import Tables
 from .message_rows import message_of, message_of_postgres
 from .statements import outbox_statements
 
 
-async def claimed(
+async def claim_leases(
     connection: AsyncConnection, tables: Tables, relay_id: str, *, limit: int, lease: float
 ) -> list[OutboxLease]:
     """The leases of the oldest due keys, in the transaction of the connection."""
@@ -61,7 +61,7 @@ async def _claimed_on_sqlite(
         return []  # Without the write lock, which only the first change takes.
     await connection.execute(delete(leases).where(leases.c.lease_key.in_(keys), ~is_blocked))
     insert = (
-        inserting(connection, leases)
+        upsert_statement(connection, leases)
         .on_conflict_do_nothing()
         .returning(leases.c.lease_key, leases.c.epoch)
     )

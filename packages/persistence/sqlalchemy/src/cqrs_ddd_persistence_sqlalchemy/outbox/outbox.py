@@ -21,11 +21,11 @@ from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, OutboxError
 
 from ..engine.connections import joined, reading
-from ..engine.driver import fetch, is_postgres, translated
+from ..engine.driver import fetch, is_postgres, translate_errors
 from ..engine.engines import SessionFactory
 from ..schema.tables import TABLES, Tables
 from ..unit_of_work import SQLAlchemyUnitOfWork
-from .claims import claimed, database_time
+from .claims import claim_leases, database_time
 from .message_rows import for_sqlite, message_of, row_of
 from .statements import insert_arrays, insert_values, outbox_statements
 
@@ -60,8 +60,8 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         if not rows:
             return
         async with joined(uow or self._uow, self._session_factory, "save messages") as active:
-            with translated(OutboxError, "save messages"):
-                saved = await self._insert(await active.begun(), rows)
+            with translate_errors(OutboxError, "save messages"):
+                saved = await self._insert(await active.driver_connection(), rows)
             missing = [message.message_id for message in messages]
             for (message_id,) in saved:
                 missing.remove(message_id)
@@ -99,7 +99,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     ) -> list[OutboxLease]:
         refuse_unusable_claim(limit, lease)
         async with self._round("claim messages") as connection:
-            return await claimed(connection, self._tables, relay_id, limit=limit, lease=lease)
+            return await claim_leases(connection, self._tables, relay_id, limit=limit, lease=lease)
 
     async def complete(self, lease: OutboxLease, message_ids: Sequence[str]) -> None:
         async with self._own("mark messages as published") as connection:
@@ -125,7 +125,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         refuse_unusable_claim(limit, lease)
         async with self._round("mark messages as published and claim the next") as connection:
             lost = await self._complete(connection, published)
-            new = await claimed(connection, self._tables, relay_id, limit=limit, lease=lease)
+            new = await claim_leases(connection, self._tables, relay_id, limit=limit, lease=lease)
         return lost, new
 
     async def fail(
@@ -153,7 +153,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
                 )
             )
 
-    async def parked(self, limit: int = 100) -> list[OutboxMessage]:
+    async def list_dead_letters(self, limit: int = 100) -> list[OutboxMessage]:
         outbox, leases = self._outbox, self._leases
         parked = (
             self._messages()
@@ -195,14 +195,14 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         self, uow: UnitOfWork | None, operation: str
     ) -> AsyncIterator[AsyncConnection]:
         async with joined(uow or self._uow, self._session_factory, operation) as active:
-            with translated(OutboxError, operation):
+            with translate_errors(OutboxError, operation):
                 yield await active.connection()
 
     @asynccontextmanager
     async def _reading(
         self, uow: UnitOfWork | None, operation: str
     ) -> AsyncIterator[AsyncConnection]:
-        with translated(OutboxError, operation):
+        with translate_errors(OutboxError, operation):
             async with reading(uow or self._uow, self._session_factory, operation) as connection:
                 yield connection
 
@@ -210,7 +210,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def _own(self, operation: str) -> AsyncIterator[AsyncConnection]:
         self._refuse_without_factory(operation)
         async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
-            with translated(OutboxError, operation):
+            with translate_errors(OutboxError, operation):
                 yield await own.connection()
 
     @asynccontextmanager
@@ -218,8 +218,8 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         """As ``_own``; on PostgreSQL for statements that go straight to the driver."""
         self._refuse_without_factory(operation)
         async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
-            with translated(OutboxError, operation):
-                connection = await own.begun()
+            with translate_errors(OutboxError, operation):
+                connection = await own.driver_connection()
                 yield connection if is_postgres(connection) else await own.connection()
 
     def _refuse_without_factory(self, operation: str) -> None:

@@ -28,10 +28,10 @@ from ..engine.engines import SessionFactory
 from ..specifications import apply_query_options, build_sqla_filter, in_order
 from ..unit_of_work import SQLAlchemyUnitOfWork
 from .model_mapper import ModelMapper
-from .row_cursor import RowStream
-from .row_errors import told
-from .row_reader import RowReading
-from .row_writer import RowWriting
+from .row_cursor import RowCursor
+from .row_errors import translate_row_errors
+from .row_reader import RowReader
+from .row_writer import RowWriter
 from .statements import KNOWN_ID, KNOWN_IDS, RepositoryStatements
 
 T = TypeVar("T", bound=AggregateRoot[Any])
@@ -99,12 +99,12 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         return found[0] if found else None
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
-        doing = f"delete {self.entity_type.aggregate_type} {entity_id}"
+        operation = f"delete {self.entity_type.aggregate_type} {entity_id}"
         scope = self._scope()
-        async with joined(uow, self._session_factory, doing) as active:
-            async with self._writing(active, scope, doing) as writing:
+        async with joined(uow, self._session_factory, operation) as active:
+            async with self._writing(active, scope, operation) as writing:
                 await writing.delete(entity_id)
-            active.aggregates.deleted(self.entity_type, entity_id)
+            active.aggregates.mark_deleted(self.entity_type, entity_id)
         return entity_id
 
     async def list_all(
@@ -138,35 +138,35 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         query: Callable[[RepositoryStatements], Select[Any]],
         given: Mapping[str, Any],
         uow: UnitOfWork | None,
-        doing: str,
+        operation: str,
         scope: Scope | None = None,
     ) -> list[T]:
-        doing = f"{doing} {self.entity_type.aggregate_type}"
+        operation = f"{operation} {self.entity_type.aggregate_type}"
         scope = self._scope() if scope is None else scope
-        with told(doing):
-            async with reading(uow, self._session_factory, doing) as connection:
-                with told(doing):
+        with translate_row_errors(operation):
+            async with reading(uow, self._session_factory, operation) as connection:
+                with translate_row_errors(operation):
                     sql = self._sql(connection)
-                    found = RowReading(self.mapper, sql, query(sql).where(*scope), scope)
+                    found = RowReader(self.mapper, sql, query(sql).where(*scope), scope)
                     entities = await found.read(connection, given)
         return _loaded(entities, uow or get_current_uow())
 
     async def _stream(
         self, query: Select[Any], scope: Scope, size: int, uow: UnitOfWork | None
     ) -> AsyncIterator[T]:
-        doing = f"search {self.entity_type.aggregate_type}"
+        operation = f"search {self.entity_type.aggregate_type}"
         given = uow or get_current_uow()
         # One of our own is not entered, or it would be the current one of whoever iterates.
         shared = given or SQLAlchemyUnitOfWork(session_factory=self._session_factory)
-        cursor, batch = RowStream(query, size), list[T]()
+        cursor, batch = RowCursor(query, size), list[T]()
         try:
             while not cursor.is_at_end:
                 # Taken for a batch and not for the whole stream: in between it is the consumer's.
-                async with joined(shared, self._session_factory, doing) as active:
-                    active.aggregates.let_go(batch)
-                    with told(doing):
+                async with joined(shared, self._session_factory, operation) as active:
+                    active.aggregates.untrack(batch)
+                    with translate_row_errors(operation):
                         connection = await active.connection()
-                        rest = RowReading(self.mapper, self._sql(connection), query, scope)
+                        rest = RowReader(self.mapper, self._sql(connection), query, scope)
                         rows = await cursor.fetch(connection)
                         found = await rest.of_rows(connection, rows)
                 batch = _loaded(found, given)
@@ -190,29 +190,29 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
             page = page.order_by(in_order(self.mapper.key))
         return page
 
-    async def _save(self, entities: Sequence[T], uow: UnitOfWork | None, doing: str) -> None:
+    async def _save(self, entities: Sequence[T], uow: UnitOfWork | None, operation: str) -> None:
         scope = self._scope()
-        async with joined(uow, self._session_factory, doing) as active:
+        async with joined(uow, self._session_factory, operation) as active:
             saved = active.aggregates.saved_version
-            async with self._writing(active, scope, doing) as writing:
+            async with self._writing(active, scope, operation) as writing:
                 await writing.save([(each, saved(each) or each.version) for each in entities])
             for entity in entities:
-                active.aggregates.saved(entity, entity.next_version)
+                active.aggregates.mark_saved(entity, entity.next_version)
 
     @asynccontextmanager
     async def _writing(
-        self, active: SQLAlchemyUnitOfWork, scope: Scope, doing: str
-    ) -> AsyncIterator[RowWriting]:
-        with told(doing):
+        self, active: SQLAlchemyUnitOfWork, scope: Scope, operation: str
+    ) -> AsyncIterator[RowWriter]:
+        with translate_row_errors(operation):
             connection = await active.connection()
-        writing = RowWriting(self.mapper, self._sql(connection), scope, connection)
+        writing = RowWriter(self.mapper, self._sql(connection), scope, connection)
         try:
-            with told(doing):
+            with translate_row_errors(operation):
                 yield writing
         except BaseException as error:
             # Whoever goes on after it would commit a part of the call.
             if writing.has_begun or not isinstance(error, Exception):
-                active.failed(error)
+                active.mark_failed(error)
             raise
 
     def _scope(self) -> Scope:
@@ -230,5 +230,5 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
 def _loaded(entities: list[T], uow: UnitOfWork | None) -> list[T]:
     if uow is not None:
         for entity in entities:
-            uow.aggregates.loaded(entity)
+            uow.aggregates.track(entity)
     return entities

@@ -25,7 +25,7 @@ from cqrs_ddd_core.primitives.exceptions import (
 )
 
 from ..engine.connections import joined
-from ..engine.driver import is_postgres, translated
+from ..engine.driver import is_postgres, translate_errors
 
 _cursors: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
 """Their names on PostgreSQL, where they live as long as the transaction."""
@@ -33,7 +33,7 @@ _watched: WeakSet[Engine] = WeakSet()
 _UNFINISHED = "cqrs_ddd_unfinished"
 
 
-class RowStream:
+class RowCursor:
     """The rows as they were at the first ``fetch``, whatever changes between the next ones."""
 
     def __init__(self, query: Select[Any], size: int) -> None:
@@ -76,7 +76,7 @@ class RowStream:
             # Otherwise the generator was collected, and who uses the unit of work knows nothing.
             with suppress(InvalidOperationError, InfrastructureError):
                 async with joined(uow, None, "close a cursor"):
-                    with translated(PersistenceError, "close a cursor"):
+                    with translate_errors(PersistenceError, "close a cursor"):
                         await self._close(connection)
 
     async def _close(self, connection: AsyncConnection) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 
 from cqrs_ddd_core.primitives.exceptions import CQRSDDDError, DuplicateKeyError, PersistenceError
 
-from ..engine.driver import sqlstate, translated
+from ..engine.driver import sqlstate, translate_errors
 
 _UNIQUE_VIOLATION = "23505"
 _ON_POSTGRES = re.compile(r'unique constraint "(.+?)"')
@@ -18,9 +18,9 @@ _ON_SQLITE = re.compile(r"UNIQUE constraint failed: (.+)")
 
 
 @contextmanager
-def told(doing: str) -> Iterator[None]:
-    """As ``translated``; a second row with a unique value is a ``DuplicateKeyError``."""
-    with translated(PersistenceError, doing):
+def translate_row_errors(operation: str) -> Iterator[None]:
+    """As ``translate_errors``; a second row with a unique value is a ``DuplicateKeyError``."""
+    with translate_errors(PersistenceError, operation):
         try:
             yield
         except IntegrityError as error:
@@ -28,7 +28,8 @@ def told(doing: str) -> Iterator[None]:
             if constraint is None:
                 raise
             raise DuplicateKeyError(
-                f"cannot {doing}: another row has the same values for {constraint}; choose others",
+                f"cannot {operation}: another row has the same values for {constraint}; "
+                "choose others",
                 constraint=constraint,
             ) from error
         except StatementError as error:
@@ -37,7 +38,7 @@ def told(doing: str) -> Iterator[None]:
             raise
         except OverflowError as error:
             raise PersistenceError(
-                f"cannot {doing}: {error}; a whole number has 64 bits at most"
+                f"cannot {operation}: {error}; a whole number has 64 bits at most"
             ) from error
 
 

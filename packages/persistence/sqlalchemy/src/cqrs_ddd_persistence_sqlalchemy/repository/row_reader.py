@@ -18,7 +18,7 @@ _ROUNDS = 10
 """In which somebody else may change what is being read."""
 
 
-class RowReading:
+class RowReader:
     """Reads what a query finds, and each relation of all of it in one further statement.
 
     Statements see what was committed before each of them, so the parts are read together with the

@@ -23,7 +23,7 @@ _Row = dict[str, Any]
 """By the keys of the columns."""
 
 
-class RowWriting:
+class RowWriter:
     """Writes on one connection; raises ``OptimisticConcurrencyError`` for another version."""
 
     def __init__(

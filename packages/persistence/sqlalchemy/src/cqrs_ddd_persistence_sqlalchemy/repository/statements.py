@@ -36,7 +36,7 @@ class RepositoryStatements:
         version = self.version = mapper.columns[-1]
         insert = postgres_insert(table) if is_postgres else sqlite_insert(table)
         self.is_the_one = key == bindparam(KNOWN_ID, type_=key.type)
-        self.is_among = among(key, is_postgres)
+        self.is_among = in_values(key, is_postgres)
         self.rows: Select[Any] = select(*mapper.columns)
         self.row = self.rows.where(self.is_the_one)
         self.rows_by_id = self.rows.where(self.is_among)
@@ -49,7 +49,7 @@ class RepositoryStatements:
         self.delete = delete(table).where(self.is_the_one)
 
 
-def among(key: ColumnElement[Any], is_postgres: bool) -> ColumnElement[bool]:
+def in_values(key: ColumnElement[Any], is_postgres: bool) -> ColumnElement[bool]:
     """Whether it is one of ``KNOWN_IDS``, by one text and one parameter for any number."""
     if is_postgres:
         return key == any_(bindparam(KNOWN_IDS, type_=ARRAY(key.type)))

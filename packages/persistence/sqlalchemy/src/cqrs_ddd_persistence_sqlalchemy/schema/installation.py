@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
 
-from ..engine.driver import inserting, is_postgres, translated
+from ..engine.driver import is_postgres, translate_errors, upsert_statement
 from ..engine.engines import refuse_unusable
 from .advanced_tables import AdvancedTables, is_advanced_installed
 from .tables import TABLES, Tables
@@ -37,7 +37,7 @@ async def create_schema(
             out, it stays as it is, at first ``registered``.
     """
     refuse_unusable(engine)
-    with translated(PersistenceError, "create the schema"):
+    with translate_errors(PersistenceError, "create the schema"):
         async with engine.begin() as connection:
             await connection.run_sync(lambda sync: install(sync, tables, ordering))
 
@@ -45,7 +45,7 @@ async def create_schema(
 async def check(engine: AsyncEngine, tables: Tables = TABLES) -> None:
     """Raises ``ConfigError`` when tables or columns are missing, or of another version."""
     refuse_unusable(engine)
-    with translated(PersistenceError, "check the schema"):
+    with translate_errors(PersistenceError, "check the schema"):
         async with engine.connect() as connection:
             findings = await connection.run_sync(lambda sync: _findings(sync, tables))
     if findings:
@@ -132,7 +132,9 @@ def _drop_views(connection: Connection, tables: Tables) -> None:
 
 def _note_version(connection: Connection, tables: Tables, component: str, version: int) -> None:
     row = {"component": component, "version": version}
-    connection.execute(inserting(connection, tables.versions).values(row).on_conflict_do_nothing())
+    connection.execute(
+        upsert_statement(connection, tables.versions).values(row).on_conflict_do_nothing()
+    )
     found = _version(connection, tables, component)
     if found != version:
         raise PersistenceError(

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ...engine.driver import driver_of, fetch, inserting, is_postgres
+from ...engine.driver import driver_of, fetch, is_postgres, upsert_statement
 from ...schema.installation import lock_key
 from ...schema.tables import Tables
 
@@ -71,7 +71,7 @@ class PositionRows:
         table = self._projections
         row = {"projection": projection, "version": version, "position": position, **lease}
         put = await connection.execute(
-            inserting(connection, table)
+            upsert_statement(connection, table)
             .values(row)
             .on_conflict_do_nothing()
             .returning(table.c.epoch)

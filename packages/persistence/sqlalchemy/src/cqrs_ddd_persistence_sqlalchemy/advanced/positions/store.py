@@ -33,12 +33,12 @@ from cqrs_ddd_advanced_core.ports.positions import (
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import PersistenceError
-from cqrs_ddd_core.primitives.shielding import finish
+from cqrs_ddd_core.primitives.shielding import run_to_completion
 
 from ...engine.connections import apart, joined, reading_apart
-from ...engine.driver import translated
+from ...engine.driver import translate_errors
 from ...engine.engines import SessionFactory
-from ...engine.lock_timeout import waiting_at_most
+from ...engine.lock_timeout import lock_timeout
 from ...schema.tables import TABLES, Tables
 from ...unit_of_work import SQLAlchemyUnitOfWork
 from .rows import PositionRows, after
@@ -165,7 +165,7 @@ class SQLAlchemyPositionStore(IPositionStore):
     async def positions(
         self, projections: Collection[str] | None = None
     ) -> Sequence[ProjectionPosition]:
-        with translated(PersistenceError, "read positions of projections"):
+        with translate_errors(PersistenceError, "read positions of projections"):
             async with reading_apart(self._session_factory) as connection:
                 query = self._rows.query(connection)
                 if projections is not None:
@@ -173,9 +173,9 @@ class SQLAlchemyPositionStore(IPositionStore):
                 rows = (await connection.execute(query)).all()
         return sorted(map(_told, rows), key=lambda each: each.projection)
 
-    async def join(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
+    async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
         async with self._joined(uow, "write a projection inline") as active:
-            connection = await active.begun()
+            connection = await active.driver_connection()
             found = await self._rows.join(connection, projection)
             if found is None:
                 # Of those that begin it at once the others wait, and find it then.
@@ -190,11 +190,13 @@ class SQLAlchemyPositionStore(IPositionStore):
                 raise run_by_workers(projection, version, live)
             refuse_another_version(projection, version, live)
 
-    async def hold(self, projection: str, *, uow: UnitOfWork) -> ProjectionPosition | None:
+    async def lock_exclusive(
+        self, projection: str, *, uow: UnitOfWork
+    ) -> ProjectionPosition | None:
         table = self._projections
         async with self._joined(uow, "hold a projection") as active:
             connection = await active.connection()
-            async with waiting_at_most(self.hold_timeout, connection, f"hold {projection}"):
+            async with lock_timeout(self.hold_timeout, connection, f"hold {projection}"):
                 await self._rows.lock(connection, projection)
                 # Takes the row, and on SQLite the write lock, whether it is there or not.
                 await connection.execute(
@@ -207,7 +209,7 @@ class SQLAlchemyPositionStore(IPositionStore):
 
     async def replace(self, projection: str, by: Checkpoint, *, uow: UnitOfWork) -> None:
         table = self._projections
-        found = await self.hold(projection, uow=uow)
+        found = await self.lock_exclusive(projection, uow=uow)
         async with self._joined(uow, "replace a projection") as active:
             connection = await active.connection()
             theirs = await connection.execute(
@@ -263,7 +265,7 @@ class SQLAlchemyPositionStore(IPositionStore):
         async def look() -> None:
             found.extend(await self.positions(projections))
 
-        looking = await finish(look(), grace=_PATIENCE)
+        looking = await run_to_completion(look(), grace=_PATIENCE)
         if (error := looking.interruption or looking.error) is not None:
             raise error
         return found
@@ -271,12 +273,12 @@ class SQLAlchemyPositionStore(IPositionStore):
     @asynccontextmanager
     async def _joined(self, uow: UnitOfWork, operation: str) -> AsyncIterator[SQLAlchemyUnitOfWork]:
         async with joined(uow, self._session_factory, operation) as active:
-            with translated(PersistenceError, operation):
+            with translate_errors(PersistenceError, operation):
                 yield active
 
     @asynccontextmanager
     async def _apart(self, operation: str) -> AsyncIterator[AsyncConnection]:
-        with translated(PersistenceError, operation):
+        with translate_errors(PersistenceError, operation):
             async with apart(self._session_factory) as connection:
                 yield connection
 

@@ -39,7 +39,7 @@ _replaced: WeakKeyDictionary[SQLAlchemyUnitOfWork, dict[Name, CollectionTable | 
 """Within units of work that are not committed yet."""
 
 
-class CollectionCatalogue:
+class CollectionCatalog:
     """Read once for each collection, until a statement tells of another table."""
 
     def __init__(self, tables: Tables, models: Models | None = None) -> None:

@@ -17,10 +17,10 @@ from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, CQRSDDDError, ValidationError
 
 from ...engine.connections import joined, reading
-from ...engine.driver import DriverError, sqlstate, translated
+from ...engine.driver import DriverError, sqlstate, translate_errors
 from ...engine.engines import SessionFactory
 from ...unit_of_work import SQLAlchemyUnitOfWork
-from .catalog import AnyCollection, CollectionCatalogue
+from .catalog import AnyCollection, CollectionCatalog
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection, AnyCollection], Awaitable[T]]
@@ -40,7 +40,7 @@ class CollectionAccess:
 
     def __init__(
         self,
-        catalogue: CollectionCatalogue,
+        catalogue: CollectionCatalog,
         session_factory: SessionFactory | None,
         uow: UnitOfWork | None,
     ) -> None:
@@ -48,25 +48,29 @@ class CollectionAccess:
         self._session_factory = session_factory
         self._uow = uow
 
-    async def change(self, collection: str, uow: UnitOfWork | None, doing: str, work: Work[T]) -> T:
+    async def change(
+        self, collection: str, uow: UnitOfWork | None, operation: str, work: Work[T]
+    ) -> T:
         refuse_name(collection)
 
         async def attempt() -> T:
-            async with joined(given, self._session_factory, doing) as active:
-                with _told(doing):
+            async with joined(given, self._session_factory, operation) as active:
+                with _told(operation):
                     connection = await active.connection()
                     return await self._done(collection, connection, active, work)
 
         given = uow or self._uow
         return await _again(attempt, is_alone=given is None and get_current_uow() is None)
 
-    async def read(self, collection: str, uow: UnitOfWork | None, doing: str, work: Work[T]) -> T:
+    async def read(
+        self, collection: str, uow: UnitOfWork | None, operation: str, work: Work[T]
+    ) -> T:
         refuse_name(collection)
 
         async def attempt() -> T:
-            with translated(ProjectionStoreError, doing):
-                async with reading(given, self._session_factory, doing) as connection:
-                    with _told(doing):
+            with translate_errors(ProjectionStoreError, operation):
+                async with reading(given, self._session_factory, operation) as connection:
+                    with _told(operation):
                         return await self._done(
                             collection, connection, given or get_current_uow(), work
                         )
@@ -120,9 +124,9 @@ async def _again(attempt: Callable[[], Awaitable[T]], *, is_alone: bool) -> T:
 
 
 @contextmanager
-def _told(doing: str) -> Iterator[None]:
+def _told(operation: str) -> Iterator[None]:
     """As ``translated``; what the type of a column refused is told in its words."""
-    with translated(ProjectionStoreError, doing):
+    with translate_errors(ProjectionStoreError, operation):
         try:
             yield
         except StatementError as error:

@@ -14,7 +14,7 @@ from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
 
 from ...engine.engines import SessionFactory
-from ...repository.row_cursor import RowStream
+from ...repository.row_cursor import RowCursor
 from ...unit_of_work import SQLAlchemyUnitOfWork
 from .catalog import AnyCollection
 from .collection_access import CollectionAccess, Work
@@ -42,14 +42,14 @@ class CollectionSearch:
         uow: UnitOfWork | None,
     ) -> SearchResult[dict[str, Any]]:
         refuse_other_criteria(criteria)
-        doing = f"search {collection}"
+        operation = f"search {collection}"
 
         async def prepare(
             connection: AsyncConnection, table: AnyCollection
         ) -> tuple[AnyCollection, Select[Any]]:
             return table, table.query(criteria)
 
-        known, prepared = await self._access.read(collection, uow, doing, prepare)
+        known, prepared = await self._access.read(collection, uow, operation, prepare)
 
         def query_on(table: AnyCollection) -> Select[Any]:
             return prepared if table is known else table.query(criteria)
@@ -59,21 +59,21 @@ class CollectionSearch:
             return [table.document(row) for row in rows.all()]
 
         return SearchResult(
-            lambda: self._access.read(collection, uow, doing, search),
+            lambda: self._access.read(collection, uow, operation, search),
             lambda size: self._stream(collection, query_on, size, uow),
         )
 
     async def _stream(
         self, collection: str, query_on: QueryOn, size: int, uow: UnitOfWork | None
     ) -> AsyncIterator[dict[str, Any]]:
-        doing = f"search {collection}"
+        operation = f"search {collection}"
         given = uow or self._uow or get_current_uow()
         if given is None:
             # While it can be sent again to a table that took the place of another one.
-            await self._access.read(collection, None, doing, _nothing_of(query_on))
+            await self._access.read(collection, None, operation, _nothing_of(query_on))
         # One of our own is not entered, or it would be the current one of whoever iterates.
         shared = given or SQLAlchemyUnitOfWork(session_factory=self._session_factory)
-        cursor: RowStream | None = None
+        cursor: RowCursor | None = None
         has_begun = False
 
         async def fetch_documents(
@@ -81,13 +81,15 @@ class CollectionSearch:
         ) -> Sequence[dict[str, Any]]:
             nonlocal cursor
             if cursor is None or not has_begun:
-                cursor = RowStream(query_on(table), size)
+                cursor = RowCursor(query_on(table), size)
             return [table.document(row) for row in await cursor.fetch(connection)]
 
         try:
             while cursor is None or not cursor.is_at_end:
                 # Taken for a batch: in between the unit of work is the consumer's.
-                documents = await self._access.change(collection, shared, doing, fetch_documents)
+                documents = await self._access.change(
+                    collection, shared, operation, fetch_documents
+                )
                 has_begun = True
                 for document in documents:
                     yield document

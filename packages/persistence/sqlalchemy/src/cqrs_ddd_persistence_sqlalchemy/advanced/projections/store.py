@@ -24,13 +24,13 @@ from cqrs_ddd_core.primitives.exceptions import (
 )
 
 from ...engine.connections import joined
-from ...engine.driver import autocommitting, driver_of, fetch, is_postgres, translated
+from ...engine.driver import autocommitting, driver_of, fetch, is_postgres, translate_errors
 from ...engine.engines import SessionFactory, engine_of, refuse_unusable
-from ...engine.lock_timeout import waiting_at_most
+from ...engine.lock_timeout import lock_timeout
 from ...schema.installation import lock_key
 from ...schema.tables import TABLES, Tables
 from ...unit_of_work import SQLAlchemyUnitOfWork
-from .catalog import AnyCollection, CollectionCatalogue, Models, refuse_other_fields
+from .catalog import AnyCollection, CollectionCatalog, Models, refuse_other_fields
 from .collection_access import CollectionAccess
 from .search import CollectionSearch
 
@@ -64,7 +64,7 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         self._session_factory = session_factory
         self._tables = tables
         self._uow = uow
-        self._catalogue = CollectionCatalogue(tables, models)
+        self._catalogue = CollectionCatalog(tables, models)
         self._access = CollectionAccess(self._catalogue, session_factory, uow)
         self._search = CollectionSearch(self._access, session_factory, uow)
         if len(tables.advanced.view_prefix.encode()) + MAX_COLLECTION_NAME > _LONGEST_NAME:
@@ -78,13 +78,13 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         engine = self._engine()
         model = self._catalogue.model_of(collection)
         if model is not None:
-            with translated(ProjectionStoreError, f"find the table of {collection}"):
+            with translate_errors(ProjectionStoreError, f"find the table of {collection}"):
                 async with autocommitting(engine) as connection:
                     await model.check(connection, fields or {})
             return
         asked = DocumentFields(fields)
-        doing = f"make the collection {collection}"
-        with translated(ProjectionStoreError, doing):
+        operation = f"make the collection {collection}"
+        with translate_errors(ProjectionStoreError, operation):
             async with autocommitting(engine) as connection:
                 self._catalogue.forget(collection, connection)
                 try:
@@ -96,7 +96,7 @@ class SQLAlchemyProjectionStore(IProjectionStore):
                     return
             async with (
                 engine.begin() as connection,
-                waiting_at_most(self.making_timeout, connection, doing),
+                lock_timeout(self.making_timeout, connection, operation),
             ):
                 await connection.run_sync(self._catalogue.ensure, collection, asked)
 
@@ -164,11 +164,11 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
         refuse_name(collection)
         self._catalogue.refuse_models(collection)
-        doing = f"drop {collection}"
-        async with joined(uow, self._session_factory, doing) as active:
-            with translated(ProjectionStoreError, doing):
+        operation = f"drop {collection}"
+        async with joined(uow, self._session_factory, operation) as active:
+            with translate_errors(ProjectionStoreError, operation):
                 connection = await active.connection()
-                async with waiting_at_most(self.lock_timeout, connection, doing):
+                async with lock_timeout(self.lock_timeout, connection, operation):
                     await connection.run_sync(self._catalogue.drop, collection)
                 self._catalogue.changed(active, connection, {collection: None})
 
@@ -192,11 +192,11 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         refuse_name(by)
         refuse_replacing_itself(collection, by)
         self._catalogue.refuse_models(collection, by)
-        doing = f"replace {collection} by {by}"
-        async with joined(uow or self._uow, self._session_factory, doing) as active:
-            with translated(ProjectionStoreError, doing):
+        operation = f"replace {collection} by {by}"
+        async with joined(uow or self._uow, self._session_factory, operation) as active:
+            with translate_errors(ProjectionStoreError, operation):
                 connection = await active.connection()
-                async with waiting_at_most(self.lock_timeout, connection, doing):
+                async with lock_timeout(self.lock_timeout, connection, operation):
                     new = await connection.run_sync(self._catalogue.replace, collection, by)
                 self._catalogue.changed(active, connection, {collection: new, by: None})
 

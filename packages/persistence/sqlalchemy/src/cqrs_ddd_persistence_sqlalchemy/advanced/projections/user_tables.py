@@ -26,8 +26,8 @@ from cqrs_ddd_core.primitives.exceptions import ConfigError
 from cqrs_ddd_specifications.field_types import Kind
 from cqrs_ddd_specifications.operators import IN, NOT_IN, Operator
 
-from ...engine.driver import inserting, is_postgres, sqlstate
-from ...repository.statements import KNOWN_IDS, among
+from ...engine.driver import is_postgres, sqlstate, upsert_statement
+from ...repository.statements import KNOWN_IDS, in_values
 from ...specifications import apply_query_options, build_sqla_filter, in_order
 from ...specifications.columns import mapper_of, target_of
 from ...specifications.comparison import element_type
@@ -67,7 +67,7 @@ class CollectionModel:
         self._key_column = self._columns[self._key]
         # Wide, or a number that no key can be would be an error instead of no document.
         wide = type_coerce(self._key_column, element_type(self._key_column, kinds[self._key]))
-        self._is_among = {each: among(wide, each) for each in (True, False)}
+        self._is_among = {each: in_values(wide, each) for each in (True, False)}
         self._rows = select(*(column.label(name) for name, column in self._columns.items()))
         self._values = _validator(self._columns)
 
@@ -84,7 +84,7 @@ class CollectionModel:
         rows = [self._row(doc_id, doc) for doc_id, doc in docs.items()]
         # In one order for all, or two writers would each wait for a row of the other.
         rows.sort(key=lambda row: row[self._key])
-        insert = inserting(connection, self._table)
+        insert = upsert_statement(connection, self._table)
         upsert = insert.on_conflict_do_update(
             index_elements=[self._key_column],
             set_={each: insert.excluded[each.key] for each in self._columns.values()},

@@ -30,7 +30,7 @@ def is_conflict(error: BaseException) -> bool:
     return isinstance(error, ConcurrencyError) and not is_refusal
 
 
-async def until_no_conflict(
+async def retry_on_conflict(
     attempt: Callable[[], Awaitable[R]],
     *,
     policy: RetryPolicy,

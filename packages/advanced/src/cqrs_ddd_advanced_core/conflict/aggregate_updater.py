@@ -20,14 +20,14 @@ from cqrs_ddd_core.primitives.retry import RetryPolicy
 
 from ..ports.conflict import IMergeStrategy
 from .merging import identity
-from .retrying import CONFLICT_RETRY, until_no_conflict
+from .retry import CONFLICT_RETRY, retry_on_conflict
 from .states import state_of, with_state
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 R = TypeVar("R")
 
 
-class ResilientHandler(Generic[T, ID]):
+class AggregateUpdater(Generic[T, ID]):
     """Loads, changes and saves an aggregate in a unit of work of its own; again after a conflict.
 
     Args:
@@ -52,7 +52,7 @@ class ResilientHandler(Generic[T, ID]):
         self._retry = retry
         self._clock = clock or SystemClock()
 
-    async def handle(self, entity_id: ID, decide: Callable[[T], R]) -> R:
+    async def update(self, entity_id: ID, decide: Callable[[T], R]) -> R:
         """What ``decide`` answers of the aggregate, once its change is stored.
 
         After a conflict it decides again on a fresh aggregate; with a strategy, and if it recorded
@@ -63,7 +63,11 @@ class ResilientHandler(Generic[T, ID]):
 
         async def attempt(uow: UnitOfWork) -> R:
             nonlocal decided
-            if decided is not None and decided.base is not None and not decided.aggregate.recorded:
+            if (
+                decided is not None
+                and decided.base is not None
+                and not decided.aggregate.uncommitted_event_count
+            ):
                 await self._merge(entity_id, decided.base, state_of(decided.aggregate), uow)
                 return decided.answer
             aggregate = await self._load(entity_id, uow)
@@ -74,7 +78,7 @@ class ResilientHandler(Generic[T, ID]):
 
         return await self._in_fresh_units_of_work(entity_id, attempt)
 
-    async def edit(self, entity_id: ID, *, base: Mapping[str, Any], mine: Mapping[str, Any]) -> T:
+    async def merge(self, entity_id: ID, *, base: Mapping[str, Any], mine: Mapping[str, Any]) -> T:
         """Merges what somebody made of the fields that they saw some time ago; answers the result.
 
         Both mappings hold the same fields, as ``model_dump(mode="json")`` has them; the others stay
@@ -132,7 +136,7 @@ class ResilientHandler(Generic[T, ID]):
             async with self._uow_factory() as uow:
                 return await attempt(uow)
 
-        return await until_no_conflict(
+        return await retry_on_conflict(
             in_a_fresh_one,
             policy=self._retry,
             clock=self._clock,

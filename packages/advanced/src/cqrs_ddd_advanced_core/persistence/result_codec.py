@@ -15,7 +15,7 @@ from cqrs_ddd_core.spi.json_fidelity import holds_the_same, reason_of
 logger = logging.getLogger(__name__)
 
 
-class CachedResult:
+class ResultCodec:
     """Of one type: a pydantic model, a dataclass, or what else pydantic knows as JSON.
 
     Raises ``ConfigError`` for a type that it does not.
@@ -34,12 +34,12 @@ class CachedResult:
     def key(self, value_id: object) -> str:
         return key_of(self._prefix, value_id)
 
-    def of(self, value: Any) -> Any | None:
+    def encode(self, value: Any) -> Any | None:
         """None for what would not come back from JSON as it is."""
         try:
             content = self._adapter.dump_python(value, mode="json", by_alias=True, warnings="error")
             state = {"result": content}
-            is_same = holds_the_same(self.revived(state), value)
+            is_same = holds_the_same(self.decode(state), value)
         except Exception as error:  # Serialisers and comparisons may be the application's own.
             logger.warning("cannot cache %s: %s", self._prefix, reason_of(error))
             return None
@@ -48,7 +48,7 @@ class CachedResult:
             return None
         return state
 
-    def revived(self, state: Any) -> Any | None:
+    def decode(self, state: Any) -> Any | None:
         """A copy of its own; None for what is not, or no longer, such a state."""
         if state is None:
             return None

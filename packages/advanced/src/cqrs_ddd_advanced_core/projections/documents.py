@@ -15,7 +15,7 @@ Kept = bytes | None
 """A document as JSON; None for one that is not there."""
 
 
-class ProjectionView:
+class ProjectionDocuments:
     """Reads what is stored and what earlier events have changed; changes are written in one go.
 
     A handler gets copies: what it changes counts when it is given to ``upsert``.

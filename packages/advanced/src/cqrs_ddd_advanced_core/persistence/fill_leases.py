@@ -26,7 +26,7 @@ class _Gate:
     users: int = 0
 
 
-class LocalLeases(IVersionedCache):
+class InProcessFillLeases(IVersionedCache):
     """Makes a plain cache drop a fill which raced an invalidation in this process.
 
     An invalidation by another process it does not see.
