@@ -6,7 +6,9 @@ import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
+from typing import TypeGuard
 
 from tests.architecture.packages import Package
 
@@ -28,6 +30,10 @@ class Module:
     @property
     def folders(self) -> list[str]:
         return self.name.split(".")[1 : None if self.is_package else -1]
+
+    @property
+    def is_test_kit(self) -> bool:
+        return "testing" in self.folders
 
     def functions(self) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
         nodes = ast.walk(self.tree)
@@ -51,6 +57,16 @@ class Module:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 names.add(node.name)
             names |= set(assigned_names(node))
+        return names
+
+    def documented_names(self) -> set[str]:
+        """Return the names of the module's own that a docstring describes."""
+        names = set()
+        for node, below in zip_longest(self.tree.body, self.tree.body[1:]):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                names |= {node.name} if ast.get_docstring(node) else set()
+            elif _is_docstring(below):
+                names.update(assigned_names(node))
         return names
 
     def exported_names(self) -> set[str]:
@@ -94,15 +110,16 @@ def _dotted_name(path: Path) -> str:
 
 def _code_lines(text: str, tree: ast.Module) -> set[int]:
     """Return the numbers of the lines that are neither blank nor a comment nor a docstring."""
-    docstrings = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if isinstance(node.value.value, str)
-    ]
+    docstrings = [node for node in ast.walk(tree) if _is_docstring(node)]
     lines = enumerate(map(str.strip, text.splitlines()), 1)
     code = {number for number, line in lines if line and not line.startswith("#")}
     return code - {line for node in docstrings for line in _lines(node)}
+
+
+def _is_docstring(node: ast.AST | None) -> TypeGuard[ast.Expr]:
+    if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant):
+        return False
+    return isinstance(node.value.value, str)
 
 
 def _import_lines(tree: ast.Module) -> set[int]:
@@ -132,6 +149,15 @@ def import_graph(modules: Mapping[str, Module]) -> dict[str, set[str]]:
         }
         graph[module.name] = (imported & modules.keys()) - {module.name}
     return graph
+
+
+def defining_module(modules: Mapping[str, Module], importer: str, name: str) -> str:
+    """Return the module that defines a name, found by following imports from `importer`."""
+    for imported in modules[importer].imported_names():
+        source, _, imported_name = imported.rpartition(".")
+        if imported_name == name and source in modules and imported not in modules:
+            return defining_module(modules, source, name)
+    return importer
 
 
 def without(graph: Graph, left_out: set[str]) -> Graph:

@@ -46,7 +46,7 @@ MAY_BE_SMALL: Mapping[str, Callable[[Module, Surface], bool]] = {
     "roots of folders": lambda module, surface: module.is_package,
     "ports": lambda module, surface: "ports" in module.folders,
     "fakes": lambda module, surface: module.folders[-2:] == ["adapters", "memory"],
-    "test kits": lambda module, surface: _is_test_kit(module),
+    "test kits": lambda module, surface: module.is_test_kit,
     "statements": lambda module, surface: module.name.endswith((".statements", "_sql")),
     "Alembic revisions": lambda module, surface: "migrations" in module.folders,
     "public names": lambda module, surface: bool(module.defined_names() & surface.exported),
@@ -119,7 +119,7 @@ def packages_in(root: Path) -> list[Package]:
 
 def _measure(package: Package, modules: Mapping[str, Module], graph: Graph) -> Measures:
     inside = {name: graph[name] & modules.keys() for name in modules}
-    kits = {name for name, module in modules.items() if _is_test_kit(module)}
+    kits = {name for name, module in modules.items() if module.is_test_kit}
     measured = [module for name, module in modules.items() if name not in kits]
     functions = [(module, function) for module in measured for function in module.functions()]
     return Measures(
@@ -137,10 +137,6 @@ def _measure(package: Package, modules: Mapping[str, Module], graph: Graph) -> M
             if (function.end_lineno or 0) - function.lineno >= LONG_FUNCTION
         ],
     )
-
-
-def _is_test_kit(module: Module) -> bool:
-    return "testing" in module.folders
 
 
 def count_any(trees: Sequence[ast.Module]) -> int:
