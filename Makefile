@@ -88,6 +88,10 @@ docs: $(UV) ## Build the documentation site into build/site (Python 3.11 or newe
 operators: install ## Write docs/reference/operators.md from the table of operators.
 	$(RUN) python -m tests.docs.operators
 
+.PHONY: structure
+structure: install ## Measure how the packages are built: make structure ARGS="--base HEAD~1"
+	@$(RUN) python -m tests.architecture.structure $(ARGS)
+
 .PHONY: bench
 bench: install ## Measure each hot path beside its floor.
 	PYTHONPATH=docs/examples $(RUN) python -m tests.benchmarks $(ARGS)
