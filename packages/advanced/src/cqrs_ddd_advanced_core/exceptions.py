@@ -64,9 +64,9 @@ class SnapshotError(InfrastructureError):
 
 
 class MergeConflictError(DomainError):
-    """Two changes cannot be brought together, and somebody has to choose.
+    """Two changes that cannot be merged, so that a person has to choose one.
 
-    ``reasons`` says why, by the dotted path of the field; the path is "" for a value as a whole.
+    ``reasons`` holds the reasons by the dotted path of the field; "" stands for the whole value.
     """
 
     def __init__(self, message: str = "", *, reasons: Mapping[str, str] | None = None) -> None:
@@ -75,8 +75,23 @@ class MergeConflictError(DomainError):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The paths, of which a value as a whole is none."""
+        """Return the paths, without that of a whole value."""
         return tuple(filter(None, self.reasons))
+
+    @classmethod
+    def of_value(cls, *, is_removed: bool) -> MergeConflictError:
+        """Return the conflict over a whole value, which one side may have removed."""
+        how = "one side removed it, and the other changed it"
+        reason = how if is_removed else "both sides changed it, and not to the same"
+        return cls(f"cannot merge: {reason}; choose one side", reasons={"": reason})
+
+    @classmethod
+    def in_fields(cls, reasons: Mapping[str, str]) -> MergeConflictError:
+        paths = "; ".join(f"{path} ({reason})" for path, reason in reasons.items())
+        return cls(
+            f"cannot merge {paths}; choose one side, or give these fields a strategy",
+            reasons=reasons,
+        )
 
 
 class ProjectionError(CQRSDDDError):

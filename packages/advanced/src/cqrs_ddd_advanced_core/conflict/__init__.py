@@ -1,12 +1,15 @@
-"""What happens to the second of two changes: it is decided again, or merged by a strategy."""
+"""Conflicts between two changes: retried from the start, or merged by a strategy."""
 
 from .aggregate_updater import AggregateUpdater
-from .fields import DeepMergeStrategy, FieldLevelMergeStrategy
-from .last_wins import LastWinsStrategy, TimestampLastWinsStrategy
-from .lists import UnionListMergeStrategy
-from .merging import MergeStrategy
-from .middleware import ConflictRetryMiddleware
-from .retry import CONFLICT_RETRY
+from .merge_strategies import (
+    DeepMergeStrategy,
+    FieldLevelMergeStrategy,
+    LastWinsStrategy,
+    MergeStrategy,
+    TimestampLastWinsStrategy,
+    UnionListMergeStrategy,
+)
+from .retry import CONFLICT_RETRY, ConflictRetryMiddleware
 
 __all__ = [
     "CONFLICT_RETRY",

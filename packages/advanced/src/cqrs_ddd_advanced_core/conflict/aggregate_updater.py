@@ -1,39 +1,38 @@
-"""One aggregate, changed without a mediator, whoever else changes it."""
+"""Changes of one aggregate without a mediator, with a retry or a merge after a conflict."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import cache
+from typing import Generic
 
-from cqrs_ddd_core.domain.aggregate import ID, AggregateRoot
-from cqrs_ddd_core.ports.clock import IClock, SystemClock
-from cqrs_ddd_core.ports.repository import IRepository
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
-from cqrs_ddd_core.primitives.exceptions import (
-    ConfigError,
-    EntityNotFoundError,
-    InvalidOperationError,
-    ValidationError,
-)
+import pydantic
+from pydantic_core import to_json
+
+from cqrs_ddd_core.domain.aggregate import ID
+from cqrs_ddd_core.ports import IClock, IRepository, SystemClock, UnitOfWork, get_current_uow
+from cqrs_ddd_core.primitives import exceptions as errors
 from cqrs_ddd_core.primitives.retry import RetryPolicy
+from cqrs_ddd_core.spi.json_fidelity import attributes_lost_in_json, holds_the_same
 
 from ..ports.conflict import IMergeStrategy
-from .merging import identity
+from ..ports.persistence import AnyAggregate, R, T
+from .merge_strategies import freeze
 from .retry import CONFLICT_RETRY, retry_on_conflict
-from .states import state_of, with_state
 
-T = TypeVar("T", bound=AggregateRoot[Any])
-R = TypeVar("R")
+State = dict[str, object]
+"""Fields of an aggregate as JSON values."""
 
 
 class AggregateUpdater(Generic[T, ID]):
-    """Loads, changes and saves an aggregate in a unit of work of its own; again after a conflict.
+    """Service that loads, changes and saves one aggregate in a unit of work of its own.
 
     Args:
-        uow_factory: a new unit of work for each try.
-        strategy: brings states together, as JSON values; never asked about recorded events.
-        retry: how often, and how long to wait; at most 5 tries unless said otherwise.
+        repository: of the aggregate.
+        uow_factory: makes the unit of work of each attempt.
+        strategy: merges states as JSON values; events that ``decide`` recorded are never merged.
+        retry: how many attempts, and the pauses between them; by default at most 5 attempts.
         clock: waits.
     """
 
@@ -53,66 +52,77 @@ class AggregateUpdater(Generic[T, ID]):
         self._clock = clock or SystemClock()
 
     async def update(self, entity_id: ID, decide: Callable[[T], R]) -> R:
-        """What ``decide`` answers of the aggregate, once its change is stored.
+        """Store the change that ``decide`` makes to the aggregate, and return its result.
 
-        After a conflict it decides again on a fresh aggregate; with a strategy, and if it recorded
-        no events, its change is merged into the fresh one instead. Raises ``EntityNotFoundError``,
-        ``MergeConflictError``, and the last conflict.
+        After a conflict ``decide`` runs again on the reloaded aggregate. With a strategy, and if
+        ``decide`` recorded no events, its change is merged into the reloaded aggregate instead.
+
+        Raises:
+            EntityNotFoundError: if the aggregate does not exist.
+            MergeConflictError: if the strategy cannot merge.
+            ConcurrencyError: the last conflict, when the retry policy gives up.
         """
-        decided: _Decided[T, R] | None = None
+        decided: _Decision[T, R] | None = None
 
         async def attempt(uow: UnitOfWork) -> R:
             nonlocal decided
-            if (
-                decided is not None
-                and decided.base is not None
-                and not decided.aggregate.uncommitted_event_count
-            ):
-                await self._merge(entity_id, decided.base, state_of(decided.aggregate), uow)
-                return decided.answer
+            if decided is not None and decided.base is not None and not decided.has_events:
+                await self._merge(entity_id, decided.base, dump_state(decided.aggregate), uow)
+                return decided.result
             aggregate = await self._load(entity_id, uow)
-            base = state_of(aggregate) if self._strategy is not None else None
-            decided = _Decided(aggregate, base, decide(aggregate))
+            base = None if self._strategy is None else dump_state(aggregate)
+            decided = _Decision(aggregate, base, decide(aggregate))
             await self._repository.add(aggregate, uow)
-            return decided.answer
+            return decided.result
 
-        return await self._in_fresh_units_of_work(entity_id, attempt)
+        return await self._retry_in_new_uow(entity_id, attempt)
 
-    async def merge(self, entity_id: ID, *, base: Mapping[str, Any], mine: Mapping[str, Any]) -> T:
-        """Merges what somebody made of the fields that they saw some time ago; answers the result.
+    async def merge(
+        self, entity_id: ID, *, base: Mapping[str, object], mine: Mapping[str, object]
+    ) -> T:
+        """Merge an edit of fields that were read some time ago, and return the stored aggregate.
 
-        Both mappings hold the same fields, as ``model_dump(mode="json")`` has them; the others stay
-        as they are stored. Raises ``ValidationError`` for a result that the aggregate refuses, and
-        as ``handle``.
+        Both mappings hold the same fields, in the form of ``model_dump(mode="json")``; other fields
+        keep their stored values.
+
+        Raises:
+            ValidationError: if the aggregate refuses the merged fields.
+            EntityNotFoundError: if the aggregate does not exist.
+            MergeConflictError: if the strategy cannot merge.
+            ConcurrencyError: the last conflict, when the retry policy gives up.
         """
         if base.keys() != mine.keys():
-            raise ValidationError(
+            raise errors.ValidationError(
                 "an edit has to hold the fields that were shown, and no others",
                 errors={str(name): ("is in one of the two only",) for name in base.keys() ^ mine},
             )
-        return await self._in_fresh_units_of_work(
+        return await self._retry_in_new_uow(
             entity_id, lambda uow: self._merge(entity_id, base, mine, uow)
         )
 
     async def _merge(
-        self, entity_id: ID, base: Mapping[str, Any], mine: Mapping[str, Any], uow: UnitOfWork
+        self, entity_id: ID, base: Mapping[str, object], mine: Mapping[str, object], uow: UnitOfWork
     ) -> T:
         if self._strategy is None:
-            raise ConfigError("an edit is merged by a strategy; pass strategy=")
+            raise errors.ConfigError("an edit is merged by a strategy; pass strategy=")
         aggregate = await self._load(entity_id, uow)
-        stored = state_of(aggregate)
-        _refuse_unknown(aggregate, base.keys() - stored)
+        stored = dump_state(aggregate)
+        if unknown := base.keys() - stored:
+            raise errors.ValidationError(
+                f"{aggregate.aggregate_type} has no {', '.join(sorted(unknown))} to edit",
+                errors=dict.fromkeys(unknown, ("is not an attribute",)),
+            )
         theirs = {name: stored[name] for name in base}
         others = {name: value for name, value in stored.items() if name not in base}
-        merged = {**others, **self._strategy.merge(base, theirs, mine)}
-        if identity(merged) == identity(stored):
+        state = {**others, **self._strategy.merge(base, theirs, mine)}
+        if freeze(state) == freeze(stored):
             return aggregate
-        changed = with_state(aggregate, merged)
+        changed = replace_state(aggregate, state)
         await self._repository.add(changed, uow)
         if uow.aggregates.has_changed(entity_id) and uow.aggregates.saved_version(changed) is None:
-            raise InvalidOperationError(
+            raise errors.InvalidOperationError(
                 f"{type(self._repository).__name__} keeps events, so an edit of the fields of "
-                f"{entity_id} would be lost; call handle() with what records an event"
+                f"{entity_id} would be lost; call update() with a function that records an event"
             )
         return changed
 
@@ -120,24 +130,24 @@ class AggregateUpdater(Generic[T, ID]):
         aggregate = await self._repository.get(entity_id, uow)
         if aggregate is None:
             name = type(self._repository).__name__
-            raise EntityNotFoundError(f"{name} has no {entity_id}", entity_id=entity_id)
+            raise errors.EntityNotFoundError(f"{name} has no {entity_id}", entity_id=entity_id)
         return aggregate
 
-    async def _in_fresh_units_of_work(
+    async def _retry_in_new_uow(
         self, entity_id: ID, attempt: Callable[[UnitOfWork], Awaitable[R]]
     ) -> R:
         if get_current_uow() is not None:
-            raise InvalidOperationError(
+            raise errors.InvalidOperationError(
                 f"{type(self).__name__} opens units of work of its own, and one is open already; "
                 "use ConflictRetryMiddleware for commands"
             )
 
-        async def in_a_fresh_one() -> R:
+        async def attempt_in_new_uow() -> R:
             async with self._uow_factory() as uow:
                 return await attempt(uow)
 
         return await retry_on_conflict(
-            in_a_fresh_one,
+            attempt_in_new_uow,
             policy=self._retry,
             clock=self._clock,
             subject=type(self._repository).__name__,
@@ -146,17 +156,64 @@ class AggregateUpdater(Generic[T, ID]):
 
 
 @dataclass(frozen=True)
-class _Decided(Generic[T, R]):
+class _Decision(Generic[T, R]):
     """A change that may not have been stored; ``base`` is the state before it, to be merged."""
 
     aggregate: T
-    base: dict[str, Any] | None
-    answer: R
+    base: State | None
+    result: R
+
+    @property
+    def has_events(self) -> bool:
+        return bool(self.aggregate.uncommitted_event_count)
 
 
-def _refuse_unknown(aggregate: AggregateRoot[Any], names: Collection[str]) -> None:
-    if names:
-        raise ValidationError(
-            f"{aggregate.aggregate_type} has no {', '.join(sorted(names))} to edit",
-            errors=dict.fromkeys(names, ("is not an attribute",)),
+def dump_state(aggregate: AnyAggregate) -> State:
+    """Return the fields of an aggregate as JSON values.
+
+    Raises:
+        ConfigError: for a class whose JSON leaves out or masks a field.
+        SerializationError: for a state that JSON changes.
+    """
+    kind = type(aggregate)
+    _ensure_lossless(kind)
+    try:
+        state = aggregate.model_dump(mode="json", round_trip=True, warnings=False)
+        revived = kind.model_validate_json(to_json(state))
+    except ValueError as error:  # Of pydantic, or of bytes that are no text.
+        raise _changed_by_json(aggregate) from error
+    if not holds_the_same(revived, aggregate):
+        raise _changed_by_json(aggregate)
+    return state
+
+
+def replace_state(aggregate: T, state: State) -> T:
+    """Return the aggregate with other fields, at the same version."""
+    name = f"{aggregate.aggregate_type} {aggregate.id}"
+    try:
+        changed = type(aggregate).model_validate_json(to_json(state))
+    except pydantic.ValidationError as error:
+        raise errors.ValidationError.from_pydantic(f"{name} would not be valid", error) from error
+    if changed.id != aggregate.id:
+        raise errors.ValidationError(f"{name} keeps its id", errors={"id": ("cannot be changed",)})
+    changed.mark_persisted(aggregate.version)
+    return changed
+
+
+@cache
+def _ensure_lossless(kind: type[AnyAggregate]) -> None:
+    lost = attributes_lost_in_json(kind)
+    if lost:
+        raise errors.ConfigError(
+            f"{kind.__name__} cannot be merged: its JSON leaves out or masks {', '.join(lost)}; "
+            "decide again instead, without a strategy, or use fields without exclude=True and "
+            "Secret types"
         )
+
+
+def _changed_by_json(aggregate: AnyAggregate) -> errors.SerializationError:
+    return errors.SerializationError(
+        f"{aggregate.aggregate_type} {aggregate.id} cannot be merged: it does not come back from "
+        "JSON as it is; decide again instead, without a strategy",
+        type_name=type(aggregate).__name__,
+    )

@@ -1,18 +1,16 @@
-"""Deciding again after a conflict, from the start."""
+"""Retries of a whole command, or of any other attempt, after a conflict."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from functools import partial
+from typing import ClassVar, Final, TypeVar
 
 from cqrs_ddd_core.instrumentation import hooks
-from cqrs_ddd_core.ports.clock import IClock
-from cqrs_ddd_core.primitives.exceptions import (
-    ConcurrencyError,
-    LeaseLostError,
-    LockAcquisitionError,
-)
+from cqrs_ddd_core.messages import Command
+from cqrs_ddd_core.ports import IClock, IMiddleware, Placement, SystemClock, get_current_uow
+from cqrs_ddd_core.primitives import exceptions as errors
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 
 R = TypeVar("R")
@@ -23,11 +21,34 @@ CONFLICT_RETRY: Final = ExponentialBackoffPolicy(max_attempts=5, base=0.01, maxi
 """Full jitter: a wait of at most 10, 20, 40 and 80 milliseconds."""
 
 
-def is_conflict(error: BaseException) -> bool:
-    """Another version is stored, or the database gave up a transaction in favour of another."""
-    # Who waited for a lock has waited already, and who lost a lease has no right any more.
-    is_refusal = isinstance(error, (LockAcquisitionError, LeaseLostError))
-    return isinstance(error, ConcurrencyError) and not is_refusal
+class ConflictRetryMiddleware(IMiddleware):
+    """Middleware that runs a whole command again after a conflict, in a new unit of work.
+
+    A nested command is not retried: the conflict goes up to the outermost command. List the
+    middleware before ``LockingMiddleware``, so that no lock is held during the wait, and after
+    anything that shall happen once, such as ``ValidatorMiddleware``.
+
+    Args:
+        retry: how many attempts, and the pauses between them; by default at most 5 attempts.
+        clock: waits.
+    """
+
+    placement: ClassVar[Placement] = Placement.OUTSIDE
+
+    def __init__(self, retry: RetryPolicy = CONFLICT_RETRY, *, clock: IClock | None = None) -> None:
+        self._retry = retry
+        self._clock = clock or SystemClock()
+
+    async def __call__(self, message: object, next_: Callable[[object], Awaitable[R]]) -> R:
+        if not isinstance(message, Command) or get_current_uow() is not None:
+            return await next_(message)
+        return await retry_on_conflict(
+            partial(next_, message),
+            policy=self._retry,
+            clock=self._clock,
+            subject=type(message).__name__,
+            subject_id=message.command_id,
+        )
 
 
 async def retry_on_conflict(
@@ -38,30 +59,32 @@ async def retry_on_conflict(
     subject: str,
     subject_id: object,
 ) -> R:
-    """What the first try without a conflict answers; each wait is a span ``conflict.retry``.
+    """Return the result of the first attempt without a conflict.
 
-    When the policy has had enough, the last error goes up as it is, and a log line tells the tries.
+    Each wait is a span ``conflict.retry``. When the policy gives up, the last error is logged and
+    raised unchanged.
     """
     tries = 0
     while True:
         tries += 1
         try:
             return await attempt()
-        except ConcurrencyError as error:
-            if not is_conflict(error):
+        except errors.ConcurrencyError as error:
+            if not _is_conflict(error):
                 raise
             if not policy.should_retry(tries, error):
                 logger.warning(
-                    "%s %s is given up after %d tries: %r", subject, subject_id, tries, error
+                    "%s %s: gave up after %d tries: %r", subject, subject_id, tries, error
                 )
                 raise
             conflict = type(error).__name__
-        # Out of the except block, or each error would hold on to all earlier ones.
-        with hooks.span(
-            "conflict.retry",
-            subject=subject,
-            subject_id=subject_id,
-            attempt=tries,
-            error=conflict,
-        ):
+        # Sleep outside the except block: there, each error would refer to all earlier errors.
+        facts = {"subject": subject, "subject_id": subject_id, "attempt": tries, "error": conflict}
+        with hooks.span("conflict.retry", **facts):
             await clock.sleep(policy.get_backoff(tries))
+
+
+def _is_conflict(error: errors.ConcurrencyError) -> bool:
+    """Report whether another writer was first, so that a new attempt may succeed."""
+    # A lock that timed out was waited for already, and a lost lease does not come back.
+    return not isinstance(error, (errors.LockAcquisitionError, errors.LeaseLostError))

@@ -1,4 +1,4 @@
-"""What becomes of a value that two sides changed."""
+"""Merging of a value that two sides changed."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ from enum import Enum
 from typing import Any, Final, Protocol, runtime_checkable
 
 
-class Absent(Enum):
-    """The type of ``ABSENT``."""
+class AbsentType(Enum):
+    """Type of ``ABSENT``."""
 
     ABSENT = "absent"
 
 
-ABSENT: Final = Absent.ABSENT
-"""The value of a field that one side does not have; as an answer it removes the field."""
+ABSENT: Final = AbsentType.ABSENT
+"""Value of a field that one side does not have; returned by a strategy, it removes the field."""
 
 
 @runtime_checkable
 class IMergeStrategy(Protocol):
-    """Brings two changes of one value together; the value is JSON-like: a whole state, or a field.
+    """Strategy that merges two changes of one JSON-like value: a whole state, or a field.
 
-    The same of the same, its arguments left as they are, and nothing of them in what it answers.
+    Equal arguments give equal results. A strategy does not change its arguments, and its result
+    shares no mutable part with them.
     """
 
     @abstractmethod
-    def merge(self, base: Any, theirs: Any, mine: Any) -> Any:
-        """``theirs`` and ``mine`` were both made from ``base``; ``theirs`` is what is stored now.
+    def merge(self, base: object, theirs: object, mine: object) -> Any:
+        """Merge ``theirs``, the stored value, and ``mine``, which were both made from ``base``.
 
-        What only one side changed is taken. Raises ``MergeConflictError``.
+        A change of one side only is kept.
+
+        Raises:
+            MergeConflictError: if both sides changed the value and a person has to choose.
         """
         ...

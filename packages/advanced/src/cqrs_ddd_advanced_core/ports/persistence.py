@@ -12,8 +12,10 @@ from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
 from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 
-T = TypeVar("T", bound=AggregateRoot[Any])
-T_contra = TypeVar("T_contra", bound=AggregateRoot[Any], contravariant=True)
+AnyAggregate = AggregateRoot[Any]
+"""An aggregate with any kind of id."""
+T = TypeVar("T", bound=AnyAggregate)
+T_contra = TypeVar("T_contra", bound=AnyAggregate, contravariant=True)
 ID_co = TypeVar("ID_co", bound="str | int | UUID", covariant=True)
 ID_contra = TypeVar("ID_contra", bound="str | int | UUID", contravariant=True)
 R = TypeVar("R")
