@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from cqrs_ddd_advanced_core.adapters.memory import InMemoryProjectionStore, InMemoryUnitOfWork
+from cqrs_ddd_advanced_core.adapters.memory import InMemoryProjectionStore
 from cqrs_ddd_advanced_core.adapters.memory import projections as fake
 from cqrs_ddd_advanced_core.exceptions import DocumentError
 from cqrs_ddd_advanced_core.ports.projections import Document, Fields
 from cqrs_ddd_advanced_core.spi.documents import WrittenDocument
 from cqrs_ddd_advanced_core.testing.contracts.projections import ProjectionStoreContract
 from cqrs_ddd_core import UnitOfWork
-from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork as CoreInMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
 
 
@@ -65,7 +65,7 @@ class WritesBesideTheTransaction(InMemoryProjectionStore):
     async def upsert_batch(
         self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
     ) -> None:
-        async with CoreInMemoryUnitOfWork() as own:
+        async with InMemoryUnitOfWork() as own:
             await super().upsert_batch(collection, docs, uow=own)
 
 
@@ -140,7 +140,7 @@ class FindsWhatIsCommittedOnly(InMemoryProjectionStore):
     async def find(
         self, collection: str, criteria: fake.Criteria, *, uow: UnitOfWork | None = None
     ) -> Any:
-        return await super().find(collection, criteria, uow=CoreInMemoryUnitOfWork())
+        return await super().find(collection, criteria, uow=InMemoryUnitOfWork())
 
 
 class AnswersAsItFinds(InMemoryProjectionStore):

@@ -17,6 +17,7 @@ from cqrs_ddd_advanced_core.snapshots import AggregateSnapshots, EveryNEventsStr
 from cqrs_ddd_advanced_core.testing.contracts.snapshots import SnapshotStoreContract
 from cqrs_ddd_core import StreamId, UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryEventStore, InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction
 from cqrs_ddd_core.domain.tracking import TrackedAggregates
 from tests.advanced.accounts import Account
 from tests.advanced.event_sourcing_kit import (
@@ -70,7 +71,7 @@ class ComparesWhenSavedOnly(InMemorySnapshotStore):
         def apply(self) -> None:
             self._rows.update(self._written)
 
-    def _changes(self, uow: InMemoryUnitOfWork) -> fake._Changes:
+    def _changes(self, uow: InMemoryTransaction) -> fake._Changes:
         return uow.change_set(self, lambda: self.Changes(self._rows))
 
 

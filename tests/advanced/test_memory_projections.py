@@ -10,9 +10,8 @@ from cqrs_ddd_advanced_core.adapters.memory import (
     InMemoryDeadLetterStore,
     InMemoryPositionStore,
     InMemoryProjectionStore,
-    InMemoryUnitOfWork,
 )
-from cqrs_ddd_core.adapters.memory import InMemoryEventStore
+from cqrs_ddd_core.adapters.memory import InMemoryEventStore, InMemoryUnitOfWork
 from tests.advanced.inline_kit import InlineProjectionKit
 from tests.advanced.projection_kit import ProjectionWorkerKit
 from tests.advanced.rebuild_kit import ProjectionRebuildKit

@@ -13,7 +13,6 @@ from cqrs_ddd_advanced_core.adapters.memory import (
     InMemoryDeadLetterStore,
     InMemoryPositionStore,
     InMemoryProjectionStore,
-    InMemoryUnitOfWork,
 )
 from cqrs_ddd_advanced_core.ports.positions import Checkpoint
 from cqrs_ddd_advanced_core.projections import (
@@ -25,8 +24,8 @@ from cqrs_ddd_advanced_core.projections import batch as batches
 from cqrs_ddd_advanced_core.projections.run import ProjectionRun
 from cqrs_ddd_advanced_core.spi.transaction_locks import TransactionLocks
 from cqrs_ddd_core import StreamId, UnitOfWork
-from cqrs_ddd_core.adapters.memory import InMemoryEventStore
-from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork as CoreInMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory import InMemoryEventStore, InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
 from tests.advanced.inline_kit import InlineProjectionKit
 from tests.advanced.projection_kit import ProjectionWorkerKit
@@ -70,9 +69,7 @@ class MovesWhoeverAsks(InMemoryPositionStore):
 
 
 class NoLocks(TransactionLocks):
-    async def take(
-        self, key: Hashable, uow: CoreInMemoryUnitOfWork, *, shared: bool = False
-    ) -> None:
+    async def take(self, key: Hashable, uow: InMemoryTransaction, *, shared: bool = False) -> None:
         pass
 
 

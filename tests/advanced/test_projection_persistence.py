@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from cqrs_ddd_advanced_core.adapters.memory import InMemoryProjectionStore, InMemoryUnitOfWork
-from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork as CoreInMemoryUnitOfWork
+from cqrs_ddd_advanced_core.adapters.memory import InMemoryProjectionStore
+from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 from tests.advanced.projection_roles_kit import OrderSummaryQueryPersistence, ProjectionRolesKit
 
@@ -23,7 +24,7 @@ class TestRolesInMemory(ProjectionRolesKit):
 
 
 async def test_a_unit_of_work_without_a_store_says_how_to_give_it_one() -> None:
-    async with CoreInMemoryUnitOfWork() as uow:
+    async with InMemoryTransaction() as uow:
         with pytest.raises(InvalidOperationError, match="carries no projections"):
             await OrderSummaryQueryPersistence().fetch(["order_1"], uow)
     async with InMemoryUnitOfWork() as uow:

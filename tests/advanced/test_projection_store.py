@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from cqrs_ddd_advanced_core.adapters.memory import InMemoryProjectionStore, InMemoryUnitOfWork
+from cqrs_ddd_advanced_core.adapters.memory import InMemoryProjectionStore
 from cqrs_ddd_advanced_core.testing.contracts.documents import Options, Where
 from cqrs_ddd_advanced_core.testing.contracts.projections import ProjectionStoreContract
+from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
 
 

@@ -20,7 +20,7 @@ from cqrs_ddd_advanced_core.testing.contracts.dead_letters import DeadLetterStor
 from cqrs_ddd_advanced_core.testing.contracts.positions import PositionStoreContract
 from cqrs_ddd_core import StreamId, UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
-from cqrs_ddd_core.adapters.memory.unit_of_work import joined
+from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction, join_transaction
 from cqrs_ddd_core.primitives.exceptions import CQRSDDDError
 
 
@@ -29,7 +29,7 @@ class _Naive(InMemoryPositionStore):
 
     changes: type[fake_positions._Changes] = fake_positions._Changes
 
-    def _changes(self, uow: InMemoryUnitOfWork) -> fake_positions._Changes:
+    def _changes(self, uow: InMemoryTransaction) -> fake_positions._Changes:
         return uow.change_set(self, lambda: self.changes(self))
 
 
@@ -93,7 +93,7 @@ class LocksOf(TransactionLocks):
         super().__init__()
         self._shared = shared
 
-    async def take(self, key: Hashable, uow: InMemoryUnitOfWork, *, shared: bool = False) -> None:
+    async def take(self, key: Hashable, uow: InMemoryTransaction, *, shared: bool = False) -> None:
         if shared is self._shared:
             await super().take(key, uow, shared=shared)
 
@@ -196,7 +196,7 @@ class AddsAsItIsTold(InMemoryDeadLetterStore):
     """What is set aside after the retry stays behind, and nobody asks for it."""
 
     async def add(self, letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
-        async with joined(uow, "add dead letters") as active:
+        async with join_transaction(uow, "add dead letters") as active:
             added = {fake_letters._place(letter): letter for letter in letters}
             self._changes(active).then(lambda kept: kept.update(added))
 

@@ -29,6 +29,7 @@ from cqrs_ddd_core.adapters.memory import (
 from cqrs_ddd_core.adapters.memory import event_store as fake_events
 from cqrs_ddd_core.adapters.memory import outbox as fake_outbox
 from cqrs_ddd_core.adapters.memory import repository as fake_rows
+from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction
 from cqrs_ddd_core.ports import InboxEntry, OutboxLease, OutboxMessage
 from cqrs_ddd_core.primitives.exceptions import (
     DuplicateCommandError,
@@ -67,7 +68,7 @@ class PositionsAtAppend(InMemoryEventStore):
         bound._log, bound._uow = self._log, uow
         return bound
 
-    def _changes(self, uow: InMemoryUnitOfWork) -> fake_events._Appended:
+    def _changes(self, uow: InMemoryTransaction) -> fake_events._Appended:
         return uow.change_set(self._log, lambda: self.Changes(self._log))
 
 
@@ -158,7 +159,7 @@ class LastWriterWins(InMemoryRepository[Parcel, str]):
         def check(self) -> None:
             pass
 
-    def _changes(self, uow: InMemoryUnitOfWork) -> fake_rows._Changes[Parcel, str]:
+    def _changes(self, uow: InMemoryTransaction) -> fake_rows._Changes[Parcel, str]:
         return uow.change_set(self, lambda: self.Changes(self._rows))
 
 
@@ -169,7 +170,7 @@ class ChecksWhenAddedOnly(InMemoryRepository[Parcel, str]):
         def check(self) -> None:
             pass
 
-    def _changes(self, uow: InMemoryUnitOfWork) -> fake_rows._Changes[Parcel, str]:
+    def _changes(self, uow: InMemoryTransaction) -> fake_rows._Changes[Parcel, str]:
         return uow.change_set(self, lambda: self.Changes(self._rows))
 
 

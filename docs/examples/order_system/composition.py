@@ -19,7 +19,6 @@ from cqrs_ddd_advanced_core.adapters.memory import (
     InMemoryDeadLetterStore,
     InMemoryPositionStore,
     InMemoryProjectionStore,
-    InMemoryUnitOfWork,
 )
 from cqrs_ddd_advanced_core.conflict import ConflictRetryMiddleware
 from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
@@ -43,6 +42,7 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryInbox,
     InMemoryOutboxStorage,
     InMemoryRepository,
+    InMemoryUnitOfWork,
 )
 from cqrs_ddd_core.config import EnvConfig
 from cqrs_ddd_core.messaging import InboxConsumer, OutboxRelay

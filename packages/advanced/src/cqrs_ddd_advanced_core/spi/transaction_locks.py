@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from cqrs_ddd_core.adapters.memory.unit_of_work import ChangeSet, InMemoryUnitOfWork
+from cqrs_ddd_core.adapters.memory.transaction import ChangeSet, InMemoryTransaction
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
 
 
@@ -16,7 +16,7 @@ class TransactionLocks:
     def __init__(self) -> None:
         self._keys: dict[Hashable, _Key] = {}
 
-    async def take(self, key: Hashable, uow: InMemoryUnitOfWork, *, shared: bool = False) -> None:
+    async def take(self, key: Hashable, uow: InMemoryTransaction, *, shared: bool = False) -> None:
         """Wait for it; raises ``ConcurrencyError`` where two would wait for each other."""
         owner = uow.change_set(self, lambda: _Owner(self))
         lock = self._keys.setdefault(key, _Key())

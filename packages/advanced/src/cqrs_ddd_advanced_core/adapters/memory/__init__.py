@@ -4,12 +4,10 @@ from .dead_letters import InMemoryDeadLetterStore
 from .positions import InMemoryPositionStore
 from .projections import InMemoryProjectionStore
 from .snapshots import InMemorySnapshotStore
-from .unit_of_work import InMemoryUnitOfWork
 
 __all__ = [
     "InMemoryDeadLetterStore",
     "InMemoryPositionStore",
     "InMemoryProjectionStore",
     "InMemorySnapshotStore",
-    "InMemoryUnitOfWork",
 ]

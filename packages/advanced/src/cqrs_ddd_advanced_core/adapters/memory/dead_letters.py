@@ -6,7 +6,11 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
-from cqrs_ddd_core.adapters.memory.unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
+from cqrs_ddd_core.adapters.memory.transaction import (
+    ChangeSet,
+    InMemoryTransaction,
+    join_transaction,
+)
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 
@@ -26,12 +30,12 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
 
     async def add(self, letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
         given = sorted(letters, key=_place)
-        async with joined(uow, "add dead letters") as active:
+        async with join_transaction(uow, "add dead letters") as active:
             self._changes(active).then(lambda kept: _add(kept, given))
 
     async def remove(self, letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
         places = [_place(letter) for letter in letters]
-        async with joined(uow, "remove dead letters") as active:
+        async with join_transaction(uow, "remove dead letters") as active:
             self._changes(active).then(lambda kept: _remove(kept, places))
 
     async def blocked_streams(
@@ -41,7 +45,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
         *,
         uow: UnitOfWork | None = None,
     ) -> set[StreamId]:
-        async with joined(uow, "read held streams") as active:
+        async with join_transaction(uow, "read held streams") as active:
             held = {
                 letter.stream
                 for letter in self._changes(active).letters().values()
@@ -53,7 +57,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[DeadLetter]:
         refuse_unusable_limit(limit)
-        async with joined(uow, "read due dead letters") as active:
+        async with join_transaction(uow, "read due dead letters") as active:
             letters = sorted(self._changes(active).letters().values(), key=_place)
         due: list[DeadLetter] = []
         blocked: set[StreamId] = set()
@@ -97,10 +101,10 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
             _make_due(self._letters, waiting)
 
     async def replace(self, projection: str, by: str, *, uow: UnitOfWork) -> None:
-        async with joined(uow, "replace dead letters") as active:
+        async with join_transaction(uow, "replace dead letters") as active:
             self._changes(active).then(lambda kept: _replace(kept, projection, by))
 
-    def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
+    def _changes(self, uow: InMemoryTransaction) -> _Changes:
         return uow.change_set(self, lambda: _Changes(self._letters))
 
     def _letter(self, projection: str, position: int) -> DeadLetter:

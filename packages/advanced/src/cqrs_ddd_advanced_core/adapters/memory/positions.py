@@ -7,7 +7,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-from cqrs_ddd_core.adapters.memory.unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
+from cqrs_ddd_core.adapters.memory.transaction import (
+    ChangeSet,
+    InMemoryTransaction,
+    join_transaction,
+)
 from cqrs_ddd_core.ports.clock import IClock, SystemClock
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 
@@ -84,7 +88,7 @@ class InMemoryPositionStore(IPositionStore):
     ) -> Checkpoint:
         refuse_unusable_lease(lease)
         refuse_step_back(checkpoint, position)
-        async with joined(uow, "advance a projection") as active:
+        async with join_transaction(uow, "advance a projection") as active:
             await self._locks.take(checkpoint.projection, active, shared=True)
             self._changes(active).advance(checkpoint, position, self._end(lease))
         return replace(checkpoint, position=position)
@@ -111,20 +115,20 @@ class InMemoryPositionStore(IPositionStore):
         return [self._told(name, self._rows[name]) for name in sorted(names) if name in self._rows]
 
     async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
-        async with joined(uow, "write a projection inline") as active:
+        async with join_transaction(uow, "write a projection inline") as active:
             await self._locks.take(projection, active, shared=True)
             self._changes(active).join(projection, version)
 
     async def lock_exclusive(
         self, projection: str, *, uow: UnitOfWork
     ) -> ProjectionPosition | None:
-        async with joined(uow, "hold a projection") as active:
+        async with join_transaction(uow, "hold a projection") as active:
             await self._locks.take(projection, active)
             row = self._changes(active).read(projection)
             return None if row is None else self._told(projection, row)
 
     async def replace(self, projection: str, by: Checkpoint, *, uow: UnitOfWork) -> None:
-        async with joined(uow, "replace a projection") as active:
+        async with join_transaction(uow, "replace a projection") as active:
             await self._locks.take(projection, active)
             self._changes(active).replace(projection, by)
 
@@ -157,7 +161,7 @@ class InMemoryPositionStore(IPositionStore):
         finally:
             self._waiting.discard(change)
 
-    def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
+    def _changes(self, uow: InMemoryTransaction) -> _Changes:
         return uow.change_set(self, lambda: _Changes(self))
 
     def _end(self, lease: float) -> float:

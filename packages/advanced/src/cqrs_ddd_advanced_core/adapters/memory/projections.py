@@ -6,7 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from cqrs_ddd_core.adapters.memory.unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
+from cqrs_ddd_core.adapters.memory.transaction import (
+    ChangeSet,
+    InMemoryTransaction,
+    join_transaction,
+)
 from cqrs_ddd_core.adapters.refusals import refuse_other_criteria, refuse_selected_fields
 from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
 from cqrs_ddd_core.ports.search_result import SearchResult
@@ -55,7 +59,7 @@ class InMemoryProjectionStore(IProjectionStore):
         self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
     ) -> None:
         refuse_name(collection)
-        async with joined(uow, f"write to {collection}") as active:
+        async with join_transaction(uow, f"write to {collection}") as active:
             changes = self._changes(active)
             rows = changes.collection(collection)
             written = [
@@ -73,7 +77,7 @@ class InMemoryProjectionStore(IProjectionStore):
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
     ) -> dict[str, dict[str, Any]]:
         refuse_name(collection)
-        async with joined(uow, f"read {collection}") as active:
+        async with join_transaction(uow, f"read {collection}") as active:
             changes = self._changes(active)
             read = changes.reader(changes.collection(collection))
             found = ((doc_id, read(doc_id)) for doc_id in possible_ids(doc_ids))
@@ -85,11 +89,11 @@ class InMemoryProjectionStore(IProjectionStore):
         refuse_name(collection)
         refuse_other_criteria(criteria)
         refuse_selected_fields(criteria)
-        async with joined(uow, f"search {collection}") as active:
+        async with join_transaction(uow, f"search {collection}") as active:
             _selection(criteria, self._changes(active).collection(collection))
 
         async def fetch() -> list[dict[str, Any]]:
-            async with joined(uow, f"search {collection}") as active:
+            async with join_transaction(uow, f"search {collection}") as active:
                 changes = self._changes(active)
                 rows = changes.collection(collection)
                 select = _selection(criteria, rows)
@@ -108,24 +112,24 @@ class InMemoryProjectionStore(IProjectionStore):
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
     ) -> None:
         refuse_name(collection)
-        async with joined(uow, f"delete from {collection}") as active:
+        async with join_transaction(uow, f"delete from {collection}") as active:
             changes = self._changes(active)
             changes.write(changes.collection(collection), dict.fromkeys(possible_ids(doc_ids)))
 
     async def truncate_collection(self, collection: str, *, uow: UnitOfWork | None = None) -> None:
         refuse_name(collection)
-        async with joined(uow, f"truncate {collection}") as active:
+        async with join_transaction(uow, f"truncate {collection}") as active:
             changes = self._changes(active)
             changes.empty(changes.collection(collection))
 
     async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
         refuse_name(collection)
-        async with joined(uow, f"drop {collection}") as active:
+        async with join_transaction(uow, f"drop {collection}") as active:
             self._changes(active).drop(collection)
 
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
         refuse_name(collection)
-        async with joined(uow, f"lock documents of {collection}") as active:
+        async with join_transaction(uow, f"lock documents of {collection}") as active:
             self._changes(active).collection(collection)
             for doc_id in sorted(possible_ids(doc_ids)):
                 await self._locks.take((collection, doc_id), active)
@@ -134,10 +138,10 @@ class InMemoryProjectionStore(IProjectionStore):
         refuse_name(collection)
         refuse_name(by)
         refuse_replacing_itself(collection, by)
-        async with joined(uow, f"replace {collection}") as active:
+        async with join_transaction(uow, f"replace {collection}") as active:
             self._changes(active).replace(collection, by)
 
-    def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
+    def _changes(self, uow: InMemoryTransaction) -> _Changes:
         return uow.change_set(self, lambda: _Changes(self._collections))
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from cqrs_ddd_core.adapters.memory.unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
+from cqrs_ddd_core.adapters.memory.transaction import (
+    ChangeSet,
+    InMemoryTransaction,
+    join_transaction,
+)
 from cqrs_ddd_core.adapters.refusals import refuse_unkept
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
@@ -31,7 +35,7 @@ class InMemorySnapshotStore(ISnapshotStore):
     ) -> None:
         for snapshot in snapshots:
             refuse_unkept("a snapshot", *snapshot.stream, snapshot.schema_hash)
-        async with joined(uow, "save snapshots") as active:
+        async with join_transaction(uow, "save snapshots") as active:
             changes = self._changes(active)
             for snapshot in snapshots:
                 changes.save(snapshot, (instead_of or {}).get(snapshot.stream))
@@ -39,15 +43,15 @@ class InMemorySnapshotStore(ISnapshotStore):
     async def load(
         self, streams: Collection[StreamId], uow: UnitOfWork | None = None
     ) -> dict[StreamId, Snapshot]:
-        async with joined(uow, "load snapshots") as active:
+        async with join_transaction(uow, "load snapshots") as active:
             read = self._changes(active).read
             return {stream: found for stream in streams if (found := read(stream)) is not None}
 
     async def delete(self, stream: StreamId, uow: UnitOfWork | None = None) -> None:
-        async with joined(uow, "delete a snapshot") as active:
+        async with join_transaction(uow, "delete a snapshot") as active:
             self._changes(active).delete(stream)
 
-    def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
+    def _changes(self, uow: InMemoryTransaction) -> _Changes:
         return uow.change_set(self, lambda: _Changes(self._rows))
 
 

@@ -25,7 +25,7 @@ from ..refusals import (
     refuse_version_below_one,
     version_taken,
 )
-from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
+from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 _position = attrgetter("position")
 _version = attrgetter("version")
@@ -53,7 +53,7 @@ class InMemoryEventStore(IEventLog):
         await self.append_batch([stored_event])
 
     async def append_batch(self, events: list[StoredEvent]) -> None:
-        async with joined(self._uow, "append events") as active:
+        async with join_transaction(self._uow, "append events") as active:
             self._changes(active).append([_as_json(event) for event in events])
 
     async def append_to_stream(
@@ -64,7 +64,7 @@ class InMemoryEventStore(IEventLog):
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
     ) -> int:
         refuse_unkept("a stream", *stream)
-        async with joined(self._uow, "append to a stream") as active:
+        async with join_transaction(self._uow, "append to a stream") as active:
             changes = self._changes(active)
             actual = changes.version_of(stream)
             refuse_unexpected(stream, expected_version, actual)
@@ -84,7 +84,7 @@ class InMemoryEventStore(IEventLog):
         after_version: int = 0,
         aggregate_type: str | None = None,
     ) -> list[StoredEvent]:
-        async with joined(self._uow, "read events") as active:
+        async with join_transaction(self._uow, "read events") as active:
             changes = self._changes(active)
             if aggregate_type is None:
                 types = changes.types_of(aggregate_id)
@@ -98,7 +98,7 @@ class InMemoryEventStore(IEventLog):
     async def get_streams(
         self, streams: Collection[StreamId], *, after_version: int = 0
     ) -> dict[StreamId, list[StoredEvent]]:
-        async with joined(self._uow, "read streams") as active:
+        async with join_transaction(self._uow, "read streams") as active:
             changes = self._changes(active)
             return {stream: changes.read(stream, after_version) for stream in streams}
 
@@ -155,7 +155,7 @@ class InMemoryEventStore(IEventLog):
         first = bisect_right(events, after, key=_position)
         return events[first : first + limit]
 
-    def _changes(self, uow: InMemoryUnitOfWork) -> _Appended:
+    def _changes(self, uow: InMemoryTransaction) -> _Appended:
         return uow.change_set(self._log, lambda: _Appended(self._log))
 
 

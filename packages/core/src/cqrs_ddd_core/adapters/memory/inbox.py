@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from ...ports.inbox import IInbox, InboxEntry
 from ...ports.unit_of_work import UnitOfWork
 from ..refusals import json_of, not_registered, refuse_another_content, refuse_unkept
-from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
+from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 Place = tuple[str, str]
 """Consumer and message id."""
@@ -33,7 +33,7 @@ class InMemoryInbox(IInbox):
     ) -> InboxEntry | None:
         refuse_unkept("an inbox entry", consumer, message_id, fingerprint)
         place = consumer, message_id
-        async with joined(uow, "register a message") as active:
+        async with join_transaction(uow, "register a message") as active:
             changes = self._changes(active)
             while place in self._open and place not in changes.entries:
                 await asyncio.wait({self._open[place]})
@@ -50,14 +50,14 @@ class InMemoryInbox(IInbox):
     ) -> None:
         place = consumer, message_id
         written = json_of(outcome, f"the outcome of message {message_id}", type(outcome).__name__)
-        async with joined(uow, "store an outcome") as active:
+        async with join_transaction(uow, "store an outcome") as active:
             changes = self._changes(active)
             known = changes.entries.get(place) or self._entries.get(place)
             if known is None:
                 raise not_registered(consumer, message_id)
             changes.entries[place] = replace(known, outcome=from_json(written))
 
-    def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
+    def _changes(self, uow: InMemoryTransaction) -> _Changes:
         return uow.change_set(self, lambda: _Changes(self._entries, self._open))
 
 

@@ -20,7 +20,7 @@ from ..refusals import (
     refuse_unkept_message,
     refuse_unusable_claim,
 )
-from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
+from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 
 @dataclass
@@ -60,13 +60,13 @@ class InMemoryOutboxStorage(ILeasedOutbox):
                 f"message {message.message_id}",
                 message.event_type,
             )
-        async with joined(uow, "save messages") as active:
+        async with join_transaction(uow, "save messages") as active:
             self._changes(active).save([replace(message) for message in messages])
 
     async def get_pending(
         self, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[OutboxMessage]:
-        async with joined(uow, "read pending messages") as active:
+        async with join_transaction(uow, "read pending messages") as active:
             own = self._changes(active)
             pending = (
                 replace(message)
@@ -76,13 +76,13 @@ class InMemoryOutboxStorage(ILeasedOutbox):
             return list(islice(pending, limit))
 
     async def mark_published(self, message_ids: list[str], uow: UnitOfWork | None = None) -> None:
-        async with joined(uow, "mark messages as published") as active:
+        async with join_transaction(uow, "mark messages as published") as active:
             changes = self._changes(active)
             changes.published.update(message_ids)
             changes.then(lambda: self._publish(message_ids))
 
     async def mark_failed(self, message_id: str, error: str, uow: UnitOfWork | None = None) -> None:
-        async with joined(uow, "mark a message as failed") as active:
+        async with join_transaction(uow, "mark a message as failed") as active:
             self._changes(active).then(lambda: self._count_try(message_id, error))
 
     async def claim(
@@ -155,7 +155,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
             del self._messages[message_id]
         return len(old)
 
-    def _changes(self, uow: InMemoryUnitOfWork) -> _Changes:
+    def _changes(self, uow: InMemoryTransaction) -> _Changes:
         return uow.change_set(self, lambda: _Changes(self))
 
     def _claim(self, limit: int, lease: float) -> list[OutboxLease]:

@@ -20,7 +20,7 @@ from ..refusals import (
     refuse_stranger,
     refuse_twins,
 )
-from .unit_of_work import ChangeSet, InMemoryUnitOfWork, joined
+from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 
@@ -41,23 +41,25 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
         refuse_stranger(entity, self.entity_type)
-        async with joined(uow, f"add {entity.aggregate_type}") as active:
+        async with join_transaction(uow, f"add {entity.aggregate_type}") as active:
             return self._write(entity, active)
 
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
         for entity in entities:
             refuse_stranger(entity, self.entity_type)
         refuse_twins(entities)
-        async with joined(uow, f"add many of {self.entity_type.aggregate_type}") as active:
+        async with join_transaction(
+            uow, f"add many of {self.entity_type.aggregate_type}"
+        ) as active:
             return [self._write(entity, active) for entity in entities]
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
-        async with joined(uow, f"get {self.entity_type.aggregate_type}") as active:
+        async with join_transaction(uow, f"get {self.entity_type.aggregate_type}") as active:
             row = self._changes(active).read(entity_id)
             return None if row is None else _handed_out(row, active)
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
-        async with joined(uow, f"delete {self.entity_type.aggregate_type}") as active:
+        async with join_transaction(uow, f"delete {self.entity_type.aggregate_type}") as active:
             self._changes(active).remove(entity_id)
             active.aggregates.mark_deleted(self.entity_type, entity_id)
             return entity_id
@@ -67,7 +69,7 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
         entity_ids: list[ID] | None = None,
         uow: UnitOfWork | None = None,
     ) -> list[T]:
-        async with joined(uow, f"list {self.entity_type.aggregate_type}") as active:
+        async with join_transaction(uow, f"list {self.entity_type.aggregate_type}") as active:
             changes = self._changes(active)
             if entity_ids is None:
                 rows = list(changes.all())
@@ -85,7 +87,7 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
         select = _selection(criteria, self.entity_type)
 
         async def fetch() -> list[T]:
-            async with joined(uow, f"search {self.entity_type.aggregate_type}") as active:
+            async with join_transaction(uow, f"search {self.entity_type.aggregate_type}") as active:
                 return [_handed_out(row, active) for row in select(self._changes(active).all())]
 
         async def stream(batch_size: int) -> AsyncIterator[T]:
@@ -94,10 +96,10 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
 
         return SearchResult(fetch, stream)
 
-    def _changes(self, uow: InMemoryUnitOfWork) -> _Changes[T, ID]:
+    def _changes(self, uow: InMemoryTransaction) -> _Changes[T, ID]:
         return uow.change_set(self, lambda: _Changes(self._rows))
 
-    def _write(self, entity: T, uow: InMemoryUnitOfWork) -> ID:
+    def _write(self, entity: T, uow: InMemoryTransaction) -> ID:
         entity_id: ID = entity.id
         self._changes(uow).write(entity_id, entity)
         uow.aggregates.mark_saved(entity, entity.next_version)
@@ -167,7 +169,7 @@ def _kept(entity: T) -> T:
     return copy
 
 
-def _handed_out(row: _Row[T], uow: InMemoryUnitOfWork) -> T:
+def _handed_out(row: _Row[T], uow: InMemoryTransaction) -> T:
     copy = row.state.model_copy(deep=True)
     copy.mark_persisted(row.version)
     uow.aggregates.track(copy)
