@@ -35,8 +35,8 @@ _WRITTEN = re.compile(r"(\w+)(?:\((\d+), (\d+)\))?")
 
 
 @dataclass(frozen=True)
-class FieldType:
-    """One of the types that ``Fields`` names; ``digits`` and ``places`` are those of a decimal."""
+class DeclaredType:
+    """Type that ``Fields`` declares for a field; ``digits`` and ``places`` belong to decimals."""
 
     kind: type[Any]
     digits: int = 0
@@ -54,7 +54,7 @@ class FieldType:
         return f"{name}({self.digits}, {self.places})" if self.kind is Decimal else name
 
     @classmethod
-    def read(cls, written: str) -> FieldType:
+    def read(cls, written: str) -> DeclaredType:
         found = _WRITTEN.fullmatch(written)
         assert found is not None, written
         name, digits, places = found.groups()
@@ -67,14 +67,14 @@ class FieldType:
         return _ANNOTATIONS.get(self.kind, self.kind)
 
 
-class DocumentFields(Mapping[str, FieldType]):
+class DocumentFields(Mapping[str, DeclaredType]):
     """The fields of one collection, by name; raises ``ConfigError`` for what cannot be one."""
 
     def __init__(self, fields: Fields | None = None) -> None:
         self._types = {name: _type_of(name, given) for name, given in (fields or {}).items()}
         _refuse_names(self._types)
 
-    def __getitem__(self, name: str) -> FieldType:
+    def __getitem__(self, name: str) -> DeclaredType:
         return self._types[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -91,7 +91,7 @@ class DocumentFields(Mapping[str, FieldType]):
     @classmethod
     def read(cls, written: Mapping[str, str]) -> DocumentFields:
         fields = cls()
-        fields._types = {name: FieldType.read(each) for name, each in written.items()}
+        fields._types = {name: DeclaredType.read(each) for name, each in written.items()}
         return fields
 
     def values_in(self, document: bytes, collection: str, doc_id: str) -> dict[str, Any]:
@@ -170,7 +170,7 @@ _ANNOTATIONS: dict[type[Any], Any] = {
 }
 
 
-def _type_of(name: str, given: Any) -> FieldType:
+def _type_of(name: str, given: Any) -> DeclaredType:
     annotation, digits, places = given, None, None
     while True:
         origin = get_origin(annotation)
@@ -195,17 +195,17 @@ def _type_of(name: str, given: Any) -> FieldType:
         raise ConfigError(
             f"the field {name} is declared as {given!r}; a field is one of {', '.join(_BY_NAME)}"
         )
-    return FieldType(annotation)
+    return DeclaredType(annotation)
 
 
-def _decimal(name: str, digits: int | None, places: int | None) -> FieldType:
+def _decimal(name: str, digits: int | None, places: int | None) -> DeclaredType:
     digits, places = digits or MAX_DIGITS, 6 if places is None else places
     if not 0 <= places <= digits <= MAX_DIGITS:
         raise ConfigError(
             f"the field {name} is a decimal of {digits} digits, {places} of them after the point; "
             f"it can have {MAX_DIGITS} at most"
         )
-    return FieldType(Decimal, digits, places)
+    return DeclaredType(Decimal, digits, places)
 
 
 def _refuse_names(names: Mapping[str, object]) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Boolean, Date, Float, Text, Uuid
 from sqlalchemy.types import TypeEngine
 
-from cqrs_ddd_advanced_core.spi.document_fields import FieldType
+from cqrs_ddd_advanced_core.spi.document_fields import DeclaredType
 
 from ...schema.column_types import ExactDecimal, Json, UtcDateTime
 
@@ -34,7 +34,7 @@ def ordered_text(is_postgres: bool) -> Text:
     return Text(collation="C") if is_postgres else Text()
 
 
-def column_type(field: FieldType, is_postgres: bool) -> TypeEngine[Any]:
+def column_type(field: DeclaredType, is_postgres: bool) -> TypeEngine[Any]:
     if field.kind is str:
         return ordered_text(is_postgres)
     if field.kind is Decimal:

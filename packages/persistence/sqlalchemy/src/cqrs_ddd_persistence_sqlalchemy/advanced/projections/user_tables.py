@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cqrs_ddd_advanced_core.exceptions import DocumentError, ProjectionStoreError
 from cqrs_ddd_advanced_core.ports.projections import DOC_ID, Document, Fields
-from cqrs_ddd_advanced_core.spi.document_fields import DocumentFields, FieldType
+from cqrs_ddd_advanced_core.spi.document_fields import DeclaredType, DocumentFields
 from cqrs_ddd_advanced_core.spi.documents import refuse_name, written_document
 from cqrs_ddd_core.adapters.refusals import refuse_selected_fields
 from cqrs_ddd_core.domain.specification import ISpecification
@@ -221,7 +221,7 @@ def _validator(columns: Mapping[str, Column[Any]]) -> SchemaValidator:
 
 _KEYS: dict[Kind, type[Any]] = {Kind.TEXT: str, Kind.INTEGER: int, Kind.UUID: UUID}
 _TYPES: dict[type[Any], Any] = {
-    **{kind: FieldType(kind).annotation for kind in (int, float, datetime)},
+    **{kind: DeclaredType(kind).annotation for kind in (int, float, datetime)},
     # A column of JSON holds any, whatever its type says.
     **dict.fromkeys((dict, list), Any),
 }
