@@ -20,7 +20,7 @@ from cqrs_ddd_persistence_sqlalchemy.specifications import compiler
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions, Specification
 from cqrs_ddd_specifications.field_types import FieldType, type_of
 from cqrs_ddd_specifications.operators import OPERATORS
-from cqrs_ddd_specifications.testing.questions import Questions
+from cqrs_ddd_specifications.testing.operands import Operands
 from cqrs_ddd_specifications.testing.values import Values
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 
@@ -49,7 +49,7 @@ class Searches:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.values = Values(self.random)
-        self.questions = Questions(self.values)
+        self.operands = Operands(self.values)
         self.documents = {
             self._doc_id(number): {**self._document(), "number": number}
             for number in range(DOCUMENTS)
@@ -84,7 +84,7 @@ class Searches:
         kinds = [each for each in OPERATORS if each.portable and field_type.kind in each.kinds]
         operator = self.random.choice(kinds)
         return AttributeSpecification(
-            name, operator, self.questions.value(operator, field_type, held)
+            name, operator, self.operands.generate(operator, field_type, held)
         )
 
     def _doc_id(self, number: int) -> str:
@@ -106,7 +106,7 @@ class Searches:
             return {self.values.key(): self.values.document(1) for _ in few}
         if kind is list:
             return [self.values.document(1) for _ in few]
-        return self.values.of(type_of(kind), is_stored=True)
+        return self.values.generate(type_of(kind), is_stored=True)
 
 
 @pytest.fixture

@@ -82,11 +82,11 @@ def test_a_condition_without_a_value() -> None:
 
 
 @pytest.mark.parametrize("in_a_group", [False, True])
-def test_a_foreign_specification_is_added_as_it_is(in_a_group: bool) -> None:
-    foreign = IsLarge()
+def test_an_opaque_specification_is_added_as_it_is(in_a_group: bool) -> None:
+    opaque = IsLarge()
 
     started = builder().not_group() if in_a_group else builder()
-    added = started.add(foreign)
+    added = started.add(opaque)
     built = (added.end_group() if in_a_group else added).build()
 
     assert built.is_satisfied_by({"total": 200}) is not in_a_group

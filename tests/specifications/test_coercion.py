@@ -14,8 +14,8 @@ from cqrs_ddd_specifications.coercion import (
     MAX_LIST,
     MAX_PATTERN,
     MAX_WILDCARDS,
-    coerced,
-    shaped,
+    coerce,
+    validate_shape,
 )
 from cqrs_ddd_specifications.exceptions import (
     SpecificationLimitError,
@@ -23,7 +23,7 @@ from cqrs_ddd_specifications.exceptions import (
     UnsupportedOperatorError,
 )
 from cqrs_ddd_specifications.field_types import FieldType, Kind
-from cqrs_ddd_specifications.json_forms import stored_form, written_form
+from cqrs_ddd_specifications.json_values import to_field_json, to_stored_json
 from cqrs_ddd_specifications.operators import (
     BETWEEN,
     CONTAINS,
@@ -66,7 +66,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
 def as_kind(value: Any, kind: Kind, operator: Operator = EQ) -> Any:
     field_type = FieldType(kind, enum=Color, item=FieldType(Kind.INTEGER))
-    return coerced(operator, shaped(operator, value), field_type, "the_field")
+    return coerce(operator, validate_shape(operator, value), field_type, "the_field")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_no_text_that_databases_refuse_comes_through(text: str, wrapped: Any) ->
 @pytest.mark.parametrize("operator", [CONTAINS, LIKE, HAS_KEY, PATH_EXISTS])
 def test_nor_in_patterns_and_keys(text: str, operator: Operator) -> None:
     with pytest.raises(SpecificationValueError, match="kept by no database"):
-        shaped(operator, text)
+        validate_shape(operator, text)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_an_operator_that_is_not_for_a_field_says_what_it_is_for() -> None:
 )
 def test_a_value_of_another_shape_is_refused(operator: Operator, value: Any) -> None:
     with pytest.raises(SpecificationValueError, match=re.escape(f"{operator.name} takes ")):
-        shaped(operator, value)
+        validate_shape(operator, value)
 
 
 @pytest.mark.parametrize(
@@ -312,13 +312,13 @@ def test_a_value_of_another_shape_is_refused(operator: Operator, value: Any) -> 
     ],
 )
 def test_the_shape_of_a_value(operator: Operator, value: Any, made: Any) -> None:
-    assert shaped(operator, value) == made
+    assert validate_shape(operator, value) == made
 
 
 def test_lists_and_patterns_are_bounded() -> None:
-    assert len(shaped(IN, [0] * MAX_LIST)) == MAX_LIST
-    assert shaped(LIKE, "%" * MAX_WILDCARDS)
-    assert shaped(CONTAINS, "a" * MAX_PATTERN)
+    assert validate_shape(IN, [0] * MAX_LIST) == (0,) * MAX_LIST
+    assert validate_shape(LIKE, "%" * MAX_WILDCARDS)
+    assert validate_shape(CONTAINS, "a" * MAX_PATTERN)
 
     for operator, value in (
         (IN, [0] * (MAX_LIST + 1)),
@@ -326,7 +326,7 @@ def test_lists_and_patterns_are_bounded() -> None:
         (CONTAINS, "a" * (MAX_PATTERN + 1)),
     ):
         with pytest.raises(SpecificationLimitError):
-            shaped(operator, value)
+            validate_shape(operator, value)
 
 
 def test_json_is_bounded_in_depth() -> None:
@@ -335,7 +335,7 @@ def test_json_is_bounded_in_depth() -> None:
         value = [value]
 
     with pytest.raises(SpecificationLimitError, match="levels of JSON of at most 32"):
-        shaped(JSON_CONTAINS, value)
+        validate_shape(JSON_CONTAINS, value)
     with pytest.raises(SpecificationLimitError, match="levels of JSON of at most 32"):
         as_kind(value, Kind.JSON)
 
@@ -362,8 +362,8 @@ def test_an_operator_of_no_kinds_takes_the_value_as_it_is() -> None:
 
 
 def test_what_json_keeps_of_a_field() -> None:
-    assert stored_form(Color.RED) == "red"
-    assert stored_form({"at": NOON, "id": ID}) == {"at": "2026-03-01T12:00:00Z", "id": str(ID)}
+    assert to_field_json(Color.RED) == "red"
+    assert to_field_json({"at": NOON, "id": ID}) == {"at": "2026-03-01T12:00:00Z", "id": str(ID)}
 
 
 @pytest.mark.parametrize(
@@ -391,13 +391,13 @@ def test_what_json_keeps_of_a_field() -> None:
     ],
 )
 def test_a_field_makes_the_same_of_what_was_written(kind: Kind, value: Any) -> None:
-    assert as_kind(written_form(value), kind) == as_kind(value, kind)
+    assert as_kind(to_stored_json(value), kind) == as_kind(value, kind)
 
 
 @pytest.mark.parametrize("value", [object(), float("nan"), Decimal("inf"), {1: 2}, [object()]])
 def test_what_json_has_no_form_for_cannot_be_written(value: Any) -> None:
     with pytest.raises(SpecificationValueError):
-        written_form(value)
+        to_stored_json(value)
 
 
 def test_every_operator_that_takes_a_value_is_told_what_the_field_is() -> None:

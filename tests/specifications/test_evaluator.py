@@ -12,9 +12,9 @@ import pytest
 
 from cqrs_ddd_specifications import OPERATORS, AttributeSpecification, Operator
 from cqrs_ddd_specifications.exceptions import SpecificationError, UnknownFieldError
-from cqrs_ddd_specifications.memory.text import matching
+from cqrs_ddd_specifications.memory.text import match_pattern
 from cqrs_ddd_specifications.operators import BETWEEN, EQ, IN, LT
-from cqrs_ddd_specifications.patterns import Wildcard, folded, parsed
+from cqrs_ddd_specifications.patterns import Wildcard, fold_case, parse_pattern
 from tests.specifications.meanings import (
     DECLARED,
     EAST,
@@ -188,7 +188,7 @@ class TooManyStepsError(Exception):
 
 def backtracking(pattern: str) -> Callable[[str], bool]:
     """``like`` as a regular expression of ``.*`` would be matched, with its steps counted."""
-    tokens = parsed(pattern)
+    tokens = parse_pattern(pattern)
     steps = 0
 
     def matches(text: str, place: int, at: int) -> bool:
@@ -214,7 +214,7 @@ def assert_ends(matcher: Callable[[str], Callable[[str], bool]], length: int) ->
 
 @pytest.mark.parametrize("length", [60, 50_000])
 def test_a_pattern_cannot_explode(length: int) -> None:
-    assert_ends(matching, length)
+    assert_ends(match_pattern, length)
 
 
 def test_a_matcher_that_goes_back_explodes() -> None:
@@ -237,4 +237,4 @@ def test_a_pattern_that_ends_with_the_escape_character_is_refused() -> None:
 
 
 def test_folding_changes_a_to_z_only() -> None:
-    assert folded("ABCXYZ[ÄÖÜ\u0130ΣK\u212a") == "abcxyz[ÄÖÜ\u0130Σk\u212a"
+    assert fold_case("ABCXYZ[ÄÖÜ\u0130ΣK\u212a") == "abcxyz[ÄÖÜ\u0130Σk\u212a"

@@ -86,12 +86,12 @@ def test_json_is_read_from_text_and_bytes() -> None:
     assert to_json(STATUS) == '{"attribute":"status","operator":"=","value":"open"}'
 
 
-def test_a_foreign_specification_cannot_be_written_down() -> None:
+def test_an_opaque_specification_cannot_be_written_down() -> None:
     class IsOpen:
         def is_satisfied_by(self, candidate: Any) -> bool:
             return True
 
-    with pytest.raises(SpecificationError, match="cannot be written down"):
+    with pytest.raises(SpecificationError, match="cannot be written as JSON"):
         to_dict(STATUS & IsOpen())
 
 
@@ -303,7 +303,7 @@ def test_each_field_may_have_its_own_operators() -> None:
     with pytest.raises(UnknownFieldError):
         from_dict({**OPEN, "attribute": "balance"}, allowed_fields=allowed)
 
-    assert str(caught.value) == "status may not be asked with like; use =, in"
+    assert str(caught.value) == "like is not allowed for status; use =, in"
 
 
 def test_no_field_at_all_may_be_allowed() -> None:

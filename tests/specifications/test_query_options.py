@@ -109,7 +109,7 @@ def test_pages_keep_the_condition() -> None:
     assert read == [-1, 0, 2, None]
 
 
-def test_pages_keep_a_foreign_condition() -> None:
+def test_pages_keep_an_opaque_condition() -> None:
     items = [Item(1, grams=6), Item(2, grams=1), Item(3, grams=7)]
     options = QueryOptions(IsHeavy(), ("id",), limit=1)
 
@@ -190,9 +190,9 @@ def test_an_order_is_bounded() -> None:
 
 @pytest.mark.parametrize("count", [-1, 1.5, "10", True, 2**63, [1]])
 def test_limit_and_offset_are_counts(count: Any) -> None:
-    with pytest.raises(SpecificationValueError, match="limit is a number from 0 on"):
+    with pytest.raises(SpecificationValueError, match="limit takes a number from 0 on"):
         QueryOptions(limit=count)
-    with pytest.raises(SpecificationValueError, match="offset is a number from 0 on"):
+    with pytest.raises(SpecificationValueError, match="offset takes a number from 0 on"):
         QueryOptions(offset=count)
 
 
@@ -240,8 +240,8 @@ def test_options_come_back_from_json(options: QueryOptions) -> None:
     assert QueryOptions.from_json(options.to_json()) == options
 
 
-def test_a_foreign_condition_cannot_be_written_down() -> None:
-    with pytest.raises(SpecificationError, match="cannot be written down"):
+def test_an_opaque_condition_cannot_be_written_down() -> None:
+    with pytest.raises(SpecificationError, match="cannot be written as JSON"):
         QueryOptions(IsHeavy()).to_dict()
 
 

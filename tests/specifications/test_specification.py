@@ -81,20 +81,20 @@ def test_chains_of_two_kinds_are_not_mixed() -> None:
     assert mixed.depth == 3
 
 
-def test_a_foreign_specification_is_asked_itself() -> None:
-    foreign = IsBright()
+def test_an_opaque_specification_is_asked_itself() -> None:
+    opaque = IsBright()
 
-    assert (HALL & foreign).is_satisfied_by(Lamp(75))
-    assert (foreign & HALL).is_satisfied_by(Lamp(75))
-    assert (foreign | WEAK).is_satisfied_by(Lamp(75, "attic"))
-    assert not NotSpecification(foreign).is_satisfied_by(Lamp(75))
-    assert not (HALL & foreign).is_satisfied_by(Lamp(40))
+    assert (HALL & opaque).is_satisfied_by(Lamp(75))
+    assert (opaque & HALL).is_satisfied_by(Lamp(75))
+    assert (opaque | WEAK).is_satisfied_by(Lamp(75, "attic"))
+    assert not NotSpecification(opaque).is_satisfied_by(Lamp(75))
+    assert not (HALL & opaque).is_satisfied_by(Lamp(40))
 
 
-def test_a_foreign_specification_on_the_left_keeps_its_place() -> None:
-    foreign = IsBright()
+def test_an_opaque_specification_on_the_left_keeps_its_place() -> None:
+    opaque = IsBright()
 
-    assert (foreign & HALL) == AndSpecification([foreign, HALL])
+    assert (opaque & HALL) == AndSpecification([opaque, HALL])
 
 
 @pytest.mark.parametrize("stranger", [None, "watts > 60", 1, lambda lamp: True])
@@ -169,7 +169,7 @@ def test_too_many_levels_are_refused() -> None:
 
     assert (caught.value.limit, caught.value.allowed) == ("levels", MAX_DEPTH)
     assert str(caught.value) == (
-        "a query may have levels of at most 64, got 65; ask for less at once"
+        "a query may have levels of at most 64, got 65; send smaller queries"
     )
 
 
@@ -205,7 +205,7 @@ def test_conditions_that_are_shared_are_counted_as_often_as_they_stand_there() -
 
 @pytest.mark.parametrize("attribute", ["", ".", "a.", ".a", "a..b", None, 1, ["a"]])
 def test_an_attribute_is_a_path_of_names(attribute: Any) -> None:
-    with pytest.raises(SpecificationValueError, match="an attribute is a name"):
+    with pytest.raises(SpecificationValueError, match="an attribute takes a name"):
         AttributeSpecification(attribute, "=", 1)
 
 

@@ -3,16 +3,16 @@
 from .builder import SpecificationBuilder
 from .exceptions import SpecificationError
 from .factory import SpecificationFactory
-from .memory.selection import select
 from .operators import OPERATORS, Operator, Takes
 from .query_options import QueryOptions
-from .resolution import resolve
+from .selection import select
 from .specification import (
     AndSpecification,
     AttributeSpecification,
     NotSpecification,
     OrSpecification,
     Specification,
+    resolve,
 )
 
 __all__ = [

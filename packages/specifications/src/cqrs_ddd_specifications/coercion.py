@@ -1,4 +1,4 @@
-"""Values, made what the field holds; what cannot be is refused, so no world has to guess."""
+"""Operands in the shape of an operator and the type of a field, the same in every backend."""
 
 from __future__ import annotations
 
@@ -8,80 +8,90 @@ from collections.abc import Callable, Mapping, Set
 from datetime import date, datetime, time, timezone
 from decimal import Decimal, InvalidOperation
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from .exceptions import (
-    SpecificationLimitError,
-    SpecificationValueError,
-    UnsupportedOperatorError,
-    shown,
-)
+from .exceptions import SpecificationValueError, UnsupportedOperatorError, ensure_limit, shorten
 from .field_types import FieldType, Kind
-from .json_forms import json_form, refuse_unstorable
+from .json_values import ensure_storable, to_document
 from .operators import CONTAINS_ALL, CONTAINS_ANY, EQ, LE, NE, Operator, Takes
+
+T = TypeVar("T")
 
 MAX_LIST = 10_000
 MAX_PATTERN = 1_000
 MAX_WILDCARDS = 32
 MAX_PATH = 16
 
-_MOST_DIGITS = 1_000
+_MAX_DIGITS = 1_000
 
 
-def shaped(operator: Operator, value: Any) -> Any:
-    """The value in the shape that the operator takes, whatever the field; lists become tuples."""
-    takes = operator.takes
-    if takes is Takes.NOTHING:
-        if value not in (None, True):
-            raise _wrong_shape(operator, value)
-        return None
-    if takes in (Takes.LIST, Takes.KEYS):
-        return _listed(operator, value, of_text=takes is Takes.KEYS)
-    if takes is Takes.RANGE:
-        pair = _listed(operator, value)
-        if len(pair) != 2:
-            raise _wrong_shape(operator, value)
-        return pair
-    if takes is Takes.PATH:
-        keys = _listed(
-            operator, value.split(".") if isinstance(value, str) else value, of_text=True
+def validate_path(attribute: object) -> None:
+    """Raise ``SpecificationError`` unless this is a name, or a bounded path of names."""
+    if not isinstance(attribute, str) or not all(attribute.split(".")):
+        raise SpecificationValueError.unexpected(
+            "an attribute", "a name, or names with dots between", attribute
         )
-        if not keys or len(keys) > MAX_PATH:
-            raise _wrong_shape(operator, value)
+    ensure_limit("names in a path", MAX_PATH, attribute.count(".") + 1)
+    ensure_limit("characters in a path", MAX_PATTERN, len(attribute))
+    ensure_storable(attribute)
+
+
+def validate_shape(operator: Operator, value: object) -> object:
+    """Return the value in the shape that the operator takes for any field; lists become tuples.
+
+    Raises ``SpecificationValueError`` for another shape.
+    """
+    takes = operator.takes
+    if takes is Takes.VALUE:
+        return value
+    if takes is Takes.NOTHING:
+        _ensure_shape(value in (None, True), operator, value)
+        return None
+    if takes is Takes.LIST:
+        return _to_tuple(operator, value)
+    if takes is Takes.RANGE:
+        pair = _to_tuple(operator, value)
+        _ensure_shape(len(pair) == 2, operator, value)
+        return pair
+    if takes is Takes.KEYS:
+        return _to_texts(operator, value)
+    if takes is Takes.PATH:
+        keys = _to_texts(operator, value.split(".") if isinstance(value, str) else value)
+        _ensure_shape(0 < len(keys) <= MAX_PATH, operator, value)
         return keys
-    if takes in (Takes.TEXT, Takes.KEY, Takes.PATTERN, Takes.REGEX):
-        return _pattern(operator, value)
     if takes is Takes.DOCUMENT:
-        return json_form(value, operator.name)
-    return value
+        return to_document(value, operator.name)
+    return _to_bounded_text(operator, value)
 
 
-def coerced(operator: Operator, value: Any, field_type: FieldType, attribute: str) -> Any:
-    """The value as the field's type; raises ``SpecificationError`` for what cannot be compared.
+def coerce(operator: Operator, value: Any, field_type: FieldType, attribute: str) -> Any:
+    """Convert a value, or each of a list, to the field's type.
 
-    Numbers for a field of whole numbers stay what they are, so that 1.5 lies between 1 and 2.
+    Numbers for a field of whole numbers stay as they are, so that 1.5 lies between 1 and 2.
+    Raises ``SpecificationError`` for a value that the field cannot be compared with.
     """
     kind = field_type.kind
-    if operator.kinds and kind not in operator.kinds:
+    if not operator.kinds:
+        return value
+    if kind not in operator.kinds:
         raise UnsupportedOperatorError(
             f"{operator.name} is not for {attribute}, which is {kind.value}; it is for "
             f"{', '.join(sorted(k.value for k in operator.kinds))}"
         )
-    if not operator.kinds:
-        return value
     if operator.takes is Takes.VALUE:
-        return _one(operator, value, field_type, attribute)
+        return _coerce_one(operator, value, field_type, attribute)
     if operator.takes is Takes.RANGE:
-        return tuple(_one(LE, each, field_type, attribute) for each in value)
+        return tuple(_coerce_one(LE, each, field_type, attribute) for each in value)
     if operator in (CONTAINS_ANY, CONTAINS_ALL):
-        return tuple(_element(each, field_type.item or field_type, attribute) for each in value)
+        item = field_type.item or field_type
+        return tuple(_coerce_element(each, item, attribute) for each in value)
     if operator.takes is Takes.LIST:
-        return tuple(_one(EQ, each, field_type, attribute) for each in value)
+        return tuple(_coerce_one(EQ, each, field_type, attribute) for each in value)
     return value
 
 
-def _one(operator: Operator, value: Any, field_type: FieldType, attribute: str) -> Any:
+def _coerce_one(operator: Operator, value: object, field_type: FieldType, attribute: str) -> object:
     if value is None:
         if operator in (EQ, NE):
             return None
@@ -89,193 +99,184 @@ def _one(operator: Operator, value: Any, field_type: FieldType, attribute: str) 
             f"{attribute} {operator.name} None has no answer; use is_null"
         )
     try:
-        return _COERCIONS[field_type.kind](value, field_type)
+        return _CONVERTERS[field_type.kind](value, field_type)
     except (TypeError, ValueError, ArithmeticError) as error:
-        reason = f" ({error})" if error.args and isinstance(error, _Refused) else ""
+        reason = f" ({error})" if error.args and isinstance(error, _ConversionError) else ""
         raise SpecificationValueError(
             f"{attribute} is {field_type.kind.value} and cannot be compared with "
-            f"{type(value).__name__} {shown(value)}{reason}"
+            f"{type(value).__name__} {shorten(value)}{reason}"
         ) from error
 
 
-def _element(value: Any, field_type: FieldType, attribute: str) -> Any:
+def _coerce_element(value: object, field_type: FieldType, attribute: str) -> object:
     if value is None or isinstance(value, (list, tuple, Mapping)):
         raise SpecificationValueError(
-            f"a list such as {attribute} is searched for plain values, got {shown(value)}"
+            f"a list such as {attribute} is searched for plain values, got {shorten(value)}"
         )
-    return _one(EQ, value, field_type, attribute)
+    return _coerce_one(EQ, value, field_type, attribute)
 
 
-class _Refused(ValueError):
-    """With a reason to be shown."""
+class _ConversionError(ValueError):
+    """A failed conversion with a reason for the caller."""
 
 
-def _text(value: Any, _: FieldType) -> str:
-    if isinstance(value, Enum):
-        value = value.value
-    if not isinstance(value, str):
+def _ensure_type(value: object, expected: type[T]) -> T:
+    if not isinstance(value, expected):
         raise TypeError
-    refuse_unstorable(value)
     return value
 
 
-def _number(value: Any, _: FieldType) -> int | Decimal:
+def _ensure_finite(number: float | Decimal) -> None:
+    if not (number.is_finite() if isinstance(number, Decimal) else math.isfinite(number)):
+        raise _ConversionError("a number must be finite")
+
+
+def _to_text(value: object, _: FieldType) -> str:
+    if isinstance(value, Enum):
+        value = value.value
+    return ensure_storable(_ensure_type(value, str))
+
+
+def _to_number(value: object, _: FieldType) -> int | Decimal:
     if isinstance(value, bool):
         raise TypeError
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
         value = Decimal(repr(value))
-    if not isinstance(value, Decimal):
-        raise TypeError
-    _refuse_infinite(value.is_finite())
-    if abs(value.adjusted()) > _MOST_DIGITS or len(value.as_tuple().digits) > _MOST_DIGITS:
-        raise _Refused("it has more digits than databases keep")
-    return value
-
-
-def _float(value: Any, field_type: FieldType) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
-        raise TypeError
-    number = float(value)
-    _refuse_infinite(math.isfinite(number))
+    number = _ensure_type(value, Decimal)
+    _ensure_finite(number)
+    if abs(number.adjusted()) > _MAX_DIGITS or len(number.as_tuple().digits) > _MAX_DIGITS:
+        raise _ConversionError("it has more digits than databases keep")
     return number
 
 
-def _decimal(value: Any, field_type: FieldType) -> Decimal:
+def _to_float(value: object, _: FieldType) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        raise TypeError
+    number = float(value)
+    _ensure_finite(number)
+    return number
+
+
+def _to_decimal(value: object, field_type: FieldType) -> Decimal:
     if isinstance(value, str):
         try:
             value = Decimal(value)
         except InvalidOperation:
-            raise _Refused("not a number") from None
-    return Decimal(_number(value, field_type))
+            raise _ConversionError("not a number") from None
+    return Decimal(_to_number(value, field_type))
 
 
-def _boolean(value: Any, _: FieldType) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError
-    return value
+def _to_boolean(value: object, _: FieldType) -> bool:
+    return _ensure_type(value, bool)
 
 
-def _datetime(value: Any, _: FieldType) -> datetime:
+def _to_datetime(value: object, _: FieldType) -> datetime:
     if isinstance(value, str):
         value = datetime.fromisoformat(value[:-1] + "+00:00" if value[-1:] in "zZ" else value)
-    if not isinstance(value, datetime):
-        raise TypeError
-    if value.utcoffset() is None:
-        raise _Refused("it has no zone; pass an aware one")
-    # Two times of one zone are compared by their clocks, also in the hour that clocks repeat.
-    return value.astimezone(timezone.utc)
+    moment = _ensure_type(value, datetime)
+    if moment.utcoffset() is None:
+        raise _ConversionError("it has no zone; pass an aware one")
+    # Python compares two times of one zone by their clocks, also in the hour that clocks repeat.
+    return moment.astimezone(timezone.utc)
 
 
-def _date(value: Any, _: FieldType) -> date:
+def _to_date(value: object, _: FieldType) -> date:
     if isinstance(value, str):
         return date.fromisoformat(value)
-    if isinstance(value, datetime) or not isinstance(value, date):
+    if isinstance(value, datetime):
         raise TypeError
-    return value
+    return _ensure_type(value, date)
 
 
-def _time(value: Any, _: FieldType) -> time:
-    if isinstance(value, str):
-        value = time.fromisoformat(value)
-    if not isinstance(value, time):
-        raise TypeError
-    if value.tzinfo is not None:
-        raise _Refused("a time of day has no zone")
-    return value
+def _to_time(value: object, _: FieldType) -> time:
+    found = _ensure_type(time.fromisoformat(value) if isinstance(value, str) else value, time)
+    if found.tzinfo is not None:
+        raise _ConversionError("a time of day has no zone")
+    return found
 
 
-def _uuid(value: Any, _: FieldType) -> UUID:
-    return value if isinstance(value, UUID) else UUID(value if isinstance(value, str) else None)
+def _to_uuid(value: object, _: FieldType) -> UUID:
+    return UUID(value) if isinstance(value, str) else _ensure_type(value, UUID)
 
 
-def _enum(value: Any, field_type: FieldType) -> Enum:
+def _to_enum(value: object, field_type: FieldType) -> Enum:
     assert field_type.enum is not None
     if isinstance(value, Enum) and not isinstance(value, field_type.enum):
         raise TypeError
     try:
         return field_type.enum(value)
-    except (ValueError, LookupError, AttributeError, TypeError):  # _missing_ is the user's.
-        raise _Refused("none of its values") from None
+    except (ValueError, LookupError, AttributeError, TypeError):  # The user may write _missing_.
+        raise _ConversionError("none of its values") from None
 
 
-def _bytes(value: Any, _: FieldType) -> bytes:
+def _to_bytes(value: object, _: FieldType) -> bytes:
     if isinstance(value, str):
         return b64decode(value, altchars=b"-_", validate=True)
-    if not isinstance(value, bytes):
-        raise TypeError
-    return value
+    return _ensure_type(value, bytes)
 
 
-def _array(value: Any, field_type: FieldType) -> list[Any]:
+def _to_array(value: object, field_type: FieldType) -> list[object]:
     if not isinstance(value, (list, tuple)) or field_type.item is None:
         raise TypeError
-    coerce = _COERCIONS[field_type.item.kind]
-    return [None if each is None else coerce(each, field_type.item) for each in value]
+    item = field_type.item
+    convert = _CONVERTERS[item.kind]
+    return [None if each is None else convert(each, item) for each in value]
 
 
-def _document(value: Any, _: FieldType) -> Any:
-    return json_form(value, "a field of JSON")
+def _to_json(value: object, _: FieldType) -> object:
+    return to_document(value, "a field of JSON")
 
 
-def _anything(value: Any, field_type: FieldType) -> Any:
+def _to_undeclared(value: object, field_type: FieldType) -> object:
     if isinstance(value, str):
-        return _text(value, field_type)
-    if isinstance(value, float):
-        _refuse_infinite(math.isfinite(value))
-    if isinstance(value, Decimal):
-        _refuse_infinite(value.is_finite())
+        return _to_text(value, field_type)
     if isinstance(value, datetime):
-        return _datetime(value, field_type)
+        return _to_datetime(value, field_type)
+    if isinstance(value, (float, Decimal)):
+        _ensure_finite(value)
     return value
 
 
-_COERCIONS: dict[Kind, Callable[[Any, FieldType], Any]] = {
-    Kind.TEXT: _text,
-    Kind.INTEGER: _number,
-    Kind.FLOAT: _float,
-    Kind.DECIMAL: _decimal,
-    Kind.BOOLEAN: _boolean,
-    Kind.DATETIME: _datetime,
-    Kind.DATE: _date,
-    Kind.TIME: _time,
-    Kind.UUID: _uuid,
-    Kind.ENUM: _enum,
-    Kind.BYTES: _bytes,
-    Kind.ARRAY: _array,
-    Kind.JSON: _document,
-    Kind.ANY: _anything,
+_CONVERTERS: Mapping[Kind, Callable[[object, FieldType], object]] = {
+    Kind.TEXT: _to_text,
+    Kind.INTEGER: _to_number,
+    Kind.FLOAT: _to_float,
+    Kind.DECIMAL: _to_decimal,
+    Kind.BOOLEAN: _to_boolean,
+    Kind.DATETIME: _to_datetime,
+    Kind.DATE: _to_date,
+    Kind.TIME: _to_time,
+    Kind.UUID: _to_uuid,
+    Kind.ENUM: _to_enum,
+    Kind.BYTES: _to_bytes,
+    Kind.ARRAY: _to_array,
+    Kind.JSON: _to_json,
+    Kind.ANY: _to_undeclared,
 }
 
 
-def _listed(operator: Operator, value: Any, *, of_text: bool = False) -> tuple[Any, ...]:
+def _to_tuple(operator: Operator, value: object) -> tuple[object, ...]:
     if not isinstance(value, (list, tuple, Set)):
-        raise _wrong_shape(operator, value)
-    if len(value) > MAX_LIST:
-        raise SpecificationLimitError("a list", MAX_LIST, len(value))
-    if of_text:
-        return tuple(_pattern(operator, each) for each in value)
+        raise SpecificationValueError.unexpected(operator.name, operator.takes.value, value)
+    ensure_limit("a list", MAX_LIST, len(value))
     return tuple(value)
 
 
-def _pattern(operator: Operator, value: Any) -> str:
+def _to_texts(operator: Operator, value: object) -> tuple[str, ...]:
+    return tuple(_to_bounded_text(operator, each) for each in _to_tuple(operator, value))
+
+
+def _to_bounded_text(operator: Operator, value: object) -> str:
     if not isinstance(value, str):
-        raise _wrong_shape(operator, value)
-    if len(value) > MAX_PATTERN:
-        raise SpecificationLimitError("a text or pattern", MAX_PATTERN, len(value))
-    if operator.takes is Takes.PATTERN and value.count("%") > MAX_WILDCARDS:
-        raise SpecificationLimitError("% in a pattern", MAX_WILDCARDS, value.count("%"))
-    refuse_unstorable(value)
-    return str(value)
+        raise SpecificationValueError.unexpected(operator.name, operator.takes.value, value)
+    ensure_limit("a text or pattern", MAX_PATTERN, len(value))
+    if operator.takes is Takes.PATTERN:
+        ensure_limit("% in a pattern", MAX_WILDCARDS, value.count("%"))
+    return str(ensure_storable(value))
 
 
-def _refuse_infinite(is_finite: bool) -> None:
-    if not is_finite:
-        raise _Refused("a number must be finite")
-
-
-def _wrong_shape(operator: Operator, value: object) -> SpecificationValueError:
-    return SpecificationValueError(
-        f"{operator.name} takes {operator.takes.value}, got {type(value).__name__} {shown(value)}"
-    )
+def _ensure_shape(is_right: bool, operator: Operator, value: object) -> None:
+    if not is_right:
+        raise SpecificationValueError.unexpected(operator.name, operator.takes.value, value)

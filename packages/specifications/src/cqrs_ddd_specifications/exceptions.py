@@ -1,4 +1,4 @@
-"""What can be wrong with a query.
+"""Errors of specifications and query options.
 
 ::
 
@@ -21,64 +21,71 @@ from cqrs_ddd_core.primitives.exceptions import ValidationError
 
 
 class SpecificationError(ValidationError):
-    """A specification, or the options of a query, cannot be what was asked."""
+    """A specification, or the options of a query, that cannot be used."""
 
 
 class UnknownOperatorError(SpecificationError):
-    """No operator is spelled so; ``near`` are those that look alike."""
+    """A spelling that belongs to no operator; ``near`` has similar ones."""
 
     def __init__(
         self, spelling: object, known: Collection[str] = (), *, advice: str | None = None
     ) -> None:
         self.spelling = spelling
-        self.near = _near(spelling, known)
-        advice = advice or _advice(self.near)
-        super().__init__(f"there is no operator {shown(spelling)} to ask with; {advice}")
+        self.near = _find_near(spelling, known)
+        super().__init__(f"unknown operator {shorten(spelling)}; {advice or _advise(self.near)}")
 
 
 class UnknownFieldError(SpecificationError):
-    """Not a field that may be asked for; ``near`` are those that look alike and may be."""
+    """A field that does not exist or is not allowed; ``near`` has similar allowed ones."""
 
     def __init__(self, field: object, allowed: Collection[str]) -> None:
         self.field = field
-        self.near = _near(field, allowed)
-        super().__init__(f"there is no field {shown(field)} to ask for; {_advice(self.near)}")
+        self.near = _find_near(field, allowed)
+        super().__init__(f"unknown field {shorten(field)}; {_advise(self.near)}")
 
 
 class UnsupportedOperatorError(SpecificationError):
-    """The operator exists, but not for this field, or not in this world."""
+    """An operator that this field, or this backend, does not support."""
 
 
 class SpecificationValueError(SpecificationError):
-    """A field cannot be compared with this value."""
+    """A value that a field or an option cannot take."""
+
+    @classmethod
+    def unexpected(cls, name: str, expected: str, value: object) -> SpecificationValueError:
+        return cls(f"{name} takes {expected}, got {type(value).__name__} {shorten(value)}")
 
 
 class SpecificationLimitError(SpecificationError):
-    """More than is allowed; ``limit`` names the limit, ``allowed`` is how much it allows."""
+    """More than a limit allows; ``limit`` names the limit, ``allowed`` is its size."""
 
     def __init__(self, limit: str, allowed: int, given: int) -> None:
         self.limit = limit
         self.allowed = allowed
         super().__init__(
-            f"a query may have {limit} of at most {allowed:,}, got {given:,}; ask for less at once"
+            f"a query may have {limit} of at most {allowed:,}, got {given:,}; send smaller queries"
         )
 
 
-def _near(name: object, known: Collection[str]) -> tuple[str, ...]:
+def ensure_limit(limit: str, allowed: int, given: int) -> None:
+    """Raise ``SpecificationLimitError`` if more is given than allowed."""
+    if given > allowed:
+        raise SpecificationLimitError(limit, allowed, given)
+
+
+def _find_near(name: object, known: Collection[str]) -> tuple[str, ...]:
     return tuple(get_close_matches(name[:100], known, n=3)) if isinstance(name, str) else ()
 
 
-def _advice(near: tuple[str, ...]) -> str:
-    if not near:
-        return "nothing that is allowed looks like it"
-    return f"did you mean {' or '.join(map(repr, near))}?"
+def _advise(near: tuple[str, ...]) -> str:
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else "no similar name is allowed"
 
 
-def shown(value: object, length: int = 60) -> str:
-    """A value for an error, however large or deep a stranger made it."""
+def shorten(value: object, length: int = 60) -> str:
+    """Return the repr of a value, cut so that an error stays short for any input."""
     try:
         text = _SHORT.repr(value)
-    except ValueError:  # A number of more digits than Python writes.
+    except ValueError:  # An integer with more digits than Python converts to text.
         text = f"<{type(value).__name__}>"
     return text if len(text) <= length else f"{text[: length - 3]}..."
 

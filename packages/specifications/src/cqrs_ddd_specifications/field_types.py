@@ -1,44 +1,24 @@
-"""What kind of values a field holds, read from the annotations of its class."""
+"""Types of fields, read from the annotations of their class."""
 
 from __future__ import annotations
 
 import dataclasses
-import types
+import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NewType,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from types import UnionType
 from uuid import UUID
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    EmailStr,
-    FutureDate,
-    FutureDatetime,
-    NaiveDatetime,
-    PastDate,
-    PastDatetime,
-)
+import pydantic
 
 from .exceptions import UnknownFieldError
 
 
 class Kind(Enum):
-    """Fields of one kind compare alike in every world."""
+    """Kind of values; fields of one kind compare alike in every backend."""
 
     TEXT = "text"
     INTEGER = "integer"
@@ -54,26 +34,27 @@ class Kind(Enum):
     ARRAY = "array"
     JSON = "JSON"
     ANY = "of no declared type"
-    """What a dict holds: two values of unlike kinds are never equal, and neither is less."""
+    """Values of a dict: two of unlike kinds are never equal, and neither is less."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class FieldType:
+    """Type of a field; ``item`` is the type of an array's elements."""
+
     kind: Kind
     enum: type[Enum] | None = None
     item: FieldType | None = None
-    """Of what an array holds."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Step:
-    """One name in a dotted path; ``is_many`` where a list stands there, each element counts."""
+    """One name in a dotted path; ``is_many`` if it leads to a list, whose elements all count."""
 
     name: str
     is_many: bool = False
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Path:
     """A dotted path through a class: steps from object to object, then keys into JSON."""
 
@@ -85,130 +66,129 @@ class Path:
 ANY = FieldType(Kind.ANY)
 JSON = FieldType(Kind.JSON)
 
-_KINDS: tuple[tuple[type, Kind], ...] = (
-    (bool, Kind.BOOLEAN),
-    (int, Kind.INTEGER),
-    (float, Kind.FLOAT),
-    (Decimal, Kind.DECIMAL),
-    (str, Kind.TEXT),
-    (datetime, Kind.DATETIME),
-    (date, Kind.DATE),
-    (time, Kind.TIME),
-    (UUID, Kind.UUID),
-    (bytes, Kind.BYTES),
-)
-# Classes of their own at run time.
-_BY_PYDANTIC: dict[Any, type] = {
-    **dict.fromkeys((AwareDatetime, FutureDatetime, NaiveDatetime, PastDatetime), datetime),
-    **dict.fromkeys((FutureDate, PastDate), date),
-    EmailStr: str,
+_KINDS: Mapping[type, Kind] = {
+    bool: Kind.BOOLEAN,
+    int: Kind.INTEGER,
+    float: Kind.FLOAT,
+    Decimal: Kind.DECIMAL,
+    str: Kind.TEXT,
+    datetime: Kind.DATETIME,
+    date: Kind.DATE,
+    time: Kind.TIME,
+    UUID: Kind.UUID,
+    bytes: Kind.BYTES,
+}
+"""In the order of the checks: a bool is an int, too."""
+
+# At run time these are classes of their own.
+_BY_PYDANTIC: Mapping[object, type] = {
+    pydantic.AwareDatetime: datetime,
+    pydantic.FutureDatetime: datetime,
+    pydantic.NaiveDatetime: datetime,
+    pydantic.PastDatetime: datetime,
+    pydantic.FutureDate: date,
+    pydantic.PastDate: date,
+    pydantic.EmailStr: str,
 }
 _LISTS = (list, tuple, set, frozenset, Sequence, Collection, Iterable)
 
 
-def type_of(annotation: Any) -> FieldType:
-    """The type of a field with this annotation; what is no plain value is JSON."""
-    annotation = _bare(annotation)
-    if isinstance(annotation, TypeVar):
+def type_of(annotation: object) -> FieldType:
+    """Return the type of a field with this annotation; anything but a plain value is JSON."""
+    annotation = _unwrap(annotation)
+    if isinstance(annotation, typing.TypeVar):
         return ANY
     if _is_class(annotation):
         if issubclass(annotation, Enum):
             return FieldType(Kind.ENUM, enum=annotation)
-        for python_type, kind in _KINDS:
+        for python_type, kind in _KINDS.items():
             if issubclass(annotation, python_type):
                 return FieldType(kind)
-    if (item := _item_of(annotation)) is not None:
-        of_item = type_of(item)
-        return (
-            JSON if of_item.kind in (Kind.JSON, Kind.ARRAY) else FieldType(Kind.ARRAY, item=of_item)
-        )
-    return JSON
+    item = _item_of(annotation)
+    item_type = JSON if item is None else type_of(item)
+    if item_type.kind in (Kind.JSON, Kind.ARRAY):
+        return JSON
+    return FieldType(Kind.ARRAY, item=item_type)
 
 
 @lru_cache(maxsize=4096)
 def path_of(owner: type, attribute: str) -> Path:
-    """Where a dotted path leads from ``owner``: a pydantic model, a dataclass, or a dict.
+    """Resolve a dotted path from ``owner``: a pydantic model, a dataclass, or a dict.
 
-    Raises ``UnknownFieldError`` for what the class does not declare.
+    Raises ``UnknownFieldError`` for a name that the class does not declare.
     """
     names = attribute.split(".")
     if issubclass(owner, Mapping):
         return Path((), tuple(names), ANY)
     steps: list[Step] = []
-    here: Any = owner
+    here: object = owner
     for index, name in enumerate(names):
-        fields = _fields(here)
-        if fields is None or name not in fields:
-            raise UnknownFieldError(attribute, _paths_beside(names[:index], fields or ()))
-        annotation = _bare(fields[name])
-        rest = tuple(names[index + 1 :])
+        fields = _fields_of(here) or {}
+        keys = tuple(names[index + 1 :])
+        annotation = _unwrap(fields.get(name))
         item = _item_of(annotation)
-        if not rest:
+        here = annotation if item is None else _unwrap(item)
+        if name in fields and not keys:
             return Path((*steps, Step(name)), (), type_of(annotation))
-        inner = annotation if item is None else _bare(item)
-        if _fields(inner) is not None:
+        if _fields_of(here) is not None:
             steps.append(Step(name, is_many=item is not None))
-            here = inner
-        elif type_of(annotation).kind is Kind.JSON:
-            return Path((*steps, Step(name)), rest, JSON)
+        elif name in fields and type_of(annotation).kind is Kind.JSON:
+            return Path((*steps, Step(name)), keys, JSON)
         else:
-            raise UnknownFieldError(attribute, _paths_beside(names[:index], fields))
+            raise UnknownFieldError(
+                attribute, [".".join((*names[:index], each)) for each in fields]
+            )
     raise AssertionError("a path has at least one name")
 
 
 @lru_cache(maxsize=1024)
-def _fields(owner: Any) -> Mapping[str, Any] | None:
-    """Field and annotation; None for what has no fields of its own."""
+def _fields_of(owner: object) -> Mapping[str, object] | None:
+    """Return the annotations of the fields, or None for a value without fields."""
     if not _is_class(owner):
         return None
-    if issubclass(owner, BaseModel):
+    if issubclass(owner, pydantic.BaseModel):
         return {name: field.annotation for name, field in owner.model_fields.items()}
     if dataclasses.is_dataclass(owner):
-        hints = get_type_hints(owner)
+        hints = typing.get_type_hints(owner)
         return {field.name: hints[field.name] for field in dataclasses.fields(owner)}
     if issubclass(owner, tuple) or owner.__module__ == "builtins":
         return None
-    hints = get_type_hints(owner)
-    return hints or None
+    return typing.get_type_hints(owner) or None
 
 
-def _is_class(annotation: Any) -> bool:
-    # Python 3.10 says of list[int], too, that it is a type.
-    return isinstance(annotation, type) and get_origin(annotation) is None
+def _is_class(annotation: object) -> typing.TypeGuard[type]:
+    # Python 3.10 calls list[int] a type, too.
+    return isinstance(annotation, type) and typing.get_origin(annotation) is None
 
 
-def _bare(annotation: Any) -> Any:
-    """Without ``Annotated``, ``NewType`` and ``Literal``, and without ``| None``."""
+def _unwrap(annotation: typing.Any) -> typing.Any:
+    """Remove ``Annotated``, ``NewType``, ``Literal``, aliases and ``| None``."""
     while True:
-        origin = get_origin(annotation)
-        if origin is Annotated:
-            annotation = get_args(annotation)[0]
-        elif isinstance(annotation, NewType):
+        origin = typing.get_origin(annotation)
+        if origin is typing.Annotated:
+            annotation = typing.get_args(annotation)[0]
+        elif isinstance(annotation, typing.NewType):
             annotation = annotation.__supertype__
         elif type(annotation).__name__ == "TypeAliasType":  # Python 3.12 has the class.
             annotation = annotation.__value__
-        elif origin is Literal:
-            of_values = {type(value) for value in get_args(annotation)}
-            return of_values.pop() if len(of_values) == 1 else Any
-        elif origin in (Union, types.UnionType):
-            others = [part for part in get_args(annotation) if part is not type(None)]
+        elif origin is typing.Literal:
+            types = {type(value) for value in typing.get_args(annotation)}
+            return types.pop() if len(types) == 1 else typing.Any
+        elif origin in (typing.Union, UnionType):
+            others = [part for part in typing.get_args(annotation) if part is not type(None)]
             if len(others) != 1:
-                return Any
+                return typing.Any
             annotation = others[0]
         else:
             return _BY_PYDANTIC.get(annotation, annotation)
 
 
-def _item_of(annotation: Any) -> Any:
-    """What a list, a tuple of one type or a set holds; None for anything else."""
-    origin = get_origin(annotation)
+def _item_of(annotation: object) -> object:
+    """Return the type that a list, a set or a tuple of one type holds, or None."""
+    origin = typing.get_origin(annotation)
     if origin not in _LISTS and not (
         isinstance(origin, type) and origin is not Mapping and issubclass(origin, _LISTS[:4])
     ):
         return None
-    arguments = [part for part in get_args(annotation) if part is not Ellipsis]
+    arguments = [part for part in typing.get_args(annotation) if part is not Ellipsis]
     return arguments[0] if len(arguments) == 1 else None
-
-
-def _paths_beside(before: Sequence[str], fields: Iterable[str]) -> list[str]:
-    return [".".join((*before, name)) for name in fields]

@@ -1,4 +1,4 @@
-"""The operators: how they are spelled, what they take and what they mean. The only list of them."""
+"""The operators: their spellings, the values they take and their meaning, in one table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .field_types import Kind
 
 
 class Takes(Enum):
-    """The shape of the value that an operator is given."""
+    """Shape of the value that an operator takes."""
 
     NOTHING = "nothing"
     VALUE = "a value"
@@ -34,14 +34,15 @@ class Takes(Enum):
 class Operator:
     """One operator.
 
-    To add one, make it with ``memory`` and ``sql`` and give it to ``OPERATORS.register``; it then
-    is never asked about None, which satisfies it only as ``complement``.
+    To add an operator, build it with ``memory`` and ``sql`` and pass it to
+    ``OPERATORS.register``. The two functions are never called for None, which satisfies such an
+    operator only as ``complement``.
 
     Args:
-        complement: what it is the exact opposite of, for None as well.
-        kinds: of fields that it is for; empty means any, with the value taken as it is.
-        portable: means the same in every world. Others are never found by their names: who wants
-            them passes the operator itself.
+        complement: the operator that this one is the exact opposite of, for None as well.
+        kinds: of fields that it supports; empty means any, and the value is not coerced.
+        portable: whether it has the same meaning in every backend. Others cannot be found by
+            name; callers pass the operator itself.
         memory: whether the value of a field and the given value satisfy it.
         sql: the same as a SQLAlchemy expression, of a column and the given value.
     """
@@ -59,50 +60,52 @@ class Operator:
     def __repr__(self) -> str:
         return f"<operator {self.name}>"
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Operator:
+    def __deepcopy__(self, memo: dict[int, object]) -> Operator:
         return self
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        # One of the table is the same one again, wherever it is loaded.
-        return (_named, (self.name,)) if self in OPERATORS else super().__reduce_ex__(protocol)
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[object, ...]:
+        # Unpickling a registered operator returns the registered instance.
+        if self in OPERATORS:
+            return _get_registered, (self.name,)
+        return super().__reduce_ex__(protocol)
 
 
-def normal(spelling: str) -> str:
-    """A spelling as it is looked up."""
+def normalize_name(spelling: str) -> str:
+    """Return the form in which a spelling is looked up."""
     return re.sub(r"[\s_-]+", "_", spelling.strip().lower())
 
 
 class OperatorTable:
-    """Every operator by every spelling; letters' case, blanks and hyphens do not matter."""
+    """Operators by spelling, ignoring case, blanks and hyphens."""
 
     def __init__(self) -> None:
         self._by_spelling: dict[str, Operator] = {}
 
     def register(self, operator: Operator) -> Operator:
-        """Raises ``ConfigError`` where another operator is spelled so."""
-        spellings = [normal(spelling) for spelling in (operator.name, *operator.spellings)]
+        """Add an operator; raise ``ConfigError`` if another one has one of its spellings."""
+        spellings = [normalize_name(each) for each in (operator.name, *operator.spellings)]
         for spelling in spellings:
             if spelling in self._by_spelling:
                 raise ConfigError(
-                    f"{spelling!r} is a spelling of {self._by_spelling[spelling]!r} already; "
-                    "take another"
+                    f"{spelling!r} is already a spelling of {self._by_spelling[spelling]!r}; "
+                    "choose another"
                 )
         self._by_spelling.update(dict.fromkeys(spellings, operator))
         return operator
 
     def find(self, spelling: str | Operator) -> Operator:
-        """Raises ``UnknownOperatorError``, also for the name of one that is not portable."""
+        """Return the portable operator with this spelling, or raise ``UnknownOperatorError``."""
         if isinstance(spelling, Operator):
             return spelling
-        found = self._by_spelling.get(normal(str(spelling)))
+        found = self._by_spelling.get(normalize_name(str(spelling)))
         if found is None:
             known = [name for name, operator in self._by_spelling.items() if operator.portable]
             raise UnknownOperatorError(spelling, known)
         if not found.portable:
             raise UnknownOperatorError(
                 spelling,
-                advice=f"{found.name} differs from database to database, so it is not found by "
-                "name; pass the operator itself, from cqrs_ddd_specifications.operators",
+                advice=f"{found.name} differs between databases, so it is not found by name; "
+                "pass the operator itself, from cqrs_ddd_specifications.operators",
             )
         return found
 
@@ -112,221 +115,97 @@ class OperatorTable:
     def __contains__(self, operator: object) -> bool:
         return operator in self._by_spelling.values()
 
-    def named(self, name: str) -> Operator:
-        return self._by_spelling[normal(name)]
+    def __getitem__(self, spelling: str) -> Operator:
+        """Return an operator by any spelling, portable or not."""
+        return self._by_spelling[normalize_name(spelling)]
 
 
 OPERATORS = OperatorTable()
 
-_ALL = frozenset(Kind)
-_ORDERED = _ALL - {Kind.ENUM, Kind.ARRAY}
-_SCALARS = _ALL - {Kind.ARRAY}
-_TEXTS = frozenset({Kind.TEXT, Kind.JSON, Kind.ANY})
-_SIZED = _TEXTS | {Kind.ARRAY}
-_ARRAYS = frozenset({Kind.ARRAY, Kind.JSON, Kind.ANY})
-_DOCUMENTS = frozenset({Kind.JSON, Kind.ANY})
+
+def _get_registered(name: str) -> Operator:
+    return OPERATORS[name]
 
 
 def _add(
-    name: str,
-    *spellings: str,
-    takes: Takes,
-    meaning: str = "",
-    kinds: frozenset[Kind] = frozenset(),
-    complement: Operator | None = None,
-    portable: bool = True,
+    spellings: str, takes: Takes, kinds: frozenset[Kind], meaning: str, *, portable: bool = True
 ) -> Operator:
-    if complement is not None:
-        meaning, kinds = f"exactly when `{complement.name}` is not", complement.kinds
-    return OPERATORS.register(
-        Operator(name, takes, meaning, spellings, kinds, complement, portable)
-    )
+    name, *others = spellings.split()
+    operator = Operator(name, takes, meaning, tuple(others), kinds, portable=portable)
+    return OPERATORS.register(operator)
 
 
-EQ = _add(
-    *("=", "==", "eq", "equal", "equals"),
-    takes=Takes.VALUE,
-    kinds=_ALL,
-    meaning="the same value; numbers by size, text by character, times by instant; None is the "
-    "same as None",
-)
-NE = _add("!=", "<>", "ne", "neq", "not_equal", "not_equals", takes=Takes.VALUE, complement=EQ)
-LT = _add(
-    "<", "lt", "less_than", takes=Takes.VALUE, kinds=_ORDERED, meaning="less; text by code point"
-)
-LE = _add(
-    *("<=", "le", "lte", "less_than_or_equal"),
-    takes=Takes.VALUE,
-    kinds=_ORDERED,
-    meaning="less, or the same",
-)
-GT = _add(
-    ">",
-    "gt",
-    "greater_than",
-    takes=Takes.VALUE,
-    kinds=_ORDERED,
-    meaning="greater; text by code point",
-)
-GE = _add(
-    *(">=", "ge", "gte", "greater_than_or_equal"),
-    takes=Takes.VALUE,
-    kinds=_ORDERED,
-    meaning="greater, or the same",
-)
-IN = _add(
-    *("in", "one_of", "any_of"),
-    takes=Takes.LIST,
-    kinds=_SCALARS,
-    meaning="`=` to one of the list; an empty list holds nothing",
-)
-NOT_IN = _add("not_in", "notin", "nin", "none_of", takes=Takes.LIST, complement=IN)
-BETWEEN = _add(
-    *("between", "range"),
-    takes=Takes.RANGE,
-    kinds=_ORDERED,
-    meaning="`>=` the lowest and `<=` the highest",
-)
-NOT_BETWEEN = _add(
-    "not_between", "notbetween", "not_in_range", takes=Takes.RANGE, complement=BETWEEN
-)
-IS_NULL = _add(
-    *("is_null", "isnull", "null", "is_none"),
-    takes=Takes.NOTHING,
-    kinds=_ALL,
-    meaning="None, or JSON's null, or nothing is there",
-)
-IS_NOT_NULL = _add(
-    *("is_not_null", "isnotnull", "not_null", "notnull", "is_not_none"),
-    takes=Takes.NOTHING,
-    complement=IS_NULL,
-)
-IS_EMPTY = _add(
-    *("is_empty", "isempty", "empty"),
-    takes=Takes.NOTHING,
-    kinds=_SIZED,
-    meaning="as `is_null`, or a text, a list or an object with nothing in it",
-)
-IS_NOT_EMPTY = _add(
-    "is_not_empty", "isnotempty", "not_empty", takes=Takes.NOTHING, complement=IS_EMPTY
-)
+def _add_complement(spellings: str, of: Operator) -> Operator:
+    name, *others = spellings.split()
+    meaning = f"exactly when `{of.name}` is not"
+    return OPERATORS.register(Operator(name, of.takes, meaning, tuple(others), of.kinds, of))
 
+
+_ALL = frozenset(Kind)
+_ORDERED = _ALL - {Kind.ENUM, Kind.ARRAY}
+_SCALARS = _ALL - {Kind.ARRAY}
+_TEXT = frozenset({Kind.TEXT})
+_DOCUMENTS = frozenset({Kind.JSON, Kind.ANY})
+_TEXTS = _TEXT | _DOCUMENTS
+_ARRAYS = _DOCUMENTS | {Kind.ARRAY}
+_SIZED = _TEXTS | _ARRAYS
 _CASELESS = "; A to Z are the same as a to z, other letters are not folded"
-LIKE = _add(
-    "like", takes=Takes.PATTERN, kinds=_TEXTS, meaning="the whole text has the form of the pattern"
-)
-ILIKE = _add("ilike", takes=Takes.PATTERN, kinds=_TEXTS, meaning=f"as `like`{_CASELESS}")
-CONTAINS = _add(
-    *("contains", "includes"),
-    takes=Takes.TEXT,
-    kinds=_TEXTS,
-    meaning="the given text is somewhere in it; the empty text is in every text",
-)
-ICONTAINS = _add("icontains", takes=Takes.TEXT, kinds=_TEXTS, meaning=f"as `contains`{_CASELESS}")
-STARTSWITH = _add(
-    *("startswith", "starts_with"),
-    takes=Takes.TEXT,
-    kinds=_TEXTS,
-    meaning="begins with the given text",
-)
-ISTARTSWITH = _add(
-    *("istartswith", "istarts_with"),
-    takes=Takes.TEXT,
-    kinds=_TEXTS,
-    meaning=f"as `startswith`{_CASELESS}",
-)
-ENDSWITH = _add(
-    *("endswith", "ends_with"), takes=Takes.TEXT, kinds=_TEXTS, meaning="ends with the given text"
-)
-IENDSWITH = _add(
-    *("iendswith", "iends_with"),
-    takes=Takes.TEXT,
-    kinds=_TEXTS,
-    meaning=f"as `endswith`{_CASELESS}",
-)
 
-CONTAINS_ANY = _add(
-    *("contains_any", "array_contains_any", "overlaps", "has_any_of"),
-    takes=Takes.LIST,
-    kinds=_ARRAYS,
-    meaning="a list with at least one of the given values",
-)
-CONTAINS_ALL = _add(
-    *("contains_all", "array_contains_all", "has_all_of"),
-    takes=Takes.LIST,
-    kinds=_ARRAYS,
-    meaning="a list with every one of the given values; every list contains an empty one",
-)
+# fmt: off
+EQ = _add("= == eq equal equals", Takes.VALUE, _ALL,
+          "the same value; numbers by size, text by character, times by instant; None equals None")
+NE = _add_complement("!= <> ne neq not_equal not_equals", EQ)
+LT = _add("< lt less_than", Takes.VALUE, _ORDERED, "less; text by code point")
+LE = _add("<= le lte less_than_or_equal", Takes.VALUE, _ORDERED, "less, or the same")
+GT = _add("> gt greater_than", Takes.VALUE, _ORDERED, "greater; text by code point")
+GE = _add(">= ge gte greater_than_or_equal", Takes.VALUE, _ORDERED, "greater, or the same")
+IN = _add("in one_of any_of", Takes.LIST, _SCALARS,
+          "`=` to one of the list; an empty list holds nothing")
+NOT_IN = _add_complement("not_in notin nin none_of", IN)
+BETWEEN = _add("between range", Takes.RANGE, _ORDERED, "`>=` the lowest and `<=` the highest")
+NOT_BETWEEN = _add_complement("not_between notbetween not_in_range", BETWEEN)
+IS_NULL = _add("is_null isnull null is_none", Takes.NOTHING, _ALL,
+               "None, or JSON's null, or nothing is there")
+IS_NOT_NULL = _add_complement("is_not_null isnotnull not_null notnull is_not_none", IS_NULL)
+IS_EMPTY = _add("is_empty isempty empty", Takes.NOTHING, _SIZED,
+                "as `is_null`, or a text, a list or an object with nothing in it")
+IS_NOT_EMPTY = _add_complement("is_not_empty isnotempty not_empty", IS_EMPTY)
 
-HAS_KEY = _add(
-    *("has_key", "json_has_key"),
-    takes=Takes.KEY,
-    kinds=_DOCUMENTS,
-    meaning="a JSON object with this key, whatever is under it",
-)
-HAS_ANY = _add(
-    *("has_any", "has_any_key", "has_any_keys", "json_has_any"),
-    takes=Takes.KEYS,
-    kinds=_DOCUMENTS,
-    meaning="a JSON object with at least one of the keys",
-)
-HAS_ALL = _add(
-    *("has_all", "has_all_keys", "json_has_all"),
-    takes=Takes.KEYS,
-    kinds=_DOCUMENTS,
-    meaning="a JSON object with every one of the keys",
-)
-JSON_CONTAINS = _add(
-    *("json_contains",),
-    takes=Takes.DOCUMENT,
-    kinds=_DOCUMENTS | {Kind.ARRAY},
-    meaning="holds the given JSON: an object its keys with values that hold theirs, a list "
-    "elements that hold each of the given ones or the one that is given alone, anything else the "
-    "same value",
-)
-JSON_CONTAINED_BY = _add(
-    *("json_contained_by", "contained_by"),
-    takes=Takes.DOCUMENT,
-    kinds=_DOCUMENTS | {Kind.ARRAY},
-    meaning="is not null, and the given JSON holds it, as in `json_contains`",
-)
-PATH_EXISTS = _add(
-    *("path_exists", "json_path_exists", "has_path"),
-    takes=Takes.PATH,
-    kinds=_DOCUMENTS,
-    meaning="something is at the path of keys, be it null; a list on the way is searched",
-)
+LIKE = _add("like", Takes.PATTERN, _TEXTS, "the whole text has the form of the pattern")
+ILIKE = _add("ilike", Takes.PATTERN, _TEXTS, f"as `like`{_CASELESS}")
+CONTAINS = _add("contains includes", Takes.TEXT, _TEXTS,
+                "the given text is somewhere in it; the empty text is in every text")
+ICONTAINS = _add("icontains", Takes.TEXT, _TEXTS, f"as `contains`{_CASELESS}")
+STARTSWITH = _add("startswith starts_with", Takes.TEXT, _TEXTS, "begins with the given text")
+ISTARTSWITH = _add("istartswith istarts_with", Takes.TEXT, _TEXTS, f"as `startswith`{_CASELESS}")
+ENDSWITH = _add("endswith ends_with", Takes.TEXT, _TEXTS, "ends with the given text")
+IENDSWITH = _add("iendswith iends_with", Takes.TEXT, _TEXTS, f"as `endswith`{_CASELESS}")
 
-REGEX = _add(
-    *("regex", "matches", "~"),
-    takes=Takes.REGEX,
-    kinds=frozenset({Kind.TEXT}),
-    portable=False,
-    meaning="the expression is found in the text; PostgreSQL reads its own dialect, memory and "
-    "SQLite read Python's",
-)
-IREGEX = _add(
-    *("iregex", "imatches", "~*"),
-    takes=Takes.REGEX,
-    kinds=frozenset({Kind.TEXT}),
-    portable=False,
-    meaning="as `regex`, whatever the case",
-)
-FTS = _add(
-    *("fts", "search"),
-    takes=Takes.TEXT,
-    kinds=frozenset({Kind.TEXT}),
-    portable=False,
-    meaning="PostgreSQL only: the text has all the words, in their basic forms",
-)
-FTS_PHRASE = _add(
-    *("fts_phrase", "search_phrase"),
-    takes=Takes.TEXT,
-    kinds=frozenset({Kind.TEXT}),
-    portable=False,
-    meaning="PostgreSQL only: the text has the words one after the other",
-)
+CONTAINS_ANY = _add("contains_any array_contains_any overlaps has_any_of", Takes.LIST, _ARRAYS,
+                    "a list with at least one of the given values")
+CONTAINS_ALL = _add("contains_all array_contains_all has_all_of", Takes.LIST, _ARRAYS,
+                    "a list with every given value; every list contains an empty one")
 
+HAS_KEY = _add("has_key json_has_key", Takes.KEY, _DOCUMENTS,
+               "a JSON object with this key, whatever is under it")
+HAS_ANY = _add("has_any has_any_key has_any_keys json_has_any", Takes.KEYS, _DOCUMENTS,
+               "a JSON object with at least one of the keys")
+HAS_ALL = _add("has_all has_all_keys json_has_all", Takes.KEYS, _DOCUMENTS,
+               "a JSON object with every one of the keys")
+JSON_CONTAINS = _add("json_contains", Takes.DOCUMENT, _ARRAYS,
+    "holds the given JSON: an object its keys with values that hold theirs, a list elements that "
+    "hold each given one or the one that is given alone, anything else the same value")
+JSON_CONTAINED_BY = _add("json_contained_by contained_by", Takes.DOCUMENT, _ARRAYS,
+                         "is not null, and the given JSON holds it, as in `json_contains`")
+PATH_EXISTS = _add("path_exists json_path_exists has_path", Takes.PATH, _DOCUMENTS,
+                   "something is at the path of keys, null too; lists on the way are searched")
 
-def _named(name: str) -> Operator:
-    return OPERATORS.named(name)
+REGEX = _add("regex matches ~", Takes.REGEX, _TEXT,
+    "the expression is found in the text; PostgreSQL reads its own dialect, memory and SQLite "
+    "read Python's", portable=False)
+IREGEX = _add("iregex imatches ~*", Takes.REGEX, _TEXT, "as `regex`, in any case", portable=False)
+FTS = _add("fts search", Takes.TEXT, _TEXT,
+           "PostgreSQL only: the text has all the words, in their basic forms", portable=False)
+FTS_PHRASE = _add("fts_phrase search_phrase", Takes.TEXT, _TEXT,
+           "PostgreSQL only: the text has the words one after the other", portable=False)
+# fmt: on

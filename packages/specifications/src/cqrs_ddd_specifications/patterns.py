@@ -1,4 +1,4 @@
-"""The patterns of ``like``: read once, for every world."""
+"""Patterns of ``like``, parsed in one place for every backend."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from .exceptions import SpecificationValueError
 
 
 class Wildcard(Enum):
+    """Character of a pattern that stands for others."""
+
     ANY_TEXT = "%"
     ANY_CHARACTER = "_"
 
 
 Token = str | Wildcard
 
-_FOLDED = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
-def parsed(pattern: str) -> list[Token]:
-    """Single characters and wildcards; raises ``SpecificationValueError`` for a lone ``\\``."""
+def parse_pattern(pattern: str) -> list[Token]:
+    """Split into characters and wildcards; raise ``SpecificationValueError`` for a lone ``\\``."""
     tokens: list[Token] = []
     characters = iter(pattern)
     for character in characters:
         if character == "\\":
-            taken = next(characters, None)
-            if taken is None:
+            escaped = next(characters, None)
+            if escaped is None:
                 raise SpecificationValueError(
                     f"the pattern {pattern[:60]!r} ends with \\, which takes the next character as "
                     "it is; write \\\\ for the character itself"
                 )
-            tokens.append(taken)
+            tokens.append(escaped)
         elif character in "%_":
             tokens.append(Wildcard(character))
         else:
@@ -37,14 +39,14 @@ def parsed(pattern: str) -> list[Token]:
     return tokens
 
 
-def written(tokens: list[Token]) -> str:
-    """The pattern of these tokens."""
+def format_pattern(tokens: list[Token]) -> str:
+    """Return the pattern of these tokens."""
     return "".join(
         token.value if isinstance(token, Wildcard) else f"\\{token}" if token in "\\%_" else token
         for token in tokens
     )
 
 
-def folded(text: str) -> str:
-    """A to Z become a to z, and nothing else changes, in any world and any version of Unicode."""
-    return text.lower() if text.isascii() else text.translate(_FOLDED)
+def fold_case(text: str) -> str:
+    """Lower A to Z and nothing else, so that the result depends on no version of Unicode."""
+    return text.lower() if text.isascii() else text.translate(_LOWER)

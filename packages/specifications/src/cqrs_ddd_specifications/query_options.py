@@ -1,111 +1,99 @@
-"""A condition with order and page."""
+"""A specification with an order and a page."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_core import to_json
 
-from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
+from cqrs_ddd_core.domain.specification import IQueryOptions
 
-from .exceptions import (
-    SpecificationError,
-    SpecificationLimitError,
-    SpecificationValueError,
-    shown,
-)
-from .factory import AllowedFields, SpecificationFactory, read_json, refuse_field
-from .field_types import path_of
-from .json_forms import written_form
-from .keyset import behind
-from .memory.evaluator import reaching
-from .operators import Operator
-from .specification import (
-    AndSpecification,
-    Specification,
-)
+from . import exceptions as errors
+from . import operators as op
+from .factory import AllowedFields, SpecificationFactory, ensure_allowed, read_json
+from .json_values import to_stored_json
+from .memory.evaluator import read_attributes
+from .specification import AndSpecification, AttributeSpecification, OrSpecification, Specification
+from .visitor import AnySpecification
 
 MAX_LIMIT = 1_000
-"""Of what a stranger may ask for at once."""
+"""Items that untrusted input may request at once."""
 MAX_ORDERING = 8
-_LARGEST_OFFSET = 2**63 - 1
+
+_MAX_COUNT = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class QueryOptions(IQueryOptions[Any]):
-    """What to find, in which order, and which part of it.
+    """Items to find, their order, and the part of them to return.
 
     A page is counted by ``offset``, or follows the item whose values of ``ordering`` are
-    ``after``; for that the order should end with what is unique, such as ``"id"``.
+    ``after``; in that case the order should end with a unique attribute, such as ``"id"``.
 
     Args:
+        specification: that the items satisfy.
         ordering: attributes, ``-`` before one for descending; None comes after every value.
-        select_fields: only these, for read models.
-        distinct: rows that are alike count once.
+        limit: the number of items at most.
+        offset: the number of items to skip.
+        after: values of ``ordering`` of the item before the page.
+        select_fields: to return alone, for read models.
+        distinct: whether equal rows count once.
     """
 
-    specification: ISpecification[Any] | None = None
+    specification: AnySpecification | None = None
     ordering: tuple[str, ...] = ()
     limit: int | None = None
     offset: int = 0
-    after: tuple[Any, ...] | None = None
+    after: tuple[object, ...] | None = None
     select_fields: tuple[str, ...] = ()
     distinct: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("ordering", "select_fields"):
-            given = getattr(self, name)
-            if isinstance(given, str) or not all(isinstance(each, str) and each for each in given):
-                raise SpecificationValueError(
-                    f"{name} takes names of attributes, got {shown(given)}"
-                )
-            object.__setattr__(self, name, tuple(given))
-        object.__setattr__(self, "select_fields", tuple(dict.fromkeys(self.select_fields)))
-        if len(self.ordering) > MAX_ORDERING:
-            raise SpecificationLimitError(
-                "attributes to order by", MAX_ORDERING, len(self.ordering)
+        _ensure_names("ordering", self.ordering)
+        _ensure_names("select_fields", self.select_fields)
+        selected = tuple(dict.fromkeys(self.select_fields))
+        after = None if self.after is None else tuple(self.after)
+        self.__dict__.update(ordering=tuple(self.ordering), select_fields=selected, after=after)
+        errors.ensure_limit("attributes to order by", MAX_ORDERING, len(self.ordering))
+        others = {name.removeprefix("-") for name in self.ordering} - {*selected}
+        if self.distinct and selected and others:
+            raise errors.SpecificationValueError(
+                f"distinct rows can be ordered by selected fields only, not by {sorted(others)}; "
+                "select these as well"
             )
-        if self.distinct and self.select_fields:
-            others = {name.removeprefix("-") for name in self.ordering} - {*self.select_fields}
-            if others:
-                raise SpecificationValueError(
-                    f"distinct rows can be ordered by what they have, not by {sorted(others)}; "
-                    "select it as well"
-                )
-        for name in ("limit", "offset"):
-            _refuse_count(name, getattr(self, name))
-        if self.after is not None:
-            object.__setattr__(self, "after", tuple(self.after))
+        if self.limit is not None:
+            _ensure_count("limit", self.limit)
+        _ensure_count("offset", self.offset)
 
     @property
-    def condition(self) -> ISpecification[Any] | None:
-        """What an item of the page satisfies: ``specification``, and to come behind ``after``.
+    def condition(self) -> AnySpecification | None:
+        """Condition for an item of the page: ``specification``, and a place behind ``after``.
 
-        Raises ``SpecificationValueError`` where ``after`` does not fit ``ordering``.
+        Raises ``SpecificationValueError`` if ``after`` does not fit ``ordering``.
         """
         if self.after is None:
             return self.specification
         if not self.ordering or len(self.after) != len(self.ordering):
-            raise SpecificationValueError(
+            raise errors.SpecificationValueError(
                 f"after takes a value for each attribute of the order ({len(self.ordering)}), got "
                 f"{len(self.after)}; call with_ordering, and with_pagination(after=...)"
             )
-        later = behind(self.ordering, self.after)
+        later = after_row(self.ordering, self.after)
         return later if self.specification is None else later & self.specification
 
-    def with_specification(self, specification: ISpecification[Any] | None) -> QueryOptions:
+    def with_specification(self, specification: AnySpecification | None) -> QueryOptions:
         return replace(self, specification=specification)
 
     def with_ordering(self, *attributes: str) -> QueryOptions:
-        """``with_ordering("-created_at", "name")``"""
+        """Replace the order: ``with_ordering("-created_at", "name")``."""
         return replace(self, ordering=attributes)
 
     def with_pagination(
-        self, limit: int | None = None, offset: int = 0, *, after: tuple[Any, ...] | None = None
+        self, limit: int | None = None, offset: int = 0, *, after: tuple[object, ...] | None = None
     ) -> QueryOptions:
-        """``after`` has the values of the last item that was seen, as ``next_page`` takes them."""
+        """Replace the page; ``after`` has the values of the last item seen."""
         return replace(self, limit=limit, offset=offset, after=after)
 
     def with_select_fields(self, *attributes: str) -> QueryOptions:
@@ -114,14 +102,13 @@ class QueryOptions(IQueryOptions[Any]):
     def with_distinct(self, distinct: bool = True) -> QueryOptions:
         return replace(self, distinct=distinct)
 
-    def next_page(self, last_item: Any) -> QueryOptions:
-        """The options for what follows the last item of a page."""
-        owner: type = type(last_item)
-        paths = [path_of(owner, name.removeprefix("-")) for name in self.ordering]
-        return replace(self, offset=0, after=tuple(reaching(path)(last_item)[0] for path in paths))
+    def next_page(self, last_item: object) -> QueryOptions:
+        """Return the options for the page that follows the last item of this one."""
+        after = read_attributes(last_item, [name.removeprefix("-") for name in self.ordering])
+        return replace(self, offset=0, after=after)
 
     def merge(self, other: QueryOptions) -> QueryOptions:
-        """Both conditions; of everything else what ``other`` says, where it says something."""
+        """Join both conditions; everything else that ``other`` sets replaces the value here."""
         conditions = [
             each for each in (self.specification, other.specification) if each is not None
         ]
@@ -135,30 +122,23 @@ class QueryOptions(IQueryOptions[Any]):
             self.distinct or other.distinct,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """What ``from_dict`` reads; what is at its default is left out."""
+    def to_dict(self) -> dict[str, object]:
+        """Return a dict for ``from_dict``, without values that equal their defaults."""
         where = self.specification
         if where is not None and not isinstance(where, Specification):
-            raise SpecificationError(
-                f"{where!r} is not made of attributes and cannot be written down"
+            raise errors.SpecificationError(
+                f"{where!r} is not made of attributes and cannot be written as JSON"
             )
-        parts: dict[str, Any] = {
+        parts: dict[str, object] = {
             "where": None if where is None else SpecificationFactory.to_dict(where),
-            "order_by": list(self.ordering),
+            "order_by": list(self.ordering) or None,
             "limit": self.limit,
-            "offset": self.offset,
-            "after": None if self.after is None else written_form(self.after),
-            "select": list(self.select_fields),
-            "distinct": self.distinct,
+            "offset": self.offset or None,
+            "after": None if self.after is None else to_stored_json(self.after),
+            "select": list(self.select_fields) or None,
+            "distinct": self.distinct or None,
         }
-        return {
-            key: value
-            for key, value in parts.items()
-            if value is not None
-            and value != []
-            and value is not False
-            and (key, value) != ("offset", 0)
-        }
+        return {key: value for key, value in parts.items() if value is not None}
 
     def to_json(self) -> str:
         return to_json(self.to_dict()).decode()
@@ -169,7 +149,7 @@ class QueryOptions(IQueryOptions[Any]):
         text: str | bytes,
         *,
         allowed_fields: AllowedFields | None = None,
-        operators: Collection[Operator] = (),
+        operators: Collection[op.Operator] = (),
         max_limit: int = MAX_LIMIT,
     ) -> QueryOptions:
         return cls.from_dict(
@@ -182,53 +162,96 @@ class QueryOptions(IQueryOptions[Any]):
     @classmethod
     def from_dict(
         cls,
-        data: Any,
+        data: object,
         *,
         allowed_fields: AllowedFields | None = None,
-        operators: Collection[Operator] = (),
+        operators: Collection[op.Operator] = (),
         max_limit: int = MAX_LIMIT,
     ) -> QueryOptions:
-        """Safe on what a stranger sent; without a limit of his own he gets ``max_limit``."""
+        """Read options from untrusted input; without a limit they get ``max_limit``.
+
+        ``allowed_fields`` and ``operators`` are those of ``SpecificationFactory.from_dict``.
+        Raises ``SpecificationError``.
+        """
         if not isinstance(data, Mapping) or not data.keys() <= _KEYS:
-            raise SpecificationError(
-                f"options of a query have the keys {', '.join(sorted(_KEYS))}, got "
-                f"{shown(list(data) if isinstance(data, Mapping) else data)}"
+            given = errors.shorten(list(data) if isinstance(data, Mapping) else data)
+            raise errors.SpecificationError(
+                f"options of a query have the keys {', '.join(sorted(_KEYS))}, got {given}"
             )
-        order, fields, after = (data.get(key) for key in ("order_by", "select", "after"))
-        for key, given in (("order_by", order), ("select", fields), ("after", after)):
-            if not isinstance(given, (list, type(None))):
-                raise SpecificationValueError(f"{key} takes a list, got {shown(given)}")
+        order, fields = (_read_names(data, key, allowed_fields) for key in ("order_by", "select"))
         distinct = data.get("distinct", False)
         if not isinstance(distinct, bool):
-            raise SpecificationValueError(f"distinct takes true or false, got {shown(distinct)}")
-        for name in (*(order or ()), *(fields or ())):
-            refuse_field(name.removeprefix("-") if isinstance(name, str) else name, allowed_fields)
-        limit = data.get("limit", max_limit)
-        _refuse_count("limit", limit)
-        if limit is None or limit > max_limit:
-            raise SpecificationLimitError(
-                "a limit", max_limit, _LARGEST_OFFSET if limit is None else limit
-            )
+            raise errors.SpecificationValueError.unexpected("distinct", "true or false", distinct)
         where = data.get("where")
-        read = SpecificationFactory.from_dict
-        return cls(
-            None
-            if where is None
-            else read(where, allowed_fields=allowed_fields, operators=operators),
-            tuple(order or ()),
-            limit,
-            data.get("offset", 0),
-            None if after is None else tuple(after),
-            tuple(fields or ()),
-            distinct,
-        )
+        if where is not None:
+            where = SpecificationFactory.from_dict(
+                where, allowed_fields=allowed_fields, operators=operators
+            )
+        page = _read_limit(data, max_limit), data.get("offset", 0), _read_list(data, "after")
+        return cls(where, order, *page, fields, distinct)
 
 
 _KEYS = {"where", "order_by", "limit", "offset", "after", "select", "distinct"}
 
 
-def _refuse_count(name: str, count: Any) -> None:
-    if count is None and name == "limit":
-        return
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= _LARGEST_OFFSET:
-        raise SpecificationValueError(f"{name} is a number from 0 on, got {shown(count)}")
+def _read_list(data: Mapping[str, Any], key: str) -> tuple[Any, ...] | None:
+    given = data.get(key)
+    if given is None:
+        return None
+    if not isinstance(given, list):
+        raise errors.SpecificationValueError.unexpected(key, "a list", given)
+    return tuple(given)
+
+
+def _read_names(
+    data: Mapping[str, Any], key: str, allowed: AllowedFields | None
+) -> tuple[Any, ...]:
+    names = _read_list(data, key) or ()
+    for name in names:
+        ensure_allowed(name.removeprefix("-") if isinstance(name, str) else name, allowed)
+    return names
+
+
+def _read_limit(data: Mapping[str, Any], max_limit: int) -> int:
+    limit = data.get("limit", max_limit)
+    if limit is None:
+        raise errors.SpecificationLimitError("a limit", max_limit, _MAX_COUNT)
+    _ensure_count("limit", limit)
+    errors.ensure_limit("a limit", max_limit, limit)
+    return int(limit)
+
+
+def _ensure_names(name: str, given: object) -> None:
+    if (
+        isinstance(given, str)
+        or not isinstance(given, Iterable)
+        or not all(isinstance(each, str) and each for each in given)
+    ):
+        raise errors.SpecificationValueError.unexpected(name, "names of attributes", given)
+
+
+def _ensure_count(name: str, count: object) -> None:
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= _MAX_COUNT:
+        raise errors.SpecificationValueError.unexpected(name, "a number from 0 on", count)
+
+
+def after_row(ordering: tuple[str, ...], values: tuple[object, ...]) -> Specification:
+    """Return the condition for rows behind the one with these values of the order."""
+    alternatives: list[Specification] = []
+    equal: list[Specification] = []
+    for name, value in zip(ordering, values, strict=True):
+        attribute = name.removeprefix("-")
+        is_later = _is_later(attribute, value, is_descending=name.startswith("-"))
+        alternatives.append(AndSpecification([*equal, is_later]))
+        equal.append(AttributeSpecification(attribute, op.EQ, value))
+    return OrSpecification(alternatives)
+
+
+def _is_later(attribute: str, value: object, *, is_descending: bool) -> Specification:
+    # None comes after every value, so it is last in ascending and first in descending order.
+    if is_descending:
+        return AttributeSpecification(attribute, op.IS_NOT_NULL if value is None else op.LT, value)
+    if value is None:
+        return OrSpecification()
+    is_null = AttributeSpecification(attribute, op.IS_NULL)
+    return AttributeSpecification(attribute, op.GT, value) | is_null

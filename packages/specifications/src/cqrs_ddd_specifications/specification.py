@@ -1,46 +1,27 @@
-"""Conditions as a tree: leaves ask about one attribute, the rest joins them."""
+"""Specifications as a tree: leaves compare one attribute, groups combine other specifications."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
 
 from cqrs_ddd_core.domain.specification import ISpecification
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
-from .coercion import MAX_PATH, MAX_PATTERN, shaped
-from .exceptions import SpecificationLimitError, SpecificationValueError, shown
-from .json_forms import refuse_unstorable
-from .memory.evaluator import predicate_of
+from .coercion import validate_path, validate_shape
+from .exceptions import ensure_limit
+from .memory.evaluator import PredicateCompiler
 from .operators import OPERATORS, Operator
+from .visitor import AnySpecification, R, Visitor
 
 MAX_DEPTH = 64
 MAX_NODES = 500
 
-R = TypeVar("R")
-
-
-class Visitor(Protocol[R]):
-    """Makes something of a tree, from the leaves up."""
-
-    def attribute(self, attribute: str, operator: Operator, value: Any) -> R: ...
-
-    def all_of(self, parts: Sequence[R]) -> R: ...
-
-    def any_of(self, parts: Sequence[R]) -> R: ...
-
-    def negation(self, part: R) -> R: ...
-
-    def foreign(self, specification: ISpecification[Any]) -> R:
-        """A specification of somebody else's class."""
-        ...
-
 
 class Specification(ABC):
-    """An ``ISpecification`` that ``&``, ``|`` and ``~`` join with others."""
+    """An ``ISpecification`` that can be combined with ``&``, ``|`` and ``~``."""
 
     depth: int
     nodes: int
@@ -48,10 +29,11 @@ class Specification(ABC):
     @abstractmethod
     def accept(self, visitor: Visitor[R]) -> R: ...
 
-    def is_satisfied_by(self, candidate: Any) -> bool:
-        """Whether a pydantic model, a dataclass or a dict satisfies it.
+    def is_satisfied_by(self, candidate: object) -> bool:
+        """Return whether a pydantic model, a dataclass or a dict satisfies the specification.
 
-        Raises ``SpecificationError`` for what its class cannot be asked.
+        Raises ``SpecificationError`` if the class of the candidate lacks a field or its type does
+        not support an operator.
         """
         kind = type(candidate)
         predicate = self._predicates.get(kind)
@@ -59,56 +41,64 @@ class Specification(ABC):
             predicate = self._predicates[kind] = self.predicate_for(kind)
         return predicate(candidate)
 
-    def predicate_for(self, candidates: type) -> Callable[[Any], bool]:
-        """A function for many candidates of one class, compiled once."""
-        return predicate_of(self, candidates)
+    def predicate_for(self, candidates: type) -> Callable[[object], bool]:
+        """Compile a function for many candidates of one class."""
+        compiler = PredicateCompiler(candidates)
+        return compiler.compile(self.accept(compiler))
 
-    def __and__(self, other: ISpecification[Any]) -> Specification:
-        return AndSpecification(_parts(AndSpecification, self, other))
+    def __and__(self, other: AnySpecification) -> Specification:
+        return AndSpecification(_flatten(AndSpecification, self, other))
 
-    def __or__(self, other: ISpecification[Any]) -> Specification:
-        return OrSpecification(_parts(OrSpecification, self, other))
+    def __or__(self, other: AnySpecification) -> Specification:
+        return OrSpecification(_flatten(OrSpecification, self, other))
 
-    def __rand__(self, other: ISpecification[Any]) -> Specification:
-        return AndSpecification(_parts(AndSpecification, other, self))
+    def __rand__(self, other: AnySpecification) -> Specification:
+        return AndSpecification(_flatten(AndSpecification, other, self))
 
-    def __ror__(self, other: ISpecification[Any]) -> Specification:
-        return OrSpecification(_parts(OrSpecification, other, self))
+    def __ror__(self, other: AnySpecification) -> Specification:
+        return OrSpecification(_flatten(OrSpecification, other, self))
 
     def __invert__(self) -> Specification:
         return NotSpecification(self)
 
     @cached_property
-    def _predicates(self) -> dict[type, Callable[[Any], bool]]:
+    def _predicates(self) -> dict[type, Callable[[object], bool]]:
         return {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Without the compiled functions, which cannot be pickled.
+    def __getstate__(self) -> dict[str, object]:
+        # Compiled functions cannot be pickled.
         return {name: value for name, value in self.__dict__.items() if name != "_predicates"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: Mapping[str, object]) -> None:
         self.__dict__.update(state)
 
 
 @dataclass(frozen=True, init=False, repr=False)
 class AttributeSpecification(Specification):
-    """``AttributeSpecification("address.city", "=", "Berlin")``.
+    """Condition on one attribute: ``AttributeSpecification("address.city", "=", "Berlin")``.
 
-    Raises ``UnknownOperatorError``, and ``SpecificationValueError`` for a value of another shape
-    than the operator takes.
+    Args:
+        attribute: a name, or a dotted path.
+        operator: one of its spellings, or the operator itself.
+        value: in the shape that the operator takes.
+
+    Raises:
+        UnknownOperatorError: no portable operator has this spelling.
+        SpecificationValueError: the value has another shape.
     """
 
     attribute: str
     operator: Operator
-    value: Any
+    value: object
 
     depth = 1
     nodes = 1
 
-    def __init__(self, attribute: str, operator: str | Operator, value: Any = None) -> None:
-        _refuse_malformed(attribute)
+    def __init__(self, attribute: str, operator: str | Operator, value: object = None) -> None:
+        validate_path(attribute)
         found = OPERATORS.find(operator)
-        self.__dict__.update(attribute=attribute, operator=found, value=shaped(found, value))
+        shape = validate_shape(found, value)
+        self.__dict__.update(attribute=attribute, operator=found, value=shape)
 
     def accept(self, visitor: Visitor[R]) -> R:
         return visitor.attribute(self.attribute, self.operator, self.value)
@@ -118,94 +108,112 @@ class AttributeSpecification(Specification):
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class _Joined(Specification):
-    specifications: tuple[ISpecification[Any], ...]
+class _Group(Specification):
+    """Combination of any number of specifications."""
 
-    def __init__(self, specifications: Iterable[ISpecification[Any]] = ()) -> None:
+    specifications: tuple[AnySpecification, ...]
+
+    def __init__(self, specifications: Iterable[AnySpecification] = ()) -> None:
         parts = tuple(specifications)
-        for part in parts:
-            _refuse_stranger(part)
         self.__dict__.update(specifications=parts)
         _measure(self, parts)
 
-    def _accepted(self, visitor: Visitor[R]) -> list[R]:
-        return [_accepted(part, visitor) for part in self.specifications]
+    def _accept_parts(self, visitor: Visitor[R]) -> list[R]:
+        return [_accept(part, visitor) for part in self.specifications]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.specifications))})"
 
 
-class AndSpecification(_Joined):
-    """Every one of them; of none, it is always satisfied."""
+class AndSpecification(_Group):
+    """Conjunction; an empty one is always satisfied."""
 
     def accept(self, visitor: Visitor[R]) -> R:
-        return visitor.all_of(self._accepted(visitor))
+        return visitor.all_of(self._accept_parts(visitor))
 
 
-class OrSpecification(_Joined):
-    """At least one of them; of none, it is never satisfied."""
+class OrSpecification(_Group):
+    """Disjunction; an empty one is never satisfied."""
 
     def accept(self, visitor: Visitor[R]) -> R:
-        return visitor.any_of(self._accepted(visitor))
+        return visitor.any_of(self._accept_parts(visitor))
 
 
 @dataclass(frozen=True, repr=False)
 class NotSpecification(Specification):
-    """Exactly when the other one is not satisfied, for None as well."""
+    """Exact opposite of another specification, for None as well."""
 
-    specification: ISpecification[Any]
+    specification: AnySpecification
 
     def __post_init__(self) -> None:
-        _refuse_stranger(self.specification)
         _measure(self, (self.specification,))
 
     def accept(self, visitor: Visitor[R]) -> R:
-        return visitor.negation(_accepted(self.specification, visitor))
+        return visitor.negation(_accept(self.specification, visitor))
 
     def __repr__(self) -> str:
         return f"NotSpecification({self.specification!r})"
 
 
-def _parts(
-    joined: type[_Joined], *specifications: ISpecification[Any]
-) -> list[ISpecification[Any]]:
-    """Those of the same kind are taken apart, so that a long chain stays flat."""
-    parts: list[ISpecification[Any]] = []
-    for each in specifications:
-        parts += each.specifications if type(each) is joined else [each]
-    return parts
+Hook = Callable[[AttributeSpecification], AnySpecification | None]
+"""Function that returns the replacement of a condition, or None to keep it."""
 
 
-def _accepted(part: ISpecification[Any], visitor: Visitor[R]) -> R:
-    return part.accept(visitor) if isinstance(part, Specification) else visitor.foreign(part)
+def resolve(specification: Specification, *hooks: Hook) -> Specification:
+    """Replace conditions, so that every backend evaluates the same tree.
+
+    The first hook that returns a replacement wins; hooks do not see replacements.
+    """
+    resolved = specification.accept(_Resolver(hooks))
+    return resolved if isinstance(resolved, Specification) else AndSpecification([resolved])
 
 
-def _measure(joined: Specification, parts: Sequence[ISpecification[Any]]) -> None:
-    depth = 1 + max((part.depth for part in parts if isinstance(part, Specification)), default=1)
-    nodes = 1 + sum(part.nodes if isinstance(part, Specification) else 1 for part in parts)
-    if depth > MAX_DEPTH:
-        raise SpecificationLimitError("levels", MAX_DEPTH, depth)
-    if nodes > MAX_NODES:
-        raise SpecificationLimitError("conditions and groups", MAX_NODES, nodes)
-    joined.__dict__.update(depth=depth, nodes=nodes)
+class _Resolver:
+    def __init__(self, hooks: Sequence[Hook]) -> None:
+        self._hooks = hooks
+
+    def attribute(self, attribute: str, operator: Operator, value: object) -> AnySpecification:
+        condition = AttributeSpecification(attribute, operator, value)
+        replacements = (hook(condition) for hook in self._hooks)
+        return next((each for each in replacements if each is not None), condition)
+
+    def all_of(self, parts: Sequence[AnySpecification]) -> AnySpecification:
+        return AndSpecification(parts)
+
+    def any_of(self, parts: Sequence[AnySpecification]) -> AnySpecification:
+        return OrSpecification(parts)
+
+    def negation(self, part: AnySpecification) -> AnySpecification:
+        return NotSpecification(part)
+
+    def opaque(self, specification: AnySpecification) -> AnySpecification:
+        return specification
 
 
-def _refuse_stranger(part: object) -> None:
-    # The first check is for speed: a protocol is slow to ask.
-    if not isinstance(part, Specification) and not isinstance(part, ISpecification):
-        raise InvalidOperationError(
-            f"{part!r} is no specification; pass what has is_satisfied_by, such as "
-            'AttributeSpecification("status", "=", "open")'
-        )
+def _flatten(group: type[_Group], *parts: AnySpecification) -> list[AnySpecification]:
+    """Replace groups of the same kind by their parts, so that a long chain stays flat."""
+    flat: list[AnySpecification] = []
+    for part in parts:
+        flat += part.specifications if type(part) is group else [part]
+    return flat
 
 
-def _refuse_malformed(attribute: object) -> None:
-    if not isinstance(attribute, str) or not all(attribute.split(".")):
-        raise SpecificationValueError(
-            f"an attribute is a name, or names with dots between, got {shown(attribute)}"
-        )
-    if attribute.count(".") >= MAX_PATH:
-        raise SpecificationLimitError("names in a path", MAX_PATH, attribute.count(".") + 1)
-    if len(attribute) > MAX_PATTERN:
-        raise SpecificationLimitError("characters in a path", MAX_PATTERN, len(attribute))
-    refuse_unstorable(attribute)
+def _accept(part: AnySpecification, visitor: Visitor[R]) -> R:
+    return part.accept(visitor) if isinstance(part, Specification) else visitor.opaque(part)
+
+
+def _measure(group: Specification, parts: Sequence[AnySpecification]) -> None:
+    depth, nodes = 2, 1
+    for part in parts:
+        if isinstance(part, Specification):
+            depth, nodes = max(depth, part.depth + 1), nodes + part.nodes
+        elif isinstance(part, ISpecification):
+            nodes += 1
+        else:
+            raise InvalidOperationError(
+                f"{part!r} is no specification; pass an object with is_satisfied_by, such as "
+                'AttributeSpecification("status", "=", "open")'
+            )
+    ensure_limit("levels", MAX_DEPTH, depth)
+    ensure_limit("conditions and groups", MAX_NODES, nodes)
+    group.__dict__.update(depth=depth, nodes=nodes)

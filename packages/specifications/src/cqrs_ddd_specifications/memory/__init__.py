@@ -1,1 +1,1 @@
-"""Specifications over objects in memory."""
+"""Evaluation of specifications over objects in memory."""

@@ -1,8 +1,10 @@
-"""``=``, ``<``, ``in``, ``between`` and ``is_null``."""
+"""Checks of ``=``, ``<``, ``in``, ``between`` and ``is_null``."""
 
 from __future__ import annotations
 
+import operator as python
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from typing import Any
@@ -12,144 +14,154 @@ from cqrs_ddd_core.primitives.exceptions import NaiveDatetimeError
 
 from ..field_types import FieldType, Kind
 from ..operators import BETWEEN, EQ, GE, GT, IN, IS_NULL, LE, LT, Operator
-from .check import Check, calling, calling_unless_none
+
+Predicate = Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition as Python code with placeholders; no value is ever part of the code.
+
+    Args:
+        code: with ``{x}`` where the value of the attribute is read, ``{again}`` where it is used
+            once more, and ``{v}`` for ``value``.
+    """
+
+    code: str
+    value: object = None
+
+    @classmethod
+    def call(cls, function: Predicate) -> Check:
+        """Return a check that calls the function, for None as well."""
+        return cls("{v}({x})", function)
+
+    @classmethod
+    def call_unless_none(cls, function: Predicate) -> Check:
+        return cls("{x} is not None and {v}({again})", function)
+
+
+CheckMaker = Callable[[Any, FieldType], Check]
+"""Function that makes the check of an operator for an operand and the type of the field."""
 
 _UNDECLARED = (Kind.JSON, Kind.ANY)
-_LARGEST_EXACT_FLOAT = 2.0**53
-_SIGNS = {LT: "<", LE: "<=", GT: ">", GE: ">="}
-_CLASSES: tuple[type | tuple[type, ...], ...] = (
-    str,
-    datetime,
-    date,
-    time,
-    UUID,
-    bytes,
-)
+_MAX_EXACT_FLOAT = 2.0**53
+_CLASSES = (str, datetime, date, time, UUID, bytes)
+_ORDER: Mapping[Operator, tuple[str, Callable[[Any, Any], bool]]] = {
+    LT: ("<", python.lt),
+    LE: ("<=", python.le),
+    GT: (">", python.gt),
+    GE: (">=", python.ge),
+}
 
 
-def _equal(value: Any, field_type: FieldType) -> Check:
+def _check_equal(value: Any, field_type: FieldType) -> Check:
     if value is None:
         return Check("{x} is None")
     if field_type.kind in (*_UNDECLARED, Kind.ARRAY):
-        return calling(lambda actual: same(actual, value))
+        return Check.call(lambda actual: equal(actual, value))
     if field_type.kind is Kind.DATETIME:
-        asked = instant(value)
-        return calling_unless_none(lambda actual: instant(actual) == asked)
+        moment = to_utc(value)
+        return Check.call_unless_none(lambda actual: to_utc(actual) == moment)
     return Check("{x} == {v}", value)
 
 
-def _ordered(operator: Operator) -> Callable[[Any, FieldType], Check]:
-    sign = _SIGNS[operator]
+def _make_order_check(operator: Operator) -> CheckMaker:
+    sign, compare = _ORDER[operator]
 
-    def check(value: Any, field_type: FieldType) -> Check:
+    def check(value: object, field_type: FieldType) -> Check:
         if field_type.kind in _UNDECLARED:
-            return calling(_COMPARISONS[operator](value))
+            return Check.call(lambda actual: _compare(compare, actual, value))
         return Check(f"{{x}} is not None and {{again}} {sign} {{v}}", value)
 
     return check
 
 
-def _between(value: tuple[Any, Any], field_type: FieldType) -> Check:
+def _check_between(value: tuple[object, object], field_type: FieldType) -> Check:
     if field_type.kind in _UNDECLARED:
-        lowest, highest = _COMPARISONS[GE](value[0]), _COMPARISONS[LE](value[1])
-        return calling(lambda actual: lowest(actual) and highest(actual))
+        lowest, highest = value
+        return Check.call(
+            lambda actual: (
+                _compare(python.ge, actual, lowest) and _compare(python.le, actual, highest)
+            )
+        )
     return Check("{x} is not None and {v}[0] <= {again} <= {v}[1]", value)
 
 
-def _one_of(values: tuple[Any, ...], field_type: FieldType) -> Check:
+def _check_in(values: tuple[Any, ...], field_type: FieldType) -> Check:
     if field_type.kind in _UNDECLARED:
-        return calling(lambda actual: any(same(actual, value) for value in values))
+        return Check.call(lambda actual: any(equal(actual, value) for value in values))
     if field_type.kind is Kind.DATETIME:
-        instants = {None if value is None else instant(value) for value in values}
-        return calling(lambda actual: (None if actual is None else instant(actual)) in instants)
+        moments = {None if value is None else to_utc(value) for value in values}
+        return Check.call(lambda actual: (None if actual is None else to_utc(actual)) in moments)
     return Check("{x} in {v}", frozenset(values))
 
 
-def _is_null(value: None, field_type: FieldType) -> Check:
-    return Check("{x} is None")
-
-
-CHECKS: dict[Operator, Callable[[Any, FieldType], Check]] = {
-    EQ: _equal,
-    **{operator: _ordered(operator) for operator in _SIGNS},
-    BETWEEN: _between,
-    IN: _one_of,
-    IS_NULL: _is_null,
+CHECKS: Mapping[Operator, CheckMaker] = {
+    EQ: _check_equal,
+    **{operator: _make_order_check(operator) for operator in _ORDER},
+    BETWEEN: _check_between,
+    IN: _check_in,
+    IS_NULL: lambda value, field_type: Check("{x} is None"),
 }
 
 
-def same(one: Any, other: Any) -> bool:
-    """Equality of undeclared values, as in JSON: true is no 1, and 1 is 1.0."""
+def equal(one: object, other: object) -> bool:
+    """Compare undeclared values as JSON does: true is not 1, and 1 is 1.0."""
     if one is None or other is None or isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if _is_number(one) and _is_number(other):
-        one, other = _sized(one, other)
+        one, other = _align(one, other)
         return bool(one == other)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and all(map(equal, one, other))
     if isinstance(one, str) and isinstance(other, str):
-        return bool(one == other)
+        return one == other
     if isinstance(one, datetime) and isinstance(other, datetime):
-        return _class_of(one) == _class_of(other) and instant(one) == instant(other)
-    return bool(type(one) is type(other) and one == other)
+        return _class_of(one) == _class_of(other) and to_utc(one) == to_utc(other)
+    return type(one) is type(other) and one == other
 
 
-def _comparison(compare: Callable[[Any, Any], bool]) -> Callable[[Any], Callable[[Any], bool]]:
-    def of(value: Any) -> Callable[[Any], bool]:
-        def decide(actual: Any) -> bool:
-            if _is_number(actual) and _is_number(value):
-                return compare(*_sized(actual, value))
-            if isinstance(actual, bool) or isinstance(value, bool):
-                return type(actual) is type(value) and compare(actual, value)
-            return (
-                _class_of(actual) is not None
-                and _class_of(actual) == _class_of(value)
-                and compare(actual, value)
-            )
-
-        return decide
-
-    return of
+def _compare(compare: Callable[[Any, Any], bool], actual: object, value: object) -> bool:
+    """Compare undeclared values; two of unlike kinds have no order."""
+    if _is_number(actual) and _is_number(value):
+        return compare(*_align(actual, value))
+    if isinstance(actual, bool) or isinstance(value, bool):
+        return type(actual) is type(value) and compare(actual, value)
+    found = _class_of(actual)
+    return found is not None and found == _class_of(value) and compare(actual, value)
 
 
-_COMPARISONS: dict[Operator, Callable[[Any], Callable[[Any], bool]]] = {
-    LT: _comparison(lambda one, other: bool(one < other)),
-    LE: _comparison(lambda one, other: bool(one <= other)),
-    GT: _comparison(lambda one, other: bool(one > other)),
-    GE: _comparison(lambda one, other: bool(one >= other)),
-}
-
-
-def _class_of(value: Any) -> Any:
+def _class_of(value: object) -> tuple[type, bool] | None:
+    """Return a class whose values compare with each other, and whether this one lacks a zone."""
     found = next((each for each in _CLASSES if isinstance(value, each)), None)
     is_naive = isinstance(value, (datetime, time)) and value.utcoffset() is None
     return None if found is None else (found, is_naive)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
 
 
-def _sized(one: Any, other: Any) -> tuple[Any, Any]:
-    """Two numbers that Python compares as their decimal texts would."""
+def _align(one: Any, other: Any) -> tuple[Any, Any]:
+    """Convert two numbers so that Python compares them as their decimal texts."""
     if type(one) is type(other) or not (_is_inexact(one, other) or _is_inexact(other, one)):
         return one, other
-    return Decimal(repr(one) if isinstance(one, float) else one), Decimal(
-        repr(other) if isinstance(other, float) else other
-    )
+    return _to_decimal(one), _to_decimal(other)
 
 
-def _is_inexact(one: Any, beside: Any) -> bool:
-    return isinstance(one, float) and (
-        isinstance(beside, Decimal) or abs(one) >= _LARGEST_EXACT_FLOAT
-    )
+def _to_decimal(number: float | Decimal) -> Decimal:
+    return Decimal(repr(number) if isinstance(number, float) else number)
 
 
-def instant(value: datetime) -> datetime:
-    """To be compared with others, whatever the zone."""
+def _is_inexact(one: object, other: object) -> bool:
+    return isinstance(one, float) and (isinstance(other, Decimal) or abs(one) >= _MAX_EXACT_FLOAT)
+
+
+def to_utc(value: datetime) -> datetime:
+    """Convert a time so that it compares by instant with times of any zone."""
     if value.utcoffset() is None:
         raise NaiveDatetimeError(f"{value} has no zone; give the object an aware one", value=value)
-    # Python never calls two times equal of which one is in the hour that clocks repeat.
+    # Python never treats two times as equal if one is in the hour that clocks repeat.
     return value.astimezone(timezone.utc)

@@ -1,32 +1,19 @@
-"""What is asked of lists and JSON: emptiness, elements, keys, containment, paths."""
+"""Checks of lists and JSON: emptiness, elements, keys, containment, paths."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
+from .. import operators as op
 from ..field_types import FieldType, Kind
-from ..json_forms import stored_form
-from ..operators import (
-    CONTAINS_ALL,
-    CONTAINS_ANY,
-    HAS_ALL,
-    HAS_ANY,
-    HAS_KEY,
-    IS_EMPTY,
-    JSON_CONTAINED_BY,
-    JSON_CONTAINS,
-    PATH_EXISTS,
-    Operator,
-)
-from .check import Check, calling, calling_unless_none
-from .comparison import same
+from ..json_values import to_field_json
+from .comparison import Check, CheckMaker, equal
 
 _LISTS = (list, tuple, set, frozenset)
 
 
-def under_key(values: Iterable[Any], key: str) -> list[Any]:
-    """What is under a key of each value; of a list, under that of each element."""
+def extract_key(values: Iterable[object], key: str) -> list[object]:
+    """Return what each value, or each element of a list, has under the key."""
     return [
         each[key]
         for value in values
@@ -35,63 +22,59 @@ def under_key(values: Iterable[Any], key: str) -> list[Any]:
     ]
 
 
-def _is_empty(value: None, field_type: FieldType) -> Check:
+def extract_keys(values: list[object], keys: Iterable[str]) -> list[object]:
+    """Follow a path of keys from each value."""
+    for key in keys:
+        values = extract_key(values, key)
+    return values
+
+
+def _check_empty(value: None, field_type: FieldType) -> Check:
     if field_type.kind is Kind.TEXT:
         return Check("not {x}")
-    return calling(
+    return Check.call(
         lambda actual: (
             actual is None or (isinstance(actual, (str, Mapping, *_LISTS)) and not len(actual))
         )
     )
 
 
-def _holding(enough: Callable[[Iterable[bool]], bool]) -> Callable[[Any, FieldType], Check]:
-    def check(values: tuple[Any, ...], field_type: FieldType) -> Check:
-        def holds(actual: Any) -> bool:
-            return isinstance(actual, _LISTS) and enough(
-                any(same(element, value) for element in actual) for value in values
+def _make_element_check(enough: Callable[[Iterable[bool]], bool]) -> CheckMaker:
+    def check(values: Sequence[object], field_type: FieldType) -> Check:
+        return Check.call(
+            lambda actual: (
+                isinstance(actual, _LISTS)
+                and enough(any(equal(each, value) for each in actual) for value in values)
             )
-
-        return calling(holds)
-
-    return check
-
-
-def _with_keys(
-    enough: Callable[[Iterable[bool]], bool],
-) -> Callable[[Sequence[str], FieldType], Check]:
-    def check(keys: Sequence[str], field_type: FieldType) -> Check:
-        return calling(
-            lambda actual: isinstance(actual, Mapping) and enough(key in actual for key in keys)
         )
 
     return check
 
 
-def _with_key(key: str, field_type: FieldType) -> Check:
-    return calling(lambda actual: isinstance(actual, Mapping) and key in actual)
+def _make_key_check(enough: Callable[[Iterable[bool]], bool]) -> CheckMaker:
+    def check(keys: str | Sequence[str], field_type: FieldType) -> Check:
+        wanted = [keys] if isinstance(keys, str) else keys
+        return Check.call(
+            lambda actual: isinstance(actual, Mapping) and enough(key in actual for key in wanted)
+        )
+
+    return check
 
 
-def _containing(value: Any, field_type: FieldType) -> Check:
-    return calling_unless_none(lambda actual: contains(stored_form(actual), value))
+def _check_contains(value: object, field_type: FieldType) -> Check:
+    return Check.call_unless_none(lambda actual: contains(to_field_json(actual), value))
 
 
-def _contained(value: Any, field_type: FieldType) -> Check:
-    return calling_unless_none(lambda actual: contains(value, stored_form(actual)))
+def _check_contained_by(value: object, field_type: FieldType) -> Check:
+    return Check.call_unless_none(lambda actual: contains(value, to_field_json(actual)))
 
 
-def _reaching(keys: Sequence[str], field_type: FieldType) -> Check:
-    def reaches(actual: Any) -> bool:
-        values = [actual]
-        for key in keys:
-            values = under_key(values, key)
-        return bool(values)
-
-    return calling(reaches)
+def _check_path(keys: Sequence[str], field_type: FieldType) -> Check:
+    return Check.call(lambda actual: bool(extract_keys([actual], keys)))
 
 
-def contains(whole: Any, part: Any, *, is_nested: bool = False) -> bool:
-    """Containment of JSON, as PostgreSQL defines it for jsonb.
+def contains(whole: object, part: object, *, is_nested: bool = False) -> bool:
+    """Return whether JSON contains JSON, as PostgreSQL defines it for jsonb.
 
     Source: https://www.postgresql.org/docs/current/datatype-json.html#JSON-CONTAINMENT
     """
@@ -102,18 +85,18 @@ def contains(whole: Any, part: Any, *, is_nested: bool = False) -> bool:
             any(contains(element, each, is_nested=True) for element in whole) for each in part
         )
     if isinstance(whole, list) and not isinstance(part, Mapping):
-        return not is_nested and any(same(element, part) for element in whole)
-    return same(whole, part)
+        return not is_nested and any(equal(element, part) for element in whole)
+    return equal(whole, part)
 
 
-CHECKS: dict[Operator, Callable[[Any, FieldType], Check]] = {
-    IS_EMPTY: _is_empty,
-    CONTAINS_ANY: _holding(any),
-    CONTAINS_ALL: _holding(all),
-    HAS_KEY: _with_key,
-    HAS_ANY: _with_keys(any),
-    HAS_ALL: _with_keys(all),
-    JSON_CONTAINS: _containing,
-    JSON_CONTAINED_BY: _contained,
-    PATH_EXISTS: _reaching,
+CHECKS: Mapping[op.Operator, CheckMaker] = {
+    op.IS_EMPTY: _check_empty,
+    op.CONTAINS_ANY: _make_element_check(any),
+    op.CONTAINS_ALL: _make_element_check(all),
+    op.HAS_KEY: _make_key_check(all),
+    op.HAS_ANY: _make_key_check(any),
+    op.HAS_ALL: _make_key_check(all),
+    op.JSON_CONTAINS: _check_contains,
+    op.JSON_CONTAINED_BY: _check_contained_by,
+    op.PATH_EXISTS: _check_path,
 }

@@ -1,63 +1,52 @@
-"""``like``, ``contains``, ``startswith`` and ``endswith``."""
+"""Checks of ``like``, ``contains``, ``startswith``, ``endswith`` and ``regex``."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
+from .. import operators as op
+from ..exceptions import SpecificationValueError
 from ..field_types import FieldType, Kind
-from ..operators import (
-    CONTAINS,
-    ENDSWITH,
-    ICONTAINS,
-    IENDSWITH,
-    ILIKE,
-    ISTARTSWITH,
-    LIKE,
-    STARTSWITH,
-    Operator,
-)
-from ..patterns import Token, Wildcard, folded, parsed
-from .check import Check
+from ..patterns import Token, Wildcard, fold_case, parse_pattern
+from .comparison import Check, CheckMaker
 
-Test = Callable[[str], bool]
+Matcher = Callable[[str], bool]
 
 
-def _checking(
-    test_of: Callable[[str], Test], *, is_folded: bool = False
-) -> Callable[[str, FieldType], Check]:
+def _make_check(match: Callable[[str], Matcher], *, folds_case: bool = False) -> CheckMaker:
     def check(text: str, field_type: FieldType) -> Check:
-        test = test_of(folded(text) if is_folded else text)
-        is_text = "isinstance({x}, str)" if field_type.kind is not Kind.TEXT else "{x} is not None"
-        if is_folded:
-            return Check(f"{is_text} and {{v}}({{again}})", lambda actual: test(folded(actual)))
-        return Check(f"{is_text} and {{v}}({{again}})", test)
+        matches = match(fold_case(text) if folds_case else text)
+        code = f"{_check_type(field_type)} and {{v}}({{again}})"
+        return Check(code, (lambda actual: matches(fold_case(actual))) if folds_case else matches)
 
     return check
 
 
-def _containing(text: str, field_type: FieldType) -> Check:
-    is_text = "isinstance({x}, str)" if field_type.kind is not Kind.TEXT else "{x} is not None"
-    return Check(f"{is_text} and {{v}} in {{again}}", text)
+def _check_contains(text: str, field_type: FieldType) -> Check:
+    return Check(f"{_check_type(field_type)} and {{v}} in {{again}}", text)
 
 
-def _contains(text: str) -> Test:
+def _check_type(field_type: FieldType) -> str:
+    return "{x} is not None" if field_type.kind is Kind.TEXT else "isinstance({x}, str)"
+
+
+def _match_part(text: str) -> Matcher:
     return lambda actual: text in actual
 
 
-def _starts(text: str) -> Test:
+def _match_start(text: str) -> Matcher:
     return lambda actual: actual.startswith(text)
 
 
-def _ends(text: str) -> Test:
+def _match_end(text: str) -> Matcher:
     return lambda actual: actual.endswith(text)
 
 
-def matching(pattern: str) -> Test:
-    """Whether a whole text has the form; in time that grows with both lengths only."""
-    pieces = _pieces(parsed(pattern))
-    first, *others = (re.compile(_expression(piece), re.DOTALL) for piece in pieces)
+def match_pattern(pattern: str) -> Matcher:
+    """Return a matcher of whole texts, whose time grows with both lengths only."""
+    pieces = _split(parse_pattern(pattern))
+    first, *others = (re.compile(_to_expression(piece), re.DOTALL) for piece in pieces)
     if not others:
         return lambda actual: first.fullmatch(actual) is not None
     *middle, last = others
@@ -65,7 +54,7 @@ def matching(pattern: str) -> Test:
 
     def matches(actual: str) -> bool:
         found = first.match(actual)
-        # The leftmost place of each piece leaves the most room for those that follow.
+        # The leftmost place of each piece leaves the most room for the pieces after it.
         for piece in middle:
             found = found and piece.search(actual, found.end())
         start = len(actual) - tail
@@ -74,7 +63,8 @@ def matching(pattern: str) -> Test:
     return matches
 
 
-def _pieces(tokens: list[Token]) -> list[list[Token]]:
+def _split(tokens: list[Token]) -> list[list[Token]]:
+    """Split at each wildcard for any text."""
     pieces: list[list[Token]] = [[]]
     for token in tokens:
         if token is Wildcard.ANY_TEXT:
@@ -84,17 +74,32 @@ def _pieces(tokens: list[Token]) -> list[list[Token]]:
     return pieces
 
 
-def _expression(piece: list[Token]) -> str:
+def _to_expression(piece: list[Token]) -> str:
     return "".join("." if isinstance(token, Wildcard) else re.escape(token) for token in piece)
 
 
-CHECKS: dict[Operator, Callable[[Any, FieldType], Check]] = {
-    LIKE: _checking(matching),
-    ILIKE: _checking(matching, is_folded=True),
-    CONTAINS: _containing,
-    ICONTAINS: _checking(_contains, is_folded=True),
-    STARTSWITH: _checking(_starts),
-    ISTARTSWITH: _checking(_starts, is_folded=True),
-    ENDSWITH: _checking(_ends),
-    IENDSWITH: _checking(_ends, is_folded=True),
+def _make_regex_check(flags: int) -> CheckMaker:
+    def check(expression: str, field_type: FieldType) -> Check:
+        try:
+            search = re.compile(expression, flags).search
+        except (re.error, OverflowError, RecursionError) as error:
+            raise SpecificationValueError(
+                f"{expression[:60]!r} is no regular expression: {error}"
+            ) from error
+        return Check.call_unless_none(lambda actual: search(actual) is not None)
+
+    return check
+
+
+CHECKS: Mapping[op.Operator, CheckMaker] = {
+    op.LIKE: _make_check(match_pattern),
+    op.ILIKE: _make_check(match_pattern, folds_case=True),
+    op.CONTAINS: _check_contains,
+    op.ICONTAINS: _make_check(_match_part, folds_case=True),
+    op.STARTSWITH: _make_check(_match_start),
+    op.ISTARTSWITH: _make_check(_match_start, folds_case=True),
+    op.ENDSWITH: _make_check(_match_end),
+    op.IENDSWITH: _make_check(_match_end, folds_case=True),
+    op.REGEX: _make_regex_check(0),
+    op.IREGEX: _make_regex_check(re.IGNORECASE),
 }

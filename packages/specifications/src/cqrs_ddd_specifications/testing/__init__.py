@@ -1,4 +1,4 @@
-"""Cases that show whether another world answers as memory does."""
+"""Random cases that show whether a backend selects the same objects as memory."""
 
 from .cases import Cases, Color, Owner, Part, Place
 

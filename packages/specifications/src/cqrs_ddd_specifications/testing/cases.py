@@ -1,4 +1,4 @@
-"""Models, objects and specifications of one seed."""
+"""Random models, objects and specifications from one seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from ..field_types import Kind, path_of, type_of
-from ..memory.evaluator import reaching
+from ..memory.evaluator import extract_values
 from ..operators import OPERATORS
 from ..query_options import QueryOptions
 from ..specification import (
@@ -22,7 +22,7 @@ from ..specification import (
     OrSpecification,
     Specification,
 )
-from .questions import Questions
+from .operands import Operands
 from .values import Values
 
 
@@ -34,7 +34,7 @@ class Color(Enum):
 
 @dataclass
 class Place:
-    """Kept in one column of JSON."""
+    """Value in one column of JSON."""
 
     city: str | None = None
     number: int | None = None
@@ -43,7 +43,7 @@ class Place:
 
 @dataclass
 class Owner:
-    """A related row."""
+    """Row of a to-one relation."""
 
     name: str
     age: int | None = None
@@ -52,7 +52,7 @@ class Owner:
 
 @dataclass
 class Part:
-    """One of many related rows."""
+    """Row of a to-many relation."""
 
     code: str | None = None
     grams: int | None = None
@@ -78,22 +78,21 @@ _FIELDS: dict[str, Any] = {
     "place": Place | None,
     "places": list[Place] | None,
 }
-_WITH_MORE_BELOW = {"data", "place", "places"}
 
 
 class Cases:
-    """What one seed gives: a class with some of the fields, objects of it, and specifications.
+    """Class with some of the fields, objects of it, and specifications, all from one seed.
 
     The objects have ``id``, from 1 on. ``owner`` and ``parts`` are relations; ``data``, ``place``
-    and ``places`` are for one column of JSON each. What a specification means is what
-    ``is_satisfied_by`` says of each object.
+    and ``places`` are for one column of JSON each. A backend is right if it finds the objects for
+    which ``is_satisfied_by`` returns True.
     """
 
     def __init__(self, seed: int, *, objects: int = 40) -> None:
         self.seed = seed
         self.random = Random(seed)
         self.values = Values(self.random)
-        self._questions = Questions(self.values)
+        self._operands = Operands(self.values)
         names = self.random.sample(sorted(_FIELDS), k=self.random.randrange(5, len(_FIELDS) + 1))
         self.fields = {name: _FIELDS[name] for name in names}
         self.model = make_dataclass(
@@ -111,7 +110,7 @@ class Cases:
         return (self._specification(self.random.choice((0, 0, 1, 1, 2, 3))) for _ in range(number))
 
     def options(self) -> QueryOptions:
-        """A page of what has an order: as it is, from an offset on, or behind an object."""
+        """Return a page in an order that all backends share, by offset or after an object."""
         orderable = self._orderable()
         names = self.random.sample(orderable, k=min(len(orderable), self.random.choice((1, 1, 2))))
         ordering = (*(f"{self.random.choice(('', '-'))}{name}" for name in names), "id")
@@ -127,12 +126,12 @@ class Cases:
         return [name for name in self.fields if type_of(self.fields[name]).kind not in unordered]
 
     def _object(self, number: int) -> Any:
-        values = {name: self._held(annotation) for name, annotation in self.fields.items()}
+        values = {name: self._field_value(annotation) for name, annotation in self.fields.items()}
         owner = None if self.random.random() < 0.3 else self._owner()
         parts = [self._part() for _ in range(self.random.choice((0, 0, 1, 2, 3)))]
         return self.model(id=number, **values, owner=owner, parts=parts)
 
-    def _held(self, annotation: Any) -> Any:
+    def _field_value(self, annotation: Any) -> Any:
         if annotation is not str and self.random.random() < 0.25:
             return None
         if annotation == Place | None:
@@ -141,7 +140,7 @@ class Cases:
             return [self._place() for _ in range(self.random.choice((0, 1, 2)))]
         if annotation == dict[str, Any] | None:
             return self._notes()
-        return self.values.of(type_of(annotation), is_stored=True)
+        return self.values.generate(type_of(annotation), is_stored=True)
 
     def _place(self) -> Place:
         return Place(
@@ -177,25 +176,25 @@ class Cases:
         kinds = [each for each in OPERATORS if each.portable and field_type.kind in each.kinds]
         operator = self.random.choice(kinds)
         return AttributeSpecification(
-            path, operator, self._questions.value(operator, field_type, self._held_at(path))
+            path, operator, self._operands.generate(operator, field_type, self._choose_value(path))
         )
 
-    def _held_at(self, path: str) -> Any:
-        """A value that one of the objects has there."""
-        reached = reaching(path_of(self.model, path))(self.random.choice(self.objects))
+    def _choose_value(self, path: str) -> Any:
+        """Return a value that one of the objects holds at the path."""
+        reached = extract_values(path_of(self.model, path))(self.random.choice(self.objects))
         return self.random.choice(reached)
 
     def _path(self) -> str:
         name = self.random.choice([*self.fields, "id", "owner", "parts"])
         if name == "owner":
-            return self._into(f"owner.{self.random.choice(('name', 'age', 'notes'))}")
+            return self._add_keys(f"owner.{self.random.choice(('name', 'age', 'notes'))}")
         if name == "parts":
-            return self._into(f"parts.{self.random.choice(('code', 'grams', 'notes'))}")
+            return self._add_keys(f"parts.{self.random.choice(('code', 'grams', 'notes'))}")
         if name in ("place", "places") and self.random.random() < 0.8:
             return f"{name}.{self.random.choice(('city', 'number', 'tags'))}"
-        return self._into(name)
+        return self._add_keys(name)
 
-    def _into(self, path: str) -> str:
+    def _add_keys(self, path: str) -> str:
         if path.rpartition(".")[2] not in ("data", "notes"):
             return path
         keys = [self.values.path_key() for _ in range(self.random.choice((0, 1, 1, 2)))]

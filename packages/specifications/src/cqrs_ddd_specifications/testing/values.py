@@ -1,4 +1,4 @@
-"""Random values of every kind, the awkward ones far more often than chance would have them."""
+"""Random values of every kind, in which awkward values are far more frequent than by chance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TEXTS = (
 _INTEGERS = (0, 1, -1, 2, 3, 10, 2**31 - 1, 2**31, -(2**31), 2**53, 2**53 + 1, 2**63 - 1, -(2**63))
 _FLOATS = (0.0, -0.0, 1.0, 0.1, 0.2, 0.1 + 0.2, 1.5, -1.5, 1e300, 5e-324, 2.0**53, 1e22, 1 / 3)
 _DECIMALS = ("0", "0.01", "0.10", "1", "1.50", "-2.25", "99.99", "1999999999.99", "-1999999999.99")
-_OFF_THE_GRID = ("0.001", "1.999", "-2.2500001", "1e20", "-1e20", "0.1000", "1E+2")
+_BEYOND_SCALE = ("0.001", "1.999", "-2.2500001", "1e20", "-1e20", "0.1000", "1E+2")
 _START = datetime(2026, 3, 29, 1, 30, tzinfo=timezone.utc)
 _DATES = (date(1, 1, 1), date(9999, 12, 31), date(2026, 2, 28))
 _TIMES = (time(), time(23, 59, 59, 999999), time(12, 30), time(0, 0, 0, 1))
@@ -33,19 +33,21 @@ _KEYS = ("a", "b", "c", "a b", "ключ", 'q"uote', "$", "0", "[0]", "", "A")
 
 
 class Values:
-    """Of one seed."""
+    """Generator of values from one source of randomness."""
 
     def __init__(self, random: Random) -> None:
         self.random = random
 
-    def of(self, field_type: FieldType, *, is_stored: bool) -> Any:
-        """A value that a field of this type holds, or one that it is asked for."""
+    def generate(self, field_type: FieldType, *, is_stored: bool) -> Any:
+        """Return a value that a field of this type can hold, or any value to compare it with."""
         kind = field_type.kind
         if kind is Kind.ENUM:
             return self._member(field_type.enum)
         if kind is Kind.ARRAY:
             assert field_type.item is not None
-            return [self.of(field_type.item, is_stored=is_stored) for _ in range(self._few())]
+            return [
+                self.generate(field_type.item, is_stored=is_stored) for _ in range(self._length())
+            ]
         if kind is Kind.DECIMAL:
             return self.decimal(is_stored=is_stored)
         return self._by_kind()[kind]()
@@ -72,7 +74,7 @@ class Values:
 
     def pattern(self) -> str:
         text = self.text().replace("\\", "\\\\")
-        pieces = self.random.choices(["%", "_", "\\%", "\\_", "a", "A", text], k=self._few())
+        pieces = self.random.choices(["%", "_", "\\%", "\\_", "a", "A", text], k=self._length())
         return "".join(pieces) + text[: self.random.randrange(4)].rstrip("\\")
 
     def integer(self) -> int:
@@ -83,7 +85,7 @@ class Values:
 
     def decimal(self, *, is_stored: bool) -> Decimal:
         if not is_stored and self.random.random() < 0.3:
-            return Decimal(self.random.choice(_OFF_THE_GRID))
+            return Decimal(self.random.choice(_BEYOND_SCALE))
         if self.random.random() < 0.6:
             return Decimal(self.random.choice(_DECIMALS))
         return Decimal(self._small()) / 4
@@ -105,16 +107,16 @@ class Values:
         )
 
     def document(self, depth: int = 0) -> Any:
-        """JSON: mostly objects at the top, anything below."""
+        """Return JSON: mostly objects at the top, anything below."""
         dice = self.random.random()
         if depth < 3 and dice < (0.75 if depth == 0 else 0.3):
-            return {self.key(): self.document(depth + 1) for _ in range(self._few())}
+            return {self.key(): self.document(depth + 1) for _ in range(self._length())}
         if depth < 3 and dice < 0.9 and dice > 0.65:
-            return [self.document(depth + 1) for _ in range(self._few())]
+            return [self.document(depth + 1) for _ in range(self._length())]
         return self.scalar() if depth or dice > 0.97 else {}
 
     def scalar(self) -> Any:
-        """A number, a text, true, false or null."""
+        """Return a number, a text, true, false or null."""
         make = self.random.choice(
             (self.text, self.integer, self.float, lambda: True, lambda: False, lambda: None)
         )
@@ -124,7 +126,7 @@ class Values:
         return self.random.choice(_KEYS)
 
     def path_key(self) -> str:
-        """A key that can stand between dots."""
+        """Return a key that can stand between dots."""
         return self.random.choice([key for key in _KEYS if key])
 
     def _member(self, kind: type[Enum] | None) -> Enum:
@@ -134,5 +136,5 @@ class Values:
     def _small(self) -> int:
         return self.random.randrange(-3, 6)
 
-    def _few(self) -> int:
+    def _length(self) -> int:
         return self.random.choice((0, 1, 1, 2, 3))

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cqrs_ddd_specifications.coercion import coerced
+from cqrs_ddd_specifications.coercion import coerce
 from cqrs_ddd_specifications.exceptions import UnknownFieldError, UnsupportedOperatorError
 from cqrs_ddd_specifications.field_types import Kind, path_of
 from cqrs_ddd_specifications.operators import Operator, Takes
@@ -70,7 +70,7 @@ def stored_value(
     order.
     """
     field_type = path_of(owner, path).type
-    given = coerced(operator, value, field_type, path)
+    given = coerce(operator, value, field_type, path)
     first, _, rest = path.partition(".")
     if first in relations:
         relation = relations[first]

@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from cqrs_ddd_core.adapters.repository_mixins import OfTenant
 from cqrs_ddd_core.domain.specification import ISpecification
 from cqrs_ddd_core.spi.querying.specifications import AllOf, OneOf
-from cqrs_ddd_specifications.coercion import coerced
+from cqrs_ddd_specifications.coercion import coerce
 from cqrs_ddd_specifications.exceptions import UnsupportedOperatorError
 from cqrs_ddd_specifications.field_types import Kind
 from cqrs_ddd_specifications.operators import (
@@ -71,7 +71,7 @@ class _Compiler:
         path = attribute if self._names is None else self._names(attribute)
         target = target_of(self._model, path, self._relations)
         kept = value if self._values is None else self._values(attribute, operator, value)
-        given = coerced(operator, kept, target.type, attribute)
+        given = coerce(operator, kept, target.type, attribute)
         if operator is IS_NOT_NULL and not target.relations and target.type.kind is not Kind.JSON:
             return target.column.is_not(None)
         holds = self._holds(target, operator.complement or operator, given)
@@ -86,7 +86,7 @@ class _Compiler:
     def negation(self, part: ColumnElement[bool]) -> ColumnElement[bool]:
         return NotTrue(part)
 
-    def foreign(self, specification: ISpecification[Any]) -> ColumnElement[bool]:
+    def opaque(self, specification: ISpecification[Any]) -> ColumnElement[bool]:
         if isinstance(specification, OfTenant):
             inner = specification.specification
             mine = self.attribute("tenant_id", EQ, specification.tenant_id)
@@ -103,7 +103,7 @@ class _Compiler:
     def accepted(self, specification: ISpecification[Any]) -> ColumnElement[bool]:
         if isinstance(specification, Specification):
             return specification.accept(self)
-        return self.foreign(specification)
+        return self.opaque(specification)
 
     def _holds(self, target: Target, operator: Operator, value: Any) -> ColumnElement[bool]:
         def condition(column: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -24,8 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 
 from cqrs_ddd_specifications.field_types import JSON
-from cqrs_ddd_specifications.memory.documents import under_key
-from cqrs_ddd_specifications.memory.evaluator import value_test
+from cqrs_ddd_specifications.memory.documents import extract_keys
+from cqrs_ddd_specifications.memory.evaluator import compile_value_test
 from cqrs_ddd_specifications.operators import (
     BETWEEN,
     CONTAINS_ALL,
@@ -98,18 +98,11 @@ def _in_sqlite(
 def _answering(question: str) -> Callable[[Any], bool]:
     name, keys, value = json.loads(question)
     if name is None:
-        return lambda document: bool(_under(document, keys))
-    test = value_test(OPERATORS.named(name), value, JSON)
+        return lambda document: bool(extract_keys([document], keys))
+    test = compile_value_test(OPERATORS[name], value, JSON)
     if not keys:
         return test
-    return lambda document: any(map(test, _under(document, keys)))
-
-
-def _under(document: Any, keys: Sequence[str]) -> list[Any]:
-    values = [document]
-    for key in keys:
-        values = under_key(values, key)
-    return values
+    return lambda document: any(map(test, extract_keys([document], keys)))
 
 
 def _in_postgres(

@@ -11,7 +11,7 @@ from cqrs_ddd_core.domain.specification import IQueryOptions
 from cqrs_ddd_specifications import QueryOptions
 from cqrs_ddd_specifications.exceptions import UnsupportedOperatorError
 from cqrs_ddd_specifications.field_types import Kind
-from cqrs_ddd_specifications.memory.selection import refuse_distinct_rows, refuse_order
+from cqrs_ddd_specifications.selection import ensure_distinct_selects, ensure_ordered
 
 from .columns import Target, target_of
 from .compiler import Names, Values, build_sqla_filter
@@ -37,7 +37,7 @@ def apply_query_options(
                 model, options.condition, names=names, values=values, relations=relations
             )
         )
-    refuse_distinct_rows(options)
+    ensure_distinct_selects(options)
     ordered = {name: _ordered(model, name, names) for name in options.ordering}
     columns: dict[str, ColumnElement[Any]] = {
         name: target.column for name, target in ordered.items()
@@ -67,7 +67,7 @@ def in_order(column: ColumnElement[Any]) -> ColumnElement[Any]:
 def _ordered(model: type[Any], name: str, names: Names | None) -> Target:
     target = _target(model, name.removeprefix("-"), names)
     kind = target.type.kind
-    refuse_order(name, kind, is_single=kind is not Kind.ARRAY)
+    ensure_ordered(name, kind, is_single=kind is not Kind.ARRAY)
     return target
 
 

@@ -19,7 +19,13 @@ from cqrs_ddd_specifications.operators import (
     STARTSWITH,
     Operator,
 )
-from cqrs_ddd_specifications.patterns import Token, Wildcard, folded, parsed, written
+from cqrs_ddd_specifications.patterns import (
+    Token,
+    Wildcard,
+    fold_case,
+    format_pattern,
+    parse_pattern,
+)
 
 from .comparison import Condition
 from .dialects import ByCodePoint, ByDialect, text_of
@@ -32,13 +38,13 @@ def _matching(tokens_of: Callable[[str], list[Token]], *, is_folded: bool = Fals
     def condition(
         column: ColumnElement[Any], value: str, field_type: FieldType
     ) -> ColumnElement[bool]:
-        tokens = tokens_of(folded(value) if is_folded else value)
+        tokens = tokens_of(fold_case(value) if is_folded else value)
         text = text_of(column, is_ordered=False)
         if is_folded:
             # With collation C, lower() knows A to Z and nothing else; so does SQLite's.
             text = func.lower(ByCodePoint(column))
         return ByDialect(
-            text.like(literal(written(tokens), Text())),
+            text.like(literal(format_pattern(tokens), Text())),
             # LIKE ignores case on SQLite.
             text.op("GLOB", is_comparison=True)(literal(_glob(tokens), Text())),
         )
@@ -66,8 +72,8 @@ def _at_the_end(text: str) -> list[Token]:
 
 
 CONDITIONS: dict[Operator, Condition] = {
-    LIKE: _matching(parsed),
-    ILIKE: _matching(parsed, is_folded=True),
+    LIKE: _matching(parse_pattern),
+    ILIKE: _matching(parse_pattern, is_folded=True),
     CONTAINS: _matching(_somewhere),
     ICONTAINS: _matching(_somewhere, is_folded=True),
     STARTSWITH: _matching(_at_the_start),

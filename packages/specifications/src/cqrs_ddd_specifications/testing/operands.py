@@ -1,24 +1,24 @@
-"""What to ask a field for: as often as not for something like what is there."""
+"""Random operands, as often as not close to a value that an object holds."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..field_types import FieldType, Kind
-from ..json_forms import stored_form
+from ..json_values import to_field_json
 from ..operators import EQ, IN, JSON_CONTAINED_BY, NE, NOT_IN, Operator, Takes
 from .values import Values
 
 
-class Questions:
-    """Values for operators."""
+class Operands:
+    """Generator of operands."""
 
     def __init__(self, values: Values) -> None:
         self._values = values
         self._random = values.random
 
-    def value(self, operator: Operator, field_type: FieldType, held: Any) -> Any:
-        """In the shape that the operator takes; ``held`` is what one of the objects has."""
+    def generate(self, operator: Operator, field_type: FieldType, held: Any) -> Any:
+        """Return an operand in the operator's shape; ``held`` is the value of one object."""
         takes = operator.takes
         if takes is Takes.NOTHING:
             return None
@@ -46,7 +46,7 @@ class Questions:
             is_deep = self._random.random() < 0.2
             value = self._values.document() if is_deep else self._values.scalar()
             return 0 if value is None else value
-        return self._values.of(field_type, is_stored=False)
+        return self._values.generate(field_type, is_stored=False)
 
     def _list(self, operator: Operator, field_type: FieldType, held: Any) -> list[Any]:
         number = self._random.randrange(4)
@@ -61,7 +61,7 @@ class Questions:
         text = held if isinstance(held, str) else self._values.text()
         start, end = sorted(self._random.randrange(len(text) + 1) for _ in range(2))
         part = self._random.choice((text[:end], text[start:], text[start:end]))
-        if part and self._random.random() < 0.2:  # What a pattern would match, and a text does not.
+        if part and self._random.random() < 0.2:  # A pattern would match it, a text does not.
             place = self._random.randrange(len(part))
             part = part[:place] + self._random.choice("_%*?") + part[place + 1 :]
         return part.swapcase() if self._random.random() < 0.2 else part
@@ -84,7 +84,7 @@ class Questions:
         return found or [self._values.key() for _ in range(self._random.choice((1, 2)))]
 
     def _document(self, operator: Operator, held: Any) -> Any:
-        held = stored_form(held)
+        held = to_field_json(held)
         if not isinstance(held, (dict, list)) or not held or not self._is_near():
             return self._values.document()
         if operator is JSON_CONTAINED_BY:

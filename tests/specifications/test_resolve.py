@@ -76,14 +76,14 @@ def test_an_answer_is_not_resolved_again() -> None:
     )
 
 
-def test_an_answer_may_be_a_foreign_specification() -> None:
+def test_an_answer_may_be_an_opaque_specification() -> None:
     resolved = resolve(AttributeSpecification("is_large", "=", True), is_large)
 
     assert resolved.is_satisfied_by(Order("new", 200))
     assert not resolved.is_satisfied_by(Order("new", 20))
 
 
-def test_foreign_specifications_in_the_tree_stay() -> None:
-    foreign = IsLarge()
+def test_opaque_specifications_in_the_tree_stay() -> None:
+    opaque = IsLarge()
 
-    assert resolve(OPEN & foreign, is_open) == AndSpecification([OPEN, foreign])
+    assert resolve(OPEN & opaque, is_open) == AndSpecification([OPEN, opaque])
