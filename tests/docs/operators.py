@@ -1,4 +1,4 @@
-"""The page of operators, written from the table: ``python -m tests.docs.operators``."""
+"""Page of operators, generated from the table: ``python -m tests.docs.operators``."""
 
 from __future__ import annotations
 
@@ -15,55 +15,60 @@ _HEAD = """\
 
 Written by `make operators` from `cqrs_ddd_specifications.operators`. An operator is found by its
 name and by its other spellings; case, blanks and hyphens do not matter.
-[Specifications](../concepts/specifications.md) tells how values and None are compared.
+[Specifications](../concepts/specifications.md) describes how values and None are compared.
 
 | operator | also spelled | takes | for fields | holds for |
 |---|---|---|---|---|
 """
-_APART = """
-## Not the same everywhere
+_HEAD_NOT_PORTABLE = """
+## Differences between databases
 
-Never found by name: pass the operator, from `cqrs_ddd_specifications.operators`.
+No name finds these operators: pass the operator itself, from `cqrs_ddd_specifications.operators`.
 
 | operator | also spelled | takes | for fields | holds for |
 |---|---|---|---|---|
 """
 
 
-def page() -> str:
-    rows = [(each.portable, _row(each)) for each in OPERATORS]
+def render_page() -> str:
+    rows = [(each.portable, _format_row(each)) for each in OPERATORS]
     same = "".join(row for is_portable, row in rows if is_portable)
-    return _HEAD + same + _APART + "".join(row for is_portable, row in rows if not is_portable)
+    return (
+        _HEAD
+        + same
+        + _HEAD_NOT_PORTABLE
+        + "".join(row for is_portable, row in rows if not is_portable)
+    )
 
 
-def _row(operator: Operator) -> str:
+def _format_row(operator: Operator) -> str:
     others = [each for each in operator.spellings if each != operator.name]
     cells = (
         f"`{operator.name}`",
         ", ".join(f"`{each}`" for each in others),
-        _taken(operator.takes),
-        _fields(operator.kinds),
+        _describe_value(operator.takes),
+        _describe_fields(operator.kinds),
         operator.meaning,
     )
     return f"| {' | '.join(cells)} |\n"
 
 
-def _taken(takes: Takes) -> str:
+def _describe_value(takes: Takes) -> str:
     return takes.value.replace("\\", "`\\`").replace("% ", "`%` ").replace("_ ", "`_` ")
 
 
-def _fields(kinds: Collection[Kind]) -> str:
+def _describe_fields(kinds: Collection[Kind]) -> str:
     others = set(Kind) - set(kinds)
     if not others:
         return "all"
     if len(others) < len(kinds):
-        return f"all but {_names(others)}"
-    return _names(kinds)
+        return f"all but {_join_names(others)}"
+    return _join_names(kinds)
 
 
-def _names(kinds: Collection[Kind]) -> str:
+def _join_names(kinds: Collection[Kind]) -> str:
     return ", ".join(each.value for each in Kind if each in kinds)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), "utf-8")
+    PAGE.write_text(render_page(), "utf-8")

@@ -1,16 +1,16 @@
-"""The page of operators is that of the table."""
+"""The page of operators shows the current table."""
 
 from __future__ import annotations
 
 from cqrs_ddd_specifications import OPERATORS
-from tests.docs.operators import PAGE, page
+from tests.docs.operators import PAGE, render_page
 
 
-def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text("utf-8") == page(), "run `make operators`"
+def test_page_of_operators_is_up_to_date() -> None:
+    assert PAGE.read_text("utf-8") == render_page(), "run `make operators`"
 
 
-def test_every_operator_and_every_spelling_is_on_it() -> None:
+def test_every_operator_and_spelling_is_on_the_page() -> None:
     text = PAGE.read_text("utf-8")
 
     for operator in OPERATORS:
