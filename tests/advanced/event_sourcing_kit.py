@@ -291,7 +291,7 @@ class EventSourcingKit:
 
         for k in range(1, max(map(len, streams.values())) + 1):
             taken = [
-                loader.snapshots.of(Account.rehydrate(stream.aggregate_id, stored[:k]))
+                loader.snapshots.create(Account.rehydrate(stream.aggregate_id, stored[:k]))
                 for stream, stored in streams.items()
                 if k <= len(stored)
             ]
@@ -409,7 +409,7 @@ class EventSourcingKit:
         ahead.owner = "restored from a backup that was older"
         ahead.mark_persisted(7)
         assert loader.snapshots is not None
-        snapshot = loader.snapshots.of(ahead)
+        snapshot = loader.snapshots.create(ahead)
         assert snapshot is not None
         await snapshots.save(replace(snapshot, schema_hash=schema_hash or snapshot.schema_hash))
 
@@ -487,7 +487,7 @@ def a_broken_snapshot(
     for _ in range(3):
         account.pay_in(7)
     account.mark_persisted(4)
-    whole = snapshots.of(account)
+    whole = snapshots.create(account)
     assert whole is not None
     state, schema_hash, version = whole.state, whole.schema_hash, whole.version
     if fault == "renamed field":

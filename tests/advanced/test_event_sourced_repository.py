@@ -168,12 +168,16 @@ async def test_an_event_store_of_the_printed_port_is_enough(events: InMemoryEven
     assert await accounts.list_all([account.id for account in many]) == many
 
 
-async def test_what_a_stream_of_events_cannot_do_is_said(accounts: Accounts) -> None:
+async def test_operation_that_an_event_stream_does_not_support_is_an_error(
+    accounts: Accounts,
+) -> None:
     with pytest.raises(InvalidOperationError, match="Accounts keeps events, so it cannot search"):
         await accounts.search(object())
     with pytest.raises(InvalidOperationError, match="cannot delete a-1; record an event"):
         await accounts.delete("a-1")
-    with pytest.raises(InvalidOperationError, match="cannot list all without ids; ask a read"):
+    with pytest.raises(
+        InvalidOperationError, match="cannot list all without ids; search a projection"
+    ):
         await accounts.list_all()
 
 

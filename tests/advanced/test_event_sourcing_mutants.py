@@ -127,15 +127,12 @@ async def test_a_naive_store_breaks_a_sentence_that_the_fake_keeps(
 class WritesBeforeTheCommit(EventSourcedLoader[Account]):
     """Of a state that may be rolled back."""
 
-    async def _keep(
-        self,
-        snapshots: AggregateSnapshots[Account],
-        due: list[Snapshot],
-        uow: UnitOfWork | None,
-        stale: dict[StreamId, int],
+    async def _save_snapshots(
+        self, due: list[Snapshot], uow: UnitOfWork | None, stale: dict[StreamId, int]
     ) -> None:
+        assert self.snapshots is not None
         async with InMemoryUnitOfWork():
-            await snapshots.save(due, instead_of=stale)
+            await self.snapshots.save(due, instead_of=stale)
 
 
 async def test_a_snapshot_before_the_commit_is_of_what_never_was() -> None:
@@ -207,7 +204,7 @@ class SnapshotOfTheObject(real.EventSourcedRepository[Account, str]):
         assert uow is not None
         saved = copy.deepcopy(entity)
         saved.mark_persisted(entity.version + entity.uncommitted_event_count)
-        snapshot = snapshots.of(saved)
+        snapshot = snapshots.create(saved)
         assert snapshot is not None
         uow.on_commit(lambda: snapshots.save([snapshot], instead_of={}))
         return answer

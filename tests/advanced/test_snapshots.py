@@ -92,7 +92,7 @@ class SlowStore(InMemoryEventStore):
 class IgnoresTheOrder(EventSourcedLoader[Account]):
     """Applies the tail as a table without ORDER BY might give it."""
 
-    def _fold(self, aggregate: Account, stored: object) -> None:
+    def _apply(self, aggregate: Account, stored: object) -> None:
         assert isinstance(stored, list)
         aggregate.replay([self.mapper.to_domain(event) for event in reversed(stored)])
 
@@ -100,7 +100,7 @@ class IgnoresTheOrder(EventSourcedLoader[Account]):
 class IgnoresTheVersion(EventSourcedLoader[Account]):
     """Applies all events to the snapshot."""
 
-    async def _tails(
+    async def _read_tails(
         self,
         store: IEventStore,
         wanted: Collection[StreamId],
@@ -110,7 +110,7 @@ class IgnoresTheVersion(EventSourcedLoader[Account]):
         assert isinstance(store, IEventLog)
         return await store.get_streams(wanted)
 
-    def _fold(self, aggregate: Account, stored: object) -> None:
+    def _apply(self, aggregate: Account, stored: object) -> None:
         assert isinstance(stored, list)
         aggregate.replay([self.mapper.to_domain(event) for event in stored])
 
@@ -127,7 +127,7 @@ async def every_snapshot_plus_tail_is_the_full_replay(
         for k in range(1, len(stored) + 1):
             kept = InMemorySnapshotStore()
             snapshots = AggregateSnapshots(Account, kept, NEVER)
-            snapshot = snapshots.of(Account.rehydrate(account.id, stored[:k]))
+            snapshot = snapshots.create(Account.rehydrate(account.id, stored[:k]))
             assert snapshot is not None
             await kept.save(snapshot)
             (found,) = await loader_type(Account, snapshots=snapshots).load([account.id], store)
@@ -232,9 +232,9 @@ def test_a_state_that_comes_back_changed_from_json_is_not_kept(
     changed = Rounded(id="r-2", amounts={"a": (1, 2)})
 
     with caplog.at_level(logging.WARNING):
-        assert snapshots.of(whole) is not None
-        assert snapshots.of(changed) is None
-        assert snapshots.of(changed) is None
+        assert snapshots.create(whole) is not None
+        assert snapshots.create(changed) is None
+        assert snapshots.create(changed) is None
 
     assert len(caplog.records) == 1
     assert "Rounded r-2" in caplog.text
@@ -256,7 +256,7 @@ async def test_aggregates_with_aliases_and_strict_ones_have_snapshots(aggregate:
     snapshots = AggregateSnapshots[Any](type(aggregate), kept)
     aggregate.mark_persisted(1)
 
-    snapshot = snapshots.of(aggregate)
+    snapshot = snapshots.create(aggregate)
     assert snapshot is not None
     await kept.save(snapshot)
     usable, _ = await snapshots.load([snapshot.stream])

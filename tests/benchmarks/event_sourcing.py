@@ -195,7 +195,7 @@ async def _filled(
     if tail is not None:
         kept = SQLAlchemySnapshotStore(store.sessions, tables=store.tables)
         snapshots = AggregateSnapshots(Ledger, kept, EveryNEventsStrategy(EVENTS))
-        snapshot = snapshots.of(Ledger.rehydrate("l-1", stored[:-tail]))
+        snapshot = snapshots.create(Ledger.rehydrate("l-1", stored[:-tail]))
         assert snapshot is not None
         await kept.save(snapshot)
     await store.tidy()

@@ -43,7 +43,7 @@ class UpcastingError(SerializationError):
 
 
 class PastStateError(InvalidOperationError):
-    """A state of the past was given to be saved; ``version`` is the one it was loaded at."""
+    """A past state cannot be saved; ``version`` is the version at which it was loaded."""
 
     def __init__(
         self,
@@ -57,6 +57,18 @@ class PastStateError(InvalidOperationError):
         self.aggregate_type = aggregate_type
         self.aggregate_id = aggregate_id
         self.version = version
+
+    @classmethod
+    def of_aggregate(
+        cls, aggregate_type: str, aggregate_id: object, version: int
+    ) -> PastStateError:
+        return cls(
+            f"{aggregate_type} {aggregate_id} was loaded as it was at version {version}, and the "
+            "past cannot be saved; load it without version= and at=",
+            aggregate_type=aggregate_type,
+            aggregate_id=aggregate_id,
+            version=version,
+        )
 
 
 class SnapshotError(InfrastructureError):

@@ -1,7 +1,6 @@
-"""Aggregates that are what their events say."""
+"""Event sourcing: aggregates that are loaded from their events and saved as events."""
 
-from .loading import EventSourcedLoader
-from .mapping import EventMapper
+from .loader import EventMapper, EventSourcedLoader
 from .mediator import EventSourcedMediator
 from .repository import EventSourcedRepository
 

@@ -1,24 +1,19 @@
-"""A mediator with the event store wired."""
+"""A mediator that writes all events to the event store."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cqrs_ddd_core.cqrs.mediator import Mediator
-from cqrs_ddd_core.cqrs.registry import HandlerRegistry
-from cqrs_ddd_core.middleware.event_store import EventStorePersistenceMiddleware
-from cqrs_ddd_core.middleware.outbox import OutboxMiddleware
-from cqrs_ddd_core.ports.event_dispatcher import IEventDispatcher
-from cqrs_ddd_core.ports.middleware import IMiddleware
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.cqrs import HandlerRegistry, Mediator
+from cqrs_ddd_core.middleware import EventStorePersistenceMiddleware, OutboxMiddleware
+from cqrs_ddd_core.ports import IEventDispatcher, IMiddleware, UnitOfWork
 
 
 class EventSourcedMediator(Mediator):
-    """A ``Mediator`` that keeps every event, and nothing more than that.
+    """Mediator whose innermost middleware is ``EventStorePersistenceMiddleware``.
 
-    The events of event-sourced aggregates are in the event store once, by their repository; those
-    of all others follow by ``EventStorePersistenceMiddleware``, which stands innermost here. What
-    is the outbox's comes from ``outbox``, in the same commit.
+    Repositories append the events of event-sourced aggregates; the middleware appends all others,
+    so that each event is stored once. ``outbox`` saves its messages in the same commit.
     """
 
     def __init__(
@@ -30,10 +25,10 @@ class EventSourcedMediator(Mediator):
         event_dispatcher: IEventDispatcher | None = None,
         outbox: OutboxMiddleware | None = None,
     ) -> None:
-        last = [EventStorePersistenceMiddleware()]
+        innermost = [*([outbox] if outbox is not None else []), EventStorePersistenceMiddleware()]
         super().__init__(
             handlers,
             uow_factory=uow_factory,
-            middlewares=[*middlewares, *([outbox] if outbox is not None else []), *last],
+            middlewares=[*middlewares, *innermost],
             event_dispatcher=event_dispatcher,
         )

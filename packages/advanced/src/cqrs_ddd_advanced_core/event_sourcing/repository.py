@@ -1,32 +1,23 @@
-"""Aggregates that are kept as their events."""
+"""A repository that keeps aggregates as their events."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, get_args, get_origin
 
 from cqrs_ddd_core.adapters.refusals import refuse_stranger, refuse_twins
-from cqrs_ddd_core.domain.aggregate import ID, AggregateRoot
-from cqrs_ddd_core.domain.event_registry import EventTypeRegistry
-from cqrs_ddd_core.domain.specification import ISpecification
-from cqrs_ddd_core.ports.event_store import IEventStore, IEventStoreProvider
-from cqrs_ddd_core.ports.repository import IBulkRepository
-from cqrs_ddd_core.ports.search_result import SearchResult
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
+from cqrs_ddd_core.domain import ID, AggregateRoot, EventTypeRegistry
+from cqrs_ddd_core.ports import IBulkRepository, IEventStore, IEventStoreProvider, UnitOfWork
+from cqrs_ddd_core.ports.unit_of_work import get_current_uow
 from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
 
-from ..ports.persistence import IOperationPersistence, IRetrievalPersistence
+from ..ports.persistence import IOperationPersistence, IRetrievalPersistence, T
 from ..ports.snapshots import ISnapshotStore
 from ..snapshots import AggregateSnapshots, SnapshotStrategy
-from ..snapshots.aggregate_snapshots import EVERY_100_EVENTS
-from .loading import EventSourcedLoader
-from .past_states import refuse_past
-from .recorded_events import recorded_events
-from .type_argument import aggregate_in_brackets_of
-
-T = TypeVar("T", bound=AggregateRoot[Any])
+from .loader import EventSourcedLoader
+from .recorded_events import collect_recorded_events
 
 
 class EventSourcedRepository(
@@ -35,16 +26,19 @@ class EventSourcedRepository(
     IRetrievalPersistence[T, ID],
     Generic[T, ID],
 ):
-    """A repository whose rows are events: ``class Orders(EventSourcedRepository[Order, str])``.
+    """Repository that keeps events: ``class Orders(EventSourcedRepository[Order, str])``.
 
-    Saving appends the events that were recorded since the loaded version, in the unit of work; an
-    aggregate without new events is left as it is, and a new one without any is refused. The event
-    store is that of the unit of work, unless one is given here. It cannot search, delete, or list
-    without ids.
+    Saving appends the events that were recorded since the loaded version, in the unit of work. An
+    aggregate without new events is not written; a new aggregate without any is an error. Searching,
+    deleting, and listing without ids raise ``InvalidOperationError``.
 
     Args:
+        entity_type: class of the aggregates; else the class in the brackets.
+        event_store: else the event store of the unit of work.
+        loader: loads the aggregates, with its own snapshots and registry.
+        snapshot_store: where snapshots are kept, if any.
+        strategy: when a snapshot is taken; by default every 100 events.
         registry: where stored events find their classes; else ``event_registry`` of the class.
-        strategy: when a snapshot is taken; every 100 events unless said otherwise.
     """
 
     def __init__(
@@ -71,20 +65,17 @@ class EventSourcedRepository(
         self._snapshot_store = snapshot_store
         self._strategy = strategy
         self._registry = registry
-        if (
-            snapshot_store is not None
-            and (entity_type or aggregate_in_brackets_of(self, EventSourcedRepository)) is not None
-        ):
-            _ = self.loader  # A type that cannot have snapshots is refused at the start.
+        if snapshot_store is not None and (entity_type or _read_type_argument(self)) is not None:
+            _ = self.loader  # Raises now for a type that cannot have snapshots.
 
     @cached_property
     def entity_type(self) -> type[T]:
-        """The argument, else the one in the brackets; raises ``ConfigError``."""
+        """Return the argument, or else the class in the brackets; raises ``ConfigError``."""
         if self._given_type is not None:
             return self._given_type
         if self._given_loader is not None:
             return self._given_loader.entity_type
-        found: type[T] | None = aggregate_in_brackets_of(self, EventSourcedRepository)
+        found: type[T] | None = _read_type_argument(self)
         if found is None:
             name = type(self).__name__
             raise ConfigError(
@@ -99,9 +90,7 @@ class EventSourcedRepository(
             return self._given_loader
         snapshots = None
         if self._snapshot_store is not None:
-            snapshots = AggregateSnapshots(
-                self.entity_type, self._snapshot_store, self._strategy or EVERY_100_EVENTS
-            )
+            snapshots = AggregateSnapshots(self.entity_type, self._snapshot_store, self._strategy)
         return EventSourcedLoader(self.entity_type, registry=self._registry, snapshots=snapshots)
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
@@ -124,22 +113,24 @@ class EventSourcedRepository(
         version: int | None = None,
         at: datetime | None = None,
     ) -> T | None:
-        """As ``get``, or a state of the past, which cannot be saved: ``PastStateError``."""
+        """Return the aggregate as ``get`` does, or a past state of it, which cannot be saved."""
         if version is None and at is None:
             return await self.get(entity_id, uow)
-        store, active = self._place(uow)
-        return await self.loader.load_past(entity_id, store, active, version=version, at=at)
+        store, _ = self._find_store(uow)
+        return await self.loader.load_past(entity_id, store, version=version, at=at)
 
     async def list_all(
         self, entity_ids: list[ID] | None = None, uow: UnitOfWork | None = None
     ) -> list[T]:
-        """Needs ids: raises ``InvalidOperationError`` without."""
+        """Return the aggregates of the ids; raises ``InvalidOperationError`` without ids."""
         if entity_ids is None:
-            self._refuse("list all without ids")
+            self._raise_unsupported("list all without ids")
         return await self._load(entity_ids, uow)
 
-    async def persist(self, entity: T, uow: UnitOfWork, events: list[Any] | None = None) -> ID:
-        """As ``add``; ``events`` are those that ``collect_events`` has handed over before."""
+    async def persist(
+        self, entity: T, uow: UnitOfWork, events: Sequence[object] | None = None
+    ) -> ID:
+        """Save as ``add`` does; ``events`` are the events that ``collect_events`` returned."""
         await self._save([entity], uow, events)
         entity_id: ID = entity.id
         return entity_id
@@ -148,17 +139,17 @@ class EventSourcedRepository(
         return await self._load(ids, uow)
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
-        """Raises ``InvalidOperationError``: events are never deleted."""
-        self._refuse(f"delete {entity_id}", "record an event that says so, such as an OrderClosed")
+        """Raise ``InvalidOperationError``: events are never deleted."""
+        self._raise_unsupported(
+            f"delete {entity_id}", "record an event that says so, such as an OrderClosed"
+        )
 
-    async def search(
-        self, criteria: ISpecification[T] | Any, uow: UnitOfWork | None = None
-    ) -> SearchResult[T]:
-        """Raises ``InvalidOperationError``: events have no attributes to search by."""
-        self._refuse("search")
+    async def search(self, criteria: object, uow: UnitOfWork | None = None) -> NoReturn:
+        """Raise ``InvalidOperationError``: events have no attributes to search by."""
+        self._raise_unsupported("search")
 
     async def _load(self, ids: Iterable[ID], uow: UnitOfWork | None) -> list[T]:
-        store, active = self._place(uow)
+        store, active = self._find_store(uow)
         found = await self.loader.load(ids, store, active)
         if active is not None:
             for aggregate in found:
@@ -166,14 +157,13 @@ class EventSourcedRepository(
         return found
 
     async def _save(
-        self, entities: Sequence[T], uow: UnitOfWork | None, given: list[Any] | None = None
+        self, entities: Sequence[T], uow: UnitOfWork | None, given: Sequence[object] | None = None
     ) -> None:
         for entity in entities:
             self._refuse_stranger(entity)
-            refuse_past(entity)
         refuse_twins(entities)
-        store, active = self._place(uow)
-        new = [recorded_events(entity, active, given) for entity in entities]
+        store, active = self._find_store(uow)
+        new = [collect_recorded_events(entity, active, given) for entity in entities]
         stored = [self.loader.mapper.to_stored(event) for events in new for event in events]
         if stored:
             await store.append_batch(stored)
@@ -186,7 +176,7 @@ class EventSourcedRepository(
                 # No longer pending, so the mediator would not find them.
                 active.aggregates.add_events(events)
 
-    def _place(self, uow: UnitOfWork | None) -> tuple[IEventStore, UnitOfWork | None]:
+    def _find_store(self, uow: UnitOfWork | None) -> tuple[IEventStore, UnitOfWork | None]:
         name, current = type(self).__name__, get_current_uow()
         active = uow or current
         if self._event_store is not None:
@@ -221,8 +211,22 @@ class EventSourcedRepository(
                 "that class"
             )
 
-    def _refuse(self, operation: str, instead: str = "") -> NoReturn:
+    def _raise_unsupported(self, operation: str, instead: str = "") -> NoReturn:
         raise InvalidOperationError(
             f"{type(self).__name__} keeps events, so it cannot {operation}; "
-            f"{instead or 'ask a read model, and load by the ids that it answers'}"
+            f"{instead or 'search a projection, and load by the ids that it returns'}"
         )
+
+
+def _read_type_argument(repository: object) -> type[Any] | None:
+    """Return ``Order`` for ``class Orders(EventSourcedRepository[Order, str])``, or an instance."""
+    given = getattr(repository, "__orig_class__", None)  # Set by typing.
+    owners = type(repository).__mro__
+    bases = [base for owner in owners for base in owner.__dict__.get("__orig_bases__", ())]
+    for base in [given, *bases]:
+        origin = get_origin(base)
+        if isinstance(origin, type) and issubclass(origin, EventSourcedRepository):
+            for argument in get_args(base):
+                if isinstance(argument, type) and issubclass(argument, AggregateRoot):
+                    return argument
+    return None

@@ -26,8 +26,6 @@ T = TypeVar("T", bound=AggregateRoot[Any])
 
 logger = logging.getLogger(__name__)
 
-EVERY_100_EVENTS = EveryNEventsStrategy(100)
-
 
 class AggregateSnapshots(Generic[T]):
     """Snapshots of ``entity_type``; what cannot be used is passed over, and never an error.
@@ -44,14 +42,14 @@ class AggregateSnapshots(Generic[T]):
         self,
         entity_type: type[T],
         store: ISnapshotStore,
-        strategy: SnapshotStrategy = EVERY_100_EVENTS,
+        strategy: SnapshotStrategy | None = None,
         *,
         clock: IClock | None = None,
     ) -> None:
         self.entity_type = entity_type
         self.misses: Counter[str] = Counter()
         self._store = store
-        self._strategy = strategy
+        self._strategy = strategy or EveryNEventsStrategy(100)
         self._clock = clock or SystemClock()
         self.schema_hash = _hash_of(entity_type)
         self._is_lossy = False
@@ -73,7 +71,7 @@ class AggregateSnapshots(Generic[T]):
     def is_due(self, loading: Loading) -> bool:
         return self._strategy.is_due(loading)
 
-    def of(self, aggregate: T) -> Snapshot | None:
+    def create(self, aggregate: T) -> Snapshot | None:
         """Of its present state, made by events alone; None where JSON would change it."""
         stream = StreamId(aggregate.aggregate_type, str(aggregate.id))
         try:
@@ -104,7 +102,7 @@ class AggregateSnapshots(Generic[T]):
         """In one transaction; also where one of the version in ``instead_of`` is later."""
         await self._store.save_many(snapshots, instead_of=instead_of)
 
-    def passed_over(self, stream: StreamId, reason: str) -> None:
+    def count_miss(self, stream: StreamId, reason: str) -> None:
         """Count a snapshot that was of no use."""
         self.misses[reason] += 1
         if self.misses[reason] == 1:
@@ -124,15 +122,15 @@ class AggregateSnapshots(Generic[T]):
     def _revived(self, stream: StreamId, snapshot: Snapshot) -> T | None:
         # The header first: what another class wrote may fit this one by accident.
         if snapshot.schema_hash != self.schema_hash:
-            self.passed_over(stream, "another shape")
+            self.count_miss(stream, "another shape")
             return None
         try:
             aggregate = self._read(snapshot.state)
         except Exception:  # Of any kind, from the validators of the class.
-            self.passed_over(stream, "unreadable")
+            self.count_miss(stream, "unreadable")
             return None
         if str(aggregate.id) != stream.aggregate_id or snapshot.version < 1:
-            self.passed_over(stream, "unreadable")
+            self.count_miss(stream, "unreadable")
             return None
         aggregate.mark_persisted(snapshot.version)
         return aggregate

@@ -1,0 +1,236 @@
+"""Loading of aggregates from their events, and from snapshots where these are usable."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from functools import lru_cache, partial
+from typing import Generic, TypeGuard
+
+from cqrs_ddd_core.domain import DomainEvent, EventTypeRegistry
+from cqrs_ddd_core.middleware.event_store import request_metadata
+from cqrs_ddd_core.ports import IClock, IEventStore, SystemClock, UnitOfWork
+from cqrs_ddd_core.ports.event_store import IEventLog, StoredEvent, StreamId
+from cqrs_ddd_core.primitives import exceptions as errors
+
+from ..ports.persistence import T
+from ..ports.snapshots import Snapshot
+from ..snapshots import AggregateSnapshots, Loading
+from ..upcasting import with_upcasting
+
+Histories = dict[StreamId, list[StoredEvent]]
+
+logger = logging.getLogger(__name__)
+
+
+class EventMapper:
+    """Mapping of domain events to stored events and back, by one table of event classes."""
+
+    def __init__(self, events: EventTypeRegistry) -> None:
+        self._events = with_upcasting(events)
+        # An attribute, so that each event of a history costs one call less.
+        self.to_domain = self._events.decode
+
+    def to_stored(self, event: DomainEvent) -> StoredEvent:
+        """Return the event with the tenant and the user of the running request.
+
+        Raises ``UnknownTypeError`` for an event class that the table could not read back.
+        """
+        self._events.get(event.event_type)
+        return StoredEvent.from_event(event, request_metadata())
+
+
+class EventSourcedLoader(Generic[T]):
+    """Loader that applies the events of an aggregate, after its snapshot if that is usable.
+
+    A snapshot that is due is taken of the state as loaded, before any caller can change it. It is
+    written after the commit of the unit of work, or at once without one. A snapshot that cannot be
+    used is replaced in the same way.
+
+    Args:
+        entity_type: class of the aggregates.
+        registry: where stored events find their classes; else ``event_registry`` of the class.
+        snapshots: snapshots of the class, if any are kept.
+        clock: measures how long loading takes.
+    """
+
+    def __init__(
+        self,
+        entity_type: type[T],
+        *,
+        registry: EventTypeRegistry | None = None,
+        snapshots: AggregateSnapshots[T] | None = None,
+        clock: IClock | None = None,
+    ) -> None:
+        self.entity_type = entity_type
+        self.mapper = EventMapper(registry if registry is not None else entity_type.event_registry)
+        self.snapshots = snapshots
+        self._clock = clock or SystemClock()
+
+    async def load(
+        self, ids: Iterable[object], store: IEventStore, uow: UnitOfWork | None = None
+    ) -> list[T]:
+        """Return the aggregates that have events, each once, in the order of their ids.
+
+        All ids are one read. With snapshots it is one read more, and a further one where only some
+        ids have a snapshot.
+        """
+        wanted = {self._stream_of(entity_id): entity_id for entity_id in ids}
+        if not wanted:
+            return []
+        begin = self._clock.monotonic()
+        from_snapshots, stale = await self._load_snapshots(wanted, uow)
+        histories = await self._read_tails(store, wanted, from_snapshots, stale)
+        reading = (self._clock.monotonic() - begin) / len(wanted)
+        found: list[T] = []
+        due: list[Snapshot | None] = []
+        for stream, entity_id in wanted.items():
+            aggregate, stored = from_snapshots.get(stream), histories[stream]
+            if aggregate is None:
+                if not stored:
+                    continue
+                aggregate = self.entity_type.create_empty(entity_id)
+            start, begin = aggregate.version, self._clock.monotonic()
+            self._apply(aggregate, stored)
+            found.append(aggregate)
+            if self.snapshots is not None:
+                seconds = reading + self._clock.monotonic() - begin
+                if stream in stale or self.snapshots.is_due(
+                    Loading(aggregate.version, start, seconds)
+                ):
+                    due.append(self.snapshots.create(aggregate))
+        await self._save_snapshots([each for each in due if each is not None], uow, stale)
+        return found
+
+    async def load_past(
+        self,
+        entity_id: object,
+        store: IEventStore,
+        *,
+        version: int | None = None,
+        at: datetime | None = None,
+    ) -> T | None:
+        """Return the aggregate at a version, or after its last event that occurred by ``at``.
+
+        Return None if the aggregate did not exist then. A past state cannot be saved.
+        """
+        _ensure_one_moment(version, at)
+        # Without snapshots: the kept one is about as late as the present.
+        stream = self._stream_of(entity_id)
+        stored = (await _read_histories(store, [stream], 0))[stream]
+        if at is not None:
+            version = max((e.version for e in stored if e.occurred_at <= at), default=0)
+        if not version or len(stored) < version:
+            return None
+        aggregate = self.entity_type.create_empty(entity_id)
+        self._apply(aggregate, stored[:version])
+        aggregate.mark_historical()
+        return aggregate
+
+    def _stream_of(self, entity_id: object) -> StreamId:
+        return StreamId(self.entity_type.aggregate_type, str(entity_id))
+
+    async def _load_snapshots(
+        self, streams: Collection[StreamId], uow: UnitOfWork | None
+    ) -> tuple[dict[StreamId, T], dict[StreamId, int]]:
+        if self.snapshots is None:
+            return {}, {}
+        return await self.snapshots.load(streams, uow)
+
+    async def _read_tails(
+        self,
+        store: IEventStore,
+        wanted: Collection[StreamId],
+        from_snapshots: dict[StreamId, T],
+        stale: dict[StreamId, int],
+    ) -> Histories:
+        """Read the events to apply; snapshots that turn out to be wrong move over to ``stale``."""
+        if not from_snapshots:
+            return await _read_histories(store, wanted, 0)
+        # The last event of a snapshot is read again: where it is missing, the stream has ended
+        # before, as after a restore.
+        after = min(aggregate.version for aggregate in from_snapshots.values()) - 1
+        histories = await _read_histories(store, list(from_snapshots), after)
+        for stream, aggregate in list(from_snapshots.items()):
+            tail = [event for event in histories[stream] if event.version >= aggregate.version]
+            if tail and tail[0].version == aggregate.version:
+                histories[stream] = tail[1:]
+            else:
+                assert self.snapshots is not None
+                self.snapshots.count_miss(stream, "beyond the stream")
+                del from_snapshots[stream]
+                stale[stream] = aggregate.version
+        rest = [stream for stream in wanted if stream not in from_snapshots]
+        if rest:
+            histories.update(await _read_histories(store, rest, 0))
+        return histories
+
+    def _apply(self, aggregate: T, stored: Sequence[StoredEvent]) -> None:
+        for wanted, event in enumerate(stored, aggregate.version + 1):
+            if event.version != wanted:
+                raise errors.EventStoreError(
+                    f"{aggregate.aggregate_type} {aggregate.id} has version {event.version} where "
+                    f"version {wanted} should be; its state cannot be made from events, perhaps it "
+                    "was once saved without any"
+                )
+        # Decode all events before the first is applied: an error of decoding is none of applying.
+        aggregate.replay([self.mapper.to_domain(event) for event in stored])
+
+    async def _save_snapshots(
+        self, due: list[Snapshot], uow: UnitOfWork | None, stale: dict[StreamId, int]
+    ) -> None:
+        if self.snapshots is None or not due:
+            return
+        save = partial(self.snapshots.save, due, instead_of=stale)
+        if uow is not None:
+            uow.on_commit(save)
+            return
+        try:
+            await save()
+        except Exception:
+            logger.exception(
+                "%d snapshot(s) of %s were not written", len(due), self.entity_type.__name__
+            )
+
+
+def _ensure_one_moment(version: object, at: object) -> None:
+    if (version is None) == (at is None):
+        raise errors.InvalidOperationError("a past state has a version= or a time at=, one of them")
+    if version is not None and (type(version) is not int or version < 1):
+        raise errors.InvalidOperationError(f"version= is a number from 1 on, got {version!r}")
+    if at is not None and not isinstance(at, datetime):
+        raise errors.InvalidOperationError(f"at= is a time, got {at!r}; pass an aware datetime")
+    if isinstance(at, datetime) and at.tzinfo is None:
+        raise errors.NaiveDatetimeError(
+            f"at={at.isoformat()} has no time zone; pass an aware datetime", field="at", value=at
+        )
+
+
+async def _read_histories(
+    store: IEventStore, streams: Collection[StreamId], after: int
+) -> Histories:
+    """Read the events after version ``after`` by stream; from an ``IEventLog`` in one read."""
+    if _keeps_log(store):
+        if len(streams) > 1:
+            return await store.get_streams(streams, after_version=after)
+        (stream,) = streams
+        events = await store.get_events(
+            stream.aggregate_id, after_version=after, aggregate_type=stream.aggregate_type
+        )
+        return {stream: events}
+    histories: Histories = {}
+    for stream in streams:
+        found = await store.get_events(stream.aggregate_id, after_version=after)
+        histories[stream] = [event for event in found if event.stream == stream]
+    return histories
+
+
+def _keeps_log(store: IEventStore) -> TypeGuard[IEventLog]:
+    return _is_log(type(store))
+
+
+@lru_cache(maxsize=64)
+def _is_log(store_type: type[IEventStore]) -> bool:
+    # Testing against a protocol takes as long as applying some twenty events.
+    return issubclass(store_type, IEventLog)
