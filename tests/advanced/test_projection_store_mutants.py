@@ -12,7 +12,6 @@ import pytest
 from cqrs_ddd_advanced_core.adapters.memory import InMemoryDeadLetterStore, InMemoryPositionStore
 from cqrs_ddd_advanced_core.adapters.memory import dead_letters as fake_letters
 from cqrs_ddd_advanced_core.adapters.memory import positions as fake_positions
-from cqrs_ddd_advanced_core.adapters.refusals import lease_lost
 from cqrs_ddd_advanced_core.ports.dead_letters import DeadLetter, DeadLetterState
 from cqrs_ddd_advanced_core.ports.positions import Checkpoint
 from cqrs_ddd_advanced_core.spi.transaction_locks import TransactionLocks
@@ -21,7 +20,7 @@ from cqrs_ddd_advanced_core.testing.contracts.positions import PositionStoreCont
 from cqrs_ddd_core import StreamId, UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction, join_transaction
-from cqrs_ddd_core.primitives.exceptions import CQRSDDDError
+from cqrs_ddd_core.primitives.exceptions import CQRSDDDError, LeaseLostError
 
 
 class _Naive(InMemoryPositionStore):
@@ -40,7 +39,7 @@ class ComparesPositionsOnly(_Naive):
         def advance(self, checkpoint: Checkpoint, position: int, leased_until: float) -> None:
             row = self.read(checkpoint.projection)
             if row is None or row.position != checkpoint.position:
-                raise lease_lost(checkpoint)
+                raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
             self._own[checkpoint.projection] = replace(row, position=position)
 
 
@@ -51,7 +50,7 @@ class ComparesEpochsOnly(_Naive):
         def advance(self, checkpoint: Checkpoint, position: int, leased_until: float) -> None:
             row = self.read(checkpoint.projection)
             if row is None or row.epoch != checkpoint.epoch:
-                raise lease_lost(checkpoint)
+                raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
             self._own[checkpoint.projection] = replace(row, position=position)
 
 
@@ -82,7 +81,7 @@ class TrustsTheLeaseAlone(_Naive):
     async def advance(self, checkpoint: Checkpoint, *args: Any, **given: Any) -> Checkpoint:
         row = self._rows.get(checkpoint.projection)
         if row is not None and self._holder(row) is None:
-            raise lease_lost(checkpoint)
+            raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
         return await super().advance(checkpoint, *args, **given)
 
 

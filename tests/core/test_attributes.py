@@ -11,12 +11,8 @@ from pydantic import BaseModel, Field, PrivateAttr, Secret, SecretBytes, SecretS
 from cqrs_ddd_core import AggregateRoot, ValueObject
 from cqrs_ddd_core.adapters.memory import InMemoryRepository
 from cqrs_ddd_core.primitives.exceptions import ValidationError
-from cqrs_ddd_core.spi.json_fidelity import (
-    attributes_lost_in_json,
-    holds_the_same,
-    refuse_unordered_attribute,
-    value_at,
-)
+from cqrs_ddd_core.spi.json_fidelity import attributes_lost_in_json, holds_the_same
+from cqrs_ddd_core.spi.querying.ordering import ensure_orderable, value_at
 from tests.core.conftest import QueryOptions
 
 
@@ -40,7 +36,7 @@ class Offer(AggregateRoot[str]):
 
 @pytest.mark.parametrize("path", ["id", "price.amount", "labels.colour", "anything"])
 def test_what_is_declared_can_be_ordered_by(path: str) -> None:
-    refuse_unordered_attribute(Offer, path)
+    ensure_orderable(Offer, path)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +44,7 @@ def test_what_is_declared_can_be_ordered_by(path: str) -> None:
 )
 def test_anything_else_is_refused(path: str) -> None:
     with pytest.raises(ValidationError, match="Offer has no attribute") as caught:
-        refuse_unordered_attribute(Offer, path)
+        ensure_orderable(Offer, path)
 
     assert list(caught.value.errors) == [path]
 

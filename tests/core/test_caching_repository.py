@@ -616,7 +616,7 @@ async def test_over_a_repository_that_saves_one_at_a_time_many_are_refused() -> 
         documents = Laid()
         await documents.add(Document(id="a", title="a"))
         assert [document.id for document in await documents.list_all()] == ["a"]
-        with pytest.raises(InvalidOperationError, match="Laid is laid over has no add_many"):
+        with pytest.raises(InvalidOperationError, match="wrapped by Laid has no add_many"):
             await documents.add_many([Document(id="b", title="b")])
 
     cached = CachingRepository[Document, str](OneByOne(), InMemoryCacheService(), Document)

@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 import pytest
 
 from cqrs_ddd_core import ExpectedVersion, StoredEvent, StreamId, UnitOfWork
-from cqrs_ddd_core.adapters import refusals
 from cqrs_ddd_core.adapters.memory import (
     InMemoryCacheService,
     InMemoryEventStore,
@@ -31,6 +30,7 @@ from cqrs_ddd_core.adapters.memory import outbox as fake_outbox
 from cqrs_ddd_core.adapters.memory import repository as fake_rows
 from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction
 from cqrs_ddd_core.ports import InboxEntry, OutboxLease, OutboxMessage
+from cqrs_ddd_core.primitives import storable
 from cqrs_ddd_core.primitives.exceptions import (
     DuplicateCommandError,
     LeaseLostError,
@@ -639,7 +639,7 @@ async def test_the_contract_catches_the_naive_version(breaks: Breaks) -> None:
 async def test_the_contract_catches_who_takes_every_id(
     contract: Any, fixture: str, store: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refusals, "_is_kept", lambda text: True)
+    monkeypatch.setattr(storable, "_is_kept", lambda text: True)
 
     with pytest.raises((AssertionError, OptimisticConcurrencyError)):
         await contract.test_ids_that_not_every_database_keeps_are_refused(**{fixture: store()})

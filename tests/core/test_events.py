@@ -92,7 +92,7 @@ def test_what_is_not_json_is_refused_when_it_is_stored() -> None:
         StoredEvent.from_event(event)
 
     assert caught.value.type_name == "Opaque"
-    assert "give the field a type that pydantic serialises" in str(caught.value)
+    assert "give it values that pydantic writes as JSON" in str(caught.value)
 
 
 def test_metadata_must_be_json() -> None:

@@ -200,7 +200,7 @@ OF_THE_TOOLKIT = sorted(
     {
         kind
         for kind in _with_subclasses(CQRSDDDError)
-        if kind.__module__ == "cqrs_ddd_core.primitives.exceptions"
+        if kind.__module__.startswith("cqrs_ddd_core.primitives.exceptions.")
     },
     key=lambda kind: kind.__name__,
 )

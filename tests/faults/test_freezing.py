@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
-from cqrs_ddd_advanced_core.adapters.refusals import lease_lost
 from cqrs_ddd_advanced_core.ports.positions import Checkpoint
 from cqrs_ddd_core import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import LeaseLostError
 from cqrs_ddd_persistence_sqlalchemy import Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
 from tests.faults.crashing import Place
@@ -39,7 +39,7 @@ class ComparesPositionsOnly(SQLAlchemyPositionStore):
                 .values(position=position)
             )
             if not result.rowcount:
-                raise lease_lost(checkpoint)
+                raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
         return replace(checkpoint, position=position)
 
 

@@ -24,7 +24,7 @@ from tests.forking import process
 
 STREAMS = Market(tills=4).streams
 PATIENCE = 0.5
-LOST = "no longer ours to take on from 0"
+LOST = "the lease of projection"
 
 
 @pytest.fixture

@@ -106,7 +106,9 @@ async def test_times_sort_by_the_instant_and_come_back_in_utc(things: AsyncEngin
 def test_a_time_without_a_zone_is_refused(dialect: Any) -> None:
     naive = datetime(2026, 1, 31)
 
-    with pytest.raises(NaiveDatetimeError, match="has no zone; pass an aware datetime") as caught:
+    with pytest.raises(
+        NaiveDatetimeError, match="has no time zone; pass an aware datetime"
+    ) as caught:
         UtcDateTime().process_bind_param(naive, dialect)
 
     assert caught.value.value == naive

@@ -386,7 +386,7 @@ async def test_a_datetime_without_a_zone_is_refused(orders: Orders) -> None:
     order = Order(id=uuid4(), owner="")
     order.ordered_at = datetime(2026, 1, 31)
 
-    with pytest.raises(NaiveDatetimeError, match="2026-01-31T00:00:00 has no zone"):
+    with pytest.raises(NaiveDatetimeError, match="2026-01-31T00:00:00, which has no time zone"):
         await orders.add(order)
 
 

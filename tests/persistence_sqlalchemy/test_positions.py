@@ -14,7 +14,6 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy.event import listen
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker
 
-from cqrs_ddd_advanced_core.adapters.refusals import lease_lost
 from cqrs_ddd_advanced_core.exceptions import ProjectionVersionError
 from cqrs_ddd_advanced_core.ports.positions import PROJECTIONS_CHANNEL, Checkpoint
 from cqrs_ddd_advanced_core.testing.contracts.checkpoints import (
@@ -27,7 +26,11 @@ from cqrs_ddd_advanced_core.testing.contracts.checkpoints import (
 from cqrs_ddd_advanced_core.testing.contracts.positions import PositionStoreContract
 from cqrs_ddd_core import UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryQueueSignal
-from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, InfrastructureError
+from cqrs_ddd_core.primitives.exceptions import (
+    ConcurrencyError,
+    InfrastructureError,
+    LeaseLostError,
+)
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork, Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
 from cqrs_ddd_persistence_sqlalchemy.advanced.positions.rows import PositionRows
@@ -65,7 +68,7 @@ class LooksThenWrites(SQLAlchemyPositionStore):
                 checkpoint.epoch,
                 checkpoint.position,
             ):
-                raise lease_lost(checkpoint)
+                raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
             await connection.execute(
                 update(table)
                 .where(table.c.projection == checkpoint.projection)

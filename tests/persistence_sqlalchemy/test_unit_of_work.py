@@ -290,7 +290,7 @@ async def test_errors_at_the_commit_are_ours(
 
     with pytest.raises(PersistenceError, match="cannot commit"):
         await insert_again()
-    with pytest.raises(OptimisticConcurrencyError, match="decide anew"):
+    with pytest.raises(OptimisticConcurrencyError, match="reload it and retry"):
         await update_late()
     assert await _texts(session_factory) == ["early"]
 

@@ -78,7 +78,7 @@ _CONFLICT = Answer(
     409,
     "/problems/conflict",
     "Somebody else was faster",
-    "It was changed in the meantime; look at it again and decide anew.",
+    "It was changed in the meantime; reload it and try again.",
 )
 _BUSY = Answer(
     503, "/problems/busy", "Busy", "Somebody else is at work on it; send it again.", _SOON

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from cqrs_ddd_core.primitives.exceptions import (
     CQRSDDDError,
@@ -72,7 +72,7 @@ class PastStateError(InvalidOperationError):
 
 
 class SnapshotError(InfrastructureError):
-    """The snapshot store refused or failed."""
+    """The snapshot store failed, or rejected its input."""
 
 
 class MergeConflictError(DomainError):
@@ -115,7 +115,17 @@ class ProjectionError(CQRSDDDError):
 
 
 class UnknownProjectionError(ProjectionError):
-    """Nobody has run a projection of this name."""
+    """No projection of this name has been run."""
+
+    @classmethod
+    def never_run(cls, missing: Collection[str], known: Collection[str]) -> UnknownProjectionError:
+        """Build the error for names of which only ``known`` have a position."""
+        return cls(
+            f"no worker has run {', '.join(sorted(missing))}; there is "
+            f"{', '.join(sorted(known)) or 'no projection yet'}; check the name, or start its "
+            "worker",
+            projection=min(missing),
+        )
 
 
 class UnknownDeadLetterError(ProjectionError):
@@ -125,9 +135,19 @@ class UnknownDeadLetterError(ProjectionError):
         super().__init__(message, projection=projection)
         self.position = position
 
+    @classmethod
+    def not_found(cls, projection: str, position: int) -> UnknownDeadLetterError:
+        """Build the error for a position at which ``projection`` has no dead letter."""
+        return cls(
+            f"projection {projection} has no dead letter at {position}; list_dead_letters() "
+            "returns those it has",
+            projection=projection,
+            position=position,
+        )
+
 
 class ProjectionVersionError(ProjectionError):
-    """Another version of the projection is live, or it is run in another way."""
+    """Another version of the projection is live, or it is written in another way."""
 
     def __init__(
         self, message: str = "", *, projection: str = "", asked: int = 0, live: int = 0
@@ -135,6 +155,39 @@ class ProjectionVersionError(ProjectionError):
         super().__init__(message, projection=projection)
         self.asked = asked
         self.live = live
+
+    @classmethod
+    def not_live(cls, projection: str, asked: int, live: int) -> ProjectionVersionError:
+        """Build the error for a version other than the ``live`` one."""
+        return cls(
+            f"version {asked} of projection {projection} is asked for, but version {live} is "
+            "live; rebuild it, or run the code of the live version",
+            projection=projection,
+            asked=asked,
+            live=live,
+        )
+
+    @classmethod
+    def written_inline(cls, projection: str, asked: int, live: int) -> ProjectionVersionError:
+        """Build the error for a worker that claims an inline projection."""
+        return cls(
+            f"projection {projection} is written inline, so no worker can claim it; leave it out "
+            "of the workers, or give it another collection there",
+            projection=projection,
+            asked=asked,
+            live=live,
+        )
+
+    @classmethod
+    def run_by_workers(cls, projection: str, asked: int, live: int) -> ProjectionVersionError:
+        """Build the error for an inline write of a projection that workers run."""
+        return cls(
+            f"projection {projection} is run by workers, so it cannot be written inline; leave it "
+            "to them, or give it another collection here",
+            projection=projection,
+            asked=asked,
+            live=live,
+        )
 
 
 class PoisonEventError(ProjectionError):
@@ -156,7 +209,28 @@ class PoisonEventError(ProjectionError):
 
 
 class ProjectionStoreError(InfrastructureError):
-    """The store of documents refused or failed."""
+    """The store of documents failed, or rejected its input."""
+
+    @classmethod
+    def no_collection(cls, collection: str) -> ProjectionStoreError:
+        """Build the error for a collection that was never created."""
+        return cls(
+            f"there is no collection {collection}; call ensure_collection({collection!r}, ...) "
+            "first"
+        )
+
+    @classmethod
+    def other_fields(
+        cls,
+        collection: str,
+        asked: Mapping[str, object],
+        stored: Mapping[str, object],
+    ) -> ProjectionStoreError:
+        """Build the error for a collection that exists with other fields."""
+        return cls(
+            f"{collection} was asked for with the fields {asked or 'none'}, but it exists with "
+            f"{stored or 'none'}; build another collection, and replace this one by it"
+        )
 
 
 class DocumentError(SerializationError):

@@ -202,9 +202,7 @@ def _ensure_one_moment(version: object, at: object) -> None:
     if at is not None and not isinstance(at, datetime):
         raise errors.InvalidOperationError(f"at= is a time, got {at!r}; pass an aware datetime")
     if isinstance(at, datetime) and at.tzinfo is None:
-        raise errors.NaiveDatetimeError(
-            f"at={at.isoformat()} has no time zone; pass an aware datetime", field="at", value=at
-        )
+        raise errors.NaiveDatetimeError.without_zone("at", at, field="at")
 
 
 async def _read_histories(

@@ -7,11 +7,11 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Generic, NoReturn, get_args, get_origin
 
-from cqrs_ddd_core.adapters.refusals import refuse_stranger, refuse_twins
 from cqrs_ddd_core.domain import ID, AggregateRoot, EventTypeRegistry
 from cqrs_ddd_core.ports import IBulkRepository, IEventStore, IEventStoreProvider, UnitOfWork
 from cqrs_ddd_core.ports.unit_of_work import get_current_uow
 from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
+from cqrs_ddd_core.spi.checks import ensure_distinct, ensure_entity_type
 
 from ..ports.persistence import IOperationPersistence, IRetrievalPersistence, T
 from ..ports.snapshots import ISnapshotStore
@@ -160,8 +160,8 @@ class EventSourcedRepository(
         self, entities: Sequence[T], uow: UnitOfWork | None, given: Sequence[object] | None = None
     ) -> None:
         for entity in entities:
-            self._refuse_stranger(entity)
-        refuse_twins(entities)
+            self._ensure_entity_type(entity)
+        ensure_distinct(entities)
         store, active = self._find_store(uow)
         new = [collect_recorded_events(entity, active, given) for entity in entities]
         stored = [self.loader.mapper.to_stored(event) for events in new for event in events]
@@ -201,8 +201,8 @@ class EventSourcedRepository(
             )
         return carrier.event_store, active
 
-    def _refuse_stranger(self, entity: T) -> None:
-        refuse_stranger(entity, self.entity_type)
+    def _ensure_entity_type(self, entity: T) -> None:
+        ensure_entity_type(entity, self.entity_type)
         ours = self.entity_type.aggregate_type
         if entity.aggregate_type != ours:
             raise InvalidOperationError(

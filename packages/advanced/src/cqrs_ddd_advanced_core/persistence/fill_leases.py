@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from cqrs_ddd_core.ports.cache import ICacheService, IVersionedCache
 from cqrs_ddd_core.ports.clock import IClock, SystemClock
-from cqrs_ddd_core.spi.caching.cache_validation import refuse_unleased
+from cqrs_ddd_core.spi.caching.cache_validation import ensure_leased
 
 R = TypeVar("R")
 
@@ -99,7 +99,7 @@ class InProcessFillLeases(IVersionedCache):
     async def fill_many(
         self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
     ) -> Collection[str]:
-        refuse_unleased(values, leases)
+        ensure_leased(values, leases)
         taken = await _at_once(
             self.fill(key, value, leases[key], ttl) for key, value in values.items()
         )

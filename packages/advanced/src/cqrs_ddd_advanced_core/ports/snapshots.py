@@ -11,13 +11,15 @@ from typing import Protocol, runtime_checkable
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import NaiveDatetimeError
+from cqrs_ddd_core.primitives.storable import ensure_storable
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """The state after ``version`` events, as the class of the hash ``schema_hash`` writes it.
 
-    A store keeps ``state`` as it is given and never looks into it.
+    A store keeps ``state`` unchanged and never parses it. Raises ``SerializationError`` for ids
+    and names that some databases change or reject.
     """
 
     stream: StreamId
@@ -28,12 +30,10 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         if self.taken_at.tzinfo is None:
-            raise NaiveDatetimeError(
-                f"a snapshot was taken at {self.taken_at.isoformat()} without a time zone; pass "
-                "an aware datetime",
-                field="taken_at",
-                value=self.taken_at,
+            raise NaiveDatetimeError.without_zone(
+                f"taken_at of the snapshot of {self.stream}", self.taken_at, field="taken_at"
             )
+        ensure_storable("a snapshot", *self.stream, self.schema_hash)
 
 
 @runtime_checkable

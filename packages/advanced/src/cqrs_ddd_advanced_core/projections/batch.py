@@ -153,7 +153,7 @@ def missing(letter: DeadLetter) -> Item:
         event_type=letter.event_type,
         aggregate_id=letter.stream.aggregate_id,
         aggregate_type=letter.stream.aggregate_type,
-        version=0,
+        version=1,  # Unknown: the letter does not keep it.
         payload={},
         position=letter.position,
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json, to_json
 
 from cqrs_ddd_core.primitives.exceptions import SerializationError
+from cqrs_ddd_core.spi.json_fidelity import encode_json
 
 from ..exceptions import ProjectionError
 
@@ -30,7 +31,7 @@ class ProjectionDocuments:
 
     def get(self, doc_id: str) -> dict[str, Any] | None:
         """The document, as JSON makes it; None where there is none."""
-        self._refuse_other(doc_id)
+        self._ensure_affected(doc_id)
         for changes in (self._by_event, self._changed):
             if doc_id in changes:
                 kept = changes[doc_id]
@@ -40,12 +41,12 @@ class ProjectionDocuments:
 
     def upsert(self, doc_id: str, doc: Mapping[str, Any]) -> None:
         """Instead of the one that has the id; raises ``SerializationError``."""
-        self._refuse_other(doc_id)
-        self._by_event[doc_id] = self._json_of(doc_id, doc)
+        self._ensure_affected(doc_id)
+        self._by_event[doc_id] = self._encode(doc_id, doc)
 
     def delete(self, doc_id: str) -> None:
         """That there is none already is fine."""
-        self._refuse_other(doc_id)
+        self._ensure_affected(doc_id)
         self._by_event[doc_id] = None
 
     def begin(self, ids: Collection[str]) -> None:
@@ -85,14 +86,14 @@ class ProjectionDocuments:
             if kept is None and self._read[each] is not None
         )
 
-    def _refuse_other(self, doc_id: str) -> None:
+    def _ensure_affected(self, doc_id: str) -> None:
         if doc_id not in self._ids:
             raise ProjectionError(
                 f"the event is said to concern {', '.join(sorted(self._ids)) or 'no document'} of "
                 f"{self._collection}, not {doc_id!r}; answer it in ids_of(event), too"
             )
 
-    def _json_of(self, doc_id: str, doc: object) -> bytes:
+    def _encode(self, doc_id: str, doc: object) -> bytes:
         # A pydantic model would be written as well, and be read back as something else.
         if not isinstance(doc, Mapping):
             raise SerializationError(
@@ -100,13 +101,7 @@ class ProjectionDocuments:
                 "model_dump()",
                 type_name=self._collection,
             )
-        try:
-            return to_json(doc)
-        except PydanticSerializationError as error:
-            raise SerializationError(
-                f"{self._collection} {doc_id} cannot be written as JSON: {error}",
-                type_name=self._collection,
-            ) from error
+        return encode_json(doc, f"{self._collection} {doc_id}", type_name=self._collection)
 
 
 def _document(kept: bytes) -> dict[str, Any]:

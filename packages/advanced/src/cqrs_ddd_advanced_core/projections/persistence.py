@@ -10,12 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
-from cqrs_ddd_core.adapters.refusals import refuse_other_criteria
 from cqrs_ddd_core.domain.aggregate import ID
 from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
 from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core.spi.checks import ensure_searchable
 from cqrs_ddd_core.spi.querying.specifications import AllOf, OneOf
 
 from ..ports.persistence import IQueryPersistence, IQuerySpecificationPersistence
@@ -62,7 +62,7 @@ class _OfDocuments(ABC, Generic[R]):
         return [self.to_dto(doc) for doc in docs]
 
     async def _search(self, criteria: Condition, uow: UnitOfWork) -> SearchResult[R]:
-        refuse_other_criteria(criteria)
+        ensure_searchable(criteria)
         store = self._store(uow)
         # Asked now and not later: who awaits the result may do so in the request of another tenant.
         found = await store.find(self.collection, _within(self.row_scope(), criteria), uow=uow)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from cqrs_ddd_core.adapters.refusals import json_of
 from cqrs_ddd_core.primitives.exceptions import SerializationError
+from cqrs_ddd_core.spi.json_fidelity import encode_json
 
 from ..exceptions import DocumentError, ProjectionStoreError
 from ..ports.projections import MAX_COLLECTION_NAME, Document
@@ -45,7 +45,9 @@ def written_document(
             doc_id=str(doc_id),
         )
     try:
-        document = json_of(doc, f"the document {doc_id!r} in {collection}", collection)
+        document = encode_json(
+            doc, f"the document {doc_id!r} in {collection}", type_name=collection
+        )
         problem = _problem_of(document)
     except SerializationError as error:
         raise DocumentError(str(error), collection=collection, doc_id=doc_id) from error
@@ -78,31 +80,17 @@ def possible_ids(doc_ids: Iterable[str]) -> list[str]:
     return [doc_id for doc_id in dict.fromkeys(doc_ids) if is_possible_id(doc_id)]
 
 
-def refuse_name(collection: object) -> None:
-    """Raises ``ProjectionStoreError`` for what no collection can be called."""
+def ensure_collection_name(collection: object) -> None:
+    """Raise ``ProjectionStoreError`` unless the name is usable as that of a table."""
     if not isinstance(collection, str) or not _NAME.fullmatch(collection):
         raise ProjectionStoreError(
-            f"{collection!r} cannot be a collection; its name has small letters, digits and "
-            f"underscores, begins with no digit and has {MAX_COLLECTION_NAME} characters at most"
+            f"{collection!r} cannot be the name of a collection; use lower-case letters, digits "
+            f"and underscores, no digit first, and at most {MAX_COLLECTION_NAME} characters"
         )
 
 
-def no_collection(collection: str) -> ProjectionStoreError:
-    return ProjectionStoreError(
-        f"there is no collection {collection}; call ensure_collection({collection!r}, ...) first"
-    )
-
-
-def other_fields(
-    collection: str, asked: DocumentFields, there: DocumentFields
-) -> ProjectionStoreError:
-    return ProjectionStoreError(
-        f"{collection} was asked for with the fields {asked.written or 'none'}, and is there with "
-        f"{there.written or 'none'}; build another collection, and replace this one by it"
-    )
-
-
-def refuse_replacing_itself(collection: str, by: str) -> None:
+def ensure_other_collection(collection: str, by: str) -> None:
+    """Raise ``ProjectionStoreError`` for a collection that would replace itself."""
     if collection == by:
         raise ProjectionStoreError(
             f"cannot replace {collection} by itself; build another collection for it"

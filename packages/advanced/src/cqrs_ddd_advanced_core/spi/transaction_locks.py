@@ -28,7 +28,9 @@ class TransactionLocks:
         try:
             self._grant(key)
             if self._waits_for_itself(owner):
-                raise ConcurrencyError(f"deadlock: another transaction holds {key!r}; decide anew")
+                raise ConcurrencyError(
+                    f"deadlock: another transaction holds {key!r}; retry this one"
+                )
             await wish.granted
         finally:
             owner.wish = None

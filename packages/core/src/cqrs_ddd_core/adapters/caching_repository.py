@@ -12,10 +12,10 @@ from ..ports.cache import IVersionedCache
 from ..ports.repository import IBulkRepository, IRepository
 from ..ports.search_result import SearchResult
 from ..ports.unit_of_work import UnitOfWork, get_current_uow
+from ..primitives.exceptions import InvalidOperationError
 from ..spi.caching.aggregate_codec import AggregateCodec
 from ..spi.caching.fail_open_cache import FailOpenCache
 from ..spi.caching.read_through import ReadThrough
-from .refusals import no_bulk
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 R = TypeVar("R")
@@ -126,7 +126,7 @@ class CachingRepository(IBulkRepository[T, ID], Generic[T, ID]):
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
         inner = self._inner
         if not isinstance(inner, IBulkRepository):
-            raise no_bulk(self)
+            raise InvalidOperationError.no_add_many(type(self).__name__)
         return await self._states.save_many(entities, uow, lambda: inner.add_many(entities, uow))
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:

@@ -16,7 +16,6 @@ from ..ports.search_result import SearchResult
 from ..ports.unit_of_work import UnitOfWork
 from ..primitives.exceptions import InvalidOperationError
 from .caching_repository import AggregateCache
-from .refusals import no_bulk
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 
@@ -49,7 +48,7 @@ class CachingMixin(IRepository[T, ID], Generic[T, ID]):
         try:
             add_many = super().add_many  # type: ignore[misc]
         except AttributeError:
-            raise no_bulk(self) from None
+            raise InvalidOperationError.no_add_many(type(self).__name__) from None
         if self._states is None:
             added: list[ID] = await add_many(entities, uow)
         else:
@@ -110,7 +109,7 @@ class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
         try:
             add_many = super().add_many  # type: ignore[misc]
         except AttributeError:
-            raise no_bulk(self) from None
+            raise InvalidOperationError.no_add_many(type(self).__name__) from None
         with _claimed(entities, tenant_id):
             added: list[ID] = await add_many(entities, uow)
         return added
@@ -160,7 +159,7 @@ def _tenant() -> str:
 def _claimed(entities: Sequence[AggregateRoot[Any]], tenant_id: str) -> Iterator[None]:
     """They belong to the tenant, unless the block fails; all of them may, or none is changed."""
     for entity in entities:
-        _refuse_other_owner(entity, tenant_id)
+        _ensure_owner(entity, tenant_id)
     new = [entity for entity in entities if _owner_of(entity) is None]
     for entity in new:
         entity.__dict__["tenant_id"] = tenant_id
@@ -173,7 +172,7 @@ def _claimed(entities: Sequence[AggregateRoot[Any]], tenant_id: str) -> Iterator
         raise
 
 
-def _refuse_other_owner(entity: AggregateRoot[Any], tenant_id: str) -> None:
+def _ensure_owner(entity: AggregateRoot[Any], tenant_id: str) -> None:
     owner = _owner_of(entity)
     if owner is None and entity.version:
         raise InvalidOperationError(

@@ -52,11 +52,8 @@ class DomainEvent(ImmutableModel):
     @classmethod
     def _has_zone(cls, value: datetime) -> datetime:
         if value.tzinfo is None:
-            raise NaiveDatetimeError(
-                f"{cls.__name__}.occurred_at is {value.isoformat()} without a time zone; "
-                "pass an aware datetime, for example datetime.now(timezone.utc)",
-                field="occurred_at",
-                value=value,
+            raise NaiveDatetimeError.without_zone(
+                f"{cls.__name__}.occurred_at", value, field="occurred_at"
             )
         return value
 
@@ -65,10 +62,8 @@ class DomainEvent(ImmutableModel):
         try:
             return self.model_dump(mode="json", exclude=ENVELOPE)
         except PydanticSerializationError as error:
-            raise SerializationError(
-                f"{self.event_type} {self.event_id} cannot be written as JSON: {error}; "
-                "give the field a type that pydantic serialises",
-                type_name=self.event_type,
+            raise SerializationError.not_json(
+                f"{self.event_type} {self.event_id}", error, type_name=self.event_type
             ) from error
 
 

@@ -10,21 +10,25 @@ from enum import Enum
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from ..domain.events import DomainEvent
-from ..primitives.exceptions import MissingIdentityError, NaiveDatetimeError
+from ..primitives.exceptions import EventStoreError, MissingIdentityError, NaiveDatetimeError
+from ..primitives.storable import ensure_storable
 
 EVENTS_CHANNEL = "cqrs_ddd_events"
 """The channel of ``IQueueSignal`` on which those who wait for events are told that there are."""
 
 
 class StreamId(NamedTuple):
-    """The events of one aggregate."""
+    """Name of the stream that holds the events of one aggregate."""
 
     aggregate_type: str
     aggregate_id: str
 
+    def __str__(self) -> str:
+        return f"{self.aggregate_type} {self.aggregate_id}"
+
 
 class ExpectedVersion(Enum):
-    """What a stream must look like for an append, where it is not a number."""
+    """Expected state of a stream before an append; a number expects that version."""
 
     ANY = "any version"
     NO_STREAM = "no stream"
@@ -33,7 +37,11 @@ class ExpectedVersion(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredEvent:
-    """A domain event as stored: ``version`` counts in the stream from 1, ``position`` overall."""
+    """A domain event as stored: ``version`` counts in the stream from 1, ``position`` overall.
+
+    Raises ``SerializationError`` for ids and names that some databases change or reject, and
+    ``EventStoreError`` for a version below 1, so that stores need not check them.
+    """
 
     event_id: str
     event_type: str
@@ -50,12 +58,24 @@ class StoredEvent:
 
     def __post_init__(self) -> None:
         if self.occurred_at.tzinfo is None:
-            raise NaiveDatetimeError(
-                f"{self.event_type} {self.event_id} occurred at {self.occurred_at.isoformat()} "
-                "without a time zone; pass an aware datetime",
+            raise NaiveDatetimeError.without_zone(
+                f"occurred_at of {self.event_type} {self.event_id}",
+                self.occurred_at,
                 field="occurred_at",
-                value=self.occurred_at,
             )
+        if self.version < 1:
+            raise EventStoreError.version_below_one(
+                f"{self.event_type} {self.event_id}", self.version
+            )
+        ensure_storable(
+            "a stored event",
+            self.event_id,
+            self.event_type,
+            self.aggregate_id,
+            self.aggregate_type,
+            self.correlation_id or "",
+            self.causation_id or "",
+        )
 
     @property
     def stream(self) -> StreamId:

@@ -10,18 +10,34 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from ..primitives.exceptions import InvalidOperationError, SerializationError
+from ..primitives.exceptions import (
+    DuplicateCommandError,
+    InvalidOperationError,
+    SerializationError,
+)
+from ..primitives.storable import ensure_storable
 from .unit_of_work import UnitOfWork
 
 
 @dataclass(frozen=True)
 class InboxEntry:
-    """A message that ``consumer`` has handled; ``outcome`` is what it answered, as JSON values."""
+    """A message that ``consumer`` has handled; ``outcome`` is its answer, as JSON values.
+
+    Raises ``SerializationError`` for ids and names that some databases change or reject.
+    """
 
     consumer: str
     message_id: str
     fingerprint: str
     outcome: Any = None
+
+    def __post_init__(self) -> None:
+        ensure_storable("an inbox entry", self.consumer, self.message_id, self.fingerprint)
+
+    def ensure_same_content(self, fingerprint: str) -> None:
+        """Raise ``DuplicateCommandError`` unless the content has the same fingerprint."""
+        if self.fingerprint != fingerprint:
+            raise DuplicateCommandError.id_reused(self.consumer, self.message_id)
 
 
 @runtime_checkable
@@ -68,9 +84,6 @@ def fingerprint_of(content: object) -> str:
     try:
         plain = json.loads(to_json(content))
     except (PydanticSerializationError, ValueError) as error:
-        raise SerializationError(
-            f"{type(content).__name__} cannot be written as JSON: {error}; "
-            "give it values that pydantic serialises",
-            type_name=type(content).__name__,
-        ) from error
+        name = type(content).__name__
+        raise SerializationError.not_json(name, error, type_name=name) from error
     return sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Protocol, runtime_checkable
 
+from ..primitives.storable import ensure_storable
 from .unit_of_work import UnitOfWork
 
 OUTBOX_CHANNEL = "outbox"
@@ -16,7 +17,10 @@ OUTBOX_CHANNEL = "outbox"
 
 @dataclass
 class OutboxMessage:
-    """A message on its way; those of one ``partition_key`` are published in order."""
+    """A message to publish; messages of one ``partition_key`` are published in order.
+
+    Raises ``SerializationError`` for ids and names that some databases change or reject.
+    """
 
     message_id: str
     event_type: str
@@ -29,6 +33,26 @@ class OutboxMessage:
     correlation_id: str = ""
     causation_id: str | None = None
     partition_key: str | None = None
+
+    def __post_init__(self) -> None:
+        ensure_storable(
+            "an outbox message",
+            self.message_id,
+            self.event_type,
+            self.partition_key or "",
+            self.correlation_id or "",
+            self.causation_id or "",
+        )
+
+    @property
+    def lease_key(self) -> str:
+        """The key under which relays lease the message.
+
+        A message without a partition key has no order, so it gets a key of its own.
+        """
+        if self.partition_key is None:
+            return f"message {self.message_id}"
+        return self.partition_key
 
 
 @runtime_checkable

@@ -1,53 +1,38 @@
-"""Attributes by their dotted names, such as ``price.amount``."""
+"""Encoding of values as JSON, and checks that a model survives its JSON form."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from enum import Enum
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic import ValidationError as PydanticValidationError
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from ..primitives.exceptions import ValidationError
+from ..primitives.exceptions import SerializationError
 
 _SECRETS = (Secret, SecretBytes, SecretStr)
-_WITHOUT_ORDER: Mapping[type[Any], str] = {
-    Enum: "an enum",
-    BaseModel: "an object of several values",
-    Mapping: "a dict",
-    Collection: "a collection",
-}
 
 
-def refuse_unordered_attribute(model: type[BaseModel], path: str) -> None:
-    """Raises ``ValidationError`` for what the class does not declare, and what has no order."""
-    found = _without_order(_annotation_at(model, path))
-    if found is not None:
-        raise ValidationError(
-            f"{model.__name__} cannot be ordered by {path!r}: {found} has no order; order by a "
-            "text, a number or a time",
-            errors={path: ("has no order",)},
-        )
-
-
-def value_at(candidate: object, path: str) -> Any:
-    """None where something on the way is None or missing."""
-    value = candidate
-    for name in path.split("."):
-        held = value.__dict__ if isinstance(value, BaseModel) else value
-        value = held.get(name) if isinstance(held, Mapping) else None
-    return value
+def encode_json(value: Any, subject: str, *, type_name: str) -> bytes:
+    """Encode a value as JSON; raise ``SerializationError``, also for NaN and infinity."""
+    try:
+        encoded = to_json(value, inf_nan_mode="constants")
+        if b"NaN" in encoded or b"Infinity" in encoded:
+            from_json(encoded, allow_inf_nan=False)  # A text may contain the word.
+    except (PydanticSerializationError, ValueError) as error:
+        raise SerializationError.not_json(subject, error, type_name=type_name) from error
+    return encoded
 
 
 def attributes_lost_in_json(model: type[BaseModel]) -> list[str]:
-    """What a model, or one inside it, leaves out of its JSON or masks there."""
+    """List the attributes of a model, and of models inside it, that its JSON omits or masks."""
     return list(_lost(model, "", {model}))
 
 
 def holds_the_same(one: object, other: object) -> bool:
-    """Whether all their attributes are equal, whatever their class calls equal."""
+    """Compare all attributes, whatever ``__eq__`` the class defines."""
     return type(one) is type(other) and _held_by(one) == _held_by(other)
 
 
@@ -60,7 +45,7 @@ def _held_by(value: Any) -> object:
 
 
 def reason_of(error: Exception) -> str:
-    """What went wrong, for a log: without the values, which may be personal."""
+    """Describe an error for a log, without the values, which may be personal."""
     if not isinstance(error, PydanticValidationError):
         return type(error).__name__
     found = error.errors(include_url=False, include_context=False, include_input=False)
@@ -70,55 +55,18 @@ def reason_of(error: Exception) -> str:
 
 
 def shape_in(schema: Any) -> Any:
-    """A JSON schema without its words: rewording a docstring makes no other shape."""
+    """Strip a JSON schema of its texts, so that rewording a docstring does not change it."""
     if isinstance(schema, list):
         return [shape_in(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
     shape: dict[str, Any] = {}
     for name, part in schema.items():
-        if name in ("properties", "$defs"):  # What they hold has names of ours.
+        if name in ("properties", "$defs"):  # The keys are names of the application.
             shape[name] = {each: shape_in(inner) for each, inner in part.items()}
         elif name not in ("title", "description", "examples"):
             shape[name] = part if name in ("default", "const", "enum") else shape_in(part)
     return shape
-
-
-def _annotation_at(model: type[BaseModel], path: str) -> Any:
-    annotation: Any = model
-    for name in path.split("."):
-        owner = _owner_in(annotation)
-        if owner is None or (issubclass(owner, BaseModel) and name not in owner.model_fields):
-            known = owner.model_fields if owner is not None else ()
-            raise ValidationError(
-                f"{model.__name__} has no attribute {path!r} to order by; "
-                f"known here: {', '.join(known) or 'none'}",
-                errors={path: ("is not an attribute",)},
-            )
-        annotation = owner.model_fields[name].annotation if issubclass(owner, BaseModel) else Any
-    return annotation
-
-
-def _owner_in(annotation: Any) -> type[Any] | None:
-    """The model or the dict in an annotation, which may be optional."""
-    kind = get_origin(annotation) or annotation
-    if isinstance(kind, type) and issubclass(kind, (BaseModel, Mapping)):
-        return kind
-    if kind in (list, tuple, set, frozenset):
-        return None
-    return next(filter(None, map(_owner_in, get_args(annotation))), None)
-
-
-def _without_order(annotation: Any) -> str | None:
-    """What an annotation, which may be optional, holds that cannot be sorted by."""
-    kind = get_origin(annotation) or annotation
-    if isinstance(kind, type):
-        for unordered, what in _WITHOUT_ORDER.items():
-            if issubclass(kind, unordered) and not (
-                unordered is Collection and issubclass(kind, (str, bytes))
-            ):
-                return what
-    return next(filter(None, map(_without_order, get_args(annotation))), None)
 
 
 def _lost(model: type[BaseModel], before: str, seen: set[type[Any]]) -> Iterator[str]:

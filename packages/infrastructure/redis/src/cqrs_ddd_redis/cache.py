@@ -15,11 +15,11 @@ from cqrs_ddd_core.ports.cache import IVersionedCache
 from cqrs_ddd_core.ports.clock import IClock, SystemClock
 from cqrs_ddd_core.primitives.exceptions import CacheError, ConfigError
 from cqrs_ddd_core.spi.caching.cache_validation import (
-    json_of,
-    refuse_key,
-    refuse_keys,
-    refuse_ttl,
-    refuse_unleased,
+    encode_cached_value,
+    ensure_key,
+    ensure_keys,
+    ensure_leased,
+    ensure_ttl,
 )
 
 from .circuit_breaker import Circuit, Owed
@@ -82,7 +82,7 @@ class RedisCacheService(IVersionedCache):
         return (await self.get_many([key])).get(key)
 
     async def get_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
-        refuse_keys(keys)
+        ensure_keys(keys)
         distinct = list(dict.fromkeys(keys))
         if not distinct:
             return {}
@@ -100,9 +100,9 @@ class RedisCacheService(IVersionedCache):
         return {key: value for key, value in found.items() if value is not None}
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
-        refuse_key(key)
-        refuse_ttl([key], ttl)
-        content = json_of(key, value)
+        ensure_key(key)
+        ensure_ttl([key], ttl)
+        content = encode_cached_value(key, value)
         names = [*self._names.both([key]), self._names.generation]
         written: list[Any] = [content, self._milliseconds(ttl)]
         await self._change(
@@ -125,7 +125,7 @@ class RedisCacheService(IVersionedCache):
         await self.delete_many([key])
 
     async def delete_many(self, keys: Sequence[str]) -> None:
-        refuse_keys(keys)
+        ensure_keys(keys)
         if keys:
             await self._change(f"delete {_named(keys)}", lambda: self._unlink(keys), keys)
 
@@ -136,8 +136,8 @@ class RedisCacheService(IVersionedCache):
         return (await self.lease_many([key], ttl)).get(key)
 
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
-        refuse_keys(keys)
-        refuse_ttl(keys, ttl)
+        ensure_keys(keys)
+        ensure_ttl(keys, ttl)
         tokens = {key: _token() for key in keys}
         if not tokens:
             return {}
@@ -163,10 +163,10 @@ class RedisCacheService(IVersionedCache):
     async def fill_many(
         self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
     ) -> Collection[str]:
-        refuse_keys(values)
-        refuse_ttl(values, ttl)
-        refuse_unleased(values, leases)
-        contents = {key: json_of(key, value) for key, value in values.items()}
+        ensure_keys(values)
+        ensure_ttl(values, ttl)
+        ensure_leased(values, leases)
+        contents = {key: encode_cached_value(key, value) for key, value in values.items()}
         filled = [key for key in contents if leases[key]]
         if not filled:
             return ()

@@ -14,8 +14,9 @@ from cqrs_ddd_core.adapters.memory.transaction import (
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 
+from ...exceptions import UnknownDeadLetterError
 from ...ports.dead_letters import DeadLetter, DeadLetterState, IDeadLetterStore
-from ..refusals import refuse_unusable_limit, unknown_dead_letter
+from ...spi.checks import ensure_letter_limit
 
 _Letters = dict[tuple[str, int], DeadLetter]
 """By projection and position."""
@@ -56,7 +57,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
     async def retryable(
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[DeadLetter]:
-        refuse_unusable_limit(limit)
+        ensure_letter_limit(limit)
         async with join_transaction(uow, "read due dead letters") as active:
             letters = sorted(self._changes(active).letters().values(), key=_place)
         due: list[DeadLetter] = []
@@ -73,7 +74,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
     async def list_dead_letters(
         self, projection: str | None = None, *, after: int = 0, limit: int = 100
     ) -> list[DeadLetter]:
-        refuse_unusable_limit(limit)
+        ensure_letter_limit(limit)
         await asyncio.sleep(0)
         found = sorted(
             (
@@ -110,7 +111,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
     def _letter(self, projection: str, position: int) -> DeadLetter:
         letter = self._letters.get((projection, position))
         if letter is None:
-            raise unknown_dead_letter(projection, position)
+            raise UnknownDeadLetterError.not_found(projection, position)
         return letter
 
     def _behind(self, letter: DeadLetter) -> list[DeadLetter]:

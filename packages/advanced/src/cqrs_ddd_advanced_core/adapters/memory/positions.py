@@ -14,20 +14,12 @@ from cqrs_ddd_core.adapters.memory.transaction import (
 )
 from cqrs_ddd_core.ports.clock import IClock, SystemClock
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, LeaseLostError
 
+from ...exceptions import ProjectionVersionError, UnknownProjectionError
 from ...ports.positions import Checkpoint, IPositionStore, ProjectionPosition
+from ...spi.checks import ensure_forward, ensure_live_version, ensure_name_list, ensure_usable_lease
 from ...spi.transaction_locks import TransactionLocks
-from ..refusals import (
-    changed_meanwhile,
-    lease_lost,
-    refuse_another_version,
-    refuse_step_back,
-    refuse_text,
-    refuse_unusable_lease,
-    run_by_workers,
-    unknown_projections,
-    written_inline,
-)
 
 
 @dataclass(frozen=True)
@@ -68,14 +60,14 @@ class InMemoryPositionStore(IPositionStore):
         lease: float = 30.0,
         restart: bool = False,
     ) -> Checkpoint | None:
-        refuse_unusable_lease(lease)
+        ensure_usable_lease(lease)
         await asyncio.sleep(0)
         position, row = 0, self._rows.get(projection)
         if row is not None:
             if row.position is None:
-                raise written_inline(projection, version, row.version)
+                raise ProjectionVersionError.written_inline(projection, version, row.version)
             if not restart:
-                refuse_another_version(projection, version, row.version)
+                ensure_live_version(projection, version, row.version)
             if self._holder(row) not in (None, worker_id):
                 return None
             position = 0 if restart else row.position
@@ -86,19 +78,19 @@ class InMemoryPositionStore(IPositionStore):
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
-        refuse_unusable_lease(lease)
-        refuse_step_back(checkpoint, position)
+        ensure_usable_lease(lease)
+        ensure_forward(checkpoint, position)
         async with join_transaction(uow, "advance a projection") as active:
             await self._locks.take(checkpoint.projection, active, shared=True)
             self._changes(active).advance(checkpoint, position, self._end(lease))
         return replace(checkpoint, position=position)
 
     async def renew(self, checkpoint: Checkpoint, *, lease: float = 30.0) -> None:
-        refuse_unusable_lease(lease)
+        ensure_usable_lease(lease)
         await asyncio.sleep(0)
         row = self._rows.get(checkpoint.projection)
         if row is None or row.epoch != checkpoint.epoch or row.worker_id is None:
-            raise lease_lost(checkpoint)
+            raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
         self._rows[checkpoint.projection] = replace(row, leased_until=self._end(lease))
 
     async def release(self, checkpoint: Checkpoint) -> None:
@@ -135,7 +127,7 @@ class InMemoryPositionStore(IPositionStore):
     async def wait_until(
         self, position: int, projections: Collection[str], *, timeout: float
     ) -> bool:
-        refuse_text(projections)
+        ensure_name_list(projections)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while True:
@@ -149,7 +141,7 @@ class InMemoryPositionStore(IPositionStore):
                 return True
             if loop.time() >= deadline:
                 if missing:
-                    raise unknown_projections(missing, self._rows)
+                    raise UnknownProjectionError.never_run(missing, self._rows)
                 return False
             await self._change(deadline - loop.time())
 
@@ -211,8 +203,8 @@ class _Changes(ChangeSet):
             row = self._own[projection] = _Row(next(self._store._epochs), version, None)
             self._begun.add(projection)
         if row.position is not None:
-            raise run_by_workers(projection, version, row.version)
-        refuse_another_version(projection, version, row.version)
+            raise ProjectionVersionError.run_by_workers(projection, version, row.version)
+        ensure_live_version(projection, version, row.version)
 
     def replace(self, projection: str, by: Checkpoint) -> None:
         found, new = self.read(projection), self._led(by)
@@ -227,11 +219,11 @@ class _Changes(ChangeSet):
         for projection, checkpoint in self._led_by.items():
             row = self._store._rows.get(projection)
             if row is None or not row.is_under(checkpoint):
-                raise lease_lost(checkpoint)
+                raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
         for projection in self._begun:
             row, own = self._store._rows.get(projection), self._own[projection]
             if row is not None and own is not None and not row.begins_as(own):
-                raise changed_meanwhile(projection)
+                raise ConcurrencyError.changed_meanwhile(f"projection {projection}")
 
     def apply(self) -> None:
         rows = self._store._rows
@@ -251,7 +243,7 @@ class _Changes(ChangeSet):
         """The row of the checkpoint; raises ``LeaseLostError``, also at the commit."""
         row = self.read(checkpoint.projection)
         if row is None or not row.is_under(checkpoint):
-            raise lease_lost(checkpoint)
+            raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
         if checkpoint.projection not in self._own:
             self._led_by[checkpoint.projection] = checkpoint
         return row

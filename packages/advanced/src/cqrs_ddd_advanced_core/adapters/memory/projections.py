@@ -11,22 +11,21 @@ from cqrs_ddd_core.adapters.memory.transaction import (
     InMemoryTransaction,
     join_transaction,
 )
-from cqrs_ddd_core.adapters.refusals import refuse_other_criteria, refuse_selected_fields
 from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
 from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, ValidationError
+from cqrs_ddd_core.spi.checks import ensure_searchable, ensure_whole_objects
 from cqrs_ddd_core.spi.querying.in_memory_query import page_of, predicate_over
 
+from ...exceptions import ProjectionStoreError
 from ...ports.projections import DOC_ID, Document, Fields, IProjectionStore
 from ...spi.document_fields import DocumentFields
 from ...spi.documents import (
     WrittenDocument,
-    no_collection,
-    other_fields,
+    ensure_collection_name,
+    ensure_other_collection,
     possible_ids,
-    refuse_name,
-    refuse_replacing_itself,
     written_document,
 )
 from ...spi.transaction_locks import TransactionLocks
@@ -43,12 +42,12 @@ class InMemoryProjectionStore(IProjectionStore):
         self._locks = TransactionLocks()
 
     async def ensure_collection(self, collection: str, fields: Fields | None = None) -> None:
-        refuse_name(collection)
+        ensure_collection_name(collection)
         asked = DocumentFields(fields)
         await asyncio.sleep(0)
         found = self._collections.setdefault(collection, _Collection(asked))
         if found.fields != asked:
-            raise other_fields(collection, asked, found.fields)
+            raise ProjectionStoreError.other_fields(collection, asked.written, found.fields.written)
 
     async def upsert(
         self, collection: str, doc_id: str, doc: Document, *, uow: UnitOfWork | None = None
@@ -58,7 +57,7 @@ class InMemoryProjectionStore(IProjectionStore):
     async def upsert_batch(
         self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
     ) -> None:
-        refuse_name(collection)
+        ensure_collection_name(collection)
         async with join_transaction(uow, f"write to {collection}") as active:
             changes = self._changes(active)
             rows = changes.collection(collection)
@@ -76,7 +75,7 @@ class InMemoryProjectionStore(IProjectionStore):
     async def get_batch(
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
     ) -> dict[str, dict[str, Any]]:
-        refuse_name(collection)
+        ensure_collection_name(collection)
         async with join_transaction(uow, f"read {collection}") as active:
             changes = self._changes(active)
             read = changes.reader(changes.collection(collection))
@@ -86,9 +85,9 @@ class InMemoryProjectionStore(IProjectionStore):
     async def find(
         self, collection: str, criteria: Criteria, *, uow: UnitOfWork | None = None
     ) -> SearchResult[dict[str, Any]]:
-        refuse_name(collection)
-        refuse_other_criteria(criteria)
-        refuse_selected_fields(criteria)
+        ensure_collection_name(collection)
+        ensure_searchable(criteria)
+        ensure_whole_objects(criteria)
         async with join_transaction(uow, f"search {collection}") as active:
             _selection(criteria, self._changes(active).collection(collection))
 
@@ -111,33 +110,33 @@ class InMemoryProjectionStore(IProjectionStore):
     async def delete_batch(
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
     ) -> None:
-        refuse_name(collection)
+        ensure_collection_name(collection)
         async with join_transaction(uow, f"delete from {collection}") as active:
             changes = self._changes(active)
             changes.write(changes.collection(collection), dict.fromkeys(possible_ids(doc_ids)))
 
     async def truncate_collection(self, collection: str, *, uow: UnitOfWork | None = None) -> None:
-        refuse_name(collection)
+        ensure_collection_name(collection)
         async with join_transaction(uow, f"truncate {collection}") as active:
             changes = self._changes(active)
             changes.empty(changes.collection(collection))
 
     async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
-        refuse_name(collection)
+        ensure_collection_name(collection)
         async with join_transaction(uow, f"drop {collection}") as active:
             self._changes(active).drop(collection)
 
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
-        refuse_name(collection)
+        ensure_collection_name(collection)
         async with join_transaction(uow, f"lock documents of {collection}") as active:
             self._changes(active).collection(collection)
             for doc_id in sorted(possible_ids(doc_ids)):
                 await self._locks.take((collection, doc_id), active)
 
     async def replace_collection(self, collection: str, by: str, *, uow: UnitOfWork) -> None:
-        refuse_name(collection)
-        refuse_name(by)
-        refuse_replacing_itself(collection, by)
+        ensure_collection_name(collection)
+        ensure_collection_name(by)
+        ensure_other_collection(collection, by)
         async with join_transaction(uow, f"replace {collection}") as active:
             self._changes(active).replace(collection, by)
 
@@ -170,7 +169,7 @@ class _Changes(ChangeSet):
     def collection(self, name: str) -> _Collection:
         found = self._names[name] if name in self._names else self._collections.get(name)
         if found is None:
-            raise no_collection(name)
+            raise ProjectionStoreError.no_collection(name)
         return found
 
     def reader(self, collection: _Collection) -> Callable[[str], WrittenDocument | None]:
@@ -204,10 +203,10 @@ class _Changes(ChangeSet):
     def check(self) -> None:
         for name, before in self._replaced.items():
             if self._collections.get(name) is not before:
-                raise ConcurrencyError(f"somebody else has replaced {name}; decide anew")
+                raise ConcurrencyError.changed_meanwhile(f"collection {name}")
         there = set(self._collections.values())
         if not there.issuperset({*self._written, *self._emptied}):
-            raise ConcurrencyError("a collection was replaced while it was written to; decide anew")
+            raise ConcurrencyError.changed_meanwhile("a written collection")
 
     def apply(self) -> None:
         for collection in self._emptied:

@@ -9,7 +9,6 @@ from cqrs_ddd_core.adapters.memory.transaction import (
     InMemoryTransaction,
     join_transaction,
 )
-from cqrs_ddd_core.adapters.refusals import refuse_unkept
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 
@@ -33,8 +32,6 @@ class InMemorySnapshotStore(ISnapshotStore):
         *,
         instead_of: Mapping[StreamId, int] | None = None,
     ) -> None:
-        for snapshot in snapshots:
-            refuse_unkept("a snapshot", *snapshot.stream, snapshot.schema_hash)
         async with join_transaction(uow, "save snapshots") as active:
             changes = self._changes(active)
             for snapshot in snapshots:

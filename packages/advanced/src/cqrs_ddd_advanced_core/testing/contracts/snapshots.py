@@ -44,7 +44,7 @@ class SnapshotStoreContract:
     ) -> None:
         fine = new_stream()
         for bad in UNKEPT_IDS:
-            with raises(SerializationError):
+            with raises(SerializationError):  # By the snapshot, when it is made.
                 await snapshots.save_many(
                     [a_snapshot(fine, 1), a_snapshot(StreamId("Parcel", bad), 1)]
                 )

@@ -14,11 +14,11 @@ from pydantic_core import from_json
 from ...ports.cache import IVersionedCache
 from ...ports.clock import IClock, SystemClock
 from ...spi.caching.cache_validation import (
-    json_of,
-    refuse_key,
-    refuse_keys,
-    refuse_ttl,
-    refuse_unleased,
+    encode_cached_value,
+    ensure_key,
+    ensure_keys,
+    ensure_leased,
+    ensure_ttl,
 )
 
 
@@ -38,12 +38,12 @@ class InMemoryCacheService(IVersionedCache):
         self._tokens = count(1)
 
     async def get(self, key: str) -> Any | None:
-        refuse_key(key)
+        ensure_key(key)
         await asyncio.sleep(0)
         return self._read(key)
 
     async def get_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
-        refuse_keys(keys)
+        ensure_keys(keys)
         await asyncio.sleep(0)
         found = {key: self._read(key) for key in keys}
         return {key: value for key, value in found.items() if value is not None}
@@ -58,7 +58,7 @@ class InMemoryCacheService(IVersionedCache):
         await self.delete_many([key])
 
     async def delete_many(self, keys: Sequence[str]) -> None:
-        refuse_keys(keys)
+        ensure_keys(keys)
         await asyncio.sleep(0)
         for key in keys:
             self._leases.pop(key, None)
@@ -73,8 +73,8 @@ class InMemoryCacheService(IVersionedCache):
         return (await self.lease_many([key], ttl)).get(key)
 
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
-        refuse_keys(keys)
-        refuse_ttl(keys, ttl)
+        ensure_keys(keys)
+        ensure_ttl(keys, ttl)
         await asyncio.sleep(0)
         now = self._clock.monotonic()
         granted = {}
@@ -91,7 +91,7 @@ class InMemoryCacheService(IVersionedCache):
     async def fill_many(
         self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
     ) -> Collection[str]:
-        refuse_unleased(values, leases)
+        ensure_leased(values, leases)
         entries = {key: self._entry(key, value, ttl) for key, value in values.items()}
         await asyncio.sleep(0)
         return [key for key, entry in entries.items() if self._fill(key, entry, leases[key])]
@@ -116,6 +116,8 @@ class InMemoryCacheService(IVersionedCache):
         return from_json(entry.content)
 
     def _entry(self, key: str, value: Any, ttl: float | None) -> _Until:
-        refuse_key(key)
-        refuse_ttl([key], ttl)
-        return _Until(json_of(key, value), inf if ttl is None else self._clock.monotonic() + ttl)
+        ensure_key(key)
+        ensure_ttl([key], ttl)
+        return _Until(
+            encode_cached_value(key, value), inf if ttl is None else self._clock.monotonic() + ttl
+        )

@@ -18,12 +18,7 @@ class FakeClock(IClock):
 
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=timezone.utc)) -> None:
         if start.tzinfo is None:
-            raise NaiveDatetimeError(
-                f"the clock cannot start at {start.isoformat()} without a time zone; "
-                "pass an aware datetime",
-                field="start",
-                value=start,
-            )
+            raise NaiveDatetimeError.without_zone("the start of the clock", start, field="start")
         self._start = start
         self._elapsed = 0.0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []

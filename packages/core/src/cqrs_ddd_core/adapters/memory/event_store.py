@@ -14,17 +14,14 @@ from pydantic_core import from_json
 
 from ...ports.event_store import ExpectedVersion, IEventLog, StoredEvent, StreamId
 from ...ports.unit_of_work import UnitOfWork
-from ...primitives.exceptions import EventStoreError
-from ..refusals import (
-    ambiguous_stream,
-    event_stored_already,
-    json_of,
-    refuse_unexpected,
-    refuse_unkept,
-    refuse_unkept_event,
-    refuse_version_below_one,
-    version_taken,
+from ...primitives.exceptions import (
+    AmbiguousStreamError,
+    DuplicateEventError,
+    OptimisticConcurrencyError,
 )
+from ...primitives.storable import ensure_storable
+from ...spi.checks import ensure_expected_version, ensure_page_limit
+from ...spi.json_fidelity import encode_json
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 _position = attrgetter("position")
@@ -63,11 +60,11 @@ class InMemoryEventStore(IEventLog):
         *,
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
     ) -> int:
-        refuse_unkept("a stream", *stream)
+        ensure_storable("a stream", *stream)
         async with join_transaction(self._uow, "append to a stream") as active:
             changes = self._changes(active)
             actual = changes.version_of(stream)
-            refuse_unexpected(stream, expected_version, actual)
+            ensure_expected_version(stream, expected_version, actual)
             numbered = [
                 replace(
                     _as_json(event), aggregate_type=stream[0], aggregate_id=stream[1], version=v
@@ -89,7 +86,7 @@ class InMemoryEventStore(IEventLog):
             if aggregate_type is None:
                 types = changes.types_of(aggregate_id)
                 if len(types) > 1:
-                    raise ambiguous_stream(aggregate_id, types)
+                    raise AmbiguousStreamError.shared_id(aggregate_id, types)
                 if not types:
                     return []
                 (aggregate_type,) = types
@@ -149,8 +146,7 @@ class InMemoryEventStore(IEventLog):
         return True
 
     async def _page(self, events: list[StoredEvent], after: int, limit: int) -> list[StoredEvent]:
-        if limit < 1:
-            raise EventStoreError(f"limit must be at least 1, got {limit}")
+        ensure_page_limit(limit)
         await asyncio.sleep(0)
         first = bisect_right(events, after, key=_position)
         return events[first : first + limit]
@@ -221,15 +217,14 @@ class _Appended(ChangeSet):
         versions: set[tuple[StreamId, int]] = set()
         for event in events:
             place = (event.stream, event.version)
-            refuse_version_below_one(event)
             if place in versions or place in self._versions or place in self._log.versions:
-                raise version_taken(event, self.version_of(event.stream))
+                raise self._version_taken(event)
             if (
                 event.event_id in ids
                 or event.event_id in self._ids
                 or event.event_id in self._log.ids
             ):
-                raise event_stored_already(event)
+                raise DuplicateEventError.already_stored(event.event_type, event.event_id)
             ids.add(event.event_id)
             versions.add(place)
         self._ids |= ids
@@ -238,6 +233,10 @@ class _Appended(ChangeSet):
         for event in events:
             insort(self._streams.setdefault(event.stream, []), event, key=_version)
             self._types.setdefault(event.aggregate_id, set()).add(event.aggregate_type)
+
+    def _version_taken(self, event: StoredEvent) -> OptimisticConcurrencyError:
+        actual = self.version_of(event.stream)
+        return OptimisticConcurrencyError.version_taken(str(event.stream), event.version, actual)
 
     def version_of(self, stream: StreamId) -> int:
         own, committed = self._streams.get(stream), self._log.streams.get(stream)
@@ -259,9 +258,9 @@ class _Appended(ChangeSet):
         # Somebody else may have committed since these were appended.
         for event in self._events:
             if (event.stream, event.version) in self._log.versions:
-                raise version_taken(event, self.version_of(event.stream))
+                raise self._version_taken(event)
             if event.event_id in self._log.ids:
-                raise event_stored_already(event)
+                raise DuplicateEventError.already_stored(event.event_type, event.event_id)
 
     def apply(self) -> int | None:
         numbered = [replace(event, position=self._log.draw_position()) for event in self._events]
@@ -276,7 +275,6 @@ class _Appended(ChangeSet):
 
 def _as_json(event: StoredEvent) -> StoredEvent:
     """The event as a reader will see it: payload and metadata after a way through JSON."""
-    refuse_unkept_event(event)
     return replace(
         event,
         payload=_through_json(event, event.payload),
@@ -285,6 +283,6 @@ def _as_json(event: StoredEvent) -> StoredEvent:
 
 
 def _through_json(event: StoredEvent, facts: dict[str, object]) -> dict[str, object]:
-    owner = f"{event.event_type} {event.event_id}"
-    read: dict[str, object] = from_json(json_of(facts, owner, event.event_type))
-    return read
+    subject = f"{event.event_type} {event.event_id}"
+    decoded: dict[str, object] = from_json(encode_json(facts, subject, type_name=event.event_type))
+    return decoded

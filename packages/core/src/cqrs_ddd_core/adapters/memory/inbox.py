@@ -10,7 +10,8 @@ from pydantic_core import from_json
 
 from ...ports.inbox import IInbox, InboxEntry
 from ...ports.unit_of_work import UnitOfWork
-from ..refusals import json_of, not_registered, refuse_another_content, refuse_unkept
+from ...primitives.exceptions import InboxError
+from ...spi.json_fidelity import encode_json
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 Place = tuple[str, str]
@@ -31,7 +32,7 @@ class InMemoryInbox(IInbox):
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
     ) -> InboxEntry | None:
-        refuse_unkept("an inbox entry", consumer, message_id, fingerprint)
+        entry = InboxEntry(consumer, message_id, fingerprint)
         place = consumer, message_id
         async with join_transaction(uow, "register a message") as active:
             changes = self._changes(active)
@@ -40,22 +41,24 @@ class InMemoryInbox(IInbox):
             known = changes.entries.get(place) or self._entries.get(place)
             if known is None:
                 self._open[place] = asyncio.get_running_loop().create_future()
-                changes.entries[place] = InboxEntry(consumer, message_id, fingerprint)
+                changes.entries[place] = entry
                 return None
-            refuse_another_content(known, fingerprint)
+            known.ensure_same_content(fingerprint)
             return known
 
     async def store_outcome(
         self, consumer: str, message_id: str, outcome: Any, uow: UnitOfWork | None = None
     ) -> None:
         place = consumer, message_id
-        written = json_of(outcome, f"the outcome of message {message_id}", type(outcome).__name__)
+        encoded = encode_json(
+            outcome, f"the outcome of message {message_id}", type_name=type(outcome).__name__
+        )
         async with join_transaction(uow, "store an outcome") as active:
             changes = self._changes(active)
             known = changes.entries.get(place) or self._entries.get(place)
             if known is None:
-                raise not_registered(consumer, message_id)
-            changes.entries[place] = replace(known, outcome=from_json(written))
+                raise InboxError.not_registered(consumer, message_id)
+            changes.entries[place] = replace(known, outcome=from_json(encoded))
 
     def _changes(self, uow: InMemoryTransaction) -> _Changes:
         return uow.change_set(self, lambda: _Changes(self._entries, self._open))

@@ -13,13 +13,12 @@ from typing import Any
 
 from ...ports.clock import IClock, SystemClock
 from ...ports.locking import ILeasedLock, ILockLease
+from ...primitives.exceptions import LeaseLostError, LockAcquisitionError
 from ...spi.leases.lease_renewal import LeaseRenewal
 from ...spi.leases.lock_lease import (
     LockLease,
+    ensure_lockable,
     is_of_another_live_task,
-    not_free,
-    not_released,
-    refuse_unusable,
 )
 
 
@@ -52,13 +51,15 @@ class InMemoryLockStrategy(ILeasedLock):
     async def release(self, resource: str) -> None:
         holder = self._current(resource)
         if holder is None:
-            raise not_released(resource, "nobody holds it: it was released, or its ttl ended")
+            raise LeaseLostError.not_released(
+                resource, "nobody holds it: it was released, or its ttl ended"
+            )
         if is_of_another_live_task(holder.task):
-            raise not_released(resource, f"{holder.task!r} holds it")
+            raise LeaseLostError.not_released(resource, f"{holder.task!r} holds it")
         self._hand_on(resource)
 
     async def extend(self, resource: str, ttl: float) -> bool:
-        refuse_unusable(resource, ttl=ttl)
+        ensure_lockable(resource, ttl=ttl)
         holder = self._current(resource)
         if holder is None or is_of_another_live_task(holder.task):
             return False
@@ -76,7 +77,7 @@ class InMemoryLockStrategy(ILeasedLock):
     ) -> AsyncIterator[ILockLease]:
         holder = await self._acquire(resource, timeout, ttl)
         if holder is None:
-            raise not_free(resource, timeout)
+            raise LockAcquisitionError.not_free(resource, timeout)
 
         async def renew() -> bool:
             if self._current(resource) is not holder:
@@ -100,7 +101,7 @@ class InMemoryLockStrategy(ILeasedLock):
             self._end(resource, holder)
 
     async def _acquire(self, resource: str, timeout: float, ttl: float) -> _Holder | None:
-        refuse_unusable(resource, ttl=ttl, timeout=timeout)
+        ensure_lockable(resource, ttl=ttl, timeout=timeout)
         if self._current(resource) is None:
             return self._grant(resource, asyncio.current_task(), ttl)
         return await self._wait(resource, timeout, ttl) if timeout else None

@@ -11,15 +11,9 @@ from itertools import chain, count, islice
 from ...ports.clock import IClock, SystemClock
 from ...ports.outbox import ILeasedOutbox, OutboxLease, OutboxMessage
 from ...ports.unit_of_work import UnitOfWork
-from ..refusals import (
-    json_of,
-    lease_key_of,
-    lease_over,
-    message_not_parked,
-    message_saved_already,
-    refuse_unkept_message,
-    refuse_unusable_claim,
-)
+from ...primitives.exceptions import LeaseLostError, OutboxError
+from ...spi.checks import ensure_usable_claim
+from ...spi.json_fidelity import encode_json
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 
@@ -54,11 +48,10 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
     ) -> None:
         for message in messages:
-            refuse_unkept_message(message)
-            json_of(
+            encode_json(
                 [message.payload, message.metadata],
                 f"message {message.message_id}",
-                message.event_type,
+                type_name=message.event_type,
             )
         async with join_transaction(uow, "save messages") as active:
             self._changes(active).save([replace(message) for message in messages])
@@ -88,7 +81,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
     ) -> list[OutboxLease]:
-        refuse_unusable_claim(limit, lease)
+        ensure_usable_claim(limit, lease)
         await asyncio.sleep(0)
         return self._claim(limit, lease)
 
@@ -111,7 +104,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         limit: int = 100,
         lease: float = 30.0,
     ) -> tuple[list[OutboxLease], list[OutboxLease]]:
-        refuse_unusable_claim(limit, lease)
+        ensure_usable_claim(limit, lease)
         await asyncio.sleep(0)
         return self._complete(published), self._claim(limit, lease)
 
@@ -187,7 +180,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         self._messages[message.message_id] = message
         if message.published_at is None:
             self._waiting[message.message_id] = message
-            key = self._keys.setdefault(lease_key_of(message), _Key())
+            key = self._keys.setdefault(message.lease_key, _Key())
             key.waiting[message.message_id] = message
 
     def _is_due(self, key: _Key) -> bool:
@@ -196,7 +189,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         return not (key.is_dead_letter or is_held_back or is_leased)
 
     def _is_dead_letter(self, message: OutboxMessage) -> bool:
-        key = self._keys.get(lease_key_of(message))
+        key = self._keys.get(message.lease_key)
         return key is not None and key.is_dead_letter
 
     def _give_back(self, lease: OutboxLease) -> None:
@@ -211,14 +204,14 @@ class InMemoryOutboxStorage(ILeasedOutbox):
 
     def _leased(self, lease: OutboxLease) -> _Key:
         if not self._is_held(lease):
-            raise lease_over(lease)
+            raise LeaseLostError.ended("outbox key", lease.key, lease.epoch)
         return self._keys[lease.key]
 
     def _parked(self, message_id: str) -> _Key:
         for key in self._keys.values():
             if key.is_dead_letter and key.head.message_id == message_id:
                 return key
-        raise message_not_parked(message_id)
+        raise OutboxError.not_dead_lettered(message_id)
 
     def _publish(self, message_ids: Sequence[str]) -> None:
         for message_id in message_ids:
@@ -226,13 +219,13 @@ class InMemoryOutboxStorage(ILeasedOutbox):
             if message is not None and message.published_at is None:
                 message.published_at = self._clock.now()
                 message.error = None
-                key = self._keys[lease_key_of(message)]
+                key = self._keys[message.lease_key]
                 if key.head is message:
                     key.is_dead_letter = False
                 self._drop(message)
 
     def _drop(self, message: OutboxMessage) -> None:
-        name = lease_key_of(message)
+        name = message.lease_key
         self._waiting.pop(message.message_id)
         key = self._keys[name]
         del key.waiting[message.message_id]
@@ -258,7 +251,7 @@ class _Changes(ChangeSet):
     def save(self, messages: Sequence[OutboxMessage]) -> None:
         ids = [message.message_id for message in (*self.saved, *messages)]
         if len(set(ids)) < len(ids):
-            raise message_saved_already(next(i for i in ids if ids.count(i) > 1))
+            raise OutboxError.already_saved(next(i for i in ids if ids.count(i) > 1))
         self.saved += messages
 
     def then(self, step: Callable[[], None]) -> None:
@@ -267,7 +260,7 @@ class _Changes(ChangeSet):
     def check(self) -> None:
         for message in self.saved:
             if message.message_id in self._outbox._messages:
-                raise message_saved_already(message.message_id)
+                raise OutboxError.already_saved(message.message_id)
 
     def apply(self) -> None:
         for message in self.saved:

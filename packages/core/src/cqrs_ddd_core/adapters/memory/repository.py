@@ -11,15 +11,15 @@ from ...domain.specification import IQueryOptions, ISpecification
 from ...ports.repository import IBulkRepository
 from ...ports.search_result import SearchResult
 from ...ports.unit_of_work import UnitOfWork
-from ...spi.json_fidelity import refuse_unordered_attribute, value_at
-from ...spi.querying.in_memory_query import page_of, predicate_over
-from ..refusals import (
-    another_version,
-    refuse_other_criteria,
-    refuse_selected_fields,
-    refuse_stranger,
-    refuse_twins,
+from ...primitives.exceptions import OptimisticConcurrencyError
+from ...spi.checks import (
+    ensure_distinct,
+    ensure_entity_type,
+    ensure_searchable,
+    ensure_whole_objects,
 )
+from ...spi.querying.in_memory_query import page_of, predicate_over
+from ...spi.querying.ordering import ensure_orderable, value_at
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 T = TypeVar("T", bound=AggregateRoot[Any])
@@ -40,14 +40,14 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
         self._rows: dict[ID, _Row[T]] = {}
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
-        refuse_stranger(entity, self.entity_type)
+        ensure_entity_type(entity, self.entity_type)
         async with join_transaction(uow, f"add {entity.aggregate_type}") as active:
             return self._write(entity, active)
 
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
         for entity in entities:
-            refuse_stranger(entity, self.entity_type)
-        refuse_twins(entities)
+            ensure_entity_type(entity, self.entity_type)
+        ensure_distinct(entities)
         async with join_transaction(
             uow, f"add many of {self.entity_type.aggregate_type}"
         ) as active:
@@ -83,7 +83,7 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
         criteria: ISpecification[T] | Any,
         uow: UnitOfWork | None = None,
     ) -> SearchResult[T]:
-        refuse_other_criteria(criteria)
+        ensure_searchable(criteria)
         select = _selection(criteria, self.entity_type)
 
         async def fetch() -> list[T]:
@@ -129,7 +129,7 @@ class _Changes(ChangeSet, Generic[T, ID]):
     def write(self, entity_id: ID, entity: T) -> None:
         rewritten = self._writers.get(entity_id) is entity
         if not rewritten:
-            _refuse_other_version(entity, entity.version, self.read(entity_id))
+            _ensure_version(entity, entity.version, self.read(entity_id))
         if entity_id not in self._written:
             self._expected[entity_id] = entity.version
         self._written[entity_id] = _Row(_kept(entity), entity.next_version)
@@ -143,7 +143,7 @@ class _Changes(ChangeSet, Generic[T, ID]):
         for entity_id, version in self._expected.items():
             written = self._writers.get(entity_id)
             if written is not None:
-                _refuse_other_version(written, version, self._rows.get(entity_id))
+                _ensure_version(written, version, self._rows.get(entity_id))
 
     def apply(self) -> None:
         for entity_id, row in self._written.items():
@@ -156,10 +156,11 @@ class _Changes(ChangeSet, Generic[T, ID]):
         self._written.clear()
 
 
-def _refuse_other_version(entity: AggregateRoot[Any], expected: int, row: _Row[Any] | None) -> None:
+def _ensure_version(entity: AggregateRoot[Any], expected: int, row: _Row[Any] | None) -> None:
     actual = None if row is None else row.version
     if expected != (actual or 0):
-        raise another_version(entity, expected, actual)
+        subject = f"{entity.aggregate_type} {entity.id}"
+        raise OptimisticConcurrencyError.stale_version(subject, expected, actual)
 
 
 def _kept(entity: T) -> T:
@@ -184,9 +185,9 @@ def _selection(
         satisfies = predicate_over(entity_type, criteria)
         return lambda rows: [row for row in rows if satisfies(row.state)]
     options = criteria
-    refuse_selected_fields(options)
+    ensure_whole_objects(options)
     for name in options.ordering:
-        refuse_unordered_attribute(entity_type, name.removeprefix("-"))
+        ensure_orderable(entity_type, name.removeprefix("-"))
     fits = predicate_over(entity_type, options.condition)
     return lambda rows: page_of(
         [row for row in rows if fits(row.state)],

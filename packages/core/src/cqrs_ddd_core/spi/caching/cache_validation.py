@@ -1,4 +1,4 @@
-"""What every cache takes: keys that are texts, times that are to come, values that JSON has."""
+"""Checks of cache keys, times to live and leases, and the encoding of cached values."""
 
 from __future__ import annotations
 
@@ -10,31 +10,34 @@ from pydantic_core import PydanticSerializationError, to_json
 from ...primitives.exceptions import InvalidOperationError, SerializationError
 
 
-def refuse_key(key: object) -> None:
-    """Raises ``InvalidOperationError`` for no text, an empty one, and one that UTF-8 has not."""
+def ensure_key(key: object) -> None:
+    """Raise ``InvalidOperationError`` unless the key is a text that UTF-8 can encode."""
     if not isinstance(key, str) or not key:
-        raise InvalidOperationError(f"a cache key is a text, got {key!r}")
+        raise InvalidOperationError(f"a cache key must be a text that is not empty, got {key!r}")
     try:
         key.encode()
     except UnicodeEncodeError:
-        raise InvalidOperationError(f"a cache key is a text that UTF-8 has, got {key!r}") from None
+        raise InvalidOperationError(
+            f"a cache key must be a text that UTF-8 can encode, got {key!r}"
+        ) from None
 
 
-def refuse_keys(keys: Iterable[object]) -> None:
+def ensure_keys(keys: Iterable[object]) -> None:
+    """Raise ``InvalidOperationError`` unless each of the keys is usable."""
     for key in keys:
-        refuse_key(key)
+        ensure_key(key)
 
 
-def refuse_ttl(keys: Collection[str], ttl: float | None) -> None:
-    """Raises ``InvalidOperationError``; ``ttl`` is in seconds, None for no limit."""
+def ensure_ttl(keys: Collection[str], ttl: float | None) -> None:
+    """Raise ``InvalidOperationError`` unless ``ttl`` (seconds) is positive, or None: no limit."""
     if ttl is not None and not ttl > 0:
         raise InvalidOperationError(
             f"cannot keep {', '.join(keys)} for {ttl} s; ttl must be positive, or None for no limit"
         )
 
 
-def refuse_unleased(values: Iterable[str], leases: Mapping[str, str]) -> None:
-    """Raises ``InvalidOperationError`` where a value has no lease."""
+def ensure_leased(values: Iterable[str], leases: Mapping[str, str]) -> None:
+    """Raise ``InvalidOperationError`` if a value has no lease."""
     without = [key for key in values if key not in leases]
     if without:
         raise InvalidOperationError(
@@ -42,12 +45,11 @@ def refuse_unleased(values: Iterable[str], leases: Mapping[str, str]) -> None:
         )
 
 
-def json_of(key: str, value: Any) -> bytes:
-    """Raises ``SerializationError``."""
+def encode_cached_value(key: str, value: Any) -> bytes:
+    """Encode a value as JSON, which may have NaN and infinity; raise ``SerializationError``."""
     try:
         return to_json(value)
     except (PydanticSerializationError, ValueError) as error:
-        raise SerializationError(
-            f"the value for {key} cannot be written as JSON: {error}; cache JSON values only",
-            type_name=type(value).__name__,
+        raise SerializationError.not_json(
+            f"the value for {key}", error, type_name=type(value).__name__
         ) from error

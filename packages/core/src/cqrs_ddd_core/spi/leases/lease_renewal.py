@@ -86,11 +86,7 @@ class LeaseRenewal:
     def lose(self) -> NoReturn:
         """Raises ``LeaseLostError``."""
         self.lost.set()
-        raise LeaseLostError(
-            f"the lease of {self._resource} was lost while its holder was at work; what was done "
-            "under it may have met another holder's work",
-            resource=self._resource,
-        )
+        raise LeaseLostError.lost_while_held(self._resource)
 
     async def _stop(self, watcher: asyncio.Task[None]) -> None:
         watcher.cancel()

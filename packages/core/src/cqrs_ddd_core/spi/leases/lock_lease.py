@@ -1,4 +1,4 @@
-"""What every lock says: of a lease that is held, and of one that is refused."""
+"""The lease of a held lock, and checks that all lock adapters share."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from ...primitives.exceptions import InvalidOperationError, LeaseLostError, LockAcquisitionError
+from ...primitives.exceptions import InvalidOperationError
 from .lease_renewal import LeaseRenewal
 
 LONGEST = 1e9
-"""Seconds of a ttl."""
+"""Longest ``ttl``, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -34,29 +34,20 @@ def is_of_another_live_task(task: asyncio.Task[Any] | None) -> bool:
     return task is not None and task is not asyncio.current_task() and not task.done()
 
 
-def refuse_unusable(resource: object, *, ttl: float, timeout: float = 0.0) -> None:
+def ensure_lockable(resource: object, *, ttl: float, timeout: float = 0.0) -> None:
+    """Raise ``InvalidOperationError`` for a name, ``ttl`` or ``timeout`` that no lock accepts."""
     if not isinstance(resource, str) or not resource:
-        raise InvalidOperationError(f"a lock is named by a text, got {resource!r}")
+        raise InvalidOperationError(
+            f"the name of a lock must be a text that is not empty, got {resource!r}"
+        )
     try:
         resource.encode()
     except UnicodeEncodeError:
         raise InvalidOperationError(
-            f"a lock is named by a text that UTF-8 has, got {resource!r}"
+            f"the name of a lock must be a text that UTF-8 can encode, got {resource!r}"
         ) from None
     if not 0 < ttl <= LONGEST or not timeout >= 0:
         raise InvalidOperationError(
             f"cannot lock {resource} with ttl={ttl}, timeout={timeout}; ttl must be positive "
             f"seconds up to {LONGEST:.0e}, timeout not negative"
         )
-
-
-def not_free(resource: str, timeout: float) -> LockAcquisitionError:
-    return LockAcquisitionError(
-        f"{resource} was not free within {timeout} s; try again, or wait longer",
-        resource=resource,
-        timeout=timeout,
-    )
-
-
-def not_released(resource: str, reason: str) -> LeaseLostError:
-    return LeaseLostError(f"cannot release {resource}: {reason}", resource=resource)

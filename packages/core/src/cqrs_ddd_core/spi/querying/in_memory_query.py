@@ -48,9 +48,8 @@ def page_of(
         try:
             found.sort(key=order, reverse=name.startswith("-"))
         except TypeError as error:
-            raise ValidationError(
-                f"cannot order by {name}, which has values of unlike kinds",
-                errors={path: ("has no order",)},
+            raise ValidationError.not_orderable(
+                path, f"cannot order by {name}, which has values of unlike types"
             ) from error
     end = None if options.limit is None else options.offset + options.limit
     return found[options.offset : end]

@@ -14,15 +14,18 @@ from typing import Any, NamedTuple
 
 from cqrs_ddd_core.ports.clock import IClock, SystemClock
 from cqrs_ddd_core.ports.locking import ILeasedLock, ILockLease
-from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, LockingError
+from cqrs_ddd_core.primitives.exceptions import (
+    InvalidOperationError,
+    LeaseLostError,
+    LockAcquisitionError,
+    LockingError,
+)
 from cqrs_ddd_core.primitives.shielding import run_to_completion
 from cqrs_ddd_core.spi.leases.lease_renewal import LeaseRenewal
 from cqrs_ddd_core.spi.leases.lock_lease import (
     LockLease,
+    ensure_lockable,
     is_of_another_live_task,
-    not_free,
-    not_released,
-    refuse_unusable,
 )
 
 logger = logging.getLogger(__name__)
@@ -67,14 +70,18 @@ class RedisLockStrategy(ILeasedLock):
     async def release(self, resource: str) -> None:
         held = self._holders.get(resource)
         if held is None:
-            raise not_released(resource, "nobody holds it here: it was released, or never acquired")
+            raise LeaseLostError.not_released(
+                resource, "nobody holds it here: it was released, or never acquired"
+            )
         if is_of_another_live_task(held.task):
-            raise not_released(resource, f"{held.task!r} holds it")
+            raise LeaseLostError.not_released(resource, f"{held.task!r} holds it")
         if not await self._end(resource, held):
-            raise not_released(resource, "its ttl ended, or the server has forgotten it")
+            raise LeaseLostError.not_released(
+                resource, "its ttl ended, or the server has forgotten it"
+            )
 
     async def extend(self, resource: str, ttl: float) -> bool:
-        refuse_unusable(resource, ttl=ttl)
+        ensure_lockable(resource, ttl=ttl)
         held = self._holders.get(resource)
         if held is None or is_of_another_live_task(held.task):
             return False
@@ -91,7 +98,7 @@ class RedisLockStrategy(ILeasedLock):
         return _Holding(self, resource, timeout, ttl, cancel_on_loss)
 
     async def _acquire(self, resource: str, timeout: float, ttl: float) -> _Held | None:
-        refuse_unusable(resource, ttl=ttl, timeout=timeout)
+        ensure_lockable(resource, ttl=ttl, timeout=timeout)
         if self._validity(ttl) <= 0:
             raise InvalidOperationError(
                 f"cannot lock {resource} for {ttl} s: a server's answer takes as long; "
@@ -213,7 +220,7 @@ class _Holding(AbstractAsyncContextManager[ILockLease]):
         strategy = self._strategy
         held = await strategy._acquire(self._resource, self._timeout, self._ttl)
         if held is None:
-            raise not_free(self._resource, self._timeout)
+            raise LockAcquisitionError.not_free(self._resource, self._timeout)
         self._held = held
         self._renewal = LeaseRenewal(
             self._resource,

@@ -12,12 +12,13 @@ from sqlalchemy import Row, Table, and_, bindparam, delete, exists, literal_colu
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cqrs_ddd_advanced_core.adapters.refusals import refuse_unusable_limit, unknown_dead_letter
+from cqrs_ddd_advanced_core.exceptions import UnknownDeadLetterError
 from cqrs_ddd_advanced_core.ports.dead_letters import (
     DeadLetter,
     DeadLetterState,
     IDeadLetterStore,
 )
+from cqrs_ddd_advanced_core.spi.checks import ensure_letter_limit
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import PersistenceError
@@ -93,7 +94,7 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
     async def retryable(
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[DeadLetter]:
-        refuse_unusable_limit(limit)
+        ensure_letter_limit(limit)
         table, before = self._letters, self._letters.alias("before")
         # One that is asked for later than one before it waits for that one.
         is_blocked = exists().where(
@@ -118,7 +119,7 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
     async def list_dead_letters(
         self, projection: str | None = None, *, after: int = 0, limit: int = 100
     ) -> list[DeadLetter]:
-        refuse_unusable_limit(limit)
+        ensure_letter_limit(limit)
         table = self._letters
         conditions = [table.c.position > after]
         if projection is not None:
@@ -140,7 +141,7 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
             query = select(table).where(self._is_at(projection, position))
             found = (await connection.execute(query)).one_or_none()
             if found is None:
-                raise unknown_dead_letter(projection, position)
+                raise UnknownDeadLetterError.not_found(projection, position)
             if found.state == _SKIPPED:
                 await self._make_due(connection, self._is_at(projection, position))
             else:
@@ -154,7 +155,7 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
             statement = delete(table).where(self._is_at(projection, position)).returning(table)
             found = (await connection.execute(statement)).one_or_none()
             if found is None:
-                raise unknown_dead_letter(projection, position)
+                raise UnknownDeadLetterError.not_found(projection, position)
             if found.state == _POISON:
                 await self._make_due(connection, self._is_of(found, _WAITING))
 

@@ -19,12 +19,12 @@ from cqrs_ddd_advanced_core.ports.persistence import (
     IQuerySpecificationPersistence,
     IRetrievalPersistence,
 )
-from cqrs_ddd_core.adapters.refusals import refuse_other_criteria
 from cqrs_ddd_core.domain.aggregate import ID, AggregateRoot
 from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
 from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
+from cqrs_ddd_core.spi.checks import ensure_searchable
 from cqrs_ddd_specifications import QueryOptions
 
 from ..engine.connections import joined
@@ -49,7 +49,7 @@ class _OfAggregates(Generic[T, ID]):
     @cached_property
     def repository(self) -> SQLAlchemyRepository[T, ID]:
         """Override it for a mapper of your own, or for a repository that knows tenants."""
-        _refuse_unset(self, "entity_type", "model")
+        _ensure_set(self, "entity_type", "model")
         return SQLAlchemyRepository(self.entity_type, self.model)
 
 
@@ -103,7 +103,7 @@ class _OfReadModels(ABC, Generic[R]):
 
     @cached_property
     def _key(self) -> ColumnElement[Any]:
-        _refuse_unset(self, "model")
+        _ensure_set(self, "model")
         mapper = mapper_of(self.model)
         if self.id_attribute is not None:
             return _column_of(self.model, self.id_attribute)
@@ -115,7 +115,7 @@ class _OfReadModels(ABC, Generic[R]):
         return mapper.primary_key[0]
 
     def _scoped(self) -> Select[Any]:
-        _refuse_unset(self, "model")
+        _ensure_set(self, "model")
         query, scope = self.statement(), self.row_scope()
         if not isinstance(query, Select):
             raise ConfigError(
@@ -161,7 +161,7 @@ class SQLAlchemyQuerySpecificationPersistence(_OfReadModels[R], IQuerySpecificat
     async def fetch(
         self, criteria: ISpecification[Any] | IQueryOptions[Any], uow: UnitOfWork
     ) -> SearchResult[R]:
-        refuse_other_criteria(criteria)
+        ensure_searchable(criteria)
         # Made now and not later: who awaits the result may do so in the request of another tenant.
         query = self._query(criteria)
 
@@ -209,7 +209,7 @@ def _column_of(model: type[Any], name: str) -> ColumnElement[Any]:
     return attributes[name].columns[0]
 
 
-def _refuse_unset(handler: object, *names: str) -> None:
+def _ensure_set(handler: object, *names: str) -> None:
     unset = [name for name in names if not hasattr(handler, name)]
     if unset:
         raise ConfigError(

@@ -221,11 +221,9 @@ def translate_errors(kind: type[InfrastructureError], operation: str) -> Iterato
 def _ours(kind: type[InfrastructureError], operation: str, error: Exception) -> CQRSDDDError:
     code, text = sqlstate(error), (str(error).strip() or repr(error)).splitlines()[0]
     if isinstance(error, StaleDataError):
-        return OptimisticConcurrencyError(
-            f"cannot {operation}: {text}; load it again and decide anew"
-        )
+        return OptimisticConcurrencyError(f"cannot {operation}: {text}; reload it and retry")
     if code in _CONFLICTS:
-        return ConcurrencyError(f"cannot {operation}: {_CONFLICTS[code]} ({text}); decide anew")
+        return ConcurrencyError(f"cannot {operation}: {_CONFLICTS[code]} ({text}); retry it")
     advice = ""
     if code in _MISSING or "no such table" in text:
         advice = "; what is the toolkit's is made by create_schema(engine)"

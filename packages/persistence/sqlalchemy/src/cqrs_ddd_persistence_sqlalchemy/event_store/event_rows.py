@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from cqrs_ddd_core.adapters.refusals import json_of, refuse_unkept_event
 from cqrs_ddd_core.ports.event_store import StoredEvent
+from cqrs_ddd_core.spi.json_fidelity import encode_json
 
 from ..schema.tables import iso_utc
 
@@ -86,8 +86,7 @@ def events_of(rows: Iterable[Any], *, are_from_postgres: bool) -> list[StoredEve
 
 
 def row_of(event: StoredEvent) -> tuple[Any, ...]:
-    """The values of ``COLUMNS``; raises ``SerializationError`` for what is not JSON or no id."""
-    refuse_unkept_event(event)
+    """Return the values of ``COLUMNS``; raise ``SerializationError`` unless both are JSON."""
     return (
         event.event_id,
         event.event_type,
@@ -104,9 +103,10 @@ def row_of(event: StoredEvent) -> tuple[Any, ...]:
 
 
 def _json_text(value: dict[str, object], event: StoredEvent) -> str:
-    if value == {}:  # As metadata mostly are.
+    if value == {}:  # Most metadata is.
         return "{}"
-    return json_of(value, f"{event.event_type} {event.event_id}", event.event_type).decode()
+    subject = f"{event.event_type} {event.event_id}"
+    return encode_json(value, subject, type_name=event.event_type).decode()
 
 
 def for_sqlite(row: tuple[Any, ...]) -> tuple[Any, ...]:

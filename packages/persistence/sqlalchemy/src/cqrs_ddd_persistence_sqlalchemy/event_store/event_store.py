@@ -12,14 +12,6 @@ from typing import Any
 from pydantic_core import to_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cqrs_ddd_core.adapters.refusals import (
-    ambiguous_stream,
-    event_stored_already,
-    refuse_unexpected,
-    refuse_unkept,
-    refuse_version_below_one,
-    version_taken,
-)
 from cqrs_ddd_core.ports.event_store import (
     EVENTS_CHANNEL,
     ExpectedVersion,
@@ -29,7 +21,14 @@ from cqrs_ddd_core.ports.event_store import (
 )
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
-from cqrs_ddd_core.primitives.exceptions import EventStoreError, OptimisticConcurrencyError
+from cqrs_ddd_core.primitives.exceptions import (
+    AmbiguousStreamError,
+    DuplicateEventError,
+    EventStoreError,
+    OptimisticConcurrencyError,
+)
+from cqrs_ddd_core.primitives.storable import ensure_storable
+from cqrs_ddd_core.spi.checks import ensure_expected_version, ensure_page_limit
 
 from ..engine.connections import joined, reading
 from ..engine.driver import DriverError, fetch, is_postgres, sqlstate, translate_errors
@@ -76,8 +75,6 @@ class SQLAlchemyEventStore(IEventLog):
         await self.append_batch([stored_event])
 
     async def append_batch(self, events: list[StoredEvent]) -> None:
-        for event in events:
-            refuse_version_below_one(event)
         rows = [row_of(event) for event in events]
         if not rows:
             return
@@ -91,12 +88,12 @@ class SQLAlchemyEventStore(IEventLog):
         *,
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
     ) -> int:
-        refuse_unkept("a stream", *stream)
+        ensure_storable("a stream", *stream)
         async with self._joined("append to a stream") as uow:
             connection = await uow.driver_connection()
             last_version = self._sql(connection).last_version
             actual: int = (await fetch(connection, last_version, *stream))[0][0]
-            refuse_unexpected(stream, expected_version, actual)
+            ensure_expected_version(stream, expected_version, actual)
             numbered = [
                 replace(event, aggregate_type=stream[0], aggregate_id=stream[1], version=v)
                 for v, event in enumerate(events, actual + 1)
@@ -126,7 +123,7 @@ class SQLAlchemyEventStore(IEventLog):
             if after_version:
                 types = {row[0] for row in await fetch(connection, sql.types, aggregate_id)}
             if len(types) > 1:
-                raise ambiguous_stream(aggregate_id, types)
+                raise AmbiguousStreamError.shared_id(aggregate_id, types)
             return events
 
     async def get_streams(
@@ -220,7 +217,7 @@ class SQLAlchemyEventStore(IEventLog):
                 inserted = await fetch(connection, sql.insert_values(len(part)), *values)
                 positions += [row[0] for row in inserted]
         if len(positions) < len(rows):
-            raise await _refusal(connection, sql, events, set(positions))
+            raise await _append_error(connection, sql, events, set(positions))
         uow.record_append(positions, self._tables)
 
     async def _insert_arrays(
@@ -245,8 +242,7 @@ class SQLAlchemyEventStore(IEventLog):
         types: list[str] | None = None,
         times: tuple[datetime, datetime] | None = None,
     ) -> list[StoredEvent]:
-        if limit < 1:
-            raise EventStoreError(f"limit must be at least 1, got {limit}")
+        ensure_page_limit(limit)
         async with self._reading("read events of all streams") as connection:
             end = await self._end(connection)
             if end <= after:
@@ -272,21 +268,24 @@ class SQLAlchemyEventStore(IEventLog):
         return end if own is None else min(end, own - 1)
 
 
-async def _refusal(
+async def _append_error(
     connection: AsyncConnection,
     sql: EventStatements,
     events: Sequence[StoredEvent],
     inserted: set[int],
 ) -> EventStoreError | OptimisticConcurrencyError:
-    """Why the first event that was passed over was; the others in the batch roll back with it."""
+    """Build the error for the first event that was skipped; the batch rolls back with it."""
     places: set[tuple[StreamId, int]] = set()
     for event in events:
         rows = await fetch(connection, sql.places, *event.stream, event.version)
         others = [version for version, position in rows if position not in inserted]
         if event.version in others or (event.stream, event.version) in places:
-            return version_taken(event, max(others, default=event.version - 1))
+            actual = max(others, default=event.version - 1)
+            return OptimisticConcurrencyError.version_taken(
+                str(event.stream), event.version, actual
+            )
         if event.version not in (version for version, _ in rows):
-            return event_stored_already(event)
+            return DuplicateEventError.already_stored(event.event_type, event.event_id)
         places.add((event.stream, event.version))
     return EventStoreError(
         "the event table took fewer rows than it was given, and no version and no id is taken; "

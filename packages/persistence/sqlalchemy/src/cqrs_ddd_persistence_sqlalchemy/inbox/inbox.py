@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 from pydantic_core import from_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cqrs_ddd_core.adapters.refusals import (
-    json_of,
-    not_registered,
-    refuse_another_content,
-    refuse_unkept,
-)
 from cqrs_ddd_core.ports.inbox import IInbox, InboxEntry
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import InboxError
+from cqrs_ddd_core.spi.json_fidelity import encode_json
 
 from ..engine.connections import joined
 from ..engine.driver import fetch, is_postgres, translate_errors
@@ -45,7 +41,7 @@ class SQLAlchemyInbox(IInbox):
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
     ) -> InboxEntry | None:
-        refuse_unkept("an inbox entry", consumer, message_id, fingerprint)
+        entry = InboxEntry(consumer, message_id, fingerprint)
         now = datetime.now(timezone.utc)
         async with self._joined(uow, "register a message") as connection:
             sql = inbox_statements(self._tables, is_postgres(connection))
@@ -54,24 +50,25 @@ class SQLAlchemyInbox(IInbox):
                 return None
             # A new statement, so it sees what the one that came first has committed.
             ((known, outcome),) = await fetch(connection, sql.known, consumer, message_id)
-        entry = InboxEntry(
-            consumer, message_id, known, None if outcome is None else from_json(outcome)
+        entry = replace(
+            entry, fingerprint=known, outcome=None if outcome is None else from_json(outcome)
         )
-        refuse_another_content(entry, fingerprint)
+        entry.ensure_same_content(fingerprint)
         return entry
 
     async def store_outcome(
         self, consumer: str, message_id: str, outcome: Any, uow: UnitOfWork | None = None
     ) -> None:
-        written = json_of(outcome, f"the outcome of message {message_id}", type(outcome).__name__)
+        encoded = encode_json(
+            outcome, f"the outcome of message {message_id}", type_name=type(outcome).__name__
+        )
         async with self._joined(uow, "store an outcome") as connection:
             sql = inbox_statements(self._tables, is_postgres(connection))
-            # Bytes on SQLite: of a text that is a number it would keep the number, and not all
-            # digits of it.
-            kept = written.decode() if is_postgres(connection) else written
+            # Bytes on SQLite: it would convert a text of digits to a number and lose some digits.
+            kept = encoded.decode() if is_postgres(connection) else encoded
             given = None if outcome is None else kept
             if not await fetch(connection, sql.store_outcome, given, consumer, message_id):
-                raise not_registered(consumer, message_id)
+                raise InboxError.not_registered(consumer, message_id)
 
     @asynccontextmanager
     async def _joined(

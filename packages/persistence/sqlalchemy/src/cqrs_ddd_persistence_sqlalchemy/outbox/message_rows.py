@@ -1,4 +1,4 @@
-"""Messages as they come from the outbox table, and as they go there."""
+"""Conversion of messages to and from rows of the outbox table."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from typing import Any
 from pydantic_core import from_json
 from sqlalchemy import Row
 
-from cqrs_ddd_core.adapters.refusals import json_of, lease_key_of, refuse_unkept_message
 from cqrs_ddd_core.ports.outbox import OutboxMessage
+from cqrs_ddd_core.spi.json_fidelity import encode_json
 
 from ..schema.column_types import iso_utc
 
+_FIELDS = tuple(OutboxMessage.__dataclass_fields__)
+
 
 def row_of(message: OutboxMessage) -> tuple[Any, ...]:
-    """The values of ``COLUMNS``; raises ``SerializationError`` for what is not JSON or no id."""
-    refuse_unkept_message(message)
-    owner = f"message {message.message_id}"
+    """Return the values of ``COLUMNS``; raise ``SerializationError`` unless both are JSON."""
+    subject = f"message {message.message_id}"
     return (
         message.message_id,
-        lease_key_of(message),
+        message.lease_key,
         message.partition_key,
         message.event_type,
-        json_of(message.payload, owner, message.event_type).decode(),
-        json_of(message.metadata, owner, message.event_type).decode(),
+        encode_json(message.payload, subject, type_name=message.event_type).decode(),
+        encode_json(message.metadata, subject, type_name=message.event_type).decode(),
         message.created_at,
         message.published_at,
         message.error,
@@ -34,7 +35,7 @@ def row_of(message: OutboxMessage) -> tuple[Any, ...]:
 
 
 def for_sqlite(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The same values with the times as text."""
+    """Return the same values with the times as text."""
     times = (None if time is None else iso_utc(time) for time in row[6:8])
     return (*row[:6], *times, *row[8:])
 
@@ -42,10 +43,18 @@ def for_sqlite(row: tuple[Any, ...]) -> tuple[Any, ...]:
 def message_of(row: Row[Any]) -> OutboxMessage:
     facts = dict(row._mapping)
     del facts["lease_key"]
-    return OutboxMessage(**facts)
+    return _message(facts)
 
 
 def message_of_postgres(row: Any) -> OutboxMessage:
-    """A row of ``OutboxStatements.waiting``, whose first column is the key."""
-    _, message_id, event_type, payload, metadata, *rest = row
-    return OutboxMessage(message_id, event_type, from_json(payload), from_json(metadata), *rest)
+    """Read a row of ``OutboxStatements.waiting``, whose first column is the key."""
+    facts = dict(zip(_FIELDS, row[1:]))  # noqa: B905
+    facts["payload"] = from_json(facts["payload"])
+    facts["metadata"] = from_json(facts["metadata"])
+    return _message(facts)
+
+
+def _message(facts: dict[str, Any]) -> OutboxMessage:
+    message = OutboxMessage.__new__(OutboxMessage)
+    message.__dict__.update(facts)  # Checked when it was saved, so not again by the constructor.
+    return message

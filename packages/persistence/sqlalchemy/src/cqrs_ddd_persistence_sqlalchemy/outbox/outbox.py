@@ -10,15 +10,10 @@ from typing import Any
 from sqlalchemy import Select, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cqrs_ddd_core.adapters.refusals import (
-    lease_over,
-    message_not_parked,
-    message_saved_already,
-    refuse_unusable_claim,
-)
 from cqrs_ddd_core.ports.outbox import ILeasedOutbox, OutboxLease, OutboxMessage
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, OutboxError
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, LeaseLostError, OutboxError
+from cqrs_ddd_core.spi.checks import ensure_usable_claim
 
 from ..engine.connections import joined, reading
 from ..engine.driver import fetch, is_postgres, translate_errors
@@ -66,7 +61,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             for (message_id,) in saved:
                 missing.remove(message_id)
             if missing:
-                raise message_saved_already(missing[0])
+                raise OutboxError.already_saved(missing[0])
 
     async def get_pending(
         self, limit: int = 100, uow: UnitOfWork | None = None
@@ -97,7 +92,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
     ) -> list[OutboxLease]:
-        refuse_unusable_claim(limit, lease)
+        ensure_usable_claim(limit, lease)
         async with self._round("claim messages") as connection:
             return await claim_leases(connection, self._tables, relay_id, limit=limit, lease=lease)
 
@@ -105,7 +100,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         async with self._own("mark messages as published") as connection:
             await self._lock(connection, message_ids)
             if not await self._held(connection, [lease]):
-                raise lease_over(lease)
+                raise LeaseLostError.ended("outbox key", lease.key, lease.epoch)
             await self._publish(connection, message_ids)
 
     async def complete_batch(
@@ -122,7 +117,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         limit: int = 100,
         lease: float = 30.0,
     ) -> tuple[list[OutboxLease], list[OutboxLease]]:
-        refuse_unusable_claim(limit, lease)
+        ensure_usable_claim(limit, lease)
         async with self._round("mark messages as published and claim the next") as connection:
             lost = await self._complete(connection, published)
             new = await claim_leases(connection, self._tables, relay_id, limit=limit, lease=lease)
@@ -135,7 +130,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         async with self._own("hold a message back") as connection:
             await self._lock(connection, [message_id])
             if not await self._held(connection, [lease]):
-                raise lease_over(lease)
+                raise LeaseLostError.ended("outbox key", lease.key, lease.epoch)
             await self._count_try(connection, message_id, error)
             parked = message_id if retry_at is None else None
             await connection.execute(
@@ -208,7 +203,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
 
     @asynccontextmanager
     async def _own(self, operation: str) -> AsyncIterator[AsyncConnection]:
-        self._refuse_without_factory(operation)
+        self._ensure_factory(operation)
         async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
             with translate_errors(OutboxError, operation):
                 yield await own.connection()
@@ -216,13 +211,13 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     @asynccontextmanager
     async def _round(self, operation: str) -> AsyncIterator[AsyncConnection]:
         """As ``_own``; on PostgreSQL for statements that go straight to the driver."""
-        self._refuse_without_factory(operation)
+        self._ensure_factory(operation)
         async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
             with translate_errors(OutboxError, operation):
                 connection = await own.driver_connection()
                 yield connection if is_postgres(connection) else await own.connection()
 
-    def _refuse_without_factory(self, operation: str) -> None:
+    def _ensure_factory(self, operation: str) -> None:
         if self._session_factory is None:
             raise InvalidOperationError(
                 f"cannot {operation}: it happens in a transaction of its own, and this outbox "
@@ -306,4 +301,4 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             delete(leases).where(leases.c.parked_message_id == message_id)
         )
         if not result.rowcount:
-            raise message_not_parked(message_id)
+            raise OutboxError.not_dead_lettered(message_id)

@@ -9,18 +9,18 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cqrs_ddd_core.adapters.refusals import (
-    refuse_other_criteria,
-    refuse_selected_fields,
-    refuse_stranger,
-    refuse_twins,
-)
 from cqrs_ddd_core.domain.aggregate import ID, AggregateRoot
 from cqrs_ddd_core.domain.specification import ISpecification
 from cqrs_ddd_core.ports.repository import IBulkRepository
 from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core.spi.checks import (
+    ensure_distinct,
+    ensure_entity_type,
+    ensure_searchable,
+    ensure_whole_objects,
+)
 
 from ..engine.connections import joined, reading
 from ..engine.driver import is_postgres
@@ -79,7 +79,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         return None
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
-        refuse_stranger(entity, self.entity_type)
+        ensure_entity_type(entity, self.entity_type)
         await self._save([entity], uow, f"add {entity.aggregate_type} {entity.id}")
         entity_id: ID = entity.id
         return entity_id
@@ -87,8 +87,8 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
         """As promised; new ones go in one statement, changed ones in a statement each."""
         for entity in entities:
-            refuse_stranger(entity, self.entity_type)
-        refuse_twins(entities)
+            ensure_entity_type(entity, self.entity_type)
+        ensure_distinct(entities)
         if entities:
             await self._save(entities, uow, f"add many of {self.entity_type.aggregate_type}")
         return [entity.id for entity in entities]
@@ -121,7 +121,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
     async def search(
         self, criteria: ISpecification[T] | Any, uow: UnitOfWork | None = None
     ) -> SearchResult[T]:
-        refuse_other_criteria(criteria)
+        ensure_searchable(criteria)
         # Made now and not later: who awaits the result may do so in the request of another tenant.
         query, scope = self._query(criteria), self._scope()
 
@@ -183,7 +183,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         rows, model = select(*self.mapper.columns), self.mapper.model
         if isinstance(criteria, ISpecification):
             return rows.where(build_sqla_filter(model, criteria, **self._as_mapped))
-        refuse_selected_fields(criteria)
+        ensure_whole_objects(criteria)
         page = apply_query_options(rows, model, criteria, **self._as_mapped)
         if criteria.ordering or criteria.limit is not None or criteria.offset:
             # Equals in no order at all could be on two pages, or on none.

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, CursorResult, Executable, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cqrs_ddd_core.adapters.refusals import another_version
 from cqrs_ddd_core.domain.aggregate import AggregateRoot
+from cqrs_ddd_core.primitives.exceptions import OptimisticConcurrencyError
 
 from ..engine.driver import is_postgres
 from .model_mapper import ModelMapper
@@ -72,24 +72,28 @@ class RowWriter:
         rows = [row for _, row in entities]
         if len(rows) == 1:
             if not (await self._execute(self._sql.insert, rows[0])).rowcount:
-                await self._refuse(*entities[0][0])
+                await self._raise_conflict(*entities[0][0])
             return
         inserted = (await self._execute(self._sql.insert_many, rows)).scalars().all()
         if len(inserted) < len(rows):
             key, stored = self._sql.key.key, set(inserted)
-            await self._refuse(*next(known for known, row in entities if row[key] not in stored))
+            await self._raise_conflict(
+                *next(known for known, row in entities if row[key] not in stored)
+            )
 
     async def _update(self, entity: AggregateRoot[Any], version: int, row: _Row) -> None:
         row |= {KNOWN_ID: row.pop(self._sql.key.key), KNOWN_VERSION: version}
         update = self._sql.update.where(*self._scope)
         if not (await self._execute(update, row)).rowcount:
-            await self._refuse(entity, version)
+            await self._raise_conflict(entity, version)
 
-    async def _refuse(self, entity: AggregateRoot[Any], expected: int) -> None:
+    async def _raise_conflict(self, entity: AggregateRoot[Any], expected: int) -> None:
         known = {KNOWN_IDS: self._mapper.id_values([entity.id])}
         versions = self._sql.versions.where(*self._scope)
         stored: Any = (await self._execute(versions, known)).first()
-        raise another_version(entity, expected, stored and stored[1])
+        raise OptimisticConcurrencyError.stale_version(
+            f"{entity.aggregate_type} {entity.id}", expected, stored and stored[1]
+        )
 
     def _parts(self, ids: Sequence[Any], entities: Sequence[Known]) -> list[list[_Row]]:
         """By relation, the rows of all of them."""

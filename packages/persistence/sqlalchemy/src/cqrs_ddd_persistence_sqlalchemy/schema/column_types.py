@@ -41,11 +41,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.utcoffset() is None:
-            raise NaiveDatetimeError(
-                f"{value.isoformat()} has no zone; pass an aware datetime, such as "
-                "datetime.now(timezone.utc)",
-                value=value,
-            )
+            raise NaiveDatetimeError.without_zone("the value", value)
         if value.year in (MINYEAR, MAXYEAR) and _in_utc(value) in _INFINITE:
             raise ValidationError(f"{value.isoformat()} stands for infinity; use None for no end")
         return iso_utc(value) if dialect.name == "sqlite" else value

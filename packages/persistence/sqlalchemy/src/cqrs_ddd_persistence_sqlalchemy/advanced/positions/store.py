@@ -13,26 +13,22 @@ from typing import Any, ClassVar
 from sqlalchemy import Row, Table, delete, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cqrs_ddd_advanced_core.adapters.refusals import (
-    changed_meanwhile,
-    lease_lost,
-    refuse_another_version,
-    refuse_step_back,
-    refuse_text,
-    refuse_unusable_lease,
-    run_by_workers,
-    unknown_projections,
-    written_inline,
-)
+from cqrs_ddd_advanced_core.exceptions import ProjectionVersionError, UnknownProjectionError
 from cqrs_ddd_advanced_core.ports.positions import (
     PROJECTIONS_CHANNEL,
     Checkpoint,
     IPositionStore,
     ProjectionPosition,
 )
+from cqrs_ddd_advanced_core.spi.checks import (
+    ensure_forward,
+    ensure_live_version,
+    ensure_name_list,
+    ensure_usable_lease,
+)
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import PersistenceError
+from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, LeaseLostError, PersistenceError
 from cqrs_ddd_core.primitives.shielding import run_to_completion
 
 from ...engine.connections import apart, joined, reading_apart
@@ -90,14 +86,14 @@ class SQLAlchemyPositionStore(IPositionStore):
         lease: float = 30.0,
         restart: bool = False,
     ) -> Checkpoint | None:
-        refuse_unusable_lease(lease)
+        ensure_usable_lease(lease)
         async with self._apart("claim a projection") as connection:
             position, found = 0, await self._rows.find(connection, projection)
             if found is not None:
                 if found.position is None:
-                    raise written_inline(projection, version, found.version)
+                    raise ProjectionVersionError.written_inline(projection, version, found.version)
                 if not restart:
-                    refuse_another_version(projection, version, found.version)
+                    ensure_live_version(projection, version, found.version)
                 if found.holder not in (None, worker_id):
                     return None  # Without a lock: who stands by asks again and again.
                 last = await self._rows.take_out(connection, found.epoch, worker_id)
@@ -121,8 +117,8 @@ class SQLAlchemyPositionStore(IPositionStore):
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
-        refuse_unusable_lease(lease)
-        refuse_step_back(checkpoint, position)
+        ensure_usable_lease(lease)
+        ensure_forward(checkpoint, position)
         table = self._projections
         async with self._joined(uow, "advance a projection") as active:
             connection = await active.connection()
@@ -137,12 +133,12 @@ class SQLAlchemyPositionStore(IPositionStore):
                 .values(position=position, leased_until=after(connection, lease))
             )
             if not result.rowcount:
-                raise lease_lost(checkpoint)
+                raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
             self._tell(active)
         return replace(checkpoint, position=position)
 
     async def renew(self, checkpoint: Checkpoint, *, lease: float = 30.0) -> None:
-        refuse_unusable_lease(lease)
+        ensure_usable_lease(lease)
         table = self._projections
         async with self._apart("renew the lease of a projection") as connection:
             result = await connection.execute(
@@ -151,7 +147,7 @@ class SQLAlchemyPositionStore(IPositionStore):
                 .values(leased_until=after(connection, lease))
             )
             if not result.rowcount:
-                raise lease_lost(checkpoint)
+                raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
 
     async def release(self, checkpoint: Checkpoint) -> None:
         table = self._projections
@@ -184,11 +180,11 @@ class SQLAlchemyPositionStore(IPositionStore):
                     return
                 found = await self._rows.join(connection, projection)
                 if found is None:
-                    raise changed_meanwhile(projection)
+                    raise ConcurrencyError.changed_meanwhile(f"projection {projection}")
             live, position = found
             if position is not None:
-                raise run_by_workers(projection, version, live)
-            refuse_another_version(projection, version, live)
+                raise ProjectionVersionError.run_by_workers(projection, version, live)
+            ensure_live_version(projection, version, live)
 
     async def lock_exclusive(
         self, projection: str, *, uow: UnitOfWork
@@ -220,18 +216,18 @@ class SQLAlchemyPositionStore(IPositionStore):
                 )
             )
             if not theirs.rowcount:
-                raise lease_lost(by)
+                raise LeaseLostError.ended("projection", by.projection, by.epoch)
             await connection.execute(delete(table).where(table.c.projection == projection))
             is_inline = found is not None and found.position is None
             position = None if is_inline else by.position
             if await self._rows.put(connection, projection, by.version, position) is None:
-                raise changed_meanwhile(projection)
+                raise ConcurrencyError.changed_meanwhile(f"projection {projection}")
             self._tell(active)
 
     async def wait_until(
         self, position: int, projections: Collection[str], *, timeout: float
     ) -> bool:
-        refuse_text(projections)
+        ensure_name_list(projections)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         wanted = set(projections)
@@ -245,7 +241,7 @@ class SQLAlchemyPositionStore(IPositionStore):
             if remaining <= 0:
                 if missing:
                     known = [each.projection for each in await self.positions()]
-                    raise unknown_projections(missing, known)
+                    raise UnknownProjectionError.never_run(missing, known)
                 return False
             await self._pause(min(self._poll_interval, remaining))
 

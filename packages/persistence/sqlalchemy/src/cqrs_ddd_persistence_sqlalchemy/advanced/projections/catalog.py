@@ -12,9 +12,9 @@ from sqlalchemy import Connection, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import Pool
 
+from cqrs_ddd_advanced_core.exceptions import ProjectionStoreError
 from cqrs_ddd_advanced_core.projections.handler import REBUILD_SUFFIX
 from cqrs_ddd_advanced_core.spi.document_fields import DocumentFields
-from cqrs_ddd_advanced_core.spi.documents import no_collection, other_fields
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
 from ...engine.driver import is_postgres
@@ -55,7 +55,7 @@ class CollectionCatalog:
             raise _stays(replaced)
         return self._models.get(collection)
 
-    def refuse_models(self, *collections: str) -> None:
+    def ensure_no_models(self, *collections: str) -> None:
         """Tables of the application's own are neither dropped nor replaced."""
         for each in collections:
             if self.model_of(each) is not None:
@@ -77,7 +77,7 @@ class CollectionCatalog:
             if found is not None:
                 known[name] = found
         if found is None:
-            raise no_collection(collection)
+            raise ProjectionStoreError.no_collection(collection)
         return found
 
     def forget(self, collection: str, connection: AsyncConnection) -> None:
@@ -88,7 +88,7 @@ class CollectionCatalog:
         begin_changes(connection, self._tables)
         found = self._read(connection, collection)
         if found is not None:
-            refuse_other_fields(found, asked)
+            ensure_same_fields(found, asked)
             return
         views = self._tables.advanced.views
         number = connection.scalar(select(func.coalesce(func.max(views.c.number), 0) + 1))
@@ -110,7 +110,7 @@ class CollectionCatalog:
         begin_changes(connection, self._tables)
         old, new = self._read(connection, collection), self._read(connection, by)
         if new is None:
-            raise no_collection(by)
+            raise ProjectionStoreError.no_collection(by)
         taken = CollectionTable(self._tables, collection, new.number, new.fields, new.is_postgres)
         gone = [each.quoted_name for each in (old, new) if each is not None]
         if new.is_postgres:
@@ -165,9 +165,11 @@ def _stays(collection: str) -> InvalidOperationError:
     )
 
 
-def refuse_other_fields(found: CollectionTable, asked: DocumentFields) -> None:
+def ensure_same_fields(found: CollectionTable, asked: DocumentFields) -> None:
     if found.fields != asked:
-        raise other_fields(found.collection, asked, found.fields)
+        raise ProjectionStoreError.other_fields(
+            found.collection, asked.written, found.fields.written
+        )
 
 
 async def _keep(

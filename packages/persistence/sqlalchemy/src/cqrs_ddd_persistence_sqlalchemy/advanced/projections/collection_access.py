@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cqrs_ddd_advanced_core.exceptions import DocumentError, ProjectionStoreError
-from cqrs_ddd_advanced_core.spi.documents import refuse_name
+from cqrs_ddd_advanced_core.spi.documents import ensure_collection_name
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, CQRSDDDError, ValidationError
 
@@ -51,7 +51,7 @@ class CollectionAccess:
     async def change(
         self, collection: str, uow: UnitOfWork | None, operation: str, work: Work[T]
     ) -> T:
-        refuse_name(collection)
+        ensure_collection_name(collection)
 
         async def attempt() -> T:
             async with joined(given, self._session_factory, operation) as active:
@@ -65,7 +65,7 @@ class CollectionAccess:
     async def read(
         self, collection: str, uow: UnitOfWork | None, operation: str, work: Work[T]
     ) -> T:
-        refuse_name(collection)
+        ensure_collection_name(collection)
 
         async def attempt() -> T:
             with translate_errors(ProjectionStoreError, operation):
@@ -113,7 +113,7 @@ class _ReplacedError(ConcurrencyError):
 
 
 def _replaced(collection: str) -> _ReplacedError:
-    return _ReplacedError(f"{collection} was replaced meanwhile; decide anew")
+    return _ReplacedError(f"{collection} was replaced in the meantime; retry")
 
 
 async def _again(attempt: Callable[[], Awaitable[T]], *, is_alone: bool) -> T:

@@ -29,8 +29,8 @@ from sqlalchemy.orm import registry
 from cqrs_ddd_advanced_core.ports.projections import DOC_ID, Document
 from cqrs_ddd_advanced_core.spi.document_fields import DOC, DocumentFields
 from cqrs_ddd_advanced_core.spi.documents import WrittenDocument, read_document, written_document
-from cqrs_ddd_core.adapters.refusals import refuse_selected_fields
 from cqrs_ddd_core.domain.specification import ISpecification
+from cqrs_ddd_core.spi.checks import ensure_whole_objects
 
 from ...engine.driver import execute_many, fetch
 from ...schema.tables import Tables
@@ -87,7 +87,7 @@ class CollectionTable:
             rows = rows.add_columns(columns[self._shape])
         if isinstance(criteria, ISpecification):
             return rows.where(build_sqla_filter(self._model, criteria))
-        refuse_selected_fields(criteria)
+        ensure_whole_objects(criteria)
         page = apply_query_options(rows, self._model, criteria)
         if criteria.ordering or criteria.limit is not None or criteria.offset:
             page = page.order_by(in_order(columns[DOC_ID]))

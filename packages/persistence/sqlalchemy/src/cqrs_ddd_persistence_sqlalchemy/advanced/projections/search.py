@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cqrs_ddd_core.adapters.refusals import refuse_other_criteria
 from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
 from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
+from cqrs_ddd_core.spi.checks import ensure_searchable
 
 from ...engine.engines import SessionFactory
 from ...repository.row_cursor import RowCursor
@@ -41,7 +41,7 @@ class CollectionSearch:
         criteria: ISpecification[Any] | IQueryOptions[Any],
         uow: UnitOfWork | None,
     ) -> SearchResult[dict[str, Any]]:
-        refuse_other_criteria(criteria)
+        ensure_searchable(criteria)
         operation = f"search {collection}"
 
         async def prepare(

@@ -15,7 +15,11 @@ from cqrs_ddd_advanced_core.ports.projections import (
     IProjectionStore,
 )
 from cqrs_ddd_advanced_core.spi.document_fields import DocumentFields
-from cqrs_ddd_advanced_core.spi.documents import possible_ids, refuse_name, refuse_replacing_itself
+from cqrs_ddd_advanced_core.spi.documents import (
+    ensure_collection_name,
+    ensure_other_collection,
+    possible_ids,
+)
 from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
 from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
@@ -30,7 +34,7 @@ from ...engine.lock_timeout import lock_timeout
 from ...schema.installation import lock_key
 from ...schema.tables import TABLES, Tables
 from ...unit_of_work import SQLAlchemyUnitOfWork
-from .catalog import AnyCollection, CollectionCatalog, Models, refuse_other_fields
+from .catalog import AnyCollection, CollectionCatalog, Models, ensure_same_fields
 from .collection_access import CollectionAccess
 from .search import CollectionSearch
 
@@ -74,7 +78,7 @@ class SQLAlchemyProjectionStore(IProjectionStore):
             )
 
     async def ensure_collection(self, collection: str, fields: Fields | None = None) -> None:
-        refuse_name(collection)
+        ensure_collection_name(collection)
         engine = self._engine()
         model = self._catalogue.model_of(collection)
         if model is not None:
@@ -92,7 +96,7 @@ class SQLAlchemyProjectionStore(IProjectionStore):
                 except ProjectionStoreError:
                     pass
                 else:
-                    refuse_other_fields(found, asked)
+                    ensure_same_fields(found, asked)
                     return
             async with (
                 engine.begin() as connection,
@@ -162,8 +166,8 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         await self._access.change(collection, uow, f"truncate {collection}", delete)
 
     async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
-        refuse_name(collection)
-        self._catalogue.refuse_models(collection)
+        ensure_collection_name(collection)
+        self._catalogue.ensure_no_models(collection)
         operation = f"drop {collection}"
         async with joined(uow, self._session_factory, operation) as active:
             with translate_errors(ProjectionStoreError, operation):
@@ -188,10 +192,10 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         await self._access.change(collection, uow, f"lock documents of {collection}", take)
 
     async def replace_collection(self, collection: str, by: str, *, uow: UnitOfWork) -> None:
-        refuse_name(collection)
-        refuse_name(by)
-        refuse_replacing_itself(collection, by)
-        self._catalogue.refuse_models(collection, by)
+        ensure_collection_name(collection)
+        ensure_collection_name(by)
+        ensure_other_collection(collection, by)
+        self._catalogue.ensure_no_models(collection, by)
         operation = f"replace {collection} by {by}"
         async with joined(uow or self._uow, self._session_factory, operation) as active:
             with translate_errors(ProjectionStoreError, operation):

@@ -19,10 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from cqrs_ddd_advanced_core.exceptions import DocumentError, ProjectionStoreError
 from cqrs_ddd_advanced_core.ports.projections import DOC_ID, Document, Fields
 from cqrs_ddd_advanced_core.spi.document_fields import DeclaredType, DocumentFields
-from cqrs_ddd_advanced_core.spi.documents import refuse_name, written_document
-from cqrs_ddd_core.adapters.refusals import refuse_selected_fields
+from cqrs_ddd_advanced_core.spi.documents import ensure_collection_name, written_document
 from cqrs_ddd_core.domain.specification import ISpecification
 from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core.spi.checks import ensure_whole_objects
 from cqrs_ddd_specifications.field_types import Kind
 from cqrs_ddd_specifications.operators import IN, NOT_IN, Operator
 
@@ -44,7 +44,7 @@ class CollectionModel:
     """
 
     def __init__(self, collection: str, model: type) -> None:
-        refuse_name(collection)
+        ensure_collection_name(collection)
         self.collection = collection
         self._model = model
         attributes = mapper_of(model).column_attrs
@@ -127,7 +127,7 @@ class CollectionModel:
                 self._model, criteria, names=self._name, values=self._value
             )
             return self._rows.where(condition)
-        refuse_selected_fields(criteria)
+        ensure_whole_objects(criteria)
         page = apply_query_options(
             self._rows, self._model, criteria, names=self._name, values=self._value
         )

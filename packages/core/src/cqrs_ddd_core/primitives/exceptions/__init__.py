@@ -1,0 +1,63 @@
+"""Errors of the core package, one module for each branch of the tree.
+
+::
+
+    CQRSDDDError
+    ├── DomainError
+    │   ├── InvariantViolationError
+    │   │   ├── CycleDetectedError
+    │   │   └── ACLWideningError
+    │   ├── BusinessRuleError
+    │   ├── ValidationError
+    │   │   └── NaiveDatetimeError
+    │   ├── NotFoundError
+    │   │   ├── EntityNotFoundError
+    │   │   └── NodeNotFoundError
+    │   ├── ImmutableObjectError
+    │   ├── MissingIdentityError
+    │   ├── EventApplicationError
+    │   ├── HierarchyLimitExceededError
+    │   └── CorruptHierarchyError
+    ├── TransientCommandError
+    ├── PermanentCommandError
+    ├── DuplicateCommandError
+    ├── InvalidOperationError
+    │   ├── ConcurrentUseError
+    │   └── UnsavedChangesError
+    ├── ConfigError (also a ValueError)
+    ├── ConcurrencyError
+    │   ├── OptimisticConcurrencyError
+    │   ├── LockAcquisitionError
+    │   └── LeaseLostError
+    ├── HandlerError
+    │   ├── HandlerRegistrationError
+    │   │   └── HandlerAlreadyRegisteredError (also a ValueError)
+    │   ├── HandlerNotRegisteredError
+    │   ├── HandlerResultError
+    │   ├── EventHandlerError (also a TypeError)
+    │   └── MiddlewareError
+    ├── TypeRegistryError
+    │   ├── DuplicateTypeError (also a ValueError)
+    │   └── UnknownTypeError
+    └── InfrastructureError
+        ├── PersistenceError
+        │   └── DuplicateKeyError
+        ├── CommitOutcomeUnknownError
+        ├── SerializationError
+        ├── EventStoreError
+        │   ├── DuplicateEventError
+        │   └── AmbiguousStreamError
+        ├── OutboxError
+        ├── InboxError
+        ├── CacheError
+        ├── LockingError
+        ├── MessagingError
+        └── BlobStorageError
+"""
+
+from .base import *
+from .classification import *
+from .concurrency import *
+from .domain import *
+from .handlers import *
+from .infrastructure import *

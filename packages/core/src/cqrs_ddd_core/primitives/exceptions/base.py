@@ -1,0 +1,72 @@
+"""Root of the error tree, and errors of commands, calls and settings."""
+
+from __future__ import annotations
+
+
+class CQRSDDDError(Exception):
+    """Root of all errors of the toolkit."""
+
+
+class TransientCommandError(CQRSDDDError):
+    """The command failed for a passing reason; sending it again may succeed."""
+
+
+class PermanentCommandError(CQRSDDDError):
+    """The command can never succeed; an operator has to look at it."""
+
+
+class DuplicateCommandError(CQRSDDDError):
+    """A command with this id was sent before with another content."""
+
+    def __init__(self, message: str = "", *, command_id: str = "") -> None:
+        super().__init__(message)
+        self.command_id = command_id
+
+    @classmethod
+    def id_reused(cls, consumer: str, message_id: str) -> DuplicateCommandError:
+        """Build the error for a message whose id ``consumer`` knows with another content."""
+        return cls(
+            f"{consumer} has already handled a message with id {message_id} and another content; "
+            "give each message its own id",
+            command_id=message_id,
+        )
+
+
+class InvalidOperationError(CQRSDDDError):
+    """The object cannot perform the call in its present state, or with these arguments."""
+
+    @classmethod
+    def no_add_many(cls, repository: str) -> InvalidOperationError:
+        """Build the error for a ``repository`` whose inner repository saves one by one only."""
+        return cls(
+            f"the repository wrapped by {repository} has no add_many; call add for each aggregate "
+            "within one unit of work, or wrap an IBulkRepository"
+        )
+
+
+class ConcurrentUseError(InvalidOperationError):
+    """Two tasks use one unit of work at the same time."""
+
+    def __init__(self, message: str = "", *, running: str = "", refused: str = "") -> None:
+        super().__init__(message)
+        self.running = running
+        self.refused = refused
+
+
+class UnsavedChangesError(InvalidOperationError):
+    """An aggregate recorded events, but no repository saved it."""
+
+    def __init__(
+        self, message: str = "", *, aggregate_type: str = "", aggregate_id: object = None
+    ) -> None:
+        super().__init__(message)
+        self.aggregate_type = aggregate_type
+        self.aggregate_id = aggregate_id
+
+
+class ConfigError(CQRSDDDError, ValueError):
+    """A setting is missing or unusable; ``variable`` names it."""
+
+    def __init__(self, message: str = "", *, variable: str = "") -> None:
+        super().__init__(message)
+        self.variable = variable

@@ -1,0 +1,131 @@
+"""Errors of a lost race: another transaction, task or process was faster."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from .base import CQRSDDDError
+
+_RELOAD = "reload it and retry the command"
+
+
+class ConcurrencyError(CQRSDDDError):
+    """Another writer was faster; a retry on fresh state may succeed."""
+
+    @classmethod
+    def changed_meanwhile(cls, subject: str) -> ConcurrencyError:
+        """Build the error for a ``subject`` that another transaction changed first."""
+        return cls(f"{subject} was changed by another transaction in the meantime; {_RELOAD}")
+
+
+class OptimisticConcurrencyError(ConcurrencyError):
+    """The stored version is not the expected one; ``actual`` is None if nothing is stored."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        subject: str = "",
+        expected: object = None,
+        actual: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.subject = subject
+        self.expected = expected
+        self.actual = actual
+
+    @classmethod
+    def version_taken(cls, stream: str, version: int, actual: int) -> OptimisticConcurrencyError:
+        """Build the error for an event whose ``version`` exists; the stream is at ``actual``."""
+        return cls(
+            f"{stream} already has a version {version} and is at version {actual}; {_RELOAD}",
+            subject=stream,
+            expected=version - 1,
+            actual=actual,
+        )
+
+    @classmethod
+    def unexpected_version(
+        cls, stream: str, expected: Enum | int, actual: int
+    ) -> OptimisticConcurrencyError:
+        """Build the error for a stream at ``actual`` (0: no events), which is not ``expected``."""
+        wanted = expected.value if isinstance(expected, Enum) else f"version {expected}"
+        return cls(
+            f"{stream} should be at {wanted}, but it is at "
+            f"{f'version {actual}' if actual else 'no stream'}; {_RELOAD}",
+            subject=stream,
+            expected=expected,
+            actual=actual or None,
+        )
+
+    @classmethod
+    def stale_version(
+        cls, aggregate: str, expected: int, actual: int | None
+    ) -> OptimisticConcurrencyError:
+        """Build the error for an aggregate at ``expected``; ``actual`` is None if none is visible.
+
+        A hidden row, for example of another tenant, can hold the id of a new aggregate.
+        """
+        if actual is not None:
+            problem = f"was loaded at version {expected}, but version {actual} is stored"
+        elif expected:
+            problem = f"was loaded at version {expected}, but nothing is stored"
+        else:
+            problem = "is new, but a row that is not visible here has its id"
+        return cls(
+            f"{aggregate} {problem}; {_RELOAD}",
+            subject=aggregate,
+            expected=expected,
+            actual=actual,
+        )
+
+
+class LockAcquisitionError(ConcurrencyError):
+    """The lock was not granted in time; ``timeout`` is in seconds."""
+
+    def __init__(
+        self, message: str = "", *, resource: str = "", timeout: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.resource = resource
+        self.timeout = timeout
+
+    @classmethod
+    def not_free(cls, resource: str, timeout: float) -> LockAcquisitionError:
+        """Build the error for a ``resource`` that was locked for the whole ``timeout``."""
+        return cls(
+            f"{resource} was not free within {timeout} s; try again, or wait longer",
+            resource=resource,
+            timeout=timeout,
+        )
+
+
+class LeaseLostError(ConcurrencyError):
+    """The caller no longer holds a lock or a lease: it expired, or it has another holder."""
+
+    def __init__(self, message: str = "", *, resource: str = "") -> None:
+        super().__init__(message)
+        self.resource = resource
+
+    @classmethod
+    def not_released(cls, resource: str, reason: str) -> LeaseLostError:
+        """Build the error for a lock that the caller cannot release."""
+        return cls(f"cannot release {resource}: {reason}", resource=resource)
+
+    @classmethod
+    def lost_while_held(cls, resource: str) -> LeaseLostError:
+        """Build the error for a lease that ended before the block that it protects."""
+        return cls(
+            f"the lease of {resource} was lost while its holder was at work; the work of another "
+            "holder may overlap with it",
+            resource=resource,
+        )
+
+    @classmethod
+    def ended(cls, kind: str, resource: str, epoch: int) -> LeaseLostError:
+        """Build the error for a lease that ended or whose ``epoch`` is no longer the last one."""
+        return cls(
+            f"the lease of {kind} {resource} (epoch {epoch}) is over: it expired, was released, "
+            "or a later claim replaced it; claim it again",
+            resource=resource,
+        )

@@ -1,0 +1,97 @@
+"""Errors of registration: handlers, middlewares and names of types."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+from .base import CQRSDDDError
+
+
+class HandlerError(CQRSDDDError):
+    """Handlers or middlewares are wired wrongly."""
+
+
+class HandlerRegistrationError(HandlerError):
+    """The handler does not fit the message it is registered for."""
+
+    def __init__(self, message: str = "", *, message_type: str = "", handler: str = "") -> None:
+        super().__init__(message)
+        self.message_type = message_type
+        self.handler = handler
+
+
+class HandlerAlreadyRegisteredError(HandlerRegistrationError, ValueError):
+    """The message already has a handler."""
+
+
+class HandlerNotRegisteredError(HandlerError):
+    """No handler is registered for the message."""
+
+    def __init__(self, message: str = "", *, message_type: str = "") -> None:
+        super().__init__(message)
+        self.message_type = message_type
+
+    @classmethod
+    def unknown(
+        cls, kind: str, name: str, known: Collection[str], call: str
+    ) -> HandlerNotRegisteredError:
+        """Build the error for a type without a handler; it lists the near names among ``known``.
+
+        Args:
+            kind: the kind of handler, such as "command" or "query result".
+            name: the type that has none.
+            known: the types that have one.
+            call: the method that registers one.
+        """
+        near = get_close_matches(name, known, n=3) or sorted(known)[:5]
+        return cls(
+            f"no {kind} handler for {name}; there are handlers for {', '.join(near) or 'nothing'}; "
+            f"call registry.{call}({name}, ...) first",
+            message_type=name,
+        )
+
+
+class HandlerResultError(HandlerError):
+    """A handler returned a value of another type than it promises."""
+
+    def __init__(
+        self, message: str = "", *, handler: str = "", expected: str = "", actual: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.handler = handler
+        self.expected = expected
+        self.actual = actual
+
+
+class EventHandlerError(HandlerError, TypeError):
+    """A method of an aggregate that applies an event is wrong or ambiguous."""
+
+    def __init__(self, message: str = "", *, aggregate_type: str = "", handler: str = "") -> None:
+        super().__init__(message)
+        self.aggregate_type = aggregate_type
+        self.handler = handler
+
+
+class MiddlewareError(HandlerError):
+    """A middleware breaks the pipeline: it has the wrong place, or returns no response."""
+
+    def __init__(self, message: str = "", *, middleware: str = "") -> None:
+        super().__init__(message)
+        self.middleware = middleware
+
+
+class TypeRegistryError(CQRSDDDError):
+    """A name and a class do not fit together."""
+
+    def __init__(self, message: str = "", *, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class DuplicateTypeError(TypeRegistryError, ValueError):
+    """Two classes claim one name."""
+
+
+class UnknownTypeError(TypeRegistryError):
+    """No class is registered under the name."""

@@ -1,0 +1,152 @@
+"""Errors of infrastructure: databases, brokers, caches, locks and files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from .base import CQRSDDDError
+
+
+class InfrastructureError(CQRSDDDError):
+    """A database, broker, cache or file system failed, or rejected its input."""
+
+
+class PersistenceError(InfrastructureError):
+    """The database failed, or rejected a statement."""
+
+
+class DuplicateKeyError(PersistenceError):
+    """Another row has a value that must be unique; ``constraint`` is its name, or its columns."""
+
+    def __init__(self, message: str = "", *, constraint: str = "") -> None:
+        super().__init__(message)
+        self.constraint = constraint
+
+
+class CommitOutcomeUnknownError(InfrastructureError):
+    """The connection died between COMMIT and its answer: the work may or may not be stored.
+
+    Retry only idempotent work, under the same command id.
+    """
+
+
+class SerializationError(InfrastructureError):
+    """A value cannot be written as JSON, or stored bytes cannot be read as their type."""
+
+    def __init__(self, message: str = "", *, type_name: str = "") -> None:
+        super().__init__(message)
+        self.type_name = type_name
+
+    @classmethod
+    def not_json(cls, subject: str, error: Exception, *, type_name: str) -> SerializationError:
+        """Build the error for a ``subject`` that pydantic could not write."""
+        return SerializationError(
+            f"{subject} cannot be written as JSON: {error}; give it values that pydantic writes "
+            "as JSON",
+            type_name=type_name,
+        )
+
+    @classmethod
+    def unstorable_id(cls, subject: str, value: object) -> SerializationError:
+        """Build the error for an id or a name that some databases would change or reject."""
+        return SerializationError(
+            f"{subject} has {value!r} as an id or a name, and some databases change or reject it; "
+            "give it a text without NUL and without lone surrogates",
+            type_name=subject,
+        )
+
+
+class EventStoreError(InfrastructureError):
+    """The event store failed, or rejected its input."""
+
+    @classmethod
+    def version_below_one(cls, event: str, version: int) -> EventStoreError:
+        """Build the error for an event that cannot be part of a stream."""
+        return EventStoreError(
+            f"{event} has version {version}; number the events of a stream from 1"
+        )
+
+
+class DuplicateEventError(EventStoreError):
+    """An event with this id is already stored."""
+
+    def __init__(self, message: str = "", *, event_id: str = "") -> None:
+        super().__init__(message)
+        self.event_id = event_id
+
+    @classmethod
+    def already_stored(cls, event_type: str, event_id: str) -> DuplicateEventError:
+        """Build the error for an event whose id another stored event has."""
+        return cls(
+            f"cannot append {event_type}: an event with id {event_id} is already stored; give "
+            "each event its own id",
+            event_id=event_id,
+        )
+
+
+class AmbiguousStreamError(EventStoreError):
+    """Several aggregate types share the id, so it does not name one stream."""
+
+    def __init__(
+        self, message: str = "", *, aggregate_id: str = "", aggregate_types: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message)
+        self.aggregate_id = aggregate_id
+        self.aggregate_types = tuple(aggregate_types)
+
+    @classmethod
+    def shared_id(cls, aggregate_id: str, types: Collection[str]) -> AmbiguousStreamError:
+        """Build the error for an id of several aggregate ``types``."""
+        return cls(
+            f"{aggregate_id} is the id of a {', a '.join(sorted(types))}; pass aggregate_type=",
+            aggregate_id=aggregate_id,
+            aggregate_types=sorted(types),
+        )
+
+
+class OutboxError(InfrastructureError):
+    """The outbox failed, or rejected its input."""
+
+    @classmethod
+    def already_saved(cls, message_id: str) -> OutboxError:
+        """Build the error for a message whose id the outbox knows."""
+        return cls(
+            f"a message with id {message_id} is already in the outbox; give each message its own id"
+        )
+
+    @classmethod
+    def not_dead_lettered(cls, message_id: str) -> OutboxError:
+        """Build the error for a message that is not among the dead letters."""
+        return cls(
+            f"message {message_id} is not a dead letter; list_dead_letters() returns those there "
+            "are"
+        )
+
+
+class InboxError(InfrastructureError):
+    """The inbox failed, or rejected its input."""
+
+    @classmethod
+    def not_registered(cls, consumer: str, message_id: str) -> InboxError:
+        """Build the error for an outcome without a registered message."""
+        return cls(f"{consumer} has not registered message {message_id}; register it first")
+
+
+class CacheError(InfrastructureError):
+    """The cache failed, or rejected its input."""
+
+
+class LockingError(InfrastructureError):
+    """A lock server failed or did not answer, so it is unknown whether the lock is free."""
+
+    def __init__(self, message: str = "", *, resource: str = "") -> None:
+        super().__init__(message)
+        self.resource = resource
+
+
+class MessagingError(InfrastructureError):
+    """The broker failed, or rejected a message."""
+
+
+class BlobStorageError(InfrastructureError):
+    """The blob storage failed, or rejected its input."""

@@ -1,0 +1,104 @@
+"""Checks of arguments that stores and repositories share, so that each adapter raises alike."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any, Protocol, runtime_checkable
+
+from ..domain.aggregate import AggregateRoot
+from ..domain.specification import IQueryOptions, ISpecification
+from ..ports.event_store import ExpectedVersion, StreamId
+from ..primitives.exceptions import (
+    EventStoreError,
+    InvalidOperationError,
+    OptimisticConcurrencyError,
+)
+
+
+def ensure_expected_version(stream: StreamId, expected: ExpectedVersion | int, actual: int) -> None:
+    """Raise ``OptimisticConcurrencyError`` unless a stream at ``actual`` is as expected."""
+    if expected is ExpectedVersion.ANY:
+        return
+    if expected is ExpectedVersion.STREAM_EXISTS:
+        fits = actual > 0
+    else:
+        fits = actual == (0 if expected is ExpectedVersion.NO_STREAM else expected)
+    if not fits:
+        raise OptimisticConcurrencyError.unexpected_version(str(stream), expected, actual)
+
+
+def ensure_page_limit(limit: int) -> None:
+    """Raise ``EventStoreError`` for a page of events with room for none."""
+    if limit < 1:
+        raise EventStoreError(f"cannot read {limit} events; limit must be at least 1")
+
+
+def ensure_usable_claim(limit: int, lease: float) -> None:
+    """Raise ``InvalidOperationError`` for a claim of no messages or for no time."""
+    if limit < 1 or not lease > 0:
+        raise InvalidOperationError(
+            f"cannot claim {limit} messages for {lease} s; both must be positive"
+        )
+
+
+def ensure_entity_type(entity: object, entity_type: type[AggregateRoot[Any]]) -> None:
+    """Raise ``InvalidOperationError`` for an entity of another type than the repository's."""
+    if not isinstance(entity, entity_type):
+        raise InvalidOperationError(
+            f"this repository stores {entity_type.__name__}, got {entity!r}; "
+            "pass one, or use another repository"
+        )
+
+
+def ensure_distinct(entities: Iterable[AggregateRoot[Any]]) -> None:
+    """Raise ``InvalidOperationError`` if two entities share an id: either could be saved last."""
+    seen: set[object] = set()
+    for entity in entities:
+        if entity.id in seen:
+            raise InvalidOperationError(
+                f"add_many got {entity.aggregate_type} {entity.id} twice; pass it once"
+            )
+        seen.add(entity.id)
+
+
+def ensure_searchable(criteria: object) -> None:
+    """Raise ``InvalidOperationError`` unless it is a specification, or query options."""
+    if not isinstance(criteria, (ISpecification, IQueryOptions)):
+        raise InvalidOperationError(
+            f"cannot search by {criteria!r}; pass a specification (is_satisfied_by) or query "
+            "options"
+        )
+
+
+@runtime_checkable
+class _SelectsFields(Protocol):
+    """Query options that may select some attributes."""
+
+    @property
+    def select_fields(self) -> Collection[str]: ...
+
+
+@runtime_checkable
+class _SelectsDistinct(Protocol):
+    """Query options that may leave out rows equal to another one."""
+
+    @property
+    def distinct(self) -> bool: ...
+
+
+def ensure_whole_objects(options: object) -> None:
+    """Raise ``InvalidOperationError`` for options that select a part of an object.
+
+    Whole objects differ by their id, so ``distinct`` applies to selected fields only.
+    """
+    if isinstance(options, _SelectsFields) and options.select_fields:
+        raise InvalidOperationError(
+            f"cannot read only {', '.join(options.select_fields)}, since objects are read whole; "
+            "leave select_fields out, or pass the options to apply_query_options for a select of "
+            "your own"
+        )
+    if isinstance(options, _SelectsDistinct) and options.distinct:
+        raise InvalidOperationError(
+            "cannot leave out duplicates, since whole objects differ by their id; leave distinct "
+            "out, or select fields"
+        )
