@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -277,6 +278,23 @@ async def test_many_aggregates_are_read_in_a_statement_for_each_relation(
     assert len(statements) == 3
 
 
+@contextmanager
+def changed_before_the_parts_are_read(change: Callable[[], Awaitable[None]]) -> Iterator[None]:
+    """Run ``change`` once, after the rows of aggregates are read and before their parts are."""
+    rounds: list[None] = []
+    original = RowReader._add_parts
+
+    async def change_meanwhile(self: RowReader, *given: Any) -> Any:
+        if not rounds:
+            rounds.append(None)
+            await change()
+        return await original(self, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RowReader, "_add_parts", change_meanwhile)
+        yield
+
+
 async def test_an_aggregate_is_never_read_with_the_parts_of_another_version(
     orders: Orders,
 ) -> None:
@@ -285,23 +303,34 @@ async def test_an_aggregate_is_never_read_with_the_parts_of_another_version(
     changed = await orders.get(order.id)
     assert changed is not None
     changed.owner, changed.lines = "changed", []
-    rounds: list[None] = []
 
-    original = RowReader._add_parts
+    async def change() -> None:
+        await orders.add(changed)
+        await orders.delete(gone.id)
 
-    async def change_meanwhile(self: RowReader, *given: Any) -> Any:
-        if not rounds:
-            rounds.append(None)
-            await orders.add(changed)
-            await orders.delete(gone.id)
-        return await original(self, *given)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RowReader, "_add_parts", change_meanwhile)
+    with changed_before_the_parts_are_read(change):
         found = await orders.list_all([gone.id, order.id])
 
     assert found == [changed]
     assert found[0].version == 2
+
+
+async def test_an_aggregate_that_changes_while_it_is_read_by_its_id_is_read_again(
+    orders: Orders,
+) -> None:
+    order = _full_order()
+    await orders.add(order)
+    changed = await orders.get(order.id)
+    assert changed is not None
+    changed.owner, changed.lines = "changed", []
+
+    async def change() -> None:
+        await orders.add(changed)
+
+    with changed_before_the_parts_are_read(change):
+        found = await orders.get(order.id)
+
+    assert found == changed
 
 
 async def test_a_search_goes_by_the_paths_of_the_aggregate(orders: Orders) -> None:

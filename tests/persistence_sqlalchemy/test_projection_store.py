@@ -15,7 +15,6 @@ from cqrs_ddd_core import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
 from cqrs_ddd_persistence_sqlalchemy import Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyProjectionStore
-from cqrs_ddd_persistence_sqlalchemy.advanced.projections.catalog import AnyCollection
 from cqrs_ddd_persistence_sqlalchemy.advanced.projections.collection_tables import CollectionTable
 from cqrs_ddd_persistence_sqlalchemy.engine.driver import fetch
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
@@ -47,7 +46,7 @@ class WritesInTheOrderGiven(SQLAlchemyProjectionStore):
     async def upsert_batch(
         self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
     ) -> None:
-        async def write(connection: AsyncConnection, table: AnyCollection) -> None:
+        async def write(connection: AsyncConnection, table: CollectionTable) -> None:
             assert isinstance(table, CollectionTable)
             documents = [
                 written_document(collection, doc_id, doc, table.fields)
@@ -67,7 +66,7 @@ class LocksRows(SQLAlchemyProjectionStore):
     """A document that is not there yet is no row."""
 
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
-        async def take(connection: AsyncConnection, table: AnyCollection) -> None:
+        async def take(connection: AsyncConnection, table: CollectionTable) -> None:
             assert isinstance(table, CollectionTable)
             rows = f"SELECT 1 FROM {table.quoted_name} WHERE doc_id = ANY($1) FOR UPDATE"
             await fetch(connection, rows, list(doc_ids))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -56,7 +56,6 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
 
     Args:
         tables: where the event store, the outbox and the inbox keep their rows.
-        models: of ``projections``, as ``SQLAlchemyProjectionStore`` takes them.
         signal: told of new events after the commit, so that ``wait_for`` need not poll.
     """
 
@@ -69,7 +68,6 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         session_factory: SessionFactory | None = None,
         *,
         tables: Tables = TABLES,
-        models: Mapping[str, type[Any]] | None = None,
         signal: IQueueSignal | None = None,
     ) -> None:
         super().__init__()
@@ -82,7 +80,6 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         self._session_factory = session_factory
         self._owns_session = session is None
         self._tables = tables
-        self._models = models
         self._connection: AsyncConnection | None = None
         self._driver: Any = None  # Of PostgreSQL.
         self._is_joined = False
@@ -133,9 +130,7 @@ class SQLAlchemyUnitOfWork(UnitOfWork):
         """The store of documents, in this transaction; it comes with the extra ``advanced``."""
         from .advanced import SQLAlchemyProjectionStore
 
-        return SQLAlchemyProjectionStore(
-            self._session_factory, tables=self._tables, models=self._models, uow=self
-        )
+        return SQLAlchemyProjectionStore(self._session_factory, tables=self._tables, uow=self)
 
     @property
     def engine(self) -> AsyncEngine | None:

@@ -43,14 +43,19 @@ class RowReader:
         """The aggregates that the query finds."""
         result = await connection.execute(self._query, given)
         if self._mapper.relations:
-            return await self.of_rows(connection, result.all())
+            return await self.of_rows(connection, result.all(), given)
         # Piece by piece: many objects at once are what the garbage collector spends its time on.
         return [
             entity for rows in result.partitions(_PIECE) for entity in self._mapper.from_rows(rows)
         ]
 
-    async def of_rows(self, connection: AsyncConnection, rows: Sequence[Any]) -> list[Any]:
-        """The same of rows that the query has found already."""
+    async def of_rows(
+        self,
+        connection: AsyncConnection,
+        rows: Sequence[Any],
+        given: Mapping[str, Any] | None = None,
+    ) -> list[Any]:
+        """Return the aggregates of rows that the query has found with the parameters ``given``."""
         if not self._mapper.relations:
             return self._mapper.from_rows(rows)
         by_id = self._by_id(rows)
@@ -59,7 +64,7 @@ class RowReader:
             missing = await self._add_parts(connection, by_id, missing) if missing else []
             if not missing:
                 return [self._mapper.from_row(row) for row in by_id.values()]
-            await self._read_again(connection, by_id, missing)
+            await self._read_again(connection, by_id, missing, given or {})
             missing = [each for each in missing if each in by_id]
         raise ConcurrencyError(
             f"{self._mapper.entity_type.__name__} was changed {_ROUNDS} times while its parts were "
@@ -90,10 +95,14 @@ class RowReader:
         return list(others)
 
     async def _read_again(
-        self, connection: AsyncConnection, by_id: dict[Any, dict[str, Any]], ids: Collection[Any]
+        self,
+        connection: AsyncConnection,
+        by_id: dict[Any, dict[str, Any]],
+        ids: Collection[Any],
+        given: Mapping[str, Any],
     ) -> None:
         query = self._query.limit(None).offset(None).where(self._sql.is_among)
-        rows = (await connection.execute(query, {KNOWN_IDS: list(ids)})).all()
+        rows = (await connection.execute(query, {**given, KNOWN_IDS: list(ids)})).all()
         again = self._by_id(rows)
         for each in ids:
             if each in again:

@@ -13,21 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import Pool
 
 from cqrs_ddd_advanced_core.exceptions import ProjectionStoreError
-from cqrs_ddd_advanced_core.projections.handler import REBUILD_SUFFIX
 from cqrs_ddd_advanced_core.spi.document_fields import DocumentFields
-from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
 from ...engine.driver import is_postgres
 from ...schema.installation import begin_changes
 from ...schema.tables import Tables
 from ...unit_of_work import SQLAlchemyUnitOfWork
 from .collection_tables import CollectionTable
-from .user_tables import CollectionModel, collection_model
-
-AnyCollection = CollectionTable | CollectionModel
-
-Models = Mapping[str, type]
-"""Declarative classes by collection."""
 
 Name = tuple[str | None, str, str]
 """Schema, prefix, collection."""
@@ -42,24 +34,8 @@ _replaced: WeakKeyDictionary[SQLAlchemyUnitOfWork, dict[Name, CollectionTable | 
 class CollectionCatalog:
     """Read once for each collection, until a statement tells of another table."""
 
-    def __init__(self, tables: Tables, models: Models | None = None) -> None:
+    def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._models = {
-            name: collection_model(name, model) for name, model in (models or {}).items()
-        }
-
-    def model_of(self, collection: str) -> CollectionModel | None:
-        """Raises ``InvalidOperationError`` for what a rebuild would put in the place of one."""
-        replaced = collection.removesuffix(REBUILD_SUFFIX)
-        if replaced != collection and replaced in self._models:
-            raise _stays(replaced)
-        return self._models.get(collection)
-
-    def ensure_no_models(self, *collections: str) -> None:
-        """Tables of the application's own are neither dropped nor replaced."""
-        for each in collections:
-            if self.model_of(each) is not None:
-                raise _stays(each)
 
     async def table_of(
         self,
@@ -155,14 +131,6 @@ class CollectionCatalog:
 
     def _name(self, collection: str) -> Name:
         return (self._tables.schema, self._tables.prefix, collection)
-
-
-def _stays(collection: str) -> InvalidOperationError:
-    return InvalidOperationError(
-        f"the table of {collection} is the application's own, and is neither dropped nor replaced; "
-        "to make its documents anew, run a handler with another collection, over another model or "
-        "over this one once it is truncated"
-    )
 
 
 def ensure_same_fields(found: CollectionTable, asked: DocumentFields) -> None:

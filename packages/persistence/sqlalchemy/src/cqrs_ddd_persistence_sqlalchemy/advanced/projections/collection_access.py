@@ -20,10 +20,11 @@ from ...engine.connections import joined, reading
 from ...engine.driver import DriverError, sqlstate, translate_errors
 from ...engine.engines import SessionFactory
 from ...unit_of_work import SQLAlchemyUnitOfWork
-from .catalog import AnyCollection, CollectionCatalog
+from .catalog import CollectionCatalog
+from .collection_tables import CollectionTable
 
 T = TypeVar("T")
-Work = Callable[[AsyncConnection, AnyCollection], Awaitable[T]]
+Work = Callable[[AsyncConnection, CollectionTable], Awaitable[T]]
 
 _OF_ANOTHER_TABLE = {"42P01", "42703", "42804", "42883", "0A000"}
 """No such table, no such column, other types, other results than the statement was prepared for."""
@@ -86,9 +87,6 @@ class CollectionAccess:
         work: Work[T],
     ) -> T:
         within = uow if isinstance(uow, SQLAlchemyUnitOfWork) else None
-        model = self._catalogue.model_of(collection)
-        if model is not None:
-            return await work(connection, model)
         table_of = partial(self._catalogue.table_of, collection, connection, within)
         for _ in range(_TRIES):
             table = await table_of()

@@ -16,10 +16,10 @@ from cqrs_ddd_core.spi.checks import ensure_searchable
 from ...engine.engines import SessionFactory
 from ...repository.row_cursor import RowCursor
 from ...unit_of_work import SQLAlchemyUnitOfWork
-from .catalog import AnyCollection
 from .collection_access import CollectionAccess, Work
+from .collection_tables import CollectionTable
 
-QueryOn = Callable[[AnyCollection], Select[Any]]
+QueryOn = Callable[[CollectionTable], Select[Any]]
 
 
 class CollectionSearch:
@@ -45,16 +45,18 @@ class CollectionSearch:
         operation = f"search {collection}"
 
         async def prepare(
-            connection: AsyncConnection, table: AnyCollection
-        ) -> tuple[AnyCollection, Select[Any]]:
+            connection: AsyncConnection, table: CollectionTable
+        ) -> tuple[CollectionTable, Select[Any]]:
             return table, table.query(criteria)
 
         known, prepared = await self._access.read(collection, uow, operation, prepare)
 
-        def query_on(table: AnyCollection) -> Select[Any]:
+        def query_on(table: CollectionTable) -> Select[Any]:
             return prepared if table is known else table.query(criteria)
 
-        async def search(connection: AsyncConnection, table: AnyCollection) -> list[dict[str, Any]]:
+        async def search(
+            connection: AsyncConnection, table: CollectionTable
+        ) -> list[dict[str, Any]]:
             rows = await connection.execute(query_on(table))
             return [table.document(row) for row in rows.all()]
 
@@ -77,7 +79,7 @@ class CollectionSearch:
         has_begun = False
 
         async def fetch_documents(
-            connection: AsyncConnection, table: AnyCollection
+            connection: AsyncConnection, table: CollectionTable
         ) -> Sequence[dict[str, Any]]:
             nonlocal cursor
             if cursor is None or not has_begun:
@@ -103,7 +105,7 @@ class CollectionSearch:
 
 
 def _nothing_of(query_on: QueryOn) -> Work[None]:
-    async def ask(connection: AsyncConnection, table: AnyCollection) -> None:
+    async def ask(connection: AsyncConnection, table: CollectionTable) -> None:
         await connection.execute(query_on(table).limit(0))
 
     return ask

@@ -34,8 +34,9 @@ from ...engine.lock_timeout import lock_timeout
 from ...schema.installation import lock_key
 from ...schema.tables import TABLES, Tables
 from ...unit_of_work import SQLAlchemyUnitOfWork
-from .catalog import AnyCollection, CollectionCatalog, Models, ensure_same_fields
+from .catalog import CollectionCatalog, ensure_same_fields
 from .collection_access import CollectionAccess
+from .collection_tables import CollectionTable
 from .search import CollectionSearch
 
 _LONGEST_NAME = 63
@@ -44,12 +45,7 @@ _TAKE_LOCKS = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS ke
 
 
 class SQLAlchemyProjectionStore(IProjectionStore):
-    """A table for each collection: the document as JSON, and a column for each declared field.
-
-    Args:
-        models: collections that are tables of the application's own, each with its declarative
-            class. The units of work take the same.
-    """
+    """A table for each collection: the document as JSON, and a column for each declared field."""
 
     lock_timeout: ClassVar[float] = 2.0
     """Seconds for which a replacement waits for readers of PostgreSQL; other readers wait too."""
@@ -61,14 +57,13 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         session_factory: SessionFactory | None,
         *,
         tables: Tables = TABLES,
-        models: Models | None = None,
         uow: UnitOfWork | None = None,
     ) -> None:
         super().__init__()
         self._session_factory = session_factory
         self._tables = tables
         self._uow = uow
-        self._catalogue = CollectionCatalog(tables, models)
+        self._catalogue = CollectionCatalog(tables)
         self._access = CollectionAccess(self._catalogue, session_factory, uow)
         self._search = CollectionSearch(self._access, session_factory, uow)
         if len(tables.advanced.view_prefix.encode()) + MAX_COLLECTION_NAME > _LONGEST_NAME:
@@ -80,12 +75,6 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     async def ensure_collection(self, collection: str, fields: Fields | None = None) -> None:
         ensure_collection_name(collection)
         engine = self._engine()
-        model = self._catalogue.model_of(collection)
-        if model is not None:
-            with translate_errors(ProjectionStoreError, f"find the table of {collection}"):
-                async with autocommitting(engine) as connection:
-                    await model.check(connection, fields or {})
-            return
         asked = DocumentFields(fields)
         operation = f"make the collection {collection}"
         with translate_errors(ProjectionStoreError, operation):
@@ -112,7 +101,7 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     async def upsert_batch(
         self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
     ) -> None:
-        async def write(connection: AsyncConnection, table: AnyCollection) -> None:
+        async def write(connection: AsyncConnection, table: CollectionTable) -> None:
             if docs:
                 await table.write(connection, docs)
 
@@ -130,7 +119,7 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         wanted = possible_ids(doc_ids)
 
         async def read(
-            connection: AsyncConnection, table: AnyCollection
+            connection: AsyncConnection, table: CollectionTable
         ) -> dict[str, dict[str, Any]]:
             return await table.read(connection, wanted) if wanted else {}
 
@@ -153,21 +142,20 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     ) -> None:
         gone = possible_ids(doc_ids)
 
-        async def delete(connection: AsyncConnection, table: AnyCollection) -> None:
+        async def delete(connection: AsyncConnection, table: CollectionTable) -> None:
             if gone:
                 await table.delete(connection, gone)
 
         await self._access.change(collection, uow, f"delete from {collection}", delete)
 
     async def truncate_collection(self, collection: str, *, uow: UnitOfWork | None = None) -> None:
-        async def delete(connection: AsyncConnection, table: AnyCollection) -> None:
+        async def delete(connection: AsyncConnection, table: CollectionTable) -> None:
             await table.delete_all(connection)
 
         await self._access.change(collection, uow, f"truncate {collection}", delete)
 
     async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
         ensure_collection_name(collection)
-        self._catalogue.ensure_no_models(collection)
         operation = f"drop {collection}"
         async with joined(uow, self._session_factory, operation) as active:
             with translate_errors(ProjectionStoreError, operation):
@@ -179,7 +167,7 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
         ids = possible_ids(doc_ids)
 
-        async def take(connection: AsyncConnection, table: AnyCollection) -> None:
+        async def take(connection: AsyncConnection, table: CollectionTable) -> None:
             if is_postgres(connection):
                 # In one order for all, or two would each wait for a lock of the other.
                 keys = sorted(
@@ -195,7 +183,6 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         ensure_collection_name(collection)
         ensure_collection_name(by)
         ensure_other_collection(collection, by)
-        self._catalogue.ensure_no_models(collection, by)
         operation = f"replace {collection} by {by}"
         async with joined(uow or self._uow, self._session_factory, operation) as active:
             with translate_errors(ProjectionStoreError, operation):
