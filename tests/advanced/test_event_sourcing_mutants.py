@@ -18,7 +18,7 @@ from cqrs_ddd_advanced_core.testing.contracts.snapshots import SnapshotStoreCont
 from cqrs_ddd_core import StreamId, UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryEventStore, InMemoryUnitOfWork
 from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction
-from cqrs_ddd_core.domain.tracking import TrackedAggregates
+from cqrs_ddd_core.unit_of_work import TrackedAggregates
 from tests.advanced.accounts import Account
 from tests.advanced.event_sourcing_kit import (
     EventSourcingKit,

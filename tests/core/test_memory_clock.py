@@ -6,8 +6,9 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from cqrs_ddd_core.adapters.memory import FakeClock
-from cqrs_ddd_core.ports.clock import IClock, SystemClock
+from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, NaiveDatetimeError
+from cqrs_ddd_core.spi.system_clock import SystemClock
 
 START = datetime(2026, 5, 1, tzinfo=timezone.utc)
 

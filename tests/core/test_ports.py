@@ -16,6 +16,7 @@ from cqrs_ddd_core.adapters.caching_repository import CachingRepository
 from cqrs_ddd_core.messaging import OutboxRelay
 from cqrs_ddd_core.ports import hierarchy
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, NaiveDatetimeError
+from cqrs_ddd_core.spi.system_clock import SystemClock
 from cqrs_ddd_redis import (
     FifoRedisLockStrategy,
     RedisCacheService,
@@ -76,7 +77,7 @@ IMPLEMENTATIONS: dict[type[Any], type[Any]] = {
     CachingRepository: ports.IBulkRepository,
     OutboxRelay: ports.IWorkerLifecycle,
     memory.FakeClock: ports.IClock,
-    ports.SystemClock: ports.IClock,
+    SystemClock: ports.IClock,
     RedisCacheService: ports.IVersionedCache,
     FifoRedisLockStrategy: ports.ILeasedLock,
     RedlockLockStrategy: ports.ILeasedLock,

@@ -40,15 +40,10 @@ from cqrs_ddd_core.middleware import (
     LockingMiddleware,
     OutboxMiddleware,
 )
-from cqrs_ddd_core.ports import (
-    IClock,
-    IEventUpcaster,
-    IValidator,
-    SystemClock,
-    ValidationResult,
-)
+from cqrs_ddd_core.ports import IClock, IEventUpcaster, IValidator, ValidationResult
 from cqrs_ddd_core.primitives.exceptions import BusinessRuleError
 from cqrs_ddd_core.primitives.id_generator import IIdGenerator, UUID4Generator, UUID7Generator
+from cqrs_ddd_core.spi.system_clock import SystemClock
 from cqrs_ddd_core.testing.contracts.background_worker import (
     BackgroundWorkerContract,
     WorkerContract,

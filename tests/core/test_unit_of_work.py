@@ -10,12 +10,13 @@ from typing import ClassVar
 import pytest
 
 from cqrs_ddd_core import UnitOfWork, get_current_uow
-from cqrs_ddd_core.ports.unit_of_work import IUnitOfWork, UnitOfWorkState
+from cqrs_ddd_core.ports.unit_of_work import IUnitOfWork
 from cqrs_ddd_core.primitives.exceptions import (
     CommitOutcomeUnknownError,
     InvalidOperationError,
     PersistenceError,
 )
+from cqrs_ddd_core.unit_of_work import UnitOfWorkState
 
 
 class Recording(UnitOfWork):

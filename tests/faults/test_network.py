@@ -14,12 +14,12 @@ from cqrs_ddd_core import (
     Mediator,
 )
 from cqrs_ddd_core.middleware import IdempotencyMiddleware
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWorkState
 from cqrs_ddd_core.primitives.exceptions import (
     CommitOutcomeUnknownError,
     InfrastructureError,
 )
 from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
+from cqrs_ddd_core.unit_of_work import UnitOfWorkState
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore, SQLAlchemyUnitOfWork, Tables
 from tests.faults.proxy import AtCommit, Proxy
 from tests.persistence_sqlalchemy.conftest import SessionFactory

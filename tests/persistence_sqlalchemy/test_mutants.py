@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import bindparam, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from cqrs_ddd_core.domain.tracking import TrackedAggregates
 from cqrs_ddd_core.ports import InboxEntry, OutboxLease, OutboxMessage, StoredEvent, UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import OptimisticConcurrencyError
 from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
@@ -21,6 +20,7 @@ from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_core.testing.contracts.repository import RepositoryContract
 from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
+from cqrs_ddd_core.unit_of_work import TrackedAggregates
 from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyEventStore,
     SQLAlchemyInbox,

@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWorkState
 from cqrs_ddd_core.primitives.exceptions import (
     ConcurrencyError,
     ConfigError,
@@ -25,6 +24,7 @@ from cqrs_ddd_core.primitives.exceptions import (
 )
 from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
 from cqrs_ddd_core.testing.contracts.parcel import Parcel, new_parcel_id
+from cqrs_ddd_core.unit_of_work import UnitOfWorkState
 from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyEventStore,
     SQLAlchemyInbox,

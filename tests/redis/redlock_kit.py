@@ -12,8 +12,8 @@ import pytest
 from redis import exceptions
 from redis.asyncio import Redis
 
-from cqrs_ddd_core.ports.clock import SystemClock
 from cqrs_ddd_core.primitives.exceptions import LeaseLostError, LockingError
+from cqrs_ddd_core.spi.system_clock import SystemClock
 from cqrs_ddd_core.testing.faults import cancel_sweep
 from cqrs_ddd_redis import RedlockLockStrategy
 from cqrs_ddd_redis.driver import text_of

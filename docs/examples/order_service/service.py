@@ -17,7 +17,7 @@ from order_system.projections import Day, OrderSummaries
 from order_system.sales import AskForDay, AskForSales, ListOrders
 
 from cqrs_ddd_core import Mediator, UnitOfWork
-from cqrs_ddd_core.ports.inbox import fingerprint_of, inbox_of
+from cqrs_ddd_core.spi.inbox import compute_fingerprint, get_inbox
 
 from . import problems
 from .bodies import LineAnswer, NewLine, NewOrder, OrderAnswer, Page, Sales, Shipment
@@ -136,8 +136,8 @@ async def place_order(
     body: NewOrder, command_id: CommandId, mediator: MediatorDep, uow: OneTransaction
 ) -> OrderAnswer:
     """All lines or none, since each command joins the open unit of work."""
-    fingerprint = fingerprint_of(body)
-    if await inbox_of(uow).register("orders", command_id, fingerprint, uow) is None:
+    fingerprint = compute_fingerprint(body)
+    if await get_inbox(uow).register("orders", command_id, fingerprint, uow) is None:
         order = dict(body)
         for line in order.pop("lines"):
             await mediator.send(AddLine(line=line, **order))

@@ -11,10 +11,11 @@ import pydantic
 from pydantic_core import to_json
 
 from cqrs_ddd_core.domain.aggregate import ID
-from cqrs_ddd_core.ports import IClock, IRepository, SystemClock, UnitOfWork, get_current_uow
+from cqrs_ddd_core.ports import IClock, IRepository, UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives import exceptions as errors
 from cqrs_ddd_core.primitives.retry import RetryPolicy
 from cqrs_ddd_core.spi.json_fidelity import attributes_lost_in_json, holds_the_same
+from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from ..ports.conflict import IMergeStrategy
 from ..ports.persistence import AnyAggregate, R, T

@@ -10,9 +10,10 @@ from typing import Generic, TypeGuard
 
 from cqrs_ddd_core.domain import DomainEvent, EventTypeRegistry
 from cqrs_ddd_core.middleware.event_store import request_metadata
-from cqrs_ddd_core.ports import IClock, IEventStore, SystemClock, UnitOfWork
+from cqrs_ddd_core.ports import IClock, IEventStore, UnitOfWork
 from cqrs_ddd_core.ports.event_store import IEventLog, StoredEvent, StreamId
 from cqrs_ddd_core.primitives import exceptions as errors
+from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from ..ports.persistence import T
 from ..ports.snapshots import Snapshot

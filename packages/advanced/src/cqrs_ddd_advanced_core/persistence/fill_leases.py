@@ -10,8 +10,9 @@ from itertools import count
 from typing import Any, TypeVar
 
 from cqrs_ddd_core.ports.cache import ICacheService, IVersionedCache
-from cqrs_ddd_core.ports.clock import IClock, SystemClock
+from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.spi.caching.cache_validation import ensure_leased
+from cqrs_ddd_core.spi.system_clock import SystemClock
 
 R = TypeVar("R")
 

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cqrs_ddd_core.ports.clock import IClock, SystemClock
+from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.ports.event_store import IEventLog
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, LeaseLostError
 from cqrs_ddd_core.primitives.id_generator import uuid4_text
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
+from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from ..exceptions import ProjectionError, ProjectionStoreError, ProjectionVersionError
 from ..ports.dead_letters import DeadLetter, IDeadLetterStore

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from cqrs_ddd_core.ports.background_worker import IWorkerLifecycle
-from cqrs_ddd_core.ports.clock import IClock, SystemClock
+from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL, IEventStore
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
@@ -16,6 +16,7 @@ from cqrs_ddd_core.primitives.background_service import BackgroundService
 from cqrs_ddd_core.primitives.exceptions import LeaseLostError
 from cqrs_ddd_core.primitives.id_generator import uuid4_text
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
+from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from ..exceptions import PoisonEventError, ProjectionVersionError
 from ..ports.dead_letters import IDeadLetterStore

@@ -12,12 +12,13 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 
 from cqrs_ddd_core.domain.aggregate import AggregateRoot
 from cqrs_ddd_core.instrumentation import hooks
-from cqrs_ddd_core.ports.clock import IClock, SystemClock
+from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.ports.event_store import StreamId
-from cqrs_ddd_core.ports.inbox import fingerprint_of
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core.spi.inbox import compute_fingerprint
 from cqrs_ddd_core.spi.json_fidelity import attributes_lost_in_json, holds_the_same, shape_in
+from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from ..ports.snapshots import ISnapshotStore, Snapshot
 from .strategies import EveryNEventsStrategy, Loading, SnapshotStrategy
@@ -153,4 +154,4 @@ def _hash_of(entity_type: type[AggregateRoot[Any]]) -> str:
             "events alone, or use fields that are JSON"
         ) from error
     revision: object = getattr(entity_type, "state_revision", 0)
-    return fingerprint_of([shape_in(shape), revision])
+    return compute_fingerprint([shape_in(shape), revision])

@@ -11,9 +11,9 @@ from ..correlation import correlation_scope
 from ..domain.event_registry import EventTypeRegistry, default_event_registry
 from ..domain.events import DomainEvent
 from ..instrumentation import hooks
-from ..ports.inbox import fingerprint_of, inbox_of
 from ..ports.outbox import OutboxMessage
 from ..ports.unit_of_work import UnitOfWork
+from ..spi.inbox import compute_fingerprint, get_inbox
 
 
 class InboxConsumer:
@@ -41,8 +41,8 @@ class InboxConsumer:
 
     async def _consume(self, message: OutboxMessage) -> None:
         async with self._uow_factory() as uow:
-            inbox = inbox_of(uow)
-            fingerprint = fingerprint_of([message.event_type, message.payload])
+            inbox = get_inbox(uow)
+            fingerprint = compute_fingerprint([message.event_type, message.payload])
             if await inbox.register(self._consumer, message.message_id, fingerprint, uow) is None:
                 await self._handler(message)
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from ..ports.background_worker import IWorkerLifecycle
-from ..ports.clock import IClock, SystemClock
+from ..ports.clock import IClock
 from ..ports.messaging import IMessagePublisher
 from ..ports.outbox import OUTBOX_CHANNEL, ILeasedOutbox, OutboxLease, OutboxMessage
 from ..ports.queue_signal import IQueueSignal
@@ -25,6 +25,7 @@ from ..primitives.exceptions import (
 from ..primitives.id_generator import uuid4_text
 from ..primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from ..primitives.shielding import timeout_after
+from ..spi.system_clock import SystemClock
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from pydantic import TypeAdapter
 from ..cqrs.binding import declared_result
 from ..messages.command import Command
 from ..messages.response import CommandResponse
-from ..ports.inbox import fingerprint_of, inbox_of
 from ..ports.middleware import IMiddleware, Placement
 from ..ports.unit_of_work import get_current_uow
+from ..spi.inbox import compute_fingerprint, get_inbox
 
 _ENVELOPE = {"command_id", "correlation_id"}
 
@@ -35,9 +35,11 @@ class IdempotencyMiddleware(IMiddleware):
         if not isinstance(message, Command):
             return await next_(message)
         uow = get_current_uow()
-        inbox = inbox_of(uow)
+        inbox = get_inbox(uow)
         name = f"{type(message).__module__}.{type(message).__qualname__}"
-        fingerprint = fingerprint_of([name, message.model_dump(mode="json", exclude=_ENVELOPE)])
+        fingerprint = compute_fingerprint(
+            [name, message.model_dump(mode="json", exclude=_ENVELOPE)]
+        )
         known = await inbox.register(self._consumer, message.command_id, fingerprint, uow)
         if known is not None:
             return CommandResponse(_results(type(message)).validate_python(known.outcome))

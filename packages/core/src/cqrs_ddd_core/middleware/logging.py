@@ -6,8 +6,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..ports.clock import IClock, SystemClock
+from ..ports.clock import IClock
 from ..ports.middleware import IMiddleware
+from ..spi.system_clock import SystemClock
 
 logger = logging.getLogger("cqrs_ddd_core.messages")
 

@@ -7,7 +7,7 @@ from .background_worker import IBackgroundWorker, IWorkerLifecycle
 from .blob_storage import IBlobStorage
 from .bus import ICommandBus, IQueryBus
 from .cache import ICacheService, ICacheStrategy, IVersionedCache
-from .clock import IClock, SystemClock
+from .clock import IClock
 from .event_dispatcher import IEventDispatcher
 from .event_store import (
     ExpectedVersion,
@@ -76,7 +76,6 @@ __all__ = [
     "SearchResult",
     "StoredEvent",
     "StreamId",
-    "SystemClock",
     "UnitOfWork",
     "ValidationResult",
     "get_current_uow",

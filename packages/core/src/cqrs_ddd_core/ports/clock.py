@@ -1,40 +1,25 @@
-"""Time, to be injected."""
+"""Port of the clock."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from abc import abstractmethod
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 
 @runtime_checkable
 class IClock(Protocol):
-    """Tells the time and waits."""
+    """Source of time, which tests replace by a fake."""
 
     @abstractmethod
     def now(self) -> datetime:
-        """Aware, in UTC."""
+        """Return the time, aware and in UTC."""
         ...
 
     @abstractmethod
     def monotonic(self) -> float:
-        """Seconds that never go back, for measuring spans."""
+        """Return seconds that never decrease, for measuring durations."""
         ...
 
     @abstractmethod
     async def sleep(self, seconds: float) -> None: ...
-
-
-class SystemClock(IClock):
-    """The machine's clock."""
-
-    def now(self) -> datetime:
-        return datetime.now(timezone.utc)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)

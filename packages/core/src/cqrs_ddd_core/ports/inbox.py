@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any, Protocol, runtime_checkable
-
-from pydantic_core import PydanticSerializationError, to_json
 
 from ..primitives.exceptions import (
     DuplicateCommandError,
-    InvalidOperationError,
-    SerializationError,
 )
 from ..primitives.storable import ensure_storable
 from .unit_of_work import UnitOfWork
@@ -67,23 +61,3 @@ class IInboxProvider(Protocol):
     @property
     @abstractmethod
     def inbox(self) -> IInbox: ...
-
-
-def inbox_of(uow: UnitOfWork | None) -> IInbox:
-    """The inbox that a unit of work carries; raises ``InvalidOperationError`` where it has none."""
-    carrier: object = uow
-    if not isinstance(carrier, IInboxProvider):
-        raise InvalidOperationError(
-            f"{type(uow).__name__} carries no inbox; use a unit of work that does"
-        )
-    return carrier.inbox
-
-
-def fingerprint_of(content: object) -> str:
-    """SHA-256 of the content as JSON with sorted keys; raises ``SerializationError``."""
-    try:
-        plain = json.loads(to_json(content))
-    except (PydanticSerializationError, ValueError) as error:
-        name = type(content).__name__
-        raise SerializationError.not_json(name, error, type_name=name) from error
-    return sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

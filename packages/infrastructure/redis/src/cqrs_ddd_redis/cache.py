@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.client import NEVER_DECODE
 
 from cqrs_ddd_core.ports.cache import IVersionedCache
-from cqrs_ddd_core.ports.clock import IClock, SystemClock
+from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import CacheError, ConfigError
 from cqrs_ddd_core.spi.caching.cache_validation import (
     encode_cached_value,
@@ -21,6 +21,7 @@ from cqrs_ddd_core.spi.caching.cache_validation import (
     ensure_leased,
     ensure_ttl,
 )
+from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from .circuit_breaker import Circuit, Owed
 from .driver import Script, answered, load_script

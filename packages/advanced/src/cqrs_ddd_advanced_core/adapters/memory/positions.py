@@ -12,9 +12,10 @@ from cqrs_ddd_core.adapters.memory.transaction import (
     InMemoryTransaction,
     join_transaction,
 )
-from cqrs_ddd_core.ports.clock import IClock, SystemClock
+from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, LeaseLostError
+from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from ...exceptions import ProjectionVersionError, UnknownProjectionError
 from ...ports.positions import Checkpoint, IPositionStore, ProjectionPosition

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from ...ports.cache import IVersionedCache
-from ...ports.clock import IClock, SystemClock
+from ...ports.clock import IClock
 from ...spi.caching.cache_validation import (
     encode_cached_value,
     ensure_key,
@@ -20,6 +20,7 @@ from ...spi.caching.cache_validation import (
     ensure_leased,
     ensure_ttl,
 )
+from ...spi.system_clock import SystemClock
 
 
 @dataclass(frozen=True)

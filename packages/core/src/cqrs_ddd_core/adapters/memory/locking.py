@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from ...ports.clock import IClock, SystemClock
+from ...ports.clock import IClock
 from ...ports.locking import ILeasedLock, ILockLease
 from ...primitives.exceptions import LeaseLostError, LockAcquisitionError
 from ...spi.leases.lease_renewal import LeaseRenewal
@@ -20,6 +20,7 @@ from ...spi.leases.lock_lease import (
     ensure_lockable,
     is_of_another_live_task,
 )
+from ...spi.system_clock import SystemClock
 
 
 @dataclass(slots=True, eq=False)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain, count, islice
 
-from ...ports.clock import IClock, SystemClock
+from ...ports.clock import IClock
 from ...ports.outbox import ILeasedOutbox, OutboxLease, OutboxMessage
 from ...ports.unit_of_work import UnitOfWork
 from ...primitives.exceptions import LeaseLostError, OutboxError
 from ...spi.checks import ensure_usable_claim
 from ...spi.json_fidelity import encode_json
+from ...spi.system_clock import SystemClock
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 

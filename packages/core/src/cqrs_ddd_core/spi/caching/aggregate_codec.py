@@ -9,8 +9,8 @@ import pydantic
 
 from ...context import get_tenant_id
 from ...domain.aggregate import AggregateRoot
-from ...ports.inbox import fingerprint_of
 from ...primitives.exceptions import ConfigError, DomainError
+from ..inbox import compute_fingerprint
 from ..json_fidelity import attributes_lost_in_json, holds_the_same, reason_of, shape_in
 
 T = TypeVar("T", bound=AggregateRoot[Any])
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 def key_prefix(type_: type[Any], schema: object) -> str:
     """Another shape of the class has other keys: what an older version cached is never read."""
-    return f"{type_.__module__}.{type_.__qualname__}:{fingerprint_of(shape_in(schema))[:12]}"
+    return f"{type_.__module__}.{type_.__qualname__}:{compute_fingerprint(shape_in(schema))[:12]}"
 
 
 def key_of(prefix: str, value_id: object) -> str:

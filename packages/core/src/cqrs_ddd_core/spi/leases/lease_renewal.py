@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import NoReturn
 
-from ...ports.clock import IClock, SystemClock
+from ...ports.clock import IClock
 from ...primitives.exceptions import LeaseLostError
 from ...primitives.shielding import OwnCancellation, run_to_completion, timeout_after
+from ..system_clock import SystemClock
 
 logger = logging.getLogger(__name__)
 

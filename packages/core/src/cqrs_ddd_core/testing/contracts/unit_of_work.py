@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ...ports.repository import IRepository
-from ...ports.unit_of_work import UnitOfWork, UnitOfWorkState, get_current_uow
+from ...ports.unit_of_work import UnitOfWork, get_current_uow
 from ...primitives.exceptions import ConcurrentUseError, InvalidOperationError, UnsavedChangesError
+from ...unit_of_work import UnitOfWorkState
 from ..expecting import raises
 from ..faults import cancel_sweep
 from .parcel import Parcel, new_parcel_id

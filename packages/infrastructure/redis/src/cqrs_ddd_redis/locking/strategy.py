@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from cqrs_ddd_core.ports.clock import IClock, SystemClock
+from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.ports.locking import ILeasedLock, ILockLease
 from cqrs_ddd_core.primitives.exceptions import (
     InvalidOperationError,
@@ -27,6 +27,7 @@ from cqrs_ddd_core.spi.leases.lock_lease import (
     ensure_lockable,
     is_of_another_live_task,
 )
+from cqrs_ddd_core.spi.system_clock import SystemClock
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from cqrs_ddd_core import AggregateRoot, DomainEvent
-from cqrs_ddd_core.domain.tracking import TrackedAggregates
 from cqrs_ddd_core.primitives.exceptions import UnsavedChangesError
+from cqrs_ddd_core.unit_of_work import TrackedAggregates
 
 
 class Noted(DomainEvent):

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..domain.aggregate import AggregateRoot
+from ..domain.events import DomainEvent
 from ..primitives.exceptions import UnsavedChangesError
-from .aggregate import AggregateRoot
-from .events import DomainEvent
 
 
 @dataclass(slots=True)

@@ -1,0 +1,30 @@
+"""Inbox of a unit of work, and fingerprints of the messages in it."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from ..ports.inbox import IInbox, IInboxProvider
+from ..primitives.exceptions import InvalidOperationError, SerializationError
+
+
+def get_inbox(uow: object) -> IInbox:
+    """Return the inbox of a unit of work; raise ``InvalidOperationError`` if it carries none."""
+    if not isinstance(uow, IInboxProvider):
+        raise InvalidOperationError(
+            f"{type(uow).__name__} carries no inbox; use a unit of work that does"
+        )
+    return uow.inbox
+
+
+def compute_fingerprint(content: object) -> str:
+    """Return the SHA-256 of the content as JSON with sorted keys; raise ``SerializationError``."""
+    try:
+        plain = json.loads(to_json(content))
+    except (PydanticSerializationError, ValueError) as error:
+        name = type(content).__name__
+        raise SerializationError.not_json(name, error, type_name=name) from error
+    return sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,272 @@
+"""Base class of the units of work: one transaction, and the hooks that run after its commit."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import Enum
+from typing import Any, ClassVar, NoReturn, TypeVar
+
+from ..primitives import exceptions as errors
+from ..primitives.shielding import CompletionResult, run_to_completion
+from .tracked_aggregates import TrackedAggregates
+
+logger = logging.getLogger(__name__)
+
+U = TypeVar("U", bound="UnitOfWork")
+Step = Callable[[Any], Coroutine[Any, Any, None]]
+
+
+class UnitOfWorkState(Enum):
+    ACTIVE = "active"
+    COMMITTING = "committing"
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled back"
+    UNKNOWN = "of unknown outcome"
+
+
+class UnitOfWork(ABC):
+    """One transaction: leaving ``async with`` commits it, an error or a cancellation rolls it back.
+
+    A second ``commit`` does nothing. Hooks run once, after a commit that succeeded. A unit of work
+    serves one task at a time, and ends with its commit or rollback.
+    """
+
+    commits_in_task: ClassVar[bool] = True
+    """Whether commit and rollback run in a task of their own, which has to be so if they wait for
+    anything: a cancellation of the caller then cannot leave them half done."""
+    hook_timeout: ClassVar[float] = 5.0
+    """Seconds that hooks may run on after their caller was cancelled."""
+
+    committed_position: int | None = None
+    """The last global position that the event store assigned in this transaction."""
+
+    def __init__(self) -> None:
+        self._on_commit_hooks: deque[Callable[[], Awaitable[Any]]] = deque()
+        self._state = UnitOfWorkState.ACTIVE
+        self._running: str | None = None
+        self._failure: Exception | None = None
+        self._outer: UnitOfWork | None = None
+        self.aggregates = TrackedAggregates()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # A subclass or a mixin defines the bare steps, which need the same guards. Only the
+        # outermost guard does anything: see ADR 3.
+        if cls.commit not in _guards:
+            cls.commit = _guard_commit(cls.commit)  # type: ignore[assignment]
+        if cls.rollback not in _guards:
+            cls.rollback = _guard_rollback(cls.rollback)  # type: ignore[assignment]
+
+    @abstractmethod
+    async def commit(self) -> None:
+        """Make the work durable, then run the hooks.
+
+        Raises ``UnsavedChangesError`` for events that no repository has saved, and
+        ``CommitOutcomeUnknownError`` if the database did not answer.
+        """
+        ...
+
+    @abstractmethod
+    async def rollback(self) -> None:
+        """Undo the work and drop the hooks."""
+        ...
+
+    @property
+    def state(self) -> UnitOfWorkState:
+        return self._state
+
+    @property
+    def is_open(self) -> bool:
+        return self._state is UnitOfWorkState.ACTIVE
+
+    def on_commit(self, callback: Callable[[], Awaitable[Any]]) -> None:
+        """Run ``callback`` after the commit, without a guarantee; use the outbox to have one."""
+        self.ensure_open("register a hook")
+        self._on_commit_hooks.append(callback)
+
+    async def trigger_commit_hooks(self) -> None:
+        """Run the hooks in order; one that fails is logged, the others still run."""
+        if self._state is UnitOfWorkState.COMMITTING:
+            return  # Not yet: the commit may still fail.
+        while self._on_commit_hooks:
+            callback = self._on_commit_hooks.popleft()
+            # Each hook has a task of its own, so one that cancels its task stops no other.
+            ended = await run_to_completion(_call(callback), grace=0.0)
+            if ended.interruption is not None:
+                raise ended.interruption
+            if ended.error is not None:
+                logger.error(
+                    "on_commit hook %r failed; the commit stands", callback, exc_info=ended.error
+                )
+
+    async def __aenter__(self: U) -> U:
+        self.ensure_open("enter it")
+        self._outer = _current_uow.get()
+        _current_uow.set(self)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: object,
+    ) -> None:
+        try:
+            if error is None and self.is_open:
+                await self.commit()
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            if error is not None and self.is_open:
+                await self._rollback_after(error)
+            _current_uow.set(self._outer)
+
+    def ensure_open(self, purpose: str) -> None:
+        """Raise ``InvalidOperationError`` if the transaction has ended or can only roll back."""
+        if self._state is not UnitOfWorkState.ACTIVE:
+            raise errors.InvalidOperationError(
+                f"cannot {purpose}: the unit of work is {self._state.value}; start a new one"
+            )
+        if self._failure is not None:
+            raise errors.InvalidOperationError(
+                f"cannot {purpose}: the unit of work can only be rolled back after "
+                f"{self._failure!r}; start a new one"
+            ) from self._failure
+
+    @contextmanager
+    def guard_exclusive(self, operation: str) -> Iterator[None]:
+        """Surround one use by an adapter, during which no other use is allowed.
+
+        After a conflict or an error of the infrastructure the transaction can only be rolled back,
+        as on PostgreSQL. Raises ``ConcurrentUseError``, and ``InvalidOperationError`` if the
+        transaction has ended.
+        """
+        self.ensure_open(operation)
+        self._claim(operation)
+        try:
+            yield
+            # If the transaction has ended meanwhile, this operation is undone as well.
+            self.ensure_open(operation)
+        except _RAISED_BEFORE_A_STATEMENT:
+            raise
+        except (errors.ConcurrencyError, errors.InfrastructureError) as error:
+            self._failure = error
+            raise
+        finally:
+            self._running = None
+
+    def _claim(self, operation: str) -> None:
+        if self._running is not None:
+            raise errors.ConcurrentUseError(
+                f"cannot {operation} while another task runs {self._running} in the same unit of "
+                "work; give each task a unit of work of its own",
+                running=self._running,
+                refused=operation,
+            )
+        self._running = operation
+
+    async def _run(self, step: Step) -> CompletionResult:
+        if self.commits_in_task:
+            return await run_to_completion(step(self))
+        try:
+            await step(self)
+        except BaseException as error:
+            return CompletionResult(
+                error, error if isinstance(error, asyncio.CancelledError) else None
+            )
+        return _COMPLETED
+
+    async def _give_up(self, ended: CompletionResult, error: BaseException) -> NoReturn:
+        if isinstance(error, errors.CommitOutcomeUnknownError):
+            self._state = UnitOfWorkState.UNKNOWN
+        else:
+            self._state = UnitOfWorkState.ACTIVE
+            await self._rollback_after(error)
+        if ended.interruption is not None and ended.interruption is not error:
+            raise ended.interruption from error
+        raise error
+
+    async def _rollback_after(self, error: BaseException) -> None:
+        try:
+            await self.rollback()
+        except Exception:
+            # The caller needs the reason why the work failed, not that the connection died too.
+            logger.exception("rollback failed after %r", error)
+
+
+_current_uow: ContextVar[UnitOfWork | None] = ContextVar("unit_of_work", default=None)
+_guards: set[Step] = set()
+_RAISED_BEFORE_A_STATEMENT = (errors.SerializationError, errors.AmbiguousStreamError)
+"""Errors that are raised before a statement reaches the database."""
+_COMPLETED = CompletionResult(None)
+
+
+def get_current_uow() -> UnitOfWork | None:
+    """Return the innermost unit of work that was entered here and is still open."""
+    uow = _current_uow.get()
+    return uow if uow is not None and uow.is_open else None
+
+
+async def _call(callback: Callable[[], Awaitable[Any]]) -> None:
+    await callback()
+
+
+def _guard_commit(step: Step) -> Step:
+    @functools.wraps(step)
+    async def commit(self: UnitOfWork) -> None:
+        if type(self).commit is not commit:
+            await step(self)  # super().commit() of a subclass
+            return
+        if self._state is UnitOfWorkState.COMMITTED:
+            return
+        self.ensure_open("commit")
+        self.aggregates.ensure_all_saved()
+        self._claim("commit")
+        self._state = UnitOfWorkState.COMMITTING
+        ended = await self._run(step)
+        self._running = None
+        if ended.error is not None:
+            await self._give_up(ended, ended.error)
+        self._state = UnitOfWorkState.COMMITTED
+        self.aggregates.mark_committed()
+        interruption = ended.interruption
+        if self._on_commit_hooks:
+            hooks = await run_to_completion(
+                self.trigger_commit_hooks(), grace=self.hook_timeout, interruption=interruption
+            )
+            interruption = hooks.interruption
+        if interruption is not None:
+            raise interruption
+
+    _guards.add(commit)
+    return commit
+
+
+def _guard_rollback(step: Step) -> Step:
+    @functools.wraps(step)
+    async def rollback(self: UnitOfWork) -> None:
+        if type(self).rollback is not rollback:
+            await step(self)
+            return
+        if self._state is UnitOfWorkState.ROLLED_BACK:
+            return
+        self._failure = None
+        self.ensure_open("roll back")
+        self._state = UnitOfWorkState.ROLLED_BACK
+        self._on_commit_hooks.clear()
+        ended = await self._run(step)
+        if ended.interruption is not None:
+            raise ended.interruption from ended.error
+        if ended.error is not None:
+            raise ended.error
+
+    _guards.add(rollback)
+    return rollback
