@@ -20,8 +20,8 @@ from cqrs_ddd_advanced_core.persistence import (
     PersistenceDispatcher,
     PersistenceRegistry,
 )
+from cqrs_ddd_advanced_core.persistence.caching import ResultCodec
 from cqrs_ddd_advanced_core.persistence.fill_leases import InProcessFillLeases
-from cqrs_ddd_advanced_core.persistence.result_codec import ResultCodec
 from cqrs_ddd_advanced_core.testing.contracts.parcel_registry import (
     ParcelLabel,
     ParcelSummary,
@@ -709,7 +709,7 @@ async def _all(dispatcher: Any, result_type: Any, ids: Iterable[str]) -> list[An
 async def test_tenants_and_ids_that_read_alike_have_keys_of_their_own(
     dispatcher: CachingPersistenceDispatcher, cache: InMemoryCacheService
 ) -> None:
-    form = dispatcher._form(Parcel)
+    form = dispatcher._codec_of(Parcel)
     assert form is not None
     keys = set()
     for tenant, each in (("a", "b:c"), ("a:b", "c"), (None, "c"), ("None", "c"), ("-", "c")):

@@ -17,7 +17,7 @@ from cqrs_ddd_advanced_core.persistence import (
     IPersistenceDispatcher,
     IQueryPersistence,
     IQuerySpecificationPersistence,
-    IReadModels,
+    IResultCatalog,
     IRetrievalPersistence,
     PersistenceDispatcher,
     PersistenceRegistry,
@@ -425,15 +425,15 @@ async def test_a_wrong_answer_of_a_handler_is_told_by_its_name(opened: Opened) -
     dispatcher = PersistenceDispatcher({"default": opened("default")}, registry)
     spec = SpecificationBuilder().where("id", "=", "o-1").build()
 
-    with pytest.raises(HandlerResultError, match="Wrong.persist should answer the id of"):
+    with pytest.raises(HandlerResultError, match="Wrong.persist should return the id of"):
         await dispatcher.apply(Order.place("o-1", "c-1"))
-    with pytest.raises(HandlerResultError, match="Wrong.retrieve should answer a list"):
+    with pytest.raises(HandlerResultError, match="Wrong.retrieve should return a list"):
         await dispatcher.fetch_domain(Order, ["o-1"])
-    with pytest.raises(HandlerResultError, match="a list of Order, it answered .'id'"):
+    with pytest.raises(HandlerResultError, match="a list of Order, it returned .'id'"):
         await dispatcher.fetch_domain(Order, ["o-2"])
-    with pytest.raises(HandlerResultError, match="Wrong.fetch should answer a list"):
+    with pytest.raises(HandlerResultError, match="Wrong.fetch should return a list"):
         await (await dispatcher.fetch(OrderSummary, ["o-1"]))
-    with pytest.raises(HandlerResultError, match="Wrong.fetch should answer a SearchResult"):
+    with pytest.raises(HandlerResultError, match="Wrong.fetch should return a SearchResult"):
         await (await dispatcher.fetch(OrderSummary, spec))
     assert [uow.state.value for uow in opened.uows] == ["rolled back"] * 5
 
@@ -485,8 +485,8 @@ def test_the_dispatchers_are_what_their_ports_say(dispatcher: PersistenceDispatc
     cached = CachingPersistenceDispatcher(dispatcher, InMemoryCacheService())
     for each in (dispatcher, cached):
         assert isinstance(each, IPersistenceDispatcher)
-        assert isinstance(each, IReadModels)
-        assert set(each.read_models) == {OrderSummary}
+        assert isinstance(each, IResultCatalog)
+        assert set(each.result_types) == {OrderSummary}
     assert isinstance(OrderPersistence(), IOperationPersistence)
     assert not isinstance(OrderQueries(), IRetrievalPersistence)
 

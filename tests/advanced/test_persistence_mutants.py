@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from cqrs_ddd_advanced_core.persistence import CachingPersistenceDispatcher, PersistenceDispatcher
+from cqrs_ddd_advanced_core.persistence.registry import RETRIEVAL
 from cqrs_ddd_advanced_core.persistence.request_binding import current_uow
 from cqrs_ddd_advanced_core.testing.contracts.persistence import PersistenceDispatcherContract
 from cqrs_ddd_core import AggregateRoot, SearchResult, UnitOfWork
@@ -35,7 +36,7 @@ class ChainInPieces(PersistenceDispatcher):
         self, entity: Any, uow: UnitOfWork | None = None, events: list[Any] | None = None
     ) -> Any:
         answers = []
-        for registration in self._registry.operations(type(entity)):
+        for registration in self._registry.find_operations(type(entity)):
             async with InMemoryUnitOfWork() as own:
                 answers.append(await self._persist((registration,), entity, own, events))
         return answers[0]
@@ -57,7 +58,7 @@ class AsksAsItIsAsked(PersistenceDispatcher):
     async def fetch_domain(
         self, entity_type: Any, ids: Sequence[Any], uow: UnitOfWork | None = None
     ) -> list[Any]:
-        handler = self._handler(self._registry.retrieval(entity_type))
+        handler = self._handler(self._registry.find(RETRIEVAL, entity_type))
         async with InMemoryUnitOfWork() as own:
             return list(await handler.retrieve(ids, current_uow(uow) or own))
 
@@ -105,7 +106,7 @@ class FillsWithinTheUnitOfWork(CachingPersistenceDispatcher):
     async def _read(
         self, type_: Any, ids: list[Any], load: Any, id_of: Any, current: UnitOfWork | None
     ) -> list[Any]:
-        form: Any = self._form(type_)
+        form: Any = self._codec_of(type_)
         return list(await self._values.values(form, ids, load, id_of))
 
 
@@ -115,7 +116,7 @@ class ReadsItsOwnFromTheCache(CachingPersistenceDispatcher):
     async def _read(
         self, type_: Any, ids: list[Any], load: Any, id_of: Any, current: UnitOfWork | None
     ) -> list[Any]:
-        form: Any = self._form(type_)
+        form: Any = self._codec_of(type_)
         return list(await self._values.values(form, ids, load, id_of, fills=current is None))
 
 
@@ -125,7 +126,7 @@ class DropsBeforeTheCommit(CachingPersistenceDispatcher):
     async def apply(
         self, entity: Any, uow: UnitOfWork | None = None, events: list[Any] | None = None
     ) -> Any:
-        forms = ((self._form(type_), each) for type_, each in self._touched(entity))
+        forms = ((self._codec_of(type_), each) for type_, each in self._list_affected(entity))
         await self._values.drop([form.key(each) for form, each in forms if form])
         return await self._inner.apply(entity, uow, events)
 
@@ -133,7 +134,8 @@ class DropsBeforeTheCommit(CachingPersistenceDispatcher):
 class DropsTheAggregateOnly(CachingPersistenceDispatcher):
     """Read models under the same id stay."""
 
-    def _touched(self, entity: AggregateRoot[Any]) -> Any:
+    def _list_affected(self, entity: object) -> Any:
+        assert isinstance(entity, AggregateRoot)
         yield type(entity), entity.id
 
 
@@ -143,7 +145,7 @@ class DropsInTheCallersTask(CachingPersistenceDispatcher):
     async def apply(
         self, entity: Any, uow: UnitOfWork | None = None, events: list[Any] | None = None
     ) -> Any:
-        forms = ((self._form(type_), each) for type_, each in self._touched(entity))
+        forms = ((self._codec_of(type_), each) for type_, each in self._list_affected(entity))
         try:
             return await self._inner.apply(entity, uow, events)
         finally:

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from cqrs_ddd_advanced_core.persistence import IOperationPersistence, PersistenceRegistry
+from cqrs_ddd_advanced_core.persistence.registry import QUERY, QUERY_SPEC
 from cqrs_ddd_core import AggregateRoot, UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import (
     HandlerAlreadyRegisteredError,
@@ -55,7 +56,7 @@ def test_operations_run_the_highest_priority_first(registry: PersistenceRegistry
     registry.register_operation(Order, Journal, source="default", priority=10)
     registry.register_operation(Order, Last, priority=-1)
 
-    assert [each.handler_cls for each in registry.operations(Order)] == [Journal, Orders, Last]
+    assert [each.handler_cls for each in registry.find_operations(Order)] == [Journal, Orders, Last]
 
 
 def test_a_place_is_taken_once_and_it_is_said_by_whom(registry: PersistenceRegistry) -> None:
@@ -93,7 +94,7 @@ def test_a_chain_across_sources_is_refused(registry: PersistenceRegistry) -> Non
     with pytest.raises(HandlerRegistrationError, match="'archive_db'.*'orders_db'.*one unit of"):
         registry.register_operation(Order, Journal, source="archive_db", priority=1)
 
-    assert len(registry.operations(Order)) == 1
+    assert len(registry.find_operations(Order)) == 1
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_a_handler_that_does_not_fit_is_refused(
 
     assert caught.value.message_type == "Order"
     with pytest.raises(HandlerNotRegisteredError):
-        registry.operations(Order)
+        registry.find_operations(Order)
 
 
 def test_a_handler_with_another_signature_is_refused(registry: PersistenceRegistry) -> None:
@@ -160,7 +161,8 @@ def test_whether_events_are_taken_is_found_at_the_registration(
     for priority, handler in enumerate((Orders, Named, Required, Anything)):
         registry.register_operation(Order, handler, priority=-priority)
 
-    assert [each.takes_events for each in registry.operations(Order)] == [False, True, True, True]
+    chain = registry.find_operations(Order)
+    assert [each.takes_events for each in chain] == [False, True, True, True]
 
 
 def test_what_is_missing_is_said_with_what_is_there(registry: PersistenceRegistry) -> None:
@@ -174,9 +176,9 @@ def test_what_is_missing_is_said_with_what_is_there(registry: PersistenceRegistr
         match=r"no query handler for OrderSummery; there are handlers for OrderSummary; call "
         r"registry.register_query\(OrderSummery, ...\) first",
     ):
-        registry.query(OrderSummery)
+        registry.find(QUERY, OrderSummery)
     with pytest.raises(HandlerNotRegisteredError, match="there are handlers for nothing"):
-        registry.query_spec(OrderSummary)
+        registry.find(QUERY_SPEC, OrderSummary)
 
 
 def test_the_id_of_a_read_model_is_its_id_or_what_is_said(registry: PersistenceRegistry) -> None:
@@ -196,7 +198,7 @@ def test_the_id_of_a_read_model_is_its_id_or_what_is_said(registry: PersistenceR
     registry.register_query(ByProperty, Orders, id_attribute="key")
     registry.register_query(dict, Orders)
 
-    tell = registry.read_models
+    tell = registry.result_types
     assert tell[OrderSummary] is None
     assert tell[dict] is None
     by_id, by_property = tell[WithId], tell[ByProperty]

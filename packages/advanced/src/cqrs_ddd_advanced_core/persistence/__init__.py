@@ -1,11 +1,11 @@
-"""One entrance to saving, loading and reading, with or without a cache."""
+"""Persistence dispatcher: saving, loading and querying by type, with or without a cache."""
 
 from ..ports.persistence import (
     IOperationPersistence,
     IPersistenceDispatcher,
     IQueryPersistence,
     IQuerySpecificationPersistence,
-    IReadModels,
+    IResultCatalog,
     IRetrievalPersistence,
 )
 from .caching import CachingPersistenceDispatcher
@@ -18,7 +18,7 @@ __all__ = [
     "IPersistenceDispatcher",
     "IQueryPersistence",
     "IQuerySpecificationPersistence",
-    "IReadModels",
+    "IResultCatalog",
     "IRetrievalPersistence",
     "PersistenceDispatcher",
     "PersistenceRegistry",

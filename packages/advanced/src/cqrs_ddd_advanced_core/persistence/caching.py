@@ -1,4 +1,4 @@
-"""A cache before a dispatcher."""
+"""A dispatcher with a cache in front of another dispatcher."""
 
 from __future__ import annotations
 
@@ -14,46 +14,49 @@ from collections.abc import (
 )
 from functools import partial
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from cqrs_ddd_core.domain.aggregate import ID, AggregateRoot
-from cqrs_ddd_core.ports.cache import ICacheService, IVersionedCache
-from cqrs_ddd_core.ports.search_result import SearchResult
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+import pydantic
+
+from cqrs_ddd_core.domain import ID, AggregateRoot
+from cqrs_ddd_core.ports import ICacheService, IVersionedCache, SearchResult, UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConfigError, HandlerNotRegisteredError
 from cqrs_ddd_core.primitives.shielding import run_to_completion
-from cqrs_ddd_core.spi.caching.aggregate_codec import AggregateCodec
+from cqrs_ddd_core.spi.caching.aggregate_codec import AggregateCodec, key_of, key_prefix
 from cqrs_ddd_core.spi.caching.fail_open_cache import FailOpenCache
 from cqrs_ddd_core.spi.caching.read_through import CacheCodec, Load, ReadThrough
+from cqrs_ddd_core.spi.json_fidelity import holds_the_same, reason_of
 
-from ..ports.persistence import Criteria, IdOf, IPersistenceDispatcher, IReadModels
+from ..ports.persistence import Criteria, IdOf, IPersistenceDispatcher, IResultCatalog, R, T
 from .fill_leases import InProcessFillLeases
-from .registry import id_of_results
-from .request_binding import bind_request, current_uow, distinct_ids, in_order, is_condition
-from .result_codec import ResultCodec
+from .registry import find_id_getter
+from .request_binding import bind_request, current_uow, deduplicate_ids, is_condition, sort_by_ids
 
-T = TypeVar("T", bound=AggregateRoot[Any])
-R = TypeVar("R")
-Touched = tuple[type[Any], str]
-"""A type, and the id of one that is changed, as text."""
+Affected = tuple[type, str]
+"""A type, and the id of a changed object of it, as text."""
+IdsOf = Callable[[Any], Iterable[object]]
+"""Function from a changed aggregate to the ids of results that depend on it."""
 
 logger = logging.getLogger(__name__)
 
 _BY_ID = attrgetter("id")
 
 
-class CachingPersistenceDispatcher(IReadModels):
-    """Aggregates and read models by id come from the cache, searches and streams never.
+class CachingPersistenceDispatcher(IResultCatalog):
+    """Dispatcher that reads aggregates and results by id from a cache, and never searches.
 
-    After the commit, ``apply`` drops the aggregate, every read model under the same id, and what
-    ``link`` adds. Within a unit of work the cache is read and not filled, and what was applied in
-    it comes from ``inner``. Of a plain ``ICacheService`` one caching dispatcher in a process sees
-    to that a load which raced a change is not kept; among processes an ``IVersionedCache`` does.
+    After the commit, ``apply`` invalidates the aggregate, every result under the same id, and the
+    results named by ``invalidate_with``. Within a unit of work the cache is read but not filled,
+    and objects that it has changed are read from ``inner``. With a plain ``ICacheService``, a load
+    that raced a change is dropped if both ran through this dispatcher; with an
+    ``IVersionedCache``, in all processes.
 
     Args:
+        inner: the dispatcher that is cached.
+        cache_service: the cache.
         default_ttl: seconds, None for no limit.
-        uncached: types that always come from ``inner``.
+        exclude: types that are always read from ``inner``.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class CachingPersistenceDispatcher(IReadModels):
         cache_service: ICacheService,
         default_ttl: float | None = 300,
         *,
-        exclude: Collection[type[Any]] = (),
+        exclude: Collection[type] = (),
     ) -> None:
         if default_ttl is not None and not default_ttl > 0:
             raise ConfigError(
@@ -70,37 +73,37 @@ class CachingPersistenceDispatcher(IReadModels):
                 variable="default_ttl",
             )
         self._inner = inner
-        self._known = inner if isinstance(inner, IReadModels) else None
+        self._catalog = inner if isinstance(inner, IResultCatalog) else None
         leased = (
             cache_service
             if isinstance(cache_service, IVersionedCache)
             else InProcessFillLeases(cache_service)
         )
         self._values = ReadThrough(FailOpenCache(leased, default_ttl))
-        self._forms: dict[type[Any], CacheCodec | None] = dict.fromkeys(exclude)
-        self._links: dict[type[Any], list[tuple[type[Any], Callable[[Any], Iterable[Any]]]]] = {}
-        self._changed: WeakKeyDictionary[UnitOfWork, set[Touched]] = WeakKeyDictionary()
+        self._codecs: dict[type, CacheCodec | None] = dict.fromkeys(exclude)
+        self._dependents: dict[type, list[tuple[type, IdsOf]]] = {}
+        self._changed: WeakKeyDictionary[UnitOfWork, set[Affected]] = WeakKeyDictionary()
 
     @property
-    def read_models(self) -> Mapping[type[Any], IdOf | None]:
-        return {} if self._known is None else self._known.read_models
+    def result_types(self) -> Mapping[type, IdOf | None]:
+        return {} if self._catalog is None else self._catalog.result_types
 
     def invalidate_with(
-        self, entity_type: type[T], result_type: type[Any], ids: Callable[[T], Iterable[Any]]
+        self, entity_type: type[T], result_type: type, ids: Callable[[T], Iterable[object]]
     ) -> None:
-        """A change of the aggregate drops the read models with these ids as well.
+        """Invalidate the results with these ids when the aggregate changes.
 
-        Raises ``HandlerNotRegisteredError`` for read models that nobody reads by id.
+        Raises ``HandlerNotRegisteredError`` for a type without a handler that reads it by id.
         """
-        if self._known is not None and result_type not in self.read_models:
+        if self._catalog is not None and result_type not in self.result_types:
             name = getattr(result_type, "__name__", None) or repr(result_type)
-            known = ", ".join(sorted(each.__name__ for each in self.read_models))
+            known = ", ".join(sorted(each.__name__ for each in self.result_types))
             raise HandlerNotRegisteredError(
                 f"cannot link {name}, which no handler reads by id; there are handlers for "
                 f"{known or 'nothing'}; call registry.register_query({name}, ...) first",
                 message_type=name,
             )
-        self._links.setdefault(entity_type, []).append((result_type, ids))
+        self._dependents.setdefault(entity_type, []).append((result_type, ids))
 
     async def apply(
         self,
@@ -109,12 +112,12 @@ class CachingPersistenceDispatcher(IReadModels):
         events: list[Any] | None = None,
     ) -> ID:
         current = current_uow(uow)
-        touched = set(self._touched(entity))
-        keys = [form.key(each) for type_, each in touched if (form := self._form(type_))]
-        # Now, so that a retry after a conflict reads anew; and again after the commit.
+        affected = set(self._list_affected(entity))
+        keys = [codec.key(each) for type_, each in affected if (codec := self._codec_of(type_))]
+        # Dropped before, so that a retry after a conflict reads again, and after the commit.
         await self._values.drop(keys)
         if current is not None:
-            self._changed.setdefault(current, set()).update(touched)
+            self._changed.setdefault(current, set()).update(affected)
             current.on_commit(partial(self._values.drop, keys))
             return await self._inner.apply(entity, current, events)
         try:
@@ -124,28 +127,27 @@ class CachingPersistenceDispatcher(IReadModels):
             if ended.interruption is not None:
                 raise ended.interruption
 
-    async def invalidate(self, result_type: type[Any], ids: Iterable[Any]) -> None:
-        """Drop what is cached under the ids, for who changes it past ``apply``: after its commit.
+    async def invalidate(self, result_type: type, ids: Iterable[object]) -> None:
+        """Drop the cached results of the ids; call it after the commit of any other write.
 
-        A ``ProjectionWorker`` calls it by its ``on_change``.
+        ``on_change`` of a ``ProjectionWorker`` may call it.
         """
-        form = self._form(result_type)
-        if form is not None:
-            await self._values.drop([form.key(str(each)) for each in ids])
+        codec = self._codec_of(result_type)
+        if codec is not None:
+            await self._values.drop([codec.key(str(each)) for each in ids])
 
     async def fetch_domain(
-        self, entity_type: type[T], ids: Sequence[Any], uow: UnitOfWork | None = None
+        self, entity_type: type[T], ids: Sequence[object], uow: UnitOfWork | None = None
     ) -> list[T]:
-        form = self._form(entity_type)
-        if form is None:
+        if self._codec_of(entity_type) is None:
             return await self._inner.fetch_domain(entity_type, ids, uow)
-        asked = distinct_ids(ids, entity_type.__name__)
+        distinct = deduplicate_ids(ids, entity_type.__name__)
         current = current_uow(uow)
 
         async def load(ids: list[Any]) -> list[T]:
             return await self._inner.fetch_domain(entity_type, ids, current)
 
-        found: list[T] = await self._read(entity_type, asked, load, _BY_ID, current)
+        found: list[T] = await self._read(entity_type, distinct, load, _BY_ID, current)
         if current is not None:
             for entity in found:
                 current.aggregates.track(entity)
@@ -154,42 +156,42 @@ class CachingPersistenceDispatcher(IReadModels):
     async def fetch(
         self, result_type: type[R], criteria: Criteria, uow: UnitOfWork | None = None
     ) -> SearchResult[R]:
-        if is_condition(criteria) or not self._is_dropped(result_type):
+        if is_condition(criteria) or not self._is_invalidated(result_type):
             return await self._inner.fetch(result_type, criteria, uow)
-        asked = distinct_ids(criteria, result_type.__name__)
-        id_of = self.read_models.get(result_type) or id_of_results(result_type)
+        distinct = deduplicate_ids(criteria, result_type.__name__)
+        id_of = self.result_types.get(result_type) or find_id_getter(result_type)
         current = current_uow(uow)
 
         async def load(ids: list[Any]) -> list[R]:
             return await (await self._inner.fetch(result_type, ids, current))
 
         async def read() -> list[R]:
-            return await self._read(result_type, asked, load, id_of, current)
+            return await self._read(result_type, distinct, load, id_of, current)
 
-        async def inner() -> SearchResult[R]:
-            return await self._inner.fetch(result_type, asked, current)
+        async def fetch_inner() -> SearchResult[R]:
+            return await self._inner.fetch(result_type, distinct, current)
 
-        for_request = bind_request(inner)
+        fetch_bound = bind_request(fetch_inner)
 
         async def stream(batch_size: int) -> AsyncIterator[R]:
-            async for each in (await for_request()).stream(batch_size):
+            async for each in (await fetch_bound()).stream(batch_size):
                 yield each
 
         return SearchResult(bind_request(read), stream)
 
     async def _read(
         self,
-        type_: type[Any],
+        type_: type,
         ids: list[Any],
         load: Load,
         id_of: IdOf | None,
         current: UnitOfWork | None,
     ) -> list[Any]:
-        form = self._form(type_)
-        if form is None or not ids:
+        codec = self._codec_of(type_)
+        if codec is None or not ids:
             return await load(ids)
         if current is None:
-            return in_order(await self._values.values(form, ids, load, id_of), ids, id_of)
+            return sort_by_ids(await self._values.values(codec, ids, load, id_of), ids, id_of)
         current.ensure_open(f"fetch {type_.__name__}")
         changed = self._changed.get(current, ())
         own = [
@@ -197,37 +199,82 @@ class CachingPersistenceDispatcher(IReadModels):
             for each in ids
             if (type_, str(each)) in changed or current.aggregates.has_changed(each)
         ]
-        # Not filled: its transaction may see what was before a change that voided all leases long
-        # ago, or what was changed in it past the dispatcher.
-        found = await self._values.values(form, ids, load, id_of, unread=own, fills=False)
-        return in_order(found, ids, id_of)
+        # No fill: the transaction may read a state from before a change whose leases have ended,
+        # or its own changes that did not pass this dispatcher.
+        found = await self._values.values(codec, ids, load, id_of, unread=own, fills=False)
+        return sort_by_ids(found, ids, id_of)
 
-    def _touched(self, entity: Any) -> Iterator[Touched]:
+    def _list_affected(self, entity: object) -> Iterator[Affected]:
         if not isinstance(entity, AggregateRoot):
-            return  # It is refused by what is behind.
+            return  # The inner dispatcher raises.
         yield type(entity), str(entity.id)
-        for result_type in self.read_models:
+        for result_type in self.result_types:
             yield result_type, str(entity.id)
-        for entity_type, links in self._links.items():
+        for entity_type, dependents in self._dependents.items():
             if isinstance(entity, entity_type):
-                for result_type, ids in links:
+                for result_type, ids in dependents:
                     yield from ((result_type, str(each)) for each in ids(entity))
 
-    def _is_dropped(self, result_type: type[Any]) -> bool:
-        """Whether a change drops such read models; what nobody drops would stay as it is."""
-        linked = (each for links in self._links.values() for each, _ in links)
-        if result_type not in self.read_models and result_type not in linked:
+    def _is_invalidated(self, result_type: type) -> bool:
+        """Report whether changes invalidate such results; others would stay cached as they are."""
+        dependent = (each for dependents in self._dependents.values() for each, _ in dependents)
+        if result_type not in self.result_types and result_type not in dependent:
             return False
-        # An aggregate that is read as such may come from elsewhere than the one to be changed.
+        # An aggregate that is read as a result may come from another store than the changed one.
         return not issubclass(result_type, AggregateRoot)
 
-    def _form(self, type_: type[Any]) -> CacheCodec | None:
-        """None for what is not cached."""
-        if type_ not in self._forms:
+    def _codec_of(self, type_: type) -> CacheCodec | None:
+        """Return the codec of a type, or None for a type that is not cached."""
+        if type_ not in self._codecs:
             try:
                 is_aggregate = issubclass(type_, AggregateRoot)
-                self._forms[type_] = AggregateCodec(type_) if is_aggregate else ResultCodec(type_)
+                self._codecs[type_] = AggregateCodec(type_) if is_aggregate else ResultCodec(type_)
             except ConfigError as error:
                 logger.warning("%s; it is read without the cache", error)
-                self._forms[type_] = None
-        return self._forms[type_]
+                self._codecs[type_] = None
+        return self._codecs[type_]
+
+
+class ResultCodec:
+    """Codec of one type of result: a pydantic model, a dataclass, or any type pydantic can dump.
+
+    Raises ``ConfigError`` for a type that pydantic does not know as JSON.
+    """
+
+    def __init__(self, result_type: type) -> None:
+        try:
+            self._adapter = pydantic.TypeAdapter[Any](result_type)
+            schema = self._adapter.json_schema()
+        except (pydantic.PydanticUserError, pydantic.PydanticUndefinedAnnotation) as error:
+            raise ConfigError(
+                f"{result_type.__name__} cannot be cached: {error.message.splitlines()[0]}"
+            ) from error
+        self._prefix = key_prefix(result_type, schema)
+
+    def key(self, value_id: object) -> str:
+        return key_of(self._prefix, value_id)
+
+    def encode(self, value: Any) -> Any | None:
+        """Return the value as JSON, or None if JSON would change it."""
+        try:
+            content = self._adapter.dump_python(value, mode="json", by_alias=True, warnings="error")
+            state = {"result": content}
+            is_same = holds_the_same(self.decode(state), value)
+        except Exception as error:  # Serialisers and comparisons may be the application's own.
+            logger.warning("cannot cache %s: %s", self._prefix, reason_of(error))
+            return None
+        if not is_same:
+            logger.warning("cannot cache %s: a value comes back changed from JSON", self._prefix)
+            return None
+        return state
+
+    def decode(self, state: Any) -> Any | None:
+        """Return a new copy of the value, or None for JSON of another shape."""
+        if state is None:
+            return None
+        try:
+            # Not strict, whatever the type says: JSON has no times, no tuples and no bytes.
+            return self._adapter.validate_python(state["result"], strict=False)
+        except Exception as error:  # Validators are the application's own.
+            logger.warning("cached %s is unusable: %s", self._prefix, reason_of(error))
+            return None

@@ -1,4 +1,4 @@
-"""Leases for a cache that has none."""
+"""Fill leases of one process, for a cache without leases."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapp
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any
 
-from cqrs_ddd_core.ports.cache import ICacheService, IVersionedCache
-from cqrs_ddd_core.ports.clock import IClock
+from cqrs_ddd_core.ports import ICacheService, IClock, IVersionedCache
 from cqrs_ddd_core.spi.caching.cache_validation import ensure_leased
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
-R = TypeVar("R")
+from ..ports.persistence import R
 
 _MANY = 1_000
 
 
 @dataclass
 class _Gate:
-    """Who changes one key at the cache waits for whoever does so already."""
+    """Lock of one key, with the number of tasks that use it."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
 
 
 class InProcessFillLeases(IVersionedCache):
-    """Makes a plain cache drop a fill which raced an invalidation in this process.
+    """Cache that drops a fill which raced an invalidation in the same process.
 
-    An invalidation by another process it does not see.
+    Invalidations by other processes are not noticed.
     """
 
     def __init__(self, cache: ICacheService, clock: IClock | None = None) -> None:
@@ -46,22 +45,22 @@ class InProcessFillLeases(IVersionedCache):
 
     async def get_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
         distinct = list(dict.fromkeys(keys))
-        found = await _at_once(self._cache.get(key) for key in distinct)
+        found = await _gather(self._cache.get(key) for key in distinct)
         return {key: value for key, value in zip(distinct, found, strict=True) if value is not None}
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
         self._leases.pop(key, None)
-        async with self._alone(key):
+        async with self._lock(key):
             await self._cache.set(key, value, ttl)
 
     async def delete(self, key: str) -> None:
         self._leases.pop(key, None)
-        # After a fill that is on its way, which would otherwise outlive it.
-        async with self._alone(key):
+        # After a fill that is under way, which would otherwise outlive the deletion.
+        async with self._lock(key):
             await self._cache.delete(key)
 
     async def delete_many(self, keys: Sequence[str]) -> None:
-        await _at_once(self.delete(key) for key in dict.fromkeys(keys))
+        await _gather(self.delete(key) for key in dict.fromkeys(keys))
 
     async def clear(self) -> None:
         self._leases.clear()
@@ -73,7 +72,7 @@ class InProcessFillLeases(IVersionedCache):
         if present is not None and present[1] > now:
             return None
         if len(self._leases) >= self._many:
-            self._forget_old_ones(now)
+            self._drop_ended_leases(now)
         token = str(next(self._tokens))
         self._leases[key] = (token, now + ttl)
         return token
@@ -83,7 +82,7 @@ class InProcessFillLeases(IVersionedCache):
         return {key: lease for key, lease in leases.items() if lease is not None}
 
     async def fill(self, key: str, value: Any, lease: str, ttl: float | None = None) -> bool:
-        async with self._alone(key):
+        async with self._lock(key):
             present = self._leases.get(key)
             if present is None or present[0] != lease:
                 return False
@@ -93,7 +92,7 @@ class InProcessFillLeases(IVersionedCache):
             await self._cache.set(key, value, ttl)
             if self._leases.pop(key, None) == present:
                 return True
-            # Deleted or set meanwhile, which is done after this; or all was cleared, which is done.
+            # Deleted, set or cleared during the write: delete the value, which may be outdated.
             await self._cache.delete(key)
             return False
 
@@ -101,18 +100,18 @@ class InProcessFillLeases(IVersionedCache):
         self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
     ) -> Collection[str]:
         ensure_leased(values, leases)
-        taken = await _at_once(
+        filled = await _gather(
             self.fill(key, value, leases[key], ttl) for key, value in values.items()
         )
-        return [key for key, is_taken in zip(values, taken, strict=True) if is_taken]
+        return [key for key, is_filled in zip(values, filled, strict=True) if is_filled]
 
-    def _forget_old_ones(self, now: float) -> None:
-        """Of keys that were leased, and had no value to be filled with."""
-        self._leases = {key: held for key, held in self._leases.items() if held[1] > now}
+    def _drop_ended_leases(self, now: float) -> None:
+        """Drop the leases of keys that had no value to be filled with."""
+        self._leases = {key: lease for key, lease in self._leases.items() if lease[1] > now}
         self._many = max(_MANY, 2 * len(self._leases))
 
     @asynccontextmanager
-    async def _alone(self, key: str) -> AsyncIterator[None]:
+    async def _lock(self, key: str) -> AsyncIterator[None]:
         gate = self._gates.setdefault(key, _Gate())
         gate.users += 1
         try:
@@ -124,12 +123,12 @@ class InProcessFillLeases(IVersionedCache):
                 del self._gates[key]
 
 
-async def _at_once(work: Iterable[Awaitable[R]]) -> list[R]:
-    """The printed protocol knows no batch; at once they take one round trip's time."""
-    answers: list[R] = []
-    # All of them end before the first failure is told, so that none outlives the call.
-    for answer in await asyncio.gather(*work, return_exceptions=True):
-        if isinstance(answer, BaseException):
-            raise answer
-        answers.append(answer)
-    return answers
+async def _gather(work: Iterable[Awaitable[R]]) -> list[R]:
+    """Await all at once, since the printed protocol has no batches, and raise the first failure."""
+    results: list[R] = []
+    # All of them end before the first failure is raised, so that no task outlives the call.
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+        results.append(result)
+    return results

@@ -1,33 +1,47 @@
-"""Which class keeps, loads and reads what."""
+"""Registration of the classes that save, load and query each type."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from difflib import get_close_matches
 from operator import attrgetter
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel
 
-from cqrs_ddd_core.domain.aggregate import AggregateRoot
-from cqrs_ddd_core.primitives.exceptions import (
-    HandlerAlreadyRegisteredError,
-    HandlerNotRegisteredError,
-    HandlerRegistrationError,
-)
+from cqrs_ddd_core.domain import AggregateRoot
+from cqrs_ddd_core.primitives import exceptions as errors
 
-from ..ports.persistence import IdOf
-from .roles import OPERATION, QUERY, QUERY_SPEC, RETRIEVAL, Role, signature_for, takes_events
+from ..ports.persistence import AnyAggregate, IdOf
+
+
+@dataclass(frozen=True, eq=False)
+class Role:
+    """Kind of handler: the method that it needs, and the call that registers it."""
+
+    name: str
+    method: str
+    arguments: str
+    call: str
+
+
+OPERATION = Role(
+    "operation", "persist", "(entity, uow) or (entity, uow, events=...)", "register_operation"
+)
+RETRIEVAL = Role("retrieval", "retrieve", "(ids, uow)", "register_retrieval")
+QUERY = Role("query", "fetch", "(ids, uow)", "register_query")
+QUERY_SPEC = Role("specification query", "fetch", "(criteria, uow)", "register_query_spec")
 
 
 @dataclass(frozen=True)
 class Registration:
-    """A class that has a role for a type, and the source of its unit of work."""
+    """A handler class for one role of a type, and the source of its unit of work."""
 
     role: Role
     subject: type[Any]
-    handler_cls: type[Any]
+    handler_cls: type
     source: str
     priority: int = 0
     takes_events: bool = False
@@ -35,83 +49,85 @@ class Registration:
 
 
 class PersistenceRegistry:
-    """Classes of handlers by the exact type of aggregate or read model that they are for.
+    """Table of handler classes, by the exact type of aggregate or result.
 
-    A type has one handler for each role, and any number of operation handlers, each with a priority
-    of its own. Raises ``HandlerRegistrationError`` for a class that does not fit its role, and
-    ``HandlerAlreadyRegisteredError``, which says who holds the place.
+    A type has one handler for each role, and any number of operation handlers, each with its own
+    priority. Raises ``HandlerRegistrationError`` for a class that does not fit its role, and
+    ``HandlerAlreadyRegisteredError`` with the class that holds the place.
     """
 
     def __init__(self) -> None:
-        self._chains: dict[type[Any], tuple[Registration, ...]] = {}
-        self._single: dict[tuple[Role, type[Any]], Registration] = {}
-        self._read_models: dict[type[Any], IdOf | None] = {}
+        self._chains: dict[type, tuple[Registration, ...]] = {}
+        self._single: dict[tuple[Role, type], Registration] = {}
+        self._result_types: dict[type, IdOf | None] = {}
 
     def register_operation(
         self,
-        entity_type: type[AggregateRoot[Any]],
-        handler_cls: type[Any],
+        entity_type: type[AnyAggregate],
+        handler_cls: type,
         source: str = "default",
         priority: int = 0,
     ) -> None:
-        """All handlers of a type save it, the highest priority first, so they share a source."""
-        _refuse_no_aggregate(entity_type)
-        method = signature_for(handler_cls, OPERATION, entity_type)
+        """Add a handler that saves the type.
+
+        All handlers of a type save it, the highest priority first, so they share a source.
+        """
+        _ensure_aggregate(entity_type)
+        signature = _inspect_method(handler_cls, OPERATION, entity_type)
         chain = self._chains.get(entity_type, ())
         new = Registration(
-            OPERATION, entity_type, handler_cls, source, priority, takes_events(method)
+            OPERATION, entity_type, handler_cls, source, priority, _accepts_events(signature)
         )
-        for held in chain:
-            _refuse_beside(new, held)
+        for present in chain:
+            _ensure_compatible(new, present)
         by_priority = sorted((*chain, new), key=lambda each: -each.priority)
         self._chains[entity_type] = tuple(by_priority)
 
     def register_retrieval(
-        self,
-        entity_type: type[AggregateRoot[Any]],
-        handler_cls: type[Any],
-        source: str = "default",
+        self, entity_type: type[AnyAggregate], handler_cls: type, source: str = "default"
     ) -> None:
-        _refuse_no_aggregate(entity_type)
+        _ensure_aggregate(entity_type)
         self._register(RETRIEVAL, entity_type, handler_cls, source)
 
     def register_query(
         self,
-        result_type: type[Any],
-        handler_cls: type[Any],
+        result_type: type,
+        handler_cls: type,
         source: str = "default",
         *,
         id_attribute: str | None = None,
     ) -> None:
-        """``id_attribute`` is the one that holds the id, where that is not ``id``: results are put
-        in the order of the ids by it, and cached."""
-        id_of = id_of_results(result_type, id_attribute)
+        """Set the handler that reads results of the type by id.
+
+        Args:
+            result_type: class of the results.
+            handler_cls: class with ``fetch(ids, uow)``.
+            source: name of the unit-of-work factory.
+            id_attribute: attribute that holds the id, ``id`` by default; results are put in the
+                order of the ids by it, and cached under it.
+        """
+        id_of = find_id_getter(result_type, id_attribute)
         self._register(QUERY, result_type, handler_cls, source, id_of)
-        self._read_models[result_type] = id_of
+        self._result_types[result_type] = id_of
 
     def register_query_spec(
-        self, result_type: type[Any], handler_cls: type[Any], source: str = "default"
+        self, result_type: type, handler_cls: type, source: str = "default"
     ) -> None:
         self._register(QUERY_SPEC, result_type, handler_cls, source)
 
-    def operations(self, entity_type: type[Any]) -> tuple[Registration, ...]:
-        """In the order in which they run; raises ``HandlerNotRegisteredError``."""
+    def find_operations(self, entity_type: type) -> tuple[Registration, ...]:
+        """Return the handlers that save the type, in the order in which they run."""
         try:
             return self._chains[entity_type]
         except KeyError:
-            raise self._missing(OPERATION, entity_type) from None
+            raise self._not_registered(OPERATION, entity_type) from None
 
-    def retrieval(self, entity_type: type[Any]) -> Registration:
-        """Raises ``HandlerNotRegisteredError``."""
-        return self._found(RETRIEVAL, entity_type)
-
-    def query(self, result_type: type[Any]) -> Registration:
-        """Raises ``HandlerNotRegisteredError``."""
-        return self._found(QUERY, result_type)
-
-    def query_spec(self, result_type: type[Any]) -> Registration:
-        """Raises ``HandlerNotRegisteredError``."""
-        return self._found(QUERY_SPEC, result_type)
+    def find(self, role: Role, type_: type) -> Registration:
+        """Return the one handler for a role of the type; raises ``HandlerNotRegisteredError``."""
+        try:
+            return self._single[role, type_]
+        except KeyError:
+            raise self._not_registered(role, type_) from None
 
     def __iter__(self) -> Iterator[Registration]:
         for chain in self._chains.values():
@@ -119,105 +135,138 @@ class PersistenceRegistry:
         yield from self._single.values()
 
     @property
-    def read_models(self) -> Mapping[type[Any], IdOf | None]:
-        """Those that are read by id, and how to tell it."""
-        return self._read_models
+    def result_types(self) -> Mapping[type, IdOf | None]:
+        """Return the types that are read by id, each with the function that returns its id."""
+        return self._result_types
 
     def _register(
-        self,
-        role: Role,
-        type_: type[Any],
-        handler_cls: type[Any],
-        source: str,
-        id_of: IdOf | None = None,
+        self, role: Role, type_: type, handler_cls: type, source: str, id_of: IdOf | None = None
     ) -> None:
         if not isinstance(type_, type):
-            raise HandlerRegistrationError(
+            raise errors.HandlerRegistrationError(
                 f"{type_!r} is not a class; register the class of the results",
                 message_type=str(type_),
             )
-        signature_for(handler_cls, role, type_)
-        if held := self._single.get((role, type_)):
-            raise _taken(held, f"the {role.name} of {type_.__name__}", "a type has one")
-        new = Registration(role, type_, handler_cls, source, id_of=id_of)
-        self._single[role, type_] = new
+        _inspect_method(handler_cls, role, type_)
+        if present := self._single.get((role, type_)):
+            raise _already_registered(
+                present, f"the {role.name} of {type_.__name__}", "a type has one"
+            )
+        self._single[role, type_] = Registration(role, type_, handler_cls, source, id_of=id_of)
 
-    def _found(self, role: Role, type_: type[Any]) -> Registration:
-        try:
-            return self._single[role, type_]
-        except KeyError:
-            raise self._missing(role, type_) from None
-
-    def _missing(self, role: Role, type_: type[Any]) -> HandlerNotRegisteredError:
+    def _not_registered(self, role: Role, type_: type) -> errors.HandlerNotRegisteredError:
         name = getattr(type_, "__name__", None) or repr(type_)
         known = sorted({each.subject.__name__ for each in self if each.role is role})
         near = get_close_matches(name, known, n=3) or known[:5]
-        return HandlerNotRegisteredError(
+        return errors.HandlerNotRegisteredError(
             f"no {role.name} handler for {name}; there are handlers for "
             f"{', '.join(near) or 'nothing'}; call registry.{role.call}({name}, ...) first",
             message_type=name,
         )
 
 
-def _refuse_no_aggregate(entity_type: Any) -> None:
-    if not (isinstance(entity_type, type) and issubclass(entity_type, AggregateRoot)):
-        raise HandlerRegistrationError(
-            f"{entity_type!r} is not a class of aggregates; register read models by "
-            "register_query and register_query_spec",
-            message_type=str(entity_type),
-        )
+def find_id_getter(result_type: object, attribute: str | None = None) -> IdOf | None:
+    """Return the function that returns the id of a result, by the attribute ``id`` by default.
 
-
-def _refuse_beside(new: Registration, held: Registration) -> None:
-    name = new.subject.__name__
-    if new.handler_cls is held.handler_cls:
-        raise _taken(held, f"an operation of {name}", "once is enough")
-    if new.priority == held.priority:
-        raise _taken(
-            held,
-            f"the operation of {name} at priority {held.priority}",
-            f"give {new.handler_cls.__name__} another priority to run before or after it",
-        )
-    if new.source != held.source:
-        raise HandlerRegistrationError(
-            f"{new.handler_cls.__name__} saves {name} in {new.source!r}, "
-            f"{held.handler_cls.__name__} in {held.source!r}, and they share one unit of work; "
-            "use one source, or react to the events of the first",
-            message_type=name,
-            handler=new.handler_cls.__qualname__,
-        )
-
-
-def _taken(held: Registration, place: str, advice: str) -> HandlerAlreadyRegisteredError:
-    return HandlerAlreadyRegisteredError(
-        f"{held.handler_cls.__qualname__} (source {held.source!r}) is {place} already; {advice}",
-        message_type=held.subject.__name__,
-        handler=held.handler_cls.__qualname__,
-    )
-
-
-def id_of_results(result_type: Any, attribute: str | None = None) -> IdOf | None:
-    """How to tell the id of a read model, by ``id`` if nothing else is said; None where it cannot
-    be told."""
-    fields = _fields_of(result_type)
+    Return None for a class that declares no such field.
+    """
+    fields = _declared_fields(result_type)
     name = attribute or "id"
-    # A property is fine too.
-    if fields is not None and name not in fields and not hasattr(result_type, name):
+    has_name = hasattr(result_type, name)  # A property will do.
+    if fields is not None and name not in fields and not has_name:
         if attribute is None:
             return None
-        raise HandlerRegistrationError(
-            f"{result_type.__name__} has no attribute {attribute!r} to hold its id; there is "
+        type_name = getattr(result_type, "__name__", repr(result_type))
+        raise errors.HandlerRegistrationError(
+            f"{type_name} has no attribute {attribute!r} to hold its id; there is "
             f"{', '.join(fields) or 'none'}",
-            message_type=result_type.__name__,
+            message_type=type_name,
         )
-    is_told = fields is not None or attribute is not None or hasattr(result_type, name)
-    return attrgetter(name) if is_told else None
+    is_known = fields is not None or attribute is not None or has_name
+    return attrgetter(name) if is_known else None
 
 
-def _fields_of(result_type: Any) -> list[str] | None:
-    """None for a class that does not declare them."""
+def _declared_fields(result_type: object) -> list[str] | None:
+    """Return the names of the fields, or None for a class that does not declare them."""
     if isinstance(result_type, type) and issubclass(result_type, BaseModel):
         return list(result_type.model_fields)
     if isinstance(result_type, type) and is_dataclass(result_type):
         return list(result_type.__dataclass_fields__)
     return None
+
+
+def _ensure_aggregate(entity_type: object) -> None:
+    if not (isinstance(entity_type, type) and issubclass(entity_type, AggregateRoot)):
+        raise errors.HandlerRegistrationError(
+            f"{entity_type!r} is not a class of aggregates; register other results with "
+            "register_query and register_query_spec",
+            message_type=str(entity_type),
+        )
+
+
+def _ensure_compatible(new: Registration, present: Registration) -> None:
+    name = new.subject.__name__
+    if new.handler_cls is present.handler_cls:
+        raise _already_registered(present, f"an operation of {name}", "once is enough")
+    if new.priority == present.priority:
+        raise _already_registered(
+            present,
+            f"the operation of {name} at priority {present.priority}",
+            f"give {new.handler_cls.__name__} another priority to run before or after it",
+        )
+    if new.source != present.source:
+        raise errors.HandlerRegistrationError(
+            f"{new.handler_cls.__name__} saves {name} in {new.source!r}, "
+            f"{present.handler_cls.__name__} in {present.source!r}, and they share one unit of "
+            "work; use one source, or react to the events of the first",
+            message_type=name,
+            handler=new.handler_cls.__qualname__,
+        )
+
+
+def _already_registered(
+    present: Registration, place: str, advice: str
+) -> errors.HandlerAlreadyRegisteredError:
+    name = present.handler_cls.__qualname__
+    return errors.HandlerAlreadyRegisteredError(
+        f"{name} (source {present.source!r}) is {place} already; {advice}",
+        message_type=present.subject.__name__,
+        handler=name,
+    )
+
+
+def _inspect_method(handler_cls: type, role: Role, type_: type) -> inspect.Signature:
+    """Return the signature of the role's method; raises ``HandlerRegistrationError``."""
+    # A handler may be EventSourcedRepository[Order, str], which is called as a class is.
+    class_ = get_origin(handler_cls) or handler_cls
+    method = getattr(class_, role.method, None)
+    left_out = sorted(getattr(class_, "__abstractmethods__", ()))
+    if not isinstance(class_, type):
+        problem = "is not a class; pass the class, and what makes it as handler_factory"
+    elif method is None:
+        problem = f"has no method {role.method}"
+    elif left_out:
+        problem = f"is abstract; write {', '.join(left_out)}"
+    elif not inspect.iscoroutinefunction(method):
+        problem = f"has a {role.method} that is not async; write async def"
+    else:
+        signature = inspect.signature(method)
+        is_with_events = role is OPERATION and _accepts_events(signature)
+        try:
+            signature.bind(None, None, None, **({"events": None} if is_with_events else {}))
+            return signature
+        except TypeError:
+            problem = f"has a {role.method}{signature} that cannot be called with {role.arguments}"
+    handler = getattr(handler_cls, "__qualname__", None) or repr(handler_cls)
+    raise errors.HandlerRegistrationError(
+        f"{handler} cannot be the {role.name} handler of {type_.__name__}: it {problem}",
+        message_type=type_.__name__,
+        handler=handler,
+    )
+
+
+def _accepts_events(signature: inspect.Signature) -> bool:
+    events = signature.parameters.get("events")
+    if events is not None:
+        return events.kind is not events.POSITIONAL_ONLY
+    return any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())

@@ -1,22 +1,22 @@
-"""What is asked for, and answers in its order."""
+"""Arguments of a dispatcher: the ids, the criteria, the unit of work and the request."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import ParamSpec
 
 from cqrs_ddd_core.context import get_tenant_id, get_user_id, request_context
-from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
+from cqrs_ddd_core.domain import IQueryOptions, ISpecification
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
-from ..ports.persistence import IdOf
+from ..ports.persistence import IdOf, R
 
-V = TypeVar("V")
+P = ParamSpec("P")
 
 
-def distinct_ids(ids: Any, name: str) -> list[Any]:
-    """Each once, in their order; raises ``InvalidOperationError`` for what is no list of ids."""
+def deduplicate_ids(ids: object, name: str) -> list[object]:
+    """Return each id once, in order; raises ``InvalidOperationError`` unless ``ids`` is a list."""
     if not isinstance(ids, Collection) or isinstance(ids, (str, bytes, Mapping)):
         raise InvalidOperationError(f"cannot fetch {name} by {ids!r}; pass a list of ids")
     try:
@@ -27,17 +27,17 @@ def distinct_ids(ids: Any, name: str) -> list[Any]:
         ) from None
 
 
-def is_condition(criteria: Any) -> bool:
-    """Whether it is a specification or query options, and no ids."""
-    if type(criteria) in (list, tuple):  # Asking a protocol takes longer than all the rest.
+def is_condition(criteria: object) -> bool:
+    """Report whether the criteria are a specification or query options instead of ids."""
+    if type(criteria) in (list, tuple):  # Testing against a protocol takes longer than the rest.
         return False
     return isinstance(criteria, (ISpecification, IQueryOptions))
 
 
-def in_order(found: list[V], ids: Iterable[Any], id_of: IdOf | None) -> list[V]:
-    """In the order of the ids, each once; ids are compared as text, what was not asked for is last.
+def sort_by_ids(found: list[R], ids: Iterable[object], id_of: IdOf | None) -> list[R]:
+    """Return the results in the order of the ids, each once; without ``id_of`` unchanged.
 
-    Without ``id_of`` as they come.
+    Ids are compared as text. Results that were not asked for come last.
     """
     if id_of is None or len(found) < 2:
         return found
@@ -46,21 +46,21 @@ def in_order(found: list[V], ids: Iterable[Any], id_of: IdOf | None) -> list[V]:
     return [distinct[each] for each in sorted(distinct, key=lambda e: places.get(e, len(places)))]
 
 
-def bind_request(work: Callable[..., Awaitable[V]]) -> Callable[..., Awaitable[V]]:
-    """The same, for the tenant and the user of the present request, whenever it is done."""
+def bind_request(work: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    """Return a function that runs ``work`` for the tenant and the user of the present request."""
     tenant_id, user_id = get_tenant_id(), get_user_id()
 
-    async def done(*args: Any) -> V:
+    async def run_bound(*args: P.args, **kwargs: P.kwargs) -> R:
         with request_context(tenant_id=tenant_id, user_id=user_id):
-            return await work(*args)
+            return await work(*args, **kwargs)
 
-    return done
+    return run_bound
 
 
-def current_uow(uow: Any) -> UnitOfWork | None:
-    """The unit of work that is given, else the open one of the running command.
+def current_uow(uow: object) -> UnitOfWork | None:
+    """Return the given unit of work, or else the current one, or None.
 
-    Raises ``InvalidOperationError`` for one that has ended.
+    Raises ``InvalidOperationError`` for a unit of work that has ended.
     """
     if uow is None:
         return get_current_uow()

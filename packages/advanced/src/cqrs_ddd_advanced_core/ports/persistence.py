@@ -1,4 +1,4 @@
-"""Where aggregates are kept and read models are read, one small role each."""
+"""Roles of a persistence dispatcher: saving and loading aggregates, and querying results."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
-from cqrs_ddd_core.domain.aggregate import ID, AggregateRoot
-from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
+from cqrs_ddd_core.domain import ID, AggregateRoot, IQueryOptions, ISpecification
 from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 
@@ -20,18 +19,20 @@ ID_co = TypeVar("ID_co", bound="str | int | UUID", covariant=True)
 ID_contra = TypeVar("ID_contra", bound="str | int | UUID", contravariant=True)
 R = TypeVar("R")
 
-Criteria = Sequence[Any] | ISpecification[Any] | IQueryOptions[Any]
+Condition = ISpecification[Any] | IQueryOptions[Any]
+"""A specification, or query options."""
+Criteria = Sequence[object] | Condition
 """Ids, a specification, or query options."""
 
 IdOf = Callable[[Any], object]
-"""From a read model to its id."""
+"""Function from a result to its id."""
 
 
 @runtime_checkable
 class IOperationPersistence(Protocol[T_contra, ID_co]):
-    """Saves aggregates of one type, by their events or by their state.
+    """Role that saves aggregates of one type, by their events or by their state.
 
-    ``persist`` may take ``events`` as well; it then gets what was given to ``apply``, or None.
+    ``persist`` may have a parameter ``events``, for the events that ``apply`` was given, or None.
     """
 
     @abstractmethod
@@ -40,41 +41,40 @@ class IOperationPersistence(Protocol[T_contra, ID_co]):
 
 @runtime_checkable
 class IRetrievalPersistence(Protocol[T, ID_contra]):
-    """Loads aggregates of one type."""
+    """Role that loads aggregates of one type."""
 
     @abstractmethod
     async def retrieve(self, ids: Sequence[ID_contra], uow: UnitOfWork) -> list[T]:
-        """Those that there are; each id is asked for once."""
+        """Return the aggregates that exist; ``ids`` holds each id once."""
         ...
 
 
 @runtime_checkable
 class IQueryPersistence(Protocol[R, ID_contra]):
-    """Reads one type of read model by id."""
+    """Role that reads results of one type by id."""
 
     @abstractmethod
     async def fetch(self, ids: Sequence[ID_contra], uow: UnitOfWork) -> list[R]:
-        """Those that there are; each id is asked for once."""
+        """Return the results that exist; ``ids`` holds each id once."""
         ...
 
 
 @runtime_checkable
 class IQuerySpecificationPersistence(Protocol[R]):
-    """Searches one type of read model."""
+    """Role that searches results of one type."""
 
     @abstractmethod
     async def fetch(self, criteria: ISpecification[Any], uow: UnitOfWork) -> SearchResult[R]:
-        """``criteria`` may be query options (``IQueryOptions``) too."""
+        """Search by a specification or by query options (``IQueryOptions``)."""
         ...
 
 
 @runtime_checkable
 class IPersistenceDispatcher(Protocol):
-    """The one entrance to what is registered for a type.
+    """Dispatcher to the handlers that are registered for a type.
 
-    ``uow`` is the unit of work to take part in: the one given, else the open one of the running
-    command, else a short one of its own. Raises ``HandlerNotRegisteredError`` for a type that has
-    no handler, with the call to make.
+    The unit of work is the argument ``uow``, or else the current one, or else a new one for this
+    call. Raises ``HandlerNotRegisteredError`` for a type without a handler.
     """
 
     @abstractmethod
@@ -84,35 +84,34 @@ class IPersistenceDispatcher(Protocol):
         uow: UnitOfWork | None = None,
         events: list[Any] | None = None,
     ) -> ID:
-        """Save the aggregate by all of its handlers, in one unit of work; the id that the first of
-        them answers."""
+        """Save the aggregate with all of its handlers; return the id from the first of them."""
         ...
 
     @abstractmethod
     async def fetch_domain(
-        self, entity_type: type[T], ids: Sequence[Any], uow: UnitOfWork | None = None
+        self, entity_type: type[T], ids: Sequence[object], uow: UnitOfWork | None = None
     ) -> list[T]:
-        """In the order of the ids, each once, absent ones left out."""
+        """Return the aggregates that exist, each once, in the order of the ids."""
         ...
 
     @abstractmethod
     async def fetch(
         self, result_type: type[R], criteria: Criteria, uow: UnitOfWork | None = None
     ) -> SearchResult[R]:
-        """Read models by ids, in their order, or by a specification or query options.
+        """Return the results of ids, in their order, or of a specification or query options.
 
-        To stream the result takes a unit of work, given or open. Tenant and user are those of the
-        request that asks, also if the result is awaited later.
+        Streaming the result takes a given or current unit of work. Tenant and user are those of
+        the request that calls ``fetch``, even if the result is awaited in another request.
         """
         ...
 
 
 @runtime_checkable
-class IReadModels(IPersistenceDispatcher, Protocol):
-    """A dispatcher that knows which read models it answers by id."""
+class IResultCatalog(IPersistenceDispatcher, Protocol):
+    """Dispatcher that lists the types of results that it reads by id."""
 
     @property
     @abstractmethod
-    def read_models(self) -> Mapping[type[Any], IdOf | None]:
-        """How to tell the id of each; None where nothing tells it."""
+    def result_types(self) -> Mapping[type, IdOf | None]:
+        """Return the types, each with the function from a result to its id, None if unknown."""
         ...
