@@ -155,6 +155,8 @@ def defining_module(modules: Mapping[str, Module], importer: str, name: str) -> 
     """Return the module that defines a name, found by following imports from `importer`."""
     for imported in modules[importer].imported_names():
         source, _, imported_name = imported.rpartition(".")
+        if imported_name == "*" and source in modules and name in modules[source].defined_names():
+            return source
         if imported_name == name and source in modules and imported not in modules:
             return defining_module(modules, source, name)
     return importer

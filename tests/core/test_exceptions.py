@@ -16,8 +16,10 @@ from cqrs_ddd_core.primitives.exceptions import (
     CQRSDDDError,
     DomainError,
     DuplicateCommandError,
+    DuplicateEventError,
     ErrorClass,
     InvalidOperationError,
+    LeaseLostError,
     LockAcquisitionError,
     OptimisticConcurrencyError,
     PermanentCommandError,
@@ -118,3 +120,41 @@ def test_findings_of_pydantic_are_kept_by_field() -> None:
     assert str(error) == "the data does not fit: inner.number, name"
     assert error.errors["name"] == ("Field required",)
     assert set(error.errors) == {"inner.number", "name"}
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OptimisticConcurrencyError.version_taken("Order o-1", 2, 3),
+            "Order o-1 already has a version 2 and is at version 3; "
+            "reload it and retry the command",
+        ),
+        (
+            OptimisticConcurrencyError.stale_version("Order o-1", 2, None),
+            "Order o-1 was loaded at version 2, but nothing is stored; "
+            "reload it and retry the command",
+        ),
+        (
+            LeaseLostError.ended("outbox key", "o-1", 7),
+            "the lease of outbox key o-1 (epoch 7) is over: it expired, was released, or a later "
+            "claim replaced it; claim it again",
+        ),
+        (
+            DuplicateEventError.already_stored("OrderPlaced", "e-1"),
+            "cannot append OrderPlaced: an event with id e-1 is already stored; give each event "
+            "its own id",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_a_built_error_states_the_problem_and_the_next_step(
+    error: CQRSDDDError, message: str
+) -> None:
+    assert str(error) == message
+
+
+def test_a_stale_version_carries_what_was_expected_and_what_is_stored() -> None:
+    error = OptimisticConcurrencyError.stale_version("Order o-1", 2, 5)
+
+    assert (error.subject, error.expected, error.actual) == ("Order o-1", 2, 5)

@@ -14,17 +14,20 @@ def ensure_storable(subject: str, *ids: Any) -> None:
     """
     try:
         joined = "".join(ids)  # One check for all, since each event has half a dozen.
+        if joined.isascii() and "\0" not in joined:
+            return
     except TypeError:
-        joined = "\0"
-    if not _is_kept(joined):
-        bad = next(each for each in ids if not (isinstance(each, str) and _is_kept(each)))
-        raise SerializationError.unstorable_id(subject, bad)
+        pass
+    for each in ids:
+        if not _is_kept(each):
+            raise SerializationError.unstorable_id(subject, each)
 
 
-def _is_kept(text: str) -> bool:
-    if "\0" in text:
+def _is_kept(text: object) -> bool:
+    if not isinstance(text, str) or "\0" in text:
         return False
     try:
-        return text.isascii() or bool(text.encode())
+        text.encode()
     except UnicodeEncodeError:
         return False
+    return True

@@ -56,7 +56,6 @@
 """
 
 from .base import *
-from .classification import *
 from .concurrency import *
 from .domain import *
 from .handlers import *

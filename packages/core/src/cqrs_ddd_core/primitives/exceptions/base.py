@@ -1,10 +1,35 @@
-"""Root of the error tree, and errors of commands, calls and settings."""
+"""Root of the error tree with its classification, and errors of commands, calls and settings."""
 
 from __future__ import annotations
+
+from enum import Enum
+from typing import ClassVar
+
+
+class ErrorClass(Enum):
+    """The reaction that fits an error."""
+
+    TRANSIENT = "transient"
+    """Retry."""
+    PERMANENT = "permanent"
+    """Keep the message as a dead letter for an operator."""
+    BUSINESS = "business"
+    """Answer with the error: a rule of the domain forbids the request."""
+
+
+def classify_error(error: BaseException) -> ErrorClass:
+    """Return the ``error_class`` of an error.
+
+    An error outside the tree counts as transient: a bounded retry of an unknown failure does
+    less harm than losing the command.
+    """
+    return error.error_class if isinstance(error, CQRSDDDError) else ErrorClass.TRANSIENT
 
 
 class CQRSDDDError(Exception):
     """Root of all errors of the toolkit."""
+
+    error_class: ClassVar[ErrorClass] = ErrorClass.TRANSIENT
 
 
 class TransientCommandError(CQRSDDDError):
@@ -14,9 +39,13 @@ class TransientCommandError(CQRSDDDError):
 class PermanentCommandError(CQRSDDDError):
     """The command can never succeed; an operator has to look at it."""
 
+    error_class = ErrorClass.PERMANENT
+
 
 class DuplicateCommandError(CQRSDDDError):
     """A command with this id was sent before with another content."""
+
+    error_class = ErrorClass.PERMANENT
 
     def __init__(self, message: str = "", *, command_id: str = "") -> None:
         super().__init__(message)
@@ -34,6 +63,8 @@ class DuplicateCommandError(CQRSDDDError):
 
 class InvalidOperationError(CQRSDDDError):
     """The object cannot perform the call in its present state, or with these arguments."""
+
+    error_class = ErrorClass.PERMANENT
 
     @classmethod
     def no_add_many(cls, repository: str) -> InvalidOperationError:
@@ -66,6 +97,8 @@ class UnsavedChangesError(InvalidOperationError):
 
 class ConfigError(CQRSDDDError, ValueError):
     """A setting is missing or unusable; ``variable`` names it."""
+
+    error_class = ErrorClass.PERMANENT
 
     def __init__(self, message: str = "", *, variable: str = "") -> None:
         super().__init__(message)

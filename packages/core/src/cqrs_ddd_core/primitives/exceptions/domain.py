@@ -7,11 +7,13 @@ from datetime import datetime
 
 import pydantic
 
-from .base import CQRSDDDError
+from .base import CQRSDDDError, ErrorClass
 
 
 class DomainError(CQRSDDDError):
     """The request was understood and a rule of the domain forbids it; a retry does not help."""
+
+    error_class = ErrorClass.BUSINESS
 
 
 class InvariantViolationError(DomainError):

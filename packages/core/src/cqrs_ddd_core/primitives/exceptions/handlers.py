@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from difflib import get_close_matches
 
-from .base import CQRSDDDError
+from .base import CQRSDDDError, ErrorClass
 
 
 class HandlerError(CQRSDDDError):
     """Handlers or middlewares are wired wrongly."""
+
+    error_class = ErrorClass.PERMANENT
 
 
 class HandlerRegistrationError(HandlerError):
@@ -83,6 +85,8 @@ class MiddlewareError(HandlerError):
 
 class TypeRegistryError(CQRSDDDError):
     """A name and a class do not fit together."""
+
+    error_class = ErrorClass.PERMANENT
 
     def __init__(self, message: str = "", *, name: str = "") -> None:
         super().__init__(message)

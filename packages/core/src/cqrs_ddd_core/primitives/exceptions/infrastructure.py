@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from .base import CQRSDDDError
+from .base import CQRSDDDError, ErrorClass
 
 
 class InfrastructureError(CQRSDDDError):
@@ -17,6 +17,8 @@ class PersistenceError(InfrastructureError):
 
 class DuplicateKeyError(PersistenceError):
     """Another row has a value that must be unique; ``constraint`` is its name, or its columns."""
+
+    error_class = ErrorClass.PERMANENT
 
     def __init__(self, message: str = "", *, constraint: str = "") -> None:
         super().__init__(message)
@@ -32,6 +34,8 @@ class CommitOutcomeUnknownError(InfrastructureError):
 
 class SerializationError(InfrastructureError):
     """A value cannot be written as JSON, or stored bytes cannot be read as their type."""
+
+    error_class = ErrorClass.PERMANENT
 
     def __init__(self, message: str = "", *, type_name: str = "") -> None:
         super().__init__(message)
@@ -70,6 +74,8 @@ class EventStoreError(InfrastructureError):
 class DuplicateEventError(EventStoreError):
     """An event with this id is already stored."""
 
+    error_class = ErrorClass.PERMANENT
+
     def __init__(self, message: str = "", *, event_id: str = "") -> None:
         super().__init__(message)
         self.event_id = event_id
@@ -86,6 +92,8 @@ class DuplicateEventError(EventStoreError):
 
 class AmbiguousStreamError(EventStoreError):
     """Several aggregate types share the id, so it does not name one stream."""
+
+    error_class = ErrorClass.PERMANENT
 
     def __init__(
         self, message: str = "", *, aggregate_id: str = "", aggregate_types: Sequence[str] = ()
