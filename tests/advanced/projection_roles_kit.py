@@ -20,7 +20,7 @@ from cqrs_ddd_advanced_core.projections import (
     ProjectionBackedSpecPersistence,
 )
 from cqrs_ddd_core import ISpecification, UnitOfWork
-from cqrs_ddd_core.adapters.repository_mixins import OfTenant
+from cqrs_ddd_core.adapters.tenant_repository import TenantSpecification
 from cqrs_ddd_core.context import get_tenant_id, request_context
 from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError, ValidationError
 from cqrs_ddd_core.spi.querying.specifications import AllOf
@@ -75,7 +75,7 @@ async def handle_get_customer_orders(
 
 class OfTheTenant(OrderSummaryQueryPersistence):
     def row_scope(self) -> ISpecification[Any] | None:
-        return OfTenant(get_tenant_id() or "")
+        return TenantSpecification(get_tenant_id() or "")
 
 
 class ById(ProjectionBackedQueryPersistence[dict[str, Any], uuid.UUID]):

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ConfigDict, Field, SecretStr
 
 from cqrs_ddd_core import AggregateRoot
+from cqrs_ddd_core.adapters.caching_mixin import CachingMixin
 from cqrs_ddd_core.adapters.caching_repository import CachingRepository
 from cqrs_ddd_core.adapters.memory import (
     FakeClock,
@@ -17,7 +18,7 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryRepository,
     InMemoryUnitOfWork,
 )
-from cqrs_ddd_core.adapters.repository_mixins import CachingMixin, MultitenantMixin
+from cqrs_ddd_core.adapters.tenant_repository import MultitenantMixin
 from cqrs_ddd_core.context import request_context
 from cqrs_ddd_core.ports import IRepository, SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork

@@ -35,7 +35,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
 
-from cqrs_ddd_core.adapters.repository_mixins import OfTenant
+from cqrs_ddd_core.adapters.tenant_repository import TenantSpecification
 from cqrs_ddd_core.domain.specification import ISpecification
 from cqrs_ddd_core.primitives.exceptions import ConfigError
 from cqrs_ddd_persistence_sqlalchemy.schema.column_types import Json, UtcDateTime
@@ -352,8 +352,8 @@ async def test_distinct_fields_are_selected_and_ordered(connection: AsyncConnect
 async def test_a_tenant_is_part_of_the_condition(connection: AsyncConnection) -> None:
     await connection.execute(text("UPDATE filter_orders SET tenant_id = 'a' WHERE id < 4"))
 
-    one = OfTenant("a", where("count", ">", 1))
-    none = OfTenant("b", None)
+    one = TenantSpecification("a", where("count", ">", 1))
+    none = TenantSpecification("b", None)
 
     assert await found(connection, filtered(one)) == [2, 3]
     assert await found(connection, filtered(where("id", ">", 2) & one)) == [3]
@@ -365,7 +365,7 @@ def test_a_specification_that_is_only_code_has_no_sql() -> None:
         def is_satisfied_by(self, candidate: Any) -> bool:
             return True
 
-    for specification in (Odd(), where("id", "=", 1) & Odd(), OfTenant("a", Odd())):
+    for specification in (Odd(), where("id", "=", 1) & Odd(), TenantSpecification("a", Odd())):
         with pytest.raises(UnsupportedOperatorError, match="SpecificationBuilder"):
             filtered(specification)
 

@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from cqrs_ddd_core import AggregateRoot, ValueObject
+from cqrs_ddd_core.adapters.caching_mixin import CachingMixin
 from cqrs_ddd_core.adapters.memory import InMemoryCacheService
-from cqrs_ddd_core.adapters.repository_mixins import CachingMixin, MultitenantMixin
+from cqrs_ddd_core.adapters.tenant_repository import MultitenantMixin
 from cqrs_ddd_core.context import request_context
 from cqrs_ddd_core.domain import ISpecification
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, OptimisticConcurrencyError

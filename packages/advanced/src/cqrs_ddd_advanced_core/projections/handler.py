@@ -7,7 +7,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from cqrs_ddd_core.domain.event_methods import find_event_methods
+from cqrs_ddd_core.domain.event_handlers import find_event_methods
 from cqrs_ddd_core.domain.event_registry import EventTypeRegistry, default_event_registry
 from cqrs_ddd_core.domain.events import DomainEvent, defined_events
 from cqrs_ddd_core.ports.event_store import StoredEvent

@@ -1,1 +1,7 @@
-"""Ports, implemented without any infrastructure."""
+"""Repositories over other repositories; the fakes are in ``adapters.memory``."""
+
+from .caching_mixin import CachingMixin
+from .caching_repository import CachingRepository
+from .tenant_repository import MultitenantMixin
+
+__all__ = ["CachingMixin", "CachingRepository", "MultitenantMixin"]

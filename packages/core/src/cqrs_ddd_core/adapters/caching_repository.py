@@ -17,7 +17,7 @@ from ..spi.caching.aggregate_codec import AggregateCodec
 from ..spi.caching.fail_open_cache import FailOpenCache
 from ..spi.caching.read_through import ReadThrough
 
-T = TypeVar("T", bound=AggregateRoot[Any])
+T = TypeVar("T", bound=AggregateRoot)
 R = TypeVar("R")
 
 

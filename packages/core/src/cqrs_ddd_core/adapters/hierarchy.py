@@ -7,7 +7,7 @@ and all reads of an answer see one state.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ..domain.aggregate import ID, AggregateRoot
 from ..domain.services.acl import ACL
@@ -29,11 +29,11 @@ from ..ports.hierarchy import (
 from ..ports.repository import IRepository
 from ..ports.unit_of_work import UnitOfWork
 
-T = TypeVar("T", bound=AggregateRoot[Any])
+T = TypeVar("T", bound=AggregateRoot)
 R = TypeVar("R")
 
 
-class _RepositoryReader(Generic[T, ID, R]):
+class _RepositoryReader(Generic[R, T, ID]):
     def __init__(
         self, repository: IRepository[T, ID], uow: UnitOfWork | None, record: Callable[[T], R]
     ) -> None:
@@ -51,9 +51,10 @@ class _RepositoryReader(Generic[T, ID, R]):
 
 
 class RepositoryParentReader(
-    _RepositoryReader[T, ID, tuple[ID, ...]],
+    _RepositoryReader[tuple[ID, ...], T, ID],
     IAsyncParentReader[ID],
     IAsyncBatchParentReader[ID],
+    Generic[T, ID],
 ):
     """Reads ``parents``, a function of the aggregate."""
 
@@ -74,9 +75,10 @@ class RepositoryParentReader(
 
 
 class RepositoryTagReader(
-    _RepositoryReader[T, ID, tuple[tuple[str, ...], tuple[ID, ...]]],
+    _RepositoryReader[tuple[tuple[str, ...], tuple[ID, ...]], T, ID],
     IAsyncTagReader[ID],
     IAsyncBatchTagReader[ID],
+    Generic[T, ID],
 ):
     """Reads ``tags`` and ``parents``, functions of the aggregate."""
 
@@ -104,9 +106,10 @@ class RepositoryTagReader(
 
 
 class RepositoryACLReader(
-    _RepositoryReader[T, ID, tuple[ACL | None, tuple[ID, ...]]],
+    _RepositoryReader[tuple[ACL | None, tuple[ID, ...]], T, ID],
     IAsyncACLReader[ID],
     IAsyncBatchACLReader[ID],
+    Generic[T, ID],
 ):
     """Reads ``acl`` and ``parents``, functions of the aggregate."""
 

@@ -1,10 +1,9 @@
 """Commands and queries to their handlers."""
 
-from ..messages import Command, CommandResponse, Query, QueryResponse
+from ..messages import Command, CommandResponse, MessageRegistry, Query, QueryResponse
 from .event_dispatcher import EventDispatcher
 from .handler import CommandHandler, EventHandler, QueryHandler
 from .mediator import Mediator, Plan
-from .message_registry import MessageRegistry
 from .registry import HandlerRegistry
 
 __all__ = [

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ..messages.response import CommandResponse, QueryResponse
+from ..messages import CommandResponse, QueryResponse
 from ..primitives.exceptions import HandlerRegistrationError
 
 Call = Callable[[Any], Awaitable[Any]]
-Resolver = Callable[[type[Any]], Any]
+Resolver = Callable[[type], Any]
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class BoundHandler:
     ``result_types`` are the classes of which its result must be an instance; None for any.
     """
 
-    message_type: type[Any]
+    message_type: type
     name: str
     call: Call
-    result_types: tuple[type[Any], ...] | None
+    result_types: tuple[type, ...] | None
 
 
-def bind(message_type: type[Any], handler: Any, resolver: Resolver | None) -> BoundHandler:
+def bind(message_type: type, handler: Any, resolver: Resolver | None) -> BoundHandler:
     """Accepts an instance with ``handle``, its class, an async function or a factory.
 
     A class is made anew for each message, by ``resolver`` where there is one; so is what a factory,
@@ -52,7 +52,7 @@ def bind(message_type: type[Any], handler: Any, resolver: Resolver | None) -> Bo
 
 
 class _Refusal:
-    def __init__(self, message_type: type[Any], handler: Any) -> None:
+    def __init__(self, message_type: type, handler: Any) -> None:
         self._message_type = message_type.__name__
         self._handler = _name(handler)
 
@@ -63,13 +63,13 @@ class _Refusal:
             handler=self._handler,
         )
 
-    def without_handle(self, handler: type[Any]) -> Any:
+    def without_handle(self, handler: type) -> Any:
         if not hasattr(handler, "handle"):
             raise self("has no handle method")
         return handler.handle
 
 
-def _maker(handler: type[Any], resolver: Resolver | None, refuse: _Refusal) -> Callable[[], Any]:
+def _maker(handler: type, resolver: Resolver | None, refuse: _Refusal) -> Callable[[], Any]:
     if resolver is not None:
         return lambda: resolver(handler)
     if needed := _required_parameters(handler):
@@ -97,7 +97,7 @@ def _required_parameters(function: Callable[..., Any]) -> list[str]:
     ]
 
 
-def _check(function: Any, message_type: type[Any], refuse: _Refusal) -> None:
+def _check(function: Any, message_type: type, refuse: _Refusal) -> None:
     if not _is_async(function):
         raise refuse("is not async; write async def")
     parameters = _required_parameters(function)
@@ -116,7 +116,7 @@ def _is_async(function: Any) -> bool:
     )
 
 
-def _accepts(option: Any, message_type: type[Any]) -> bool:
+def _accepts(option: Any, message_type: type) -> bool:
     # Any is a class from Python 3.11 on.
     return option is Any or not inspect.isclass(option) or issubclass(message_type, option)
 
@@ -133,12 +133,12 @@ def _options(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
-def _result_types(message_type: type[Any], function: Any) -> tuple[type[Any], ...] | None:
+def _result_types(message_type: type, function: Any) -> tuple[type, ...] | None:
     """What the message promises its sender, else what the handler says it returns."""
     promised = declared_result(message_type)
     if promised is Any:
         promised = _hints(function).get("return", Any)
-    found: list[type[Any]] = []
+    found: list[type] = []
     for option in _options(promised):
         for inner in _options(_unwrapped(option)):
             checkable = _checkable(inner)
@@ -148,7 +148,7 @@ def _result_types(message_type: type[Any], function: Any) -> tuple[type[Any], ..
     return tuple(found)
 
 
-def declared_result(message_type: type[Any]) -> Any:
+def declared_result(message_type: type) -> Any:
     """``R`` of ``Command[R]`` or ``Query[R]``; Any where the message does not say."""
     for base in message_type.__mro__:
         arguments = getattr(base, "__pydantic_generic_metadata__", {}).get("args", ())
@@ -162,7 +162,7 @@ def _unwrapped(hint: Any) -> Any:
     return get_args(hint)[0] if is_response else hint
 
 
-def _checkable(hint: Any) -> tuple[type[Any], ...] | None:
+def _checkable(hint: Any) -> tuple[type, ...] | None:
     """The classes to test for, or None for a hint that cannot be tested at run time."""
     if hint is None:
         return (type(None),)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar
 
-from ..messages.response import CommandResponse, QueryResponse
+from ..messages import CommandResponse, QueryResponse
 
 R = TypeVar("R")
 

@@ -10,9 +10,7 @@ from typing import Any, TypeVar
 from ..correlation import causation_id_var, correlation_id_var
 from ..domain.events import DomainEvent
 from ..instrumentation import hooks
-from ..messages.command import Command
-from ..messages.query import Query
-from ..messages.response import CommandResponse, QueryResponse
+from ..messages import Command, CommandResponse, Query, QueryResponse
 from ..ports.bus import ICommandBus, IQueryBus
 from ..ports.event_dispatcher import IEventDispatcher
 from ..ports.middleware import IMiddleware
@@ -65,8 +63,8 @@ class Mediator(ICommandBus, IQueryBus):
         self._uow_factory = uow_factory
         self._outside, self._inside = split(middlewares)
         self._events = event_dispatcher or EventDispatcher(handlers)
-        self._commands: dict[type[Any], Step] = {}
-        self._queries: dict[type[Any], Step] = {}
+        self._commands: dict[type, Step] = {}
+        self._queries: dict[type, Step] = {}
 
     async def send(self, command: Command[R]) -> CommandResponse[R]:
         """Raises what the handler and the middlewares raise; then nothing is stored."""
@@ -100,7 +98,7 @@ class Mediator(ICommandBus, IQueryBus):
             causation_id_var.reset(causation)
             correlation_id_var.reset(correlation)
 
-    def explain(self, message_type: type[Any]) -> Plan:
+    def explain(self, message_type: type) -> Plan:
         """What sending such a message would do; raises ``HandlerNotRegisteredError``."""
         is_command = issubclass(message_type, Command)
         return Plan(
@@ -112,7 +110,7 @@ class Mediator(ICommandBus, IQueryBus):
             needs_locks=hasattr(message_type, "lock_keys"),
         )
 
-    def _build_command(self, command_type: type[Any]) -> Step:
+    def _build_command(self, command_type: type) -> Step:
         _refuse_other(command_type, Command)
         handle = answering(self._handlers.handler_for(command_type), CommandResponse)
         inside = chain(self._inside, self._collecting_events(handle), CommandResponse)
@@ -120,7 +118,7 @@ class Mediator(ICommandBus, IQueryBus):
         self._commands[command_type] = step = chain(self._outside, transaction, CommandResponse)
         return step
 
-    def _build_query(self, query_type: type[Any]) -> Step:
+    def _build_query(self, query_type: type) -> Step:
         _refuse_other(query_type, Query)
         handle = answering(self._handlers.handler_for(query_type), QueryResponse)
         self._queries[query_type] = step = chain(self._outside, handle, QueryResponse)
@@ -194,7 +192,7 @@ async def _observed(operation: str, step: Step, message: Any, message_id: str) -
         return await step(message)
 
 
-def _refuse_other(message_type: type[Any], kind: type[Any]) -> None:
+def _refuse_other(message_type: type, kind: type) -> None:
     if not issubclass(message_type, kind):
         call = "query" if kind is Query else "send"
         raise HandlerNotRegisteredError(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from ..messages.response import CommandResponse, QueryResponse
+from ..messages import CommandResponse, QueryResponse
 from ..ports.middleware import IMiddleware, Placement
 from ..primitives.exceptions import HandlerResultError, MiddlewareError
 from .binding import BoundHandler
@@ -33,7 +33,7 @@ def split(
     return tuple(outside), tuple(inside)
 
 
-def chain(middlewares: Sequence[IMiddleware], last: Step, response: type[Any]) -> Step:
+def chain(middlewares: Sequence[IMiddleware], last: Step, response: type) -> Step:
     """One function that runs the middlewares in order, then ``last``."""
     step = last
     for middleware in reversed(middlewares):
@@ -59,7 +59,7 @@ def answering(handler: BoundHandler, response: type[Response]) -> Step:
     return step
 
 
-def _around(middleware: IMiddleware, inner: Step, response: type[Any]) -> Step:
+def _around(middleware: IMiddleware, inner: Step, response: type) -> Step:
     async def step(message: Any) -> Any:
         answer = await middleware(message, inner)
         if not isinstance(answer, response):

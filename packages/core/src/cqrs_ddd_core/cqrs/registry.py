@@ -7,8 +7,7 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from ..domain.events import DomainEvent
-from ..messages.command import Command
-from ..messages.query import Query
+from ..messages import Command, Query
 from ..primitives.exceptions import (
     HandlerAlreadyRegisteredError,
     HandlerNotRegisteredError,
@@ -29,16 +28,16 @@ class HandlerRegistry:
 
     def __init__(self, resolver: Resolver | None = None) -> None:
         self._resolver = resolver
-        self._handlers: dict[type[Any], BoundHandler] = {}
+        self._handlers: dict[type, BoundHandler] = {}
         self._event_handlers: dict[type[DomainEvent], list[BoundHandler]] = {}
         self._for_event: dict[type[DomainEvent], tuple[BoundHandler, ...]] = {}
         self._named: dict[tuple[str, str], HandlerFn] = {}
 
-    def register_command_handler(self, command_type: type[Command[Any]], handler: Any) -> None:
+    def register_command_handler(self, command_type: type[Command], handler: Any) -> None:
         """Raises ``HandlerAlreadyRegisteredError`` and ``HandlerRegistrationError``."""
         self._register(Command, command_type, handler)
 
-    def register_query_handler(self, query_type: type[Query[Any]], handler: Any) -> None:
+    def register_query_handler(self, query_type: type[Query], handler: Any) -> None:
         """Raises ``HandlerAlreadyRegisteredError`` and ``HandlerRegistrationError``."""
         self._register(Query, query_type, handler)
 
@@ -67,7 +66,7 @@ class HandlerRegistry:
 
         return wrapper
 
-    def handler_for(self, message_type: type[Any]) -> BoundHandler:
+    def handler_for(self, message_type: type) -> BoundHandler:
         """Raises ``HandlerNotRegisteredError``."""
         try:
             return self._handlers[message_type]
@@ -86,7 +85,7 @@ class HandlerRegistry:
             self._for_event[event_type] = handlers
         return handlers
 
-    def verify(self, messages: Iterable[type[Any]] | None = None) -> None:
+    def verify(self, messages: Iterable[type] | None = None) -> None:
         """Raises ``HandlerRegistrationError`` with each message that has no handler, or two.
 
         ``messages`` are the types to check, by default all commands and queries of the process.
@@ -101,7 +100,7 @@ class HandlerRegistry:
                 f"{'; '.join(problems)}; register exactly one handler for each message"
             )
 
-    def _doubles(self, messages: list[type[Any]]) -> Iterator[tuple[type[Any], list[str]]]:
+    def _doubles(self, messages: list[type]) -> Iterator[tuple[type, list[str]]]:
         for message in messages:
             holders = [
                 f"{domain}.{name} is {handler.__qualname__}"
@@ -113,13 +112,13 @@ class HandlerRegistry:
             if len(holders) > 1:
                 yield message, holders
 
-    def _register(self, kind: type[Any], message_type: type[Any], handler: Any) -> None:
+    def _register(self, kind: type, message_type: type, handler: Any) -> None:
         _require(kind, message_type)
         if holder := self._handlers.get(message_type):
             raise _taken(message_type.__name__, holder.name)
         self._handlers[message_type] = bind(message_type, handler, self._resolver)
 
-    def _missing(self, message_type: type[Any]) -> HandlerNotRegisteredError:
+    def _missing(self, message_type: type) -> HandlerNotRegisteredError:
         name = message_type.__name__
         known = sorted(registered.__name__ for registered in self._handlers)
         near = get_close_matches(name, known, n=3) or known[:5]
@@ -131,7 +130,7 @@ class HandlerRegistry:
         )
 
 
-def _require(kind: type[Any], message_type: Any) -> None:
+def _require(kind: type, message_type: Any) -> None:
     if not (isinstance(message_type, type) and issubclass(message_type, kind)):
         raise HandlerRegistrationError(
             f"{message_type!r} is not a subclass of {kind.__name__}; register the message's class",
@@ -147,8 +146,8 @@ def _taken(name: str, holder: str) -> HandlerAlreadyRegisteredError:
     )
 
 
-def _defined_messages() -> Iterator[type[Any]]:
-    pending: list[type[Any]] = [Command, Query]
+def _defined_messages() -> Iterator[type]:
+    pending: list[type] = [Command, Query]
     while pending:
         message = pending.pop()
         pending += message.__subclasses__()

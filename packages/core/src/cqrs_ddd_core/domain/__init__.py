@@ -1,7 +1,7 @@
 """Aggregates, events, value objects and specifications: the language of the model."""
 
 from .aggregate import ID, AggregateRoot
-from .event_methods import when
+from .event_handlers import when
 from .event_registry import EventTypeRegistry
 from .events import DomainEvent
 from .mixins import ArchivableMixin, AuditableMixin

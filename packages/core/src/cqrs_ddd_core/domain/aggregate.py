@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, PrivateAttr, model_validator
 
-from ..primitives.exceptions import CQRSDDDError, EventApplicationError, MissingIdentityError
+from ..primitives.exceptions import (
+    ConfigError,
+    CQRSDDDError,
+    EventApplicationError,
+    MissingIdentityError,
+)
 from .event_handlers import EventHandlers
 from .event_registry import EventTypeRegistry, StoredForm, default_event_registry
 from .events import DomainEvent
-from .field_names import validation_keys
 
-ID = TypeVar("ID", bound="str | int | UUID")
-A = TypeVar("A", bound="AggregateRoot[Any]")
+if TYPE_CHECKING:
+    import typing_extensions
+
+    ID = typing_extensions.TypeVar("ID", bound="str | int | UUID", default=Any)
+else:
+    ID = TypeVar("ID", bound="str | int | UUID")
+A = TypeVar("A", bound="AggregateRoot")
 
 
 @dataclass(slots=True)
@@ -247,7 +257,7 @@ class AggregateRoot(BaseModel, Generic[ID]):
         return next((name for name in unset if repr(name) in str(error)), None)
 
     def _validate_after(self, event: DomainEvent | StoredForm) -> None:
-        keys = validation_keys(type(self))
+        keys = _validation_keys(type(self))
         state = {keys.get(name, name): value for name, value in self.__dict__.items()}
         try:
             checked = self.__pydantic_validator__.validate_python(state)
@@ -265,14 +275,12 @@ class AggregateRoot(BaseModel, Generic[ID]):
         self.__dict__.update(checked.__dict__)
 
 
-def _apply_stored(aggregate: AggregateRoot[Any], stored: StoredForm) -> None:
+def _apply_stored(aggregate: AggregateRoot, stored: StoredForm) -> None:
     event = aggregate.event_registry.decode(stored)
     aggregate.event_handlers[event.__class__](aggregate, event)
 
 
-def _set_without_validation_in_replay(
-    aggregate: AggregateRoot[Any], name: str, value: object
-) -> None:
+def _set_without_validation_in_replay(aggregate: AggregateRoot, name: str, value: object) -> None:
     if (
         not name.startswith("_")
         and aggregate._journal.replaying
@@ -281,3 +289,29 @@ def _set_without_validation_in_replay(
         aggregate.__dict__[name] = value
     else:
         BaseModel.__setattr__(aggregate, name, value)
+
+
+@lru_cache(maxsize=256)
+def _validation_keys(model: type[BaseModel]) -> Mapping[str, str]:
+    """By name, for the fields that are taken by an alias only; raises ``ConfigError`` for a path.
+
+    Validation would take such a field for absent, and put its default in the place of its value.
+    """
+    config: Mapping[str, Any] = {**model.model_config}
+    if config.get("populate_by_name") or config.get("validate_by_name"):
+        return {}
+    return {
+        name: _find_key(alias, name, model)
+        for name, field in model.model_fields.items()
+        if (alias := field.validation_alias) is not None
+    }
+
+
+def _find_key(alias: str | AliasPath | AliasChoices, name: str, model: type[BaseModel]) -> str:
+    for each in alias.choices if isinstance(alias, AliasChoices) else [alias]:
+        if isinstance(each, str):
+            return each
+    raise ConfigError(
+        f"{model.__name__}.{name} is taken from inside of another value ({alias!r}), so a state "
+        "cannot be validated; give it a plain alias, or set populate_by_name=True"
+    )

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
-T_contra = TypeVar("T_contra", contravariant=True)
+if TYPE_CHECKING:
+    import typing_extensions
+
+    T_contra = typing_extensions.TypeVar("T_contra", contravariant=True, default=Any)
+else:
+    T_contra = TypeVar("T_contra", contravariant=True)
 
 
 @runtime_checkable
@@ -60,8 +65,6 @@ class IQueryOptions(Protocol[T_contra]):
     def offset(self) -> int: ...
 
     @abstractmethod
-    def with_specification(
-        self, specification: ISpecification[Any] | None
-    ) -> IQueryOptions[T_contra]:
+    def with_specification(self, specification: ISpecification | None) -> IQueryOptions[T_contra]:
         """The same options with another specification."""
         ...

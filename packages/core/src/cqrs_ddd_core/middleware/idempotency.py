@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 from pydantic import TypeAdapter
 
 from ..cqrs.binding import declared_result
-from ..messages.command import Command
-from ..messages.response import CommandResponse
+from ..messages import Command, CommandResponse
 from ..ports.middleware import IMiddleware, Placement
 from ..ports.unit_of_work import get_current_uow
 from ..spi.inbox import compute_fingerprint, get_inbox
@@ -50,5 +49,5 @@ class IdempotencyMiddleware(IMiddleware):
 
 
 @cache
-def _results(message_type: type[Any]) -> TypeAdapter[Any]:
+def _results(message_type: type) -> TypeAdapter[Any]:
     return TypeAdapter(declared_result(message_type))

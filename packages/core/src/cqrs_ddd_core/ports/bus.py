@@ -5,9 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Protocol, TypeVar, runtime_checkable
 
-from ..messages.command import Command
-from ..messages.query import Query
-from ..messages.response import CommandResponse, QueryResponse
+from ..messages import Command, CommandResponse, Query, QueryResponse
 
 R = TypeVar("R")
 

@@ -11,7 +11,7 @@ from ..domain.specification import ISpecification
 from .search_result import SearchResult
 from .unit_of_work import UnitOfWork
 
-T = TypeVar("T", bound=AggregateRoot[Any])
+T = TypeVar("T", bound=AggregateRoot)
 
 
 @runtime_checkable

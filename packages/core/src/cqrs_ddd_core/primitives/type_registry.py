@@ -50,5 +50,5 @@ class TypeRegistry(Generic[T]):
         return len(self._types)
 
 
-def _path(type_: type[object]) -> str:
+def _path(type_: type) -> str:
     return f"{type_.__module__}.{type_.__qualname__}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from ..domain.aggregate import AggregateRoot
 from ..domain.specification import IQueryOptions, ISpecification
@@ -41,7 +41,7 @@ def ensure_usable_claim(limit: int, lease: float) -> None:
         )
 
 
-def ensure_entity_type(entity: object, entity_type: type[AggregateRoot[Any]]) -> None:
+def ensure_entity_type(entity: object, entity_type: type[AggregateRoot]) -> None:
     """Raise ``InvalidOperationError`` for an entity of another type than the repository's."""
     if not isinstance(entity, entity_type):
         raise InvalidOperationError(
@@ -50,7 +50,7 @@ def ensure_entity_type(entity: object, entity_type: type[AggregateRoot[Any]]) ->
         )
 
 
-def ensure_distinct(entities: Iterable[AggregateRoot[Any]]) -> None:
+def ensure_distinct(entities: Iterable[AggregateRoot]) -> None:
     """Raise ``InvalidOperationError`` if two entities share an id: either could be saved last."""
     seen: set[object] = set()
     for entity in entities:

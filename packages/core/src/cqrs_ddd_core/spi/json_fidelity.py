@@ -69,7 +69,7 @@ def shape_in(schema: Any) -> Any:
     return shape
 
 
-def _lost(model: type[BaseModel], before: str, seen: set[type[Any]]) -> Iterator[str]:
+def _lost(model: type[BaseModel], before: str, seen: set[type]) -> Iterator[str]:
     for name, field in model.model_fields.items():
         kinds = set(_classes_in(field.annotation))
         if field.exclude or any(issubclass(kind, _SECRETS) for kind in kinds):
@@ -80,7 +80,7 @@ def _lost(model: type[BaseModel], before: str, seen: set[type[Any]]) -> Iterator
                 yield from _lost(kind, f"{before}{name}.", seen)
 
 
-def _classes_in(annotation: Any) -> Iterator[type[Any]]:
+def _classes_in(annotation: Any) -> Iterator[type]:
     kind = get_origin(annotation) or annotation
     if isinstance(kind, type):
         yield kind

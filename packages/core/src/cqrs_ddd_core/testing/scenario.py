@@ -20,9 +20,9 @@ from typing import Any, Generic, TypeVar
 from ..cqrs.mediator import Mediator
 from ..domain.aggregate import AggregateRoot
 from ..domain.events import ENVELOPE, DomainEvent
-from ..messages.command import Command
+from ..messages import Command
 
-A = TypeVar("A", bound=AggregateRoot[Any])
+A = TypeVar("A", bound=AggregateRoot)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Outcome:
     events: Sequence[DomainEvent]
     result: object = None
     error: Exception | None = None
-    aggregate: AggregateRoot[Any] | None = None
+    aggregate: AggregateRoot | None = None
 
     def then(self, *expected: DomainEvent) -> Outcome:
         """These events, in this order, and no others; envelopes are not compared."""
@@ -97,11 +97,11 @@ class AggregateScenario(Generic[A]):
 class MessageScenario:
     """A mediator that has handled some commands."""
 
-    def __init__(self, mediator: Mediator, before: Sequence[Command[Any]]) -> None:
+    def __init__(self, mediator: Mediator, before: Sequence[Command]) -> None:
         self._mediator = mediator
         self._before = before
 
-    async def when(self, command: Command[Any]) -> Outcome:
+    async def when(self, command: Command) -> Outcome:
         """The outcome of ``command`` alone; an error of an earlier one is raised."""
         for earlier in self._before:
             await self._mediator.send(earlier)
@@ -119,7 +119,7 @@ def given(
     return AggregateScenario(aggregate_type.rehydrate(entity_id, history))
 
 
-def given_sent(mediator: Mediator, *commands: Command[Any]) -> MessageScenario:
+def given_sent(mediator: Mediator, *commands: Command) -> MessageScenario:
     """A mediator on fakes, to which these commands have been sent."""
     return MessageScenario(mediator, commands)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from ..domain.aggregate import AggregateRoot
 from ..domain.events import DomainEvent
@@ -15,7 +14,7 @@ from ..primitives.exceptions import UnsavedChangesError
 class _Tracked:
     """What was saved of an aggregate."""
 
-    aggregate: AggregateRoot[Any]
+    aggregate: AggregateRoot
     saved_version: int | None = None
     appended_version: int | None = None
     recorded_when_saved: int = 0
@@ -38,11 +37,11 @@ class TrackedAggregates:
         self._appended: set[str] = set()
         self._changed: set[str] = set()
 
-    def track(self, aggregate: AggregateRoot[Any]) -> None:
+    def track(self, aggregate: AggregateRoot) -> None:
         """A repository handed this aggregate out."""
         self._entry(aggregate)
 
-    def mark_saved(self, aggregate: AggregateRoot[Any], version: int) -> None:
+    def mark_saved(self, aggregate: AggregateRoot, version: int) -> None:
         """A repository wrote this aggregate as ``version``."""
         entry = self._entry(aggregate)
         entry.saved_version = version
@@ -50,7 +49,7 @@ class TrackedAggregates:
         entry.is_deleted = False
         self._changed.add(str(aggregate.id))
 
-    def mark_appended(self, aggregate: AggregateRoot[Any], events: Iterable[DomainEvent]) -> None:
+    def mark_appended(self, aggregate: AggregateRoot, events: Iterable[DomainEvent]) -> None:
         """A repository appended these events, its last ones, to the event store."""
         entry = self._entry(aggregate)
         entry.appended_version = aggregate.version + aggregate.uncommitted_event_count
@@ -63,7 +62,7 @@ class TrackedAggregates:
         """Those of them that no repository appended in this transaction."""
         return [event for event in events if event.event_id not in self._appended]
 
-    def mark_deleted(self, entity_type: type[AggregateRoot[Any]], entity_id: object) -> None:
+    def mark_deleted(self, entity_type: type[AggregateRoot], entity_id: object) -> None:
         """A repository deleted this aggregate; the events that it recorded before still count."""
         self._changed.add(str(entity_id))
         for entry in self._tracked.values():
@@ -72,19 +71,19 @@ class TrackedAggregates:
                 self.mark_saved(aggregate, aggregate.next_version)
                 entry.is_deleted = True
 
-    def saved_version(self, aggregate: AggregateRoot[Any]) -> int | None:
+    def saved_version(self, aggregate: AggregateRoot) -> int | None:
         """The version that this very object was last saved as in this transaction, if it was."""
         entry = self._tracked.get(id(aggregate))
         return None if entry is None or entry.is_deleted else entry.saved_version
 
-    def unsaved_events(self, aggregate: AggregateRoot[Any]) -> int:
+    def unsaved_events(self, aggregate: AggregateRoot) -> int:
         """How many events it recorded after it was last saved here."""
         entry = self._tracked.get(id(aggregate))
         return aggregate.uncommitted_event_count - (
             0 if entry is None else entry.recorded_when_saved
         )
 
-    def untrack(self, aggregates: Iterable[AggregateRoot[Any]]) -> None:
+    def untrack(self, aggregates: Iterable[AggregateRoot]) -> None:
         """Those of them that were neither saved nor recorded an event are watched no more."""
         for aggregate in aggregates:
             entry = self._tracked.get(id(aggregate))
@@ -141,7 +140,7 @@ class TrackedAggregates:
             if self._taken and any(e.event_id in self._taken for e in aggregate.pending_events):
                 aggregate.collect_events()
 
-    def _entry(self, aggregate: AggregateRoot[Any]) -> _Tracked:
+    def _entry(self, aggregate: AggregateRoot) -> _Tracked:
         entry = self._tracked.get(id(aggregate))
         if entry is None:
             entry = self._tracked[id(aggregate)] = _Tracked(aggregate)

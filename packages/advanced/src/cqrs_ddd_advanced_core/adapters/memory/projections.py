@@ -16,7 +16,8 @@ from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, ValidationError
 from cqrs_ddd_core.spi.checks import ensure_searchable, ensure_whole_objects
-from cqrs_ddd_core.spi.querying.in_memory_query import page_of, predicate_over
+from cqrs_ddd_core.spi.querying.ordering import select_page
+from cqrs_ddd_core.spi.querying.specifications import build_predicate
 
 from ...exceptions import ProjectionStoreError
 from ...ports.projections import DOC_ID, Document, Fields, IProjectionStore
@@ -246,7 +247,7 @@ def _selection(
     """What to pick from the rows, in which order."""
     kind = collection.candidates
     condition = criteria.condition if isinstance(criteria, IQueryOptions) else criteria
-    satisfies = predicate_over(kind, condition)
+    satisfies = build_predicate(kind, condition)
 
     def fitting(rows: Iterable[WrittenDocument]) -> list[WrittenDocument]:
         return [row for row in rows if satisfies(_candidate(kind, row))]
@@ -256,7 +257,7 @@ def _selection(
     options = criteria
     for name in options.ordering:
         _refuse_unordered(name.removeprefix("-"), collection.fields)
-    return lambda rows: page_of(
+    return lambda rows: select_page(
         fitting(rows),
         options,
         key=lambda row: row.doc_id,

@@ -18,11 +18,11 @@ from ...spi.checks import (
     ensure_searchable,
     ensure_whole_objects,
 )
-from ...spi.querying.in_memory_query import page_of, predicate_over
-from ...spi.querying.ordering import ensure_orderable, value_at
+from ...spi.querying.ordering import ensure_orderable, select_page, value_at
+from ...spi.querying.specifications import build_predicate
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
-T = TypeVar("T", bound=AggregateRoot[Any])
+T = TypeVar("T", bound=AggregateRoot)
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class _Changes(ChangeSet, Generic[T, ID]):
         self._written.clear()
 
 
-def _ensure_version(entity: AggregateRoot[Any], expected: int, row: _Row[Any] | None) -> None:
+def _ensure_version(entity: AggregateRoot, expected: int, row: _Row[Any] | None) -> None:
     actual = None if row is None else row.version
     if expected != (actual or 0):
         subject = f"{entity.aggregate_type} {entity.id}"
@@ -182,14 +182,14 @@ def _selection(
 ) -> Callable[[Iterable[_Row[T]]], list[_Row[T]]]:
     """What to pick from the rows, in which order."""
     if isinstance(criteria, ISpecification):
-        satisfies = predicate_over(entity_type, criteria)
+        satisfies = build_predicate(entity_type, criteria)
         return lambda rows: [row for row in rows if satisfies(row.state)]
     options = criteria
     ensure_whole_objects(options)
     for name in options.ordering:
         ensure_orderable(entity_type, name.removeprefix("-"))
-    fits = predicate_over(entity_type, options.condition)
-    return lambda rows: page_of(
+    fits = build_predicate(entity_type, options.condition)
+    return lambda rows: select_page(
         [row for row in rows if fits(row.state)],
         options,
         key=lambda row: row.state.id,

@@ -13,12 +13,12 @@ from ...primitives.exceptions import ConfigError, DomainError
 from ..inbox import compute_fingerprint
 from ..json_fidelity import attributes_lost_in_json, holds_the_same, reason_of, shape_in
 
-T = TypeVar("T", bound=AggregateRoot[Any])
+T = TypeVar("T", bound=AggregateRoot)
 
 logger = logging.getLogger(__name__)
 
 
-def key_prefix(type_: type[Any], schema: object) -> str:
+def key_prefix(type_: type, schema: object) -> str:
     """Another shape of the class has other keys: what an older version cached is never read."""
     return f"{type_.__module__}.{type_.__qualname__}:{compute_fingerprint(shape_in(schema))[:12]}"
 

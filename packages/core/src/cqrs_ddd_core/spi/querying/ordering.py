@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import Enum
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 
+from ...domain.specification import IQueryOptions
 from ...primitives.exceptions import ValidationError
 
-_WITHOUT_ORDER: Mapping[type[Any], str] = {
+R = TypeVar("R")
+
+_WITHOUT_ORDER: Mapping[type, str] = {
     Enum: "an enum",
     BaseModel: "an object of several values",
     Mapping: "a dict",
@@ -38,6 +41,39 @@ def value_at(candidate: object, path: str) -> Any:
     return value
 
 
+def select_page(
+    rows: Iterable[R],
+    options: IQueryOptions,
+    *,
+    key: Callable[[R], Any],
+    value_at: Callable[[R, str], Any],
+) -> list[R]:
+    """Order and page of the options; ``key`` puts equals, and pages without an order, in place.
+
+    Raises ``ValidationError`` where values of unlike kinds have no order.
+    """
+    found = list(rows)
+    if options.ordering or options.limit is not None or options.offset:
+        # As in a table: equals in no order at all could be on two pages, or on none.
+        found.sort(key=key)
+    # Stable sorts from the least to the most significant attribute.
+    for name in reversed(options.ordering):
+        path = name.removeprefix("-")
+
+        def order(row: R, path: str = path) -> tuple[bool, Any]:
+            value = value_at(row, path)
+            return (value is None, value)
+
+        try:
+            found.sort(key=order, reverse=name.startswith("-"))
+        except TypeError as error:
+            raise ValidationError.not_orderable(
+                path, f"cannot order by {name}, which has values of unlike types"
+            ) from error
+    end = None if options.limit is None else options.offset + options.limit
+    return found[options.offset : end]
+
+
 def _annotation_at(model: type[BaseModel], path: str) -> Any:
     annotation: Any = model
     for name in path.split("."):
@@ -53,7 +89,7 @@ def _annotation_at(model: type[BaseModel], path: str) -> Any:
     return annotation
 
 
-def _owner_in(annotation: Any) -> type[Any] | None:
+def _owner_in(annotation: Any) -> type | None:
     """Find the model or the dict in an annotation, which may be optional."""
     kind = get_origin(annotation) or annotation
     if isinstance(kind, type) and issubclass(kind, (BaseModel, Mapping)):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from ...messages.command import Command
-from ...messages.query import Query
+from ...messages import Command, Query
 from ...ports.bus import ICommandBus, IQueryBus
 from ...primitives.exceptions import BusinessRuleError, HandlerNotRegisteredError
 from ..expecting import raises

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from ...messages.command import Command
-from ...messages.response import CommandResponse
+from ...messages import Command, CommandResponse
 from ...ports.middleware import IMiddleware, Placement
 from ..expecting import raises
 

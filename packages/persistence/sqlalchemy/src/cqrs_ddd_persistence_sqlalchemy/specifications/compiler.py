@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, false, or_, true
 from sqlalchemy.orm import aliased
 
-from cqrs_ddd_core.adapters.repository_mixins import OfTenant
+from cqrs_ddd_core.adapters.tenant_repository import TenantSpecification
 from cqrs_ddd_core.domain.specification import ISpecification
 from cqrs_ddd_core.spi.querying.specifications import AllOf, OneOf
 from cqrs_ddd_specifications.coercion import coerce
@@ -87,7 +87,7 @@ class _Compiler:
         return NotTrue(part)
 
     def opaque(self, specification: ISpecification[Any]) -> ColumnElement[bool]:
-        if isinstance(specification, OfTenant):
+        if isinstance(specification, TenantSpecification):
             inner = specification.specification
             mine = self.attribute("tenant_id", EQ, specification.tenant_id)
             return mine if inner is None else and_(mine, self.accepted(inner))

@@ -1,4 +1,4 @@
-"""What can be laid over any repository: ``class Orders(MultitenantMixin, CachingMixin, Base)``."""
+"""Repositories of one tenant by inheritance: ``class Orders(MultitenantMixin, Base)``."""
 
 from __future__ import annotations
 
@@ -10,70 +10,20 @@ from typing import Any, Generic, TypeVar
 from ..context import get_tenant_id
 from ..domain.aggregate import ID, AggregateRoot
 from ..domain.specification import IQueryOptions, ISpecification
-from ..ports.cache import IVersionedCache
 from ..ports.repository import IRepository
 from ..ports.search_result import SearchResult
 from ..ports.unit_of_work import UnitOfWork
 from ..primitives.exceptions import InvalidOperationError
-from .caching_repository import AggregateCache
 
-T = TypeVar("T", bound=AggregateRoot[Any])
-
-
-class CachingMixin(IRepository[T, ID], Generic[T, ID]):
-    """``get`` goes through a cache, as in ``CachingRepository``.
-
-    Call ``use_cache`` once; until then the repository works without one.
-    """
-
-    _states: AggregateCache[T] | None = None
-
-    def use_cache(
-        self,
-        cache_service: IVersionedCache,
-        entity_type: type[T],
-        *,
-        default_ttl: float | None = 300.0,
-    ) -> None:
-        self._states = AggregateCache(cache_service, entity_type, default_ttl=default_ttl)
-
-    async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
-        add = super().add  # type: ignore[safe-super]
-        if self._states is None:
-            return await add(entity, uow)
-        return await self._states.save(entity, uow, lambda: add(entity, uow))
-
-    async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
-        """As in ``IBulkRepository``, where the repository below is one."""
-        try:
-            add_many = super().add_many  # type: ignore[misc]
-        except AttributeError:
-            raise InvalidOperationError.no_add_many(type(self).__name__) from None
-        if self._states is None:
-            added: list[ID] = await add_many(entities, uow)
-        else:
-            added = await self._states.save_many(entities, uow, lambda: add_many(entities, uow))
-        return added
-
-    async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
-        get = super().get  # type: ignore[safe-super]
-        if self._states is None:
-            return await get(entity_id, uow)
-        return await self._states.get(entity_id, uow, lambda: get(entity_id, uow))
-
-    async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
-        delete = super().delete  # type: ignore[safe-super]
-        if self._states is None:
-            return await delete(entity_id, uow)
-        return await self._states.change(entity_id, uow, lambda: delete(entity_id, uow))
+T = TypeVar("T", bound=AggregateRoot)
 
 
 @dataclass(frozen=True)
-class OfTenant(ISpecification[Any]):
+class TenantSpecification(ISpecification):
     """What belongs to the tenant and satisfies ``specification``, where there is one."""
 
     tenant_id: str
-    specification: ISpecification[Any] | None = None
+    specification: ISpecification | None = None
 
     def is_satisfied_by(self, candidate: Any) -> bool:
         return candidate.tenant_id == self.tenant_id and (
@@ -89,15 +39,15 @@ class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
     another one, or a stored aggregate none.
     """
 
-    def specification_of_tenant(
+    def tenant_specification(
         self, tenant_id: str, specification: ISpecification[T] | None
     ) -> ISpecification[T]:
         """The condition for a search; a repository that compiles specifications has its own."""
-        return OfTenant(tenant_id, specification)
+        return TenantSpecification(tenant_id, specification)
 
     def row_scope(self) -> ISpecification[T] | None:
         """What a repository below that asks for it adds to every statement."""
-        return OfTenant(_tenant())
+        return TenantSpecification(_tenant())
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
         with _claimed([entity], _tenant()):
@@ -129,7 +79,7 @@ class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
     ) -> list[T]:
         tenant_id = _tenant()
         if entity_ids is None:
-            mine = self.specification_of_tenant(tenant_id, None)
+            mine = self.tenant_specification(tenant_id, None)
             return await (await super().search(mine, uow))  # type: ignore[safe-super]
         found = await super().list_all(entity_ids, uow)  # type: ignore[safe-super]
         return [entity for entity in found if _owner_of(entity) == tenant_id]
@@ -139,10 +89,10 @@ class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
     ) -> SearchResult[T]:
         tenant_id = _tenant()
         if isinstance(criteria, IQueryOptions):
-            mine = self.specification_of_tenant(tenant_id, criteria.specification)
+            mine = self.tenant_specification(tenant_id, criteria.specification)
             criteria = criteria.with_specification(mine)
         elif isinstance(criteria, ISpecification):
-            criteria = self.specification_of_tenant(tenant_id, criteria)
+            criteria = self.tenant_specification(tenant_id, criteria)
         return await super().search(criteria, uow)  # type: ignore[safe-super]
 
 
@@ -156,7 +106,7 @@ def _tenant() -> str:
 
 
 @contextmanager
-def _claimed(entities: Sequence[AggregateRoot[Any]], tenant_id: str) -> Iterator[None]:
+def _claimed(entities: Sequence[AggregateRoot], tenant_id: str) -> Iterator[None]:
     """They belong to the tenant, unless the block fails; all of them may, or none is changed."""
     for entity in entities:
         _ensure_owner(entity, tenant_id)
@@ -172,7 +122,7 @@ def _claimed(entities: Sequence[AggregateRoot[Any]], tenant_id: str) -> Iterator
         raise
 
 
-def _ensure_owner(entity: AggregateRoot[Any], tenant_id: str) -> None:
+def _ensure_owner(entity: AggregateRoot, tenant_id: str) -> None:
     owner = _owner_of(entity)
     if owner is None and entity.version:
         raise InvalidOperationError(
@@ -186,7 +136,7 @@ def _ensure_owner(entity: AggregateRoot[Any], tenant_id: str) -> None:
         )
 
 
-def _owner_of(entity: AggregateRoot[Any]) -> object:
+def _owner_of(entity: AggregateRoot) -> object:
     try:
         return dict(entity)["tenant_id"]
     except KeyError:

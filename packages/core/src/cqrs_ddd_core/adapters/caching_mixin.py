@@ -1,0 +1,63 @@
+"""Caching for a repository by inheritance: ``class Orders(CachingMixin, Base)``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from ..domain.aggregate import ID, AggregateRoot
+from ..ports.cache import IVersionedCache
+from ..ports.repository import IRepository
+from ..ports.unit_of_work import UnitOfWork
+from ..primitives.exceptions import InvalidOperationError
+from .caching_repository import AggregateCache
+
+T = TypeVar("T", bound=AggregateRoot)
+
+
+class CachingMixin(IRepository[T, ID], Generic[T, ID]):
+    """``get`` goes through a cache, as in ``CachingRepository``.
+
+    Call ``use_cache`` once; until then the repository works without one.
+    """
+
+    _states: AggregateCache[T] | None = None
+
+    def use_cache(
+        self,
+        cache_service: IVersionedCache,
+        entity_type: type[T],
+        *,
+        default_ttl: float | None = 300.0,
+    ) -> None:
+        self._states = AggregateCache(cache_service, entity_type, default_ttl=default_ttl)
+
+    async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
+        add = super().add  # type: ignore[safe-super]
+        if self._states is None:
+            return await add(entity, uow)
+        return await self._states.save(entity, uow, lambda: add(entity, uow))
+
+    async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
+        """As in ``IBulkRepository``, where the repository below is one."""
+        try:
+            add_many = super().add_many  # type: ignore[misc]
+        except AttributeError:
+            raise InvalidOperationError.no_add_many(type(self).__name__) from None
+        if self._states is None:
+            added: list[ID] = await add_many(entities, uow)
+        else:
+            added = await self._states.save_many(entities, uow, lambda: add_many(entities, uow))
+        return added
+
+    async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
+        get = super().get  # type: ignore[safe-super]
+        if self._states is None:
+            return await get(entity_id, uow)
+        return await self._states.get(entity_id, uow, lambda: get(entity_id, uow))
+
+    async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
+        delete = super().delete  # type: ignore[safe-super]
+        if self._states is None:
+            return await delete(entity_id, uow)
+        return await self._states.change(entity_id, uow, lambda: delete(entity_id, uow))

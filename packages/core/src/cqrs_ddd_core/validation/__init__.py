@@ -1,6 +1,0 @@
-"""Ready-made validators."""
-
-from .composite import CompositeValidator
-from .pydantic_validator import PydanticValidator
-
-__all__ = ["CompositeValidator", "PydanticValidator"]
