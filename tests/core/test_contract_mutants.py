@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     LeaseLostError,
     OptimisticConcurrencyError,
 )
+from cqrs_ddd_core.spi.keyed_queue import KeyedQueue
 from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
 from cqrs_ddd_core.testing.contracts.cache import CacheContract
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
@@ -264,15 +266,15 @@ class AnybodyReleases(InMemoryLockStrategy):
     """DEL without a look at the token."""
 
     async def release(self, resource: str) -> None:
-        if resource in self._holders:
-            self._hand_on(resource)
+        if resource in self._queue.current:
+            self._queue.leave(resource)
 
 
 class NeverRunsOut(InMemoryLockStrategy):
     """A holder that died holds for ever."""
 
     def _current(self, resource: str) -> Any:
-        return self._holders.get(resource)
+        return self._queue.current.get(resource)
 
 
 class SameToken(InMemoryLockStrategy):
@@ -290,13 +292,18 @@ class ForgetsCancelledWaiters(InMemoryLockStrategy):
         return await asyncio.shield(super().acquire(resource, timeout=timeout, ttl=ttl))
 
 
+class LastFirstQueue(KeyedQueue[Any]):
+    def leave(self, key: str) -> None:
+        self._waiting.get(key, deque()).rotate()
+        super().leave(key)
+
+
 class LastInFirstOut(InMemoryLockStrategy):
     """Serves whoever came last."""
 
-    def _hand_on(self, resource: str) -> None:
-        if queue := self._queues.get(resource):
-            queue.rotate()
-        super()._hand_on(resource)
+    def __init__(self) -> None:
+        super().__init__()
+        self._queue = LastFirstQueue(self._start)
 
 
 class NeverRenews(InMemoryLockStrategy):

@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any
 
 from ...ports.clock import IClock
 from ...ports.locking import ILeasedLock, ILockLease
 from ...primitives.exceptions import LeaseLostError, LockAcquisitionError
+from ...spi.keyed_queue import KeyedQueue, Turn
 from ...spi.leases.lease_renewal import LeaseRenewal
-from ...spi.leases.lock_lease import (
-    LockLease,
-    ensure_lockable,
-    is_of_another_live_task,
-)
+from ...spi.leases.lock_lease import LockLease, ensure_lockable, is_of_another_live_task
 from ...spi.system_clock import SystemClock
 
 
 @dataclass(slots=True, eq=False)
 class _Holder:
     task: asyncio.Task[Any] | None
-    token: int
-    expires_at: float
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    task: asyncio.Task[Any] | None
     ttl: float
-    granted: asyncio.Future[_Holder]
+    token: int = 0
+    expires_at: float = 0.0
 
 
 class InMemoryLockStrategy(ILeasedLock):
@@ -42,8 +32,7 @@ class InMemoryLockStrategy(ILeasedLock):
 
     def __init__(self, clock: IClock | None = None) -> None:
         self._clock = clock or SystemClock()
-        self._holders: dict[str, _Holder] = {}
-        self._queues: dict[str, deque[_Waiter]] = {}
+        self._queue = KeyedQueue(self._start)
         self._tokens = count(1)
 
     async def acquire(self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0) -> bool:
@@ -57,7 +46,7 @@ class InMemoryLockStrategy(ILeasedLock):
             )
         if is_of_another_live_task(holder.task):
             raise LeaseLostError.not_released(resource, f"{holder.task!r} holds it")
-        self._hand_on(resource)
+        self._queue.leave(resource)
 
     async def extend(self, resource: str, ttl: float) -> bool:
         ensure_lockable(resource, ttl=ttl)
@@ -103,71 +92,43 @@ class InMemoryLockStrategy(ILeasedLock):
 
     async def _acquire(self, resource: str, timeout: float, ttl: float) -> _Holder | None:
         ensure_lockable(resource, ttl=ttl, timeout=timeout)
-        if self._current(resource) is None:
-            return self._grant(resource, asyncio.current_task(), ttl)
-        return await self._wait(resource, timeout, ttl) if timeout else None
+        holder = _Holder(asyncio.current_task(), ttl)
+        if self._current(resource) is None and self._queue.try_enter(resource, holder):
+            self._start(holder)
+            return holder
+        if not timeout:
+            return None
+        wait = partial(self._wait, resource, self._clock.monotonic() + timeout)
+        return holder if await self._queue.wait_turn(resource, holder, wait) else None
 
-    async def _wait(self, resource: str, timeout: float, ttl: float) -> _Holder | None:
-        deadline = self._clock.monotonic() + timeout
-        granted: asyncio.Future[_Holder] = asyncio.get_running_loop().create_future()
-        waiter = _Waiter(asyncio.current_task(), ttl, granted)
-        queue = self._queues.setdefault(resource, deque())
-        queue.append(waiter)
-        try:
-            while not granted.done():
-                now = self._clock.monotonic()
-                if now >= deadline:
-                    break
-                await self._sleep(granted, min(deadline, self._expiry(resource)) - now)
-                self._current(resource)
-            return granted.result() if granted.done() else None
-        except BaseException:
-            # Cancelled, perhaps right after the grant: the next one must not wait in vain.
-            if granted.done():
-                self._end(resource, granted.result())
-            raise
-        finally:
-            if waiter in queue:
-                queue.remove(waiter)
-            if not queue and self._queues.get(resource) is queue:
-                del self._queues[resource]
+    async def _wait(self, resource: str, deadline: float, turn: Turn) -> None:
+        while not turn.done() and (now := self._clock.monotonic()) < deadline:
+            holder = self._current(resource)
+            await self._sleep(turn, min(deadline, holder.expires_at if holder else now) - now)
 
-    async def _sleep(self, granted: asyncio.Future[_Holder], seconds: float) -> None:
+    async def _sleep(self, turn: Turn, seconds: float) -> None:
         if isinstance(self._clock, SystemClock):
             # A timer of the loop costs less than a task that sleeps.
-            await asyncio.wait({granted}, timeout=seconds)
+            await asyncio.wait({turn}, timeout=seconds)
             return
         sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
-        awaited: set[asyncio.Future[Any]] = {granted, sleeper}
         try:
-            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({turn, sleeper}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             sleeper.cancel()
 
-    def _current(self, resource: str) -> _Holder | None:
-        """Who holds it now; one whose time is up makes way for the next."""
-        holder = self._holders.get(resource)
-        if holder is not None and holder.expires_at <= self._clock.monotonic():
-            self._hand_on(resource)
-            return self._holders.get(resource)
-        return holder
+    def _start(self, holder: _Holder) -> None:
+        holder.token = next(self._tokens)
+        holder.expires_at = self._clock.monotonic() + holder.ttl
 
-    def _expiry(self, resource: str) -> float:
-        holder = self._current(resource)
-        return math.inf if holder is None else holder.expires_at
+    def _current(self, resource: str) -> _Holder | None:
+        """Return the holder; one whose ttl has ended makes way for the next."""
+        holder = self._queue.current.get(resource)
+        if holder is not None and holder.expires_at <= self._clock.monotonic():
+            self._queue.leave(resource)
+            return self._queue.current.get(resource)
+        return holder
 
     def _end(self, resource: str, holder: _Holder) -> None:
-        if self._holders.get(resource) is holder:
-            self._hand_on(resource)
-
-    def _hand_on(self, resource: str) -> None:
-        del self._holders[resource]
-        queue = self._queues.get(resource)
-        if queue:
-            waiter = queue.popleft()
-            waiter.granted.set_result(self._grant(resource, waiter.task, waiter.ttl))
-
-    def _grant(self, resource: str, task: asyncio.Task[Any] | None, ttl: float) -> _Holder:
-        holder = _Holder(task, next(self._tokens), self._clock.monotonic() + ttl)
-        self._holders[resource] = holder
-        return holder
+        if self._queue.current.get(resource) is holder:
+            self._queue.leave(resource)
