@@ -30,7 +30,8 @@ class MovesBefore(SQLAlchemyPositionStore):
         return advanced
 
     def _alone(self) -> SQLAlchemyUnitOfWork:
-        return SQLAlchemyUnitOfWork(session_factory=self._session_factory, tables=self._tables)
+        session_factory = self._connections.session_factory
+        return SQLAlchemyUnitOfWork(session_factory=session_factory, tables=self._tables)
 
 
 class MovesAfter(MovesBefore):
@@ -55,7 +56,7 @@ class MovesWhoeverAsks(SQLAlchemyPositionStore):
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
         table = self._projections
-        async with self._joined(uow, "advance a projection") as active:
+        async with self._connections.join_transaction(uow, "advance a projection") as active:
             await (await active.connection()).execute(
                 update(table)
                 .where(table.c.projection == checkpoint.projection)

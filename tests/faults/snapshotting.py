@@ -11,12 +11,11 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
 from cqrs_ddd_advanced_core.ports.snapshots import Snapshot
@@ -47,12 +46,11 @@ class DiesBeforeSaving(SQLAlchemySnapshotStore):
 class DiesWhileSaving(SQLAlchemySnapshotStore):
     """The statement is done, its transaction is open."""
 
-    @asynccontextmanager
-    async def _joined(
-        self, uow: UnitOfWork | None, operation: str
-    ) -> AsyncIterator[AsyncConnection]:
-        async with super()._joined(uow, operation) as connection:
-            yield connection
+    async def save_many(
+        self, snapshots: Collection[Snapshot], uow: UnitOfWork | None = None, **options: Any
+    ) -> None:
+        async with self._connections.new_transaction("save snapshots") as new:
+            await super().save_many(snapshots, new, **options)
             die()
 
 

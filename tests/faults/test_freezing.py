@@ -29,7 +29,7 @@ class ComparesPositionsOnly(SQLAlchemyPositionStore):
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
         table = self._projections
-        async with self._joined(uow, "advance a projection") as active:
+        async with self._connections.join_transaction(uow, "advance a projection") as active:
             result = await (await active.connection()).execute(
                 update(table)
                 .where(

@@ -24,7 +24,8 @@ class TakesRowByRow(SQLAlchemyOutboxStorage):
         self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
     ) -> None:
         await super().save_messages(messages, uow)
-        async with self._own("forget the keys") as connection:
+        async with self._connections.new_transaction("forget the keys") as new:
+            connection = await new.connection()
             await connection.execute(
                 update(self._outbox).values(lease_key=self._outbox.c.message_id)
             )

@@ -56,7 +56,8 @@ class OverwritesWhatever(SQLAlchemySnapshotStore):
     async def save_many(
         self, snapshots: Collection[Snapshot], uow: UnitOfWork | None = None, **options: Any
     ) -> None:
-        async with self._joined(uow, "save a snapshot") as connection:
+        async with self._connections.join_transaction(uow, "save a snapshot") as active:
+            connection = await active.connection()
             insert = upsert_statement(connection, self._snapshots)
             news = ("version", "schema_hash", "state", "taken_at")
             await connection.execute(

@@ -25,8 +25,8 @@ from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyEventStore,
     SQLAlchemyUnitOfWork,
     Tables,
-    unit_of_work,
 )
+from cqrs_ddd_persistence_sqlalchemy.engine import driver
 from cqrs_ddd_persistence_sqlalchemy.engine.driver import fetch
 from cqrs_ddd_persistence_sqlalchemy.event_store import event_store
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
@@ -183,7 +183,7 @@ async def test_who_is_cancelled_while_a_conflict_is_looked_into_cannot_commit(
     async def cancelled(connection: AsyncConnection) -> None:
         raise asyncio.CancelledError
 
-    monkeypatch.setattr(unit_of_work, "begin", cancelled)
+    monkeypatch.setattr(driver, "begin", cancelled)
     with pytest.raises(asyncio.CancelledError):
         await uow.event_store.append_batch([event(stream, 1), event(stream, 2)])
 

@@ -28,7 +28,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyUnitOfWork,
     Tables,
 )
-from cqrs_ddd_persistence_sqlalchemy.engine.connections import joined
+from cqrs_ddd_persistence_sqlalchemy.engine.transaction import SQLAlchemyTransaction
 from cqrs_ddd_persistence_sqlalchemy.repository.statements import KNOWN_VERSION
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 from tests.persistence_sqlalchemy.parcels import Parcels
@@ -69,7 +69,7 @@ class PassesOver(SQLAlchemyEventStore):
     """Takes what the table took for all that it was given."""
 
     async def _insert(
-        self, uow: SQLAlchemyUnitOfWork, events: Sequence[StoredEvent], rows: list[Any]
+        self, uow: SQLAlchemyTransaction, events: Sequence[StoredEvent], rows: list[Any]
     ) -> None:
         try:
             await super()._insert(uow, events, rows)
@@ -81,8 +81,8 @@ class AppendsBeside(SQLAlchemyEventStore):
     """In a transaction of its own, whatever is open."""
 
     async def append_batch(self, events: list[StoredEvent]) -> None:
-        assert self._session_factory is not None
-        own = SQLAlchemyUnitOfWork(session_factory=self._session_factory, tables=self._tables)
+        session_factory = self._connections.session_factory
+        own = SQLAlchemyUnitOfWork(session_factory=session_factory, tables=self._tables)
         async with own:
             await SQLAlchemyEventStore(tables=self._tables, uow=own).append_batch(events)
 
@@ -138,8 +138,7 @@ class SavesBeside(SQLAlchemyOutboxStorage):
     async def save_messages(
         self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
     ) -> None:
-        assert self._session_factory is not None
-        async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
+        async with SQLAlchemyUnitOfWork(session_factory=self._connections.session_factory) as own:
             await super().save_messages(messages, own)
 
 
@@ -150,7 +149,7 @@ class LooksThenInserts(SQLAlchemyInbox):
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
     ) -> InboxEntry | None:
         inbox = self._tables.inbox
-        async with joined(uow, self._session_factory, "register") as active:
+        async with self._connections.join_transaction(uow, "register") as active:
             connection = await active.connection()
             known = await connection.execute(select(inbox).where(inbox.c.message_id == message_id))
             return InboxEntry(consumer, message_id, "print") if known.first() else None
@@ -162,8 +161,7 @@ class RegistersBeside(SQLAlchemyInbox):
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
     ) -> InboxEntry | None:
-        assert self._session_factory is not None
-        async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
+        async with SQLAlchemyUnitOfWork(session_factory=self._connections.session_factory) as own:
             return await super().register(consumer, message_id, fingerprint, own)
 
 
@@ -211,8 +209,7 @@ class SavesParcelsBeside(Parcels):
     async def _save(
         self, entities: Sequence[Parcel], uow: UnitOfWork | None, operation: str
     ) -> None:
-        assert self._session_factory is not None
-        async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
+        async with SQLAlchemyUnitOfWork(session_factory=self._connections.session_factory) as own:
             await super()._save(entities, own, operation)
 
 

@@ -61,7 +61,7 @@ class LooksThenWrites(SQLAlchemyPositionStore):
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
         table = self._projections
-        async with self._joined(uow, "advance") as active:
+        async with self._connections.join_transaction(uow, "advance") as active:
             connection = await active.connection()
             found = await self._rows.find(connection, checkpoint.projection)
             if found is None or (found.epoch, found.position) != (

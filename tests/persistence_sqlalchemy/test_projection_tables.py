@@ -41,7 +41,7 @@ async def elsewhere(
 
 
 def unit_of(store: SQLAlchemyProjectionStore, tables: Tables) -> SQLAlchemyUnitOfWork:
-    return SQLAlchemyUnitOfWork(session_factory=store._session_factory, tables=tables)
+    return SQLAlchemyUnitOfWork(session_factory=store._connections.session_factory, tables=tables)
 
 
 async def replaced(

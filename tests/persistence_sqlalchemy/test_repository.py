@@ -35,7 +35,6 @@ from cqrs_ddd_core.testing.contracts.repository import (
 )
 from cqrs_ddd_core.testing.faults import cancel_sweep
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork, Tables
-from cqrs_ddd_persistence_sqlalchemy.engine.connections import joined
 from cqrs_ddd_persistence_sqlalchemy.repository.model_mixins import VersionMixin
 from cqrs_ddd_persistence_sqlalchemy.repository.repository import SQLAlchemyRepository
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
@@ -242,7 +241,7 @@ class HoldsTheUnitOfWork(Parcels):
     async def _stream(
         self, query: Select[Any], scope: Any, size: int, uow: UnitOfWork | None
     ) -> AsyncIterator[Parcel]:
-        async with joined(uow, self._session_factory, "search") as active:
+        async with self._connections.join_transaction(uow, "search") as active:
             for row in await (await active.connection()).execute(query):
                 yield self.mapper.from_row(dict(zip(self.mapper.attributes, row)))  # noqa: B905
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,10 +20,9 @@ from cqrs_ddd_advanced_core.ports.dead_letters import (
 from cqrs_ddd_advanced_core.spi.checks import ensure_letter_limit
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import PersistenceError
 
-from ..engine.connections import apart, joined, reading, reading_apart
-from ..engine.driver import fetch, is_postgres, translate_errors, upsert_statement
+from ..engine.connections import Connections
+from ..engine.driver import fetch, is_postgres, upsert_statement
 from ..engine.engines import SessionFactory
 from ..schema.tables import TABLES, Tables
 
@@ -42,7 +40,7 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
 
     def __init__(self, session_factory: SessionFactory, *, tables: Tables = TABLES) -> None:
         super().__init__()
-        self._session_factory = session_factory
+        self._connections = Connections(session_factory)
         self._letters: Table = tables.advanced.dead_letters
 
     async def add(self, letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
@@ -52,7 +50,8 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
         # In one order for all; and what failed comes before what waits behind it.
         rows = {_place(letter): _row_of(letter) for letter in sorted(letters, key=_place)}
         waiting = [e for e in letters if e.state is DeadLetterState.WAITING and not e.is_due]
-        async with self._joined(uow, "add dead letters") as connection:
+        async with self._connections.join_transaction(uow, "add dead letters") as active:
+            connection = await active.connection()
             insert = upsert_statement(connection, table)
             key = [table.c.projection, table.c.position]
             await connection.execute(
@@ -73,7 +72,8 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
             {"of": projection, "at": position}
             for projection, position in sorted(map(_place, letters))
         ]
-        async with self._joined(uow, "remove dead letters") as connection:
+        async with self._connections.join_transaction(uow, "remove dead letters") as active:
+            connection = await active.connection()
             await connection.execute(
                 delete(self._letters).where(self._is_at(bindparam("of"), bindparam("at"))), places
             )
@@ -87,9 +87,8 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
     ) -> set[StreamId]:
         if not streams:
             return set()
-        with translate_errors(PersistenceError, "read held streams"):
-            async with reading(uow, self._session_factory, "read held streams") as connection:
-                return await self._among(connection, "held", projection, streams)
+        async with self._connections.read_connection(uow, "read blocked streams") as connection:
+            return await self._among(connection, "held", projection, streams)
 
     async def retryable(
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
@@ -112,9 +111,8 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
             .order_by(table.c.position)
             .limit(limit)
         )
-        with translate_errors(PersistenceError, "read due dead letters"):
-            async with reading(uow, self._session_factory, "read due dead letters") as connection:
-                return [_letter_of(row) for row in await connection.execute(query)]
+        async with self._connections.read_connection(uow, "read due dead letters") as connection:
+            return [_letter_of(row) for row in await connection.execute(query)]
 
     async def list_dead_letters(
         self, projection: str | None = None, *, after: int = 0, limit: int = 100
@@ -131,13 +129,13 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
             .where(*conditions, table.c.position.in_(page))
             .order_by(table.c.position, table.c.projection)
         )
-        with translate_errors(PersistenceError, "read dead letters"):
-            async with reading_apart(self._session_factory) as connection:
-                return [_letter_of(row) for row in await connection.execute(query)]
+        async with self._connections.autocommit_connection("read dead letters") as connection:
+            return [_letter_of(row) for row in await connection.execute(query)]
 
     async def retry(self, projection: str, position: int) -> None:
         table = self._letters
-        async with self._apart("retry a dead letter") as connection:
+        async with self._connections.new_transaction("retry a dead letter") as new:
+            connection = await new.connection()
             query = select(table).where(self._is_at(projection, position))
             found = (await connection.execute(query)).one_or_none()
             if found is None:
@@ -151,7 +149,8 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
 
     async def discard(self, projection: str, position: int) -> None:
         table = self._letters
-        async with self._apart("discard a dead letter") as connection:
+        async with self._connections.new_transaction("discard a dead letter") as new:
+            connection = await new.connection()
             statement = delete(table).where(self._is_at(projection, position)).returning(table)
             found = (await connection.execute(statement)).one_or_none()
             if found is None:
@@ -163,23 +162,12 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
         table = self._letters
         if projection == by:
             return
-        async with self._joined(uow, "replace dead letters") as connection:
+        async with self._connections.join_transaction(uow, "replace dead letters") as active:
+            connection = await active.connection()
             await connection.execute(delete(table).where(table.c.projection == projection))
             await connection.execute(
                 update(table).where(table.c.projection == by).values(projection=projection)
             )
-
-    @asynccontextmanager
-    async def _joined(self, uow: UnitOfWork, operation: str) -> AsyncIterator[AsyncConnection]:
-        async with joined(uow, self._session_factory, operation) as active:
-            with translate_errors(PersistenceError, operation):
-                yield await active.connection()
-
-    @asynccontextmanager
-    async def _apart(self, operation: str) -> AsyncIterator[AsyncConnection]:
-        with translate_errors(PersistenceError, operation):
-            async with apart(self._session_factory) as connection:
-                yield connection
 
     async def _let_go(
         self, connection: AsyncConnection, projection: str, waiting: Sequence[DeadLetter]

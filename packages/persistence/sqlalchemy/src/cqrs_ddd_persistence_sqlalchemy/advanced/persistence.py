@@ -27,17 +27,18 @@ from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationErr
 from cqrs_ddd_core.spi.checks import ensure_searchable
 from cqrs_ddd_specifications import QueryOptions
 
-from ..engine.connections import joined
+from ..engine.connections import Connections
 from ..engine.driver import is_postgres
 from ..repository.repository import SQLAlchemyRepository
 from ..repository.row_cursor import RowCursor
-from ..repository.row_errors import translate_row_errors
 from ..repository.statements import KNOWN_IDS, in_values
 from ..specifications import apply_query_options, build_sqla_filter, in_order
 from ..specifications.columns import mapper_of
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 R = TypeVar("R")
+_CONNECTIONS = Connections(None)
+"""Of the unit of work that each call passes."""
 
 
 class _OfAggregates(Generic[T, ID]):
@@ -131,13 +132,12 @@ class _OfReadModels(ABC, Generic[R]):
     ) -> Sequence[Row[Any]]:
         operation = f"fetch {self.model.__name__}"
         given: dict[str, Any] = {}
-        async with joined(uow, None, operation) as active:
-            with translate_row_errors(operation):
-                connection = await active.connection()
-                if ids is not None:
-                    query = query.where(in_values(self._key, is_postgres(connection)))
-                    given[KNOWN_IDS] = list(ids)
-                rows: Sequence[Row[Any]] = (await connection.execute(query, given)).all()
+        async with _CONNECTIONS.join_transaction(uow, operation) as active:
+            connection = await active.connection()
+            if ids is not None:
+                query = query.where(in_values(self._key, is_postgres(connection)))
+                given[KNOWN_IDS] = list(ids)
+            rows: Sequence[Row[Any]] = (await connection.execute(query, given)).all()
         return rows
 
 
@@ -174,9 +174,8 @@ class SQLAlchemyQuerySpecificationPersistence(_OfReadModels[R], IQuerySpecificat
                 while not cursor.is_at_end:
                     # Taken for a batch: in between the unit of work is the consumer's.
                     operation = f"stream {self.model.__name__}"
-                    async with joined(uow, None, operation) as active:
-                        with translate_row_errors(operation):
-                            rows = await cursor.fetch(await active.connection())
+                    async with _CONNECTIONS.join_transaction(uow, operation) as active:
+                        rows = await cursor.fetch(await active.connection())
                     for row in rows:
                         yield self.to_dto(row)
             finally:

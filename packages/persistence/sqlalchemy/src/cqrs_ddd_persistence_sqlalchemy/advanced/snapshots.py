@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping
 from datetime import datetime, timezone
 from functools import lru_cache
 from operator import itemgetter
@@ -12,15 +11,14 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 from sqlalchemy import BigInteger, Table, bindparam, delete
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cqrs_ddd_advanced_core.exceptions import SnapshotError
 from cqrs_ddd_advanced_core.ports.snapshots import ISnapshotStore, Snapshot
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 
-from ..engine.connections import joined, reading
-from ..engine.driver import fetch, is_postgres, translate_errors, upsert_statement
+from ..engine.connections import Connections
+from ..engine.driver import fetch, is_postgres, upsert_statement
 from ..engine.engines import SessionFactory
 from ..schema.tables import TABLES, Tables
 
@@ -30,7 +28,7 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
 
     def __init__(self, session_factory: SessionFactory, *, tables: Tables = TABLES) -> None:
         super().__init__()
-        self._session_factory = session_factory
+        self._connections = Connections(session_factory, SnapshotError)
         self._snapshots: Table = tables.advanced.snapshots
 
     async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
@@ -52,7 +50,8 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
         ]
         # In one order for all, or two writers would each wait for a row of the other.
         rows.sort(key=itemgetter("aggregate_type", "aggregate_id"))
-        async with self._joined(uow, "save snapshots") as connection:
+        async with self._connections.join_transaction(uow, "save snapshots") as active:
+            connection = await active.connection()
             insert = upsert_statement(connection, table)
             key = [table.c.aggregate_type, table.c.aggregate_id]
             await connection.execute(
@@ -72,34 +71,26 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
         wanted = list(streams)
         if not wanted:
             return {}
-        with translate_errors(SnapshotError, "load snapshots"):
-            async with reading(uow, self._session_factory, "load snapshots") as connection:
-                sql = _statements(self._snapshots, is_postgres(connection))
-                if len(wanted) == 1:
-                    rows = await fetch(connection, sql.one, *wanted[0])
-                elif is_postgres(connection):
-                    rows = await fetch(connection, sql.many, *zip(*wanted, strict=True))
-                else:
-                    rows = await fetch(connection, sql.many, to_json(wanted).decode())
+        async with self._connections.read_connection(uow, "load snapshots") as connection:
+            sql = _statements(self._snapshots, is_postgres(connection))
+            if len(wanted) == 1:
+                rows = await fetch(connection, sql.one, *wanted[0])
+            elif is_postgres(connection):
+                rows = await fetch(connection, sql.many, *zip(*wanted, strict=True))
+            else:
+                rows = await fetch(connection, sql.many, to_json(wanted).decode())
         return {snapshot.stream: snapshot for snapshot in map(_snapshot_of, rows)}
 
     async def delete(self, stream: StreamId, uow: UnitOfWork | None = None) -> None:
         table = self._snapshots
-        async with self._joined(uow, "delete a snapshot") as connection:
+        async with self._connections.join_transaction(uow, "delete a snapshot") as active:
+            connection = await active.connection()
             await connection.execute(
                 delete(table).where(
                     table.c.aggregate_type == stream.aggregate_type,
                     table.c.aggregate_id == stream.aggregate_id,
                 )
             )
-
-    @asynccontextmanager
-    async def _joined(
-        self, uow: UnitOfWork | None, operation: str
-    ) -> AsyncIterator[AsyncConnection]:
-        async with joined(uow, self._session_factory, operation) as active:
-            with translate_errors(SnapshotError, operation):
-                yield await active.connection()
 
 
 class _Statements(NamedTuple):

@@ -1,4 +1,4 @@
-"""How an adapter finds the transaction that it works in."""
+"""Transactions and connections in which an adapter runs its statements."""
 
 from __future__ import annotations
 
@@ -6,81 +6,140 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
-from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
+from cqrs_ddd_core.primitives.exceptions import (
+    InfrastructureError,
+    InvalidOperationError,
+    PersistenceError,
+)
 
-from ..unit_of_work import SQLAlchemyUnitOfWork
-from .driver import autocommitting
-from .engines import SessionFactory, engine_of, refuse_unusable
+from . import driver
+from .driver_errors import raise_translated, translate_errors
+from .engines import SessionFactory, engine_of, ensure_usable
+from .transaction import SQLAlchemyTransaction
 
 
-@asynccontextmanager
-async def joined(
-    uow: UnitOfWork | None, session_factory: SessionFactory | None, operation: str
-) -> AsyncIterator[SQLAlchemyUnitOfWork]:
-    """Take part in ``uow``, else in the open one, else in a short one of its own."""
-    current = uow or get_current_uow()
-    if current is None:
-        async with SQLAlchemyUnitOfWork(session_factory=session_factory) as own:
-            yield own
-        return
-    if not isinstance(current, SQLAlchemyUnitOfWork):
-        raise InvalidOperationError(
-            f"{operation} happens in a database and cannot join a {type(current).__name__}; "
-            "use a SQLAlchemyUnitOfWork"
-        )
-    _refuse_another_database(current, session_factory, operation)
-    with current.guard_exclusive(operation):
-        try:
+class Connections:
+    """Source of transactions and connections for one adapter, which translates their errors.
+
+    The transaction is that of the ``uow`` argument of a call, else that of the adapter, else the
+    current unit of work, else a new one for the call.
+
+    Args:
+        session_factory: makes new transactions and connections.
+        error: class of the errors into which errors of the database are translated.
+        uow: unit of work of the adapter.
+    """
+
+    __slots__ = ("_error", "_uow", "session_factory")
+
+    def __init__(
+        self,
+        session_factory: SessionFactory | None,
+        error: type[InfrastructureError] = PersistenceError,
+        uow: UnitOfWork | None = None,
+    ) -> None:
+        self.session_factory = session_factory
+        self._error = error
+        self._uow = uow
+
+    @property
+    def engine(self) -> AsyncEngine | None:
+        """Engine of the session factory."""
+        return None if self.session_factory is None else engine_of(self.session_factory)
+
+    def current(self, uow: UnitOfWork | None = None) -> UnitOfWork | None:
+        """Return the unit of work that a call joins, or None if it begins a new transaction."""
+        return uow or self._uow or get_current_uow()
+
+    @asynccontextmanager
+    async def join_transaction(
+        self, uow: UnitOfWork | None, operation: str
+    ) -> AsyncIterator[SQLAlchemyTransaction]:
+        """Take part in the current transaction, or in a new one that is committed at the end."""
+        current = uow or self._uow or get_current_uow()
+        if current is None:
+            async with SQLAlchemyTransaction(session_factory=self.session_factory) as new:
+                with translate_errors(self._error, operation):
+                    yield new
+            return
+        transaction = self._joinable(current, operation)
+        with transaction.guard_exclusive(operation):
+            try:
+                yield transaction
+            except (asyncio.CancelledError, GeneratorExit):
+                transaction.mark_interrupted()
+                raise
+            except Exception as error:
+                raise_translated(error, self._error, operation)
+                raise
+
+    @asynccontextmanager
+    async def read_connection(
+        self, uow: UnitOfWork | None, operation: str
+    ) -> AsyncIterator[AsyncConnection]:
+        """Read in the current transaction, or else without one where the factory has an engine."""
+        engine = self.engine
+        if engine is None or self.current(uow) is not None:
+            async with self.join_transaction(uow, operation) as transaction:
+                yield await transaction.connection()
+            return
+        ensure_usable(engine)
+        with translate_errors(self._error, operation):
+            async with driver.autocommit_connection(engine) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def new_transaction(self, operation: str) -> AsyncIterator[SQLAlchemyTransaction]:
+        """Begin a transaction apart from the current one, and commit it at the end."""
+        if self.session_factory is None:
+            raise InvalidOperationError(
+                f"cannot {operation}: it needs a transaction of its own, and this adapter has one "
+                "session only; give it a session_factory"
+            )
+        async with SQLAlchemyTransaction(session_factory=self.session_factory) as new:
+            with translate_errors(self._error, operation):
+                yield new
+
+    @asynccontextmanager
+    async def autocommit_connection(self, operation: str) -> AsyncIterator[AsyncConnection]:
+        """Read the committed rows apart from the current transaction."""
+        engine = self.engine
+        if engine is None:
+            async with self.new_transaction(operation) as transaction:
+                yield await transaction.connection()
+            return
+        ensure_usable(engine)
+        with translate_errors(self._error, operation):
+            async with driver.autocommit_connection(engine) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def stream_transaction(self, uow: UnitOfWork | None) -> AsyncIterator[UnitOfWork]:
+        """Yield the unit of work that a stream joins for each batch; a new one is rolled back."""
+        current = self.current(uow)
+        if current is not None:
             yield current
-        except (asyncio.CancelledError, GeneratorExit):
-            current.mark_interrupted()
-            raise
+            return
+        # Not entered, or it would become the current unit of work of the stream's reader.
+        new = SQLAlchemyTransaction(session_factory=self.session_factory)
+        try:
+            yield new
+        finally:
+            await new.rollback()
 
-
-@asynccontextmanager
-async def reading(
-    uow: UnitOfWork | None, session_factory: SessionFactory | None, operation: str
-) -> AsyncIterator[AsyncConnection]:
-    """The connection of ``uow``, else of the open one, else one without a transaction."""
-    engine = engine_of(session_factory) if session_factory is not None else None
-    if engine is not None and uow is None and get_current_uow() is None:
-        refuse_unusable(engine)
-        async with autocommitting(engine) as connection:
-            yield connection
-        return
-    async with joined(uow, session_factory, operation) as current:
-        yield await current.connection()
-
-
-@asynccontextmanager
-async def apart(session_factory: SessionFactory) -> AsyncIterator[AsyncConnection]:
-    """In a short transaction of its own, whichever unit of work is open."""
-    async with SQLAlchemyUnitOfWork(session_factory=session_factory) as own:
-        yield await own.connection()
-
-
-@asynccontextmanager
-async def reading_apart(session_factory: SessionFactory) -> AsyncIterator[AsyncConnection]:
-    """What is committed, whichever unit of work is open; without a transaction where it can be."""
-    engine = engine_of(session_factory)
-    if engine is None:
-        async with apart(session_factory) as connection:
-            yield connection
-        return
-    refuse_unusable(engine)
-    async with autocommitting(engine) as connection:
-        yield connection
-
-
-def _refuse_another_database(
-    current: SQLAlchemyUnitOfWork, session_factory: SessionFactory | None, operation: str
-) -> None:
-    mine = engine_of(session_factory) if session_factory is not None else None
-    if mine is not None and current.engine is not None and mine is not current.engine:
-        raise InvalidOperationError(
-            f"cannot {operation}: the unit of work is on {current.engine.url!r}, this adapter on "
-            f"{mine.url!r}; pass a unit of work on the same engine"
-        )
+    def _joinable(self, current: UnitOfWork, operation: str) -> SQLAlchemyTransaction:
+        if not isinstance(current, SQLAlchemyTransaction):
+            raise InvalidOperationError(
+                f"{operation} happens in a database and cannot join a {type(current).__name__}; "
+                "use a SQLAlchemyUnitOfWork"
+            )
+        mine = self.engine
+        if mine is not None and current.engine is not None and mine is not current.engine:
+            raise InvalidOperationError(
+                f"cannot {operation}: the unit of work is on {current.engine.url!r}, this adapter "
+                f"on {mine.url!r}; pass a unit of work on the same engine"
+            )
+        return current

@@ -1,59 +1,34 @@
-"""Statements straight to the driver, and the errors of drivers in our words.
+"""Statements straight to the driver, and how its transactions begin and end.
 
-What is left out is SQLAlchemy's compiler, cursor and result, which cost more than the statement.
-The driver commits by itself what comes before a BEGIN: see ADR 8.
+SQLAlchemy's compiler, cursor and result are left out, since they cost more than the statement. The
+driver commits by itself each statement before a BEGIN: see ADR 8.
 """
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, Table
-from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import Insert as SQLiteInsert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.orm.exc import StaleDataError
 
-from cqrs_ddd_core.primitives.exceptions import (
-    ConcurrencyError,
-    ConfigError,
-    CQRSDDDError,
-    InfrastructureError,
-    OptimisticConcurrencyError,
-    PersistenceError,
-)
+from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html
-_CONFLICTS = {"40001": "serialization failure", "40P01": "deadlock"}
-_MISSING = ("42P01", "42883", "3F000")
-"""A table, a function, a schema."""
+from .driver_errors import DriverError
 
-_isolation_levels: WeakKeyDictionary[Engine, str] = WeakKeyDictionary()
-_autocommitting: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
+_isolation_levels: WeakKeyDictionary[sa.Engine, str] = WeakKeyDictionary()
+_autocommit_engines: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
 
 
-class DriverError(Exception):
-    """What a driver raised, as ``orig``; ``translated`` turns it into an error of ours."""
-
-    def __init__(self, orig: BaseException) -> None:
-        super().__init__(str(orig))
-        self.orig = orig
-
-
-def is_postgres(bind: AsyncEngine | AsyncConnection | Connection) -> bool:
+def is_postgres(bind: AsyncEngine | AsyncConnection | sa.Connection) -> bool:
     return bind.dialect.name == "postgresql"
 
 
 async def fetch(connection: AsyncConnection, statement: str, *values: Any) -> Sequence[Any]:
-    """The rows of a statement whose parameters are ``$1``, ``$2``, on SQLite ``?``."""
+    """Return the rows of a statement whose parameters are ``$1``, ``$2``, on SQLite ``?``."""
     driver = driver_of(connection)
     try:
         if is_postgres(connection):
@@ -61,33 +36,33 @@ async def fetch(connection: AsyncConnection, statement: str, *values: Any) -> Se
             return rows
         # One hop to the thread of the connection; a cursor would take four.
         return list(await driver.execute_fetchall(statement, values))
-    except _errors(connection) as error:
-        raise await _noticed(connection, error) from error
+    except _driver_exceptions(connection) as error:
+        raise await _driver_error(connection, error) from error
 
 
 async def execute_many(
     connection: AsyncConnection, statement: str, rows: Sequence[Sequence[Any]]
 ) -> None:
-    """On SQLite, where one statement takes all rows in one hop to the thread."""
+    """Execute a statement for all rows in one hop to the thread; on SQLite only."""
     try:
         await (await driver_of(connection).executemany(statement, rows)).close()
-    except _errors(connection) as error:
+    except _driver_exceptions(connection) as error:
         raise DriverError(error) from error
 
 
 async def execute(connection: AsyncConnection, statement: str) -> str:
-    """What PostgreSQL answers to the statement, such as ``COMMIT``."""
+    """Return PostgreSQL's answer to the statement, such as ``COMMIT``."""
     try:
         status: str = await driver_of(connection).execute(statement)
         return status
-    except _errors(connection) as error:
-        raise await _noticed(connection, error) from error
+    except _driver_exceptions(connection) as error:
+        raise await _driver_error(connection, error) from error
 
 
 async def begin(connection: AsyncConnection) -> None:
     """Begin a transaction that ``commit`` ends."""
     if not is_postgres(connection):
-        refuse_autocommit(connection)
+        ensure_transactional(connection)
         return  # The sqlite3 module says BEGIN before the first change.
     engine = connection.engine.sync_engine
     if engine not in _isolation_levels:
@@ -102,7 +77,7 @@ async def begin(connection: AsyncConnection) -> None:
 
 
 async def commit(connection: AsyncConnection) -> None:
-    """Raises ``PersistenceError`` where PostgreSQL has rolled back instead."""
+    """Commit, raising ``PersistenceError`` if PostgreSQL has rolled back instead."""
     if not is_postgres(connection):
         if connection.in_transaction():  # SQLAlchemy has joined, and is to know of the end.
             await connection.commit()
@@ -117,34 +92,34 @@ async def commit(connection: AsyncConnection) -> None:
 
 
 async def rollback(connection: AsyncConnection) -> None:
-    """Also on SQLite, where not every pool rolls back what is given back to it."""
+    """Roll back; on SQLite too, since not every pool rolls back a connection that it gets back."""
     if is_postgres(connection):
         await execute(connection, "ROLLBACK")
         return
     try:
         await driver_of(connection).rollback()
-    except _errors(connection) as error:
+    except _driver_exceptions(connection) as error:
         raise DriverError(error) from error
 
 
-def refuse_autocommit(connection: AsyncConnection) -> None:
-    """Raises ``ConfigError`` unless a transaction is open, or will be with the first change."""
+def ensure_transactional(connection: AsyncConnection) -> None:
+    """Raise ``ConfigError`` unless a transaction is open, or begins with the first change."""
     driver = driver_of(connection)
     if is_postgres(connection):
-        holds: bool = driver.is_in_transaction()
+        is_transactional: bool = driver.is_in_transaction()
     else:
-        holds = driver.isolation_level == "IMMEDIATE"
-    if not holds:
+        is_transactional = driver.isolation_level == "IMMEDIATE"
+    if not is_transactional:
         raise ConfigError(
             "the engine is in AUTOCOMMIT mode, so nothing could be rolled back; make it without"
         )
 
 
 def share_transaction(connection: AsyncConnection) -> None:
-    """Its statements become part of the transaction that we began.
+    """Let SQLAlchemy's statements on the connection take part in the driver's transaction.
 
-    This changes what SQLAlchemy says to its adapter, and says nothing to the database. To be done
-    before its first statement.
+    Call it before SQLAlchemy's first statement. It changes SQLAlchemy's settings of the adapter
+    alone; no statement is sent to the database.
     """
     sync_connection = connection.sync_connection
     assert sync_connection is not None
@@ -160,86 +135,41 @@ def driver_of(connection: AsyncConnection) -> Any:
     return sync_connection.connection.driver_connection
 
 
-def is_connection_lost(error: BaseException) -> bool:
-    """Whether the error says that no answer came, and nothing of what the database has done."""
-    if isinstance(error, (asyncio.TimeoutError, OSError)):
-        return True
-    if not isinstance(error, (DriverError, DBAPIError)) or isinstance(error.orig, sqlite3.Error):
-        return False
-    # 08: the connection; 57P: the server was stopped.
-    code = sqlstate(error)
-    return code is None or code.startswith(("08", "57P"))
+@asynccontextmanager
+async def autocommit_connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Open a connection whose statements each see the committed rows, without BEGIN and COMMIT."""
+    if is_postgres(engine):
+        if engine not in _autocommit_engines:
+            _autocommit_engines[engine] = engine.execution_options(isolation_level="AUTOCOMMIT")
+        engine = _autocommit_engines[engine]
+    async with engine.connect() as connection:
+        yield connection
 
 
-def _isolation_level(connection: Connection) -> str:
-    """What the engine was made with, or else the server's default."""
+def upsert_statement(
+    connection: AsyncConnection | sa.Connection, table: sa.Table
+) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT that knows ON CONFLICT."""
+    return postgresql.insert(table) if is_postgres(connection) else sqlite.insert(table)
+
+
+def _isolation_level(connection: sa.Connection) -> str:
+    """Return the level that the engine was made with, or else the server's default."""
     level = connection.get_isolation_level()
     connection.connection.rollback()
     return level
 
 
-def _errors(connection: AsyncConnection) -> tuple[type[Exception], ...]:
+def _driver_exceptions(connection: AsyncConnection) -> tuple[type[Exception], ...]:
     if is_postgres(connection):
-        import asyncpg  # An extra; whoever has a connection has it.
+        import asyncpg  # An extra, which is there if a connection is.
 
         return asyncpg.PostgresError, asyncpg.InterfaceError
     return connection.dialect.loaded_dbapi.Error, UnicodeEncodeError
 
 
-async def _noticed(connection: AsyncConnection, error: Exception) -> DriverError:
+async def _driver_error(connection: AsyncConnection, error: Exception) -> DriverError:
     if is_postgres(connection) and driver_of(connection).is_closed():
         # SQLAlchemy has not seen the error, and would hand the dead connection out again.
         await connection.invalidate(error)
     return DriverError(error)
-
-
-@asynccontextmanager
-async def autocommitting(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A connection for statements that each see what is committed, without BEGIN and COMMIT."""
-    if is_postgres(engine):
-        if engine not in _autocommitting:
-            _autocommitting[engine] = engine.execution_options(isolation_level="AUTOCOMMIT")
-        engine = _autocommitting[engine]
-    async with engine.connect() as connection:
-        yield connection
-
-
-@contextmanager
-def translate_errors(kind: type[InfrastructureError], operation: str) -> Iterator[None]:
-    """Errors of the driver and of SQLAlchemy become ours; ``operation`` says what failed."""
-    try:
-        yield
-    except (SQLAlchemyError, DriverError, OSError, sqlite3.Error, UnicodeEncodeError) as error:
-        raise _ours(kind, operation, error) from error
-    except Exception as error:
-        # SQLAlchemy 2.0 lets through what fails before a statement of its own, such as connecting.
-        if not type(error).__module__.startswith("asyncpg."):
-            raise
-        raise _ours(kind, operation, error) from error
-
-
-def _ours(kind: type[InfrastructureError], operation: str, error: Exception) -> CQRSDDDError:
-    code, text = sqlstate(error), (str(error).strip() or repr(error)).splitlines()[0]
-    if isinstance(error, StaleDataError):
-        return OptimisticConcurrencyError(f"cannot {operation}: {text}; reload it and retry")
-    if code in _CONFLICTS:
-        return ConcurrencyError(f"cannot {operation}: {_CONFLICTS[code]} ({text}); retry it")
-    advice = ""
-    if code in _MISSING or "no such table" in text:
-        advice = "; what is the toolkit's is made by create_schema(engine)"
-    elif "database is locked" in text:
-        advice = "; another writer has it, see busy_timeout of configure_sqlite"
-    return kind(f"cannot {operation}: {text}{advice}")
-
-
-def sqlstate(error: BaseException) -> str | None:
-    """The code that PostgreSQL gave; None where no answer came, and for SQLite."""
-    code = getattr(getattr(error, "orig", None) or error, "sqlstate", None)
-    return code if isinstance(code, str) else None
-
-
-def upsert_statement(
-    connection: AsyncConnection | Connection, table: Table
-) -> PostgresInsert | SQLiteInsert:
-    """An insert that knows ON CONFLICT."""
-    return postgres_insert(table) if is_postgres(connection) else sqlite_insert(table)

@@ -1,4 +1,4 @@
-"""Engines, and which of them the toolkit can work on."""
+"""Engines, and a check that the toolkit can work on one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _checked: WeakSet[AsyncEngine] = WeakSet()
 
 
 def engine_of(session_factory: SessionFactory) -> AsyncEngine | None:
-    """The engine of the sessions; None where they are bound to a connection, or to several."""
+    """Return the engine of the sessions, or None if they have a connection or several engines."""
     bind = session_factory.kw.get("bind")
     return bind if isinstance(bind, AsyncEngine) else None
 
@@ -27,8 +27,8 @@ def bind_of(session: AsyncSession) -> AsyncEngine | AsyncConnection | None:
     return getattr(session, "bind", None)
 
 
-def refuse_unusable(engine: AsyncEngine) -> None:
-    """Raises ``ConfigError`` for an engine that the toolkit cannot keep its promises on."""
+def ensure_usable(engine: AsyncEngine) -> None:
+    """Raise ``ConfigError`` for an engine on which the toolkit cannot keep its promises."""
     if engine in _checked:
         return
     if engine.dialect.driver not in ("asyncpg", "aiosqlite"):

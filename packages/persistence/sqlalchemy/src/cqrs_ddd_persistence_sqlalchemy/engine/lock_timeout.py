@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
 
-from .driver import is_postgres, sqlstate
+from .driver import is_postgres
+from .driver_errors import sqlstate
 
 _LOCK_NOT_AVAILABLE = "55P03"
 _BEFORE = text("SELECT current_setting('lock_timeout')")

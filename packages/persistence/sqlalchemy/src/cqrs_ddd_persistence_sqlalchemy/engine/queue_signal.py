@@ -17,7 +17,8 @@ from cqrs_ddd_core.primitives.exceptions import (
 )
 from cqrs_ddd_core.primitives.shielding import run_to_completion, timeout_after
 
-from .driver import autocommitting, fetch, is_postgres, translate_errors
+from .driver import autocommit_connection, fetch, is_postgres
+from .driver_errors import translate_errors
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class PostgresQueueSignal(IQueueSignal):
 
     async def notify(self, channel: str) -> None:
         with translate_errors(PersistenceError, "notify"):
-            async with autocommitting(self._engine) as connection:
+            async with autocommit_connection(self._engine) as connection:
                 await fetch(connection, "SELECT pg_notify($1, '')", channel)
 
     async def wait(self, channel: str, timeout: float) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -20,7 +19,7 @@ from cqrs_ddd_core.ports.event_store import (
     StreamId,
 )
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import (
     AmbiguousStreamError,
     DuplicateEventError,
@@ -30,18 +29,18 @@ from cqrs_ddd_core.primitives.exceptions import (
 from cqrs_ddd_core.primitives.storable import ensure_storable
 from cqrs_ddd_core.spi.checks import ensure_expected_version, ensure_page_limit
 
-from ..engine.connections import joined, reading
-from ..engine.driver import DriverError, fetch, is_postgres, sqlstate, translate_errors
+from ..engine.connections import Connections
+from ..engine.driver import fetch, is_postgres
+from ..engine.driver_errors import UNIQUE_VIOLATION, DriverError, sqlstate
 from ..engine.engines import SessionFactory
+from ..engine.transaction import SQLAlchemyTransaction
 from ..schema.tables import TABLES, Tables, iso_utc
-from ..unit_of_work import SQLAlchemyUnitOfWork
 from .event_rows import events_of, for_sqlite, row_of
 from .statements import EventStatements, statements
 
 _ROWS_A_STATEMENT = 500
 """On SQLite, where a statement takes at most 32,766 values."""
 _ALL = 2**63 - 1
-_UNIQUE_VIOLATION = "23505"
 
 
 class SQLAlchemyEventStore(IEventLog):
@@ -65,11 +64,10 @@ class SQLAlchemyEventStore(IEventLog):
         poll_interval: float = 0.05,
         uow: UnitOfWork | None = None,
     ) -> None:
-        self._session_factory = session_factory
+        self._connections = Connections(session_factory, EventStoreError, uow)
         self._tables = tables
         self._signal = signal
         self._poll_interval = poll_interval
-        self._uow = uow
 
     async def append(self, stored_event: StoredEvent) -> None:
         await self.append_batch([stored_event])
@@ -78,7 +76,7 @@ class SQLAlchemyEventStore(IEventLog):
         rows = [row_of(event) for event in events]
         if not rows:
             return
-        async with self._joined("append events") as uow:
+        async with self._connections.join_transaction(None, "append events") as uow:
             await self._insert(uow, events, rows)
 
     async def append_to_stream(
@@ -89,7 +87,7 @@ class SQLAlchemyEventStore(IEventLog):
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
     ) -> int:
         ensure_storable("a stream", *stream)
-        async with self._joined("append to a stream") as uow:
+        async with self._connections.join_transaction(None, "append to a stream") as uow:
             connection = await uow.driver_connection()
             last_version = self._sql(connection).last_version
             actual: int = (await fetch(connection, last_version, *stream))[0][0]
@@ -109,7 +107,7 @@ class SQLAlchemyEventStore(IEventLog):
         after_version: int = 0,
         aggregate_type: str | None = None,
     ) -> list[StoredEvent]:
-        async with self._reading("read events") as connection:
+        async with self._connections.read_connection(None, "read events") as connection:
             sql = self._sql(connection)
             if aggregate_type is not None:
                 rows = await fetch(
@@ -130,7 +128,7 @@ class SQLAlchemyEventStore(IEventLog):
         self, streams: Collection[StreamId], *, after_version: int = 0
     ) -> dict[StreamId, list[StoredEvent]]:
         found: dict[StreamId, list[StoredEvent]] = {stream: [] for stream in streams}
-        async with self._reading("read streams") as connection:
+        async with self._connections.read_connection(None, "read streams") as connection:
             if is_postgres(connection):
                 wanted: tuple[object, ...] = tuple(zip(*found, strict=True)) or ((), ())
             else:
@@ -162,13 +160,13 @@ class SQLAlchemyEventStore(IEventLog):
             position = batch[-1].position or 0
 
     async def latest_position(self) -> int:
-        async with self._reading("read the latest position") as connection:
+        async with self._connections.read_connection(None, "read the last position") as connection:
             end = await self._end(connection)
             latest: int = (await fetch(connection, self._sql(connection).latest, end))[0][0]
             return latest
 
     async def highest_position(self) -> int:
-        async with self._reading("read the highest position") as connection:
+        async with self._connections.read_connection(None, "read the last position") as connection:
             highest: int = (await fetch(connection, self._sql(connection).latest, _ALL))[0][0]
             return highest
 
@@ -186,23 +184,11 @@ class SQLAlchemyEventStore(IEventLog):
                 await self._signal.wait(EVENTS_CHANNEL, pause)
         return True
 
-    @asynccontextmanager
-    async def _joined(self, operation: str) -> AsyncIterator[SQLAlchemyUnitOfWork]:
-        async with joined(self._uow, self._session_factory, operation) as uow:
-            with translate_errors(EventStoreError, operation):
-                yield uow
-
-    @asynccontextmanager
-    async def _reading(self, operation: str) -> AsyncIterator[AsyncConnection]:
-        with translate_errors(EventStoreError, operation):
-            async with reading(self._uow, self._session_factory, operation) as connection:
-                yield connection
-
     def _sql(self, connection: AsyncConnection) -> EventStatements:
         return statements(self._tables, is_postgres(connection))
 
     async def _insert(
-        self, uow: SQLAlchemyUnitOfWork, events: Sequence[StoredEvent], rows: list[tuple[Any, ...]]
+        self, uow: SQLAlchemyTransaction, events: Sequence[StoredEvent], rows: list[tuple[Any, ...]]
     ) -> None:
         connection = await uow.driver_connection()
         sql = self._sql(connection)
@@ -218,19 +204,19 @@ class SQLAlchemyEventStore(IEventLog):
                 positions += [row[0] for row in inserted]
         if len(positions) < len(rows):
             raise await _append_error(connection, sql, events, set(positions))
-        uow.record_append(positions, self._tables)
+        uow.record_append(positions, self._tables.events)
 
     async def _insert_arrays(
-        self, uow: SQLAlchemyUnitOfWork, connection: AsyncConnection, rows: list[tuple[Any, ...]]
+        self, uow: SQLAlchemyTransaction, connection: AsyncConnection, rows: list[tuple[Any, ...]]
     ) -> Sequence[Any]:
         sql = self._sql(connection)
         columns = [list(column) for column in zip(*rows, strict=True)]
-        if len(rows) > 1 and uow.can_retry_insert(self._tables):
+        if len(rows) > 1 and uow.can_retry_insert(self._tables.events):
             # Passing over what is taken would cost a sixth of the time of a large batch.
             try:
                 return await fetch(connection, sql.insert_arrays_or_fail, *columns)
             except DriverError as error:
-                if sqlstate(error) != _UNIQUE_VIOLATION:
+                if sqlstate(error) != UNIQUE_VIOLATION:
                     raise
                 await uow.restart_transaction(error)
         return await fetch(connection, sql.insert_arrays, *columns)
@@ -243,7 +229,8 @@ class SQLAlchemyEventStore(IEventLog):
         times: tuple[datetime, datetime] | None = None,
     ) -> list[StoredEvent]:
         ensure_page_limit(limit)
-        async with self._reading("read events of all streams") as connection:
+        operation = "read events of all streams"
+        async with self._connections.read_connection(None, operation) as connection:
             end = await self._end(connection)
             if end <= after:
                 return []
@@ -263,8 +250,10 @@ class SQLAlchemyEventStore(IEventLog):
         end = _ALL
         if is_postgres(connection):
             end = (await fetch(connection, self._sql(connection).safe_position))[0][0]
-        uow = self._uow or get_current_uow()
-        own = uow.first_position(self._tables) if isinstance(uow, SQLAlchemyUnitOfWork) else None
+        uow = self._connections.current()
+        own = None
+        if isinstance(uow, SQLAlchemyTransaction):
+            own = uow.first_position(self._tables.events)
         return end if own is None else min(end, own - 1)
 
 

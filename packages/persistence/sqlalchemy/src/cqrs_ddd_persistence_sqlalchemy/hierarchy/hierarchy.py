@@ -26,10 +26,10 @@ from cqrs_ddd_core.ports.hierarchy import (
     IAsyncTagReader,
 )
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, PersistenceError
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
-from ..engine.connections import reading
-from ..engine.driver import is_postgres, translate_errors
+from ..engine.connections import Connections
+from ..engine.driver import is_postgres
 from ..engine.engines import SessionFactory
 from .statements import HierarchyStatements, rows_of
 
@@ -99,8 +99,7 @@ class SQLAlchemyHierarchyReader(
         acl: ACLColumns | None = None,
         uow: UnitOfWork | None = None,
     ) -> None:
-        self._session_factory = session_factory
-        self._uow = uow
+        self._connections = Connections(session_factory, uow=uow)
         self._nodes = rows_of("nodes", id=node_id)
         self._links = rows_of(
             "links",
@@ -194,14 +193,13 @@ class SQLAlchemyHierarchyReader(
         found: list[Any] = []
         if not ids:
             return found
-        with translate_errors(PersistenceError, f"read {what}"):
-            async with reading(self._uow, self._session_factory, f"read {what}") as connection:
-                is_array = is_postgres(connection)
-                asked = statement(HierarchyStatements(self._nodes, self._links, is_array))
-                size = len(ids) if is_array else _IDS_A_STATEMENT
-                for start in range(0, len(ids), size):
-                    part = {"ids": ids[start : start + size]}
-                    found += (await connection.execute(asked, part)).all()
+        async with self._connections.read_connection(None, f"read {what}") as connection:
+            is_array = is_postgres(connection)
+            asked = statement(HierarchyStatements(self._nodes, self._links, is_array))
+            size = len(ids) if is_array else _IDS_A_STATEMENT
+            for start in range(0, len(ids), size):
+                part = {"ids": ids[start : start + size]}
+                found += (await connection.execute(asked, part)).all()
         return found
 
 

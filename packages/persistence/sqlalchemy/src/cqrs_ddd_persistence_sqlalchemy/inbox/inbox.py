@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 from pydantic_core import from_json
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cqrs_ddd_core.ports.inbox import IInbox, InboxEntry
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import InboxError
 from cqrs_ddd_core.spi.json_fidelity import encode_json
 
-from ..engine.connections import joined
-from ..engine.driver import fetch, is_postgres, translate_errors
+from ..engine.connections import Connections
+from ..engine.driver import fetch, is_postgres
 from ..engine.engines import SessionFactory
 from ..schema.column_types import iso_utc
 from ..schema.tables import TABLES, Tables
@@ -34,16 +31,16 @@ class SQLAlchemyInbox(IInbox):
         tables: Tables = TABLES,
         uow: UnitOfWork | None = None,
     ) -> None:
-        self._session_factory = session_factory
+        self._connections = Connections(session_factory, InboxError, uow)
         self._tables = tables
-        self._uow = uow
 
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
     ) -> InboxEntry | None:
         entry = InboxEntry(consumer, message_id, fingerprint)
         now = datetime.now(timezone.utc)
-        async with self._joined(uow, "register a message") as connection:
+        async with self._connections.join_transaction(uow, "register a message") as active:
+            connection = await active.driver_connection()
             sql = inbox_statements(self._tables, is_postgres(connection))
             at = now if is_postgres(connection) else iso_utc(now)
             if await fetch(connection, sql.register, consumer, message_id, fingerprint, at):
@@ -62,18 +59,11 @@ class SQLAlchemyInbox(IInbox):
         encoded = encode_json(
             outcome, f"the outcome of message {message_id}", type_name=type(outcome).__name__
         )
-        async with self._joined(uow, "store an outcome") as connection:
+        async with self._connections.join_transaction(uow, "store an outcome") as active:
+            connection = await active.driver_connection()
             sql = inbox_statements(self._tables, is_postgres(connection))
             # Bytes on SQLite: it would convert a text of digits to a number and lose some digits.
             kept = encoded.decode() if is_postgres(connection) else encoded
             given = None if outcome is None else kept
             if not await fetch(connection, sql.store_outcome, given, consumer, message_id):
                 raise InboxError.not_registered(consumer, message_id)
-
-    @asynccontextmanager
-    async def _joined(
-        self, uow: UnitOfWork | None, operation: str
-    ) -> AsyncIterator[AsyncConnection]:
-        async with joined(uow or self._uow, self._session_factory, operation) as active:
-            with translate_errors(InboxError, operation):
-                yield await active.driver_connection()

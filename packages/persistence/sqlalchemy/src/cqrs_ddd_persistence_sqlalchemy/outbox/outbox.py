@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cqrs_ddd_core.ports.outbox import ILeasedOutbox, OutboxLease, OutboxMessage
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, LeaseLostError, OutboxError
+from cqrs_ddd_core.primitives.exceptions import LeaseLostError, OutboxError
 from cqrs_ddd_core.spi.checks import ensure_usable_claim
 
-from ..engine.connections import joined, reading
-from ..engine.driver import fetch, is_postgres, translate_errors
+from ..engine.connections import Connections
+from ..engine.driver import fetch, is_postgres
 from ..engine.engines import SessionFactory
+from ..engine.transaction import SQLAlchemyTransaction
 from ..schema.tables import TABLES, Tables
-from ..unit_of_work import SQLAlchemyUnitOfWork
 from .claims import claim_leases, database_time
 from .message_rows import for_sqlite, message_of, row_of
 from .statements import insert_arrays, insert_values, outbox_statements
@@ -42,11 +41,10 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         tables: Tables = TABLES,
         uow: UnitOfWork | None = None,
     ) -> None:
-        self._session_factory = session_factory
+        self._connections = Connections(session_factory, OutboxError, uow)
         self._tables = tables
         self._outbox = tables.outbox
         self._leases = tables.outbox_leases
-        self._uow = uow
 
     async def save_messages(
         self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
@@ -54,9 +52,8 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         rows = [row_of(message) for message in messages]
         if not rows:
             return
-        async with joined(uow or self._uow, self._session_factory, "save messages") as active:
-            with translate_errors(OutboxError, "save messages"):
-                saved = await self._insert(await active.driver_connection(), rows)
+        async with self._connections.join_transaction(uow, "save messages") as active:
+            saved = await self._insert(await active.driver_connection(), rows)
             missing = [message.message_id for message in messages]
             for (message_id,) in saved:
                 missing.remove(message_id)
@@ -74,30 +71,34 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             .order_by(outbox.c.seq)
             .limit(limit)
         )
-        async with self._reading(uow, "read pending messages") as connection:
+        async with self._connections.read_connection(uow, "read pending messages") as connection:
             return [message_of(row) for row in await connection.execute(pending)]
 
     async def mark_published(self, message_ids: list[str], uow: UnitOfWork | None = None) -> None:
         leases = self._leases
-        async with self._joined(uow, "mark messages as published") as connection:
+        async with self._connections.join_transaction(uow, "mark messages as published") as active:
+            connection = await active.connection()
             await self._publish(connection, message_ids)
             await connection.execute(
                 delete(leases).where(leases.c.parked_message_id.in_(message_ids))
             )
 
     async def mark_failed(self, message_id: str, error: str, uow: UnitOfWork | None = None) -> None:
-        async with self._joined(uow, "mark a message as failed") as connection:
+        async with self._connections.join_transaction(uow, "mark a message as failed") as active:
+            connection = await active.connection()
             await self._count_try(connection, message_id, error)
 
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
     ) -> list[OutboxLease]:
         ensure_usable_claim(limit, lease)
-        async with self._round("claim messages") as connection:
+        async with self._connections.new_transaction("claim messages") as new:
+            connection = await _relay_connection(new)
             return await claim_leases(connection, self._tables, relay_id, limit=limit, lease=lease)
 
     async def complete(self, lease: OutboxLease, message_ids: Sequence[str]) -> None:
-        async with self._own("mark messages as published") as connection:
+        async with self._connections.new_transaction("mark messages as published") as new:
+            connection = await new.connection()
             await self._lock(connection, message_ids)
             if not await self._held(connection, [lease]):
                 raise LeaseLostError.ended("outbox key", lease.key, lease.epoch)
@@ -106,7 +107,8 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def complete_batch(
         self, published: Sequence[tuple[OutboxLease, Sequence[str]]]
     ) -> list[OutboxLease]:
-        async with self._round("mark messages as published") as connection:
+        async with self._connections.new_transaction("mark messages as published") as new:
+            connection = await _relay_connection(new)
             return await self._complete(connection, published)
 
     async def complete_and_claim(
@@ -118,16 +120,21 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         lease: float = 30.0,
     ) -> tuple[list[OutboxLease], list[OutboxLease]]:
         ensure_usable_claim(limit, lease)
-        async with self._round("mark messages as published and claim the next") as connection:
+        operation = "mark messages as published and claim the next"
+        async with self._connections.new_transaction(operation) as new:
+            connection = await _relay_connection(new)
             lost = await self._complete(connection, published)
-            new = await claim_leases(connection, self._tables, relay_id, limit=limit, lease=lease)
-        return lost, new
+            next_leases = await claim_leases(
+                connection, self._tables, relay_id, limit=limit, lease=lease
+            )
+        return lost, next_leases
 
     async def fail(
         self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
     ) -> None:
         leases = self._leases
-        async with self._own("hold a message back") as connection:
+        async with self._connections.new_transaction("hold a message back") as new:
+            connection = await new.connection()
             await self._lock(connection, [message_id])
             if not await self._held(connection, [lease]):
                 raise LeaseLostError.ended("outbox key", lease.key, lease.epoch)
@@ -141,7 +148,8 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
 
     async def release(self, lease: OutboxLease) -> None:
         leases = self._leases
-        async with self._own("release a key") as connection:
+        async with self._connections.new_transaction("release a key") as new:
+            connection = await new.connection()
             await connection.execute(
                 delete(leases).where(
                     leases.c.epoch == lease.epoch, leases.c.leased_until.is_not(None)
@@ -156,12 +164,14 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             .order_by(outbox.c.seq)
             .limit(limit)
         )
-        async with self._own("read parked messages") as connection:
+        async with self._connections.new_transaction("read parked messages") as new:
+            connection = await new.connection()
             return [message_of(row) for row in await connection.execute(parked)]
 
     async def retry(self, message_id: str) -> None:
         outbox = self._outbox
-        async with self._own("retry a message") as connection:
+        async with self._connections.new_transaction("retry a message") as new:
+            connection = await new.connection()
             await self._unpark(connection, message_id)
             await connection.execute(
                 update(outbox).where(outbox.c.message_id == message_id).values(retry_count=0)
@@ -169,7 +179,8 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
 
     async def discard(self, message_id: str) -> None:
         outbox = self._outbox
-        async with self._own("discard a message") as connection:
+        async with self._connections.new_transaction("discard a message") as new:
+            connection = await new.connection()
             await self._unpark(connection, message_id)
             await connection.execute(delete(outbox).where(outbox.c.message_id == message_id))
 
@@ -181,48 +192,10 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        async with self._own("purge messages") as connection:
+        async with self._connections.new_transaction("purge messages") as new:
+            connection = await new.connection()
             result = await connection.execute(delete(outbox).where(outbox.c.seq.in_(old)))
             return result.rowcount
-
-    @asynccontextmanager
-    async def _joined(
-        self, uow: UnitOfWork | None, operation: str
-    ) -> AsyncIterator[AsyncConnection]:
-        async with joined(uow or self._uow, self._session_factory, operation) as active:
-            with translate_errors(OutboxError, operation):
-                yield await active.connection()
-
-    @asynccontextmanager
-    async def _reading(
-        self, uow: UnitOfWork | None, operation: str
-    ) -> AsyncIterator[AsyncConnection]:
-        with translate_errors(OutboxError, operation):
-            async with reading(uow or self._uow, self._session_factory, operation) as connection:
-                yield connection
-
-    @asynccontextmanager
-    async def _own(self, operation: str) -> AsyncIterator[AsyncConnection]:
-        self._ensure_factory(operation)
-        async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
-            with translate_errors(OutboxError, operation):
-                yield await own.connection()
-
-    @asynccontextmanager
-    async def _round(self, operation: str) -> AsyncIterator[AsyncConnection]:
-        """As ``_own``; on PostgreSQL for statements that go straight to the driver."""
-        self._ensure_factory(operation)
-        async with SQLAlchemyUnitOfWork(session_factory=self._session_factory) as own:
-            with translate_errors(OutboxError, operation):
-                connection = await own.driver_connection()
-                yield connection if is_postgres(connection) else await own.connection()
-
-    def _ensure_factory(self, operation: str) -> None:
-        if self._session_factory is None:
-            raise InvalidOperationError(
-                f"cannot {operation}: it happens in a transaction of its own, and this outbox "
-                "knows one session only; make it with SQLAlchemyOutboxStorage(session_factory)"
-            )
 
     async def _insert(
         self, connection: AsyncConnection, rows: Sequence[tuple[Any, ...]]
@@ -302,3 +275,9 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         )
         if not result.rowcount:
             raise OutboxError.not_dead_lettered(message_id)
+
+
+async def _relay_connection(transaction: SQLAlchemyTransaction) -> AsyncConnection:
+    """Return the connection; on PostgreSQL for statements that go straight to the driver."""
+    connection = await transaction.driver_connection()
+    return connection if is_postgres(connection) else await transaction.connection()

@@ -13,8 +13,8 @@ from cqrs_ddd_core.domain.aggregate import ID, AggregateRoot
 from cqrs_ddd_core.domain.specification import ISpecification
 from cqrs_ddd_core.ports.repository import IBulkRepository
 from cqrs_ddd_core.ports.search_result import SearchResult
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
-from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
 from cqrs_ddd_core.spi.checks import (
     ensure_distinct,
     ensure_entity_type,
@@ -22,14 +22,14 @@ from cqrs_ddd_core.spi.checks import (
     ensure_whole_objects,
 )
 
-from ..engine.connections import joined, reading
+from ..engine.connections import Connections
 from ..engine.driver import is_postgres
+from ..engine.driver_errors import translate_errors
 from ..engine.engines import SessionFactory
+from ..engine.transaction import SQLAlchemyTransaction
 from ..specifications import apply_query_options, build_sqla_filter, in_order
-from ..unit_of_work import SQLAlchemyUnitOfWork
 from .model_mapper import ModelMapper
 from .row_cursor import RowCursor
-from .row_errors import translate_row_errors
 from .row_reader import RowReader
 from .row_writer import RowWriter
 from .statements import KNOWN_ID, KNOWN_IDS, RepositoryStatements
@@ -66,7 +66,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
                 f"{self.mapper.model.__name__}, the repository for {entity_type.__name__} in "
                 f"{model.__name__}; pass a mapper of the same two"
             )
-        self._session_factory = session_factory
+        self._connections = Connections(session_factory)
         self._as_mapped: dict[str, Any] = {
             "names": self.mapper.attribute_path,
             "values": self.mapper.stored_value,
@@ -101,9 +101,9 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
         operation = f"delete {self.entity_type.aggregate_type} {entity_id}"
         scope = self._scope()
-        async with joined(uow, self._session_factory, operation) as active:
-            async with self._writing(active, scope, operation) as writing:
-                await writing.delete(entity_id)
+        async with self._connections.join_transaction(uow, operation) as active:
+            async with self._open_writer(active, scope, operation) as writer:
+                await writer.delete(entity_id)
             active.aggregates.mark_deleted(self.entity_type, entity_id)
         return entity_id
 
@@ -143,41 +143,33 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
     ) -> list[T]:
         operation = f"{operation} {self.entity_type.aggregate_type}"
         scope = self._scope() if scope is None else scope
-        with translate_row_errors(operation):
-            async with reading(uow, self._session_factory, operation) as connection:
-                with translate_row_errors(operation):
-                    sql = self._sql(connection)
-                    found = RowReader(self.mapper, sql, query(sql).where(*scope), scope)
-                    entities = await found.read(connection, given)
-        return _loaded(entities, uow or get_current_uow())
+        async with self._connections.read_connection(uow, operation) as connection:
+            sql = self._sql(connection)
+            reader = RowReader(self.mapper, sql, query(sql).where(*scope), scope)
+            entities = await reader.read(connection, given)
+        return _track(entities, self._connections.current(uow))
 
     async def _stream(
         self, query: Select[Any], scope: Scope, size: int, uow: UnitOfWork | None
     ) -> AsyncIterator[T]:
         operation = f"search {self.entity_type.aggregate_type}"
-        given = uow or get_current_uow()
-        # One of our own is not entered, or it would be the current one of whoever iterates.
-        shared = given or SQLAlchemyUnitOfWork(session_factory=self._session_factory)
+        tracking = self._connections.current(uow)
         cursor, batch = RowCursor(query, size), list[T]()
-        try:
-            while not cursor.is_at_end:
-                # Taken for a batch and not for the whole stream: in between it is the consumer's.
-                async with joined(shared, self._session_factory, operation) as active:
-                    active.aggregates.untrack(batch)
-                    with translate_row_errors(operation):
-                        connection = await active.connection()
-                        rest = RowReader(self.mapper, self._sql(connection), query, scope)
-                        rows = await cursor.fetch(connection)
-                        found = await rest.of_rows(connection, rows)
-                batch = _loaded(found, given)
-                for entity in batch:
-                    yield entity
-        finally:
+        async with self._connections.stream_transaction(uow) as shared:
             try:
-                await cursor.leave(shared)
+                while not cursor.is_at_end:
+                    # Joined for each batch: in between the unit of work is the consumer's.
+                    async with self._connections.join_transaction(shared, operation) as active:
+                        active.aggregates.untrack(batch)
+                        connection = await active.connection()
+                        reader = RowReader(self.mapper, self._sql(connection), query, scope)
+                        rows = await cursor.fetch(connection)
+                        found = await reader.of_rows(connection, rows)
+                    batch = _track(found, tracking)
+                    for entity in batch:
+                        yield entity
             finally:
-                if given is None:
-                    await shared.rollback()
+                await cursor.leave(shared)
 
     def _query(self, criteria: Any) -> Select[Any]:
         rows, model = select(*self.mapper.columns), self.mapper.model
@@ -192,27 +184,26 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
 
     async def _save(self, entities: Sequence[T], uow: UnitOfWork | None, operation: str) -> None:
         scope = self._scope()
-        async with joined(uow, self._session_factory, operation) as active:
+        async with self._connections.join_transaction(uow, operation) as active:
             saved = active.aggregates.saved_version
-            async with self._writing(active, scope, operation) as writing:
-                await writing.save([(each, saved(each) or each.version) for each in entities])
+            async with self._open_writer(active, scope, operation) as writer:
+                await writer.save([(each, saved(each) or each.version) for each in entities])
             for entity in entities:
                 active.aggregates.mark_saved(entity, entity.next_version)
 
     @asynccontextmanager
-    async def _writing(
-        self, active: SQLAlchemyUnitOfWork, scope: Scope, operation: str
+    async def _open_writer(
+        self, transaction: SQLAlchemyTransaction, scope: Scope, operation: str
     ) -> AsyncIterator[RowWriter]:
-        with translate_row_errors(operation):
-            connection = await active.connection()
-        writing = RowWriter(self.mapper, self._sql(connection), scope, connection)
+        connection = await transaction.connection()
+        writer = RowWriter(self.mapper, self._sql(connection), scope, connection)
         try:
-            with translate_row_errors(operation):
-                yield writing
+            with translate_errors(PersistenceError, operation):
+                yield writer
         except BaseException as error:
-            # Whoever goes on after it would commit a part of the call.
-            if writing.has_begun or not isinstance(error, Exception):
-                active.mark_failed(error)
+            # A commit after it would commit a part of the call.
+            if writer.has_begun or not isinstance(error, Exception):
+                transaction.mark_failed(error)
             raise
 
     def _scope(self) -> Scope:
@@ -227,7 +218,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         return self._statements[is_postgres(connection)]
 
 
-def _loaded(entities: list[T], uow: UnitOfWork | None) -> list[T]:
+def _track(entities: list[T], uow: UnitOfWork | None) -> list[T]:
     if uow is not None:
         for entity in entities:
             uow.aggregates.track(entity)

@@ -18,14 +18,10 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ClauseElement, Executable, TextualSelect
 
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import (
-    InfrastructureError,
-    InvalidOperationError,
-    PersistenceError,
-)
+from cqrs_ddd_core.primitives.exceptions import InfrastructureError, InvalidOperationError
 
-from ..engine.connections import joined
-from ..engine.driver import is_postgres, translate_errors
+from ..engine.connections import Connections
+from ..engine.driver import is_postgres
 
 _cursors: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
 """Their names on PostgreSQL, where they live as long as the transaction."""
@@ -75,9 +71,8 @@ class RowCursor:
         elif self._task is not None and self._task() is asyncio.current_task():
             # Otherwise the generator was collected, and who uses the unit of work knows nothing.
             with suppress(InvalidOperationError, InfrastructureError):
-                async with joined(uow, None, "close a cursor"):
-                    with translate_errors(PersistenceError, "close a cursor"):
-                        await self._close(connection)
+                async with Connections(None).join_transaction(uow, "close a cursor"):
+                    await self._close(connection)
 
     async def _close(self, connection: AsyncConnection) -> None:
         if is_postgres(connection):

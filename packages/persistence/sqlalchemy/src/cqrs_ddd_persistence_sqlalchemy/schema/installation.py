@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
 
-from ..engine.driver import is_postgres, translate_errors, upsert_statement
-from ..engine.engines import refuse_unusable
+from ..engine.driver import is_postgres, upsert_statement
+from ..engine.driver_errors import translate_errors
+from ..engine.engines import ensure_usable
 from .advanced_tables import AdvancedTables, is_advanced_installed
 from .tables import TABLES, Tables
 
@@ -36,7 +37,7 @@ async def create_schema(
             lets writers go in parallel; ``serialized`` lets each wait for the one before it. Left
             out, it stays as it is, at first ``registered``.
     """
-    refuse_unusable(engine)
+    ensure_usable(engine)
     with translate_errors(PersistenceError, "create the schema"):
         async with engine.begin() as connection:
             await connection.run_sync(lambda sync: install(sync, tables, ordering))
@@ -44,7 +45,7 @@ async def create_schema(
 
 async def check(engine: AsyncEngine, tables: Tables = TABLES) -> None:
     """Raises ``ConfigError`` when tables or columns are missing, or of another version."""
-    refuse_unusable(engine)
+    ensure_usable(engine)
     with translate_errors(PersistenceError, "check the schema"):
         async with engine.connect() as connection:
             findings = await connection.run_sync(lambda sync: _findings(sync, tables))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
 from sqlalchemy import Row, Table, delete, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cqrs_ddd_advanced_core.exceptions import ProjectionVersionError, UnknownProjectionError
 from cqrs_ddd_advanced_core.ports.positions import (
@@ -28,15 +26,14 @@ from cqrs_ddd_advanced_core.spi.checks import (
 )
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, LeaseLostError, PersistenceError
+from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, LeaseLostError
 from cqrs_ddd_core.primitives.shielding import run_to_completion
 
-from ...engine.connections import apart, joined, reading_apart
-from ...engine.driver import translate_errors
+from ...engine.connections import Connections
 from ...engine.engines import SessionFactory
 from ...engine.lock_timeout import lock_timeout
+from ...engine.transaction import SQLAlchemyTransaction
 from ...schema.tables import TABLES, Tables
-from ...unit_of_work import SQLAlchemyUnitOfWork
 from .rows import PositionRows, after
 
 _PATIENCE = 5.0
@@ -70,7 +67,7 @@ class SQLAlchemyPositionStore(IPositionStore):
         poll_interval: float = 0.05,
     ) -> None:
         super().__init__()
-        self._session_factory = session_factory
+        self._connections = Connections(session_factory)
         self._tables = tables
         self._projections: Table = tables.advanced.projections
         self._rows = PositionRows(tables)
@@ -87,7 +84,8 @@ class SQLAlchemyPositionStore(IPositionStore):
         restart: bool = False,
     ) -> Checkpoint | None:
         ensure_usable_lease(lease)
-        async with self._apart("claim a projection") as connection:
+        async with self._connections.new_transaction("claim a projection") as new:
+            connection = await new.connection()
             position, found = 0, await self._rows.find(connection, projection)
             if found is not None:
                 if found.position is None:
@@ -120,7 +118,7 @@ class SQLAlchemyPositionStore(IPositionStore):
         ensure_usable_lease(lease)
         ensure_forward(checkpoint, position)
         table = self._projections
-        async with self._joined(uow, "advance a projection") as active:
+        async with self._connections.join_transaction(uow, "advance a projection") as active:
             connection = await active.connection()
             # Who waits for the row compares with what was committed meanwhile.
             result = await connection.execute(
@@ -140,7 +138,8 @@ class SQLAlchemyPositionStore(IPositionStore):
     async def renew(self, checkpoint: Checkpoint, *, lease: float = 30.0) -> None:
         ensure_usable_lease(lease)
         table = self._projections
-        async with self._apart("renew the lease of a projection") as connection:
+        async with self._connections.new_transaction("renew the lease of a projection") as new:
+            connection = await new.connection()
             result = await connection.execute(
                 update(table)
                 .where(table.c.epoch == checkpoint.epoch, table.c.worker_id.is_not(None))
@@ -151,7 +150,8 @@ class SQLAlchemyPositionStore(IPositionStore):
 
     async def release(self, checkpoint: Checkpoint) -> None:
         table = self._projections
-        async with self._apart("release a projection") as connection:
+        async with self._connections.new_transaction("release a projection") as new:
+            connection = await new.connection()
             await connection.execute(
                 update(table)
                 .where(table.c.epoch == checkpoint.epoch)
@@ -161,16 +161,16 @@ class SQLAlchemyPositionStore(IPositionStore):
     async def positions(
         self, projections: Collection[str] | None = None
     ) -> Sequence[ProjectionPosition]:
-        with translate_errors(PersistenceError, "read positions of projections"):
-            async with reading_apart(self._session_factory) as connection:
-                query = self._rows.query(connection)
-                if projections is not None:
-                    query = query.where(self._projections.c.projection.in_(list(projections)))
-                rows = (await connection.execute(query)).all()
+        operation = "read positions of projections"
+        async with self._connections.autocommit_connection(operation) as connection:
+            query = self._rows.query(connection)
+            if projections is not None:
+                query = query.where(self._projections.c.projection.in_(list(projections)))
+            rows = (await connection.execute(query)).all()
         return sorted(map(_told, rows), key=lambda each: each.projection)
 
     async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
-        async with self._joined(uow, "write a projection inline") as active:
+        async with self._connections.join_transaction(uow, "write a projection inline") as active:
             connection = await active.driver_connection()
             found = await self._rows.join(connection, projection)
             if found is None:
@@ -190,7 +190,7 @@ class SQLAlchemyPositionStore(IPositionStore):
         self, projection: str, *, uow: UnitOfWork
     ) -> ProjectionPosition | None:
         table = self._projections
-        async with self._joined(uow, "hold a projection") as active:
+        async with self._connections.join_transaction(uow, "hold a projection") as active:
             connection = await active.connection()
             async with lock_timeout(self.hold_timeout, connection, f"hold {projection}"):
                 await self._rows.lock(connection, projection)
@@ -206,7 +206,7 @@ class SQLAlchemyPositionStore(IPositionStore):
     async def replace(self, projection: str, by: Checkpoint, *, uow: UnitOfWork) -> None:
         table = self._projections
         found = await self.lock_exclusive(projection, uow=uow)
-        async with self._joined(uow, "replace a projection") as active:
+        async with self._connections.join_transaction(uow, "replace a projection") as active:
             connection = await active.connection()
             theirs = await connection.execute(
                 delete(table).where(
@@ -266,19 +266,7 @@ class SQLAlchemyPositionStore(IPositionStore):
             raise error
         return found
 
-    @asynccontextmanager
-    async def _joined(self, uow: UnitOfWork, operation: str) -> AsyncIterator[SQLAlchemyUnitOfWork]:
-        async with joined(uow, self._session_factory, operation) as active:
-            with translate_errors(PersistenceError, operation):
-                yield active
-
-    @asynccontextmanager
-    async def _apart(self, operation: str) -> AsyncIterator[AsyncConnection]:
-        with translate_errors(PersistenceError, operation):
-            async with apart(self._session_factory) as connection:
-                yield connection
-
-    def _tell(self, uow: SQLAlchemyUnitOfWork) -> None:
+    def _tell(self, uow: SQLAlchemyTransaction) -> None:
         if self._signal is not None:
             uow.on_commit(partial(self._signal.notify, PROJECTIONS_CHANNEL))
 

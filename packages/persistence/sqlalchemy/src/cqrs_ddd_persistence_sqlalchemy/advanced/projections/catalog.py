@@ -16,16 +16,16 @@ from cqrs_ddd_advanced_core.exceptions import ProjectionStoreError
 from cqrs_ddd_advanced_core.spi.document_fields import DocumentFields
 
 from ...engine.driver import is_postgres
+from ...engine.transaction import SQLAlchemyTransaction
 from ...schema.installation import begin_changes
 from ...schema.tables import Tables
-from ...unit_of_work import SQLAlchemyUnitOfWork
 from .collection_tables import CollectionTable
 
 Name = tuple[str | None, str, str]
 """Schema, prefix, collection."""
 
 _known: WeakKeyDictionary[Pool, dict[Name, CollectionTable]] = WeakKeyDictionary()
-_replaced: WeakKeyDictionary[SQLAlchemyUnitOfWork, dict[Name, CollectionTable | None]] = (
+_replaced: WeakKeyDictionary[SQLAlchemyTransaction, dict[Name, CollectionTable | None]] = (
     WeakKeyDictionary()
 )
 """Within units of work that are not committed yet."""
@@ -41,7 +41,7 @@ class CollectionCatalog:
         self,
         collection: str,
         connection: AsyncConnection,
-        uow: SQLAlchemyUnitOfWork | None = None,
+        uow: SQLAlchemyTransaction | None = None,
     ) -> CollectionTable:
         """Raises ``ProjectionStoreError`` for one that there is not."""
         name = self._name(collection)
@@ -105,7 +105,7 @@ class CollectionCatalog:
 
     def changed(
         self,
-        uow: SQLAlchemyUnitOfWork,
+        uow: SQLAlchemyTransaction,
         connection: AsyncConnection,
         tables: Mapping[str, CollectionTable | None],
     ) -> None:

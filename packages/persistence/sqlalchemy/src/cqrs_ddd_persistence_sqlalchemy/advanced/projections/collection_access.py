@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from sqlalchemy.exc import DBAPIError, StatementError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cqrs_ddd_advanced_core.exceptions import DocumentError, ProjectionStoreError
+from cqrs_ddd_advanced_core.exceptions import DocumentError
 from cqrs_ddd_advanced_core.spi.documents import ensure_collection_name
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
-from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, CQRSDDDError, ValidationError
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, ValidationError
 
-from ...engine.connections import joined, reading
-from ...engine.driver import DriverError, sqlstate, translate_errors
-from ...engine.engines import SessionFactory
-from ...unit_of_work import SQLAlchemyUnitOfWork
+from ...engine.connections import Connections
+from ...engine.driver_errors import DriverError, sqlstate
+from ...engine.transaction import SQLAlchemyTransaction
 from .catalog import CollectionCatalog
 from .collection_tables import CollectionTable
 
@@ -39,15 +38,9 @@ class CollectionAccess:
     be done any more, and ``ConcurrencyError`` is raised.
     """
 
-    def __init__(
-        self,
-        catalogue: CollectionCatalog,
-        session_factory: SessionFactory | None,
-        uow: UnitOfWork | None,
-    ) -> None:
+    def __init__(self, catalogue: CollectionCatalog, connections: Connections) -> None:
         self._catalogue = catalogue
-        self._session_factory = session_factory
-        self._uow = uow
+        self._connections = connections
 
     async def change(
         self, collection: str, uow: UnitOfWork | None, operation: str, work: Work[T]
@@ -55,13 +48,11 @@ class CollectionAccess:
         ensure_collection_name(collection)
 
         async def attempt() -> T:
-            async with joined(given, self._session_factory, operation) as active:
-                with _told(operation):
-                    connection = await active.connection()
-                    return await self._done(collection, connection, active, work)
+            async with self._connections.join_transaction(uow, operation) as active:
+                connection = await active.connection()
+                return await self._work_on(collection, connection, active, work)
 
-        given = uow or self._uow
-        return await _again(attempt, is_alone=given is None and get_current_uow() is None)
+        return await _retry(attempt, is_alone=self._connections.current(uow) is None)
 
     async def read(
         self, collection: str, uow: UnitOfWork | None, operation: str, work: Work[T]
@@ -69,24 +60,20 @@ class CollectionAccess:
         ensure_collection_name(collection)
 
         async def attempt() -> T:
-            with translate_errors(ProjectionStoreError, operation):
-                async with reading(given, self._session_factory, operation) as connection:
-                    with _told(operation):
-                        return await self._done(
-                            collection, connection, given or get_current_uow(), work
-                        )
+            async with self._connections.read_connection(uow, operation) as connection:
+                current = self._connections.current(uow)
+                return await self._work_on(collection, connection, current, work)
 
-        given = uow or self._uow
-        return await _again(attempt, is_alone=given is None and get_current_uow() is None)
+        return await _retry(attempt, is_alone=self._connections.current(uow) is None)
 
-    async def _done(
+    async def _work_on(
         self,
         collection: str,
         connection: AsyncConnection,
         uow: UnitOfWork | None,
         work: Work[T],
     ) -> T:
-        within = uow if isinstance(uow, SQLAlchemyUnitOfWork) else None
+        within = uow if isinstance(uow, SQLAlchemyTransaction) else None
         table_of = partial(self._catalogue.table_of, collection, connection, within)
         for _ in range(_TRIES):
             table = await table_of()
@@ -114,23 +101,11 @@ def _replaced(collection: str) -> _ReplacedError:
     return _ReplacedError(f"{collection} was replaced in the meantime; retry")
 
 
-async def _again(attempt: Callable[[], Awaitable[T]], *, is_alone: bool) -> T:
+async def _retry(attempt: Callable[[], Awaitable[T]], *, is_alone: bool) -> T:
     for _ in range(_TRIES if is_alone else 0):
         with suppress(_ReplacedError):
             return await attempt()
     return await attempt()
-
-
-@contextmanager
-def _told(operation: str) -> Iterator[None]:
-    """As ``translated``; what the type of a column refused is told in its words."""
-    with translate_errors(ProjectionStoreError, operation):
-        try:
-            yield
-        except StatementError as error:
-            if isinstance(error.orig, CQRSDDDError):
-                raise error.orig from None
-            raise
 
 
 def _is_of_another_table(error: DriverError | DBAPIError) -> bool:

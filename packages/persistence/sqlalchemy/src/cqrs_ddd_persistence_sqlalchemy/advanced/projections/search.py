@@ -10,12 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
 from cqrs_ddd_core.ports.search_result import SearchResult
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.spi.checks import ensure_searchable
 
-from ...engine.engines import SessionFactory
+from ...engine.connections import Connections
 from ...repository.row_cursor import RowCursor
-from ...unit_of_work import SQLAlchemyUnitOfWork
 from .collection_access import CollectionAccess, Work
 from .collection_tables import CollectionTable
 
@@ -25,15 +24,9 @@ QueryOn = Callable[[CollectionTable], Select[Any]]
 class CollectionSearch:
     """Asks at once whether a search can be, and for its rows when somebody awaits them."""
 
-    def __init__(
-        self,
-        access: CollectionAccess,
-        session_factory: SessionFactory | None,
-        uow: UnitOfWork | None,
-    ) -> None:
+    def __init__(self, access: CollectionAccess, connections: Connections) -> None:
         self._access = access
-        self._session_factory = session_factory
-        self._uow = uow
+        self._connections = connections
 
     async def find(
         self,
@@ -69,12 +62,9 @@ class CollectionSearch:
         self, collection: str, query_on: QueryOn, size: int, uow: UnitOfWork | None
     ) -> AsyncIterator[dict[str, Any]]:
         operation = f"search {collection}"
-        given = uow or self._uow or get_current_uow()
-        if given is None:
+        if self._connections.current(uow) is None:
             # While it can be sent again to a table that took the place of another one.
             await self._access.read(collection, None, operation, _nothing_of(query_on))
-        # One of our own is not entered, or it would be the current one of whoever iterates.
-        shared = given or SQLAlchemyUnitOfWork(session_factory=self._session_factory)
         cursor: RowCursor | None = None
         has_begun = False
 
@@ -86,22 +76,19 @@ class CollectionSearch:
                 cursor = RowCursor(query_on(table), size)
             return [table.document(row) for row in await cursor.fetch(connection)]
 
-        try:
-            while cursor is None or not cursor.is_at_end:
-                # Taken for a batch: in between the unit of work is the consumer's.
-                documents = await self._access.change(
-                    collection, shared, operation, fetch_documents
-                )
-                has_begun = True
-                for document in documents:
-                    yield document
-        finally:
+        async with self._connections.stream_transaction(uow) as shared:
             try:
+                while cursor is None or not cursor.is_at_end:
+                    # Joined for each batch: in between the unit of work is the consumer's.
+                    documents = await self._access.change(
+                        collection, shared, operation, fetch_documents
+                    )
+                    has_begun = True
+                    for document in documents:
+                        yield document
+            finally:
                 if cursor is not None:
                     await cursor.leave(shared)
-            finally:
-                if given is None:
-                    await shared.rollback()
 
 
 def _nothing_of(query_on: QueryOn) -> Work[None]:

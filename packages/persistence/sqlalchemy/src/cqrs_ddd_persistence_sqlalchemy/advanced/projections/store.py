@@ -27,14 +27,18 @@ from cqrs_ddd_core.primitives.exceptions import (
     ConfigError,
 )
 
-from ...engine.connections import joined
-from ...engine.driver import autocommitting, driver_of, fetch, is_postgres, translate_errors
-from ...engine.engines import SessionFactory, engine_of, refuse_unusable
+from ...engine.connections import Connections
+from ...engine.driver import autocommit_connection, driver_of, fetch, is_postgres
+from ...engine.driver_errors import translate_errors
+from ...engine.engines import SessionFactory, ensure_usable
 from ...engine.lock_timeout import lock_timeout
+from ...engine.transaction import SQLAlchemyTransaction
 from ...schema.installation import lock_key
 from ...schema.tables import TABLES, Tables
-from ...unit_of_work import SQLAlchemyUnitOfWork
-from .catalog import CollectionCatalog, ensure_same_fields
+from .catalog import (
+    CollectionCatalog,
+    ensure_same_fields,
+)
 from .collection_access import CollectionAccess
 from .collection_tables import CollectionTable
 from .search import CollectionSearch
@@ -60,12 +64,12 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         uow: UnitOfWork | None = None,
     ) -> None:
         super().__init__()
-        self._session_factory = session_factory
+        self._connections = Connections(session_factory, ProjectionStoreError, uow)
         self._tables = tables
         self._uow = uow
         self._catalogue = CollectionCatalog(tables)
-        self._access = CollectionAccess(self._catalogue, session_factory, uow)
-        self._search = CollectionSearch(self._access, session_factory, uow)
+        self._access = CollectionAccess(self._catalogue, self._connections)
+        self._search = CollectionSearch(self._access, self._connections)
         if len(tables.advanced.view_prefix.encode()) + MAX_COLLECTION_NAME > _LONGEST_NAME:
             raise ConfigError(
                 f"the prefix {tables.prefix!r} is too long for tables of collections; take one of "
@@ -78,7 +82,7 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         asked = DocumentFields(fields)
         operation = f"make the collection {collection}"
         with translate_errors(ProjectionStoreError, operation):
-            async with autocommitting(engine) as connection:
+            async with autocommit_connection(engine) as connection:
                 self._catalogue.forget(collection, connection)
                 try:
                     found = await self._catalogue.table_of(collection, connection)
@@ -157,12 +161,11 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
         ensure_collection_name(collection)
         operation = f"drop {collection}"
-        async with joined(uow, self._session_factory, operation) as active:
-            with translate_errors(ProjectionStoreError, operation):
-                connection = await active.connection()
-                async with lock_timeout(self.lock_timeout, connection, operation):
-                    await connection.run_sync(self._catalogue.drop, collection)
-                self._catalogue.changed(active, connection, {collection: None})
+        async with self._connections.join_transaction(uow, operation) as active:
+            connection = await active.connection()
+            async with lock_timeout(self.lock_timeout, connection, operation):
+                await connection.run_sync(self._catalogue.drop, collection)
+            self._catalogue.changed(active, connection, {collection: None})
 
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
         ids = possible_ids(doc_ids)
@@ -184,21 +187,20 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         ensure_collection_name(by)
         ensure_other_collection(collection, by)
         operation = f"replace {collection} by {by}"
-        async with joined(uow or self._uow, self._session_factory, operation) as active:
-            with translate_errors(ProjectionStoreError, operation):
-                connection = await active.connection()
-                async with lock_timeout(self.lock_timeout, connection, operation):
-                    new = await connection.run_sync(self._catalogue.replace, collection, by)
-                self._catalogue.changed(active, connection, {collection: new, by: None})
+        async with self._connections.join_transaction(uow, operation) as active:
+            connection = await active.connection()
+            async with lock_timeout(self.lock_timeout, connection, operation):
+                new = await connection.run_sync(self._catalogue.replace, collection, by)
+            self._catalogue.changed(active, connection, {collection: new, by: None})
 
     def _engine(self) -> AsyncEngine:
-        engine = engine_of(self._session_factory) if self._session_factory is not None else None
-        if engine is None and isinstance(self._uow, SQLAlchemyUnitOfWork):
+        engine = self._connections.engine
+        if engine is None and isinstance(self._uow, SQLAlchemyTransaction):
             engine = self._uow.engine
         if engine is None:
             raise ConfigError(
                 "to make or drop a collection takes an engine; give the store "
                 "async_sessionmaker(engine)"
             )
-        refuse_unusable(engine)
+        ensure_usable(engine)
         return engine

@@ -1,0 +1,260 @@
+"""Transactions of a database, which adapters take part in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.orm import SessionTransaction
+
+from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL
+from cqrs_ddd_core.ports.queue_signal import IQueueSignal
+from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import (
+    CommitOutcomeUnknownError,
+    ConfigError,
+    InvalidOperationError,
+    PersistenceError,
+)
+
+from . import driver
+from .driver_errors import DriverError, is_connection_lost, translate_errors
+from .engines import SessionFactory, bind_of, engine_of, ensure_usable
+
+logger = logging.getLogger(__name__)
+
+
+class SQLAlchemyTransaction(UnitOfWork):
+    """Transaction on one connection, which is opened at the first use.
+
+    After an error of the database it can only be rolled back.
+
+    Args:
+        session: session of the caller, who closes it.
+        session_factory: makes ``session`` at the first use, where no session is given.
+        signal: notified of new events after the commit, so that ``wait_for`` need not poll.
+    """
+
+    commit_timeout: ClassVar[float] = 30.0
+    """Seconds after which a commit without an answer is of unknown outcome."""
+
+    def __init__(
+        self,
+        session: AsyncSession | None = None,
+        session_factory: SessionFactory | None = None,
+        *,
+        signal: IQueueSignal | None = None,
+    ) -> None:
+        super().__init__()
+        if (session is None) == (session_factory is None):
+            raise ConfigError(
+                f"{type(self).__name__} takes a session or a session_factory, one of them; "
+                "for example session_factory=async_sessionmaker(engine)"
+            )
+        self._session = session
+        self._session_factory = session_factory
+        self._owns_session = session is None
+        self._connection: AsyncConnection | None = None
+        self._driver: Any = None  # Of PostgreSQL.
+        self._is_joined = False
+        self._is_interrupted = False
+        self._first_positions: dict[sa.Table, int] = {}
+        self._last_position: int | None = None
+        self._signal = signal
+
+    @property
+    def session(self) -> AsyncSession:
+        """Session in this transaction; commit and roll back the transaction, not the session."""
+        if self._session is None:
+            self.ensure_open("make a session")
+            assert self._session_factory is not None
+            bound: dict[str, Any] = {}
+            if self._connection is not None:
+                self._share_transaction()
+                bound = {"bind": self._connection}
+            self._session = self._session_factory(**bound)
+            sa.event.listen(self._session.sync_session, "after_soft_rollback", self._session_ended)
+        return self._session
+
+    @property
+    def engine(self) -> AsyncEngine | None:
+        """Engine of the factory or the session, if it has one for all tables."""
+        if self._session_factory is not None:
+            return engine_of(self._session_factory)
+        bind = bind_of(self.session)
+        return bind if isinstance(bind, AsyncEngine) else None
+
+    async def connection(self) -> AsyncConnection:
+        """Return the connection of this transaction, for statements of SQLAlchemy."""
+        connection = await self.driver_connection()
+        self._share_transaction()
+        return connection
+
+    async def driver_connection(self) -> AsyncConnection:
+        """Return the same connection, for statements that go straight to the driver."""
+        self.ensure_open("use its connection")
+        if self._session is not None:
+            # By way of the session, so that its savepoints hold for these statements too.
+            return await self._connection_of(self._session)
+        if self._connection is None:
+            engine = self.engine
+            if engine is None:
+                return await self._connection_of(self.session)
+            ensure_usable(engine)
+            connection = await engine.connect()
+            if not self.is_open:
+                await connection.close()
+                self.ensure_open("use a connection that was opened too late")
+            self._connection = connection
+            if driver.is_postgres(connection):
+                self._driver = driver.driver_of(connection)
+            try:
+                await driver.begin(connection)
+            except BaseException:
+                self.mark_interrupted()
+                raise
+        return self._connection
+
+    async def _connection_of(self, session: AsyncSession) -> AsyncConnection:
+        bind = bind_of(session)
+        if bind is None:
+            raise ConfigError(
+                "the session has no engine for all tables; make it with bind=, not with binds="
+            )
+        engine = bind.engine
+        ensure_usable(engine if isinstance(engine, AsyncEngine) else AsyncEngine(engine))
+        connection = await session.connection()
+        if not self.is_open:
+            await session.close()
+            self.ensure_open("use a connection that was opened too late")
+        if self._connection is None:
+            if driver.is_postgres(connection):
+                self._driver = driver.driver_of(connection)
+                if not self._driver.is_in_transaction():
+                    await connection.exec_driver_sql("SELECT 1")  # Not before does it begin.
+            driver.ensure_transactional(connection)
+        return connection
+
+    def _share_transaction(self) -> None:
+        if self._connection is not None and not self._is_joined:
+            driver.share_transaction(self._connection)
+            self._is_joined = True
+
+    def record_append(self, positions: Sequence[int], events: sa.Table) -> None:
+        """Note the positions of new rows of an event table, to announce them after the commit."""
+        if not self._first_positions and self._signal is not None:
+            self.on_commit(partial(self._signal.notify, EVENTS_CHANNEL))
+        self._first_positions.setdefault(events, min(positions))
+        self._last_position = max(positions)
+
+    def first_position(self, events: sa.Table) -> int | None:
+        """Return the lowest position that this transaction has given out in an event table."""
+        return self._first_positions.get(events)
+
+    def can_retry_insert(self, events: sa.Table) -> bool:
+        """Return whether a failing statement would undo no savepoint and no earlier append."""
+        return self._session is None and not self._is_joined and events not in self._first_positions
+
+    async def restart_transaction(self, failure: Exception) -> None:
+        """Begin again, only to find out the cause of ``failure``: a commit is refused."""
+        assert self._connection is not None
+        self.mark_failed(failure)  # Before a cancellation can come.
+        await driver.rollback(self._connection)
+        await driver.begin(self._connection)
+
+    def mark_failed(self, error: BaseException) -> None:
+        """Allow nothing but a rollback any more, since an operation was done in part."""
+        if not isinstance(error, Exception):
+            error = InvalidOperationError(f"work was interrupted by {error!r}")
+        self._failure = error
+
+    def mark_interrupted(self) -> None:
+        """Give the connection up at the rollback, since a statement may still run on it."""
+        self._is_interrupted = True
+
+    async def commit(self) -> None:
+        with translate_errors(PersistenceError, "commit"):
+            if self._session is not None:
+                await self._flush(self._session)
+            await self._send_commit()
+        self.committed_position = self._last_position
+        try:
+            await self._close(interrupted=False)
+        except Exception:
+            logger.warning("closing after a commit failed; the commit stands", exc_info=True)
+
+    async def rollback(self) -> None:
+        connection = self._connection
+        interrupted = self._is_interrupted
+        # SQLite ends an interrupted statement in its thread, and then rolls back.
+        if connection is not None and not (interrupted and driver.is_postgres(connection)):
+            try:
+                await driver.rollback(connection)
+            except (DriverError, SQLAlchemyError):  # Such as: the connection is closed already.
+                interrupted = True
+        with translate_errors(PersistenceError, "roll back"):
+            await self._close(interrupted=interrupted)
+
+    async def _flush(self, session: AsyncSession) -> None:
+        await session.flush()
+        if self._connection is None and session.in_transaction():
+            # PostgreSQL answers COMMIT with ROLLBACK if a statement has failed before, which
+            # SQLAlchemy does not report.
+            connection = await session.connection()
+            if driver.is_postgres(connection):
+                self._driver = driver.driver_of(connection)
+                await driver.fetch(connection, "SELECT 1")
+
+    async def _send_commit(self) -> None:
+        # Cut off rather than cancelled, since a cancellation waits for the server as well.
+        deadline = asyncio.get_running_loop().call_later(self.commit_timeout, self._cut_off)
+        try:
+            # A session that was bound to our connection leaves the transaction to us.
+            if self._session is not None:
+                await self._session.commit()
+            if self._connection is not None:
+                await driver.commit(self._connection)
+        except Exception as error:
+            if isinstance(error, PersistenceError) or not is_connection_lost(error):
+                raise
+            await self._close(interrupted=True)
+            raise CommitOutcomeUnknownError(
+                f"no answer to the commit came ({error!r}), so the work may or may not be "
+                "stored; look, or send the command again under its id"
+            ) from error
+        finally:
+            deadline.cancel()
+
+    def _session_ended(self, session: object, transaction: SessionTransaction) -> None:
+        # What it wrote is still in the transaction; a savepoint it has undone itself.
+        if self.is_open and self._connection is not None and not transaction.nested:
+            self.mark_failed(InvalidOperationError("the session was rolled back by itself"))
+
+    def _cut_off(self) -> None:
+        if self._driver is not None:
+            self._driver.terminate()
+
+    async def _close(self, *, interrupted: bool) -> None:
+        session, connection = self._session, self._connection
+        self._connection = None
+        if interrupted:
+            self._cut_off()
+        if connection is not None:
+            try:
+                if interrupted and driver.is_postgres(connection):
+                    await connection.invalidate()
+            finally:
+                await connection.close()
+        if session is not None:
+            if interrupted and connection is None:
+                await session.invalidate()
+            elif self._owns_session:
+                await session.close()
+            else:
+                await session.rollback()
