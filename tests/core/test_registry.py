@@ -215,7 +215,9 @@ def test_a_command_handler_is_registered_for_a_command(
 def test_a_message_has_one_handler(registry: HandlerRegistry) -> None:
     registry.register_query_handler(Ask, AskHandler())
 
-    with pytest.raises(HandlerAlreadyRegisteredError, match="Ask is handled by .*AskHandler") as e:
+    with pytest.raises(
+        HandlerAlreadyRegisteredError, match="Ask is already handled by .*AskHandler"
+    ) as e:
         registry.register_query_handler(Ask, AskHandler())
 
     assert isinstance(e.value, ValueError)
@@ -276,7 +278,7 @@ def test_names_lead_to_functions(registry: HandlerRegistry) -> None:
 
     assert registry.get("hall", "greet") is handler
     assert registry.get("hall", "wave") is None
-    with pytest.raises(ValueError, match=r"hall.greet is handled by .*handler already"):
+    with pytest.raises(ValueError, match=r"hall.greet is already handled by .*handler"):
         registry.register("hall", "greet", other)
 
 

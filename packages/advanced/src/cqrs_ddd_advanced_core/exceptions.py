@@ -22,6 +22,15 @@ class UpcasterChainError(TypeRegistryError, ValueError):
         self.event_type = event_type
         self.step = step
 
+    @classmethod
+    def at_step(cls, event_type: str, step: object, problem: str) -> UpcasterChainError:
+        """Build the error for the step that starts at schema version ``step``."""
+        return cls(
+            f"the step of {event_type} from schema version {step} {problem}",
+            event_type=event_type,
+            step=step if isinstance(step, int) else None,
+        )
+
 
 class UpcastingError(SerializationError):
     """A stored event cannot be led to today's shape; ``step`` is the version that has no way on."""

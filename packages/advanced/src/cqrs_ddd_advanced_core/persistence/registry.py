@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
-from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any, get_origin
 
@@ -156,13 +155,8 @@ class PersistenceRegistry:
 
     def _not_registered(self, role: Role, type_: type) -> errors.HandlerNotRegisteredError:
         name = getattr(type_, "__name__", None) or repr(type_)
-        known = sorted({each.subject.__name__ for each in self if each.role is role})
-        near = get_close_matches(name, known, n=3) or known[:5]
-        return errors.HandlerNotRegisteredError(
-            f"no {role.name} handler for {name}; there are handlers for "
-            f"{', '.join(near) or 'nothing'}; call registry.{role.call}({name}, ...) first",
-            message_type=name,
-        )
+        known = {each.subject.__name__ for each in self if each.role is role}
+        return errors.HandlerNotRegisteredError.unknown(role.name, name, known, role.call)
 
 
 def find_id_getter(result_type: object, attribute: str | None = None) -> IdOf | None:
@@ -258,10 +252,8 @@ def _inspect_method(handler_cls: type, role: Role, type_: type) -> inspect.Signa
         except TypeError:
             problem = f"has a {role.method}{signature} that cannot be called with {role.arguments}"
     handler = getattr(handler_cls, "__qualname__", None) or repr(handler_cls)
-    raise errors.HandlerRegistrationError(
-        f"{handler} cannot be the {role.name} handler of {type_.__name__}: it {problem}",
-        message_type=type_.__name__,
-        handler=handler,
+    raise errors.HandlerRegistrationError.unfit(
+        handler, type_.__name__, f"be the {role.name} handler of", problem
     )
 
 

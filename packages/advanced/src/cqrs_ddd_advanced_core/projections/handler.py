@@ -45,7 +45,7 @@ class ProjectionHandler:
         cls._methods = find_event_methods(cls, ("event", "documents"))
 
     def __init__(self) -> None:
-        _refuse_unusable(self)
+        _ensure_usable(self)
 
     @cached_property
     def _registry(self) -> EventTypeRegistry:
@@ -58,7 +58,7 @@ class ProjectionHandler:
     def verify(self) -> None:
         """Raises ``ProjectionError`` for a method whose event class is not imported: its events
         would be taken for those of others, and passed over."""
-        _refuse_unusable(self)
+        _ensure_usable(self)
         there = {event.__name__ for event in (*self.event_registry, *_defined())}
         for event, method in self._methods.items():
             if isinstance(event, str) and event not in there:
@@ -130,7 +130,7 @@ def _defined() -> Iterator[type[DomainEvent]]:
         yield from by_path.values()
 
 
-def _refuse_unusable(handler: ProjectionHandler) -> None:
+def _ensure_usable(handler: ProjectionHandler) -> None:
     kind = type(handler)
     longest = MAX_COLLECTION_NAME - len(REBUILD_SUFFIX)
     collection: object = kind.collection

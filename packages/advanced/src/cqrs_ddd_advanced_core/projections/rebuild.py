@@ -19,7 +19,7 @@ from ..ports.dead_letters import DeadLetter, IDeadLetterStore
 from ..ports.positions import IPositionStore, ProjectionPosition
 from .batch import PoisonEventPolicy
 from .handler import REBUILD_SUFFIX, ProjectionHandler
-from .run import ProjectionRun, ProjectionRuntime, refuse_unusable, release_quietly
+from .run import ProjectionRun, ProjectionRuntime, ensure_usable_settings, release_quietly
 from .writing import store_of
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class ProjectionRebuild:
         clock: IClock | None = None,
         worker_id: str | None = None,
     ) -> None:
-        refuse_unusable(batch, on_poison, lease=lease)
+        ensure_usable_settings(batch, on_poison, lease=lease)
         self._handler = handler
         self._events = events
         self._around = ProjectionRuntime(
@@ -95,7 +95,7 @@ class ProjectionRebuild:
         """
         self._handler.verify()
         live = await self._around.positions.positions([self._handler.collection])
-        self._refuse_later(live[0] if live else None)
+        self._ensure_not_later(live[0] if live else None)
         run = ProjectionRun(self._handler, self._around, REBUILD_SUFFIX)
         is_begun = await self._is_there(run.collection)
         try:
@@ -164,7 +164,7 @@ class ProjectionRebuild:
         name = self._handler.collection
         async with self._around.uow_factory() as uow:
             live = await self._around.positions.lock_exclusive(name, uow=uow)
-            self._refuse_later(live)
+            self._ensure_not_later(live)
             target = 0
             if live is not None:
                 # Of an inline one all is to be there that is committed, also what no reader gets
@@ -185,7 +185,7 @@ class ProjectionRebuild:
             position = run.checkpoint.position
             self._on_progress(RebuildProgress(position, max(position, target)))
 
-    def _refuse_later(self, live: ProjectionPosition | None) -> None:
+    def _ensure_not_later(self, live: ProjectionPosition | None) -> None:
         version = self._handler.version
         if live is not None and live.version > version:
             raise ProjectionVersionError(

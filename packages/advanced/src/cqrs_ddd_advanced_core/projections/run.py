@@ -236,8 +236,8 @@ class ProjectionRun:
         ) from error
 
 
-def refuse_unusable(batch: Any, on_poison: Any, **seconds: Any) -> None:
-    """Raises ``ConfigError``."""
+def ensure_usable_settings(batch: Any, on_poison: Any, **seconds: Any) -> None:
+    """Raise ``ConfigError`` for a setting that no worker can use."""
     if type(batch) is not int or batch < 1:
         raise ConfigError(f"batch is a number from 1 on, got {batch!r}", variable="batch")
     if not isinstance(on_poison, PoisonEventPolicy):

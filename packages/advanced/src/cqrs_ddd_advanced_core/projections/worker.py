@@ -24,7 +24,7 @@ from ..ports.positions import IPositionStore
 from .batch import PoisonEventPolicy
 from .handler import ProjectionHandler
 from .registry import ProjectionRegistry
-from .run import ProjectionRun, ProjectionRuntime, refuse_unusable, release_quietly
+from .run import ProjectionRun, ProjectionRuntime, ensure_usable_settings, release_quietly
 from .writing import OnChange, store_of
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
         on_change: OnChange | None = None,
     ) -> None:
         super().__init__()
-        refuse_unusable(batch, on_poison, lease=lease, poll_interval=poll_interval)
+        ensure_usable_settings(batch, on_poison, lease=lease, poll_interval=poll_interval)
         self._projections = ProjectionRegistry.of(projections)
         self._around = ProjectionRuntime(
             events=events,

@@ -72,7 +72,7 @@ class DocumentFields(Mapping[str, DeclaredType]):
 
     def __init__(self, fields: Fields | None = None) -> None:
         self._types = {name: _type_of(name, given) for name, given in (fields or {}).items()}
-        _refuse_names(self._types)
+        _ensure_names(self._types)
 
     def __getitem__(self, name: str) -> DeclaredType:
         return self._types[name]
@@ -208,7 +208,7 @@ def _decimal(name: str, digits: int | None, places: int | None) -> DeclaredType:
     return DeclaredType(Decimal, digits, places)
 
 
-def _refuse_names(names: Mapping[str, object]) -> None:
+def _ensure_names(names: Mapping[str, object]) -> None:
     seen: dict[str, str] = {DOC: "", DOC_ID: ""}
     for name in names:
         if not _NAME.fullmatch(name):

@@ -40,7 +40,7 @@ class UpcastingEventRegistry(EventTypeRegistry):
             self.verify()
 
     def register(self, event_class: type[E]) -> type[E]:
-        self.upcasters.refuse_misfit(event_class)
+        self.upcasters.ensure_fits(event_class)
         return super().register(event_class)
 
     def get(self, name: str) -> type[DomainEvent]:
@@ -51,7 +51,7 @@ class UpcastingEventRegistry(EventTypeRegistry):
     def verify(self) -> None:
         """Raises ``UnknownTypeError`` for a chain without a class, else as the constructor."""
         for event_type in self.upcasters:
-            self.upcasters.refuse_misfit(self.get(event_type))
+            self.upcasters.ensure_fits(self.get(event_type))
 
     def decode(self, stored: StoredForm) -> DomainEvent:
         """Raises ``UpcastingError`` for a missing step and for a version of the future."""

@@ -25,11 +25,11 @@ class UpcasterRegistry:
         """All or none; raises ``UpcasterChainError`` for a taken step and for a gap."""
         chains = {event_type: dict(steps) for event_type, steps in self._chains.items()}
         for upcaster in upcasters:
-            _refuse_unusable(upcaster)
+            _ensure_usable(upcaster)
             steps = chains.setdefault(upcaster.event_type, {})
             holder = steps.setdefault(upcaster.source_version, upcaster)
             if holder is not upcaster:
-                raise _refused(
+                raise UpcasterChainError.at_step(
                     upcaster.event_type,
                     upcaster.source_version,
                     f"is {_name(holder)} already; give {_name(upcaster)} a version of its own",
@@ -37,27 +37,29 @@ class UpcasterRegistry:
         for event_type, steps in chains.items():
             missing = set(range(min(steps), max(steps))) - set(steps)
             if missing:
-                raise _refused(event_type, min(missing), "is missing; register it in the same call")
+                raise UpcasterChainError.at_step(
+                    event_type, min(missing), "is missing; register it in the same call"
+                )
         self._chains = chains
 
     def __iter__(self) -> Iterator[str]:
         """The event types that have a chain."""
         return iter(self._chains)
 
-    def refuse_misfit(self, event_class: type[DomainEvent]) -> None:
+    def ensure_fits(self, event_class: type[DomainEvent]) -> None:
         """Raises ``UpcasterChainError`` unless the chain ends at the version of the class."""
         steps = self._chains.get(event_class.event_type)
         if not steps:
             return
         end, version = max(steps) + 1, event_class.schema_version
         if end < version:
-            raise _refused(
+            raise UpcasterChainError.at_step(
                 event_class.event_type,
                 end,
                 f"is missing: {event_class.__qualname__} has schema_version {version}; register it",
             )
         if end > version:
-            raise _refused(
+            raise UpcasterChainError.at_step(
                 event_class.event_type,
                 end - 1,
                 f"leads beyond {event_class.__qualname__}, which has schema_version {version}; "
@@ -118,24 +120,16 @@ def _taken(
     ) from cause
 
 
-def _refuse_unusable(upcaster: IEventUpcaster) -> None:
+def _ensure_usable(upcaster: IEventUpcaster) -> None:
     if not isinstance(upcaster, IEventUpcaster):
         raise UpcasterChainError(
             f"{upcaster!r} is no upcaster; give an instance of an EventUpcaster"
         )
     version: object = upcaster.source_version
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise _refused(
+        raise UpcasterChainError.at_step(
             upcaster.event_type, version, f"of {_name(upcaster)} is no version; count from 1"
         )
-
-
-def _refused(event_type: str, step: object, problem: str) -> UpcasterChainError:
-    return UpcasterChainError(
-        f"the step of {event_type} from schema version {step} {problem}",
-        event_type=event_type,
-        step=step if isinstance(step, int) else None,
-    )
 
 
 def _name(upcaster: IEventUpcaster) -> str:

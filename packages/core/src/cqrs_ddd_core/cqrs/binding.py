@@ -6,6 +6,7 @@ import inspect
 import types
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..messages import CommandResponse, QueryResponse
@@ -34,46 +35,35 @@ def bind(message_type: type, handler: Any, resolver: Resolver | None) -> BoundHa
     A class is made anew for each message, by ``resolver`` where there is one; so is what a factory,
     a callable without parameters, returns. Raises ``HandlerRegistrationError``.
     """
-    refuse = _Refusal(message_type, handler)
-    if inspect.isclass(handler):
-        function = refuse.without_handle(handler)
-        call = _from_factory(_maker(handler, resolver, refuse))
+    unfit = partial(HandlerRegistrationError.unfit, _name(handler), message_type.__name__, "handle")
+    is_class = inspect.isclass(handler)
+    if is_class and not hasattr(handler, "handle"):
+        raise unfit("has no handle method")
+    if is_class:
+        function = handler.handle
+        call = _from_factory(_maker(handler, resolver, unfit))
     elif hasattr(handler, "handle"):
         function = call = handler.handle
     elif not callable(handler):
-        raise refuse("is not callable and has no handle method")
+        raise unfit("is not callable and has no handle method")
     elif not _required_parameters(handler):
         return BoundHandler(message_type, _name(handler), _from_factory(handler), None)
     else:
         function = call = handler
-    _check(function, message_type, refuse)
+    _check(function, message_type, unfit)
     results = _result_types(message_type, function)
     return BoundHandler(message_type, _name(handler), call, results)
 
 
-class _Refusal:
-    def __init__(self, message_type: type, handler: Any) -> None:
-        self._message_type = message_type.__name__
-        self._handler = _name(handler)
-
-    def __call__(self, problem: str) -> HandlerRegistrationError:
-        return HandlerRegistrationError(
-            f"{self._handler} cannot handle {self._message_type}: it {problem}",
-            message_type=self._message_type,
-            handler=self._handler,
-        )
-
-    def without_handle(self, handler: type) -> Any:
-        if not hasattr(handler, "handle"):
-            raise self("has no handle method")
-        return handler.handle
+_Unfit = Callable[[str], HandlerRegistrationError]
+"""Builds the error for a problem of the handler."""
 
 
-def _maker(handler: type, resolver: Resolver | None, refuse: _Refusal) -> Callable[[], Any]:
+def _maker(handler: type, resolver: Resolver | None, unfit: _Unfit) -> Callable[[], Any]:
     if resolver is not None:
         return lambda: resolver(handler)
     if needed := _required_parameters(handler):
-        raise refuse(
+        raise unfit(
             f"needs {', '.join(needed)} to be made; register an instance, a factory, or give the "
             "registry a resolver"
         )
@@ -97,17 +87,17 @@ def _required_parameters(function: Callable[..., Any]) -> list[str]:
     ]
 
 
-def _check(function: Any, message_type: type, refuse: _Refusal) -> None:
+def _check(function: Any, message_type: type, unfit: _Unfit) -> None:
     if not _is_async(function):
-        raise refuse("is not async; write async def")
+        raise unfit("is not async; write async def")
     parameters = _required_parameters(function)
     if parameters[:1] == ["self"]:
         del parameters[0]
     if len(parameters) != 1:
-        raise refuse(f"takes ({', '.join(parameters)}), not exactly one message")
+        raise unfit(f"takes ({', '.join(parameters)}), not exactly one message")
     accepted = _hints(function).get(parameters[0], Any)
     if not any(_accepts(option, message_type) for option in _options(accepted)):
-        raise refuse(f"takes {getattr(accepted, '__name__', accepted)}; register it for that")
+        raise unfit(f"takes {getattr(accepted, '__name__', accepted)}; register it for that")
 
 
 def _is_async(function: Any) -> bool:

@@ -111,7 +111,7 @@ class Mediator(ICommandBus, IQueryBus):
         )
 
     def _build_command(self, command_type: type) -> Step:
-        _refuse_other(command_type, Command)
+        _ensure_kind(command_type, Command)
         handle = answering(self._handlers.handler_for(command_type), CommandResponse)
         inside = chain(self._inside, self._collecting_events(handle), CommandResponse)
         transaction = self._in_unit_of_work(inside, handle)
@@ -119,7 +119,7 @@ class Mediator(ICommandBus, IQueryBus):
         return step
 
     def _build_query(self, query_type: type) -> Step:
-        _refuse_other(query_type, Query)
+        _ensure_kind(query_type, Query)
         handle = answering(self._handlers.handler_for(query_type), QueryResponse)
         self._queries[query_type] = step = chain(self._outside, handle, QueryResponse)
         return step
@@ -192,7 +192,7 @@ async def _observed(operation: str, step: Step, message: Any, message_id: str) -
         return await step(message)
 
 
-def _refuse_other(message_type: type, kind: type) -> None:
+def _ensure_kind(message_type: type, kind: type) -> None:
     if not issubclass(message_type, kind):
         call = "query" if kind is Query else "send"
         raise HandlerNotRegisteredError(

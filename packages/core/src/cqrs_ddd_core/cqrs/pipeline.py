@@ -23,7 +23,7 @@ def split(
     outside: list[IMiddleware] = []
     inside: list[IMiddleware] = []
     for middleware in middlewares:
-        _refuse_unusable(middleware, [*outside, *inside])
+        _ensure_usable(middleware, [*outside, *inside])
         if middleware.placement is Placement.INSIDE:
             inside.append(middleware)
         elif inside:
@@ -93,7 +93,7 @@ def _wrong_result(handler: BoundHandler, result: object) -> HandlerResultError:
     )
 
 
-def _refuse_unusable(middleware: object, before: Sequence[IMiddleware]) -> None:
+def _ensure_usable(middleware: object, before: Sequence[IMiddleware]) -> None:
     name = name_of(middleware)
     if not isinstance(middleware, IMiddleware) or not inspect.iscoroutinefunction(
         type(middleware).__call__

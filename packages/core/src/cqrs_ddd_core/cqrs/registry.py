@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from ..domain.events import DomainEvent
@@ -52,7 +51,9 @@ class HandlerRegistry:
         """Register by names, for commands that arrive as data."""
         holder = self._named.setdefault((domain, command_type), handler)
         if holder is not handler:
-            raise _taken(f"{domain}.{command_type}", holder.__qualname__)
+            raise HandlerAlreadyRegisteredError.taken(
+                f"{domain}.{command_type}", holder.__qualname__
+            )
 
     def get(self, domain: str, command_type: str) -> HandlerFn | None:
         return self._named.get((domain, command_type))
@@ -71,7 +72,13 @@ class HandlerRegistry:
         try:
             return self._handlers[message_type]
         except KeyError:
-            raise self._missing(message_type) from None
+            kind = "query" if issubclass(message_type, Query) else "command"
+            raise HandlerNotRegisteredError.unknown(
+                kind,
+                message_type.__name__,
+                [known.__name__ for known in self._handlers],
+                f"register_{kind}_handler",
+            ) from None
 
     def event_handlers_for(self, event_type: type[DomainEvent]) -> tuple[BoundHandler, ...]:
         handlers = self._for_event.get(event_type)
@@ -115,19 +122,8 @@ class HandlerRegistry:
     def _register(self, kind: type, message_type: type, handler: Any) -> None:
         _require(kind, message_type)
         if holder := self._handlers.get(message_type):
-            raise _taken(message_type.__name__, holder.name)
+            raise HandlerAlreadyRegisteredError.taken(message_type.__name__, holder.name)
         self._handlers[message_type] = bind(message_type, handler, self._resolver)
-
-    def _missing(self, message_type: type) -> HandlerNotRegisteredError:
-        name = message_type.__name__
-        known = sorted(registered.__name__ for registered in self._handlers)
-        near = get_close_matches(name, known, n=3) or known[:5]
-        kind = "query" if issubclass(message_type, Query) else "command"
-        return HandlerNotRegisteredError(
-            f"no {kind} handler for {name}; there are handlers for {', '.join(near) or 'nothing'}; "
-            f"call registry.register_{kind}_handler({name}, ...) first",
-            message_type=name,
-        )
 
 
 def _require(kind: type, message_type: Any) -> None:
@@ -136,14 +132,6 @@ def _require(kind: type, message_type: Any) -> None:
             f"{message_type!r} is not a subclass of {kind.__name__}; register the message's class",
             message_type=str(message_type),
         )
-
-
-def _taken(name: str, holder: str) -> HandlerAlreadyRegisteredError:
-    return HandlerAlreadyRegisteredError(
-        f"{name} is handled by {holder} already; a message has one handler",
-        message_type=name,
-        handler=holder,
-    )
 
 
 def _defined_messages() -> Iterator[type]:

@@ -83,11 +83,11 @@ class AggregateRoot(BaseModel, Generic[ID]):
     @classmethod
     def _has_identity(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("id") in (None, ""):
-            cls._refuse_missing(given="id" in data)
+            cls._ensure_id(given="id" in data)
         return data
 
     @classmethod
-    def _refuse_missing(cls, *, given: bool) -> None:
+    def _ensure_id(cls, *, given: bool) -> None:
         if given or cls.model_fields["id"].is_required():
             raise MissingIdentityError(
                 f"{cls.__name__} has no id; pass id=..., or give the field a default_factory",
@@ -126,7 +126,7 @@ class AggregateRoot(BaseModel, Generic[ID]):
         Where the handler raises, nothing is recorded and the fields hold what they held; only a
         list or dict that the handler changed in place stays changed.
         """
-        self._refuse_stranger(event)
+        self._ensure_recordable(event)
         before = self.__dict__.copy()
         try:
             self.event_handlers[event.__class__](self, event)
@@ -224,7 +224,7 @@ class AggregateRoot(BaseModel, Generic[ID]):
         self.__dict__.clear()
         self.__dict__.update(fields)
 
-    def _refuse_stranger(self, event: object) -> None:
+    def _ensure_recordable(self, event: object) -> None:
         if not isinstance(event, DomainEvent):
             problem = f"{event!r} is not a DomainEvent; subclass DomainEvent for it"
         elif event.aggregate_version is not None:

@@ -45,9 +45,9 @@ class EventHandlers(dict[type, Apply]):
             return _ignore if method is None else _function(self._aggregate, method)
         if hasattr(event_class, "event_type") and hasattr(event_class, "payload"):
             return self._apply_stored
-        return self._read_stored_form_or_refuse
+        return self._apply_stored_instance
 
-    def _read_stored_form_or_refuse(self, aggregate: Any, event: Any) -> None:
+    def _apply_stored_instance(self, aggregate: Any, event: Any) -> None:
         # Instance attributes do not show on the class.
         if hasattr(event, "event_type") and hasattr(event, "payload"):
             return self._apply_stored(aggregate, event)

@@ -1,8 +1,8 @@
-"""The base of everything that must not change after it was made."""
+"""Base class of messages, events and value objects, which are immutable."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,27 +10,19 @@ from .exceptions import ImmutableObjectError
 
 
 class ImmutableModel(BaseModel):
-    """A frozen model whose numbers are all JSON: no NaN, no infinity.
+    """A frozen model without NaN and infinity, which JSON does not have.
 
-    Only the fields are frozen: prefer tuples and value objects to lists and dicts inside.
+    Only the fields are frozen, so prefer tuples and value objects to lists and dicts in them.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_"):
-            self._refuse(name)
+            raise ImmutableObjectError.unchangeable(type(self).__name__, name)
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
         if not name.startswith("_"):
-            self._refuse(name)
+            raise ImmutableObjectError.unchangeable(type(self).__name__, name)
         super().__delattr__(name)
-
-    def _refuse(self, name: str) -> NoReturn:
-        raise ImmutableObjectError(
-            f"{type(self).__name__}.{name} cannot be changed; "
-            f"make a new one, for example with model_copy(update={{{name!r}: ...}})",
-            type_name=type(self).__name__,
-            field=name,
-        )

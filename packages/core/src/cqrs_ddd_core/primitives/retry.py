@@ -50,7 +50,7 @@ class FixedRetryPolicy(RetryPolicy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _refuse_negative("delay", self.delay)
+        _ensure_not_negative("delay", self.delay)
 
     def get_backoff(self, attempt: int) -> float:
         return self.delay
@@ -69,7 +69,7 @@ class ScheduleRetryPolicy(RetryPolicy):
                 "schedule is empty; give at least one delay in seconds, or use NoRetry"
             )
         for delay in self.schedule:
-            _refuse_negative("schedule", delay)
+            _ensure_not_negative("schedule", delay)
 
     def get_backoff(self, attempt: int) -> float:
         return self.schedule[min(max(attempt, 1), len(self.schedule)) - 1]
@@ -91,8 +91,8 @@ class ExponentialBackoffPolicy(RetryPolicy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _refuse_negative("base", self.base)
-        _refuse_negative("maximum", self.maximum)
+        _ensure_not_negative("base", self.base)
+        _ensure_not_negative("maximum", self.maximum)
         if self.multiplier < 1:
             raise ConfigError(f"multiplier must be at least 1, got {self.multiplier}")
         if not 0 <= self.jitter <= 1:
@@ -109,6 +109,6 @@ class ExponentialBackoffPolicy(RetryPolicy):
             return self.maximum
 
 
-def _refuse_negative(name: str, seconds: float) -> None:
+def _ensure_not_negative(name: str, seconds: float) -> None:
     if not seconds >= 0:
         raise ConfigError(f"{name} must not be negative, got {seconds}")

@@ -34,7 +34,7 @@ async def cancel_sweep(
                 f"the work did not end within {timeout} s of its cancellation at suspension "
                 f"{suspension}: {task.get_stack()[-1:]}"
             )
-        await _refuse_leftovers(before, suspension)
+        await _ensure_no_leftovers(before, suspension)
         if not interrupted.was_cancelled:
             task.result()
             await check()
@@ -85,7 +85,7 @@ class _Interrupted:
             self.was_cancelled = task.cancel()
 
 
-async def _refuse_leftovers(before: set[asyncio.Task[Any]], suspension: int) -> None:
+async def _ensure_no_leftovers(before: set[asyncio.Task[Any]], suspension: int) -> None:
     # What was cancelled along with the work needs a few turns of the loop to end.
     for _ in range(10):
         if asyncio.all_tasks() <= before:

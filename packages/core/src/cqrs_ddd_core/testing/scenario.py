@@ -36,21 +36,21 @@ class Outcome:
 
     def then(self, *expected: DomainEvent) -> Outcome:
         """These events, in this order, and no others; envelopes are not compared."""
-        self._refuse_error()
+        self._ensure_no_error()
         differences = _differences(expected, self.events)
         if differences:
             raise AssertionError("\n".join(["the events differ:", *differences]))
         return self
 
     def then_result(self, expected: object) -> Outcome:
-        self._refuse_error()
+        self._ensure_no_error()
         if self.result != expected:
             raise AssertionError(f"the result differs: expected {expected!r}, got {self.result!r}")
         return self
 
     def then_state(self, **expected: object) -> Outcome:
         """These attributes of the aggregate; others are not compared."""
-        self._refuse_error()
+        self._ensure_no_error()
         if self.aggregate is None:
             raise AssertionError("there is no aggregate; then_state follows given(...).when(...)")
         actual = {name: getattr(self.aggregate, name) for name in expected}
@@ -73,7 +73,7 @@ class Outcome:
             raise AssertionError(f"it raised, but recorded {_listed(self.events)} before")
         return self
 
-    def _refuse_error(self) -> None:
+    def _ensure_no_error(self) -> None:
         if self.error is not None:
             raise AssertionError(f"it raised {self.error!r}") from self.error
 

@@ -256,7 +256,7 @@ def _selection(
         return fitting
     options = criteria
     for name in options.ordering:
-        _refuse_unordered(name.removeprefix("-"), collection.fields)
+        _ensure_orderable(name.removeprefix("-"), collection.fields)
     return lambda rows: select_page(
         fitting(rows),
         options,
@@ -265,7 +265,7 @@ def _selection(
     )
 
 
-def _refuse_unordered(name: str, fields: DocumentFields) -> None:
+def _ensure_orderable(name: str, fields: DocumentFields) -> None:
     if name == DOC_ID:
         return
     if name.partition(".")[0] not in fields:
@@ -274,7 +274,6 @@ def _refuse_unordered(name: str, fields: DocumentFields) -> None:
             errors={name: ("is not declared",)},
         )
     if name not in fields or fields[name].is_json:
-        raise ValidationError(
-            f"cannot order by {name}, which is JSON; order by a text, a number or a time",
-            errors={name: ("has no order",)},
+        raise ValidationError.not_orderable(
+            name, f"cannot order by {name}, which is JSON; order by a text, a number or a time"
         )

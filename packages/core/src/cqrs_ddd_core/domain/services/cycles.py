@@ -49,13 +49,13 @@ class _CycleRules(Generic[N]):
         if node_id in walk.distances:
             return (node_id, *walk.path_to(node_id))
         if self._strict:
-            _refuse_corrupt(walk.links())
+            _ensure_acyclic(walk.links())
         return None
 
     def _ensure(self, node_id: N, parent_ids: Iterable[N]) -> Steps[N, None, None]:
         path = yield from self._find_path(node_id, parent_ids)
         if path is not None:
-            raise _closes(path)
+            raise CycleDetectedError.would_close(path)
 
     def _detect(self, node_id: N) -> Steps[N, None, Path[N] | None]:
         walk = HierarchyWalk[N, None]((node_id,), self._limits)
@@ -69,9 +69,9 @@ class _CycleRules(Generic[N]):
         while walk.frontier:
             yield from self._step(walk)
         if path := cycle_through(given, walk.links()):
-            raise _closes(path)
+            raise CycleDetectedError.would_close(path)
         if self._strict:
-            _refuse_corrupt(walk.links())
+            _ensure_acyclic(walk.links())
 
     def _depth(self, node_id: N, longest: bool) -> Steps[N, None, int]:
         walk = HierarchyWalk[N, None]((node_id,), self._limits)
@@ -86,7 +86,7 @@ class _CycleRules(Generic[N]):
             roots = [at for at in walk.distances if not links.get(at)]
             if roots:
                 return walk.distances[roots[0]]
-        _refuse_corrupt(links)
+        _ensure_acyclic(links)
         depths: dict[N, int] = {}
         for at in parents_first(links):
             depths[at] = max((1 + depths.get(parent, 0) for parent in links[at]), default=0)
@@ -213,20 +213,6 @@ def _given(parent_id: N | None) -> tuple[N, ...]:
     return () if parent_id is None else (parent_id,)
 
 
-def _refuse_corrupt(links: Links[N]) -> None:
+def _ensure_acyclic(links: Links[N]) -> None:
     if path := some_cycle(links):
-        raise CorruptHierarchyError(
-            f"the stored links form a cycle: {_drawn(path)}; take one of them away", path=path
-        )
-
-
-def _closes(path: Path[N]) -> CycleDetectedError:
-    return CycleDetectedError(
-        f"{path[0]} cannot be placed under {path[1]}, that would be a cycle: {_drawn(path)}; "
-        "choose another parent",
-        path=path,
-    )
-
-
-def _drawn(path: Path[N]) -> str:
-    return " -> ".join(map(str, path))
+        raise CorruptHierarchyError.stored_cycle(path)

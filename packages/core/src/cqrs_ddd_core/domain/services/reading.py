@@ -52,7 +52,7 @@ class BatchReader(Generic[N]):
 
     def __init__(self, reader: ParentReader[N] | TagReader[N] | ACLReader[N]) -> None:
         source: object = reader
-        _refuse_other_kind(source, is_async=False)
+        _ensure_kind(source, is_async=False)
         self.ancestry = source if isinstance(source, IAncestryReader) else None
         self._parents: Many[N, tuple[N, ...]] = _unable(source, "get_parent_ids")
         self._tags: Many[N, Tagged[N]] = _unable(source, "get_tags_and_parents")
@@ -87,7 +87,7 @@ class AsyncBatchReader(Generic[N]):
         self, reader: AsyncParentReader[N] | AsyncTagReader[N] | AsyncACLReader[N]
     ) -> None:
         source: object = reader
-        _refuse_other_kind(source, is_async=True)
+        _ensure_kind(source, is_async=True)
         self.ancestry = source if isinstance(source, IAsyncAncestryReader) else None
         self._parents: AsyncMany[N, tuple[N, ...]] = _unable(source, "get_parent_ids")
         self._tags: AsyncMany[N, Tagged[N]] = _unable(source, "get_tags_and_parents")
@@ -150,16 +150,16 @@ def _async_one_by_one(
 
 
 def _unable(reader: object, method: str) -> Callable[[Collection[N]], Any]:
-    def refuse(node_ids: Collection[N]) -> NoReturn:
+    def raise_missing(node_ids: Collection[N]) -> NoReturn:
         raise InvalidOperationError(
             f"{type(reader).__name__} has neither {method} nor {method}_many; "
             "pass a reader that has one of them"
         )
 
-    return refuse
+    return raise_missing
 
 
-def _refuse_other_kind(reader: object, *, is_async: bool) -> None:
+def _ensure_kind(reader: object, *, is_async: bool) -> None:
     # A runtime-checkable protocol compares names only: a coroutine would pass for a record.
     for name in _READS:
         method = getattr(reader, name, None)

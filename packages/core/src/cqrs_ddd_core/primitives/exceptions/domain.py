@@ -27,6 +27,15 @@ class CycleDetectedError(InvariantViolationError):
         super().__init__(message)
         self.path = tuple(path)
 
+    @classmethod
+    def would_close(cls, path: Sequence[object]) -> CycleDetectedError:
+        """Build the error for a node, the first of ``path``, below its new parent, the second."""
+        return cls(
+            f"{path[0]} cannot be placed under {path[1]}, since that makes a cycle: "
+            f"{' -> '.join(map(str, path))}; choose another parent",
+            path=path,
+        )
+
 
 class ACLWideningError(InvariantViolationError):
     """An access list grants more than its ancestors; ``excess`` holds the additional grants."""
@@ -118,6 +127,16 @@ class ImmutableObjectError(DomainError):
         self.type_name = type_name
         self.field = field
 
+    @classmethod
+    def unchangeable(cls, type_name: str, field: str) -> ImmutableObjectError:
+        """Build the error for an attempt to set or delete a field."""
+        return cls(
+            f"{type_name}.{field} cannot be changed; make a new one, for example with "
+            f"model_copy(update={{{field!r}: ...}})",
+            type_name=type_name,
+            field=field,
+        )
+
 
 class MissingIdentityError(DomainError):
     """An aggregate has no id, or an event does not name its aggregate."""
@@ -170,3 +189,11 @@ class CorruptHierarchyError(DomainError):
     def __init__(self, message: str = "", *, path: Sequence[object] = ()) -> None:
         super().__init__(message)
         self.path = tuple(path)
+
+    @classmethod
+    def stored_cycle(cls, path: Sequence[object]) -> CorruptHierarchyError:
+        """Build the error for a cycle in the stored links."""
+        return cls(
+            f"the stored links form a cycle: {' -> '.join(map(str, path))}; remove one of them",
+            path=path,
+        )

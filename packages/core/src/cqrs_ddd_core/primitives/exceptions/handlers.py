@@ -22,9 +22,29 @@ class HandlerRegistrationError(HandlerError):
         self.message_type = message_type
         self.handler = handler
 
+    @classmethod
+    def unfit(
+        cls, handler: str, message_type: str, task: str, problem: str
+    ) -> HandlerRegistrationError:
+        """Build the error for a ``handler`` that cannot do its ``task`` for a type."""
+        return cls(
+            f"{handler} cannot {task} {message_type}: it {problem}",
+            message_type=message_type,
+            handler=handler,
+        )
+
 
 class HandlerAlreadyRegisteredError(HandlerRegistrationError, ValueError):
     """The message already has a handler."""
+
+    @classmethod
+    def taken(cls, name: str, holder: str) -> HandlerAlreadyRegisteredError:
+        """Build the error for a message ``name`` that ``holder`` handles."""
+        return cls(
+            f"{name} is already handled by {holder}; a message has one handler",
+            message_type=name,
+            handler=holder,
+        )
 
 
 class HandlerNotRegisteredError(HandlerError):

@@ -98,7 +98,7 @@ class MappedClass:
             name for name, column in self.columns.items() if column in set(table.primary_key)
         ]
 
-    def refuse_composite_key(self) -> None:
+    def ensure_single_key(self) -> None:
         if len(self.keys) != 1:
             raise ConfigError(
                 f"{self.name} has a primary key of {len(self.keys)} columns; a repository needs "
@@ -140,7 +140,7 @@ class FieldFinder:
         """By the names of the fields; what has no column is missing, and among the problems."""
         found: dict[str, Field] = {}
         for name in owner.model_fields:
-            self._refuse_unfit(owner, name)
+            self._find_misfits(owner, name)
             if name not in left_out and (field := self._field(owner, name, path, prefix)):
                 found[name] = field
         return found
@@ -163,7 +163,7 @@ class FieldFinder:
     def _column_field(self, full: str, attribute: str, field: FieldInfo) -> ColumnField | None:
         for nested in models_within(field.annotation):
             for inner in nested.model_fields:
-                self._refuse_unfit(nested, inner)
+                self._find_misfits(nested, inner)
         column = self._mapped.columns[attribute]
         other = self._taken.setdefault(column, full)
         if other != full:
@@ -191,11 +191,11 @@ class FieldFinder:
             )
         return value_object
 
-    def refuse_unused_names(self) -> None:
+    def find_unused_names(self) -> None:
         for name in sorted(self._unused):
             self.problems.append(f"names has {name!r}, which is not a field")
 
-    def _refuse_unfit(self, owner: type[BaseModel], name: str) -> None:
+    def _find_misfits(self, owner: type[BaseModel], name: str) -> None:
         field = owner.model_fields[name]
         if field.exclude:
             self.problems.append(

@@ -47,7 +47,7 @@ class ModelMapper(Generic[T]):
         self.entity_type = entity_type
         self.model = model
         self._mapped = MappedClass(mapper_of(model))
-        self._mapped.refuse_composite_key()
+        self._mapped.ensure_single_key()
         self.table = self._mapped.table
         given = dict(names or {})
         self.id_attribute = given.setdefault("id", self._mapped.keys[0])
@@ -57,8 +57,8 @@ class ModelMapper(Generic[T]):
         self.relations = [
             Relation(self._mapped, entity_type, name, finder.problems) for name in relations
         ]
-        finder.refuse_unused_names()
-        self._refuse(finder.problems + self._problems())
+        finder.find_unused_names()
+        self._ensure_no_problems(finder.problems + self._problems())
         filled = [name for field in self.fields.values() for name in field.attributes]
         self.attributes = (*filled, self.version_attribute)
         """Of the model, in the order in which they are selected."""
@@ -84,7 +84,7 @@ class ModelMapper(Generic[T]):
     def to_row(self, entity: T) -> dict[str, Any]:
         """Values by the attributes of the model, with the version that the row will have."""
         if type(entity) is not self.entity_type:
-            self._refuse_more_fields(entity)
+            self._ensure_no_more_fields(entity)
         held = entity.__dict__
         try:
             row = dict(zip(self._attributes, map(held.__getitem__, self._names)))  # noqa: B905
@@ -153,16 +153,18 @@ class ModelMapper(Generic[T]):
             return list(map(field.encode, entity_ids))
         return list(entity_ids)
 
-    def refuse_unfit(self, dialect: str) -> None:
-        """Raises ``ConfigError`` for columns that this database would not keep exactly."""
+    def ensure_fits(self, dialect: str) -> None:
+        """Raise ``ConfigError`` for columns whose values this database would change."""
         if dialect in self._fit:
             return
         if dialect == "sqlite":
             columns = [*self.columns, *(c for each in self.relations for c in each.columns)]
-            self._refuse([problem for column in columns if (problem := problem_on_sqlite(column))])
+            self._ensure_no_problems(
+                [problem for column in columns if (problem := problem_on_sqlite(column))]
+            )
         self._fit.add(dialect)
 
-    def _refuse_more_fields(self, entity: T) -> None:
+    def _ensure_no_more_fields(self, entity: T) -> None:
         more = [
             name for name in type(entity).model_fields if name not in self.entity_type.model_fields
         ]
@@ -193,7 +195,7 @@ class ModelMapper(Generic[T]):
             problems.append("fields that are not declared (extra='allow') have no columns")
         return problems
 
-    def _refuse(self, problems: Sequence[str]) -> None:
+    def _ensure_no_problems(self, problems: Sequence[str]) -> None:
         if problems:
             raise ConfigError(
                 f"{self.entity_type.__name__} cannot be kept in {self._mapped.name}: "

@@ -214,7 +214,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
 
     def _sql(self, connection: AsyncConnection) -> RepositoryStatements:
         """The statements for its database; raises ``ConfigError`` for columns unfit for it."""
-        self.mapper.refuse_unfit(connection.dialect.name)
+        self.mapper.ensure_fits(connection.dialect.name)
         return self._statements[is_postgres(connection)]
 
 
