@@ -69,6 +69,16 @@ class Module:
                 names.update(assigned_names(node))
         return names
 
+    def public_definitions(self) -> set[str]:
+        """Return the names of the module's own classes and functions without an underscore."""
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        names = {node.name for node in self.tree.body if isinstance(node, kinds)}
+        return {name for name in names if not name.startswith("_")}
+
+    def star_imports(self) -> set[str]:
+        """Return the modules from which the module imports `*`."""
+        return {name[:-2] for name in self.imported_names() if name.endswith(".*")}
+
     def exported_names(self) -> set[str]:
         """Return the strings in the module's `__all__`."""
         nodes = [
@@ -79,6 +89,21 @@ class Module:
         ]
         constants = [node.value for node in nodes if isinstance(node, ast.Constant)]
         return {constant for constant in constants if isinstance(constant, str)}
+
+
+def exported_names(modules: Mapping[str, Module], name: str) -> set[str]:
+    """Return the `__all__` of a module, or else the exports of what it imports by `*`.
+
+    A module that is imported by `*` and has no `__all__` exports its public classes and functions.
+    """
+    listed = modules[name].exported_names()
+    if listed:
+        return listed
+    return {
+        each
+        for source in modules[name].star_imports() & modules.keys()
+        for each in exported_names(modules, source) or modules[source].public_definitions()
+    }
 
 
 def assigned_names(node: ast.AST) -> list[str]:
@@ -158,6 +183,9 @@ def defining_module(modules: Mapping[str, Module], importer: str, name: str) -> 
         if imported_name == "*" and source in modules and name in modules[source].defined_names():
             return source
         if imported_name == name and source in modules and imported not in modules:
+            return defining_module(modules, source, name)
+    for source in sorted(modules[importer].star_imports() & modules.keys()):
+        if name in exported_names(modules, source) | modules[source].public_definitions():
             return defining_module(modules, source, name)
     return importer
 

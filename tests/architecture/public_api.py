@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from tests.architecture.modules import defining_module, read_modules
+from tests.architecture.modules import defining_module, exported_names, read_modules
 from tests.architecture.packages import PACKAGES, ROOT, Package
 
 SNAPSHOT = Path(__file__).with_suffix(".txt")
@@ -60,7 +60,7 @@ def undocumented_names(package: Package, pages: str) -> list[str]:
         f"{root.name}.{name}": (defining_module(modules, root.name, name), name)
         for root in modules.values()
         if root.is_package and not root.is_test_kit
-        for name in root.exported_names()
+        for name in exported_names(modules, root.name)
     }
     entries = set(re.findall(r"^::: (\S+)", pages, re.MULTILINE))
     exported = {origins[name] for name in origins if name.rpartition(".")[0] in entries}

@@ -23,6 +23,7 @@ from tests.architecture.modules import (
     Module,
     assigned_names,
     circles,
+    exported_names,
     import_depth,
     import_graph,
     read_modules,
@@ -161,8 +162,14 @@ def _small_modules(
     package: Package, measured: Sequence[Module], graph: Graph
 ) -> dict[str, list[str]]:
     extras = package.project().get("optional-dependencies", {})
+    modules = {each.name: each for each in measured}
     surface = Surface(
-        {name for module in measured if module.is_package for name in module.exported_names()},
+        {
+            name
+            for each in measured
+            if each.is_package
+            for name in exported_names(modules, each.name)
+        },
         {name.replace("-", "_") for extra in extras for name in package.required_names(extra)},
     )
     small = [

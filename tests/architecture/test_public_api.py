@@ -125,3 +125,11 @@ def test_own_entry_or_mention_covers_a_name_without_docstring(shop: Package) -> 
     pages = "::: shop\n\n::: shop.cart.Bare\n\nThe rate is `RATE`.\n"
 
     assert undocumented_names(shop, pages) == []
+
+
+def test_root_exports_what_it_imports_by_star(shop: Package) -> None:
+    root = "if TYPE_CHECKING:\n    from .cart import *\n    from .folder import *\n"
+    (shop.source / "__init__.py").write_text(root, "utf-8")
+
+    assert undocumented_names(shop, "") == ["shop.Bare", "shop.Cart", "shop.folder.Cart"]
+    assert undocumented_names(shop, "::: shop.cart\n") == ["shop.Bare"]

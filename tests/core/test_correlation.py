@@ -3,9 +3,14 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from cqrs_ddd_core import correlation_scope, get_causation_id, get_correlation_id
+from cqrs_ddd_core import (
+    ContextFilter,
+    correlation_scope,
+    get_causation_id,
+    get_correlation_id,
+    install_context_filter,
+)
 from cqrs_ddd_core.context import get_tenant_id, get_user_id, request_context
-from cqrs_ddd_core.log_context import ContextFilter, install_context_filter
 
 
 def _ids() -> tuple[str | None, str | None]:

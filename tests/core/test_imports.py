@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 import cqrs_ddd_core
+from cqrs_ddd_core import middleware
 
 PYDANTIC = {
     "annotated_types",
@@ -18,7 +24,7 @@ PYDANTIC = {
 }
 
 
-def test_it_brings_in_pydantic_and_nothing_else() -> None:
+def test_importing_core_loads_pydantic_and_no_other_package() -> None:
     code = (
         "import sys, cqrs_ddd_core\n"
         "import cqrs_ddd_core.adapters.memory, cqrs_ddd_core.testing.scenario\n"
@@ -34,13 +40,84 @@ def test_it_brings_in_pydantic_and_nothing_else() -> None:
     assert found <= PYDANTIC | {"cqrs_ddd_core", "sitecustomize"}
 
 
-def test_the_root_exports_what_an_application_needs_and_not_more() -> None:
-    names = cqrs_ddd_core.__all__
+def test_root_exports_what_an_application_needs() -> None:
+    needed = {
+        "AggregateRoot",
+        "CachingMixin",
+        "CachingRepository",
+        "Command",
+        "DomainEvent",
+        "EventDispatcher",
+        "HandlerRegistry",
+        "ICacheService",
+        "IEventStore",
+        "ILockStrategy",
+        "IMessageConsumer",
+        "IMessagePublisher",
+        "IOutboxStorage",
+        "IRepository",
+        "IUnitOfWork",
+        "InboxConsumer",
+        "Mediator",
+        "MultitenantMixin",
+        "OutboxRelay",
+        "Query",
+        "ValueObject",
+    }
+    errors = {error.__name__ for error in all_subclasses(cqrs_ddd_core.CQRSDDDError)}
 
-    assert len(names) <= 40
-    assert sorted(set(names)) == sorted(names)
+    assert needed | errors | set(middleware.__all__) <= set(root_names())
+
+
+def test_root_offers_each_name_once() -> None:
+    names = root_names()
+
+    assert sorted(set(names)) == names
+    assert set(names) <= set(dir(cqrs_ddd_core))
     for name in names:
         assert getattr(cqrs_ddd_core, name) is not None
+
+
+def test_type_checkers_see_the_modules_that_the_root_searches() -> None:
+    tree = ast.parse(Path(cqrs_ddd_core.__file__).read_text("utf-8"))
+    nodes = list(ast.walk(tree))
+    stars = {
+        node.module
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+    }
+    (call,) = (node for node in nodes if isinstance(node, ast.Call))
+    searched = [each.value for each in call.args if isinstance(each, ast.Constant)]
+
+    assert len(searched) == len(stars)
+    assert set(searched) == stars
+
+
+def test_importing_the_root_loads_no_other_package() -> None:
+    code = "import sys, cqrs_ddd_core; print(*{m.partition('.')[0] for m in sys.modules})"
+
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert not PYDANTIC & set(loaded)
+
+
+def test_unknown_name_of_the_root_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'cqrs_ddd_core' has no attribute 'Missing'"):
+        getattr(cqrs_ddd_core, "Missing")  # noqa: B009 - a type checker knows it is missing
+
+
+def root_names() -> list[str]:
+    names: list[str] = getattr(cqrs_ddd_core, "__all__")  # noqa: B009 - it is made on demand
+    return names
+
+
+def all_subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
+    yield base
+    for each in base.__subclasses__():
+        if each.__module__.startswith("cqrs_ddd_core."):
+            yield from all_subclasses(each)
 
 
 def test_every_exported_name_of_every_folder_exists() -> None:

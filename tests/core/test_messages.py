@@ -6,8 +6,7 @@ from uuid import UUID
 import pydantic
 import pytest
 
-from cqrs_ddd_core import Command, CommandResponse, Query, QueryResponse
-from cqrs_ddd_core.cqrs import MessageRegistry
+from cqrs_ddd_core import Command, CommandResponse, MessageRegistry, Query, QueryResponse
 from cqrs_ddd_core.primitives.exceptions import (
     DuplicateTypeError,
     ImmutableObjectError,

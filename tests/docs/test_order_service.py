@@ -27,9 +27,8 @@ from order_system.projections import OrderSummaries
 from order_system.sales import ListOrders
 
 from cqrs_ddd_advanced_core.projections import ProjectionWorker
-from cqrs_ddd_core import CQRSDDDError, StoredEvent, UnitOfWork, get_correlation_id
+from cqrs_ddd_core import ContextFilter, CQRSDDDError, StoredEvent, UnitOfWork, get_correlation_id
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
-from cqrs_ddd_core.log_context import ContextFilter
 from cqrs_ddd_core.messaging import OutboxRelay
 from cqrs_ddd_core.ports import IEventLog
 from cqrs_ddd_core.ports.event_store import IEventStoreProvider

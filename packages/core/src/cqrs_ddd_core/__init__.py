@@ -1,77 +1,41 @@
 """Building blocks for domain-driven, CQRS and event-sourced applications."""
 
-from .correlation import correlation_scope, get_causation_id, get_correlation_id
-from .cqrs import (
-    Command,
-    CommandHandler,
-    CommandResponse,
-    EventDispatcher,
-    EventHandler,
-    HandlerRegistry,
-    Mediator,
-    MessageRegistry,
-    Query,
-    QueryHandler,
-    QueryResponse,
-)
-from .domain import (
-    AggregateRoot,
-    ArchivableMixin,
-    AuditableMixin,
-    DomainEvent,
-    EventTypeRegistry,
-    IQueryOptions,
-    ISpecification,
-    ValueObject,
-    when,
-)
-from .middleware import EventStorePersistenceMiddleware, LoggingMiddleware, ValidatorMiddleware
-from .ports.event_store import ExpectedVersion, IEventStore, StoredEvent, StreamId
-from .ports.middleware import IMiddleware
-from .ports.repository import IRepository
-from .ports.search_result import SearchResult
-from .ports.unit_of_work import UnitOfWork, get_current_uow
-from .primitives.exceptions import CQRSDDDError
-from .primitives.result import Failure, Result, Success
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "AggregateRoot",
-    "ArchivableMixin",
-    "AuditableMixin",
-    "CQRSDDDError",
-    "Command",
-    "CommandHandler",
-    "CommandResponse",
-    "DomainEvent",
-    "EventDispatcher",
-    "EventHandler",
-    "EventStorePersistenceMiddleware",
-    "EventTypeRegistry",
-    "ExpectedVersion",
-    "Failure",
-    "HandlerRegistry",
-    "IEventStore",
-    "IMiddleware",
-    "IQueryOptions",
-    "IRepository",
-    "ISpecification",
-    "LoggingMiddleware",
-    "Mediator",
-    "MessageRegistry",
-    "Query",
-    "QueryHandler",
-    "QueryResponse",
-    "Result",
-    "SearchResult",
-    "StoredEvent",
-    "StreamId",
-    "Success",
-    "UnitOfWork",
-    "ValidatorMiddleware",
-    "ValueObject",
-    "correlation_scope",
-    "get_causation_id",
-    "get_correlation_id",
-    "get_current_uow",
-    "when",
-]
+from .primitives.lazy_exports import export_lazily
+
+if TYPE_CHECKING:
+    from .adapters import *
+    from .config import *
+    from .context import *
+    from .correlation import *
+    from .cqrs import *
+    from .domain import *
+    from .messages import *
+    from .messaging import *
+    from .middleware import *
+    from .ports import *
+    from .primitives.exceptions import *
+    from .primitives.id_generator import *
+    from .primitives.result import *
+    from .primitives.retry import *
+    from .validation import *
+else:
+    __getattr__, __dir__ = export_lazily(
+        __name__,
+        "domain",
+        "correlation",
+        "context",
+        "primitives.exceptions",
+        "primitives.result",
+        "messages",
+        "ports",
+        "cqrs",
+        "middleware",
+        "messaging",
+        "adapters",
+        "primitives.retry",
+        "primitives.id_generator",
+        "config",
+        "validation",
+    )

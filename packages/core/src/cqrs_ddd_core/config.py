@@ -11,6 +11,8 @@ import pydantic
 
 from .primitives.exceptions import ConfigError
 
+__all__ = ["EnvConfig"]
+
 C = TypeVar("C", bound="EnvConfig")
 
 

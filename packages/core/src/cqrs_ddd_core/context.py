@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+__all__ = ["get_tenant_id", "get_user_id", "request_context"]
+
 tenant_id_var: ContextVar[str | None] = ContextVar("tenant_id", default=None)
 user_id_var: ContextVar[str | None] = ContextVar("user_id", default=None)
 

@@ -15,6 +15,8 @@ from .primitives.id_generator import uuid4_text
 from .primitives.immutable import ImmutableModel
 from .primitives.type_registry import TypeRegistry
 
+__all__ = ["Command", "CommandResponse", "MessageRegistry", "Query", "QueryResponse"]
+
 if TYPE_CHECKING:
     import typing_extensions
 

@@ -3,11 +3,12 @@
 from .event_store import EventStorePersistenceMiddleware
 from .idempotency import IdempotencyMiddleware
 from .locking import CriticalSection, LockingMiddleware
-from .logging import LoggingMiddleware
+from .logging import ContextFilter, LoggingMiddleware, install_context_filter
 from .outbox import OutboxMiddleware
 from .validation import ValidatorMiddleware
 
 __all__ = [
+    "ContextFilter",
     "CriticalSection",
     "EventStorePersistenceMiddleware",
     "IdempotencyMiddleware",
@@ -15,4 +16,5 @@ __all__ = [
     "LoggingMiddleware",
     "OutboxMiddleware",
     "ValidatorMiddleware",
+    "install_context_filter",
 ]

@@ -1,4 +1,4 @@
-"""One log line for each message."""
+"""Log lines of messages, and ids of the running request in all log records."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ..context import get_tenant_id, get_user_id
+from ..correlation import get_causation_id, get_correlation_id
 from ..ports.clock import IClock
 from ..ports.middleware import IMiddleware
 from ..spi.system_clock import SystemClock
@@ -32,3 +34,23 @@ class LoggingMiddleware(IMiddleware):
 
     def _since(self, started: float) -> float:
         return (self._clock.monotonic() - started) * 1000
+
+
+class ContextFilter(logging.Filter):
+    """Adds ``correlation_id``, ``causation_id``, ``tenant_id`` and ``user_id`` to each record.
+
+    Attach it to handlers: a filter on a logger does not see the records of child loggers.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.correlation_id = get_correlation_id()
+        record.causation_id = get_causation_id()
+        record.tenant_id = get_tenant_id()
+        record.user_id = get_user_id()
+        return True
+
+
+def install_context_filter(handler: logging.Handler) -> None:
+    """Attach a ``ContextFilter`` unless the handler has one."""
+    if not any(isinstance(present, ContextFilter) for present in handler.filters):
+        handler.addFilter(ContextFilter())

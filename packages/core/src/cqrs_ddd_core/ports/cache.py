@@ -25,6 +25,7 @@ class ICacheService(Protocol):
 
 
 ICacheStrategy = ICacheService
+"""Second name of the port, for strategies of a dispatcher."""
 
 
 @runtime_checkable

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from threading import Lock
 from typing import Protocol, runtime_checkable
 
+__all__ = ["IIdGenerator", "UUID4Generator", "UUID7Generator"]
+
 _BLOCK = 16
 _BLOCKS_PER_READ = 256
 _COUNTER_LIMIT = 0x1000

@@ -8,6 +8,8 @@ from typing import Any, Generic, NoReturn, TypeGuard, TypeVar
 
 from .exceptions import BusinessRuleError, CQRSDDDError, DomainError, ValidationError
 
+__all__ = ["Failure", "Result", "Success", "is_failure", "is_success"]
+
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -67,11 +69,14 @@ class Failure:
 
 
 Result = Success[T] | Failure
+"""Outcome of an operation that is expected to fail at times."""
 
 
 def is_success(result: Result[T]) -> TypeGuard[Success[T]]:
+    """Tell a type checker that the result is a ``Success`` where this is true."""
     return isinstance(result, Success)
 
 
 def is_failure(result: Result[Any]) -> TypeGuard[Failure]:
+    """Tell a type checker that the result is a ``Failure`` where this is true."""
     return isinstance(result, Failure)

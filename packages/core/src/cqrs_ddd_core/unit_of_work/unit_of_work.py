@@ -24,6 +24,8 @@ Step = Callable[[Any], Coroutine[Any, Any, None]]
 
 
 class UnitOfWorkState(Enum):
+    """Progress of a unit of work."""
+
     ACTIVE = "active"
     COMMITTING = "committing"
     COMMITTED = "committed"

@@ -1,0 +1,55 @@
+"""Names that a package root offers and imports when they are first used."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from types import ModuleType
+
+
+def export_lazily(root: str, *modules: str) -> tuple[Callable[[str], object], Callable[[], object]]:
+    """Return ``__getattr__`` and ``__dir__`` of a package that offers what its modules export.
+
+    ::
+
+        if TYPE_CHECKING:
+            from .domain import *
+        else:
+            __getattr__, __dir__ = export_lazily(__name__, "domain")
+
+    A module exports its ``__all__``, or else the classes and functions that it defines. Modules
+    are searched in the given order, so that the ones which are needed most come first.
+    """
+    names = vars(sys.modules[root])
+
+    def get_attribute(name: str) -> object:
+        if name == "__all__":
+            exported = (_exported_names(import_module(f"{root}.{each}")) for each in modules)
+            names[name] = sorted({name for each in exported for name in each})
+            return names[name]
+        # The import system asks for submodules and dunder names too.
+        if not name.startswith("_") and name not in modules:
+            for each in modules:
+                module = import_module(f"{root}.{each}")
+                if name in _exported_names(module):
+                    names[name] = value = getattr(module, name)
+                    return value
+        raise AttributeError(f"module {root!r} has no attribute {name!r}")
+
+    def list_names() -> list[str]:
+        return sorted({*names, *import_module(root).__all__})
+
+    return get_attribute, list_names
+
+
+def _exported_names(module: ModuleType) -> list[str]:
+    return getattr(module, "__all__", None) or list(_defined_names(module))
+
+
+def _defined_names(module: ModuleType) -> Iterator[str]:
+    for name, value in vars(module).items():
+        is_definition = inspect.isclass(value) or inspect.isfunction(value)
+        if is_definition and value.__module__.startswith(module.__name__) and name[0] != "_":
+            yield name
