@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 
-from pydantic_core import PydanticSerializationError, to_json
-
 from ..ports.inbox import IInbox, IInboxProvider
-from ..primitives.exceptions import InvalidOperationError, SerializationError
+from ..primitives.exceptions import InvalidOperationError
+from .json_fidelity import encode_json
 
 
 def get_inbox(uow: object) -> IInbox:
@@ -22,9 +21,6 @@ def get_inbox(uow: object) -> IInbox:
 
 def compute_fingerprint(content: object) -> str:
     """Return the SHA-256 of the content as JSON with sorted keys; raise ``SerializationError``."""
-    try:
-        plain = json.loads(to_json(content))
-    except (PydanticSerializationError, ValueError) as error:
-        name = type(content).__name__
-        raise SerializationError.not_json(name, error, type_name=name) from error
+    name = type(content).__name__
+    plain = json.loads(encode_json(content, name, type_name=name, allow_nan=True))
     return sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -15,11 +15,14 @@ from ..primitives.exceptions import SerializationError
 _SECRETS = (Secret, SecretBytes, SecretStr)
 
 
-def encode_json(value: Any, subject: str, *, type_name: str) -> bytes:
-    """Encode a value as JSON; raise ``SerializationError``, also for NaN and infinity."""
+def encode_json(value: Any, subject: str, *, type_name: str, allow_nan: bool = False) -> bytes:
+    """Encode a value as JSON; raise ``SerializationError``, for NaN and infinity by default.
+
+    Databases reject NaN and infinity, which JSON does not have.
+    """
     try:
         encoded = to_json(value, inf_nan_mode="constants")
-        if b"NaN" in encoded or b"Infinity" in encoded:
+        if not allow_nan and (b"NaN" in encoded or b"Infinity" in encoded):
             from_json(encoded, allow_inf_nan=False)  # A text may contain the word.
     except (PydanticSerializationError, ValueError) as error:
         raise SerializationError.not_json(subject, error, type_name=type_name) from error

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_json
-
-from ...primitives.exceptions import InvalidOperationError, SerializationError
+from ...primitives.exceptions import InvalidOperationError
+from ..json_fidelity import encode_json
 
 
 def ensure_key(key: object) -> None:
@@ -47,9 +46,5 @@ def ensure_leased(values: Iterable[str], leases: Mapping[str, str]) -> None:
 
 def encode_cached_value(key: str, value: Any) -> bytes:
     """Encode a value as JSON, which may have NaN and infinity; raise ``SerializationError``."""
-    try:
-        return to_json(value)
-    except (PydanticSerializationError, ValueError) as error:
-        raise SerializationError.not_json(
-            f"the value for {key}", error, type_name=type(value).__name__
-        ) from error
+    name = type(value).__name__
+    return encode_json(value, f"the value for {key}", type_name=name, allow_nan=True)
