@@ -11,8 +11,9 @@ import pytest
 from cqrs_ddd_advanced_core.adapters.memory import InMemoryProjectionStore
 from cqrs_ddd_advanced_core.adapters.memory import projections as fake
 from cqrs_ddd_advanced_core.exceptions import DocumentError
+from cqrs_ddd_advanced_core.ports.persistence import Condition
 from cqrs_ddd_advanced_core.ports.projections import Document, Fields
-from cqrs_ddd_advanced_core.spi.documents import WrittenDocument
+from cqrs_ddd_advanced_core.spi.documents import EncodedDocument
 from cqrs_ddd_advanced_core.testing.contracts.projections import ProjectionStoreContract
 from cqrs_ddd_core import UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
@@ -105,7 +106,7 @@ class CopiesAtOnce(InMemoryProjectionStore):
     async def replace_collection(self, collection: str, by: str, *, uow: UnitOfWork) -> None:
         new = self._collections[by]
         live = self._collections.setdefault(collection, fake._Collection(new.fields))
-        live.fields, live.candidates = new.fields, new.candidates
+        live.fields, live.row_type = new.fields, new.row_type
         live.rows.clear()
         live.rows.update(new.rows)
         del self._collections[by]
@@ -118,7 +119,7 @@ class KeepsTheOldFields(InMemoryProjectionStore):
         old = self._collections.get(collection)
         if old is not None:
             self._collections[by].fields = old.fields
-            self._collections[by].candidates = old.candidates
+            self._collections[by].row_type = old.row_type
         await super().replace_collection(collection, by, uow=uow)
 
 
@@ -138,7 +139,7 @@ class TruncatesAtOnce(InMemoryProjectionStore):
 
 class FindsWhatIsCommittedOnly(InMemoryProjectionStore):
     async def find(
-        self, collection: str, criteria: fake.Criteria, *, uow: UnitOfWork | None = None
+        self, collection: str, criteria: Condition, *, uow: UnitOfWork | None = None
     ) -> Any:
         return await super().find(collection, criteria, uow=InMemoryUnitOfWork())
 
@@ -161,7 +162,7 @@ class HasIdsOfAnyLength(InMemoryProjectionStore):
         try:
             await super().upsert(collection, doc_id, doc, uow=uow)
         except DocumentError:
-            row = WrittenDocument(doc_id, b"{}", {})
+            row = EncodedDocument(doc_id, b"{}", {})
             self._collections[collection].rows[doc_id] = row
 
 

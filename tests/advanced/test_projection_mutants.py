@@ -14,6 +14,7 @@ from cqrs_ddd_advanced_core.adapters.memory import (
     InMemoryPositionStore,
     InMemoryProjectionStore,
 )
+from cqrs_ddd_advanced_core.adapters.memory.transaction_locks import TransactionLocks
 from cqrs_ddd_advanced_core.ports.positions import Checkpoint
 from cqrs_ddd_advanced_core.projections import (
     ProjectionDocuments,
@@ -22,7 +23,6 @@ from cqrs_ddd_advanced_core.projections import (
 )
 from cqrs_ddd_advanced_core.projections import batch as batches
 from cqrs_ddd_advanced_core.projections.run import ProjectionRun
-from cqrs_ddd_advanced_core.spi.transaction_locks import TransactionLocks
 from cqrs_ddd_core import StreamId, UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryEventStore, InMemoryUnitOfWork
 from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction
@@ -69,7 +69,9 @@ class MovesWhoeverAsks(InMemoryPositionStore):
 
 
 class NoLocks(TransactionLocks):
-    async def take(self, key: Hashable, uow: InMemoryTransaction, *, shared: bool = False) -> None:
+    async def acquire(
+        self, key: Hashable, transaction: InMemoryTransaction, *, shared: bool = False
+    ) -> None:
         pass
 
 

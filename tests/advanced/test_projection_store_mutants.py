@@ -12,9 +12,9 @@ import pytest
 from cqrs_ddd_advanced_core.adapters.memory import InMemoryDeadLetterStore, InMemoryPositionStore
 from cqrs_ddd_advanced_core.adapters.memory import dead_letters as fake_letters
 from cqrs_ddd_advanced_core.adapters.memory import positions as fake_positions
+from cqrs_ddd_advanced_core.adapters.memory.transaction_locks import TransactionLocks
 from cqrs_ddd_advanced_core.ports.dead_letters import DeadLetter, DeadLetterState
 from cqrs_ddd_advanced_core.ports.positions import Checkpoint
-from cqrs_ddd_advanced_core.spi.transaction_locks import TransactionLocks
 from cqrs_ddd_advanced_core.testing.contracts.dead_letters import DeadLetterStoreContract
 from cqrs_ddd_advanced_core.testing.contracts.positions import PositionStoreContract
 from cqrs_ddd_core import StreamId, UnitOfWork
@@ -92,9 +92,11 @@ class LocksOf(TransactionLocks):
         super().__init__()
         self._shared = shared
 
-    async def take(self, key: Hashable, uow: InMemoryTransaction, *, shared: bool = False) -> None:
+    async def acquire(
+        self, key: Hashable, transaction: InMemoryTransaction, *, shared: bool = False
+    ) -> None:
         if shared is self._shared:
-            await super().take(key, uow, shared=shared)
+            await super().acquire(key, transaction, shared=shared)
 
 
 class LooksInsteadOfHolding(_Naive):
@@ -164,7 +166,7 @@ class RetriesTheLetterAlone(InMemoryDeadLetterStore):
     """Those behind it stay for ever, or overtake it."""
 
     async def retry(self, projection: str, position: int) -> None:
-        fake_letters._make_due(self._letters, [self._letter(projection, position)])
+        fake_letters._make_due(self._dead_letters, [self._get(projection, position)])
 
 
 class HoldsBehindFailuresOnly(InMemoryDeadLetterStore):
@@ -175,7 +177,7 @@ class HoldsBehindFailuresOnly(InMemoryDeadLetterStore):
     ) -> set[StreamId]:
         failed = {
             each.stream
-            for each in self._letters.values()
+            for each in self._dead_letters.values()
             if each.projection == projection and each.state is DeadLetterState.POISON
         }
         return failed & set(streams)
@@ -194,17 +196,17 @@ class HandsOutWhatIsDue(InMemoryDeadLetterStore):
 class AddsAsItIsTold(InMemoryDeadLetterStore):
     """What is set aside after the retry stays behind, and nobody asks for it."""
 
-    async def add(self, letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
+    async def add(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
         async with join_transaction(uow, "add dead letters") as active:
-            added = {fake_letters._place(letter): letter for letter in letters}
-            self._changes(active).then(lambda kept: kept.update(added))
+            added = {fake_letters._place_of(each): each for each in dead_letters}
+            self._changes(active).add(lambda kept: kept.update(added))
 
 
 class DiscardsTheLetterAlone(InMemoryDeadLetterStore):
     """Those that waited behind it do so for ever."""
 
     async def discard(self, projection: str, position: int) -> None:
-        del self._letters[fake_letters._place(self._letter(projection, position))]
+        del self._dead_letters[fake_letters._place_of(self._get(projection, position))]
 
 
 class CutsPagesAnywhere(InMemoryDeadLetterStore):

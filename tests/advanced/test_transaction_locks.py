@@ -1,24 +1,21 @@
-"""Locks of the fakes."""
+"""Locks that in-memory transactions hold to their end."""
 
 from __future__ import annotations
 
 import asyncio
 
-import pytest
-
-from cqrs_ddd_advanced_core.spi.transaction_locks import TransactionLocks
+from cqrs_ddd_advanced_core.adapters.memory.transaction_locks import TransactionLocks
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
 
-async def test_an_exclusive_one_goes_alone_and_shared_ones_together() -> None:
+async def test_exclusive_holder_is_alone_and_shared_holders_go_together() -> None:
     locks, inside, most, order = TransactionLocks(), 0, 0, []
 
     async def hold(name: str, shared: bool) -> None:
         nonlocal inside, most
         async with InMemoryUnitOfWork() as uow:
-            await locks.take("it", uow, shared=shared)
+            await locks.acquire("it", uow, shared=shared)
             order.append(name)
             inside += 1
             most = max(most, inside)
@@ -32,57 +29,36 @@ async def test_an_exclusive_one_goes_alone_and_shared_ones_together() -> None:
 
     assert order == ["a", "b", "C", "d", "e"]
     assert most == 2
-    assert not locks._keys
+    assert not locks._locks
 
 
-async def test_who_has_it_may_take_it_again_and_alone() -> None:
+async def test_holder_may_acquire_its_lock_again_and_exclusively() -> None:
     locks = TransactionLocks()
     async with InMemoryUnitOfWork() as uow:
-        await locks.take("it", uow, shared=True)
-        await locks.take("it", uow, shared=True)
-        await locks.take("it", uow)
-        await locks.take("it", uow, shared=True)
+        await locks.acquire("it", uow, shared=True)
+        await locks.acquire("it", uow, shared=True)
+        await locks.acquire("it", uow)
+        await locks.acquire("it", uow, shared=True)
 
         other = InMemoryUnitOfWork()
-        waiting = asyncio.ensure_future(locks.take("it", other, shared=True))
+        waiting = asyncio.ensure_future(locks.acquire("it", other, shared=True))
         await asyncio.sleep(0)
         assert not waiting.done()
     await waiting
     await other.rollback()
-    assert not locks._keys
+    assert not locks._locks
 
 
-@pytest.mark.parametrize("shared", [False, True])
-async def test_of_two_that_wait_for_each_other_one_is_refused(shared: bool) -> None:
-    locks, refused = TransactionLocks(), 0
-    first, second = ("it", "it") if shared else ("one", "other")
-
-    async def work(one: str, other: str) -> None:
-        nonlocal refused
-        try:
-            async with InMemoryUnitOfWork() as uow:
-                await locks.take(one, uow, shared=shared)
-                await asyncio.sleep(0.001)
-                await locks.take(other, uow)
-        except ConcurrencyError:
-            refused += 1
-
-    await asyncio.wait_for(asyncio.gather(work(first, second), work(second, first)), 5)
-
-    assert refused == 1
-    assert not locks._keys
-
-
-async def test_a_cancellation_while_waiting_leaves_nothing() -> None:
+async def test_cancelled_request_leaves_no_lock() -> None:
     locks = TransactionLocks()
 
     async def work() -> None:
         async with InMemoryUnitOfWork() as holder:
-            await locks.take("it", holder)
+            await locks.acquire("it", holder)
 
             async def wait() -> None:
                 async with InMemoryUnitOfWork() as uow:
-                    await locks.take("it", uow)
+                    await locks.acquire("it", uow)
 
             waiting = asyncio.ensure_future(wait())
             try:
@@ -93,6 +69,6 @@ async def test_a_cancellation_while_waiting_leaves_nothing() -> None:
                 await asyncio.wait({waiting})
 
     async def check() -> None:
-        assert not locks._keys
+        assert not locks._locks
 
     assert await cancel_sweep(work, check) > 0

@@ -23,7 +23,7 @@ WORK_AS_THEY_ARE = {
 }
 """Need no infrastructure of their own, so the real thing serves in tests too."""
 
-SHARED_BY_FAKES = {"transaction"}
+SHARED_BY_FAKES = {"transaction", "transaction_locks"}
 """Machinery of several fakes."""
 
 each_package = pytest.mark.parametrize("package", [CORE, ADVANCED], ids=lambda path: path.name)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cqrs_ddd_advanced_core.ports.projections import Document
-from cqrs_ddd_advanced_core.spi.documents import written_document
+from cqrs_ddd_advanced_core.spi.documents import encode_document
 from cqrs_ddd_advanced_core.testing.contracts.documents import Options, Where
 from cqrs_ddd_advanced_core.testing.contracts.projections import ProjectionStoreContract
 from cqrs_ddd_core import UnitOfWork
@@ -49,7 +49,7 @@ class WritesInTheOrderGiven(SQLAlchemyProjectionStore):
         async def write(connection: AsyncConnection, table: CollectionTable) -> None:
             assert isinstance(table, CollectionTable)
             documents = [
-                written_document(collection, doc_id, doc, table.fields)
+                encode_document(collection, doc_id, doc, table.fields)
                 for doc_id, doc in docs.items()
             ]
             await fetch(connection, table.upsert, *table.given(documents))

@@ -10,7 +10,7 @@ from typing import Generic
 import pydantic
 from pydantic_core import to_json
 
-from cqrs_ddd_core.domain.aggregate import ID
+from cqrs_ddd_core.domain import ID, AggregateRoot
 from cqrs_ddd_core.ports import IClock, IRepository, UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives import exceptions as errors
 from cqrs_ddd_core.primitives.retry import RetryPolicy
@@ -18,7 +18,7 @@ from cqrs_ddd_core.spi.json_fidelity import attributes_lost_in_json, holds_the_s
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from ..ports.conflict import IMergeStrategy
-from ..ports.persistence import AnyAggregate, R, T
+from ..ports.persistence import R, T
 from .merge_strategies import freeze
 from .retry import CONFLICT_RETRY, retry_on_conflict
 
@@ -169,7 +169,7 @@ class _Decision(Generic[T, R]):
         return bool(self.aggregate.uncommitted_event_count)
 
 
-def dump_state(aggregate: AnyAggregate) -> State:
+def dump_state(aggregate: AggregateRoot) -> State:
     """Return the fields of an aggregate as JSON values.
 
     Raises:
@@ -202,7 +202,7 @@ def replace_state(aggregate: T, state: State) -> T:
 
 
 @cache
-def _ensure_lossless(kind: type[AnyAggregate]) -> None:
+def _ensure_lossless(kind: type[AggregateRoot]) -> None:
     lost = attributes_lost_in_json(kind)
     if lost:
         raise errors.ConfigError(
@@ -212,7 +212,7 @@ def _ensure_lossless(kind: type[AnyAggregate]) -> None:
         )
 
 
-def _changed_by_json(aggregate: AnyAggregate) -> errors.SerializationError:
+def _changed_by_json(aggregate: AggregateRoot) -> errors.SerializationError:
     return errors.SerializationError(
         f"{aggregate.aggregate_type} {aggregate.id} cannot be merged: it does not come back from "
         "JSON as it is; decide again instead, without a strategy",

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cqrs_ddd_core.domain import DomainEvent
+from cqrs_ddd_core.domain import AggregateRoot, DomainEvent
 from cqrs_ddd_core.ports import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
 from ..exceptions import PastStateError
-from ..ports.persistence import AnyAggregate
 
 
 def collect_recorded_events(
-    entity: AnyAggregate, uow: UnitOfWork | None, given: Sequence[object] | None
+    entity: AggregateRoot, uow: UnitOfWork | None, given: Sequence[object] | None
 ) -> list[DomainEvent]:
     """Return the events to append, by version, from ``given`` or else the pending events.
 
@@ -39,7 +38,7 @@ def collect_recorded_events(
     return new if uow is None else uow.aggregates.exclude_appended(new)
 
 
-def _select_new_events(entity: AnyAggregate, events: Sequence[object]) -> list[DomainEvent]:
+def _select_new_events(entity: AggregateRoot, events: Sequence[object]) -> list[DomainEvent]:
     own_stream = (entity.aggregate_type, str(entity.id))
     new: list[DomainEvent] = []
     for event in events:

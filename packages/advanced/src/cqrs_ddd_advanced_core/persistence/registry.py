@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from cqrs_ddd_core.domain import AggregateRoot
 from cqrs_ddd_core.primitives import exceptions as errors
 
-from ..ports.persistence import AnyAggregate, IdOf
+from ..ports.persistence import IdOf
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class PersistenceRegistry:
 
     def register_operation(
         self,
-        entity_type: type[AnyAggregate],
+        entity_type: type[AggregateRoot],
         handler_cls: type,
         source: str = "default",
         priority: int = 0,
@@ -83,7 +83,7 @@ class PersistenceRegistry:
         self._chains[entity_type] = tuple(by_priority)
 
     def register_retrieval(
-        self, entity_type: type[AnyAggregate], handler_cls: type, source: str = "default"
+        self, entity_type: type[AggregateRoot], handler_cls: type, source: str = "default"
     ) -> None:
         _ensure_aggregate(entity_type)
         self._register(RETRIEVAL, entity_type, handler_cls, source)

@@ -1,4 +1,4 @@
-"""Events that a projection could not take, and those that wait behind them."""
+"""Dead letters: events that a projection could not process, and events that wait behind them."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
-from cqrs_ddd_core.ports.event_store import StreamId
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.ports import StreamId, UnitOfWork
 
 
 class DeadLetterState(Enum):
-    """Why an event is here."""
+    """Reason why an event is a dead letter."""
 
-    POISON = "failed, and holds its stream"
-    WAITING = "waits behind one that failed"
-    SKIPPED = "failed, and was passed over"
+    POISON = "failed, and blocks its stream"
+    WAITING = "waits behind an event of its stream that failed"
+    SKIPPED = "failed, and was skipped"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetter:
-    """An event that a projection has not taken, by its place; the event stays where it is stored.
+    """Event that a projection has not processed, by its position; the event store keeps the event.
 
-    ``attempts`` counts the tries that failed with ``error``, the last one.
+    ``attempts`` counts the failed attempts; ``error`` is that of the last one.
     """
 
     projection: str
@@ -38,30 +37,30 @@ class DeadLetter:
     attempts: int = 0
     recorded_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     is_due: bool = False
-    """Whether somebody asked to try again."""
+    """Whether a retry was requested."""
 
 
 @runtime_checkable
 class IDeadLetterStore(Protocol):
-    """The letters of each projection, by position.
+    """Store of the dead letters of all projections, by projection and position.
 
-    Who runs the projection writes them with the checkpoint, in its transaction. An operator asks
-    for a retry, and whoever runs the projection does it. What the operator asks for is so at once,
-    whichever unit of work is open.
+    The process that runs a projection writes its dead letters in the transaction of the checkpoint.
+    An operator requests a retry, and that process carries it out. Requests of operators take effect
+    at once, in any unit of work.
     """
 
     @abstractmethod
-    async def add(self, letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
-        """Instead of those at the same positions of the same projection.
+    async def add(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
+        """Add dead letters, in place of those at the same positions of the same projection.
 
-        One that waits, and in whose stream no failed one stays, is due whatever it says: otherwise
-        it would be left behind when an operator was faster.
+        A waiting dead letter becomes due if no failed one is left in its stream: otherwise it
+        would stay behind when an operator was faster.
         """
         ...
 
     @abstractmethod
-    async def remove(self, letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
-        """They were taken after all; that one is gone already is fine."""
+    async def remove(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
+        """Remove processed dead letters; it is no error if one is gone already."""
         ...
 
     @abstractmethod
@@ -72,37 +71,42 @@ class IDeadLetterStore(Protocol):
         *,
         uow: UnitOfWork | None = None,
     ) -> set[StreamId]:
-        """Those of the streams with letters that failed or wait: their next events wait as well."""
+        """Return the given streams with failed or waiting dead letters; their next events wait."""
         ...
 
     @abstractmethod
     async def retryable(
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[DeadLetter]:
-        """Those that are to be tried again, by position; none before one that failed or waits in
-        its stream and is not due."""
+        """Return the dead letters to retry, by position.
+
+        A dead letter is left out while an earlier one of its stream failed or waits, and is not
+        due.
+        """
         ...
 
     @abstractmethod
     async def list_dead_letters(
         self, projection: str | None = None, *, after: int = 0, limit: int = 100
     ) -> list[DeadLetter]:
-        """Of one projection or of all, by position, from after the position ``after``; those at
-        one position come together, also beyond ``limit``."""
+        """Return the dead letters of one projection or of all, by position.
+
+        The list begins behind the position ``after``. Dead letters of one position come together,
+        even beyond ``limit``.
+        """
         ...
 
     @abstractmethod
     async def retry(self, projection: str, position: int) -> None:
-        """Make the letter due, and those that hold its stream or wait in it; a letter that was
-        skipped alone.
+        """Make a dead letter due, with all failed and waiting ones of its stream.
 
-        Raises ``UnknownDeadLetterError``.
+        A skipped dead letter becomes due alone. Raises ``UnknownDeadLetterError``.
         """
         ...
 
     @abstractmethod
     async def discard(self, projection: str, position: int) -> None:
-        """Give up the event; when it held its stream, those that wait behind it become due.
+        """Delete a dead letter; if it blocked its stream, the ones that wait behind it become due.
 
         Raises ``UnknownDeadLetterError``.
         """
@@ -110,5 +114,5 @@ class IDeadLetterStore(Protocol):
 
     @abstractmethod
     async def replace(self, projection: str, by: str, *, uow: UnitOfWork) -> None:
-        """The letters of ``by`` become those of ``projection``, instead of the ones it had."""
+        """Give the dead letters of ``by`` to ``projection``, in place of its own."""
         ...

@@ -11,15 +11,13 @@ from cqrs_ddd_core.domain import ID, AggregateRoot, IQueryOptions, ISpecificatio
 from cqrs_ddd_core.ports.search_result import SearchResult
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 
-AnyAggregate = AggregateRoot[Any]
-"""An aggregate with any kind of id."""
-T = TypeVar("T", bound=AnyAggregate)
-T_contra = TypeVar("T_contra", bound=AnyAggregate, contravariant=True)
+T = TypeVar("T", bound=AggregateRoot)
+T_contra = TypeVar("T_contra", bound=AggregateRoot, contravariant=True)
 ID_co = TypeVar("ID_co", bound="str | int | UUID", covariant=True)
 ID_contra = TypeVar("ID_contra", bound="str | int | UUID", contravariant=True)
 R = TypeVar("R")
 
-Condition = ISpecification[Any] | IQueryOptions[Any]
+Condition = ISpecification | IQueryOptions
 """A specification, or query options."""
 Criteria = Sequence[object] | Condition
 """Ids, a specification, or query options."""
@@ -64,7 +62,7 @@ class IQuerySpecificationPersistence(Protocol[R]):
     """Role that searches results of one type."""
 
     @abstractmethod
-    async def fetch(self, criteria: ISpecification[Any], uow: UnitOfWork) -> SearchResult[R]:
+    async def fetch(self, criteria: ISpecification, uow: UnitOfWork) -> SearchResult[R]:
         """Search by a specification or by query options (``IQueryOptions``)."""
         ...
 

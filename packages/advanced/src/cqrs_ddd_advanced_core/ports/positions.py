@@ -1,4 +1,4 @@
-"""How far each projection got, and who may take it further."""
+"""Positions of projections, and leases on the right to advance them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.ports import UnitOfWork
 
 PROJECTIONS_CHANNEL = "cqrs_ddd_projections"
-"""The channel of ``IQueueSignal`` on which waiters are told that a projection got further."""
+"""Channel of ``IQueueSignal`` with a wake-up notification when a projection has advanced."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """The right of one worker to take a projection on from ``position``.
+    """Right of one worker to advance a projection from ``position``.
 
     ``epoch`` grows with every claim and every replacement, of all projections together: a worker
     that lost its lease, however long it was frozen, cannot advance.
@@ -29,22 +29,22 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectionPosition:
-    """Where a projection stands; ``position`` is None for one that is written inline."""
+    """Position of a projection; ``position`` is None for one that is written inline."""
 
     projection: str
     version: int
     position: int | None
     worker_id: str | None = None
-    """Who holds the lease, if anybody does."""
+    """Worker that holds the lease, if any."""
 
 
 @runtime_checkable
 class IPositionStore(Protocol):
-    """A row for each projection. It is run by the workers that claim it, or written inline.
+    """Store with a row for each projection, which workers claim or transactions write inline.
 
-    Of two that exclude each other one waits, or fails with ``ConcurrencyError``, at the latest when
-    it commits. Leases are given and ended at once, whichever unit of work is open; ``positions``
-    and ``wait_until`` tell what is committed.
+    Of two calls that exclude each other one waits, or fails with ``ConcurrencyError`` at the commit
+    at the latest. Leases begin and end at once, in any unit of work; ``positions`` and
+    ``wait_until`` see committed positions.
     """
 
     @abstractmethod
@@ -57,13 +57,15 @@ class IPositionStore(Protocol):
         lease: float = 30.0,
         restart: bool = False,
     ) -> Checkpoint | None:
-        """Lease it for ``lease`` seconds; None while another worker has it, or is changing it.
+        """Lease a projection for ``lease`` seconds; return None while another worker has it.
 
-        Who claims again under the same id gets it, and what it had before is lost: it may be a
-        process that took the place of another one.
+        A claim under the same worker id succeeds and ends the earlier lease of that worker: the
+        process may have replaced another one. A new projection begins at position 0, and with
+        ``restart`` any projection, of any version.
 
-        One that is new begins at position 0, and with ``restart`` any, whichever version it had.
-        Otherwise raises ``ProjectionVersionError`` for one of another version, or inline.
+        Raises:
+            ProjectionVersionError: without ``restart``, for a projection of another version, and
+                for one that is written inline.
         """
         ...
 
@@ -71,11 +73,14 @@ class IPositionStore(Protocol):
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
-        """In the transaction of the view's change, and before the change: who waits here waits for
-        one that is about to commit. Extends the lease. ``position`` may stay, and not go back.
+        """Move a projection to ``position`` or confirm its position, and extend the lease.
 
-        Raises ``LeaseLostError`` unless epoch and position are still those of the checkpoint; a
-        lease that ran out, and that nobody else took, is fine, one that was released is not.
+        Call it in the transaction of the documents, before they change: a second worker then waits
+        for one that is about to commit. A lease that ran out is valid until another worker claims
+        the projection; a released one is not.
+
+        Raises:
+            LeaseLostError: unless epoch and position are those of the checkpoint.
         """
         ...
 
@@ -86,23 +91,25 @@ class IPositionStore(Protocol):
 
     @abstractmethod
     async def release(self, checkpoint: Checkpoint) -> None:
-        """Let others claim it before the lease ends; one that was lost is fine."""
+        """End the lease early; it is no error if it was lost."""
         ...
 
     @abstractmethod
     async def positions(
         self, projections: Collection[str] | None = None
     ) -> Sequence[ProjectionPosition]:
-        """All, or those named, by name; unknown ones are left out."""
+        """Return all positions, or those of the given projections, by name; skip unknown names."""
         ...
 
     @abstractmethod
     async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
-        """Write it inline in this transaction: any number may, but none while it is held.
+        """Let this transaction write a projection inline, beside others, but not during a swap.
 
-        To be called before the transaction appends events. The first one to commit makes it an
+        Call it before the transaction appends events. The first commit makes the projection an
         inline one.
-        Raises ``ProjectionVersionError`` for one of another version, or that workers run.
+
+        Raises:
+            ProjectionVersionError: for a projection of another version, or one that workers run.
         """
         ...
 
@@ -110,17 +117,22 @@ class IPositionStore(Protocol):
     async def lock_exclusive(
         self, projection: str, *, uow: UnitOfWork
     ) -> ProjectionPosition | None:
-        """Where it stands, and stays until the transaction ends: no worker advances it, and nobody
-        who writes it inline is under way or begins. None for a new one."""
+        """Stop a projection until the transaction ends; return its position, None for a new one.
+
+        No worker advances it meanwhile, and no transaction that writes it inline is under way or
+        begins.
+        """
         ...
 
     @abstractmethod
     async def replace(self, projection: str, by: Checkpoint, *, uow: UnitOfWork) -> None:
-        """From the commit on ``projection`` has the version and the position of ``by``, whose row
-        is gone. Who ran it cannot advance any more; an inline one stays inline.
+        """Give ``projection`` the version and the position of ``by``, and delete the row of ``by``.
 
-        To be called after ``hold``, in its transaction. Raises ``LeaseLostError`` unless ``by``
-        still holds.
+        Call it after ``lock_exclusive``, in its transaction. The worker that ran the projection
+        cannot advance it any more; an inline projection stays inline.
+
+        Raises:
+            LeaseLostError: unless the lease of ``by`` is valid.
         """
         ...
 
@@ -128,9 +140,12 @@ class IPositionStore(Protocol):
     async def wait_until(
         self, position: int, projections: Collection[str], *, timeout: float
     ) -> bool:
-        """Whether all of them have got to ``position`` within ``timeout`` seconds.
+        """Wait until all projections have reached ``position``.
 
-        One that is written inline is always there. Raises ``UnknownProjectionError`` for one that
-        has no row when the time is over.
+        Return False if ``timeout`` seconds were not enough. An inline projection has always
+        reached it.
+
+        Raises:
+            UnknownProjectionError: for a projection that has no row after ``timeout`` seconds.
         """
         ...

@@ -1,4 +1,4 @@
-"""Documents that projections write and queries read."""
+"""Documents of projections."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
-from cqrs_ddd_core.ports.search_result import SearchResult
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.ports import SearchResult, UnitOfWork
+
+from .persistence import Condition
 
 Document = Mapping[str, Any]
-"""What becomes JSON; it is read back as the dict that JSON makes of it."""
+"""Document that is stored as JSON."""
+
+JsonDocument = dict[str, Any]
+"""Document as JSON restores it: times and decimals are texts."""
 
 DOC_ID = "doc_id"
-"""A field that every collection has, for specifications and orders: the id, as text."""
+"""Field of every collection that holds the id, as text, for specifications and orders."""
 
 MAX_COLLECTION_NAME = 48
-"""With the prefix of the tables it is the name of a table, which has 63 bytes on PostgreSQL."""
+"""Characters; with the prefix of the tables it is the name of a table: 63 bytes on PostgreSQL."""
 
 Fields = Mapping[str, Any]
 """Names at the top of a document, and the types of their values.
@@ -31,26 +34,31 @@ most, since it is indexed.
 
 @runtime_checkable
 class IProjectionStore(Protocol):
-    """Collections of documents, each under an id of its own, a text of 1,000 bytes at most.
+    """Store of collections of documents, each under its id, a text of 1,000 bytes at most.
 
-    The name of a collection has small letters, digits and underscores, 48 at most.
+    The name of a collection has lower-case letters, digits and underscores, 48 at most. The
+    declared fields of a collection are indexed, and specifications and orders may use only these;
+    they compare as columns do, and a missing field is None.
 
-    Fields that a collection declares are indexed, and are what specifications and orders may name;
-    they mean there what they mean over columns, and a field that a document lacks is None.
+    The unit of work is the argument ``uow``, or else the current one, or else a new one for this
+    call.
 
-    ``uow`` is the unit of work to take part in: the one given, else the open one of the running
-    command, else a short one of its own. Raises ``ProjectionStoreError`` for a collection that
-    nobody has ensured, ``DocumentError`` for a document that is not JSON, or whose declared fields
-    are not of their types, and then nothing is written; and ``ConcurrencyError`` where a collection
-    is replaced meanwhile.
+    Raises:
+        ProjectionStoreError: for a collection that does not exist.
+        DocumentError: before anything is written, for a document that is not JSON, or whose
+            declared fields have values of other types.
+        ConcurrencyError: if the collection is replaced meanwhile.
     """
 
     @abstractmethod
     async def ensure_collection(self, collection: str, fields: Fields | None = None) -> None:
-        """Make it unless it is there, in a transaction of its own; any number may do so at once.
+        """Create the collection unless it exists, in a transaction of its own.
 
-        Raises ``ProjectionStoreError`` for one that is there with other fields, or with some where
-        none are given, and ``ConfigError`` for what cannot be a field.
+        Any number of callers may do so at once.
+
+        Raises:
+            ProjectionStoreError: if the collection exists with other fields.
+            ConfigError: for a type that a field cannot have.
         """
         ...
 
@@ -58,43 +66,44 @@ class IProjectionStore(Protocol):
     async def upsert(
         self, collection: str, doc_id: str, doc: Document, *, uow: UnitOfWork | None = None
     ) -> None:
-        """Keep the document, instead of the one that has the id."""
+        """Store the document, in place of the one under the same id."""
         ...
 
     @abstractmethod
     async def upsert_batch(
         self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
     ) -> None:
-        """All or none, by id."""
+        """Store documents by id, all of them or none."""
         ...
 
     @abstractmethod
     async def get(
         self, collection: str, doc_id: str, *, uow: UnitOfWork | None = None
-    ) -> dict[str, Any] | None: ...
+    ) -> JsonDocument | None: ...
 
     @abstractmethod
     async def get_batch(
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
-    ) -> dict[str, dict[str, Any]]:
-        """By id, in the order asked for, in one read; absent ones are left out."""
+    ) -> dict[str, JsonDocument]:
+        """Return the documents that exist, by id, in the order of the ids, in one read."""
         ...
 
     @abstractmethod
     async def find(
-        self,
-        collection: str,
-        criteria: ISpecification[Any] | IQueryOptions[Any],
-        *,
-        uow: UnitOfWork | None = None,
-    ) -> SearchResult[dict[str, Any]]:
-        """Equals of an order, and pages without one, go by id. ``stream`` holds one batch at a
-        time. Raises ``ValidationError`` for a field that is not declared."""
+        self, collection: str, criteria: Condition, *, uow: UnitOfWork | None = None
+    ) -> SearchResult[JsonDocument]:
+        """Search by declared fields; ``stream`` holds one batch at a time.
+
+        Documents that are equal in the order come by id, as do pages without an order.
+
+        Raises:
+            ValidationError: for a field that is not declared.
+        """
         ...
 
     @abstractmethod
     async def delete(self, collection: str, doc_id: str, *, uow: UnitOfWork | None = None) -> None:
-        """Afterwards there is none; that there was none already is fine."""
+        """Delete the document if it exists."""
         ...
 
     @abstractmethod
@@ -104,35 +113,39 @@ class IProjectionStore(Protocol):
 
     @abstractmethod
     async def truncate_collection(self, collection: str, *, uow: UnitOfWork | None = None) -> None:
-        """Afterwards it has no documents; those who read meanwhile see all or none."""
+        """Delete all documents; a concurrent reader sees all of them or none."""
         ...
 
     @abstractmethod
     async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
-        """Afterwards there is no such collection; in a transaction of its own. That there was none
-        already is fine."""
+        """Delete the collection if it exists."""
         ...
 
     @abstractmethod
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
-        """For who reads a document and writes what follows from it: of two that lock the same id,
-        there or not, one waits until the other has ended, or fails with ``ConcurrencyError``.
+        """Lock ids, whether or not their documents exist, before reading what is written back.
+
+        Of two transactions that lock the same id, one waits until the other has ended, or fails
+        with ``ConcurrencyError``.
         """
         ...
 
     @abstractmethod
     async def replace_collection(self, collection: str, by: str, *, uow: UnitOfWork) -> None:
-        """At the commit ``collection`` has the documents and fields of ``by``, and ``by`` is gone.
+        """Give ``collection`` the documents and fields of ``by`` at the commit, and delete ``by``.
 
         Readers see the old documents or the new ones, at no time fewer. ``collection`` need not
-        have been there. Raises ``ConcurrencyError`` where others use one of them for too long.
+        exist.
+
+        Raises:
+            ConcurrencyError: if other transactions use one of them for too long.
         """
         ...
 
 
 @runtime_checkable
 class IProjectionStoreProvider(Protocol):
-    """A unit of work that carries a projection store."""
+    """Unit of work that carries a projection store."""
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""States of aggregates, kept to shorten the way through their events."""
+"""Snapshots: states of aggregates, stored so that fewer events have to be applied."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Protocol, runtime_checkable
 
-from cqrs_ddd_core.ports.event_store import StreamId
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.ports import StreamId, UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import NaiveDatetimeError
 from cqrs_ddd_core.primitives.storable import ensure_storable
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """The state after ``version`` events, as the class of the hash ``schema_hash`` writes it.
+    """State after ``version`` events, written by a class whose shape has the hash ``schema_hash``.
 
     A store keeps ``state`` unchanged and never parses it. Raises ``SerializationError`` for ids
     and names that some databases change or reject.
@@ -38,15 +37,15 @@ class Snapshot:
 
 @runtime_checkable
 class ISnapshotStore(Protocol):
-    """The latest snapshot of each stream.
+    """Store of the latest snapshot of each stream.
 
-    ``uow`` is the unit of work to take part in: the one given, else the open one of the running
-    command, else a short one of its own.
+    The unit of work is the argument ``uow``, or else the current one, or else a new one for this
+    call.
     """
 
     @abstractmethod
     async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
-        """Keep it, unless a later version is kept: whoever writes last, versions never go back."""
+        """Store the snapshot unless a later version is stored, whichever writer comes last."""
         ...
 
     @abstractmethod
@@ -57,10 +56,10 @@ class ISnapshotStore(Protocol):
         *,
         instead_of: Mapping[StreamId, int] | None = None,
     ) -> None:
-        """As ``save``, all of them or none, and for writers in any order without a deadlock.
+        """Save all snapshots or none; writers with other orders do not run into a deadlock.
 
-        One that is kept under the version that ``instead_of`` has for its stream is replaced
-        whatever comes: it was of no use, and later than its stream.
+        A stored snapshot whose version is that in ``instead_of`` for its stream is replaced in any
+        case: it is unusable, and may be later than the end of its stream.
         """
         ...
 
@@ -68,10 +67,10 @@ class ISnapshotStore(Protocol):
     async def load(
         self, streams: Collection[StreamId], uow: UnitOfWork | None = None
     ) -> dict[StreamId, Snapshot]:
-        """Several in one read; a stream without a snapshot is left out."""
+        """Return the snapshots that exist, in one read."""
         ...
 
     @abstractmethod
     async def delete(self, stream: StreamId, uow: UnitOfWork | None = None) -> None:
-        """Afterwards there is none; that there was none already is fine."""
+        """Delete the snapshot if it exists."""
         ...

@@ -23,7 +23,7 @@ from ..ports.projections import DOC_ID, IProjectionStore
 from .writing import store_of
 
 R = TypeVar("R")
-Condition = ISpecification[Any] | IQueryOptions[Any]
+Condition = ISpecification | IQueryOptions
 
 
 class _OfDocuments(ABC, Generic[R]):
@@ -36,7 +36,7 @@ class _OfDocuments(ABC, Generic[R]):
         """The document is what JSON made of it; times and decimals in it are texts."""
         ...
 
-    def row_scope(self) -> ISpecification[Any] | None:
+    def row_scope(self) -> ISpecification | None:
         """What every answer is limited to, such as the documents of a tenant; asked at each call.
 
         Its fields are declared ones.
@@ -116,7 +116,7 @@ class ProjectionBackedDualPersistence(
         return await self._by_ids(ids, uow)
 
 
-def _within(scope: ISpecification[Any] | None, criteria: Condition) -> Condition:
+def _within(scope: ISpecification | None, criteria: Condition) -> Condition:
     if scope is None:
         return criteria
     if isinstance(criteria, IQueryOptions):

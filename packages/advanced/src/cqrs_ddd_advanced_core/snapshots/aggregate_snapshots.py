@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Mapping
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic.errors import PydanticInvalidForJsonSchema
 
@@ -23,7 +23,7 @@ from cqrs_ddd_core.spi.system_clock import SystemClock
 from ..ports.snapshots import ISnapshotStore, Snapshot
 from .strategies import EveryNEventsStrategy, Loading, SnapshotStrategy
 
-T = TypeVar("T", bound=AggregateRoot[Any])
+T = TypeVar("T", bound=AggregateRoot)
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class AggregateSnapshots(Generic[T]):
 
 
 @lru_cache(maxsize=256)
-def _hash_of(entity_type: type[AggregateRoot[Any]]) -> str:
+def _hash_of(entity_type: type[AggregateRoot]) -> str:
     name = entity_type.__name__
     lost = attributes_lost_in_json(entity_type)
     if lost:

@@ -25,7 +25,7 @@ def ensure_forward(checkpoint: Checkpoint, position: int) -> None:
         )
 
 
-def ensure_letter_limit(limit: int) -> None:
+def ensure_page_limit(limit: int) -> None:
     """Raise ``InvalidOperationError`` for a page of dead letters with room for none."""
     if limit < 1:
         raise InvalidOperationError(f"cannot read {limit} dead letters; limit must be at least 1")

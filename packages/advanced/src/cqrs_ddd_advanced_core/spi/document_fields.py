@@ -1,4 +1,4 @@
-"""Declared fields of documents: their types, and the values that a document has in them."""
+"""Declared fields of documents, with their types, and the values of a document in them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from ..exceptions import DocumentError
 from ..ports.projections import DOC_ID, Fields
 
 DOC = "doc"
-"""The column of the whole document, so no field can have the name."""
+"""Column of the whole document; no field can have this name."""
 MAX_FIELD_NAME = 60
 MAX_TEXT = 2_000
-"""Bytes of a declared text: an index of PostgreSQL takes no more than about 2,700."""
+"""Bytes of a declared text; an index of PostgreSQL takes about 2,700 at most."""
 MAX_DIGITS = 18
 
 _NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_]{{0,{MAX_FIELD_NAME - 1}}}")
 _KINDS: tuple[type[Any], ...] = (str, int, float, bool, Decimal, datetime, date, UUID, dict, list)
 _BY_NAME = {kind.__name__: kind for kind in _KINDS}
-_WRITTEN = re.compile(r"(\w+)(?:\((\d+), (\d+)\))?")
+_TYPE_NAME = re.compile(r"(\w+)(?:\((\d+), (\d+)\))?")
 
 
 @dataclass(frozen=True)
@@ -44,35 +44,35 @@ class DeclaredType:
 
     @property
     def is_json(self) -> bool:
-        """Whether it can be asked into, and has no order."""
+        """Whether values are JSON, with paths inside and without an order."""
         return self.kind in (dict, list)
 
     @property
-    def written(self) -> str:
-        """``Decimal(18, 6)``, or the name alone."""
+    def name(self) -> str:
+        """Return the name, for decimals with digits and places: ``Decimal(18, 6)``."""
         name = self.kind.__name__
         return f"{name}({self.digits}, {self.places})" if self.kind is Decimal else name
 
     @classmethod
-    def read(cls, written: str) -> DeclaredType:
-        found = _WRITTEN.fullmatch(written)
-        assert found is not None, written
-        name, digits, places = found.groups()
-        return cls(_BY_NAME[name], int(digits or 0), int(places or 0))
+    def parse(cls, name: str) -> DeclaredType:
+        found = _TYPE_NAME.fullmatch(name)
+        assert found is not None, name
+        kind, digits, places = found.groups()
+        return cls(_BY_NAME[kind], int(digits or 0), int(places or 0))
 
     @cached_property
     def annotation(self) -> Any:
         if self.kind is Decimal:
-            return Annotated[Decimal, AfterValidator(_exactly(self.digits, self.places))]
+            return Annotated[Decimal, AfterValidator(_build_quantizer(self.digits, self.places))]
         return _ANNOTATIONS.get(self.kind, self.kind)
 
 
 class DocumentFields(Mapping[str, DeclaredType]):
-    """The fields of one collection, by name; raises ``ConfigError`` for what cannot be one."""
+    """Fields of one collection, by name; raises ``ConfigError`` for impossible names and types."""
 
     def __init__(self, fields: Fields | None = None) -> None:
-        self._types = {name: _type_of(name, given) for name, given in (fields or {}).items()}
-        _ensure_names(self._types)
+        self._types = {name: _parse_type(name, given) for name, given in (fields or {}).items()}
+        _ensure_field_names(self._types)
 
     def __getitem__(self, name: str) -> DeclaredType:
         return self._types[name]
@@ -84,24 +84,24 @@ class DocumentFields(Mapping[str, DeclaredType]):
         return len(self._types)
 
     @property
-    def written(self) -> dict[str, str]:
-        """What ``read`` takes, and JSON keeps."""
-        return {name: each.written for name, each in self._types.items()}
+    def type_names(self) -> dict[str, str]:
+        """Return the names of the types by field, as JSON may store them for ``parse``."""
+        return {name: each.name for name, each in self._types.items()}
 
     @classmethod
-    def read(cls, written: Mapping[str, str]) -> DocumentFields:
+    def parse(cls, type_names: Mapping[str, str]) -> DocumentFields:
         fields = cls()
-        fields._types = {name: DeclaredType.read(each) for name, each in written.items()}
+        fields._types = {name: DeclaredType.parse(each) for name, each in type_names.items()}
         return fields
 
-    def values_in(self, document: bytes, collection: str, doc_id: str) -> dict[str, Any]:
-        """Of each field, None for one that is missing; raises ``DocumentError``."""
+    def extract_values(self, document: bytes, collection: str, doc_id: str) -> dict[str, Any]:
+        """Return the value of each field, None if it is missing; raises ``DocumentError``."""
         try:
             values: dict[str, Any] = self._validator.validate_json(document, strict=True)
         except ValidationError as error:
             found = error.errors(include_url=False, include_context=False)[0]
             name = str(next(iter(found["loc"]), ""))
-            expected = f"{name} is {self[name].written}" if name in self else "it can be read"
+            expected = f"{name} is {self[name].name}" if name in self else "it can be read"
             raise DocumentError(
                 f"{doc_id!r} in {collection} does not fit, where {expected}: {found['msg']}; "
                 "give it such a value, or declare another type",
@@ -126,14 +126,12 @@ class DocumentFields(Mapping[str, DeclaredType]):
         return SchemaValidator(core_schema.typed_dict_schema(fields))
 
 
-def _exactly(digits: int, places: int) -> Callable[[Decimal], Decimal]:
-    """A decimal that a column of so many digits holds without rounding."""
-    unit, context = (
-        Decimal(1).scaleb(-places),
-        Context(prec=digits, traps=[Inexact, InvalidOperation]),
-    )
+def _build_quantizer(digits: int, places: int) -> Callable[[Decimal], Decimal]:
+    """Return a function that raises for decimals which a column of these digits would round."""
+    unit = Decimal(1).scaleb(-places)
+    context = Context(prec=digits, traps=[Inexact, InvalidOperation])
 
-    def exact(value: Decimal) -> Decimal:
+    def quantize(value: Decimal) -> Decimal:
         try:
             return value.quantize(unit, context=context)
         except (Inexact, InvalidOperation):
@@ -141,11 +139,11 @@ def _exactly(digits: int, places: int) -> Callable[[Decimal], Decimal]:
                 f"{value} has not {digits} digits, {places} of them after the point"
             ) from None
 
-    return exact
+    return quantize
 
 
-def _finite(value: datetime) -> datetime:
-    # Asked of all, so the edges of time are sorted out by the year.
+def _ensure_finite(value: datetime) -> datetime:
+    # Runs for each value, so only the first and the last year are looked at closely.
     if value.year in (MINYEAR, MAXYEAR):
         try:
             instant = value.astimezone(timezone.utc).replace(tzinfo=None)
@@ -156,49 +154,43 @@ def _finite(value: datetime) -> datetime:
     return value
 
 
-def _short(value: str) -> str:
+def _ensure_short(value: str) -> str:
     if len(value) * 4 > MAX_TEXT and len(value.encode()) > MAX_TEXT:
         raise ValueError(f"a declared text has {MAX_TEXT:,} bytes at most, this one has more")
     return value
 
 
 _ANNOTATIONS: dict[type[Any], Any] = {
-    str: Annotated[str, AfterValidator(_short)],
+    str: Annotated[str, AfterValidator(_ensure_short)],
     int: Annotated[int, Field(ge=-(2**63), lt=2**63)],
     float: Annotated[float, Field(allow_inf_nan=False)],
-    datetime: Annotated[AwareDatetime, AfterValidator(_finite)],
+    datetime: Annotated[AwareDatetime, AfterValidator(_ensure_finite)],
 }
 
 
-def _type_of(name: str, given: Any) -> DeclaredType:
+def _parse_type(name: str, given: object) -> DeclaredType:
     annotation, digits, places = given, None, None
-    while True:
-        origin = get_origin(annotation)
-        if origin is Annotated:
-            annotation, *notes = get_args(annotation)
-            for note in notes:
-                for each in note.metadata if isinstance(note, FieldInfo) else [note]:
-                    digits = getattr(each, "max_digits", None) or digits
-                    given_places = getattr(each, "decimal_places", None)
-                    places = places if given_places is None else given_places
-        elif origin in (Union, UnionType):
-            others = [part for part in get_args(annotation) if part is not type(None)]
-            if len(others) != 1:
-                break
-            annotation = others[0]
-        else:
-            annotation = origin or annotation
+    while (origin := get_origin(annotation)) in (Annotated, Union, UnionType):
+        parts = [part for part in get_args(annotation) if part is not type(None)]
+        if origin is not Annotated and len(parts) != 1:
             break
-    if annotation is Decimal:
-        return _decimal(name, digits, places)
-    if annotation not in _KINDS:
+        annotation, *notes = parts
+        for note in notes:
+            for each in note.metadata if isinstance(note, FieldInfo) else [note]:
+                digits = getattr(each, "max_digits", None) or digits
+                given_places = getattr(each, "decimal_places", None)
+                places = places if given_places is None else given_places
+    kind = get_origin(annotation) or annotation
+    if kind is Decimal:
+        return _parse_decimal(name, digits, places)
+    if not isinstance(kind, type) or kind not in _KINDS:
         raise ConfigError(
             f"the field {name} is declared as {given!r}; a field is one of {', '.join(_BY_NAME)}"
         )
-    return DeclaredType(annotation)
+    return DeclaredType(kind)
 
 
-def _decimal(name: str, digits: int | None, places: int | None) -> DeclaredType:
+def _parse_decimal(name: str, digits: int | None, places: int | None) -> DeclaredType:
     digits, places = digits or MAX_DIGITS, 6 if places is None else places
     if not 0 <= places <= digits <= MAX_DIGITS:
         raise ConfigError(
@@ -208,7 +200,7 @@ def _decimal(name: str, digits: int | None, places: int | None) -> DeclaredType:
     return DeclaredType(Decimal, digits, places)
 
 
-def _ensure_names(names: Mapping[str, object]) -> None:
+def _ensure_field_names(names: Mapping[str, object]) -> None:
     seen: dict[str, str] = {DOC: "", DOC_ID: ""}
     for name in names:
         if not _NAME.fullmatch(name):
@@ -216,7 +208,7 @@ def _ensure_names(names: Mapping[str, object]) -> None:
                 f"{name!r} cannot be a declared field; its name begins with a letter and has "
                 f"letters, digits and underscores, {MAX_FIELD_NAME} at most"
             )
-        if name.lower() in seen:  # SQLite does not tell cases apart.
+        if name.lower() in seen:  # SQLite ignores case.
             other = seen[name.lower()]
             raise ConfigError(
                 f"{name!r} cannot be a declared field beside {other!r}; rename one of them"

@@ -1,4 +1,4 @@
-"""Documents and the names of their places, judged alike by every store."""
+"""Documents as JSON, and the checks of their ids and collections, for every store alike."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from cqrs_ddd_core.primitives.exceptions import SerializationError
 from cqrs_ddd_core.spi.json_fidelity import encode_json
 
 from ..exceptions import DocumentError, ProjectionStoreError
-from ..ports.projections import MAX_COLLECTION_NAME, Document
+from ..ports.projections import MAX_COLLECTION_NAME, Document, JsonDocument
 from .document_fields import DocumentFields
 
 MAX_DOC_ID = 1_000
-"""Bytes, since it is a key of an index."""
+"""Bytes, since the id is a key of an index."""
 
 _NAME = re.compile(rf"[a-z_][a-z0-9_]{{0,{MAX_COLLECTION_NAME - 1}}}")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
-class WrittenDocument(NamedTuple):
+class EncodedDocument(NamedTuple):
     """A document as JSON, with the values of the declared fields."""
 
     doc_id: str
     document: bytes
     values: Mapping[str, Any]
 
-    def read(self) -> dict[str, Any]:
-        return read_document(self.document)
+    def decode(self) -> JsonDocument:
+        return decode_document(self.document)
 
 
-def written_document(
+def encode_document(
     collection: str, doc_id: str, doc: Document, fields: DocumentFields
-) -> WrittenDocument:
-    """Raises ``DocumentError`` for what cannot be kept."""
-    if not is_possible_id(doc_id):
+) -> EncodedDocument:
+    """Return the document as JSON; raises ``DocumentError`` for one that cannot be stored."""
+    name = f"the document {doc_id!r} in {collection}"
+    if not is_valid_doc_id(doc_id):
         raise DocumentError(
             f"{doc_id!r} cannot be an id in {collection}; it is a text of 1 to {MAX_DOC_ID:,} "
             "bytes, without NUL and halves of surrogate pairs",
@@ -45,28 +46,21 @@ def written_document(
             doc_id=str(doc_id),
         )
     try:
-        document = encode_json(
-            doc, f"the document {doc_id!r} in {collection}", type_name=collection
-        )
-        problem = _problem_of(document)
+        document = encode_json(doc, name, type_name=collection)
     except SerializationError as error:
         raise DocumentError(str(error), collection=collection, doc_id=doc_id) from error
+    problem = _find_problem(document)
     if problem is not None:
-        raise DocumentError(
-            f"the document {doc_id!r} in {collection} {problem}",
-            collection=collection,
-            doc_id=doc_id,
-        )
-    return WrittenDocument(doc_id, document, fields.values_in(document, collection, doc_id))
+        raise DocumentError(f"{name} {problem}", collection=collection, doc_id=doc_id)
+    return EncodedDocument(doc_id, document, fields.extract_values(document, collection, doc_id))
 
 
-def read_document(document: bytes | str) -> dict[str, Any]:
-    read: dict[str, Any] = from_json(document)
-    return read
+def decode_document(document: bytes | str) -> JsonDocument:
+    decoded: JsonDocument = from_json(document)
+    return decoded
 
 
-def is_possible_id(doc_id: object) -> bool:
-    """Whether a document can have the id."""
+def is_valid_doc_id(doc_id: object) -> bool:
     if not isinstance(doc_id, str) or not doc_id or "\x00" in doc_id:
         return False
     try:
@@ -75,9 +69,9 @@ def is_possible_id(doc_id: object) -> bool:
         return False
 
 
-def possible_ids(doc_ids: Iterable[str]) -> list[str]:
-    """Each once; what can be no id is of no document."""
-    return [doc_id for doc_id in dict.fromkeys(doc_ids) if is_possible_id(doc_id)]
+def filter_doc_ids(doc_ids: Iterable[str]) -> list[str]:
+    """Return each valid id once; no document has another one."""
+    return [doc_id for doc_id in dict.fromkeys(doc_ids) if is_valid_doc_id(doc_id)]
 
 
 def ensure_collection_name(collection: object) -> None:
@@ -97,7 +91,7 @@ def ensure_other_collection(collection: str, by: str) -> None:
         )
 
 
-def _problem_of(document: bytes) -> str | None:
+def _find_problem(document: bytes) -> str | None:
     if not document.startswith(b"{"):
         return "is no object of JSON; give it a mapping"
     if b"\\u0000" in document and _NUL.search(document):

@@ -1,4 +1,4 @@
-"""Dead letters in a dict, with transactions."""
+"""In-memory store of dead letters."""
 
 from __future__ import annotations
 
@@ -6,38 +6,34 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
-from cqrs_ddd_core.adapters.memory.transaction import (
-    ChangeSet,
-    InMemoryTransaction,
-    join_transaction,
-)
-from cqrs_ddd_core.ports.event_store import StreamId
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.adapters.memory import transaction as transactions
+from cqrs_ddd_core.ports import StreamId, UnitOfWork
 
 from ...exceptions import UnknownDeadLetterError
 from ...ports.dead_letters import DeadLetter, DeadLetterState, IDeadLetterStore
-from ...spi.checks import ensure_letter_limit
+from ...spi.checks import ensure_page_limit
 
-_Letters = dict[tuple[str, int], DeadLetter]
-"""By projection and position."""
-_Step = Callable[[_Letters], None]
+Place = tuple[str, int]
+"""A projection, and a position."""
+DeadLetters = dict[Place, DeadLetter]
+Step = Callable[[DeadLetters], None]
 
 
 class InMemoryDeadLetterStore(IDeadLetterStore):
-    """The fake of a table of dead letters. An operator's change is made at once."""
+    """Fake of a table of dead letters; requests of operators take effect at once."""
 
     def __init__(self) -> None:
-        self._letters: _Letters = {}
+        self._dead_letters: DeadLetters = {}
 
-    async def add(self, letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
-        given = sorted(letters, key=_place)
-        async with join_transaction(uow, "add dead letters") as active:
-            self._changes(active).then(lambda kept: _add(kept, given))
+    async def add(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
+        given = sorted(dead_letters, key=_place_of)
+        async with transactions.join_transaction(uow, "add dead letters") as active:
+            self._changes(active).add(lambda rows: _add(rows, given))
 
-    async def remove(self, letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
-        places = [_place(letter) for letter in letters]
-        async with join_transaction(uow, "remove dead letters") as active:
-            self._changes(active).then(lambda kept: _remove(kept, places))
+    async def remove(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
+        places = [_place_of(each) for each in dead_letters]
+        async with transactions.join_transaction(uow, "remove dead letters") as active:
+            self._changes(active).add(lambda rows: _remove(rows, places))
 
     async def blocked_streams(
         self,
@@ -46,149 +42,148 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
         *,
         uow: UnitOfWork | None = None,
     ) -> set[StreamId]:
-        async with join_transaction(uow, "read held streams") as active:
-            held = {
-                letter.stream
-                for letter in self._changes(active).letters().values()
-                if letter.projection == projection and _is_held(letter)
+        async with transactions.join_transaction(uow, "read blocked streams") as active:
+            blocked = {
+                each.stream
+                for each in self._changes(active).read().values()
+                if each.projection == projection and _blocks(each)
             }
-            return held & set(streams)
+            return blocked & set(streams)
 
     async def retryable(
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[DeadLetter]:
-        ensure_letter_limit(limit)
-        async with join_transaction(uow, "read due dead letters") as active:
-            letters = sorted(self._changes(active).letters().values(), key=_place)
+        ensure_page_limit(limit)
+        async with transactions.join_transaction(uow, "read retryable dead letters") as active:
+            found = self._changes(active).read().values()
         due: list[DeadLetter] = []
         blocked: set[StreamId] = set()
-        for letter in letters:
-            if letter.projection != projection:
+        for each in sorted(found, key=_place_of):
+            if each.projection != projection:
                 continue
-            if letter.is_due and letter.stream not in blocked:
-                due.append(letter)
-            elif _is_held(letter):
-                blocked.add(letter.stream)
+            if each.is_due and each.stream not in blocked:
+                due.append(each)
+            elif _blocks(each):
+                blocked.add(each.stream)
         return due[:limit]
 
     async def list_dead_letters(
         self, projection: str | None = None, *, after: int = 0, limit: int = 100
     ) -> list[DeadLetter]:
-        ensure_letter_limit(limit)
+        ensure_page_limit(limit)
         await asyncio.sleep(0)
         found = sorted(
             (
-                letter
-                for letter in self._letters.values()
-                if projection in (None, letter.projection) and letter.position > after
+                each
+                for each in self._dead_letters.values()
+                if projection in (None, each.projection) and each.position > after
             ),
-            key=lambda letter: (letter.position, letter.projection),
+            key=lambda each: (each.position, each.projection),
         )
         return [each for each in found if each.position <= found[:limit][-1].position]
 
     async def retry(self, projection: str, position: int) -> None:
         await asyncio.sleep(0)
-        letter = self._letter(projection, position)
-        if _is_held(letter):
-            _make_due(self._letters, (each for each in self._behind(letter) if _is_held(each)))
-        _make_due(self._letters, [letter])
+        found = self._get(projection, position)
+        if _blocks(found):
+            _make_due(self._dead_letters, filter(_blocks, self._list_stream(found)))
+        _make_due(self._dead_letters, [found])
 
     async def discard(self, projection: str, position: int) -> None:
         await asyncio.sleep(0)
-        letter = self._letter(projection, position)
-        del self._letters[_place(letter)]
-        if letter.state is DeadLetterState.POISON:
-            waiting = (e for e in self._behind(letter) if e.state is DeadLetterState.WAITING)
-            _make_due(self._letters, waiting)
+        found = self._get(projection, position)
+        del self._dead_letters[_place_of(found)]
+        if found.state is DeadLetterState.POISON:
+            _make_due(self._dead_letters, filter(_is_waiting, self._list_stream(found)))
 
     async def replace(self, projection: str, by: str, *, uow: UnitOfWork) -> None:
-        async with join_transaction(uow, "replace dead letters") as active:
-            self._changes(active).then(lambda kept: _replace(kept, projection, by))
+        async with transactions.join_transaction(uow, "replace dead letters") as active:
+            self._changes(active).add(lambda rows: _replace(rows, projection, by))
 
-    def _changes(self, uow: InMemoryTransaction) -> _Changes:
-        return uow.change_set(self, lambda: _Changes(self._letters))
+    def _changes(self, uow: transactions.InMemoryTransaction) -> _Changes:
+        return uow.change_set(self, lambda: _Changes(self._dead_letters))
 
-    def _letter(self, projection: str, position: int) -> DeadLetter:
-        letter = self._letters.get((projection, position))
-        if letter is None:
+    def _get(self, projection: str, position: int) -> DeadLetter:
+        found = self._dead_letters.get((projection, position))
+        if found is None:
             raise UnknownDeadLetterError.not_found(projection, position)
-        return letter
+        return found
 
-    def _behind(self, letter: DeadLetter) -> list[DeadLetter]:
-        """All of its stream."""
-        place = (letter.projection, letter.stream)
-        return [each for each in self._letters.values() if (each.projection, each.stream) == place]
+    def _list_stream(self, dead_letter: DeadLetter) -> list[DeadLetter]:
+        return [
+            each
+            for each in self._dead_letters.values()
+            if _stream_key(each) == _stream_key(dead_letter)
+        ]
 
 
-class _Changes(ChangeSet):
-    """Steps of one unit of work; others may have changed the letters when it commits."""
+class _Changes(transactions.ChangeSet):
+    """Steps of one transaction, replayed at its commit, since operators may change rows before."""
 
-    def __init__(self, kept: _Letters) -> None:
-        self._kept = kept
-        self._steps: list[_Step] = []
+    def __init__(self, committed: DeadLetters) -> None:
+        self._committed = committed
+        self._steps: list[Step] = []
 
-    def then(self, step: _Step) -> None:
+    def add(self, step: Step) -> None:
         self._steps.append(step)
 
-    def letters(self) -> _Letters:
-        seen = dict(self._kept)
+    def read(self) -> DeadLetters:
+        own = dict(self._committed)
         for step in self._steps:
-            step(seen)
-        return seen
+            step(own)
+        return own
 
     def check(self) -> None:
         pass
 
     def apply(self) -> None:
         for step in self._steps:
-            step(self._kept)
+            step(self._committed)
 
     def discard(self) -> None:
         self._steps.clear()
 
 
-def _place(letter: DeadLetter) -> tuple[str, int]:
-    return letter.projection, letter.position
+def _place_of(dead_letter: DeadLetter) -> Place:
+    return dead_letter.projection, dead_letter.position
 
 
-def _is_held(letter: DeadLetter) -> bool:
-    return letter.state is not DeadLetterState.SKIPPED
+def _stream_key(dead_letter: DeadLetter) -> tuple[str, StreamId]:
+    return dead_letter.projection, dead_letter.stream
 
 
-def _add(kept: _Letters, letters: Sequence[DeadLetter]) -> None:
-    for letter in letters:
-        kept[_place(letter)] = letter
-    # An operator may have asked for the others of the stream before this one came.
-    holding = {
-        (each.projection, each.stream)
-        for each in kept.values()
+def _blocks(dead_letter: DeadLetter) -> bool:
+    return dead_letter.state is not DeadLetterState.SKIPPED
+
+
+def _is_waiting(dead_letter: DeadLetter) -> bool:
+    return dead_letter.state is DeadLetterState.WAITING
+
+
+def _add(rows: DeadLetters, added: Sequence[DeadLetter]) -> None:
+    rows.update((_place_of(each), each) for each in added)
+    # An operator may have retried the stream before a waiting dead letter was added to it.
+    blocked = {
+        _stream_key(each)
+        for each in rows.values()
         if each.state is DeadLetterState.POISON and not each.is_due
     }
-    _make_due(
-        kept,
-        [
-            letter
-            for letter in letters
-            if letter.state is DeadLetterState.WAITING
-            and (letter.projection, letter.stream) not in holding
-        ],
-    )
+    _make_due(rows, [e for e in added if _is_waiting(e) and _stream_key(e) not in blocked])
 
 
-def _remove(kept: _Letters, places: Iterable[tuple[str, int]]) -> None:
+def _remove(rows: DeadLetters, places: Iterable[Place]) -> None:
     for place in places:
-        kept.pop(place, None)
+        rows.pop(place, None)
 
 
-def _make_due(kept: _Letters, letters: Iterable[DeadLetter]) -> None:
-    for letter in list(letters):
-        kept[_place(letter)] = replace(letter, is_due=True)
+def _make_due(rows: DeadLetters, dead_letters: Iterable[DeadLetter]) -> None:
+    for each in list(dead_letters):
+        rows[_place_of(each)] = replace(each, is_due=True)
 
 
-def _replace(kept: _Letters, projection: str, by: str) -> None:
+def _replace(rows: DeadLetters, projection: str, by: str) -> None:
     if projection == by:
         return
-    _remove(kept, [place for place in kept if place[0] == projection])
-    for place in [place for place in kept if place[0] == by]:
-        letter = replace(kept.pop(place), projection=projection)
-        kept[_place(letter)] = letter
+    _remove(rows, [place for place in rows if place[0] == projection])
+    for place in [place for place in rows if place[0] == by]:
+        rows[projection, place[1]] = replace(rows.pop(place), projection=projection)

@@ -1,4 +1,4 @@
-"""Positions of projections in a dict, with transactions and leases."""
+"""In-memory store of the positions of projections."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-from cqrs_ddd_core.adapters.memory.transaction import (
-    ChangeSet,
-    InMemoryTransaction,
-    join_transaction,
-)
-from cqrs_ddd_core.ports.clock import IClock
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.adapters.memory import transaction as transactions
+from cqrs_ddd_core.ports import IClock, UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, LeaseLostError
 from cqrs_ddd_core.spi.system_clock import SystemClock
+from cqrs_ddd_core.spi.waiters import Waiters
 
 from ...exceptions import ProjectionVersionError, UnknownProjectionError
-from ...ports.positions import Checkpoint, IPositionStore, ProjectionPosition
-from ...spi.checks import ensure_forward, ensure_live_version, ensure_name_list, ensure_usable_lease
-from ...spi.transaction_locks import TransactionLocks
+from ...ports.positions import PROJECTIONS_CHANNEL, Checkpoint, IPositionStore, ProjectionPosition
+from ...spi import checks
+from .transaction_locks import TransactionLocks
 
 
 @dataclass(frozen=True)
@@ -31,26 +27,23 @@ class _Row:
     worker_id: str | None = None
     leased_until: float = 0.0
 
-    def begins_as(self, other: _Row) -> bool:
+    def equals_new(self, other: _Row) -> bool:
         return (self.version, self.position) == (other.version, other.position)
 
-    def is_under(self, checkpoint: Checkpoint) -> bool:
-        is_led = self.epoch == checkpoint.epoch and self.worker_id is not None
-        return is_led and self.position == checkpoint.position
+    def is_leased_by(self, checkpoint: Checkpoint) -> bool:
+        is_valid = self.epoch == checkpoint.epoch and self.worker_id is not None
+        return is_valid and self.position == checkpoint.position
 
 
 class InMemoryPositionStore(IPositionStore):
-    """The fake of a table of positions.
-
-    Leases are given and ended at once, outside any transaction.
-    """
+    """Fake of a table of positions; leases begin and end at once, outside any transaction."""
 
     def __init__(self, clock: IClock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._rows: dict[str, _Row] = {}
         self._epochs = count(1)
         self._locks = TransactionLocks()
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiters = Waiters()
 
     async def claim(
         self,
@@ -61,38 +54,38 @@ class InMemoryPositionStore(IPositionStore):
         lease: float = 30.0,
         restart: bool = False,
     ) -> Checkpoint | None:
-        ensure_usable_lease(lease)
+        checks.ensure_usable_lease(lease)
         await asyncio.sleep(0)
         position, row = 0, self._rows.get(projection)
         if row is not None:
             if row.position is None:
                 raise ProjectionVersionError.written_inline(projection, version, row.version)
             if not restart:
-                ensure_live_version(projection, version, row.version)
+                checks.ensure_live_version(projection, version, row.version)
             if self._holder(row) not in (None, worker_id):
                 return None
             position = 0 if restart else row.position
         epoch = next(self._epochs)
-        self._rows[projection] = _Row(epoch, version, position, worker_id, self._end(lease))
+        self._rows[projection] = _Row(epoch, version, position, worker_id, self._lease_end(lease))
         return Checkpoint(projection=projection, version=version, position=position, epoch=epoch)
 
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
-        ensure_usable_lease(lease)
-        ensure_forward(checkpoint, position)
-        async with join_transaction(uow, "advance a projection") as active:
-            await self._locks.take(checkpoint.projection, active, shared=True)
-            self._changes(active).advance(checkpoint, position, self._end(lease))
+        checks.ensure_usable_lease(lease)
+        checks.ensure_forward(checkpoint, position)
+        async with transactions.join_transaction(uow, "advance a projection") as active:
+            await self._locks.acquire(checkpoint.projection, active, shared=True)
+            self._changes(active).advance(checkpoint, position, self._lease_end(lease))
         return replace(checkpoint, position=position)
 
     async def renew(self, checkpoint: Checkpoint, *, lease: float = 30.0) -> None:
-        ensure_usable_lease(lease)
+        checks.ensure_usable_lease(lease)
         await asyncio.sleep(0)
         row = self._rows.get(checkpoint.projection)
         if row is None or row.epoch != checkpoint.epoch or row.worker_id is None:
             raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
-        self._rows[checkpoint.projection] = replace(row, leased_until=self._end(lease))
+        self._rows[checkpoint.projection] = replace(row, leased_until=self._lease_end(lease))
 
     async def release(self, checkpoint: Checkpoint) -> None:
         await asyncio.sleep(0)
@@ -105,30 +98,32 @@ class InMemoryPositionStore(IPositionStore):
     ) -> Sequence[ProjectionPosition]:
         await asyncio.sleep(0)
         names: Iterable[str] = self._rows if projections is None else set(projections)
-        return [self._told(name, self._rows[name]) for name in sorted(names) if name in self._rows]
+        return [
+            self._describe(name, self._rows[name]) for name in sorted(names) if name in self._rows
+        ]
 
     async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
-        async with join_transaction(uow, "write a projection inline") as active:
-            await self._locks.take(projection, active, shared=True)
-            self._changes(active).join(projection, version)
+        async with transactions.join_transaction(uow, "write a projection inline") as active:
+            await self._locks.acquire(projection, active, shared=True)
+            self._changes(active).write_inline(projection, version)
 
     async def lock_exclusive(
         self, projection: str, *, uow: UnitOfWork
     ) -> ProjectionPosition | None:
-        async with join_transaction(uow, "hold a projection") as active:
-            await self._locks.take(projection, active)
+        async with transactions.join_transaction(uow, "lock a projection") as active:
+            await self._locks.acquire(projection, active)
             row = self._changes(active).read(projection)
-            return None if row is None else self._told(projection, row)
+            return None if row is None else self._describe(projection, row)
 
     async def replace(self, projection: str, by: Checkpoint, *, uow: UnitOfWork) -> None:
-        async with join_transaction(uow, "replace a projection") as active:
-            await self._locks.take(projection, active)
+        async with transactions.join_transaction(uow, "replace a projection") as active:
+            await self._locks.acquire(projection, active)
             self._changes(active).replace(projection, by)
 
     async def wait_until(
         self, position: int, projections: Collection[str], *, timeout: float
     ) -> bool:
-        ensure_name_list(projections)
+        checks.ensure_name_list(projections)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while True:
@@ -144,26 +139,18 @@ class InMemoryPositionStore(IPositionStore):
                 if missing:
                     raise UnknownProjectionError.never_run(missing, self._rows)
                 return False
-            await self._change(deadline - loop.time())
+            await self._waiters.wait(PROJECTIONS_CHANNEL, deadline - loop.time())
 
-    async def _change(self, timeout: float) -> None:
-        change = asyncio.get_running_loop().create_future()
-        self._waiting.add(change)
-        try:
-            await asyncio.wait({change}, timeout=timeout)
-        finally:
-            self._waiting.discard(change)
-
-    def _changes(self, uow: InMemoryTransaction) -> _Changes:
+    def _changes(self, uow: transactions.InMemoryTransaction) -> _Changes:
         return uow.change_set(self, lambda: _Changes(self))
 
-    def _end(self, lease: float) -> float:
+    def _lease_end(self, lease: float) -> float:
         return self._clock.monotonic() + lease
 
     def _holder(self, row: _Row) -> str | None:
         return row.worker_id if row.leased_until > self._clock.monotonic() else None
 
-    def _told(self, projection: str, row: _Row) -> ProjectionPosition:
+    def _describe(self, projection: str, row: _Row) -> ProjectionPosition:
         return ProjectionPosition(
             projection=projection,
             version=row.version,
@@ -171,21 +158,16 @@ class InMemoryPositionStore(IPositionStore):
             worker_id=self._holder(row),
         )
 
-    def _wake(self) -> None:
-        for change in self._waiting:
-            if not change.done():
-                change.set_result(None)
 
-
-class _Changes(ChangeSet):
-    """What one unit of work does to rows, and what must still be so at its commit."""
+class _Changes(transactions.ChangeSet):
+    """Rows that one transaction has changed, and leases that must be valid at its commit."""
 
     def __init__(self, store: InMemoryPositionStore) -> None:
         self._store = store
         self._own: dict[str, _Row | None] = {}
-        # The first of each alone: what comes later builds on a row of our own.
-        self._led_by: dict[str, Checkpoint] = {}
-        self._begun: set[str] = set()
+        # The first checkpoint of each projection: later ones rest on a row of this transaction.
+        self._checkpoints: dict[str, Checkpoint] = {}
+        self._new: set[str] = set()
 
     def read(self, projection: str) -> _Row | None:
         if projection in self._own:
@@ -193,37 +175,37 @@ class _Changes(ChangeSet):
         return self._store._rows.get(projection)
 
     def advance(self, checkpoint: Checkpoint, position: int, leased_until: float) -> None:
-        row = self._led(checkpoint)
+        row = self._leased_row(checkpoint)
         self._own[checkpoint.projection] = replace(
             row, position=position, leased_until=leased_until
         )
 
-    def join(self, projection: str, version: int) -> None:
+    def write_inline(self, projection: str, version: int) -> None:
         row = self.read(projection)
         if row is None:
             row = self._own[projection] = _Row(next(self._store._epochs), version, None)
-            self._begun.add(projection)
+            self._new.add(projection)
         if row.position is not None:
             raise ProjectionVersionError.run_by_workers(projection, version, row.version)
-        ensure_live_version(projection, version, row.version)
+        checks.ensure_live_version(projection, version, row.version)
 
     def replace(self, projection: str, by: Checkpoint) -> None:
-        found, new = self.read(projection), self._led(by)
+        found, new = self.read(projection), self._leased_row(by)
         is_inline = found is not None and found.position is None
         self._own[by.projection] = None
         self._own[projection] = _Row(
             next(self._store._epochs), new.version, None if is_inline else new.position
         )
-        self._begun.discard(projection)
+        self._new.discard(projection)
 
     def check(self) -> None:
-        for projection, checkpoint in self._led_by.items():
+        for projection, checkpoint in self._checkpoints.items():
             row = self._store._rows.get(projection)
-            if row is None or not row.is_under(checkpoint):
+            if row is None or not row.is_leased_by(checkpoint):
                 raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
-        for projection in self._begun:
+        for projection in self._new:
             row, own = self._store._rows.get(projection), self._own[projection]
-            if row is not None and own is not None and not row.begins_as(own):
+            if row is not None and own is not None and not row.equals_new(own):
                 raise ConcurrencyError.changed_meanwhile(f"projection {projection}")
 
     def apply(self) -> None:
@@ -231,20 +213,20 @@ class _Changes(ChangeSet):
         for projection, row in self._own.items():
             if row is None:
                 rows.pop(projection, None)
-            elif projection in self._begun:
-                rows.setdefault(projection, row)  # Another first one may have come first.
+            elif projection in self._new:
+                rows.setdefault(projection, row)  # Another transaction may have been first.
             else:
                 rows[projection] = row
-        self._store._wake()
+        self._store._waiters.notify(PROJECTIONS_CHANNEL)
 
     def discard(self) -> None:
         self._own.clear()
 
-    def _led(self, checkpoint: Checkpoint) -> _Row:
-        """The row of the checkpoint; raises ``LeaseLostError``, also at the commit."""
+    def _leased_row(self, checkpoint: Checkpoint) -> _Row:
+        """Return the row of the checkpoint; raise ``LeaseLostError`` now or at the commit."""
         row = self.read(checkpoint.projection)
-        if row is None or not row.is_under(checkpoint):
+        if row is None or not row.is_leased_by(checkpoint):
             raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
         if checkpoint.projection not in self._own:
-            self._led_by[checkpoint.projection] = checkpoint
+            self._checkpoints[checkpoint.projection] = checkpoint
         return row

@@ -1,22 +1,17 @@
-"""Snapshots in a dict, with transactions."""
+"""In-memory store of snapshots."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from cqrs_ddd_core.adapters.memory.transaction import (
-    ChangeSet,
-    InMemoryTransaction,
-    join_transaction,
-)
-from cqrs_ddd_core.ports.event_store import StreamId
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.adapters.memory import transaction as transactions
+from cqrs_ddd_core.ports import StreamId, UnitOfWork
 
 from ...ports.snapshots import ISnapshotStore, Snapshot
 
 
 class InMemorySnapshotStore(ISnapshotStore):
-    """The fake of a table of snapshots."""
+    """Fake of a table of snapshots, with transactions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +27,7 @@ class InMemorySnapshotStore(ISnapshotStore):
         *,
         instead_of: Mapping[StreamId, int] | None = None,
     ) -> None:
-        async with join_transaction(uow, "save snapshots") as active:
+        async with transactions.join_transaction(uow, "save snapshots") as active:
             changes = self._changes(active)
             for snapshot in snapshots:
                 changes.save(snapshot, (instead_of or {}).get(snapshot.stream))
@@ -40,20 +35,20 @@ class InMemorySnapshotStore(ISnapshotStore):
     async def load(
         self, streams: Collection[StreamId], uow: UnitOfWork | None = None
     ) -> dict[StreamId, Snapshot]:
-        async with join_transaction(uow, "load snapshots") as active:
+        async with transactions.join_transaction(uow, "load snapshots") as active:
             read = self._changes(active).read
             return {stream: found for stream in streams if (found := read(stream)) is not None}
 
     async def delete(self, stream: StreamId, uow: UnitOfWork | None = None) -> None:
-        async with join_transaction(uow, "delete a snapshot") as active:
+        async with transactions.join_transaction(uow, "delete a snapshot") as active:
             self._changes(active).delete(stream)
 
-    def _changes(self, uow: InMemoryTransaction) -> _Changes:
+    def _changes(self, uow: transactions.InMemoryTransaction) -> _Changes:
         return uow.change_set(self, lambda: _Changes(self._rows))
 
 
-class _Changes(ChangeSet):
-    """Rows written and deleted by one unit of work."""
+class _Changes(transactions.ChangeSet):
+    """Rows that one transaction has written and deleted."""
 
     def __init__(self, rows: dict[StreamId, Snapshot]) -> None:
         self._rows = rows
@@ -66,7 +61,7 @@ class _Changes(ChangeSet):
         return own if own is not None or stream in self._deleted else self._rows.get(stream)
 
     def save(self, snapshot: Snapshot, instead_of: int | None) -> None:
-        if _is_news(snapshot, self.read(snapshot.stream), instead_of):
+        if _is_later(snapshot, self.read(snapshot.stream), instead_of):
             self._written[snapshot.stream] = snapshot
             if instead_of is not None:
                 self._instead_of[snapshot.stream] = instead_of
@@ -82,14 +77,14 @@ class _Changes(ChangeSet):
         for stream in self._deleted:
             self._rows.pop(stream, None)
         for snapshot in self._written.values():
-            # Somebody else may have committed a later one meanwhile.
+            # Another transaction may have committed a later one meanwhile.
             stream = snapshot.stream
-            if _is_news(snapshot, self._rows.get(stream), self._instead_of.get(stream)):
+            if _is_later(snapshot, self._rows.get(stream), self._instead_of.get(stream)):
                 self._rows[stream] = snapshot
 
     def discard(self) -> None:
         self._written.clear()
 
 
-def _is_news(snapshot: Snapshot, kept: Snapshot | None, instead_of: int | None) -> bool:
+def _is_later(snapshot: Snapshot, kept: Snapshot | None, instead_of: int | None) -> bool:
     return kept is None or snapshot.version >= kept.version or kept.version == instead_of

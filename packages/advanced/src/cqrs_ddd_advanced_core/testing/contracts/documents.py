@@ -40,7 +40,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 class Where(Protocol):
     """Makes a specification: ``where("owner", "=", "anna")``; = and < are asked for."""
 
-    def __call__(self, attribute: str, operator: str, value: object) -> ISpecification[Any]: ...
+    def __call__(self, attribute: str, operator: str, value: object) -> ISpecification: ...
 
 
 class Options(Protocol):
@@ -48,13 +48,13 @@ class Options(Protocol):
 
     def __call__(
         self,
-        specification: ISpecification[Any] | None = None,
+        specification: ISpecification | None = None,
         *,
         ordering: tuple[str, ...] = (),
         limit: int | None = None,
         offset: int = 0,
         distinct: bool = False,
-    ) -> IQueryOptions[Any]: ...
+    ) -> IQueryOptions: ...
 
 
 _collections = count(1)

@@ -180,7 +180,7 @@ class PersistenceDispatcherContract:
         self, dispatcher: IPersistenceDispatcher, where: Where, options: Options
     ) -> None:
         owner = f"owner of {new_parcel_id()}"
-        mine: ISpecification[Any] = where("owner", "=", owner)
+        mine: ISpecification = where("owner", "=", owner)
         page: Any = options(mine, ordering=("-grams",), limit=2)
 
         for grams in range(1, 4):

@@ -17,7 +17,7 @@ from cqrs_ddd_advanced_core.ports.dead_letters import (
     DeadLetterState,
     IDeadLetterStore,
 )
-from cqrs_ddd_advanced_core.spi.checks import ensure_letter_limit
+from cqrs_ddd_advanced_core.spi.checks import ensure_page_limit
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 
@@ -43,13 +43,13 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
         self._connections = Connections(session_factory)
         self._letters: Table = tables.advanced.dead_letters
 
-    async def add(self, letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
-        if not letters:
+    async def add(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
+        if not dead_letters:
             return
         table = self._letters
         # In one order for all; and what failed comes before what waits behind it.
-        rows = {_place(letter): _row_of(letter) for letter in sorted(letters, key=_place)}
-        waiting = [e for e in letters if e.state is DeadLetterState.WAITING and not e.is_due]
+        rows = {_place(each): _row_of(each) for each in sorted(dead_letters, key=_place)}
+        waiting = [e for e in dead_letters if e.state is DeadLetterState.WAITING and not e.is_due]
         async with self._connections.join_transaction(uow, "add dead letters") as active:
             connection = await active.connection()
             insert = upsert_statement(connection, table)
@@ -65,12 +65,12 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
                 ours = [letter for letter in waiting if letter.projection == projection]
                 await self._let_go(connection, projection, ours)
 
-    async def remove(self, letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
-        if not letters:
+    async def remove(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
+        if not dead_letters:
             return
         places = [
             {"of": projection, "at": position}
-            for projection, position in sorted(map(_place, letters))
+            for projection, position in sorted(map(_place, dead_letters))
         ]
         async with self._connections.join_transaction(uow, "remove dead letters") as active:
             connection = await active.connection()
@@ -93,7 +93,7 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
     async def retryable(
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[DeadLetter]:
-        ensure_letter_limit(limit)
+        ensure_page_limit(limit)
         table, before = self._letters, self._letters.alias("before")
         # One that is asked for later than one before it waits for that one.
         is_blocked = exists().where(
@@ -117,7 +117,7 @@ class SQLAlchemyDeadLetterStore(IDeadLetterStore):
     async def list_dead_letters(
         self, projection: str | None = None, *, after: int = 0, limit: int = 100
     ) -> list[DeadLetter]:
-        ensure_letter_limit(limit)
+        ensure_page_limit(limit)
         table = self._letters
         conditions = [table.c.position > after]
         if projection is not None:

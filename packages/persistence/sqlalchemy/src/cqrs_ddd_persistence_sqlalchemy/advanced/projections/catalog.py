@@ -120,7 +120,7 @@ class CollectionCatalog:
         row = connection.execute(query).one_or_none()
         if row is None:
             return None
-        fields = DocumentFields.read(from_json(row.fields))
+        fields = DocumentFields.parse(from_json(row.fields))
         return CollectionTable(
             self._tables, collection, row.number, fields, is_postgres(connection)
         )
@@ -136,7 +136,7 @@ class CollectionCatalog:
 def ensure_same_fields(found: CollectionTable, asked: DocumentFields) -> None:
     if found.fields != asked:
         raise ProjectionStoreError.other_fields(
-            found.collection, asked.written, found.fields.written
+            found.collection, asked.type_names, found.fields.type_names
         )
 
 
@@ -156,4 +156,4 @@ def _known_by(connection: AsyncConnection) -> dict[Name, CollectionTable]:
 
 
 def _written(fields: DocumentFields) -> str:
-    return to_json(fields.written).decode()
+    return to_json(fields.type_names).decode()

@@ -28,7 +28,7 @@ from sqlalchemy.orm import registry
 
 from cqrs_ddd_advanced_core.ports.projections import DOC_ID, Document
 from cqrs_ddd_advanced_core.spi.document_fields import DOC, DocumentFields
-from cqrs_ddd_advanced_core.spi.documents import WrittenDocument, read_document, written_document
+from cqrs_ddd_advanced_core.spi.documents import EncodedDocument, decode_document, encode_document
 from cqrs_ddd_core.domain.specification import ISpecification
 from cqrs_ddd_core.spi.checks import ensure_whole_objects
 
@@ -94,11 +94,11 @@ class CollectionTable:
         return page
 
     def document(self, row: Any) -> dict[str, Any]:
-        return read_document(row[0])
+        return decode_document(row[0])
 
     async def write(self, connection: AsyncConnection, docs: Mapping[str, Document]) -> None:
         documents = [
-            written_document(self.collection, doc_id, doc, self.fields)
+            encode_document(self.collection, doc_id, doc, self.fields)
             for doc_id, doc in docs.items()
         ]
         # In one order for all, or two writers would each wait for a row of the other.
@@ -117,7 +117,7 @@ class CollectionTable:
         else:
             rows = await fetch(connection, self.get_many, self.given_ids(doc_ids))
         documents = {row[0]: row[1] for row in rows}
-        return {each: read_document(documents[each]) for each in doc_ids if each in documents}
+        return {each: decode_document(documents[each]) for each in doc_ids if each in documents}
 
     async def delete(self, connection: AsyncConnection, doc_ids: Sequence[str]) -> None:
         await fetch(connection, self.delete_many, self.given_ids(doc_ids))
@@ -159,7 +159,7 @@ class CollectionTable:
             f"ON CONFLICT ({DOC_ID}) DO UPDATE SET {changes} WHERE kept.{self._shape} IS NULL"
         )
 
-    def given(self, documents: Sequence[WrittenDocument]) -> Sequence[Sequence[Any]]:
+    def given(self, documents: Sequence[EncodedDocument]) -> Sequence[Sequence[Any]]:
         """What ``upsert`` takes of them: columns on PostgreSQL, rows on SQLite."""
         columns: list[list[Any]] = [
             [each.doc_id for each in documents],
@@ -220,7 +220,7 @@ class CollectionTable:
     def _shape(self) -> str:
         """A column without values, whose name tells the fields: a statement of a process that knows
         other ones fails, instead of leaving a new column empty."""
-        fields = sorted(self.fields.written.items())
+        fields = sorted(self.fields.type_names.items())
         return f"shape_{crc32(to_json(fields)):08x}"
 
     @cached_property

@@ -18,7 +18,7 @@ from cqrs_ddd_advanced_core.spi.document_fields import DocumentFields
 from cqrs_ddd_advanced_core.spi.documents import (
     ensure_collection_name,
     ensure_other_collection,
-    possible_ids,
+    filter_doc_ids,
 )
 from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
 from cqrs_ddd_core.ports.search_result import SearchResult
@@ -120,7 +120,7 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     async def get_batch(
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
     ) -> dict[str, dict[str, Any]]:
-        wanted = possible_ids(doc_ids)
+        wanted = filter_doc_ids(doc_ids)
 
         async def read(
             connection: AsyncConnection, table: CollectionTable
@@ -144,7 +144,7 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     async def delete_batch(
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
     ) -> None:
-        gone = possible_ids(doc_ids)
+        gone = filter_doc_ids(doc_ids)
 
         async def delete(connection: AsyncConnection, table: CollectionTable) -> None:
             if gone:
@@ -168,7 +168,7 @@ class SQLAlchemyProjectionStore(IProjectionStore):
             self._catalogue.changed(active, connection, {collection: None})
 
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
-        ids = possible_ids(doc_ids)
+        ids = filter_doc_ids(doc_ids)
 
         async def take(connection: AsyncConnection, table: CollectionTable) -> None:
             if is_postgres(connection):
