@@ -166,17 +166,6 @@ class ProjectionVersionError(ProjectionError):
         self.live = live
 
     @classmethod
-    def not_live(cls, projection: str, asked: int, live: int) -> ProjectionVersionError:
-        """Build the error for a version other than the ``live`` one."""
-        return cls(
-            f"version {asked} of projection {projection} is asked for, but version {live} is "
-            "live; rebuild it, or run the code of the live version",
-            projection=projection,
-            asked=asked,
-            live=live,
-        )
-
-    @classmethod
     def written_inline(cls, projection: str, asked: int, live: int) -> ProjectionVersionError:
         """Build the error for a worker that claims an inline projection."""
         return cls(

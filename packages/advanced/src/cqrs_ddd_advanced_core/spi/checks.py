@@ -42,4 +42,10 @@ def ensure_name_list(projections: object) -> None:
 def ensure_live_version(projection: str, asked: int, live: int) -> None:
     """Raise ``ProjectionVersionError`` unless the live version is the one asked for."""
     if asked != live:
-        raise ProjectionVersionError.not_live(projection, asked, live)
+        raise ProjectionVersionError(
+            f"version {asked} of projection {projection} is asked for, but version {live} is live; "
+            "rebuild it, or run the code of the live version",
+            projection=projection,
+            asked=asked,
+            live=live,
+        )

@@ -64,8 +64,9 @@ class StoredEvent:
                 field="occurred_at",
             )
         if self.version < 1:
-            raise EventStoreError.version_below_one(
-                f"{self.event_type} {self.event_id}", self.version
+            raise EventStoreError(
+                f"{self.event_type} {self.event_id} has version {self.version}; number the events "
+                "of a stream from 1"
             )
         ensure_storable(
             "a stored event",

@@ -31,7 +31,11 @@ class InboxEntry:
     def ensure_same_content(self, fingerprint: str) -> None:
         """Raise ``DuplicateCommandError`` unless the content has the same fingerprint."""
         if self.fingerprint != fingerprint:
-            raise DuplicateCommandError.id_reused(self.consumer, self.message_id)
+            raise DuplicateCommandError(
+                f"{self.consumer} has already handled a message with id {self.message_id} and "
+                "another content; give each message its own id",
+                command_id=self.message_id,
+            )
 
 
 @runtime_checkable

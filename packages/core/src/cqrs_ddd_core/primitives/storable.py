@@ -20,7 +20,11 @@ def ensure_storable(subject: str, *ids: Any) -> None:
         pass
     for each in ids:
         if not _is_kept(each):
-            raise SerializationError.unstorable_id(subject, each)
+            raise SerializationError(
+                f"{subject} has {each!r} as an id or a name, and some databases change or reject "
+                "it; give it a text without NUL and without lone surrogates",
+                type_name=subject,
+            )
 
 
 def _is_kept(text: object) -> bool:

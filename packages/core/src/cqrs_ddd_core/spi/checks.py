@@ -24,7 +24,14 @@ def ensure_expected_version(stream: StreamId, expected: ExpectedVersion | int, a
     else:
         fits = actual == (0 if expected is ExpectedVersion.NO_STREAM else expected)
     if not fits:
-        raise OptimisticConcurrencyError.unexpected_version(str(stream), expected, actual)
+        wanted = expected.value if isinstance(expected, ExpectedVersion) else f"version {expected}"
+        raise OptimisticConcurrencyError(
+            f"{stream} should be at {wanted}, but it is at "
+            f"{f'version {actual}' if actual else 'no stream'}; reload it and retry the command",
+            subject=str(stream),
+            expected=expected,
+            actual=actual or None,
+        )
 
 
 def ensure_page_limit(limit: int) -> None:

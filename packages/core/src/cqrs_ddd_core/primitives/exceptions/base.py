@@ -51,15 +51,6 @@ class DuplicateCommandError(CQRSDDDError):
         super().__init__(message)
         self.command_id = command_id
 
-    @classmethod
-    def id_reused(cls, consumer: str, message_id: str) -> DuplicateCommandError:
-        """Build the error for a message whose id ``consumer`` knows with another content."""
-        return cls(
-            f"{consumer} has already handled a message with id {message_id} and another content; "
-            "give each message its own id",
-            command_id=message_id,
-        )
-
 
 class InvalidOperationError(CQRSDDDError):
     """The object cannot perform the call in its present state, or with these arguments."""

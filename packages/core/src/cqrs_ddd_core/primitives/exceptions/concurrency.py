@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 from .base import CQRSDDDError
 
 _RELOAD = "reload it and retry the command"
@@ -42,20 +40,6 @@ class OptimisticConcurrencyError(ConcurrencyError):
             subject=stream,
             expected=version - 1,
             actual=actual,
-        )
-
-    @classmethod
-    def unexpected_version(
-        cls, stream: str, expected: Enum | int, actual: int
-    ) -> OptimisticConcurrencyError:
-        """Build the error for a stream at ``actual`` (0: no events), which is not ``expected``."""
-        wanted = expected.value if isinstance(expected, Enum) else f"version {expected}"
-        return cls(
-            f"{stream} should be at {wanted}, but it is at "
-            f"{f'version {actual}' if actual else 'no stream'}; {_RELOAD}",
-            subject=stream,
-            expected=expected,
-            actual=actual or None,
         )
 
     @classmethod
@@ -111,15 +95,6 @@ class LeaseLostError(ConcurrencyError):
     def not_released(cls, resource: str, reason: str) -> LeaseLostError:
         """Build the error for a lock that the caller cannot release."""
         return cls(f"cannot release {resource}: {reason}", resource=resource)
-
-    @classmethod
-    def lost_while_held(cls, resource: str) -> LeaseLostError:
-        """Build the error for a lease that ended before the block that it protects."""
-        return cls(
-            f"the lease of {resource} was lost while its holder was at work; the work of another "
-            "holder may overlap with it",
-            resource=resource,
-        )
 
     @classmethod
     def ended(cls, kind: str, resource: str, epoch: int) -> LeaseLostError:

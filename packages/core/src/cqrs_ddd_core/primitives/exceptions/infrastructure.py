@@ -50,25 +50,9 @@ class SerializationError(InfrastructureError):
             type_name=type_name,
         )
 
-    @classmethod
-    def unstorable_id(cls, subject: str, value: object) -> SerializationError:
-        """Build the error for an id or a name that some databases would change or reject."""
-        return SerializationError(
-            f"{subject} has {value!r} as an id or a name, and some databases change or reject it; "
-            "give it a text without NUL and without lone surrogates",
-            type_name=subject,
-        )
-
 
 class EventStoreError(InfrastructureError):
     """The event store failed, or rejected its input."""
-
-    @classmethod
-    def version_below_one(cls, event: str, version: int) -> EventStoreError:
-        """Build the error for an event that cannot be part of a stream."""
-        return EventStoreError(
-            f"{event} has version {version}; number the events of a stream from 1"
-        )
 
 
 class DuplicateEventError(EventStoreError):

@@ -87,7 +87,11 @@ class LeaseRenewal:
     def lose(self) -> NoReturn:
         """Raises ``LeaseLostError``."""
         self.lost.set()
-        raise LeaseLostError.lost_while_held(self._resource)
+        raise LeaseLostError(
+            f"the lease of {self._resource} was lost while its holder was at work; the work of "
+            "another holder may overlap with it",
+            resource=self._resource,
+        )
 
     async def _stop(self, watcher: asyncio.Task[None]) -> None:
         watcher.cancel()
