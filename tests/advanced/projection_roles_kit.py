@@ -23,7 +23,7 @@ from cqrs_ddd_core import ISpecification, UnitOfWork
 from cqrs_ddd_core.adapters.tenant_repository import TenantSpecification
 from cqrs_ddd_core.context import get_tenant_id, request_context
 from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError, ValidationError
-from cqrs_ddd_core.spi.querying.specifications import AllOf
+from cqrs_ddd_core.spi.querying import AllOf
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions, SpecificationBuilder
 
 NewUnitOfWork = Callable[[], UnitOfWork]

@@ -18,8 +18,7 @@ from cqrs_ddd_advanced_core.upcasting import (
     UpcastingEventRegistry,
 )
 from cqrs_ddd_core import AggregateRoot, DomainEvent, EventTypeRegistry, StoredEvent
-from cqrs_ddd_core.messaging import event_of
-from cqrs_ddd_core.middleware.outbox import message_of
+from cqrs_ddd_core.messaging import decode_event
 from cqrs_ddd_core.ports import OutboxMessage
 from cqrs_ddd_core.primitives.exceptions import (
     ErrorClass,
@@ -144,7 +143,7 @@ def test_nothing_stored_changes_even_if_an_upcaster_changes_what_it_gets() -> No
 
 def test_every_way_from_a_stored_event_leads_through_the_upcasters() -> None:
     stored = a_stored(1)
-    message = message_of(decoded(4).model_copy(update={"aggregate_type": "Shipment"}))
+    message = OutboxMessage.from_event(decoded(4).model_copy(update={"aggregate_type": "Shipment"}))
     old_message = OutboxMessage(
         message_id=message.message_id,
         event_type="Dispatched",
@@ -155,7 +154,7 @@ def test_every_way_from_a_stored_event_leads_through_the_upcasters() -> None:
     by_event, by_replay = Shipment.create_empty("s-1"), Shipment.rehydrate("s-1", [stored])
     by_event.apply_event(stored)
     mapped = EventMapper(Shipment.event_registry).to_domain(stored)
-    by_message = event_of(old_message, Shipment.event_registry)
+    by_message = decode_event(old_message, Shipment.event_registry)
 
     assert by_event.grams == by_replay.grams == 2000
     assert isinstance(mapped, Dispatched)

@@ -12,7 +12,7 @@ from cqrs_ddd_core import AggregateRoot, ValueObject
 from cqrs_ddd_core.adapters.memory import InMemoryRepository
 from cqrs_ddd_core.primitives.exceptions import ValidationError
 from cqrs_ddd_core.spi.json_fidelity import attributes_lost_in_json, holds_the_same
-from cqrs_ddd_core.spi.querying.ordering import ensure_orderable, value_at
+from cqrs_ddd_core.spi.querying import ensure_orderable, read_attribute
 from tests.core.conftest import QueryOptions
 
 
@@ -103,9 +103,9 @@ def test_what_json_leaves_out_or_masks_is_found_in_models_within_models() -> Non
 def test_a_value_is_none_where_something_on_the_way_is() -> None:
     offer = Offer(id="o-1", labels={"colour": "red"})
 
-    assert value_at(offer, "labels.colour") == "red"
-    assert value_at(offer, "labels.size") is None
-    assert value_at(offer, "price.amount") is None
+    assert read_attribute(offer, "labels.colour") == "red"
+    assert read_attribute(offer, "labels.size") is None
+    assert read_attribute(offer, "price.amount") is None
 
 
 async def test_a_search_is_ordered_by_a_part_of_a_value_object() -> None:

@@ -8,7 +8,7 @@ import pytest
 from cqrs_ddd_core.adapters.memory.clock import FakeClock
 from cqrs_ddd_core.adapters.memory.locking import InMemoryLockStrategy
 from cqrs_ddd_core.primitives.exceptions import LeaseLostError
-from cqrs_ddd_core.spi.leases.lease_renewal import LeaseRenewal
+from cqrs_ddd_core.spi.leases import LeaseRenewal
 from cqrs_ddd_core.spi.system_clock import SystemClock
 from cqrs_ddd_core.testing.contracts.locking import FifoLockContract, LockContract
 

@@ -32,9 +32,8 @@ from cqrs_ddd_core.adapters.memory import (
 )
 from cqrs_ddd_core.context import request_context
 from cqrs_ddd_core.domain.event_registry import StoredForm
-from cqrs_ddd_core.messaging import InboxConsumer, OutboxRelay, TopicRouting, event_of
+from cqrs_ddd_core.messaging import InboxConsumer, OutboxRelay, TopicRouting, decode_event
 from cqrs_ddd_core.middleware import IdempotencyMiddleware, OutboxMiddleware
-from cqrs_ddd_core.middleware.outbox import message_of
 from cqrs_ddd_core.ports import OutboxMessage
 from cqrs_ddd_core.primitives.exceptions import (
     BusinessRuleError,
@@ -296,8 +295,8 @@ def test_a_message_becomes_the_event_that_it_was_made_of() -> None:
     )
     (event,) = hall.pending_events
 
-    assert event_of(message_of(event)) == event
-    assert event_of(message_of(TicketSold(seat="A1"))).aggregate_id is None
+    assert decode_event(OutboxMessage.from_event(event)) == event
+    assert decode_event(OutboxMessage.from_event(TicketSold(seat="A1"))).aggregate_id is None
 
 
 def test_a_table_of_events_is_told_the_schema_version_of_a_message() -> None:
@@ -310,16 +309,16 @@ def test_a_table_of_events_is_told_the_schema_version_of_a_message() -> None:
 
     events = Watching()
     events.register(TicketSold)
-    message = message_of(TicketSold(seat="A1"))
+    message = OutboxMessage.from_event(TicketSold(seat="A1"))
 
-    event_of(message, events)
-    event_of(OutboxMessage("m-1", "TicketSold", {"seat": "A1"}), events)
+    decode_event(message, events)
+    decode_event(OutboxMessage("m-1", "TicketSold", {"seat": "A1"}), events)
 
     assert told == [1, None]
 
 
 def test_a_message_that_is_no_known_event_is_named() -> None:
     with pytest.raises(UnknownTypeError, match="TicketLost"):
-        event_of(OutboxMessage("m-1", "TicketLost", {}))
+        decode_event(OutboxMessage("m-1", "TicketLost", {}))
     with pytest.raises(SerializationError, match="TicketSold"):
-        event_of(OutboxMessage("m-1", "TicketSold", {"chair": "A1"}))
+        decode_event(OutboxMessage("m-1", "TicketSold", {"chair": "A1"}))

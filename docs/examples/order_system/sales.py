@@ -11,7 +11,7 @@ from pydantic import Field
 
 from cqrs_ddd_advanced_core.ports.projections import DOC_ID, IProjectionStore
 from cqrs_ddd_core import AggregateRoot, HandlerRegistry, IRepository, Query
-from cqrs_ddd_core.messaging import event_of
+from cqrs_ddd_core.messaging import decode_event
 from cqrs_ddd_core.ports import OutboxMessage
 from cqrs_ddd_core.primitives.exceptions import EntityNotFoundError
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
@@ -55,7 +55,7 @@ class SalesProjection:
         self._tables = tables
 
     async def __call__(self, message: OutboxMessage) -> None:
-        event = event_of(message, events)
+        event = decode_event(message, events)
         if isinstance(event, OrderPlaced):
             await self._placed(event)
         elif isinstance(event, LineAdded):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["get_tenant_id", "get_user_id", "request_context"]
+__all__ = ["get_request_metadata", "get_tenant_id", "get_user_id", "request_context"]
 
 tenant_id_var: ContextVar[str | None] = ContextVar("tenant_id", default=None)
 user_id_var: ContextVar[str | None] = ContextVar("user_id", default=None)
@@ -20,6 +20,12 @@ def get_tenant_id() -> str | None:
 def get_user_id() -> str | None:
     """The user of the running request, or None."""
     return user_id_var.get()
+
+
+def get_request_metadata() -> dict[str, object]:
+    """Return the tenant and the user of the running request, for the metadata of events."""
+    facts = {"tenant_id": get_tenant_id(), "user_id": get_user_id()}
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from datetime import datetime
 from functools import lru_cache, partial
 from typing import Generic, TypeGuard
 
+from cqrs_ddd_core.context import get_request_metadata
 from cqrs_ddd_core.domain import DomainEvent, EventTypeRegistry
-from cqrs_ddd_core.middleware.event_store import request_metadata
 from cqrs_ddd_core.ports import IClock, IEventStore, UnitOfWork
 from cqrs_ddd_core.ports.event_store import IEventLog, StoredEvent, StreamId
 from cqrs_ddd_core.primitives import exceptions as errors
@@ -39,7 +39,7 @@ class EventMapper:
         Raises ``UnknownTypeError`` for an event class that the table could not read back.
         """
         self._events.get(event.event_type)
-        return StoredEvent.from_event(event, request_metadata())
+        return StoredEvent.from_event(event, get_request_metadata())
 
 
 class EventSourcedLoader(Generic[T]):

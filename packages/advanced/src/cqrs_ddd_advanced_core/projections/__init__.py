@@ -1,8 +1,8 @@
-"""Projections: documents made from events, by workers, inline, or at reading."""
+"""Read models that follow the events."""
 
 from .batch import PoisonEventPolicy
 from .documents import ProjectionDocuments
-from .handler import ProjectionHandler, ProjectionRegistry
+from .handler import ProjectionHandler
 from .inline import InlineProjectionMiddleware
 from .live import LiveProjection
 from .persistence import (
@@ -11,6 +11,7 @@ from .persistence import (
     ProjectionBackedSpecPersistence,
 )
 from .rebuild import ProjectionRebuild, RebuildProgress
+from .registry import ProjectionRegistry
 from .worker import ProjectionWorker
 
 __all__ = [

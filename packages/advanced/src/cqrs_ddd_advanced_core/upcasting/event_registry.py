@@ -22,7 +22,7 @@ E = TypeVar("E", bound=DomainEvent)
 class UpcastingEventRegistry(EventTypeRegistry):
     """A table of event classes that upcasts what is of an older version before it decodes it.
 
-    Set it as ``event_registry`` of an aggregate, and give it to ``event_of`` for messages: then
+    Set it as ``event_registry`` of an aggregate, and give it to ``decode_event`` for messages: then
     every way from a stored event to a typed one leads through the upcasters. Raises
     ``UpcasterChainError`` for a chain that does not end at the version of its class.
 

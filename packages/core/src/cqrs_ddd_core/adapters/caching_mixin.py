@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from ..domain.aggregate import ID, AggregateRoot
-from ..ports.cache import IVersionedCache
-from ..ports.repository import IRepository
-from ..ports.unit_of_work import UnitOfWork
+from ..ports import IRepository, IVersionedCache, UnitOfWork
 from ..primitives.exceptions import InvalidOperationError
 from .caching_repository import AggregateCache
 

@@ -6,11 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from ..domain.aggregate import ID, AggregateRoot
-from ..domain.specification import ISpecification
-from ..ports.cache import IVersionedCache
-from ..ports.repository import IBulkRepository, IRepository
-from ..ports.search_result import SearchResult
+from ..domain import ID, AggregateRoot, ISpecification
+from ..ports import IBulkRepository, IRepository, IVersionedCache, SearchResult
 from ..ports.unit_of_work import UnitOfWork, get_current_uow
 from ..primitives.exceptions import InvalidOperationError
 from ..spi.caching.aggregate_codec import AggregateCodec

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ..context import get_tenant_id
-from ..domain.aggregate import ID, AggregateRoot
-from ..domain.specification import IQueryOptions, ISpecification
-from ..ports.repository import IRepository
-from ..ports.search_result import SearchResult
-from ..ports.unit_of_work import UnitOfWork
+from ..domain import ID, AggregateRoot, IQueryOptions, ISpecification
+from ..ports import IRepository, SearchResult, UnitOfWork
 from ..primitives.exceptions import InvalidOperationError
 
 T = TypeVar("T", bound=AggregateRoot)

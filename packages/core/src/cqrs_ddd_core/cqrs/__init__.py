@@ -1,7 +1,7 @@
 """Commands, queries and events to their handlers."""
 
 from .event_dispatcher import EventDispatcher
-from .handler import CommandHandler, EventHandler, QueryHandler
+from .handlers import CommandHandler, EventHandler, QueryHandler
 from .mediator import Mediator, Plan
 from .registry import HandlerRegistry
 

@@ -1,4 +1,4 @@
-"""The one entrance: sends commands and queries through the middlewares to their handlers."""
+"""Entrance of the application: commands and queries go through middlewares to handlers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from ..correlation import causation_id_var, correlation_id_var
 from ..domain.events import DomainEvent
 from ..instrumentation import hooks
 from ..messages import Command, CommandResponse, Query, QueryResponse
-from ..ports.bus import ICommandBus, IQueryBus
-from ..ports.event_dispatcher import IEventDispatcher
-from ..ports.middleware import IMiddleware
+from ..ports import ICommandBus, IEventDispatcher, IMiddleware, IQueryBus
 from ..ports.unit_of_work import UnitOfWork, get_current_uow
 from ..primitives.exceptions import HandlerNotRegisteredError, InvalidOperationError
 from .event_dispatcher import EventDispatcher
-from .pipeline import Step, answering, chain, name_of, split
+from .pipeline import Step, build_handler_step, chain, get_name, split_by_placement
 from .registry import HandlerRegistry
 
 R = TypeVar("R")
@@ -28,7 +26,7 @@ MAX_EVENT_ROUNDS = 100
 
 @dataclass(frozen=True)
 class Plan:
-    """What sending a message would do, in order."""
+    """Steps of sending a message, in order."""
 
     message: str
     outside: tuple[str, ...]
@@ -36,7 +34,7 @@ class Plan:
     inside: tuple[str, ...]
     handler: str
     needs_locks: bool
-    """Whether the message names resources that a guard has to lock."""
+    """Whether the message names resources that a middleware has to lock."""
 
 
 class Mediator(ICommandBus, IQueryBus):
@@ -61,20 +59,20 @@ class Mediator(ICommandBus, IQueryBus):
     ) -> None:
         self._handlers = handlers
         self._uow_factory = uow_factory
-        self._outside, self._inside = split(middlewares)
+        self._outside, self._inside = split_by_placement(middlewares)
         self._events = event_dispatcher or EventDispatcher(handlers)
         self._commands: dict[type, Step] = {}
         self._queries: dict[type, Step] = {}
 
     async def send(self, command: Command[R]) -> CommandResponse[R]:
-        """Raises what the handler and the middlewares raise; then nothing is stored."""
+        """Handle a command; if a handler or middleware raises, nothing is stored."""
         step = self._commands.get(command.__class__) or self._build_command(command.__class__)
         request = command.correlation_id or correlation_id_var.get() or command.command_id
         correlation = correlation_id_var.set(request)
         causation = causation_id_var.set(command.command_id)
         try:
             work = (
-                _observed("command.send", step, command, command.command_id)
+                _run_in_span("command.send", step, command, command.command_id)
                 if hooks
                 else step(command)
             )
@@ -85,13 +83,13 @@ class Mediator(ICommandBus, IQueryBus):
             correlation_id_var.reset(correlation)
 
     async def query(self, query: Query[R]) -> QueryResponse[R]:
-        """Raises what the handler and the middlewares raise."""
+        """Answer a query; errors of the handler and the middlewares are raised."""
         step = self._queries.get(query.__class__) or self._build_query(query.__class__)
         request = query.correlation_id or correlation_id_var.get() or query.query_id
         correlation = correlation_id_var.set(request)
         causation = causation_id_var.set(query.query_id)
         try:
-            work = _observed("query.send", step, query, query.query_id) if hooks else step(query)
+            work = _run_in_span("query.send", step, query, query.query_id) if hooks else step(query)
             response: QueryResponse[R] = await work
             return response
         finally:
@@ -99,55 +97,55 @@ class Mediator(ICommandBus, IQueryBus):
             correlation_id_var.reset(correlation)
 
     def explain(self, message_type: type) -> Plan:
-        """What sending such a message would do; raises ``HandlerNotRegisteredError``."""
+        """Return the steps of sending such a message; raise ``HandlerNotRegisteredError``."""
         is_command = issubclass(message_type, Command)
         return Plan(
             message=message_type.__name__,
-            outside=tuple(map(name_of, self._outside)),
-            unit_of_work=name_of(self._uow_factory) if is_command else None,
-            inside=tuple(map(name_of, self._inside)) if is_command else (),
+            outside=tuple(map(get_name, self._outside)),
+            unit_of_work=get_name(self._uow_factory) if is_command else None,
+            inside=tuple(map(get_name, self._inside)) if is_command else (),
             handler=self._handlers.handler_for(message_type).name,
             needs_locks=hasattr(message_type, "lock_keys"),
         )
 
     def _build_command(self, command_type: type) -> Step:
         _ensure_kind(command_type, Command)
-        handle = answering(self._handlers.handler_for(command_type), CommandResponse)
-        inside = chain(self._inside, self._collecting_events(handle), CommandResponse)
-        transaction = self._in_unit_of_work(inside, handle)
+        handle = build_handler_step(self._handlers.handler_for(command_type), CommandResponse)
+        inside = chain(self._inside, self._collect_events(handle), CommandResponse)
+        transaction = self._run_in_unit_of_work(inside, handle)
         self._commands[command_type] = step = chain(self._outside, transaction, CommandResponse)
         return step
 
     def _build_query(self, query_type: type) -> Step:
         _ensure_kind(query_type, Query)
-        handle = answering(self._handlers.handler_for(query_type), QueryResponse)
+        handle = build_handler_step(self._handlers.handler_for(query_type), QueryResponse)
         self._queries[query_type] = step = chain(self._outside, handle, QueryResponse)
         return step
 
-    def _in_unit_of_work(self, inside: Step, handle: Step) -> Step:
+    def _run_in_unit_of_work(self, inside: Step, handle: Step) -> Step:
         new_unit_of_work = self._uow_factory
 
-        async def transaction(command: Any) -> CommandResponse[Any]:
-            response: CommandResponse[Any]
+        async def transaction(command: object) -> CommandResponse[object]:
+            response: CommandResponse[object]
             current = get_current_uow()
             if current is None:
                 async with new_unit_of_work() as uow:
-                    response = await _within(uow, inside, command)
+                    response = await _run_inside(uow, inside, command)
                 position = uow.committed_position
                 return response if position is None else replace(response, position=position)
             if _uow_at_work.get() is current:
-                # A part of the running command, which collects the events of both.
+                # The running command collects the events of both.
                 response = await handle(command)
                 current.aggregates.add_events(response.events)
                 return response
-            return await _within(current, inside, command)
+            return await _run_inside(current, inside, command)
 
         return transaction
 
-    def _collecting_events(self, handle: Step) -> Step:
-        async def step(command: Any) -> CommandResponse[Any]:
-            response: CommandResponse[Any] = await handle(command)
-            aggregates = _current(command).aggregates
+    def _collect_events(self, handle: Step) -> Step:
+        async def step(command: object) -> CommandResponse[object]:
+            response: CommandResponse[object] = await handle(command)
+            aggregates = _get_uow_at_work(command).aggregates
             if response.events:
                 aggregates.add_events(response.events)
             new = aggregates.drain_new_events()
@@ -171,23 +169,23 @@ class Mediator(ICommandBus, IQueryBus):
 _uow_at_work: ContextVar[UnitOfWork | None] = ContextVar("uow_at_work", default=None)
 
 
-async def _within(uow: UnitOfWork, inside: Step, command: Any) -> CommandResponse[Any]:
+async def _run_inside(uow: UnitOfWork, inside: Step, command: object) -> CommandResponse[object]:
     outer = _uow_at_work.set(uow)
     try:
-        response: CommandResponse[Any] = await inside(command)
+        response: CommandResponse[object] = await inside(command)
         return response
     finally:
         _uow_at_work.reset(outer)
 
 
-def _current(command: Any) -> UnitOfWork:
+def _get_uow_at_work(command: object) -> UnitOfWork:
     uow = _uow_at_work.get()
     if uow is None:
         raise InvalidOperationError(f"{type(command).__name__} runs outside any unit of work")
     return uow
 
 
-async def _observed(operation: str, step: Step, message: Any, message_id: str) -> Any:
+async def _run_in_span(operation: str, step: Step, message: object, message_id: str) -> Any:
     with hooks.span(operation, message_type=type(message).__name__, message_id=message_id):
         return await step(message)
 

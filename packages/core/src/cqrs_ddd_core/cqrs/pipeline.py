@@ -1,4 +1,4 @@
-"""Middlewares around a handler, put together once per message type."""
+"""Chains of middlewares around a handler, built once per message type."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from typing import Any, TypeVar
 from ..messages import CommandResponse, QueryResponse
 from ..ports.middleware import IMiddleware, Placement
 from ..primitives.exceptions import HandlerResultError, MiddlewareError
-from .binding import BoundHandler
+from .handlers import BoundHandler
 
-Step = Callable[[Any], Coroutine[Any, Any, Any]]
+Step = Callable[[Any], Coroutine[object, None, Any]]
 Response = TypeVar("Response", CommandResponse[Any], QueryResponse[Any])
 
 
-def split(
+def split_by_placement(
     middlewares: Sequence[IMiddleware],
 ) -> tuple[tuple[IMiddleware, ...], tuple[IMiddleware, ...]]:
-    """Those outside, those inside the unit of work; raises ``MiddlewareError`` for a bad order."""
+    """Return the middlewares outside and inside the unit of work.
+
+    Raises ``MiddlewareError`` for an order in which they cannot run.
+    """
     outside: list[IMiddleware] = []
     inside: list[IMiddleware] = []
     for middleware in middlewares:
@@ -27,60 +30,60 @@ def split(
         if middleware.placement is Placement.INSIDE:
             inside.append(middleware)
         elif inside:
-            raise _misplaced(middleware, inside[-1])
+            raise _build_order_error(middleware, inside[-1])
         else:
             outside.append(middleware)
     return tuple(outside), tuple(inside)
 
 
 def chain(middlewares: Sequence[IMiddleware], last: Step, response: type) -> Step:
-    """One function that runs the middlewares in order, then ``last``."""
+    """Return a function that runs the middlewares in order, then ``last``."""
     step = last
     for middleware in reversed(middlewares):
-        step = _around(middleware, step, response)
+        step = _wrap(middleware, step, response)
     return step
 
 
-def answering(handler: BoundHandler, response: type[Response]) -> Step:
-    """The handler as the last step: what it returns, checked, as a response."""
+def build_handler_step(handler: BoundHandler, response: type[Response]) -> Step:
+    """Return the last step: it calls the handler, checks the result and returns a response."""
     call, expected = handler.call, handler.result_types
 
-    async def step(message: Any) -> Response:
+    async def step(message: object) -> Response:
         answer = await call(message)
         is_response = answer.__class__ is response
         result = answer.result if is_response else answer
         if expected is None:
             if result.__class__ in _NEVER_A_RESULT:
-                raise _wrong_result(handler, result)
+                raise _build_result_error(handler, result)
         elif not isinstance(result, expected):
-            raise _wrong_result(handler, result)
+            raise _build_result_error(handler, result)
         return answer if is_response else response(result)
 
     return step
 
 
-def _around(middleware: IMiddleware, inner: Step, response: type) -> Step:
-    async def step(message: Any) -> Any:
+def _wrap(middleware: IMiddleware, inner: Step, response: type) -> Step:
+    async def step(message: object) -> object:
         answer = await middleware(message, inner)
         if not isinstance(answer, response):
             raise MiddlewareError(
-                f"{name_of(middleware)} returned {answer!r} for {type(message).__name__}; return "
+                f"{get_name(middleware)} returned {answer!r} for {type(message).__name__}; return "
                 f"await next_(message), or a {response.__name__} of your own",
-                middleware=name_of(middleware),
+                middleware=get_name(middleware),
             )
         return answer
 
     return step
 
 
-def name_of(thing: Any) -> str:
+def get_name(thing: object) -> str:
     return str(getattr(thing, "__qualname__", type(thing).__qualname__))
 
 
 _NEVER_A_RESULT = (CoroutineType, CommandResponse, QueryResponse)
 
 
-def _wrong_result(handler: BoundHandler, result: object) -> HandlerResultError:
+def _build_result_error(handler: BoundHandler, result: object) -> HandlerResultError:
     expected = " or ".join(t.__name__ for t in handler.result_types or ()) or "a result"
     actual = type(result).__name__
     hint = "await it" if inspect.iscoroutine(result) else "return what the message promises"
@@ -94,7 +97,7 @@ def _wrong_result(handler: BoundHandler, result: object) -> HandlerResultError:
 
 
 def _ensure_usable(middleware: object, before: Sequence[IMiddleware]) -> None:
-    name = name_of(middleware)
+    name = get_name(middleware)
     if not isinstance(middleware, IMiddleware) or not inspect.iscoroutinefunction(
         type(middleware).__call__
     ):
@@ -107,8 +110,8 @@ def _ensure_usable(middleware: object, before: Sequence[IMiddleware]) -> None:
         raise MiddlewareError(f"{name} is given twice; keep one", middleware=name)
 
 
-def _misplaced(middleware: IMiddleware, after: IMiddleware) -> MiddlewareError:
-    name, previous = name_of(middleware), name_of(after)
+def _build_order_error(middleware: IMiddleware, after: IMiddleware) -> MiddlewareError:
+    name, previous = get_name(middleware), get_name(after)
     return MiddlewareError(
         f"{name} runs {Placement.OUTSIDE.value} but is listed after {previous}, which runs "
         f"{Placement.INSIDE.value}; list it before {previous}",

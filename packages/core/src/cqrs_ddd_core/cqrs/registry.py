@@ -1,4 +1,4 @@
-"""Which handler carries out which message."""
+"""Registry of handlers by message type."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..primitives.exceptions import (
     HandlerNotRegisteredError,
     HandlerRegistrationError,
 )
-from .binding import BoundHandler, Resolver, bind
+from .handlers import BoundHandler, Resolver, bind
 
 HandlerFn = Callable[..., Awaitable[Any]]
 F = TypeVar("F", bound=HandlerFn)
@@ -22,7 +22,7 @@ class HandlerRegistry:
     """One handler for each command and query, any number for each event.
 
     A handler is an instance, a class, an async function, or a factory without parameters.
-    ``resolver`` makes the classes: pass a container's ``get`` here.
+    ``resolver`` instantiates the classes: pass a container's ``get`` here.
     """
 
     def __init__(self, resolver: Resolver | None = None) -> None:
@@ -32,17 +32,23 @@ class HandlerRegistry:
         self._for_event: dict[type[DomainEvent], tuple[BoundHandler, ...]] = {}
         self._named: dict[tuple[str, str], HandlerFn] = {}
 
-    def register_command_handler(self, command_type: type[Command], handler: Any) -> None:
-        """Raises ``HandlerAlreadyRegisteredError`` and ``HandlerRegistrationError``."""
+    def register_command_handler(self, command_type: type[Command], handler: object) -> None:
+        """Register the one handler of a command type.
+
+        Raises ``HandlerAlreadyRegisteredError`` and ``HandlerRegistrationError``.
+        """
         self._register(Command, command_type, handler)
 
-    def register_query_handler(self, query_type: type[Query], handler: Any) -> None:
-        """Raises ``HandlerAlreadyRegisteredError`` and ``HandlerRegistrationError``."""
+    def register_query_handler(self, query_type: type[Query], handler: object) -> None:
+        """Register the one handler of a query type.
+
+        Raises ``HandlerAlreadyRegisteredError`` and ``HandlerRegistrationError``.
+        """
         self._register(Query, query_type, handler)
 
-    def register_event_handler(self, event_type: type[DomainEvent], handler: Any) -> None:
-        """Called for the event and its subclasses, in the order of registration."""
-        _require(DomainEvent, event_type)
+    def register_event_handler(self, event_type: type[DomainEvent], handler: object) -> None:
+        """Register a handler of an event and its subclasses; handlers run in this order."""
+        _ensure_subclass(DomainEvent, event_type)
         bound = bind(event_type, handler, self._resolver)
         self._event_handlers.setdefault(event_type, []).append(bound)
         self._for_event.clear()
@@ -59,7 +65,7 @@ class HandlerRegistry:
         return self._named.get((domain, command_type))
 
     def decorator(self, domain: str, command_type: str) -> Callable[[F], F]:
-        """``register`` as a decorator."""
+        """Return ``register`` as a decorator."""
 
         def wrapper(handler: F) -> F:
             self.register(domain, command_type, handler)
@@ -68,7 +74,7 @@ class HandlerRegistry:
         return wrapper
 
     def handler_for(self, message_type: type) -> BoundHandler:
-        """Raises ``HandlerNotRegisteredError``."""
+        """Return the handler of a message type; raise ``HandlerNotRegisteredError``."""
         try:
             return self._handlers[message_type]
         except KeyError:
@@ -93,40 +99,40 @@ class HandlerRegistry:
         return handlers
 
     def verify(self, messages: Iterable[type] | None = None) -> None:
-        """Raises ``HandlerRegistrationError`` with each message that has no handler, or two.
+        """Raise ``HandlerRegistrationError`` with each message that has no handler, or two.
 
         ``messages`` are the types to check, by default all commands and queries of the process.
         """
-        checked = list(_defined_messages() if messages is None else messages)
+        checked = list(_find_messages() if messages is None else messages)
         problems = [f"{m.__name__} has no handler" for m in checked if m not in self._handlers]
         problems += [
-            f"{m.__name__} has two handlers: {', '.join(two)}" for m, two in self._doubles(checked)
+            f"{message.__name__} has two handlers: {', '.join(holders)}"
+            for message in checked
+            if len(holders := self._list_holders(message)) > 1
         ]
         if problems:
             raise HandlerRegistrationError(
                 f"{'; '.join(problems)}; register exactly one handler for each message"
             )
 
-    def _doubles(self, messages: list[type]) -> Iterator[tuple[type, list[str]]]:
-        for message in messages:
-            holders = [
-                f"{domain}.{name} is {handler.__qualname__}"
-                for (domain, name), handler in self._named.items()
-                if name == message.__name__
-            ]
-            if message in self._handlers:
-                holders.append(self._handlers[message].name)
-            if len(holders) > 1:
-                yield message, holders
+    def _list_holders(self, message: type) -> list[str]:
+        holders = [
+            f"{domain}.{name} is {handler.__qualname__}"
+            for (domain, name), handler in self._named.items()
+            if name == message.__name__
+        ]
+        if message in self._handlers:
+            holders.append(self._handlers[message].name)
+        return holders
 
-    def _register(self, kind: type, message_type: type, handler: Any) -> None:
-        _require(kind, message_type)
+    def _register(self, kind: type, message_type: type, handler: object) -> None:
+        _ensure_subclass(kind, message_type)
         if holder := self._handlers.get(message_type):
             raise HandlerAlreadyRegisteredError.taken(message_type.__name__, holder.name)
         self._handlers[message_type] = bind(message_type, handler, self._resolver)
 
 
-def _require(kind: type, message_type: Any) -> None:
+def _ensure_subclass(kind: type, message_type: object) -> None:
     if not (isinstance(message_type, type) and issubclass(message_type, kind)):
         raise HandlerRegistrationError(
             f"{message_type!r} is not a subclass of {kind.__name__}; register the message's class",
@@ -134,7 +140,7 @@ def _require(kind: type, message_type: Any) -> None:
         )
 
 
-def _defined_messages() -> Iterator[type]:
+def _find_messages() -> Iterator[type]:
     pending: list[type] = [Command, Query]
     while pending:
         message = pending.pop()

@@ -11,8 +11,7 @@ from ..correlation import correlation_scope
 from ..domain.event_registry import EventTypeRegistry, default_event_registry
 from ..domain.events import DomainEvent
 from ..instrumentation import hooks
-from ..ports.outbox import OutboxMessage
-from ..ports.unit_of_work import UnitOfWork
+from ..ports import OutboxMessage, UnitOfWork
 from ..spi.inbox import compute_fingerprint, get_inbox
 
 
@@ -55,7 +54,7 @@ class InboxConsumer:
         )
 
 
-def event_of(
+def decode_event(
     message: OutboxMessage, events: EventTypeRegistry = default_event_registry
 ) -> DomainEvent:
     """The event that ``OutboxMiddleware`` made the message of, with its envelope.

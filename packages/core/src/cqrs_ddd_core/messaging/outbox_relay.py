@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from ..ports.background_worker import IWorkerLifecycle
-from ..ports.clock import IClock
-from ..ports.messaging import IMessagePublisher
+from ..ports import IClock, IMessagePublisher, IQueueSignal, IWorkerLifecycle
 from ..ports.outbox import OUTBOX_CHANNEL, ILeasedOutbox, OutboxLease, OutboxMessage
-from ..ports.queue_signal import IQueueSignal
 from ..primitives.background_service import BackgroundService
 from ..primitives.exceptions import (
     ConfigError,

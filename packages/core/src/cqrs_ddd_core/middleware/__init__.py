@@ -1,10 +1,8 @@
 """Ready-made steps around handlers."""
 
-from .event_store import EventStorePersistenceMiddleware
-from .idempotency import IdempotencyMiddleware
 from .locking import CriticalSection, LockingMiddleware
 from .logging import ContextFilter, LoggingMiddleware, install_context_filter
-from .outbox import OutboxMiddleware
+from .stores import EventStorePersistenceMiddleware, IdempotencyMiddleware, OutboxMiddleware
 from .validation import ValidatorMiddleware
 
 __all__ = [

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from ..ports.locking import ILeasedLock, ILockedMessage, ILockLease, ResourceIdentifier
-from ..ports.middleware import IMiddleware
+from ..ports import ILeasedLock, ILockedMessage, ILockLease, IMiddleware, Next, ResourceIdentifier
 
 
 class CriticalSection:
@@ -75,7 +74,7 @@ class LockingMiddleware(IMiddleware):
         self._timeout = timeout
         self._ttl = ttl
 
-    async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def __call__(self, message: Any, next_: Next) -> Any:
         held = _held.get()
         # A task that outlives its command inherits what is no longer held.
         if held is not None and held.is_open:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..context import get_tenant_id, get_user_id
 from ..correlation import get_causation_id, get_correlation_id
-from ..ports.clock import IClock
-from ..ports.middleware import IMiddleware
+from ..ports import IClock, IMiddleware, Next
 from ..spi.system_clock import SystemClock
 
 logger = logging.getLogger("cqrs_ddd_core.messages")
@@ -21,7 +19,7 @@ class LoggingMiddleware(IMiddleware):
     def __init__(self, clock: IClock | None = None) -> None:
         self._clock = clock or SystemClock()
 
-    async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def __call__(self, message: Any, next_: Next) -> Any:
         name = type(message).__name__
         started = self._clock.monotonic()
         try:

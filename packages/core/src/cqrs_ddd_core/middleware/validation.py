@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..ports.middleware import IMiddleware
-from ..ports.validation import IValidator
+from ..ports import IMiddleware, IValidator, Next
 from ..primitives.exceptions import ValidationError
 
 
@@ -16,7 +14,7 @@ class ValidatorMiddleware(IMiddleware):
     def __init__(self, validator: IValidator) -> None:
         self._validator = validator
 
-    async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def __call__(self, message: Any, next_: Next) -> Any:
         verdict = await self._validator.validate(message)
         if not verdict.is_valid:
             problems = "; ".join(

@@ -26,7 +26,7 @@ from .locking import (
     ResourceIdentifier,
 )
 from .messaging import IMessageConsumer, IMessagePublisher
-from .middleware import IMiddleware, Placement
+from .middleware import IMiddleware, Next, Placement
 from .outbox import ILeasedOutbox, IOutboxProvider, IOutboxStorage, OutboxLease, OutboxMessage
 from .queue_signal import IQueueSignal
 from .repository import IBulkRepository, IRepository
@@ -69,6 +69,7 @@ __all__ = [
     "IVersionedCache",
     "IWorkerLifecycle",
     "InboxEntry",
+    "Next",
     "OutboxLease",
     "OutboxMessage",
     "Placement",

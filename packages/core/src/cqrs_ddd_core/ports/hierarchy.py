@@ -1,14 +1,18 @@
-"""Readers of hierarchies, which the domain services need."""
+"""Parents, tags and access lists of nodes: the readers of the domain services."""
 
 from ..domain.services.readers import (
     IACLReader,
     IAncestryReader,
     IAsyncACLReader,
     IAsyncAncestryReader,
-    IAsyncBatchReader,
+    IAsyncBatchACLReader,
+    IAsyncBatchParentReader,
+    IAsyncBatchTagReader,
     IAsyncParentReader,
     IAsyncTagReader,
-    IBatchReader,
+    IBatchACLReader,
+    IBatchParentReader,
+    IBatchTagReader,
     IParentReader,
     ITagReader,
 )
@@ -18,10 +22,14 @@ __all__ = [
     "IAncestryReader",
     "IAsyncACLReader",
     "IAsyncAncestryReader",
-    "IAsyncBatchReader",
+    "IAsyncBatchACLReader",
+    "IAsyncBatchParentReader",
+    "IAsyncBatchTagReader",
     "IAsyncParentReader",
     "IAsyncTagReader",
-    "IBatchReader",
+    "IBatchACLReader",
+    "IBatchParentReader",
+    "IBatchTagReader",
     "IParentReader",
     "ITagReader",
 ]

@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+Next = Callable[[Any], Awaitable[Any]]
+"""The rest of the pipeline, which a middleware calls with the message."""
+
 
 class Placement(Enum):
     """On which side of the unit of work a middleware stands."""
@@ -24,6 +27,6 @@ class IMiddleware(Protocol):
     placement: ClassVar[Placement] = Placement.OUTSIDE
 
     @abstractmethod
-    async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def __call__(self, message: Any, next_: Next) -> Any:
         """Return what ``await next_(message)`` returned, or a response of your own."""
         ...

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Protocol, runtime_checkable
 
+from ..domain.events import DomainEvent
 from ..primitives.storable import ensure_storable
 from .unit_of_work import UnitOfWork
 
@@ -42,6 +43,30 @@ class OutboxMessage:
             self.partition_key or "",
             self.correlation_id or "",
             self.causation_id or "",
+        )
+
+    @classmethod
+    def from_event(
+        cls, event: DomainEvent, metadata: Mapping[str, object] | None = None
+    ) -> OutboxMessage:
+        """Build the message of an event; raise ``SerializationError`` for one that is not JSON."""
+        facts = {
+            "aggregate_id": event.aggregate_id,
+            "aggregate_type": event.aggregate_type,
+            "aggregate_version": event.aggregate_version,
+            "schema_version": event.schema_version,
+            "occurred_at": event.occurred_at.isoformat(),
+            **(metadata or {}),
+        }
+        has_stream = event.aggregate_type is not None and event.aggregate_id is not None
+        return cls(
+            message_id=event.event_id,
+            event_type=event.event_type,
+            payload=event.payload(),
+            metadata={**{k: v for k, v in facts.items() if v is not None}, **event.metadata},
+            correlation_id=event.correlation_id or "",
+            causation_id=event.causation_id,
+            partition_key=f"{event.aggregate_type}:{event.aggregate_id}" if has_stream else None,
         )
 
     @property

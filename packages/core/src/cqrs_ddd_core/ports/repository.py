@@ -6,8 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from ..domain.aggregate import ID, AggregateRoot
-from ..domain.specification import ISpecification
+from ..domain import ID, AggregateRoot, ISpecification
 from .search_result import SearchResult
 from .unit_of_work import UnitOfWork
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Protocol, runtime_checkable
 
-from ..domain.aggregate import AggregateRoot
-from ..domain.specification import IQueryOptions, ISpecification
+from ..domain import AggregateRoot, IQueryOptions, ISpecification
 from ..ports.event_store import ExpectedVersion, StreamId
 from ..primitives.exceptions import (
     EventStoreError,

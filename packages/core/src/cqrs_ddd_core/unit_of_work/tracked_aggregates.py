@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..domain.aggregate import AggregateRoot
-from ..domain.events import DomainEvent
+from ..domain import AggregateRoot, DomainEvent
 from ..primitives.exceptions import UnsavedChangesError
 
 

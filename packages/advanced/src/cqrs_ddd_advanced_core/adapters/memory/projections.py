@@ -10,8 +10,7 @@ from cqrs_ddd_core.domain import IQueryOptions
 from cqrs_ddd_core.ports import SearchResult, UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, ValidationError
 from cqrs_ddd_core.spi.checks import ensure_searchable, ensure_whole_objects
-from cqrs_ddd_core.spi.querying.ordering import select_page
-from cqrs_ddd_core.spi.querying.specifications import build_predicate
+from cqrs_ddd_core.spi.querying import build_predicate, select_page
 
 from ...exceptions import ProjectionStoreError
 from ...ports.persistence import Condition
@@ -239,7 +238,7 @@ def _build_selection(
         filter(is_selected, rows),
         options,
         key=lambda row: row.doc_id,
-        value_at=lambda row, name: row.doc_id if name == DOC_ID else row.values[name],
+        read=lambda row, name: row.doc_id if name == DOC_ID else row.values[name],
     )
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.spi.querying.specifications import AllOf
+from cqrs_ddd_core.spi.querying import AllOf
 
 from ...ports.projections import IProjectionStore
 

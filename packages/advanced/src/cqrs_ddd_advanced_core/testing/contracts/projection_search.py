@@ -11,7 +11,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     InvalidOperationError,
     ValidationError,
 )
-from cqrs_ddd_core.spi.querying.specifications import AllOf, OneOf
+from cqrs_ddd_core.spi.querying import AllOf, OneOf
 from cqrs_ddd_core.testing.expecting import raises
 
 from ...ports.projections import IProjectionStore

@@ -5,7 +5,12 @@ from .blob_storage import InMemoryBlobStorage
 from .cache import InMemoryCacheService
 from .clock import FakeClock
 from .event_store import InMemoryEventStore
-from .hierarchy import InMemoryHierarchy
+from .hierarchy import (
+    InMemoryACLReader,
+    InMemoryHierarchy,
+    InMemoryParentReader,
+    InMemoryTagReader,
+)
 from .id_generator import SequentialIdGenerator
 from .inbox import InMemoryInbox
 from .locking import InMemoryLockStrategy
@@ -17,6 +22,7 @@ from .unit_of_work import InMemoryUnitOfWork
 
 __all__ = [
     "FakeClock",
+    "InMemoryACLReader",
     "InMemoryBackgroundWorker",
     "InMemoryBlobStorage",
     "InMemoryCacheService",
@@ -26,8 +32,10 @@ __all__ = [
     "InMemoryLockStrategy",
     "InMemoryMessageBus",
     "InMemoryOutboxStorage",
+    "InMemoryParentReader",
     "InMemoryQueueSignal",
     "InMemoryRepository",
+    "InMemoryTagReader",
     "InMemoryUnitOfWork",
     "SequentialIdGenerator",
 ]

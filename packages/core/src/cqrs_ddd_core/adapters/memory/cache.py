@@ -11,8 +11,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from ...ports.cache import IVersionedCache
-from ...ports.clock import IClock
+from ...ports import IClock, IVersionedCache
 from ...spi.caching.cache_validation import (
     encode_cached_value,
     ensure_key,

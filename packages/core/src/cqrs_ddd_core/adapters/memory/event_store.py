@@ -12,8 +12,7 @@ from operator import attrgetter
 
 from pydantic_core import from_json
 
-from ...ports.event_store import ExpectedVersion, IEventLog, StoredEvent, StreamId
-from ...ports.unit_of_work import UnitOfWork
+from ...ports import ExpectedVersion, IEventLog, StoredEvent, StreamId, UnitOfWork
 from ...primitives.exceptions import (
     AmbiguousStreamError,
     DuplicateEventError,

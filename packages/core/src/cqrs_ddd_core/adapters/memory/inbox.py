@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from ...ports.inbox import IInbox, InboxEntry
-from ...ports.unit_of_work import UnitOfWork
+from ...ports import IInbox, InboxEntry, UnitOfWork
 from ...primitives.exceptions import InboxError
 from ...spi.json_fidelity import encode_json
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction

@@ -10,12 +10,10 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from ...ports.clock import IClock
-from ...ports.locking import ILeasedLock, ILockLease
+from ...ports import IClock, ILeasedLock, ILockLease
 from ...primitives.exceptions import LeaseLostError, LockAcquisitionError
 from ...spi.keyed_queue import KeyedQueue, Turn
-from ...spi.leases.lease_renewal import LeaseRenewal
-from ...spi.leases.lock_lease import LockLease, ensure_lockable, is_of_another_live_task
+from ...spi.leases import LeaseRenewal, LockLease, ensure_lockable, is_of_another_live_task
 from ...spi.system_clock import SystemClock
 
 

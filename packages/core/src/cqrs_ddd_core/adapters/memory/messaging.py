@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from operator import attrgetter
 
-from ...ports.messaging import IMessageConsumer, IMessagePublisher
-from ...ports.outbox import OutboxMessage
+from ...ports import IMessageConsumer, IMessagePublisher, OutboxMessage
 
 Handler = Callable[[OutboxMessage], Awaitable[None]]
 

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain, count, islice
 
-from ...ports.clock import IClock
-from ...ports.outbox import ILeasedOutbox, OutboxLease, OutboxMessage
-from ...ports.unit_of_work import UnitOfWork
+from ...ports import IClock, ILeasedOutbox, OutboxLease, OutboxMessage, UnitOfWork
 from ...primitives.exceptions import LeaseLostError, OutboxError
 from ...spi.checks import ensure_usable_claim
 from ...spi.json_fidelity import encode_json

@@ -6,11 +6,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from ...domain.aggregate import ID, AggregateRoot
-from ...domain.specification import IQueryOptions, ISpecification
-from ...ports.repository import IBulkRepository
-from ...ports.search_result import SearchResult
-from ...ports.unit_of_work import UnitOfWork
+from ...domain import ID, AggregateRoot, IQueryOptions, ISpecification
+from ...ports import IBulkRepository, SearchResult, UnitOfWork
 from ...primitives.exceptions import OptimisticConcurrencyError
 from ...spi.checks import (
     ensure_distinct,
@@ -18,8 +15,7 @@ from ...spi.checks import (
     ensure_searchable,
     ensure_whole_objects,
 )
-from ...spi.querying.ordering import ensure_orderable, select_page, value_at
-from ...spi.querying.specifications import build_predicate
+from ...spi.querying import build_predicate, ensure_orderable, read_attribute, select_page
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 T = TypeVar("T", bound=AggregateRoot)
@@ -193,5 +189,5 @@ def _selection(
         [row for row in rows if fits(row.state)],
         options,
         key=lambda row: row.state.id,
-        value_at=lambda row, path: value_at(row.state, path),
+        read=lambda row, path: read_attribute(row.state, path),
     )

@@ -1,22 +1,53 @@
-"""Rules that span several aggregates: cycles, tags and access in hierarchies, over readers."""
+"""Rules that span several aggregates: questions about hierarchies of nodes, over readers."""
 
-from .acl import ACL, AccessChange, EffectiveACL, ExactMatcher, Grant, IGrantMatcher
-from .acl_inheritance import ACLInheritanceService, AsyncACLInheritanceService
-from .cycles import AsyncCycleDetectionService, CycleDetectionService
-from .hierarchy import TraversalLimits
+from .acl import (
+    ACL,
+    AccessChange,
+    EffectiveACL,
+    ExactMatcher,
+    Grant,
+    IGrantMatcher,
+)
+from .acl_inheritance import (
+    ACLInheritanceService,
+    AsyncACLInheritanceService,
+)
+from .cycles import (
+    AsyncCycleDetectionService,
+    CycleDetectionService,
+)
+from .hierarchy import (
+    HierarchyWalk,
+    TraversalLimits,
+    drive,
+    drive_async,
+)
 from .readers import (
     IACLReader,
     IAncestryReader,
     IAsyncACLReader,
     IAsyncAncestryReader,
-    IAsyncBatchReader,
+    IAsyncBatchACLReader,
+    IAsyncBatchParentReader,
+    IAsyncBatchTagReader,
     IAsyncParentReader,
     IAsyncTagReader,
-    IBatchReader,
+    IBatchACLReader,
+    IBatchParentReader,
+    IBatchTagReader,
     IParentReader,
     ITagReader,
 )
-from .tags import AsyncTagInheritanceService, TagInheritanceService, TagResult, TagSource
+from .reading import (
+    as_async_batch_reader,
+    as_batch_reader,
+)
+from .tags import (
+    AsyncTagInheritanceService,
+    TagInheritanceService,
+    TagResult,
+    TagSource,
+)
 
 __all__ = [
     "ACL",
@@ -29,14 +60,19 @@ __all__ = [
     "EffectiveACL",
     "ExactMatcher",
     "Grant",
+    "HierarchyWalk",
     "IACLReader",
     "IAncestryReader",
     "IAsyncACLReader",
     "IAsyncAncestryReader",
-    "IAsyncBatchReader",
+    "IAsyncBatchACLReader",
+    "IAsyncBatchParentReader",
+    "IAsyncBatchTagReader",
     "IAsyncParentReader",
     "IAsyncTagReader",
-    "IBatchReader",
+    "IBatchACLReader",
+    "IBatchParentReader",
+    "IBatchTagReader",
     "IGrantMatcher",
     "IParentReader",
     "ITagReader",
@@ -44,4 +80,8 @@ __all__ = [
     "TagResult",
     "TagSource",
     "TraversalLimits",
+    "as_async_batch_reader",
+    "as_batch_reader",
+    "drive",
+    "drive_async",
 ]

@@ -1,7 +1,7 @@
-"""Access lists of nodes.
+"""Who may do what with a node.
 
-The meet of two lists grants only what both grant. It does not depend on order or repetition, so one
-pass over all ancestors of a node yields its access.
+Two access lists meet in what both grant. The order of meeting does not matter and repetition adds
+nothing, so one pass over all ancestors of a node gives what it grants.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ N = TypeVar("N", bound=Hashable)
 
 @dataclass(frozen=True)
 class Grant:
-    """Permission for a principal: a user, a group, a service."""
+    """One permission for one principal (a user, a group, a service)."""
 
     principal: str
     permission: str
@@ -27,14 +27,14 @@ class Grant:
 
 @runtime_checkable
 class IGrantMatcher(Protocol):
-    """Rule which requests an entry of a list covers: wildcards, permissions that include others."""
+    """What an entry of a list covers: groups, wildcards, permissions that include others."""
 
     @abstractmethod
     def matches(self, grant: Grant, principal: str, permission: str) -> bool: ...
 
 
 class ExactMatcher(IGrantMatcher):
-    """Rule that an entry covers its own principal and permission only."""
+    """An entry covers its own principal and permission only."""
 
     def matches(self, grant: Grant, principal: str, permission: str) -> bool:
         return grant.principal == principal and grant.permission == permission
@@ -42,53 +42,51 @@ class ExactMatcher(IGrantMatcher):
 
 @dataclass(frozen=True)
 class ACL:
-    """Access list of a node; ``allow=None`` restricts nothing, a denial always wins."""
+    """The access list of one node; ``allow=None`` restricts nothing, a denial always wins."""
 
     allow: frozenset[Grant] | None = None
     deny: frozenset[Grant] = frozenset()
 
     @classmethod
     def allowing(cls, *grants: Grant) -> ACL:
-        """Create a list that allows these grants only."""
         return cls(frozenset(grants))
 
     @classmethod
     def nobody(cls) -> ACL:
-        """Create a list that grants nothing, here and below."""
+        """Nobody may do anything, here and below."""
         return cls(frozenset())
 
     @classmethod
     def unrestricted(cls) -> ACL:
-        """Create a list that restricts nothing."""
+        """Everybody may do everything."""
         return cls()
 
     @property
     def grants(self) -> frozenset[Grant] | None:
-        """Return the grants that are allowed and not denied; None is everything but ``deny``."""
+        """What is allowed and not denied; None for everything but ``deny``."""
         return None if self.allow is None else self.allow - self.deny
 
     @property
     def is_nobody(self) -> bool:
-        """Return whether the list grants nothing."""
         return self.grants == frozenset()
 
     def meet(self, other: ACL) -> ACL:
-        """Return the grants of both lists; a group does not stand for its members here."""
+        """What both grant, entry by entry; a group does not stand for its members here."""
         if self.allow is None or other.allow is None:
             allow = other.allow if self.allow is None else self.allow
         else:
             allow = self.allow & other.allow
         return ACL(allow, self.deny | other.deny)
 
-    def subtract(self, other: ACL) -> ACL:
-        """Return the grants of this list that the other does not have."""
+    def beyond(self, other: ACL) -> ACL:
+        """What this one grants and the other does not."""
         granted = other.grants
         rest = ACL(allow=other.deny) if granted is None else ACL(deny=granted)
         found = self.meet(rest)
         return found if found.allow is None else ACL(found.grants)
 
     def permits(self, principals: Collection[str], permission: str, matcher: IGrantMatcher) -> bool:
-        """Return whether an entry allows one of the principals and no entry denies one."""
+        """Whether an entry allows one of the principals, and no entry denies one."""
 
         def covers(grant: Grant) -> bool:
             return any(matcher.matches(grant, principal, permission) for principal in principals)
@@ -100,10 +98,10 @@ class ACL:
 
 @dataclass(frozen=True)
 class EffectiveACL(Generic[N]):
-    """Access to a node under all its ancestors.
+    """What a node grants under all its ancestors.
 
-    ``sources`` are the nodes with a list, nearest first. If none of these lists allows anything by
-    name, nothing is ``restricted`` and the default of the service applies.
+    ``sources`` are the nodes whose lists took part, nearest first; where none of them has an allow
+    list, nothing is ``restricted`` and the default of the service stands in for it.
     """
 
     acl: ACL
@@ -113,20 +111,17 @@ class EffectiveACL(Generic[N]):
 
 @dataclass(frozen=True)
 class AccessChange:
-    """Change of the access to a node, and so to the nodes below it, by a move.
-
-    A node ``becomes_empty`` if somebody has access before the move and nobody after it.
-    """
+    """What a move does to the access to a node, and so to the nodes below it."""
 
     gained: ACL
     lost: ACL
     becomes_empty: bool
+    """Somebody had access before the move, nobody has after it."""
 
     @classmethod
     def between(cls, before: ACL, after: ACL) -> AccessChange:
-        """Compare the access before the move with the access after it."""
         return cls(
-            gained=after.subtract(before),
-            lost=before.subtract(after),
+            gained=after.beyond(before),
+            lost=before.beyond(after),
             becomes_empty=after.is_nobody and not before.is_nobody,
         )

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Callable
 from itertools import count
 
-from ...ports.inbox import IInbox, InboxEntry
-from ...ports.unit_of_work import UnitOfWork
+from ...ports import IInbox, InboxEntry, UnitOfWork
 from ...primitives.exceptions import DuplicateCommandError, InboxError, SerializationError
 from ..expecting import UNKEPT_IDS, raises
 from ..faults import cancel_sweep

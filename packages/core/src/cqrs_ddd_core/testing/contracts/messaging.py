@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from ...ports.messaging import IMessageConsumer, IMessagePublisher
-from ...ports.outbox import OutboxMessage
+from ...ports import IMessageConsumer, IMessagePublisher, OutboxMessage
 from .outbox import message
 
 

@@ -8,8 +8,7 @@ from datetime import datetime, timedelta, timezone
 from itertools import count
 from typing import Any
 
-from ...ports.outbox import ILeasedOutbox, OutboxMessage
-from ...ports.unit_of_work import UnitOfWork
+from ...ports import ILeasedOutbox, OutboxMessage, UnitOfWork
 from ...primitives.exceptions import (
     InvalidOperationError,
     LeaseLostError,

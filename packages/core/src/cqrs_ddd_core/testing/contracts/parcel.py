@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
-from ...domain.aggregate import AggregateRoot
-from ...domain.events import DomainEvent
+from ...domain import AggregateRoot, DomainEvent
 from ...ports.repository import IRepository
 
 _numbers: Iterator[int] = count(1)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ...domain.specification import IQueryOptions, ISpecification
-from ...ports.repository import IRepository
-from ...ports.unit_of_work import UnitOfWork
+from ...ports import IRepository, UnitOfWork
 from ...primitives.exceptions import (
     InvalidOperationError,
     OptimisticConcurrencyError,

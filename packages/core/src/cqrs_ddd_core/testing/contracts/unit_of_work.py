@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from ...ports.repository import IRepository
-from ...ports.unit_of_work import UnitOfWork, get_current_uow
+from ...ports import IRepository, UnitOfWork, get_current_uow
 from ...primitives.exceptions import ConcurrentUseError, InvalidOperationError, UnsavedChangesError
 from ...unit_of_work import UnitOfWorkState
 from ..expecting import raises

@@ -21,8 +21,8 @@ from cqrs_ddd_core.primitives.exceptions import (
     LockingError,
 )
 from cqrs_ddd_core.primitives.shielding import run_to_completion
-from cqrs_ddd_core.spi.leases.lease_renewal import LeaseRenewal
-from cqrs_ddd_core.spi.leases.lock_lease import (
+from cqrs_ddd_core.spi.leases import (
+    LeaseRenewal,
     LockLease,
     ensure_lockable,
     is_of_another_live_task,

@@ -10,7 +10,7 @@ from sqlalchemy.orm import aliased
 
 from cqrs_ddd_core.adapters.tenant_repository import TenantSpecification
 from cqrs_ddd_core.domain.specification import ISpecification
-from cqrs_ddd_core.spi.querying.specifications import AllOf, OneOf
+from cqrs_ddd_core.spi.querying import AllOf, OneOf
 from cqrs_ddd_specifications.coercion import coerce
 from cqrs_ddd_specifications.exceptions import UnsupportedOperatorError
 from cqrs_ddd_specifications.field_types import Kind

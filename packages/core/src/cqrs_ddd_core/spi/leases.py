@@ -1,20 +1,22 @@
-"""A lease that is renewed while a block of code runs."""
+"""Leases that are renewed while a block of code runs, and checks that lock adapters share."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
-from ...ports.clock import IClock
-from ...primitives.exceptions import LeaseLostError
-from ...primitives.shielding import OwnCancellation, run_to_completion, timeout_after
-from ..system_clock import SystemClock
+from ..ports.clock import IClock
+from ..primitives.exceptions import InvalidOperationError, LeaseLostError
+from ..primitives.shielding import OwnCancellation, run_to_completion, timeout_after
+from .system_clock import SystemClock
 
 logger = logging.getLogger(__name__)
 
+LONGEST = 1e9
+"""Longest ``ttl``, in seconds."""
 _RENEWALS_PER_TTL = 3
 _RETRIES_PER_TTL = 20
 """After a renewal that got no answer."""
@@ -67,7 +69,7 @@ class LeaseRenewal:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        traceback: object,
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -134,3 +136,43 @@ class LeaseRenewal:
 
 async def _end_of(watcher: asyncio.Task[None]) -> None:
     await asyncio.wait({watcher})
+
+
+@dataclass(frozen=True)
+class LockLease:
+    """``ILockLease`` of a lock that is renewed while its block runs."""
+
+    resource: str
+    fencing_token: int
+    renewal: LeaseRenewal
+
+    @property
+    def lost(self) -> asyncio.Event:
+        return self.renewal.lost
+
+    def check(self) -> None:
+        self.renewal.check()
+
+
+def is_of_another_live_task(task: asyncio.Task[Any] | None) -> bool:
+    """On Python 3.10 and 3.11 asyncio.wait_for acquires in a task of its own, which then ends."""
+    return task is not None and task is not asyncio.current_task() and not task.done()
+
+
+def ensure_lockable(resource: object, *, ttl: float, timeout: float = 0.0) -> None:
+    """Raise ``InvalidOperationError`` for a name, ``ttl`` or ``timeout`` that no lock accepts."""
+    if not isinstance(resource, str) or not resource:
+        raise InvalidOperationError(
+            f"the name of a lock must be a text that is not empty, got {resource!r}"
+        )
+    try:
+        resource.encode()
+    except UnicodeEncodeError:
+        raise InvalidOperationError(
+            f"the name of a lock must be a text that UTF-8 can encode, got {resource!r}"
+        ) from None
+    if not 0 < ttl <= LONGEST or not timeout >= 0:
+        raise InvalidOperationError(
+            f"cannot lock {resource} with ttl={ttl}, timeout={timeout}; ttl must be positive "
+            f"seconds up to {LONGEST:.0e}, timeout not negative"
+        )

@@ -1,1 +1,0 @@
-"""Leases that are renewed while a block runs."""

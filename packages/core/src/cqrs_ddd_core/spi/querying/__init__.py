@@ -1,1 +1,0 @@
-"""Searches that fakes answer in memory."""
