@@ -20,7 +20,7 @@ from cqrs_ddd_advanced_core.testing.contracts.positions import PositionStoreCont
 from cqrs_ddd_core import StreamId, UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction, join_transaction
-from cqrs_ddd_core.primitives.exceptions import CQRSDDDError, LeaseLostError
+from cqrs_ddd_core.primitives.exceptions import CQRSDDDError
 
 
 class _Naive(InMemoryPositionStore):
@@ -39,7 +39,7 @@ class ComparesPositionsOnly(_Naive):
         def advance(self, checkpoint: Checkpoint, position: int, leased_until: float) -> None:
             row = self.read(checkpoint.projection)
             if row is None or row.position != checkpoint.position:
-                raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
+                raise checkpoint.lease_ended()
             self._own[checkpoint.projection] = replace(row, position=position)
 
 
@@ -50,7 +50,7 @@ class ComparesEpochsOnly(_Naive):
         def advance(self, checkpoint: Checkpoint, position: int, leased_until: float) -> None:
             row = self.read(checkpoint.projection)
             if row is None or row.epoch != checkpoint.epoch:
-                raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
+                raise checkpoint.lease_ended()
             self._own[checkpoint.projection] = replace(row, position=position)
 
 
@@ -81,7 +81,7 @@ class TrustsTheLeaseAlone(_Naive):
     async def advance(self, checkpoint: Checkpoint, *args: Any, **given: Any) -> Checkpoint:
         row = self._rows.get(checkpoint.projection)
         if row is not None and self._holder(row) is None:
-            raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
+            raise checkpoint.lease_ended()
         return await super().advance(checkpoint, *args, **given)
 
 

@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from cqrs_ddd_advanced_core.ports.positions import Checkpoint
 from cqrs_ddd_core import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import LeaseLostError
 from cqrs_ddd_persistence_sqlalchemy import Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
 from tests.faults.crashing import Place
@@ -39,7 +38,7 @@ class ComparesPositionsOnly(SQLAlchemyPositionStore):
                 .values(position=position)
             )
             if not result.rowcount:
-                raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
+                raise checkpoint.lease_ended()
         return replace(checkpoint, position=position)
 
 

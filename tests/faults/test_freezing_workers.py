@@ -24,7 +24,7 @@ from tests.forking import process
 
 STREAMS = Market(tills=4).streams
 PATIENCE = 0.5
-LOST = "the lease of projection"
+LOST = "the lease of position 0 of projection"
 
 
 @pytest.fixture

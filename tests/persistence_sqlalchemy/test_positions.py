@@ -29,7 +29,6 @@ from cqrs_ddd_core.adapters.memory import InMemoryQueueSignal
 from cqrs_ddd_core.primitives.exceptions import (
     ConcurrencyError,
     InfrastructureError,
-    LeaseLostError,
 )
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork, Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
@@ -68,7 +67,7 @@ class LooksThenWrites(SQLAlchemyPositionStore):
                 checkpoint.epoch,
                 checkpoint.position,
             ):
-                raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
+                raise checkpoint.lease_ended()
             await connection.execute(
                 update(table)
                 .where(table.c.projection == checkpoint.projection)

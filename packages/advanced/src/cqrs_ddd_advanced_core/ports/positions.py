@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from cqrs_ddd_core.ports import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import LeaseLostError
 
 PROJECTIONS_CHANNEL = "cqrs_ddd_projections"
 """Channel of ``IQueueSignal`` with a wake-up notification when a projection has advanced."""
@@ -25,6 +26,12 @@ class Checkpoint:
     version: int
     position: int
     epoch: int
+
+    def lease_ended(self) -> LeaseLostError:
+        """Build the error for a worker that no longer holds the lease."""
+        return LeaseLostError.ended(
+            f"position {self.position} of projection", self.projection, self.epoch
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from itertools import count
 
 from cqrs_ddd_core.adapters.memory import transaction as transactions
 from cqrs_ddd_core.ports import IClock, UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, LeaseLostError
+from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
 from cqrs_ddd_core.spi.system_clock import SystemClock
 from cqrs_ddd_core.spi.waiters import Waiters
 
@@ -84,7 +84,7 @@ class InMemoryPositionStore(IPositionStore):
         await asyncio.sleep(0)
         row = self._rows.get(checkpoint.projection)
         if row is None or row.epoch != checkpoint.epoch or row.worker_id is None:
-            raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
+            raise checkpoint.lease_ended()
         self._rows[checkpoint.projection] = replace(row, leased_until=self._lease_end(lease))
 
     async def release(self, checkpoint: Checkpoint) -> None:
@@ -202,7 +202,7 @@ class _Changes(transactions.ChangeSet):
         for projection, checkpoint in self._checkpoints.items():
             row = self._store._rows.get(projection)
             if row is None or not row.is_leased_by(checkpoint):
-                raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
+                raise checkpoint.lease_ended()
         for projection in self._new:
             row, own = self._store._rows.get(projection), self._own[projection]
             if row is not None and own is not None and not row.equals_new(own):
@@ -226,7 +226,7 @@ class _Changes(transactions.ChangeSet):
         """Return the row of the checkpoint; raise ``LeaseLostError`` now or at the commit."""
         row = self.read(checkpoint.projection)
         if row is None or not row.is_leased_by(checkpoint):
-            raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
+            raise checkpoint.lease_ended()
         if checkpoint.projection not in self._own:
             self._checkpoints[checkpoint.projection] = checkpoint
         return row

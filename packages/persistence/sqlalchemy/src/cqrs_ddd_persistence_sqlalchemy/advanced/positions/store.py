@@ -26,7 +26,7 @@ from cqrs_ddd_advanced_core.spi.checks import (
 )
 from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, LeaseLostError
+from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
 from cqrs_ddd_core.primitives.shielding import run_to_completion
 
 from ...engine.connections import Connections
@@ -131,7 +131,7 @@ class SQLAlchemyPositionStore(IPositionStore):
                 .values(position=position, leased_until=after(connection, lease))
             )
             if not result.rowcount:
-                raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
+                raise checkpoint.lease_ended()
             self._tell(active)
         return replace(checkpoint, position=position)
 
@@ -146,7 +146,7 @@ class SQLAlchemyPositionStore(IPositionStore):
                 .values(leased_until=after(connection, lease))
             )
             if not result.rowcount:
-                raise LeaseLostError.ended("projection", checkpoint.projection, checkpoint.epoch)
+                raise checkpoint.lease_ended()
 
     async def release(self, checkpoint: Checkpoint) -> None:
         table = self._projections
@@ -216,7 +216,7 @@ class SQLAlchemyPositionStore(IPositionStore):
                 )
             )
             if not theirs.rowcount:
-                raise LeaseLostError.ended("projection", by.projection, by.epoch)
+                raise by.lease_ended()
             await connection.execute(delete(table).where(table.c.projection == projection))
             is_inline = found is not None and found.position is None
             position = None if is_inline else by.position
