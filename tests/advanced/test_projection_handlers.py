@@ -38,18 +38,18 @@ from tests.advanced.tills import (
 
 @contextmanager
 def changed_by(documents: ProjectionDocuments, ids: Collection[str]) -> Iterator[None]:
-    documents.begin(ids)
+    documents.begin_event(ids)
     try:
         yield
     except BaseException:
-        documents.end(keeps=False)
+        documents.end_event(keep=False)
         raise
-    documents.end(keeps=True)
+    documents.end_event(keep=True)
 
 
 def with_one_document() -> ProjectionDocuments:
     documents = ProjectionDocuments("tills")
-    documents.read(["one"], {"one": {"cents": 1, "seen": []}})
+    documents.add_stored(["one"], {"one": {"cents": 1, "seen": []}})
     return documents
 
 
@@ -139,12 +139,12 @@ def test_ids_that_are_none_are_refused(ids: Any) -> None:
         Wrong().resolve_document_ids(ItemSold(cents=1))
 
 
-def test_a_document_beside_those_of_the_event_is_refused() -> None:
+def test_document_that_the_event_does_not_affect_is_an_error() -> None:
     documents = with_one_document()
 
     with changed_by(documents, {"one"}):
         for touch in (documents.get, documents.delete, lambda doc_id: documents.upsert(doc_id, {})):
-            with pytest.raises(ProjectionError, match="answer it in ids_of"):
+            with pytest.raises(ProjectionError, match="return it from document_ids"):
                 touch("other")
 
 
@@ -160,7 +160,7 @@ def test_what_is_got_is_a_copy_and_what_is_given_is_read_back_as_json() -> None:
 
         assert unchanged == {"cents": 1, "seen": []}
         assert documents.get("one") == {"price": "1.50", "seen": [1]}
-    assert documents.upserted == {"one": {"price": "1.50", "seen": [1]}}
+    assert documents.upserts == {"one": {"price": "1.50", "seen": [1]}}
 
 
 def test_an_event_that_fails_changes_nothing() -> None:
@@ -174,7 +174,7 @@ def test_an_event_that_fails_changes_nothing() -> None:
     with pytest.raises(ZeroDivisionError):
         fail()
 
-    assert documents.upserted == {}
+    assert documents.upserts == {}
     with changed_by(documents, {"one"}):
         assert documents.get("one") == {"cents": 1, "seen": []}
 
@@ -199,13 +199,13 @@ def test_a_model_instead_of_a_dict_is_refused() -> None:
 
 def test_a_document_that_was_never_stored_need_not_be_deleted() -> None:
     documents = ProjectionDocuments("tills")
-    documents.read(["one", "two"], {"two": {}})
+    documents.add_stored(["one", "two"], {"two": {}})
     with changed_by(documents, {"one", "two"}):
         documents.upsert("one", {})
         documents.delete("one")
         documents.delete("two")
 
-    assert (documents.upserted, documents.deleted) == ({}, ["two"])
+    assert (documents.upserts, documents.deletions) == ({}, ["two"])
 
 
 def test_a_registry_refuses_a_second_one_that_writes_a_collection() -> None:
@@ -226,7 +226,7 @@ def test_a_registry_refuses_a_second_one_that_writes_a_collection() -> None:
 @pytest.mark.parametrize("projections", [Tills, Tills(), [Tills], 3])
 def test_what_is_no_list_of_handlers_is_refused(projections: Any) -> None:
     with pytest.raises(ProjectionError):
-        ProjectionRegistry.of(projections)
+        ProjectionRegistry.create(projections)
 
 
 async def test_a_live_projection_tells_how_it_was() -> None:

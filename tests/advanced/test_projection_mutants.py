@@ -164,24 +164,24 @@ async def test_over_a_naive_store_a_sentence_is_broken(
 
 
 async def test_a_view_that_keeps_half_an_event_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def keeps_what_is_done(self: ProjectionDocuments, *, keeps: bool) -> None:
+    def keeps_what_is_done(self: ProjectionDocuments, *, keep: bool) -> None:
         self._changed.update(self._by_event)
 
-    monkeypatch.setattr(ProjectionDocuments, "end", keeps_what_is_done)
+    monkeypatch.setattr(ProjectionDocuments, "end_event", keeps_what_is_done)
 
     with pytest.raises(AssertionError):
         await ProjectionWorkerKit().test_a_skipped_event_holds_up_nothing(surrounded_by())
 
 
 async def test_a_quarantine_of_the_event_alone_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_aside = batches.Batch._set_aside
+    add_dead_letter = batches.Batch._add_dead_letter
 
     def without_its_stream(self: batches.Batch, *given: Any) -> None:
         held = set(self.blocked)
-        set_aside(self, *given)
+        add_dead_letter(self, *given)
         self.blocked = held
 
-    monkeypatch.setattr(batches.Batch, "_set_aside", without_its_stream)
+    monkeypatch.setattr(batches.Batch, "_add_dead_letter", without_its_stream)
 
     with pytest.raises(AssertionError):
         await ProjectionWorkerKit().test_a_stream_with_a_poison_event_waits_and_the_others_go_on(
@@ -193,7 +193,7 @@ class InPlace(ProjectionRebuild):
     """Empties the live view, and begins again."""
 
     async def run(self, *, resume: bool = False) -> int:
-        async with self._around.uow_factory() as uow:
+        async with self._runtime.uow_factory() as uow:
             assert isinstance(uow, InMemoryUnitOfWork)
             await uow.projections.truncate_collection(self._handler.collection)
         return await super().run(resume=resume)
@@ -221,7 +221,7 @@ async def test_a_rebuild_that_clears_before_it_looks_takes_from_another(
 
     async def clears_first(self: ProjectionRebuild, run: ProjectionRun) -> None:
         if run.checkpoint.position == 0:
-            async with self._around.uow_factory() as uow:
+            async with self._runtime.uow_factory() as uow:
                 assert isinstance(uow, InMemoryUnitOfWork)
                 await uow.projections.drop_collection(run.collection, uow=uow)
                 await uow.projections.ensure_collection(run.collection, run.handler.fields)

@@ -10,47 +10,49 @@ from cqrs_ddd_core.domain.services import (
     ACLInheritanceService,
     CycleDetectionService,
     Grant,
-    HierarchyWalk,
     TagInheritanceService,
     TraversalLimits,
-    drive,
-    drive_async,
 )
-from cqrs_ddd_core.domain.services.hierarchy import levels
-from cqrs_ddd_core.primitives.exceptions import (
-    HierarchyLimitExceededError,
-    InvalidOperationError,
-)
-from tests.core.ways import hierarchy, ladder
+from cqrs_ddd_core.domain.services.hierarchy import DEFAULT_LIMITS, AsyncReader, HierarchyWalk
+from cqrs_ddd_core.domain.services.readers import ACLAndParents, TagsAndParents
+from cqrs_ddd_core.primitives.exceptions import HierarchyLimitExceededError, InvalidOperationError
+from tests.core.service_variants import CountingReader, build_hierarchy, build_ladder
 
-DIAMOND = hierarchy("top", "l < top", "r < top", "me < r l r", "stranger < gone")
-Record = tuple[None, tuple[str, ...]]
+DIAMOND = build_hierarchy("top", "l < top", "r < top", "me < r l r", "stranger < gone")
+Parents = tuple[str, ...]
 
 
-def walk(*starts: str, **options: TraversalLimits) -> HierarchyWalk[str, None]:
-    limits = options.get("limits", TraversalLimits())
-    return HierarchyWalk[str, None](starts, limits)
+class RecordingReader(CountingReader[Parents]):
+    """Reader that records the ids of each read."""
+
+    def __init__(self) -> None:
+        super().__init__(DIAMOND.get_parent_ids)
+        self.levels: list[Parents] = []
+
+    def get_many(self, node_ids: Collection[str]) -> Mapping[str, Parents]:
+        self.levels.append(tuple(node_ids))
+        return super().get_many(node_ids)
 
 
-def read(node_ids: Collection[str]) -> Mapping[str, Record]:
-    found = DIAMOND.get_parent_ids_many(node_ids)
-    return {node_id: (None, parents) for node_id, parents in found.items()}
+def walk(
+    *starts: str, limits: TraversalLimits = DEFAULT_LIMITS, reader: object = DIAMOND
+) -> HierarchyWalk[str, Parents]:
+    links = AsyncReader[str, Parents](reader, "get_parent_ids", is_async=False)
+    return HierarchyWalk(starts, links, limits)
 
 
-def test_each_level_is_asked_for_at_once() -> None:
-    steps = walk("me").climb()
+async def test_each_level_is_read_at_once() -> None:
+    reader = RecordingReader()
 
-    assert next(steps) == ("me",)
-    assert steps.send(read(["me"])) == ("r", "l")
-    assert steps.send(read(["r", "l"])) == ("top",)
-    with pytest.raises(StopIteration):
-        steps.send(read(["top"]))
+    await walk("me", reader=reader).climb()
+
+    assert reader.levels == [("me",), ("r", "l"), ("top",)]
 
 
-def test_nodes_are_found_nearest_first_and_in_the_order_of_the_parents() -> None:
+async def test_nodes_are_found_nearest_first_and_in_the_order_of_the_parents() -> None:
     up = walk("me", "stranger")
 
-    drive(up.climb(), read)
+    await up.climb()
 
     assert list(up.records) == ["me", "stranger", "r", "l", "top"]
     assert up.missing == ["gone"]
@@ -58,68 +60,64 @@ def test_nodes_are_found_nearest_first_and_in_the_order_of_the_parents() -> None
     assert up.path_to("top") == ("me", "r", "top")
 
 
-async def test_the_same_steps_run_over_a_coroutine_function() -> None:
-    up = walk("me")
+async def test_cached_records_are_not_read() -> None:
+    reader = RecordingReader()
+    links = AsyncReader[str, Parents](reader, "get_parent_ids", is_async=False)
+    cache: dict[str, Parents | None] = {"me": ("l",), "top": None}
 
-    async def read_async(node_ids: Collection[str]) -> Mapping[str, Record]:
-        return read(node_ids)
+    await HierarchyWalk(("me",), links, cache=cache).climb()
 
-    await drive_async(up.climb(), read_async)
-
-    assert list(up.records) == ["me", "r", "l", "top"]
-
-
-def test_what_is_known_is_not_asked_for() -> None:
-    up = HierarchyWalk[str, None](("me",), TraversalLimits(), {"me": (None, ("l",))})
-    steps = up.climb()
-
-    assert next(steps) == ("l",)
+    assert reader.levels == [("l",)]
 
 
-def test_records_that_nobody_asked_for_are_left_alone() -> None:
-    up = walk("l")
+async def test_records_beyond_the_level_are_left_alone() -> None:
+    class Generous(RecordingReader):
+        def get_many(self, node_ids: Collection[str]) -> Mapping[str, Parents]:
+            return super().get_many(("me", "l", "r", "top"))
 
-    drive(up.climb(), lambda _: read(["me", "l", "r", "top"]))
+    up = walk("l", reader=Generous())
+
+    await up.climb()
 
     assert list(up.records) == ["l", "top"]
 
 
-def test_the_limit_is_the_last_depth_that_may_be_read() -> None:
-    drive(walk("me", limits=TraversalLimits(max_depth=2)).climb(), read)
+async def test_depth_limit_is_the_last_level_that_may_be_read() -> None:
+    await walk("me", limits=TraversalLimits(max_depth=2)).climb()
 
     with pytest.raises(HierarchyLimitExceededError, match="of me need max_depth=2 or more") as got:
-        drive(walk("me", limits=TraversalLimits(max_depth=1)).climb(), read)
+        await walk("me", limits=TraversalLimits(max_depth=1)).climb()
 
     assert (got.value.node_id, got.value.limit, got.value.allowed) == ("me", "max_depth", 1)
 
 
-def test_the_limit_is_the_last_number_of_nodes_that_may_be_read() -> None:
-    drive(walk("me", limits=TraversalLimits(max_nodes=4)).climb(), read)
+async def test_node_limit_is_the_number_of_nodes_that_may_be_read() -> None:
+    await walk("me", limits=TraversalLimits(max_nodes=4)).climb()
 
     with pytest.raises(HierarchyLimitExceededError, match="need max_nodes=4 or more, 3 is"):
-        drive(walk("me", limits=TraversalLimits(max_nodes=3)).climb(), read)
+        await walk("me", limits=TraversalLimits(max_nodes=3)).climb()
 
 
-def test_by_default_a_hierarchy_without_end_is_given_up() -> None:
+class Endless:
+    """Reader with hundreds of further parents for each node."""
+
+    def get_many(self, node_ids: Collection[int]) -> Mapping[int, tuple[int, ...]]:
+        return {i: tuple(range(i * 350 + 1, i * 350 + 351)) for i in node_ids}
+
+
+def test_endless_hierarchy_exceeds_the_default_limits() -> None:
     with pytest.raises(HierarchyLimitExceededError, match="100000 is allowed"):
         CycleDetectionService(Endless()).would_create_cycle(-1, 0)
 
 
 @pytest.mark.parametrize("limits", [{"max_depth": -1}, {"max_nodes": 0}])
-def test_a_limit_that_allows_nothing_is_refused(limits: dict[str, int]) -> None:
-    with pytest.raises(InvalidOperationError):
+def test_limit_that_allows_no_read_is_rejected(limits: dict[str, int]) -> None:
+    with pytest.raises(InvalidOperationError, match="lets nothing be read"):
         TraversalLimits(**limits)
 
 
-class Endless:
-    """Hundreds of further parents for each node."""
-
-    def get_parent_ids_many(self, node_ids: Collection[int]) -> Mapping[int, tuple[int, ...]]:
-        return {i: tuple(range(i * 350 + 1, i * 350 + 351)) for i in node_ids}
-
-
-class CountingAncestry(InMemoryHierarchy[str]):
-    """Counts the round trips."""
+class RecordingHierarchy(InMemoryHierarchy[str]):
+    """Hierarchy with a batch of one kind, which records the round trips."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,81 +125,77 @@ class CountingAncestry(InMemoryHierarchy[str]):
 
     def get_ancestry(
         self, node_ids: Collection[str], *, max_depth: int | None = None
-    ) -> Mapping[str, tuple[str, ...]]:
+    ) -> Mapping[str, Parents]:
         self.trips.append("ancestry")
-        return InMemoryHierarchy.get_ancestry(self, node_ids, max_depth=max_depth)
+        return super().get_ancestry(node_ids, max_depth=max_depth)
 
-    def get_acl_and_parents_many(
-        self, node_ids: Collection[str]
-    ) -> Mapping[str, tuple[ACL | None, tuple[str, ...]]]:
-        self.trips.append("lists")
-        return super().get_acl_and_parents_many(node_ids)
 
-    def get_tags_and_parents_many(
-        self, node_ids: Collection[str]
-    ) -> Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+class TagBatches(RecordingHierarchy):
+    def get_many(self, node_ids: Collection[str]) -> Mapping[str, TagsAndParents[str]]:
         self.trips.append("tags")
-        return super().get_tags_and_parents_many(node_ids)
+        found = {node_id: self.get_tags_and_parents(node_id) for node_id in node_ids}
+        return {node_id: record for node_id, record in found.items() if record is not None}
 
 
-@pytest.fixture
-def counted() -> CountingAncestry:
+class ACLBatches(RecordingHierarchy):
+    def get_many(self, node_ids: Collection[str]) -> Mapping[str, ACLAndParents[str]]:
+        self.trips.append("lists")
+        found = {node_id: self.get_acl_and_parents(node_id) for node_id in node_ids}
+        return {node_id: record for node_id, record in found.items() if record is not None}
+
+
+def fill(source: InMemoryHierarchy[str]) -> None:
     read_by_ann = ACL.allowing(Grant("ann", "read"))
-    found = CountingAncestry()
     for i in range(50):
-        found.node(f"n{i}", (f"n{i - 1}",) if i else (), tags=(f"t{i}",), acl=read_by_ann)
-    return found
+        source.node(f"n{i}", (f"n{i - 1}",) if i else (), tags=(f"t{i}",), acl=read_by_ann)
 
 
-def test_a_whole_ancestry_is_one_round_trip_and_its_values_another(
-    counted: CountingAncestry,
-) -> None:
-    assert CycleDetectionService(counted).would_create_cycle("n0", "n49")
-    assert counted.trips == ["ancestry"]
-    counted.trips.clear()
+def test_ancestry_is_one_round_trip_and_its_values_another() -> None:
+    links, tags, acls = RecordingHierarchy(), TagBatches(), ACLBatches()
+    for source in (links, tags, acls):
+        fill(source)
 
-    assert len(TagInheritanceService(counted).effective_tags("n49")) == 50
-    assert counted.trips == ["ancestry", "tags"]
-    counted.trips.clear()
+    assert CycleDetectionService(links).would_create_cycle("n0", "n49")
+    assert len(TagInheritanceService(tags).effective_tags("n49")) == 50
+    assert ACLInheritanceService(acls).is_allowed("n49", ["ann"], "read")
 
-    assert ACLInheritanceService(counted).is_allowed("n49", ["ann"], "read")
-    assert counted.trips == ["ancestry", "lists"]
-
-
-def test_a_dangling_ancestor_costs_no_further_round_trip(counted: CountingAncestry) -> None:
-    counted.node("n0", ("gone",))
-
-    assert TagInheritanceService(counted).find_tags("n49") is not None
-    assert counted.trips == ["ancestry", "tags"]
+    assert links.trips == ["ancestry"]
+    assert tags.trips == ["ancestry", "tags"]
+    assert acls.trips == ["ancestry", "lists"]
 
 
-def test_a_link_that_appears_between_the_two_reads_is_followed(counted: CountingAncestry) -> None:
-    class Moving(CountingAncestry):
-        def get_acl_and_parents_many(
-            self, node_ids: Collection[str]
-        ) -> Mapping[str, tuple[ACL | None, tuple[str, ...]]]:
+def test_dangling_ancestor_costs_no_further_round_trip() -> None:
+    source = TagBatches()
+    fill(source)
+    source.node("n0", ("gone",))
+
+    assert TagInheritanceService(source).find_tags("n49") is not None
+    assert source.trips == ["ancestry", "tags"]
+
+
+def test_link_that_appears_between_the_two_reads_is_followed() -> None:
+    class Moving(ACLBatches):
+        def get_many(self, node_ids: Collection[str]) -> Mapping[str, ACLAndParents[str]]:
             self.node("me", ("strict",))
-            return super().get_acl_and_parents_many(node_ids)
+            return super().get_many(node_ids)
 
     source = Moving().node("me").node("strict", acl=ACL.nobody())
 
     assert ACLInheritanceService(source).effective_acl("me").sources == ("strict",)
 
 
-def test_what_a_depth_limit_left_unread_is_read_when_it_is_asked_for(
-    counted: CountingAncestry,
-) -> None:
-    limits = TraversalLimits(max_depth=3)
-    level = levels(counted.get_tags_and_parents_many, counted, limits)
+async def test_levels_beyond_a_depth_limit_are_read_on_demand() -> None:
+    source = TagBatches()
+    fill(source)
+    reader = AsyncReader[str, TagsAndParents[str]](source, "get_tags_and_parents", is_async=False)
 
-    assert level(("n49",))["n46"] == (("t46",), ("n45",))
-    assert level(("n45",))["n45"] == (("t45",), ("n44",))
-    assert counted.trips == ["ancestry", "tags"] * 2
+    assert (await reader.read_upwards(["n49"], 3))["n46"] == (("t46",), ("n45",))
+    assert "n45" not in await reader.read_upwards(["n49"], 3)
+    assert (await reader.read_upwards(["n45"], 3))["n45"] == (("t45",), ("n44",))
 
 
-def test_both_kinds_of_walk_find_the_same_on_a_ladder() -> None:
-    whole = ladder(30)
-    links = {node: whole.get_parent_ids(node) or () for node in whole.get_ancestry(("b0",))}
+def test_ancestry_of_a_ladder_is_found_in_one_walk() -> None:
+    whole = build_ladder(30)
 
-    assert len(links) == 91
+    assert len(whole.get_ancestry(("b0",))) == 91
     assert CycleDetectionService(whole).find_cycle_path("b30", "b0") is not None

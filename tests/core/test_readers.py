@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
 
 import pytest
 
@@ -12,14 +14,7 @@ from cqrs_ddd_core.adapters.hierarchy import (
     RepositoryTagReader,
 )
 from cqrs_ddd_core.adapters.memory import InMemoryRepository, InMemoryUnitOfWork
-from cqrs_ddd_core.adapters.memory.hierarchy import (
-    CountingReader,
-    InMemoryACLReader,
-    InMemoryHierarchy,
-    InMemoryParentReader,
-    InMemoryTagReader,
-    OverlayParentReader,
-)
+from cqrs_ddd_core.adapters.memory.hierarchy import InMemoryHierarchy
 from cqrs_ddd_core.domain.services import (
     ACL,
     ACLInheritanceService,
@@ -29,14 +24,13 @@ from cqrs_ddd_core.domain.services import (
     CycleDetectionService,
     Grant,
     IACLReader,
-    IAsyncBatchParentReader,
-    IBatchParentReader,
+    IBatchReader,
     IParentReader,
     ITagReader,
     TagInheritanceService,
-    as_async_batch_reader,
-    as_batch_reader,
 )
+from cqrs_ddd_core.domain.services.hierarchy import AsyncReader
+from cqrs_ddd_core.domain.services.readers import ACLAndParents, TagsAndParents
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 from cqrs_ddd_core.testing.contracts.hierarchy import (
     FOLDERS,
@@ -46,7 +40,7 @@ from cqrs_ddd_core.testing.contracts.hierarchy import (
     ParentReaderContract,
     TagReaderContract,
 )
-from tests.core.ways import BATCH, SINGLE, hierarchy, limited
+from tests.core.service_variants import CountingReader, ServiceVariant
 
 Folders = InMemoryRepository[Folder, str]
 
@@ -66,48 +60,40 @@ def in_memory() -> InMemoryHierarchy[str]:
     return stored
 
 
-class TestInMemoryHierarchy(
-    ParentReaderContract, TagReaderContract, ACLReaderContract, AncestryReaderContract
-):
-    @pytest.fixture(
-        params=[
-            in_memory,
-            lambda: limited(in_memory(), SINGLE, is_async=False),
-            lambda: limited(in_memory(), BATCH, is_async=False),
-            lambda: limited(in_memory(), SINGLE, is_async=True),
-            lambda: CountingReader(in_memory()),
-            lambda: CachingReader(limited(in_memory(), BATCH, is_async=True)),
-        ],
-        ids=["whole", "single", "batch", "async", "counting", "caching"],
-    )
-    def parent_reader(self, request: pytest.FixtureRequest) -> object:
-        return request.param()
+def limited(source: object, method: str, *, is_async: bool, reads: Any = "batch") -> Any:
+    return ServiceVariant(is_async, reads).reader(source, method)
+
+
+CREATE_READER: list[Callable[[object, str], object]] = [
+    lambda source, method: source,
+    lambda source, method: limited(source, method, is_async=False, reads="single"),
+    lambda source, method: limited(source, method, is_async=False),
+    lambda source, method: limited(source, method, is_async=True, reads="single"),
+    lambda source, method: CachingReader(limited(source, method, is_async=True)),
+]
+
+
+@pytest.mark.parametrize(
+    "create_reader", CREATE_READER, ids=["whole", "single", "batch", "async", "caching"]
+)
+class TestInMemoryHierarchy(ParentReaderContract, TagReaderContract, ACLReaderContract):
+    @pytest.fixture
+    def parent_reader(self, create_reader: Callable[[object, str], object]) -> object:
+        return create_reader(in_memory(), "get_parent_ids")
 
     @pytest.fixture
-    def tag_reader(self, parent_reader: object) -> object:
-        return parent_reader
+    def tag_reader(self, create_reader: Callable[[object, str], object]) -> object:
+        return create_reader(in_memory(), "get_tags_and_parents")
 
     @pytest.fixture
-    def acl_reader(self, parent_reader: object) -> object:
-        return parent_reader
+    def acl_reader(self, create_reader: Callable[[object, str], object]) -> object:
+        return create_reader(in_memory(), "get_acl_and_parents")
 
+
+class TestAncestryInMemory(AncestryReaderContract):
     @pytest.fixture
     def ancestry_reader(self) -> InMemoryHierarchy[str]:
         return in_memory()
-
-
-class TestReadersOfDicts(ParentReaderContract, TagReaderContract, ACLReaderContract):
-    @pytest.fixture
-    def parent_reader(self) -> InMemoryParentReader[str]:
-        return InMemoryParentReader({folder.id: folder.parent_ids for folder in FOLDERS})
-
-    @pytest.fixture
-    def tag_reader(self) -> InMemoryTagReader[str]:
-        return InMemoryTagReader({f.id: (f.tags, f.parent_ids) for f in FOLDERS})
-
-    @pytest.fixture
-    def acl_reader(self) -> InMemoryACLReader[str]:
-        return InMemoryACLReader({f.id: (f.acl, f.parent_ids) for f in FOLDERS})
 
 
 class TestReadersOfARepository(ParentReaderContract, TagReaderContract, ACLReaderContract):
@@ -128,14 +114,7 @@ class TestReadersOfARepository(ParentReaderContract, TagReaderContract, ACLReade
         )
 
 
-class TestOverlay(ParentReaderContract):
-    @pytest.fixture
-    def parent_reader(self) -> OverlayParentReader[str]:
-        stored = in_memory().node("child", ("left",)).node("hen")
-        return OverlayParentReader(stored, {"child": ("right", "left"), "hen": ("egg",)})
-
-
-async def test_services_answer_over_a_repository(folders: Folders) -> None:
+async def test_services_work_over_a_repository(folders: Folders) -> None:
     cycles = AsyncCycleDetectionService(
         RepositoryParentReader(folders, parents=lambda folder: folder.parent_ids)
     )
@@ -156,40 +135,31 @@ async def test_services_answer_over_a_repository(folders: Folders) -> None:
     assert not await acls.is_allowed("child", ["ann"], "read")
 
 
-async def test_a_repository_reader_sees_its_unit_of_work(folders: Folders) -> None:
+async def test_repository_reader_sees_its_unit_of_work(folders: Folders) -> None:
     async with InMemoryUnitOfWork() as uow:
         await folders.add(Folder(id="new", parent_ids=("root",)), uow)
         inside = RepositoryParentReader(folders, uow, parents=lambda folder: folder.parent_ids)
 
         assert await inside.get_parent_ids("new") == ("root",)
-        assert await inside.get_parent_ids_many(["new"]) == {"new": ("root",)}
+        assert await inside.get_many(["new"]) == {"new": ("root",)}
         await uow.rollback()
 
     outside = RepositoryParentReader(folders, parents=lambda folder: folder.parent_ids)
     assert await outside.get_parent_ids("new") is None
 
 
-async def test_a_caching_reader_asks_for_each_node_once_also_for_a_missing_one() -> None:
-    counted = CountingReader(in_memory())
-    reader = CachingReader[str](limited(counted, BATCH, is_async=True))
+async def test_caching_reader_reads_each_node_once_even_a_missing_one() -> None:
+    counted = CountingReader(in_memory().get_acl_and_parents)
+    reader: CachingReader[str, ACLAndParents[str]] = CachingReader(
+        AsyncReader(counted, "get_acl_and_parents", is_async=False)
+    )
     acls = AsyncACLInheritanceService(reader)
 
     for _ in range(2):
         await acls.effective_acl("grandchild")
-        assert await reader.get_acl_and_parents_many(["missing"]) == {}
+        assert await reader.get_many(["missing"]) == {}
 
-    assert set(counted.asked.values()) == {1}
-
-
-def test_two_moves_that_are_harmless_alone_close_a_cycle_together() -> None:
-    stored = hierarchy("root", "a < root", "b < root")
-    alone = CycleDetectionService(stored)
-    assert not alone.would_create_cycle("a", "b")
-    assert not alone.would_create_cycle("b", "a")
-
-    together = CycleDetectionService(OverlayParentReader(stored, {"a": ("b",)}))
-
-    assert together.would_create_cycle("b", "a")
+    assert set(counted.reads.values()) == {1}
 
 
 class SyncParents:
@@ -198,12 +168,12 @@ class SyncParents:
 
 
 class AsyncParents:
-    async def get_parent_ids_many(self, node_ids: Collection[str]) -> Mapping[str, tuple[str, ...]]:
+    async def get_many(self, node_ids: Collection[str]) -> Mapping[str, tuple[str, ...]]:
         await asyncio.sleep(0)
         return {}
 
 
-def test_an_async_service_refuses_a_sync_reader() -> None:
+def test_async_service_rejects_a_sync_reader() -> None:
     with pytest.raises(InvalidOperationError, match="SyncParents.get_parent_ids is sync; use"):
         AsyncCycleDetectionService[str](SyncParents())  # type: ignore[arg-type]
     with pytest.raises(InvalidOperationError, match="is sync; use the sync form"):
@@ -212,29 +182,42 @@ def test_an_async_service_refuses_a_sync_reader() -> None:
         AsyncACLInheritanceService[str](in_memory())  # type: ignore[arg-type]
 
 
-def test_a_sync_service_refuses_an_async_reader() -> None:
+def test_sync_service_rejects_an_async_reader() -> None:
     # The names alone fit, and so does isinstance.
-    assert isinstance(AsyncParents(), IBatchParentReader)
-    with pytest.raises(InvalidOperationError, match="get_parent_ids_many is async; use the async"):
+    assert isinstance(AsyncParents(), IBatchReader)
+    with pytest.raises(InvalidOperationError, match="get_many is async; use the async form"):
         CycleDetectionService[str](AsyncParents())  # type: ignore[arg-type]
 
 
-def test_a_reader_that_cannot_answer_is_named() -> None:
-    tags = TagInheritanceService[str](SyncParents())  # type: ignore[arg-type]
-
-    with pytest.raises(InvalidOperationError, match="SyncParents has neither get_tags_and_parents"):
-        tags.effective_tags("a")
+class ParentBatches(SyncParents):
+    def get_many(self, node_ids: Collection[str]) -> Mapping[str, tuple[str, ...]]:
+        return dict.fromkeys(node_ids, ())
 
 
-def test_a_reader_is_wrapped_once() -> None:
-    reader = as_batch_reader(SyncParents())
+@pytest.mark.parametrize("reader", [SyncParents(), ParentBatches(), object()])
+def test_service_rejects_a_reader_of_other_records(reader: Any) -> None:
+    with pytest.raises(InvalidOperationError, match="has neither get_tags_and_parents nor"):
+        TagInheritanceService[str](reader)
 
-    assert as_batch_reader(reader) is reader
-    assert isinstance(reader, IBatchParentReader)
-    assert reader.get_parent_ids_many(("a", "b")) == {"a": (), "b": ()}
-    wrapped = as_async_batch_reader(AsyncParents())
-    assert as_async_batch_reader(wrapped) is wrapped
-    assert isinstance(wrapped, IAsyncBatchParentReader)
+
+def test_sync_service_has_the_methods_of_the_async_one() -> None:
+    for sync, asynchronous in (
+        (CycleDetectionService, AsyncCycleDetectionService),
+        (TagInheritanceService, AsyncTagInheritanceService),
+        (ACLInheritanceService, AsyncACLInheritanceService),
+    ):
+        methods = _public_methods(asynchronous)
+        assert _public_methods(sync) == methods
+        assert all(inspect.iscoroutinefunction(getattr(asynchronous, each)) for each in methods)
+        assert not any(inspect.iscoroutinefunction(getattr(sync, each)) for each in methods)
+
+
+def _public_methods(service: type[object]) -> dict[str, tuple[inspect.Signature, str | None]]:
+    return {
+        name: (inspect.signature(method), method.__doc__)
+        for name, method in vars(service).items()
+        if inspect.isfunction(method) and not name.startswith("_")
+    }
 
 
 def test_any_class_with_the_methods_is_a_reader() -> None:
@@ -263,50 +246,41 @@ def test_any_class_with_the_methods_is_a_reader() -> None:
 class RootsAreMissing(InMemoryHierarchy[str]):
     """Takes an empty tuple for nothing."""
 
-    def get_parent_ids_many(self, node_ids: Collection[str]) -> Mapping[str, tuple[str, ...]]:
-        found = super().get_parent_ids_many(node_ids)
-        return {node_id: parents for node_id, parents in found.items() if parents}
+    def get_parent_ids(self, node_id: str) -> tuple[str, ...] | None:
+        return super().get_parent_ids(node_id) or None
 
 
 class MissingHasNone(InMemoryHierarchy[str]):
     """Gives a record without tags, or without a list, for a missing node."""
 
-    def get_tags_and_parents_many(
-        self, node_ids: Collection[str]
-    ) -> Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-        return {**dict.fromkeys(node_ids, ((), ())), **super().get_tags_and_parents_many(node_ids)}
+    def get_tags_and_parents(self, node_id: str) -> TagsAndParents[str]:
+        return super().get_tags_and_parents(node_id) or ((), ())
 
-    def get_acl_and_parents_many(
-        self, node_ids: Collection[str]
-    ) -> Mapping[str, tuple[ACL | None, tuple[str, ...]]]:
-        return {**dict.fromkeys(node_ids, (None, ())), **super().get_acl_and_parents_many(node_ids)}
+    def get_acl_and_parents(self, node_id: str) -> ACLAndParents[str]:
+        return super().get_acl_and_parents(node_id) or (None, ())
 
 
 class EmptyIsNone(InMemoryHierarchy[str]):
     """Takes a list of nobody for no list."""
 
-    def get_acl_and_parents_many(
-        self, node_ids: Collection[str]
-    ) -> Mapping[str, tuple[ACL | None, tuple[str, ...]]]:
-        found = super().get_acl_and_parents_many(node_ids)
-        return {
-            node_id: (acl if acl and acl.allow else None, parents)
-            for node_id, (acl, parents) in found.items()
-        }
+    def get_acl_and_parents(self, node_id: str) -> ACLAndParents[str] | None:
+        found = super().get_acl_and_parents(node_id)
+        if found is None:
+            return None
+        acl, parents = found
+        return (acl if acl and acl.allow else None, parents)
 
 
 class Sorted(InMemoryHierarchy[str]):
-    """Parents and tags in an order of its own."""
+    """Returns parents and tags in an order of its own."""
 
-    def get_parent_ids_many(self, node_ids: Collection[str]) -> Mapping[str, tuple[str, ...]]:
-        found = super().get_parent_ids_many(node_ids)
-        return {node_id: tuple(sorted(parents)) for node_id, parents in found.items()}
+    def get_parent_ids(self, node_id: str) -> tuple[str, ...] | None:
+        parents = super().get_parent_ids(node_id)
+        return None if parents is None else tuple(sorted(parents))
 
-    def get_tags_and_parents_many(
-        self, node_ids: Collection[str]
-    ) -> Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-        found = super().get_tags_and_parents_many(node_ids)
-        return {node_id: (tuple(sorted(tags)), above) for node_id, (tags, above) in found.items()}
+    def get_tags_and_parents(self, node_id: str) -> TagsAndParents[str] | None:
+        found = super().get_tags_and_parents(node_id)
+        return None if found is None else (tuple(sorted(found[0])), found[1])
 
 
 async def _parents_hold(reader: InMemoryHierarchy[str]) -> None:
@@ -338,7 +312,7 @@ async def _lists_hold(reader: InMemoryHierarchy[str]) -> None:
         (EmptyIsNone, _lists_hold),
     ],
 )
-async def test_the_contract_catches_a_naive_reader(
+async def test_contract_catches_a_naive_reader(
     naive: type[InMemoryHierarchy[str]],
     sentences: Callable[[InMemoryHierarchy[str]], Awaitable[None]],
 ) -> None:

@@ -6,11 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cqrs_ddd_core.adapters.memory.hierarchy import (
-    CountingReader,
-    InMemoryHierarchy,
-    InMemoryTagReader,
-)
+from cqrs_ddd_core.adapters.memory.hierarchy import InMemoryHierarchy
 from cqrs_ddd_core.domain.services import (
     TagInheritanceService,
     TagResult,
@@ -22,9 +18,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     InvalidOperationError,
     NodeNotFoundError,
 )
-from tests.core.ways import WAYS, Way
-
-in_every_way = pytest.mark.parametrize("way", WAYS, ids=str)
+from tests.core.service_variants import CountingReader, ServiceVariant, each_variant
 
 
 def tree() -> InMemoryHierarchy[str]:
@@ -51,29 +45,29 @@ LOOP = (
 )
 
 
-def test_without_parents_there_are_only_own_tags() -> None:
+def test_node_without_parents_has_only_its_own_tags() -> None:
     assert tags_of(FAMILY, "root") == ("all", "old")
 
 
-def test_with_parents_without_tags_there_are_only_own_tags() -> None:
+def test_node_under_parents_without_tags_has_only_its_own_tags() -> None:
     assert tags_of(tree().node("root").node("me", ("root",), tags=("x",)), "me") == ("x",)
 
 
-@in_every_way
-async def test_a_parent_hands_its_tags_down(way: Way) -> None:
+@each_variant
+async def test_node_inherits_the_tags_of_its_parent(variant: ServiceVariant) -> None:
     source = tree().node("root", tags=("r",)).node("me", ("root",), tags=("m",))
 
-    assert await way.tags(source).effective_tags("me") == ("m", "r")
+    assert await variant.tags(source).effective_tags("me") == ("m", "r")
 
 
-@in_every_way
-async def test_own_tags_come_first_as_stored_then_the_nearest(way: Way) -> None:
-    assert await way.tags(FAMILY).effective_tags("me") == (
+@each_variant
+async def test_own_tags_come_first_as_stored_then_the_nearest(variant: ServiceVariant) -> None:
+    assert await variant.tags(FAMILY).effective_tags("me") == (
         "mine", "all", "also mine", "p2", "p1", "s", "old", "other",
     )  # fmt: skip
 
 
-def test_tags_pass_over_three_levels_and_count_once() -> None:
+def test_tags_are_inherited_over_three_levels_and_listed_once() -> None:
     source = (
         tree()
         .node("a", tags=("x", "deep"))
@@ -85,15 +79,17 @@ def test_tags_pass_over_three_levels_and_count_once() -> None:
     assert tags_of(source, "d") == ("x", "d", "deep")
 
 
-def test_at_one_distance_the_order_of_the_parents_decides() -> None:
+def test_tags_at_one_distance_are_in_the_order_of_the_parents() -> None:
     source = tree().node("l", tags=("left",)).node("r", tags=("right",))
 
     assert tags_of(source.node("me", ("l", "r")), "me") == ("left", "right")
     assert tags_of(source.node("me", ("r", "l")), "me") == ("right", "left")
 
 
-@in_every_way
-async def test_several_parents_unite_and_a_shared_ancestor_counts_once(way: Way) -> None:
+@each_variant
+async def test_tags_of_several_parents_unite_and_a_shared_ancestor_counts_once(
+    variant: ServiceVariant,
+) -> None:
     source = (
         tree()
         .node("top", tags=("t",))
@@ -102,7 +98,7 @@ async def test_several_parents_unite_and_a_shared_ancestor_counts_once(way: Way)
         .node("me", ("l", "r"))
     )
 
-    result = await way.tags(source).find_tags("me")
+    result = await variant.tags(source).find_tags("me")
 
     assert result == TagResult(
         tags=("l", "r", "t"),
@@ -115,23 +111,25 @@ async def test_several_parents_unite_and_a_shared_ancestor_counts_once(way: Way)
     )
 
 
-def test_nodes_without_tags_have_none_and_hand_on_none() -> None:
+def test_nodes_without_tags_have_no_effective_tags() -> None:
     source = tree().node("root").node("me", ("root",))
 
     assert tags_of(source, "me") == ()
     assert TagInheritanceService(source).find_tags("me") == TagResult((), (), {})
 
 
-def test_inherited_tags_are_those_of_ancestors_also_when_the_node_has_them_itself() -> None:
+def test_tag_of_an_ancestor_is_inherited_although_the_node_has_it() -> None:
     tags = TagInheritanceService(FAMILY)
 
     assert tags.inherited_tags("me") == ("p2", "p1", "s", "all", "old", "other")
     assert tags.inherited_tags("root") == ()
 
 
-@in_every_way
-async def test_a_missing_node_is_an_error_and_not_a_node_without_tags(way: Way) -> None:
-    tags = way.tags(FAMILY)
+@each_variant
+async def test_missing_node_is_an_error_and_not_a_node_without_tags(
+    variant: ServiceVariant,
+) -> None:
+    tags = variant.tags(FAMILY)
 
     for ask in (tags.effective_tags, tags.inherited_tags, tags.tag_sources):
         with pytest.raises(NodeNotFoundError, match="no node nobody, so it has no tags") as caught:
@@ -140,33 +138,33 @@ async def test_a_missing_node_is_an_error_and_not_a_node_without_tags(way: Way) 
     assert await tags.find_tags("nobody") is None
 
 
-@in_every_way
-async def test_a_missing_ancestor_is_skipped_and_reported(way: Way) -> None:
+@each_variant
+async def test_missing_ancestor_has_no_tags_and_is_reported(variant: ServiceVariant) -> None:
     source = tree().node("root", tags=("r",)).node("me", ("gone", "root"), tags=("m",))
 
-    result = await way.tags(source).find_tags("me")
+    result = await variant.tags(source).find_tags("me")
 
     assert result is not None
     assert (result.tags, result.missing) == (("m", "r"), ("gone",))
 
 
-@in_every_way
-async def test_all_members_of_a_stored_cycle_have_the_same_tags(way: Way) -> None:
-    tags = way.tags(LOOP)
+@each_variant
+async def test_all_members_of_a_stored_cycle_have_the_same_tags(variant: ServiceVariant) -> None:
+    tags = variant.tags(LOOP)
 
     for member in "abc":
         assert set(await tags.effective_tags(member)) == {"A", "B", "C"}
     assert set(await tags.inherited_tags("a")) == {"B", "C"}
 
 
-def test_a_node_that_is_its_own_parent_inherits_nothing_from_itself() -> None:
+def test_node_that_is_its_own_parent_inherits_nothing_from_itself() -> None:
     source = tree().node("me", ("me", "me"), tags=("m",))
 
     assert tags_of(source, "me") == ("m",)
     assert TagInheritanceService(source).inherited_tags("me") == ()
 
 
-def test_tags_can_be_the_same_in_another_spelling() -> None:
+def test_tags_can_be_equal_in_different_spellings() -> None:
     source = tree().node("root", tags=("RED", "Blue")).node("me", ("root",), tags=("Red", "red"))
 
     assert tags_of(source, "me") == ("Red", "red", "RED", "Blue")
@@ -176,7 +174,7 @@ def test_tags_can_be_the_same_in_another_spelling() -> None:
     assert folded.tag_sources("me")["Red"] == (TagSource("me", 0), TagSource("root", 1))
 
 
-def test_sources_tell_where_a_tag_comes_from_nearest_first() -> None:
+def test_sources_of_a_tag_are_listed_nearest_first() -> None:
     sources = TagInheritanceService(FAMILY).tag_sources("me")
 
     assert sources["all"] == (TagSource("me", 0), TagSource("root", 2))
@@ -184,7 +182,7 @@ def test_sources_tell_where_a_tag_comes_from_nearest_first() -> None:
     assert sources["old"] == (TagSource("root", 2), TagSource("other", 2))
 
 
-def test_a_tag_can_stay_with_its_node() -> None:
+def test_tag_can_be_excluded_from_inheritance() -> None:
     source = (
         tree()
         .node("root", tags=("draft", "r"))
@@ -197,32 +195,32 @@ def test_a_tag_can_stay_with_its_node() -> None:
     assert tags.effective_tags("parent") == ("draft", "r")
 
 
-@in_every_way
-async def test_many_are_answered_as_one_by_one(way: Way) -> None:
-    tags = way.tags(FAMILY)
+@each_variant
+async def test_tags_of_many_nodes_are_the_same_as_one_by_one(variant: ServiceVariant) -> None:
+    tags = variant.tags(FAMILY)
 
     answers = await tags.effective_tags_many(("me", "root", "nobody", "second"))
 
     assert answers == {node: await tags.effective_tags(node) for node in ("me", "root", "second")}
 
 
-def test_many_read_shared_ancestors_once() -> None:
-    reader = CountingReader(FAMILY)
+def test_shared_ancestors_of_many_nodes_are_read_once() -> None:
+    reader = CountingReader(FAMILY.get_tags_and_parents)
 
     TagInheritanceService(reader).effective_tags_many(("me", "parent", "second"))
 
     assert reader.round_trips == 2
-    assert set(reader.asked.values()) == {1}
+    assert set(reader.reads.values()) == {1}
 
 
-def test_a_text_is_not_taken_for_many_nodes() -> None:
+def test_text_is_rejected_as_a_collection_of_nodes() -> None:
     with pytest.raises(InvalidOperationError, match="got the text 'me'"):
         TagInheritanceService(FAMILY).effective_tags_many("me")
 
 
-@in_every_way
-async def test_a_move_can_be_previewed(way: Way) -> None:
-    tags = way.tags(FAMILY)
+@each_variant
+async def test_tags_after_a_move_can_be_previewed(variant: ServiceVariant) -> None:
+    tags = variant.tags(FAMILY)
 
     assert await tags.would_inherit("me", ("root",)) == ("all", "old")
     assert await tags.would_inherit("new", ("second",)) == ("s", "p1", "other", "old")
@@ -231,19 +229,21 @@ async def test_a_move_can_be_previewed(way: Way) -> None:
     assert await tags.would_inherit("root", ("parent",)) == ("p2", "p1")
 
 
-@in_every_way
-async def test_a_long_chain_needs_no_recursion(way: Way) -> None:
+@each_variant
+async def test_tags_in_a_long_chain_need_no_recursion(variant: ServiceVariant) -> None:
     chain = InMemoryHierarchy[int]()
     for i in range(1_100):
         chain.node(i, (i + 1,) if i < 1_099 else (), tags=(f"t{i % 5}",))
 
-    assert await way.tags(chain).effective_tags(0) == ("t0", "t1", "t2", "t3", "t4")
+    assert await variant.tags(chain).effective_tags(0) == ("t0", "t1", "t2", "t3", "t4")
 
 
-@in_every_way
+@each_variant
 @pytest.mark.parametrize("limits", [TraversalLimits(max_depth=1), TraversalLimits(max_nodes=3)])
-async def test_at_a_limit_there_is_no_answer(way: Way, limits: TraversalLimits) -> None:
-    tags = way.tags(FAMILY, limits=limits)
+async def test_tags_are_not_answered_at_a_limit(
+    variant: ServiceVariant, limits: TraversalLimits
+) -> None:
+    tags = variant.tags(FAMILY, limits=limits)
 
     with pytest.raises(HierarchyLimitExceededError):
         await tags.effective_tags("me")
@@ -261,7 +261,7 @@ async def test_at_a_limit_there_is_no_answer(way: Way, limits: TraversalLimits) 
     ),
     st.randoms(use_true_random=False),
 )
-def test_the_set_of_tags_is_the_union_above_in_whatever_order_parents_are_named(
+def test_set_of_tags_is_the_union_above_in_any_order_of_the_parents(
     drawn: list[tuple[list[int], list[str]]], random: Random
 ) -> None:
     nodes = {i: (tuple(tags), tuple(parents)) for i, (parents, tags) in enumerate(drawn)}
@@ -269,7 +269,10 @@ def test_the_set_of_tags_is_the_union_above_in_whatever_order_parents_are_named(
         i: (tags, tuple(random.sample(parents, len(parents))))
         for i, (tags, parents) in nodes.items()
     }
-    plain, mixed = (TagInheritanceService(InMemoryTagReader(d)) for d in (nodes, shuffled))
+    plain, mixed = InMemoryHierarchy[int](), InMemoryHierarchy[int]()
+    for source, records in ((plain, nodes), (mixed, shuffled)):
+        for node, (tags, parents) in records.items():
+            source.node(node, parents, tags=tags)
 
     for node in nodes:
         above = {node}
@@ -277,5 +280,8 @@ def test_the_set_of_tags_is_the_union_above_in_whatever_order_parents_are_named(
             above |= grown
         union = {tag for at in above for tag in nodes[at][0]}
 
-        assert set(plain.effective_tags(node)) == union == set(mixed.effective_tags(node))
-        assert len(plain.effective_tags(node)) == len(union)
+        found, found_in_mixed = (
+            TagInheritanceService(source).effective_tags(node) for source in (plain, mixed)
+        )
+        assert set(found) == union == set(found_in_mixed)
+        assert len(found) == len(union)

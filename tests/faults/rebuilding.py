@@ -61,7 +61,7 @@ class InPlace(ProjectionRebuild):
     """Naive: empties the live view, and begins again."""
 
     async def run(self, *, resume: bool = False) -> int:
-        async with self._around.uow_factory() as uow:
+        async with self._runtime.uow_factory() as uow:
             store = uow.projections  # type: ignore[attr-defined]
             await store.truncate_collection(self._handler.collection, uow=uow)
         return await super().run(resume=resume)

@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cqrs_ddd_advanced_core.projections import ProjectionDocuments
-from cqrs_ddd_advanced_core.projections import run as runs
 from cqrs_ddd_core import DomainEvent
 from cqrs_ddd_persistence_sqlalchemy import Tables
 from tests.advanced.tills import Tills, new_till, opened_and_sold, stored
@@ -70,7 +69,8 @@ async def test_a_batch_whose_commit_nobody_answered_is_taken_once(
 async def test_who_puts_it_down_to_the_event_is_caught(
     place: Place, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "SerializationError", Exception)
+    module = "cqrs_ddd_advanced_core.projections.run"
+    monkeypatch.setattr(f"{module}.errors.SerializationError", Exception)
 
     findings = await _after_a_cut(place, engine, AtCommit.LOSE_THE_REQUEST)
 

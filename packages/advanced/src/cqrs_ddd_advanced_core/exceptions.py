@@ -1,20 +1,14 @@
-"""Every error of the advanced package; all descend from ``CQRSDDDError`` of core."""
+"""Errors of the advanced package; all descend from ``CQRSDDDError`` of core."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from cqrs_ddd_core.primitives.exceptions import (
-    CQRSDDDError,
-    DomainError,
-    InfrastructureError,
-    InvalidOperationError,
-    SerializationError,
-    TypeRegistryError,
-)
+from cqrs_ddd_core.ports import StoredEvent
+from cqrs_ddd_core.primitives import exceptions as core
 
 
-class UpcasterChainError(TypeRegistryError, ValueError):
+class UpcasterChainError(core.TypeRegistryError, ValueError):
     """Upcasters leave a gap, share a step, or do not end at the version of their class."""
 
     def __init__(self, message: str = "", *, event_type: str = "", step: int | None = None) -> None:
@@ -32,7 +26,7 @@ class UpcasterChainError(TypeRegistryError, ValueError):
         )
 
 
-class UpcastingError(SerializationError):
+class UpcastingError(core.SerializationError):
     """A stored event cannot be led to today's shape; ``step`` is the version that has no way on."""
 
     def __init__(
@@ -51,7 +45,7 @@ class UpcastingError(SerializationError):
         self.step = step
 
 
-class PastStateError(InvalidOperationError):
+class PastStateError(core.InvalidOperationError):
     """A past state cannot be saved; ``version`` is the version at which it was loaded."""
 
     def __init__(
@@ -80,11 +74,11 @@ class PastStateError(InvalidOperationError):
         )
 
 
-class SnapshotError(InfrastructureError):
+class SnapshotError(core.InfrastructureError):
     """The snapshot store failed, or rejected its input."""
 
 
-class MergeConflictError(DomainError):
+class MergeConflictError(core.DomainError):
     """Two changes that cannot be merged, so that a person has to choose one.
 
     ``reasons`` holds the reasons by the dotted path of the field; "" stands for the whole value.
@@ -115,7 +109,7 @@ class MergeConflictError(DomainError):
         )
 
 
-class ProjectionError(CQRSDDDError):
+class ProjectionError(core.CQRSDDDError):
     """A projection is not written or not used as it has to be."""
 
     def __init__(self, message: str = "", *, projection: str = "") -> None:
@@ -189,7 +183,7 @@ class ProjectionVersionError(ProjectionError):
 
 
 class PoisonEventError(ProjectionError):
-    """A projection stopped at an event that it cannot take."""
+    """A projection stopped before an event that it cannot process."""
 
     def __init__(
         self,
@@ -205,8 +199,26 @@ class PoisonEventError(ProjectionError):
         self.event_id = event_id
         self.position = position
 
+    @classmethod
+    def stopped_before(
+        cls, event: StoredEvent, projection: str, tries: int, error: Exception
+    ) -> PoisonEventError:
+        """Build the error for an event that failed with ``error`` at its last try."""
+        is_transient = core.classify_error(error) is core.ErrorClass.TRANSIENT
+        advice = "look into the error"
+        if not is_transient:
+            advice = "repair the handler, or run it with on_poison=PoisonEventPolicy.QUARANTINE"
+        return cls(
+            f"the projection {projection} stops before {event.event_type} at position "
+            f"{event.position}, which failed {tries} times with {error!r}; {advice}",
+            projection=projection,
+            event_type=event.event_type,
+            event_id=event.event_id,
+            position=event.position or 0,
+        )
 
-class ProjectionStoreError(InfrastructureError):
+
+class ProjectionStoreError(core.InfrastructureError):
     """The store of documents failed, or rejected its input."""
 
     @classmethod
@@ -231,7 +243,7 @@ class ProjectionStoreError(InfrastructureError):
         )
 
 
-class DocumentError(SerializationError):
+class DocumentError(core.SerializationError):
     """A document is not JSON, has an impossible id, or a value that its ``field`` does not take."""
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Read models that follow the events."""
+"""Projections: documents made from events, by workers, inline, or at reading."""
 
 from .batch import PoisonEventPolicy
 from .documents import ProjectionDocuments
-from .handler import ProjectionHandler
+from .handler import ProjectionHandler, ProjectionRegistry
 from .inline import InlineProjectionMiddleware
 from .live import LiveProjection
 from .persistence import (
@@ -11,7 +11,6 @@ from .persistence import (
     ProjectionBackedSpecPersistence,
 )
 from .rebuild import ProjectionRebuild, RebuildProgress
-from .registry import ProjectionRegistry
 from .worker import ProjectionWorker
 
 __all__ = [

@@ -1,13 +1,13 @@
-"""Events upon a view, and what becomes of those that fail."""
+"""Batches of events for one projection, and the treatment of events that fail."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from cqrs_ddd_core.domain.events import DomainEvent
-from cqrs_ddd_core.ports.event_store import StoredEvent, StreamId
+from cqrs_ddd_core.domain import DomainEvent
+from cqrs_ddd_core.ports import StoredEvent, StreamId
 from cqrs_ddd_core.primitives.exceptions import SerializationError
 from cqrs_ddd_core.primitives.retry import RetryPolicy
 
@@ -17,25 +17,25 @@ from .handler import ProjectionHandler
 
 
 class PoisonEventPolicy(Enum):
-    """What becomes of an event that a projection cannot take, when trying again is given up."""
+    """Treatment of an event that a projection cannot process, after the last retry."""
 
     QUARANTINE = "quarantine"
-    """It becomes a dead letter, and so do the next ones of its stream; other streams go on."""
+    """The event and the next ones of its stream become dead letters; other streams continue."""
     SKIP = "skip"
-    """It becomes a dead letter, and its stream goes on without it."""
+    """The event becomes a dead letter, and its stream continues without it."""
     STOP = "stop"
-    """The projection stops before it."""
+    """The projection stops before the event."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """An event on its way into the view, new or out of a dead letter."""
+    """An event to process: a new one, or that of a dead letter."""
 
     stored: StoredEvent
     event: DomainEvent | None = None
     ids: Collection[str] = ()
     error: Exception | None = None
-    letter: DeadLetter | None = None
+    dead_letter: DeadLetter | None = None
 
     @property
     def position(self) -> int:
@@ -43,23 +43,46 @@ class Item:
         return self.stored.position
 
 
-def read(handler: ProjectionHandler, stored: StoredEvent, letter: DeadLetter | None = None) -> Item:
-    """With the error instead of the event where it cannot be read."""
+def decode_item(
+    handler: ProjectionHandler, stored: StoredEvent, dead_letter: DeadLetter | None = None
+) -> Item:
+    """Return the item of a stored event, with the error if the event cannot be decoded."""
     try:
         event = handler.decode(stored)
-        return Item(stored, event, handler.resolve_document_ids(event), letter=letter)
+        ids = handler.resolve_document_ids(event)
+        return Item(stored, event, ids, dead_letter=dead_letter)
     except Exception as error:
-        return Item(stored, error=error, letter=letter)
+        return Item(stored, error=error, dead_letter=dead_letter)
+
+
+def create_missing_item(dead_letter: DeadLetter) -> Item:
+    """Return the item of a dead letter whose event is not in the store any more."""
+    stored = StoredEvent(
+        event_id=dead_letter.event_id,
+        event_type=dead_letter.event_type,
+        aggregate_id=dead_letter.stream.aggregate_id,
+        aggregate_type=dead_letter.stream.aggregate_type,
+        version=1,  # Unknown: a dead letter does not keep it.
+        payload={},
+        position=dead_letter.position,
+    )
+    error = SerializationError(
+        f"there is no event at position {dead_letter.position} any more; discard the dead letter",
+        type_name=dead_letter.event_type,
+    )
+    return Item(stored, error=error, dead_letter=dead_letter)
 
 
 @dataclass
 class Batch:
-    """What is to be committed together.
+    """Outcome of a batch, to be committed together.
 
     Args:
-        projection: the name that dead letters get.
-        held: streams whose events wait behind a dead letter.
+        projection: name for the dead letters.
+        blocked: streams whose events wait behind a dead letter.
         tries: how often an event has failed, by position.
+        retry: how often an event is tried.
+        on_poison: treatment of an event after the last try.
     """
 
     projection: str
@@ -67,51 +90,57 @@ class Batch:
     tries: dict[int, int]
     retry: RetryPolicy
     on_poison: PoisonEventPolicy
-    letters: list[DeadLetter] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
     resolved: list[DeadLetter] = field(default_factory=list)
-    touched: dict[str | None, set[str]] = field(default_factory=dict)
-    """Ids of documents by the tenant whose events concern them."""
-    ended_at: Item | None = None
-    """Where it ended early: the event is tried again later, or stops the projection."""
+    affected: dict[str | None, set[str]] = field(default_factory=dict)
+    """Ids of the affected documents by the tenant of the events."""
+    stopped_at: Item | None = None
+    """Item before which the batch ended: it is tried again later, or stops the projection."""
 
-    def take(
+    def process(
         self, items: Iterable[Item], handler: ProjectionHandler, documents: ProjectionDocuments
     ) -> None:
-        """In order; none of one stream overtakes another."""
+        """Apply the items in order; no event overtakes another one of its stream."""
         for item in items:
             if self.blocked and item.stored.stream in self.blocked:
-                if item.letter is None:
-                    self._set_aside(item, DeadLetterState.WAITING)
+                if item.dead_letter is None:
+                    self._add_dead_letter(item, DeadLetterState.WAITING)
                 continue
-            failed = _applied(item, handler, documents)
-            if failed.error is not None:
-                if not self._goes_on_after(failed, failed.error):
-                    self.ended_at = failed
+            error = item.error
+            if error is None and item.event is not None:
+                try:
+                    handler.apply(item.event, item.ids, documents)
+                except Exception as raised:
+                    error = raised
+            if error is not None:
+                failed = replace(item, error=error)
+                if not self._continues_after(failed, error):
+                    self.stopped_at = failed
                     return
                 continue
-            self.touched.setdefault(tenant_of(item.event), set()).update(item.ids)
+            self.affected.setdefault(find_tenant(item.event), set()).update(item.ids)
             self.tries.pop(item.position, None)
-            if item.letter is not None:
-                self.resolved.append(item.letter)
+            if item.dead_letter is not None:
+                self.resolved.append(item.dead_letter)
 
-    def _goes_on_after(self, item: Item, error: Exception) -> bool:
-        if item.letter is not None:
-            is_skipped = item.letter.state is DeadLetterState.SKIPPED
+    def _continues_after(self, item: Item, error: Exception) -> bool:
+        if item.dead_letter is not None:
+            is_skipped = item.dead_letter.state is DeadLetterState.SKIPPED
             state = DeadLetterState.SKIPPED if is_skipped else DeadLetterState.POISON
-            self._set_aside(item, state, item.letter.attempts + 1)
+            self._add_dead_letter(item, state, item.dead_letter.attempts + 1)
             return True
         tries = self.tries[item.position] = self.tries.get(item.position, 0) + 1
         if self.retry.should_retry(tries, error) or self.on_poison is PoisonEventPolicy.STOP:
             return False
         is_skipped = self.on_poison is PoisonEventPolicy.SKIP
         state = DeadLetterState.SKIPPED if is_skipped else DeadLetterState.POISON
-        self._set_aside(item, state, self.tries.pop(item.position))
+        self._add_dead_letter(item, state, self.tries.pop(item.position))
         return True
 
-    def _set_aside(self, item: Item, state: DeadLetterState, attempts: int = 0) -> None:
+    def _add_dead_letter(self, item: Item, state: DeadLetterState, attempts: int = 0) -> None:
         if state is DeadLetterState.POISON:
             self.blocked.add(item.stored.stream)
-        self.letters.append(
+        self.dead_letters.append(
             DeadLetter(
                 projection=self.projection,
                 position=item.position,
@@ -125,40 +154,7 @@ class Batch:
         )
 
 
-def _applied(item: Item, handler: ProjectionHandler, documents: ProjectionDocuments) -> Item:
-    if item.error is not None or item.event is None:
-        return item
-    try:
-        handler.apply(item.event, item.ids, documents)
-    except Exception as error:
-        return replace(item, error=error)
-    return item
-
-
-def tenant_of(event: DomainEvent | None) -> str | None:
-    """Who was the tenant of the request that the event comes from."""
+def find_tenant(event: DomainEvent | None) -> str | None:
+    """Return the tenant of the request that recorded the event."""
     tenant = None if event is None else event.metadata.get("tenant_id")
     return tenant if isinstance(tenant, str) else None
-
-
-def affected_documents(items: Sequence[Item]) -> set[str]:
-    """The documents of all of them."""
-    return {each for item in items for each in item.ids}
-
-
-def missing(letter: DeadLetter) -> Item:
-    """A letter whose event is not in the store any more."""
-    stored = StoredEvent(
-        event_id=letter.event_id,
-        event_type=letter.event_type,
-        aggregate_id=letter.stream.aggregate_id,
-        aggregate_type=letter.stream.aggregate_type,
-        version=1,  # Unknown: the letter does not keep it.
-        payload={},
-        position=letter.position,
-    )
-    error = SerializationError(
-        f"there is no event at position {letter.position} any more; discard the letter",
-        type_name=letter.event_type,
-    )
-    return Item(stored, error=error, letter=letter)

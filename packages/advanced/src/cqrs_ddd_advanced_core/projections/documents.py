@@ -1,109 +1,150 @@
-"""The documents of a collection, as a projection sees them while it takes events."""
+"""Documents of one collection while a projection processes events."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 
 from pydantic_core import from_json, to_json
 
-from cqrs_ddd_core.primitives.exceptions import SerializationError
+from cqrs_ddd_core.context import request_context
+from cqrs_ddd_core.ports import UnitOfWork
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, SerializationError
 from cqrs_ddd_core.spi.json_fidelity import encode_json
 
 from ..exceptions import ProjectionError
+from ..ports.projections import Document, IProjectionStore, IProjectionStoreProvider, JsonDocument
 
-Kept = bytes | None
-"""A document as JSON; None for one that is not there."""
+OnChange = Callable[[str, Collection[str]], Awaitable[object]]
+"""Function of a collection and the ids of its documents that have changed."""
 
 
 class ProjectionDocuments:
-    """Reads what is stored and what earlier events have changed; changes are written in one go.
+    """Stored documents with the changes of earlier events; all changes are saved at once.
 
-    A handler gets copies: what it changes counts when it is given to ``upsert``.
+    A handler gets copies: its change counts when it calls ``upsert``.
     """
 
     def __init__(self, collection: str) -> None:
         self._collection = collection
-        self._read: dict[str, dict[str, Any] | None] = {}
-        self._changed: dict[str, Kept] = {}
-        self._by_event: dict[str, Kept] = {}
+        self._stored: dict[str, JsonDocument | None] = {}
+        # Documents as JSON, None for deleted ones.
+        self._changed: dict[str, bytes | None] = {}
+        self._by_event: dict[str, bytes | None] = {}
         self._ids: Collection[str] = ()
 
-    def get(self, doc_id: str) -> dict[str, Any] | None:
-        """The document, as JSON makes it; None where there is none."""
+    def get(self, doc_id: str) -> JsonDocument | None:
+        """Return the document as JSON restores it, or None if it does not exist."""
         self._ensure_affected(doc_id)
         for changes in (self._by_event, self._changed):
             if doc_id in changes:
-                kept = changes[doc_id]
-                return None if kept is None else _document(kept)
-        stored = self._read[doc_id]
-        return None if stored is None else _document(to_json(stored))
+                return _decode(changes[doc_id])
+        stored = self._stored[doc_id]
+        return None if stored is None else _decode(to_json(stored))
 
-    def upsert(self, doc_id: str, doc: Mapping[str, Any]) -> None:
-        """Instead of the one that has the id; raises ``SerializationError``."""
+    def upsert(self, doc_id: str, doc: Document) -> None:
+        """Put the document in place of the one under the same id; raises ``SerializationError``."""
         self._ensure_affected(doc_id)
-        self._by_event[doc_id] = self._encode(doc_id, doc)
-
-    def delete(self, doc_id: str) -> None:
-        """That there is none already is fine."""
-        self._ensure_affected(doc_id)
-        self._by_event[doc_id] = None
-
-    def begin(self, ids: Collection[str]) -> None:
-        """What follows is done by one event, which concerns these documents."""
-        self._ids, self._by_event = ids, {}
-
-    def end(self, *, keeps: bool) -> None:
-        """All that the event has changed is kept, or nothing where its handler failed."""
-        if keeps:
-            self._changed.update(self._by_event)
-        self._ids, self._by_event = (), {}
-
-    def unread(self, ids: Iterable[str]) -> set[str]:
-        """Those that were not read yet."""
-        return {each for each in ids if each not in self._read}
-
-    def read(self, ids: Collection[str], found: Mapping[str, dict[str, Any]]) -> None:
-        """What the store has under the ids."""
-        for each in ids:
-            self._read[each] = found.get(each)
-
-    @property
-    def upserted(self) -> dict[str, dict[str, Any]]:
-        """By id, in their order: two that write the same documents do not wait crosswise."""
-        return {
-            each: _document(kept)
-            for each, kept in sorted(self._changed.items())
-            if kept is not None
-        }
-
-    @property
-    def deleted(self) -> list[str]:
-        """Those that were stored, and are not to be any more."""
-        return sorted(
-            each
-            for each, kept in self._changed.items()
-            if kept is None and self._read[each] is not None
-        )
-
-    def _ensure_affected(self, doc_id: str) -> None:
-        if doc_id not in self._ids:
-            raise ProjectionError(
-                f"the event is said to concern {', '.join(sorted(self._ids)) or 'no document'} of "
-                f"{self._collection}, not {doc_id!r}; answer it in ids_of(event), too"
-            )
-
-    def _encode(self, doc_id: str, doc: object) -> bytes:
-        # A pydantic model would be written as well, and be read back as something else.
+        # JSON of a pydantic model would be restored as something else.
         if not isinstance(doc, Mapping):
             raise SerializationError(
                 f"{self._collection} {doc_id} is {type(doc).__name__}, not a dict; give its "
                 "model_dump()",
                 type_name=self._collection,
             )
-        return encode_json(doc, f"{self._collection} {doc_id}", type_name=self._collection)
+        subject = f"{self._collection} {doc_id}"
+        self._by_event[doc_id] = encode_json(doc, subject, type_name=self._collection)
+
+    def delete(self, doc_id: str) -> None:
+        """Delete the document if it exists."""
+        self._ensure_affected(doc_id)
+        self._by_event[doc_id] = None
+
+    def begin_event(self, ids: Collection[str]) -> None:
+        """Begin the changes of one event, which affects these documents."""
+        self._ids, self._by_event = ids, {}
+
+    def end_event(self, *, keep: bool) -> None:
+        """Keep all changes of the event, or none if its handler failed."""
+        if keep:
+            self._changed.update(self._by_event)
+        self._ids, self._by_event = (), {}
+
+    def add_stored(self, ids: Collection[str], found: Mapping[str, JsonDocument]) -> None:
+        """Take over the stored documents of ids that are not known yet."""
+        for each in ids:
+            if each not in self._stored:
+                self._stored[each] = found.get(each)
+
+    async def load(self, ids: Collection[str], uow: UnitOfWork) -> None:
+        """Read the documents that are not known yet, in one read."""
+        unknown = sorted(each for each in ids if each not in self._stored)
+        if unknown:
+            store = get_projection_store(uow)
+            self.add_stored(unknown, await store.get_batch(self._collection, unknown, uow=uow))
+
+    async def save(self, uow: UnitOfWork) -> list[str]:
+        """Write all changes, and return the ids of the changed documents."""
+        store, upserts, deletions = get_projection_store(uow), self.upserts, self.deletions
+        if upserts:
+            await store.upsert_batch(self._collection, upserts, uow=uow)
+        if deletions:
+            await store.delete_batch(self._collection, deletions, uow=uow)
+        return [*upserts, *deletions]
+
+    @property
+    def upserts(self) -> dict[str, JsonDocument]:
+        """Return the documents to store, sorted by id, so that two writers do not deadlock."""
+        changed = ((each, _decode(doc)) for each, doc in sorted(self._changed.items()))
+        return {each: doc for each, doc in changed if doc is not None}
+
+    @property
+    def deletions(self) -> list[str]:
+        """Return the ids of the stored documents to delete, sorted."""
+        gone = (each for each, doc in self._changed.items() if doc is None)
+        return sorted(each for each in gone if self._stored[each] is not None)
+
+    def _ensure_affected(self, doc_id: str) -> None:
+        if doc_id not in self._ids:
+            raise ProjectionError(
+                f"the event affects {', '.join(sorted(self._ids)) or 'no document'} of "
+                f"{self._collection}, not {doc_id!r}; return it from document_ids(event), too"
+            )
 
 
-def _document(kept: bytes) -> dict[str, Any]:
-    document: dict[str, Any] = from_json(kept)
-    return document
+def _decode(document: bytes | None) -> JsonDocument | None:
+    decoded: JsonDocument | None = None if document is None else from_json(document)
+    return decoded
+
+
+def get_projection_store(uow: UnitOfWork) -> IProjectionStore:
+    """Return the store of a unit of work; raises ``InvalidOperationError`` if it has none."""
+    carrier: object = uow
+    if not isinstance(carrier, IProjectionStoreProvider):
+        raise InvalidOperationError(
+            f"{type(uow).__name__} carries no projections; use a unit of work that does"
+        )
+    return carrier.projections
+
+
+def notify_changes(
+    changed: Collection[str],
+    by_tenant: Mapping[str | None, Collection[str]],
+    collection: str,
+    on_change: OnChange | None,
+    uow: UnitOfWork,
+) -> None:
+    """Call ``on_change`` after the commit, once for each tenant and in its request context."""
+    if on_change is None:
+        return
+    for tenant, ids in by_tenant.items():
+        affected = [each for each in changed if each in ids]
+        if affected:
+            uow.on_commit(partial(_call_for_tenant, on_change, tenant, collection, affected))
+
+
+async def _call_for_tenant(
+    on_change: OnChange, tenant: str | None, collection: str, ids: Collection[str]
+) -> None:
+    with request_context(tenant_id=tenant):
+        await on_change(collection, ids)

@@ -1,4 +1,4 @@
-"""From events to the documents of one collection."""
+"""Handlers, which make the documents of one collection from events, and their registry."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from cqrs_ddd_core.domain import DomainEvent, EventTypeRegistry
 from cqrs_ddd_core.domain.event_handlers import find_event_methods
-from cqrs_ddd_core.domain.event_registry import EventTypeRegistry, default_event_registry
-from cqrs_ddd_core.domain.events import DomainEvent, defined_events
-from cqrs_ddd_core.ports.event_store import StoredEvent
-from cqrs_ddd_core.primitives.exceptions import TypeRegistryError
+from cqrs_ddd_core.domain.event_registry import default_event_registry
+from cqrs_ddd_core.domain.events import defined_events
+from cqrs_ddd_core.ports import StoredEvent
+from cqrs_ddd_core.primitives.exceptions import HandlerAlreadyRegisteredError, TypeRegistryError
 
-from ..exceptions import ProjectionError
+from ..exceptions import ProjectionError, UnknownProjectionError
 from ..ports.projections import MAX_COLLECTION_NAME, Fields
 from ..upcasting import with_upcasting
 from .documents import ProjectionDocuments
 
 REBUILD_SUFFIX = "__rebuild"
-"""The collection that is built anew beside a live one has its name with this."""
+"""Suffix of the collection in which a rebuild makes the new documents."""
 
 
 class ProjectionHandler:
-    """Makes the documents of a collection by methods ``apply_<Event>(self, event, documents)``.
+    """Handler with methods ``apply_<Event>(self, event, documents)``, or marked ``@when(Event)``.
 
-    A method marked with ``@when(Event)`` is one, too; an event that has none is passed over. They
-    depend on nothing but the event and the view: then the same class gives the same documents
-    inline, in a worker, rebuilt and live.
+    Events without a method are skipped. A method depends on the event and the documents alone, so
+    that the same class makes the same documents inline, in a worker, rebuilt and live.
     """
 
     collection: ClassVar[str] = ""
-    """What it writes, and the name under which its position and its dead letters are kept."""
+    """Collection that it writes, and name of its position and its dead letters."""
     version: ClassVar[int] = 1
-    """Raise it when the documents change their shape or meaning, and rebuild."""
+    """Version of the documents; raise it when their shape or meaning changes, and rebuild."""
     fields: ClassVar[Fields] = MappingProxyType({})
-    """What queries may ask for and order by, with types: see ``ports.projections.Fields``."""
+    """Fields for queries and orders, with types: see ``ports.projections.Fields``."""
     event_registry: ClassVar[EventTypeRegistry] = default_event_registry
 
-    _methods: ClassVar[dict[type[Any] | str, str]]
+    _methods: ClassVar[dict[type | str, str]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -56,12 +56,15 @@ class ProjectionHandler:
         return {}
 
     def verify(self) -> None:
-        """Raises ``ProjectionError`` for a method whose event class is not imported: its events
-        would be taken for those of others, and passed over."""
+        """Raise ``ProjectionError`` for a method whose event class is not imported.
+
+        The events would be taken for those of another context, and skipped.
+        """
         _ensure_usable(self)
-        there = {event.__name__ for event in (*self.event_registry, *_defined())}
+        defined = (event for by_path in defined_events.values() for event in by_path.values())
+        names = {event.__name__ for event in (*self.event_registry, *defined)}
         for event, method in self._methods.items():
-            if isinstance(event, str) and event not in there:
+            if isinstance(event, str) and event not in names:
                 raise ProjectionError(
                     f"{type(self).__qualname__}.{method} is for {event}, and there is no event "
                     "class of this name; import its module first, or annotate the event",
@@ -69,30 +72,33 @@ class ProjectionHandler:
                 )
 
     def document_ids(self, event: DomainEvent) -> Iterable[str]:
-        """The documents that the event reads or changes: by default that of its aggregate."""
+        """Return the ids of the affected documents: by default that of the aggregate."""
         return () if event.aggregate_id is None else (event.aggregate_id,)
 
     def handles(self, event_type: str) -> bool:
-        """Whether there is a method for events that are stored under this name."""
+        """Report whether there is a method for events that are stored under this name."""
         known = self._handled.get(event_type)
         if known is None:
-            known = self._handled[event_type] = self._finds(event_type)
+            known = self._handled[event_type] = self._has_method(event_type)
         return known
 
     def decode(self, stored: StoredEvent) -> DomainEvent:
-        """In today's shape; raises ``UnknownTypeError`` and ``SerializationError``."""
+        """Return the event in the current version of its class.
+
+        Raises ``UnknownTypeError`` and ``SerializationError``.
+        """
         return self._registry.decode(stored)
 
     def resolve_document_ids(self, event: DomainEvent) -> Collection[str]:
-        """What ``ids_of`` answers; raises ``ProjectionError`` for what are no ids."""
+        """Return the checked result of ``document_ids``; raises ``ProjectionError``."""
         ids = self.document_ids(event)
         if type(ids) is tuple and len(ids) == 1 and type(ids[0]) is str:
             return ids
         found = () if isinstance(ids, str) else frozenset(ids)
         if isinstance(ids, str) or not all(isinstance(each, str) for each in found):
             raise ProjectionError(
-                f"{type(self).__qualname__}.ids_of answered {ids!r} for {event.event_type}, and "
-                "not texts in a tuple; return (str(event.order_id),)",
+                f"{type(self).__qualname__}.document_ids returned {ids!r} for {event.event_type}, "
+                "and not texts in a tuple; return (str(event.order_id),)",
                 projection=self.collection,
             )
         return found
@@ -100,34 +106,82 @@ class ProjectionHandler:
     def apply(
         self, event: DomainEvent, ids: Collection[str], documents: ProjectionDocuments
     ) -> None:
-        """Raises what the method raises; the view is then as it was."""
+        """Call the method for the event; if it raises, the documents stay unchanged."""
         method = self._methods.get(type(event)) or self._methods.get(type(event).__name__)
         if method is None:
             return
-        documents.begin(ids)
+        documents.begin_event(ids)
         try:
             getattr(self, method)(event, documents)
         except BaseException:
-            documents.end(keeps=False)
+            documents.end_event(keep=False)
             raise
-        documents.end(keeps=True)
+        documents.end_event(keep=True)
 
-    def _finds(self, event_type: str) -> bool:
+    def _has_method(self, event_type: str) -> bool:
         try:
             event_class = self._registry.get(event_type)
         except TypeRegistryError:
-            # Of another context, which shares the event store; or ours, and then it is an error.
-            return any(_stored_name(key) == event_type for key in self._methods)
+            # An event of another context in the same store, or of this one, which is an error.
+            return any(_event_type_of(key) == event_type for key in self._methods)
         return event_class in self._methods or event_class.__name__ in self._methods
 
 
-def _stored_name(key: type[Any] | str) -> str:
+class ProjectionRegistry:
+    """Table of the handlers of an application, one for each collection."""
+
+    def __init__(self, handlers: Iterable[ProjectionHandler] = ()) -> None:
+        self._handlers: dict[str, ProjectionHandler] = {}
+        for handler in handlers:
+            self.register(handler)
+
+    @classmethod
+    def create(
+        cls, projections: ProjectionRegistry | Iterable[ProjectionHandler]
+    ) -> ProjectionRegistry:
+        """Return a registry of the handlers; a registry is returned as it is."""
+        if isinstance(projections, ProjectionRegistry):
+            return projections
+        if isinstance(projections, ProjectionHandler) or not isinstance(projections, Iterable):
+            raise ProjectionError(
+                f"projections are handlers in a list, or a registry, not {projections!r}"
+            )
+        return cls(projections)
+
+    def register(self, handler: ProjectionHandler) -> ProjectionHandler:
+        """Add a handler; raises ``HandlerAlreadyRegisteredError`` if its collection has one."""
+        if not isinstance(handler, ProjectionHandler):
+            raise ProjectionError(f"{handler!r} is no ProjectionHandler; register an instance")
+        present = self._handlers.setdefault(handler.collection, handler)
+        if present is not handler:
+            raise HandlerAlreadyRegisteredError(
+                f"{type(present).__qualname__} writes {handler.collection!r} already; give "
+                f"{type(handler).__qualname__} a collection of its own",
+                message_type=handler.collection,
+                handler=type(present).__qualname__,
+            )
+        return handler
+
+    def get(self, collection: str) -> ProjectionHandler:
+        """Return the handler of a collection; raises ``UnknownProjectionError``."""
+        try:
+            return self._handlers[collection]
+        except KeyError:
+            raise UnknownProjectionError(
+                f"no projection writes {collection!r}; there is "
+                f"{', '.join(self._handlers) or 'none yet'}",
+                projection=collection,
+            ) from None
+
+    def __iter__(self) -> Iterator[ProjectionHandler]:
+        return iter(tuple(self._handlers.values()))
+
+    def __len__(self) -> int:
+        return len(self._handlers)
+
+
+def _event_type_of(key: type[Any] | str) -> str:
     return key if isinstance(key, str) else str(key.event_type)
-
-
-def _defined() -> Iterator[type[DomainEvent]]:
-    for by_path in defined_events.values():
-        yield from by_path.values()
 
 
 def _ensure_usable(handler: ProjectionHandler) -> None:
@@ -144,7 +198,7 @@ def _ensure_usable(handler: ProjectionHandler) -> None:
     elif type(version) is not int or version < 1:
         problem = f"has version {version!r}; versions count from 1"
     elif collection.endswith(REBUILD_SUFFIX):
-        problem = f"ends in {REBUILD_SUFFIX}, which is for what is built anew; rename it"
+        problem = f"ends in {REBUILD_SUFFIX}, which is the suffix of rebuilds; rename it"
     else:
         return
     raise ProjectionError(f"{kind.__qualname__} {problem}", projection=str(kind.collection))

@@ -1,4 +1,4 @@
-"""Projections that are written with the events they are made of."""
+"""Middleware that writes projections in the transaction of the command."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from cqrs_ddd_core.context import get_request_metadata
-from cqrs_ddd_core.domain.events import DomainEvent
+from cqrs_ddd_core.domain import DomainEvent
 from cqrs_ddd_core.instrumentation import hooks
-from cqrs_ddd_core.ports.middleware import IMiddleware, Placement
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
+from cqrs_ddd_core.ports import IMiddleware, Placement, UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
 from ..ports.positions import IPositionStore
-from .batch import tenant_of
-from .documents import ProjectionDocuments
-from .handler import ProjectionHandler
-from .registry import ProjectionRegistry
-from .writing import OnChange, load, notify_changes, store_of, write
+from .batch import find_tenant
+from .documents import OnChange, ProjectionDocuments, get_projection_store, notify_changes
+from .handler import ProjectionHandler, ProjectionRegistry
 
 
 class InlineProjectionMiddleware(IMiddleware):
-    """Writes the views in the transaction of the command: they are never behind, and an event that
-    a handler cannot take fails the command.
+    """Middleware that writes projections with the events they are made of.
 
-    Two commands that change the same document wait for each other, or one ends in
-    ``ConcurrencyError``. List it first of those inside the unit of work, so that a rebuild can wait
-    for commands under way, and call ``prepare`` once before the first command.
+    The documents are never behind the events; an event that a handler cannot process fails the
+    command. Of two commands that change the same document one waits, or ends in
+    ``ConcurrencyError``. List the middleware first of those inside the unit of work, so that a
+    rebuild can wait for commands under way, and call ``prepare`` once before the first command.
 
     Args:
-        on_change: as that of a ``ProjectionWorker``.
+        projections: a registry, or handlers.
+        positions: the store of positions.
+        on_change: is awaited as that of a ``ProjectionWorker``.
     """
 
     placement: ClassVar[Placement] = Placement.INSIDE
@@ -41,62 +40,63 @@ class InlineProjectionMiddleware(IMiddleware):
         positions: IPositionStore,
         on_change: OnChange | None = None,
     ) -> None:
-        self._projections = ProjectionRegistry.of(projections)
+        self._projections = ProjectionRegistry.create(projections)
         self._positions = positions
         self._on_change = on_change
 
     async def prepare(self, uow_factory: Callable[[], UnitOfWork]) -> None:
-        """Ensure the collections, and say that they are written inline.
+        """Create the collections, and register their projections as inline ones.
 
-        Raises ``ProjectionStoreError`` for one with other fields, and ``ProjectionVersionError``
-        for one of another version, or that workers run.
+        Raises:
+            ProjectionStoreError: for a collection that exists with other fields.
+            ProjectionVersionError: for a projection of another version, or one that workers run.
         """
         for handler in self._projections:
             handler.verify()
             async with uow_factory() as uow:
-                await store_of(uow).ensure_collection(handler.collection, handler.fields)
+                store = get_projection_store(uow)
+                await store.ensure_collection(handler.collection, handler.fields)
             async with uow_factory() as uow:
-                await self._join(handler, uow)
+                await self._lock(handler, uow)
 
     async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
         uow = get_current_uow()
         if uow is None:
             raise InvalidOperationError("inline projections are written within a unit of work")
         for handler in self._projections:
-            await self._join(handler, uow)
+            await self._lock(handler, uow)
         response = await next_(message)
         for handler in self._projections:
-            await self._take(handler, response.events, uow)
+            await self._write(handler, response.events, uow)
         return response
 
-    async def _join(self, handler: ProjectionHandler, uow: UnitOfWork) -> None:
+    async def _lock(self, handler: ProjectionHandler, uow: UnitOfWork) -> None:
         await self._positions.lock_shared(handler.collection, version=handler.version, uow=uow)
 
-    async def _take(
+    async def _write(
         self, handler: ProjectionHandler, events: Sequence[DomainEvent], uow: UnitOfWork
     ) -> None:
-        taken = [
+        handled = [
             (event, handler.resolve_document_ids(event))
-            for event in map(_as_stored, events)
+            for event in map(_add_request_metadata, events)
             if handler.handles(event.event_type)
         ]
-        ids = sorted({each for _, concerned in taken for each in concerned})
+        ids = sorted({each for _, affected in handled for each in affected})
         if not ids:
             return
-        with hooks.span("projection.inline", projection=handler.collection, events=len(taken)):
-            store, documents = store_of(uow), ProjectionDocuments(handler.collection)
-            await store.lock(handler.collection, ids, uow=uow)
-            await load(documents, ids, store, handler.collection, uow)
-            for event, concerned in taken:
-                handler.apply(event, concerned, documents)
-            changed = await write(documents, store, handler.collection, uow)
-            touched: dict[str | None, set[str]] = {}
-            for event, concerned in taken:
-                touched.setdefault(tenant_of(event), set()).update(concerned)
-            notify_changes(changed, touched, handler.collection, self._on_change, uow)
+        with hooks.span("projection.inline", projection=handler.collection, events=len(handled)):
+            documents = ProjectionDocuments(handler.collection)
+            await get_projection_store(uow).lock(handler.collection, ids, uow=uow)
+            await documents.load(ids, uow)
+            by_tenant: dict[str | None, set[str]] = {}
+            for event, affected in handled:
+                handler.apply(event, affected, documents)
+                by_tenant.setdefault(find_tenant(event), set()).update(affected)
+            changed = await documents.save(uow)
+            notify_changes(changed, by_tenant, handler.collection, self._on_change, uow)
 
 
-def _as_stored(event: DomainEvent) -> DomainEvent:
-    """With the tenant and the user that the stored one tells, or a rebuild would see more."""
+def _add_request_metadata(event: DomainEvent) -> DomainEvent:
+    """Add the tenant and the user that the stored event has: a rebuild sees these as well."""
     facts = get_request_metadata()
     return event.model_copy(update={"metadata": {**event.metadata, **facts}}) if facts else event

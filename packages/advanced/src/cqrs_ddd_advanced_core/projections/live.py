@@ -1,22 +1,27 @@
-"""Documents made at reading, of the events as they are now."""
+"""Projections that are made while they are read."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
-from cqrs_ddd_core.ports.event_store import IEventStore, StoredEvent
+from cqrs_ddd_core.ports import IEventStore, StoredEvent
 from cqrs_ddd_core.primitives.exceptions import AmbiguousStreamError
 
+from ..ports.projections import JsonDocument
 from .documents import ProjectionDocuments
 from .handler import ProjectionHandler
 
 
 class LiveProjection:
-    """Folds the events when somebody asks and keeps nothing: always of now, never to be rebuilt.
+    """Projection that applies the events at each read and stores nothing, so it is always current.
 
-    A document of a handler with its own ``ids_of``, and all documents at once, take a way through
-    all events of the store, a page at a time; any other document only its aggregate's.
+    A document of a handler with its own ``document_ids`` needs all events of the store, a page at a
+    time, as do all documents together; any other document needs the events of its aggregate.
+
+    Args:
+        handler: makes the documents.
+        events: the event store.
+        page: number of events in one read.
     """
 
     def __init__(
@@ -26,44 +31,45 @@ class LiveProjection:
         self._events = events
         self._page = page
 
-    async def get(self, doc_id: str, *, until: int | None = None) -> dict[str, Any] | None:
-        """After the events up to the position ``until``, all where it is None."""
+    async def get(self, doc_id: str, *, until: int | None = None) -> JsonDocument | None:
+        """Return a document after the events up to the position ``until``, or after all."""
         documents = ProjectionDocuments(self._handler.collection)
-        async for stored in self._concerning(doc_id):
-            self._take(stored, until, documents)
-        return documents.upserted.get(doc_id)
+        async for stored in self._read_events_for(doc_id):
+            self._apply(stored, until, documents)
+        return documents.upserts.get(doc_id)
 
-    async def documents(self, *, until: int | None = None) -> dict[str, dict[str, Any]]:
-        """By id, after the events up to the position ``until``; all of them are in memory."""
+    async def documents(self, *, until: int | None = None) -> dict[str, JsonDocument]:
+        """Return all documents by id, in memory, after the events up to the position ``until``."""
         documents = ProjectionDocuments(self._handler.collection)
-        async for stored in self._all():
-            self._take(stored, until, documents)
-        return documents.upserted
+        async for stored in self._read_all_events():
+            self._apply(stored, until, documents)
+        return documents.upserts
 
-    def _take(self, stored: StoredEvent, until: int | None, documents: ProjectionDocuments) -> None:
-        """Raises what the handler raises."""
+    def _apply(
+        self, stored: StoredEvent, until: int | None, documents: ProjectionDocuments
+    ) -> None:
         is_later = until is not None and (stored.position or 0) > until
         if is_later or not self._handler.handles(stored.event_type):
             return
         event = self._handler.decode(stored)
         ids = self._handler.resolve_document_ids(event)
-        documents.read(documents.unread(ids), {})
+        documents.add_stored(ids, {})
         self._handler.apply(event, ids, documents)
 
-    async def _concerning(self, doc_id: str) -> AsyncIterator[StoredEvent]:
+    async def _read_events_for(self, doc_id: str) -> AsyncIterator[StoredEvent]:
         if type(self._handler).document_ids is ProjectionHandler.document_ids:
             try:
                 stream = await self._events.get_events(doc_id)
             except AmbiguousStreamError:
-                pass  # Both streams make it, and only all events tell in which order.
+                pass  # Two streams make the document, and only all events tell their order.
             else:
                 for stored in stream:
                     yield stored
                 return
-        async for stored in self._all():
+        async for stored in self._read_all_events():
             yield stored
 
-    async def _all(self) -> AsyncIterator[StoredEvent]:
+    async def _read_all_events(self) -> AsyncIterator[StoredEvent]:
         position = 0
         while page := await self._events.get_events_after(position, self._page):
             for stored in page:

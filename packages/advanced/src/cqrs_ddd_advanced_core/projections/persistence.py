@@ -1,45 +1,40 @@
-"""The query roles of a persistence dispatcher, over the documents that projections write.
+"""Query roles of a persistence dispatcher over the documents of projections.
 
-Subclasses set ``collection``, so they are made without arguments. The store is that of the unit of
-work.
+A subclass sets ``collection``, so that a dispatcher can make it without arguments. The store is
+that of the unit of work.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import Any, ClassVar, Generic, TypeVar, overload
+from typing import ClassVar, Generic, overload
 
-from cqrs_ddd_core.domain.aggregate import ID
-from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
-from cqrs_ddd_core.ports.search_result import SearchResult
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.domain import ID, IQueryOptions, ISpecification
+from cqrs_ddd_core.ports import SearchResult, UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConfigError
 from cqrs_ddd_core.spi.checks import ensure_searchable
 from cqrs_ddd_core.spi.querying import AllOf, OneOf
 
-from ..ports.persistence import IQueryPersistence, IQuerySpecificationPersistence
-from ..ports.projections import DOC_ID, IProjectionStore
-from .writing import store_of
-
-R = TypeVar("R")
-Condition = ISpecification | IQueryOptions
+from ..ports.persistence import Condition, IQueryPersistence, IQuerySpecificationPersistence, R
+from ..ports.projections import DOC_ID, IProjectionStore, JsonDocument
+from .documents import get_projection_store
 
 
-class _OfDocuments(ABC, Generic[R]):
-    """Documents of ``collection``, each of which makes a read model."""
+class _DocumentQueries(ABC, Generic[R]):
+    """Queries of one collection, whose documents become results."""
 
     collection: ClassVar[str] = ""
 
     @abstractmethod
-    def to_dto(self, doc: dict[str, Any]) -> R:
-        """The document is what JSON made of it; times and decimals in it are texts."""
+    def to_dto(self, doc: JsonDocument) -> R:
+        """Return the result for a document, in which times and decimals are texts."""
         ...
 
     def row_scope(self) -> ISpecification | None:
-        """What every answer is limited to, such as the documents of a tenant; asked at each call.
+        """Return a condition on declared fields that limits every query, such as the tenant's.
 
-        Its fields are declared ones.
+        It is called for each query.
         """
         return None
 
@@ -49,23 +44,24 @@ class _OfDocuments(ABC, Generic[R]):
                 f"{type(self).__name__} lacks collection; set it as a class attribute, since a "
                 "dispatcher makes its handlers without arguments"
             )
-        return store_of(uow)
+        return get_projection_store(uow)
 
-    async def _by_ids(self, ids: Sequence[Any], uow: UnitOfWork) -> list[R]:
+    async def _fetch_by_ids(self, ids: Sequence[object], uow: UnitOfWork) -> list[R]:
         store, scope, doc_ids = self._store(uow), self.row_scope(), [str(each) for each in ids]
         if scope is None:
             docs = list((await store.get_batch(self.collection, doc_ids, uow=uow)).values())
         else:
-            # Who knows the ids of the results puts them in order.
-            mine = AllOf((scope, OneOf(DOC_ID, tuple(doc_ids))))
-            docs = await (await store.find(self.collection, mine, uow=uow))
+            # The dispatcher puts the results in the order of the ids.
+            selected = AllOf((scope, OneOf(DOC_ID, tuple(doc_ids))))
+            docs = await (await store.find(self.collection, selected, uow=uow))
         return [self.to_dto(doc) for doc in docs]
 
     async def _search(self, criteria: Condition, uow: UnitOfWork) -> SearchResult[R]:
         ensure_searchable(criteria)
         store = self._store(uow)
-        # Asked now and not later: who awaits the result may do so in the request of another tenant.
-        found = await store.find(self.collection, _within(self.row_scope(), criteria), uow=uow)
+        # The scope is read now, since the result may be awaited in the request of another tenant.
+        limited = _limit(criteria, self.row_scope())
+        found = await store.find(self.collection, limited, uow=uow)
 
         async def fetch() -> list[R]:
             return [self.to_dto(doc) for doc in await found]
@@ -76,31 +72,31 @@ class _OfDocuments(ABC, Generic[R]):
                 async for doc in documents:
                     yield self.to_dto(doc)
             finally:
-                # Now, and not when it is collected: it may hold a cursor.
+                # Closed now instead of when it is collected, since it may hold a cursor.
                 if isinstance(documents, AsyncGenerator):
                     await documents.aclose()
 
         return SearchResult(fetch, stream)
 
 
-class ProjectionBackedQueryPersistence(_OfDocuments[R], IQueryPersistence[R, ID]):
-    """Reads by ids, in one statement; an id is that of the document, as text."""
+class ProjectionBackedQueryPersistence(_DocumentQueries[R], IQueryPersistence[R, ID]):
+    """Query by ids, in one statement; an id is that of the document, as text."""
 
     async def fetch(self, ids: Sequence[ID], uow: UnitOfWork) -> list[R]:
-        return await self._by_ids(ids, uow)
+        return await self._fetch_by_ids(ids, uow)
 
 
-class ProjectionBackedSpecPersistence(_OfDocuments[R], IQuerySpecificationPersistence[R]):
-    """Searches by the declared fields of the collection, and by ``doc_id``."""
+class ProjectionBackedSpecPersistence(_DocumentQueries[R], IQuerySpecificationPersistence[R]):
+    """Search by the declared fields of the collection, and by ``doc_id``."""
 
     async def fetch(self, criteria: Condition, uow: UnitOfWork) -> SearchResult[R]:
         return await self._search(criteria, uow)
 
 
 class ProjectionBackedDualPersistence(
-    _OfDocuments[R], IQueryPersistence[R, ID], IQuerySpecificationPersistence[R]
+    _DocumentQueries[R], IQueryPersistence[R, ID], IQuerySpecificationPersistence[R]
 ):
-    """Both: ids give a list, a specification or query options a ``SearchResult``."""
+    """Query by ids, which returns a list, and search, which returns a ``SearchResult``."""
 
     @overload
     async def fetch(self, ids: Sequence[ID], uow: UnitOfWork) -> list[R]: ...
@@ -113,13 +109,13 @@ class ProjectionBackedDualPersistence(
     ) -> list[R] | SearchResult[R]:
         if isinstance(ids, (ISpecification, IQueryOptions)):
             return await self._search(ids, uow)
-        return await self._by_ids(ids, uow)
+        return await self._fetch_by_ids(ids, uow)
 
 
-def _within(scope: ISpecification | None, criteria: Condition) -> Condition:
+def _limit(criteria: Condition, scope: ISpecification | None) -> Condition:
     if scope is None:
         return criteria
     if isinstance(criteria, IQueryOptions):
-        asked = criteria.specification
-        return criteria.with_specification(scope if asked is None else AllOf((scope, asked)))
+        given = criteria.specification
+        return criteria.with_specification(scope if given is None else AllOf((scope, given)))
     return AllOf((scope, criteria))

@@ -1,4 +1,4 @@
-"""A view made anew beside the one that is read, and put in its place."""
+"""Rebuild of a projection from all events, while the live documents are read and written."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cqrs_ddd_core.ports.clock import IClock
-from cqrs_ddd_core.ports.event_store import IEventLog
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.ports import IClock, IEventLog, UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, LeaseLostError
 from cqrs_ddd_core.primitives.id_generator import uuid4_text
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
@@ -18,16 +16,16 @@ from ..exceptions import ProjectionError, ProjectionStoreError, ProjectionVersio
 from ..ports.dead_letters import DeadLetter, IDeadLetterStore
 from ..ports.positions import IPositionStore, ProjectionPosition
 from .batch import PoisonEventPolicy
+from .documents import get_projection_store
 from .handler import REBUILD_SUFFIX, ProjectionHandler
-from .run import ProjectionRun, ProjectionRuntime, ensure_usable_settings, release_quietly
-from .writing import store_of
+from .run import ProjectionRun, ProjectionRuntime
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class RebuildProgress:
-    """How far a rebuild got: the ``position`` of ``target``, which new events move on."""
+    """Position that a rebuild has reached, and its ``target``, which new events move on."""
 
     position: int
     target: int
@@ -37,16 +35,25 @@ OnProgress = Callable[[RebuildProgress], object]
 
 
 class ProjectionRebuild:
-    """Folds all events into a new collection while the live one is read and written.
+    """Rebuild that applies all events to a new collection, and then swaps it in.
 
-    Then, in one transaction, the new documents take the place of the old ones and the checkpoint
-    goes with them: whoever took the live one on is cut off, no event is left out or taken twice,
-    and readers see all of the old or all of the new.
+    One transaction replaces the documents, the checkpoint and the dead letters: the worker that
+    advanced the old documents loses its lease, no event is left out or applied twice, and readers
+    see all of the old documents or all of the new ones.
 
     Args:
-        handler: of the version that is live, to repair it, or of a later one.
-        on_progress: called after each batch.
-        retry: how often, and after which pauses, the swap is tried while readers hold it up.
+        handler: of the live version, to repair it, or of a later one.
+        events: the event store.
+        positions: the store of positions and leases.
+        dead_letters: the store of dead letters.
+        uow_factory: makes units of work that carry a projection store.
+        batch: number of events in one transaction.
+        lease: seconds after which another rebuild takes over from one that is gone.
+        retry: how often, and after which pauses, the swap is tried while readers block it.
+        on_poison: treatment of an event that the handler cannot process.
+        on_progress: is called after each batch.
+        clock: waits.
+        worker_id: name in the lease, a random one by default.
     """
 
     def __init__(
@@ -65,10 +72,9 @@ class ProjectionRebuild:
         clock: IClock | None = None,
         worker_id: str | None = None,
     ) -> None:
-        ensure_usable_settings(batch, on_poison, lease=lease)
         self._handler = handler
         self._events = events
-        self._around = ProjectionRuntime(
+        self._runtime = ProjectionRuntime(
             events=events,
             positions=positions,
             dead_letters=dead_letters,
@@ -83,46 +89,34 @@ class ProjectionRebuild:
         self._clock = clock or SystemClock()
 
     async def run(self, *, resume: bool = False) -> int:
-        """Rebuild and swap; answers the position of the new view.
+        """Rebuild and swap; return the position of the new documents.
 
-        With ``resume`` it goes on where a rebuild of the same version was cancelled or killed,
-        which is right as long as the handler is the same; else it begins at the first event.
+        With ``resume`` the rebuild continues one of the same version that was cancelled or killed,
+        provided the handler is the same; otherwise it begins at the first event. If it fails, the
+        live documents stay as they were.
 
-        Raises ``ProjectionVersionError`` when a later version is live, ``ProjectionError`` when
-        another rebuild is under way, ``PoisonEventError`` for an event that the handler cannot
-        take, and ``ConcurrencyError`` when the swap never got its turn; the live view is then as it
-        was.
+        Raises:
+            ProjectionVersionError: if a later version is live.
+            ProjectionError: if another rebuild is under way.
+            PoisonEventError: for an event that the handler cannot process.
+            ConcurrencyError: if the swap was blocked at each try.
         """
         self._handler.verify()
-        live = await self._around.positions.positions([self._handler.collection])
+        live = await self._runtime.positions.positions([self._handler.collection])
         self._ensure_not_later(live[0] if live else None)
-        run = ProjectionRun(self._handler, self._around, REBUILD_SUFFIX)
-        is_begun = await self._is_there(run.collection)
+        run = ProjectionRun(self._handler, self._runtime, REBUILD_SUFFIX)
+        is_begun = await self._exists(run.collection)
         try:
             await self._claim(run, restart=not (resume and is_begun))
             await self._begin(run)
-            tries = 0
-            while True:
-                await self._catch_up(run)
-                try:
-                    return await self._swap(run)
-                except LeaseLostError:
-                    raise
-                except ConcurrencyError as error:
-                    tries += 1
-                    if not self._retry.should_retry(tries, error):
-                        raise
-                    logger.info("rebuild of %s: %s; try %d", self._handler.collection, error, tries)
-                    await self._clock.sleep(self._retry.get_backoff(tries))
-                    await self._claim(run)  # What the swap took was rolled back with it.
+            return await self._catch_up_and_swap(run)
         finally:
-            await release_quietly(run)
+            await run.release_quietly()
 
-    async def _is_there(self, collection: str) -> bool:
-        """A store that can never put one collection in the place of another says so here."""
+    async def _exists(self, collection: str) -> bool:
         try:
-            async with self._around.uow_factory() as uow:
-                await store_of(uow).get(collection, "any", uow=uow)
+            async with self._runtime.uow_factory() as uow:
+                await get_projection_store(uow).get(collection, "any", uow=uow)
         except ProjectionStoreError:
             return False
         return True
@@ -137,50 +131,67 @@ class ProjectionRebuild:
 
     async def _begin(self, run: ProjectionRun) -> None:
         if run.checkpoint.position == 0:
-            # Whatever a rebuild has left that was given up, perhaps of another shape.
-            dead_letters, left = self._around.dead_letters, list[DeadLetter]()
+            # Remove the remains of an abandoned rebuild, perhaps of another shape.
+            dead_letters, left = self._runtime.dead_letters, list[DeadLetter]()
             while page := await dead_letters.list_dead_letters(
                 run.collection, after=left[-1].position if left else 0
             ):
                 left += page
-            async with self._around.uow_factory() as uow:
+            async with self._runtime.uow_factory() as uow:
                 await run.confirm(uow)
-                await store_of(uow).drop_collection(run.collection, uow=uow)
+                await get_projection_store(uow).drop_collection(run.collection, uow=uow)
                 await dead_letters.remove(left, uow=uow)
-        async with self._around.uow_factory() as uow:
-            await store_of(uow).ensure_collection(run.collection, self._handler.fields)
+        async with self._runtime.uow_factory() as uow:
+            store = get_projection_store(uow)
+            await store.ensure_collection(run.collection, self._handler.fields)
+
+    async def _catch_up_and_swap(self, run: ProjectionRun) -> int:
+        tries = 0
+        while True:
+            await self._catch_up(run)
+            try:
+                return await self._swap(run)
+            except LeaseLostError:
+                raise
+            except ConcurrencyError as error:
+                tries += 1
+                if not self._retry.should_retry(tries, error):
+                    raise
+                logger.info("rebuild of %s: %s; try %d", self._handler.collection, error, tries)
+                await self._clock.sleep(self._retry.get_backoff(tries))
+                await self._claim(run)  # The events of the swap were rolled back with it.
 
     async def _catch_up(self, run: ProjectionRun) -> None:
         target = await self._events.latest_position()
         while run.checkpoint.position < target:
-            taken = await run.step()
+            passed = await run.step()
             if run.pause is not None:
                 await self._clock.sleep(run.pause)
-            elif not taken:
+            elif not passed:
                 return
-            self._tell(run, target)
+            self._report(run, target)
 
     async def _swap(self, run: ProjectionRun) -> int:
         name = self._handler.collection
-        async with self._around.uow_factory() as uow:
-            live = await self._around.positions.lock_exclusive(name, uow=uow)
+        async with self._runtime.uow_factory() as uow:
+            live = await self._runtime.positions.lock_exclusive(name, uow=uow)
             self._ensure_not_later(live)
             target = 0
             if live is not None:
-                # Of an inline one all is to be there that is committed, also what no reader gets
-                # yet because of somebody who still appends.
+                # Inline documents contain all committed events, even those that readers do not get
+                # yet because an earlier append is still under way.
                 inline = live.position is None
                 target = await self._events.highest_position() if inline else live.position or 0
             while run.checkpoint.position < target and await run.step(uow):
-                self._tell(run, target)
+                self._report(run, target)
             if run.checkpoint.position < target:
-                raise ConcurrencyError(f"the rebuild of {name} is behind the live one; go on")
-            await self._around.positions.replace(name, run.checkpoint, uow=uow)
-            await store_of(uow).replace_collection(name, run.collection, uow=uow)
-            await self._around.dead_letters.replace(name, run.collection, uow=uow)
+                raise ConcurrencyError(f"the rebuild of {name} is behind the live one; continue")
+            await self._runtime.positions.replace(name, run.checkpoint, uow=uow)
+            await get_projection_store(uow).replace_collection(name, run.collection, uow=uow)
+            await self._runtime.dead_letters.replace(name, run.collection, uow=uow)
         return run.checkpoint.position
 
-    def _tell(self, run: ProjectionRun, target: int) -> None:
+    def _report(self, run: ProjectionRun, target: int) -> None:
         if self._on_progress is not None:
             position = run.checkpoint.position
             self._on_progress(RebuildProgress(position, max(position, target)))

@@ -1,4 +1,4 @@
-"""Projections that follow the events, beside the requests."""
+"""Background worker that advances projections."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
-from cqrs_ddd_core.ports.background_worker import IWorkerLifecycle
-from cqrs_ddd_core.ports.clock import IClock
-from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL, IEventStore
-from cqrs_ddd_core.ports.queue_signal import IQueueSignal
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.ports import IClock, IEventStore, IQueueSignal, IWorkerLifecycle, UnitOfWork
+from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL
 from cqrs_ddd_core.primitives.background_service import BackgroundService
 from cqrs_ddd_core.primitives.exceptions import LeaseLostError
 from cqrs_ddd_core.primitives.id_generator import uuid4_text
@@ -22,29 +19,37 @@ from ..exceptions import PoisonEventError, ProjectionVersionError
 from ..ports.dead_letters import IDeadLetterStore
 from ..ports.positions import IPositionStore
 from .batch import PoisonEventPolicy
-from .handler import ProjectionHandler
-from .registry import ProjectionRegistry
-from .run import ProjectionRun, ProjectionRuntime, ensure_usable_settings, release_quietly
-from .writing import OnChange, store_of
+from .documents import OnChange, get_projection_store
+from .handler import ProjectionHandler, ProjectionRegistry
+from .run import ProjectionRun, ProjectionRuntime, ensure_usable_time
 
 logger = logging.getLogger(__name__)
 
 
 class ProjectionWorker(BackgroundService, IWorkerLifecycle):
-    """Takes each projection on from its checkpoint, effectively once.
+    """Worker that advances each projection from its checkpoint, effectively once.
 
-    Any number of workers may run the same projections: of each, one worker has the lease, and the
-    view commits with a checkpoint that only the holder can move. One whose other version is live
-    waits until its own is. A projection that stops at a poison event leaves the others going.
+    Any number of workers may run the same projections: one worker holds the lease of each, and the
+    documents commit together with a checkpoint that only the lease holder can move. A projection
+    whose other version is live waits until its own version is. A projection that stops at a poison
+    event does not stop the others.
 
     Args:
         projections: a registry, or handlers.
-        batch: how many events are taken in one transaction.
+        events: the event store.
+        positions: the store of positions and leases.
+        dead_letters: the store of dead letters.
+        uow_factory: makes units of work that carry a projection store.
+        batch: number of events in one transaction.
         lease: seconds after which another worker takes over from one that is gone.
-        retry: how often an event that fails is tried; errors that trying again cannot cure are not.
+        retry: how often a failed event is tried; permanent errors are not retried.
+        on_poison: treatment of an event after the last try.
         poll_interval: seconds between looks for new events; ``signal`` wakes it earlier.
-        on_change: awaited after the commit with the collection and the ids whose documents were
-            changed, in the name of the tenant of their events, best effort: for what caches them.
+        signal: wake-up notifications of new events.
+        clock: measures and waits.
+        worker_id: name in the leases, a random one by default.
+        on_change: is awaited after the commit with the collection and the ids of the changed
+            documents, for the tenant of their events, best effort; use it to invalidate caches.
     """
 
     def __init__(
@@ -66,9 +71,9 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
         on_change: OnChange | None = None,
     ) -> None:
         super().__init__()
-        ensure_usable_settings(batch, on_poison, lease=lease, poll_interval=poll_interval)
-        self._projections = ProjectionRegistry.of(projections)
-        self._around = ProjectionRuntime(
+        ensure_usable_time("poll_interval", poll_interval)
+        self._projections = ProjectionRegistry.create(projections)
+        self._runtime = ProjectionRuntime(
             events=events,
             positions=positions,
             dead_letters=dead_letters,
@@ -81,7 +86,7 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
             on_change=on_change,
         )
         self._poll_interval = poll_interval
-        self._pause = ExponentialBackoffPolicy(base=poll_interval, maximum=30.0)
+        self._backoff = ExponentialBackoffPolicy(base=poll_interval, maximum=30.0)
         self._signal = signal
         self._clock = clock or SystemClock()
         self._waiting_for_version: set[str] = set()
@@ -90,36 +95,36 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
         return [self._follow(each) for each in self._projections]
 
     async def drain(self) -> int:
-        """Take all projections on to the present end; answers how many events they got past.
+        """Advance all projections to the present end; return the number of events that they passed.
 
-        Those that another worker has, and those of which another version is live, are left out.
-        Raises ``PoisonEventError``.
+        Projections of other workers, and projections of which another version is live, are left
+        out. Raises ``PoisonEventError``.
         """
         total = 0
         for handler in self._projections:
-            run = ProjectionRun(handler, self._around)
+            run = ProjectionRun(handler, self._runtime)
             try:
-                if await self._claimed(run):
-                    total += await self._to_the_end(run)
+                if await self._claim(run):
+                    total += await self._advance_to_end(run)
             finally:
-                await release_quietly(run)
+                await run.release_quietly()
         return total
 
-    async def _to_the_end(self, run: ProjectionRun) -> int:
+    async def _advance_to_end(self, run: ProjectionRun) -> int:
         total = 0
-        while (taken := await run.step()) or run.pause is not None:
-            total += taken
+        while (passed := await run.step()) or run.pause is not None:
+            total += passed
             if run.pause is not None:
                 await self._clock.sleep(run.pause)
         return total
 
     async def _follow(self, handler: ProjectionHandler) -> None:
-        failures, idle = 0, min(self._poll_interval, self._around.lease / 3)
+        failures, idle = 0, min(self._poll_interval, self._runtime.lease / 3)
         while not self.is_stopping:
-            run = ProjectionRun(handler, self._around)
+            run = ProjectionRun(handler, self._runtime)
             try:
-                if await self._claimed(run):
-                    await self._follow_while_ours(run)
+                if await self._claim(run):
+                    await self._follow_with_lease(run, idle)
                 else:
                     await self._sleep(idle)
             except PoisonEventError as error:
@@ -129,36 +134,35 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
                 logger.warning("projection worker: %s", error)
                 await self._sleep(idle)
             except Exception as error:
-                failures = 1 if run.has_moved else failures + 1
+                failures = 1 if run.has_advanced else failures + 1
                 logger.warning("projection worker: %s: %r, try %d", run.collection, error, failures)
-                await self._sleep(self._pause.get_backoff(failures))
+                await self._sleep(self._backoff.get_backoff(failures))
             finally:
-                await release_quietly(run)
+                await run.release_quietly()
 
-    async def _follow_while_ours(self, run: ProjectionRun) -> None:
-        idle = min(self._poll_interval, self._around.lease / 3)
+    async def _follow_with_lease(self, run: ProjectionRun, idle: float) -> None:
         renewed = self._clock.monotonic()
-        # Asked for before each look: a hint that comes during the look is not lost.
-        hint = self._hint(idle)
+        # Begun before each look, so that a notification during the look is not lost.
+        wake_up = asyncio.ensure_future(self._wait_for_events(idle))
         try:
             while not self.is_stopping:
                 begin = self._clock.monotonic()
-                taken = await run.step()
-                is_due = begin - renewed >= self._around.lease / 3
-                if is_due and not taken:
+                passed = await run.step()
+                is_due = begin - renewed >= self._runtime.lease / 3
+                if is_due and not passed:
                     await run.renew()
-                if is_due or taken:
+                if is_due or passed:
                     renewed = begin
                 if run.pause is not None:
                     await self._sleep(run.pause)
-                elif not taken:
-                    await self.wait_or_stop(hint)
-                if hint.done():
-                    hint = self._hint(idle)
+                elif not passed:
+                    await self.wait_or_stop(wake_up)
+                if wake_up.done():
+                    wake_up = asyncio.ensure_future(self._wait_for_events(idle))
         finally:
-            hint.cancel()
+            wake_up.cancel()
 
-    async def _claimed(self, run: ProjectionRun) -> bool:
+    async def _claim(self, run: ProjectionRun) -> bool:
         run.handler.verify()
         try:
             if not await run.claim():
@@ -169,21 +173,19 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
                 self._waiting_for_version.add(run.collection)
             return False
         self._waiting_for_version.discard(run.collection)
-        async with self._around.uow_factory() as uow:
-            await store_of(uow).ensure_collection(run.collection, run.handler.fields)
+        async with self._runtime.uow_factory() as uow:
+            store = get_projection_store(uow)
+            await store.ensure_collection(run.collection, run.handler.fields)
         return True
 
     async def _sleep(self, seconds: float) -> None:
         await self.wait(self._clock.sleep(seconds))
 
-    def _hint(self, seconds: float) -> asyncio.Future[None]:
-        return asyncio.ensure_future(self._events_or(seconds))
-
-    async def _events_or(self, seconds: float) -> None:
+    async def _wait_for_events(self, seconds: float) -> None:
         if self._signal is not None:
             try:
                 await self._signal.wait(EVENTS_CHANNEL, seconds)
                 return
             except Exception as error:
-                logger.warning("projection worker: %r from the signal; polling goes on", error)
+                logger.warning("projection worker: %r from the signal; polling continues", error)
         await self._clock.sleep(seconds)

@@ -1,28 +1,20 @@
-"""The readers of the domain services over any repository.
+"""Readers of hierarchies over any repository.
 
-``uow`` is the unit of work to read in, as for the repository itself: give one, or run inside one,
-and all reads of an answer see one state.
+``uow`` is the unit of work to read in, as for the repository itself: with one, or inside one, all
+reads of an answer see one state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Generic, TypeVar
 
 from ..domain.aggregate import ID, AggregateRoot
 from ..domain.services.acl import ACL
-from ..domain.services.readers import N
-from ..domain.services.reading import (
-    AsyncACLReader,
-    AsyncParentReader,
-    AsyncTagReader,
-    as_async_batch_reader,
-)
+from ..domain.services.readers import ACLAndParents, N, TagsAndParents
 from ..ports.hierarchy import (
     IAsyncACLReader,
-    IAsyncBatchACLReader,
-    IAsyncBatchParentReader,
-    IAsyncBatchTagReader,
+    IAsyncBatchReader,
     IAsyncParentReader,
     IAsyncTagReader,
 )
@@ -33,30 +25,33 @@ T = TypeVar("T", bound=AggregateRoot)
 R = TypeVar("R")
 
 
-class _RepositoryReader(Generic[R, T, ID]):
+class _RepositoryReader(IAsyncBatchReader[ID, R], Generic[R, T, ID]):
     def __init__(
-        self, repository: IRepository[T, ID], uow: UnitOfWork | None, record: Callable[[T], R]
+        self, repository: IRepository[T, ID], uow: UnitOfWork | None, record_of: Callable[[T], R]
     ) -> None:
         self._repository = repository
         self._uow = uow
-        self._record = record
+        self._record_of = record_of
 
-    async def _one(self, node_id: ID) -> R | None:
-        found = await self._repository.get(node_id, self._uow)
-        return None if found is None else self._record(found)
-
-    async def _many(self, node_ids: Collection[ID]) -> Mapping[ID, R]:
+    async def get_many(self, node_ids: Collection[ID]) -> Mapping[ID, R]:
         found = await self._repository.list_all(list(node_ids), self._uow)
-        return {entity.id: self._record(entity) for entity in found}
+        return {entity.id: self._record_of(entity) for entity in found}
+
+    async def _get(self, node_id: ID) -> R | None:
+        found = await self._repository.get(node_id, self._uow)
+        return None if found is None else self._record_of(found)
 
 
 class RepositoryParentReader(
-    _RepositoryReader[tuple[ID, ...], T, ID],
-    IAsyncParentReader[ID],
-    IAsyncBatchParentReader[ID],
-    Generic[T, ID],
+    _RepositoryReader[tuple[ID, ...], T, ID], IAsyncParentReader[ID], Generic[T, ID]
 ):
-    """Reads ``parents``, a function of the aggregate."""
+    """Reader of the parents of aggregates.
+
+    Args:
+        repository: repository of the aggregates.
+        uow: unit of work to read in.
+        parents: returns the ids of the parents of an aggregate.
+    """
 
     def __init__(
         self,
@@ -68,19 +63,20 @@ class RepositoryParentReader(
         super().__init__(repository, uow, lambda entity: tuple(parents(entity)))
 
     async def get_parent_ids(self, node_id: ID) -> tuple[ID, ...] | None:
-        return await self._one(node_id)
-
-    async def get_parent_ids_many(self, node_ids: Collection[ID]) -> Mapping[ID, tuple[ID, ...]]:
-        return await self._many(node_ids)
+        return await self._get(node_id)
 
 
 class RepositoryTagReader(
-    _RepositoryReader[tuple[tuple[str, ...], tuple[ID, ...]], T, ID],
-    IAsyncTagReader[ID],
-    IAsyncBatchTagReader[ID],
-    Generic[T, ID],
+    _RepositoryReader[TagsAndParents[ID], T, ID], IAsyncTagReader[ID], Generic[T, ID]
 ):
-    """Reads ``tags`` and ``parents``, functions of the aggregate."""
+    """Reader of the tags and the parents of aggregates.
+
+    Args:
+        repository: repository of the aggregates.
+        uow: unit of work to read in.
+        tags: returns the tags of an aggregate.
+        parents: returns the ids of the parents of an aggregate.
+    """
 
     def __init__(
         self,
@@ -90,28 +86,23 @@ class RepositoryTagReader(
         tags: Callable[[T], Iterable[str]],
         parents: Callable[[T], Iterable[ID]],
     ) -> None:
-        super().__init__(
-            repository, uow, lambda entity: (tuple(tags(entity)), tuple(parents(entity)))
-        )
+        super().__init__(repository, uow, lambda each: (tuple(tags(each)), tuple(parents(each))))
 
-    async def get_tags_and_parents(
-        self, node_id: ID
-    ) -> tuple[tuple[str, ...], tuple[ID, ...]] | None:
-        return await self._one(node_id)
-
-    async def get_tags_and_parents_many(
-        self, node_ids: Collection[ID]
-    ) -> Mapping[ID, tuple[tuple[str, ...], tuple[ID, ...]]]:
-        return await self._many(node_ids)
+    async def get_tags_and_parents(self, node_id: ID) -> TagsAndParents[ID] | None:
+        return await self._get(node_id)
 
 
 class RepositoryACLReader(
-    _RepositoryReader[tuple[ACL | None, tuple[ID, ...]], T, ID],
-    IAsyncACLReader[ID],
-    IAsyncBatchACLReader[ID],
-    Generic[T, ID],
+    _RepositoryReader[ACLAndParents[ID], T, ID], IAsyncACLReader[ID], Generic[T, ID]
 ):
-    """Reads ``acl`` and ``parents``, functions of the aggregate."""
+    """Reader of the access lists and the parents of aggregates.
+
+    Args:
+        repository: repository of the aggregates.
+        uow: unit of work to read in.
+        acl: returns the access list of an aggregate, or None.
+        parents: returns the ids of the parents of an aggregate.
+    """
 
     def __init__(
         self,
@@ -123,47 +114,26 @@ class RepositoryACLReader(
     ) -> None:
         super().__init__(repository, uow, lambda entity: (acl(entity), tuple(parents(entity))))
 
-    async def get_acl_and_parents(self, node_id: ID) -> tuple[ACL | None, tuple[ID, ...]] | None:
-        return await self._one(node_id)
-
-    async def get_acl_and_parents_many(
-        self, node_ids: Collection[ID]
-    ) -> Mapping[ID, tuple[ACL | None, tuple[ID, ...]]]:
-        return await self._many(node_ids)
+    async def get_acl_and_parents(self, node_id: ID) -> ACLAndParents[ID] | None:
+        return await self._get(node_id)
 
 
-class CachingReader(IAsyncBatchParentReader[N], IAsyncBatchTagReader[N], IAsyncBatchACLReader[N]):
-    """Asks another reader for each node once; keep it no longer than one unit of work."""
+class CachingReader(IAsyncBatchReader[N, R]):
+    """Reader that reads each node once, through another reader.
 
-    def __init__(
-        self, reader: AsyncParentReader[N] | AsyncTagReader[N] | AsyncACLReader[N]
-    ) -> None:
-        self._reader = as_async_batch_reader(reader)
-        self._parents: dict[N, tuple[N, ...] | None] = {}
-        self._tags: dict[N, tuple[tuple[str, ...], tuple[N, ...]] | None] = {}
-        self._acls: dict[N, tuple[ACL | None, tuple[N, ...]] | None] = {}
+    Keep it no longer than one unit of work.
 
-    async def get_parent_ids_many(self, node_ids: Collection[N]) -> Mapping[N, tuple[N, ...]]:
-        return await _remembered(self._parents, node_ids, self._reader.get_parent_ids_many)
+    Args:
+        reader: async reader of batches.
+    """
 
-    async def get_tags_and_parents_many(
-        self, node_ids: Collection[N]
-    ) -> Mapping[N, tuple[tuple[str, ...], tuple[N, ...]]]:
-        return await _remembered(self._tags, node_ids, self._reader.get_tags_and_parents_many)
+    def __init__(self, reader: IAsyncBatchReader[N, R]) -> None:
+        self._reader = reader
+        self._records: dict[N, R | None] = {}
 
-    async def get_acl_and_parents_many(
-        self, node_ids: Collection[N]
-    ) -> Mapping[N, tuple[ACL | None, tuple[N, ...]]]:
-        return await _remembered(self._acls, node_ids, self._reader.get_acl_and_parents_many)
-
-
-async def _remembered(
-    seen: dict[N, R | None],
-    node_ids: Collection[N],
-    read: Callable[[Collection[N]], Awaitable[Mapping[N, R]]],
-) -> Mapping[N, R]:
-    if unseen := [node_id for node_id in node_ids if node_id not in seen]:
-        found = await read(unseen)
-        seen.update((node_id, found.get(node_id)) for node_id in unseen)
-    records = ((node_id, seen[node_id]) for node_id in node_ids)
-    return {node_id: record for node_id, record in records if record is not None}
+    async def get_many(self, node_ids: Collection[N]) -> Mapping[N, R]:
+        if unread := [node_id for node_id in node_ids if node_id not in self._records]:
+            found = await self._reader.get_many(unread)
+            self._records.update((node_id, found.get(node_id)) for node_id in unread)
+        records = ((node_id, self._records[node_id]) for node_id in node_ids)
+        return {node_id: record for node_id, record in records if record is not None}

@@ -1,18 +1,14 @@
-"""Parents, tags and access lists of nodes: the readers of the domain services."""
+"""Readers of hierarchies, which the domain services need."""
 
 from ..domain.services.readers import (
     IACLReader,
     IAncestryReader,
     IAsyncACLReader,
     IAsyncAncestryReader,
-    IAsyncBatchACLReader,
-    IAsyncBatchParentReader,
-    IAsyncBatchTagReader,
+    IAsyncBatchReader,
     IAsyncParentReader,
     IAsyncTagReader,
-    IBatchACLReader,
-    IBatchParentReader,
-    IBatchTagReader,
+    IBatchReader,
     IParentReader,
     ITagReader,
 )
@@ -22,14 +18,10 @@ __all__ = [
     "IAncestryReader",
     "IAsyncACLReader",
     "IAsyncAncestryReader",
-    "IAsyncBatchACLReader",
-    "IAsyncBatchParentReader",
-    "IAsyncBatchTagReader",
+    "IAsyncBatchReader",
     "IAsyncParentReader",
     "IAsyncTagReader",
-    "IBatchACLReader",
-    "IBatchParentReader",
-    "IBatchTagReader",
+    "IBatchReader",
     "IParentReader",
     "ITagReader",
 ]

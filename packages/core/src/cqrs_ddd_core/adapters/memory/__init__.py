@@ -5,12 +5,7 @@ from .blob_storage import InMemoryBlobStorage
 from .cache import InMemoryCacheService
 from .clock import FakeClock
 from .event_store import InMemoryEventStore
-from .hierarchy import (
-    InMemoryACLReader,
-    InMemoryHierarchy,
-    InMemoryParentReader,
-    InMemoryTagReader,
-)
+from .hierarchy import InMemoryHierarchy
 from .id_generator import SequentialIdGenerator
 from .inbox import InMemoryInbox
 from .locking import InMemoryLockStrategy
@@ -22,7 +17,6 @@ from .unit_of_work import InMemoryUnitOfWork
 
 __all__ = [
     "FakeClock",
-    "InMemoryACLReader",
     "InMemoryBackgroundWorker",
     "InMemoryBlobStorage",
     "InMemoryCacheService",
@@ -32,10 +26,8 @@ __all__ = [
     "InMemoryLockStrategy",
     "InMemoryMessageBus",
     "InMemoryOutboxStorage",
-    "InMemoryParentReader",
     "InMemoryQueueSignal",
     "InMemoryRepository",
-    "InMemoryTagReader",
     "InMemoryUnitOfWork",
     "SequentialIdGenerator",
 ]

@@ -1,53 +1,22 @@
-"""Rules that span several aggregates: questions about hierarchies of nodes, over readers."""
+"""Rules that span several aggregates: cycles, tags and access in hierarchies, over readers."""
 
-from .acl import (
-    ACL,
-    AccessChange,
-    EffectiveACL,
-    ExactMatcher,
-    Grant,
-    IGrantMatcher,
-)
-from .acl_inheritance import (
-    ACLInheritanceService,
-    AsyncACLInheritanceService,
-)
-from .cycles import (
-    AsyncCycleDetectionService,
-    CycleDetectionService,
-)
-from .hierarchy import (
-    HierarchyWalk,
-    TraversalLimits,
-    drive,
-    drive_async,
-)
+from .acl import ACL, AccessChange, EffectiveACL, ExactMatcher, Grant, IGrantMatcher
+from .acl_inheritance import ACLInheritanceService, AsyncACLInheritanceService
+from .cycles import AsyncCycleDetectionService, CycleDetectionService
+from .hierarchy import TraversalLimits
 from .readers import (
     IACLReader,
     IAncestryReader,
     IAsyncACLReader,
     IAsyncAncestryReader,
-    IAsyncBatchACLReader,
-    IAsyncBatchParentReader,
-    IAsyncBatchTagReader,
+    IAsyncBatchReader,
     IAsyncParentReader,
     IAsyncTagReader,
-    IBatchACLReader,
-    IBatchParentReader,
-    IBatchTagReader,
+    IBatchReader,
     IParentReader,
     ITagReader,
 )
-from .reading import (
-    as_async_batch_reader,
-    as_batch_reader,
-)
-from .tags import (
-    AsyncTagInheritanceService,
-    TagInheritanceService,
-    TagResult,
-    TagSource,
-)
+from .tags import AsyncTagInheritanceService, TagInheritanceService, TagResult, TagSource
 
 __all__ = [
     "ACL",
@@ -60,19 +29,14 @@ __all__ = [
     "EffectiveACL",
     "ExactMatcher",
     "Grant",
-    "HierarchyWalk",
     "IACLReader",
     "IAncestryReader",
     "IAsyncACLReader",
     "IAsyncAncestryReader",
-    "IAsyncBatchACLReader",
-    "IAsyncBatchParentReader",
-    "IAsyncBatchTagReader",
+    "IAsyncBatchReader",
     "IAsyncParentReader",
     "IAsyncTagReader",
-    "IBatchACLReader",
-    "IBatchParentReader",
-    "IBatchTagReader",
+    "IBatchReader",
     "IGrantMatcher",
     "IParentReader",
     "ITagReader",
@@ -80,8 +44,4 @@ __all__ = [
     "TagResult",
     "TagSource",
     "TraversalLimits",
-    "as_async_batch_reader",
-    "as_batch_reader",
-    "drive",
-    "drive_async",
 ]

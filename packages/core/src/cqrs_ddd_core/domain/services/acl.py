@@ -1,7 +1,7 @@
-"""Who may do what with a node.
+"""Access lists of nodes.
 
-Two access lists meet in what both grant. The order of meeting does not matter and repetition adds
-nothing, so one pass over all ancestors of a node gives what it grants.
+The meet of two lists grants only what both grant. It does not depend on order or repetition, so one
+pass over all ancestors of a node yields its access.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ N = TypeVar("N", bound=Hashable)
 
 @dataclass(frozen=True)
 class Grant:
-    """One permission for one principal (a user, a group, a service)."""
+    """Permission for a principal: a user, a group, a service."""
 
     principal: str
     permission: str
@@ -27,14 +27,14 @@ class Grant:
 
 @runtime_checkable
 class IGrantMatcher(Protocol):
-    """What an entry of a list covers: groups, wildcards, permissions that include others."""
+    """Rule which requests an entry of a list covers: wildcards, permissions that include others."""
 
     @abstractmethod
     def matches(self, grant: Grant, principal: str, permission: str) -> bool: ...
 
 
 class ExactMatcher(IGrantMatcher):
-    """An entry covers its own principal and permission only."""
+    """Rule that an entry covers its own principal and permission only."""
 
     def matches(self, grant: Grant, principal: str, permission: str) -> bool:
         return grant.principal == principal and grant.permission == permission
@@ -42,51 +42,53 @@ class ExactMatcher(IGrantMatcher):
 
 @dataclass(frozen=True)
 class ACL:
-    """The access list of one node; ``allow=None`` restricts nothing, a denial always wins."""
+    """Access list of a node; ``allow=None`` restricts nothing, a denial always wins."""
 
     allow: frozenset[Grant] | None = None
     deny: frozenset[Grant] = frozenset()
 
     @classmethod
     def allowing(cls, *grants: Grant) -> ACL:
+        """Create a list that allows these grants only."""
         return cls(frozenset(grants))
 
     @classmethod
     def nobody(cls) -> ACL:
-        """Nobody may do anything, here and below."""
+        """Create a list that grants nothing, here and below."""
         return cls(frozenset())
 
     @classmethod
     def unrestricted(cls) -> ACL:
-        """Everybody may do everything."""
+        """Create a list that restricts nothing."""
         return cls()
 
     @property
     def grants(self) -> frozenset[Grant] | None:
-        """What is allowed and not denied; None for everything but ``deny``."""
+        """Return the grants that are allowed and not denied; None is everything but ``deny``."""
         return None if self.allow is None else self.allow - self.deny
 
     @property
     def is_nobody(self) -> bool:
+        """Return whether the list grants nothing."""
         return self.grants == frozenset()
 
     def meet(self, other: ACL) -> ACL:
-        """What both grant, entry by entry; a group does not stand for its members here."""
+        """Return the grants of both lists; a group does not stand for its members here."""
         if self.allow is None or other.allow is None:
             allow = other.allow if self.allow is None else self.allow
         else:
             allow = self.allow & other.allow
         return ACL(allow, self.deny | other.deny)
 
-    def beyond(self, other: ACL) -> ACL:
-        """What this one grants and the other does not."""
+    def subtract(self, other: ACL) -> ACL:
+        """Return the grants of this list that the other does not have."""
         granted = other.grants
         rest = ACL(allow=other.deny) if granted is None else ACL(deny=granted)
         found = self.meet(rest)
         return found if found.allow is None else ACL(found.grants)
 
     def permits(self, principals: Collection[str], permission: str, matcher: IGrantMatcher) -> bool:
-        """Whether an entry allows one of the principals, and no entry denies one."""
+        """Return whether an entry allows one of the principals and no entry denies one."""
 
         def covers(grant: Grant) -> bool:
             return any(matcher.matches(grant, principal, permission) for principal in principals)
@@ -98,10 +100,10 @@ class ACL:
 
 @dataclass(frozen=True)
 class EffectiveACL(Generic[N]):
-    """What a node grants under all its ancestors.
+    """Access to a node under all its ancestors.
 
-    ``sources`` are the nodes whose lists took part, nearest first; where none of them has an allow
-    list, nothing is ``restricted`` and the default of the service stands in for it.
+    ``sources`` are the nodes with a list, nearest first. If none of these lists allows anything by
+    name, nothing is ``restricted`` and the default of the service applies.
     """
 
     acl: ACL
@@ -111,17 +113,20 @@ class EffectiveACL(Generic[N]):
 
 @dataclass(frozen=True)
 class AccessChange:
-    """What a move does to the access to a node, and so to the nodes below it."""
+    """Change of the access to a node, and so to the nodes below it, by a move.
+
+    A node ``becomes_empty`` if somebody has access before the move and nobody after it.
+    """
 
     gained: ACL
     lost: ACL
     becomes_empty: bool
-    """Somebody had access before the move, nobody has after it."""
 
     @classmethod
     def between(cls, before: ACL, after: ACL) -> AccessChange:
+        """Compare the access before the move with the access after it."""
         return cls(
-            gained=after.beyond(before),
-            lost=before.beyond(after),
+            gained=after.subtract(before),
+            lost=before.subtract(after),
             becomes_empty=after.is_nobody and not before.is_nobody,
         )

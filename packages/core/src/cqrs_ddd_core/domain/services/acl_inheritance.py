@@ -1,86 +1,94 @@
-"""What the access lists of a node and all its ancestors grant together.
+"""Access that a node and all its ancestors grant together.
 
-A node can only narrow what its ancestors grant, and a second parent can only narrow further. An
-answer holds for one reading of the ancestors; keep it no longer than the unit of work.
+A node can only narrow the access that its ancestors grant, and a second parent can only narrow it
+further. An answer depends on every ancestor, so do not keep it longer than the unit of work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection
 from functools import reduce
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal
 
 from ...primitives.exceptions import ACLWideningError, NodeNotFoundError
 from ...primitives.result import Failure, Result, Success
 from .acl import ACL, AccessChange, EffectiveACL, ExactMatcher, IGrantMatcher
 from .hierarchy import (
     DEFAULT_LIMITS,
+    AsyncReader,
     HierarchyWalk,
-    Record,
-    Steps,
+    SyncService,
     TraversalLimits,
-    distinct,
-    drive,
-    drive_async,
-    levels,
-    levels_async,
+    deduplicate,
+    in_sync,
 )
-from .readers import N
-from .reading import ACLReader, AsyncACLReader, as_async_batch_reader, as_batch_reader
+from .readers import ACLAndParents, IACLReader, IAsyncACLReader, IAsyncBatchReader, IBatchReader, N
 
-T = TypeVar("T")
-Walk = HierarchyWalk[N, ACL | None]
+Walk = HierarchyWalk[N, ACLAndParents[N]]
+Cache = dict[N, ACLAndParents[N] | None]
+OnMissing = Literal["raise", "deny"]
 
 NOBODY = ACL.nobody()
 
 
-class _ACLRules(Generic[N]):
-    """The questions, as steps for a driver."""
+class AsyncACLInheritanceService(Generic[N]):
+    """Async form of ``ACLInheritanceService``, with the same methods and arguments."""
 
     def __init__(
         self,
-        default: ACL,
-        on_missing: Literal["raise", "deny"],
-        matcher: IGrantMatcher | None,
-        limits: TraversalLimits,
+        acl_reader: IAsyncACLReader[N] | IAsyncBatchReader[N, ACLAndParents[N]],
+        *,
+        default: ACL = NOBODY,
+        on_missing: OnMissing = "raise",
+        matcher: IGrantMatcher | None = None,
+        limits: TraversalLimits = DEFAULT_LIMITS,
     ) -> None:
+        self._reader = AsyncReader[N, ACLAndParents[N]](
+            acl_reader, "get_acl_and_parents", is_async=True
+        )
         self._default = default
         self._on_missing = on_missing
         self._matcher = matcher or ExactMatcher()
         self._limits = limits
 
-    def _effective(self, node_id: N) -> Steps[N, ACL | None, EffectiveACL[N]]:
-        walk = yield from self._climbed(node_id)
-        return self._judged(walk)
+    async def effective_acl(self, node_id: N) -> EffectiveACL[N]:
+        """Return the entries that all lists grant; with groups, decide by ``is_allowed``."""
+        return self._combine(await self._climb(node_id, {}))
 
-    def _allowed(
-        self, node_id: N, principals: Collection[str], permission: str
-    ) -> Steps[N, ACL | None, bool]:
-        asking = distinct(principals)
-        walk: Walk[N] = HierarchyWalk((node_id,), self._limits)
+    async def is_allowed(self, node_id: N, principals: Collection[str], permission: str) -> bool:
+        """Return whether every list on the way up allows it to one of the caller's principals.
+
+        The first level that refuses ends the reading.
+        """
+        caller = deduplicate(principals)
+        walk = self._walk(node_id, {})
         restricted = False
-        while walk.frontier:
-            level = yield from walk.step()
-            if self._is_cut(walk):
+        while level := walk.frontier:
+            await walk.step()
+            if walk.missing:  # its list might refuse, so skipping it would widen
                 return False
-            for seen_id in level:
-                acl = walk.records[seen_id][0]
+            for acl, _ in map(walk.records.__getitem__, level):
                 if acl is not None:
-                    if not acl.permits(asking, permission, self._matcher):
+                    if not acl.permits(caller, permission, self._matcher):
                         return False
                     restricted = restricted or acl.allow is not None
-        return restricted or self._default.permits(asking, permission, self._matcher)
+        return restricted or self._default.permits(caller, permission, self._matcher)
 
-    def _validate(
-        self, node_id: N, proposed: ACL, parents: Collection[N] | None
-    ) -> Steps[N, ACL | None, Result[ACL]]:
-        known = None if parents is None else {node_id: (None, distinct(parents))}
-        walk = yield from self._climbed(node_id, known)
-        above = [acl for seen_id, acl in _lists(walk) if seen_id != node_id]
-        bound = NOBODY if walk.missing else _met(above)
+    async def validate_narrowing(
+        self, node_id: N, proposed: ACL, parents: Collection[N] | None = None
+    ) -> Result[ACL]:
+        """Check that a list grants no more than the ancestors; pass ``parents`` for a new node.
+
+        The code of the failure is ``ACL_WIDENING``, its details hold the ``excess`` grants. If no
+        ancestor restricts anything, nothing is in excess.
+        """
+        new: Cache[N] = {} if parents is None else {node_id: (None, deduplicate(parents))}
+        walk = await self._climb(node_id, new)
+        above = [acl for reached, acl in _acls_of(walk).items() if reached != node_id]
+        bound = NOBODY if walk.missing else _meet_all(above)
         # A list without allow inherits: it grants nothing of its own.
         own = NOBODY if proposed.allow is None else proposed
-        excess = sorted(own.beyond(bound).grants or (), key=str)
+        excess = sorted(own.subtract(bound).grants or (), key=str)
         if not excess:
             return Success(proposed)
         return Failure(
@@ -90,155 +98,88 @@ class _ACLRules(Generic[N]):
             {"node_id": node_id, "excess": tuple(excess)},
         )
 
-    def _ensure(
-        self, node_id: N, proposed: ACL, parents: Collection[N] | None
-    ) -> Steps[N, ACL | None, None]:
-        verdict = yield from self._validate(node_id, proposed, parents)
+    async def ensure_narrowing(
+        self, node_id: N, proposed: ACL, parents: Collection[N] | None = None
+    ) -> None:
+        """Raise ``ACLWideningError`` if ``validate_narrowing`` fails."""
+        verdict = await self.validate_narrowing(node_id, proposed, parents)
         if isinstance(verdict, Failure):
-            details = verdict.details or {}
-            raise ACLWideningError(verdict.message, **details)
+            raise ACLWideningError(verdict.message, **(verdict.details or {}))
 
-    def _compare(
-        self, node_id: N, new_parents: Collection[N]
-    ) -> Steps[N, ACL | None, AccessChange]:
-        now = yield from self._climbed(node_id)
+    async def compare_move(self, node_id: N, new_parents: Collection[N]) -> AccessChange:
+        """Return the access that these parents would add and remove; review the added access."""
+        cache: Cache[N] = {}
+        now = await self._climb(node_id, cache)
         own = now.records[node_id][0] if node_id in now.records else NOBODY
-        known = {**now.records, node_id: (own, distinct(new_parents))}
-        then = yield from self._climbed(node_id, known)
-        return AccessChange.between(self._judged(now).acl, self._judged(then).acl)
+        cache[node_id] = (own, deduplicate(new_parents))
+        then = await self._climb(node_id, cache)
+        return AccessChange.between(self._combine(now).acl, self._combine(then).acl)
 
-    def _climbed(
-        self, node_id: N, known: Mapping[N, Record[ACL | None, N]] | None = None
-    ) -> Steps[N, ACL | None, Walk[N]]:
-        walk: Walk[N] = HierarchyWalk((node_id,), self._limits, known)
-        while walk.frontier:
-            yield from walk.step()
-            self._is_cut(walk)
+    async def _climb(self, node_id: N, cache: Cache[N]) -> Walk[N]:
+        walk = self._walk(node_id, cache)
+        await walk.climb()
         return walk
 
-    def _is_cut(self, walk: Walk[N]) -> bool:
-        """Whether a node is missing, whose list might have refused: skipping it would widen."""
-        if walk.missing and self._on_missing == "raise":
-            raise NodeNotFoundError(
-                f"no node {walk.missing[0]}, so nobody knows what it grants; repair the link to "
-                'it, or pass on_missing="deny"',
-                node_id=walk.missing[0],
-            )
-        return bool(walk.missing)
-
-    def _judged(self, walk: Walk[N]) -> EffectiveACL[N]:
-        if walk.missing:
-            return EffectiveACL(NOBODY)
-        lists = dict(_lists(walk))
-        met = _met(lists.values())
-        restricted = met.allow is not None
-        return EffectiveACL(
-            met if restricted else met.meet(self._default), tuple(lists), restricted
+    def _walk(self, node_id: N, cache: Cache[N]) -> Walk[N]:
+        return HierarchyWalk(
+            (node_id,), self._reader, self._limits, cache=cache, on_missing=self._check_missing
         )
 
+    def _check_missing(self, node_id: N) -> None:
+        if self._on_missing == "raise":
+            raise NodeNotFoundError(
+                f"no node {node_id}, so nobody knows what it grants; repair the link to it, or "
+                'pass on_missing="deny"',
+                node_id=node_id,
+            )
 
-class ACLInheritanceService(_ACLRules[N]):
-    """Answers over a sync reader.
+    def _combine(self, walk: Walk[N]) -> EffectiveACL[N]:
+        if walk.missing:
+            return EffectiveACL(NOBODY)
+        acls = _acls_of(walk)
+        met = _meet_all(acls.values())
+        restricted = met.allow is not None
+        return EffectiveACL(met if restricted else met.meet(self._default), tuple(acls), restricted)
+
+
+class ACLInheritanceService(SyncService[AsyncACLInheritanceService[N]]):
+    """Access over a sync reader.
 
     Args:
-        default: what an ancestry without any allow list grants.
-        on_missing: what to do about a node or an ancestor that does not exist: ``"raise"`` raises
-            ``NodeNotFoundError``, ``"deny"`` grants nothing.
-        matcher: what an entry covers, for ``is_allowed``.
+        acl_reader: reader of single nodes or of batches; with ``get_ancestry`` of all ancestors.
+        default: access that an ancestry without any allow list grants.
+        on_missing: ``"raise"`` raises ``NodeNotFoundError`` for a node or an ancestor that does
+            not exist, ``"deny"`` grants nothing.
+        matcher: decides for ``is_allowed`` which requests an entry covers.
+        limits: limits of each walk.
     """
 
     def __init__(
         self,
-        acl_reader: ACLReader[N],
+        acl_reader: IACLReader[N] | IBatchReader[N, ACLAndParents[N]],
         *,
         default: ACL = NOBODY,
-        on_missing: Literal["raise", "deny"] = "raise",
+        on_missing: OnMissing = "raise",
         matcher: IGrantMatcher | None = None,
         limits: TraversalLimits = DEFAULT_LIMITS,
     ) -> None:
-        super().__init__(default, on_missing, matcher, limits)
-        self._reader = as_batch_reader(acl_reader)
+        reader = AsyncReader[N, ACLAndParents[N]](acl_reader, "get_acl_and_parents", is_async=False)
+        super().__init__(
+            AsyncACLInheritanceService(
+                reader, default=default, on_missing=on_missing, matcher=matcher, limits=limits
+            )
+        )
 
-    def effective_acl(self, node_id: N) -> EffectiveACL[N]:
-        """The entries that are left; decide by ``is_allowed`` where there are groups."""
-        return self._run(self._effective(node_id))
-
-    def is_allowed(self, node_id: N, principals: Collection[str], permission: str) -> bool:
-        """Whether every list on the way up allows it to one of the caller's principals.
-
-        Stops reading at the first level that refuses.
-        """
-        return self._run(self._allowed(node_id, principals, permission))
-
-    def validate_narrowing(
-        self, node_id: N, proposed: ACL, parents: Collection[N] | None = None
-    ) -> Result[ACL]:
-        """Whether the list grants only what the ancestors grant; give ``parents`` for a new node.
-
-        The failure's code is ``ACL_WIDENING``, its details hold the ``excess`` grants. Where no
-        ancestor restricts anything, nothing is in excess.
-        """
-        return self._run(self._validate(node_id, proposed, parents))
-
-    def ensure_narrowing(
-        self, node_id: N, proposed: ACL, parents: Collection[N] | None = None
-    ) -> None:
-        """As ``validate_narrowing``; raises ``ACLWideningError``."""
-        self._run(self._ensure(node_id, proposed, parents))
-
-    def compare_move(self, node_id: N, new_parents: Collection[N]) -> AccessChange:
-        """What would change if these were its parents; more access is what to look at."""
-        return self._run(self._compare(node_id, new_parents))
-
-    def _run(self, steps: Steps[N, ACL | None, T]) -> T:
-        reader = self._reader
-        read = levels(reader.get_acl_and_parents_many, reader.ancestry, self._limits)
-        return drive(steps, read)
+    effective_acl = in_sync(AsyncACLInheritanceService.effective_acl)
+    is_allowed = in_sync(AsyncACLInheritanceService.is_allowed)
+    validate_narrowing = in_sync(AsyncACLInheritanceService.validate_narrowing)
+    ensure_narrowing = in_sync(AsyncACLInheritanceService.ensure_narrowing)
+    compare_move = in_sync(AsyncACLInheritanceService.compare_move)
 
 
-class AsyncACLInheritanceService(_ACLRules[N]):
-    """``ACLInheritanceService`` over an async reader."""
-
-    def __init__(
-        self,
-        acl_reader: AsyncACLReader[N],
-        *,
-        default: ACL = NOBODY,
-        on_missing: Literal["raise", "deny"] = "raise",
-        matcher: IGrantMatcher | None = None,
-        limits: TraversalLimits = DEFAULT_LIMITS,
-    ) -> None:
-        super().__init__(default, on_missing, matcher, limits)
-        self._reader = as_async_batch_reader(acl_reader)
-
-    async def effective_acl(self, node_id: N) -> EffectiveACL[N]:
-        return await self._run(self._effective(node_id))
-
-    async def is_allowed(self, node_id: N, principals: Collection[str], permission: str) -> bool:
-        return await self._run(self._allowed(node_id, principals, permission))
-
-    async def validate_narrowing(
-        self, node_id: N, proposed: ACL, parents: Collection[N] | None = None
-    ) -> Result[ACL]:
-        return await self._run(self._validate(node_id, proposed, parents))
-
-    async def ensure_narrowing(
-        self, node_id: N, proposed: ACL, parents: Collection[N] | None = None
-    ) -> None:
-        await self._run(self._ensure(node_id, proposed, parents))
-
-    async def compare_move(self, node_id: N, new_parents: Collection[N]) -> AccessChange:
-        return await self._run(self._compare(node_id, new_parents))
-
-    async def _run(self, steps: Steps[N, ACL | None, T]) -> T:
-        reader = self._reader
-        read = levels_async(reader.get_acl_and_parents_many, reader.ancestry, self._limits)
-        return await drive_async(steps, read)
+def _acls_of(walk: Walk[N]) -> dict[N, ACL]:
+    return {node_id: acl for node_id, (acl, _) in walk.records.items() if acl is not None}
 
 
-def _lists(walk: Walk[N]) -> Iterable[tuple[N, ACL]]:
-    return ((node_id, acl) for node_id, (acl, _) in walk.records.items() if acl is not None)
-
-
-def _met(lists: Iterable[ACL]) -> ACL:
-    return reduce(ACL.meet, lists, ACL.unrestricted())
+def _meet_all(acls: Collection[ACL]) -> ACL:
+    return reduce(ACL.meet, acls, ACL.unrestricted())

@@ -1,218 +1,239 @@
-"""Whether a new link would make a node its own ancestor.
+"""Rule that no node becomes its own ancestor.
 
-A check and a write in two transactions can still meet: judge and write under a lock on the
-hierarchy, at the isolation level serialisable, or with a version that every move raises.
+A check and a write in two concurrent transactions can still close a cycle: run both under a lock on
+the hierarchy, at the isolation level serialisable, or with a version that every move increments.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal
 
 from ...primitives.exceptions import CorruptHierarchyError, CycleDetectedError, NodeNotFoundError
 from .hierarchy import (
     DEFAULT_LIMITS,
+    AsyncReader,
     HierarchyWalk,
-    Record,
-    Steps,
+    SyncService,
     TraversalLimits,
-    distinct,
-    drive,
-    drive_async,
-    levels,
-    levels_async,
+    deduplicate,
+    in_sync,
 )
-from .links import Links, Path, as_records, cycle_through, parents_first, some_cycle
-from .readers import N
-from .reading import AsyncParentReader, ParentReader, as_async_batch_reader, as_batch_reader
+from .readers import IAsyncBatchReader, IAsyncParentReader, IBatchReader, IParentReader, N
 
-T = TypeVar("T")
+Path = tuple[N, ...]
+Links = Mapping[N, Collection[N]]
+Cache = dict[N, tuple[N, ...] | None]
+OnMissing = Literal["ignore", "raise"]
 
 
-class _CycleRules(Generic[N]):
-    """The questions, as steps for a driver."""
+class AsyncCycleDetectionService(Generic[N]):
+    """Async form of ``CycleDetectionService``, with the same methods and arguments."""
 
     def __init__(
         self,
-        on_missing: Literal["ignore", "raise"],
-        strict: bool,
-        limits: TraversalLimits,
+        parent_reader: IAsyncParentReader[N] | IAsyncBatchReader[N, tuple[N, ...]],
+        *,
+        on_missing: OnMissing = "ignore",
+        strict: bool = False,
+        limits: TraversalLimits = DEFAULT_LIMITS,
     ) -> None:
+        self._reader = AsyncReader[N, Path[N]](parent_reader, "get_parent_ids", is_async=True)
         self._on_missing = on_missing
         self._strict = strict
         self._limits = limits
 
-    def _find_path(self, node_id: N, parent_ids: Iterable[N]) -> Steps[N, None, Path[N] | None]:
-        walk = HierarchyWalk[N, None](distinct(parent_ids), self._limits)
-        while node_id not in walk.distances and walk.frontier:
-            yield from self._step(walk)
-        if node_id in walk.distances:
-            return (node_id, *walk.path_to(node_id))
+    async def would_create_cycle(self, node_id: N, new_parent_id: N | None) -> bool:
+        """Return whether the parent is the node or one of its descendants; None is no parent."""
+        return await self.find_cycle_path(node_id, new_parent_id) is not None
+
+    async def would_create_cycle_any(self, node_id: N, new_parent_ids: Collection[N]) -> bool:
+        """Return whether one of these parents would create a cycle, after one walk for all."""
+        return await self._find_path(node_id, new_parent_ids) is not None
+
+    async def find_cycle_path(self, node_id: N, new_parent_id: N | None) -> Path[N] | None:
+        """Return the cycle that the link would close: node, parent, ..., node."""
+        return await self._find_path(node_id, () if new_parent_id is None else (new_parent_id,))
+
+    async def ensure_acyclic(self, node_id: N, new_parent_ids: Collection[N]) -> None:
+        """Raise ``CycleDetectedError`` with the path if one of the parents would create a cycle."""
+        _raise_for_new(await self._find_path(node_id, new_parent_ids))
+
+    async def detect_existing_cycle(self, node_id: N) -> Path[N] | None:
+        """Return a stored cycle among the node and its ancestors: a, ..., a."""
+        return find_cycle((await self._climb((node_id,))).records)
+
+    async def check_links(self, links: Mapping[N, Collection[N]]) -> None:
+        """Judge the new parents of many nodes together.
+
+        Raises:
+            CycleDetectedError: one of the links is part of a cycle.
+        """
+        cache: Cache[N] = {child: deduplicate(parents) for child, parents in links.items()}
+        together = (await self._climb(links, cache)).records
+        _raise_for_new(find_cycle_through(links, together))
         if self._strict:
-            _ensure_acyclic(walk.links())
-        return None
+            _raise_for_stored(find_cycle(together))
 
-    def _ensure(self, node_id: N, parent_ids: Iterable[N]) -> Steps[N, None, None]:
-        path = yield from self._find_path(node_id, parent_ids)
-        if path is not None:
-            raise CycleDetectedError.would_close(path)
+    async def depth_of(self, node_id: N, *, longest: bool = False) -> int:
+        """Return the number of links up to the nearest root, or to the farthest.
 
-    def _detect(self, node_id: N) -> Steps[N, None, Path[N] | None]:
-        walk = HierarchyWalk[N, None]((node_id,), self._limits)
-        while walk.frontier:
-            yield from self._step(walk)
-        return some_cycle(walk.links())
-
-    def _check_links(self, links: Mapping[N, Collection[N]]) -> Steps[N, None, None]:
-        given = {child: distinct(parents) for child, parents in links.items()}
-        walk = HierarchyWalk[N, None](given, self._limits, as_records(given))
-        while walk.frontier:
-            yield from self._step(walk)
-        if path := cycle_through(given, walk.links()):
-            raise CycleDetectedError.would_close(path)
-        if self._strict:
-            _ensure_acyclic(walk.links())
-
-    def _depth(self, node_id: N, longest: bool) -> Steps[N, None, int]:
-        walk = HierarchyWalk[N, None]((node_id,), self._limits)
-        while walk.frontier:
-            yield from self._step(walk)
-        links = walk.links()
+        Raises:
+            NodeNotFoundError: the node does not exist.
+            CorruptHierarchyError: a stored cycle leaves no answer.
+        """
+        walk = await self._climb((node_id,))
+        links = walk.records
         if node_id not in links:
             raise NodeNotFoundError(
                 f"no node {node_id}, so it has no depth; save it first", node_id=node_id
             )
         if not longest:
-            roots = [at for at in walk.distances if not links.get(at)]
-            if roots:
-                return walk.distances[roots[0]]
-        _ensure_acyclic(links)
+            for reached, distance in walk.distances.items():
+                if not links.get(reached):
+                    return distance
+        _raise_for_stored(find_cycle(links))
         depths: dict[N, int] = {}
-        for at in parents_first(links):
-            depths[at] = max((1 + depths.get(parent, 0) for parent in links[at]), default=0)
+        for each in sort_parents_first(links):
+            depths[each] = max((1 + depths.get(parent, 0) for parent in links[each]), default=0)
         return depths[node_id]
 
-    def _step(self, walk: HierarchyWalk[N, None]) -> Steps[N, None, None]:
-        yield from walk.step()
-        if walk.missing and self._on_missing == "raise":
+    async def _find_path(self, node_id: N, parent_ids: Collection[N]) -> Path[N] | None:
+        walk = await self._climb(deduplicate(parent_ids), until=node_id)
+        if node_id in walk.distances:
+            return (node_id, *walk.path_to(node_id))
+        if self._strict:
+            _raise_for_stored(find_cycle(walk.records))
+        return None
+
+    async def _climb(
+        self, starts: Iterable[N], cache: Cache[N] | None = None, *, until: N | None = None
+    ) -> HierarchyWalk[N, Path[N]]:
+        walk = HierarchyWalk(
+            starts, self._reader, self._limits, cache=cache, on_missing=self._check_missing
+        )
+        await walk.climb(until)
+        return walk
+
+    def _check_missing(self, node_id: N) -> None:
+        if self._on_missing == "raise":
             raise NodeNotFoundError(
-                f"no node {walk.missing[0]}, which is named as a parent; save it first, or name "
-                "another parent",
-                node_id=walk.missing[0],
+                f"no node {node_id}, which is named as a parent; save it first, or name another "
+                "parent",
+                node_id=node_id,
             )
 
 
-class CycleDetectionService(_CycleRules[N]):
-    """Judges new links over a sync reader; reads upwards from the parents only.
+class CycleDetectionService(SyncService[AsyncCycleDetectionService[N]]):
+    """Judge of new links over a sync reader; it reads upwards from the parents only.
 
     Args:
-        on_missing: what to do about a parent or an ancestor that does not exist: ``"ignore"`` takes
-            it for a root, ``"raise"`` raises ``NodeNotFoundError``.
-        strict: raise ``CorruptHierarchyError`` for a stored cycle that the new link has no part in.
+        parent_reader: reader of single nodes or of batches; with ``get_ancestry`` of all ancestors.
+        on_missing: ``"ignore"`` takes a parent or an ancestor that does not exist for a root,
+            ``"raise"`` raises ``NodeNotFoundError``.
+        strict: raise ``CorruptHierarchyError`` for a stored cycle without a new link.
+        limits: limits of each walk.
     """
 
     def __init__(
         self,
-        parent_reader: ParentReader[N],
+        parent_reader: IParentReader[N] | IBatchReader[N, tuple[N, ...]],
         *,
-        on_missing: Literal["ignore", "raise"] = "ignore",
+        on_missing: OnMissing = "ignore",
         strict: bool = False,
         limits: TraversalLimits = DEFAULT_LIMITS,
     ) -> None:
-        super().__init__(on_missing, strict, limits)
-        self._reader = as_batch_reader(parent_reader)
+        reader = AsyncReader[N, Path[N]](parent_reader, "get_parent_ids", is_async=False)
+        super().__init__(
+            AsyncCycleDetectionService(reader, on_missing=on_missing, strict=strict, limits=limits)
+        )
 
-    def would_create_cycle(self, node_id: N, new_parent_id: N | None) -> bool:
-        """Whether the parent is the node or one of its descendants; a root (None) never is."""
-        return self.find_cycle_path(node_id, new_parent_id) is not None
-
-    def would_create_cycle_any(self, node_id: N, new_parent_ids: Collection[N]) -> bool:
-        """Whether one of these parents would; one walk for all."""
-        return self._run(self._find_path(node_id, new_parent_ids)) is not None
-
-    def find_cycle_path(self, node_id: N, new_parent_id: N | None) -> tuple[N, ...] | None:
-        """The cycle that the link would close: node, parent, ..., node."""
-        return self._run(self._find_path(node_id, _given(new_parent_id)))
-
-    def ensure_acyclic(self, node_id: N, new_parent_ids: Collection[N]) -> None:
-        """Raises ``CycleDetectedError`` with the path."""
-        self._run(self._ensure(node_id, new_parent_ids))
-
-    def detect_existing_cycle(self, node_id: N) -> tuple[N, ...] | None:
-        """A stored cycle among the node and its ancestors: a, ..., a."""
-        return self._run(self._detect(node_id))
-
-    def check_links(self, links: Mapping[N, Collection[N]]) -> None:
-        """Judge many nodes with their new parents together.
-
-        Raises ``CycleDetectedError`` for a cycle that one of the links has a part in.
-        """
-        self._run(self._check_links(links))
-
-    def depth_of(self, node_id: N, *, longest: bool = False) -> int:
-        """How many links up to the nearest root, or to the farthest.
-
-        Raises ``NodeNotFoundError``, and ``CorruptHierarchyError`` where a cycle leaves no answer.
-        """
-        return self._run(self._depth(node_id, longest))
-
-    def _run(self, steps: Steps[N, None, T]) -> T:
-        reader = self._reader
-
-        def read(node_ids: Collection[N]) -> Mapping[N, Record[None, N]]:
-            return as_records(reader.get_parent_ids_many(node_ids))
-
-        return drive(steps, levels(read, reader.ancestry, self._limits))
+    would_create_cycle = in_sync(AsyncCycleDetectionService.would_create_cycle)
+    would_create_cycle_any = in_sync(AsyncCycleDetectionService.would_create_cycle_any)
+    find_cycle_path = in_sync(AsyncCycleDetectionService.find_cycle_path)
+    ensure_acyclic = in_sync(AsyncCycleDetectionService.ensure_acyclic)
+    detect_existing_cycle = in_sync(AsyncCycleDetectionService.detect_existing_cycle)
+    check_links = in_sync(AsyncCycleDetectionService.check_links)
+    depth_of = in_sync(AsyncCycleDetectionService.depth_of)
 
 
-class AsyncCycleDetectionService(_CycleRules[N]):
-    """``CycleDetectionService`` over an async reader."""
+def sort_parents_first(links: Links[N]) -> list[N]:
+    """Return the nodes, each after its parents, without those on a cycle or below one.
 
-    def __init__(
-        self,
-        parent_reader: AsyncParentReader[N],
-        *,
-        on_missing: Literal["ignore", "raise"] = "ignore",
-        strict: bool = False,
-        limits: TraversalLimits = DEFAULT_LIMITS,
-    ) -> None:
-        super().__init__(on_missing, strict, limits)
-        self._reader = as_async_batch_reader(parent_reader)
-
-    async def would_create_cycle(self, node_id: N, new_parent_id: N | None) -> bool:
-        return await self.find_cycle_path(node_id, new_parent_id) is not None
-
-    async def would_create_cycle_any(self, node_id: N, new_parent_ids: Collection[N]) -> bool:
-        return await self._run(self._find_path(node_id, new_parent_ids)) is not None
-
-    async def find_cycle_path(self, node_id: N, new_parent_id: N | None) -> tuple[N, ...] | None:
-        return await self._run(self._find_path(node_id, _given(new_parent_id)))
-
-    async def ensure_acyclic(self, node_id: N, new_parent_ids: Collection[N]) -> None:
-        await self._run(self._ensure(node_id, new_parent_ids))
-
-    async def detect_existing_cycle(self, node_id: N) -> tuple[N, ...] | None:
-        return await self._run(self._detect(node_id))
-
-    async def check_links(self, links: Mapping[N, Collection[N]]) -> None:
-        await self._run(self._check_links(links))
-
-    async def depth_of(self, node_id: N, *, longest: bool = False) -> int:
-        return await self._run(self._depth(node_id, longest))
-
-    async def _run(self, steps: Steps[N, None, T]) -> T:
-        reader = self._reader
-
-        async def read(node_ids: Collection[N]) -> Mapping[N, Record[None, N]]:
-            return as_records(await reader.get_parent_ids_many(node_ids))
-
-        return await drive_async(steps, levels_async(read, reader.ancestry, self._limits))
+    Source: A. B. Kahn, "Topological sorting of large networks", 1962.
+    """
+    children: dict[N, list[N]] = {}
+    awaited: dict[N, int] = {}
+    for node_id, parents in links.items():
+        known = [parent for parent in dict.fromkeys(parents) if parent in links]
+        awaited[node_id] = len(known)
+        for parent in known:
+            children.setdefault(parent, []).append(node_id)
+    order = [node_id for node_id, count in awaited.items() if count == 0]
+    for node_id in order:  # grows on the way
+        for child in children.get(node_id, ()):
+            awaited[child] -= 1
+            if awaited[child] == 0:
+                order.append(child)
+    return order
 
 
-def _given(parent_id: N | None) -> tuple[N, ...]:
-    return () if parent_id is None else (parent_id,)
+def find_cycle(links: Links[N]) -> Path[N] | None:
+    cyclic = _keep_cyclic(links)
+    if not cyclic:
+        return None
+    # Each remaining node has a remaining parent, so any way up must come back to itself.
+    path = [next(iter(cyclic))]
+    seen: dict[N, int] = {}
+    while path[-1] not in seen:
+        seen[path[-1]] = len(seen)
+        path.append(cyclic[path[-1]][0])
+    return tuple(path[seen[path[-1]] :])
 
 
-def _ensure_acyclic(links: Links[N]) -> None:
-    if path := some_cycle(links):
+def find_cycle_through(node_ids: Iterable[N], links: Links[N]) -> Path[N] | None:
+    """Return a cycle with at least one of the nodes."""
+    cyclic = _keep_cyclic(links)
+    for node_id in node_ids:
+        children: dict[N, N] = {}
+        reached = [node_id] if node_id in cyclic else []
+        for child in reached:  # grows on the way
+            for parent in cyclic[child]:
+                if parent not in children:
+                    children[parent] = child
+                    reached.append(parent)
+        if node_id in children:
+            path = [node_id, children[node_id]]
+            while path[-1] != node_id:
+                path.append(children[path[-1]])
+            return tuple(reversed(path))
+    return None
+
+
+def _keep_cyclic(links: Links[N]) -> dict[N, tuple[N, ...]]:
+    """Return the links of the nodes that have a cycle above them and one below."""
+    above = _remove(sort_parents_first(links), links)
+    children: dict[N, list[N]] = {node_id: [] for node_id in above}
+    for node_id, parents in above.items():
+        for parent in parents:
+            children[parent].append(node_id)
+    return _remove(sort_parents_first(children), above)
+
+
+def _remove(node_ids: Iterable[N], links: Links[N]) -> dict[N, tuple[N, ...]]:
+    kept = links.keys() - node_ids
+    return {
+        node_id: tuple(parent for parent in parents if parent in kept)
+        for node_id, parents in links.items()
+        if node_id in kept
+    }
+
+
+def _raise_for_new(path: Path[N] | None) -> None:
+    if path is not None:
+        raise CycleDetectedError.would_close(path)
+
+
+def _raise_for_stored(path: Path[N] | None) -> None:
+    if path is not None:
         raise CorruptHierarchyError.stored_cycle(path)

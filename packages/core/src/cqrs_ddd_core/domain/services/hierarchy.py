@@ -1,47 +1,53 @@
-"""One walk for every question: from a node upwards, level by level, each node read once.
+"""Walk that the services share: from some nodes upwards, level by level, each node read once.
 
-The walk does no I/O itself: it is a generator that yields the ids to read and receives what was
-found, so that services over sync and over async readers share it (C. Benfield, "Building protocol
-libraries the right way", PyCon 2016).
+The rules are coroutines over an async reader. A sync reader never waits, so the sync services
+complete the same coroutines without an event loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Mapping
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import wraps
+from itertools import chain
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from ...primitives.exceptions import HierarchyLimitExceededError, InvalidOperationError
-from .readers import IAncestryReader, IAsyncAncestryReader, N
+from .readers import IAsyncBatchReader, N
 
-V = TypeVar("V")
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
 T = TypeVar("T")
 
-Record = tuple[V, tuple[N, ...]]
-"""What a node has, and its parents."""
-Steps = Generator[tuple[N, ...], Mapping[N, tuple[V, tuple[N, ...]]], T]
-"""Yields ids, receives their records, returns the answer."""
+ReadMany = Callable[[Collection[N]], Awaitable[Mapping[N, R]]]
+
+_SINGLE_READS = ("get_parent_ids", "get_tags_and_parents", "get_acl_and_parents")
 
 
 @dataclass(frozen=True)
 class TraversalLimits:
-    """How far a service may read before it gives up; None is without limit."""
+    """Limits of one walk; None is unlimited.
+
+    Args:
+        max_depth: levels above the nodes that the walk starts from.
+        max_nodes: nodes that the walk may read, with those that it starts from.
+    """
 
     max_depth: int | None = None
     max_nodes: int | None = 100_000
 
     def __post_init__(self) -> None:
-        for limit, allowed, least in (
-            ("max_depth", self.max_depth, 0),
-            ("max_nodes", self.max_nodes, 1),
-        ):
-            if allowed is not None and allowed < least:
-                raise InvalidOperationError(
-                    f"{limit}={allowed} lets nothing be read; pass {least} or more, or None"
-                )
+        is_too_low = self.max_depth is not None and self.max_depth < 0
+        if is_too_low or (self.max_nodes is not None and self.max_nodes < 1):
+            raise InvalidOperationError(
+                f"{self} lets nothing be read; pass a max_depth of 0 or more and a max_nodes of "
+                "1 or more, or None"
+            )
 
     def check(self, node_id: object, *, depth: int, nodes: int) -> None:
-        """Raises ``HierarchyLimitExceededError``."""
+        """Raise ``HierarchyLimitExceededError`` if the walk needs more than a limit allows."""
         for limit, allowed, needed in (
             ("max_depth", self.max_depth, depth),
             ("max_nodes", self.max_nodes, nodes),
@@ -60,161 +66,193 @@ class TraversalLimits:
 DEFAULT_LIMITS = TraversalLimits()
 
 
-class HierarchyWalk(Generic[N, V]):
-    """The way up from some nodes; ends on any data.
+class AsyncReader(IAsyncBatchReader[N, R]):
+    """Async batch reader over any reader; over a sync reader it never waits.
 
-    ``records`` holds the nodes found, nearest first, those of one distance in the order in which
-    children name them; ``missing`` those that do not exist; ``known`` stands in for stored ones.
+    Raises ``InvalidOperationError`` for a reader of the other kind, or without the method.
+
+    Args:
+        reader: sync or async reader.
+        method: name of the method that reads one node.
+        is_async: whether the reader must be async.
+    """
+
+    def __init__(self, reader: object, method: str, *, is_async: bool) -> None:
+        reads = {}
+        for name in (*_SINGLE_READS, "get_many", "get_ancestry"):
+            if (read := getattr(reader, name, None)) is None:
+                continue
+            # A runtime-checkable protocol compares names only: a coroutine would pass for a record.
+            if inspect.iscoroutinefunction(read) is not is_async:
+                kind = "sync" if is_async else "async"
+                raise InvalidOperationError(
+                    f"{type(reader).__name__}.{name} is {kind}; use the {kind} form of the service"
+                )
+            reads[name] = read if is_async else _as_coroutine_function(read)
+        # Beside a method for one node of another kind, get_many returns records of that kind.
+        if method not in reads and ("get_many" not in reads or reads.keys() & _SINGLE_READS):
+            raise InvalidOperationError(
+                f"{type(reader).__name__} has neither {method} nor get_many with its records; "
+                "pass a reader that has one of them"
+            )
+        self._read_many: ReadMany[N, R] = reads.get("get_many") or _read_each(reads[method])
+        self.get_ancestry = reads.get("get_ancestry")
+        self._reads_links = method == "get_parent_ids"
+
+    async def get_many(self, node_ids: Collection[N]) -> Mapping[N, R]:
+        return await self._read_many(node_ids)
+
+    async def read_upwards(
+        self, node_ids: Collection[N], max_depth: int | None
+    ) -> dict[N, R | None]:
+        """Read nodes, and all their ancestors if the reader can; None is a node that is missing."""
+        if self.get_ancestry is None:
+            found = await self._read_many(node_ids)
+            return {node_id: found.get(node_id) for node_id in node_ids}
+        links = await self.get_ancestry(node_ids, max_depth=max_depth)
+        found = links if self._reads_links else await self._read_many(tuple(links))
+        # With a limit, the parents of the last level were not read, and may exist.
+        above = links.values() if max_depth is None else ()
+        return {node_id: found.get(node_id) for node_id in chain(node_ids, links, *above)}
+
+    def parents_of(self, record: Any) -> tuple[N, ...]:
+        parents: tuple[N, ...] = record if self._reads_links else record[1]
+        return parents
+
+
+class HierarchyWalk(Generic[N, R]):
+    """Walk from some nodes up to their roots; it ends on any data.
+
+    ``records`` holds the nodes found, nearest first, and within a level in the order in which
+    children name them; ``missing`` lists the nodes that do not exist.
+
+    Args:
+        starts: ids of the nodes at the bottom.
+        reader: reads the nodes that the cache lacks.
+        limits: limits of this walk.
+        cache: records that are not read, to which the walk adds; None is a node that is missing.
+        on_missing: called with the id of each node that does not exist.
     """
 
     def __init__(
         self,
         starts: Iterable[N],
-        limits: TraversalLimits,
-        known: Mapping[N, Record[V, N]] | None = None,
+        reader: AsyncReader[N, R],
+        limits: TraversalLimits = DEFAULT_LIMITS,
+        *,
+        cache: dict[N, R | None] | None = None,
+        on_missing: Callable[[N], None] | None = None,
     ) -> None:
         self.frontier = tuple(dict.fromkeys(starts))
-        self.records: dict[N, Record[V, N]] = {}
+        self.records: dict[N, R] = {}
         self.missing: list[N] = []
         self.distances = dict.fromkeys(self.frontier, 0)
+        self._reader = reader
         self._limits = limits
-        self._known: Mapping[N, Record[V, N]] = known or {}
-        self._came_from: dict[N, N] = {}
+        self._cache = {} if cache is None else cache
+        self._on_missing = on_missing
+        self._children: dict[N, N] = {}
         self._depth = 0
 
-    def climb(self) -> Steps[N, V, None]:
-        """All the way."""
-        while self.frontier:
-            yield from self.step()
+    async def climb(self, until: N | None = None) -> None:
+        """Read all levels, or all up to a node."""
+        while self.frontier and until not in self.distances:
+            await self.step()
 
-    def step(self) -> Steps[N, V, tuple[N, ...]]:
-        """One level; returns those of its nodes that exist.
+    async def step(self) -> None:
+        """Read one level.
 
-        Raises ``HierarchyLimitExceededError`` instead of reading further than the limits.
+        Raises:
+            HierarchyLimitExceededError: the level is beyond a limit.
         """
-        level, known = self.frontier, self._known
+        level, cache = self.frontier, self._cache
         self._limits.check(next(iter(self.distances)), depth=self._depth, nodes=len(self.distances))
-        asked = tuple(node_id for node_id in level if node_id not in known)
-        found = (yield asked) if asked else known
+        if unread := [node_id for node_id in level if node_id not in cache]:
+            read = await self._reader.read_upwards(unread, self._limits.max_depth)
+            cache.update((node_id, read[node_id]) for node_id in read if node_id not in cache)
         self._depth += 1
         above: list[N] = []
-        present: list[N] = []
         for node_id in level:
-            record = known.get(node_id) or found.get(node_id)
+            record = cache[node_id]
             if record is None:
                 self.missing.append(node_id)
+                if self._on_missing is not None:
+                    self._on_missing(node_id)
                 continue
             self.records[node_id] = record
-            present.append(node_id)
-            for parent_id in record[1]:
+            for parent_id in self._reader.parents_of(record):
                 if parent_id not in self.distances:
                     self.distances[parent_id] = self._depth
-                    self._came_from[parent_id] = node_id
+                    self._children[parent_id] = node_id
                     above.append(parent_id)
         self.frontier = tuple(above)
-        return tuple(present)
-
-    def links(self) -> dict[N, tuple[N, ...]]:
-        """The parents of each node found."""
-        return {node_id: parents for node_id, (_, parents) in self.records.items()}
 
     def path_to(self, node_id: N) -> tuple[N, ...]:
-        """A shortest way from a start up to a node that was reached."""
+        """Return a shortest path from a start up to a node that was reached."""
         path = [node_id]
-        while path[-1] in self._came_from:
-            path.append(self._came_from[path[-1]])
+        while path[-1] in self._children:
+            path.append(self._children[path[-1]])
         return tuple(reversed(path))
 
 
-def drive(steps: Steps[N, V, T], read: Callable[[tuple[N, ...]], Mapping[N, Record[V, N]]]) -> T:
-    """Run the steps to their answer over a function that reads."""
-    found: Mapping[N, Record[V, N]] | None = None
-    while True:
+class SyncService(Generic[S]):
+    """Sync form of an async service whose reader never waits."""
+
+    def __init__(self, service: S) -> None:
+        self._service = service
+
+
+def in_sync(
+    method: Callable[Concatenate[S, P], Coroutine[object, None, T]],
+) -> Callable[Concatenate[SyncService[S], P], T]:
+    """Create the method of a sync service from a method of the async one."""
+
+    @wraps(method)
+    def call(service: SyncService[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            # The first send starts the generator, which takes None only.
-            asked = next(steps) if found is None else steps.send(found)
+            method(service._service, *args, **kwargs).send(None)
         except StopIteration as end:
-            answer: T = end.value
-            return answer
-        found = read(asked)
+            result: T = end.value
+            return result
+        raise InvalidOperationError(f"{method.__name__} waits; use the async form of the service")
+
+    return call
 
 
-async def drive_async(
-    steps: Steps[N, V, T], read: Callable[[tuple[N, ...]], Awaitable[Mapping[N, Record[V, N]]]]
-) -> T:
-    """Run the steps to their answer over a coroutine function that reads."""
-    found: Mapping[N, Record[V, N]] | None = None
-    while True:
-        try:
-            asked = next(steps) if found is None else steps.send(found)
-        except StopIteration as end:
-            answer: T = end.value
-            return answer
-        found = await read(asked)
-
-
-def levels(
-    read: Callable[[Collection[N]], Mapping[N, Record[V, N]]],
-    ancestry: IAncestryReader[N] | None,
-    limits: TraversalLimits,
-) -> Callable[[tuple[N, ...]], Mapping[N, Record[V, N]]]:
-    """What one walk reads its levels with: a read for each, or one of all ancestors."""
-    if ancestry is None:
-        return read
-    prefetch = _Prefetch[N, V](limits)
-
-    def prefetched(node_ids: tuple[N, ...]) -> Mapping[N, Record[V, N]]:
-        if lacking := prefetch.lacking(node_ids):
-            links = ancestry.get_ancestry(lacking, max_depth=limits.max_depth)
-            prefetch.cover(lacking, links)
-            prefetch.records.update(read(links))
-        return prefetch.records
-
-    return prefetched
-
-
-def levels_async(
-    read: Callable[[Collection[N]], Awaitable[Mapping[N, Record[V, N]]]],
-    ancestry: IAsyncAncestryReader[N] | None,
-    limits: TraversalLimits,
-) -> Callable[[tuple[N, ...]], Awaitable[Mapping[N, Record[V, N]]]]:
-    """As ``levels``."""
-    if ancestry is None:
-        return read
-    prefetch = _Prefetch[N, V](limits)
-
-    async def prefetched(node_ids: tuple[N, ...]) -> Mapping[N, Record[V, N]]:
-        if lacking := prefetch.lacking(node_ids):
-            links = await ancestry.get_ancestry(lacking, max_depth=limits.max_depth)
-            prefetch.cover(lacking, links)
-            prefetch.records.update(await read(links))
-        return prefetch.records
-
-    return prefetched
-
-
-class _Prefetch(Generic[N, V]):
-    """What whole ancestries have brought for one walk."""
-
-    def __init__(self, limits: TraversalLimits) -> None:
-        self.records: dict[N, Record[V, N]] = {}
-        self._is_whole = limits.max_depth is None
-        self._covered: set[N] = set()
-
-    def lacking(self, node_ids: tuple[N, ...]) -> tuple[N, ...]:
-        return tuple(node_id for node_id in node_ids if node_id not in self._covered)
-
-    def cover(self, asked: tuple[N, ...], links: Mapping[N, tuple[N, ...]]) -> None:
-        self._covered.update(asked, links)
-        if self._is_whole:
-            # Otherwise the parents of the last level were not looked for, and may exist.
-            self._covered.update(*links.values())
-
-
-def distinct(node_ids: Iterable[N]) -> tuple[N, ...]:
-    """Each once, in order; refuses a text, which is one id and not many."""
+def deduplicate(node_ids: Iterable[N]) -> tuple[N, ...]:
+    """Return each id once, in order; raise ``InvalidOperationError`` for a text, which is one."""
     if isinstance(node_ids, str | bytes):
         raise InvalidOperationError(
             f"expected a collection, got the text {node_ids!r}; pass ({node_ids!r},)"
         )
     return tuple(dict.fromkeys(node_ids))
+
+
+def select_ancestry(
+    links: Mapping[N, tuple[N, ...]], node_ids: Iterable[N], max_depth: int | None
+) -> dict[N, tuple[N, ...]]:
+    """Return the links of these nodes and of all ancestors at most ``max_depth`` above them."""
+    found: dict[N, tuple[N, ...]] = {}
+    level, depth = dict.fromkeys(node_ids), 0
+    while level and (max_depth is None or depth <= max_depth):
+        present = {node_id: links[node_id] for node_id in level if node_id in links}
+        found.update(present)
+        above = chain.from_iterable(present.values())
+        level = dict.fromkeys(node_id for node_id in above if node_id not in found)
+        depth += 1
+    return found
+
+
+def _as_coroutine_function(read: Callable[P, T]) -> Callable[P, Coroutine[object, None, T]]:
+    async def read_at_once(*args: P.args, **kwargs: P.kwargs) -> T:
+        return read(*args, **kwargs)
+
+    return read_at_once
+
+
+def _read_each(read: Callable[[N], Awaitable[R | None]]) -> ReadMany[N, R]:
+    async def read_many(node_ids: Collection[N]) -> Mapping[N, R]:
+        found = [(node_id, await read(node_id)) for node_id in node_ids]
+        return {node_id: record for node_id, record in found if record is not None}
+
+    return read_many

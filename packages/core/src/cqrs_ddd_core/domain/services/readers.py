@@ -1,7 +1,7 @@
-"""What the domain services ask about a hierarchy of nodes; links go from a child to its parents.
+"""Readers of a hierarchy of nodes, whose links lead from a child to its parents.
 
-A method for one node answers None for a node that does not exist, and a tuple, maybe empty, for
-one that does; a method for many leaves missing nodes out. The order of parents and tags is stable.
+A method for one node returns None if the node does not exist. The order of parents and tags is
+stable.
 """
 
 from __future__ import annotations
@@ -13,108 +13,101 @@ from typing import Protocol, TypeVar, runtime_checkable
 from .acl import ACL
 
 N = TypeVar("N", bound=Hashable)
+R_co = TypeVar("R_co", covariant=True)
+
+TagsAndParents = tuple[tuple[str, ...], tuple[N, ...]]
+ACLAndParents = tuple[ACL | None, tuple[N, ...]]
 
 
 @runtime_checkable
 class IParentReader(Protocol[N]):
+    """Reader of the parents of a node; a root has none."""
+
     @abstractmethod
     def get_parent_ids(self, node_id: N) -> tuple[N, ...] | None: ...
 
 
 @runtime_checkable
 class ITagReader(Protocol[N]):
+    """Reader of the tags and the parents of a node."""
+
     @abstractmethod
-    def get_tags_and_parents(self, node_id: N) -> tuple[tuple[str, ...], tuple[N, ...]] | None: ...
+    def get_tags_and_parents(self, node_id: N) -> TagsAndParents[N] | None: ...
 
 
 @runtime_checkable
 class IACLReader(Protocol[N]):
+    """Reader of the access list and the parents of a node; without a list, the node inherits."""
+
     @abstractmethod
-    def get_acl_and_parents(self, node_id: N) -> tuple[ACL | None, tuple[N, ...]] | None: ...
+    def get_acl_and_parents(self, node_id: N) -> ACLAndParents[N] | None: ...
 
 
 @runtime_checkable
-class IBatchParentReader(Protocol[N]):
+class IBatchReader(Protocol[N, R_co]):
+    """Reader of many nodes in one round trip.
+
+    A record is the same as from the method for one node: the parents, the tags and the parents, or
+    the access list and the parents. A node that does not exist has no record.
+    """
+
     @abstractmethod
-    def get_parent_ids_many(self, node_ids: Collection[N]) -> Mapping[N, tuple[N, ...]]: ...
-
-
-@runtime_checkable
-class IBatchTagReader(Protocol[N]):
-    @abstractmethod
-    def get_tags_and_parents_many(
-        self, node_ids: Collection[N]
-    ) -> Mapping[N, tuple[tuple[str, ...], tuple[N, ...]]]: ...
-
-
-@runtime_checkable
-class IBatchACLReader(Protocol[N]):
-    @abstractmethod
-    def get_acl_and_parents_many(
-        self, node_ids: Collection[N]
-    ) -> Mapping[N, tuple[ACL | None, tuple[N, ...]]]: ...
+    def get_many(self, node_ids: Collection[N]) -> Mapping[N, R_co]: ...
 
 
 @runtime_checkable
 class IAncestryReader(Protocol[N]):
-    """Reads all ancestors at once, as a recursive query does; offer it beside another reader."""
+    """Reader of all ancestors in one round trip, such as a recursive query.
+
+    A service uses it if its reader has this method too.
+    """
 
     @abstractmethod
     def get_ancestry(
         self, node_ids: Collection[N], *, max_depth: int | None = None
     ) -> Mapping[N, tuple[N, ...]]:
-        """The parents of these nodes and of all their ancestors, at most ``max_depth`` above.
+        """Return the parents of these nodes and of all ancestors at most ``max_depth`` above them.
 
-        Ends on any data: a cycle is no reason to go on.
+        A stored cycle must not keep the method from returning.
         """
         ...
 
 
 @runtime_checkable
 class IAsyncParentReader(Protocol[N]):
+    """Async form of ``IParentReader``."""
+
     @abstractmethod
     async def get_parent_ids(self, node_id: N) -> tuple[N, ...] | None: ...
 
 
 @runtime_checkable
 class IAsyncTagReader(Protocol[N]):
+    """Async form of ``ITagReader``."""
+
     @abstractmethod
-    async def get_tags_and_parents(
-        self, node_id: N
-    ) -> tuple[tuple[str, ...], tuple[N, ...]] | None: ...
+    async def get_tags_and_parents(self, node_id: N) -> TagsAndParents[N] | None: ...
 
 
 @runtime_checkable
 class IAsyncACLReader(Protocol[N]):
+    """Async form of ``IACLReader``."""
+
     @abstractmethod
-    async def get_acl_and_parents(self, node_id: N) -> tuple[ACL | None, tuple[N, ...]] | None: ...
+    async def get_acl_and_parents(self, node_id: N) -> ACLAndParents[N] | None: ...
 
 
 @runtime_checkable
-class IAsyncBatchParentReader(Protocol[N]):
+class IAsyncBatchReader(Protocol[N, R_co]):
+    """Async form of ``IBatchReader``."""
+
     @abstractmethod
-    async def get_parent_ids_many(self, node_ids: Collection[N]) -> Mapping[N, tuple[N, ...]]: ...
-
-
-@runtime_checkable
-class IAsyncBatchTagReader(Protocol[N]):
-    @abstractmethod
-    async def get_tags_and_parents_many(
-        self, node_ids: Collection[N]
-    ) -> Mapping[N, tuple[tuple[str, ...], tuple[N, ...]]]: ...
-
-
-@runtime_checkable
-class IAsyncBatchACLReader(Protocol[N]):
-    @abstractmethod
-    async def get_acl_and_parents_many(
-        self, node_ids: Collection[N]
-    ) -> Mapping[N, tuple[ACL | None, tuple[N, ...]]]: ...
+    async def get_many(self, node_ids: Collection[N]) -> Mapping[N, R_co]: ...
 
 
 @runtime_checkable
 class IAsyncAncestryReader(Protocol[N]):
-    """As ``IAncestryReader``."""
+    """Async form of ``IAncestryReader``."""
 
     @abstractmethod
     async def get_ancestry(

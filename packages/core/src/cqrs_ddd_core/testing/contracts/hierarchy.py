@@ -1,31 +1,19 @@
-"""What every reader of a hierarchy must do, sync or async."""
+"""Contracts of the readers of a hierarchy, sync or async."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ...domain.aggregate import AggregateRoot
 from ...domain.services.acl import ACL, Grant
-from ...domain.services.reading import (
-    ACLReader,
-    AsyncACLReader,
-    AsyncBatchReader,
-    AsyncParentReader,
-    AsyncTagReader,
-    BatchReader,
-    ParentReader,
-    TagReader,
-    as_async_batch_reader,
-    as_batch_reader,
-)
+from ...domain.services.hierarchy import AsyncReader
 from ...ports.hierarchy import IAncestryReader, IAsyncAncestryReader
-from ...primitives.exceptions import InvalidOperationError
 
 
 class Folder(AggregateRoot[str]):
-    """The node that the contracts work with; an adapter under test maps it to its tables."""
+    """Node of the contracts; an adapter under test maps it to its tables."""
 
     parent_ids: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
@@ -45,113 +33,102 @@ FOLDERS = (
     Folder(id="egg", parent_ids=("hen",)),
     Folder(id="hen", parent_ids=("egg",)),
 )
-"""What is stored before each test; the last two form a cycle."""
+"""Nodes that are stored before each test; the last two form a cycle."""
 
 IDS = tuple(folder.id for folder in FOLDERS)
 
 
 class ParentReaderContract:
-    """Fixture: ``parent_reader``, a reader of stored ``FOLDERS``."""
+    """Contract of a reader of parents.
 
-    async def test_parents_are_a_tuple_in_their_stored_order(
-        self, parent_reader: ParentReader[str] | AsyncParentReader[str]
-    ) -> None:
-        found = await _value(_batches(parent_reader).get_parent_ids_many(IDS))
+    Fixture: ``parent_reader``, a reader of single nodes or of batches, of stored ``FOLDERS``.
+    """
+
+    async def test_parents_are_a_tuple_in_their_stored_order(self, parent_reader: object) -> None:
+        found = await _read_many(parent_reader, "get_parent_ids", IDS)
 
         assert dict(found) == {folder.id: folder.parent_ids for folder in FOLDERS}
         assert all(isinstance(parents, tuple) for parents in found.values())
 
     async def test_a_missing_node_has_no_record_and_a_root_an_empty_tuple(
-        self, parent_reader: ParentReader[str] | AsyncParentReader[str]
+        self, parent_reader: object
     ) -> None:
-        found = await _value(_batches(parent_reader).get_parent_ids_many(("root", "missing")))
+        found = await _read_many(parent_reader, "get_parent_ids", ("root", "missing"))
 
         assert dict(found) == {"root": ()}
 
-    async def test_one_by_one_gives_the_same(
-        self, parent_reader: ParentReader[str] | AsyncParentReader[str]
-    ) -> None:
-        if one := _single(parent_reader, "get_parent_ids"):
-            for folder in FOLDERS:
-                assert await _value(one(folder.id)) == folder.parent_ids
-            assert await _value(one("missing")) is None
+    async def test_parents_read_one_by_one_are_the_same(self, parent_reader: object) -> None:
+        found = await _read_each(parent_reader, "get_parent_ids")
 
-    async def test_any_number_of_ids_may_be_asked_for(
-        self, parent_reader: ParentReader[str] | AsyncParentReader[str]
-    ) -> None:
-        reader = _batches(parent_reader)
+        assert found in ({}, {**{f.id: f.parent_ids for f in FOLDERS}, "missing": None})
 
-        many = await _value(reader.get_parent_ids_many((*_many_missing(), "child")))
-        none = await _value(reader.get_parent_ids_many(()))
+    async def test_any_number_of_nodes_can_be_read(self, parent_reader: object) -> None:
+        many = await _read_many(parent_reader, "get_parent_ids", (*_many_missing(), "child"))
+        none = await _read_many(parent_reader, "get_parent_ids", ())
 
         assert dict(many) == {"child": ("right", "left")}
         assert not none
 
 
 class TagReaderContract:
-    """Fixture: ``tag_reader``, a reader of stored ``FOLDERS``."""
+    """Contract of a reader of tags.
 
-    async def test_tags_keep_their_order_and_spelling(
-        self, tag_reader: TagReader[str] | AsyncTagReader[str]
-    ) -> None:
-        found = await _value(_batches(tag_reader).get_tags_and_parents_many(IDS))
+    Fixture: ``tag_reader``, a reader of single nodes or of batches, of stored ``FOLDERS``.
+    """
+
+    async def test_tags_keep_their_order_and_spelling(self, tag_reader: object) -> None:
+        found = await _read_many(tag_reader, "get_tags_and_parents", IDS)
 
         assert dict(found) == {folder.id: (folder.tags, folder.parent_ids) for folder in FOLDERS}
 
-    async def test_a_missing_node_is_not_a_node_without_tags(
-        self, tag_reader: TagReader[str] | AsyncTagReader[str]
-    ) -> None:
-        asked = ("left", "missing", *_many_missing())
-        found = await _value(_batches(tag_reader).get_tags_and_parents_many(asked))
+    async def test_a_missing_node_is_not_a_node_without_tags(self, tag_reader: object) -> None:
+        node_ids = ("left", "missing", *_many_missing())
+        found = await _read_many(tag_reader, "get_tags_and_parents", node_ids)
 
         assert dict(found) == {"left": ((), ("root",))}
 
-    async def test_tags_one_by_one_are_the_same(
-        self, tag_reader: TagReader[str] | AsyncTagReader[str]
-    ) -> None:
-        if one := _single(tag_reader, "get_tags_and_parents"):
-            for folder in FOLDERS:
-                assert await _value(one(folder.id)) == (folder.tags, folder.parent_ids)
-            assert await _value(one("missing")) is None
+    async def test_tags_read_one_by_one_are_the_same(self, tag_reader: object) -> None:
+        found = await _read_each(tag_reader, "get_tags_and_parents")
+
+        assert found in ({}, {**{f.id: (f.tags, f.parent_ids) for f in FOLDERS}, "missing": None})
 
 
 class ACLReaderContract:
-    """Fixture: ``acl_reader``, a reader of stored ``FOLDERS``."""
+    """Contract of a reader of access lists.
 
-    async def test_no_list_nobody_and_unrestricted_stay_apart(
-        self, acl_reader: ACLReader[str] | AsyncACLReader[str]
-    ) -> None:
-        found = await _value(_batches(acl_reader).get_acl_and_parents_many(IDS))
+    Fixture: ``acl_reader``, a reader of single nodes or of batches, of stored ``FOLDERS``.
+    """
+
+    async def test_no_list_nobody_and_unrestricted_stay_apart(self, acl_reader: object) -> None:
+        found = await _read_many(acl_reader, "get_acl_and_parents", IDS)
 
         assert dict(found) == {folder.id: (folder.acl, folder.parent_ids) for folder in FOLDERS}
         assert found["left"][0] is None
         assert found["right"][0] == ACL.nobody()
         assert found["child"][0] == ACL.unrestricted()
 
-    async def test_a_missing_node_is_not_a_node_without_a_list(
-        self, acl_reader: ACLReader[str] | AsyncACLReader[str]
-    ) -> None:
-        asked = ("left", "missing", *_many_missing())
-        found = await _value(_batches(acl_reader).get_acl_and_parents_many(asked))
+    async def test_a_missing_node_is_not_a_node_without_a_list(self, acl_reader: object) -> None:
+        node_ids = ("left", "missing", *_many_missing())
+        found = await _read_many(acl_reader, "get_acl_and_parents", node_ids)
 
         assert dict(found) == {"left": (None, ("root",))}
 
-    async def test_lists_one_by_one_are_the_same(
-        self, acl_reader: ACLReader[str] | AsyncACLReader[str]
-    ) -> None:
-        if one := _single(acl_reader, "get_acl_and_parents"):
-            for folder in FOLDERS:
-                assert await _value(one(folder.id)) == (folder.acl, folder.parent_ids)
-            assert await _value(one("missing")) is None
+    async def test_lists_read_one_by_one_are_the_same(self, acl_reader: object) -> None:
+        found = await _read_each(acl_reader, "get_acl_and_parents")
+
+        assert found in ({}, {**{f.id: (f.acl, f.parent_ids) for f in FOLDERS}, "missing": None})
 
 
 class AncestryReaderContract:
-    """Fixture: ``ancestry_reader``, a reader of stored ``FOLDERS``."""
+    """Contract of a reader of ancestries.
+
+    Fixture: ``ancestry_reader``, a reader of stored ``FOLDERS``.
+    """
 
     async def test_the_links_of_all_ancestors_come_at_once(
         self, ancestry_reader: IAncestryReader[str] | IAsyncAncestryReader[str]
     ) -> None:
-        found = await _value(ancestry_reader.get_ancestry(("grandchild", "left", "missing")))
+        found = await _settle(ancestry_reader.get_ancestry(("grandchild", "left", "missing")))
 
         above = {"grandchild", "child", "left", "right", "root"}
         assert dict(found) == {
@@ -161,45 +138,47 @@ class AncestryReaderContract:
     async def test_a_cycle_ends_the_reading(
         self, ancestry_reader: IAncestryReader[str] | IAsyncAncestryReader[str]
     ) -> None:
-        found = await _value(ancestry_reader.get_ancestry(("egg",)))
+        found = await _settle(ancestry_reader.get_ancestry(("egg",)))
 
         assert dict(found) == {"egg": ("hen",), "hen": ("egg",)}
 
     async def test_a_depth_cuts_the_reading(
         self, ancestry_reader: IAncestryReader[str] | IAsyncAncestryReader[str]
     ) -> None:
-        itself = await _value(ancestry_reader.get_ancestry(("grandchild",), max_depth=0))
-        parents = await _value(ancestry_reader.get_ancestry(("grandchild",), max_depth=1))
+        itself = await _settle(ancestry_reader.get_ancestry(("grandchild",), max_depth=0))
+        parents = await _settle(ancestry_reader.get_ancestry(("grandchild",), max_depth=1))
 
         assert dict(itself) == {"grandchild": ("child",)}
         assert dict(parents) == {"grandchild": ("child",), "child": ("right", "left")}
 
-    async def test_ancestries_of_any_number_of_ids_may_be_asked_for(
+    async def test_ancestries_of_any_number_of_nodes_can_be_read(
         self, ancestry_reader: IAncestryReader[str] | IAsyncAncestryReader[str]
     ) -> None:
-        many = await _value(ancestry_reader.get_ancestry((*_many_missing(), "left")))
-        none = await _value(ancestry_reader.get_ancestry(()))
+        many = await _settle(ancestry_reader.get_ancestry((*_many_missing(), "left")))
+        none = await _settle(ancestry_reader.get_ancestry(()))
 
         assert dict(many) == {"left": ("root",), "root": ()}
         assert not none
 
 
-def _batches(reader: Any) -> BatchReader[str] | AsyncBatchReader[str]:
-    try:
-        return as_batch_reader(reader)
-    except InvalidOperationError:
-        return as_async_batch_reader(reader)
+async def _read_many(reader: object, method: str, node_ids: Collection[str]) -> Mapping[str, Any]:
+    """Read as the services do."""
+    name = method if hasattr(reader, method) else "get_many"
+    is_async = inspect.iscoroutinefunction(getattr(reader, name))
+    both: AsyncReader[str, Any] = AsyncReader(reader, method, is_async=is_async)
+    return await both.get_many(node_ids)
 
 
-def _single(reader: object, method: str) -> Any:
-    """The method for one node, where the reader has it."""
-    return getattr(reader, method, None)
+async def _read_each(reader: object, method: str) -> dict[str, Any]:
+    """Read stored nodes and a missing one; return nothing if the reader has batches only."""
+    read = getattr(reader, method, None)
+    return {each: await _settle(read(each)) for each in (*IDS, "missing")} if read else {}
 
 
-async def _value(answer: Any) -> Any:
+async def _settle(answer: Any) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
 def _many_missing() -> Collection[str]:
-    """More than the variables that a statement of an older SQLite takes."""
+    """Return more ids than a statement of an older SQLite takes as variables."""
     return [f"missing-{i}" for i in range(1_500)]

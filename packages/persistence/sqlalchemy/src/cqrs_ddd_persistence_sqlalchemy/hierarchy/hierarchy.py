@@ -1,37 +1,31 @@
-"""Hierarchies in tables of your own.
+"""Readers of hierarchies in tables of the application.
 
-A batch is one statement, so what it tells of a node fits together. Give a unit of work, or run
-inside one, and it sees what that one has changed.
+A batch is one statement, so the values of a node belong together. With a unit of work, or inside
+one, a reader sees the changes of that unit of work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Executable, SQLColumnExpression, func, literal
-from sqlalchemy.sql.expression import Subquery
+import sqlalchemy as sa
 
-from cqrs_ddd_core.adapters.memory.hierarchy import InMemoryParentReader
 from cqrs_ddd_core.domain.services.acl import ACL, Grant
-from cqrs_ddd_core.domain.services.readers import N
-from cqrs_ddd_core.ports.hierarchy import (
-    IAsyncACLReader,
-    IAsyncAncestryReader,
-    IAsyncBatchACLReader,
-    IAsyncBatchParentReader,
-    IAsyncBatchTagReader,
-    IAsyncParentReader,
-    IAsyncTagReader,
-)
+from cqrs_ddd_core.domain.services.hierarchy import select_ancestry
+from cqrs_ddd_core.domain.services.readers import ACLAndParents, N, TagsAndParents
+from cqrs_ddd_core.ports.hierarchy import IAsyncAncestryReader, IAsyncBatchReader
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
 from ..engine.connections import Connections
 from ..engine.driver import is_postgres
 from ..engine.engines import SessionFactory
-from .statements import HierarchyStatements, rows_of
+from .statements import HierarchyStatements, select_columns
+
+R = TypeVar("R")
+Rows = Sequence[Any]
 
 _IDS_A_STATEMENT = 30_000
 """On SQLite, where a statement takes at most 32,766 values; PostgreSQL takes any as one array."""
@@ -41,189 +35,211 @@ _COUNTED_LEVELS = 32
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TagColumns:
-    """One row a tag; those of a node come by ``order``, ascending, else as they sort themselves."""
+    """Columns of a table with one row for each tag.
 
-    node_id: SQLColumnExpression[Any]
-    tag: SQLColumnExpression[str]
-    order: SQLColumnExpression[Any] | None = None
+    Args:
+        node_id: id of the node that has the tag.
+        tag: the tag.
+        order: sorts the tags of a node, ascending; without it, the tags sort themselves.
+    """
+
+    node_id: sa.SQLColumnExpression[object]
+    tag: sa.SQLColumnExpression[str]
+    order: sa.SQLColumnExpression[object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ACLColumns:
-    """One row an entry of an access list; the table of the nodes tells whether there is a list.
+    """Columns of a table with one row for each entry of an access list.
 
     Both flags may be expressions, such as ``folders.c.access == "listed"``.
 
     Args:
-        is_restricted: of the nodes: NULL for no list, false for a list that leaves everything
-            open, true for one that allows what its entries allow, and without entries nobody.
-            Entries that deny count in each case.
-        is_allowed: of the entries: true for one that allows, anything else for one that denies;
-            left out, all of them allow.
+        is_restricted: column of the nodes: NULL for no list, false for a list that restricts
+            nothing, true for one that allows only its entries, and without entries nobody. Entries
+            that deny count in each case.
+        node_id: id of the node that has the list.
+        principal: principal of the entry.
+        permission: permission of the entry.
+        is_allowed: column of the entries: true for one that allows, anything else for one that
+            denies; without it, all of them allow.
     """
 
-    is_restricted: SQLColumnExpression[Any]
-    node_id: SQLColumnExpression[Any]
-    principal: SQLColumnExpression[str]
-    permission: SQLColumnExpression[str]
-    is_allowed: SQLColumnExpression[Any] = field(default_factory=lambda: literal(True))
+    is_restricted: sa.SQLColumnExpression[bool | None]
+    node_id: sa.SQLColumnExpression[object]
+    principal: sa.SQLColumnExpression[str]
+    permission: sa.SQLColumnExpression[str]
+    is_allowed: sa.SQLColumnExpression[bool | None] = field(default_factory=sa.true)
 
 
-class SQLAlchemyHierarchyReader(
-    IAsyncParentReader[N],
-    IAsyncBatchParentReader[N],
-    IAsyncTagReader[N],
-    IAsyncBatchTagReader[N],
-    IAsyncACLReader[N],
-    IAsyncBatchACLReader[N],
-    IAsyncAncestryReader[N],
-):
-    """All readers of the domain services over columns of tables, views or mapped classes.
+@dataclass(frozen=True)
+class _Tables:
+    connections: Connections
+    nodes: sa.Subquery
+    links: sa.Subquery
+
+    async def read(
+        self,
+        kind: str,
+        node_ids: Collection[object],
+        statement: Callable[[HierarchyStatements], sa.Executable],
+    ) -> Rows:
+        ids = list(dict.fromkeys(node_ids))
+        rows: list[Any] = []
+        if not ids:
+            return rows
+        async with self.connections.read_connection(None, f"read {kind}") as connection:
+            is_array = is_postgres(connection)
+            sql = statement(HierarchyStatements(self.nodes, self.links, is_array))
+            size = len(ids) if is_array else _IDS_A_STATEMENT
+            for start in range(0, len(ids), size):
+                part = {"ids": ids[start : start + size]}
+                rows += (await connection.execute(sql, part)).all()
+        return rows
+
+
+class HierarchyBatchReader(IAsyncBatchReader[N, R], IAsyncAncestryReader[N]):
+    """Reader of one kind of records, see ``SQLAlchemyHierarchyReader``."""
+
+    def __init__(
+        self,
+        tables: _Tables,
+        kind: str,
+        statement: Callable[[HierarchyStatements], sa.Executable],
+        build_records: Callable[[Rows], dict[N, R]],
+    ) -> None:
+        self._tables = tables
+        self._kind = kind
+        self._statement = statement
+        self._build_records = build_records
+
+    async def get_many(self, node_ids: Collection[N]) -> Mapping[N, R]:
+        rows = await self._tables.read(self._kind, node_ids, self._statement)
+        return self._build_records(rows)
+
+    async def get_ancestry(
+        self, node_ids: Collection[N], *, max_depth: int | None = None
+    ) -> Mapping[N, tuple[N, ...]]:
+        counted = max_depth if max_depth is not None and max_depth <= _COUNTED_LEVELS else None
+        rows = await self._tables.read("an ancestry", node_ids, lambda sql: sql.ancestry(counted))
+        # The database may return further levels, or those above a node that was read for another.
+        return select_ancestry(_build_parents(rows), node_ids, max_depth)
+
+
+class SQLAlchemyHierarchyReader(Generic[N]):
+    """Readers over columns of tables, views or mapped classes, one for each domain service.
 
     Args:
-        node_id: the key of the table of the nodes.
-        parent_id: of a table of links; in a tree, of the table of the nodes itself.
-        child_id: beside ``parent_id`` in the table of links; a tree has none.
-        parent_order: sorts the parents of a node, ascending; left out, they sort by their ids.
+        session_factory: makes the sessions of reads outside a unit of work.
+        node_id: key of the table of the nodes.
+        parent_id: column of a table of links; in a tree, of the table of the nodes itself.
+        child_id: column beside ``parent_id`` in the table of links; a tree has none.
+        parent_order: sorts the parents of a node, ascending; without it, they sort by their ids.
+        tags: columns of the tags, for the reader ``tags``.
+        acl: columns of the access lists, for the reader ``acls``.
+        uow: unit of work to read in.
     """
 
     def __init__(
         self,
         session_factory: SessionFactory | None = None,
         *,
-        node_id: SQLColumnExpression[N],
-        parent_id: SQLColumnExpression[N | None],
-        child_id: SQLColumnExpression[N] | None = None,
-        parent_order: SQLColumnExpression[Any] | None = None,
+        node_id: sa.SQLColumnExpression[N],
+        parent_id: sa.SQLColumnExpression[N | None],
+        child_id: sa.SQLColumnExpression[N] | None = None,
+        parent_order: sa.SQLColumnExpression[object] | None = None,
         tags: TagColumns | None = None,
         acl: ACLColumns | None = None,
         uow: UnitOfWork | None = None,
     ) -> None:
-        self._connections = Connections(session_factory, uow=uow)
-        self._nodes = rows_of("nodes", id=node_id)
-        self._links = rows_of(
+        nodes = select_columns(
+            "nodes", id=node_id, is_restricted=sa.null() if acl is None else acl.is_restricted
+        )
+        links = select_columns(
             "links",
             node_id=node_id if child_id is None else child_id,
             parent_id=parent_id,
             place=parent_id if parent_order is None else parent_order,
         )
-        self._tags = self._entries = None
-        if tags is not None:
-            place = tags.tag if tags.order is None else tags.order
-            self._tags = rows_of("tags", node_id=tags.node_id, tag=tags.tag, place=place)
-        if acl is not None:
-            self._nodes = rows_of("nodes", id=node_id, is_restricted=acl.is_restricted)
-            self._entries = rows_of(
-                "entries",
-                node_id=acl.node_id,
-                principal=acl.principal,
-                permission=acl.permission,
-                is_allowed=func.coalesce(acl.is_allowed, False),
-            )
+        self._tables = _Tables(Connections(session_factory, uow=uow), nodes, links)
+        self._tags, self._acl = tags, acl
 
-    async def get_parent_ids(self, node_id: N) -> tuple[N, ...] | None:
-        return (await self.get_parent_ids_many((node_id,))).get(node_id)
-
-    async def get_parent_ids_many(self, node_ids: Collection[N]) -> Mapping[N, tuple[N, ...]]:
-        return _parents_of(await self._read("parents", node_ids, HierarchyStatements.parents))
-
-    async def get_ancestry(
-        self, node_ids: Collection[N], *, max_depth: int | None = None
-    ) -> Mapping[N, tuple[N, ...]]:
-        counted = max_depth if max_depth is not None and max_depth <= _COUNTED_LEVELS else None
-        rows = await self._read("an ancestry", node_ids, lambda sql: sql.ancestry(counted))
-        links = _parents_of(rows)
-        # The same walk as of the fake, over what came: it stops where the levels end.
-        return InMemoryParentReader(links).get_ancestry(node_ids, max_depth=max_depth)
-
-    async def get_tags_and_parents(
-        self, node_id: N
-    ) -> tuple[tuple[str, ...], tuple[N, ...]] | None:
-        return (await self.get_tags_and_parents_many((node_id,))).get(node_id)
-
-    async def get_tags_and_parents_many(
-        self, node_ids: Collection[N]
-    ) -> Mapping[N, tuple[tuple[str, ...], tuple[N, ...]]]:
-        columns = _given(self._tags, "tags", "tags=TagColumns")
-        rows = await self._read("tags", node_ids, lambda sql: sql.tags_and_parents(columns))
-        tags: dict[N, list[str]] = {}
-        for node_id, _, _, tag in rows:
-            if tag is not None:
-                tags.setdefault(node_id, []).append(tag)
-        return {
-            node_id: (tuple(tags.get(node_id, ())), parents)
-            for node_id, parents in _parents_of(rows).items()
-        }
-
-    async def get_acl_and_parents(self, node_id: N) -> tuple[ACL | None, tuple[N, ...]] | None:
-        return (await self.get_acl_and_parents_many((node_id,))).get(node_id)
-
-    async def get_acl_and_parents_many(
-        self, node_ids: Collection[N]
-    ) -> Mapping[N, tuple[ACL | None, tuple[N, ...]]]:
-        columns = _given(self._entries, "access lists", "acl=ACLColumns")
-        rows = await self._read("access lists", node_ids, lambda sql: sql.acls_and_parents(columns))
-        restricted: dict[N, bool | None] = {}
-        entries: dict[tuple[N, bool], set[Grant]] = {}
-        for node_id, _, _, is_restricted, principal, permission, is_allowed in rows:
-            if is_allowed is None:
-                restricted[node_id] = is_restricted
-            else:
-                entry = Grant(principal, permission)
-                entries.setdefault((node_id, bool(is_allowed)), set()).add(entry)
-        return {
-            node_id: (
-                _acl(
-                    restricted[node_id],
-                    allow=frozenset(entries.get((node_id, True), ())),
-                    deny=frozenset(entries.get((node_id, False), ())),
-                ),
-                parents,
-            )
-            for node_id, parents in _parents_of(rows).items()
-        }
-
-    async def _read(
-        self,
-        what: str,
-        node_ids: Collection[N],
-        statement: Callable[[HierarchyStatements], Executable],
-    ) -> Sequence[Any]:
-        ids = list(dict.fromkeys(node_ids))
-        found: list[Any] = []
-        if not ids:
-            return found
-        async with self._connections.read_connection(None, f"read {what}") as connection:
-            is_array = is_postgres(connection)
-            asked = statement(HierarchyStatements(self._nodes, self._links, is_array))
-            size = len(ids) if is_array else _IDS_A_STATEMENT
-            for start in range(0, len(ids), size):
-                part = {"ids": ids[start : start + size]}
-                found += (await connection.execute(asked, part)).all()
-        return found
-
-
-def _given(rows: Subquery | None, what: str, remedy: str) -> Subquery:
-    if rows is None:
-        raise InvalidOperationError(
-            f"cannot read {what}: the reader was not told where they are; "
-            f"pass {remedy}(...) to SQLAlchemyHierarchyReader"
+    @property
+    def parents(self) -> HierarchyBatchReader[N, tuple[N, ...]]:
+        """Reader for ``AsyncCycleDetectionService``."""
+        return HierarchyBatchReader(
+            self._tables, "parents", HierarchyStatements.parents, _build_parents
         )
-    return rows
+
+    @property
+    def tags(self) -> HierarchyBatchReader[N, TagsAndParents[N]]:
+        """Reader for ``AsyncTagInheritanceService``."""
+        columns = _require(self._tags, "tags", "tags=TagColumns")
+        place = columns.tag if columns.order is None else columns.order
+        tags = select_columns("tags", node_id=columns.node_id, tag=columns.tag, place=place)
+        return HierarchyBatchReader(
+            self._tables, "tags", lambda sql: sql.tags_and_parents(tags), _build_tags
+        )
+
+    @property
+    def acls(self) -> HierarchyBatchReader[N, ACLAndParents[N]]:
+        """Reader for ``AsyncACLInheritanceService``."""
+        columns = _require(self._acl, "access lists", "acl=ACLColumns")
+        entries = select_columns(
+            "entries",
+            node_id=columns.node_id,
+            principal=columns.principal,
+            permission=columns.permission,
+            is_allowed=sa.func.coalesce(columns.is_allowed, False),
+        )
+        return HierarchyBatchReader(
+            self._tables, "access lists", lambda sql: sql.acls_and_parents(entries), _build_acls
+        )
 
 
-def _parents_of(rows: Sequence[Any]) -> dict[Any, tuple[Any, ...]]:
-    found: dict[Any, list[Any]] = {}
+def _require(columns: R | None, kind: str, argument: str) -> R:
+    if columns is None:
+        raise InvalidOperationError(
+            f"cannot read {kind}: the columns are unknown; "
+            f"pass {argument}(...) to SQLAlchemyHierarchyReader"
+        )
+    return columns
+
+
+def _build_parents(rows: Rows) -> dict[N, tuple[N, ...]]:
+    parents: dict[N, list[N]] = {}
     for node_id, parent_id, *_ in rows:
-        parents = found.setdefault(node_id, [])
+        found = parents.setdefault(node_id, [])
         if parent_id is not None:
-            parents.append(parent_id)
-    return {node_id: tuple(parents) for node_id, parents in found.items()}
+            found.append(parent_id)
+    return {node_id: tuple(found) for node_id, found in parents.items()}
 
 
-def _acl(
-    is_restricted: bool | None, *, allow: frozenset[Grant], deny: frozenset[Grant]
-) -> ACL | None:
+def _build_tags(rows: Rows) -> dict[N, TagsAndParents[N]]:
+    links: dict[N, tuple[N, ...]] = _build_parents(rows)
+    tags: dict[N, list[str]] = {node_id: [] for node_id in links}
+    for node_id, _, _, tag in rows:
+        if tag is not None:
+            tags[node_id].append(tag)
+    return {node_id: (tuple(tags[node_id]), parents) for node_id, parents in links.items()}
+
+
+def _build_acls(rows: Rows) -> dict[N, ACLAndParents[N]]:
+    links: dict[N, tuple[N, ...]] = _build_parents(rows)
+    restricted: dict[N, bool | None] = {}
+    entries: dict[N, tuple[set[Grant], set[Grant]]] = {each: (set(), set()) for each in links}
+    for node_id, _, _, is_restricted, principal, permission, is_allowed in rows:
+        if is_allowed is None:
+            restricted[node_id] = is_restricted
+        else:
+            entries[node_id][bool(is_allowed)].add(Grant(principal, permission))
+    return {
+        node_id: (_build_acl(restricted[node_id], *entries[node_id]), parents)
+        for node_id, parents in links.items()
+    }
+
+
+def _build_acl(is_restricted: bool | None, deny: set[Grant], allow: set[Grant]) -> ACL | None:
     if is_restricted:
-        return ACL(allow, deny)
-    return None if is_restricted is None and not deny else ACL(deny=deny)
+        return ACL(frozenset(allow), frozenset(deny))
+    return None if is_restricted is None and not deny else ACL(deny=frozenset(deny))
