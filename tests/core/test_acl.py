@@ -161,7 +161,9 @@ async def test_missing_node_or_ancestor_grants_nothing(variant: ServiceVariant, 
     )
     acls, denying_acls = variant.acls(source), variant.acls(source, on_missing="deny")
 
-    with pytest.raises(NodeNotFoundError, match="no node gone, so nobody knows") as caught:
+    with pytest.raises(
+        NodeNotFoundError, match="no node gone, so its access list is unknown"
+    ) as caught:
         await acls.effective_acl(node)
     assert caught.value.node_id == "gone"
     with pytest.raises(NodeNotFoundError):

@@ -65,7 +65,7 @@ async def test_cached_records_are_not_read() -> None:
     links = AsyncReader[str, Parents](reader, "get_parent_ids", is_async=False)
     cache: dict[str, Parents | None] = {"me": ("l",), "top": None}
 
-    await HierarchyWalk(("me",), links, cache=cache).climb()
+    await HierarchyWalk(("me",), links, DEFAULT_LIMITS, cache).climb()
 
     assert reader.levels == [("l",)]
 

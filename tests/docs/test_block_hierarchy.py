@@ -1,4 +1,4 @@
-"""The block hierarchy as its user meets it, and what its lock is for."""
+"""Block hierarchy: its demo, and the purpose of its lock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PRELUDE = """
 import asyncio
 from uuid import UUID, uuid4
 
-from block_hierarchy.application import CreateBlock, DescribeBlocks, MoveBlock, TagsOf
+from block_hierarchy.application import CreateBlock, DescribeBlocks, MoveBlock, GetBlockTags
 from block_hierarchy.composition import compose
 from cqrs_ddd_core.domain.services import ACL, Grant
 
@@ -30,7 +30,7 @@ async def create(*parents, title="block", acl=None, tags=()):
 async def move(block_id, *parents):
     return await mediator.send(MoveBlock(block_id=block_id, parent_block_ids=parents))
 
-async def refused(work):
+async def report(work):
     try:
         await work
     except Exception as error:
@@ -58,13 +58,13 @@ def _printed(work: str) -> list[str]:
     return _run("-c", f"{PRELUDE}\n{work}\nasyncio.run(main())").splitlines()
 
 
-def test_it_tells_its_story() -> None:
-    told = _run("-m", "block_hierarchy")
+def test_demo_prints_what_each_move_changes() -> None:
+    output = _run("-m", "block_hierarchy")
 
-    assert "expenses under travel and salaries: gained nothing, lost bob:read, eve:read" in told
-    assert "travel under receipts: refused, CycleDetectedError" in told
-    assert "receipts under salaries: refused, ACLWideningError" in told
-    assert "expenses under travel: gained bob:read, eve:read, lost nothing" in told
+    assert "expenses under travel and salaries: gained nothing, lost bob:read, eve:read" in output
+    assert "travel under receipts: refused, CycleDetectedError" in output
+    assert "receipts under salaries: refused, ACLWideningError" in output
+    assert "expenses under travel: gained bob:read, eve:read, lost nothing" in output
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_it_tells_its_story() -> None:
     [("", ["CycleDetectedError", "done"]), ("lock_keys", ["done", "done"])],
     ids=["locked", "not locked"],
 )
-def test_two_moves_at_once_close_no_cycle_thanks_to_the_lock(
+def test_lock_keeps_two_concurrent_moves_from_closing_a_cycle(
     guard: str, outcome: list[str]
 ) -> None:
     printed = _printed(f"""
@@ -82,22 +82,22 @@ if {guard!r}:
 async def main():
     root = await create()
     a, b = await create(root), await create(root)
-    await asyncio.gather(refused(move(a, b)), refused(move(b, a)))
+    await asyncio.gather(report(move(a, b)), report(move(b, a)))
 """)
 
     assert sorted(line.split()[0] for line in printed) == outcome
 
 
-def test_what_cannot_be_placed_is_refused_and_nothing_is_stored() -> None:
+def test_rejected_commands_store_nothing() -> None:
     printed = _printed("""
 async def main():
     left = await create(acl=ACL.allowing(ANN))
     right = await create(acl=ACL.allowing(BOB))
     child = await create(left, title="child")
-    await refused(create(left, acl=ACL.allowing(ANN, BOB)))
-    await refused(create(UUID(int=1)))
-    await refused(move(child, left, right))
-    await refused(move(UUID(int=2), left))
+    await report(create(left, acl=ACL.allowing(ANN, BOB)))
+    await report(create(UUID(int=1)))
+    await report(move(child, left, right))
+    await report(move(UUID(int=2), left))
     print(len((await mediator.query(DescribeBlocks())).result))
 """)
 
@@ -109,12 +109,12 @@ async def main():
     assert printed[4] == "3"
 
 
-def test_tags_are_inherited() -> None:
+def test_blocks_inherit_tags() -> None:
     printed = _printed("""
 async def main():
     top = await create(tags=("a", "b"))
     child = await create(top, tags=("c", "a"))
-    print((await mediator.query(TagsOf(block_id=child))).result)
+    print((await mediator.query(GetBlockTags(block_id=child))).result)
 """)
 
     assert printed == ["('c', 'a', 'b')"]

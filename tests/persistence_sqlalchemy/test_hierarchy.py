@@ -68,7 +68,7 @@ Reader = SQLAlchemyHierarchyReader[str]
 
 
 class FolderTables:
-    """The tables of an application, which knows nothing of the reader."""
+    """Tables of an application, which does not know the reader."""
 
     def __init__(
         self, engine: AsyncEngine, schema: str | None, id_type: TypeEngine[Any] | None = None
@@ -105,7 +105,7 @@ class FolderTables:
             Column("effect", Text),
         )
 
-    def in_order(self) -> dict[str, Any]:
+    def columns(self) -> dict[str, Any]:
         links, tags, grants = self.links.c, self.tags.c, self.grants.c
         return {
             "node_id": self.folders.c.id,
@@ -128,7 +128,7 @@ class FolderTables:
 
     async def insert(self, connection: AsyncConnection, *folders: Folder) -> None:
         await connection.execute(
-            insert(self.folders), [{"id": f.id, "access": _access(f)} for f in folders]
+            insert(self.folders), [{"id": f.id, "access": _access_of(f)} for f in folders]
         )
         for folder in folders:
             tags = [
@@ -144,7 +144,7 @@ class FolderTables:
                     await connection.execute(insert(table), rows)
 
     async def link(self, links: Mapping[Any, Collection[Any]]) -> None:
-        """Nodes with nothing but their parents."""
+        """Insert nodes with parents only."""
         rows = [row for child, parents in links.items() for row in _link_rows(child, parents)]
         async with self.engine.begin() as connection:
             await connection.execute(insert(self.folders), [{"id": node_id} for node_id in links])
@@ -158,7 +158,7 @@ def _link_rows(child: object, parents: Collection[object]) -> list[dict[str, Any
     return [{"child_id": child, "position": i, "parent_id": parent} for i, parent in placed]
 
 
-def _access(folder: Folder) -> str | None:
+def _access_of(folder: Folder) -> str | None:
     if folder.acl is None:
         return None
     return "open" if folder.acl.allow is None else "listed"
@@ -180,10 +180,10 @@ def _grant_rows(folder: Folder) -> list[dict[str, Any]]:
 
 @pytest.fixture
 async def app(engine: AsyncEngine, tables: Tables) -> FolderTables:
-    return await _created(FolderTables(engine, tables.schema))
+    return await _create_tables(FolderTables(engine, tables.schema))
 
 
-async def _created(app: FolderTables) -> FolderTables:
+async def _create_tables(app: FolderTables) -> FolderTables:
     async with app.engine.begin() as connection:
         await connection.run_sync(app.metadata.create_all)
     return app
@@ -191,11 +191,11 @@ async def _created(app: FolderTables) -> FolderTables:
 
 @pytest.fixture
 def reader(session_factory: SessionFactory, app: FolderTables) -> Reader:
-    return SQLAlchemyHierarchyReader(session_factory, **app.in_order())
+    return SQLAlchemyHierarchyReader(session_factory, **app.columns())
 
 
 @contextmanager
-def statements(engine: AsyncEngine) -> Iterator[list[str]]:
+def record_statements(engine: AsyncEngine) -> Iterator[list[str]]:
     sent: list[str] = []
 
     def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
@@ -232,18 +232,18 @@ class TestSQLAlchemyHierarchyReader(ReaderContract):
         await app.add(*FOLDERS)
 
 
-class TestInsideAUnitOfWork(ReaderContract):
-    """What was stored there is not committed yet."""
+class TestReaderInAUnitOfWork(ReaderContract):
+    """Rows that are not committed yet."""
 
     @pytest.fixture
     async def reader(self, app: FolderTables, new_uow: NewUnitOfWork) -> AsyncIterator[Reader]:
         async with new_uow() as uow:
             await app.insert(await uow.connection(), *FOLDERS)
-            yield SQLAlchemyHierarchyReader(uow=uow, **app.in_order())
+            yield SQLAlchemyHierarchyReader(uow=uow, **app.columns())
             await uow.rollback()
 
 
-class TestOverMappedClasses(ReaderContract):
+class TestReaderOfMappedClasses(ReaderContract):
     @pytest.fixture
     async def reader(self, session_factory: SessionFactory, app: FolderTables) -> Reader:
         class Model(DeclarativeBase):
@@ -291,8 +291,8 @@ class TestOverMappedClasses(ReaderContract):
         )
 
 
-class TestATree(AncestryReaderContract):
-    """A parent in the table of the nodes, so the second parent of a folder is not there."""
+class TestReaderOfATree(AncestryReaderContract):
+    """Tree with one parent in the table of the nodes; the last parent of each folder is stored."""
 
     @pytest.fixture
     async def ancestry_reader(
@@ -337,8 +337,8 @@ class TestATree(AncestryReaderContract):
 CHAIN = {i: (i + 1,) if i < 3_000 else () for i in range(3_001)}
 
 
-def ladder(rungs: int) -> dict[int, tuple[int, ...]]:
-    """Two nodes a rung, each under both of the rung above: 2**rungs ways up."""
+def build_ladder(rungs: int) -> dict[int, tuple[int, ...]]:
+    """Build two nodes for each rung, under both nodes of the rung above: 2**rungs paths."""
     links = {
         rung * 2 + side: (rung * 2 + 2, rung * 2 + 3) for rung in range(rungs) for side in (0, 1)
     }
@@ -346,24 +346,24 @@ def ladder(rungs: int) -> dict[int, tuple[int, ...]]:
 
 
 @pytest.fixture
-async def numbered(engine: AsyncEngine, tables: Tables) -> FolderTables:
-    return await _created(FolderTables(engine, tables.schema, BigInteger()))
+async def numbered_app(engine: AsyncEngine, tables: Tables) -> FolderTables:
+    return await _create_tables(FolderTables(engine, tables.schema, BigInteger()))
 
 
 @pytest.fixture
 def numbers(
-    session_factory: SessionFactory, numbered: FolderTables
+    session_factory: SessionFactory, numbered_app: FolderTables
 ) -> SQLAlchemyHierarchyReader[int]:
-    return SQLAlchemyHierarchyReader(session_factory, **numbered.in_order())
+    return SQLAlchemyHierarchyReader(session_factory, **numbered_app.columns())
 
 
-@pytest.mark.parametrize("links", [CHAIN, ladder(1_000)], ids=["chain", "ladder"])
+@pytest.mark.parametrize("links", [CHAIN, build_ladder(1_000)], ids=["chain", "build_ladder"])
 async def test_ancestry_is_one_round_trip(
-    numbers: SQLAlchemyHierarchyReader[int], numbered: FolderTables, links: dict[int, Any]
+    numbers: SQLAlchemyHierarchyReader[int], numbered_app: FolderTables, links: dict[int, Any]
 ) -> None:
-    await numbered.link(links)
+    await numbered_app.link(links)
 
-    with statements(numbered.engine) as sent:
+    with record_statements(numbered_app.engine) as sent:
         whole = await numbers.parents.get_ancestry((0, 1))
         cut = await numbers.parents.get_ancestry((0,), max_depth=900)
 
@@ -373,14 +373,14 @@ async def test_ancestry_is_one_round_trip(
 
 
 async def test_service_reads_a_deep_hierarchy_in_one_round_trip_and_its_values_in_another(
-    numbers: SQLAlchemyHierarchyReader[int], numbered: FolderTables
+    numbers: SQLAlchemyHierarchyReader[int], numbered_app: FolderTables
 ) -> None:
-    await numbered.link(CHAIN)
-    async with numbered.engine.begin() as connection:
+    await numbered_app.link(CHAIN)
+    async with numbered_app.engine.begin() as connection:
         tag = {"folder_id": 3_000, "position": 0, "tag": "top"}
-        await connection.execute(insert(numbered.tags), [tag])
+        await connection.execute(insert(numbered_app.tags), [tag])
 
-    with statements(numbered.engine) as sent:
+    with record_statements(numbered_app.engine) as sent:
         assert await AsyncCycleDetectionService(numbers.parents).would_create_cycle(3_000, 0)
         assert len(sent) == 1
         sent.clear()
@@ -390,11 +390,11 @@ async def test_service_reads_a_deep_hierarchy_in_one_round_trip_and_its_values_i
 
 @pytest.mark.parametrize("kind", ["parents", "tags", "acls"])
 async def test_batch_is_one_round_trip(
-    numbers: SQLAlchemyHierarchyReader[int], numbered: FolderTables, kind: str
+    numbers: SQLAlchemyHierarchyReader[int], numbered_app: FolderTables, kind: str
 ) -> None:
-    await numbered.link(CHAIN)
+    await numbered_app.link(CHAIN)
 
-    with statements(numbered.engine) as sent:
+    with record_statements(numbered_app.engine) as sent:
         found = await getattr(numbers, kind).get_many(range(5_000))
         nothing = await getattr(numbers, kind).get_many(())
 
@@ -404,11 +404,11 @@ async def test_batch_is_one_round_trip(
 
 
 async def test_more_ids_than_a_statement_takes_are_read_in_parts(
-    numbers: SQLAlchemyHierarchyReader[int], numbered: FolderTables, backend: str
+    numbers: SQLAlchemyHierarchyReader[int], numbered_app: FolderTables, backend: str
 ) -> None:
-    await numbered.link({1: (70_000,), 70_000: (2,), 2: ()})
+    await numbered_app.link({1: (70_000,), 70_000: (2,), 2: ()})
 
-    with statements(numbered.engine) as sent:
+    with record_statements(numbered_app.engine) as sent:
         found = await numbers.parents.get_many(range(70_001))
 
     assert found == {1: (70_000,), 70_000: (2,), 2: ()}
@@ -418,27 +418,27 @@ async def test_more_ids_than_a_statement_takes_are_read_in_parts(
 
 
 async def test_levels_are_not_counted_round_and_round_a_cycle(
-    numbers: SQLAlchemyHierarchyReader[int], numbered: FolderTables
+    numbers: SQLAlchemyHierarchyReader[int], numbered_app: FolderTables
 ) -> None:
-    await numbered.link({1: (2, 1), 2: (1,)})
+    await numbered_app.link({1: (2, 1), 2: (1,)})
 
     for max_depth in (None, 10, 10**12):
         assert await numbers.parents.get_ancestry((1,), max_depth=max_depth) == {1: (2, 1), 2: (1,)}
 
 
 async def test_links_of_a_missing_node_lead_nowhere(
-    numbers: SQLAlchemyHierarchyReader[int], numbered: FolderTables
+    numbers: SQLAlchemyHierarchyReader[int], numbered_app: FolderTables
 ) -> None:
-    await numbered.link({1: (2,), 2: (3,), 3: ()})
-    async with numbered.engine.begin() as connection:
-        await connection.execute(delete(numbered.folders).where(numbered.folders.c.id == 2))
+    await numbered_app.link({1: (2,), 2: (3,), 3: ()})
+    async with numbered_app.engine.begin() as connection:
+        await connection.execute(delete(numbered_app.folders).where(numbered_app.folders.c.id == 2))
 
     assert await numbers.parents.get_ancestry((1, 2)) == {1: (2,)}
     assert await numbers.parents.get_many((1, 2)) == {1: (2,)}
 
 
 class BinaryUuid(TypeDecorator[uuid.UUID]):
-    """As some store ids, to save space."""
+    """Compact form of ids."""
 
     impl = LargeBinary
     cache_ok = True
@@ -469,10 +469,10 @@ async def test_ids_of_any_type_come_back_unchanged(
     below: Any,
     missing: Any,
 ) -> None:
-    app = await _created(FolderTables(engine, tables.schema, id_type))
+    app = await _create_tables(FolderTables(engine, tables.schema, id_type))
     await app.link({top: (), below: (top,)})
     reader: SQLAlchemyHierarchyReader[Any] = SQLAlchemyHierarchyReader(
-        session_factory, **app.in_order()
+        session_factory, **app.columns()
     )
 
     assert await reader.parents.get_ancestry((below, missing)) == {below: (top,), top: ()}
@@ -557,7 +557,7 @@ async def test_parents_and_tags_without_a_place_come_last(
             order=func.nullif(app.tags.c.position, 0),
         ),
     }
-    reader: Reader = SQLAlchemyHierarchyReader(session_factory, **{**app.in_order(), **places})
+    reader: Reader = SQLAlchemyHierarchyReader(session_factory, **{**app.columns(), **places})
 
     assert await reader.tags.get_many(("a",)) == {"a": (("2", "1", "3"), ("y", "x", "z"))}
 
@@ -641,7 +641,7 @@ async def test_failed_statement_raises_an_error_of_the_toolkit(
     session_factory: SessionFactory, engine: AsyncEngine, tables: Tables
 ) -> None:
     never_made = FolderTables(engine, tables.schema)
-    reader: Reader = SQLAlchemyHierarchyReader(session_factory, **never_made.in_order())
+    reader: Reader = SQLAlchemyHierarchyReader(session_factory, **never_made.columns())
 
     with pytest.raises(PersistenceError, match="cannot read parents: "):
         await reader.parents.get_many(("a",))
@@ -650,23 +650,23 @@ async def test_failed_statement_raises_an_error_of_the_toolkit(
 Changes = Callable[[FolderTables], dict[str, Any]]
 
 
-def no_order(app: FolderTables) -> dict[str, Any]:
-    """Parents and tags as the database happens to sort them."""
+def drop_order(app: FolderTables) -> dict[str, Any]:
+    """Leave the order of parents and tags to the database."""
     tags = TagColumns(node_id=app.tags.c.folder_id, tag=app.tags.c.tag)
     return {"parent_order": None, "tags": tags}
 
 
-def reversed_order(app: FolderTables) -> dict[str, Any]:
+def reverse_order(app: FolderTables) -> dict[str, Any]:
     return {"parent_order": -app.links.c.position}
 
 
-def nodes_are_what_has_a_link(app: FolderTables) -> dict[str, Any]:
-    """Saves the look into the table of the nodes."""
+def take_nodes_from_links(app: FolderTables) -> dict[str, Any]:
+    """Read no table of nodes."""
     return {"node_id": app.links.c.child_id, "acl": None}
 
 
-def a_list_is_what_has_entries(app: FolderTables) -> dict[str, Any]:
-    """Saves the column that tells."""
+def take_lists_from_entries(app: FolderTables) -> dict[str, Any]:
+    """Read no column with the flag."""
     entries = app.grants.c
     acl = ACLColumns(
         is_restricted=exists().where(entries.folder_id == app.folders.c.id),
@@ -678,9 +678,9 @@ def a_list_is_what_has_entries(app: FolderTables) -> dict[str, Any]:
     return {"acl": acl}
 
 
-def every_list_restricts(app: FolderTables) -> dict[str, Any]:
-    """Takes a list without entries for nobody, wherever it is."""
-    acl: ACLColumns = app.in_order()["acl"]
+def restrict_every_list(app: FolderTables) -> dict[str, Any]:
+    """Take every list without entries for nobody."""
+    acl: ACLColumns = app.columns()["acl"]
     return {"acl": replace(acl, is_restricted=app.folders.c.access.is_not(None))}
 
 
@@ -714,21 +714,21 @@ LISTS, ANCESTRIES = ACLReaderContract(), AncestryReaderContract()
 @pytest.mark.parametrize(
     ("naive", "kind", "sentence"),
     [
-        (no_order, "parents", PARENTS.test_parents_are_a_tuple_in_their_stored_order),
-        (no_order, "tags", TAGS.test_tags_keep_their_order_and_spelling),
-        (reversed_order, "parents", PARENTS.test_parents_are_a_tuple_in_their_stored_order),
+        (drop_order, "parents", PARENTS.test_parents_are_a_tuple_in_their_stored_order),
+        (drop_order, "tags", TAGS.test_tags_keep_their_order_and_spelling),
+        (reverse_order, "parents", PARENTS.test_parents_are_a_tuple_in_their_stored_order),
         (
-            nodes_are_what_has_a_link,
+            take_nodes_from_links,
             "parents",
             PARENTS.test_a_missing_node_has_no_record_and_a_root_an_empty_tuple,
         ),
         (
-            nodes_are_what_has_a_link,
+            take_nodes_from_links,
             "parents",
             ANCESTRIES.test_the_links_of_all_ancestors_come_at_once,
         ),
-        (a_list_is_what_has_entries, "acls", LISTS.test_no_list_nobody_and_unrestricted_stay_apart),
-        (every_list_restricts, "acls", LISTS.test_no_list_nobody_and_unrestricted_stay_apart),
+        (take_lists_from_entries, "acls", LISTS.test_no_list_nobody_and_unrestricted_stay_apart),
+        (restrict_every_list, "acls", LISTS.test_no_list_nobody_and_unrestricted_stay_apart),
     ],
 )
 async def test_contract_catches_columns_that_lose_something(
@@ -740,7 +740,7 @@ async def test_contract_catches_columns_that_lose_something(
     sentence: Callable[[Any], Awaitable[None]],
 ) -> None:
     await app.add(*FOLDERS)
-    changed: Reader = SQLAlchemyHierarchyReader(session_factory, **{**app.in_order(), **naive(app)})
+    changed: Reader = SQLAlchemyHierarchyReader(session_factory, **{**app.columns(), **naive(app)})
 
     await sentence(getattr(reader, kind))
     with pytest.raises(AssertionError):

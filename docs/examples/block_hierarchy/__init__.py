@@ -1,4 +1,4 @@
-"""Blocks under blocks, whose tags pass down and whose access only narrows.
+"""Blocks under blocks: tags are inherited, and access can only be narrowed.
 
-``readers`` joins the domain services of the toolkit to the repository of this application.
+``readers`` connects the domain services of the toolkit to the repository of this application.
 """

@@ -1,4 +1,4 @@
-"""``python -m block_hierarchy``: build a handbook of blocks and move some of them."""
+"""Build a handbook of blocks and move some of them: ``python -m block_hierarchy``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def block_id(title: str) -> UUID:
     return uuid5(HANDBOOK, title)
 
 
-def creating(
+def create_block(
     title: str, *parents: str, tags: tuple[str, ...] = (), acl: ACL | None = None
 ) -> CreateBlock:
     return CreateBlock(
@@ -37,11 +37,11 @@ def creating(
 
 
 BLOCKS = (
-    creating("handbook", tags=("internal",), acl=ACL.allowing(ANN, BOB, EVE)),
-    creating("travel", "handbook", tags=("travel",)),
-    creating("salaries", "handbook", tags=("money",), acl=ACL.allowing(ANN)),
-    creating("expenses", "travel", tags=("form",)),
-    creating("receipts", "expenses", acl=ACL.allowing(BOB, EVE)),
+    create_block("handbook", tags=("internal",), acl=ACL.allowing(ANN, BOB, EVE)),
+    create_block("travel", "handbook", tags=("travel",)),
+    create_block("salaries", "handbook", tags=("money",), acl=ACL.allowing(ANN)),
+    create_block("expenses", "travel", tags=("form",)),
+    create_block("receipts", "expenses", acl=ACL.allowing(BOB, EVE)),
 )
 MOVES = (
     ("expenses", "travel", "salaries"),
@@ -52,40 +52,40 @@ MOVES = (
 )
 
 
-async def tell(mediator: Mediator, console: Console) -> None:
+async def run_demo(mediator: Mediator, console: Console) -> None:
     for command in BLOCKS:
         await mediator.send(command)
-    console.print(table("Before", (await mediator.query(DescribeBlocks())).result))
+    console.print(build_table("Before", (await mediator.query(DescribeBlocks())).result))
     for title, *parents in MOVES:
-        outcome = await moved(mediator, title, parents)
+        outcome = await move_block(mediator, title, parents)
         console.print(f"{title} under {' and '.join(parents)}: {outcome}")
-    console.print(table("After", (await mediator.query(DescribeBlocks())).result))
+    console.print(build_table("After", (await mediator.query(DescribeBlocks())).result))
 
 
-async def moved(mediator: Mediator, title: str, parents: list[str]) -> str:
+async def move_block(mediator: Mediator, title: str, parents: list[str]) -> str:
     command = MoveBlock(block_id=block_id(title), parent_block_ids=tuple(map(block_id, parents)))
     try:
         response = await mediator.send(command)
     except DomainError as error:
         return f"refused, {type(error).__name__}"
     (event,) = (event for event in response.events if isinstance(event, BlockMoved))
-    return f"gained {_named(event.gained)}, lost {_named(event.lost)}"
+    return f"gained {_format_grants(event.gained)}, lost {_format_grants(event.lost)}"
 
 
-def table(title: str, views: tuple[BlockView, ...]) -> Table:
-    found = Table("block", "depth", "tags", "access", title=title)
+def build_table(title: str, views: tuple[BlockView, ...]) -> Table:
+    table = Table("block", "depth", "tags", "access", title=title)
     for view in views:
         grants = tuple(sorted(view.access.grants or (), key=str))
-        found.add_row(view.title, str(view.depth), ", ".join(view.tags), _named(grants))
-    return found
+        table.add_row(view.title, str(view.depth), ", ".join(view.tags), _format_grants(grants))
+    return table
 
 
-def _named(grants: tuple[Grant, ...]) -> str:
+def _format_grants(grants: tuple[Grant, ...]) -> str:
     return ", ".join(map(str, grants)) or "nothing"
 
 
 def main() -> None:
-    asyncio.run(tell(compose(), Console()))
+    asyncio.run(run_demo(compose(), Console()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What can be asked of the blocks."""
+"""Commands and queries of the blocks."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ class MoveBlock(Command[UUID]):
     parent_block_ids: tuple[UUID, ...]
 
     def lock_keys(self) -> Collection[ResourceIdentifier]:
-        # Two moves that are checked side by side could close a cycle together.
+        # Two moves that are checked concurrently could close a cycle together.
         return (TREE,)
 
 
-class TagsOf(Query[tuple[str, ...]]):
+class GetBlockTags(Query[tuple[str, ...]]):
     block_id: UUID
 
 
 class DescribeBlocks(Query[tuple["BlockView", ...]]):
-    """All blocks, those with the fewest blocks above them first."""
+    """Query for all blocks, sorted by the number of levels above them."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class MoveBlockHandler(CommandHandler[UUID]):
         cycles = AsyncCycleDetectionService(
             RepositoryBlockParentReader(self._blocks), on_missing="raise"
         )
-        # Two questions about the same lists: each block is read once for both.
+        # Two methods need the same lists, so the reader reads each block once for both.
         access = AsyncACLInheritanceService(CachingReader(RepositoryBlockACLReader(self._blocks)))
 
         await cycles.ensure_acyclic(block.id, parents)
@@ -122,11 +122,11 @@ class MoveBlockHandler(CommandHandler[UUID]):
         return block
 
 
-class TagsOfHandler(QueryHandler[tuple[str, ...]]):
+class GetBlockTagsHandler(QueryHandler[tuple[str, ...]]):
     def __init__(self, blocks: IBlockRepository) -> None:
         self._tags = AsyncTagInheritanceService(RepositoryBlockTagReader(blocks))
 
-    async def handle(self, query: TagsOf) -> tuple[str, ...]:
+    async def handle(self, query: GetBlockTags) -> tuple[str, ...]:
         return await self._tags.effective_tags(query.block_id)
 
 
@@ -137,11 +137,11 @@ class DescribeBlocksHandler(QueryHandler[tuple[BlockView, ...]]):
     async def handle(self, query: DescribeBlocks) -> tuple[BlockView, ...]:
         blocks = await self._blocks.list_all()
         snapshot = BlockSnapshot(blocks)
-        views = [view_of(block, snapshot, snapshot, snapshot) for block in blocks]
+        views = [build_view(block, snapshot, snapshot, snapshot) for block in blocks]
         return tuple(sorted(views, key=lambda view: (view.depth, view.title)))
 
 
-def view_of(
+def build_view(
     block: Block, parents: BlockParentReader, tags: BlockTagReader, lists: BlockACLReader
 ) -> BlockView:
     return BlockView(

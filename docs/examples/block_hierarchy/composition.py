@@ -1,4 +1,4 @@
-"""Where the application meets its adapters: the one place to change them."""
+"""Composition root: the only place that knows the adapters."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .application import (
     CreateBlockHandler,
     DescribeBlocks,
     DescribeBlocksHandler,
+    GetBlockTags,
+    GetBlockTagsHandler,
     IBlockRepository,
     MoveBlock,
     MoveBlockHandler,
-    TagsOf,
-    TagsOfHandler,
 )
 from .domain import Block
 
@@ -33,7 +33,7 @@ def compose() -> Mediator:
     handlers = HandlerRegistry()
     handlers.register_command_handler(CreateBlock, CreateBlockHandler(blocks))
     handlers.register_command_handler(MoveBlock, MoveBlockHandler(blocks))
-    handlers.register_query_handler(TagsOf, TagsOfHandler(blocks))
+    handlers.register_query_handler(GetBlockTags, GetBlockTagsHandler(blocks))
     handlers.register_query_handler(DescribeBlocks, DescribeBlocksHandler(blocks))
     return Mediator(
         handlers,

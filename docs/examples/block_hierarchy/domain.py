@@ -1,4 +1,4 @@
-"""Blocks and what happens to them."""
+"""Blocks and their events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class BlockMoved(DomainEvent):
 
 
 class Block(AggregateRoot[UUID]):
-    """Knows its own parents, tags and access list; what follows for it is for services to say."""
+    """Block with its own parents, tags and access list; services compute the effective ones."""
 
     title: str
     parent_block_ids: tuple[UUID, ...] = ()
@@ -47,8 +47,8 @@ class Block(AggregateRoot[UUID]):
         self.add_event(
             BlockMoved(
                 parent_block_ids=parents,
-                gained=_listed(change.gained),
-                lost=_listed(change.lost),
+                gained=_sort_grants(change.gained),
+                lost=_sort_grants(change.lost),
             )
         )
 
@@ -61,5 +61,5 @@ class Block(AggregateRoot[UUID]):
         self.parent_block_ids = event.parent_block_ids
 
 
-def _listed(acl: ACL) -> tuple[Grant, ...]:
+def _sort_grants(acl: ACL) -> tuple[Grant, ...]:
     return tuple(sorted(acl.grants or (), key=str))

@@ -1,4 +1,4 @@
-"""How the domain services read blocks."""
+"""Readers of blocks for the domain services."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BlockACLReader = IACLReader[UUID]
 
 
 class BlockSnapshot(BlockParentReader, BlockTagReader, BlockACLReader):
-    """Blocks that were read already: for questions about all of them."""
+    """Reader of loaded blocks, for rules over all of them."""
 
     def __init__(self, blocks: Iterable[Block]) -> None:
         self._blocks = {block.id: block for block in blocks}
@@ -42,13 +42,15 @@ class BlockSnapshot(BlockParentReader, BlockTagReader, BlockACLReader):
 
 
 class RepositoryBlockParentReader(RepositoryParentReader[Block, UUID]):
-    """Reads in the unit of work of the running command, as the two below."""
+    """Reader of parents in the unit of work of the running command."""
 
     def __init__(self, repository: IRepository[Block, UUID]) -> None:
         super().__init__(repository, parents=lambda block: block.parent_block_ids)
 
 
 class RepositoryBlockTagReader(RepositoryTagReader[Block, UUID]):
+    """Reader of tags in the unit of work of the running command."""
+
     def __init__(self, repository: IRepository[Block, UUID]) -> None:
         super().__init__(
             repository,
@@ -58,6 +60,8 @@ class RepositoryBlockTagReader(RepositoryTagReader[Block, UUID]):
 
 
 class RepositoryBlockACLReader(RepositoryACLReader[Block, UUID]):
+    """Reader of access lists in the unit of work of the running command."""
+
     def __init__(self, repository: IRepository[Block, UUID]) -> None:
         super().__init__(
             repository,

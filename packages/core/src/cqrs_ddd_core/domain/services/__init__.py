@@ -1,7 +1,12 @@
 """Rules that span several aggregates: cycles, tags and access in hierarchies, over readers."""
 
-from .acl import ACL, AccessChange, EffectiveACL, ExactMatcher, Grant, IGrantMatcher
-from .acl_inheritance import ACLInheritanceService, AsyncACLInheritanceService
+from .acl import ACL, ExactMatcher, Grant, IGrantMatcher
+from .acl_inheritance import (
+    AccessChange,
+    ACLInheritanceService,
+    AsyncACLInheritanceService,
+    EffectiveACL,
+)
 from .cycles import AsyncCycleDetectionService, CycleDetectionService
 from .hierarchy import TraversalLimits
 from .readers import (

@@ -7,11 +7,9 @@ pass over all ancestors of a node yields its access.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Hashable
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar, runtime_checkable
-
-N = TypeVar("N", bound=Hashable)
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -93,40 +91,5 @@ class ACL:
         def covers(grant: Grant) -> bool:
             return any(matcher.matches(grant, principal, permission) for principal in principals)
 
-        return (self.allow is None or any(map(covers, self.allow))) and not any(
-            map(covers, self.deny)
-        )
-
-
-@dataclass(frozen=True)
-class EffectiveACL(Generic[N]):
-    """Access to a node under all its ancestors.
-
-    ``sources`` are the nodes with a list, nearest first. If none of these lists allows anything by
-    name, nothing is ``restricted`` and the default of the service applies.
-    """
-
-    acl: ACL
-    sources: tuple[N, ...] = ()
-    restricted: bool = True
-
-
-@dataclass(frozen=True)
-class AccessChange:
-    """Change of the access to a node, and so to the nodes below it, by a move.
-
-    A node ``becomes_empty`` if somebody has access before the move and nobody after it.
-    """
-
-    gained: ACL
-    lost: ACL
-    becomes_empty: bool
-
-    @classmethod
-    def between(cls, before: ACL, after: ACL) -> AccessChange:
-        """Compare the access before the move with the access after it."""
-        return cls(
-            gained=after.subtract(before),
-            lost=before.subtract(after),
-            becomes_empty=after.is_nobody and not before.is_nobody,
-        )
+        is_covered = self.allow is None or any(map(covers, self.allow))
+        return is_covered and not any(map(covers, self.deny))

@@ -7,12 +7,13 @@ further. An answer depends on every ancestor, so do not keep it longer than the 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import reduce
 from typing import Generic, Literal
 
 from ...primitives.exceptions import ACLWideningError, NodeNotFoundError
 from ...primitives.result import Failure, Result, Success
-from .acl import ACL, AccessChange, EffectiveACL, ExactMatcher, IGrantMatcher
+from .acl import ACL, ExactMatcher, IGrantMatcher
 from .hierarchy import (
     DEFAULT_LIMITS,
     AsyncReader,
@@ -29,6 +30,31 @@ Cache = dict[N, ACLAndParents[N] | None]
 OnMissing = Literal["raise", "deny"]
 
 NOBODY = ACL.nobody()
+
+
+@dataclass(frozen=True)
+class EffectiveACL(Generic[N]):
+    """Access to a node under all its ancestors.
+
+    ``sources`` are the nodes with a list, nearest first. If all their lists have ``allow=None``,
+    the access is not ``restricted`` and the default of the service applies.
+    """
+
+    acl: ACL
+    sources: tuple[N, ...] = ()
+    restricted: bool = True
+
+
+@dataclass(frozen=True)
+class AccessChange:
+    """Change of the access to a node, and so to the nodes below it, by a move.
+
+    A node ``becomes_empty`` if somebody has access before the move and nobody after it.
+    """
+
+    gained: ACL
+    lost: ACL
+    becomes_empty: bool
 
 
 class AsyncACLInheritanceService(Generic[N]):
@@ -61,11 +87,11 @@ class AsyncACLInheritanceService(Generic[N]):
         The first level that refuses ends the reading.
         """
         caller = deduplicate(principals)
-        walk = self._walk(node_id, {})
+        walk = HierarchyWalk((node_id,), self._reader, self._limits)
         restricted = False
         while level := walk.frontier:
             await walk.step()
-            if walk.missing:  # its list might refuse, so skipping it would widen
+            if not self._is_complete(walk):
                 return False
             for acl, _ in map(walk.records.__getitem__, level):
                 if acl is not None:
@@ -113,25 +139,28 @@ class AsyncACLInheritanceService(Generic[N]):
         own = now.records[node_id][0] if node_id in now.records else NOBODY
         cache[node_id] = (own, deduplicate(new_parents))
         then = await self._climb(node_id, cache)
-        return AccessChange.between(self._combine(now).acl, self._combine(then).acl)
-
-    async def _climb(self, node_id: N, cache: Cache[N]) -> Walk[N]:
-        walk = self._walk(node_id, cache)
-        await walk.climb()
-        return walk
-
-    def _walk(self, node_id: N, cache: Cache[N]) -> Walk[N]:
-        return HierarchyWalk(
-            (node_id,), self._reader, self._limits, cache=cache, on_missing=self._check_missing
+        before, after = self._combine(now).acl, self._combine(then).acl
+        return AccessChange(
+            gained=after.subtract(before),
+            lost=before.subtract(after),
+            becomes_empty=after.is_nobody and not before.is_nobody,
         )
 
-    def _check_missing(self, node_id: N) -> None:
-        if self._on_missing == "raise":
+    async def _climb(self, node_id: N, cache: Cache[N]) -> Walk[N]:
+        walk = HierarchyWalk((node_id,), self._reader, self._limits, cache)
+        await walk.climb()
+        self._is_complete(walk)
+        return walk
+
+    def _is_complete(self, walk: Walk[N]) -> bool:
+        """Return whether no node is missing; its list might refuse, so skipping it would widen."""
+        if walk.missing and self._on_missing == "raise":
             raise NodeNotFoundError(
-                f"no node {node_id}, so nobody knows what it grants; repair the link to it, or "
-                'pass on_missing="deny"',
-                node_id=node_id,
+                f"no node {walk.missing[0]}, so its access list is unknown; repair the link to "
+                'it, or pass on_missing="deny"',
+                node_id=walk.missing[0],
             )
+        return not walk.missing
 
     def _combine(self, walk: Walk[N]) -> EffectiveACL[N]:
         if walk.missing:
@@ -164,10 +193,8 @@ class ACLInheritanceService(SyncService[AsyncACLInheritanceService[N]]):
         limits: TraversalLimits = DEFAULT_LIMITS,
     ) -> None:
         reader = AsyncReader[N, ACLAndParents[N]](acl_reader, "get_acl_and_parents", is_async=False)
-        super().__init__(
-            AsyncACLInheritanceService(
-                reader, default=default, on_missing=on_missing, matcher=matcher, limits=limits
-            )
+        self._service = AsyncACLInheritanceService(
+            reader, default=default, on_missing=on_missing, matcher=matcher, limits=limits
         )
 
     effective_acl = in_sync(AsyncACLInheritanceService.effective_acl)

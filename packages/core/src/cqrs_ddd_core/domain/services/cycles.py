@@ -109,19 +109,15 @@ class AsyncCycleDetectionService(Generic[N]):
     async def _climb(
         self, starts: Iterable[N], cache: Cache[N] | None = None, *, until: N | None = None
     ) -> HierarchyWalk[N, Path[N]]:
-        walk = HierarchyWalk(
-            starts, self._reader, self._limits, cache=cache, on_missing=self._check_missing
-        )
+        walk = HierarchyWalk(starts, self._reader, self._limits, cache)
         await walk.climb(until)
-        return walk
-
-    def _check_missing(self, node_id: N) -> None:
-        if self._on_missing == "raise":
+        if walk.missing and self._on_missing == "raise":
             raise NodeNotFoundError(
-                f"no node {node_id}, which is named as a parent; save it first, or name another "
-                "parent",
-                node_id=node_id,
+                f"no node {walk.missing[0]}, which is named as a parent; save it first, or name "
+                "another parent",
+                node_id=walk.missing[0],
             )
+        return walk
 
 
 class CycleDetectionService(SyncService[AsyncCycleDetectionService[N]]):
@@ -144,8 +140,8 @@ class CycleDetectionService(SyncService[AsyncCycleDetectionService[N]]):
         limits: TraversalLimits = DEFAULT_LIMITS,
     ) -> None:
         reader = AsyncReader[N, Path[N]](parent_reader, "get_parent_ids", is_async=False)
-        super().__init__(
-            AsyncCycleDetectionService(reader, on_missing=on_missing, strict=strict, limits=limits)
+        self._service = AsyncCycleDetectionService(
+            reader, on_missing=on_missing, strict=strict, limits=limits
         )
 
     would_create_cycle = in_sync(AsyncCycleDetectionService.would_create_cycle)

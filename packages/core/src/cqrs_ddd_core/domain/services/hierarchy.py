@@ -39,8 +39,7 @@ class TraversalLimits:
     max_nodes: int | None = 100_000
 
     def __post_init__(self) -> None:
-        is_too_low = self.max_depth is not None and self.max_depth < 0
-        if is_too_low or (self.max_nodes is not None and self.max_nodes < 1):
+        if (self.max_depth or 0) < 0 or (1 if self.max_nodes is None else self.max_nodes) < 1:
             raise InvalidOperationError(
                 f"{self} lets nothing be read; pass a max_depth of 0 or more and a max_nodes of "
                 "1 or more, or None"
@@ -113,7 +112,8 @@ class AsyncReader(IAsyncBatchReader[N, R]):
         found = links if self._reads_links else await self._read_many(tuple(links))
         # With a limit, the parents of the last level were not read, and may exist.
         above = links.values() if max_depth is None else ()
-        return {node_id: found.get(node_id) for node_id in chain(node_ids, links, *above)}
+        read = chain(node_ids, links, chain.from_iterable(above))
+        return {node_id: found.get(node_id) for node_id in read}
 
     def parents_of(self, record: Any) -> tuple[N, ...]:
         parents: tuple[N, ...] = record if self._reads_links else record[1]
@@ -131,7 +131,6 @@ class HierarchyWalk(Generic[N, R]):
         reader: reads the nodes that the cache lacks.
         limits: limits of this walk.
         cache: records that are not read, to which the walk adds; None is a node that is missing.
-        on_missing: called with the id of each node that does not exist.
     """
 
     def __init__(
@@ -139,9 +138,7 @@ class HierarchyWalk(Generic[N, R]):
         starts: Iterable[N],
         reader: AsyncReader[N, R],
         limits: TraversalLimits = DEFAULT_LIMITS,
-        *,
         cache: dict[N, R | None] | None = None,
-        on_missing: Callable[[N], None] | None = None,
     ) -> None:
         self.frontier = tuple(dict.fromkeys(starts))
         self.records: dict[N, R] = {}
@@ -150,7 +147,6 @@ class HierarchyWalk(Generic[N, R]):
         self._reader = reader
         self._limits = limits
         self._cache = {} if cache is None else cache
-        self._on_missing = on_missing
         self._children: dict[N, N] = {}
         self._depth = 0
 
@@ -176,8 +172,6 @@ class HierarchyWalk(Generic[N, R]):
             record = cache[node_id]
             if record is None:
                 self.missing.append(node_id)
-                if self._on_missing is not None:
-                    self._on_missing(node_id)
                 continue
             self.records[node_id] = record
             for parent_id in self._reader.parents_of(record):
@@ -198,8 +192,7 @@ class HierarchyWalk(Generic[N, R]):
 class SyncService(Generic[S]):
     """Sync form of an async service whose reader never waits."""
 
-    def __init__(self, service: S) -> None:
-        self._service = service
+    _service: S
 
 
 def in_sync(

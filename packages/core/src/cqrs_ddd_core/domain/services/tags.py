@@ -92,7 +92,7 @@ class AsyncTagInheritanceService(Generic[N]):
         """Return the tags of each node that exists; shared ancestors are read once."""
         wanted = deduplicate(node_ids)
         cache: Cache[N] = {}
-        await HierarchyWalk(wanted, self._reader, self._limits, cache=cache).climb()
+        await HierarchyWalk(wanted, self._reader, self._limits, cache).climb()
         results = {node_id: await self._find(node_id, cache) for node_id in wanted}
         return {node_id: result.tags for node_id, result in results.items() if result is not None}
 
@@ -102,7 +102,7 @@ class AsyncTagInheritanceService(Generic[N]):
         return () if result is None else result.inherited
 
     async def _find(self, node_id: N, cache: Cache[N]) -> TagResult[N] | None:
-        walk = HierarchyWalk((node_id,), self._reader, self._limits, cache=cache)
+        walk = HierarchyWalk((node_id,), self._reader, self._limits, cache)
         await walk.climb()
         return self._collect(node_id, walk) if node_id in walk.records else None
 
@@ -158,10 +158,8 @@ class TagInheritanceService(SyncService[AsyncTagInheritanceService[N]]):
         reader = AsyncReader[N, TagsAndParents[N]](
             tag_reader, "get_tags_and_parents", is_async=False
         )
-        super().__init__(
-            AsyncTagInheritanceService(
-                reader, normalize=normalize, is_inherited=is_inherited, limits=limits
-            )
+        self._service = AsyncTagInheritanceService(
+            reader, normalize=normalize, is_inherited=is_inherited, limits=limits
         )
 
     find_tags = in_sync(AsyncTagInheritanceService.find_tags)

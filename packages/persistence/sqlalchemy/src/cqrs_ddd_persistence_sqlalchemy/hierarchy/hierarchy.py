@@ -98,20 +98,14 @@ class _Tables:
         return rows
 
 
-class HierarchyBatchReader(IAsyncBatchReader[N, R], IAsyncAncestryReader[N]):
+@dataclass(frozen=True)
+class TableReader(IAsyncBatchReader[N, R], IAsyncAncestryReader[N]):
     """Reader of one kind of records, see ``SQLAlchemyHierarchyReader``."""
 
-    def __init__(
-        self,
-        tables: _Tables,
-        kind: str,
-        statement: Callable[[HierarchyStatements], sa.Executable],
-        build_records: Callable[[Rows], dict[N, R]],
-    ) -> None:
-        self._tables = tables
-        self._kind = kind
-        self._statement = statement
-        self._build_records = build_records
+    _tables: _Tables
+    _kind: str
+    _statement: Callable[[HierarchyStatements], sa.Executable]
+    _build_records: Callable[[Rows], dict[N, R]]
 
     async def get_many(self, node_ids: Collection[N]) -> Mapping[N, R]:
         rows = await self._tables.read(self._kind, node_ids, self._statement)
@@ -122,7 +116,7 @@ class HierarchyBatchReader(IAsyncBatchReader[N, R], IAsyncAncestryReader[N]):
     ) -> Mapping[N, tuple[N, ...]]:
         counted = max_depth if max_depth is not None and max_depth <= _COUNTED_LEVELS else None
         rows = await self._tables.read("an ancestry", node_ids, lambda sql: sql.ancestry(counted))
-        # The database may return further levels, or those above a node that was read for another.
+        # The statement may return further levels, and levels above another of the nodes.
         return select_ancestry(_build_parents(rows), node_ids, max_depth)
 
 
@@ -165,24 +159,20 @@ class SQLAlchemyHierarchyReader(Generic[N]):
         self._tags, self._acl = tags, acl
 
     @property
-    def parents(self) -> HierarchyBatchReader[N, tuple[N, ...]]:
+    def parents(self) -> TableReader[N, tuple[N, ...]]:
         """Reader for ``AsyncCycleDetectionService``."""
-        return HierarchyBatchReader(
-            self._tables, "parents", HierarchyStatements.parents, _build_parents
-        )
+        return TableReader(self._tables, "parents", HierarchyStatements.parents, _build_parents)
 
     @property
-    def tags(self) -> HierarchyBatchReader[N, TagsAndParents[N]]:
+    def tags(self) -> TableReader[N, TagsAndParents[N]]:
         """Reader for ``AsyncTagInheritanceService``."""
         columns = _require(self._tags, "tags", "tags=TagColumns")
         place = columns.tag if columns.order is None else columns.order
         tags = select_columns("tags", node_id=columns.node_id, tag=columns.tag, place=place)
-        return HierarchyBatchReader(
-            self._tables, "tags", lambda sql: sql.tags_and_parents(tags), _build_tags
-        )
+        return TableReader(self._tables, "tags", lambda sql: sql.tags(tags), _build_tags)
 
     @property
-    def acls(self) -> HierarchyBatchReader[N, ACLAndParents[N]]:
+    def acls(self) -> TableReader[N, ACLAndParents[N]]:
         """Reader for ``AsyncACLInheritanceService``."""
         columns = _require(self._acl, "access lists", "acl=ACLColumns")
         entries = select_columns(
@@ -192,9 +182,7 @@ class SQLAlchemyHierarchyReader(Generic[N]):
             permission=columns.permission,
             is_allowed=sa.func.coalesce(columns.is_allowed, False),
         )
-        return HierarchyBatchReader(
-            self._tables, "access lists", lambda sql: sql.acls_and_parents(entries), _build_acls
-        )
+        return TableReader(self._tables, "access lists", lambda sql: sql.acls(entries), _build_acls)
 
 
 def _require(columns: R | None, kind: str, argument: str) -> R:

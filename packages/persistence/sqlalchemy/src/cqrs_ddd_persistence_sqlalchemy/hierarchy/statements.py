@@ -61,7 +61,7 @@ class HierarchyStatements:
         wanted = sa.select(above.union(step).c.id).distinct().cte("wanted")
         return self._link(wanted).order_by("place")
 
-    def tags_and_parents(self, tags: sa.Subquery) -> sa.Executable:
+    def tags(self, tags: sa.Subquery) -> sa.Executable:
         wanted = self._wanted()
         place = sa.func.row_number().over(order_by=(tags.c.place.nulls_last(), tags.c.tag))
         own = sa.select(wanted.c.id, _null_like(self._links.c.parent_id), place, tags.c.tag)
@@ -70,16 +70,12 @@ class HierarchyStatements:
             own.select_from(wanted.join(tags, tags.c.node_id == wanted.c.id)),
         ).order_by("place")
 
-    def acls_and_parents(self, entries: sa.Subquery) -> sa.Executable:
+    def acls(self, entries: sa.Subquery) -> sa.Executable:
         wanted = self._wanted(self._nodes.c.is_restricted)
         entry = (entries.c.principal, entries.c.permission, entries.c.is_allowed)
-        own = sa.select(
-            wanted.c.id,
-            _null_like(self._links.c.parent_id),
-            sa.literal(0),
-            _null_like(wanted.c.is_restricted),
-            *entry,
-        )
+        parent = _null_like(self._links.c.parent_id)
+        flag = _null_like(wanted.c.is_restricted)
+        own = sa.select(wanted.c.id, parent, sa.literal(0), flag, *entry)
         return sa.union_all(
             self._link(wanted, wanted.c.is_restricted, *map(_null_like, entry)),
             own.select_from(wanted.join(entries, entries.c.node_id == wanted.c.id)),
