@@ -195,7 +195,7 @@ def test_an_event_of_the_future_says_so() -> None:
 
 
 def test_a_step_that_fails_and_one_that_answers_no_dict_are_named() -> None:
-    with pytest.raises(UpcastingError, match="NameTheRecipient cannot lead Dispatched") as caught:
+    with pytest.raises(UpcastingError, match="NameTheRecipient cannot upcast Dispatched") as caught:
         Shipment.event_registry.decode(a_stored(1, {"kilos": 2}))
     assert isinstance(caught.value.__cause__, KeyError)
 
@@ -205,7 +205,7 @@ def test_a_step_that_fails_and_one_that_answers_no_dict_are_named() -> None:
 
     events = UpcastingEventRegistry(UpcasterRegistry(Forgets(), *CHAIN[1:]))
     events.register(Dispatched)
-    with pytest.raises(UpcastingError, match="Forgets .* answered None, not a dict"):
+    with pytest.raises(UpcastingError, match="Forgets .* returned None, not a dict"):
         events.decode(a_stored(1))
 
 

@@ -1,30 +1,27 @@
-"""Event sourcing, projections, conflicts, the dispatcher; what is not here is in the folders."""
+"""Event sourcing, snapshots, upcasting, projections, conflicts and the persistence dispatcher."""
 
-from .conflict import AggregateUpdater, ConflictRetryMiddleware
-from .event_sourcing import EventSourcedLoader, EventSourcedMediator, EventSourcedRepository
-from .persistence import (
-    CachingPersistenceDispatcher,
-    PersistenceDispatcher,
-    PersistenceRegistry,
-)
-from .projections import ProjectionHandler, ProjectionWorker
-from .snapshots import EveryNEventsStrategy, LoadingTimeStrategy
-from .upcasting import EventUpcaster, UpcasterRegistry, UpcastingEventRegistry
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "AggregateUpdater",
-    "CachingPersistenceDispatcher",
-    "ConflictRetryMiddleware",
-    "EventSourcedLoader",
-    "EventSourcedMediator",
-    "EventSourcedRepository",
-    "EventUpcaster",
-    "EveryNEventsStrategy",
-    "LoadingTimeStrategy",
-    "PersistenceDispatcher",
-    "PersistenceRegistry",
-    "ProjectionHandler",
-    "ProjectionWorker",
-    "UpcasterRegistry",
-    "UpcastingEventRegistry",
-]
+from cqrs_ddd_core.primitives.lazy_exports import export_lazily
+
+if TYPE_CHECKING:
+    from .conflict import *
+    from .event_sourcing import *
+    from .exceptions import *
+    from .persistence import *
+    from .ports import *
+    from .projections import *
+    from .snapshots import *
+    from .upcasting import *
+else:
+    __getattr__, __dir__ = export_lazily(
+        __name__,
+        "event_sourcing",
+        "persistence",
+        "projections",
+        "conflict",
+        "snapshots",
+        "upcasting",
+        "ports",
+        "exceptions",
+    )

@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import (
-    AsyncIterator,
-    Callable,
-    Collection,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -204,7 +196,7 @@ class CachingPersistenceDispatcher(IResultCatalog):
         found = await self._values.values(codec, ids, load, id_of, unread=own, fills=False)
         return sort_by_ids(found, ids, id_of)
 
-    def _list_affected(self, entity: object) -> Iterator[Affected]:
+    def _list_affected(self, entity: object) -> Iterable[Affected]:
         if not isinstance(entity, AggregateRoot):
             return  # The inner dispatcher raises.
         yield type(entity), str(entity.id)

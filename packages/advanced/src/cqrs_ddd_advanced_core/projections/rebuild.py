@@ -13,8 +13,7 @@ from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from ..exceptions import ProjectionError, ProjectionStoreError, ProjectionVersionError
-from ..ports.dead_letters import DeadLetter, IDeadLetterStore
-from ..ports.positions import IPositionStore, ProjectionPosition
+from ..ports import DeadLetter, IDeadLetterStore, IPositionStore, ProjectionPosition
 from .batch import PoisonEventPolicy
 from .documents import get_projection_store
 from .handler import REBUILD_SUFFIX, ProjectionHandler

@@ -14,8 +14,7 @@ from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from cqrs_ddd_core.primitives.shielding import run_to_completion
 
 from ..exceptions import PoisonEventError
-from ..ports.dead_letters import DeadLetter, IDeadLetterStore
-from ..ports.positions import Checkpoint, IPositionStore
+from ..ports import Checkpoint, DeadLetter, IDeadLetterStore, IPositionStore
 from .batch import Batch, Item, PoisonEventPolicy, create_missing_item, decode_item
 from .documents import OnChange, ProjectionDocuments, notify_changes
 from .handler import ProjectionHandler

@@ -16,8 +16,7 @@ from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from ..exceptions import PoisonEventError, ProjectionVersionError
-from ..ports.dead_letters import IDeadLetterStore
-from ..ports.positions import IPositionStore
+from ..ports import IDeadLetterStore, IPositionStore
 from .batch import PoisonEventPolicy
 from .documents import OnChange, get_projection_store
 from .handler import ProjectionHandler, ProjectionRegistry

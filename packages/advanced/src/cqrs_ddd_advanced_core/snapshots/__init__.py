@@ -1,4 +1,4 @@
-"""Snapshots: taken by a strategy, and of no use rather than wrong."""
+"""Snapshots of aggregates: when they are taken, and whether they can be used."""
 
 from .aggregate_snapshots import AggregateSnapshots
 from .strategies import EveryNEventsStrategy, Loading, LoadingTimeStrategy, SnapshotStrategy

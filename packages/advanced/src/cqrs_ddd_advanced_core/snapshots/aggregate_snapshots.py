@@ -1,4 +1,4 @@
-"""The snapshots of one type of aggregate."""
+"""Snapshots of one type of aggregate."""
 
 from __future__ import annotations
 
@@ -6,37 +6,40 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Mapping
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Generic
 
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from cqrs_ddd_core.domain.aggregate import AggregateRoot
+from cqrs_ddd_core.domain import AggregateRoot
 from cqrs_ddd_core.instrumentation import hooks
-from cqrs_ddd_core.ports.clock import IClock
-from cqrs_ddd_core.ports.event_store import StreamId
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core.ports import IClock, StreamId, UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConfigError
 from cqrs_ddd_core.spi.inbox import compute_fingerprint
 from cqrs_ddd_core.spi.json_fidelity import attributes_lost_in_json, holds_the_same, shape_in
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
+from ..ports.persistence import T
 from ..ports.snapshots import ISnapshotStore, Snapshot
 from .strategies import EveryNEventsStrategy, Loading, SnapshotStrategy
-
-T = TypeVar("T", bound=AggregateRoot)
 
 logger = logging.getLogger(__name__)
 
 
 class AggregateSnapshots(Generic[T]):
-    """Snapshots of ``entity_type``; what cannot be used is passed over, and never an error.
+    """Snapshots of ``entity_type``; an unusable snapshot is a miss, and never an error.
 
-    ``misses`` counts what was passed over, by reason: ``"another shape"``, ``"unreadable"``,
-    ``"beyond the stream"``. The first of each reason is logged; each is a span
-    ``snapshot.miss`` for the hooks. Raises ``ConfigError`` for a type whose JSON loses something.
+    ``misses`` counts the misses by reason: ``"another shape"``, ``"unreadable"``, ``"beyond the
+    stream"``. The first of each reason is logged; each is a span ``snapshot.miss``. Raises
+    ``ConfigError`` for a type whose JSON loses something.
 
-    The hash of a snapshot tells the shape of the class, and ``state_revision`` of the class where
-    it has one: raise that number when the same events make another state than before.
+    The hash of a snapshot covers the shape of the class, and its ``state_revision`` if it has one:
+    raise that number when the same events make another state than before.
+
+    Args:
+        entity_type: class of the aggregates.
+        store: where the snapshots are kept.
+        strategy: when a snapshot is taken; by default every 100 events.
+        clock: time of the snapshots.
     """
 
     def __init__(
@@ -52,17 +55,17 @@ class AggregateSnapshots(Generic[T]):
         self._store = store
         self._strategy = strategy or EveryNEventsStrategy(100)
         self._clock = clock or SystemClock()
-        self.schema_hash = _hash_of(entity_type)
+        self.schema_hash = _compute_schema_hash(entity_type)
         self._is_lossy = False
 
     async def load(
         self, streams: Collection[StreamId], uow: UnitOfWork | None = None
     ) -> tuple[dict[StreamId, T], dict[StreamId, int]]:
-        """The states that can be used, by stream; and the versions of those that cannot."""
+        """Return the usable states by stream, and the versions of the unusable snapshots."""
         usable: dict[StreamId, T] = {}
         unusable: dict[StreamId, int] = {}
         for stream, snapshot in (await self._store.load(streams, uow)).items():
-            aggregate = self._revived(stream, snapshot)
+            aggregate = self._restore(stream, snapshot)
             if aggregate is None:
                 unusable[stream] = snapshot.version
             else:
@@ -73,13 +76,16 @@ class AggregateSnapshots(Generic[T]):
         return self._strategy.is_due(loading)
 
     def create(self, aggregate: T) -> Snapshot | None:
-        """Of its present state, made by events alone; None where JSON would change it."""
+        """Return a snapshot of the present state, or None if JSON would change it.
+
+        The state must have been made by events alone.
+        """
         stream = StreamId(aggregate.aggregate_type, str(aggregate.id))
         try:
             state = aggregate.model_dump_json(
                 round_trip=True, by_alias=True, warnings=False
             ).encode()
-            revived: T | None = self._read(state)
+            revived: T | None = self._parse(state)
         except Exception:  # Of any kind, from the validators and serialisers of the class.
             state, revived = b"", None
         if not holds_the_same(revived, aggregate):
@@ -100,33 +106,33 @@ class AggregateSnapshots(Generic[T]):
     async def save(
         self, snapshots: Collection[Snapshot], *, instead_of: Mapping[StreamId, int]
     ) -> None:
-        """In one transaction; also where one of the version in ``instead_of`` is later."""
+        """Save in one transaction, in place of any snapshot with the version in ``instead_of``."""
         await self._store.save_many(snapshots, instead_of=instead_of)
 
     def count_miss(self, stream: StreamId, reason: str) -> None:
-        """Count a snapshot that was of no use."""
+        """Count an unusable snapshot."""
         self.misses[reason] += 1
         if self.misses[reason] == 1:
             logger.warning(
                 "the snapshot of %s %s is of no use: %s; the events are replayed, and further "
-                "ones are counted without a word",
+                "misses are counted without a log line",
                 *stream,
                 reason,
             )
         with hooks.span("snapshot.miss", aggregate_type=stream.aggregate_type, reason=reason):
             pass
 
-    def _read(self, state: bytes) -> T:
+    def _parse(self, state: bytes) -> T:
         # Not strict, whatever the class says: JSON has no times, no tuples and no bytes.
         return self.entity_type.model_validate_json(state, strict=False)
 
-    def _revived(self, stream: StreamId, snapshot: Snapshot) -> T | None:
-        # The header first: what another class wrote may fit this one by accident.
+    def _restore(self, stream: StreamId, snapshot: Snapshot) -> T | None:
+        # The hash first: the state of another class may fit this one by accident.
         if snapshot.schema_hash != self.schema_hash:
             self.count_miss(stream, "another shape")
             return None
         try:
-            aggregate = self._read(snapshot.state)
+            aggregate = self._parse(snapshot.state)
         except Exception:  # Of any kind, from the validators of the class.
             self.count_miss(stream, "unreadable")
             return None
@@ -138,7 +144,7 @@ class AggregateSnapshots(Generic[T]):
 
 
 @lru_cache(maxsize=256)
-def _hash_of(entity_type: type[AggregateRoot]) -> str:
+def _compute_schema_hash(entity_type: type[AggregateRoot]) -> str:
     name = entity_type.__name__
     lost = attributes_lost_in_json(entity_type)
     if lost:

@@ -1,4 +1,4 @@
-"""When a snapshot is worth its place."""
+"""Strategies that decide when a snapshot is taken."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cqrs_ddd_core.primitives.exceptions import ConfigError
 
 @dataclass(frozen=True)
 class Loading:
-    """How an aggregate came to its state: from which snapshot (0 for none), and in what time."""
+    """Facts of one load: the version, that of the snapshot (0 for none), and the time it took."""
 
     version: int
     snapshot_version: int = 0
@@ -18,7 +18,7 @@ class Loading:
 
 
 class SnapshotStrategy(ABC):
-    """Decides after a loading; ``one | another`` is due when either is."""
+    """Strategy that decides after a load; ``one | another`` is due when either is."""
 
     @abstractmethod
     def is_due(self, loading: Loading) -> bool: ...
@@ -29,7 +29,7 @@ class SnapshotStrategy(ABC):
 
 @dataclass(frozen=True)
 class EveryNEventsStrategy(SnapshotStrategy):
-    """Due when ``n`` events or more had to be applied."""
+    """Strategy that is due when ``n`` events or more had to be applied."""
 
     n: int
 
@@ -43,7 +43,7 @@ class EveryNEventsStrategy(SnapshotStrategy):
 
 @dataclass(frozen=True)
 class LoadingTimeStrategy(SnapshotStrategy):
-    """Due when a loading that applied events took ``seconds`` or more."""
+    """Strategy that is due when a load that applied events took ``seconds`` or more."""
 
     seconds: float
 

@@ -1,7 +1,6 @@
-"""Old events in today's shape."""
+"""Upcasting of stored events to the current version of their class."""
 
 from .event_registry import UpcastingEventRegistry, with_upcasting
-from .registry import UpcasterRegistry
-from .upcaster import EventUpcaster
+from .upcasters import EventUpcaster, UpcasterRegistry
 
 __all__ = ["EventUpcaster", "UpcasterRegistry", "UpcastingEventRegistry", "with_upcasting"]

@@ -1,4 +1,4 @@
-"""From stored events of any age to today's classes."""
+"""Decoding of stored events of any schema version."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from typing import Any, TypeVar
 import pydantic
 from pydantic_core import from_json, to_json
 
-from cqrs_ddd_core.domain.event_registry import EventTypeRegistry, StoredForm
-from cqrs_ddd_core.domain.events import DomainEvent
-from cqrs_ddd_core.ports.event_store import StoredEvent
+from cqrs_ddd_core.domain import DomainEvent, EventTypeRegistry
+from cqrs_ddd_core.domain.event_registry import StoredForm
+from cqrs_ddd_core.ports import StoredEvent
 from cqrs_ddd_core.primitives.exceptions import SerializationError
 
 from ..exceptions import UpcastingError
-from .registry import UpcasterRegistry
+from .upcasters import Payload, UpcasterRegistry
 
 E = TypeVar("E", bound=DomainEvent)
 
 
 class UpcastingEventRegistry(EventTypeRegistry):
-    """A table of event classes that upcasts what is of an older version before it decodes it.
+    """Table of event classes that upcasts events of older versions before it decodes them.
 
-    Set it as ``event_registry`` of an aggregate, and give it to ``decode_event`` for messages: then
-    every way from a stored event to a typed one leads through the upcasters. Raises
-    ``UpcasterChainError`` for a chain that does not end at the version of its class.
+    Set it as ``event_registry`` of an aggregate, and pass it to ``decode_event`` for messages, so
+    that every stored event is upcast. Raises ``UpcasterChainError`` for a chain that does not end
+    at the version of its class.
 
     Args:
+        upcasters: the steps.
         events: another table to find classes in, such as ``default_event_registry``.
     """
 
@@ -49,22 +50,24 @@ class UpcastingEventRegistry(EventTypeRegistry):
         return self._events.get(name)
 
     def verify(self) -> None:
-        """Raises ``UnknownTypeError`` for a chain without a class, else as the constructor."""
+        """Raise ``UnknownTypeError`` for a chain without a class, or as the constructor does."""
         for event_type in self.upcasters:
             self.upcasters.ensure_fits(self.get(event_type))
 
     def decode(self, stored: StoredForm) -> DomainEvent:
-        """Raises ``UpcastingError`` for a missing step and for a version of the future."""
+        """Return the typed event; raises ``UpcastingError`` if a step is missing."""
         event_class = self._types.get(stored.event_type) or self.get(stored.event_type)
         if not isinstance(stored, StoredEvent):
-            return super().decode(_InShape(stored, self._payload(stored, event_class), event_class))
-        # Done for each event of each loading, and written for speed: one dict, filled in place,
-        # and what the store keeps as text goes past the properties that would keep the outcome.
+            return super().decode(
+                _CurrentForm(stored, self._upcast(stored, event_class), event_class)
+            )
+        # Runs for each event of each load, so it is written for speed: one dict, filled in place,
+        # and texts of the store bypass the properties that would cache the parsed values.
         facts = stored.__dict__
         if facts["schema_version"] == event_class.schema_version:
-            fields = _own_payload_of(stored, facts.get("payload_json"))
+            fields = _read_payload(stored, facts.get("payload_json"))
         else:
-            fields = dict(self._payload(stored, event_class))
+            fields = dict(self._upcast(stored, event_class))
         fields["event_id"] = facts["event_id"]
         fields["occurred_at"] = facts.get("occurred_text") or stored.occurred_at
         fields["aggregate_id"] = facts["aggregate_id"]
@@ -80,38 +83,35 @@ class UpcastingEventRegistry(EventTypeRegistry):
             raise _unreadable(stored, problem) from error
         return event
 
-    def _payload(self, stored: StoredForm, event_class: type[DomainEvent]) -> Mapping[str, Any]:
+    def _upcast(self, stored: StoredForm, event_class: type[DomainEvent]) -> Payload:
         version: object = getattr(stored, "schema_version", None)
         wanted = event_class.schema_version
         if version is None or version == wanted:
-            return _own_payload_of(stored, getattr(stored, "payload_json", None))
+            return _read_payload(stored, getattr(stored, "payload_json", None))
         if not isinstance(version, int):
             raise UpcastingError(
                 f"stored {stored.event_type} has schema version {version!r}, which is no number",
                 event_type=stored.event_type,
                 class_version=wanted,
             )
-        # A copy: an upcaster that changes what it gets must not reach what is stored.
-        own = _own_payload_of(stored, getattr(stored, "payload_json", None))
+        # A copy: an upcaster may change its argument, but not the stored payload.
+        own = _read_payload(stored, getattr(stored, "payload_json", None))
         copy = from_json(to_json(own))
         return self.upcasters.upcast(stored.event_type, copy, stored=version, wanted=wanted)
 
 
 def with_upcasting(events: EventTypeRegistry) -> EventTypeRegistry:
-    """The table itself where it reads old events, else one over it that does.
-
-    The plain table would refuse an event of an older version at best.
-    """
+    """Return the table if it reads events of older versions, or a table over it that does."""
     if type(events).decode is EventTypeRegistry.decode:
         return UpcastingEventRegistry(events=events)
     return events
 
 
-class _InShape:
-    """A stored form with the payload that its class expects."""
+class _CurrentForm:
+    """Stored form with the payload that the current class expects."""
 
     def __init__(
-        self, stored: StoredForm, payload: Mapping[str, Any], event_class: type[DomainEvent]
+        self, stored: StoredForm, payload: Payload, event_class: type[DomainEvent]
     ) -> None:
         self._stored = stored
         self.event_type = stored.event_type
@@ -122,8 +122,8 @@ class _InShape:
         return getattr(self._stored, name)
 
 
-def _own_payload_of(stored: StoredForm, text: str | None) -> dict[str, Any]:
-    """A dict that nobody else has; parsed from ``text`` where the store keeps that."""
+def _read_payload(stored: StoredForm, text: str | None) -> dict[str, Any]:
+    """Return a new dict, parsed from ``text`` if the store has the payload as text."""
     try:
         payload: object = stored.payload if text is None else from_json(text)
     except ValueError as error:

@@ -1,0 +1,140 @@
+"""Upcasters, which bring stored events to the current schema version, and their registry."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from cqrs_ddd_core.domain import DomainEvent
+from cqrs_ddd_core.ports import IEventUpcaster
+
+from ..exceptions import UpcasterChainError, UpcastingError
+
+Payload = Mapping[str, Any]
+
+
+class EventUpcaster(IEventUpcaster):
+    """Step from ``source_version`` of ``event_type`` to the next version.
+
+    ``upcast`` returns the new payload; it gets a copy, so that no stored payload can change.
+    """
+
+    event_type: ClassVar[str]
+    source_version: ClassVar[int]
+
+    @abstractmethod
+    def upcast(self, payload: Payload) -> dict[str, Any]: ...
+
+
+class UpcasterRegistry:
+    """Table of upcasters: a chain for each event type, in which a step leads to the next version.
+
+    A chain cannot turn back, and the steps that are registered in one call must leave no gap.
+    """
+
+    def __init__(self, *upcasters: IEventUpcaster) -> None:
+        self._chains: dict[str, dict[int, IEventUpcaster]] = {}
+        self.register(*upcasters)
+
+    def register(self, *upcasters: IEventUpcaster) -> None:
+        """Add all steps or none; raises ``UpcasterChainError`` for a taken step and for a gap."""
+        chains = {event_type: dict(steps) for event_type, steps in self._chains.items()}
+        for upcaster in upcasters:
+            _ensure_usable(upcaster)
+            event_type, version = upcaster.event_type, upcaster.source_version
+            present = chains.setdefault(event_type, {}).setdefault(version, upcaster)
+            if present is not upcaster:
+                advice = f"give {_name_of(upcaster)} a version of its own"
+                problem = f"is {_name_of(present)} already; {advice}"
+                raise UpcasterChainError.at_step(event_type, version, problem)
+        for event_type, steps in chains.items():
+            missing = set(range(min(steps), max(steps))) - set(steps)
+            if missing:
+                problem = "is missing; register it in the same call"
+                raise UpcasterChainError.at_step(event_type, min(missing), problem)
+        self._chains = chains
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the event types that have a chain."""
+        return iter(self._chains)
+
+    def ensure_fits(self, event_class: type[DomainEvent]) -> None:
+        """Raise ``UpcasterChainError`` unless the chain ends at the version of the class."""
+        steps = self._chains.get(event_class.event_type)
+        if not steps:
+            return
+        end, version, name = max(steps) + 1, event_class.schema_version, event_class.__qualname__
+        if end < version:
+            problem = f"is missing: {name} has schema_version {version}; register it"
+            raise UpcasterChainError.at_step(event_class.event_type, end, problem)
+        if end > version:
+            problem = (
+                f"leads beyond {name}, which has schema_version {version}; set schema_version = "
+                f"{end} there, or leave the step out"
+            )
+            raise UpcasterChainError.at_step(event_class.event_type, end - 1, problem)
+
+    def upcast(self, event_type: str, payload: Payload, *, stored: int, wanted: int) -> Payload:
+        """Return the payload of version ``stored`` as version ``wanted``.
+
+        The steps may change the payload that they get: pass a copy. Raises ``UpcastingError``.
+        """
+        if stored > wanted:
+            raise UpcastingError(
+                f"stored {event_type} has schema version {stored}, but its class knows {wanted} "
+                "at most: a newer program wrote it; deploy that version here too",
+                event_type=event_type,
+                stored_version=stored,
+                class_version=wanted,
+            )
+        steps = self._chains.get(event_type, {})
+        for version in range(stored, wanted):
+            upcaster = steps.get(version)
+            if upcaster is None:
+                raise UpcastingError(
+                    f"stored {event_type} has schema version {stored}, its class has {wanted}, and "
+                    f"the step from {version} to {version + 1} is missing; register an "
+                    f"EventUpcaster with source_version = {version}",
+                    event_type=event_type,
+                    stored_version=stored,
+                    class_version=wanted,
+                    step=version,
+                )
+            payload = _run(upcaster, payload, stored, wanted)
+        return payload
+
+
+def _run(upcaster: IEventUpcaster, payload: Payload, stored: int, wanted: int) -> Payload:
+    cause: Exception | None = None
+    try:
+        result: object = upcaster.upcast(payload)
+        if isinstance(result, Mapping):
+            return result
+        problem = f"returned {result!r}, not a dict"
+    except Exception as error:
+        problem, cause = f"raised {error!r}", error
+    raise UpcastingError(
+        f"{_name_of(upcaster)} cannot upcast {upcaster.event_type} from version "
+        f"{upcaster.source_version} to the next: it {problem}; it must fit every payload of its "
+        "version",
+        event_type=upcaster.event_type,
+        stored_version=stored,
+        class_version=wanted,
+        step=upcaster.source_version,
+    ) from cause
+
+
+def _ensure_usable(upcaster: IEventUpcaster) -> None:
+    if not isinstance(upcaster, IEventUpcaster):
+        raise UpcasterChainError(
+            f"{upcaster!r} is no upcaster; give an instance of an EventUpcaster"
+        )
+    version: object = upcaster.source_version
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        problem = f"of {_name_of(upcaster)} is no version; count from 1"
+        raise UpcasterChainError.at_step(upcaster.event_type, version, problem)
+
+
+def _name_of(upcaster: IEventUpcaster) -> str:
+    return type(upcaster).__qualname__
