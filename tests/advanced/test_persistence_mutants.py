@@ -107,7 +107,7 @@ class FillsWithinTheUnitOfWork(CachingPersistenceDispatcher):
         self, type_: Any, ids: list[Any], load: Any, id_of: Any, current: UnitOfWork | None
     ) -> list[Any]:
         form: Any = self._codec_of(type_)
-        return list(await self._values.values(form, ids, load, id_of))
+        return list(await self._values.get_values(form, ids, load, id_of))
 
 
 class ReadsItsOwnFromTheCache(CachingPersistenceDispatcher):
@@ -117,7 +117,7 @@ class ReadsItsOwnFromTheCache(CachingPersistenceDispatcher):
         self, type_: Any, ids: list[Any], load: Any, id_of: Any, current: UnitOfWork | None
     ) -> list[Any]:
         form: Any = self._codec_of(type_)
-        return list(await self._values.values(form, ids, load, id_of, fills=current is None))
+        return list(await self._values.get_values(form, ids, load, id_of, fills=current is None))
 
 
 class DropsBeforeTheCommit(CachingPersistenceDispatcher):
@@ -220,7 +220,7 @@ class TakesAnyFlight(CachingPersistenceDispatcher):
         async def drop(self, keys: Iterable[str]) -> None:
             await self._cache.drop(list(keys))
 
-        async def _together(
+        async def _load_together(
             self, form: Any, missing: list[Any], load: Any, id_of: Any
         ) -> list[Any]:
             found: list[Any] = []

@@ -696,12 +696,14 @@ class TakesAnyFlight(ReadThrough):
     async def drop(self, keys: Iterable[str]) -> None:
         await self._cache.drop(list(keys))
 
-    async def _together(self, form: Any, missing: list[Any], load: Any, id_of: Any) -> list[Any]:
-        flight = self._flights.get(form.key(missing[0]))
+    async def _load_together(
+        self, codec: Any, missing: list[Any], load: Any, id_of: Any
+    ) -> list[Any]:
+        flight = self._flights.get(codec.key(missing[0]))
         if flight is None:
-            return await self._lead(form, missing, load, id_of)
+            return await self._lead(codec, missing, load, id_of)
         landed: Any = await flight
-        return [form.decode(landed.state)]
+        return [codec.decode(landed.state)]
 
 
 async def test_who_waits_for_any_load_would_take_what_is_older_than_his_change(

@@ -53,7 +53,7 @@ from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
 class PositionsAtAppend(InMemoryEventStore):
     """As a sequence does it, read without care: the order of commits is another one."""
 
-    class Changes(fake_events._Appended):
+    class Changes(fake_events._AppendedEvents):
         def append(self, events: Sequence[StoredEvent]) -> None:
             super().append([replace(e, position=self._log.draw_position()) for e in events])
 
@@ -70,7 +70,7 @@ class PositionsAtAppend(InMemoryEventStore):
         bound._log, bound._uow = self._log, uow
         return bound
 
-    def _changes(self, uow: InMemoryTransaction) -> fake_events._Appended:
+    def _get_changes(self, uow: InMemoryTransaction) -> fake_events._AppendedEvents:
         return uow.change_set(self._log, lambda: self.Changes(self._log))
 
 
@@ -126,7 +126,7 @@ class CommitsAtOnce(InMemoryEventStore):
 
     async def append_batch(self, events: list[StoredEvent]) -> None:
         async with InMemoryUnitOfWork() as own:
-            self._changes(own).append(events)
+            self._get_changes(own).append(events)
 
 
 class FirstIdWins(InMemoryEventStore):
@@ -161,7 +161,7 @@ class LastWriterWins(InMemoryRepository[Parcel, str]):
         def check(self) -> None:
             pass
 
-    def _changes(self, uow: InMemoryTransaction) -> fake_rows._Changes[Parcel, str]:
+    def _get_changes(self, uow: InMemoryTransaction) -> fake_rows._Changes[Parcel, str]:
         return uow.change_set(self, lambda: self.Changes(self._rows))
 
 
@@ -172,7 +172,7 @@ class ChecksWhenAddedOnly(InMemoryRepository[Parcel, str]):
         def check(self) -> None:
             pass
 
-    def _changes(self, uow: InMemoryTransaction) -> fake_rows._Changes[Parcel, str]:
+    def _get_changes(self, uow: InMemoryTransaction) -> fake_rows._Changes[Parcel, str]:
         return uow.change_set(self, lambda: self.Changes(self._rows))
 
 
@@ -273,7 +273,7 @@ class AnybodyReleases(InMemoryLockStrategy):
 class NeverRunsOut(InMemoryLockStrategy):
     """A holder that died holds for ever."""
 
-    def _current(self, resource: str) -> Any:
+    def _find_holder(self, resource: str) -> Any:
         return self._queue.current.get(resource)
 
 
@@ -353,7 +353,7 @@ class ReleasesByName(NeverRenews):
 class NoLeaseCheck(InMemoryOutboxStorage):
     """UPDATE without a look at the epoch."""
 
-    def _leased(self, lease: OutboxLease) -> Any:
+    def _get_leased_key(self, lease: OutboxLease) -> Any:
         return self._keys.get(lease.key) or fake_outbox._Key()
 
 
@@ -385,7 +385,7 @@ class SkipsPoison(InMemoryOutboxStorage):
     async def fail(
         self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
     ) -> None:
-        self._leased(lease)
+        self._get_leased_key(lease)
         await self.mark_published([message_id])
         await self.release(lease)
 

@@ -15,7 +15,7 @@ from cqrs_ddd_core.domain import ID, AggregateRoot
 from cqrs_ddd_core.ports import ICacheService, IVersionedCache, SearchResult, UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConfigError, HandlerNotRegisteredError
 from cqrs_ddd_core.primitives.shielding import run_to_completion
-from cqrs_ddd_core.spi.caching.aggregate_codec import AggregateCodec, key_of, key_prefix
+from cqrs_ddd_core.spi.caching.aggregate_codec import AggregateCodec, build_key, build_key_prefix
 from cqrs_ddd_core.spi.caching.fail_open_cache import FailOpenCache
 from cqrs_ddd_core.spi.caching.read_through import CacheCodec, Load, ReadThrough
 from cqrs_ddd_core.spi.json_fidelity import holds_the_same, reason_of
@@ -183,7 +183,7 @@ class CachingPersistenceDispatcher(IResultCatalog):
         if codec is None or not ids:
             return await load(ids)
         if current is None:
-            return sort_by_ids(await self._values.values(codec, ids, load, id_of), ids, id_of)
+            return sort_by_ids(await self._values.get_values(codec, ids, load, id_of), ids, id_of)
         current.ensure_open(f"fetch {type_.__name__}")
         changed = self._changed.get(current, ())
         own = [
@@ -193,7 +193,7 @@ class CachingPersistenceDispatcher(IResultCatalog):
         ]
         # No fill: the transaction may read a state from before a change whose leases have ended,
         # or its own changes that did not pass this dispatcher.
-        found = await self._values.values(codec, ids, load, id_of, unread=own, fills=False)
+        found = await self._values.get_values(codec, ids, load, id_of, unread=own, fills=False)
         return sort_by_ids(found, ids, id_of)
 
     def _list_affected(self, entity: object) -> Iterable[Affected]:
@@ -241,10 +241,10 @@ class ResultCodec:
             raise ConfigError(
                 f"{result_type.__name__} cannot be cached: {error.message.splitlines()[0]}"
             ) from error
-        self._prefix = key_prefix(result_type, schema)
+        self._prefix = build_key_prefix(result_type, schema)
 
     def key(self, value_id: object) -> str:
-        return key_of(self._prefix, value_id)
+        return build_key(self._prefix, value_id)
 
     def encode(self, value: Any) -> Any | None:
         """Return the value as JSON, or None if JSON would change it."""

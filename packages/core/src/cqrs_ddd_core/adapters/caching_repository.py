@@ -56,7 +56,7 @@ class AggregateCache(Generic[T]):
 
         # In a unit of work nothing is filled: its transaction may see what was before a change
         # that voided all leases long ago.
-        found: list[T] = await self._values.values(
+        found: list[T] = await self._values.get_values(
             self._states, [entity_id], load_one, None, fills=active is None
         )
         if active is not None:

@@ -1,4 +1,4 @@
-"""A cache in a dict."""
+"""In-memory cache."""
 
 from __future__ import annotations
 
@@ -12,44 +12,38 @@ from typing import Any
 from pydantic_core import from_json
 
 from ...ports import IClock, IVersionedCache
-from ...spi.caching.cache_validation import (
-    encode_cached_value,
-    ensure_key,
-    ensure_keys,
-    ensure_leased,
-    ensure_ttl,
-)
+from ...spi.caching import cache_validation as validation
 from ...spi.system_clock import SystemClock
 
 
 @dataclass(frozen=True)
-class _Until:
+class _Entry:
     content: bytes
-    time: float
+    expires_at: float
 
 
 class InMemoryCacheService(IVersionedCache):
-    """Keeps values as JSON, as a cache over a network does; what comes out is a copy."""
+    """In-memory cache, which stores values as JSON, as a cache over a network does."""
 
     def __init__(self, clock: IClock | None = None) -> None:
         self._clock = clock or SystemClock()
-        self._values: dict[str, _Until] = {}
-        self._leases: dict[str, _Until] = {}
+        self._values: dict[str, _Entry] = {}
+        self._leases: dict[str, _Entry] = {}
         self._tokens = count(1)
 
     async def get(self, key: str) -> Any | None:
-        ensure_key(key)
+        validation.ensure_key(key)
         await asyncio.sleep(0)
         return self._read(key)
 
     async def get_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
-        ensure_keys(keys)
+        validation.ensure_keys(keys)
         await asyncio.sleep(0)
         found = {key: self._read(key) for key in keys}
         return {key: value for key, value in found.items() if value is not None}
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
-        entry = self._entry(key, value, ttl)
+        entry = self._make_entry(key, value, ttl)
         await asyncio.sleep(0)
         self._leases.pop(key, None)
         self._values[key] = entry
@@ -58,7 +52,7 @@ class InMemoryCacheService(IVersionedCache):
         await self.delete_many([key])
 
     async def delete_many(self, keys: Sequence[str]) -> None:
-        ensure_keys(keys)
+        validation.ensure_keys(keys)
         await asyncio.sleep(0)
         for key in keys:
             self._leases.pop(key, None)
@@ -73,16 +67,16 @@ class InMemoryCacheService(IVersionedCache):
         return (await self.lease_many([key], ttl)).get(key)
 
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
-        ensure_keys(keys)
-        ensure_ttl(keys, ttl)
+        validation.ensure_keys(keys)
+        validation.ensure_ttl(keys, ttl)
         await asyncio.sleep(0)
         now = self._clock.monotonic()
         granted = {}
         for key in dict.fromkeys(keys):
             present = self._leases.get(key)
-            if present is None or present.time <= now:
+            if present is None or present.expires_at <= now:
                 granted[key] = token = str(next(self._tokens))
-                self._leases[key] = _Until(token.encode(), now + ttl)
+                self._leases[key] = _Entry(token.encode(), now + ttl)
         return granted
 
     async def fill(self, key: str, value: Any, lease: str, ttl: float | None = None) -> bool:
@@ -91,17 +85,17 @@ class InMemoryCacheService(IVersionedCache):
     async def fill_many(
         self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
     ) -> Collection[str]:
-        ensure_leased(values, leases)
-        entries = {key: self._entry(key, value, ttl) for key, value in values.items()}
+        validation.ensure_leased(values, leases)
+        entries = {key: self._make_entry(key, value, ttl) for key, value in values.items()}
         await asyncio.sleep(0)
         return [key for key, entry in entries.items() if self._fill(key, entry, leases[key])]
 
-    def _fill(self, key: str, entry: _Until, lease: str) -> bool:
+    def _fill(self, key: str, entry: _Entry, lease: str) -> bool:
         present = self._leases.get(key)
         if present is None or present.content != lease.encode():
             return False
         del self._leases[key]
-        if present.time <= self._clock.monotonic():
+        if present.expires_at <= self._clock.monotonic():
             return False
         self._values[key] = entry
         return True
@@ -110,14 +104,15 @@ class InMemoryCacheService(IVersionedCache):
         entry = self._values.get(key)
         if entry is None:
             return None
-        if entry.time <= self._clock.monotonic():
+        if entry.expires_at <= self._clock.monotonic():
             del self._values[key]
             return None
         return from_json(entry.content)
 
-    def _entry(self, key: str, value: Any, ttl: float | None) -> _Until:
-        ensure_key(key)
-        ensure_ttl([key], ttl)
-        return _Until(
-            encode_cached_value(key, value), inf if ttl is None else self._clock.monotonic() + ttl
+    def _make_entry(self, key: str, value: Any, ttl: float | None) -> _Entry:
+        validation.ensure_key(key)
+        validation.ensure_ttl([key], ttl)
+        return _Entry(
+            validation.encode_cached_value(key, value),
+            inf if ttl is None else self._clock.monotonic() + ttl,
         )

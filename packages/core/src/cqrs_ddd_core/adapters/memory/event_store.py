@@ -1,4 +1,4 @@
-"""Events in a list, with transactions."""
+"""In-memory event store with transactions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from operator import attrgetter
 from pydantic_core import from_json
 
 from ...ports import ExpectedVersion, IEventLog, StoredEvent, StreamId, UnitOfWork
-from ...primitives.exceptions import (
-    AmbiguousStreamError,
-    DuplicateEventError,
-    OptimisticConcurrencyError,
-)
+from ...primitives import exceptions as errors
 from ...primitives.storable import ensure_storable
 from ...spi.checks import ensure_expected_version, ensure_page_limit
 from ...spi.json_fidelity import encode_json
@@ -29,10 +25,10 @@ _occurred_at = attrgetter("occurred_at")
 
 
 class InMemoryEventStore(IEventLog):
-    """The fake of an event table.
+    """In-memory event store.
 
-    Payloads are kept as the JSON that a database would keep. Positions are given out at the commit;
-    a rollback uses up the ones it would have had, so there are holes, as on a database.
+    Payloads become JSON, as in a database. Positions are assigned at the commit; a rollback uses up
+    its positions, so there are gaps, as in a database.
     """
 
     def __init__(self) -> None:
@@ -40,7 +36,7 @@ class InMemoryEventStore(IEventLog):
         self._uow: UnitOfWork | None = None
 
     def bind(self, uow: UnitOfWork) -> InMemoryEventStore:
-        """The same events, seen and changed in one unit of work."""
+        """Return a store of the same events that reads and writes in one unit of work."""
         bound = InMemoryEventStore()
         bound._log, bound._uow = self._log, uow
         return bound
@@ -50,7 +46,7 @@ class InMemoryEventStore(IEventLog):
 
     async def append_batch(self, events: list[StoredEvent]) -> None:
         async with join_transaction(self._uow, "append events") as active:
-            self._changes(active).append([_as_json(event) for event in events])
+            self._get_changes(active).append([_convert_to_json(event) for event in events])
 
     async def append_to_stream(
         self,
@@ -61,12 +57,15 @@ class InMemoryEventStore(IEventLog):
     ) -> int:
         ensure_storable("a stream", *stream)
         async with join_transaction(self._uow, "append to a stream") as active:
-            changes = self._changes(active)
-            actual = changes.version_of(stream)
+            changes = self._get_changes(active)
+            actual = changes.find_version(stream)
             ensure_expected_version(stream, expected_version, actual)
             numbered = [
                 replace(
-                    _as_json(event), aggregate_type=stream[0], aggregate_id=stream[1], version=v
+                    _convert_to_json(event),
+                    aggregate_type=stream[0],
+                    aggregate_id=stream[1],
+                    version=v,
                 )
                 for v, event in enumerate(events, actual + 1)
             ]
@@ -81,11 +80,11 @@ class InMemoryEventStore(IEventLog):
         aggregate_type: str | None = None,
     ) -> list[StoredEvent]:
         async with join_transaction(self._uow, "read events") as active:
-            changes = self._changes(active)
+            changes = self._get_changes(active)
             if aggregate_type is None:
-                types = changes.types_of(aggregate_id)
+                types = changes.find_types(aggregate_id)
                 if len(types) > 1:
-                    raise AmbiguousStreamError.shared_id(aggregate_id, types)
+                    raise errors.AmbiguousStreamError.shared_id(aggregate_id, types)
                 if not types:
                     return []
                 (aggregate_type,) = types
@@ -95,7 +94,7 @@ class InMemoryEventStore(IEventLog):
         self, streams: Collection[StreamId], *, after_version: int = 0
     ) -> dict[StreamId, list[StoredEvent]]:
         async with join_transaction(self._uow, "read streams") as active:
-            changes = self._changes(active)
+            changes = self._get_changes(active)
             return {stream: changes.read(stream, after_version) for stream in streams}
 
     async def get_events_after(self, position: int, limit: int = 1000) -> list[StoredEvent]:
@@ -140,7 +139,7 @@ class InMemoryEventStore(IEventLog):
             remaining = deadline - loop.time()
             if remaining <= 0:
                 return False
-            with self._log.growth() as grown:
+            with self._log.watch_growth() as grown:
                 await asyncio.wait({grown}, timeout=remaining)
         return True
 
@@ -150,12 +149,12 @@ class InMemoryEventStore(IEventLog):
         first = bisect_right(events, after, key=_position)
         return events[first : first + limit]
 
-    def _changes(self, uow: InMemoryTransaction) -> _Appended:
-        return uow.change_set(self._log, lambda: _Appended(self._log))
+    def _get_changes(self, uow: InMemoryTransaction) -> _AppendedEvents:
+        return uow.change_set(self._log, lambda: _AppendedEvents(self._log))
 
 
 class _Log:
-    """What is committed, with the indexes that a table would have."""
+    """Committed events, with the indexes of an event table."""
 
     def __init__(self) -> None:
         self.events: list[StoredEvent] = []
@@ -189,8 +188,8 @@ class _Log:
                 waiter.set_result(None)
 
     @contextmanager
-    def growth(self) -> Iterator[asyncio.Future[None]]:
-        """A future that is done when further events are committed."""
+    def watch_growth(self) -> Iterator[asyncio.Future[None]]:
+        """Yield a future that is done when further events are committed."""
         grown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.add(grown)
         try:
@@ -199,7 +198,7 @@ class _Log:
             self._waiters.discard(grown)
 
 
-class _Appended(ChangeSet):
+class _AppendedEvents(ChangeSet):
     """Events appended by one unit of work."""
 
     def __init__(self, log: _Log) -> None:
@@ -211,19 +210,19 @@ class _Appended(ChangeSet):
         self._versions: set[tuple[StreamId, int]] = set()
 
     def append(self, events: Sequence[StoredEvent]) -> None:
-        """All or none of them."""
+        """Append all events, or none."""
         ids: set[str] = set()
         versions: set[tuple[StreamId, int]] = set()
         for event in events:
             place = (event.stream, event.version)
             if place in versions or place in self._versions or place in self._log.versions:
-                raise self._version_taken(event)
+                raise self._build_version_error(event)
             if (
                 event.event_id in ids
                 or event.event_id in self._ids
                 or event.event_id in self._log.ids
             ):
-                raise DuplicateEventError.already_stored(event.event_type, event.event_id)
+                raise errors.DuplicateEventError.already_stored(event.event_type, event.event_id)
             ids.add(event.event_id)
             versions.add(place)
         self._ids |= ids
@@ -233,15 +232,17 @@ class _Appended(ChangeSet):
             insort(self._streams.setdefault(event.stream, []), event, key=_version)
             self._types.setdefault(event.aggregate_id, set()).add(event.aggregate_type)
 
-    def _version_taken(self, event: StoredEvent) -> OptimisticConcurrencyError:
-        actual = self.version_of(event.stream)
-        return OptimisticConcurrencyError.version_taken(str(event.stream), event.version, actual)
+    def _build_version_error(self, event: StoredEvent) -> errors.OptimisticConcurrencyError:
+        actual = self.find_version(event.stream)
+        return errors.OptimisticConcurrencyError.version_taken(
+            str(event.stream), event.version, actual
+        )
 
-    def version_of(self, stream: StreamId) -> int:
+    def find_version(self, stream: StreamId) -> int:
         own, committed = self._streams.get(stream), self._log.streams.get(stream)
         return max(own[-1].version if own else 0, committed[-1].version if committed else 0)
 
-    def types_of(self, aggregate_id: str) -> set[str]:
+    def find_types(self, aggregate_id: str) -> set[str]:
         own, committed = (
             self._types.get(aggregate_id, set()),
             self._log.types.get(aggregate_id, set()),
@@ -254,12 +255,12 @@ class _Appended(ChangeSet):
         return sorted(committed + own, key=_version) if own else committed
 
     def check(self) -> None:
-        # Somebody else may have committed since these were appended.
+        # Another transaction may have committed since these events were appended.
         for event in self._events:
             if (event.stream, event.version) in self._log.versions:
-                raise self._version_taken(event)
+                raise self._build_version_error(event)
             if event.event_id in self._log.ids:
-                raise DuplicateEventError.already_stored(event.event_type, event.event_id)
+                raise errors.DuplicateEventError.already_stored(event.event_type, event.event_id)
 
     def apply(self) -> int | None:
         numbered = [replace(event, position=self._log.draw_position()) for event in self._events]
@@ -267,21 +268,21 @@ class _Appended(ChangeSet):
         return self._log.latest if numbered else None
 
     def discard(self) -> None:
-        # A sequence does not take back what a rolled back transaction drew from it.
+        # A database sequence does not take back the numbers of a rolled back transaction.
         for _ in self._events:
             self._log.draw_position()
 
 
-def _as_json(event: StoredEvent) -> StoredEvent:
-    """The event as a reader will see it: payload and metadata after a way through JSON."""
+def _convert_to_json(event: StoredEvent) -> StoredEvent:
+    """Return the event as readers see it, with payload and metadata decoded from JSON."""
     return replace(
         event,
-        payload=_through_json(event, event.payload),
-        metadata=_through_json(event, event.metadata),
+        payload=_decode_as_stored(event, event.payload),
+        metadata=_decode_as_stored(event, event.metadata),
     )
 
 
-def _through_json(event: StoredEvent, facts: dict[str, object]) -> dict[str, object]:
+def _decode_as_stored(event: StoredEvent, facts: dict[str, object]) -> dict[str, object]:
     subject = f"{event.event_type} {event.event_id}"
     decoded: dict[str, object] = from_json(encode_json(facts, subject, type_name=event.event_type))
     return decoded

@@ -1,4 +1,4 @@
-"""Handled messages in a dict, with transactions."""
+"""In-memory inbox with transactions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Place = tuple[str, str]
 
 
 class InMemoryInbox(IInbox):
-    """The fake of an inbox table.
+    """In-memory inbox.
 
-    Who registers a message that an open transaction has registered waits until that one has ended,
-    as an insert into a unique index does.
+    ``register`` waits while an open transaction has registered the same message, as an insert into
+    a unique index does.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class InMemoryInbox(IInbox):
         entry = InboxEntry(consumer, message_id, fingerprint)
         place = consumer, message_id
         async with join_transaction(uow, "register a message") as active:
-            changes = self._changes(active)
+            changes = self._get_changes(active)
             while place in self._open and place not in changes.entries:
                 await asyncio.wait({self._open[place]})
             known = changes.entries.get(place) or self._entries.get(place)
@@ -53,13 +53,13 @@ class InMemoryInbox(IInbox):
             outcome, f"the outcome of message {message_id}", type_name=type(outcome).__name__
         )
         async with join_transaction(uow, "store an outcome") as active:
-            changes = self._changes(active)
+            changes = self._get_changes(active)
             known = changes.entries.get(place) or self._entries.get(place)
             if known is None:
                 raise InboxError.not_registered(consumer, message_id)
             changes.entries[place] = replace(known, outcome=from_json(encoded))
 
-    def _changes(self, uow: InMemoryTransaction) -> _Changes:
+    def _get_changes(self, uow: InMemoryTransaction) -> _Changes:
         return uow.change_set(self, lambda: _Changes(self._entries, self._open))
 
 
@@ -74,7 +74,7 @@ class _Changes(ChangeSet):
         self.entries: dict[Place, InboxEntry] = {}
 
     def check(self) -> None:
-        """Nobody else can have registered what is open here."""
+        """Pass: no other transaction can have registered a message that is open here."""
 
     def apply(self) -> None:
         self._committed.update(self.entries)

@@ -26,7 +26,7 @@ class _Holder:
 
 
 class InMemoryLockStrategy(ILeasedLock):
-    """A real lock for the tasks of one event loop."""
+    """Lock for the tasks of one event loop."""
 
     def __init__(self, clock: IClock | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -37,7 +37,7 @@ class InMemoryLockStrategy(ILeasedLock):
         return await self._acquire(resource, timeout, ttl) is not None
 
     async def release(self, resource: str) -> None:
-        holder = self._current(resource)
+        holder = self._find_holder(resource)
         if holder is None:
             raise LeaseLostError.not_released(
                 resource, "nobody holds it: it was released, or its ttl ended"
@@ -48,7 +48,7 @@ class InMemoryLockStrategy(ILeasedLock):
 
     async def extend(self, resource: str, ttl: float) -> bool:
         ensure_lockable(resource, ttl=ttl)
-        holder = self._current(resource)
+        holder = self._find_holder(resource)
         if holder is None or is_of_another_live_task(holder.task):
             return False
         holder.expires_at = self._clock.monotonic() + ttl
@@ -68,7 +68,7 @@ class InMemoryLockStrategy(ILeasedLock):
             raise LockAcquisitionError.not_free(resource, timeout)
 
         async def renew() -> bool:
-            if self._current(resource) is not holder:
+            if self._find_holder(resource) is not holder:
                 return False
             holder.expires_at = self._clock.monotonic() + ttl
             return True
@@ -83,15 +83,15 @@ class InMemoryLockStrategy(ILeasedLock):
                 cancels=cancel_on_loss,
             ) as renewal:
                 yield LockLease(resource, holder.token, renewal)
-            if self._current(resource) is not holder:
+            if self._find_holder(resource) is not holder:
                 renewal.lose()
         finally:
-            self._end(resource, holder)
+            self._leave(resource, holder)
 
     async def _acquire(self, resource: str, timeout: float, ttl: float) -> _Holder | None:
         ensure_lockable(resource, ttl=ttl, timeout=timeout)
         holder = _Holder(asyncio.current_task(), ttl)
-        if self._current(resource) is None and self._queue.try_enter(resource, holder):
+        if self._find_holder(resource) is None and self._queue.try_enter(resource, holder):
             self._start(holder)
             return holder
         if not timeout:
@@ -101,7 +101,7 @@ class InMemoryLockStrategy(ILeasedLock):
 
     async def _wait(self, resource: str, deadline: float, turn: Turn) -> None:
         while not turn.done() and (now := self._clock.monotonic()) < deadline:
-            holder = self._current(resource)
+            holder = self._find_holder(resource)
             await self._sleep(turn, min(deadline, holder.expires_at if holder else now) - now)
 
     async def _sleep(self, turn: Turn, seconds: float) -> None:
@@ -119,7 +119,7 @@ class InMemoryLockStrategy(ILeasedLock):
         holder.token = next(self._tokens)
         holder.expires_at = self._clock.monotonic() + holder.ttl
 
-    def _current(self, resource: str) -> _Holder | None:
+    def _find_holder(self, resource: str) -> _Holder | None:
         """Return the holder; one whose ttl has ended makes way for the next."""
         holder = self._queue.current.get(resource)
         if holder is not None and holder.expires_at <= self._clock.monotonic():
@@ -127,6 +127,6 @@ class InMemoryLockStrategy(ILeasedLock):
             return self._queue.current.get(resource)
         return holder
 
-    def _end(self, resource: str, holder: _Holder) -> None:
+    def _leave(self, resource: str, holder: _Holder) -> None:
         if self._queue.current.get(resource) is holder:
             self._queue.leave(resource)

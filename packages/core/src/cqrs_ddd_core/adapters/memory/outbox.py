@@ -1,4 +1,4 @@
-"""Messages in a dict, with transactions and leases."""
+"""In-memory outbox with transactions and leases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 @dataclass
 class _Key:
-    """The messages of one partition that wait, in order, and who may publish them."""
+    """Unpublished messages of one partition, in order, and the lease to publish them."""
 
     waiting: dict[str, OutboxMessage] = field(default_factory=dict)
     # Drawn from all keys together: an old lease fits no later key of the same name.
@@ -33,7 +33,7 @@ class _Key:
 
 
 class InMemoryOutboxStorage(ILeasedOutbox):
-    """The fake of an outbox table. Leases are given and ended at once, outside any transaction."""
+    """In-memory outbox; leases start and end at once, outside of any transaction."""
 
     def __init__(self, clock: IClock | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -53,13 +53,13 @@ class InMemoryOutboxStorage(ILeasedOutbox):
                 type_name=message.event_type,
             )
         async with join_transaction(uow, "save messages") as active:
-            self._changes(active).save([replace(message) for message in messages])
+            self._get_changes(active).save([replace(message) for message in messages])
 
     async def get_pending(
         self, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[OutboxMessage]:
         async with join_transaction(uow, "read pending messages") as active:
-            own = self._changes(active)
+            own = self._get_changes(active)
             pending = (
                 replace(message)
                 for message in chain(self._waiting.values(), own.saved)
@@ -69,13 +69,13 @@ class InMemoryOutboxStorage(ILeasedOutbox):
 
     async def mark_published(self, message_ids: list[str], uow: UnitOfWork | None = None) -> None:
         async with join_transaction(uow, "mark messages as published") as active:
-            changes = self._changes(active)
+            changes = self._get_changes(active)
             changes.published.update(message_ids)
-            changes.then(lambda: self._publish(message_ids))
+            changes.add_step(lambda: self._publish(message_ids))
 
     async def mark_failed(self, message_id: str, error: str, uow: UnitOfWork | None = None) -> None:
         async with join_transaction(uow, "mark a message as failed") as active:
-            self._changes(active).then(lambda: self._count_try(message_id, error))
+            self._get_changes(active).add_step(lambda: self._count_try(message_id, error))
 
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
@@ -86,7 +86,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
 
     async def complete(self, lease: OutboxLease, message_ids: Sequence[str]) -> None:
         await asyncio.sleep(0)
-        self._leased(lease)
+        self._get_leased_key(lease)
         self._publish(message_ids)
 
     async def complete_batch(
@@ -111,7 +111,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
     ) -> None:
         await asyncio.sleep(0)
-        key = self._leased(lease)
+        key = self._get_leased_key(lease)
         self._count_try(message_id, error)
         key.due = retry_at
         key.is_dead_letter = retry_at is None
@@ -119,7 +119,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
 
     async def release(self, lease: OutboxLease) -> None:
         await asyncio.sleep(0)
-        self._give_back(lease)
+        self._release(lease)
 
     async def list_dead_letters(self, limit: int = 100) -> list[OutboxMessage]:
         await asyncio.sleep(0)
@@ -127,12 +127,12 @@ class InMemoryOutboxStorage(ILeasedOutbox):
 
     async def retry(self, message_id: str) -> None:
         await asyncio.sleep(0)
-        key = self._parked(message_id)
+        key = self._get_dead_letter_key(message_id)
         key.head.retry_count, key.is_dead_letter, key.due = 0, False, None
 
     async def discard(self, message_id: str) -> None:
         await asyncio.sleep(0)
-        key = self._parked(message_id)
+        key = self._get_dead_letter_key(message_id)
         key.is_dead_letter, key.due = False, None
         self._drop(self._messages.pop(message_id))
 
@@ -147,7 +147,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
             del self._messages[message_id]
         return len(old)
 
-    def _changes(self, uow: InMemoryTransaction) -> _Changes:
+    def _get_changes(self, uow: InMemoryTransaction) -> _Changes:
         return uow.change_set(self, lambda: _Changes(self))
 
     def _claim(self, limit: int, lease: float) -> list[OutboxLease]:
@@ -167,12 +167,12 @@ class InMemoryOutboxStorage(ILeasedOutbox):
     def _complete(
         self, published: Sequence[tuple[OutboxLease, Sequence[str]]]
     ) -> list[OutboxLease]:
-        """Answers the leases that were lost."""
+        """Mark and release, and return the leases that were lost."""
         lost = [lease for lease, _ in published if not self._is_held(lease)]
         for lease, message_ids in published:
             if lease not in lost:
                 self._publish(message_ids)
-                self._give_back(lease)
+                self._release(lease)
         return lost
 
     def _add(self, message: OutboxMessage) -> None:
@@ -183,15 +183,15 @@ class InMemoryOutboxStorage(ILeasedOutbox):
             key.waiting[message.message_id] = message
 
     def _is_due(self, key: _Key) -> bool:
-        is_held_back = key.due is not None and key.due > self._clock.now()
+        is_blocked = key.due is not None and key.due > self._clock.now()
         is_leased = key.leased_until > self._clock.monotonic()
-        return not (key.is_dead_letter or is_held_back or is_leased)
+        return not (key.is_dead_letter or is_blocked or is_leased)
 
     def _is_dead_letter(self, message: OutboxMessage) -> bool:
         key = self._keys.get(message.lease_key)
         return key is not None and key.is_dead_letter
 
-    def _give_back(self, lease: OutboxLease) -> None:
+    def _release(self, lease: OutboxLease) -> None:
         key = self._keys.get(lease.key)
         if key is not None and key.epoch == lease.epoch:
             key.leased_until = 0.0
@@ -201,12 +201,12 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         is_ours = key is not None and key.epoch == lease.epoch
         return is_ours and key is not None and key.leased_until > self._clock.monotonic()
 
-    def _leased(self, lease: OutboxLease) -> _Key:
+    def _get_leased_key(self, lease: OutboxLease) -> _Key:
         if not self._is_held(lease):
             raise LeaseLostError.ended("outbox key", lease.key, lease.epoch)
         return self._keys[lease.key]
 
-    def _parked(self, message_id: str) -> _Key:
+    def _get_dead_letter_key(self, message_id: str) -> _Key:
         for key in self._keys.values():
             if key.is_dead_letter and key.head.message_id == message_id:
                 return key
@@ -239,7 +239,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
 
 
 class _Changes(ChangeSet):
-    """What one unit of work does to the outbox at its commit."""
+    """Changes of one unit of work to the outbox."""
 
     def __init__(self, outbox: InMemoryOutboxStorage) -> None:
         self._outbox = outbox
@@ -253,7 +253,7 @@ class _Changes(ChangeSet):
             raise OutboxError.already_saved(next(i for i in ids if ids.count(i) > 1))
         self.saved += messages
 
-    def then(self, step: Callable[[], None]) -> None:
+    def add_step(self, step: Callable[[], None]) -> None:
         self._steps.append(step)
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""Aggregates in a dict, with transactions."""
+"""In-memory repository with transactions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ from typing import Any, Generic, TypeVar
 from ...domain import ID, AggregateRoot, IQueryOptions, ISpecification
 from ...ports import IBulkRepository, SearchResult, UnitOfWork
 from ...primitives.exceptions import OptimisticConcurrencyError
-from ...spi.checks import (
-    ensure_distinct,
-    ensure_entity_type,
-    ensure_searchable,
-    ensure_whole_objects,
-)
+from ...spi import checks
 from ...spi.querying import build_predicate, ensure_orderable, read_attribute, select_page
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
@@ -28,7 +23,7 @@ class _Row(Generic[T]):
 
 
 class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
-    """The fake of a table: what it keeps and what it hands out are copies."""
+    """In-memory repository, which stores and returns copies."""
 
     def __init__(self, entity_type: type[T]) -> None:
         super().__init__()
@@ -36,14 +31,14 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
         self._rows: dict[ID, _Row[T]] = {}
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
-        ensure_entity_type(entity, self.entity_type)
+        checks.ensure_entity_type(entity, self.entity_type)
         async with join_transaction(uow, f"add {entity.aggregate_type}") as active:
             return self._write(entity, active)
 
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
         for entity in entities:
-            ensure_entity_type(entity, self.entity_type)
-        ensure_distinct(entities)
+            checks.ensure_entity_type(entity, self.entity_type)
+        checks.ensure_distinct(entities)
         async with join_transaction(
             uow, f"add many of {self.entity_type.aggregate_type}"
         ) as active:
@@ -51,12 +46,12 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
         async with join_transaction(uow, f"get {self.entity_type.aggregate_type}") as active:
-            row = self._changes(active).read(entity_id)
-            return None if row is None else _handed_out(row, active)
+            row = self._get_changes(active).read(entity_id)
+            return None if row is None else _hand_out(row, active)
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
         async with join_transaction(uow, f"delete {self.entity_type.aggregate_type}") as active:
-            self._changes(active).remove(entity_id)
+            self._get_changes(active).remove(entity_id)
             active.aggregates.mark_deleted(self.entity_type, entity_id)
             return entity_id
 
@@ -66,25 +61,25 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
         uow: UnitOfWork | None = None,
     ) -> list[T]:
         async with join_transaction(uow, f"list {self.entity_type.aggregate_type}") as active:
-            changes = self._changes(active)
+            changes = self._get_changes(active)
             if entity_ids is None:
                 rows = list(changes.all())
             else:
                 found = map(changes.read, dict.fromkeys(entity_ids))
                 rows = [row for row in found if row is not None]
-            return [_handed_out(row, active) for row in rows]
+            return [_hand_out(row, active) for row in rows]
 
     async def search(
         self,
         criteria: ISpecification[T] | Any,
         uow: UnitOfWork | None = None,
     ) -> SearchResult[T]:
-        ensure_searchable(criteria)
-        select = _selection(criteria, self.entity_type)
+        checks.ensure_searchable(criteria)
+        select = _build_selection(criteria, self.entity_type)
 
         async def fetch() -> list[T]:
             async with join_transaction(uow, f"search {self.entity_type.aggregate_type}") as active:
-                return [_handed_out(row, active) for row in select(self._changes(active).all())]
+                return [_hand_out(row, active) for row in select(self._get_changes(active).all())]
 
         async def stream(batch_size: int) -> AsyncIterator[T]:
             for item in await fetch():
@@ -92,12 +87,12 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
 
         return SearchResult(fetch, stream)
 
-    def _changes(self, uow: InMemoryTransaction) -> _Changes[T, ID]:
+    def _get_changes(self, uow: InMemoryTransaction) -> _Changes[T, ID]:
         return uow.change_set(self, lambda: _Changes(self._rows))
 
     def _write(self, entity: T, uow: InMemoryTransaction) -> ID:
         entity_id: ID = entity.id
-        self._changes(uow).write(entity_id, entity)
+        self._get_changes(uow).write(entity_id, entity)
         uow.aggregates.mark_saved(entity, entity.next_version)
         return entity_id
 
@@ -128,7 +123,7 @@ class _Changes(ChangeSet, Generic[T, ID]):
             _ensure_version(entity, entity.version, self.read(entity_id))
         if entity_id not in self._written:
             self._expected[entity_id] = entity.version
-        self._written[entity_id] = _Row(_kept(entity), entity.next_version)
+        self._written[entity_id] = _Row(_copy_state(entity), entity.next_version)
         self._writers[entity_id] = entity
 
     def remove(self, entity_id: ID) -> None:
@@ -159,29 +154,29 @@ def _ensure_version(entity: AggregateRoot, expected: int, row: _Row[Any] | None)
         raise OptimisticConcurrencyError.stale_version(subject, expected, actual)
 
 
-def _kept(entity: T) -> T:
-    """A copy for the table: the state alone, without events."""
+def _copy_state(entity: T) -> T:
+    """Return a copy for the table: the state without events."""
     copy = entity.model_copy(deep=True)
     copy.collect_events()
     return copy
 
 
-def _handed_out(row: _Row[T], uow: InMemoryTransaction) -> T:
+def _hand_out(row: _Row[T], uow: InMemoryTransaction) -> T:
     copy = row.state.model_copy(deep=True)
     copy.mark_persisted(row.version)
     uow.aggregates.track(copy)
     return copy
 
 
-def _selection(
+def _build_selection(
     criteria: ISpecification[T] | IQueryOptions[T], entity_type: type[T]
 ) -> Callable[[Iterable[_Row[T]]], list[_Row[T]]]:
-    """What to pick from the rows, in which order."""
+    """Return the function that selects and orders the rows."""
     if isinstance(criteria, ISpecification):
         satisfies = build_predicate(entity_type, criteria)
         return lambda rows: [row for row in rows if satisfies(row.state)]
     options = criteria
-    ensure_whole_objects(options)
+    checks.ensure_whole_objects(options)
     for name in options.ordering:
         ensure_orderable(entity_type, name.removeprefix("-"))
     fits = build_predicate(entity_type, options.condition)

@@ -18,13 +18,13 @@ T = TypeVar("T", bound=AggregateRoot)
 logger = logging.getLogger(__name__)
 
 
-def key_prefix(type_: type, schema: object) -> str:
-    """Another shape of the class has other keys: what an older version cached is never read."""
+def build_key_prefix(type_: type, schema: object) -> str:
+    """Return a prefix with the shape of the class: states of an older shape are never read."""
     return f"{type_.__module__}.{type_.__qualname__}:{compute_fingerprint(shape_in(schema))[:12]}"
 
 
-def key_of(prefix: str, value_id: object) -> str:
-    """The key of one value, for the tenant of the running request."""
+def build_key(prefix: str, value_id: object) -> str:
+    """Return the key of one value, for the tenant of the running request."""
     # As literals, or tenant "a" with id "b:c" would share a key with tenant "a:b" and id "c"; the
     # id as text, so that who asks for a UUID by its text sees the change of the aggregate.
     return f"{prefix}:{get_tenant_id()!r}:{str(value_id)!r}"
@@ -43,13 +43,13 @@ class AggregateCodec(Generic[T]):
                 "cache, or fields without exclude=True and Secret types"
             )
         self._entity_type = entity_type
-        self._prefix = key_prefix(entity_type, entity_type.model_json_schema())
+        self._prefix = build_key_prefix(entity_type, entity_type.model_json_schema())
 
     def key(self, entity_id: object) -> str:
-        return key_of(self._prefix, entity_id)
+        return build_key(self._prefix, entity_id)
 
     def encode(self, aggregate: T) -> dict[str, Any] | None:
-        """None for what would not come back as it is, and be saved so."""
+        """Return the state; None for an aggregate that would come back changed."""
         try:
             content = aggregate.model_dump(mode="json", by_alias=True)
         except ValueError as error:  # Of pydantic, or of bytes that are no text.
@@ -64,7 +64,7 @@ class AggregateCodec(Generic[T]):
         return state
 
     def decode(self, state: Any) -> T | None:
-        """A copy of its own; None for what is not, or no longer, such a state."""
+        """Return a new aggregate; None for a state that is not, or no longer, of this class."""
         if state is None:
             return None
         try:

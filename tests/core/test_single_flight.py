@@ -320,11 +320,11 @@ async def test_a_miss_of_many_takes_as_many_round_trips_as_one(cache: CountingCa
         asked.append(missing)
         return missing
 
-    assert await values.values(Numbers(), ids, load, str) == ids
+    assert await values.get_values(Numbers(), ids, load, str) == ids
     assert asked == [ids]
     assert cache.trips == ["read", "lease", "fill"]
 
-    assert await values.values(Numbers(), ids, load, str) == ids
+    assert await values.get_values(Numbers(), ids, load, str) == ids
     await values.drop([Numbers().key(each) for each in ids])
     assert asked == [ids]
     assert cache.trips == ["read", "lease", "fill", "read", "delete"]
@@ -345,8 +345,8 @@ async def test_of_many_those_that_another_process_loads_are_waited_for(
         return missing
 
     found = await asyncio.gather(
-        here.values(Numbers(), ["a", "b", "c"], load, str),
-        there.values(Numbers(), ["c", "d", "a"], load, str),
+        here.get_values(Numbers(), ["a", "b", "c"], load, str),
+        there.get_values(Numbers(), ["c", "d", "a"], load, str),
     )
 
     assert [sorted(each) for each in found] == [["a", "b", "c"], ["a", "c", "d"]]
@@ -364,9 +364,9 @@ async def test_what_else_a_load_asked_for_fails_nobody_else(cache: CountingCache
         return missing
 
     first, *others = await asyncio.gather(
-        values.values(Numbers(), ["1", "unreadable"], load, str),
-        *(values.values(Numbers(), ["1"], load, str) for _ in range(100)),
-        values.values(Numbers(), ["unreadable", "1"], load, str),
+        values.get_values(Numbers(), ["1", "unreadable"], load, str),
+        *(values.get_values(Numbers(), ["1"], load, str) for _ in range(100)),
+        values.get_values(Numbers(), ["unreadable", "1"], load, str),
         return_exceptions=True,
     )
 
@@ -396,7 +396,7 @@ class LoadsAtOnce(Leader):
 
 
 class KeepsItsLease(Leader):
-    async def _give_back(self, keys: Collection[str], error: BaseException) -> None:
+    async def _release(self, keys: Collection[str], error: BaseException) -> None:
         pass
 
 
