@@ -28,7 +28,8 @@ class IGrantMatcher(Protocol):
     """Rule which requests an entry of a list covers: wildcards, permissions that include others."""
 
     @abstractmethod
-    def matches(self, grant: Grant, principal: str, permission: str) -> bool: ...
+    def matches(self, grant: Grant, principal: str, permission: str) -> bool:
+        """Return whether the entry covers this permission of this principal."""
 
 
 class ExactMatcher(IGrantMatcher):

@@ -58,7 +58,7 @@ class AccessChange:
 
 
 class AsyncACLInheritanceService(Generic[N]):
-    """Async form of ``ACLInheritanceService``, with the same methods and arguments."""
+    """Async form of ``ACLInheritanceService``, with the same arguments."""
 
     def __init__(
         self,
@@ -172,7 +172,9 @@ class AsyncACLInheritanceService(Generic[N]):
 
 
 class ACLInheritanceService(SyncService[AsyncACLInheritanceService[N]]):
-    """Access over a sync reader.
+    """Judge of access over a sync reader.
+
+    The methods are those of ``AsyncACLInheritanceService``, without ``await``.
 
     Args:
         acl_reader: reader of single nodes or of batches; with ``get_ancestry`` of all ancestors.

@@ -28,7 +28,7 @@ OnMissing = Literal["ignore", "raise"]
 
 
 class AsyncCycleDetectionService(Generic[N]):
-    """Async form of ``CycleDetectionService``, with the same methods and arguments."""
+    """Async form of ``CycleDetectionService``, with the same arguments."""
 
     def __init__(
         self,
@@ -122,6 +122,8 @@ class AsyncCycleDetectionService(Generic[N]):
 
 class CycleDetectionService(SyncService[AsyncCycleDetectionService[N]]):
     """Judge of new links over a sync reader; it reads upwards from the parents only.
+
+    The methods are those of ``AsyncCycleDetectionService``, without ``await``.
 
     Args:
         parent_reader: reader of single nodes or of batches; with ``get_ancestry`` of all ancestors.

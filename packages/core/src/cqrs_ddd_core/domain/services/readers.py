@@ -1,7 +1,6 @@
 """Readers of a hierarchy of nodes, whose links lead from a child to its parents.
 
-A method for one node returns None if the node does not exist. The order of parents and tags is
-stable.
+The order of parents and tags is stable.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ class IParentReader(Protocol[N]):
     """Reader of the parents of a node; a root has none."""
 
     @abstractmethod
-    def get_parent_ids(self, node_id: N) -> tuple[N, ...] | None: ...
+    def get_parent_ids(self, node_id: N) -> tuple[N, ...] | None:
+        """Return the ids of the parents, or None if the node does not exist."""
 
 
 @runtime_checkable
@@ -32,7 +32,8 @@ class ITagReader(Protocol[N]):
     """Reader of the tags and the parents of a node."""
 
     @abstractmethod
-    def get_tags_and_parents(self, node_id: N) -> TagsAndParents[N] | None: ...
+    def get_tags_and_parents(self, node_id: N) -> TagsAndParents[N] | None:
+        """Return the tags and the ids of the parents, or None if the node does not exist."""
 
 
 @runtime_checkable
@@ -40,7 +41,8 @@ class IACLReader(Protocol[N]):
     """Reader of the access list and the parents of a node; without a list, the node inherits."""
 
     @abstractmethod
-    def get_acl_and_parents(self, node_id: N) -> ACLAndParents[N] | None: ...
+    def get_acl_and_parents(self, node_id: N) -> ACLAndParents[N] | None:
+        """Return the list and the ids of the parents, or None if the node does not exist."""
 
 
 @runtime_checkable
@@ -52,7 +54,8 @@ class IBatchReader(Protocol[N, R_co]):
     """
 
     @abstractmethod
-    def get_many(self, node_ids: Collection[N]) -> Mapping[N, R_co]: ...
+    def get_many(self, node_ids: Collection[N]) -> Mapping[N, R_co]:
+        """Return the records of the nodes that exist."""
 
 
 @runtime_checkable
@@ -70,7 +73,6 @@ class IAncestryReader(Protocol[N]):
 
         A stored cycle must not keep the method from returning.
         """
-        ...
 
 
 @runtime_checkable
@@ -78,7 +80,8 @@ class IAsyncParentReader(Protocol[N]):
     """Async form of ``IParentReader``."""
 
     @abstractmethod
-    async def get_parent_ids(self, node_id: N) -> tuple[N, ...] | None: ...
+    async def get_parent_ids(self, node_id: N) -> tuple[N, ...] | None:
+        """Return the ids of the parents, or None if the node does not exist."""
 
 
 @runtime_checkable
@@ -86,7 +89,8 @@ class IAsyncTagReader(Protocol[N]):
     """Async form of ``ITagReader``."""
 
     @abstractmethod
-    async def get_tags_and_parents(self, node_id: N) -> TagsAndParents[N] | None: ...
+    async def get_tags_and_parents(self, node_id: N) -> TagsAndParents[N] | None:
+        """Return the tags and the ids of the parents, or None if the node does not exist."""
 
 
 @runtime_checkable
@@ -94,7 +98,8 @@ class IAsyncACLReader(Protocol[N]):
     """Async form of ``IACLReader``."""
 
     @abstractmethod
-    async def get_acl_and_parents(self, node_id: N) -> ACLAndParents[N] | None: ...
+    async def get_acl_and_parents(self, node_id: N) -> ACLAndParents[N] | None:
+        """Return the list and the ids of the parents, or None if the node does not exist."""
 
 
 @runtime_checkable
@@ -102,7 +107,8 @@ class IAsyncBatchReader(Protocol[N, R_co]):
     """Async form of ``IBatchReader``."""
 
     @abstractmethod
-    async def get_many(self, node_ids: Collection[N]) -> Mapping[N, R_co]: ...
+    async def get_many(self, node_ids: Collection[N]) -> Mapping[N, R_co]:
+        """Return the records of the nodes that exist."""
 
 
 @runtime_checkable
@@ -112,4 +118,5 @@ class IAsyncAncestryReader(Protocol[N]):
     @abstractmethod
     async def get_ancestry(
         self, node_ids: Collection[N], *, max_depth: int | None = None
-    ) -> Mapping[N, tuple[N, ...]]: ...
+    ) -> Mapping[N, tuple[N, ...]]:
+        """Return the parents of these nodes and of all ancestors at most ``max_depth`` above."""

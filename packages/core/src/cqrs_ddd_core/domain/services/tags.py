@@ -43,7 +43,7 @@ class TagResult(Generic[N]):
 
 
 class AsyncTagInheritanceService(Generic[N]):
-    """Async form of ``TagInheritanceService``, with the same methods and arguments."""
+    """Async form of ``TagInheritanceService``, with the same arguments."""
 
     def __init__(
         self,
@@ -137,7 +137,9 @@ class AsyncTagInheritanceService(Generic[N]):
 
 
 class TagInheritanceService(SyncService[AsyncTagInheritanceService[N]]):
-    """Tags over a sync reader; an ancestor that does not exist has none.
+    """Source of effective tags over a sync reader; an ancestor that does not exist has none.
+
+    The methods are those of ``AsyncTagInheritanceService``, without ``await``.
 
     Args:
         tag_reader: reader of single nodes or of batches; with ``get_ancestry`` of all ancestors.
