@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from types import TracebackType
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -101,13 +101,8 @@ class _Span(AbstractContextManager[Operation]):
                 logger.exception("instrumentation hook failed before %s", self._operation.name)
         return self._operation
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, traceback)
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
 
 class _Isolated(AbstractContextManager[None]):
@@ -120,16 +115,11 @@ class _Isolated(AbstractContextManager[None]):
     def __enter__(self) -> None:
         self._inner.__enter__()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         try:
-            self._inner.__exit__(kind, error, traceback)
+            self._inner.__exit__(*error)
         except Exception as failure:
-            if failure is not error:
+            if failure is not error[1]:
                 logger.exception("instrumentation hook failed after %s", self._operation.name)
 
 

@@ -7,11 +7,7 @@ from typing import Any, TypeVar
 
 from ..domain.events import DomainEvent
 from ..messages import Command, Query
-from ..primitives.exceptions import (
-    HandlerAlreadyRegisteredError,
-    HandlerNotRegisteredError,
-    HandlerRegistrationError,
-)
+from ..primitives import exceptions as errors
 from .handlers import BoundHandler, Resolver, bind
 
 HandlerFn = Callable[..., Awaitable[Any]]
@@ -57,7 +53,7 @@ class HandlerRegistry:
         """Register by names, for commands that arrive as data."""
         holder = self._named.setdefault((domain, command_type), handler)
         if holder is not handler:
-            raise HandlerAlreadyRegisteredError.taken(
+            raise errors.HandlerAlreadyRegisteredError.taken(
                 f"{domain}.{command_type}", holder.__qualname__
             )
 
@@ -79,7 +75,7 @@ class HandlerRegistry:
             return self._handlers[message_type]
         except KeyError:
             kind = "query" if issubclass(message_type, Query) else "command"
-            raise HandlerNotRegisteredError.unknown(
+            raise errors.HandlerNotRegisteredError.unknown(
                 kind,
                 message_type.__name__,
                 [known.__name__ for known in self._handlers],
@@ -111,7 +107,7 @@ class HandlerRegistry:
             if len(holders := self._list_holders(message)) > 1
         ]
         if problems:
-            raise HandlerRegistrationError(
+            raise errors.HandlerRegistrationError(
                 f"{'; '.join(problems)}; register exactly one handler for each message"
             )
 
@@ -128,13 +124,13 @@ class HandlerRegistry:
     def _register(self, kind: type, message_type: type, handler: object) -> None:
         _ensure_subclass(kind, message_type)
         if holder := self._handlers.get(message_type):
-            raise HandlerAlreadyRegisteredError.taken(message_type.__name__, holder.name)
+            raise errors.HandlerAlreadyRegisteredError.taken(message_type.__name__, holder.name)
         self._handlers[message_type] = bind(message_type, handler, self._resolver)
 
 
 def _ensure_subclass(kind: type, message_type: object) -> None:
     if not (isinstance(message_type, type) and issubclass(message_type, kind)):
-        raise HandlerRegistrationError(
+        raise errors.HandlerRegistrationError(
             f"{message_type!r} is not a subclass of {kind.__name__}; register the message's class",
             message_type=str(message_type),
         )

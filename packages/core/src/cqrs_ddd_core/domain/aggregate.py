@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
 import pydantic
-from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, PrivateAttr, model_validator
 
-from ..primitives.exceptions import (
-    ConfigError,
-    CQRSDDDError,
-    EventApplicationError,
-    MissingIdentityError,
-)
+from ..primitives import exceptions as errors
 from .event_handlers import EventHandlers
 from .event_registry import EventTypeRegistry, StoredForm, default_event_registry
 from .events import DomainEvent
@@ -41,7 +35,7 @@ class _Journal:
     is_past: bool = False
 
 
-class AggregateRoot(BaseModel, Generic[ID]):
+class AggregateRoot(pydantic.BaseModel, Generic[ID]):
     """An entity that other objects reach by its ``id`` only.
 
     Methods decide and call ``add_event``; methods named ``apply_<Event>``, or marked with
@@ -49,7 +43,7 @@ class AggregateRoot(BaseModel, Generic[ID]):
     ``EventHandlerError`` for a wrong or ambiguous one.
     """
 
-    model_config = ConfigDict(allow_inf_nan=False)
+    model_config = pydantic.ConfigDict(allow_inf_nan=False)
 
     aggregate_type: ClassVar[str] = "AggregateRoot"
     """The stored name: the class name, unless the class sets its own."""
@@ -63,7 +57,7 @@ class AggregateRoot(BaseModel, Generic[ID]):
     # A slot beside pydantic's fields: read and written at the speed of a plain object.
     __slots__ = ("_journal",)
     if TYPE_CHECKING:
-        _journal: _Journal = PrivateAttr()
+        _journal: _Journal = pydantic.PrivateAttr()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> AggregateRoot[ID]:
         self = object.__new__(cls)
@@ -79,7 +73,7 @@ class AggregateRoot(BaseModel, Generic[ID]):
         if cls.model_config.get("validate_assignment"):
             type.__setattr__(cls, "__setattr__", _set_without_validation_in_replay)
 
-    @model_validator(mode="before")
+    @pydantic.model_validator(mode="before")
     @classmethod
     def _has_identity(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("id") in (None, ""):
@@ -89,7 +83,7 @@ class AggregateRoot(BaseModel, Generic[ID]):
     @classmethod
     def _ensure_id(cls, *, given: bool) -> None:
         if given or cls.model_fields["id"].is_required():
-            raise MissingIdentityError(
+            raise errors.MissingIdentityError(
                 f"{cls.__name__} has no id; pass id=..., or give the field a default_factory",
                 type_name=cls.__name__,
                 missing=("id",),
@@ -130,7 +124,7 @@ class AggregateRoot(BaseModel, Generic[ID]):
         before = self.__dict__.copy()
         try:
             self.event_handlers[event.__class__](self, event)
-        except CQRSDDDError:
+        except errors.CQRSDDDError:
             self._restore(before)
             raise
         except Exception as error:
@@ -155,7 +149,7 @@ class AggregateRoot(BaseModel, Generic[ID]):
         """Apply one past event, typed or as stored; its change counts as persisted."""
         try:
             self.event_handlers[event.__class__](self, event)
-        except EventApplicationError:
+        except errors.EventApplicationError:
             raise
         except Exception as error:
             raise self._not_applied(event, error) from error
@@ -171,7 +165,7 @@ class AggregateRoot(BaseModel, Generic[ID]):
             for event in events:
                 handlers[event.__class__](self, event)
                 count += 1
-        except EventApplicationError:
+        except errors.EventApplicationError:
             raise
         except Exception as error:
             raise self._not_applied(event, error) from error
@@ -233,17 +227,17 @@ class AggregateRoot(BaseModel, Generic[ID]):
             problem = f"the event belongs to {event.aggregate_id!r}; leave aggregate_id out"
         else:
             return
-        raise EventApplicationError(
+        raise errors.EventApplicationError(
             f"{self.aggregate_type} {self.id} cannot record {type(event).__name__}: {problem}",
             aggregate_type=self.aggregate_type,
             event_type=type(event).__name__,
         )
 
-    def _not_applied(self, event: Any, error: Exception) -> EventApplicationError:
+    def _not_applied(self, event: Any, error: Exception) -> errors.EventApplicationError:
         unset = self._unset_field_in(error)
         reason = f"{unset} was read before an event set it" if unset else repr(error)
         event_type = getattr(event, "event_type", type(event).__name__)
-        return EventApplicationError(
+        return errors.EventApplicationError(
             f"{self.aggregate_type} {self.id} cannot apply {event_type}: {reason}",
             aggregate_type=self.aggregate_type,
             event_type=event_type,
@@ -265,7 +259,7 @@ class AggregateRoot(BaseModel, Generic[ID]):
             first = error.errors(include_url=False, include_context=False)[0]
             path = ".".join(map(str, first["loc"]))
             unset = " (no event sets it)" if first["type"] == "missing" else ""
-            raise EventApplicationError(
+            raise errors.EventApplicationError(
                 f"{self.aggregate_type} {self.id} is not valid after {event.event_type}: "
                 f"{path or 'state'}: {first['msg']}{unset}",
                 aggregate_type=self.aggregate_type,
@@ -288,11 +282,11 @@ def _set_without_validation_in_replay(aggregate: AggregateRoot, name: str, value
     ):
         aggregate.__dict__[name] = value
     else:
-        BaseModel.__setattr__(aggregate, name, value)
+        pydantic.BaseModel.__setattr__(aggregate, name, value)
 
 
 @lru_cache(maxsize=256)
-def _validation_keys(model: type[BaseModel]) -> Mapping[str, str]:
+def _validation_keys(model: type[pydantic.BaseModel]) -> Mapping[str, str]:
     """By name, for the fields that are taken by an alias only; raises ``ConfigError`` for a path.
 
     Validation would take such a field for absent, and put its default in the place of its value.
@@ -307,11 +301,15 @@ def _validation_keys(model: type[BaseModel]) -> Mapping[str, str]:
     }
 
 
-def _find_key(alias: str | AliasPath | AliasChoices, name: str, model: type[BaseModel]) -> str:
-    for each in alias.choices if isinstance(alias, AliasChoices) else [alias]:
+def _find_key(
+    alias: str | pydantic.AliasPath | pydantic.AliasChoices,
+    name: str,
+    model: type[pydantic.BaseModel],
+) -> str:
+    for each in alias.choices if isinstance(alias, pydantic.AliasChoices) else [alias]:
         if isinstance(each, str):
             return each
-    raise ConfigError(
+    raise errors.ConfigError(
         f"{model.__name__}.{name} is taken from inside of another value ({alias!r}), so a state "
         "cannot be validated; give it a plain alias, or set populate_by_name=True"
     )

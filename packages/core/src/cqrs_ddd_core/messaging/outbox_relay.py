@@ -11,14 +11,8 @@ from typing import Any
 
 from ..ports import IClock, IMessagePublisher, IQueueSignal, IWorkerLifecycle
 from ..ports.outbox import OUTBOX_CHANNEL, ILeasedOutbox, OutboxLease, OutboxMessage
+from ..primitives import exceptions as errors
 from ..primitives.background_service import BackgroundService
-from ..primitives.exceptions import (
-    ConfigError,
-    ErrorClass,
-    LeaseLostError,
-    MessagingError,
-    classify_error,
-)
 from ..primitives.id_generator import uuid4_text
 from ..primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from ..primitives.shielding import timeout_after
@@ -26,7 +20,7 @@ from ..spi.system_clock import SystemClock
 
 logger = logging.getLogger(__name__)
 
-_OUTAGE = (OSError, asyncio.TimeoutError, MessagingError)
+_OUTAGE = (OSError, asyncio.TimeoutError, errors.MessagingError)
 """What a broker that cannot be reached looks like."""
 
 
@@ -79,7 +73,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
     ) -> None:
         super().__init__()
         if not 0 < publish_timeout < lease:
-            raise ConfigError(
+            raise errors.ConfigError(
                 f"publish_timeout must be positive and below lease ({lease} s), got "
                 f"{publish_timeout} s"
             )
@@ -165,7 +159,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         if failures and not published and all(isinstance(f.error, _OUTAGE) for f in failures):
             for failure in failures:
                 await self._outbox.release(failure.lease)
-            raise MessagingError(
+            raise errors.MessagingError(
                 f"the broker took none of {len(failures)} messages, the last failed with "
                 f"{failures[-1].error!r}; nothing is counted as a try"
             )
@@ -203,7 +197,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
             if ending.error is not None and ending.published:
                 try:
                     await self._outbox.complete(ending.lease, ending.published)
-                except LeaseLostError as error:
+                except errors.LeaseLostError as error:
                     logger.warning("outbox relay: %s", error)
 
     async def _mark_and_claim(self, endings: list[_Ending]) -> _Batch:
@@ -222,7 +216,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         assert message is not None
         assert error is not None
         tries = message.retry_count + 1
-        is_poison = classify_error(error) is not ErrorClass.TRANSIENT
+        is_poison = errors.classify_error(error) is not errors.ErrorClass.TRANSIENT
         gives_up = is_poison or not self._retry.should_retry(tries, error)
         pause = timedelta(seconds=self._retry.get_backoff(tries))
         try:
@@ -232,7 +226,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
                 repr(error),
                 retry_at=None if gives_up else self._clock.now() + pause,
             )
-        except LeaseLostError as lost:
+        except errors.LeaseLostError as lost:
             logger.warning("outbox relay: %s", lost)
             return
         if gives_up:

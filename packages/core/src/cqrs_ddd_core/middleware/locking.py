@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 from ..ports import ILeasedLock, ILockedMessage, ILockLease, IMiddleware, Next, ResourceIdentifier
@@ -43,13 +42,8 @@ class CriticalSection:
             self._held = taken.pop_all()
         return leases
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._held.__aexit__(kind, error, traceback)
+    async def __aexit__(self, *error: Any) -> None:
+        await self._held.__aexit__(*error)
 
 
 @dataclass

@@ -1,83 +1,50 @@
-"""What the application needs from the world outside, as small protocols.
+"""Ports of the application to the world outside, as small protocols.
 
 The readers of hierarchies are in ``ports.hierarchy``: they bring the domain services along.
 """
 
-from .background_worker import IBackgroundWorker, IWorkerLifecycle
-from .blob_storage import IBlobStorage
-from .bus import ICommandBus, IQueryBus
-from .cache import ICacheService, ICacheStrategy, IVersionedCache
-from .clock import IClock
-from .event_dispatcher import IEventDispatcher
-from .event_store import (
-    ExpectedVersion,
-    IEventLog,
-    IEventStore,
-    IEventStoreProvider,
-    StoredEvent,
-    StreamId,
-)
-from .inbox import IInbox, IInboxProvider, InboxEntry
-from .locking import (
-    ILeasedLock,
-    ILockedMessage,
-    ILockLease,
-    ILockStrategy,
-    ResourceIdentifier,
-)
-from .messaging import IMessageConsumer, IMessagePublisher
-from .middleware import IMiddleware, Next, Placement
-from .outbox import ILeasedOutbox, IOutboxProvider, IOutboxStorage, OutboxLease, OutboxMessage
-from .queue_signal import IQueueSignal
-from .repository import IBulkRepository, IRepository
-from .search_result import SearchResult
-from .unit_of_work import IUnitOfWork, UnitOfWork, get_current_uow
-from .upcasting import IEventUpcaster
-from .validation import IValidator, ValidationResult
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "ExpectedVersion",
-    "IBackgroundWorker",
-    "IBlobStorage",
-    "IBulkRepository",
-    "ICacheService",
-    "ICacheStrategy",
-    "IClock",
-    "ICommandBus",
-    "IEventDispatcher",
-    "IEventLog",
-    "IEventStore",
-    "IEventStoreProvider",
-    "IEventUpcaster",
-    "IInbox",
-    "IInboxProvider",
-    "ILeasedLock",
-    "ILeasedOutbox",
-    "ILockLease",
-    "ILockStrategy",
-    "ILockedMessage",
-    "IMessageConsumer",
-    "IMessagePublisher",
-    "IMiddleware",
-    "IOutboxProvider",
-    "IOutboxStorage",
-    "IQueryBus",
-    "IQueueSignal",
-    "IRepository",
-    "IUnitOfWork",
-    "IValidator",
-    "IVersionedCache",
-    "IWorkerLifecycle",
-    "InboxEntry",
-    "Next",
-    "OutboxLease",
-    "OutboxMessage",
-    "Placement",
-    "ResourceIdentifier",
-    "SearchResult",
-    "StoredEvent",
-    "StreamId",
-    "UnitOfWork",
-    "ValidationResult",
-    "get_current_uow",
-]
+from ..primitives.lazy_exports import export_lazily
+
+if TYPE_CHECKING:
+    from .background_worker import *
+    from .blob_storage import *
+    from .bus import *
+    from .cache import *
+    from .clock import *
+    from .event_dispatcher import *
+    from .event_store import *
+    from .inbox import *
+    from .locking import *
+    from .messaging import *
+    from .middleware import *
+    from .outbox import *
+    from .queue_signal import *
+    from .repository import *
+    from .search_result import *
+    from .unit_of_work import *
+    from .upcasting import *
+    from .validation import *
+else:
+    __getattr__, __dir__ = export_lazily(
+        __name__,
+        "unit_of_work",
+        "repository",
+        "middleware",
+        "event_store",
+        "event_dispatcher",
+        "bus",
+        "search_result",
+        "outbox",
+        "inbox",
+        "clock",
+        "queue_signal",
+        "cache",
+        "locking",
+        "validation",
+        "messaging",
+        "background_worker",
+        "upcasting",
+        "blob_storage",
+    )

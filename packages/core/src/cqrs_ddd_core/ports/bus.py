@@ -7,6 +7,8 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from ..messages import Command, CommandResponse, Query, QueryResponse
 
+__all__ = ["ICommandBus", "IQueryBus"]
+
 R = TypeVar("R")
 
 

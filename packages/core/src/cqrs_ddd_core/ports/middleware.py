@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+__all__ = ["IMiddleware", "Next", "Placement"]
+
 Next = Callable[[Any], Awaitable[Any]]
 """The rest of the pipeline, which a middleware calls with the message."""
 

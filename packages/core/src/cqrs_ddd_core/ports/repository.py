@@ -10,6 +10,8 @@ from ..domain import ID, AggregateRoot, ISpecification
 from .search_result import SearchResult
 from .unit_of_work import UnitOfWork
 
+__all__ = ["IBulkRepository", "IRepository"]
+
 T = TypeVar("T", bound=AggregateRoot)
 
 

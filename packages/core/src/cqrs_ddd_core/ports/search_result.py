@@ -7,6 +7,8 @@ from typing import Any, Generic, TypeVar
 
 from ..primitives.exceptions import InvalidOperationError
 
+__all__ = ["SearchResult"]
+
 T = TypeVar("T")
 
 

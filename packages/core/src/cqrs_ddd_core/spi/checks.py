@@ -7,11 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from ..domain import AggregateRoot, IQueryOptions, ISpecification
 from ..ports.event_store import ExpectedVersion, StreamId
-from ..primitives.exceptions import (
-    EventStoreError,
-    InvalidOperationError,
-    OptimisticConcurrencyError,
-)
+from ..primitives import exceptions as errors
 
 
 def ensure_expected_version(stream: StreamId, expected: ExpectedVersion | int, actual: int) -> None:
@@ -24,7 +20,7 @@ def ensure_expected_version(stream: StreamId, expected: ExpectedVersion | int, a
         fits = actual == (0 if expected is ExpectedVersion.NO_STREAM else expected)
     if not fits:
         wanted = expected.value if isinstance(expected, ExpectedVersion) else f"version {expected}"
-        raise OptimisticConcurrencyError(
+        raise errors.OptimisticConcurrencyError(
             f"{stream} should be at {wanted}, but it is at "
             f"{f'version {actual}' if actual else 'no stream'}; reload it and retry the command",
             subject=str(stream),
@@ -36,13 +32,13 @@ def ensure_expected_version(stream: StreamId, expected: ExpectedVersion | int, a
 def ensure_page_limit(limit: int) -> None:
     """Raise ``EventStoreError`` for a page of events with room for none."""
     if limit < 1:
-        raise EventStoreError(f"cannot read {limit} events; limit must be at least 1")
+        raise errors.EventStoreError(f"cannot read {limit} events; limit must be at least 1")
 
 
 def ensure_usable_claim(limit: int, lease: float) -> None:
     """Raise ``InvalidOperationError`` for a claim of no messages or for no time."""
     if limit < 1 or not lease > 0:
-        raise InvalidOperationError(
+        raise errors.InvalidOperationError(
             f"cannot claim {limit} messages for {lease} s; both must be positive"
         )
 
@@ -50,7 +46,7 @@ def ensure_usable_claim(limit: int, lease: float) -> None:
 def ensure_entity_type(entity: object, entity_type: type[AggregateRoot]) -> None:
     """Raise ``InvalidOperationError`` for an entity of another type than the repository's."""
     if not isinstance(entity, entity_type):
-        raise InvalidOperationError(
+        raise errors.InvalidOperationError(
             f"this repository stores {entity_type.__name__}, got {entity!r}; "
             "pass one, or use another repository"
         )
@@ -61,7 +57,7 @@ def ensure_distinct(entities: Iterable[AggregateRoot]) -> None:
     seen: set[object] = set()
     for entity in entities:
         if entity.id in seen:
-            raise InvalidOperationError(
+            raise errors.InvalidOperationError(
                 f"add_many got {entity.aggregate_type} {entity.id} twice; pass it once"
             )
         seen.add(entity.id)
@@ -70,7 +66,7 @@ def ensure_distinct(entities: Iterable[AggregateRoot]) -> None:
 def ensure_searchable(criteria: object) -> None:
     """Raise ``InvalidOperationError`` unless it is a specification, or query options."""
     if not isinstance(criteria, (ISpecification, IQueryOptions)):
-        raise InvalidOperationError(
+        raise errors.InvalidOperationError(
             f"cannot search by {criteria!r}; pass a specification (is_satisfied_by) or query "
             "options"
         )
@@ -98,13 +94,13 @@ def ensure_whole_objects(options: object) -> None:
     Whole objects differ by their id, so ``distinct`` applies to selected fields only.
     """
     if isinstance(options, _SelectsFields) and options.select_fields:
-        raise InvalidOperationError(
+        raise errors.InvalidOperationError(
             f"cannot read only {', '.join(options.select_fields)}, since objects are read whole; "
             "leave select_fields out, or pass the options to apply_query_options for a select of "
             "your own"
         )
     if isinstance(options, _SelectsDistinct) and options.distinct:
-        raise InvalidOperationError(
+        raise errors.InvalidOperationError(
             "cannot leave out duplicates, since whole objects differ by their id; leave distinct "
             "out, or select fields"
         )

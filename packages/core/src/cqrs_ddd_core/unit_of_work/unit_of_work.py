@@ -114,12 +114,7 @@ class UnitOfWork(ABC):
         _current_uow.set(self)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: object,
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
             if error is None and self.is_open:
                 await self.commit()
