@@ -10,8 +10,7 @@ from typing import Generic
 import pydantic
 from pydantic_core import to_json
 
-from cqrs_ddd_core.domain import ID, AggregateRoot
-from cqrs_ddd_core.ports import IClock, IRepository, UnitOfWork, get_current_uow
+from cqrs_ddd_core import ID, AggregateRoot, IClock, IRepository, UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives import exceptions as errors
 from cqrs_ddd_core.primitives.retry import RetryPolicy
 from cqrs_ddd_core.spi.json_fidelity import attributes_lost_in_json, holds_the_same

@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import ClassVar, Final, TypeVar
 
+from cqrs_ddd_core import Command, IClock, IMiddleware, Placement, get_current_uow
 from cqrs_ddd_core.instrumentation import hooks
-from cqrs_ddd_core.messages import Command
-from cqrs_ddd_core.ports import IClock, IMiddleware, Placement, get_current_uow
 from cqrs_ddd_core.primitives import exceptions as errors
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from cqrs_ddd_core.spi.system_clock import SystemClock

@@ -8,8 +8,7 @@ from datetime import datetime
 from functools import lru_cache, partial
 from typing import Generic, TypeGuard
 
-from cqrs_ddd_core.context import get_request_metadata
-from cqrs_ddd_core.domain import DomainEvent, EventTypeRegistry
+from cqrs_ddd_core import DomainEvent, EventTypeRegistry, get_request_metadata
 from cqrs_ddd_core.ports import IClock, IEventStore, UnitOfWork
 from cqrs_ddd_core.ports.event_store import IEventLog, StoredEvent, StreamId
 from cqrs_ddd_core.primitives import exceptions as errors

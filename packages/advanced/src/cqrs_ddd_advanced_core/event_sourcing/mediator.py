@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cqrs_ddd_core.cqrs import HandlerRegistry, Mediator
+from cqrs_ddd_core import HandlerRegistry, IEventDispatcher, IMiddleware, Mediator, UnitOfWork
 from cqrs_ddd_core.middleware import EventStorePersistenceMiddleware, OutboxMiddleware
-from cqrs_ddd_core.ports import IEventDispatcher, IMiddleware, UnitOfWork
 
 
 class EventSourcedMediator(Mediator):

@@ -7,9 +7,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Generic, NoReturn, get_args, get_origin
 
-from cqrs_ddd_core.domain import ID, AggregateRoot, DomainEvent, EventTypeRegistry
+from cqrs_ddd_core import ID, AggregateRoot, DomainEvent, EventTypeRegistry, get_current_uow
 from cqrs_ddd_core.ports import IBulkRepository, IEventStore, IEventStoreProvider, UnitOfWork
-from cqrs_ddd_core.ports.unit_of_work import get_current_uow
 from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
 from cqrs_ddd_core.spi.checks import ensure_distinct, ensure_entity_type
 

@@ -11,9 +11,8 @@ from weakref import WeakKeyDictionary
 
 import pydantic
 
-from cqrs_ddd_core.domain import ID, AggregateRoot
+from cqrs_ddd_core import ID, AggregateRoot, ConfigError, HandlerNotRegisteredError
 from cqrs_ddd_core.ports import ICacheService, IVersionedCache, SearchResult, UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConfigError, HandlerNotRegisteredError
 from cqrs_ddd_core.primitives.shielding import run_to_completion
 from cqrs_ddd_core.spi.caching.aggregate_codec import AggregateCodec, build_key, build_key_prefix
 from cqrs_ddd_core.spi.caching.fail_open_cache import FailOpenCache

@@ -8,9 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from operator import attrgetter
 from typing import Any, NoReturn
 
-from cqrs_ddd_core.domain import ID, AggregateRoot
+from cqrs_ddd_core import ID, AggregateRoot, SearchResult, UnitOfWork
 from cqrs_ddd_core.instrumentation import hooks
-from cqrs_ddd_core.ports import SearchResult, UnitOfWork
 from cqrs_ddd_core.primitives import exceptions as errors
 
 from ..ports.persistence import Criteria, IdOf, IResultCatalog, R, T

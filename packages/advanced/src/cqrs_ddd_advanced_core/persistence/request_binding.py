@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import ParamSpec
 
-from cqrs_ddd_core.context import get_tenant_id, get_user_id, request_context
-from cqrs_ddd_core.domain import IQueryOptions, ISpecification
+from cqrs_ddd_core import IQueryOptions, ISpecification, get_tenant_id, get_user_id, request_context
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 

@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
-from cqrs_ddd_core.domain import ID, AggregateRoot, IQueryOptions, ISpecification
-from cqrs_ddd_core.ports.search_result import SearchResult
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core import ID, AggregateRoot, IQueryOptions, ISpecification, SearchResult, UnitOfWork
 
 T = TypeVar("T", bound=AggregateRoot)
 T_contra = TypeVar("T_contra", bound=AggregateRoot, contravariant=True)

@@ -7,8 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from cqrs_ddd_core.ports import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import LeaseLostError
+from cqrs_ddd_core import LeaseLostError, UnitOfWork
 
 PROJECTIONS_CHANNEL = "cqrs_ddd_projections"
 """Channel of ``IQueueSignal`` with a wake-up notification when a projection has advanced."""

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Protocol, runtime_checkable
 
-from cqrs_ddd_core.ports import StreamId, UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import NaiveDatetimeError
+from cqrs_ddd_core import NaiveDatetimeError, StreamId, UnitOfWork
 from cqrs_ddd_core.primitives.storable import ensure_storable
 
 

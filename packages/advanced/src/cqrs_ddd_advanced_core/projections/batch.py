@@ -6,10 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from cqrs_ddd_core.domain import DomainEvent
-from cqrs_ddd_core.ports import StoredEvent, StreamId
-from cqrs_ddd_core.primitives.exceptions import SerializationError
-from cqrs_ddd_core.primitives.retry import RetryPolicy
+from cqrs_ddd_core import DomainEvent, RetryPolicy, SerializationError, StoredEvent, StreamId
 
 from ..ports.dead_letters import DeadLetter, DeadLetterState
 from .documents import ProjectionDocuments

@@ -7,9 +7,7 @@ from functools import partial
 
 from pydantic_core import from_json, to_json
 
-from cqrs_ddd_core.context import request_context
-from cqrs_ddd_core.ports import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, SerializationError
+from cqrs_ddd_core import InvalidOperationError, SerializationError, UnitOfWork, request_context
 from cqrs_ddd_core.spi.json_fidelity import encode_json
 
 from ..exceptions import ProjectionError

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
-from cqrs_ddd_core.context import get_request_metadata
-from cqrs_ddd_core.domain import DomainEvent
+from cqrs_ddd_core import DomainEvent, InvalidOperationError, get_request_metadata
 from cqrs_ddd_core.instrumentation import hooks
 from cqrs_ddd_core.ports import IMiddleware, Placement, UnitOfWork, get_current_uow
-from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
 from ..ports.positions import IPositionStore
 from .batch import find_tenant

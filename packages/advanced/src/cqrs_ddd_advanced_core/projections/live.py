@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from cqrs_ddd_core.ports import IEventStore, StoredEvent
-from cqrs_ddd_core.primitives.exceptions import AmbiguousStreamError
+from cqrs_ddd_core import AmbiguousStreamError, IEventStore, StoredEvent
 
 from ..ports.projections import JsonDocument
 from .documents import ProjectionDocuments

@@ -10,9 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import ClassVar, Generic, overload
 
-from cqrs_ddd_core.domain import ID, IQueryOptions, ISpecification
-from cqrs_ddd_core.ports import SearchResult, UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core import ID, ConfigError, IQueryOptions, ISpecification, SearchResult, UnitOfWork
 from cqrs_ddd_core.spi.checks import ensure_searchable
 from cqrs_ddd_core.spi.querying import AllOf, OneOf
 

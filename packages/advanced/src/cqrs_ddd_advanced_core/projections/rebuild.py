@@ -6,8 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cqrs_ddd_core.ports import IClock, IEventLog, UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, LeaseLostError
+from cqrs_ddd_core import ConcurrencyError, IClock, IEventLog, LeaseLostError, UnitOfWork
 from cqrs_ddd_core.primitives.id_generator import uuid4_text
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from cqrs_ddd_core.spi.system_clock import SystemClock

@@ -6,11 +6,10 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from cqrs_ddd_core import ExponentialBackoffPolicy, IEventStore, RetryPolicy, StreamId, UnitOfWork
 from cqrs_ddd_core.instrumentation import hooks
-from cqrs_ddd_core.ports import IEventStore, StreamId, UnitOfWork
 from cqrs_ddd_core.primitives import exceptions as errors
 from cqrs_ddd_core.primitives.id_generator import uuid4_text
-from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from cqrs_ddd_core.primitives.shielding import run_to_completion
 
 from ..exceptions import PoisonEventError

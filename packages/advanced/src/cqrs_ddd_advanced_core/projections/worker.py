@@ -7,12 +7,11 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
+from cqrs_ddd_core import ExponentialBackoffPolicy, LeaseLostError, RetryPolicy
 from cqrs_ddd_core.ports import IClock, IEventStore, IQueueSignal, IWorkerLifecycle, UnitOfWork
 from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL
 from cqrs_ddd_core.primitives.background_service import BackgroundService
-from cqrs_ddd_core.primitives.exceptions import LeaseLostError
 from cqrs_ddd_core.primitives.id_generator import uuid4_text
-from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from ..exceptions import PoisonEventError, ProjectionVersionError

@@ -10,10 +10,8 @@ from typing import Generic
 
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from cqrs_ddd_core.domain import AggregateRoot
+from cqrs_ddd_core import AggregateRoot, ConfigError, IClock, StreamId, UnitOfWork
 from cqrs_ddd_core.instrumentation import hooks
-from cqrs_ddd_core.ports import IClock, StreamId, UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConfigError
 from cqrs_ddd_core.spi.inbox import compute_fingerprint
 from cqrs_ddd_core.spi.json_fidelity import attributes_lost_in_json, holds_the_same, shape_in
 from cqrs_ddd_core.spi.system_clock import SystemClock

@@ -8,10 +8,8 @@ from typing import Any, TypeVar
 import pydantic
 from pydantic_core import from_json, to_json
 
-from cqrs_ddd_core.domain import DomainEvent, EventTypeRegistry
+from cqrs_ddd_core import DomainEvent, EventTypeRegistry, SerializationError, StoredEvent
 from cqrs_ddd_core.domain.event_registry import StoredForm
-from cqrs_ddd_core.ports import StoredEvent
-from cqrs_ddd_core.primitives.exceptions import SerializationError
 
 from ..exceptions import UpcastingError
 from .upcasters import Payload, UpcasterRegistry

@@ -6,8 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from cqrs_ddd_core.domain import DomainEvent
-from cqrs_ddd_core.ports import IEventUpcaster
+from cqrs_ddd_core import DomainEvent, IEventUpcaster
 
 from ..exceptions import UpcasterChainError, UpcastingError
 

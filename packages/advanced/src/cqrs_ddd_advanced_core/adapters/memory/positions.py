@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
+from cqrs_ddd_core import ConcurrencyError, IClock, UnitOfWork
 from cqrs_ddd_core.adapters.memory import transaction as transactions
-from cqrs_ddd_core.ports import IClock, UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
 from cqrs_ddd_core.spi.system_clock import SystemClock
 from cqrs_ddd_core.spi.waiters import Waiters
 

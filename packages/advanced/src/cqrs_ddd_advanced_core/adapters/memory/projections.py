@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 
+from cqrs_ddd_core import ConcurrencyError, IQueryOptions, SearchResult, UnitOfWork, ValidationError
 from cqrs_ddd_core.adapters.memory import transaction as transactions
-from cqrs_ddd_core.domain import IQueryOptions
-from cqrs_ddd_core.ports import SearchResult, UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, ValidationError
 from cqrs_ddd_core.spi.checks import ensure_searchable, ensure_whole_objects
 from cqrs_ddd_core.spi.querying import build_predicate, select_page
 
