@@ -470,13 +470,13 @@ async def a_stored_account(new_uow: NewUnitOfWork, events: int) -> str:
 def count_decoding(loader: EventSourcedLoader[Account]) -> list[int]:
     """Grows by the version of each event that is decoded from here on."""
     decoded: list[int] = []
-    decode = loader.mapper.to_domain
+    decode = loader._events.decode
 
     def counting(stored: Any) -> Any:
         decoded.append(stored.version)
         return decode(stored)
 
-    loader.mapper.to_domain = counting
+    vars(loader._events)["decode"] = counting
     return decoded
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from cqrs_ddd_advanced_core.persistence import (
+from cqrs_ddd_advanced_core import (
     IOperationPersistence,
     IQueryPersistence,
     IQuerySpecificationPersistence,

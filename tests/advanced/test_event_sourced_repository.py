@@ -14,7 +14,6 @@ from pydantic import Field
 
 from cqrs_ddd_advanced_core.adapters.memory import InMemorySnapshotStore
 from cqrs_ddd_advanced_core.event_sourcing import (
-    EventMapper,
     EventSourcedLoader,
     EventSourcedMediator,
     EventSourcedRepository,
@@ -23,6 +22,7 @@ from cqrs_ddd_advanced_core.exceptions import PastStateError
 from cqrs_ddd_advanced_core.persistence import PersistenceDispatcher, PersistenceRegistry
 from cqrs_ddd_advanced_core.ports.persistence import IOperationPersistence, IRetrievalPersistence
 from cqrs_ddd_advanced_core.snapshots import EveryNEventsStrategy
+from cqrs_ddd_advanced_core.upcasting import with_upcasting
 from cqrs_ddd_core import (
     AggregateRoot,
     Command,
@@ -239,16 +239,16 @@ async def test_an_event_outside_the_closed_table_is_not_written(
     assert await events.get_events(account.id) == []
 
 
-def test_the_mapper_keeps_what_the_envelope_says() -> None:
+def test_stored_event_has_the_tenant_of_the_request() -> None:
     account = Account.open(new_account_id())
-    mapper, (event,) = EventMapper(Account.event_registry), account.pending_events
+    (event,) = account.pending_events
 
     token = tenant_id_var.set("t-1")
     try:
-        stored = mapper.to_stored(event)
+        stored = EventSourcedLoader(Account).to_stored(event)
     finally:
         tenant_id_var.reset(token)
-    back = mapper.to_domain(stored)
+    back = with_upcasting(Account.event_registry).decode(stored)
 
     assert stored.metadata == {"tenant_id": "t-1"}
     assert back.model_dump(exclude={"metadata"}) == event.model_dump(exclude={"metadata"})

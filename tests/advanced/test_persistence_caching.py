@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from cqrs_ddd_advanced_core.persistence import (
+from cqrs_ddd_advanced_core import (
     CachingPersistenceDispatcher,
     IPersistenceDispatcher,
     PersistenceDispatcher,

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import BaseModel
 
-from cqrs_ddd_advanced_core.persistence import (
+from cqrs_ddd_advanced_core import (
     CachingPersistenceDispatcher,
     IOperationPersistence,
     IPersistenceDispatcher,

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
-from cqrs_ddd_advanced_core.persistence import (
+from cqrs_ddd_advanced_core import (
     CachingPersistenceDispatcher,
     IOperationPersistence,
     PersistenceDispatcher,
     PersistenceRegistry,
 )
+from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
 from cqrs_ddd_advanced_core.testing.contracts.parcel_registry import (
     RefusesNotes,
     parcel_registry,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from cqrs_ddd_advanced_core.persistence import IOperationPersistence, PersistenceRegistry
+from cqrs_ddd_advanced_core import IOperationPersistence, PersistenceRegistry
 from cqrs_ddd_advanced_core.persistence.registry import QUERY, QUERY_SPEC
 from cqrs_ddd_core import AggregateRoot, UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import (

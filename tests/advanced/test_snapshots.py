@@ -94,7 +94,7 @@ class IgnoresTheOrder(EventSourcedLoader[Account]):
 
     def _apply(self, aggregate: Account, stored: object) -> None:
         assert isinstance(stored, list)
-        aggregate.replay([self.mapper.to_domain(event) for event in reversed(stored)])
+        aggregate.replay([self._events.decode(event) for event in reversed(stored)])
 
 
 class IgnoresTheVersion(EventSourcedLoader[Account]):
@@ -112,7 +112,7 @@ class IgnoresTheVersion(EventSourcedLoader[Account]):
 
     def _apply(self, aggregate: Account, stored: object) -> None:
         assert isinstance(stored, list)
-        aggregate.replay([self.mapper.to_domain(event) for event in stored])
+        aggregate.replay([self._events.decode(event) for event in stored])
 
 
 async def every_snapshot_plus_tail_is_the_full_replay(

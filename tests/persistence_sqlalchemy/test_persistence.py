@@ -12,7 +12,7 @@ from sqlalchemy import GenerativeSelect, Row, Text, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from cqrs_ddd_advanced_core.persistence import (
+from cqrs_ddd_advanced_core import (
     CachingPersistenceDispatcher,
     IPersistenceDispatcher,
     PersistenceDispatcher,

@@ -27,7 +27,7 @@ class UpcasterChainError(core.TypeRegistryError, ValueError):
 
 
 class UpcastingError(core.SerializationError):
-    """A stored event cannot be led to today's shape; ``step`` is the version that has no way on."""
+    """A stored event cannot be upcast; ``step`` is the version from which the step failed."""
 
     def __init__(
         self,
@@ -231,10 +231,7 @@ class ProjectionStoreError(core.InfrastructureError):
 
     @classmethod
     def other_fields(
-        cls,
-        collection: str,
-        asked: Mapping[str, object],
-        stored: Mapping[str, object],
+        cls, collection: str, asked: Mapping[str, object], stored: Mapping[str, object]
     ) -> ProjectionStoreError:
         """Build the error for a collection that exists with other fields."""
         return cls(

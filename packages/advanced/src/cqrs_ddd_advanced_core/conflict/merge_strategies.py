@@ -171,10 +171,7 @@ class UnionListMergeStrategy(MergeStrategy):
 
 
 def merge_three_way(
-    base: object,
-    theirs: object,
-    mine: object,
-    resolve: Callable[[object, object, object], object],
+    base: object, theirs: object, mine: object, resolve: Callable[[object, object, object], object]
 ) -> object:
     """Return a copy of the side that changed, or of the answer of ``resolve`` if both did."""
     before, stored, new = freeze(base), freeze(theirs), freeze(mine)

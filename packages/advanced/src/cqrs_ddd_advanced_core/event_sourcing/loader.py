@@ -24,23 +24,6 @@ Histories = dict[StreamId, list[StoredEvent]]
 logger = logging.getLogger(__name__)
 
 
-class EventMapper:
-    """Mapping of domain events to stored events and back, by one table of event classes."""
-
-    def __init__(self, events: EventTypeRegistry) -> None:
-        self._events = with_upcasting(events)
-        # An attribute, so that each event of a history costs one call less.
-        self.to_domain = self._events.decode
-
-    def to_stored(self, event: DomainEvent) -> StoredEvent:
-        """Return the event with the tenant and the user of the running request.
-
-        Raises ``UnknownTypeError`` for an event class that the table could not read back.
-        """
-        self._events.get(event.event_type)
-        return StoredEvent.from_event(event, get_request_metadata())
-
-
 class EventSourcedLoader(Generic[T]):
     """Loader that applies the events of an aggregate, after its snapshot if that is usable.
 
@@ -64,7 +47,7 @@ class EventSourcedLoader(Generic[T]):
         clock: IClock | None = None,
     ) -> None:
         self.entity_type = entity_type
-        self.mapper = EventMapper(registry if registry is not None else entity_type.event_registry)
+        self._events = with_upcasting(entity_type.event_registry if registry is None else registry)
         self.snapshots = snapshots
         self._clock = clock or SystemClock()
 
@@ -128,6 +111,14 @@ class EventSourcedLoader(Generic[T]):
         aggregate.mark_historical()
         return aggregate
 
+    def to_stored(self, event: DomainEvent) -> StoredEvent:
+        """Return the event to store, with the tenant and the user of the running request.
+
+        Raises ``UnknownTypeError`` for an event class that could not be found when it is loaded.
+        """
+        self._events.get(event.event_type)
+        return StoredEvent.from_event(event, get_request_metadata())
+
     def _stream_of(self, entity_id: object) -> StreamId:
         return StreamId(self.entity_type.aggregate_type, str(entity_id))
 
@@ -175,7 +166,8 @@ class EventSourcedLoader(Generic[T]):
                     "was once saved without any"
                 )
         # Decode all events before the first is applied: an error of decoding is none of applying.
-        aggregate.replay([self.mapper.to_domain(event) for event in stored])
+        decode = self._events.decode
+        aggregate.replay([decode(event) for event in stored])
 
     async def _save_snapshots(
         self, due: list[Snapshot], uow: UnitOfWork | None, stale: dict[StreamId, int]

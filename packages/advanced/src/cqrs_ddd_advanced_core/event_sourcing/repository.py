@@ -163,7 +163,7 @@ class EventSourcedRepository(
         ensure_distinct(entities)
         store, active = self._find_store(uow)
         new = [_collect_recorded_events(entity, active, given) for entity in entities]
-        stored = [self.loader.mapper.to_stored(event) for events in new for event in events]
+        stored = [self.loader.to_stored(event) for events in new for event in events]
         if stored:
             await store.append_batch(stored)
         for entity, events in zip(entities, new, strict=True):

@@ -65,11 +65,7 @@ class IDeadLetterStore(Protocol):
 
     @abstractmethod
     async def blocked_streams(
-        self,
-        projection: str,
-        streams: Collection[StreamId],
-        *,
-        uow: UnitOfWork | None = None,
+        self, projection: str, streams: Collection[StreamId], *, uow: UnitOfWork | None = None
     ) -> set[StreamId]:
         """Return the given streams with failed or waiting dead letters; their next events wait."""
         ...

@@ -13,7 +13,7 @@ from cqrs_ddd_core.domain.event_registry import default_event_registry
 from cqrs_ddd_core.domain.events import defined_events
 from cqrs_ddd_core.primitives.exceptions import HandlerAlreadyRegisteredError, TypeRegistryError
 
-from ..exceptions import ProjectionError, UnknownProjectionError
+from ..exceptions import ProjectionError
 from ..ports.projections import MAX_COLLECTION_NAME, Fields
 from ..upcasting import with_upcasting
 from .documents import ProjectionDocuments
@@ -161,22 +161,8 @@ class ProjectionRegistry:
             )
         return handler
 
-    def get(self, collection: str) -> ProjectionHandler:
-        """Return the handler of a collection; raises ``UnknownProjectionError``."""
-        try:
-            return self._handlers[collection]
-        except KeyError:
-            raise UnknownProjectionError(
-                f"no projection writes {collection!r}; there is "
-                f"{', '.join(self._handlers) or 'none yet'}",
-                projection=collection,
-            ) from None
-
     def __iter__(self) -> Iterator[ProjectionHandler]:
         return iter(tuple(self._handlers.values()))
-
-    def __len__(self) -> int:
-        return len(self._handlers)
 
 
 def _event_type_of(key: type[Any] | str) -> str:

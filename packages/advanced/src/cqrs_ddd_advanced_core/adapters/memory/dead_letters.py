@@ -36,11 +36,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
             self._changes(active).add(lambda rows: _remove(rows, places))
 
     async def blocked_streams(
-        self,
-        projection: str,
-        streams: Collection[StreamId],
-        *,
-        uow: UnitOfWork | None = None,
+        self, projection: str, streams: Collection[StreamId], *, uow: UnitOfWork | None = None
     ) -> set[StreamId]:
         async with transactions.join_transaction(uow, "read blocked streams") as active:
             blocked = {
@@ -133,15 +129,9 @@ class _Changes(transactions.ChangeSet):
             step(own)
         return own
 
-    def check(self) -> None:
-        pass
-
     def apply(self) -> None:
         for step in self._steps:
             step(self._committed)
-
-    def discard(self) -> None:
-        self._steps.clear()
 
 
 def _place_of(dead_letter: DeadLetter) -> Place:

@@ -218,9 +218,6 @@ class _Changes(transactions.ChangeSet):
                 rows[projection] = row
         self._store._waiters.notify(PROJECTIONS_CHANNEL)
 
-    def discard(self) -> None:
-        self._own.clear()
-
     def _leased_row(self, checkpoint: Checkpoint) -> _Row:
         """Return the row of the checkpoint; raise ``LeaseLostError`` now or at the commit."""
         row = self.read(checkpoint.projection)

@@ -210,9 +210,6 @@ class _Changes(transactions.ChangeSet):
             else:
                 self._collections[name] = found
 
-    def discard(self) -> None:
-        self._written.clear()
-
 
 def _build_selection(
     criteria: Condition, collection: _Collection

@@ -70,9 +70,6 @@ class _Changes(transactions.ChangeSet):
         self._written.pop(stream, None)
         self._deleted.add(stream)
 
-    def check(self) -> None:
-        pass
-
     def apply(self) -> None:
         for stream in self._deleted:
             self._rows.pop(stream, None)
@@ -81,9 +78,6 @@ class _Changes(transactions.ChangeSet):
             stream = snapshot.stream
             if _is_later(snapshot, self._rows.get(stream), self._instead_of.get(stream)):
                 self._rows[stream] = snapshot
-
-    def discard(self) -> None:
-        self._written.clear()
 
 
 def _is_later(snapshot: Snapshot, kept: Snapshot | None, instead_of: int | None) -> bool:

@@ -59,9 +59,6 @@ class _Holder(ChangeSet):
 
     locks: TransactionLocks
 
-    def check(self) -> None:
-        pass
-
     def apply(self) -> None:
         self.locks.release(self)
 

@@ -73,9 +73,6 @@ class _Changes(ChangeSet):
         self._open = open_
         self.entries: dict[Place, InboxEntry] = {}
 
-    def check(self) -> None:
-        """Pass: no other transaction can have registered a message that is open here."""
-
     def apply(self) -> None:
         self._committed.update(self.entries)
         self._wake()

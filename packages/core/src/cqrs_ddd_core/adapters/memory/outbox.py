@@ -266,7 +266,3 @@ class _Changes(ChangeSet):
             self._outbox._add(message)
         for step in self._steps:
             step()
-
-    def discard(self) -> None:
-        self.saved.clear()
-        self._steps.clear()

@@ -143,9 +143,6 @@ class _Changes(ChangeSet, Generic[T, ID]):
             else:
                 self._rows[entity_id] = row
 
-    def discard(self) -> None:
-        self._written.clear()
-
 
 def _ensure_version(entity: AggregateRoot, expected: int, row: _Row[Any] | None) -> None:
     actual = None if row is None else row.version

@@ -17,18 +17,18 @@ C = TypeVar("C", bound="ChangeSet")
 class ChangeSet(Protocol):
     """Changes of one transaction to one store, invisible to others until the commit."""
 
-    @abstractmethod
     def check(self) -> None:
-        """Raise the error that a database would raise at the commit."""
-        ...
+        """Raise the error that a database would raise at the commit, if there is any."""
+        return
 
     @abstractmethod
     def apply(self) -> int | None:
         """Make the changes visible; return the last position that was assigned, if any."""
         ...
 
-    @abstractmethod
-    def discard(self) -> None: ...
+    def discard(self) -> None:
+        """Release what the changes hold outside themselves."""
+        return
 
 
 class InMemoryTransaction(UnitOfWork):
