@@ -85,7 +85,7 @@ async def _opened(databases: Databases, call: Call) -> AsyncIterator[Side]:
 
 
 def _cache(client: Redis) -> RedisCacheService:
-    return RedisCacheService(client, timeout=10.0, fail_open=False)
+    return RedisCacheService(client, response_timeout=10.0, fail_open=False)
 
 
 def _get(client: Redis) -> Callable[[], Awaitable[object]]:

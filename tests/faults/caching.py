@@ -35,7 +35,7 @@ class Noted(RedisCacheService):
     """Counts at the server who has asked for a lease."""
 
     def __init__(self, client: Client) -> None:
-        super().__init__(client, timeout=10.0)
+        super().__init__(client, response_timeout=10.0)
         self._to_note = client
 
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ from cqrs_ddd_core.adapters.memory import FakeClock
 from cqrs_ddd_core.primitives.exceptions import CacheError
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_redis import RedisCacheService
-from cqrs_ddd_redis.circuit_breaker import Circuit
+from cqrs_ddd_redis.circuit_breaker import CircuitBreaker
 from tests.faults.caching import READERS, Loads, Noted, run_read
 from tests.forking import process
 from tests.own_redis import OwnRedis, own_redis
@@ -33,7 +33,7 @@ def server() -> Iterator[OwnRedis]:
 async def _elsewhere(server: OwnRedis) -> AsyncIterator[RedisCacheService]:
     """Another process, with connections of its own."""
     async with Redis.from_url(server.url) as client:
-        yield RedisCacheService(client, timeout=10.0, fail_open=False)
+        yield RedisCacheService(client, response_timeout=10.0, fail_open=False)
 
 
 @pytest.mark.parametrize(
@@ -54,16 +54,16 @@ async def _found_after(
     server: OwnRedis,
     goes: Callable[[OwnRedis], None],
     comes: Callable[[OwnRedis], None],
-    circuit: type[Circuit] = Circuit,
+    circuit: type[CircuitBreaker] = CircuitBreaker,
 ) -> list[Any]:
     """What this process and another one find of what was deleted meanwhile."""
     failures: list[CacheError] = []
     clock = FakeClock()
     async with Redis.from_url(server.url) as client:
         cache = RedisCacheService(
-            client, timeout=1.0, pause=PAUSE, clock=clock, on_failure=failures.append
+            client, response_timeout=1.0, pause=PAUSE, clock=clock, on_failure=failures.append
         )
-        cache._circuit.__class__ = circuit
+        cache._breaker.__class__ = circuit
         await cache.set("k", "old")
         await cache.set("late", "old")
         goes(server)
@@ -88,11 +88,11 @@ async def _found_after(
     return found
 
 
-class OwesNothing(Circuit):
-    async def change(
-        self, operation: str, work: Any, keys: Any, *, is_written: bool = False
+class OwesNothing(CircuitBreaker):
+    async def execute_change(
+        self, operation: str, work: Any, keys: Any, *, includes_write: bool = False
     ) -> None:
-        await self.ask(operation, work)
+        await self.execute(operation, work)
 
 
 async def test_who_owes_nothing_serves_what_a_frozen_server_still_has(server: OwnRedis) -> None:

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from cqrs_ddd_core.ports.locking import ILeasedLock
 from cqrs_ddd_redis import FifoRedisLockStrategy
-from cqrs_ddd_redis.locking.strategy import Grant, milliseconds
+from cqrs_ddd_redis.locking.strategy import Grant, to_milliseconds
 from tests.faults.locking import Contest, MakeLock, contend, fifo, redlock
 from tests.services import Redis as Server
 from tests.services import running
@@ -41,13 +41,15 @@ async def test_of_50_tasks_in_4_processes_one_is_inside_whoever_is_killed_or_can
 class LooksThenSets(FifoRedisLockStrategy):
     """Naive: two see that it is free, and both take it."""
 
-    async def _take(self, resource: str, owner: str, timeout: float, ttl: float) -> Grant | None:
+    async def _try_acquire(
+        self, resource: str, owner: str, timeout: float, ttl: float
+    ) -> Grant | None:
         deadline = self._clock.monotonic() + timeout
-        execute = self._ask_for_it._execute
+        execute = self._acquire_script._execute
         lock = self._keys(resource)[0]
         while self._clock.monotonic() < deadline:
             if not await execute("EXISTS", lock):
-                await execute("SET", lock, owner, "PX", milliseconds(ttl))
+                await execute("SET", lock, owner, "PX", to_milliseconds(ttl))
                 token = await execute("INCR", "tokens")
                 return Grant(owner, token, self._clock.monotonic() + ttl)
             await asyncio.sleep(0.005)

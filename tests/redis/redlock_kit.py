@@ -16,7 +16,7 @@ from cqrs_ddd_core.primitives.exceptions import LeaseLostError, LockingError
 from cqrs_ddd_core.spi.system_clock import SystemClock
 from cqrs_ddd_core.testing.faults import cancel_sweep
 from cqrs_ddd_redis import RedlockLockStrategy
-from cqrs_ddd_redis.driver import text_of
+from cqrs_ddd_redis.driver import decode_text
 
 NewLock = Callable[..., RedlockLockStrategy]
 LOCK = "lock:redlock:{door}"
@@ -198,8 +198,8 @@ class RedlockKit:
         lock = new_lock(clients)
         asking = ("somebody:1", 10_000, 7, 86_400_000)
 
-        first = await lock._servers.ask(lock._ask_for_it, lock._keys("door"), asking)
-        second = await lock._servers.ask(lock._ask_for_it, lock._keys("door"), asking)
+        first = await lock._servers.execute(lock._acquire_script, lock._keys("door"), asking)
+        second = await lock._servers.execute(lock._acquire_script, lock._keys("door"), asking)
 
         assert first.values == second.values == [7, 7, 7]
 
@@ -313,8 +313,8 @@ async def _refuse_traces(clients: list[Redis], lock: RedlockLockStrategy) -> Non
             break
         await asyncio.sleep(0.01)  # The holder's time may not be over.
     assert await _left(clients) == set()
-    assert not lock._waiting
-    assert not lock._turns._lines
+    assert not lock._queue.current
+    assert not lock._queue._waiting
     for client in clients:
         assert not client.connection_pool._in_use_connections
     assert await lock.acquire("door", timeout=1)
@@ -330,5 +330,5 @@ async def _left(clients: list[Redis]) -> set[str]:
     """All keys but those of the tokens, and of waiters, who may be gone."""
     keys: set[str] = set()
     for client in clients:
-        keys |= {text_of(key) for key in await client.keys("*")}
+        keys |= {decode_text(key) for key in await client.keys("*")}
     return keys - {FENCE, WAITING}

@@ -23,13 +23,13 @@ PATIENT = 10.0
 
 @pytest.fixture
 def cache(client: Redis) -> RedisCacheService:
-    return RedisCacheService(client, timeout=PATIENT, fail_open=False)
+    return RedisCacheService(client, response_timeout=PATIENT, fail_open=False)
 
 
 @pytest.fixture
 def other(other_client: Redis) -> RedisCacheService:
     """As another process has it."""
-    return RedisCacheService(other_client, timeout=PATIENT, fail_open=False)
+    return RedisCacheService(other_client, response_timeout=PATIENT, fail_open=False)
 
 
 class TestRedisCacheService(CacheContract):
@@ -67,7 +67,9 @@ async def test_processes_share_values_and_leases(
 
 async def test_one_namespace_is_cleared_and_the_others_stay(client: Redis) -> None:
     names = ("a", "a*", "a?", "a[b]", "ab", "a:b", "a\\")
-    caches = {name: RedisCacheService(client, namespace=name, timeout=PATIENT) for name in names}
+    caches = {
+        name: RedisCacheService(client, namespace=name, response_timeout=PATIENT) for name in names
+    }
     for name in names:
         for cache in caches.values():
             await cache.set("k", "value")
@@ -107,7 +109,9 @@ async def test_what_another_program_left_there_is_a_miss(
 
 async def test_a_time_to_live_is_shortened_by_the_jitter_and_never_longer(client: Redis) -> None:
     dice = iter([0.0, 0.5, 1.0])
-    cache = RedisCacheService(client, timeout=PATIENT, jitter=0.5, random=lambda: next(dice))
+    cache = RedisCacheService(
+        client, response_timeout=PATIENT, jitter=0.5, random=lambda: next(dice)
+    )
     leases = await cache.lease_many(["c"], 30)
     await cache.set("a", 1, ttl=1_000)
     await cache.set("b", 1, ttl=1_000)
@@ -160,7 +164,7 @@ class AsksTwice(RedisCacheService):
 async def test_what_the_driver_repeats_is_done_once(
     client: Redis, cache: RedisCacheService, other: RedisCacheService
 ) -> None:
-    twice = AsksTwice(client, timeout=PATIENT, fail_open=False)
+    twice = AsksTwice(client, response_timeout=PATIENT, fail_open=False)
 
     leases = await twice.lease_many(["k", "l"], 30)
     assert set(leases) == {"k", "l"}
@@ -182,7 +186,7 @@ async def test_what_the_driver_repeats_is_done_once(
     [
         ("namespace", ""),
         ("namespace", "shop:v"),
-        ("timeout", 0),
+        ("response_timeout", 0),
         ("pause", -1),
         ("jitter", 1),
         ("jitter", -0.1),

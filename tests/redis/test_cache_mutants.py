@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from cqrs_ddd_core.testing.contracts.cache import CacheContract
 from cqrs_ddd_redis import RedisCacheService
+from cqrs_ddd_redis.circuit_breaker import CircuitBreaker
 from tests.redis import test_cache as sentences
 
 
@@ -32,7 +33,7 @@ class LooksThenFills(RedisCacheService):
     async def fill_many(
         self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
     ) -> Collection[str]:
-        held = await self._execute("MGET", *self._names.leases(values))
+        held = await self._execute("MGET", *self._names(values, "l"))
         free = [key for key, lease in zip(values, held, strict=True) if lease is not None]
         for key in free:
             await self.set(key, values[key], ttl)
@@ -43,7 +44,7 @@ class DeletesTheValueOnly(RedisCacheService):
     """Leaves the lease of a load that is under way."""
 
     async def _unlink(self, keys: Sequence[str]) -> None:
-        await self._execute("UNLINK", *self._names.values(keys))
+        await self._execute("UNLINK", *self._names(keys, "v"))
 
 
 class SetsTheValueOnly(RedisCacheService):
@@ -58,24 +59,24 @@ class SetsTheValueOnly(RedisCacheService):
 
 class EverybodyFills(RedisCacheService):
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
-        await self._execute("UNLINK", *self._names.leases(keys))
+        await self._execute("UNLINK", *self._names(keys, "l"))
         return await super().lease_many(keys, ttl)
 
 
 class KeepsForEver(RedisCacheService):
-    def _milliseconds(self, ttl: float | None) -> int:
+    def _to_milliseconds(self, ttl: float | None) -> int:
         return 0
 
 
 class KeepsItsGeneration(RedisCacheService):
     """Clears what it sees; a fill that is under way comes after it."""
 
-    async def _renew(self) -> None:
+    async def _renew_generation(self) -> None:
         pass
 
 
 class ClearsEverything(RedisCacheService):
-    async def _wipe(self) -> None:
+    async def _unlink_all(self) -> None:
         await self._execute("FLUSHDB")
 
 
@@ -88,11 +89,17 @@ class OneGeneration(RedisCacheService):
         return await super()._run(script, keys, arguments)
 
 
-class OwesNothingWhenCancelled(RedisCacheService):
-    async def _change(
-        self, operation: str, work: Any, keys: Any, *, is_written: bool = False
+class OwesNothing(CircuitBreaker):
+    async def execute_change(
+        self, operation: str, work: Any, keys: Any, *, includes_write: bool = False
     ) -> None:
-        await self._ask(operation, work, None)
+        await self.execute(operation, work)
+
+
+class OwesNothingWhenCancelled(RedisCacheService):
+    def __init__(self, client: Redis, **settings: Any) -> None:
+        super().__init__(client, **settings)
+        self._breaker.__class__ = OwesNothing
 
 
 async def _generation_is_lost(cache: RedisCacheService, client: Redis) -> None:
@@ -100,12 +107,12 @@ async def _generation_is_lost(cache: RedisCacheService, client: Redis) -> None:
 
 
 async def _late_write(cache: RedisCacheService, client: Redis) -> None:
-    other = RedisCacheService(client, timeout=sentences.PATIENT)
+    other = RedisCacheService(client, response_timeout=sentences.PATIENT)
     await sentences.test_a_write_that_comes_late_does_not_outlive_a_later_deletion(cache, other)
 
 
 async def _namespaces(cache: RedisCacheService, client: Redis) -> None:
-    neighbour = RedisCacheService(client, namespace="neighbour", timeout=sentences.PATIENT)
+    neighbour = RedisCacheService(client, namespace="neighbour", response_timeout=sentences.PATIENT)
     await neighbour.set("k", 1)
     await cache.clear()
     assert await neighbour.get("k") == 1
@@ -145,7 +152,7 @@ MUTANTS = (
 )
 async def test_a_naive_cache_is_caught(client: Redis, breaks: Breaks) -> None:
     given: dict[str, Any] = {
-        "cache": breaks.mutant(client, timeout=sentences.PATIENT),
+        "cache": breaks.mutant(client, response_timeout=sentences.PATIENT),
         "client": client,
     }
     wanted = inspect.signature(breaks.test).parameters

@@ -57,14 +57,14 @@ def failures() -> list[CacheError]:
 @pytest.fixture
 def cache(through: Redis, clock: FakeClock, failures: list[CacheError]) -> RedisCacheService:
     return RedisCacheService(
-        through, timeout=10.0, pause=PAUSE, clock=clock, on_failure=failures.append
+        through, response_timeout=10.0, pause=PAUSE, clock=clock, on_failure=failures.append
     )
 
 
 @pytest.fixture
 def other(client: Redis) -> RedisCacheService:
     """Another process, which reaches the server all the time."""
-    return RedisCacheService(client, timeout=10.0, fail_open=False)
+    return RedisCacheService(client, response_timeout=10.0, fail_open=False)
 
 
 async def test_it_has_nothing_and_keeps_nothing(
@@ -161,7 +161,7 @@ async def test_whatever_the_driver_raises_is_no_error(
     async with Faulty.from_url(redis_url) as client:
         assert isinstance(client, Faulty)
         cache = RedisCacheService(
-            client, timeout=10.0, pause=PAUSE, clock=clock, on_failure=failures.append
+            client, response_timeout=10.0, pause=PAUSE, clock=clock, on_failure=failures.append
         )
         await cache.set("k", "old")
         client.error = error
@@ -181,7 +181,7 @@ async def test_it_raises_where_it_was_asked_to(
     through: Redis, link: Link, clock: FakeClock, failures: list[CacheError]
 ) -> None:
     cache = RedisCacheService(
-        through, timeout=10.0, fail_open=False, clock=clock, on_failure=failures.append
+        through, response_timeout=10.0, fail_open=False, clock=clock, on_failure=failures.append
     )
     calls: list[Callable[[], Awaitable[Any]]] = [
         lambda: cache.get("k"),
@@ -310,14 +310,14 @@ async def test_more_than_can_be_remembered_is_everything(
     clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(circuit, "MOST_OWED", 100)
+    monkeypatch.setattr(circuit, "MAX_PENDING", 100)
     await other.set("another", "value")
     await other.set("k-5", "old")
     link.cut()
     await cache.delete_many([f"k-{number}" for number in range(60)])
     await cache.delete_many([f"l-{number}" for number in range(60)])
     await cache.delete("m")
-    assert not cache._circuit._owed.keys
+    assert not cache._breaker._pending.keys
     link.mend()
     await clock.advance(PAUSE)
 
@@ -328,7 +328,7 @@ async def test_more_than_can_be_remembered_is_everything(
 async def test_as_many_as_can_be_remembered_are_deleted_one_by_one(
     cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
 ) -> None:
-    keys = [f"k-{number}" for number in range(circuit.MOST_OWED)]
+    keys = [f"k-{number}" for number in range(circuit.MAX_PENDING)]
     await other.set(keys[-1], "old")
     await other.set("another", "value")
     link.cut()
@@ -347,7 +347,7 @@ async def test_a_hook_that_fails_harms_nobody(
     def fail(error: CacheError) -> None:
         raise RuntimeError("no metrics today")
 
-    cache = RedisCacheService(through, timeout=10.0, on_failure=fail)
+    cache = RedisCacheService(through, response_timeout=10.0, on_failure=fail)
     link.cut()
 
     assert await cache.get("k") is None
@@ -358,7 +358,7 @@ async def test_a_hook_that_fails_harms_nobody(
 async def test_a_failure_is_logged_where_nobody_else_wants_it(
     through: Redis, link: Link, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache = RedisCacheService(through, timeout=10.0)
+    cache = RedisCacheService(through, response_timeout=10.0)
     link.cut()
 
     await cache.get("k")
@@ -366,36 +366,36 @@ async def test_a_failure_is_logged_where_nobody_else_wants_it(
     assert "cannot read k" in caplog.text
 
 
-class NeverAsksAgain(circuit.Circuit):
+class NeverAsksAgain(circuit.CircuitBreaker):
     """A pause that does not end."""
 
-    async def _return(self, operation: str) -> None:
+    async def _probe(self, operation: str) -> None:
         raise CacheError("left alone")
 
 
-class StaysHalfOpen(circuit.Circuit):
+class StaysHalfOpen(circuit.CircuitBreaker):
     """Goes on to try with one call at a time."""
 
-    async def _return(self, operation: str) -> None:
-        await super()._return(operation)
+    async def _probe(self, operation: str) -> None:
+        await super()._probe(operation)
         self._has_failed = True
 
 
-class NeverLeavesItAlone(circuit.Circuit):
-    async def _return(self, operation: str) -> None:
+class NeverLeavesItAlone(circuit.CircuitBreaker):
+    async def _probe(self, operation: str) -> None:
         self._until = 0.0
-        await super()._return(operation)
+        await super()._probe(operation)
 
 
-class ReportsEach(circuit.Circuit):
-    async def _attempt(self, operation: str, work: Any, *, is_try: bool = False) -> Any:
-        return await super()._attempt(operation, work, is_try=True)
+class ReportsEach(circuit.CircuitBreaker):
+    async def _attempt(self, operation: str, work: Any, *, is_probe: bool = False) -> Any:
+        return await super()._attempt(operation, work, is_probe=True)
 
 
-class OwesWithoutBound(circuit.Owed):
-    def add(self, keys: Any, *, is_written: bool = False) -> None:
-        self.is_written |= is_written
-        self.everything |= keys is None
+class OwesWithoutBound(circuit.PendingInvalidations):
+    def add(self, keys: Any, *, includes_write: bool = False) -> None:
+        self.includes_write |= includes_write
+        self.all_keys |= keys is None
         self.keys.update(keys or ())
 
 
@@ -405,9 +405,9 @@ async def test_who_does_not_come_back_at_the_right_time_is_caught(
     other: RedisCacheService,
     link: Link,
     clock: FakeClock,
-    naive: type[circuit.Circuit],
+    naive: type[circuit.CircuitBreaker],
 ) -> None:
-    cache._circuit.__class__ = naive
+    cache._breaker.__class__ = naive
 
     with pytest.raises(AssertionError):
         await test_it_serves_again_when_the_server_is_back(cache, other, link, clock)
@@ -416,7 +416,7 @@ async def test_who_does_not_come_back_at_the_right_time_is_caught(
 async def test_who_reports_each_of_them_is_caught(
     cache: RedisCacheService, link: Link, clock: FakeClock, failures: list[CacheError]
 ) -> None:
-    cache._circuit.__class__ = ReportsEach
+    cache._breaker.__class__ = ReportsEach
 
     with pytest.raises(AssertionError):
         await test_of_those_that_fail_together_one_is_reported(cache, link, clock, failures)
@@ -429,27 +429,27 @@ async def test_who_remembers_without_a_bound_is_caught(
     clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cache._circuit._owed.__class__ = OwesWithoutBound
+    cache._breaker._pending.__class__ = OwesWithoutBound
 
     with pytest.raises(AssertionError):
         await test_more_than_can_be_remembered_is_everything(cache, other, link, clock, monkeypatch)
 
 
-class ForgetsWhatIsOwed(circuit.Circuit):
+class ForgetsWhatIsOwed(circuit.CircuitBreaker):
     """What failed has failed."""
 
-    async def change(
-        self, operation: str, work: Any, keys: Any, *, is_written: bool = False
+    async def execute_change(
+        self, operation: str, work: Any, keys: Any, *, includes_write: bool = False
     ) -> None:
-        await self.ask(operation, work)
+        await self.execute(operation, work)
 
 
-class ServesMeanwhile(circuit.Circuit):
+class ServesMeanwhile(circuit.CircuitBreaker):
     """Repeats what is owed, and lets the others read until then."""
 
-    async def ask(self, operation: str, work: Any) -> Any:
-        if (self._has_failed or self._owed) and not self._is_trying:
-            await self._return(operation)
+    async def execute(self, operation: str, work: Any) -> Any:
+        if (self._has_failed or self._pending) and not self._is_probing:
+            await self._probe(operation)
         return await self._attempt(operation, work)
 
 
@@ -461,7 +461,7 @@ async def test_who_forgets_what_is_owed_serves_it(
     clock: FakeClock,
     change: Change,
 ) -> None:
-    cache._circuit.__class__ = ForgetsWhatIsOwed
+    cache._breaker.__class__ = ForgetsWhatIsOwed
 
     with pytest.raises(AssertionError):
         await test_what_was_not_deleted_is_not_served_until_it_is(
@@ -472,7 +472,7 @@ async def test_who_forgets_what_is_owed_serves_it(
 async def test_who_serves_while_it_is_repeated_serves_what_is_old(
     cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
 ) -> None:
-    cache._circuit.__class__ = ServesMeanwhile
+    cache._breaker.__class__ = ServesMeanwhile
 
     with pytest.raises(AssertionError):
         await test_who_asks_while_it_is_repeated_gets_nothing_old(cache, other, link, clock)

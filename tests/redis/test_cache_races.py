@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from cqrs_ddd_core.adapters.memory import FakeClock, InMemoryCacheService
 from cqrs_ddd_core.ports.cache import IVersionedCache
 from cqrs_ddd_redis import RedisCacheService
-from cqrs_ddd_redis.circuit_breaker import Circuit
+from cqrs_ddd_redis.circuit_breaker import CircuitBreaker
 from tests.redis.test_cache import PATIENT
 from tests.redis.test_cache_mutants import DeletesTheValueOnly, FillsAnyway
 
@@ -96,7 +96,7 @@ async def on_redis(
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(Redis.from_url(redis_url)) for _ in range(2)]
         await clients[0].flushdb()
-        yield [kind(each, timeout=PATIENT, fail_open=False) for each in clients]
+        yield [kind(each, response_timeout=PATIENT, fail_open=False) for each in clients]
 
 
 async def _interleave(opened: Open, redis_url: str, steps: list[tuple[str, int, str]]) -> None:
@@ -128,7 +128,9 @@ class Flaky(RedisCacheService):
     """Some of its commands are lost on their way, others are carried out and not answered."""
 
     def __init__(self, client: Redis, clock: FakeClock) -> None:
-        super().__init__(client, timeout=PATIENT, clock=clock, on_failure=lambda error: None)
+        super().__init__(
+            client, response_timeout=PATIENT, clock=clock, on_failure=lambda error: None
+        )
         self.faults: deque[str] = deque()
 
     async def _execute(self, *command: Any) -> Any:
@@ -159,7 +161,7 @@ CHANGES = st.lists(
 
 
 async def _change_amid_faults(
-    redis_url: str, changes: list[tuple[str, int, list[str]]], circuit: type[Circuit]
+    redis_url: str, changes: list[tuple[str, int, list[str]]], circuit: type[CircuitBreaker]
 ) -> None:
     """The one whose commands are lost, and another process; neither serves what it has deleted."""
     async with AsyncExitStack() as stack:
@@ -167,8 +169,11 @@ async def _change_amid_faults(
         await clients[0].flushdb()
         clock, stored = FakeClock(), 0
         flaky = Flaky(clients[0], clock)
-        flaky._circuit.__class__ = circuit
-        caches: list[RedisCacheService] = [flaky, RedisCacheService(clients[1], timeout=PATIENT)]
+        flaky._breaker.__class__ = circuit
+        caches: list[RedisCacheService] = [
+            flaky,
+            RedisCacheService(clients[1], response_timeout=PATIENT),
+        ]
         # What each may still serve; the other one hears of a change when it has reached the server.
         least = [0, 0]
         loads: list[tuple[str, int]] = []
@@ -212,22 +217,22 @@ def test_whatever_is_lost_on_its_way_a_process_never_serves_what_it_has_deleted(
     @settings(max_examples=150, deadline=None)
     @given(CHANGES)
     def check(changes: list[tuple[str, int, list[str]]]) -> None:
-        asyncio.run(_change_amid_faults(redis_url, changes, Circuit))
+        asyncio.run(_change_amid_faults(redis_url, changes, CircuitBreaker))
 
     check()
 
 
-class OwesNothing(Circuit):
-    async def change(
-        self, operation: str, work: Any, keys: Any, *, is_written: bool = False
+class OwesNothing(CircuitBreaker):
+    async def execute_change(
+        self, operation: str, work: Any, keys: Any, *, includes_write: bool = False
     ) -> None:
-        await self.ask(operation, work)
+        await self.execute(operation, work)
 
 
 @pytest.mark.parametrize("lost", [["lost"], ["none", "lost"]])
 async def test_who_owes_nothing_serves_what_it_has_deleted(redis_url: str, lost: list[str]) -> None:
     changes: list[tuple[str, int, list[str]]] = [("set", 1, []), ("clear", 0, lost)]
-    await _change_amid_faults(redis_url, changes, Circuit)
+    await _change_amid_faults(redis_url, changes, CircuitBreaker)
 
     with pytest.raises(AssertionError):
         await _change_amid_faults(redis_url, changes, OwesNothing)

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,9 @@ from cqrs_ddd_core.primitives.exceptions import (
 )
 from cqrs_ddd_core.testing.contracts.locking import LockContract
 from cqrs_ddd_core.testing.faults import cancel_sweep
-from cqrs_ddd_redis.locking.fifo import FifoRedisLockStrategy, _Waiter
+from cqrs_ddd_redis.locking.fifo import FifoAttempt, FifoRedisLockStrategy
 from cqrs_ddd_redis.locking.strategy import Grant
-from cqrs_ddd_redis.pubsub import Listener
+from cqrs_ddd_redis.pubsub import PubSubListener
 from tests.faults.locking import Contest, fifo, write
 from tests.forking import process
 from tests.own_redis import OwnRedis, own_redis
@@ -35,45 +36,47 @@ HEARTBEAT = 0.1
 class GrantsForGood(FifoRedisLockStrategy):
     """Naive: whoever is called is taken for alive."""
 
-    def _new_owner(self, ttl: float) -> str:
-        return super()._new_owner(ttl).rpartition("/")[0] + "/60000"
+    def _create_owner(self, ttl: float) -> str:
+        return super()._create_owner(ttl).rpartition("/")[0] + "/60000"
 
 
 class TrustsEveryCall(FifoRedisLockStrategy):
     """Naive: a call is a grant, however old it is."""
 
-    async def _claim(self, waiter: _Waiter) -> Grant | None:
+    async def _claim(self, waiter: FifoAttempt) -> Grant | None:
         return Grant(waiter.owner, 1, self._clock.monotonic() + 1)
 
 
 class StaysInTheQueue(FifoRedisLockStrategy):
     """Naive: who gives up does not say so."""
 
-    async def _leave(self, resource: str, owner: str) -> None: ...
+    async def _clean_up(self, resource: str, owner: str) -> None: ...
 
 
 class ForgetsItsTicket(FifoRedisLockStrategy):
     """Naive: who has to stand in line again stands at its end."""
 
-    async def _ask(self, waiter: _Waiter) -> Grant | None:
+    async def _enqueue(self, waiter: FifoAttempt) -> Grant | None:
         waiter.ticket = 0
-        return await super()._ask(waiter)
+        return await super()._enqueue(waiter)
 
 
 class LeavesWithoutAMark(FifoRedisLockStrategy):
     """Naive: what was sent before is also heard before."""
 
-    async def _withdraw(self, resource: str, owner: str) -> bool:
-        return await self._give_back(resource, owner)
+    async def _release_uncertain(self, resource: str, owner: str) -> bool:
+        return await self._release(resource, owner)
 
 
 class FenceOfItsOwn(FifoRedisLockStrategy):
     """Naive: counts tokens from one, in a server that may be restarted empty."""
 
-    async def _take(self, resource: str, owner: str, timeout: float, ttl: float) -> Grant | None:
-        grant = await super()._take(resource, owner, timeout, ttl)
-        counted = await self._ask_for_it._execute("INCR", "counter")
-        return grant and grant._replace(fencing_token=counted)
+    async def _try_acquire(
+        self, resource: str, owner: str, timeout: float, ttl: float
+    ) -> Grant | None:
+        grant = await super()._try_acquire(resource, owner, timeout, ttl)
+        counted = await self._acquire_script._execute("INCR", "counter")
+        return grant and replace(grant, fencing_token=counted)
 
 
 @pytest.fixture
@@ -143,10 +146,10 @@ async def waits_on(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
     lock = kind(client, heartbeat=30)
     async with holder.hold("door"):
         waiting = asyncio.ensure_future(_pass(lock))
-        while not lock._waiters or not lock._listener.is_listening:  # noqa: ASYNC110
+        while not lock._attempts or not lock._listener.is_subscribed:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        (owner,) = lock._waiters
-        lock._call(owner)
+        (owner,) = lock._attempts
+        lock._notify_owner(owner)
         await asyncio.sleep(0.1)
         is_waiting = not waiting.done()
     await asyncio.wait({waiting})
@@ -201,12 +204,12 @@ async def test_a_cancelled_waiter_leaves_neither_keys_nor_connections(client: Re
 async def acquired_late(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
     """Whether a question that comes after its owner has left is granted."""
     lock = kind(client)
-    owner = lock._new_owner(30)
-    waiter = _Waiter("door", owner, 30, 0, waits=False)
+    owner = lock._create_owner(30)
+    waiter = FifoAttempt("door", owner, 30, 0, waits=False)
 
-    await lock._leave("door", owner)
+    await lock._clean_up("door", owner)
 
-    return await lock._ask(waiter) is not None
+    return await lock._enqueue(waiter) is not None
 
 
 async def test_a_question_that_arrives_after_its_owner_has_left_comes_to_nothing(
@@ -427,13 +430,13 @@ async def test_who_shortens_what_he_holds_knows_when_it_ends(client: Redis) -> N
 
 async def test_a_token_that_has_ended_meanwhile_is_given_anew(client: Redis) -> None:
     lock = FifoRedisLockStrategy(client)
-    owner = lock._new_owner(30)
-    waiter = _Waiter("door", owner, 30, 0, waits=False)
-    assert await lock._ask(waiter)
+    owner = lock._create_owner(30)
+    waiter = FifoAttempt("door", owner, 30, 0, waits=False)
+    assert await lock._enqueue(waiter)
 
     await client.delete("lock:fifo:{door}:fence")
 
-    for ask in (lock._ask, lock._claim):
+    for ask in (lock._enqueue, lock._claim):
         grant = await ask(waiter)
         assert grant is not None
         assert grant.fencing_token > 0
@@ -442,7 +445,7 @@ async def test_a_token_that_has_ended_meanwhile_is_given_anew(client: Redis) -> 
 async def served_after_a_lost_answer(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
     """Whether one is served soon who was named in an answer that nobody has read."""
     lock = kind(client, heartbeat=60)
-    release = lock._ask_to_release
+    release = lock._release_script
 
     async def unread(keys: Sequence[str], args: Sequence[str]) -> object:
         await release(keys, args)
@@ -453,10 +456,10 @@ async def served_after_a_lost_answer(client: Redis, kind: type[FifoRedisLockStra
         while not await client.exists("lock:fifo:{door}:queue"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
-        lock._ask_to_release = unread  # type: ignore[assignment]
+        lock._release_script = unread  # type: ignore[assignment]
     await asyncio.wait({waiting}, timeout=20 if kind is FifoRedisLockStrategy else 0.5)
     is_served = waiting.done() and waiting.result()
-    lock._ask_to_release = release
+    lock._release_script = release
     waiting.cancel()
     await asyncio.wait({waiting})
     return is_served
@@ -465,12 +468,12 @@ async def served_after_a_lost_answer(client: Redis, kind: type[FifoRedisLockStra
 class ReadsEveryAnswer(FifoRedisLockStrategy):
     """Naive: an answer is never lost."""
 
-    async def _release(self, resource: str, owner: str, keys: Sequence[str]) -> bool:
-        waiters, self._waiters = self._waiters, {}
+    async def _send_release(self, resource: str, owner: str, keys: Sequence[str]) -> bool:
+        attempts, self._attempts = self._attempts, {}
         try:
-            return await super()._release(resource, owner, keys)
+            return await super()._send_release(resource, owner, keys)
         finally:
-            self._waiters = waiters
+            self._attempts = attempts
 
 
 async def test_who_was_named_in_an_answer_that_was_lost_is_served(client: Redis) -> None:
@@ -483,14 +486,14 @@ async def test_who_thinks_that_no_answer_is_lost_leaves_him_waiting(client: Redi
 
 async def test_a_release_that_fails_at_once_is_tried_again(client: Redis) -> None:
     lock = FifoRedisLockStrategy(client)
-    release, failures = lock._ask_to_release, [MaxConnectionsError("Too many connections")]
+    release, failures = lock._release_script, [MaxConnectionsError("Too many connections")]
 
     async def failing_once(keys: Sequence[str], args: Sequence[str]) -> object:
         if failures:
             raise failures.pop()
         return await release(keys, args)
 
-    lock._ask_to_release = failing_once  # type: ignore[assignment]
+    lock._release_script = failing_once  # type: ignore[assignment]
     async with lock.hold("door"):
         pass
 
@@ -597,14 +600,14 @@ async def test_whoever_waits_is_called_and_need_not_ask_again(
 class NeverAsksAgain(FifoRedisLockStrategy):
     """Naive: a call is heard whenever it comes."""
 
-    async def _wait(self, waiter: _Waiter) -> Grant | None:
-        self._listener.__class__ = _SaysThatItListens
+    async def _wait(self, waiter: FifoAttempt) -> Grant | None:
+        self._listener.__class__ = AlwaysSubscribed
         return await super()._wait(waiter)
 
 
-class _SaysThatItListens(Listener):
+class AlwaysSubscribed(PubSubListener):
     @property
-    def is_listening(self) -> bool:
+    def is_subscribed(self) -> bool:
         return True
 
 
@@ -613,15 +616,15 @@ async def called_before_it_listens(
 ) -> list[bool]:
     """Whether one who is called between his question and his listening gets in soon, twice."""
     holder, lock = FifoRedisLockStrategy(client), kind(client, heartbeat=60)
-    listening = lock._listener.listening
+    listening = lock._listener.subscribe
 
     @asynccontextmanager
     async def listening_late(patience: float) -> AsyncIterator[None]:
-        assert await holder._give_back("door", holder._holders["door"].grant.owner)
+        assert await holder._release("door", holder._holders["door"].owner)
         async with listening(patience):
             yield
 
-    lock._listener.listening = listening_late  # type: ignore[method-assign, assignment]
+    lock._listener.subscribe = listening_late  # type: ignore[method-assign, assignment]
     served = []
     for _ in range(2):
         assert await holder.acquire("door", ttl=60)

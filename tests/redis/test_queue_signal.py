@@ -39,11 +39,13 @@ async def test_another_process_is_heard(signal: RedisQueueSignal, other_client: 
     assert not await elsewhere
 
 
-async def test_another_prefix_is_not_heard(signal: RedisQueueSignal, client: Redis) -> None:
+async def test_notification_of_another_namespace_is_not_received(
+    signal: RedisQueueSignal, client: Redis
+) -> None:
     waiting = asyncio.ensure_future(signal.wait("orders", 0.2))
     await asyncio.sleep(0)
 
-    await RedisQueueSignal(client, prefix="another").notify("orders")
+    await RedisQueueSignal(client, namespace="another").notify("orders")
 
     assert not await waiting
 

@@ -62,12 +62,12 @@ async def test_a_silent_server_is_given_less_time_until_it_answers(
 ) -> None:
     given: list[float] = []
 
-    class Limit(driver.Limit):
+    class Deadline(driver.Deadline):
         def __init__(self, end: Callable[[], object], seconds: float) -> None:
             super().__init__(end, seconds)
             given.append(seconds)
 
-    monkeypatch.setattr(servers, "Limit", Limit)
+    monkeypatch.setattr(servers, "Deadline", Deadline)
     lock = RedlockLockStrategy(troubled, response_timeout=1.0)
     troubled[1].is_away = True
 
@@ -86,6 +86,6 @@ async def test_no_server_is_given_less_time_where_the_majority_depends_on_it(
     lock = RedlockLockStrategy(troubled)
     troubled[0].is_away = troubled[1].is_away = True
 
-    await lock._servers.ask(lock._ask_to_extend, ["door"], ["nobody", 1])
+    await lock._servers.execute(lock._extend_script, ["door"], ["nobody", 1])
 
-    assert not lock._servers._resting()
+    assert not lock._servers._find_slow()

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from cqrs_ddd_redis import RedlockLockStrategy
-from cqrs_ddd_redis.locking.server_pool import Answers
+from cqrs_ddd_redis.locking.server_pool import QuorumReply
 from tests.redis.redlock_kit import RedlockKit, Troubled
 
 
@@ -33,37 +33,37 @@ class IgnoresTheTimeItTook(RedlockLockStrategy):
 class GivesBackWhatItSawGranted(RedlockLockStrategy):
     """A server that did not answer has not granted it."""
 
-    def _is_owed(self, answers: Answers) -> bool:
+    def _may_have_granted(self, answers: QuorumReply) -> bool:
         return any(value is not None and value > 0 for value in answers.values)
 
 
 class TokenOfTheFirstServer(RedlockLockStrategy):
     """Any server knows the last token."""
 
-    def _token(self, tokens: Sequence[int]) -> int:
+    def _choose_token(self, tokens: Sequence[int]) -> int:
         return tokens[0]
 
 
 class WritesNothingBack(RedlockLockStrategy):
     """The largest token is known to one server, which the next holder may do without."""
 
-    async def _agree(self, *_: object) -> bool:
+    async def _raise_tokens(self, *_: object) -> bool:
         return True
 
 
 class CountsFromOne(RedlockLockStrategy):
     """Its servers never forget."""
 
-    def _candidate(self) -> int:
+    def _propose_token(self) -> int:
         return 1
 
 
 class OneOwnerForAllRounds(RedlockLockStrategy):
     """What was given back in the first round arrives in the second."""
 
-    async def _ask(self, bid: Any, *channel: str) -> Any:
+    async def _request(self, bid: Any, *channel: str) -> Any:
         bid.rounds = 0
-        return await super()._ask(bid, *channel)
+        return await super()._request(bid, *channel)
 
 
 KIT = RedlockKit()

@@ -33,7 +33,9 @@ class KeyedQueue(Generic[C]):
         self.current[key] = caller
         return True
 
-    async def wait_turn(self, key: str, caller: C, wait: Callable[[Turn], Awaitable[None]]) -> bool:
+    async def wait_turn(
+        self, key: str, caller: C, wait: Callable[[Turn], Awaitable[object]]
+    ) -> bool:
         """Queue behind the caller that has the turn, and return whether the turn came.
 
         ``wait`` awaits the future of the turn for as long as the caller is willing to wait.

@@ -1,10 +1,11 @@
-"""A cache on one Redis server, shared by many processes."""
+"""Cache on one Redis server, shared by many processes."""
 
 from __future__ import annotations
 
-import random as dice
-import secrets
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+import random as system_random
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from secrets import token_hex
 from typing import Any, TypeVar
 
 from pydantic_core import from_json
@@ -14,40 +15,37 @@ from redis.client import NEVER_DECODE
 from cqrs_ddd_core.ports.cache import IVersionedCache
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import CacheError, ConfigError
-from cqrs_ddd_core.spi.caching.cache_validation import (
-    encode_cached_value,
-    ensure_key,
-    ensure_keys,
-    ensure_leased,
-    ensure_ttl,
-)
+from cqrs_ddd_core.spi.caching import cache_validation as validation
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
-from .circuit_breaker import Circuit, Owed
-from .driver import Script, answered, load_script
-from .namespace import Namespace
+from .circuit_breaker import CircuitBreaker, PendingInvalidations
+from .driver import Argument, Script, execute_with_timeout, get_execute, load_script
 
 T = TypeVar("T")
 
-_AT_ONCE = 1_000
-_FOR_EVER = 1e9
-"""Seconds from which a limit is none."""
+_BATCH = 1_000
+_NAMESPACE_RULE = "must be a text with no part v, l or g between colons"
+_UNLIMITED = 1e9
+"""Seconds from which a ttl counts as no limit."""
 
 
 class RedisCacheService(IVersionedCache):
-    """Values as JSON; where the server fails, a cache that has nothing and keeps nothing.
+    """Values as JSON; while the server fails it returns and stores nothing.
 
-    What could not be deleted is remembered: until the deletion was repeated, this service has no
-    value for anybody and takes none.
+    Keys that could not be deleted are remembered: this service returns and accepts no values until
+    it has repeated the deletion.
 
     Args:
-        namespace: what the keys in Redis begin with; each one is cleared alone.
-        timeout: seconds that one call waits for the server.
-        pause: seconds that the server is left alone after a failure.
-        jitter: the part of a ttl by which it is shortened at most, so that not all end at once.
-        fail_open: False to raise ``CacheError`` instead.
-        on_failure: called when the server fails, and at each try that fails again; else it is
-            logged.
+        client: of ``redis.asyncio``.
+        namespace: start of the keys in Redis; each namespace is cleared alone.
+        response_timeout: seconds to wait for a reply of the server.
+        pause: seconds without commands after a failure.
+        jitter: largest part of a ttl by which it is shortened, so that values do not all expire
+            at once.
+        fail_open: False to raise ``CacheError`` when the server fails.
+        on_failure: called when the server fails, and at each probe that fails again; without it
+            failures are logged.
+        random: returns numbers from [0, 1).
     """
 
     def __init__(
@@ -55,27 +53,29 @@ class RedisCacheService(IVersionedCache):
         client: Redis,
         *,
         namespace: str = "cache",
-        timeout: float = 0.25,
+        response_timeout: float = 0.25,
         pause: float = 1.0,
         jitter: float = 0.1,
         fail_open: bool = True,
         on_failure: Callable[[CacheError], object] | None = None,
         clock: IClock | None = None,
-        random: Callable[[], float] = dice.random,
+        random: Callable[[], float] = system_random.random,
     ) -> None:
-        _refuse_settings(timeout, pause, jitter)
-        self._client = client
-        self._timeout = timeout
-        self._jitter = jitter
-        self._random = random
+        _ensure(_is_namespace(namespace), "namespace", _NAMESPACE_RULE, namespace)
+        _ensure(response_timeout > 0, "response_timeout", "must be positive", response_timeout)
+        _ensure(pause >= 0, "pause", "must not be negative", pause)
+        _ensure(0 <= jitter < 1, "jitter", "must be from 0 to below 1", jitter)
+        self._send = get_execute(client)
+        self._response_timeout = response_timeout
+        self._jitter, self._random = jitter, random
         self._fail_open = fail_open
-        self._names = Namespace(namespace)
-        self._known_generation = ""
-        self._unused_generation = ""
+        self._namespace = namespace
+        self._generation = f"{namespace}:g".encode()
+        self._known_generation = self._unused_generation = ""
         self._lease_script = load_script(client, "caching", "lease.lua")
         self._fill_script = load_script(client, "caching", "fill.lua")
         self._set_script = load_script(client, "caching", "set.lua")
-        self._circuit = Circuit(
+        self._breaker = CircuitBreaker(
             self._repeat, pause=pause, clock=clock or SystemClock(), on_failure=on_failure
         )
 
@@ -83,40 +83,36 @@ class RedisCacheService(IVersionedCache):
         return (await self.get_many([key])).get(key)
 
     async def get_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
-        ensure_keys(keys)
+        validation.ensure_keys(keys)
         distinct = list(dict.fromkeys(keys))
         if not distinct:
             return {}
-        # MGET also for one: what is no text is then absent, and GET would fail.
-        command = ["MGET", *self._names.values(distinct)]
-        nothing: list[bytes | None] = []
-        contents = await self._ask(
-            f"read {_named(distinct)}", lambda: self._execute(*command), nothing
-        )
-        found = {
-            key: _value_of(content)
-            for key, content in zip(distinct, contents, strict=False)
-            if content is not None
-        }
+        # MGET for one key, too: it returns nil for a value of another type, where GET would fail.
+        command: list[Argument] = ["MGET", *self._names(distinct, "v")]
+        reading = self._breaker.execute(f"read {_label(distinct)}", lambda: self._execute(*command))
+        contents: Sequence[bytes | None] = await self._await(reading, [])
+        pairs = zip(distinct, contents, strict=False)
+        found = {key: _decode(content) for key, content in pairs if content is not None}
         return {key: value for key, value in found.items() if value is not None}
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
-        ensure_key(key)
-        ensure_ttl([key], ttl)
-        content = encode_cached_value(key, value)
-        names = [*self._names.both([key]), self._names.generation]
-        written: list[Any] = [content, self._milliseconds(ttl)]
-        await self._change(
-            f"set {key}", lambda: self._write(names, written), [key], is_written=True
+        validation.ensure_key(key)
+        validation.ensure_ttl([key], ttl)
+        content = validation.encode_cached_value(key, value)
+        keys = [*self._names([key], "vl"), self._generation]
+        arguments: list[Argument] = [content, self._to_milliseconds(ttl)]
+        setting = self._breaker.execute_change(
+            f"set {key}", lambda: self._write(keys, arguments), [key], includes_write=True
         )
+        await self._await(setting, None)
 
-    async def _write(self, names: list[bytes], written: list[Any]) -> None:
-        # Twice, since the first time may tell the generation only. If it has changed again,
-        # everything was deleted meanwhile, and so is this.
+    async def _write(self, keys: list[bytes], arguments: list[Argument]) -> None:
+        # Twice, since the first reply may be the generation only. If it has changed again, all
+        # keys were deleted meanwhile, including this one.
         for _ in range(2):
-            known, new = self._known_generation, self._unused_generation or _token()
+            known, new = self._known_generation, self._unused_generation or token_hex(16)
             self._unused_generation = ""
-            found = await self._run(self._set_script, names, [*written, known, new])
+            found = await self._run(self._set_script, keys, [*arguments, known, new])
             self._known_generation = found.decode() if isinstance(found, bytes) else found
             if self._known_generation == known:
                 self._unused_generation = new
@@ -126,34 +122,36 @@ class RedisCacheService(IVersionedCache):
         await self.delete_many([key])
 
     async def delete_many(self, keys: Sequence[str]) -> None:
-        ensure_keys(keys)
+        validation.ensure_keys(keys)
         if keys:
-            await self._change(f"delete {_named(keys)}", lambda: self._unlink(keys), keys)
+            deleting = self._breaker.execute_change(
+                f"delete {_label(keys)}", lambda: self._unlink(keys), keys
+            )
+            await self._await(deleting, None)
 
     async def clear(self) -> None:
-        await self._change("clear the cache", self._wipe, None)
+        clearing = self._breaker.execute_change("clear the cache", self._unlink_all, None)
+        await self._await(clearing, None)
 
     async def lease_fill(self, key: str, ttl: float) -> str | None:
         return (await self.lease_many([key], ttl)).get(key)
 
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
-        ensure_keys(keys)
-        ensure_ttl(keys, ttl)
-        tokens = {key: _token() for key in keys}
+        validation.ensure_keys(keys)
+        validation.ensure_ttl(keys, ttl)
+        tokens = {key: token_hex(16) for key in keys}
         if not tokens:
             return {}
-        lasting = max(1, int(min(ttl, _FOR_EVER) * 1000))
-        granted = await self._ask(
-            f"lease {_named(keys)}",
-            lambda: self._run(
-                self._lease_script,
-                [*self._names.leases(tokens), self._names.generation],
-                [lasting, _token(), *tokens.values()],
-            ),
-            None,
+        names = [*self._names(tokens, "l"), self._generation]
+        milliseconds = max(1, int(min(ttl, _UNLIMITED) * 1000))
+        arguments: list[Argument] = [milliseconds, token_hex(16), *tokens.values()]
+        leasing = self._breaker.execute(
+            f"lease {_label(keys)}", lambda: self._run(self._lease_script, names, arguments)
         )
+        granted = await self._await(leasing, None)
         if granted is None:
-            # Not "another one is filling": nobody should wait for a server that is away.
+            # An absent lease would mean that another caller fills: nobody should wait for that
+            # while the server is away.
             return dict.fromkeys(tokens, "")
         pairs = zip(tokens.items(), granted, strict=True)
         return {key: token for (key, token), is_granted in pairs if is_granted}
@@ -164,115 +162,99 @@ class RedisCacheService(IVersionedCache):
     async def fill_many(
         self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
     ) -> Collection[str]:
-        ensure_keys(values)
-        ensure_ttl(values, ttl)
-        ensure_leased(values, leases)
-        contents = {key: encode_cached_value(key, value) for key, value in values.items()}
+        validation.ensure_keys(values)
+        validation.ensure_ttl(values, ttl)
+        validation.ensure_leased(values, leases)
+        encode = validation.encode_cached_value
+        contents = {key: encode(key, value) for key, value in values.items()}
         filled = [key for key in contents if leases[key]]
         if not filled:
             return ()
-        arguments = [
-            part for key in filled for part in (leases[key], contents[key], self._milliseconds(ttl))
-        ]
-        nothing: list[int] = []
-        taken = await self._ask(
-            f"fill {_named(filled)}",
-            lambda: self._run(
-                self._fill_script, [*self._names.both(filled), self._names.generation], arguments
-            ),
-            nothing,
+        names = [*self._names(filled, "vl"), self._generation]
+        fills = [(leases[key], contents[key], self._to_milliseconds(ttl)) for key in filled]
+        arguments: list[Argument] = [part for fill in fills for part in fill]
+        filling = self._breaker.execute(
+            f"fill {_label(filled)}", lambda: self._run(self._fill_script, names, arguments)
         )
-        return [key for key, is_taken in zip(filled, taken, strict=False) if is_taken]
+        accepted: Sequence[int] = await self._await(filling, [])
+        return [key for key, is_filled in zip(filled, accepted, strict=False) if is_filled]
 
-    async def _ask(self, operation: str, work: Callable[[], Awaitable[T]], otherwise: T) -> T:
+    async def _await(self, call: Awaitable[T], default: T) -> T:
+        """Await a call, and return ``default`` if the server fails and ``fail_open`` is set."""
         try:
-            return await self._circuit.ask(operation, work)
+            return await call
         except CacheError:
             if self._fail_open:
-                return otherwise
+                return default
             raise
 
-    async def _change(
-        self,
-        operation: str,
-        work: Callable[[], Awaitable[object]],
-        keys: Sequence[str] | None,
-        *,
-        is_written: bool = False,
-    ) -> None:
-        try:
-            await self._circuit.change(operation, work, keys, is_written=is_written)
-        except CacheError:
-            if not self._fail_open:
-                raise
-
-    async def _repeat(self, owed: Owed) -> None:
-        if not owed:
+    async def _repeat(self, pending: PendingInvalidations) -> None:
+        if not pending:
             await self._execute("PING")
-        elif owed.everything:
-            await self._wipe()
+        elif pending.all_keys:
+            await self._unlink_all()
         else:
-            if owed.is_written:
-                await self._renew()
-            keys = list(owed.keys)
-            for begin in range(0, len(keys), _AT_ONCE):
-                await self._unlink(keys[begin : begin + _AT_ONCE])
+            if pending.includes_write:
+                await self._renew_generation()
+            keys = list(pending.keys)
+            for begin in range(0, len(keys), _BATCH):
+                await self._unlink(keys[begin : begin + _BATCH])
 
-    async def _wipe(self) -> None:
-        # First, or the fills that are under way would come after it.
-        await self._renew()
+    async def _unlink_all(self) -> None:
+        # First the generation, or fills that are under way would arrive later.
+        await self._renew_generation()
+        escaped = re.sub(r"([\\*?\[\]])", r"\\\1", self._namespace)
         cursor: bytes | int = 0
         while True:
-            cursor, names = await self._execute(
-                "SCAN", cursor, "MATCH", self._names.pattern, "COUNT", _AT_ONCE
-            )
+            scan = ("SCAN", cursor, "MATCH", f"{escaped}:[vl]:*", "COUNT", _BATCH)
+            cursor, names = await self._execute(*scan)
             if names:
                 await self._execute("UNLINK", *names)
             if not int(cursor):
                 return
 
-    async def _renew(self) -> None:
-        """A new generation: fills and writes that are under way come to nothing."""
-        await self._execute("SET", self._names.generation, _token())
+    async def _renew_generation(self) -> None:
+        """Invalidate fills and writes that are under way."""
+        await self._execute("SET", self._generation, token_hex(16))
 
     async def _unlink(self, keys: Sequence[str]) -> None:
-        # With the lease, in one step: a fill that is under way must not come after it.
-        await self._execute("UNLINK", *self._names.both(keys))
+        # With the lease, in one step: a fill that is under way must not arrive later.
+        await self._execute("UNLINK", *self._names(keys, "vl"))
 
-    async def _run(self, script: Script, keys: list[bytes], arguments: list[Any]) -> Any:
-        return await answered(script(keys, arguments), within=self._timeout)
+    async def _run(self, script: Script, keys: list[bytes], arguments: list[Argument]) -> Any:
+        return await execute_with_timeout(script(keys, arguments), self._response_timeout)
 
-    async def _execute(self, *command: Any) -> Any:
-        """Answers bytes, whatever the client decodes."""
-        execute: Any = self._client.execute_command
-        return await answered(execute(*command, **{NEVER_DECODE: True}), within=self._timeout)
+    async def _execute(self, *command: Argument) -> Any:
+        """Send a command; the reply has bytes, whether the client decodes replies or not."""
+        sending = self._send(*command, **{NEVER_DECODE: True})
+        return await execute_with_timeout(sending, self._response_timeout)
 
-    def _milliseconds(self, ttl: float | None) -> int:
-        """Never more than asked for, and 0 for no limit."""
-        if ttl is None or ttl >= _FOR_EVER:
+    def _names(self, keys: Iterable[str], kinds: str) -> list[bytes]:
+        """Return the names in Redis of values (kind v), leases (kind l) or both."""
+        return [f"{self._namespace}:{kind}:{key}".encode() for key in keys for kind in kinds]
+
+    def _to_milliseconds(self, ttl: float | None) -> int:
+        """Shorten a ttl by the jitter; 0 stands for no limit."""
+        if ttl is None or ttl >= _UNLIMITED:
             return 0
         return max(1, int(ttl * 1000 * (1 - self._jitter * self._random())))
 
 
-def _refuse_settings(timeout: float, pause: float, jitter: float) -> None:
-    if not timeout > 0:
-        raise ConfigError(f"timeout must be positive, got {timeout!r}", variable="timeout")
-    if not pause >= 0:
-        raise ConfigError(f"pause must not be negative, got {pause!r}", variable="pause")
-    if not 0 <= jitter < 1:
-        raise ConfigError(f"jitter must be from 0 to below 1, got {jitter!r}", variable="jitter")
+def _ensure(is_valid: bool, variable: str, rule: str, value: object) -> None:
+    if not is_valid:
+        raise ConfigError(f"{variable} {rule}, got {value!r}", variable=variable)
 
 
-def _named(keys: Sequence[str]) -> str:
+def _is_namespace(text: str) -> bool:
+    return bool(text) and not {"v", "l", "g"} & set(text.split(":"))
+
+
+def _label(keys: Sequence[str]) -> str:
     return keys[0] if len(keys) == 1 else f"{len(keys)} keys"
 
 
-def _token() -> str:
-    return secrets.token_hex(16)
-
-
-def _value_of(content: bytes) -> Any | None:
-    """None for what another program has left there."""
+def _decode(content: bytes) -> Any | None:
+    """Parse JSON; return None for other content, which another program has written."""
     try:
         return from_json(content)
     except ValueError:

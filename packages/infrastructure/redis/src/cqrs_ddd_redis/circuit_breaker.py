@@ -1,60 +1,65 @@
-"""When a server is asked that may be away, and what it is owed."""
+"""Circuit breaker for the cache server, with its pending invalidations."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import CacheError
 
-from .driver import FAILURES, explain
+from .driver import FAILURES, describe_error
 
 T = TypeVar("T")
 
-MOST_OWED = 10_000
-"""Keys that are remembered one by one; beyond, everything is owed."""
+MAX_PENDING = 10_000
+"""Keys that are remembered one by one; with more keys the whole cache is invalidated."""
 
 logger = logging.getLogger(__name__)
 
 
-class Owed:
-    """What the server should have deleted, and may have not.
+class PendingInvalidations:
+    """Keys that the server may still hold although they were to be deleted.
 
-    ``is_written`` says that a write may still be on its way, which must not come after it.
+    ``includes_write`` is True if a write may still be on its way; it must not arrive later.
     """
 
     def __init__(self) -> None:
         self.keys: set[str] = set()
-        self.everything = False
-        self.is_written = False
+        self.all_keys = False
+        self.includes_write = False
 
     def __bool__(self) -> bool:
-        return self.everything or bool(self.keys)
+        return self.all_keys or bool(self.keys)
 
-    def add(self, keys: Iterable[str] | None, *, is_written: bool = False) -> None:
-        """Everything, where ``keys`` is None or there are too many of them."""
-        self.is_written |= is_written
-        if keys is not None and not self.everything:
+    def add(self, keys: Iterable[str] | None, *, includes_write: bool = False) -> None:
+        """Add keys, or all keys if ``keys`` is None or there are too many."""
+        self.includes_write |= includes_write
+        if keys is not None and not self.all_keys:
             self.keys.update(keys)
-        if keys is None or len(self.keys) > MOST_OWED:
-            self.everything = True
+        if keys is None or len(self.keys) > MAX_PENDING:
+            self.all_keys = True
             self.keys.clear()
 
 
-class Circuit:
-    """After a failure the server is not asked for ``pause`` seconds, then by one call at a time.
+class CircuitBreaker:
+    """Guard that sends nothing for ``pause`` seconds after a failure, then one probe at a time.
 
-    Told to ``on_failure`` are the first failure, and each try that fails again: of those that were
-    under way together, one.
-    As long as anything is owed the server may have what was deleted: whoever asks next repeats it
-    first, and the others have no answer until then.
+    As long as invalidations are pending the server may hold stale values: the next call repeats
+    them first, and other calls fail until then.
+
+    Args:
+        repeat: sends pending invalidations again.
+        pause: seconds.
+        on_failure: called with the first failure and that of each probe, once for calls that
+            fail together; None logs them.
     """
 
     def __init__(
         self,
-        repeat: Callable[[Owed], Awaitable[None]],
+        repeat: Callable[[PendingInvalidations], Awaitable[None]],
         *,
         pause: float,
         clock: IClock,
@@ -63,64 +68,66 @@ class Circuit:
         self._repeat = repeat
         self._pause = pause
         self._clock = clock
-        self._on_failure = on_failure or _log
+        self._on_failure = on_failure or partial(logger.warning, "%s")
         self._has_failed = False
         self._until = 0.0
-        self._is_trying = False
-        self._owed = Owed()
+        self._is_probing = False
+        self._pending = PendingInvalidations()
 
-    async def ask(self, operation: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Raises ``CacheError``, without asking where the server is left alone."""
-        if self._has_failed or self._owed or self._is_trying:
-            await self._return(operation)
+    async def execute(self, operation: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Run ``work``; raise ``CacheError`` if it fails or the circuit is open."""
+        if self._has_failed or self._pending or self._is_probing:
+            await self._probe(operation)
         return await self._attempt(operation, work)
 
-    async def change(
+    async def execute_change(
         self,
         operation: str,
         work: Callable[[], Awaitable[object]],
         keys: Iterable[str] | None,
         *,
-        is_written: bool = False,
+        includes_write: bool = False,
     ) -> None:
-        """As ``ask``; unless it succeeds, these keys are owed, or everything where it is None."""
+        """Run ``work``; unless it succeeds, invalidation of the keys, or of all, is pending."""
         try:
-            # What is owed by others is no reason to owe this too: only who reads waits for it.
+            # Pending invalidations do not delay a change: stale values concern readers only.
             if self._has_failed:
-                await self._return(operation)
+                await self._probe(operation)
             await self._attempt(operation, work)
         except BaseException:
-            self._owed.add(keys, is_written=is_written)
+            self._pending.add(keys, includes_write=includes_write)
             raise
 
-    async def _return(self, operation: str) -> None:
-        if self._is_trying or (self._has_failed and self._clock.monotonic() < self._until):
+    async def _probe(self, operation: str) -> None:
+        if self._is_probing or (self._has_failed and self._clock.monotonic() < self._until):
             raise CacheError(
-                f"cannot {operation}: the Redis server has failed, or has not been told yet what "
-                f"to delete; ask again in {self._pause} s"
+                f"cannot {operation}: the Redis server has failed, or invalidations are pending; "
+                f"try again in {self._pause} s"
             )
-        self._is_trying = True
-        owed, self._owed = self._owed, Owed()
+        self._is_probing = True
+        pending, self._pending = self._pending, PendingInvalidations()
         try:
-            await self._attempt("repeat what is owed", lambda: self._repeat(owed), is_try=True)
+            repeat = partial(self._repeat, pending)
+            await self._attempt("repeat pending invalidations", repeat, is_probe=True)
         except BaseException:
-            self._owed.add(None if owed.everything else owed.keys, is_written=owed.is_written)
+            keys = None if pending.all_keys else pending.keys
+            self._pending.add(keys, includes_write=pending.includes_write)
             raise
         finally:
-            self._is_trying = False
+            self._is_probing = False
         self._has_failed = False
 
     async def _attempt(
-        self, operation: str, work: Callable[[], Awaitable[T]], *, is_try: bool = False
+        self, operation: str, work: Callable[[], Awaitable[T]], *, is_probe: bool = False
     ) -> T:
         try:
             return await work()
         except Exception as failure:
-            error = _error(operation, failure)
-            is_new = is_try or not self._has_failed
+            error = _build_error(operation, failure)
+            is_reported = is_probe or not self._has_failed
             self._has_failed = True
             self._until = self._clock.monotonic() + self._pause
-            if is_new:
+            if is_reported:
                 self._report(error)
             raise error from failure
 
@@ -131,12 +138,8 @@ class Circuit:
             logger.exception("the hook for failures of the cache failed itself")
 
 
-def _error(operation: str, failure: Exception) -> CacheError:
-    """Whatever it is: what the caller gave was judged before, so that it is the driver's."""
+def _build_error(operation: str, failure: Exception) -> CacheError:
+    """Wrap any error: arguments were checked before, so it comes from the driver."""
     if isinstance(failure, FAILURES):
-        return CacheError(explain(operation, failure))
+        return CacheError(describe_error(operation, failure))
     return CacheError(f"cannot {operation}: redis-py has failed with {failure!r}")
-
-
-def _log(error: CacheError) -> None:
-    logger.warning("%s", error)

@@ -1,10 +1,10 @@
-"""Commands and scripts on a client of redis-py, and its errors in our words."""
+"""Commands and scripts on a client of redis-py, in bounded time, and descriptions of its errors."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from hashlib import sha1
 from importlib import resources
 from typing import Any, TypeVar
@@ -16,40 +16,42 @@ from cqrs_ddd_core.primitives.exceptions import ConfigError
 from cqrs_ddd_core.primitives.shielding import OwnCancellation, run_to_completion
 
 T = TypeVar("T")
+Command = Coroutine[None, None, Any]
+Execute = Callable[..., Command]
+"""``execute_command`` of a client, which redis-py leaves without types."""
+
+Argument = str | bytes | int | float
 
 FAILURES = (RedisError, OSError, asyncio.TimeoutError, RuntimeError)
-"""What the driver raises; a RuntimeError where its event loop was closed."""
+"""Errors of the driver; it raises RuntimeError if its event loop was closed."""
 
-_AGAIN = 0.1
+_CANCEL_INTERVAL = 0.1
 """Seconds between two cancellations of a command that does not end at the first."""
 
 
-def refuse_client(client: object) -> None:
-    """Raises ``ConfigError`` for what is no client of redis.asyncio."""
+def get_execute(client: object) -> Execute:
+    """Return the function that sends a command; raise ``ConfigError`` for any other client."""
     if not isinstance(client, Redis):
         kind = f"{type(client).__module__}.{type(client).__qualname__}"
-        raise ConfigError(
-            f"a client of redis.asyncio is needed, got {kind}; make it by "
-            "redis.asyncio.Redis.from_url(...)",
-            variable="client",
-        )
+        message = f"a client of redis.asyncio is needed, got {kind}; call Redis.from_url(...)"
+        raise ConfigError(message, variable="client")
+    execute: Execute = client.execute_command
+    return execute
 
 
 class Script:
     """Lua that a server runs as one step, called by its hash.
 
-    A server that does not know the hash, such as one that was restarted, is given the text.
+    A server that does not know the hash, such as a restarted one, receives the text.
     ``Redis.register_script`` does the same for a tenth more of the time of a call.
     """
 
     def __init__(self, client: Redis, text: str) -> None:
-        self._execute: Callable[..., Awaitable[Any]] = client.execute_command
+        self._execute = get_execute(client)
         self._text = text
         self._hash = sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    async def __call__(
-        self, keys: Sequence[str | bytes], args: Sequence[str | bytes | int | float]
-    ) -> Any:
+    async def __call__(self, keys: Sequence[str | bytes], args: Sequence[Argument]) -> Any:
         try:
             return await self._execute("EVALSHA", self._hash, len(keys), *keys, *args)
         except NoScriptError:
@@ -57,14 +59,13 @@ class Script:
 
 
 def load_script(client: Redis, folder: str, *files: str) -> Script:
-    """The text of these files, one after the other, as one script."""
-    refuse_client(client)
+    """Join the text of these files to one script."""
     package = resources.files("cqrs_ddd_redis").joinpath(folder)
     return Script(client, "\n".join(package.joinpath(file).read_text("utf-8") for file in files))
 
 
-class Limit:
-    """Calls ``end`` after so many seconds, and again and again: redis-py can swallow it."""
+class Deadline:
+    """Timer that calls ``end`` repeatedly, since redis-py can swallow a cancellation."""
 
     __slots__ = ("_end", "_loop", "_timer")
 
@@ -74,66 +75,72 @@ class Limit:
         self._timer = self._loop.call_later(seconds, self._call)
 
     def _call(self) -> None:
-        self._timer = self._loop.call_later(_AGAIN, self._call)
+        self._timer = self._loop.call_later(_CANCEL_INTERVAL, self._call)
         self._end()
 
     def stop(self) -> None:
         self._timer.cancel()
 
 
-async def answered(command: Coroutine[Any, Any, T], *, within: float) -> T:
-    """What the server answers; raises ``asyncio.TimeoutError`` after so many seconds.
+async def execute_with_timeout(command: Coroutine[None, None, T], timeout: float) -> T:
+    """Await a command, raising ``asyncio.TimeoutError`` after ``timeout`` seconds.
 
-    Every command goes this way. Whoever is cancelled meanwhile does not know whether it was carried
-    out. On Python 3.10 and 3.11 redis-py can swallow a cancellation; here it is raised anyhow.
+    After a timeout or a cancellation it is unknown whether the server ran the command. On Python
+    3.10 and 3.11 redis-py can swallow a cancellation; it is raised here all the same.
     """
     if sys.version_info < (3, 11):
-        return await _answered_in_a_task(command, within)
+        return await _execute_in_task(command, timeout)
     expiry = OwnCancellation()
-    limit = Limit(expiry.cancel, within)
+    deadline = Deadline(expiry.cancel, timeout)
     try:
-        answer = await command
+        reply = await command
     except asyncio.CancelledError:
         if expiry.undo() and expiry.was_made:
-            raise asyncio.TimeoutError(f"no answer within {within} s") from None
+            raise asyncio.TimeoutError(f"no answer within {timeout} s") from None
         raise
     finally:
-        limit.stop()
-        is_alone = expiry.undo()
-    if not is_alone:
+        deadline.stop()
+        is_only_ours = expiry.undo()
+    if not is_only_ours:
         raise asyncio.CancelledError
-    return answer
+    return reply
 
 
-async def _answered_in_a_task(command: Coroutine[Any, Any, T], within: float) -> T:
-    """For Python 3.10, where a task cannot tell that it was cancelled: another one is."""
+async def _execute_in_task(command: Coroutine[None, None, T], timeout: float) -> T:
+    """Run the command in a task: Python 3.10 does not count the cancellations of a task."""
     task = asyncio.get_running_loop().create_task(command)
-    limit = Limit(task.cancel, within)
+    deadline = Deadline(task.cancel, timeout)
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError as cancelled:
-        await run_to_completion(_end_of(task))
-        if not task.cancelled():
-            task.exception()  # Seen: nobody asks for it any more.
+        await wait_for_end([task])
         raise cancelled
     finally:
-        limit.stop()
+        deadline.stop()
     if task.cancelled():
-        raise asyncio.TimeoutError(f"no answer within {within} s")
+        raise asyncio.TimeoutError(f"no answer within {timeout} s")
     return task.result()
 
 
-async def _end_of(task: asyncio.Task[Any]) -> None:
-    await asyncio.wait({task})
+async def wait_for_end(tasks: Sequence[asyncio.Task[T]]) -> None:
+    """Wait for tasks even when cancelled, and ignore their errors."""
+
+    async def wait() -> None:
+        await asyncio.wait(tasks)
+
+    await run_to_completion(wait())
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # Retrieved, so that asyncio does not log it.
 
 
-def text_of(answer: bytes | str) -> str:
-    """A client may decode what it reads, or not."""
-    return answer.decode() if isinstance(answer, bytes) else answer
+def decode_text(reply: bytes | str) -> str:
+    """Return text, whether the client decodes replies or not; other bytes are replaced."""
+    return reply.decode(errors="replace") if isinstance(reply, bytes) else reply
 
 
-def explain(operation: str, error: BaseException) -> str:
-    """What to say of ``FAILURES``."""
+def describe_error(operation: str, error: BaseException) -> str:
+    """Return the message for one of ``FAILURES``."""
     if isinstance(error, ResponseError):
         return f"cannot {operation}: the Redis server says {error}"
     reason = str(error).rstrip(".") or type(error).__name__

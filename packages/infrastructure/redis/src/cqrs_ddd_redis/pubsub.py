@@ -1,4 +1,4 @@
-"""Messages of the server, by a connection of its own."""
+"""Subscription to a channel, on a connection of its own."""
 
 from __future__ import annotations
 
@@ -11,88 +11,83 @@ from redis.asyncio import Redis
 
 from cqrs_ddd_core.primitives.shielding import run_to_completion, timeout_after
 
+from .driver import decode_text
+
 logger = logging.getLogger(__name__)
 
-_PAUSE = 0.2
-"""Seconds until the next try to connect."""
-_READ = 5.0
-"""Seconds of silence after which it is read again; redis-py would give up after its own limit."""
-_PATIENCE = 1.0
-"""Seconds that may pass until the server hears that somebody listens."""
+_RECONNECT_PAUSE = 0.2
+_READ_TIMEOUT = 5.0
+"""Seconds of silence before the next read; redis-py would end with its own timeout."""
+_SUBSCRIBE_TIMEOUT = 1.0
 
 
-class Listener:
-    """Tells ``heard`` each message on a channel, while somebody is inside.
+class PubSubListener:
+    """Caller of ``on_message`` for each message on a channel, while a subscriber is inside.
 
-    The first who comes in opens the connection, the last who leaves closes it. A connection that
-    dies is replaced; what is published meanwhile is not heard.
+    The first subscriber opens the connection, the last one closes it. A connection that dies is
+    replaced; messages that are published meanwhile are lost.
     """
 
-    def __init__(self, client: Redis, channel: str, heard: Callable[[str], None]) -> None:
+    def __init__(self, client: Redis, channel: str, on_message: Callable[[str], None]) -> None:
         self._client = client
         self._channel = channel
-        self._heard = heard
-        self._inside = 0
+        self._on_message = on_message
+        self._subscribers = 0
         self._reader: asyncio.Task[None] | None = None
         self._is_subscribed = asyncio.Event()
 
     @property
-    def is_listening(self) -> bool:
+    def is_subscribed(self) -> bool:
         return self._reader is not None and self._is_subscribed.is_set()
 
     @asynccontextmanager
-    async def listening(self, patience: float = _PATIENCE) -> AsyncIterator[None]:
-        """From now on, or a little later where the server does not answer in so many seconds."""
-        self._inside += 1
+    async def subscribe(self, timeout: float = _SUBSCRIBE_TIMEOUT) -> AsyncIterator[None]:
+        """Subscribe for a block, which starts after ``timeout`` seconds at the latest."""
+        self._subscribers += 1
         try:
             if self._reader is None:
                 self._is_subscribed = asyncio.Event()
                 self._reader = asyncio.ensure_future(self._read(self._is_subscribed))
             if not self._is_subscribed.is_set():
                 with suppress(asyncio.TimeoutError):
-                    await timeout_after(min(patience, _PATIENCE), self._is_subscribed.wait())
+                    limit = min(timeout, _SUBSCRIBE_TIMEOUT)
+                    await timeout_after(limit, self._is_subscribed.wait())
             yield
         finally:
-            self._inside -= 1
-            if not self._inside:
-                # At once: who comes in from now on needs another one.
-                ended, self._reader = self._reader, None
-                if ended is not None:
-                    end = await run_to_completion(_end(ended))
-                    if end.interruption is not None:
-                        raise end.interruption
+            self._subscribers -= 1
+            if not self._subscribers and self._reader is not None:
+                # Before the first await: a subscriber that enters now needs another reader.
+                reader, self._reader = self._reader, None
+                result = await run_to_completion(_stop(reader))
+                if result.interruption is not None:
+                    raise result.interruption
 
     async def _read(self, is_subscribed: asyncio.Event) -> None:
-        was_told = False
+        is_logged = False
         while True:
             try:
                 async with self._client.pubsub() as pubsub:
                     await pubsub.subscribe(self._channel)
                     while True:
-                        message = await pubsub.get_message(timeout=_READ)
+                        message = await pubsub.get_message(timeout=_READ_TIMEOUT)
                         if message is None:
                             continue
                         if message["type"] == "subscribe":
                             is_subscribed.set()
-                            was_told = False
+                            is_logged = False
                         elif message["type"] == "message":
-                            self._heard(_text(message["data"]))
+                            self._on_message(decode_text(message["data"]))
             except Exception as error:
-                # Whatever it is: a listener that ends would be deaf for good.
+                # Any error: a reader that ended would leave its subscribers without messages.
                 is_subscribed.clear()
-                if not was_told:
+                if not is_logged:
                     logger.warning("cannot listen to %s: %r; poll", self._channel, error)
-                    was_told = True
-                await asyncio.sleep(_PAUSE)
+                    is_logged = True
+                await asyncio.sleep(_RECONNECT_PAUSE)
 
 
-def _text(data: bytes | str) -> str:
-    """Also of what no one of us has published."""
-    return data.decode(errors="replace") if isinstance(data, bytes) else data
-
-
-async def _end(reader: asyncio.Task[None]) -> None:
+async def _stop(reader: asyncio.Task[None]) -> None:
     while not reader.done():
-        # Again and again: on Python 3.10 and 3.11 redis-py can swallow it.
+        # Repeatedly: on Python 3.10 and 3.11 redis-py can swallow a cancellation.
         reader.cancel()
         await asyncio.wait({reader}, timeout=0.1)

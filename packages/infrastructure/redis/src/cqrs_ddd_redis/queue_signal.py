@@ -1,10 +1,8 @@
-"""Waiters between processes, through Redis."""
+"""Wake-up notifications between processes, through Redis."""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Any
+from contextlib import AbstractAsyncContextManager
 
 from redis.asyncio import Redis
 
@@ -12,55 +10,54 @@ from cqrs_ddd_core.ports.queue_signal import IQueueSignal
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, MessagingError
 from cqrs_ddd_core.spi.waiters import Waiters
 
-from .driver import FAILURES, answered, explain, refuse_client
-from .pubsub import Listener
+from .driver import FAILURES, describe_error, execute_with_timeout, get_execute
+from .pubsub import PubSubListener
 
 
 class RedisQueueSignal(IQueueSignal):
-    """PUBLISH and SUBSCRIBE; use it by ``async with``, which keeps one connection.
+    """Signal over PUBLISH and SUBSCRIBE; its ``async with`` block keeps one connection.
 
-    Who is inside hears the hints of all its channels, and of all signals with the same ``prefix``.
-    While the server is away hints are lost, and ``notify`` raises ``MessagingError``.
+    Inside the block it receives the wake-up notifications of all its channels, from all signals
+    of the same ``namespace``. While the server is away they are lost, and ``notify`` raises
+    ``MessagingError``.
+
+    Args:
+        client: of ``redis.asyncio``.
+        namespace: the Redis channel.
+        response_timeout: seconds to wait for a reply of the server.
     """
 
     def __init__(
-        self, client: Redis, *, prefix: str = "signal", response_timeout: float = 1.0
+        self, client: Redis, *, namespace: str = "signal", response_timeout: float = 1.0
     ) -> None:
-        refuse_client(client)
-        self._client = client
-        self._prefix = prefix
+        self._execute = get_execute(client)
+        self._namespace = namespace
         self._response_timeout = response_timeout
-        self._hints = Waiters()
-        self._listener = Listener(client, prefix, self._hints.notify)
-        self._open: AsyncExitStack | None = None
+        self._waiters = Waiters()
+        self._listener = PubSubListener(client, namespace, self._waiters.notify)
+        self._subscription: AbstractAsyncContextManager[None] | None = None
 
     async def __aenter__(self) -> RedisQueueSignal:
-        if self._open is not None:
+        if self._subscription is not None:
             raise InvalidOperationError("the signal listens already; one block for each is enough")
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._listener.listening())
-            self._open = stack.pop_all()
+        subscription = self._listener.subscribe()
+        await subscription.__aenter__()
+        self._subscription = subscription
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        opened, self._open = self._open, None
-        if opened is not None:
-            await opened.aclose()
+    async def __aexit__(self, *error: object) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            await subscription.__aexit__(None, None, None)
 
     async def notify(self, channel: str) -> None:
-        execute: Any = self._client.execute_command
-        publishing = execute("PUBLISH", self._prefix, channel)
+        publishing = self._execute("PUBLISH", self._namespace, channel)
         try:
-            await answered(publishing, within=self._response_timeout)
+            await execute_with_timeout(publishing, self._response_timeout)
         except FAILURES as error:
-            raise MessagingError(explain(f"notify {channel}", error)) from error
+            raise MessagingError(describe_error(f"notify {channel}", error)) from error
 
     async def wait(self, channel: str, timeout: float) -> bool:
-        if self._open is None:
+        if self._subscription is None:
             raise InvalidOperationError("the signal listens to nothing; use it by async with")
-        return await self._hints.wait(channel, timeout)
+        return await self._waiters.wait(channel, timeout)

@@ -1,49 +1,47 @@
-"""One who asks servers for a lock until a majority of them grants it."""
+"""Waiting for a lock."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from cqrs_ddd_core.ports.clock import IClock
+from cqrs_ddd_core.primitives.exceptions import LockingError
 
 
 @dataclass(eq=False, slots=True)
-class Bid:
-    """What it asked for, and what it was told in its last round; times are in seconds."""
+class AcquireAttempt:
+    """State of one attempt to acquire a lock, which sleeps between its requests."""
 
     resource: str
     owner: str
     ttl: float
     deadline: float
-    majority: int
-    rounds: int = 0
-    splits: int = 0
-    answered: Sequence[int] = ()
-    held_for: float = math.inf
-    failure: str | None = None
-    freed: set[int] = field(default_factory=set)
-    called: asyncio.Future[None] | None = None
+    failure: LockingError | None = None
+    is_notified: bool = False
+    _wake_up: asyncio.Future[None] | None = None
 
-    def next_owner(self) -> str:
-        """A new one each time: what is given back late must not be what was granted since."""
-        self.rounds += 1
-        return f"{self.owner}:{self.rounds}"
+    def remaining(self, clock: IClock) -> float:
+        return self.deadline - clock.monotonic()
 
-    def hear(self, server: int) -> None:
-        self.freed.add(server)
-        if self._is_free() and self.called is not None and not self.called.done():
-            self.called.set_result(None)
+    def notify(self) -> None:
+        """End the present or the next sleep; it may come before the reply of a request."""
+        self.is_notified = True
+        self._end_sleep()
 
     async def sleep(self, seconds: float) -> None:
-        """Until a majority has called since it was asked, or for so long."""
-        if self._is_free():
+        """Wait until ``notify`` is called, for ``seconds`` at most."""
+        if self.is_notified:
             return
-        self.called = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._wake_up = loop.create_future()
+        timer = loop.call_later(seconds, self._end_sleep)
         try:
-            await asyncio.wait({self.called}, timeout=seconds)
+            await self._wake_up
         finally:
-            self.called = None
+            self._wake_up = None
+            timer.cancel()
 
-    def _is_free(self) -> bool:
-        return len(self.freed) >= self.majority
+    def _end_sleep(self) -> None:
+        if self._wake_up is not None and not self._wake_up.done():
+            self._wake_up.set_result(None)

@@ -1,13 +1,13 @@
-"""A lock that is held on the majority of independent servers."""
+"""Lock that a majority of independent servers grants."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import random as chance
-import secrets
+import random as system_random
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
 from functools import partial
 
 from redis.asyncio import Redis
@@ -15,29 +15,65 @@ from redis.asyncio import Redis
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import LockingError
 from cqrs_ddd_core.primitives.shielding import timeout_after
+from cqrs_ddd_core.spi.keyed_queue import KeyedQueue
 
-from ..pubsub import Listener
-from .acquire_attempt import Bid
-from .keyed_queue import Turns
-from .server_pool import Answers, Servers
-from .strategy import Grant, RedisLockStrategy, milliseconds
+from ..pubsub import PubSubListener
+from .acquire_attempt import AcquireAttempt
+from .server_pool import QuorumReply, ServerPool
+from .strategy import Grant, RedisLockStrategy, to_milliseconds
 
 _DAY = 86_400.0
 _POLL = 0.1, 0.3
-"""Seconds until servers are asked again of which too few could send a message."""
+"""Bounds of the seconds between two requests if too few servers can send a message."""
 _PATROL = 0.5, 1.5
-"""The same where they could: a message may be lost with its connection."""
+"""The same if enough servers can: a message is lost if its connection breaks."""
 _JITTER = 0.01
-"""Seconds within which those who split the votes ask again; twice as many each time."""
-_DOUBLINGS = 4
+"""Seconds within which callers that split the votes try again; they double each time."""
+_MAX_DOUBLINGS = 4
+
+
+@dataclass(eq=False, slots=True)
+class RedlockAttempt(AcquireAttempt):
+    """Attempt with the result of its last round.
+
+    ``splits`` counts rounds in a row in which no caller got a majority, ``replied`` has the servers
+    that replied, ``held_for`` is the seconds that the holder has left, ``released`` the servers
+    that have released the lock since.
+    """
+
+    majority: int = 1
+    rounds: int = 0
+    splits: int = 0
+    replied: Sequence[int] = ()
+    held_for: float = math.inf
+    released: set[int] = field(default_factory=set)
+
+    def start_round(self) -> str:
+        """Return a new owner: a late release of an earlier round must not end this one."""
+        self.rounds += 1
+        self.released.clear()
+        self.is_notified = False
+        return f"{self.owner}:{self.rounds}"
+
+    def on_released(self, server: int) -> None:
+        """End the sleep when a majority has released the lock since the round started."""
+        self.released.add(server)
+        if len(self.released) >= self.majority:
+            self.notify()
 
 
 class RedlockLockStrategy(RedisLockStrategy):
-    """Granted by a majority of servers that know nothing of each other.
+    """Lock that needs a majority of servers that know nothing of each other.
 
-    All are asked at once, and each is waited for, ``response_timeout`` seconds at most; one that
-    was silent is given less time for a while. Where fewer than a majority answer until the time is
-    up, that is a ``LockingError``. ``random`` draws from [0, 1).
+    All servers get each request at once. A server that did not reply gets a shorter timeout for a
+    while. If fewer than a majority reply until the timeout of ``acquire``, it raises
+    ``LockingError``.
+
+    Args:
+        clients: of ``redis.asyncio``, one for each server.
+        namespace: start of the keys in Redis.
+        response_timeout: seconds to wait for a reply of a server.
+        random: returns numbers from [0, 1).
 
     Source: https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/
     """
@@ -46,199 +82,200 @@ class RedlockLockStrategy(RedisLockStrategy):
         self,
         clients: Sequence[Redis],
         *,
-        prefix: str = "lock:redlock",
+        namespace: str = "lock:redlock",
         response_timeout: float = 0.5,
         clock: IClock | None = None,
-        random: Callable[[], float] = chance.random,
+        random: Callable[[], float] = system_random.random,
     ) -> None:
-        super().__init__(response_timeout=response_timeout, clock=clock)
-        self._servers = Servers(clients, response_timeout=response_timeout, clock=self._clock)
-        self._prefix = prefix
+        super().__init__(namespace=namespace, response_timeout=response_timeout, clock=clock)
+        self._servers = ServerPool(clients, response_timeout=response_timeout, clock=self._clock)
         self._random = random
-        self._channel = f"{prefix}:freed:{secrets.token_hex(8)}"
         self._listeners = [
-            Listener(client, self._channel, partial(self._hear, number))
+            PubSubListener(client, self._channel, partial(self._on_released, number))
             for number, client in enumerate(clients)
         ]
-        self._turns = Turns()
-        self._waiting: dict[str, Bid] = {}
+        self._queue = KeyedQueue[RedlockAttempt]()
         self._largest_token = 0
-        self._ahead = 0
-        self._ask_for_it = self._servers.load("redlock_acquire.lua")
-        self._ask_to_raise = self._servers.load("redlock_raise.lua")
-        self._ask_to_release = self._servers.load("redlock_release.lua")
-        self._ask_to_extend = self._servers.load("extend.lua")
+        self._clock_lead = 0
+        self._acquire_script = self._servers.load("redlock_acquire.lua")
+        self._raise_script = self._servers.load("redlock_raise.lua")
+        self._release_script = self._servers.load("redlock_release.lua")
+        self._extend_script = self._servers.load("extend.lua")
 
-    async def _take(self, resource: str, owner: str, timeout: float, ttl: float) -> Grant | None:
+    async def _try_acquire(
+        self, resource: str, owner: str, timeout: float, ttl: float
+    ) -> Grant | None:
         deadline = self._clock.monotonic() + timeout
-        bid = Bid(resource, owner, ttl, deadline, self._servers.majority)
-        if not timeout:
-            return _outcome(bid, await self._ask(bid))
-        if not await self._turns.take(resource, timeout):
-            # Whoever has the turn knows whether it is held, or the servers are away.
-            first = self._waiting.get(self._lock(resource))
-            bid.failure = first.failure if first is not None else None
-            return _outcome(bid, None)
+        attempt = RedlockAttempt(resource, owner, ttl, deadline, majority=self._servers.majority)
+        lock = self._keys(resource)[0]
+        waits = timeout > 0
+        if waits and not (
+            self._queue.try_enter(lock, attempt) or await self._wait_turn(lock, attempt)
+        ):
+            # The attempt that has the turn knows whether the lock is held or the servers are away.
+            first = self._queue.current.get(lock)
+            if first is not None and first.failure is not None:
+                raise LockingError(str(first.failure), resource=resource)
+            return None
         try:
-            grant = await self._ask(bid)
-            if grant is None and self._remaining(bid) > 0:
-                grant = await self._wait(bid)
-            return _outcome(bid, grant)
+            grant = await self._request(attempt)
+            if grant is None and attempt.remaining(self._clock) > 0:
+                grant = await self._wait(attempt)
+            if grant is None and attempt.failure is not None:
+                raise attempt.failure
+            return grant
         finally:
-            self._turns.end(resource)
+            if waits:
+                self._queue.leave(lock)
 
-    async def _wait(self, bid: Bid) -> Grant | None:
-        lock = self._lock(bid.resource)
-        self._waiting[lock] = bid
+    async def _wait_turn(self, lock: str, attempt: RedlockAttempt) -> bool:
+        return await self._queue.wait_turn(
+            lock, attempt, lambda turn: asyncio.wait({turn}, timeout=attempt.remaining(self._clock))
+        )
+
+    async def _wait(self, attempt: RedlockAttempt) -> Grant | None:
         grant: Grant | None = None
-        is_settled = False
         try:
             async with AsyncExitStack() as stack:
                 with suppress(asyncio.TimeoutError):
-                    await timeout_after(self._remaining(bid), self._listen(bid, stack))
-                # It may have been freed when nobody listened.
-                grant = await self._ask(bid, self._channel)
-                while grant is None and (remaining := self._remaining(bid)) > 0:
-                    await self._pause(bid, remaining)
-                    grant = await self._ask(bid, self._channel)
-            is_settled = True
+                    await timeout_after(
+                        attempt.remaining(self._clock), self._subscribe(attempt, stack)
+                    )
+                # The lock may have been released before the subscription.
+                grant = await self._request(attempt, self._channel)
+                while grant is None and (remaining := attempt.remaining(self._clock)) > 0:
+                    await self._pause(attempt, remaining)
+                    grant = await self._request(attempt, self._channel)
             return grant
-        finally:
-            del self._waiting[lock]
-            if grant is not None and not is_settled:
-                await self._leave(bid.resource, grant.owner)
+        except BaseException:
+            if grant is not None:
+                await self._clean_up(attempt.resource, grant.owner)
+            raise
 
-    async def _listen(self, bid: Bid, stack: AsyncExitStack) -> None:
-        """To those that answered: they do not keep us waiting."""
-        for number in bid.answered:
-            await stack.enter_async_context(self._listeners[number].listening())
+    async def _subscribe(self, attempt: RedlockAttempt, stack: AsyncExitStack) -> None:
+        """Subscribe on the servers that replied, which cause no delay."""
+        for number in attempt.replied:
+            await stack.enter_async_context(self._listeners[number].subscribe())
 
-    async def _pause(self, bid: Bid, remaining: float) -> None:
-        if bid.splits:
-            width = _JITTER * 2 ** min(bid.splits, _DOUBLINGS)
+    async def _pause(self, attempt: RedlockAttempt, remaining: float) -> None:
+        if attempt.splits:
+            width = _JITTER * 2 ** min(attempt.splits, _MAX_DOUBLINGS)
             await self._clock.sleep(min(self._random() * width, remaining))
             return
-        heard = sum(listener.is_listening for listener in self._listeners)
-        low, high = _PATROL if heard >= bid.majority else _POLL
+        subscribed = sum(listener.is_subscribed for listener in self._listeners)
+        low, high = _PATROL if subscribed >= attempt.majority else _POLL
         pause = low + (high - low) * self._random()
-        await bid.sleep(min(bid.held_for, pause, remaining))
+        await attempt.sleep(min(attempt.held_for, pause, remaining))
 
-    async def _ask(self, bid: Bid, *channel: str) -> Grant | None:
-        """One round: what it leaves on the servers is the grant, or nothing.
+    async def _request(self, attempt: RedlockAttempt, *channel: str) -> Grant | None:
+        """Run one round, which leaves the grant on the servers, or nothing.
 
-        Those that refuse note the channel, where there is one.
+        Servers that refuse record the channel, if there is one.
         """
-        owner = bid.next_owner()
-        keys = self._keys(bid.resource)[: 2 + len(channel)]
-        ttl, candidate = milliseconds(bid.ttl), self._candidate()
-        arguments: list[str | int] = [owner, ttl, candidate, _kept(bid.ttl), *channel]
-        answers: Answers | None = None
+        owner = attempt.start_round()
+        keys = self._keys(attempt.resource)[: 2 + len(channel)]
+        ttl, proposal = to_milliseconds(attempt.ttl), self._propose_token()
+        arguments: list[str | int] = [owner, ttl, proposal, _token_lifetime(attempt.ttl), *channel]
+        reply: QuorumReply | None = None
         grant: Grant | None = None
-        bid.freed.clear()
         try:
-            valid_until = self._clock.monotonic() + self._validity(bid.ttl)
-            answers = await self._servers.ask(self._ask_for_it, keys, arguments)
-            tokens = [value for value in answers.values if value is not None and value > 0]
-            self._learn(candidate, tokens)
-            if len(tokens) >= bid.majority:
-                token = self._token(tokens)
-                is_agreed = await self._agree(bid, owner, token, tokens)
+            valid_until = self._clock.monotonic() + self._validity(attempt.ttl)
+            reply = await self._servers.execute(self._acquire_script, keys, arguments)
+            tokens = [value for value in reply.values if value is not None and value > 0]
+            self._record_tokens(proposal, tokens)
+            if len(tokens) >= attempt.majority:
+                token = self._choose_token(tokens)
+                is_agreed = await self._raise_tokens(attempt, owner, token, tokens)
                 if is_agreed and self._clock.monotonic() < valid_until:
                     grant = Grant(owner, token, valid_until)
             if grant is None:
-                self._note(bid, answers, len(tokens))
+                self._record_reply(attempt, reply, len(tokens))
             return grant
         finally:
-            if grant is None and (answers is None or self._is_owed(answers)):
-                await self._leave(bid.resource, owner)
+            if grant is None and (reply is None or self._may_have_granted(reply)):
+                await self._clean_up(attempt.resource, owner)
 
-    def _note(self, bid: Bid, answers: Answers, granted: int) -> None:
-        refusals = sorted(-value for value in answers.values if value is not None and value < 0)
-        bid.answered = [number for number, value in enumerate(answers.values) if value is not None]
-        bid.splits = bid.splits + 1 if refusals and 0 < granted < bid.majority else 0
+    def _record_reply(self, attempt: RedlockAttempt, reply: QuorumReply, granted: int) -> None:
+        refusals = sorted(-value for value in reply.values if value is not None and value < 0)
+        attempt.replied = [number for number, value in enumerate(reply.values) if value is not None]
+        attempt.splits = attempt.splits + 1 if refusals and 0 < granted < attempt.majority else 0
         # Until then no majority can have forgotten the holder.
-        is_held = len(refusals) >= bid.majority
-        bid.held_for = refusals[bid.majority - 1] / 1000 if is_held else math.inf
-        bid.failure = None
-        if len(bid.answered) < bid.majority:
-            bid.failure = self._unknown(f"lock {bid.resource}", answers)
+        is_held = len(refusals) >= attempt.majority
+        attempt.held_for = refusals[attempt.majority - 1] / 1000 if is_held else math.inf
+        attempt.failure = None
+        if len(attempt.replied) < attempt.majority:
+            attempt.failure = self._no_majority("lock", attempt.resource, reply)
 
-    async def _agree(self, bid: Bid, owner: str, token: int, tokens: Sequence[int]) -> bool:
-        """Whether each later majority will have a server that knows this token, or a larger one."""
-        if tokens.count(token) >= bid.majority:
+    async def _raise_tokens(
+        self, attempt: RedlockAttempt, owner: str, token: int, tokens: Sequence[int]
+    ) -> bool:
+        """Return whether every later majority includes a server with at least this token."""
+        if tokens.count(token) >= attempt.majority:
             return True
-        keys = self._keys(bid.resource)[:2]
-        raised = await self._servers.ask(self._ask_to_raise, keys, (owner, token, _kept(bid.ttl)))
-        return raised.values.count(1) >= bid.majority
+        keys = self._keys(attempt.resource)[:2]
+        arguments = (owner, token, _token_lifetime(attempt.ttl))
+        reply = await self._servers.execute(self._raise_script, keys, arguments)
+        return reply.values.count(1) >= attempt.majority
 
-    def _is_owed(self, answers: Answers) -> bool:
-        """Whether a server has granted it, or may have without our knowing."""
-        return any(value is None or value > 0 for value in answers.values)
+    def _may_have_granted(self, reply: QuorumReply) -> bool:
+        """Return whether a server has granted the lock, or may have without a reply."""
+        return any(value is None or value > 0 for value in reply.values)
 
-    def _candidate(self) -> int:
-        """In microseconds: larger than all before, also where the servers have forgotten them."""
+    def _propose_token(self) -> int:
+        """Return microseconds, larger than all tokens before, even if servers forgot them."""
         now = int(self._clock.now().timestamp() * 1_000_000)
-        return max(now - self._ahead, self._largest_token + 1)
+        return max(now - self._clock_lead, self._largest_token + 1)
 
-    def _learn(self, candidate: int, tokens: Sequence[int]) -> None:
+    def _record_tokens(self, proposal: int, tokens: Sequence[int]) -> None:
         self._largest_token = max(self._largest_token, *tokens, 0)
-        # A server whose clock is behind takes its own time: then they differ, which costs a round.
-        self._ahead += max(candidate - min(tokens, default=candidate), 0)
+        # A server whose clock is behind uses its own time: different tokens cost another round.
+        self._clock_lead += max(proposal - min(tokens, default=proposal), 0)
 
-    def _token(self, tokens: Sequence[int]) -> int:
+    def _choose_token(self, tokens: Sequence[int]) -> int:
         return max(tokens)
 
     async def _extend(self, resource: str, owner: str, ttl: float) -> bool:
         valid_until = self._clock.monotonic() + self._validity(ttl)
-        answers = await self._servers.ask(
-            self._ask_to_extend, self._keys(resource)[:1], (owner, milliseconds(ttl))
+        keys = self._keys(resource)[:1]
+        reply = await self._servers.execute(
+            self._extend_script, keys, (owner, to_milliseconds(ttl))
         )
-        is_ours = self._is_decided(answers, f"extend {resource}", resource)
-        return is_ours and self._clock.monotonic() < valid_until
+        is_held = self._is_confirmed(reply, "extend", resource)
+        return is_held and self._clock.monotonic() < valid_until
 
-    async def _give_back(self, resource: str, owner: str) -> bool:
+    async def _release(self, resource: str, owner: str) -> bool:
         lock, _, waiting = self._keys(resource)
-        answers = await self._servers.ask(self._ask_to_release, (lock, waiting), (owner,))
-        return self._is_decided(answers, f"release {resource}", resource)
+        reply = await self._servers.execute(self._release_script, (lock, waiting), (owner,))
+        return self._is_confirmed(reply, "release", resource)
 
-    def _is_decided(self, answers: Answers, operation: str, resource: str) -> bool:
-        yes = answers.values.count(1)
+    def _is_confirmed(self, reply: QuorumReply, operation: str, resource: str) -> bool:
+        yes = reply.values.count(1)
         if yes >= self._servers.majority:
             return True
-        if yes + answers.silent < self._servers.majority:
+        if yes + reply.missing < self._servers.majority:
             return False
-        raise LockingError(self._unknown(operation, answers), resource=resource)
+        raise self._no_majority(operation, resource, reply)
 
-    def _unknown(self, operation: str, answers: Answers) -> str:
-        reason = str(answers.reason) or type(answers.reason).__name__
-        servers = len(answers.values)
-        return (
-            f"cannot {operation}: {servers - answers.silent} of {servers} servers answered, where "
-            f"{self._servers.majority} must agree ({reason}); are the Redis servers there?"
+    def _no_majority(self, operation: str, resource: str, reply: QuorumReply) -> LockingError:
+        reason = str(reply.failure) or type(reply.failure).__name__
+        servers = len(reply.values)
+        return LockingError(
+            f"cannot {operation} {resource}: {servers - reply.missing} of {servers} servers "
+            f"answered, where {self._servers.majority} must agree ({reason}); are the Redis "
+            "servers there?",
+            resource=resource,
         )
 
-    def _remaining(self, bid: Bid) -> float:
-        return bid.deadline - self._clock.monotonic()
-
-    def _lock(self, resource: str) -> str:
-        return f"{self._prefix}:{{{resource}}}"
-
     def _keys(self, resource: str) -> list[str]:
-        lock = self._lock(resource)
+        lock = f"{self._namespace}:{{{resource}}}"
         return [lock, f"{lock}:fence", f"{lock}:waiting"]
 
-    def _hear(self, server: int, lock: str) -> None:
-        bid = self._waiting.get(lock)
-        if bid is not None:
-            bid.hear(server)
+    def _on_released(self, server: int, lock: str) -> None:
+        attempt = self._queue.current.get(lock)
+        if attempt is not None:
+            attempt.on_released(server)
 
 
-def _outcome(bid: Bid, grant: Grant | None) -> Grant | None:
-    if grant is None and bid.failure is not None:
-        raise LockingError(bid.failure, resource=bid.resource)
-    return grant
-
-
-def _kept(ttl: float) -> int:
-    """Milliseconds for which a token is remembered."""
-    return milliseconds(_DAY + ttl)
+def _token_lifetime(ttl: float) -> int:
+    """Return the milliseconds for which a server keeps a token."""
+    return to_milliseconds(_DAY + ttl)
