@@ -7,7 +7,7 @@ PYTEST = python -m pytest -p tests.docs.blocks
 PYTHONS := 3.10 3.11 3.12 3.13
 QUICK := tests/core tests/specifications \
 	$(addprefix tests/persistence_sqlalchemy/test_,contracts.py unit_of_work.py repository.py mapping.py) \
-	$(addprefix tests/redis/test_,cache.py fifo_lock.py redlock.py queue_signal.py) -q -m "not slow"
+	$(addprefix tests/redis/test_,cache.py fifo.py redlock.py queue_signal.py) -q -m "not slow"
 
 # The interpreter of version $(1), or nothing. pyenv is asked for all it has, not only for its active one.
 find_python = $(shell PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | paste -sd: -)" \

@@ -356,7 +356,7 @@ class WakesOne(InMemoryQueueSignal):
     """As a semaphore would."""
 
     async def notify(self, channel: str) -> None:
-        for waiter in list(self._hints._waiting.get(channel, ()))[:1]:
+        for waiter in list(self._waiters._waiting.get(channel, ()))[:1]:
             waiter.set_result(None)
 
 
@@ -398,7 +398,7 @@ async def test_the_contracts_catch_further_naive_versions() -> None:
     with pytest.raises(AssertionError):
         await blobs
 
-    signal = QueueSignalContract().test_a_hint_wakes_everybody_who_waits_on_the_channel(WakesOne())
+    signal = QueueSignalContract().test_notification_wakes_all_waiters_of_its_channel(WakesOne())
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(signal, timeout=0.5)
 

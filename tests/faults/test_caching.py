@@ -44,7 +44,7 @@ async def _elsewhere(server: OwnRedis) -> AsyncIterator[RedisCacheService]:
         (OwnRedis.freeze, OwnRedis.thaw),
     ],
 )
-async def test_a_server_that_goes_away_and_comes_back_has_nothing_old(
+async def test_server_that_was_away_returns_no_stale_value(
     server: OwnRedis, goes: Callable[[OwnRedis], None], comes: Callable[[OwnRedis], None]
 ) -> None:
     assert await _found_after(server, goes, comes) == [None, None]
@@ -95,7 +95,9 @@ class OwesNothing(CircuitBreaker):
         await self.execute(operation, work)
 
 
-async def test_who_owes_nothing_serves_what_a_frozen_server_still_has(server: OwnRedis) -> None:
+async def test_breaker_without_pending_invalidations_serves_values_of_a_frozen_server(
+    server: OwnRedis,
+) -> None:
     with pytest.raises(AssertionError):
         assert await _found_after(server, OwnRedis.freeze, OwnRedis.thaw, OwesNothing) == [
             None,
@@ -103,7 +105,7 @@ async def test_who_owes_nothing_serves_what_a_frozen_server_still_has(server: Ow
         ]
 
 
-async def test_two_processes_that_miss_the_same_at_once_load_it_once(redis_url: str) -> None:
+async def test_two_processes_with_the_same_miss_load_once(redis_url: str) -> None:
     async with Redis.from_url(redis_url) as client:
         await client.flushdb()
         with process(run_read, redis_url) as one, process(run_read, redis_url) as two:
@@ -118,7 +120,7 @@ async def test_two_processes_that_miss_the_same_at_once_load_it_once(redis_url: 
         assert await _number(client, "loads") == 1
 
 
-async def test_who_is_killed_while_he_loads_holds_up_nobody_for_long(redis_url: str) -> None:
+async def test_killed_loader_delays_other_processes_for_its_lease_only(redis_url: str) -> None:
     async with Redis.from_url(redis_url) as client:
         await client.flushdb()
         with process(run_read, redis_url) as one:

@@ -26,7 +26,7 @@ from tests.own_redis import OwnRedis
 class CountsFromOne(RedlockLockStrategy):
     """Naive: its servers never forget."""
 
-    def _candidate(self) -> int:
+    def _propose_token(self) -> int:
         return 1
 
 

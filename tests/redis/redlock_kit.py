@@ -95,7 +95,7 @@ class RedlockKit:
         assert await _left(clients[1:]) == set()
         assert await clients[0].get(LOCK) == b"somebody"
 
-    async def test_what_is_granted_after_its_time_is_given_back(
+    async def test_grant_that_comes_after_its_ttl_is_released(
         self, clients: list[Redis], new_lock: NewLock
     ) -> None:
         lock = new_lock(clients, clock=SlowAnswers())
@@ -104,7 +104,7 @@ class RedlockKit:
 
         assert await _left(clients) == set()
 
-    async def test_what_may_have_been_granted_is_given_back(
+    async def test_possible_grant_without_a_reply_is_released(
         self, clients: list[Redis], troubled: list[Troubled], new_lock: NewLock
     ) -> None:
         await _occupy(clients[1:])
@@ -114,7 +114,7 @@ class RedlockKit:
 
         assert not await clients[0].exists(LOCK)
 
-    async def test_what_is_given_back_late_does_not_end_what_was_granted_since(
+    async def test_late_release_does_not_end_a_newer_grant(
         self, clients: list[Redis], troubled: list[Troubled], new_lock: NewLock
     ) -> None:
         await _occupy(clients[1:])
@@ -150,7 +150,7 @@ class RedlockKit:
         async with new_lock(clients).hold("door", timeout=1) as lease:
             assert lease.fencing_token > earlier
 
-    async def test_tokens_grow_whichever_server_is_away_and_whoever_is_ahead(
+    async def test_tokens_grow_with_any_server_away_and_any_token_ahead(
         self, clients: list[Redis], troubled: list[Troubled], new_lock: NewLock
     ) -> None:
         chance, tokens = random.Random(7), []
@@ -203,7 +203,7 @@ class RedlockKit:
 
         assert first.values == second.values == [7, 7, 7]
 
-    async def test_who_waits_is_woken_by_a_message(
+    async def test_waiter_is_woken_by_a_message(
         self, clients: list[Redis], new_lock: NewLock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("cqrs_ddd_redis.locking.redlock._PATROL", (1000.0, 1000.0))
@@ -218,7 +218,7 @@ class RedlockKit:
         assert await asyncio.wait_for(waiting, timeout=20)
         assert not await clients[0].exists(WAITING)
 
-    async def test_without_a_majority_it_is_not_known_whether_it_is_free(
+    async def test_missing_majority_is_a_locking_error(
         self, troubled: list[Troubled], new_lock: NewLock
     ) -> None:
         lock = new_lock(troubled)
@@ -278,7 +278,7 @@ class RedlockKit:
 
         assert await _left(clients) == set()
 
-    async def test_whoever_is_cancelled_at_any_point_leaves_nothing(
+    async def test_cancelled_holder_leaves_no_trace(
         self, clients: list[Redis], new_lock: NewLock
     ) -> None:
         lock = new_lock(clients)

@@ -43,7 +43,7 @@ class TestRedisCacheServiceOnAClientThatDecodes(CacheContract):
 
 
 @pytest.mark.parametrize("name", sorted(IVersionedCache.__abstractmethods__))
-def test_it_has_the_signatures_of_its_port(name: str) -> None:
+def test_cache_has_the_signatures_of_its_port(name: str) -> None:
     ours, theirs = (
         inspect.signature(getattr(kind, name)).parameters
         for kind in (RedisCacheService, IVersionedCache)
@@ -92,9 +92,7 @@ async def test_clearing_takes_more_than_one_look_at_many_keys(
     assert await client.keys("*") == [b"cache:g"]
 
 
-async def test_what_another_program_left_there_is_a_miss(
-    cache: RedisCacheService, client: Redis
-) -> None:
+async def test_value_of_another_program_is_a_miss(cache: RedisCacheService, client: Redis) -> None:
     await client.set("cache:v:bytes", b"\x80\x04\xff")
     await client.rpush("cache:v:list", "item")
     await cache.set("k", 1)
@@ -130,7 +128,7 @@ async def test_a_time_to_live_is_shortened_by_the_jitter_and_never_longer(client
 
 
 @pytest.mark.parametrize("lost", ["cache:g", "cache:l:k"])
-async def test_what_the_server_has_dropped_voids_the_lease(
+async def test_keys_dropped_by_the_server_void_the_lease(
     cache: RedisCacheService, client: Redis, lost: str
 ) -> None:
     lease = await cache.lease_fill("k", 30)
@@ -161,7 +159,7 @@ class AsksTwice(RedisCacheService):
         return await super()._run(script, keys, arguments)
 
 
-async def test_what_the_driver_repeats_is_done_once(
+async def test_command_that_the_driver_repeats_has_one_effect(
     client: Redis, cache: RedisCacheService, other: RedisCacheService
 ) -> None:
     twice = AsksTwice(client, response_timeout=PATIENT, fail_open=False)
@@ -283,7 +281,7 @@ async def test_a_cancelled_call_leaves_no_answer_for_the_next_one(
     assert await cancel_sweep(work, check) > 0
 
 
-async def test_many_who_are_cancelled_at_once_leave_no_connection_behind(
+async def test_many_calls_cancelled_at_once_leave_no_connection_in_use(
     cache: RedisCacheService, client: Redis
 ) -> None:
     await cache.set("k", "value")

@@ -103,7 +103,7 @@ class OwesNothingWhenCancelled(RedisCacheService):
 
 
 async def _generation_is_lost(cache: RedisCacheService, client: Redis) -> None:
-    await sentences.test_what_the_server_has_dropped_voids_the_lease(cache, client, "cache:g")
+    await sentences.test_keys_dropped_by_the_server_void_the_lease(cache, client, "cache:g")
 
 
 async def _late_write(cache: RedisCacheService, client: Redis) -> None:

@@ -119,7 +119,9 @@ def test_no_fill_brings_back_what_was_deleted(opened: Open, redis_url: str) -> N
 
 
 @pytest.mark.parametrize("naive", [FillsAnyway, DeletesTheValueOnly])
-async def test_a_naive_cache_brings_it_back(naive: type[RedisCacheService], redis_url: str) -> None:
+async def test_naive_cache_brings_back_a_deleted_value(
+    naive: type[RedisCacheService], redis_url: str
+) -> None:
     with pytest.raises(AssertionError):
         await _interleave(lambda url: on_redis(url, naive), redis_url, FILLED_AFTER)
 
@@ -211,7 +213,7 @@ async def _change_amid_faults(
             assert found is None or found >= least[0]
 
 
-def test_whatever_is_lost_on_its_way_a_process_never_serves_what_it_has_deleted(
+def test_process_never_serves_a_deleted_value_whichever_message_is_lost(
     redis_url: str,
 ) -> None:
     @settings(max_examples=150, deadline=None)
@@ -230,7 +232,9 @@ class OwesNothing(CircuitBreaker):
 
 
 @pytest.mark.parametrize("lost", [["lost"], ["none", "lost"]])
-async def test_who_owes_nothing_serves_what_it_has_deleted(redis_url: str, lost: list[str]) -> None:
+async def test_breaker_without_pending_invalidations_serves_a_deleted_value(
+    redis_url: str, lost: list[str]
+) -> None:
     changes: list[tuple[str, int, list[str]]] = [("set", 1, []), ("clear", 0, lost)]
     await _change_amid_faults(redis_url, changes, CircuitBreaker)
 

@@ -28,7 +28,9 @@ class TestRedisQueueSignal(QueueSignalContract):
     pass
 
 
-async def test_another_process_is_heard(signal: RedisQueueSignal, other_client: Redis) -> None:
+async def test_notification_of_another_process_is_received(
+    signal: RedisQueueSignal, other_client: Redis
+) -> None:
     waiting = asyncio.ensure_future(signal.wait("orders", 30))
     elsewhere = asyncio.ensure_future(signal.wait("letters", 0.2))
     await asyncio.sleep(0)
@@ -50,7 +52,7 @@ async def test_notification_of_another_namespace_is_not_received(
     assert not await waiting
 
 
-async def test_it_listens_only_inside_its_block(client: Redis) -> None:
+async def test_signal_listens_only_inside_its_block(client: Redis) -> None:
     signal = RedisQueueSignal(client)
 
     with pytest.raises(InvalidOperationError, match="use it by async with"):
@@ -64,7 +66,7 @@ async def test_it_listens_only_inside_its_block(client: Redis) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["dead", "frozen"])
-async def test_it_hears_again_when_the_server_is_back(server: OwnRedis, trouble: str) -> None:
+async def test_signal_works_again_when_the_server_is_back(server: OwnRedis, trouble: str) -> None:
     async with (
         Redis.from_url(server.url) as client,
         RedisQueueSignal(client, response_timeout=0.2) as signal,
@@ -93,7 +95,7 @@ async def test_a_server_that_is_not_there_yet_is_no_error(server: OwnRedis) -> N
         assert not await signal.wait("orders", 0.01)
 
 
-async def test_what_nobody_of_us_has_published_is_passed_over(
+async def test_message_of_another_program_is_ignored(
     signal: RedisQueueSignal, client: Redis, other_client: Redis
 ) -> None:
     async with RedisQueueSignal(other_client) as decoding:

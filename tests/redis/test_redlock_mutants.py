@@ -70,13 +70,13 @@ KIT = RedlockKit()
 
 MUTANTS: list[tuple[type[RedlockLockStrategy], Callable[..., Coroutine[Any, Any, None]]]] = [
     (CountsAnyYes, KIT.test_a_minority_of_the_servers_is_not_enough),
-    (IgnoresTheTimeItTook, KIT.test_what_is_granted_after_its_time_is_given_back),
-    (GivesBackWhatItSawGranted, KIT.test_what_may_have_been_granted_is_given_back),
+    (IgnoresTheTimeItTook, KIT.test_grant_that_comes_after_its_ttl_is_released),
+    (GivesBackWhatItSawGranted, KIT.test_possible_grant_without_a_reply_is_released),
     (TokenOfTheFirstServer, KIT.test_the_token_is_the_largest_of_all),
     (WritesNothingBack, KIT.test_a_majority_knows_the_token_before_it_is_granted),
-    (WritesNothingBack, KIT.test_tokens_grow_whichever_server_is_away_and_whoever_is_ahead),
+    (WritesNothingBack, KIT.test_tokens_grow_with_any_server_away_and_any_token_ahead),
     (CountsFromOne, KIT.test_tokens_grow_when_every_server_has_forgotten_them),
-    (OneOwnerForAllRounds, KIT.test_what_is_given_back_late_does_not_end_what_was_granted_since),
+    (OneOwnerForAllRounds, KIT.test_late_release_does_not_end_a_newer_grant),
 ]
 
 

@@ -102,7 +102,7 @@ def test_an_open_group_is_noticed() -> None:
         builder().or_group().and_group().build()
 
 
-def test_a_builder_can_be_gone_on_with_after_it_built() -> None:
+def test_builder_can_be_extended_after_it_built() -> None:
     started = builder().where("status", "=", "open")
     first = started.build()
 

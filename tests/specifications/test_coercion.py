@@ -116,7 +116,7 @@ def as_kind(value: Any, kind: Kind, operator: Operator = EQ) -> Any:
         (Kind.ANY, Decimal("1.5"), Decimal("1.5")),
     ],
 )
-def test_what_a_field_takes(kind: Kind, value: Any, made: Any) -> None:
+def test_field_converts_values(kind: Kind, value: Any, made: Any) -> None:
     given = as_kind(value, kind)
 
     assert given == made
@@ -192,7 +192,7 @@ def test_only_equality_takes_none(kind: Kind) -> None:
         (Kind.ANY, datetime(2026, 3, 1)),
     ],
 )
-def test_what_a_field_refuses(kind: Kind, value: Any) -> None:
+def test_field_rejects_values_of_other_types(kind: Kind, value: Any) -> None:
     with pytest.raises(SpecificationValueError) as caught:
         as_kind(value, kind)
 
@@ -245,7 +245,7 @@ def test_nor_in_patterns_and_keys(text: str, operator: Operator) -> None:
         ),
     ],
 )
-def test_an_error_says_what_is_there_and_what_came(kind: Kind, value: Any, text: str) -> None:
+def test_error_names_the_expected_and_the_given(kind: Kind, value: Any, text: str) -> None:
     with pytest.raises(SpecificationValueError, match=f"^{re.escape(text)}$"):
         as_kind(value, kind)
 
@@ -361,7 +361,7 @@ def test_an_operator_of_no_kinds_takes_the_value_as_it_is() -> None:
     assert as_kind(given, Kind.INTEGER, Operator("mine", Takes.VALUE, "")) is given
 
 
-def test_what_json_keeps_of_a_field() -> None:
+def test_field_values_become_json() -> None:
     assert to_field_json(Color.RED) == "red"
     assert to_field_json({"at": NOON, "id": ID}) == {"at": "2026-03-01T12:00:00Z", "id": str(ID)}
 
@@ -390,12 +390,12 @@ def test_what_json_keeps_of_a_field() -> None:
         (Kind.ARRAY, (1, 2)),
     ],
 )
-def test_a_field_makes_the_same_of_what_was_written(kind: Kind, value: Any) -> None:
+def test_field_restores_the_value_that_was_written(kind: Kind, value: Any) -> None:
     assert as_kind(to_stored_json(value), kind) == as_kind(value, kind)
 
 
 @pytest.mark.parametrize("value", [object(), float("nan"), Decimal("inf"), {1: 2}, [object()]])
-def test_what_json_has_no_form_for_cannot_be_written(value: Any) -> None:
+def test_value_without_a_json_form_cannot_be_written(value: Any) -> None:
     with pytest.raises(SpecificationValueError):
         to_stored_json(value)
 

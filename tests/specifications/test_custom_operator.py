@@ -126,7 +126,7 @@ def test_a_registered_operator_travels() -> None:
     assert SpecificationFactory.from_json(SpecificationFactory.to_json(condition)) == condition
 
 
-def test_a_stranger_may_name_what_is_passed_in() -> None:
+def test_input_may_name_an_operator_that_is_passed_in() -> None:
     data = {"attribute": "text", "operator": "Regex", "value": "^a+$"}
 
     with pytest.raises(UnknownOperatorError):
@@ -137,6 +137,6 @@ def test_a_stranger_may_name_what_is_passed_in() -> None:
 
 
 @pytest.mark.parametrize("expression", ["(", "a{99999999999999999999}", "[z-a]", "(?P<a>)(?P<a>)"])
-def test_what_is_no_regular_expression_is_refused(expression: str) -> None:
+def test_invalid_regular_expression_is_rejected(expression: str) -> None:
     with pytest.raises(SpecificationValueError, match="is no regular expression"):
         AttributeSpecification("text", REGEX, expression).is_satisfied_by(Number(1))

@@ -45,7 +45,7 @@ def assert_answer(candidate: Any, path: str, operator: str, value: Any, answer: 
 
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize(("stored", "path", "operator", "value", "answer"), MEANINGS)
-def test_the_meaning(
+def test_result_of_each_meaning(
     world: str, stored: dict[str, Any], path: str, operator: str, value: Any, answer: bool
 ) -> None:
     assert_answer(WORLDS[world](stored), path, operator, value, answer)
@@ -102,7 +102,7 @@ def test_values_of_unlike_kinds_in_a_dict_are_neither_equal_nor_less(
     "path", ["__class__", "text.upper", "owner.__dict__", "data_", "owner.nam"]
 )
 @pytest.mark.parametrize("candidate", [Thing(), ThingModel()])
-def test_what_a_class_does_not_declare_cannot_be_asked(candidate: Any, path: str) -> None:
+def test_undeclared_attribute_cannot_be_compared(candidate: Any, path: str) -> None:
     with pytest.raises(UnknownFieldError):
         AttributeSpecification(path, "=", 1).is_satisfied_by(candidate)
 

@@ -126,7 +126,7 @@ UNREADABLE: list[Any] = [
 
 
 @pytest.mark.parametrize("data", UNREADABLE, ids=repr)
-def test_what_is_no_specification_says_what_one_is(data: Any) -> None:
+def test_malformed_input_is_rejected_with_the_expected_form(data: Any) -> None:
     with pytest.raises(SpecificationError, match=r'a specification is \{"and": \[...\]\}'):
         from_dict(data)
 
@@ -149,7 +149,7 @@ def test_what_is_no_specification_says_what_one_is(data: Any) -> None:
     ],
     ids=range(12),
 )
-def test_what_is_no_json_is_refused(text: str | bytes) -> None:
+def test_invalid_json_is_rejected(text: str | bytes) -> None:
     with pytest.raises(SpecificationError, match="^not JSON"):
         from_json(text)
 
@@ -210,7 +210,7 @@ for _ in range(10_000):
     ],
     ids=range(8),
 )
-def test_what_is_deep_anywhere_is_refused_with_a_short_text(data: Any) -> None:
+def test_too_deep_input_is_rejected_with_a_short_error(data: Any) -> None:
     with pytest.raises(SpecificationError) as caught:
         from_dict(data)
 
@@ -233,7 +233,7 @@ def test_only_names_of_operators_come_from_strangers(operator: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["regex", "~", "iregex", "fts", "search", "Matches"])
-def test_what_is_not_portable_is_not_named_by_strangers(name: str) -> None:
+def test_input_cannot_name_an_operator_that_is_not_portable(name: str) -> None:
     with pytest.raises(UnknownOperatorError):
         from_dict({"attribute": "a", "operator": name, "value": "(a+)+$"})
 

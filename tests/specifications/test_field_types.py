@@ -166,7 +166,7 @@ def test_an_enum_knows_its_class() -> None:
         ("by_code.x.grams", (Step("by_code"),), ("x", "grams"), JSON),
     ],
 )
-def test_a_path_goes_through_what_is_declared(
+def test_path_leads_through_declared_fields(
     attribute: str, steps: tuple[Step, ...], keys: tuple[str, ...], field_type: FieldType
 ) -> None:
     path = path_of(Order, attribute)
@@ -218,7 +218,7 @@ def test_a_class_with_annotations_is_enough() -> None:
 
 
 @pytest.mark.parametrize("owner", [int, str, object, type(None), tuple])
-def test_what_has_no_fields_cannot_be_asked(owner: type) -> None:
+def test_value_without_fields_cannot_be_compared(owner: type) -> None:
     with pytest.raises(UnknownFieldError):
         path_of(owner, "real")
 

@@ -43,7 +43,7 @@ def test_an_operator_finds_itself() -> None:
 
 
 @pytest.mark.parametrize("operator", [REGEX, IREGEX, FTS, FTS_PHRASE])
-def test_what_differs_between_databases_is_not_found_by_name(operator: Operator) -> None:
+def test_operator_that_differs_between_databases_is_not_found_by_name(operator: Operator) -> None:
     for spelling in (operator.name, *operator.spellings):
         with pytest.raises(UnknownOperatorError, match="pass the operator itself"):
             OPERATORS.find(spelling)
@@ -61,7 +61,7 @@ def test_an_unknown_spelling_names_those_that_look_alike() -> None:
     assert str(caught.value).startswith("unknown operator 'start_with'; did you")
 
 
-def test_what_is_not_portable_is_no_advice() -> None:
+def test_operator_that_is_not_portable_is_not_suggested() -> None:
     with pytest.raises(UnknownOperatorError) as caught:
         OPERATORS.find("regexp")
 
@@ -69,7 +69,7 @@ def test_what_is_not_portable_is_no_advice() -> None:
 
 
 @pytest.mark.parametrize("spelling", ["", "___", "'; DROP TABLE orders", "x" * 100_000, "=\x00"])
-def test_an_error_is_short_whatever_was_asked(spelling: str) -> None:
+def test_error_is_short_for_any_spelling(spelling: str) -> None:
     with pytest.raises(UnknownOperatorError) as caught:
         OPERATORS.find(spelling)
 

@@ -45,7 +45,7 @@ def answers(specification: Specification, cases: Cases) -> list[bool]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_what_was_written_down_answers_the_same(seed: int) -> None:
+def test_specification_read_from_json_has_the_same_result(seed: int) -> None:
     cases = Cases(seed)
 
     for specification in cases.specifications(60):
@@ -169,7 +169,7 @@ def questions(draw: st.DrawFn) -> tuple[str, list[Any], str, Any]:
 
 @settings(deadline=None, max_examples=1_500)
 @given(question=questions())
-def test_a_comparison_answers_as_it_is_told_a_second_time(
+def test_comparison_of_stored_json_is_the_same(
     question: tuple[str, list[Any], str, Any],
 ) -> None:
     name, stored, operator, value = question

@@ -204,7 +204,7 @@ def test_after_fits_the_order(ordering: tuple[str, ...], after: tuple[Any, ...])
         _ = QueryOptions(ordering=ordering, after=after).condition
 
 
-def test_merged_options_keep_both_conditions_and_what_the_other_says() -> None:
+def test_merged_options_join_conditions_and_prefer_the_other_settings() -> None:
     ours = QueryOptions(HEAVY, ("name",), 10, 5, ("a",), ("id",))
 
     assert ours.merge(QueryOptions()) == ours
@@ -214,7 +214,7 @@ def test_merged_options_keep_both_conditions_and_what_the_other_says() -> None:
     )
 
 
-def test_options_become_a_dict_without_what_was_not_said() -> None:
+def test_options_become_a_dict_without_default_values() -> None:
     made = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
     assert QueryOptions().to_dict() == {}
@@ -245,7 +245,7 @@ def test_an_opaque_condition_cannot_be_written_down() -> None:
         QueryOptions(IsHeavy()).to_dict()
 
 
-def test_who_says_no_limit_gets_the_largest() -> None:
+def test_input_without_a_limit_gets_the_largest() -> None:
     assert QueryOptions.from_dict({}).limit == MAX_LIMIT
     assert QueryOptions.from_dict({}, max_limit=50).limit == 50
     assert QueryOptions.from_dict({"limit": 50}, max_limit=50).limit == 50

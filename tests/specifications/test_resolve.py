@@ -55,7 +55,7 @@ def test_a_hook_sees_the_operator() -> None:
     assert resolve(AttributeSpecification("is_open", NE, True), is_open) == NotSpecification(OPEN)
 
 
-def test_what_no_hook_answers_stays() -> None:
+def test_condition_without_a_replacement_stays() -> None:
     asked = AttributeSpecification("status", "between", ["a", "b"]) & ~OPEN
 
     assert resolve(asked, is_open, is_large) == asked

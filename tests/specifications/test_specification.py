@@ -58,7 +58,7 @@ def test_and_or_not(lamp: Lamp, both: bool, one: bool, not_bright: bool) -> None
     assert (~~BRIGHT).is_satisfied_by(lamp) is not not_bright
 
 
-def test_of_no_conditions_every_one_holds_and_none_does() -> None:
+def test_empty_and_always_holds_and_empty_or_never() -> None:
     assert AndSpecification().is_satisfied_by(Lamp(1))
     assert not OrSpecification().is_satisfied_by(Lamp(1))
     assert not (~AndSpecification()).is_satisfied_by(Lamp(1))
@@ -98,14 +98,14 @@ def test_an_opaque_specification_on_the_left_keeps_its_place() -> None:
 
 
 @pytest.mark.parametrize("stranger", [None, "watts > 60", 1, lambda lamp: True])
-def test_what_is_no_specification_cannot_be_joined(stranger: Any) -> None:
+def test_other_objects_cannot_be_combined_with_specifications(stranger: Any) -> None:
     with pytest.raises(InvalidOperationError, match="is no specification"):
         BRIGHT & stranger
     with pytest.raises(InvalidOperationError, match="is no specification"):
         NotSpecification(stranger)
 
 
-def test_specifications_are_equal_by_what_they_ask() -> None:
+def test_specifications_compare_by_value() -> None:
     assert AttributeSpecification("watts", "gt", 60) == BRIGHT
     assert AndSpecification([BRIGHT, HALL]) == (BRIGHT & HALL)
     assert (BRIGHT & HALL) != (BRIGHT | HALL)

@@ -1,4 +1,4 @@
-"""A hint that there is work; polling must suffice without it."""
+"""Wake-up notifications for workers; polling must suffice without them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class IQueueSignal(Protocol):
-    """Wakes those who wait on a channel; a hint may be lost, and may come for nothing."""
+    """Notifier of waiters on a channel; a notification may be lost, or come without work."""
 
     @abstractmethod
     async def notify(self, channel: str) -> None: ...
 
     @abstractmethod
     async def wait(self, channel: str, timeout: float) -> bool:
-        """Whether a hint came within ``timeout`` seconds."""
+        """Return whether a notification came within ``timeout`` seconds."""
         ...

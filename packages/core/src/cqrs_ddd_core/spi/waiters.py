@@ -1,4 +1,4 @@
-"""Those who wait for a hint."""
+"""Waiters for notifications within one process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class Waiters:
-    """By channel; who begins to wait after a hint has not heard it."""
+    """Waiters by channel; a notification wakes only those that wait already."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
@@ -17,7 +17,7 @@ class Waiters:
                 waiter.set_result(None)
 
     async def wait(self, channel: str, timeout: float) -> bool:
-        """Whether a hint came within ``timeout`` seconds."""
+        """Return whether a notification came within ``timeout`` seconds."""
         waiter = asyncio.get_running_loop().create_future()
         waiters = self._waiting.setdefault(channel, set())
         waiters.add(waiter)

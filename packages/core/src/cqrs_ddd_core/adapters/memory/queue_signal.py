@@ -1,4 +1,4 @@
-"""Waiters between the tasks of one process."""
+"""Wake-up notifications between the tasks of one process."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ...spi.waiters import Waiters
 
 
 class InMemoryQueueSignal(IQueueSignal):
-    """Wakes everybody who waits on the channel at that moment; nobody else hears of it."""
+    """Signal that wakes the tasks that wait on the channel at that moment."""
 
     def __init__(self) -> None:
-        self._hints = Waiters()
+        self._waiters = Waiters()
 
     async def notify(self, channel: str) -> None:
         await asyncio.sleep(0)
-        self._hints.notify(channel)
+        self._waiters.notify(channel)
 
     async def wait(self, channel: str, timeout: float) -> bool:
-        return await self._hints.wait(channel, timeout)
+        return await self._waiters.wait(channel, timeout)

@@ -12,7 +12,7 @@ from ..faults import cancel_sweep
 class QueueSignalContract:
     """Fixture: ``signal``."""
 
-    async def test_a_hint_wakes_everybody_who_waits_on_the_channel(
+    async def test_notification_wakes_all_waiters_of_its_channel(
         self, signal: IQueueSignal
     ) -> None:
         channel, other = _channel(), _channel()
@@ -25,11 +25,11 @@ class QueueSignalContract:
         assert await asyncio.gather(*waiting) == [True, True, True]
         assert not await elsewhere
 
-    async def test_without_a_hint_the_time_runs_out(self, signal: IQueueSignal) -> None:
+    async def test_wait_without_a_notification_times_out(self, signal: IQueueSignal) -> None:
         assert not await signal.wait(_channel(), 0.02)
         assert not await signal.wait(_channel(), 0)
 
-    async def test_a_hint_that_nobody_hears_is_fine(self, signal: IQueueSignal) -> None:
+    async def test_notification_without_waiters_is_no_error(self, signal: IQueueSignal) -> None:
         channel = _channel()
 
         await signal.notify(channel)

@@ -29,7 +29,7 @@ _PATIENCE = 5.0
 class PostgresQueueSignal(IQueueSignal):
     """LISTEN and NOTIFY on one connection of its own, outside the pool; use it by ``async with``.
 
-    A connection that dies is replaced at the next wait; hints may be lost meanwhile.
+    A connection that dies is replaced at the next wait; notifications may be lost meanwhile.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:

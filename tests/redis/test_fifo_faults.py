@@ -128,15 +128,13 @@ async def served_after_a_death(
             return [int(each) for each in await client.lrange("served", 0, -1)]
 
 
-async def test_who_is_killed_in_the_queue_is_passed_over(client: Redis, redis_url: str) -> None:
+async def test_dead_waiter_is_skipped_in_the_queue(client: Redis, redis_url: str) -> None:
     served = await served_after_a_death(client, redis_url, FifoRedisLockStrategy)
 
     assert served == [1, 2, 3]
 
 
-async def test_who_takes_the_called_for_alive_waits_for_the_dead(
-    client: Redis, redis_url: str
-) -> None:
+async def test_naive_grant_to_a_dead_waiter_blocks_the_queue(client: Redis, redis_url: str) -> None:
     assert await served_after_a_death(client, redis_url, GrantsForGood) == []
 
 
@@ -161,11 +159,11 @@ async def _pass(lock: FifoRedisLockStrategy) -> None:
         pass
 
 
-async def test_a_call_of_long_ago_is_no_grant(client: Redis) -> None:
+async def test_old_notification_is_no_grant(client: Redis) -> None:
     assert await waits_on(client, FifoRedisLockStrategy)
 
 
-async def test_who_trusts_every_call_goes_in_beside_the_holder(client: Redis) -> None:
+async def test_naive_waiter_takes_an_old_notification_for_a_grant(client: Redis) -> None:
     assert not await waits_on(client, TrustsEveryCall)
 
 
@@ -218,7 +216,7 @@ async def test_a_question_that_arrives_after_its_owner_has_left_comes_to_nothing
     assert not await acquired_late(client, FifoRedisLockStrategy)
 
 
-async def test_of_the_naive_kind_it_holds_the_lock_for_nobody(client: Redis) -> None:
+async def test_naive_release_leaves_a_late_request_holding_the_lock(client: Redis) -> None:
     assert await acquired_late(client, LeavesWithoutAMark)
 
 
@@ -251,7 +249,7 @@ def hold_and_stop(contest: Contest) -> None:
         (contest.folder / "lost it").touch()
 
 
-async def test_what_a_frozen_holder_writes_too_late_is_refused_by_the_store(
+async def test_late_write_of_a_frozen_holder_is_rejected_by_the_store(
     client: Redis, redis_url: str, tmp_path: Path
 ) -> None:
     contest = Contest((redis_url,), fifo, tmp_path)
@@ -313,7 +311,7 @@ async def test_tokens_grow_over_a_restart_that_leaves_nothing(server: OwnRedis) 
     assert is_lost
 
 
-async def test_tokens_that_are_counted_begin_anew(server: OwnRedis) -> None:
+async def test_counted_tokens_start_again_after_a_restart(server: OwnRedis) -> None:
     tokens, _ = await tokens_over_a_restart(server, FenceOfItsOwn)
 
     assert tokens != sorted(set(tokens))
@@ -341,7 +339,7 @@ async def served_after_a_loss_of_memory(
     return served
 
 
-async def test_those_who_wait_keep_their_places_when_the_server_forgets_them(
+async def test_waiters_keep_their_places_when_the_server_forgets_the_queue(
     client: Redis,
 ) -> None:
     served = await served_after_a_loss_of_memory(client, FifoRedisLockStrategy)
@@ -351,13 +349,13 @@ async def test_those_who_wait_keep_their_places_when_the_server_forgets_them(
     assert len(served) == 5
 
 
-async def test_without_their_tickets_they_stand_as_they_ask(client: Redis) -> None:
+async def test_waiters_without_tickets_lose_their_places(client: Redis) -> None:
     served = await served_after_a_loss_of_memory(client, ForgetsItsTicket)
 
     assert served[1:] != sorted(served[1:])
 
 
-async def test_what_is_left_of_a_queue_ends_by_itself(client: Redis) -> None:
+async def test_abandoned_queue_expires(client: Redis) -> None:
     holder, lock = FifoRedisLockStrategy(client), StaysInTheQueue(client)
     assert await holder.acquire("door", ttl=60)
 
@@ -368,7 +366,7 @@ async def test_what_is_left_of_a_queue_ends_by_itself(client: Redis) -> None:
     assert all([await client.pttl(key) > 0 for key in keys])
 
 
-async def test_who_beats_slower_than_the_others_keeps_his_place(client: Redis) -> None:
+async def test_waiter_with_a_slower_heartbeat_keeps_its_place(client: Redis) -> None:
     holder = FifoRedisLockStrategy(client)
     slow = FifoRedisLockStrategy(client, heartbeat=5)
     fast = FifoRedisLockStrategy(client, heartbeat=0.05)
@@ -385,7 +383,7 @@ async def test_who_beats_slower_than_the_others_keeps_his_place(client: Redis) -
     assert await waiting
 
 
-async def test_a_mark_of_one_who_has_left_ends_by_itself(client: Redis) -> None:
+async def test_tombstone_of_an_owner_expires(client: Redis) -> None:
     holder, lock = FifoRedisLockStrategy(client), FifoRedisLockStrategy(client)
     assert await holder.acquire("door", ttl=60)
 
@@ -396,7 +394,7 @@ async def test_a_mark_of_one_who_has_left_ends_by_itself(client: Redis) -> None:
     await holder.release("door")
 
 
-async def test_what_is_never_released_is_forgotten(client: Redis) -> None:
+async def test_locks_that_are_never_released_are_dropped(client: Redis) -> None:
     lock = FifoRedisLockStrategy(client)
 
     for number in range(2_100):
@@ -414,7 +412,7 @@ async def test_a_lock_counts_as_held_for_less_than_its_time(client: Redis) -> No
     assert lock._holders["door"].valid_until < asked + 99.5
 
 
-async def test_who_shortens_what_he_holds_knows_when_it_ends(client: Redis) -> None:
+async def test_shortened_lock_ends_at_its_new_ttl(client: Redis) -> None:
     lock = FifoRedisLockStrategy(client)
 
     async def work() -> None:
@@ -428,7 +426,7 @@ async def test_who_shortens_what_he_holds_knows_when_it_ends(client: Redis) -> N
         await work()
 
 
-async def test_a_token_that_has_ended_meanwhile_is_given_anew(client: Redis) -> None:
+async def test_expired_token_is_replaced(client: Redis) -> None:
     lock = FifoRedisLockStrategy(client)
     owner = lock._create_owner(30)
     waiter = FifoAttempt("door", owner, 30, 0, waits=False)
@@ -476,11 +474,11 @@ class ReadsEveryAnswer(FifoRedisLockStrategy):
             self._attempts = attempts
 
 
-async def test_who_was_named_in_an_answer_that_was_lost_is_served(client: Redis) -> None:
+async def test_waiter_named_in_a_lost_reply_is_served(client: Redis) -> None:
     assert await served_after_a_lost_answer(client, FifoRedisLockStrategy)
 
 
-async def test_who_thinks_that_no_answer_is_lost_leaves_him_waiting(client: Redis) -> None:
+async def test_naive_release_ignores_a_waiter_named_in_a_lost_reply(client: Redis) -> None:
     assert not await served_after_a_lost_answer(client, ReadsEveryAnswer)
 
 
@@ -591,9 +589,7 @@ async def all_served(client: Redis, other: Redis) -> list[BaseException]:
     return [end for end in ends if end is not None]
 
 
-async def test_whoever_waits_is_called_and_need_not_ask_again(
-    client: Redis, other_client: Redis
-) -> None:
+async def test_waiters_are_notified_without_polling(client: Redis, other_client: Redis) -> None:
     assert await all_served(client, other_client) == []
 
 
@@ -637,9 +633,9 @@ async def called_before_it_listens(
     return served
 
 
-async def test_who_is_called_before_he_listens_is_served(client: Redis) -> None:
+async def test_waiter_notified_before_its_subscription_is_served(client: Redis) -> None:
     assert await called_before_it_listens(client, FifoRedisLockStrategy, 20) == [True, True]
 
 
-async def test_who_does_not_ask_again_misses_his_call(client: Redis) -> None:
+async def test_naive_waiter_misses_a_notification_before_its_subscription(client: Redis) -> None:
     assert await called_before_it_listens(client, NeverAsksAgain, 0.5) == [False, False]

@@ -26,7 +26,7 @@ from cqrs_ddd_redis import (
         lambda client: RedlockLockStrategy([client]),
     ],
 )
-def test_what_is_no_client_of_asyncio_is_refused(make: Callable[[Any], object]) -> None:
+def test_client_of_another_kind_is_rejected(make: Callable[[Any], object]) -> None:
     for client, kind in ((redis.Redis(), "redis.client.Redis"), (None, "builtins.NoneType")):
         with pytest.raises(ConfigError, match=f"redis.asyncio is needed, got {kind}"):
             make(client)

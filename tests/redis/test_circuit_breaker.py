@@ -67,7 +67,7 @@ def other(client: Redis) -> RedisCacheService:
     return RedisCacheService(client, response_timeout=10.0, fail_open=False)
 
 
-async def test_it_has_nothing_and_keeps_nothing(
+async def test_cache_without_a_server_returns_and_stores_nothing(
     cache: RedisCacheService, link: Link, failures: list[CacheError]
 ) -> None:
     lease = await cache.lease_fill("leased", 30)
@@ -103,7 +103,7 @@ async def test_after_a_failure_one_at_a_time_tries_again(
         assert len(failures) == tries
 
 
-async def test_of_those_that_fail_together_one_is_reported(
+async def test_one_of_several_simultaneous_failures_is_reported(
     cache: RedisCacheService, link: Link, clock: FakeClock, failures: list[CacheError]
 ) -> None:
     await asyncio.gather(*(cache.get("k") for _ in range(5)))
@@ -117,7 +117,7 @@ async def test_of_those_that_fail_together_one_is_reported(
     assert len(failures) == 2
 
 
-async def test_it_serves_again_when_the_server_is_back(
+async def test_cache_works_again_when_the_server_is_back(
     cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
 ) -> None:
     await other.set("k", "value")
@@ -151,7 +151,7 @@ class Faulty(Redis):
         ValueError("I/O operation on closed file"),
     ],
 )
-async def test_whatever_the_driver_raises_is_no_error(
+async def test_no_error_of_the_driver_reaches_the_caller(
     redis_url: str,
     other: RedisCacheService,
     clock: FakeClock,
@@ -177,7 +177,7 @@ async def test_whatever_the_driver_raises_is_no_error(
         assert await other.get("k") is None
 
 
-async def test_it_raises_where_it_was_asked_to(
+async def test_cache_raises_unless_it_fails_open(
     through: Redis, link: Link, clock: FakeClock, failures: list[CacheError]
 ) -> None:
     cache = RedisCacheService(
@@ -217,7 +217,7 @@ async def _clear(cache: RedisCacheService) -> None:
 
 @pytest.mark.parametrize("is_first", [True, False])
 @pytest.mark.parametrize("change", [_delete, _set, _clear])
-async def test_what_was_not_deleted_is_not_served_until_it_is(
+async def test_key_with_a_pending_deletion_is_not_served(
     cache: RedisCacheService,
     other: RedisCacheService,
     link: Link,
@@ -246,7 +246,7 @@ async def test_what_was_not_deleted_is_not_served_until_it_is(
     assert await cache.get("k") == "newer"
 
 
-async def test_what_cannot_be_repeated_stays_owed(
+async def test_invalidation_that_fails_again_stays_pending(
     cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
 ) -> None:
     await other.set("k", "old")
@@ -262,7 +262,7 @@ async def test_what_cannot_be_repeated_stays_owed(
     assert await other.get("k") is None
 
 
-async def test_who_asks_while_it_is_repeated_gets_nothing_old(
+async def test_read_during_a_repeated_deletion_returns_no_stale_value(
     cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
 ) -> None:
     await other.set("k", "old")
@@ -341,7 +341,7 @@ async def test_as_many_as_can_be_remembered_are_deleted_one_by_one(
     assert await other.get(keys[-1]) is None
 
 
-async def test_a_hook_that_fails_harms_nobody(
+async def test_failing_hook_does_not_fail_the_call(
     through: Redis, link: Link, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(error: CacheError) -> None:
@@ -355,7 +355,7 @@ async def test_a_hook_that_fails_harms_nobody(
     assert "no metrics today" in caplog.text
 
 
-async def test_a_failure_is_logged_where_nobody_else_wants_it(
+async def test_failure_is_logged_without_a_hook(
     through: Redis, link: Link, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = RedisCacheService(through, response_timeout=10.0)
@@ -400,7 +400,7 @@ class OwesWithoutBound(circuit.PendingInvalidations):
 
 
 @pytest.mark.parametrize("naive", [NeverAsksAgain, StaysHalfOpen, NeverLeavesItAlone])
-async def test_who_does_not_come_back_at_the_right_time_is_caught(
+async def test_naive_probing_is_caught(
     cache: RedisCacheService,
     other: RedisCacheService,
     link: Link,
@@ -410,19 +410,19 @@ async def test_who_does_not_come_back_at_the_right_time_is_caught(
     cache._breaker.__class__ = naive
 
     with pytest.raises(AssertionError):
-        await test_it_serves_again_when_the_server_is_back(cache, other, link, clock)
+        await test_cache_works_again_when_the_server_is_back(cache, other, link, clock)
 
 
-async def test_who_reports_each_of_them_is_caught(
+async def test_breaker_that_reports_each_failure_is_caught(
     cache: RedisCacheService, link: Link, clock: FakeClock, failures: list[CacheError]
 ) -> None:
     cache._breaker.__class__ = ReportsEach
 
     with pytest.raises(AssertionError):
-        await test_of_those_that_fail_together_one_is_reported(cache, link, clock, failures)
+        await test_one_of_several_simultaneous_failures_is_reported(cache, link, clock, failures)
 
 
-async def test_who_remembers_without_a_bound_is_caught(
+async def test_unbounded_pending_invalidations_are_caught(
     cache: RedisCacheService,
     other: RedisCacheService,
     link: Link,
@@ -454,7 +454,7 @@ class ServesMeanwhile(circuit.CircuitBreaker):
 
 
 @pytest.mark.parametrize("change", [_delete, _set, _clear])
-async def test_who_forgets_what_is_owed_serves_it(
+async def test_breaker_without_pending_invalidations_serves_stale_values(
     cache: RedisCacheService,
     other: RedisCacheService,
     link: Link,
@@ -464,15 +464,15 @@ async def test_who_forgets_what_is_owed_serves_it(
     cache._breaker.__class__ = ForgetsWhatIsOwed
 
     with pytest.raises(AssertionError):
-        await test_what_was_not_deleted_is_not_served_until_it_is(
+        await test_key_with_a_pending_deletion_is_not_served(
             cache, other, link, clock, change, True
         )
 
 
-async def test_who_serves_while_it_is_repeated_serves_what_is_old(
+async def test_breaker_that_reads_during_a_probe_serves_stale_values(
     cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
 ) -> None:
     cache._breaker.__class__ = ServesMeanwhile
 
     with pytest.raises(AssertionError):
-        await test_who_asks_while_it_is_repeated_gets_nothing_old(cache, other, link, clock)
+        await test_read_during_a_repeated_deletion_returns_no_stale_value(cache, other, link, clock)
