@@ -177,13 +177,19 @@ def dump_state(aggregate: AggregateRoot) -> State:
     """
     kind = type(aggregate)
     _ensure_lossless(kind)
+    state: State = {}
+    cause: ValueError | None = None
     try:
         state = aggregate.model_dump(mode="json", round_trip=True, warnings=False)
-        revived = kind.model_validate_json(to_json(state))
+        is_same = holds_the_same(kind.model_validate_json(to_json(state)), aggregate)
     except ValueError as error:  # Of pydantic, or of bytes that are no text.
-        raise _changed_by_json(aggregate) from error
-    if not holds_the_same(revived, aggregate):
-        raise _changed_by_json(aggregate)
+        is_same, cause = False, error
+    if not is_same:
+        raise errors.SerializationError(
+            f"{aggregate.aggregate_type} {aggregate.id} cannot be merged: it does not come back "
+            "from JSON as it is; decide again instead, without a strategy",
+            type_name=kind.__name__,
+        ) from cause
     return state
 
 
@@ -209,11 +215,3 @@ def _ensure_lossless(kind: type[AggregateRoot]) -> None:
             "decide again instead, without a strategy, or use fields without exclude=True and "
             "Secret types"
         )
-
-
-def _changed_by_json(aggregate: AggregateRoot) -> errors.SerializationError:
-    return errors.SerializationError(
-        f"{aggregate.aggregate_type} {aggregate.id} cannot be merged: it does not come back from "
-        "JSON as it is; decide again instead, without a strategy",
-        type_name=type(aggregate).__name__,
-    )

@@ -63,7 +63,10 @@ class EventSourcedLoader(Generic[T]):
         if not wanted:
             return []
         begin = self._clock.monotonic()
-        from_snapshots, stale = await self._load_snapshots(wanted, uow)
+        from_snapshots: dict[StreamId, T] = {}
+        stale: dict[StreamId, int] = {}
+        if self.snapshots is not None:
+            from_snapshots, stale = await self.snapshots.load(wanted, uow)
         histories = await self._read_tails(store, wanted, from_snapshots, stale)
         reading = (self._clock.monotonic() - begin) / len(wanted)
         found: list[T] = []
@@ -121,13 +124,6 @@ class EventSourcedLoader(Generic[T]):
 
     def _stream_of(self, entity_id: object) -> StreamId:
         return StreamId(self.entity_type.aggregate_type, str(entity_id))
-
-    async def _load_snapshots(
-        self, streams: Collection[StreamId], uow: UnitOfWork | None
-    ) -> tuple[dict[StreamId, T], dict[StreamId, int]]:
-        if self.snapshots is None:
-            return {}, {}
-        return await self.snapshots.load(streams, uow)
 
     async def _read_tails(
         self,
@@ -187,12 +183,13 @@ class EventSourcedLoader(Generic[T]):
 
 
 def _ensure_one_moment(version: object, at: object) -> None:
-    if (version is None) == (at is None):
-        raise errors.InvalidOperationError("a past state has a version= or a time at=, one of them")
-    if version is not None and (type(version) is not int or version < 1):
-        raise errors.InvalidOperationError(f"version= is a number from 1 on, got {version!r}")
-    if at is not None and not isinstance(at, datetime):
-        raise errors.InvalidOperationError(f"at= is a time, got {at!r}; pass an aware datetime")
+    is_version = at is None and type(version) is int and version >= 1
+    is_time = version is None and isinstance(at, datetime)
+    if not is_version and not is_time:
+        raise errors.InvalidOperationError(
+            "a past state has version=, a number from 1 on, or at=, an aware datetime; got "
+            f"version={version!r}, at={at!r}"
+        )
     if isinstance(at, datetime) and at.tzinfo is None:
         raise errors.NaiveDatetimeError.without_zone("at", at, field="at")
 

@@ -93,13 +93,10 @@ class EventSourcedRepository(
         return EventSourcedLoader(self.entity_type, registry=self._registry, snapshots=snapshots)
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
-        await self._save([entity], uow)
-        entity_id: ID = entity.id
-        return entity_id
+        return (await self._save([entity], uow))[0]
 
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
-        await self._save(entities, uow)
-        return [entity.id for entity in entities]
+        return await self._save(entities, uow)
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
         return next(iter(await self._load([entity_id], uow)), None)
@@ -130,9 +127,7 @@ class EventSourcedRepository(
         self, entity: T, uow: UnitOfWork, events: Sequence[object] | None = None
     ) -> ID:
         """Save as ``add`` does; ``events`` are the events that ``collect_events`` returned."""
-        await self._save([entity], uow, events)
-        entity_id: ID = entity.id
-        return entity_id
+        return (await self._save([entity], uow, events))[0]
 
     async def retrieve(self, ids: Sequence[ID], uow: UnitOfWork) -> list[T]:
         return await self._load(ids, uow)
@@ -157,7 +152,7 @@ class EventSourcedRepository(
 
     async def _save(
         self, entities: Sequence[T], uow: UnitOfWork | None, given: Sequence[object] | None = None
-    ) -> None:
+    ) -> list[ID]:
         for entity in entities:
             self._ensure_entity_type(entity)
         ensure_distinct(entities)
@@ -174,6 +169,7 @@ class EventSourcedRepository(
             if active is not None and given is not None:
                 # No longer pending, so the mediator would not find them.
                 active.aggregates.add_events(events)
+        return [entity.id for entity in entities]
 
     def _find_store(self, uow: UnitOfWork | None) -> tuple[IEventStore, UnitOfWork | None]:
         name, current = type(self).__name__, get_current_uow()

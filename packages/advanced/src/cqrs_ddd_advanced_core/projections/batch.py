@@ -122,16 +122,16 @@ class Batch:
 
     def _continues_after(self, item: Item, error: Exception) -> bool:
         if item.dead_letter is not None:
+            tries = item.dead_letter.attempts + 1
             is_skipped = item.dead_letter.state is DeadLetterState.SKIPPED
-            state = DeadLetterState.SKIPPED if is_skipped else DeadLetterState.POISON
-            self._add_dead_letter(item, state, item.dead_letter.attempts + 1)
-            return True
-        tries = self.tries[item.position] = self.tries.get(item.position, 0) + 1
-        if self.retry.should_retry(tries, error) or self.on_poison is PoisonEventPolicy.STOP:
-            return False
-        is_skipped = self.on_poison is PoisonEventPolicy.SKIP
+        else:
+            tries = self.tries[item.position] = self.tries.get(item.position, 0) + 1
+            if self.retry.should_retry(tries, error) or self.on_poison is PoisonEventPolicy.STOP:
+                return False
+            del self.tries[item.position]
+            is_skipped = self.on_poison is PoisonEventPolicy.SKIP
         state = DeadLetterState.SKIPPED if is_skipped else DeadLetterState.POISON
-        self._add_dead_letter(item, state, self.tries.pop(item.position))
+        self._add_dead_letter(item, state, tries)
         return True
 
     def _add_dead_letter(self, item: Item, state: DeadLetterState, attempts: int = 0) -> None:

@@ -7,11 +7,10 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from cqrs_ddd_core import DomainEvent, EventTypeRegistry, StoredEvent
+from cqrs_ddd_core import DomainEvent, HandlerAlreadyRegisteredError, StoredEvent, TypeRegistryError
 from cqrs_ddd_core.domain.event_handlers import find_event_methods
-from cqrs_ddd_core.domain.event_registry import default_event_registry
+from cqrs_ddd_core.domain.event_registry import EventTypeRegistry, default_event_registry
 from cqrs_ddd_core.domain.events import defined_events
-from cqrs_ddd_core.primitives.exceptions import HandlerAlreadyRegisteredError, TypeRegistryError
 
 from ..exceptions import ProjectionError
 from ..ports.projections import MAX_COLLECTION_NAME, Fields

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cqrs_ddd_core import ConcurrencyError, IClock, IEventLog, LeaseLostError, UnitOfWork
-from cqrs_ddd_core.primitives.id_generator import uuid4_text
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
@@ -77,7 +76,7 @@ class ProjectionRebuild:
             positions=positions,
             dead_letters=dead_letters,
             uow_factory=uow_factory,
-            worker_id=worker_id or uuid4_text(),
+            worker_id=worker_id or "",
             batch=batch,
             lease=lease,
             on_poison=on_poison,

@@ -26,7 +26,7 @@ _GRACE = 5.0
 """Seconds that releasing a lease may take after a cancellation."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class ProjectionRuntime:
     """Stores and settings with which projections are advanced.
 
@@ -37,7 +37,7 @@ class ProjectionRuntime:
     positions: IPositionStore
     dead_letters: IDeadLetterStore
     uow_factory: Callable[[], UnitOfWork]
-    worker_id: str = field(default_factory=uuid4_text)
+    worker_id: str = ""
     batch: int = 500
     lease: float = 30.0
     retry: RetryPolicy = field(default_factory=lambda: ExponentialBackoffPolicy(max_attempts=3))
@@ -45,6 +45,7 @@ class ProjectionRuntime:
     on_change: OnChange | None = None
 
     def __post_init__(self) -> None:
+        self.worker_id = self.worker_id or uuid4_text()
         batch: object = self.batch
         if type(batch) is not int or batch < 1:
             raise errors.ConfigError(

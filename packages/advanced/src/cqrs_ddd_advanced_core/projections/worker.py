@@ -11,7 +11,6 @@ from cqrs_ddd_core import ExponentialBackoffPolicy, LeaseLostError, RetryPolicy
 from cqrs_ddd_core.ports import IClock, IEventStore, IQueueSignal, IWorkerLifecycle, UnitOfWork
 from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL
 from cqrs_ddd_core.primitives.background_service import BackgroundService
-from cqrs_ddd_core.primitives.id_generator import uuid4_text
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from ..exceptions import PoisonEventError, ProjectionVersionError
@@ -76,7 +75,7 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
             positions=positions,
             dead_letters=dead_letters,
             uow_factory=uow_factory,
-            worker_id=worker_id or uuid4_text(),
+            worker_id=worker_id or "",
             batch=batch,
             lease=lease,
             retry=retry or ExponentialBackoffPolicy(max_attempts=3),
