@@ -20,9 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from cqrs_ddd_advanced_core.projections import ProjectionDocuments, ProjectionHandler
 from cqrs_ddd_core import StoredEvent
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore
-from tests.advanced.tills import ItemSold, new_till, stored, till_events
+from tests.advanced.till_domain import ItemSold, new_till, stored, till_events
 from tests.faults.crashing import Place
-from tests.faults.selling import surrounded
+from tests.faults.selling import create_environment
 from tests.peak import peak
 
 ROOT = Path(__file__).parents[1]
@@ -79,16 +79,16 @@ async def peaks(place: Place, events: Sequence[int], *, is_naive: bool = False) 
     """A worker for the first events, and one that begins anew with all of them."""
     found: list[int] = []
     async with place.engine() as engine:
-        around = surrounded(place, engine)
+        environment = create_environment(place, engine)
         for number in events:
             await _fill(place, engine, number)
             async with engine.begin() as connection:
                 await connection.execute(place.tables.advanced.projections.delete())
-            async with around.uow_factory() as uow:
-                await around.store.drop_collection(Takings.collection, uow=uow)
+            async with environment.uow_factory() as uow:
+                await environment.store.drop_collection(Takings.collection, uow=uow)
             found.append(await asyncio.to_thread(_peak_of, place, is_naive))
-            (reached,) = await around.positions.positions([Takings.collection])
-            assert reached.position == await around.events.latest_position()
+            (reached,) = await environment.positions.positions([Takings.collection])
+            assert reached.position == await environment.events.latest_position()
     return Peaks(*found)
 
 
@@ -139,10 +139,10 @@ def _peak_of(place: Place, is_naive: bool) -> int:
 async def _project(url: str, schema: str, *kept: str) -> None:
     place = Place(url, schema or None, Path())
     async with place.engine() as engine:
-        around = surrounded(place, engine)
+        environment = create_environment(place, engine)
         if kept:
-            around.events = Keeps(async_sessionmaker(engine), tables=place.tables)
-        await around.worker(Takings(), batch=BATCH).drain()
+            environment.events = Keeps(async_sessionmaker(engine), tables=place.tables)
+        await environment.worker(Takings(), batch=BATCH).drain()
     print(peak())  # noqa: T201
 
 

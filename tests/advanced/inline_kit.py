@@ -19,9 +19,13 @@ from cqrs_ddd_advanced_core.projections import (
 )
 from cqrs_ddd_core import DomainEvent
 from cqrs_ddd_core.context import get_tenant_id, request_context
-from tests.advanced.beside import beside
-from tests.advanced.surrounded import SEED, Surrounded, with_inline
-from tests.advanced.tills import (
+from tests.advanced.background_tasks import run_in_background
+from tests.advanced.projection_environment import (
+    SEED,
+    ProjectionEnvironment,
+    create_inline_mediator,
+)
+from tests.advanced.till_domain import (
     Days,
     ItemSold,
     LaterTills,
@@ -36,19 +40,23 @@ SALES = 50
 
 
 class InlineProjectionKit:
-    """Asks for a fixture ``surrounded``."""
+    """Tests that take a fixture ``environment``."""
 
-    async def test_a_view_is_written_with_the_events(self, surrounded: Surrounded) -> None:
+    async def test_a_view_is_written_with_the_events(
+        self, environment: ProjectionEnvironment
+    ) -> None:
         days, till = Days(), new_till()
-        mediator = await with_inline(surrounded, days)
+        mediator = await create_inline_mediator(environment, days)
 
         await mediator.send(Sell(till_id=till.aggregate_id, cents=120))
         await mediator.send(Sell(till_id=till.aggregate_id, cents=30))
 
-        assert await surrounded.all_of(days, "monday") == {"monday": {"cents": 150, "count": 2}}
-        assert await surrounded.positions.wait_until(10**6, [days.collection], timeout=0.0)
+        assert await environment.all_of(days, "monday") == {"monday": {"cents": 150, "count": 2}}
+        assert await environment.positions.wait_until(10**6, [days.collection], timeout=0.0)
 
-    async def test_a_handler_sees_the_event_as_it_is_stored(self, surrounded: Surrounded) -> None:
+    async def test_a_handler_sees_the_event_as_it_is_stored(
+        self, environment: ProjectionEnvironment
+    ) -> None:
         class Tenants(Days):
             collection = "tenants"
 
@@ -63,34 +71,34 @@ class InlineProjectionKit:
         async def on_change(collection: str, ids: Any) -> None:
             told.append((get_tenant_id(), list(ids)))
 
-        mediator = await with_inline(surrounded, handler, on_change=on_change)
+        mediator = await create_inline_mediator(environment, handler, on_change=on_change)
         with request_context(tenant_id="red"):
             await mediator.send(Sell(till_id=new_till().aggregate_id, cents=4))
 
-        assert await surrounded.all_of(handler, "red") == {"red": {"cents": 4}}
+        assert await environment.all_of(handler, "red") == {"red": {"cents": 4}}
         assert told == [("red", ["red"])]
-        assert await LiveProjection(handler, surrounded.events).get("red") == {"cents": 4}
+        assert await LiveProjection(handler, environment.events).get("red") == {"cents": 4}
 
     async def test_an_event_that_the_view_cannot_take_fails_the_command(
-        self, surrounded: Surrounded
+        self, environment: ProjectionEnvironment
     ) -> None:
         tills, till = Tills(), new_till()
         tills.refused = {13}
-        mediator = await with_inline(surrounded, tills)
+        mediator = await create_inline_mediator(environment, tills)
         await mediator.send(Sell(till_id=till.aggregate_id, cents=1))
 
         with pytest.raises(ValueError, match="cannot take 13"):
             await mediator.send(Sell(till_id=till.aggregate_id, cents=13))
 
-        assert len(await surrounded.events.get_events(till.aggregate_id)) == 1
-        found = await surrounded.all_of(tills, till.aggregate_id)
+        assert len(await environment.events.get_events(till.aggregate_id)) == 1
+        found = await environment.all_of(tills, till.aggregate_id)
         assert found[till.aggregate_id]["cents"] == 1
 
     async def test_commands_that_change_one_document_lose_no_change(
-        self, surrounded: Surrounded
+        self, environment: ProjectionEnvironment
     ) -> None:
         days = Days()
-        mediator = await with_inline(surrounded, days)
+        mediator = await create_inline_mediator(environment, days)
 
         async def sell(number: int) -> None:
             # Each till is of its own: nothing but the view is common to them.
@@ -99,14 +107,14 @@ class InlineProjectionKit:
 
         await asyncio.gather(*(sell(number) for number in range(10)))
 
-        found = await surrounded.all_of(days, "monday")
+        found = await environment.all_of(days, "monday")
         assert found == {"monday": {"cents": 225, "count": 50}}
 
     async def test_a_rebuild_while_commands_are_under_way_loses_no_event(
-        self, surrounded: Surrounded
+        self, environment: ProjectionEnvironment
     ) -> None:
         days = Days()
-        mediator = await with_inline(surrounded, days)
+        mediator = await create_inline_mediator(environment, days)
         sent = 0
 
         async def sell(number: int, is_over: asyncio.Event) -> None:
@@ -121,49 +129,53 @@ class InlineProjectionKit:
                 await asyncio.sleep(0.002 * number)
 
         for _ in range(4):
-            async with beside(*(partial(sell, number) for number in range(4))):
+            async with run_in_background(*(partial(sell, number) for number in range(4))):
                 await asyncio.sleep(0.01)
-                await surrounded.rebuild(
-                    days, batch=50, positions=Lingering(surrounded.positions)
+                await environment.rebuild(
+                    days, batch=50, positions=Lingering(environment.positions)
                 ).run()
 
-        assert await surrounded.all_of(days, "monday") == {"monday": {"cents": sent, "count": sent}}
+        assert await environment.all_of(days, "monday") == {
+            "monday": {"cents": sent, "count": sent}
+        }
         assert sent > 3
 
     async def test_another_version_than_the_live_one_is_not_written(
-        self, surrounded: Surrounded
+        self, environment: ProjectionEnvironment
     ) -> None:
-        mediator = await with_inline(surrounded, Tills())
+        mediator = await create_inline_mediator(environment, Tills())
         await mediator.send(Sell(till_id=new_till().aggregate_id, cents=1))
-        await surrounded.rebuild(LaterTills()).run()
+        await environment.rebuild(LaterTills()).run()
 
         with pytest.raises(ProjectionVersionError, match="2"):
             await mediator.send(Sell(till_id=new_till().aggregate_id, cents=1))
 
-    async def test_what_workers_run_is_not_written_inline_too(self, surrounded: Surrounded) -> None:
+    async def test_what_workers_run_is_not_written_inline_too(
+        self, environment: ProjectionEnvironment
+    ) -> None:
         days = Days()
-        await surrounded.worker(days).drain()
+        await environment.worker(days).drain()
 
         with pytest.raises(ProjectionVersionError, match="is run by workers"):
-            await with_inline(surrounded, days)
+            await create_inline_mediator(environment, days)
 
     async def test_a_rebuild_adds_what_was_before_an_inline_one_was_there(
-        self, surrounded: Surrounded
+        self, environment: ProjectionEnvironment
     ) -> None:
         days, till = Days(), new_till()
-        await surrounded.append(stored(till, [ItemSold(cents=3)]))
-        mediator = await with_inline(surrounded, days)
+        await environment.append(stored(till, [ItemSold(cents=3)]))
+        mediator = await create_inline_mediator(environment, days)
 
-        await surrounded.rebuild(days).run()
+        await environment.rebuild(days).run()
         await mediator.send(Sell(till_id=new_till().aggregate_id, cents=4))
 
-        assert await surrounded.all_of(days, "monday") == {"monday": {"cents": 7, "count": 2}}
+        assert await environment.all_of(days, "monday") == {"monday": {"cents": 7, "count": 2}}
 
     async def test_commands_that_are_cancelled_leave_view_and_events_in_step(
-        self, surrounded: Surrounded
+        self, environment: ProjectionEnvironment
     ) -> None:
         chance, days = random.Random(SEED), Days()
-        mediator = await with_inline(surrounded, days)
+        mediator = await create_inline_mediator(environment, days)
 
         async def sell(number: int) -> None:
             command = Sell(till_id=f"kiosk-{number % 5}", cents=number)
@@ -176,8 +188,8 @@ class InlineProjectionKit:
         for _ in range(4):
             await asyncio.gather(*(sell(number) for number in range(12)))
 
-        live = await LiveProjection(days, surrounded.events).documents()
-        assert await surrounded.all_of(days, "monday") == live
+        live = await LiveProjection(days, environment.events).documents()
+        assert await environment.all_of(days, "monday") == live
         await asyncio.wait_for(mediator.send(Sell(till_id="kiosk-0", cents=1)), 30)
 
 

@@ -23,9 +23,9 @@ from cqrs_ddd_core.primitives.exceptions import LeaseLostError
 from cqrs_ddd_core.primitives.retry import (
     NoRetry,
 )
-from tests.advanced.beside import beside
-from tests.advanced.surrounded import Surrounded
-from tests.advanced.tills import (
+from tests.advanced.background_tasks import run_in_background
+from tests.advanced.projection_environment import ProjectionEnvironment
+from tests.advanced.till_domain import (
     ItemSold,
     LaterTills,
     Tills,
@@ -38,53 +38,55 @@ ROUNDS_OF_SALES = 100
 
 
 class ProjectionRebuildKit:
-    """Asks for a fixture ``surrounded``."""
+    """Tests that take a fixture ``environment``."""
 
-    async def test_a_rebuild_takes_the_place_of_the_live_one(self, surrounded: Surrounded) -> None:
+    async def test_a_rebuild_takes_the_place_of_the_live_one(
+        self, environment: ProjectionEnvironment
+    ) -> None:
         till, tills, later = new_till(), Tills(), LaterTills()
-        await surrounded.append(stored(till, opened_and_sold(150)))
-        await surrounded.worker(tills).drain()
+        await environment.append(stored(till, opened_and_sold(150)))
+        await environment.worker(tills).drain()
         progress: list[RebuildProgress] = []
 
-        end = await surrounded.rebuild(later, batch=1, on_progress=progress.append).run()
+        end = await environment.rebuild(later, batch=1, on_progress=progress.append).run()
 
-        assert end == await surrounded.events.latest_position()
+        assert end == await environment.events.latest_position()
         assert [each.position for each in progress] == sorted(each.position for each in progress)
         assert (progress[-1].position, progress[-1].target) == (end, end)
-        assert await surrounded.all_of(later, till.aggregate_id) == {
+        assert await environment.all_of(later, till.aggregate_id) == {
             till.aggregate_id: {"euros": 1.5}
         }
-        await surrounded.append(stored(till, [ItemSold(cents=50)], after=2))
-        assert await surrounded.worker(tills).drain() == 0
-        assert await surrounded.worker(later).drain() == 1
-        assert await surrounded.all_of(later, till.aggregate_id) == {
+        await environment.append(stored(till, [ItemSold(cents=50)], after=2))
+        assert await environment.worker(tills).drain() == 0
+        assert await environment.worker(later).drain() == 1
+        assert await environment.all_of(later, till.aggregate_id) == {
             till.aggregate_id: {"euros": 2.0}
         }
 
     async def test_who_ran_the_old_one_cannot_commit_after_the_swap(
-        self, surrounded: Surrounded
+        self, environment: ProjectionEnvironment
     ) -> None:
         till, tills = new_till(), Tills()
-        await surrounded.append(stored(till, opened_and_sold(1)))
-        await surrounded.store.ensure_collection(tills.collection, tills.fields)
-        old = surrounded.run(tills, "the old one")
+        await environment.append(stored(till, opened_and_sold(1)))
+        await environment.store.ensure_collection(tills.collection, tills.fields)
+        old = environment.run(tills, "the old one")
         assert await old.claim()
         await old.step()
-        await surrounded.append(stored(till, [ItemSold(cents=2)], after=2))
+        await environment.append(stored(till, [ItemSold(cents=2)], after=2))
 
-        await surrounded.rebuild(LaterTills()).run()
+        await environment.rebuild(LaterTills()).run()
 
         with pytest.raises(LeaseLostError):
             await old.step()
-        found = await surrounded.all_of(tills, till.aggregate_id)
+        found = await environment.all_of(tills, till.aggregate_id)
         assert found == {till.aggregate_id: {"euros": 0.03}}
 
     async def test_a_rebuild_that_was_cancelled_goes_on_where_it_ended(
-        self, surrounded: Surrounded
+        self, environment: ProjectionEnvironment
     ) -> None:
         till, tills = new_till(), Tills()
-        await surrounded.append(stored(till, opened_and_sold(*range(1, 10))))
-        await surrounded.worker(tills).drain()
+        await environment.append(stored(till, opened_and_sold(*range(1, 10))))
+        await environment.worker(tills).drain()
         seen: list[int] = []
 
         def cancel_after_some(progress: RebuildProgress) -> None:
@@ -95,34 +97,36 @@ class ProjectionRebuildKit:
                 task.cancel()
 
         async def cancelled() -> None:
-            await surrounded.rebuild(tills, batch=1, on_progress=cancel_after_some).run()
+            await environment.rebuild(tills, batch=1, on_progress=cancel_after_some).run()
 
         with pytest.raises(asyncio.CancelledError):
             await asyncio.ensure_future(cancelled())
-        before = await surrounded.all_of(tills, till.aggregate_id)
-        await surrounded.rebuild(
+        before = await environment.all_of(tills, till.aggregate_id)
+        await environment.rebuild(
             tills, batch=1, on_progress=lambda progress: seen.append(progress.position)
         ).run(resume=True)
 
         assert before[till.aggregate_id]["seen"] == list(range(1, 11))
         assert seen == sorted(set(seen)), "an event was taken twice"
-        assert await surrounded.all_of(tills, till.aggregate_id) == before
+        assert await environment.all_of(tills, till.aggregate_id) == before
 
     async def test_a_rebuild_that_was_given_up_leaves_nothing_to_the_next(
-        self, surrounded: Surrounded
+        self, environment: ProjectionEnvironment
     ) -> None:
         till, tills, later = new_till(), Tills(), LaterTills()
-        await surrounded.append(stored(till, opened_and_sold(13, 1)))
+        await environment.append(stored(till, opened_and_sold(13, 1)))
         tills.refused = {13}
         with pytest.raises(PoisonEventError):
-            await surrounded.rebuild(tills, retry=NoRetry()).run()
+            await environment.rebuild(tills, retry=NoRetry()).run()
 
-        await surrounded.rebuild(later).run()
+        await environment.rebuild(later).run()
 
-        found = await surrounded.all_of(later, till.aggregate_id)
+        found = await environment.all_of(later, till.aggregate_id)
         assert found == {till.aggregate_id: {"euros": 0.14}}
 
-    async def test_a_rebuild_that_is_run_again_begins_anew(self, surrounded: Surrounded) -> None:
+    async def test_a_rebuild_that_is_run_again_begins_anew(
+        self, environment: ProjectionEnvironment
+    ) -> None:
         class Scaled(Tills):
             scale = -1
 
@@ -131,29 +135,29 @@ class ProjectionRebuildKit:
 
         till, handler = new_till(), Scaled()
         handler.refused = {13}
-        await surrounded.append(stored(till, opened_and_sold(1, 2, 13, 3)))
+        await environment.append(stored(till, opened_and_sold(1, 2, 13, 3)))
         with pytest.raises(PoisonEventError):
-            await surrounded.rebuild(handler, batch=1).run()
+            await environment.rebuild(handler, batch=1).run()
 
         handler.scale, handler.refused = 1, set()
-        await surrounded.rebuild(handler, batch=1).run()
+        await environment.rebuild(handler, batch=1).run()
 
-        found = await surrounded.all_of(handler, till.aggregate_id)
+        found = await environment.all_of(handler, till.aggregate_id)
         assert (found[till.aggregate_id]["cents"], len(found[till.aggregate_id]["seen"])) == (19, 5)
 
     async def test_a_rebuild_that_was_frozen_takes_nothing_from_the_one_that_took_over(
-        self, surrounded: Surrounded
+        self, environment: ProjectionEnvironment
     ) -> None:
         tills, thawed = Tills(), asyncio.Event()
         streams = [new_till() for _ in range(6)]
-        await surrounded.append(*(stored(each, opened_and_sold(5)) for each in streams))
+        await environment.append(*(stored(each, opened_and_sold(5)) for each in streams))
 
         class Frozen(ProjectionRebuild):
             async def _begin(self, run: ProjectionRun) -> None:
                 await thawed.wait()
                 await super()._begin(run)
 
-        frozen = Frozen(tills, **surrounded.stores, lease=0.01, worker_id="frozen")
+        frozen = Frozen(tills, **environment.stores, lease=0.01, worker_id="frozen")
         task = asyncio.ensure_future(frozen.run())
         await asyncio.sleep(0.1)
         steps = 0
@@ -176,26 +180,26 @@ class ProjectionRebuildKit:
 
                 run.step = slowly  # type: ignore[method-assign]
 
-        await Slow(tills, **surrounded.stores, batch=2, on_progress=thaw_in_the_middle).run()
+        await Slow(tills, **environment.stores, batch=2, on_progress=thaw_in_the_middle).run()
 
         with pytest.raises(LeaseLostError):
             await task
         ids = [each.aggregate_id for each in streams]
-        assert list(await surrounded.all_of(tills, *ids)) == ids
+        assert list(await environment.all_of(tills, *ids)) == ids
 
-    async def test_one_rebuild_at_a_time(self, surrounded: Surrounded) -> None:
+    async def test_one_rebuild_at_a_time(self, environment: ProjectionEnvironment) -> None:
         tills = Tills()
-        await surrounded.append(stored(new_till(), opened_and_sold(1, 2)))
+        await environment.append(stored(new_till(), opened_and_sold(1, 2)))
         refusals: list[str] = []
 
-        second = surrounded.rebuild(tills)
+        second = environment.rebuild(tills)
         tasks: list[asyncio.Task[int]] = []
 
         def begin_another(progress: RebuildProgress) -> None:
             if not tasks:
                 tasks.append(asyncio.ensure_future(second.run()))
 
-        await surrounded.rebuild(tills, batch=1, on_progress=begin_another).run()
+        await environment.rebuild(tills, batch=1, on_progress=begin_another).run()
         try:
             await tasks[0]
         except ProjectionError as error:
@@ -204,47 +208,47 @@ class ProjectionRebuildKit:
         assert refusals
         assert "under way elsewhere" in refusals[0]
 
-    async def test_an_older_version_is_refused(self, surrounded: Surrounded) -> None:
-        await surrounded.append(stored(new_till(), opened_and_sold(1)))
-        await surrounded.rebuild(LaterTills()).run()
+    async def test_an_older_version_is_refused(self, environment: ProjectionEnvironment) -> None:
+        await environment.append(stored(new_till(), opened_and_sold(1)))
+        await environment.rebuild(LaterTills()).run()
 
         with pytest.raises(ProjectionVersionError, match="version 2 of tills is live") as caught:
-            await surrounded.rebuild(Tills()).run()
+            await environment.rebuild(Tills()).run()
 
         assert (caught.value.asked, caught.value.live) == (1, 2)
 
     async def test_readers_never_see_fewer_documents_while_it_is_rebuilt_under_load(
-        self, surrounded: Surrounded
+        self, environment: ProjectionEnvironment
     ) -> None:
         tills, later = Tills(), LaterTills()
         streams = [new_till() for _ in range(30)]
         ids = [each.aggregate_id for each in streams]
-        await surrounded.append(*(stored(each, opened_and_sold(100)) for each in streams))
-        old = surrounded.worker(tills)
+        await environment.append(*(stored(each, opened_and_sold(100)) for each in streams))
+        old = environment.worker(tills)
         await old.drain()
         counts: list[int] = []
 
         async def read(is_over: asyncio.Event) -> None:
             while not is_over.is_set():
-                counts.append(len(await surrounded.all_of(tills, *ids)))
+                counts.append(len(await environment.all_of(tills, *ids)))
                 await asyncio.sleep(0.001)
 
         async def sell(is_over: asyncio.Event) -> None:
             # Not for ever, or it may keep the lock of SQLite from all others.
             for version in range(2, 2 + ROUNDS_OF_SALES):
                 for each in streams[:5]:
-                    await surrounded.append(stored(each, [ItemSold(cents=1)], after=version))
+                    await environment.append(stored(each, [ItemSold(cents=1)], after=version))
                     await asyncio.sleep(0.002)
                 if is_over.is_set():
                     return
 
-        async with old, beside(read, sell):
+        async with old, run_in_background(read, sell):
             await asyncio.sleep(0.1)
-            await surrounded.rebuild(later, batch=5).run()
+            await environment.rebuild(later, batch=5).run()
             await asyncio.sleep(0.05)
-        await surrounded.worker(later).drain()
+        await environment.worker(later).drain()
 
         assert set(counts) == {len(ids)}
-        found = await surrounded.all_of(later, *ids)
-        fresh = await LiveProjection(later, surrounded.events).documents()
+        found = await environment.all_of(later, *ids)
+        fresh = await LiveProjection(later, environment.events).documents()
         assert found == {each: fresh[each] for each in ids}

@@ -13,18 +13,20 @@ from cqrs_ddd_advanced_core.adapters.memory import (
 )
 from cqrs_ddd_core.adapters.memory import InMemoryEventStore, InMemoryUnitOfWork
 from tests.advanced.inline_kit import InlineProjectionKit
+from tests.advanced.projection_environment import ProjectionEnvironment
 from tests.advanced.projection_kit import ProjectionWorkerKit
 from tests.advanced.rebuild_kit import ProjectionRebuildKit
-from tests.advanced.surrounded import Surrounded
 
 
 @pytest.fixture
-def surrounded() -> Surrounded:
+def environment() -> ProjectionEnvironment:
     events, store = InMemoryEventStore(), InMemoryProjectionStore()
     new_uow: Callable[[], InMemoryUnitOfWork] = lambda: InMemoryUnitOfWork(  # noqa: E731
         event_store=events, projections=store
     )
-    return Surrounded(events, store, InMemoryPositionStore(), InMemoryDeadLetterStore(), new_uow)
+    return ProjectionEnvironment(
+        events, store, InMemoryPositionStore(), InMemoryDeadLetterStore(), new_uow
+    )
 
 
 class TestProjectionWorker(ProjectionWorkerKit):

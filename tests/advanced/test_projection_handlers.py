@@ -25,7 +25,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     SerializationError,
     UnknownTypeError,
 )
-from tests.advanced.tills import (
+from tests.advanced.till_domain import (
     Days,
     ItemSold,
     TillOpened,

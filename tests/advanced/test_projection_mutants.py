@@ -28,9 +28,9 @@ from cqrs_ddd_core.adapters.memory import InMemoryEventStore, InMemoryUnitOfWork
 from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
 from tests.advanced.inline_kit import InlineProjectionKit
+from tests.advanced.projection_environment import ProjectionEnvironment
 from tests.advanced.projection_kit import ProjectionWorkerKit
 from tests.advanced.rebuild_kit import ProjectionRebuildKit
-from tests.advanced.surrounded import Surrounded
 
 
 class MovesAfterTheCommit(InMemoryPositionStore):
@@ -97,13 +97,13 @@ class LocksNothing(InMemoryProjectionStore):
         pass
 
 
-def surrounded_by(
+def create_environment(
     positions: InMemoryPositionStore | None = None,
     dead_letters: InMemoryDeadLetterStore | None = None,
     store: InMemoryProjectionStore | None = None,
-) -> Surrounded:
+) -> ProjectionEnvironment:
     events, kept = InMemoryEventStore(), store or InMemoryProjectionStore()
-    return Surrounded(
+    return ProjectionEnvironment(
         events,
         kept,
         positions or InMemoryPositionStore(),
@@ -159,7 +159,7 @@ async def test_over_a_naive_store_a_sentence_is_broken(
 ) -> None:
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         await getattr(kit(), sentence)(
-            surrounded_by(**{name: each() for name, each in naive.items()})
+            create_environment(**{name: each() for name, each in naive.items()})
         )
 
 
@@ -170,7 +170,7 @@ async def test_a_view_that_keeps_half_an_event_is_caught(monkeypatch: pytest.Mon
     monkeypatch.setattr(ProjectionDocuments, "end_event", keeps_what_is_done)
 
     with pytest.raises(AssertionError):
-        await ProjectionWorkerKit().test_a_skipped_event_holds_up_nothing(surrounded_by())
+        await ProjectionWorkerKit().test_a_skipped_event_holds_up_nothing(create_environment())
 
 
 async def test_a_quarantine_of_the_event_alone_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ async def test_a_quarantine_of_the_event_alone_is_caught(monkeypatch: pytest.Mon
 
     with pytest.raises(AssertionError):
         await ProjectionWorkerKit().test_a_stream_with_a_poison_event_waits_and_the_others_go_on(
-            surrounded_by()
+            create_environment()
         )
 
 
@@ -200,13 +200,17 @@ class InPlace(ProjectionRebuild):
 
 
 async def test_a_rebuild_in_place_shows_readers_fewer_documents() -> None:
-    class RebuiltInPlace(Surrounded):
+    class RebuiltInPlace(ProjectionEnvironment):
         def rebuild(self, handler: ProjectionHandler, **options: Any) -> ProjectionRebuild:
             return InPlace(handler, **{**self.stores, **options})
 
-    around = surrounded_by()
+    environment = create_environment()
     naive = RebuiltInPlace(
-        around.events, around.store, around.positions, around.dead_letters, around.uow_factory
+        environment.events,
+        environment.store,
+        environment.positions,
+        environment.dead_letters,
+        environment.uow_factory,
     )
     name = "test_readers_never_see_fewer_documents_while_it_is_rebuilt_under_load"
 
@@ -231,4 +235,4 @@ async def test_a_rebuild_that_clears_before_it_looks_takes_from_another(
     name = "test_a_rebuild_that_was_frozen_takes_nothing_from_the_one_that_took_over"
 
     with pytest.raises(ConcurrencyError, match="tills__rebuild"):
-        await getattr(ProjectionRebuildKit(), name)(surrounded_by())
+        await getattr(ProjectionRebuildKit(), name)(create_environment())

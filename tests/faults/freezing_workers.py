@@ -16,11 +16,11 @@ from cqrs_ddd_advanced_core.projections import ProjectionDocuments
 from cqrs_ddd_core import DomainEvent, UnitOfWork
 from cqrs_ddd_persistence_sqlalchemy import configure_sqlite
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
-from tests.advanced.tills import Tills
+from tests.advanced.till_domain import Tills
 from tests.faults.crashing import Place
 from tests.faults.naive_positions import Kind
 from tests.faults.projecting import BATCH, LEASE
-from tests.faults.selling import POISON, surrounded
+from tests.faults.selling import POISON, create_environment
 
 FROZEN = "frozen"
 LOG = "one.log"
@@ -70,11 +70,11 @@ async def follow(place: Place, kind: Kind, patience: float | None) -> None:
     )
     if is_file:
         configure_sqlite(engine)
-    around = surrounded(place, engine, kind)
-    if isinstance(around.positions, FreezesWithTheRow):
-        around.positions.folder = place.folder
+    environment = create_environment(place, engine, kind)
+    if isinstance(environment.positions, FreezesWithTheRow):
+        environment.positions.folder = place.folder
     handler = Tills() if patience else Freezes(place.folder)
-    async with around.worker(handler, worker_id="one", lease=LEASE, batch=BATCH):
+    async with environment.worker(handler, worker_id="one", lease=LEASE, batch=BATCH):
         await asyncio.Event().wait()
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 from cqrs_ddd_core import StreamId
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore
-from tests.advanced.surrounded import Surrounded
-from tests.advanced.tills import Days, ItemSold, Tills
+from tests.advanced.projection_environment import ProjectionEnvironment
+from tests.advanced.till_domain import Days, ItemSold, Tills
 from tests.faults.crashing import Place
 from tests.faults.projecting import LEASE, PROJECTIONS, Findings, judge, worker
 from tests.faults.proxy import AtCommit, Proxy
-from tests.faults.selling import append, surrounded
+from tests.faults.selling import append, create_environment
 
 WORKER = "the only one"
 
@@ -43,13 +43,13 @@ async def go_away_and_come_back(place: Place, *, seed: int, rounds: int) -> Outa
         proxy = await stack.enter_async_context(Proxy(place.url).running())
         engine = await stack.enter_async_context(place.engine())
         through = await stack.enter_async_context(replace(place, url=proxy.url).engine())
-        around = surrounded(place, engine)
-        following = worker(surrounded(place, through), [Tills(), Days()], worker_id=WORKER)
+        environment = create_environment(place, engine)
+        following = worker(create_environment(place, through), [Tills(), Days()], worker_id=WORKER)
         async with following:
-            await _sell(around, at)
-            await _until_taken(around)
+            await _sell(environment, at)
+            await _until_taken(environment)
             for _ in range(rounds):
-                selling = asyncio.ensure_future(_sell(around, at))
+                selling = asyncio.ensure_future(_sell(environment, at))
                 await asyncio.sleep(dice.uniform(0.0, 0.1))
                 if dice.random() < 0.3:
                     proxy.at_commit = dice.choice(
@@ -61,20 +61,20 @@ async def go_away_and_come_back(place: Place, *, seed: int, rounds: int) -> Outa
                 await asyncio.sleep(dice.choice([0.1, LEASE * 1.2]))
                 proxy.is_down = False
                 await selling
-                await _until_taken(around)
-                found = await around.positions.positions(PROJECTIONS)
+                await _until_taken(environment)
+                found = await environment.positions.positions(PROJECTIONS)
                 findings.not_taken_again += sum(each.worker_id != WORKER for each in found)
-        await judge(around, findings)
+        await judge(environment, findings)
     return findings
 
 
-async def _sell(around: Surrounded, at: dict[StreamId, int]) -> None:
-    assert isinstance(around.events, SQLAlchemyEventStore)
+async def _sell(environment: ProjectionEnvironment, at: dict[StreamId, int]) -> None:
+    assert isinstance(environment.events, SQLAlchemyEventStore)
     for _ in range(10):
-        await append(around.events, {each: [ItemSold(cents=20)] for each in at}, at)
+        await append(environment.events, {each: [ItemSold(cents=20)] for each in at}, at)
         await asyncio.sleep(0.01)
 
 
-async def _until_taken(around: Surrounded) -> None:
-    end = await around.events.latest_position()
-    assert await around.positions.wait_until(end, PROJECTIONS, timeout=60.0)
+async def _until_taken(environment: ProjectionEnvironment) -> None:
+    end = await environment.events.latest_position()
+    assert await environment.positions.wait_until(end, PROJECTIONS, timeout=60.0)

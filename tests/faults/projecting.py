@@ -26,11 +26,11 @@ from cqrs_ddd_core import DomainEvent
 from cqrs_ddd_core.primitives.id_generator import uuid4_text
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
 from cqrs_ddd_specifications import QueryOptions
-from tests.advanced.surrounded import Surrounded
-from tests.advanced.tills import Days, Tills
+from tests.advanced.projection_environment import ProjectionEnvironment
+from tests.advanced.till_domain import Days, Tills
 from tests.faults.crashing import Place
 from tests.faults.naive_positions import Kind
-from tests.faults.selling import POISON, SICK, Market, run_sell, surrounded
+from tests.faults.selling import POISON, SICK, Market, create_environment, run_sell
 from tests.forking import kill, process
 
 LEASE = 0.3
@@ -61,15 +61,15 @@ def handlers(place: Place) -> list[ProjectionHandler]:
 
 
 def worker(
-    around: Surrounded, projections: Sequence[ProjectionHandler], **options: Any
+    environment: ProjectionEnvironment, projections: Sequence[ProjectionHandler], **options: Any
 ) -> ProjectionWorker:
-    return around.worker(*projections, **{"lease": LEASE, "batch": BATCH, **options})
+    return environment.worker(*projections, **{"lease": LEASE, "batch": BATCH, **options})
 
 
 async def follow(place: Place, worker_id: str, kind: Kind, batch: int) -> None:
     async with place.engine() as engine:
-        around = surrounded(place, engine, kind)
-        async with worker(around, handlers(place), worker_id=worker_id, batch=batch):
+        environment = create_environment(place, engine, kind)
+        async with worker(environment, handlers(place), worker_id=worker_id, batch=batch):
             await asyncio.Event().wait()
 
 
@@ -123,37 +123,41 @@ class Crew:
         place, kind, batch = self._work
         return name, self._stack.enter_context(process(run_follow, place, name, kind, batch))
 
-    async def lose(self, around: Surrounded, kills: int, seller: BaseProcess) -> int:
+    async def lose(
+        self, environment: ProjectionEnvironment, kills: int, seller: BaseProcess
+    ) -> int:
         """Mostly who is at work, and not before somebody got further since the last time; answers
         how many were killed until there was no more work."""
-        before = await _progress(around)
+        before = await _progress(environment)
         for number in range(kills):
-            while await _progress(around) == before:
-                if not seller.is_alive() and await _is_all_taken(around):
+            while await _progress(environment) == before:
+                if not seller.is_alive() and await _is_all_taken(environment):
                     return number
                 await asyncio.sleep(0.005)
             await asyncio.sleep(self._dice.uniform(0.0, 0.1))
-            holders = [each.worker_id for each in await around.positions.positions(PROJECTIONS)]
+            holders = [
+                each.worker_id for each in await environment.positions.positions(PROJECTIONS)
+            ]
             names = [name for name, _ in self._running]
             at_work = [n for n, name in enumerate(names) if name in holders] or [0, 1]
             victim = self._dice.choice(at_work if self._dice.random() < 0.8 else [0, 1])
             name, running = self._running[victim]
             kill(running)
-            before = await _progress(around)
+            before = await _progress(environment)
             self._running[victim] = self._started(self._dice.choice([name, uuid4_text()]))
         return kills
 
 
-async def _progress(around: Surrounded) -> tuple[object, ...]:
-    letters = await around.dead_letters.list_dead_letters(limit=10**6)
-    positions = await around.positions.positions(PROJECTIONS)
+async def _progress(environment: ProjectionEnvironment) -> tuple[object, ...]:
+    letters = await environment.dead_letters.list_dead_letters(limit=10**6)
+    positions = await environment.positions.positions(PROJECTIONS)
     return len(letters), *(each.position for each in positions)
 
 
-async def _is_all_taken(around: Surrounded) -> bool:
-    end = await around.events.latest_position()
-    due = any(each.is_due for each in await around.dead_letters.list_dead_letters(limit=10**6))
-    positions = [each.position for each in await around.positions.positions(PROJECTIONS)]
+async def _is_all_taken(environment: ProjectionEnvironment) -> bool:
+    end = await environment.events.latest_position()
+    due = any(each.is_due for each in await environment.dead_letters.list_dead_letters(limit=10**6))
+    positions = [each.position for each in await environment.positions.positions(PROJECTIONS)]
     return not due and positions == [end] * len(PROJECTIONS)
 
 
@@ -169,57 +173,59 @@ async def kill_at_random(
     """While they sell, and in the end while the stream with the poison is taken after all."""
     dice, findings = random.Random(seed), Findings()
     async with place.engine() as engine:
-        around = surrounded(place, engine, kind)
+        environment = create_environment(place, engine, kind)
         with contextlib.ExitStack() as stack:
             seller = stack.enter_context(process(run_sell, place, market, seed))
             crew = Crew(stack, dice, place, kind, batch)
             at_repair = kills // 4 if market.has_poison else 0
-            findings.kills += await crew.lose(around, kills - at_repair, seller)
+            findings.kills += await crew.lose(environment, kills - at_repair, seller)
             await asyncio.to_thread(seller.join, AT_THE_END)
             assert seller.exitcode == 0, "the seller does not come to an end"
-            await _until_all_is_taken(around)
+            await _until_all_is_taken(environment)
             if market.has_poison:
-                await _repair(place, around, findings)
-                findings.kills += await crew.lose(around, at_repair, seller)
-            await _until_all_is_taken(around)
-        await judge(around, findings)
+                await _repair(place, environment, findings)
+                findings.kills += await crew.lose(environment, at_repair, seller)
+            await _until_all_is_taken(environment)
+        await judge(environment, findings)
     return findings
 
 
-async def _until_all_is_taken(around: Surrounded) -> None:
+async def _until_all_is_taken(environment: ProjectionEnvironment) -> None:
     deadline = time.monotonic() + AT_THE_END
-    while not await _is_all_taken(around):
+    while not await _is_all_taken(environment):
         assert time.monotonic() < deadline, "events or letters stay though workers run"
         await asyncio.sleep(0.02)
 
 
-async def _repair(place: Place, around: Surrounded, findings: Findings) -> None:
+async def _repair(place: Place, environment: ProjectionEnvironment, findings: Findings) -> None:
     """Look what became of the sick till, and have it taken again."""
-    poison, *waiting = await around.dead_letters.list_dead_letters(Tills.collection, limit=10**6)
+    poison, *waiting = await environment.dead_letters.list_dead_letters(
+        Tills.collection, limit=10**6
+    )
     assert poison.state is DeadLetterState.POISON
     assert waiting, "nothing came behind the poison"
-    (sick,) = (await around.all_of(Tills(), SICK.aggregate_id)).values()
-    stored_events = await around.events.get_events(SICK.aggregate_id)
+    (sick,) = (await environment.all_of(Tills(), SICK.aggregate_id)).values()
+    stored_events = await environment.events.get_events(SICK.aggregate_id)
     before = [each.version for each in stored_events if (each.position or 0) < poison.position]
     findings.overtaken += sick["seen"] != before
     others = Findings()
-    await judge(around, others, apart_from=SICK.aggregate_id)
+    await judge(environment, others, apart_from=SICK.aggregate_id)
     findings.wrong += others.wrong
     (place.folder / REPAIRED).touch()
-    await around.dead_letters.retry(Tills.collection, poison.position)
+    await environment.dead_letters.retry(Tills.collection, poison.position)
 
 
 async def judge(
-    around: Surrounded,
+    environment: ProjectionEnvironment,
     findings: Findings,
     projections: Sequence[ProjectionHandler] | None = None,
     apart_from: str | None = None,
 ) -> None:
-    findings.letters += len(await around.dead_letters.list_dead_letters())
+    findings.letters += len(await environment.dead_letters.list_dead_letters())
     for handler in projections or (Tills(), Days()):
-        fresh = await LiveProjection(handler, around.events).documents()
-        found = await around.all_of(handler, *fresh)
-        everything = await (await around.store.find(handler.collection, QueryOptions()))
+        fresh = await LiveProjection(handler, environment.events).documents()
+        found = await environment.all_of(handler, *fresh)
+        everything = await (await environment.store.find(handler.collection, QueryOptions()))
         strays = len(everything) - len(found)
         if apart_from is not None:
             fresh.pop(apart_from, None)

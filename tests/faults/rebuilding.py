@@ -14,12 +14,12 @@ from itertools import count
 from cqrs_ddd_advanced_core.projections import ProjectionHandler, ProjectionRebuild
 from cqrs_ddd_core import StreamId
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
-from tests.advanced.surrounded import Surrounded, with_inline
-from tests.advanced.tills import Days, Sell, Tills
+from tests.advanced.projection_environment import ProjectionEnvironment, create_inline_mediator
+from tests.advanced.till_domain import Days, Sell, Tills
 from tests.faults.crashing import Place
 from tests.faults.naive_positions import Kind
 from tests.faults.projecting import AT_THE_END, Findings, judge, worker
-from tests.faults.selling import Market, run_sell, surrounded
+from tests.faults.selling import Market, create_environment, run_sell
 from tests.forking import kill, process
 
 BATCH = 4
@@ -71,20 +71,25 @@ async def rebuild(
     place: Place, handler: Callable[[], ProjectionHandler], batch: int, kind: Kind, how: Rebuild
 ) -> None:
     async with place.engine() as engine:
-        around = surrounded(place, engine, kind)
-        again = how(handler(), **around.stores, batch=batch, lease=1.0, worker_id="the rebuild")
+        environment = create_environment(place, engine, kind)
+        again = how(
+            handler(), **environment.stores, batch=batch, lease=1.0, worker_id="the rebuild"
+        )
         await again.run(resume=True)
 
 
 async def follow(place: Place, version: int) -> None:
-    async with place.engine() as engine, worker(surrounded(place, engine), [tills_of(version)]):
+    async with (
+        place.engine() as engine,
+        worker(create_environment(place, engine), [tills_of(version)]),
+    ):
         await asyncio.Event().wait()
 
 
 async def send(place: Place) -> None:
     """Commands for ever, each sender to tills of its own, and a note of each that was done."""
     async with place.engine() as engine:
-        mediator = await with_inline(surrounded(place, engine), Days())
+        mediator = await create_inline_mediator(create_environment(place, engine), Days())
         with (place.folder / f"sent-{os.getpid()}").open("a", buffering=1) as notes:
             for number in count():
                 await mediator.send(
@@ -108,12 +113,12 @@ async def rebuild_while_workers_follow(
     """Each round to the next version, whose workers wait until it is live."""
     dice, findings = random.Random(seed), Rebuilt()
     async with place.engine() as engine:
-        around = surrounded(place, engine)
+        environment = create_environment(place, engine)
         with contextlib.ExitStack() as stack:
             seller = stack.enter_context(process(run_sell, place, market, seed))
             workers = [stack.enter_context(process(_run_follow, place, 1))]
-            await _until_there(around, market.streams)
-            reading = asyncio.ensure_future(_read(around, market.streams, findings))
+            await _until_there(environment, market.streams)
+            reading = asyncio.ensure_future(_read(environment, market.streams, findings))
             for version in range(2, rounds + 2):
                 workers.append(stack.enter_context(process(_run_follow, place, version)))
                 await _rebuild(place, _Later(version), findings, dice, kills, batch, how=how)
@@ -125,9 +130,9 @@ async def rebuild_while_workers_follow(
             if findings.failures:
                 return findings
             await asyncio.to_thread(seller.join, AT_THE_END)
-            end = await around.events.latest_position()
-            assert await around.positions.wait_until(end, ["tills"], timeout=AT_THE_END)
-        await judge(around, findings, [tills_of(rounds + 1)])
+            end = await environment.events.latest_position()
+            assert await environment.positions.wait_until(end, ["tills"], timeout=AT_THE_END)
+        await judge(environment, findings, [tills_of(rounds + 1)])
     return findings
 
 
@@ -143,7 +148,7 @@ async def rebuild_while_commands_come(
     """Of what is written inline, by processes that are killed in the end."""
     dice, findings = random.Random(seed), Rebuilt()
     async with place.engine() as engine:
-        around = surrounded(place, engine)
+        environment = create_environment(place, engine)
         with contextlib.ExitStack() as stack:
             senders = [stack.enter_context(process(_run_send, place)) for _ in range(SENDERS)]
             while len(list(place.folder.glob("sent-*"))) < SENDERS:  # noqa: ASYNC110
@@ -154,8 +159,8 @@ async def rebuild_while_commands_come(
                 if not each.is_alive():
                     findings.failures.append(f"a sender ended with {each.exitcode}")
                 kill(each)
-        await judge(around, findings, [Days()])
-        findings.commands = await around.events.latest_position()
+        await judge(environment, findings, [Days()])
+        findings.commands = await environment.events.latest_position()
     noted = sum(len(each.read_text().split()) for each in place.folder.glob("sent-*"))
     findings.noted_but_gone = max(0, noted - findings.commands)
     return findings
@@ -182,22 +187,24 @@ async def _rebuild(
             findings.failures.append((place.folder / "rebuild").read_text())
 
 
-async def _until_there(around: Surrounded, streams: list[StreamId]) -> None:
+async def _until_there(environment: ProjectionEnvironment, streams: list[StreamId]) -> None:
     deadline = time.monotonic() + AT_THE_END
     ids = [each.aggregate_id for each in streams]
-    while await around.events.latest_position() < 100:  # noqa: ASYNC110
+    while await environment.events.latest_position() < 100:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
-    await around.store.ensure_collection(Tills.collection, tills_of(1).fields)
-    while len(await around.all_of(Tills(), *ids)) < len(ids):
+    await environment.store.ensure_collection(Tills.collection, tills_of(1).fields)
+    while len(await environment.all_of(Tills(), *ids)) < len(ids):
         assert time.monotonic() < deadline, "the worker makes no documents"
         await asyncio.sleep(0.02)
 
 
-async def _read(around: Surrounded, streams: list[StreamId], findings: Rebuilt) -> None:
+async def _read(
+    environment: ProjectionEnvironment, streams: list[StreamId], findings: Rebuilt
+) -> None:
     ids = [each.aggregate_id for each in streams]
     while True:
         findings.reads += 1
-        findings.fewer += len(await around.all_of(Tills(), *ids)) < len(ids)
+        findings.fewer += len(await environment.all_of(Tills(), *ids)) < len(ids)
         await asyncio.sleep(0.002)
 
 

@@ -18,8 +18,8 @@ from cqrs_ddd_persistence_sqlalchemy.advanced import (
     SQLAlchemyPositionStore,
     SQLAlchemyProjectionStore,
 )
-from tests.advanced.surrounded import Surrounded
-from tests.advanced.tills import ItemSold, SaleTakenBack, TillOpened, stored
+from tests.advanced.projection_environment import ProjectionEnvironment
+from tests.advanced.till_domain import ItemSold, SaleTakenBack, TillOpened, stored
 from tests.faults.crashing import Place
 from tests.faults.naive_positions import Kind
 
@@ -41,11 +41,11 @@ class Market:
         return [StreamId("Till", f"till-{number}") for number in range(self.tills)]
 
 
-def surrounded(
+def create_environment(
     place: Place, engine: AsyncEngine, kind: Kind = SQLAlchemyPositionStore
-) -> Surrounded:
+) -> ProjectionEnvironment:
     sessions, tables = async_sessionmaker(engine), place.tables
-    return Surrounded(
+    return ProjectionEnvironment(
         SQLAlchemyEventStore(sessions, tables=tables),
         SQLAlchemyProjectionStore(sessions, tables=tables),
         kind(sessions, tables=tables),

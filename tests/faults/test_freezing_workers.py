@@ -13,13 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cqrs_ddd_persistence_sqlalchemy import Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
-from tests.advanced.surrounded import Surrounded
-from tests.advanced.tills import ItemSold, Tills, opened_and_sold, stored
+from tests.advanced.projection_environment import ProjectionEnvironment
+from tests.advanced.till_domain import ItemSold, Tills, opened_and_sold, stored
 from tests.faults.crashing import Place
 from tests.faults.freezing_workers import FROZEN, LOG, FreezesWithTheRow, run_follow
 from tests.faults.naive_positions import Kind, MovesWhoeverAsks
 from tests.faults.projecting import BATCH, LEASE, Findings, judge
-from tests.faults.selling import POISON, Market, surrounded
+from tests.faults.selling import POISON, Market, create_environment
 from tests.forking import process
 
 STREAMS = Market(tills=4).streams
@@ -65,38 +65,38 @@ async def _after_a_freeze(
 ) -> Findings:
     """When the second one has gone on, the first one has woken up, and both have taken more."""
     its = SQLAlchemyPositionStore if kind is FreezesWithTheRow else kind
-    around = surrounded(place, engine, its)
+    environment = create_environment(place, engine, its)
     for stream in STREAMS:
-        await around.append(stored(stream, opened_and_sold(1, POISON, 3, 4)))
+        await environment.append(stored(stream, opened_and_sold(1, POISON, 3, 4)))
     with process(run_follow, place, kind, patience) as one:
         while not (place.folder / FROZEN).exists():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        async with around.worker(Tills(), worker_id="two", lease=LEASE, batch=BATCH):
-            await _until_taken(around)
-            await _sell_more(around, after=5)
-            await _until_taken(around)
+        async with environment.worker(Tills(), worker_id="two", lease=LEASE, batch=BATCH):
+            await _until_taken(environment)
+            await _sell_more(environment, after=5)
+            await _until_taken(environment)
             assert one.pid is not None
             os.kill(one.pid, signal.SIGCONT)
             deadline = time.monotonic() + 20
             while not (place.folder / LOG).read_text() and kind is not MovesWhoeverAsks:
                 assert time.monotonic() < deadline, "it does not notice that it was frozen"
                 await asyncio.sleep(0.02)
-            await _sell_more(around, after=6)
+            await _sell_more(environment, after=6)
             await asyncio.sleep(LEASE)
-            await _until_taken(around)
+            await _until_taken(environment)
         # It takes the next ones, now that the other one has gone.
-        await _sell_more(around, after=7)
-        await _until_taken(around)
+        await _sell_more(environment, after=7)
+        await _until_taken(environment)
     findings = Findings()
-    await judge(around, findings, [Tills()])
+    await judge(environment, findings, [Tills()])
     return findings
 
 
-async def _sell_more(around: Surrounded, *, after: int) -> None:
+async def _sell_more(environment: ProjectionEnvironment, *, after: int) -> None:
     for stream in STREAMS:
-        await around.append(stored(stream, [ItemSold(cents=after)], after=after))
+        await environment.append(stored(stream, [ItemSold(cents=after)], after=after))
 
 
-async def _until_taken(around: Surrounded) -> None:
-    end = await around.events.latest_position()
-    assert await around.positions.wait_until(end, [Tills.collection], timeout=20.0)
+async def _until_taken(environment: ProjectionEnvironment) -> None:
+    end = await environment.events.latest_position()
+    assert await environment.positions.wait_until(end, [Tills.collection], timeout=20.0)

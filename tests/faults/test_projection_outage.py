@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cqrs_ddd_advanced_core.projections import ProjectionDocuments
 from cqrs_ddd_core import DomainEvent
 from cqrs_ddd_persistence_sqlalchemy import Tables
-from tests.advanced.tills import Tills, new_till, opened_and_sold, stored
+from tests.advanced.till_domain import Tills, new_till, opened_and_sold, stored
 from tests.faults.crashing import Place
 from tests.faults.outages import go_away_and_come_back
 from tests.faults.projecting import Findings, judge, worker
 from tests.faults.proxy import AtCommit, Proxy
-from tests.faults.selling import POISON, surrounded
+from tests.faults.selling import POISON, create_environment
 
 pytestmark = pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 SEED = 99
@@ -78,15 +78,15 @@ async def test_who_puts_it_down_to_the_event_is_caught(
 
 
 async def _after_a_cut(place: Place, engine: AsyncEngine, at_commit: AtCommit) -> Findings:
-    around, findings = surrounded(place, engine), Findings()
-    await around.append(stored(new_till(), opened_and_sold(1, POISON, 2)))
-    end = await around.events.latest_position()
+    environment, findings = create_environment(place, engine), Findings()
+    await environment.append(stored(new_till(), opened_and_sold(1, POISON, 2)))
+    end = await environment.events.latest_position()
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(Proxy(place.url).running())
         handler = CutsTheLine(proxy, at_commit)
         through = await stack.enter_async_context(replace(place, url=proxy.url).engine())
-        async with worker(surrounded(place, through), [handler], batch=1):
-            assert await around.positions.wait_until(end, [Tills.collection], timeout=20.0)
+        async with worker(create_environment(place, through), [handler], batch=1):
+            assert await environment.positions.wait_until(end, [Tills.collection], timeout=20.0)
     assert handler.cuts
-    await judge(around, findings, [Tills()])
+    await judge(environment, findings, [Tills()])
     return findings

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from cqrs_ddd_persistence_sqlalchemy import create_schema
-from tests.advanced.tills import ItemSold, Tills, new_till, opened_and_sold, stored
+from tests.advanced.till_domain import ItemSold, Tills, new_till, opened_and_sold, stored
 from tests.faults.crashing import Place
 from tests.faults.projecting import Findings, judge, worker
-from tests.faults.selling import surrounded
+from tests.faults.selling import create_environment
 from tests.persistence_sqlalchemy.conftest import asyncpg_url
 from tests.processes import serve
 from tests.services import SOURCES, Postgres, running, wait_until_it_answers
@@ -71,21 +71,21 @@ async def test_a_worker_goes_on_when_the_server_was_started_again(
     findings = Findings()
     async with place.engine() as engine:
         await create_schema(engine, place.tables)
-        around = surrounded(place, engine)
-        await around.append(stored(till, opened_and_sold(1, 2)))
+        environment = create_environment(place, engine)
+        await environment.append(stored(till, opened_and_sold(1, 2)))
         with ExitStack() as servers:
-            async with worker(around, [Tills()]):
-                assert await around.positions.wait_until(3, [Tills.collection], timeout=20.0)
+            async with worker(environment, [Tills()]):
+                assert await environment.positions.wait_until(3, [Tills.collection], timeout=20.0)
                 await server.stop()
                 while caplog.text.count("projection worker") < 3:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
                 servers.enter_context(server.started_again())
                 async with place.engine() as another:
-                    await surrounded(place, another).append(
+                    await create_environment(place, another).append(
                         stored(till, [ItemSold(cents=3)], after=3)
                     )
-                assert await around.positions.wait_until(4, [Tills.collection], timeout=20.0)
-            await judge(around, findings, [Tills()])
+                assert await environment.positions.wait_until(4, [Tills.collection], timeout=20.0)
+            await judge(environment, findings, [Tills()])
 
     assert findings.events == 4
     assert findings.faults == 0, findings

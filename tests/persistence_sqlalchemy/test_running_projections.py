@@ -14,10 +14,10 @@ from cqrs_ddd_persistence_sqlalchemy.advanced import (
     SQLAlchemyProjectionStore,
 )
 from tests.advanced.inline_kit import InlineProjectionKit
+from tests.advanced.projection_environment import ProjectionEnvironment, create_inline_mediator
 from tests.advanced.projection_kit import ProjectionWorkerKit
 from tests.advanced.rebuild_kit import ProjectionRebuildKit
-from tests.advanced.surrounded import Surrounded, with_inline
-from tests.advanced.tills import Days, ItemSold, Sell, new_till, opened_and_sold, stored
+from tests.advanced.till_domain import Days, ItemSold, Sell, new_till, opened_and_sold, stored
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 
 
@@ -27,10 +27,10 @@ def engine(forgetful_engine: AsyncEngine) -> AsyncEngine:
 
 
 @pytest.fixture
-def surrounded(
+def environment(
     session_factory: SessionFactory, tables: Tables, new_uow: NewUnitOfWork
-) -> Surrounded:
-    return Surrounded(
+) -> ProjectionEnvironment:
+    return ProjectionEnvironment(
         SQLAlchemyEventStore(session_factory, tables=tables),
         SQLAlchemyProjectionStore(session_factory, tables=tables),
         SQLAlchemyPositionStore(session_factory, tables=tables),
@@ -53,34 +53,34 @@ class TestInlineProjection(InlineProjectionKit):
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 async def test_a_rebuild_waits_for_who_appends_without_the_view_before_those_who_write_it(
-    surrounded: Surrounded, new_uow: NewUnitOfWork
+    environment: ProjectionEnvironment, new_uow: NewUnitOfWork
 ) -> None:
     days = Days()
-    mediator = await with_inline(surrounded, days)
+    mediator = await create_inline_mediator(environment, days)
     async with new_uow() as stranger:
         await stranger.event_store.append_batch(stored(new_till(), [ItemSold(cents=1)]))
         for _ in range(3):
             await mediator.send(Sell(till_id=new_till().aggregate_id, cents=2))
-        rebuilding = asyncio.ensure_future(surrounded.rebuild(days).run())
+        rebuilding = asyncio.ensure_future(environment.rebuild(days).run())
         await asyncio.wait({rebuilding}, timeout=0.3)
         was_waiting = not rebuilding.done()
     await rebuilding
 
     assert was_waiting
-    assert await surrounded.all_of(days, "monday") == {"monday": {"cents": 7, "count": 4}}
+    assert await environment.all_of(days, "monday") == {"monday": {"cents": 7, "count": 4}}
 
 
 async def test_the_highest_position_is_above_what_a_slow_one_keeps_from_readers(
-    surrounded: Surrounded, new_uow: NewUnitOfWork, backend: str
+    environment: ProjectionEnvironment, new_uow: NewUnitOfWork, backend: str
 ) -> None:
-    events = surrounded.events
+    events = environment.events
     assert await events.highest_position() == 0
     if backend == "postgres":
         async with new_uow() as slow:
             await slow.event_store.append_batch(stored(new_till(), [ItemSold(cents=1)]))
-            await surrounded.append(stored(new_till(), [ItemSold(cents=1)]))
+            await environment.append(stored(new_till(), [ItemSold(cents=1)]))
             assert (await events.latest_position(), await events.highest_position()) == (0, 2)
     else:
-        await surrounded.append(stored(new_till(), opened_and_sold(1)))
+        await environment.append(stored(new_till(), opened_and_sold(1)))
 
     assert await events.latest_position() == await events.highest_position() == 2

@@ -1,4 +1,4 @@
-"""The stores of one back end, with projections over them."""
+"""Projections over the stores of one back end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cqrs_ddd_core.primitives.retry import (
     ExponentialBackoffPolicy,
     NoRetry,
 )
-from tests.advanced.tills import (
+from tests.advanced.till_domain import (
     Sell,
     SellHandler,
 )
@@ -31,8 +31,8 @@ NewUnitOfWork = Callable[[], UnitOfWork]
 SEED = 8_081
 
 
-class Surrounded:
-    """The stores of one back end, and projections over them."""
+class ProjectionEnvironment:
+    """Stores of one back end, and projections over them."""
 
     def __init__(
         self,
@@ -84,17 +84,17 @@ class Surrounded:
         return found.position
 
 
-async def with_inline(
-    surrounded: Surrounded, *handlers: ProjectionHandler, **options: Any
+async def create_inline_mediator(
+    environment: ProjectionEnvironment, *handlers: ProjectionHandler, **options: Any
 ) -> Mediator:
     """Commands are sent again after a conflict, as an application would."""
-    inline = InlineProjectionMiddleware(handlers, positions=surrounded.positions, **options)
-    await inline.prepare(surrounded.uow_factory)
+    inline = InlineProjectionMiddleware(handlers, positions=environment.positions, **options)
+    await inline.prepare(environment.uow_factory)
     registry = HandlerRegistry()
     registry.register_command_handler(Sell, SellHandler())
     retry = ExponentialBackoffPolicy(max_attempts=200, base=0.002, maximum=0.05)
     return Mediator(
         registry,
-        uow_factory=surrounded.uow_factory,
+        uow_factory=environment.uow_factory,
         middlewares=[ConflictRetryMiddleware(retry), inline],
     )

@@ -1,4 +1,4 @@
-"""What goes on beside the work of a test, and is over when the test is, however that ends."""
+"""Background tasks of a test, which end with the block."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Work = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 
 @asynccontextmanager
-async def beside(*works: Work) -> AsyncIterator[None]:
-    """Run each during the block; the event tells it that the block is over."""
+async def run_in_background(*works: Work) -> AsyncIterator[None]:
+    """Run tasks during the block; each gets an event that is set at its end."""
     is_over = asyncio.Event()
     tasks = [asyncio.ensure_future(work(is_over)) for work in works]
     try:
