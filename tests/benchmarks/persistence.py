@@ -13,7 +13,7 @@ import asyncpg
 from cqrs_ddd_core import StoredEvent
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork
-from cqrs_ddd_persistence_sqlalchemy.event_store.event_rows import COLUMNS, for_sqlite, row_of
+from cqrs_ddd_persistence_sqlalchemy.event_store.event_rows import COLUMNS, to_row, to_sqlite_row
 
 from .databases import Databases, Store, Stream, bare, fill, installed
 from .measuring import Opening, Row, Side
@@ -176,7 +176,7 @@ async def inserting(url: str, *, batch: int = 1, writers: int = 1) -> AsyncItera
             statement = f"{into} SELECT {_FROM_ARRAYS} FROM {given} RETURNING position"
 
         def ready(stream: Stream) -> Sequence[Any]:
-            rows = [row_of(event) for event in stream.events(batch)]
+            rows = [to_row(event) for event in stream.events(batch)]
             return rows[0] if batch == 1 else [list(column) for column in zip(*rows, strict=True)]
 
         connections = [await store.connect() for _ in range(writers)]
@@ -223,7 +223,7 @@ async def inserting_in_sqlite(url: str, *, batch: int = 1) -> AsyncIterator[Side
 
             yield writing(
                 [insert],
-                lambda stream: [for_sqlite(row_of(event)) for event in stream.events(batch)],
+                lambda stream: [to_sqlite_row(to_row(event)) for event in stream.events(batch)],
             )
 
 

@@ -9,8 +9,8 @@ from cqrs_ddd_core.ports import StoredEvent
 from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore, Tables, create_schema
 from cqrs_ddd_persistence_sqlalchemy.engine.driver import fetch
-from cqrs_ddd_persistence_sqlalchemy.event_store.event_rows import events_of
-from cqrs_ddd_persistence_sqlalchemy.event_store.statements import statements
+from cqrs_ddd_persistence_sqlalchemy.event_store.event_rows import read_events
+from cqrs_ddd_persistence_sqlalchemy.event_store.statements import event_statements
 from cqrs_ddd_persistence_sqlalchemy.schema.installation import Ordering
 from tests.faults.ordering import ReadAfter, Workload, assert_not_held_up
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
@@ -28,8 +28,8 @@ def naive(engine: AsyncEngine, tables: Tables) -> ReadAfter:
 
     async def read(position: int) -> list[StoredEvent]:
         async with engine.connect() as connection:
-            sql = statements(tables, True).after
-            return events_of(
+            sql = event_statements(tables, True).after
+            return read_events(
                 await fetch(connection, sql, position, 2**62, 1000), are_from_postgres=True
             )
 
@@ -41,7 +41,7 @@ class XidFence:
 
     def __init__(self, engine: AsyncEngine, tables: Tables) -> None:
         self._engine = engine
-        read = statements(tables, True).after
+        read = event_statements(tables, True).after
         columns = read[: read.index(" WHERE ")]
         self._sql = (
             f"{columns} WHERE (xmin::text::bigint, position) > ($1, $2) AND "
@@ -56,7 +56,7 @@ class XidFence:
             rows = await fetch(connection, self._sql, *self._place)
         if rows:
             self._place = rows[-1][0], rows[-1][1]
-        return events_of((tuple(row)[1:] for row in rows), are_from_postgres=True)
+        return read_events((tuple(row)[1:] for row in rows), are_from_postgres=True)
 
 
 @pytest.mark.parametrize("is_used", [False, True], ids=["fresh store", "used store"])

@@ -21,8 +21,7 @@ from cqrs_ddd_advanced_core.testing.contracts.dead_letters import (
 from cqrs_ddd_core import StreamId
 from cqrs_ddd_persistence_sqlalchemy import Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyDeadLetterStore
-from cqrs_ddd_persistence_sqlalchemy.advanced import dead_letters as real
-from cqrs_ddd_persistence_sqlalchemy.engine.driver import fetch, is_postgres
+from cqrs_ddd_persistence_sqlalchemy.engine import driver, fetch, is_postgres
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 
 
@@ -43,7 +42,7 @@ class TestSQLAlchemyDeadLetterStore(DeadLetterStoreContract):
 class AddsAsItIsTold(SQLAlchemyDeadLetterStore):
     """What is set aside after the retry stays behind, and nobody asks for it."""
 
-    async def _let_go(
+    async def _release_unblocked(
         self, connection: AsyncConnection, projection: str, waiting: Sequence[DeadLetter]
     ) -> None:
         pass
@@ -52,7 +51,7 @@ class AddsAsItIsTold(SQLAlchemyDeadLetterStore):
 class LooksInsteadOfLocking(SQLAlchemyDeadLetterStore):
     """What is set aside during the retry stays behind."""
 
-    async def _among(
+    async def _select_streams(
         self,
         connection: AsyncConnection,
         statement: str,
@@ -108,7 +107,7 @@ async def test_what_is_asked_once_a_batch_is_one_statement_that_finds_its_rows_b
         asked.append((statement, values))
         return await fetch(connection, statement, *values)
 
-    monkeypatch.setattr(real, "fetch", noted)
+    monkeypatch.setattr(driver, "fetch", noted)
     with _sent(engine) as sent:
         async with new_uow() as uow:
             await dead_letters.blocked_streams("p", [StreamId("Parcel", "a")], uow=uow)

@@ -19,7 +19,7 @@ from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
 from cqrs_ddd_core.testing.contracts.parcel import Parcel, new_parcel_id
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore, Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemySnapshotStore
-from cqrs_ddd_persistence_sqlalchemy.advanced.snapshots import _row_of
+from cqrs_ddd_persistence_sqlalchemy.advanced.snapshots import _to_row
 from cqrs_ddd_persistence_sqlalchemy.engine.driver import upsert_statement
 from tests.advanced.event_sourced_parcels import EventSourcedRepositoryContract
 from tests.advanced.event_sourcing_kit import EventSourcingKit
@@ -65,7 +65,7 @@ class OverwritesWhatever(SQLAlchemySnapshotStore):
                     index_elements=["aggregate_type", "aggregate_id"],
                     set_={name: insert.excluded[name] for name in news},
                 ),
-                [_row_of(snapshot) for snapshot in snapshots],
+                [_to_row(snapshot) for snapshot in snapshots],
             )
 
 

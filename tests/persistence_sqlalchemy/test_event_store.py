@@ -28,7 +28,6 @@ from cqrs_ddd_persistence_sqlalchemy import (
 )
 from cqrs_ddd_persistence_sqlalchemy.engine import driver
 from cqrs_ddd_persistence_sqlalchemy.engine.driver import fetch
-from cqrs_ddd_persistence_sqlalchemy.event_store import event_store
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 
 
@@ -201,7 +200,7 @@ async def test_one_statement_appends_a_batch_and_one_reads_a_stream(
         said.append(statement.split()[0])
         return await fetch(connection, statement, *values)
 
-    monkeypatch.setattr(event_store, "fetch", noting)
+    monkeypatch.setattr(driver, "fetch", noting)
     stream = new_stream()
 
     await store.append_batch([event(stream, n) for n in range(1, 101)])

@@ -38,11 +38,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_colu
 from cqrs_ddd_core.adapters.tenant_repository import TenantSpecification
 from cqrs_ddd_core.domain.specification import ISpecification
 from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_persistence_sqlalchemy.engine import sqlite as engine_sqlite
 from cqrs_ddd_persistence_sqlalchemy.schema.column_types import Json, UtcDateTime
 from cqrs_ddd_persistence_sqlalchemy.specifications import (
     apply_query_options,
     build_sqla_filter,
-    documents,
 )
 from cqrs_ddd_specifications import (
     AttributeSpecification,
@@ -461,15 +461,15 @@ def test_distinct_rows_need_selected_fields() -> None:
 
 
 def test_a_long_question_about_json_is_not_kept_in_memory() -> None:
-    documents._answering.cache_clear()
+    engine_sqlite._compile_condition.cache_clear()
 
     answers = [
-        documents.answer('{"a": 1}', json.dumps(["in", ["a"], [length, *range(5_000)]]))
+        engine_sqlite.evaluate_json('{"a": 1}', json.dumps(["in", ["a"], [length, *range(5_000)]]))
         for length in range(3)
     ]
 
     assert answers == [1, 1, 1]
-    assert documents._answering.cache_info().currsize == 0
+    assert engine_sqlite._compile_condition.cache_info().currsize == 0
 
 
 @pytest.mark.parametrize(

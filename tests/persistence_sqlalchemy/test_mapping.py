@@ -282,9 +282,9 @@ async def test_many_aggregates_are_read_in_a_statement_for_each_relation(
 def changed_before_the_parts_are_read(change: Callable[[], Awaitable[None]]) -> Iterator[None]:
     """Run ``change`` once, after the rows of aggregates are read and before their parts are."""
     rounds: list[None] = []
-    original = RowReader._add_parts
+    original = RowReader[Any]._add_parts
 
-    async def change_meanwhile(self: RowReader, *given: Any) -> Any:
+    async def change_meanwhile(self: RowReader[Any], *given: Any) -> Any:
         if not rounds:
             rounds.append(None)
             await change()

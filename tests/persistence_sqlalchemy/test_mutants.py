@@ -40,7 +40,7 @@ BOTH = ("sqlite", "postgres")
 class ReadsWhatItSees(SQLAlchemyEventStore):
     """Takes every position that is visible for the next one."""
 
-    async def _end(self, connection: AsyncConnection) -> int:
+    async def _find_end(self, connection: AsyncConnection) -> int:
         return 2**62
 
 
@@ -101,7 +101,9 @@ class KeepsCancelledConnections(SQLAlchemyUnitOfWork):
 
 
 class MarksWithoutALease(SQLAlchemyOutboxStorage):
-    async def _held(self, connection: AsyncConnection, given: Sequence[OutboxLease]) -> list[int]:
+    async def _select_held(
+        self, connection: AsyncConnection, given: Sequence[OutboxLease]
+    ) -> list[int]:
         return [lease.epoch for lease in given]
 
 
@@ -172,7 +174,7 @@ class UpdatesWhateverIsThere(Parcels):
         super().__init__(session_factory, schema)
         for sql in self._statements.values():
             sql.update = update(self.mapper.table).where(
-                sql.is_the_one, literal(-1) < bindparam(KNOWN_VERSION)
+                sql.is_known_id, literal(-1) < bindparam(KNOWN_VERSION)
             )
 
 

@@ -53,18 +53,18 @@ Mutate = Callable[[pytest.MonkeyPatch], None]
 
 MUTANTS: dict[str, Mutate] = {
     "NOT of SQL, which keeps NULL": lambda patch: patch.setattr(compiler, "NotTrue", not_),
-    "LIKE of the database": lambda patch: patch.setitem(compiler._CONDITIONS, LIKE, _like),
+    "LIKE of the database": lambda patch: patch.setitem(compiler._BUILDERS, LIKE, _like),
     "a prefix that is a pattern": lambda patch: patch.setitem(
-        compiler._CONDITIONS, STARTSWITH, _startswith
+        compiler._BUILDERS, STARTSWITH, _startswith
     ),
     "IN of SQL, which never finds NULL": lambda patch: patch.setitem(
-        compiler._CONDITIONS, IN, _one_of
+        compiler._BUILDERS, IN, _one_of
     ),
     "= under the collation of the column": lambda patch: patch.setitem(
-        compiler._CONDITIONS, EQ, _equal
+        compiler._BUILDERS, EQ, _equal
     ),
     "< under the collation of the column": lambda patch: patch.setitem(
-        compiler._CONDITIONS, LT, _less
+        compiler._BUILDERS, LT, _less
     ),
     "paths that lead nowhere are not null": lambda patch: patch.setattr(
         comparison, "accepts_none", lambda operator, value: False

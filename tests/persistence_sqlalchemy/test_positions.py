@@ -81,7 +81,7 @@ class JoinsWithoutALock(PositionRows):
 
     lock_of_row = ""
 
-    async def join(
+    async def read_shared(
         self, connection: AsyncConnection, projection: str
     ) -> tuple[int, int | None] | None:
         table = connection.dialect.identifier_preparer.format_table(self._projections)
@@ -96,7 +96,7 @@ class SharesTheRow(JoinsWithoutALock):
 
     lock_of_row = " FOR KEY SHARE"
 
-    async def lock(self, connection: AsyncConnection, projection: str) -> None:
+    async def lock_exclusive(self, connection: AsyncConnection, projection: str) -> None:
         table = self._projections
         row = select(table.c.epoch).where(table.c.projection == projection)
         await connection.execute(row.with_for_update())
@@ -105,7 +105,9 @@ class SharesTheRow(JoinsWithoutALock):
 class WaitsForTheRow(PositionRows):
     """A claim stands behind who was frozen in a transaction."""
 
-    async def take_out(self, connection: AsyncConnection, epoch: int, worker_id: str) -> int | None:
+    async def remove_free(
+        self, connection: AsyncConnection, epoch: int, worker_id: str
+    ) -> int | None:
         table = self._projections
         taken = await connection.execute(
             delete(table).where(table.c.epoch == epoch).returning(table.c.position)
@@ -348,7 +350,7 @@ async def test_who_waits_goes_on_by_polling_where_the_signal_fails(
     assert await positions.claim(name, "one") is not None
 
     assert await positions.wait_until(1, [name], timeout=0.05) is False
-    assert "polling goes on" in caplog.text
+    assert "polling instead" in caplog.text
 
 
 @on_postgres
@@ -358,7 +360,7 @@ async def test_who_holds_does_not_wait_long_for_a_command_under_way(
     new_uow: NewUnitOfWork,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(SQLAlchemyPositionStore, "hold_timeout", 0.1)
+    monkeypatch.setattr(SQLAlchemyPositionStore, "lock_timeout", 0.1)
     positions, name = SQLAlchemyPositionStore(session_factory, tables=tables), new_name()
     await joined(positions, name, new_uow)
     async with new_uow() as command:

@@ -203,7 +203,7 @@ async def test_readers_with_prepared_statements_see_the_old_documents_or_the_new
 async def test_a_collection_that_waits_for_its_own_transaction_gives_up(
     store: SQLAlchemyProjectionStore, new_uow: NewUnitOfWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SQLAlchemyProjectionStore, "making_timeout", 0.1)
+    monkeypatch.setattr(SQLAlchemyProjectionStore, "creation_timeout", 0.1)
     live, new = new_collection(), new_collection()
     await store.ensure_collection(new)
 
@@ -336,10 +336,10 @@ async def test_a_search_and_an_order_read_the_index(
         await connection.execute(
             text(f'ANALYZE "{tables.schema}".{tables.prefix}view_{collection}')
         )
-        table = await store._catalogue.table_of(collection, connection)
+        table = await store._catalog.find_table(collection, connection)
         for each in criteria:
             query = str(
-                table.query(each).compile(
+                table.select(each).compile(
                     dialect=connection.dialect, compile_kwargs={"literal_binds": True}
                 )
             )

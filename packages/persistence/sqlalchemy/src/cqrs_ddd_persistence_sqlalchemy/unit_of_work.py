@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from cqrs_ddd_core.ports.queue_signal import IQueueSignal
+from cqrs_ddd_core import IQueueSignal
 
-from .engine.engines import SessionFactory
-from .engine.transaction import SQLAlchemyTransaction
+from .engine import SessionFactory, SQLAlchemyTransaction
 from .event_store.event_store import SQLAlchemyEventStore
 from .inbox.inbox import SQLAlchemyInbox
 from .outbox.outbox import SQLAlchemyOutboxStorage

@@ -8,17 +8,11 @@ from typing import TYPE_CHECKING
 from ..schema.advanced_tables import is_advanced_installed
 
 if TYPE_CHECKING:
-    from .dead_letters import SQLAlchemyDeadLetterStore
-    from .persistence import (
-        SQLAlchemyOperationPersistence,
-        SQLAlchemyQueryPersistence,
-        SQLAlchemyQuerySpecificationPersistence,
-        SQLAlchemyRetrievalPersistence,
-    )
-    from .positions.store import SQLAlchemyPositionStore
-    from .projections.persistence import SQLAlchemyProjectionDualPersistence
-    from .projections.store import SQLAlchemyProjectionStore
-    from .snapshots import SQLAlchemySnapshotStore
+    from .dead_letters import *
+    from .persistence import *
+    from .positions.store import *
+    from .projections.store import *
+    from .snapshots import *
 
 __all__ = [
     "SQLAlchemyDeadLetterStore",
@@ -32,13 +26,12 @@ __all__ = [
     "SQLAlchemySnapshotStore",
 ]
 
-# Imported at the first use: the tables are here too, and those who make them import the package
-# without the extra.
+# Imported at the first use, so that the package can be imported without the extra.
 _MODULES = {
     "SQLAlchemyDeadLetterStore": "dead_letters",
     "SQLAlchemyOperationPersistence": "persistence",
     "SQLAlchemyPositionStore": "positions.store",
-    "SQLAlchemyProjectionDualPersistence": "projections.persistence",
+    "SQLAlchemyProjectionDualPersistence": "persistence",
     "SQLAlchemyProjectionStore": "projections.store",
     "SQLAlchemyQueryPersistence": "persistence",
     "SQLAlchemyQuerySpecificationPersistence": "persistence",

@@ -1,6 +1,6 @@
-"""The roles of a persistence dispatcher, over tables of your own.
+"""The roles of a persistence dispatcher, over tables of the application.
 
-Subclasses set what the roles need as class attributes, so they are made without arguments. The
+Subclasses set the class attributes that a role needs, so that they are made without arguments. The
 transaction is that of the unit of work.
 """
 
@@ -11,103 +11,94 @@ from collections.abc import AsyncIterator, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 
-from sqlalchemy import Column, ColumnElement, GenerativeSelect, Row, Select, select
+import sqlalchemy as sa
 
-from cqrs_ddd_advanced_core.ports.persistence import (
-    IOperationPersistence,
-    IQueryPersistence,
-    IQuerySpecificationPersistence,
-    IRetrievalPersistence,
-)
-from cqrs_ddd_core.domain.aggregate import ID, AggregateRoot
-from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
-from cqrs_ddd_core.ports.search_result import SearchResult
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
+from cqrs_ddd_advanced_core.ports import persistence as roles
+from cqrs_ddd_advanced_core.projections import ProjectionBackedDualPersistence
+from cqrs_ddd_core import ID, ConfigError, ISpecification, SearchResult, UnitOfWork
 from cqrs_ddd_core.spi.checks import ensure_searchable
-from cqrs_ddd_specifications import QueryOptions
 
-from ..engine.connections import Connections
-from ..engine.driver import is_postgres
+from ..engine import Connections, driver
+from ..repository.model_mapper import T
 from ..repository.repository import SQLAlchemyRepository
 from ..repository.row_cursor import RowCursor
 from ..repository.statements import KNOWN_IDS, in_values
-from ..specifications import apply_query_options, build_sqla_filter, in_order
-from ..specifications.columns import mapper_of
+from ..specifications import Criteria, apply_criteria, build_sqla_filter
+from ..specifications.columns import get_mapper
+from ..specifications.dialects import Expression
 
-T = TypeVar("T", bound=AggregateRoot[Any])
 R = TypeVar("R")
 _CONNECTIONS = Connections(None)
-"""Of the unit of work that each call passes."""
+"""Joins the unit of work that each call passes."""
 
 
-class _OfAggregates(Generic[T, ID]):
-    """``entity_type`` in the table of ``model``."""
+class _AggregateRole(Generic[T, ID]):
+    """Role over aggregates of ``entity_type`` in the table of ``model``."""
 
     entity_type: type[T]
     model: type[Any]
 
     @cached_property
     def repository(self) -> SQLAlchemyRepository[T, ID]:
-        """Override it for a mapper of your own, or for a repository that knows tenants."""
-        _ensure_set(self, "entity_type", "model")
+        """Repository of the role; override it for another mapper, or for tenants."""
+        _ensure_attributes(self, "entity_type", "model")
         return SQLAlchemyRepository(self.entity_type, self.model)
 
 
-class SQLAlchemyOperationPersistence(_OfAggregates[T, ID], IOperationPersistence[T, ID]):
-    """Saves the state of aggregates, under the version that they were loaded with."""
+class SQLAlchemyOperationPersistence(_AggregateRole[T, ID], roles.IOperationPersistence[T, ID]):
+    """Writer of the state of aggregates, each under the version that was loaded."""
 
     async def persist(self, entity: T, uow: UnitOfWork) -> ID:
         return await self.repository.add(entity, uow)
 
 
-class SQLAlchemyRetrievalPersistence(_OfAggregates[T, ID], IRetrievalPersistence[T, ID]):
-    """Loads aggregates, in one statement and one for each relation."""
+class SQLAlchemyRetrievalPersistence(_AggregateRole[T, ID], roles.IRetrievalPersistence[T, ID]):
+    """Reader of aggregates, in one statement and one for each relation."""
 
     async def retrieve(self, ids: Sequence[ID], uow: UnitOfWork) -> list[T]:
         return await self.repository.list_all(list(ids), uow)
 
 
-class _OfReadModels(ABC, Generic[R]):
-    """Rows about ``model``, each of which makes a read model."""
+class _ReadModelRole(ABC, Generic[R]):
+    """Role over rows of ``model``, each of which makes a read model."""
 
     model: type[Any]
     id_attribute: ClassVar[str | None] = None
-    """Of the model; the primary key where it is None."""
+    """Attribute of the model that holds the ids; None for the primary key."""
     relations: ClassVar[Sequence[str]] = ()
-    """That a specification may pass."""
+    """Relationships that a specification may pass."""
 
     @abstractmethod
-    def to_dto(self, row: Row[Any]) -> R:
-        """The row has what ``statement`` selects, by name."""
+    def to_dto(self, row: sa.Row[Any]) -> R:
+        """Return the read model of a row, whose names are those of ``statement``."""
         ...
 
-    def statement(self) -> GenerativeSelect:
-        """By default all columns of the model, by the names of its attributes.
+    def statement(self) -> sa.GenerativeSelect:
+        """Select all columns of the model, by the names of its attributes.
 
-        One of your own may join, but conditions and order are those of the model.
+        An override may join other tables, but conditions and order apply to the model.
         """
         columns = {
-            name: each.columns[0] for name, each in mapper_of(self.model).column_attrs.items()
+            name: each.columns[0] for name, each in get_mapper(self.model).column_attrs.items()
         }
-        return select(
+        return sa.select(
             *(
                 column if column.key == name else column.label(name)
                 for name, column in columns.items()
-                if isinstance(column, Column)
+                if isinstance(column, sa.Column)
             )
         )
 
     def row_scope(self) -> ISpecification[Any] | None:
-        """What every statement is limited to, such as the rows of a tenant; asked at each call."""
+        """Return the specification that limits every statement; each call asks for it anew."""
         return None
 
     @cached_property
-    def _key(self) -> ColumnElement[Any]:
-        _ensure_set(self, "model")
-        mapper = mapper_of(self.model)
+    def _key(self) -> Expression:
+        _ensure_attributes(self, "model")
+        mapper = get_mapper(self.model)
         if self.id_attribute is not None:
-            return _column_of(self.model, self.id_attribute)
+            return self._column(self.id_attribute)
         if len(mapper.primary_key) > 1:
             raise ConfigError(
                 f"{self.model.__name__} has a key of several columns; name the one that "
@@ -115,10 +106,19 @@ class _OfReadModels(ABC, Generic[R]):
             )
         return mapper.primary_key[0]
 
-    def _scoped(self) -> Select[Any]:
-        _ensure_set(self, "model")
+    def _column(self, name: str) -> Expression:
+        attributes = get_mapper(self.model).column_attrs
+        if name not in attributes:
+            raise ConfigError(
+                f"{self.model.__name__} has no column {name!r}; there is "
+                f"{', '.join(attributes.keys())}"
+            )
+        return attributes[name].columns[0]
+
+    def _select_scoped(self) -> sa.Select[Any]:
+        _ensure_attributes(self, "model")
         query, scope = self.statement(), self.row_scope()
-        if not isinstance(query, Select):
+        if not isinstance(query, sa.Select):
             raise ConfigError(
                 f"the statement of {type(self).__name__} is a {type(query).__name__}, to which no "
                 "condition can be added; make it a select"
@@ -127,52 +127,52 @@ class _OfReadModels(ABC, Generic[R]):
             return query
         return query.where(build_sqla_filter(self.model, scope, relations=self.relations))
 
-    async def _rows(
-        self, query: Select[Any], uow: UnitOfWork, ids: Sequence[Any] | None = None
-    ) -> Sequence[Row[Any]]:
+    async def _fetch_rows(
+        self, query: sa.Select[Any], uow: UnitOfWork, ids: Sequence[Any] | None = None
+    ) -> Sequence[sa.Row[Any]]:
         operation = f"fetch {self.model.__name__}"
         given: dict[str, Any] = {}
         async with _CONNECTIONS.join_transaction(uow, operation) as active:
             connection = await active.connection()
             if ids is not None:
-                query = query.where(in_values(self._key, is_postgres(connection)))
+                query = query.where(in_values(self._key, driver.is_postgres(connection)))
                 given[KNOWN_IDS] = list(ids)
-            rows: Sequence[Row[Any]] = (await connection.execute(query, given)).all()
+            rows: Sequence[sa.Row[Any]] = (await connection.execute(query, given)).all()
         return rows
 
 
-class SQLAlchemyQueryPersistence(_OfReadModels[R], IQueryPersistence[R, ID]):
-    """Reads by ids, in one statement."""
+class SQLAlchemyQueryPersistence(_ReadModelRole[R], roles.IQueryPersistence[R, ID]):
+    """Reader of read models by ids, in one statement."""
 
     async def fetch(self, ids: Sequence[ID], uow: UnitOfWork) -> list[R]:
-        query = self._scoped()
-        rows = await self._rows(query, uow, ids)
+        query = self._select_scoped()
+        rows = await self._fetch_rows(query, uow, ids)
         selected = enumerate(query.selected_columns)
         place = next((index for index, each in selected if each.shares_lineage(self._key)), None)
-        if place is not None:  # Otherwise the dispatcher knows better how to tell them apart.
+        if place is not None:  # Otherwise the dispatcher finds the order.
             order = {each: index for index, each in enumerate(ids)}
             rows = sorted(rows, key=lambda row: order.get(row[place], len(order)))
         return [self.to_dto(row) for row in rows]
 
 
-class SQLAlchemyQuerySpecificationPersistence(_OfReadModels[R], IQuerySpecificationPersistence[R]):
-    """Searches by the attributes of the model; ``stream`` reads from a cursor of the database."""
+class SQLAlchemyQuerySpecificationPersistence(
+    _ReadModelRole[R], roles.IQuerySpecificationPersistence[R]
+):
+    """Search by the attributes of the model; ``stream`` reads from a cursor of the database."""
 
-    async def fetch(
-        self, criteria: ISpecification[Any] | IQueryOptions[Any], uow: UnitOfWork
-    ) -> SearchResult[R]:
+    async def fetch(self, criteria: Criteria, uow: UnitOfWork) -> SearchResult[R]:
         ensure_searchable(criteria)
-        # Made now and not later: who awaits the result may do so in the request of another tenant.
+        # Built now: the result may be awaited in the request of another tenant.
         query = self._query(criteria)
 
         async def fetch() -> list[R]:
-            return [self.to_dto(row) for row in await self._rows(query, uow)]
+            return [self.to_dto(row) for row in await self._fetch_rows(query, uow)]
 
         async def stream(batch_size: int) -> AsyncIterator[R]:
             cursor = RowCursor(query, batch_size)
             try:
                 while not cursor.is_at_end:
-                    # Taken for a batch: in between the unit of work is the consumer's.
+                    # Joined for each batch: in between the unit of work is the consumer's.
                     operation = f"stream {self.model.__name__}"
                     async with _CONNECTIONS.join_transaction(uow, operation) as active:
                         rows = await cursor.fetch(await active.connection())
@@ -183,32 +183,19 @@ class SQLAlchemyQuerySpecificationPersistence(_OfReadModels[R], IQuerySpecificat
 
         return SearchResult(fetch, stream)
 
-    def _query(self, criteria: Any) -> Select[Any]:
-        rows = self._scoped()
-        if isinstance(criteria, ISpecification):
-            return rows.where(build_sqla_filter(self.model, criteria, relations=self.relations))
-        if isinstance(criteria, QueryOptions) and criteria.select_fields:
-            raise InvalidOperationError(
-                f"{type(self).__name__} makes whole results of its rows, not of "
-                f"{', '.join(criteria.select_fields)} alone; leave select_fields out"
-            )
-        page = apply_query_options(rows, self.model, criteria, relations=self.relations)
-        if criteria.ordering or criteria.limit is not None or criteria.offset:
-            # Equals in no order at all could be on two pages, or on none.
-            page = page.order_by(in_order(self._key))
-        return page
+    def _query(self, criteria: Criteria) -> sa.Select[Any]:
+        rows = self._select_scoped()
+        return apply_criteria(rows, self.model, criteria, self._key, relations=self.relations)
 
 
-def _column_of(model: type[Any], name: str) -> ColumnElement[Any]:
-    attributes = mapper_of(model).column_attrs
-    if name not in attributes:
-        raise ConfigError(
-            f"{model.__name__} has no column {name!r}; there is {', '.join(attributes.keys())}"
-        )
-    return attributes[name].columns[0]
+class SQLAlchemyProjectionDualPersistence(ProjectionBackedDualPersistence[R, ID]):
+    """Dual persistence over the projections of a unit of work.
+
+    All SQL is in the store: a search reads indexed columns, and ``stream`` a cursor.
+    """
 
 
-def _ensure_set(handler: object, *names: str) -> None:
+def _ensure_attributes(handler: object, *names: str) -> None:
     unset = [name for name in names if not hasattr(handler, name)]
     if unset:
         raise ConfigError(

@@ -1,35 +1,36 @@
-"""Snapshots in a table."""
+"""Snapshots of aggregates in a table."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import sqlalchemy as sa
 from pydantic_core import to_json
-from sqlalchemy import BigInteger, Table, bindparam, delete
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cqrs_ddd_advanced_core.exceptions import SnapshotError
 from cqrs_ddd_advanced_core.ports.snapshots import ISnapshotStore, Snapshot
-from cqrs_ddd_core.ports.event_store import StreamId
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core import StreamId, UnitOfWork
 
-from ..engine.connections import Connections
-from ..engine.driver import fetch, is_postgres, upsert_statement
-from ..engine.engines import SessionFactory
+from ..engine import Connections, SessionFactory, fetch, is_postgres, sql_text, upsert_statement
 from ..schema.tables import TABLES, Tables
 
 
 class SQLAlchemySnapshotStore(ISnapshotStore):
-    """The table of snapshots. One statement compares the versions and writes."""
+    """Snapshots in a table, where one statement compares the versions and writes.
+
+    Args:
+        session_factory: makes a transaction where no unit of work is given or current.
+        tables: the tables of the toolkit.
+    """
 
     def __init__(self, session_factory: SessionFactory, *, tables: Tables = TABLES) -> None:
         super().__init__()
         self._connections = Connections(session_factory, SnapshotError)
-        self._snapshots: Table = tables.advanced.snapshots
+        self._snapshots: sa.Table = tables.advanced.snapshots
 
     async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
         await self.save_many([snapshot], uow)
@@ -45,10 +46,10 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
             return
         table, replaced = self._snapshots, instead_of or {}
         rows = [
-            {**_row_of(snapshot), "instead_of": replaced.get(snapshot.stream)}
+            {**_to_row(snapshot), "instead_of": replaced.get(snapshot.stream)}
             for snapshot in snapshots
         ]
-        # In one order for all, or two writers would each wait for a row of the other.
+        # In one order, or two writers could each wait for a row of the other.
         rows.sort(key=itemgetter("aggregate_type", "aggregate_id"))
         async with self._connections.join_transaction(uow, "save snapshots") as active:
             connection = await active.connection()
@@ -58,9 +59,9 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
                 insert.on_conflict_do_update(
                     index_elements=key,
                     set_={c.name: insert.excluded[c.name] for c in table.c if c not in key},
-                    # The same version may come again, to replace what was unreadable.
+                    # The same version may come again, to replace an unreadable snapshot.
                     where=(insert.excluded.version >= table.c.version)
-                    | (table.c.version == bindparam("instead_of", type_=BigInteger)),
+                    | (table.c.version == sa.bindparam("instead_of", type_=sa.BigInteger)),
                 ),
                 rows,
             )
@@ -79,14 +80,14 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
                 rows = await fetch(connection, sql.many, *zip(*wanted, strict=True))
             else:
                 rows = await fetch(connection, sql.many, to_json(wanted).decode())
-        return {snapshot.stream: snapshot for snapshot in map(_snapshot_of, rows)}
+        return {snapshot.stream: snapshot for snapshot in map(_read_snapshot, rows)}
 
     async def delete(self, stream: StreamId, uow: UnitOfWork | None = None) -> None:
         table = self._snapshots
         async with self._connections.join_transaction(uow, "delete a snapshot") as active:
             connection = await active.connection()
             await connection.execute(
-                delete(table).where(
+                sa.delete(table).where(
                     table.c.aggregate_type == stream.aggregate_type,
                     table.c.aggregate_id == stream.aggregate_id,
                 )
@@ -94,18 +95,17 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
 
 
 class _Statements(NamedTuple):
-    """Straight to the driver: what SQLAlchemy adds to reading a row costs more than the row."""
+    """Texts for the driver, since SQLAlchemy's result costs more than the row."""
 
     one: str
     many: str
 
 
 @lru_cache(maxsize=64)
-def _statements(table: Table, is_postgres: bool) -> _Statements:
-    dialect = postgresql.dialect() if is_postgres else sqlite.dialect()  # type: ignore[no-untyped-call]
+def _statements(table: sa.Table, is_postgres: bool) -> _Statements:
     read = (
         "SELECT aggregate_type, aggregate_id, version, schema_hash, state, taken_at "
-        f"FROM {dialect.identifier_preparer.format_table(table)} WHERE "
+        f"FROM {sql_text.quote_table(table, is_postgres)} WHERE "
     )
     if is_postgres:
         return _Statements(
@@ -120,7 +120,7 @@ def _statements(table: Table, is_postgres: bool) -> _Statements:
     )
 
 
-def _row_of(snapshot: Snapshot) -> dict[str, Any]:
+def _to_row(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "aggregate_type": snapshot.stream.aggregate_type,
         "aggregate_id": snapshot.stream.aggregate_id,
@@ -131,21 +131,21 @@ def _row_of(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _snapshot_of(row: Any) -> Snapshot:
-    """Read a row without checks: the loader takes a row that is not a snapshot for a miss."""
+def _read_snapshot(row: Sequence[Any]) -> Snapshot:
+    """Return the snapshot of any row; its reader detects an unreadable one."""
     snapshot = Snapshot.__new__(Snapshot)
     snapshot.__dict__.update(
         stream=StreamId(row[0], row[1]),
         version=row[2] if isinstance(row[2], int) else 0,
         schema_hash=row[3],
         state=row[4],
-        taken_at=_time_in(row[5]),
+        taken_at=_read_time(row[5]),
     )
     return snapshot
 
 
-def _time_in(value: Any) -> datetime:
-    """The epoch for what is no time; nothing is decided by it."""
+def _read_time(value: Any) -> datetime:
+    """Return the epoch for an unreadable time, on which nothing depends."""
     try:
         time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     except (TypeError, ValueError):

@@ -8,12 +8,8 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
-from cqrs_ddd_core.primitives.exceptions import (
-    InfrastructureError,
-    InvalidOperationError,
-    PersistenceError,
-)
+from cqrs_ddd_core import UnitOfWork, get_current_uow
+from cqrs_ddd_core.primitives import exceptions
 
 from . import driver
 from .driver_errors import raise_translated, translate_errors
@@ -38,7 +34,7 @@ class Connections:
     def __init__(
         self,
         session_factory: SessionFactory | None,
-        error: type[InfrastructureError] = PersistenceError,
+        error: type[exceptions.InfrastructureError] = exceptions.PersistenceError,
         uow: UnitOfWork | None = None,
     ) -> None:
         self.session_factory = session_factory
@@ -49,6 +45,19 @@ class Connections:
     def engine(self) -> AsyncEngine | None:
         """Engine of the session factory."""
         return None if self.session_factory is None else engine_of(self.session_factory)
+
+    def require_engine(self) -> AsyncEngine:
+        """Return the engine of the factory or of the adapter's unit of work."""
+        engine = self.engine
+        if engine is None and isinstance(self._uow, SQLAlchemyTransaction):
+            engine = self._uow.engine
+        if engine is None:
+            raise exceptions.ConfigError(
+                "to create or drop a collection takes an engine; give the store "
+                "async_sessionmaker(engine)"
+            )
+        ensure_usable(engine)
+        return engine
 
     def current(self, uow: UnitOfWork | None = None) -> UnitOfWork | None:
         """Return the unit of work that a call joins, or None if it begins a new transaction."""
@@ -95,7 +104,7 @@ class Connections:
     async def new_transaction(self, operation: str) -> AsyncIterator[SQLAlchemyTransaction]:
         """Begin a transaction apart from the current one, and commit it at the end."""
         if self.session_factory is None:
-            raise InvalidOperationError(
+            raise exceptions.InvalidOperationError(
                 f"cannot {operation}: it needs a transaction of its own, and this adapter has one "
                 "session only; give it a session_factory"
             )
@@ -132,13 +141,13 @@ class Connections:
 
     def _joinable(self, current: UnitOfWork, operation: str) -> SQLAlchemyTransaction:
         if not isinstance(current, SQLAlchemyTransaction):
-            raise InvalidOperationError(
+            raise exceptions.InvalidOperationError(
                 f"{operation} happens in a database and cannot join a {type(current).__name__}; "
                 "use a SQLAlchemyUnitOfWork"
             )
         mine = self.engine
         if mine is not None and current.engine is not None and mine is not current.engine:
-            raise InvalidOperationError(
+            raise exceptions.InvalidOperationError(
                 f"cannot {operation}: the unit of work is on {current.engine.url!r}, this adapter "
                 f"on {mine.url!r}; pass a unit of work on the same engine"
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime, timezone
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
+from cqrs_ddd_core import ConfigError, PersistenceError
 
 from .driver_errors import DriverError
 
@@ -24,6 +25,7 @@ _autocommit_engines: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictio
 
 
 def is_postgres(bind: AsyncEngine | AsyncConnection | sa.Connection) -> bool:
+    """Return whether the database is PostgreSQL; otherwise it is SQLite."""
     return bind.dialect.name == "postgresql"
 
 
@@ -144,6 +146,20 @@ async def autocommit_connection(engine: AsyncEngine) -> AsyncIterator[AsyncConne
         engine = _autocommit_engines[engine]
     async with engine.connect() as connection:
         yield connection
+
+
+async def take_write_lock(connection: AsyncConnection) -> None:
+    """Begin a transaction with the write lock; on SQLite only, where it has one holder."""
+    if not driver_of(connection).in_transaction:
+        await fetch(connection, "BEGIN IMMEDIATE")
+
+
+def database_time(connection: AsyncConnection) -> sa.ColumnElement[datetime] | datetime:
+    """Return the time of the database, for a statement."""
+    if is_postgres(connection):
+        return sa.func.clock_timestamp(type_=sa.DateTime(timezone=True))
+    # SQLite is one file on one host, so the local clock is shared by all processes.
+    return datetime.now(timezone.utc)
 
 
 def upsert_statement(

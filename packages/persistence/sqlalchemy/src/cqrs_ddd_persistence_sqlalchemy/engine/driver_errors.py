@@ -8,16 +8,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import exc
+import sqlalchemy as sa
 from sqlalchemy.orm.exc import StaleDataError
 
-from cqrs_ddd_core.primitives.exceptions import (
-    ConcurrencyError,
-    CQRSDDDError,
-    DuplicateKeyError,
-    InfrastructureError,
-    OptimisticConcurrencyError,
-)
+from cqrs_ddd_core.primitives import exceptions
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 UNIQUE_VIOLATION = "23505"
@@ -46,7 +40,7 @@ def is_connection_lost(error: BaseException) -> bool:
     """Return whether the server did not answer, so that its work may or may not be done."""
     if isinstance(error, (asyncio.TimeoutError, OSError)):
         return True
-    if not isinstance(error, (DriverError, exc.DBAPIError)):
+    if not isinstance(error, (DriverError, sa.exc.DBAPIError)):
         return False
     if isinstance(error.orig, sqlite3.Error):
         return False
@@ -56,7 +50,7 @@ def is_connection_lost(error: BaseException) -> bool:
 
 
 @contextmanager
-def translate_errors(kind: type[InfrastructureError], operation: str) -> Iterator[None]:
+def translate_errors(kind: type[exceptions.InfrastructureError], operation: str) -> Iterator[None]:
     """Translate the errors of a block; see ``raise_translated``."""
     try:
         yield
@@ -65,7 +59,9 @@ def translate_errors(kind: type[InfrastructureError], operation: str) -> Iterato
         raise
 
 
-def raise_translated(error: Exception, kind: type[InfrastructureError], operation: str) -> None:
+def raise_translated(
+    error: Exception, kind: type[exceptions.InfrastructureError], operation: str
+) -> None:
     """Raise the error of the toolkit for an error of the driver or of SQLAlchemy.
 
     Return if the error comes from neither, so that the caller can raise it again.
@@ -74,9 +70,9 @@ def raise_translated(error: Exception, kind: type[InfrastructureError], operatio
         kind: class of the error if there is no more exact one.
         operation: the work that failed, for the message: ``cannot {operation}: ...``.
     """
-    if isinstance(error, exc.StatementError) and isinstance(error.orig, CQRSDDDError):
+    if isinstance(error, sa.exc.StatementError) and isinstance(error.orig, exceptions.CQRSDDDError):
         raise error.orig from None  # The type of a column rejected the value.
-    database = (exc.SQLAlchemyError, DriverError, OSError, sqlite3.Error, UnicodeEncodeError)
+    database = (sa.exc.SQLAlchemyError, DriverError, OSError, sqlite3.Error, UnicodeEncodeError)
     # SQLAlchemy 2.0 lets through what fails before a statement of its own, such as connecting.
     if isinstance(error, database) or type(error).__module__.startswith("asyncpg."):
         raise _toolkit_error(error, kind, operation) from error
@@ -85,15 +81,19 @@ def raise_translated(error: Exception, kind: type[InfrastructureError], operatio
 
 
 def _toolkit_error(
-    error: Exception, kind: type[InfrastructureError], operation: str
-) -> CQRSDDDError:
+    error: Exception, kind: type[exceptions.InfrastructureError], operation: str
+) -> exceptions.CQRSDDDError:
     code, text = sqlstate(error), (str(error).strip() or repr(error)).splitlines()[0]
     if isinstance(error, StaleDataError):
-        return OptimisticConcurrencyError(f"cannot {operation}: {text}; reload it and retry")
+        return exceptions.OptimisticConcurrencyError(
+            f"cannot {operation}: {text}; reload it and retry"
+        )
     if code in _CONFLICTS:
-        return ConcurrencyError(f"cannot {operation}: {_CONFLICTS[code]} ({text}); retry it")
-    if isinstance(error, exc.IntegrityError) and (constraint := _unique_constraint(error)):
-        return DuplicateKeyError(
+        return exceptions.ConcurrencyError(
+            f"cannot {operation}: {_CONFLICTS[code]} ({text}); retry it"
+        )
+    if isinstance(error, sa.exc.IntegrityError) and (constraint := _unique_constraint(error)):
+        return exceptions.DuplicateKeyError(
             f"cannot {operation}: another row has the same values for {constraint}; choose others",
             constraint=constraint,
         )
@@ -105,7 +105,7 @@ def _toolkit_error(
     return kind(f"cannot {operation}: {text}{advice}")
 
 
-def _unique_constraint(error: exc.IntegrityError) -> str | None:
+def _unique_constraint(error: sa.exc.IntegrityError) -> str | None:
     """Return its name on PostgreSQL, its columns (or a partial index's name) on SQLite."""
     pattern = _POSTGRES_UNIQUE if sqlstate(error) == UNIQUE_VIOLATION else _SQLITE_UNIQUE
     found = pattern.search(str(error.orig))

@@ -6,12 +6,13 @@ from weakref import WeakSet
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 
-from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core import ConfigError
 
 from .driver import is_postgres
 from .sqlite import is_configured
 
 SessionFactory = async_sessionmaker[AsyncSession]
+"""Factory of the sessions of an application, made by ``async_sessionmaker(engine)``."""
 
 _checked: WeakSet[AsyncEngine] = WeakSet()
 

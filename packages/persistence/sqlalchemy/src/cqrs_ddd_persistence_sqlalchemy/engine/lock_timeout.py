@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
+from cqrs_ddd_core import ConcurrencyError
 
 from .driver import is_postgres
 from .driver_errors import sqlstate
 
 _LOCK_NOT_AVAILABLE = "55P03"
-_BEFORE = text("SELECT current_setting('lock_timeout')")
-_SET = text("SELECT set_config('lock_timeout', :value, true)")
+_BEFORE = sa.text("SELECT current_setting('lock_timeout')")
+_SET = sa.text("SELECT set_config('lock_timeout', :value, true)")
 
 
 @asynccontextmanager
@@ -31,7 +30,7 @@ async def lock_timeout(
     await connection.execute(_SET, {"value": f"{round(1000 * seconds)}ms"})
     try:
         yield
-    except DBAPIError as error:
+    except sa.exc.DBAPIError as error:
         if sqlstate(error) != _LOCK_NOT_AVAILABLE:
             raise
         raise ConcurrencyError(

@@ -9,12 +9,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from cqrs_ddd_core.ports.queue_signal import IQueueSignal
-from cqrs_ddd_core.primitives.exceptions import (
-    ConfigError,
-    InvalidOperationError,
-    PersistenceError,
-)
+from cqrs_ddd_core import ConfigError, InvalidOperationError, IQueueSignal, PersistenceError
 from cqrs_ddd_core.primitives.shielding import run_to_completion, timeout_after
 
 from .driver import autocommit_connection, fetch, is_postgres

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, event
-from sqlalchemy.exc import MissingGreenlet
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 
-from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
-
-from ..specifications.documents import SQLITE_FUNCTION, answer
+from cqrs_ddd_core import ConfigError, PersistenceError
+from cqrs_ddd_specifications import field_types, operators
+from cqrs_ddd_specifications.memory import documents, evaluator
 
 _OLDEST = (3, 35, 0)
 """The first with RETURNING."""
@@ -27,6 +28,9 @@ _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(\w*)", re.DOTALL)
 _CHANGE = re.compile(r"\b(INSERT|UPDATE|DELETE|REPLACE\s+INTO)\b", re.IGNORECASE)
 """What follows WITH in a statement that is no query."""
 _CONFIGURED = "cqrs_ddd_sqlite"
+JSON_FUNCTION = "cqrs_ddd_json"
+"""Its name in SQL; ``configure_sqlite`` adds it to every connection."""
+_LONGEST_CACHED = 4_000
 
 
 def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> AsyncEngine:
@@ -44,7 +48,7 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
         raise ConfigError(
             f"configure_sqlite got an engine for {engine.dialect.name}; it is for SQLite only"
         )
-    if isinstance(engine.pool, StaticPool):
+    if isinstance(engine.pool, sa.pool.StaticPool):
         raise ConfigError(
             "the engine shares one connection among all transactions, as it does for a database "
             "in memory; use a file, or poolclass=AsyncAdaptedQueuePool, pool_size=1, "
@@ -59,7 +63,7 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
             f"{'.'.join(map(str, _OLDEST))} or newer is needed"
         )
 
-    def prepare(connection: Any, entry: ConnectionPoolEntry, proxy: object) -> None:
+    def prepare(connection: Any, entry: sa.pool.ConnectionPoolEntry, proxy: object) -> None:
         driver: Any = entry.driver_connection
         if _CONFIGURED not in entry.info:
             if driver.in_transaction:
@@ -71,7 +75,7 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
             cursor.execute(f"PRAGMA busy_timeout = {round(busy_timeout * 1000)}")
             cursor.execute("PRAGMA foreign_keys = ON")
             _switch_to_write_ahead_log(cursor, busy_timeout)
-            connection.create_function(SQLITE_FUNCTION, 2, answer, deterministic=True)
+            connection.create_function(JSON_FUNCTION, 2, evaluate_json, deterministic=True)
             cursor.close()
             entry.info[_CONFIGURED] = True
         if driver.isolation_level != "IMMEDIATE":
@@ -80,7 +84,7 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
             connection.isolation_level = "IMMEDIATE"
 
     def lock(
-        connection: Connection,
+        connection: sa.Connection,
         cursor: Any,
         statement: str,
         parameters: Any,
@@ -93,16 +97,18 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
         if not driver.in_transaction and not _needs_no_lock(statement):
             cursor.execute("BEGIN IMMEDIATE")
 
-    def roll_back(connection: Any, entry: ConnectionPoolEntry, error: BaseException | None) -> None:
+    def roll_back(
+        connection: Any, entry: sa.pool.ConnectionPoolEntry, error: BaseException | None
+    ) -> None:
         # A cancelled statement may have rows left. SQLite would close the connection only when the
         # last reference to its cursor is gone, and keep the write lock until then. The rollback is
         # on its way to the thread before anything can interrupt it again.
-        with suppress(asyncio.CancelledError, MissingGreenlet):
+        with suppress(asyncio.CancelledError, sa.exc.MissingGreenlet):
             connection.rollback()
 
-    event.listen(sync_engine, "checkout", prepare)
-    event.listen(sync_engine, "invalidate", roll_back)
-    event.listen(sync_engine, "before_cursor_execute", lock)
+    sa.event.listen(sync_engine, "checkout", prepare)
+    sa.event.listen(sync_engine, "invalidate", roll_back)
+    sa.event.listen(sync_engine, "before_cursor_execute", lock)
     sync_engine.update_execution_options(**{_CONFIGURED: True})
     return engine
 
@@ -135,3 +141,22 @@ def _switch_to_write_ahead_log(cursor: Any, busy_timeout: float) -> None:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise PersistenceError(f"cannot switch to the write-ahead log: {error}") from error
             cursor.execute("PRAGMA journal_mode")
+
+
+def evaluate_json(document: str | None, condition: str) -> int:
+    """Return 1 if the document satisfies the condition ``[operator or null, keys, value]``."""
+    # Long conditions may come from outside, and would fill the memory.
+    is_cached = len(condition) <= _LONGEST_CACHED
+    test = (_compile_condition if is_cached else _compile_condition.__wrapped__)(condition)
+    return test(None if document is None else json.loads(document))
+
+
+@lru_cache(maxsize=1024)
+def _compile_condition(condition: str) -> Callable[[object], bool]:
+    name, keys, value = json.loads(condition)
+    if name is None:
+        return lambda document: bool(documents.extract_keys([document], keys))
+    test = evaluator.compile_value_test(operators.OPERATORS[name], value, field_types.JSON)
+    if not keys:
+        return test
+    return lambda document: any(map(test, documents.extract_keys([document], keys)))

@@ -9,19 +9,12 @@ from functools import partial
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import SessionTransaction
 
+from cqrs_ddd_core import IQueueSignal, UnitOfWork
 from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL
-from cqrs_ddd_core.ports.queue_signal import IQueueSignal
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import (
-    CommitOutcomeUnknownError,
-    ConfigError,
-    InvalidOperationError,
-    PersistenceError,
-)
+from cqrs_ddd_core.primitives import exceptions
 
 from . import driver
 from .driver_errors import DriverError, is_connection_lost, translate_errors
@@ -53,7 +46,7 @@ class SQLAlchemyTransaction(UnitOfWork):
     ) -> None:
         super().__init__()
         if (session is None) == (session_factory is None):
-            raise ConfigError(
+            raise exceptions.ConfigError(
                 f"{type(self).__name__} takes a session or a session_factory, one of them; "
                 "for example session_factory=async_sessionmaker(engine)"
             )
@@ -124,7 +117,7 @@ class SQLAlchemyTransaction(UnitOfWork):
     async def _connection_of(self, session: AsyncSession) -> AsyncConnection:
         bind = bind_of(session)
         if bind is None:
-            raise ConfigError(
+            raise exceptions.ConfigError(
                 "the session has no engine for all tables; make it with bind=, not with binds="
             )
         engine = bind.engine
@@ -171,7 +164,7 @@ class SQLAlchemyTransaction(UnitOfWork):
     def mark_failed(self, error: BaseException) -> None:
         """Allow nothing but a rollback any more, since an operation was done in part."""
         if not isinstance(error, Exception):
-            error = InvalidOperationError(f"work was interrupted by {error!r}")
+            error = exceptions.InvalidOperationError(f"work was interrupted by {error!r}")
         self._failure = error
 
     def mark_interrupted(self) -> None:
@@ -179,7 +172,7 @@ class SQLAlchemyTransaction(UnitOfWork):
         self._is_interrupted = True
 
     async def commit(self) -> None:
-        with translate_errors(PersistenceError, "commit"):
+        with translate_errors(exceptions.PersistenceError, "commit"):
             if self._session is not None:
                 await self._flush(self._session)
             await self._send_commit()
@@ -196,9 +189,12 @@ class SQLAlchemyTransaction(UnitOfWork):
         if connection is not None and not (interrupted and driver.is_postgres(connection)):
             try:
                 await driver.rollback(connection)
-            except (DriverError, SQLAlchemyError):  # Such as: the connection is closed already.
+            except (
+                DriverError,
+                sa.exc.SQLAlchemyError,
+            ):  # Such as: the connection is closed already.
                 interrupted = True
-        with translate_errors(PersistenceError, "roll back"):
+        with translate_errors(exceptions.PersistenceError, "roll back"):
             await self._close(interrupted=interrupted)
 
     async def _flush(self, session: AsyncSession) -> None:
@@ -221,10 +217,10 @@ class SQLAlchemyTransaction(UnitOfWork):
             if self._connection is not None:
                 await driver.commit(self._connection)
         except Exception as error:
-            if isinstance(error, PersistenceError) or not is_connection_lost(error):
+            if isinstance(error, exceptions.PersistenceError) or not is_connection_lost(error):
                 raise
             await self._close(interrupted=True)
-            raise CommitOutcomeUnknownError(
+            raise exceptions.CommitOutcomeUnknownError(
                 f"no answer to the commit came ({error!r}), so the work may or may not be "
                 "stored; look, or send the command again under its id"
             ) from error
@@ -234,7 +230,9 @@ class SQLAlchemyTransaction(UnitOfWork):
     def _session_ended(self, session: object, transaction: SessionTransaction) -> None:
         # What it wrote is still in the transaction; a savepoint it has undone itself.
         if self.is_open and self._connection is not None and not transaction.nested:
-            self.mark_failed(InvalidOperationError("the session was rolled back by itself"))
+            self.mark_failed(
+                exceptions.InvalidOperationError("the session was rolled back by itself")
+            )
 
     def _cut_off(self) -> None:
         if self._driver is not None:

@@ -1,8 +1,8 @@
-"""Events as they come from a table, and as they go there."""
+"""Conversion of events to and from rows of the event table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
 from operator import attrgetter
@@ -10,11 +10,12 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from cqrs_ddd_core.ports.event_store import StoredEvent
+from cqrs_ddd_core import StoredEvent
 from cqrs_ddd_core.spi.json_fidelity import encode_json
 
-from ..schema.tables import iso_utc
+from ..schema.column_types import iso_utc
 
+Row = tuple[Any, ...]
 COLUMNS = {
     "event_id": "text",
     "event_type": "text",
@@ -28,18 +29,18 @@ COLUMNS = {
     "correlation_id": "text",
     "causation_id": "text",
 }
-"""What an insert gives, with the types of the arrays that PostgreSQL gets."""
+"""Columns of an insert, with the types of the arrays for PostgreSQL."""
 
 _READ = ("position", *COLUMNS)
 _AS_TEXT = {"payload": "payload_json", "metadata": "metadata_json"}
 _FROM_POSTGRES = tuple(_AS_TEXT.get(name, name) for name in _READ)
 _FROM_SQLITE = tuple({**_AS_TEXT, "occurred_at": "occurred_text"}.get(name, name) for name in _READ)
 
-_facts = attrgetter(*StoredEvent.__dataclass_fields__)
+_get_fields = attrgetter(*StoredEvent.__dataclass_fields__)
 
 
 class StoredRow(StoredEvent):
-    """A stored event that reads its JSON at the first look; it equals its plain form.
+    """Stored event that decodes its JSON at the first access; it equals its plain form.
 
     ``payload_json`` and ``metadata_json`` are the text as it is stored.
     """
@@ -63,18 +64,18 @@ class StoredRow(StoredEvent):
         return datetime.fromisoformat(self.occurred_text)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, StoredEvent) and _facts(self) == _facts(other)
+        return isinstance(other, StoredEvent) and _get_fields(self) == _get_fields(other)
 
     __hash__ = StoredEvent.__hash__
 
 
 def read_columns() -> str:
-    """The columns to select, in the order of ``events_of``; JSON as text."""
+    """Return the columns to select, in the order of ``read_events``; JSON as text."""
     return ", ".join(f"CAST({name} AS text)" if name in _AS_TEXT else name for name in _READ)
 
 
-def events_of(rows: Iterable[Any], *, are_from_postgres: bool) -> list[StoredEvent]:
-    """One event a row, nothing of it decoded yet."""
+def read_events(rows: Iterable[Sequence[object]], *, are_from_postgres: bool) -> list[StoredEvent]:
+    """Return an event for each row, whose JSON is not decoded yet."""
     names = _FROM_POSTGRES if are_from_postgres else _FROM_SQLITE
     events: list[StoredEvent] = []
     for row in rows:
@@ -85,7 +86,7 @@ def events_of(rows: Iterable[Any], *, are_from_postgres: bool) -> list[StoredEve
     return events
 
 
-def row_of(event: StoredEvent) -> tuple[Any, ...]:
+def to_row(event: StoredEvent) -> Row:
     """Return the values of ``COLUMNS``; raise ``SerializationError`` unless both are JSON."""
     return (
         event.event_id,
@@ -109,6 +110,6 @@ def _json_text(value: dict[str, object], event: StoredEvent) -> str:
     return encode_json(value, subject, type_name=event.event_type).decode()
 
 
-def for_sqlite(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The same values with the time as text."""
+def to_sqlite_row(row: Row) -> Row:
+    """Return the same values with the time as text."""
     return (*row[:8], iso_utc(row[8]), *row[9:])

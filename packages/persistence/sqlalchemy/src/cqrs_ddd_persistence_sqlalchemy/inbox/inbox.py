@@ -1,4 +1,4 @@
-"""Handled messages in a table."""
+"""Inbox of handled messages in a table."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from cqrs_ddd_core.ports.inbox import IInbox, InboxEntry
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import InboxError
+from cqrs_ddd_core import IInbox, InboxEntry, InboxError, UnitOfWork
 from cqrs_ddd_core.spi.json_fidelity import encode_json
 
-from ..engine.connections import Connections
-from ..engine.driver import fetch, is_postgres
-from ..engine.engines import SessionFactory
+from ..engine import Connections, SessionFactory, fetch, is_postgres
 from ..schema.column_types import iso_utc
 from ..schema.tables import TABLES, Tables
 from .statements import inbox_statements
 
 
 class SQLAlchemyInbox(IInbox):
-    """The inbox table. Who registers a message that an open transaction has registered waits."""
+    """Inbox in a table, whose ``register`` waits for an open transaction with the same message.
+
+    Args:
+        session_factory: makes a transaction where no unit of work is given or current.
+        tables: the tables of the toolkit.
+        uow: unit of work that all calls without one join.
+    """
 
     def __init__(
         self,
@@ -45,7 +47,7 @@ class SQLAlchemyInbox(IInbox):
             at = now if is_postgres(connection) else iso_utc(now)
             if await fetch(connection, sql.register, consumer, message_id, fingerprint, at):
                 return None
-            # A new statement, so it sees what the one that came first has committed.
+            # A new statement, so it sees the row that the first transaction has committed.
             ((known, outcome),) = await fetch(connection, sql.known, consumer, message_id)
         entry = replace(
             entry, fingerprint=known, outcome=None if outcome is None else from_json(outcome)
@@ -63,7 +65,7 @@ class SQLAlchemyInbox(IInbox):
             connection = await active.driver_connection()
             sql = inbox_statements(self._tables, is_postgres(connection))
             # Bytes on SQLite: it would convert a text of digits to a number and lose some digits.
-            kept = encoded.decode() if is_postgres(connection) else encoded
-            given = None if outcome is None else kept
-            if not await fetch(connection, sql.store_outcome, given, consumer, message_id):
+            stored = encoded.decode() if is_postgres(connection) else encoded
+            value = None if outcome is None else stored
+            if not await fetch(connection, sql.store_outcome, value, consumer, message_id):
                 raise InboxError.not_registered(consumer, message_id)

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
+from functools import lru_cache, partial
 
-from sqlalchemy.dialects import postgresql, sqlite
-
+from ..engine import sql_text
 from ..schema.tables import Tables
 
 
 class InboxStatements:
-    """For one set of tables; the parameters are texts, on PostgreSQL the time is a datetime."""
+    """Statements for one set of tables; the time is a datetime on PostgreSQL, else a text."""
 
     def __init__(self, tables: Tables, is_postgres: bool) -> None:
-        dialect = postgresql.dialect() if is_postgres else sqlite.dialect()  # type: ignore[no-untyped-call]
-        inbox = dialect.identifier_preparer.format_table(tables.inbox)
+        inbox = sql_text.quote_table(tables.inbox, is_postgres)
         outcome = "CAST($1 AS json)" if is_postgres else "$1"
-
-        def numbered(statement: str) -> str:
-            return statement if is_postgres else re.sub(r"\$\d", "?", statement)
-
-        self.register = numbered(
+        adapt = partial(sql_text.adapt_parameters, is_postgres=is_postgres)
+        self.register = adapt(
             f"INSERT INTO {inbox} (consumer, message_id, fingerprint, registered_at) "
             "VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING 1"
         )
-        self.known = numbered(
+        self.known = adapt(
             f"SELECT fingerprint, CAST(outcome AS text) FROM {inbox} "
             "WHERE consumer = $1 AND message_id = $2"
         )
-        self.store_outcome = numbered(
+        self.store_outcome = adapt(
             f"UPDATE {inbox} SET outcome = {outcome} "
             "WHERE consumer = $2 AND message_id = $3 RETURNING 1"
         )

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import sqlalchemy as sa
 from pydantic_core import from_json
-from sqlalchemy import Row
 
-from cqrs_ddd_core.ports.outbox import OutboxMessage
+from cqrs_ddd_core import OutboxMessage
 from cqrs_ddd_core.spi.json_fidelity import encode_json
 
 from ..schema.column_types import iso_utc
 
+Row = tuple[Any, ...]
 _FIELDS = tuple(OutboxMessage.__dataclass_fields__)
 
 
-def row_of(message: OutboxMessage) -> tuple[Any, ...]:
+def to_row(message: OutboxMessage) -> Row:
     """Return the values of ``COLUMNS``; raise ``SerializationError`` unless both are JSON."""
     subject = f"message {message.message_id}"
     return (
@@ -34,27 +36,27 @@ def row_of(message: OutboxMessage) -> tuple[Any, ...]:
     )
 
 
-def for_sqlite(row: tuple[Any, ...]) -> tuple[Any, ...]:
+def to_sqlite_row(row: Row) -> Row:
     """Return the same values with the times as text."""
     times = (None if time is None else iso_utc(time) for time in row[6:8])
     return (*row[:6], *times, *row[8:])
 
 
-def message_of(row: Row[Any]) -> OutboxMessage:
-    facts = dict(row._mapping)
-    del facts["lease_key"]
-    return _message(facts)
+def read_message(row: sa.Row[Any]) -> OutboxMessage:
+    fields = dict(row._mapping)
+    del fields["lease_key"]
+    return _create(fields)
 
 
-def message_of_postgres(row: Any) -> OutboxMessage:
+def read_driver_row(row: Sequence[Any]) -> OutboxMessage:
     """Read a row of ``OutboxStatements.waiting``, whose first column is the key."""
-    facts = dict(zip(_FIELDS, row[1:]))  # noqa: B905
-    facts["payload"] = from_json(facts["payload"])
-    facts["metadata"] = from_json(facts["metadata"])
-    return _message(facts)
+    fields = dict(zip(_FIELDS, row[1:]))  # noqa: B905
+    fields["payload"] = from_json(fields["payload"])
+    fields["metadata"] = from_json(fields["metadata"])
+    return _create(fields)
 
 
-def _message(facts: dict[str, Any]) -> OutboxMessage:
+def _create(fields: dict[str, Any]) -> OutboxMessage:
     message = OutboxMessage.__new__(OutboxMessage)
-    message.__dict__.update(facts)  # Checked when it was saved, so not again by the constructor.
+    message.__dict__.update(fields)  # Checked when it was saved, so not again by the constructor.
     return message

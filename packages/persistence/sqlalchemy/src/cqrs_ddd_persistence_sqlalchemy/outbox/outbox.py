@@ -6,32 +6,31 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+import sqlalchemy as sa
 
-from cqrs_ddd_core.ports.outbox import ILeasedOutbox, OutboxLease, OutboxMessage
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import LeaseLostError, OutboxError
+from cqrs_ddd_core import ILeasedOutbox, OutboxLease, OutboxMessage, UnitOfWork
+from cqrs_ddd_core.primitives import exceptions
 from cqrs_ddd_core.spi.checks import ensure_usable_claim
 
-from ..engine.connections import Connections
-from ..engine.driver import fetch, is_postgres
-from ..engine.engines import SessionFactory
-from ..engine.transaction import SQLAlchemyTransaction
+from ..engine import AsyncConnection, Connections, SessionFactory, SQLAlchemyTransaction, driver
 from ..schema.tables import TABLES, Tables
-from .claims import claim_leases, database_time
-from .message_rows import for_sqlite, message_of, row_of
-from .statements import insert_arrays, insert_values, outbox_statements
+from . import message_rows, statements
+from .claims import claim_leases
 
 _ROWS_A_STATEMENT = 80
 """Old builds of SQLite take 999 values in a statement."""
 
 
 class SQLAlchemyOutboxStorage(ILeasedOutbox):
-    """The outbox table. Leases are given and ended at once, in transactions of their own.
+    """Outbox in a table, whose leases begin and end in transactions of their own.
 
-    A key has a row among the leases while it is leased, held back or parked. Times are the
-    database's, so relays on machines with different clocks agree.
+    A key has a row among the leases while it is leased, delayed or blocked by a dead letter. Times
+    are those of the database, so the clocks of relays may differ.
+
+    Args:
+        session_factory: makes a transaction where no unit of work is given or current.
+        tables: the tables of the toolkit.
+        uow: unit of work that all calls without one join.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         tables: Tables = TABLES,
         uow: UnitOfWork | None = None,
     ) -> None:
-        self._connections = Connections(session_factory, OutboxError, uow)
+        self._connections = Connections(session_factory, exceptions.OutboxError, uow)
         self._tables = tables
         self._outbox = tables.outbox
         self._leases = tables.outbox_leases
@@ -49,7 +48,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def save_messages(
         self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
     ) -> None:
-        rows = [row_of(message) for message in messages]
+        rows = [message_rows.to_row(message) for message in messages]
         if not rows:
             return
         async with self._connections.join_transaction(uow, "save messages") as active:
@@ -58,21 +57,21 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             for (message_id,) in saved:
                 missing.remove(message_id)
             if missing:
-                raise OutboxError.already_saved(missing[0])
+                raise exceptions.OutboxError.already_saved(missing[0])
 
     async def get_pending(
         self, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[OutboxMessage]:
         outbox, leases = self._outbox, self._leases
-        parked = select(leases.c.lease_key).where(leases.c.parked_message_id.is_not(None))
+        parked = sa.select(leases.c.lease_key).where(leases.c.parked_message_id.is_not(None))
         pending = (
-            self._messages()
+            self._select_messages()
             .where(outbox.c.published_at.is_(None), outbox.c.lease_key.not_in(parked))
             .order_by(outbox.c.seq)
             .limit(limit)
         )
         async with self._connections.read_connection(uow, "read pending messages") as connection:
-            return [message_of(row) for row in await connection.execute(pending)]
+            return [message_rows.read_message(row) for row in await connection.execute(pending)]
 
     async def mark_published(self, message_ids: list[str], uow: UnitOfWork | None = None) -> None:
         leases = self._leases
@@ -80,7 +79,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             connection = await active.connection()
             await self._publish(connection, message_ids)
             await connection.execute(
-                delete(leases).where(leases.c.parked_message_id.in_(message_ids))
+                sa.delete(leases).where(leases.c.parked_message_id.in_(message_ids))
             )
 
     async def mark_failed(self, message_id: str, error: str, uow: UnitOfWork | None = None) -> None:
@@ -100,8 +99,8 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         async with self._connections.new_transaction("mark messages as published") as new:
             connection = await new.connection()
             await self._lock(connection, message_ids)
-            if not await self._held(connection, [lease]):
-                raise LeaseLostError.ended("outbox key", lease.key, lease.epoch)
+            if not await self._select_held(connection, [lease]):
+                raise exceptions.LeaseLostError.ended("outbox key", lease.key, lease.epoch)
             await self._publish(connection, message_ids)
 
     async def complete_batch(
@@ -133,15 +132,15 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
     ) -> None:
         leases = self._leases
-        async with self._connections.new_transaction("hold a message back") as new:
+        async with self._connections.new_transaction("delay a message") as new:
             connection = await new.connection()
             await self._lock(connection, [message_id])
-            if not await self._held(connection, [lease]):
-                raise LeaseLostError.ended("outbox key", lease.key, lease.epoch)
+            if not await self._select_held(connection, [lease]):
+                raise exceptions.LeaseLostError.ended("outbox key", lease.key, lease.epoch)
             await self._count_try(connection, message_id, error)
             parked = message_id if retry_at is None else None
             await connection.execute(
-                update(leases)
+                sa.update(leases)
                 .where(leases.c.epoch == lease.epoch)
                 .values(leased_until=None, due=retry_at, parked_message_id=parked)
             )
@@ -151,7 +150,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         async with self._connections.new_transaction("release a key") as new:
             connection = await new.connection()
             await connection.execute(
-                delete(leases).where(
+                sa.delete(leases).where(
                     leases.c.epoch == lease.epoch, leases.c.leased_until.is_not(None)
                 )
             )
@@ -159,14 +158,14 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def list_dead_letters(self, limit: int = 100) -> list[OutboxMessage]:
         outbox, leases = self._outbox, self._leases
         parked = (
-            self._messages()
+            self._select_messages()
             .join(leases, leases.c.parked_message_id == outbox.c.message_id)
             .order_by(outbox.c.seq)
             .limit(limit)
         )
-        async with self._connections.new_transaction("read parked messages") as new:
+        async with self._connections.new_transaction("read dead letters") as new:
             connection = await new.connection()
-            return [message_of(row) for row in await connection.execute(parked)]
+            return [message_rows.read_message(row) for row in await connection.execute(parked)]
 
     async def retry(self, message_id: str) -> None:
         outbox = self._outbox
@@ -174,7 +173,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             connection = await new.connection()
             await self._unpark(connection, message_id)
             await connection.execute(
-                update(outbox).where(outbox.c.message_id == message_id).values(retry_count=0)
+                sa.update(outbox).where(outbox.c.message_id == message_id).values(retry_count=0)
             )
 
     async def discard(self, message_id: str) -> None:
@@ -182,71 +181,75 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         async with self._connections.new_transaction("discard a message") as new:
             connection = await new.connection()
             await self._unpark(connection, message_id)
-            await connection.execute(delete(outbox).where(outbox.c.message_id == message_id))
+            await connection.execute(sa.delete(outbox).where(outbox.c.message_id == message_id))
 
     async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
         outbox = self._outbox
         old = (
-            select(outbox.c.seq)
+            sa.select(outbox.c.seq)
             .where(outbox.c.published_at < published_before)
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
         async with self._connections.new_transaction("purge messages") as new:
             connection = await new.connection()
-            result = await connection.execute(delete(outbox).where(outbox.c.seq.in_(old)))
+            result = await connection.execute(sa.delete(outbox).where(outbox.c.seq.in_(old)))
             return result.rowcount
 
     async def _insert(
-        self, connection: AsyncConnection, rows: Sequence[tuple[Any, ...]]
+        self, connection: AsyncConnection, rows: Sequence[message_rows.Row]
     ) -> Sequence[Any]:
-        """Answers the ids that were not there."""
-        if is_postgres(connection):
+        """Insert the rows, and return the ids that were new."""
+        if driver.is_postgres(connection):
             columns = [list(column) for column in zip(*rows, strict=True)]
-            return await fetch(connection, insert_arrays(self._tables), *columns)
+            return await driver.fetch(connection, statements.insert_arrays(self._tables), *columns)
         saved: list[Any] = []
         for start in range(0, len(rows), _ROWS_A_STATEMENT):
             part = rows[start : start + _ROWS_A_STATEMENT]
-            values = [value for row in part for value in for_sqlite(row)]
-            saved += await fetch(connection, insert_values(self._tables, len(part)), *values)
+            values = [value for row in part for value in message_rows.to_sqlite_row(row)]
+            saved += await driver.fetch(
+                connection, statements.insert_values(self._tables, len(part)), *values
+            )
         return saved
 
-    def _messages(self) -> Select[Any]:
-        return select(*(column for column in self._outbox.c if column.name != "seq"))
+    def _select_messages(self) -> sa.Select[Any]:
+        return sa.select(*(column for column in self._outbox.c if column.name != "seq"))
 
     async def _complete(
         self,
         connection: AsyncConnection,
         published: Sequence[tuple[OutboxLease, Sequence[str]]],
     ) -> list[OutboxLease]:
-        """Answers the leases that were lost."""
+        """Mark the messages as published, and return the leases that were lost."""
         leases = self._leases
-        if is_postgres(connection):
+        if driver.is_postgres(connection):
             epochs = [lease.epoch for lease, _ in published]
             ids = [message_id for _, message_ids in published for message_id in message_ids]
-            sql = outbox_statements(self._tables)
-            held = {row[0] for row in await fetch(connection, sql.complete, epochs, ids)}
+            sql = statements.outbox_statements(self._tables)
+            held = {row[0] for row in await driver.fetch(connection, sql.complete, epochs, ids)}
         else:
-            held = set(await self._held(connection, [lease for lease, _ in published]))
+            held = set(await self._select_held(connection, [lease for lease, _ in published]))
             kept = [message_ids for lease, message_ids in published if lease.epoch in held]
             await self._publish(connection, [i for message_ids in kept for i in message_ids])
-            await connection.execute(delete(leases).where(leases.c.epoch.in_(held)))
+            await connection.execute(sa.delete(leases).where(leases.c.epoch.in_(held)))
         return [lease for lease, _ in published if lease.epoch not in held]
 
     async def _lock(self, connection: AsyncConnection, message_ids: Sequence[str]) -> None:
-        """Messages before leases, as a claim locks them, or the two could wait for each other."""
+        """Lock messages before leases, as a claim does, or the two could wait for each other."""
         outbox = self._outbox
-        ours = select(outbox.c.seq).where(outbox.c.message_id.in_(message_ids))
+        ours = sa.select(outbox.c.seq).where(outbox.c.message_id.in_(message_ids))
         await connection.execute(ours.order_by(outbox.c.seq).with_for_update())
 
-    async def _held(self, connection: AsyncConnection, given: Sequence[OutboxLease]) -> list[int]:
-        """The epochs that still hold; their rows are locked until the transaction ends."""
+    async def _select_held(
+        self, connection: AsyncConnection, given: Sequence[OutboxLease]
+    ) -> list[int]:
+        """Return the epochs of valid leases, and lock their rows until the transaction ends."""
         leases = self._leases
         held = (
-            select(leases.c.epoch)
+            sa.select(leases.c.epoch)
             .where(
                 leases.c.epoch.in_([lease.epoch for lease in given]),
-                leases.c.leased_until > database_time(connection),
+                leases.c.leased_until > driver.database_time(connection),
             )
             .with_for_update()
         )
@@ -255,15 +258,15 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def _publish(self, connection: AsyncConnection, message_ids: Sequence[str]) -> None:
         outbox = self._outbox
         await connection.execute(
-            update(outbox)
+            sa.update(outbox)
             .where(outbox.c.message_id.in_(message_ids), outbox.c.published_at.is_(None))
-            .values(published_at=database_time(connection), error=None)
+            .values(published_at=driver.database_time(connection), error=None)
         )
 
     async def _count_try(self, connection: AsyncConnection, message_id: str, error: str) -> None:
         outbox = self._outbox
         await connection.execute(
-            update(outbox)
+            sa.update(outbox)
             .where(outbox.c.message_id == message_id)
             .values(retry_count=outbox.c.retry_count + 1, error=error)
         )
@@ -271,13 +274,13 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def _unpark(self, connection: AsyncConnection, message_id: str) -> None:
         leases = self._leases
         result = await connection.execute(
-            delete(leases).where(leases.c.parked_message_id == message_id)
+            sa.delete(leases).where(leases.c.parked_message_id == message_id)
         )
         if not result.rowcount:
-            raise OutboxError.not_dead_lettered(message_id)
+            raise exceptions.OutboxError.not_dead_lettered(message_id)
 
 
 async def _relay_connection(transaction: SQLAlchemyTransaction) -> AsyncConnection:
     """Return the connection; on PostgreSQL for statements that go straight to the driver."""
     connection = await transaction.driver_connection()
-    return connection if is_postgres(connection) else await transaction.connection()
+    return connection if driver.is_postgres(connection) else await transaction.connection()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from sqlalchemy import Dialect
-from sqlalchemy.dialects import postgresql, sqlite
-
+from ..engine import sql_text
 from ..schema.tables import Tables
 
 COLUMNS = {
@@ -35,8 +33,8 @@ class OutboxStatements:
     """For one set of tables; lists are arrays, so a statement is prepared once."""
 
     def __init__(self, tables: Tables) -> None:
-        quote = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]
-        outbox, leases = quote.format_table(tables.outbox), quote.format_table(tables.outbox_leases)
+        outbox = sql_text.quote_table(tables.outbox, True)
+        leases = sql_text.quote_table(tables.outbox_leases, True)
         # Keys of the oldest messages that nobody has in hand; two relays get different ones. By
         # name: those that want the same keys wait for each other in one direction only.
         self.lease = f"""
@@ -60,7 +58,7 @@ class OutboxStatements:
                 partition_key
             FROM {outbox} WHERE published_at IS NULL AND lease_key = ANY($1::text[])
             ORDER BY seq LIMIT $2"""
-        self.give_back = f"DELETE FROM {leases} WHERE epoch = ANY($1::bigint[])"
+        self.release = f"DELETE FROM {leases} WHERE epoch = ANY($1::bigint[])"
         # Messages before leases, as a claim locks them, or the two could wait for each other: the
         # count is needed before the first lease is looked at.
         self.complete = f"""
@@ -87,26 +85,11 @@ def outbox_statements(tables: Tables) -> OutboxStatements:
 
 @lru_cache(maxsize=64)
 def insert_arrays(tables: Tables) -> str:
-    """One array a column, for PostgreSQL."""
-    arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(COLUMNS.values(), 1))
-    columns = ", ".join(f"{c}::json" if c in ("payload", "metadata") else c for c in COLUMNS)
-    return (
-        f"{_insert_into(tables, postgresql.dialect())} "  # type: ignore[no-untyped-call]
-        f"SELECT {columns} FROM unnest({arrays}) AS given({', '.join(COLUMNS)}) "
-        "ON CONFLICT DO NOTHING RETURNING message_id"
-    )
+    name = sql_text.quote_table(tables.outbox, True)
+    return sql_text.insert_arrays(name, COLUMNS, "message_id")
 
 
 @lru_cache(maxsize=256)
 def insert_values(tables: Tables, rows: int) -> str:
-    """For SQLite."""
-    row = f"({', '.join('?' * len(COLUMNS))})"
-    return (
-        f"{_insert_into(tables, sqlite.dialect())} VALUES {', '.join([row] * rows)} "
-        "ON CONFLICT DO NOTHING RETURNING message_id"
-    )
-
-
-def _insert_into(tables: Tables, dialect: Dialect) -> str:
-    name = dialect.identifier_preparer.format_table(tables.outbox)
-    return f"INSERT INTO {name} ({', '.join(COLUMNS)})"
+    name = sql_text.quote_table(tables.outbox, False)
+    return sql_text.insert_values(name, COLUMNS, "message_id", rows)

@@ -1,4 +1,4 @@
-"""What a column is given for the value of a field, decided once from their types."""
+"""Encoders from field values to column values, chosen once from the types of both."""
 
 from __future__ import annotations
 
@@ -10,121 +10,88 @@ from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any, NewType, Union, get_args, get_origin
 
-from pydantic import (
-    BaseModel,
-    PydanticSchemaGenerationError,
-    PydanticUserError,
-    RootModel,
-    Secret,
-    SecretBytes,
-    SecretStr,
-    TypeAdapter,
-)
+import pydantic
+import sqlalchemy as sa
+from pydantic import BaseModel, RootModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
-from sqlalchemy import (
-    ARRAY,
-    JSON,
-    Column,
-    DateTime,
-    Float,
-    Numeric,
-    String,
-    Time,
-    TypeDecorator,
-)
-from sqlalchemy import Enum as EnumType
-from sqlalchemy.types import TypeEngine
 
-from cqrs_ddd_core.primitives.exceptions import ConfigError, SerializationError
+from cqrs_ddd_core import ConfigError, SerializationError
 
-from .lossy_columns import loss_in, meant
+from ..schema.column_types import ColumnType
+from .lossy_columns import find_loss, value_type
 
 Encode = Callable[[Any], Any]
-"""Of a value that is not None."""
+"""Applies to values that are not None."""
 
 _NOT_AS_TEXT = (Decimal, date, time, timedelta, int, float)
-"""Their texts sort otherwise."""
-_DIGITS_OF_A_FLOAT = 15
+"""Their texts sort in another order."""
 
 
-def encoder_of(field: FieldInfo, column: Column[Any]) -> Encode | None:
-    """None for a value that the column takes as it is.
+def choose_encoder(field: FieldInfo, column: sa.Column[Any]) -> Encode | None:
+    """Return the encoder, or None if the column takes the value as it is.
 
-    Raises ``ConfigError`` where the column would keep something else.
+    Raises:
+        ConfigError: if the column would store another value.
     """
-    kinds, kept = set(kinds_of(field.annotation)), column.type
-    if isinstance(kept, JSON):
-        return _json_form(field)
+    kinds, stored = set(list_kinds(field.annotation)), column.type
+    if isinstance(stored, sa.JSON):
+        return _encode_as_json(field)
     if len(kinds) == 1 and issubclass(kind := next(iter(kinds)), RootModel):
-        return _of_root(encoder_of(kind.model_fields["root"], column))
-    if isinstance(kept, ARRAY):
-        return _json_form(field) if _is_text(kept.item_type) else list
-    if isinstance(kept, (TypeDecorator, EnumType)):
+        return _encode_root(choose_encoder(kind.model_fields["root"], column))
+    if isinstance(stored, sa.ARRAY):
+        return _encode_as_json(field) if _is_text(stored.item_type) else list
+    if isinstance(stored, (sa.TypeDecorator, sa.Enum)):
         return None
-    problem = _problem_of(kinds, kept)
+    problem = _find_problem(kinds, stored)
     if problem is not None:
         raise ConfigError(problem)
     if any(issubclass(kind, Enum) for kind in kinds):
-        return _value_of
-    if _is_text(kept) and not kinds <= {str}:
-        return _json_form(field)
+        return _encode_enum
+    if _is_text(stored) and not kinds <= {str}:
+        return _encode_as_json(field)
     return None
 
 
-def problem_on_sqlite(column: Column[Any]) -> str | None:
-    """Why SQLite would give back something else than it got."""
-    kept = column.type
-    if isinstance(kept, (DateTime, Time)) and kept.timezone:
-        return f"{column.name} is {kept!r}, of which SQLite forgets the zone; use UtcDateTime"
-    if not isinstance(kept, Numeric) or isinstance(kept, Float) or not kept.asdecimal:
-        return None
-    if kept.precision is not None and kept.precision <= _DIGITS_OF_A_FLOAT:
-        return None
-    return (
-        f"{column.name} is {kept!r}, which SQLite keeps as a float of {_DIGITS_OF_A_FLOAT} digits; "
-        "use ExactDecimal"
-    )
-
-
-def kinds_of(annotation: Any) -> Iterator[type[Any]]:
-    """The classes that a value may have; of a list, ``list``; None is left out."""
-    annotation = _bare(annotation)
+def list_kinds(annotation: object) -> Iterator[type]:
+    """Yield the classes that a value may have, except None; for a list, ``list``."""
+    annotation = _unwrap(annotation)
     origin = get_origin(annotation)
     if origin in (Union, types.UnionType):
         for part in get_args(annotation):
-            yield from kinds_of(part)
+            yield from list_kinds(part)
     elif isinstance(kind := origin or annotation, type) and kind is not type(None):
         yield kind
 
 
-def may_be_none(annotation: Any) -> bool:
-    annotation = _bare(annotation)
+def allows_none(annotation: object) -> bool:
+    annotation = _unwrap(annotation)
     if get_origin(annotation) in (Union, types.UnionType):
-        return any(map(may_be_none, get_args(annotation)))
+        return any(map(allows_none, get_args(annotation)))
     return annotation is None or annotation is type(None) or annotation is Any
 
 
-def model_in(annotation: Any) -> type[BaseModel] | None:
-    """The one pydantic model that a value is, where it is not None."""
-    kinds = list(kinds_of(annotation))
-    is_one = len(kinds) == 1 and issubclass(kinds[0], BaseModel)
-    return kinds[0] if is_one and not issubclass(kinds[0], RootModel) else None
+def find_model(annotation: object) -> type[BaseModel] | None:
+    """Return the pydantic model of all values that are not None, if there is just one."""
+    kinds = list(list_kinds(annotation))
+    if len(kinds) == 1 and issubclass(kind := kinds[0], BaseModel):
+        return None if issubclass(kind, RootModel) else kind
+    return None
 
 
-def item_in(annotation: Any) -> type[BaseModel] | None:
-    """The pydantic model that a list or a tuple of any length holds."""
-    annotation = _bare(annotation)
+def find_item_model(annotation: object) -> type[BaseModel] | None:
+    """Return the pydantic model of the items of a list, or of a tuple of any length."""
+    annotation = _unwrap(annotation)
     if get_origin(annotation) not in (list, tuple):
         return None
     items = [part for part in get_args(annotation) if part is not Ellipsis]
-    return model_in(items[0]) if len(items) == 1 else None
+    return find_model(items[0]) if len(items) == 1 else None
 
 
-def models_within(annotation: Any, seen: set[Any] | None = None) -> Iterator[type[BaseModel]]:
-    """Every pydantic model in it, however deep it lies in lists, unions and other models."""
+def walk_models(annotation: object, seen: set[object] | None = None) -> Iterator[type[BaseModel]]:
+    """Yield every pydantic model in lists, unions and other models of the annotation."""
     seen = set() if seen is None else seen
-    annotation = _bare(annotation)
+    annotation = _unwrap(annotation)
     # On Python 3.10 list[int] says that it is a class.
     if (
         not get_args(annotation)
@@ -136,21 +103,22 @@ def models_within(annotation: Any, seen: set[Any] | None = None) -> Iterator[typ
         seen.add(annotation)
         yield annotation
         for field in annotation.model_fields.values():
-            yield from models_within(field.annotation, seen)
+            yield from walk_models(field.annotation, seen)
     for part in get_args(annotation):
-        yield from models_within(part, seen)
+        yield from walk_models(part, seen)
 
 
-def has_secret(annotation: Any) -> bool:
-    """Whether a secret of pydantic is in it; other models are not looked into."""
-    annotation = _bare(annotation)
+def has_secret(annotation: object) -> bool:
+    """Return whether a value may be a secret of pydantic, without a look into models."""
+    annotation = _unwrap(annotation)
     kind = get_origin(annotation) or annotation
-    if isinstance(kind, type) and issubclass(kind, (SecretStr, SecretBytes, Secret)):
+    secrets = (pydantic.SecretStr, pydantic.SecretBytes, pydantic.Secret)
+    if isinstance(kind, type) and issubclass(kind, secrets):
         return True
     return any(map(has_secret, get_args(annotation)))
 
 
-def _bare(annotation: Any) -> Any:
+def _unwrap(annotation: Any) -> Any:
     while True:
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
@@ -162,46 +130,46 @@ def _bare(annotation: Any) -> Any:
             return annotation
 
 
-def _is_text(kept: TypeEngine[Any]) -> bool:
-    return isinstance(kept, String) and not isinstance(kept, EnumType)
+def _is_text(stored: ColumnType) -> bool:
+    return isinstance(stored, sa.String) and not isinstance(stored, sa.Enum)
 
 
-def _problem_of(kinds: Collection[type[Any]], kept: TypeEngine[Any]) -> str | None:
+def _find_problem(kinds: Collection[type], stored: ColumnType) -> str | None:
     names = ", ".join(sorted(kind.__name__ for kind in kinds))
     for kind in sorted(kinds, key=lambda each: each.__name__):
-        if (loss := loss_in(kind, kept)) is not None:
-            return f"{kept!r} {loss}"
-    if any(map(_is_composed, kinds)):
-        return f"{kept!r} cannot hold {names}; use Json"
-    plain = [meant(kind) for kind in kinds if not issubclass(kind, Enum)]
-    if _is_text(kept) and any(issubclass(kind, _NOT_AS_TEXT) for kind in plain):
-        return f"{kept!r} would sort {names} as text; use a column of its own type"
+        if (loss := find_loss(kind, stored)) is not None:
+            return f"{stored!r} {loss}"
+    if any(map(_is_composite, kinds)):
+        return f"{stored!r} cannot hold {names}; use Json"
+    plain = [value_type(kind) for kind in kinds if not issubclass(kind, Enum)]
+    if _is_text(stored) and any(issubclass(kind, _NOT_AS_TEXT) for kind in plain):
+        return f"{stored!r} would sort {names} as text; use a column of its own type"
     return None
 
 
-def _is_composed(kind: type[Any]) -> bool:
+def _is_composite(kind: type) -> bool:
     parts = (BaseModel, Mapping, list, tuple, set, frozenset)
     return issubclass(kind, parts) or is_dataclass(kind)
 
 
-def _of_root(encode: Encode | None) -> Encode:
+def _encode_root(encode: Encode | None) -> Encode:
     if encode is None:
         return lambda value: value.root
     inner = encode
     return lambda value: inner(value.root)
 
 
-def _value_of(value: Any) -> Any:
+def _encode_enum(value: object) -> object:
     return value.value if isinstance(value, Enum) else value
 
 
-def _json_form(field: FieldInfo) -> Encode:
+def _encode_as_json(field: FieldInfo) -> Encode:
     annotation: Any = field.annotation
     if field.metadata:
         annotation = Annotated.__class_getitem__((annotation, *field.metadata))  # type: ignore[attr-defined]
     try:
-        dump = TypeAdapter(annotation).dump_python
-    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        dump = pydantic.TypeAdapter(annotation).dump_python
+    except (pydantic.PydanticSchemaGenerationError, pydantic.PydanticUserError) as error:
         raise ConfigError(f"pydantic cannot write {annotation!r} as JSON: {error}") from error
 
     def encode(value: Any) -> Any:

@@ -6,14 +6,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
-from sqlalchemy import JSON, Column, Table
 from sqlalchemy.orm import Mapper
 
-from cqrs_ddd_core.primitives.exceptions import ConfigError
+from cqrs_ddd_core import ConfigError
 
-from .field_encoding import Encode, encoder_of, has_secret, may_be_none, model_in, models_within
+from . import field_encoding
+from .field_encoding import Encode
+
+Row = dict[str, Any]
+"""Values of a row by attribute of the model, or by key of the column."""
 
 _DEEPEST = 8
 """Value objects in value objects; one that holds its own kind has no end."""
@@ -21,7 +25,7 @@ _DEEPEST = 8
 
 @dataclass(frozen=True)
 class ColumnField:
-    """Kept in one attribute of the model, which has one column."""
+    """Field that one attribute of the model stores, in one column."""
 
     attribute: str
     encode: Encode | None
@@ -32,17 +36,17 @@ class ColumnField:
     def attributes(self) -> Sequence[str]:
         return (self.attribute,)
 
-    def write(self, value: Any, row: dict[str, Any]) -> None:
+    def write(self, value: Any, row: Row) -> None:
         row[self.attribute] = value if value is None or self.encode is None else self.encode(value)
 
-    def take(self, row: dict[str, Any]) -> Any:
-        """The value, which the row then no longer has."""
+    def pop(self, row: Row) -> object:
+        """Remove the values of the field from the row, and return them."""
         return row.pop(self.attribute)
 
 
 @dataclass(frozen=True)
 class PartsField:
-    """A value object, with an attribute for each of its parts; all NULL where it is None."""
+    """Field with an attribute for each part of a value object, all NULL if it is None."""
 
     parts: Mapping[str, ColumnField | PartsField]
     is_optional: bool
@@ -55,14 +59,14 @@ class PartsField:
     def may_be_null(self) -> bool:
         return self.is_optional or all(part.may_be_null for part in self.parts.values())
 
-    def write(self, value: Any, row: dict[str, Any]) -> None:
+    def write(self, value: Any, row: Row) -> None:
         held = {} if value is None else value.__dict__
         for name, part in self.parts.items():
             part.write(held.get(name), row)
 
-    def take(self, row: dict[str, Any]) -> Any:
+    def pop(self, row: Row) -> object:
         is_none = self.is_optional and all(row[name] is None for name in self.attributes)
-        parts = {name: part.take(row) for name, part in self.parts.items()}
+        parts = {name: part.pop(row) for name, part in self.parts.items()}
         return None if is_none else parts
 
 
@@ -70,16 +74,17 @@ Field = ColumnField | PartsField
 
 
 class MappedClass:
-    """A class of SQLAlchemy with one table; its attributes that are columns of that table.
+    """Declarative class of one table, and its attributes that are columns of the table.
 
-    Raises ``ConfigError`` for a class in more than a table, or in one that others are in as well.
+    Raises:
+        ConfigError: if the class has several tables, or shares its table with other classes.
     """
 
-    def __init__(self, mapper: Mapper[Any]) -> None:
+    def __init__(self, mapper: Mapper[object]) -> None:
         self.name = mapper.class_.__name__
         self.mapper = mapper
         table = mapper.local_table
-        if not isinstance(table, Table) or mapper.persist_selectable is not table:
+        if not isinstance(table, sa.Table) or mapper.persist_selectable is not table:
             raise ConfigError(
                 f"{self.name} is mapped to {table!r}; a repository keeps aggregates in one table"
             )
@@ -89,10 +94,10 @@ class MappedClass:
                 "keeps aggregates of one kind in a table"
             )
         self.table = table
-        self.columns: dict[str, Column[Any]] = {
+        self.columns: dict[str, sa.Column[Any]] = {
             attribute.key: column
             for attribute in mapper.column_attrs
-            if isinstance(column := attribute.columns[0], Column) and column.table is table
+            if isinstance(column := attribute.columns[0], sa.Column) and column.table is table
         }
         self.keys = [
             name for name, column in self.columns.items() if column in set(table.primary_key)
@@ -105,8 +110,8 @@ class MappedClass:
                 "one, since an aggregate has one id"
             )
 
-    def unfilled(self, filled: set[str]) -> Iterator[str]:
-        """Attributes that would be NULL and may not be."""
+    def find_unfilled(self, filled: set[str]) -> Iterator[str]:
+        """Yield the attributes that would be NULL and may not be."""
         for name, column in self.columns.items():
             has_default = (
                 column.default is not None
@@ -117,8 +122,8 @@ class MappedClass:
                 yield name
 
 
-class FieldFinder:
-    """Finds the columns of the fields of a class, and notes what is wrong with them."""
+class FieldMapping:
+    """Mapping of the fields of a class to columns, with a list of the problems."""
 
     def __init__(
         self, mapped: MappedClass, names: Mapping[str, str], taken: Mapping[str, str] | None = None
@@ -129,7 +134,7 @@ class FieldFinder:
         self._names = names
         self._unused = set(names)
 
-    def fields_of(
+    def map_fields(
         self,
         owner: type[BaseModel],
         path: str = "",
@@ -137,31 +142,31 @@ class FieldFinder:
         *,
         left_out: Collection[str] = (),
     ) -> dict[str, Field]:
-        """By the names of the fields; what has no column is missing, and among the problems."""
+        """Map the fields by name; a field without a column is left out and listed as a problem."""
         found: dict[str, Field] = {}
         for name in owner.model_fields:
             self._find_misfits(owner, name)
-            if name not in left_out and (field := self._field(owner, name, path, prefix)):
+            if name not in left_out and (field := self._map_field(owner, name, path, prefix)):
                 found[name] = field
         return found
 
-    def _field(self, owner: type[BaseModel], name: str, path: str, prefix: str) -> Field | None:
+    def _map_field(self, owner: type[BaseModel], name: str, path: str, prefix: str) -> Field | None:
         field, full = owner.model_fields[name], f"{path}{name}"
         attribute = self._names.get(full, f"{prefix}{name}")
         self._unused.discard(full)
-        model = model_in(field.annotation)
+        model = field_encoding.find_model(field.annotation)
         if attribute in self._mapped.columns:
-            return self._column_field(full, attribute, field)
+            return self._map_to_column(full, attribute, field)
         if model is not None and full.count(".") < _DEEPEST:
-            return self._parts_field(full, attribute, model, field)
+            return self._map_to_parts(full, attribute, model, field)
         self.problems.append(
             f"{full}: {self._mapped.name} has no column {attribute}; add one, or name it by "
             f"names={{{full!r}: ...}}"
         )
         return None
 
-    def _column_field(self, full: str, attribute: str, field: FieldInfo) -> ColumnField | None:
-        for nested in models_within(field.annotation):
+    def _map_to_column(self, full: str, attribute: str, field: FieldInfo) -> ColumnField | None:
+        for nested in field_encoding.walk_models(field.annotation):
             for inner in nested.model_fields:
                 self._find_misfits(nested, inner)
         column = self._mapped.columns[attribute]
@@ -172,18 +177,18 @@ class FieldFinder:
                 f"names={{{full!r}: ...}}"
             )
         try:
-            encode = encoder_of(field, column)
+            encode = field_encoding.choose_encoder(field, column)
         except ConfigError as problem:
             self.problems.append(f"{full}: {problem}")
             return None
-        is_json = isinstance(column.type, JSON)
-        return ColumnField(attribute, encode, may_be_none(field.annotation), is_json)
+        is_json = isinstance(column.type, sa.JSON)
+        return ColumnField(attribute, encode, field_encoding.allows_none(field.annotation), is_json)
 
-    def _parts_field(
+    def _map_to_parts(
         self, full: str, attribute: str, model: type[BaseModel], field: FieldInfo
     ) -> PartsField:
-        parts = self.fields_of(model, f"{full}.", f"{attribute}_")
-        value_object = PartsField(parts, may_be_none(field.annotation))
+        parts = self.map_fields(model, f"{full}.", f"{attribute}_")
+        value_object = PartsField(parts, field_encoding.allows_none(field.annotation))
         if value_object.is_optional and all(part.may_be_null for part in parts.values()):
             self.problems.append(
                 f"{full}: each of its parts may be NULL, so None could not be told from it; keep "
@@ -202,7 +207,7 @@ class FieldFinder:
                 f"{owner.__name__}.{name} is left out of what pydantic writes (exclude=True); "
                 "make it a private attribute, or do not exclude it"
             )
-        if has_secret(field.annotation):
+        if field_encoding.has_secret(field.annotation):
             self.problems.append(
                 f"{owner.__name__}.{name} is a secret, of which pydantic writes asterisks; keep "
                 "secrets elsewhere, or encrypt them and declare str or bytes"

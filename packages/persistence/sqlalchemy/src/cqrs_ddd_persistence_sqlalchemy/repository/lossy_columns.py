@@ -1,4 +1,4 @@
-"""Columns that would give back another value than they got."""
+"""Find column types that do not return every value that they are given."""
 
 from __future__ import annotations
 
@@ -6,81 +6,103 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, FutureDate, FutureDatetime, PastDate, PastDatetime
-from sqlalchemy import Boolean, Date, DateTime, Float, Integer, Numeric, Time, Uuid
-from sqlalchemy.types import TypeEngine
+import pydantic
+import sqlalchemy as sa
 
-_MEANT: Mapping[Any, type[Any]] = {
-    AwareDatetime: datetime,
-    PastDatetime: datetime,
-    FutureDatetime: datetime,
-    PastDate: date,
-    FutureDate: date,
+from ..schema.column_types import ColumnType
+
+Check = Callable[[ColumnType], bool]
+
+_VALUE_TYPES: Mapping[object, type] = {
+    pydantic.AwareDatetime: datetime,
+    pydantic.PastDatetime: datetime,
+    pydantic.FutureDatetime: datetime,
+    pydantic.PastDate: date,
+    pydantic.FutureDate: date,
 }
+_FLOAT_DIGITS = 15
 
 
-def _is_zoneless(kept: TypeEngine[Any]) -> bool:
-    return isinstance(kept, DateTime) and not kept.timezone
+def _has_no_zone(stored: ColumnType) -> bool:
+    return isinstance(stored, sa.DateTime) and not stored.timezone
 
 
-def _is_float(kept: TypeEngine[Any]) -> bool:
-    return isinstance(kept, Float) or (isinstance(kept, Numeric) and not kept.asdecimal)
+def _rounds(stored: ColumnType) -> bool:
+    return isinstance(stored, sa.Float) or (isinstance(stored, sa.Numeric) and not stored.asdecimal)
 
 
-def _has_scale(kept: TypeEngine[Any]) -> bool:
-    return isinstance(kept, Numeric) and not isinstance(kept, Float) and kept.scale is not None
+def _has_scale(stored: ColumnType) -> bool:
+    is_numeric = isinstance(stored, sa.Numeric) and stored.scale is not None
+    return is_numeric and not isinstance(stored, sa.Float)
 
 
-def _is_uuid(kept: TypeEngine[Any]) -> bool:
-    return isinstance(kept, Uuid) and kept.as_uuid
+def _is_uuid(stored: ColumnType) -> bool:
+    return isinstance(stored, sa.Uuid) and stored.as_uuid
 
 
-def _is_uuid_text(kept: TypeEngine[Any]) -> bool:
-    return isinstance(kept, Uuid) and not kept.as_uuid
+def _is_uuid_text(stored: ColumnType) -> bool:
+    return isinstance(stored, sa.Uuid) and not stored.as_uuid
 
 
-def _is_a(*types: type[TypeEngine[Any]]) -> Callable[[TypeEngine[Any]], bool]:
-    return lambda kept: isinstance(kept, types)
+def _is_a(*types: type[ColumnType]) -> Check:
+    return lambda stored: isinstance(stored, types)
 
 
-_LOSING: Mapping[type[Any], Sequence[tuple[Callable[[TypeEngine[Any]], bool], str]]] = {
+_LOSSES: Mapping[type, Sequence[tuple[Check, str]]] = {
     bool: (),
     int: (
-        (_is_float, "rounds an int of more than 15 digits; use BigInteger, or Numeric"),
-        (_is_a(Boolean), "knows 0 and 1 only; use BigInteger"),
+        (_rounds, "rounds an int of more than 15 digits; use BigInteger, or Numeric"),
+        (_is_a(sa.Boolean), "knows 0 and 1 only; use BigInteger"),
     ),
     float: (
-        (_is_a(Integer), "has no fractions for a float; use Float(53)"),
+        (_is_a(sa.Integer), "has no fractions for a float; use Float(53)"),
         (_has_scale, "rounds a float; use Float(53)"),
     ),
     Decimal: (
-        (_is_float, "rounds a Decimal; use Numeric, or ExactDecimal"),
-        (_is_a(Integer), "has no fractions for a Decimal; use Numeric, or ExactDecimal"),
+        (_rounds, "rounds a Decimal; use Numeric, or ExactDecimal"),
+        (_is_a(sa.Integer), "has no fractions for a Decimal; use Numeric, or ExactDecimal"),
     ),
     datetime: (
-        (_is_zoneless, "forgets the zone of a datetime; use UtcDateTime"),
-        (_is_a(Date, Time), "keeps a part of a datetime only; use UtcDateTime"),
+        (_has_no_zone, "forgets the zone of a datetime; use UtcDateTime"),
+        (_is_a(sa.Date, sa.Time), "keeps a part of a datetime only; use UtcDateTime"),
     ),
     str: (
-        (_is_a(Numeric, Float, Integer, Boolean, Date, DateTime, Time), "is not for str; use Text"),
+        (
+            _is_a(sa.Numeric, sa.Float, sa.Integer, sa.Boolean, sa.Date, sa.DateTime, sa.Time),
+            "is not for str; use Text",
+        ),
         (_is_uuid, "takes UUIDs and not str; use Text, or declare a UUID"),
     ),
     UUID: ((_is_uuid_text, "takes str and not UUIDs; use Uuid"),),
 }
-"""By the kind of a value, columns that would give back another one; what is absent is fine."""
+"""Lossy columns by the class of a value; columns of other types lose nothing."""
 
 
-def loss_in(kind: type[Any], kept: TypeEngine[Any]) -> str | None:
-    """What the column would do to a value of that class."""
+def find_loss(kind: type, stored: ColumnType) -> str | None:
+    """Describe the loss if the column stores a value of the class, or return None."""
     if issubclass(kind, Enum):
         return None
-    rows = next((_LOSING[base] for base in meant(kind).__mro__ if base in _LOSING), ())
-    return next((told for is_losing, told in rows if is_losing(kept)), None)
+    losses = next((_LOSSES[base] for base in value_type(kind).__mro__ if base in _LOSSES), ())
+    return next((loss for is_lossy, loss in losses if is_lossy(stored)), None)
 
 
-def meant(kind: type[Any]) -> type[Any]:
-    """The class of the values, where pydantic has one of its own for the annotation."""
-    return _MEANT.get(kind, kind)
+def find_sqlite_loss(column: sa.Column[object]) -> str | None:
+    """Describe the loss if SQLite stores values of the column, or return None."""
+    stored = column.type
+    if isinstance(stored, (sa.DateTime, sa.Time)) and stored.timezone:
+        return f"{column.name} is {stored!r}, of which SQLite forgets the zone; use UtcDateTime"
+    if not isinstance(stored, sa.Numeric) or isinstance(stored, sa.Float) or not stored.asdecimal:
+        return None
+    if stored.precision is not None and stored.precision <= _FLOAT_DIGITS:
+        return None
+    return (
+        f"{column.name} is {stored!r}, which SQLite keeps as a float of {_FLOAT_DIGITS} digits; "
+        "use ExactDecimal"
+    )
+
+
+def value_type(kind: type) -> type:
+    """Return the class of the values of an annotation, which pydantic may have a class for."""
+    return _VALUE_TYPES.get(kind, kind)

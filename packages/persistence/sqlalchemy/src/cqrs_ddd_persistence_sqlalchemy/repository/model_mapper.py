@@ -1,4 +1,4 @@
-"""Aggregates as rows, and rows as aggregates."""
+"""Mapping between aggregates and rows of a declarative model."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import pydantic
+import sqlalchemy as sa
 
-from cqrs_ddd_core.domain.aggregate import AggregateRoot
-from cqrs_ddd_core.primitives.exceptions import (
-    ConfigError,
-    InvalidOperationError,
-    SerializationError,
-)
+from cqrs_ddd_core import AggregateRoot, ConfigError, InvalidOperationError, SerializationError
 from cqrs_ddd_specifications.operators import Operator
 
-from ..specifications.columns import mapper_of
-from .attribute_paths import model_path, stored_value
-from .field_encoding import problem_on_sqlite
-from .field_mapping import ColumnField, Field, FieldFinder, MappedClass
+from ..specifications.columns import get_mapper
+from . import attribute_paths
+from .field_mapping import ColumnField, Field, FieldMapping, MappedClass, Row
+from .lossy_columns import find_sqlite_loss
 from .relations import Relation
 
 T = TypeVar("T", bound=AggregateRoot[Any])
 
 
 class ModelMapper(Generic[T]):
-    """Which column of a declarative model holds which field of an aggregate.
+    """Mapping of the fields of an aggregate to the columns of a declarative model.
 
     A field goes to the attribute of its name. A value object without one goes to an attribute for
-    each of its parts: ``price.amount`` to ``price_amount``. Raises ``ConfigError`` that lists what
-    does not fit.
+    each of its parts: ``price.amount`` to ``price_amount``.
 
     Args:
+        entity_type: class of the aggregates.
+        model: declarative class of one table.
         names: other attributes, by field: ``{"owner": "owner_name", "price.amount": "cost"}``.
         relations: fields whose items are rows of a related model, which the aggregate owns.
+
+    Raises:
+        ConfigError: listing each field and column that does not fit.
     """
 
     def __init__(
@@ -46,22 +46,22 @@ class ModelMapper(Generic[T]):
     ) -> None:
         self.entity_type = entity_type
         self.model = model
-        self._mapped = MappedClass(mapper_of(model))
+        self._mapped = MappedClass(get_mapper(model))
         self._mapped.ensure_single_key()
         self.table = self._mapped.table
         given = dict(names or {})
         self.id_attribute = given.setdefault("id", self._mapped.keys[0])
         self.version_attribute = given.pop("version", "version")
-        finder = FieldFinder(self._mapped, given, {self.version_attribute: "the version"})
-        self.fields: Mapping[str, Field] = finder.fields_of(entity_type, left_out=relations)
+        mapping = FieldMapping(self._mapped, given, {self.version_attribute: "the version"})
+        self.fields: Mapping[str, Field] = mapping.map_fields(entity_type, left_out=relations)
         self.relations = [
-            Relation(self._mapped, entity_type, name, finder.problems) for name in relations
+            Relation(self._mapped, entity_type, name, mapping.problems) for name in relations
         ]
-        finder.find_unused_names()
-        self._ensure_no_problems(finder.problems + self._problems())
+        mapping.find_unused_names()
+        self._ensure_no_problems(mapping.problems + self._problems())
         filled = [name for field in self.fields.values() for name in field.attributes]
         self.attributes = (*filled, self.version_attribute)
-        """Of the model, in the order in which they are selected."""
+        """Attributes of the model in the order in which they are selected."""
         self.columns = [self._mapped.columns[name] for name in self.attributes]
         self.key = self._mapped.columns[self.id_attribute]
         self.renamed = {
@@ -71,29 +71,33 @@ class ModelMapper(Generic[T]):
             if self._mapped.columns[name] is column and key != name
         }
         """Attributes whose column has another key in the table."""
-        self._fit: set[str] = set()
+        self._relations = {relation.name: relation for relation in self.relations}
+        self._fitting_dialects: set[str] = set()
         self._validate = entity_type.__pydantic_validator__.validate_python
+        self._prepare_rows()
+
+    def _prepare_rows(self) -> None:
         columns = {n: f for n, f in self.fields.items() if isinstance(f, ColumnField)}
         self._names = list(columns)
         self._attributes = [field.attribute for field in columns.values()]
         self._encoded = [f for f in columns.values() if f.encode is not None]
-        self._composed = [(n, f) for n, f in self.fields.items() if n not in columns]
-        self._is_plain = not self._composed and type(self).from_row is ModelMapper.from_row
-        self._taken = [(n, f) for n, f in columns.items() if f.attribute != n] + self._composed
+        self._composites = [(n, f) for n, f in self.fields.items() if n not in columns]
+        self._is_plain = not self._composites and type(self).from_row is ModelMapper.from_row
+        self._moved = [(n, f) for n, f in columns.items() if f.attribute != n] + self._composites
 
-    def to_row(self, entity: T) -> dict[str, Any]:
-        """Values by the attributes of the model, with the version that the row will have."""
+    def to_row(self, entity: T) -> Row:
+        """Return values by attribute of the model, with the version that the row will have."""
         if type(entity) is not self.entity_type:
             self._ensure_no_more_fields(entity)
-        held = entity.__dict__
+        values = entity.__dict__
         try:
-            row = dict(zip(self._attributes, map(held.__getitem__, self._names)))  # noqa: B905
+            row = dict(zip(self._attributes, map(values.__getitem__, self._names)))  # noqa: B905
             for field in self._encoded:
                 field.write(row[field.attribute], row)
-            for name, composed in self._composed:
-                composed.write(held[name], row)
+            for name, composite in self._composites:
+                composite.write(values[name], row)
         except KeyError:
-            unset = [name for name in self.fields if name not in held]
+            unset = [name for name in self.fields if name not in values]
             raise InvalidOperationError(
                 f"{entity.aggregate_type} {entity.id} cannot be saved: {', '.join(unset)} was "
                 "never set; set it, or give it a default"
@@ -101,8 +105,8 @@ class ModelMapper(Generic[T]):
         row[self.version_attribute] = entity.next_version
         return row
 
-    def from_rows(self, rows: Iterable[Any]) -> list[T]:
-        """As ``from_row`` for each, from values in the order of ``attributes``."""
+    def from_rows(self, rows: Iterable[sa.Row[Any]]) -> list[T]:
+        """Return the aggregates of rows whose values are in the order of ``attributes``."""
         if not self._is_plain:
             return [self.from_row(dict(zip(self.attributes, row))) for row in rows]  # noqa: B905
         names, validate = self._names, self._validate
@@ -116,13 +120,14 @@ class ModelMapper(Generic[T]):
             found.append(entity)
         return found
 
-    def from_row(self, row: dict[str, Any]) -> T:
-        """The aggregate in the values of a row, by attribute; relations are lists in it already.
+    def from_row(self, row: Row) -> T:
+        """Return the aggregate of a row, by attribute; relations are lists in it already.
 
-        Raises ``SerializationError`` for a row that the class does not accept.
+        Raises:
+            SerializationError: if the class does not accept the values.
         """
         version = row.pop(self.version_attribute)
-        row.update({name: field.take(row) for name, field in self._taken})
+        row.update({name: field.pop(row) for name, field in self._moved})
         try:
             entity: T = self._validate(row, strict=False)
         except pydantic.ValidationError as error:
@@ -136,18 +141,18 @@ class ModelMapper(Generic[T]):
         entity.mark_persisted(version)
         return entity
 
-    def attribute_path(self, path: str) -> str:
-        """``price_amount`` for ``price.amount``; raises ``UnknownFieldError``."""
-        relations = {relation.name: relation for relation in self.relations}
-        return model_path(self.entity_type, self.fields, relations, path)
+    def map_path(self, path: str) -> str:
+        """Return the path of the model for a path of the aggregate."""
+        return attribute_paths.map_path(self.entity_type, self.fields, self._relations, path)
 
-    def stored_value(self, path: str, operator: Operator, value: Any) -> Any:
-        """What the columns hold for a value that a field is asked for."""
-        relations = {relation.name: relation for relation in self.relations}
-        return stored_value(self.entity_type, self.fields, relations, path, operator, value)
+    def encode_operand(self, path: str, operator: Operator, value: object) -> object:
+        """Return the operand of a condition on a field as the columns store it."""
+        return attribute_paths.encode_operand(
+            self.entity_type, self.fields, self._relations, path, operator, value
+        )
 
-    def id_values(self, entity_ids: Iterable[Any]) -> list[Any]:
-        """The ids as their column takes them."""
+    def encode_ids(self, entity_ids: Iterable[object]) -> list[object]:
+        """Return the ids as their column stores them."""
         field = self.fields["id"]
         if isinstance(field, ColumnField) and field.encode is not None:
             return list(map(field.encode, entity_ids))
@@ -155,14 +160,14 @@ class ModelMapper(Generic[T]):
 
     def ensure_fits(self, dialect: str) -> None:
         """Raise ``ConfigError`` for columns whose values this database would change."""
-        if dialect in self._fit:
+        if dialect in self._fitting_dialects:
             return
         if dialect == "sqlite":
             columns = [*self.columns, *(c for each in self.relations for c in each.columns)]
             self._ensure_no_problems(
-                [problem for column in columns if (problem := problem_on_sqlite(column))]
+                [problem for column in columns if (problem := find_sqlite_loss(column))]
             )
-        self._fit.add(dialect)
+        self._fitting_dialects.add(dialect)
 
     def _ensure_no_more_fields(self, entity: T) -> None:
         more = [
@@ -189,7 +194,7 @@ class ModelMapper(Generic[T]):
             )
         problems += [
             f"{name} of {self._mapped.name} may not be NULL and nothing fills it; give it a default"
-            for name in self._mapped.unfilled({*filled, self.version_attribute})
+            for name in self._mapped.find_unfilled({*filled, self.version_attribute})
         ]
         if self.entity_type.model_config.get("extra") == "allow":
             problems.append("fields that are not declared (extra='allow') have no columns")

@@ -1,4 +1,4 @@
-"""Parts of aggregates in tables of their own, which change with their aggregate only."""
+"""Parts of aggregates in tables of their own, which change with the aggregate only."""
 
 from __future__ import annotations
 
@@ -6,31 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import eq
 from typing import Any
 
+import sqlalchemy as sa
 from pydantic import BaseModel
-from sqlalchemy import (
-    BinaryExpression,
-    Column,
-    ColumnElement,
-    Delete,
-    Insert,
-    Select,
-    delete,
-    insert,
-    select,
-)
 from sqlalchemy.orm import RelationshipDirection, RelationshipProperty
 
-from .field_encoding import item_in
-from .field_mapping import Field, FieldFinder, MappedClass
+from .field_encoding import find_item_model
+from .field_mapping import Field, FieldMapping, MappedClass, Row
 
 _POSITION = "position"
 """An attribute of the related model that keeps the order."""
 
 
 class Relation:
-    """A field that is a list of pydantic models, and the one-to-many relationship that keeps it.
+    """Field that is a list of pydantic models, stored by a one-to-many relationship.
 
-    What is wrong with it is added to ``problems``.
+    Args:
+        problems: list to which the problems of the mapping are added.
     """
 
     def __init__(
@@ -38,9 +29,10 @@ class Relation:
     ) -> None:
         self.name = self.attribute = name
         self.fields: Mapping[str, Field] = {}
-        self.columns: Sequence[Column[Any]] = ()
+        self.columns: Sequence[sa.Column[Any]] = ()
         self._parent_key = parent.columns[parent.keys[0]]
-        item = item_in(owner.model_fields[name].annotation) if name in owner.model_fields else None
+        field = owner.model_fields.get(name)
+        item = None if field is None else find_item_model(field.annotation)
         relationship = parent.mapper.relationships.get(name)
         if item is None or relationship is None or not _is_owned(relationship, parent):
             problems.append(
@@ -57,56 +49,56 @@ class Relation:
         self._foreign_key = keys[self._foreign]
         is_ours = _POSITION in child.columns and _POSITION not in item.model_fields
         self._position_key = keys[child.columns[_POSITION]] if is_ours else None
-        finder = FieldFinder(child, {})
-        self.fields = finder.fields_of(item)
+        mapping = FieldMapping(child, {})
+        self.fields = mapping.map_fields(item)
         self._attributes = [each for field in self.fields.values() for each in field.attributes]
         self.columns = [child.columns[each] for each in self._attributes]
         self._keys = [keys[column] for column in self.columns]
         filled = {*self._attributes, *([_POSITION] if is_ours else [])}
         filled |= {name for name, column in child.columns.items() if column is self._foreign}
-        problems += [f"{name}.{problem}" for problem in finder.problems]
+        problems += [f"{name}.{problem}" for problem in mapping.problems]
         problems += [
             f"{each} of {child.name} may not be NULL and nothing fills it; give it a default"
-            for each in child.unfilled(filled)
+            for each in child.find_unfilled(filled)
         ]
         self._order = [child.columns[each] for each in child.keys]
         if _POSITION in child.columns:
             self._order = [child.columns[_POSITION]]
 
-    def read(self, version: Column[Any]) -> Select[Any]:
-        """Parent, its version and a part, one row a part; a parent without parts has NULL."""
+    def select(self, version: sa.Column[Any]) -> sa.Select[Any]:
+        """Select a row for each part: parent, its version, the part; NULL without parts."""
         parent = self._parent_key
         return (
-            select(parent, version, self._foreign, *self.columns)
+            sa.select(parent, version, self._foreign, *self.columns)
             .select_from(parent.table)
             .outerjoin(self.table, self._foreign == parent)
             .order_by(*self._order)
         )
 
-    def parts_of(self, rows: Iterable[Any]) -> dict[Any, tuple[int, list[dict[str, Any]]]]:
-        """By parent, what was read: its version and its parts in order."""
-        found: dict[Any, tuple[int, list[dict[str, Any]]]] = {}
+    def read_parts(self, rows: Iterable[Sequence[Any]]) -> dict[object, tuple[int, list[Row]]]:
+        """Return the version and the ordered parts of each parent."""
+        found: dict[object, tuple[int, list[Row]]] = {}
         for parent, version, foreign, *values in rows:
             _, parts = found.setdefault(parent, (version, []))
             if foreign is not None:
                 row = dict(zip(self._attributes, values))  # noqa: B905
-                parts.append({name: field.take(row) for name, field in self.fields.items()})
+                parts.append({name: field.pop(row) for name, field in self.fields.items()})
         return found
 
-    def remove(self, *parents: ColumnElement[bool]) -> Delete:
-        """The parts of those parents that satisfy the conditions."""
-        wanted = select(self._parent_key).where(*parents)
-        return delete(self.table).where(self._foreign.in_(wanted.scalar_subquery()))
+    def delete(self, *parents: sa.ColumnElement[bool]) -> sa.Delete:
+        """Delete the parts of the parents that satisfy the conditions."""
+        wanted = sa.select(self._parent_key).where(*parents)
+        return sa.delete(self.table).where(self._foreign.in_(wanted.scalar_subquery()))
 
     @property
-    def insert(self) -> Insert:
-        return insert(self.table)
+    def insert(self) -> sa.Insert:
+        return sa.insert(self.table)
 
-    def rows_of(self, parent: Any, parts: Sequence[BaseModel] | None) -> list[dict[str, Any]]:
-        """For ``insert``, by the keys of the columns."""
-        rows: list[dict[str, Any]] = []
+    def to_rows(self, parent: object, parts: Sequence[BaseModel] | None) -> list[Row]:
+        """Return the values for ``insert``, by the keys of the columns."""
+        rows: list[Row] = []
         for place, part in enumerate(parts or ()):
-            held, values = part.__dict__, dict[str, Any]()
+            held, values = part.__dict__, Row()
             for name, field in self.fields.items():
                 field.write(held[name], values)
             row = {key: values[name] for key, name in zip(self._keys, self._attributes)}  # noqa: B905
@@ -117,7 +109,7 @@ class Relation:
         return rows
 
 
-def _is_owned(relationship: RelationshipProperty[Any], parent: MappedClass) -> bool:
+def _is_owned(relationship: RelationshipProperty[object], parent: MappedClass) -> bool:
     pairs, join = relationship.local_remote_pairs or [], relationship.primaryjoin
     return (
         relationship.direction is RelationshipDirection.ONETOMANY
@@ -126,7 +118,7 @@ def _is_owned(relationship: RelationshipProperty[Any], parent: MappedClass) -> b
         and len(pairs) == 1
         and pairs[0][0] is parent.columns[parent.keys[0]]
         and relationship.remote_side == {pairs[0][1]}
-        and isinstance(join, BinaryExpression)
+        and isinstance(join, sa.BinaryExpression)
         and join.operator is eq
         and {join.left, join.right} == set(pairs[0])
     )

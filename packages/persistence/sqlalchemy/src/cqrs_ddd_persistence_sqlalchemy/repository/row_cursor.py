@@ -1,4 +1,4 @@
-"""Rows from a cursor of the database, piece by piece."""
+"""Cursor of the database that returns the rows of a query in batches."""
 
 from __future__ import annotations
 
@@ -10,44 +10,39 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 from zlib import crc32
 
-from sqlalchemy import Connection, CursorResult, Engine, Select, event, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.expression import ClauseElement, Executable, TextualSelect
 
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import InfrastructureError, InvalidOperationError
+from cqrs_ddd_core import InfrastructureError, InvalidOperationError, UnitOfWork
 
-from ..engine.connections import Connections
-from ..engine.driver import is_postgres
+from ..engine import AsyncConnection, Connections, is_postgres
 
-_cursors: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
-"""Their names on PostgreSQL, where they live as long as the transaction."""
-_watched: WeakSet[Engine] = WeakSet()
+_cursors: WeakKeyDictionary[sa.Connection, set[str]] = WeakKeyDictionary()
+"""Names of cursors on PostgreSQL, where they live as long as the transaction."""
+_watched: WeakSet[sa.Engine] = WeakSet()
 _UNFINISHED = "cqrs_ddd_unfinished"
 
 
 class RowCursor:
-    """The rows as they were at the first ``fetch``, whatever changes between the next ones."""
+    """Cursor on the rows as they were at the first ``fetch``, whatever changes afterwards."""
 
-    def __init__(self, query: Select[Any], size: int) -> None:
+    def __init__(self, query: sa.Select[Any], size: int) -> None:
         self._query = query
         self._size = size
         self._connection: AsyncConnection | None = None
-        self._task: ref[asyncio.Task[Any]] | None = None
+        self._task: ref[asyncio.Task[object]] | None = None
         self._name = ""
-        self._rows: TextualSelect | None = None
-        self._result: CursorResult[Any] | None = None
+        self._rows: sa.TextualSelect | None = None
+        self._result: sa.CursorResult[Any] | None = None
         self.is_at_end = False
 
-    async def fetch(self, connection: AsyncConnection) -> Sequence[Any]:
-        """The next ``size`` rows; fewer are the last ones."""
-        self._connection = None  # What is interrupted here ends with the transaction.
+    async def fetch(self, connection: AsyncConnection) -> Sequence[sa.Row[Any]]:
+        """Return the next ``size`` rows, or fewer at the end."""
+        self._connection = None  # An interrupted fetch ends with the transaction.
         if is_postgres(connection):
             if self._rows is None:
-                self._rows = await self._declared(connection)
+                self._rows = await self._declare(connection)
             rows = (await connection.execute(self._rows)).all()
         else:
             rows = await connection.run_sync(self._fetch_on_sqlite)
@@ -62,79 +57,79 @@ class RowCursor:
         return rows
 
     async def leave(self, uow: UnitOfWork) -> None:
-        """Close what is open still, if that can be done now; else it ends with the transaction."""
+        """Close the cursor if that is possible now; otherwise it ends with the transaction."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
         if self._result is not None:
             await connection.run_sync(self._close_on_sqlite)
         elif self._task is not None and self._task() is asyncio.current_task():
-            # Otherwise the generator was collected, and who uses the unit of work knows nothing.
+            # Otherwise the generator was collected, while another task uses the unit of work.
             with suppress(InvalidOperationError, InfrastructureError):
                 async with Connections(None).join_transaction(uow, "close a cursor"):
                     await self._close(connection)
 
     async def _close(self, connection: AsyncConnection) -> None:
         if is_postgres(connection):
-            await connection.execute(text(f"CLOSE {self._name}"))
-            _names_on(connection).discard(self._name)
+            await connection.execute(sa.text(f"CLOSE {self._name}"))
+            _cursor_names(connection).discard(self._name)
         else:
             await connection.run_sync(self._close_on_sqlite)
 
-    async def _declared(self, connection: AsyncConnection) -> TextualSelect:
+    async def _declare(self, connection: AsyncConnection) -> sa.TextualSelect:
         # A statement, since the cursors of asyncpg are for transactions that it has begun itself.
         # Names are used again, so that the caches of prepared statements are not filled with them;
         # but only for the same columns, since a prepared FETCH knows those of its first cursor.
-        taken = _names_on(connection)
+        taken = _cursor_names(connection)
         columns = crc32(" ".join(map(str, self._query.selected_columns)).encode())
         names = (f"cqrs_ddd_{columns:08x}_{n}" for n in count(1))
         self._name = next(name for name in names if name not in taken)
         taken.add(self._name)
         await connection.execute(_Declare(self._name, self._query))
-        fetch = text(f"FETCH {self._size} FROM {self._name}")
+        fetch = sa.text(f"FETCH {self._size} FROM {self._name}")
         return fetch.columns(*self._query.selected_columns)
 
-    def _fetch_on_sqlite(self, connection: Connection) -> Sequence[Any]:
+    def _fetch_on_sqlite(self, connection: sa.Connection) -> Sequence[sa.Row[Any]]:
         if self._result is None:
             # Materialized, or a change in between could bring a row twice, or leave it out.
-            rows = select(self._query.cte("cqrs_ddd_found").prefix_with("MATERIALIZED"))
+            rows = sa.select(self._query.cte("cqrs_ddd_found").prefix_with("MATERIALIZED"))
             self._result = connection.execute(rows, execution_options={"yield_per": self._size})
-            self._close_at_return(connection)
+            self._close_at_checkin(connection)
         return self._result.fetchmany(self._size)
 
     def _close_on_sqlite(self, connection: object = None) -> None:
         if self._result is not None:
             self._result.close()
 
-    def _close_at_return(self, connection: Connection) -> None:
+    def _close_at_checkin(self, connection: sa.Connection) -> None:
         # An open cursor would keep the next user of the connection at an old state.
         connection.connection.info.setdefault(_UNFINISHED, WeakSet()).add(self)
         if connection.engine not in _watched:
-            event.listen(connection.engine, "checkin", _close_unfinished)
+            sa.event.listen(connection.engine, "checkin", _close_unfinished)
             _watched.add(connection.engine)
 
 
-def _names_on(connection: AsyncConnection) -> set[str]:
+def _cursor_names(connection: AsyncConnection) -> set[str]:
     sync_connection = connection.sync_connection
     assert sync_connection is not None
     return _cursors.setdefault(sync_connection, set())
 
 
-def _close_unfinished(driver_connection: object, entry: ConnectionPoolEntry) -> None:
+def _close_unfinished(driver_connection: object, entry: sa.pool.ConnectionPoolEntry) -> None:
     for stream in entry.info.pop(_UNFINISHED, ()):
         if driver_connection is not None:  # Else it was closed, and its cursors with it.
             stream._close_on_sqlite()
 
 
-class _Declare(Executable, ClauseElement):
+class _Declare(sa.Executable, sa.ClauseElement):
     inherit_cache = False
 
-    def __init__(self, name: str, query: Select[Any]) -> None:
+    def __init__(self, name: str, query: sa.Select[Any]) -> None:
         self.name = name
         self.query = query
 
 
 @compiles(_Declare)
-def _declaration(element: _Declare, compiler: SQLCompiler, **options: Any) -> str:
-    query = compiler.process(element.query, **options)
+def _compile_declare(element: _Declare, compiler: SQLCompiler, **kw: object) -> str:
+    query = compiler.process(element.query, **kw)
     return f"DECLARE {element.name} NO SCROLL CURSOR FOR {query}"

@@ -1,111 +1,105 @@
-"""Rows of aggregates with what belongs to them."""
+"""Reader of the rows of aggregates, with their parts in related tables."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic
 
-from sqlalchemy import ColumnElement, Select
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
+from cqrs_ddd_core import ConcurrencyError
 
-from .model_mapper import ModelMapper
-from .statements import KNOWN_IDS, RepositoryStatements
+from .field_mapping import Row
+from .model_mapper import ModelMapper, T
+from .statements import KNOWN_IDS, RepositoryStatements, Scope
 
-_PIECE = 500
+_PARTITION = 500
 _ROUNDS = 10
-"""In which somebody else may change what is being read."""
+"""Rounds in which other transactions may change an aggregate while it is read."""
+
+RowsById = dict[object, Row]
+Parameters = Mapping[str, object]
 
 
-class RowReader:
-    """Reads what a query finds, and each relation of all of it in one further statement.
+class RowReader(Generic[T]):
+    """Reader of the rows that a query finds, and of each relation in one further statement.
 
-    Statements see what was committed before each of them, so the parts are read together with the
-    version of their aggregate: where that is another one by now, the aggregate is read again.
+    A statement sees the rows that were committed before it, so the parts are read together with
+    the version of their aggregate. If the version has changed, the aggregate is read again.
     """
 
     def __init__(
         self,
-        mapper: ModelMapper[Any],
+        mapper: ModelMapper[T],
         sql: RepositoryStatements,
-        query: Select[Any],
-        scope: Sequence[ColumnElement[bool]],
+        query: sa.Select[Any],
+        scope: Scope,
+        parameters: Parameters | None = None,
     ) -> None:
         self._mapper = mapper
         self._sql = sql
         self._query = query
         self._scope = scope
+        self._parameters = parameters or {}
 
-    async def read(
-        self, connection: AsyncConnection, given: Mapping[str, Any] | None = None
-    ) -> list[Any]:
-        """The aggregates that the query finds."""
-        result = await connection.execute(self._query, given)
+    async def read(self, connection: AsyncConnection) -> list[T]:
+        """Return the aggregates that the query finds."""
+        result = await connection.execute(self._query, self._parameters)
         if self._mapper.relations:
-            return await self.of_rows(connection, result.all(), given)
-        # Piece by piece: many objects at once are what the garbage collector spends its time on.
-        return [
-            entity for rows in result.partitions(_PIECE) for entity in self._mapper.from_rows(rows)
-        ]
+            return await self.complete(connection, result.all())
+        # In partitions, since the garbage collector takes most of the time for many new objects.
+        partitions = result.partitions(_PARTITION)
+        return [entity for rows in partitions for entity in self._mapper.from_rows(rows)]
 
-    async def of_rows(
-        self,
-        connection: AsyncConnection,
-        rows: Sequence[Any],
-        given: Mapping[str, Any] | None = None,
-    ) -> list[Any]:
-        """Return the aggregates of rows that the query has found with the parameters ``given``."""
+    async def complete(self, connection: AsyncConnection, rows: Sequence[sa.Row[Any]]) -> list[T]:
+        """Return the aggregates of rows that the query has found."""
         if not self._mapper.relations:
             return self._mapper.from_rows(rows)
-        by_id = self._by_id(rows)
-        missing: Collection[Any] = list(by_id)
+        by_id = self._group_by_id(rows)
+        missing: Collection[object] = list(by_id)
         for _ in range(_ROUNDS):
             missing = await self._add_parts(connection, by_id, missing) if missing else []
             if not missing:
                 return [self._mapper.from_row(row) for row in by_id.values()]
-            await self._read_again(connection, by_id, missing, given or {})
+            await self._read_again(connection, by_id, missing)
             missing = [each for each in missing if each in by_id]
         raise ConcurrencyError(
             f"{self._mapper.entity_type.__name__} was changed {_ROUNDS} times while its parts were "
             "read; read it again"
         )
 
-    def _by_id(self, rows: Sequence[Any]) -> dict[Any, dict[str, Any]]:
+    def _group_by_id(self, rows: Sequence[sa.Row[Any]]) -> RowsById:
         names = self._mapper.attributes
         found = (dict(zip(names, row)) for row in rows)  # noqa: B905
         return {row[self._mapper.id_attribute]: row for row in found}
 
     async def _add_parts(
-        self, connection: AsyncConnection, by_id: dict[Any, dict[str, Any]], ids: Collection[Any]
-    ) -> list[Any]:
-        """Answers those whose parts are of another version."""
-        others: dict[Any, None] = {}
+        self, connection: AsyncConnection, by_id: RowsById, ids: Collection[object]
+    ) -> list[object]:
+        """Add the parts to the rows, and return the ids whose parts are of another version."""
+        changed: dict[object, None] = {}
         version = self._mapper.version_attribute
         for relation in self._mapper.relations:
-            query = relation.read(self._sql.version).where(self._sql.is_among, *self._scope)
+            query = relation.select(self._sql.version).where(self._sql.in_known_ids, *self._scope)
             rows = (await connection.execute(query, {KNOWN_IDS: list(ids)})).all()
-            parts = relation.parts_of(rows)
+            found = relation.read_parts(rows)
             for each in ids:
-                read_version, read_parts = parts.get(each, (None, []))
+                read_version, parts = found.get(each, (None, []))
                 if read_version == by_id[each][version]:
-                    by_id[each][relation.name] = read_parts
+                    by_id[each][relation.name] = parts
                 else:
-                    others[each] = None
-        return list(others)
+                    changed[each] = None
+        return list(changed)
 
     async def _read_again(
-        self,
-        connection: AsyncConnection,
-        by_id: dict[Any, dict[str, Any]],
-        ids: Collection[Any],
-        given: Mapping[str, Any],
+        self, connection: AsyncConnection, by_id: RowsById, ids: Collection[object]
     ) -> None:
-        query = self._query.limit(None).offset(None).where(self._sql.is_among)
-        rows = (await connection.execute(query, {**given, KNOWN_IDS: list(ids)})).all()
-        again = self._by_id(rows)
+        query = self._query.limit(None).offset(None).where(self._sql.in_known_ids)
+        parameters = {**self._parameters, KNOWN_IDS: list(ids)}
+        found = self._group_by_id((await connection.execute(query, parameters)).all())
         for each in ids:
-            if each in again:
-                by_id[each] = again[each]
+            if each in found:
+                by_id[each] = found[each]
             else:
                 del by_id[each]

@@ -1,36 +1,36 @@
-"""Rows of aggregates, written under the versions that are known of them."""
+"""Writer of the rows of aggregates, each under the version that was loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Generic
 
-from sqlalchemy import ColumnElement, CursorResult, Executable, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+import sqlalchemy as sa
 
-from cqrs_ddd_core.domain.aggregate import AggregateRoot
-from cqrs_ddd_core.primitives.exceptions import OptimisticConcurrencyError
+from cqrs_ddd_core import OptimisticConcurrencyError
 
-from ..engine.driver import is_postgres
-from .model_mapper import ModelMapper
-from .statements import KNOWN_ID, KNOWN_IDS, KNOWN_VERSION, RepositoryStatements
+from ..engine import AsyncConnection, is_postgres
+from .field_mapping import Row
+from .model_mapper import ModelMapper, T
+from .statements import KNOWN_ID, KNOWN_IDS, KNOWN_VERSION, RepositoryStatements, Scope
 
-Known = tuple[AggregateRoot[Any], int]
-"""An aggregate, and the version that is stored of it; 0 for none."""
-
-_Row = dict[str, Any]
-"""By the keys of the columns."""
+Known = tuple[T, int]
+"""An aggregate and its stored version, which is 0 if there is none."""
 
 
-class RowWriter:
-    """Writes on one connection; raises ``OptimisticConcurrencyError`` for another version."""
+class RowWriter(Generic[T]):
+    """Writer of aggregates on one connection, each under the version that was loaded.
+
+    Raises:
+        OptimisticConcurrencyError: if the row has another version.
+    """
 
     def __init__(
         self,
-        mapper: ModelMapper[Any],
+        mapper: ModelMapper[T],
         sql: RepositoryStatements,
-        scope: Sequence[ColumnElement[bool]],
+        scope: Scope,
         connection: AsyncConnection,
     ) -> None:
         self._mapper = mapper
@@ -38,14 +38,14 @@ class RowWriter:
         self._scope = scope
         self._connection = connection
         self.has_begun = False
-        """Whether the database has done something already."""
+        """Whether the database has executed a statement."""
 
-    async def save(self, entities: Sequence[Known]) -> None:
-        given = zip(self._mapper.id_values(each.id for each, _ in entities), entities)  # noqa: B905
-        # In one order, or two who save the same ones could each wait for the other.
+    async def save(self, entities: Sequence[Known[T]]) -> None:
+        given = zip(self._mapper.encode_ids(each.id for each, _ in entities), entities)  # noqa: B905
+        # In one order, or two writers could each wait for a row of the other.
         in_order = sorted(given, key=lambda each: str(each[0]))
         ids, entities = [key for key, _ in in_order], [known for _, known in in_order]
-        # All of them before the first statement: a value that is refused has then changed nothing.
+        # All rows before the first statement: a rejected value has then changed nothing.
         rows = [self._row(entity) for entity, _ in entities]
         parts = self._parts(ids, entities)
         for is_new, run in groupby(zip(entities, rows), lambda each: not each[0][1]):  # noqa: B905
@@ -57,18 +57,18 @@ class RowWriter:
         changed = [key for key, (_, version) in zip(ids, entities) if version]  # noqa: B905
         await self._write_parts(parts, changed)
 
-    async def delete(self, entity_id: Any) -> None:
-        given = {KNOWN_ID: self._mapper.id_values([entity_id])[0]}
+    async def delete(self, entity_id: object) -> None:
+        given = {KNOWN_ID: self._mapper.encode_ids([entity_id])[0]}
         if self._mapper.relations and is_postgres(self._connection):
-            # The aggregate before its parts, as who saves it has to; SQLite has one writer.
-            lock = select(self._sql.key).where(self._sql.is_the_one, *self._scope).with_for_update()
-            if (await self._execute(lock, given)).first() is None:
+            # The aggregate before its parts, as a save does; SQLite has one writer.
+            lock = sa.select(self._sql.key).where(self._sql.is_known_id, *self._scope)
+            if (await self._execute(lock.with_for_update(), given)).first() is None:
                 return
         for relation in self._mapper.relations:
-            await self._execute(relation.remove(self._sql.is_the_one, *self._scope), given)
+            await self._execute(relation.delete(self._sql.is_known_id, *self._scope), given)
         await self._execute(self._sql.delete.where(*self._scope), given)
 
-    async def _insert(self, entities: Sequence[tuple[Known, _Row]]) -> None:
+    async def _insert(self, entities: Sequence[tuple[Known[T], Row]]) -> None:
         rows = [row for _, row in entities]
         if len(rows) == 1:
             if not (await self._execute(self._sql.insert, rows[0])).rowcount:
@@ -81,44 +81,46 @@ class RowWriter:
                 *next(known for known, row in entities if row[key] not in stored)
             )
 
-    async def _update(self, entity: AggregateRoot[Any], version: int, row: _Row) -> None:
+    async def _update(self, entity: T, version: int, row: Row) -> None:
         row |= {KNOWN_ID: row.pop(self._sql.key.key), KNOWN_VERSION: version}
         update = self._sql.update.where(*self._scope)
         if not (await self._execute(update, row)).rowcount:
             await self._raise_conflict(entity, version)
 
-    async def _raise_conflict(self, entity: AggregateRoot[Any], expected: int) -> None:
-        known = {KNOWN_IDS: self._mapper.id_values([entity.id])}
+    async def _raise_conflict(self, entity: T, expected: int) -> None:
+        known = {KNOWN_IDS: self._mapper.encode_ids([entity.id])}
         versions = self._sql.versions.where(*self._scope)
         stored: Any = (await self._execute(versions, known)).first()
         raise OptimisticConcurrencyError.stale_version(
             f"{entity.aggregate_type} {entity.id}", expected, stored and stored[1]
         )
 
-    def _parts(self, ids: Sequence[Any], entities: Sequence[Known]) -> list[list[_Row]]:
-        """By relation, the rows of all of them."""
+    def _parts(self, ids: Sequence[object], entities: Sequence[Known[T]]) -> list[list[Row]]:
+        """Return the rows of all aggregates for each relation."""
         return [
             [
                 row
                 for key, (entity, _) in zip(ids, entities)  # noqa: B905
-                for row in relation.rows_of(key, entity.__dict__[relation.name])
+                for row in relation.to_rows(key, entity.__dict__[relation.name])
             ]
             for relation in self._mapper.relations
         ]
 
-    async def _write_parts(self, parts: list[list[_Row]], changed: list[Any]) -> None:
+    async def _write_parts(self, parts: list[list[Row]], changed: list[object]) -> None:
         for relation, rows in zip(self._mapper.relations, parts):  # noqa: B905
             if changed:
-                gone = relation.remove(self._sql.is_among, *self._scope)
+                gone = relation.delete(self._sql.in_known_ids, *self._scope)
                 await self._execute(gone, {KNOWN_IDS: changed})
             if rows:
                 await self._execute(relation.insert, rows)
 
-    async def _execute(self, statement: Executable, given: Any) -> CursorResult[Any]:
-        result = await self._connection.execute(statement, given)
+    async def _execute(
+        self, statement: sa.Executable, parameters: Row | Sequence[Row]
+    ) -> sa.CursorResult[Any]:
+        result = await self._connection.execute(statement, parameters)
         self.has_begun = True
         return result
 
-    def _row(self, entity: AggregateRoot[Any]) -> _Row:
+    def _row(self, entity: T) -> Row:
         row, keys = self._mapper.to_row(entity), self._mapper.renamed
         return {keys.get(name, name): value for name, value in row.items()} if keys else row

@@ -1,25 +1,19 @@
-"""The SQL of the repository: one text a kind of statement, however many rows it is about."""
+"""The SQL of the repository: one text for each kind of statement and any number of rows."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    any_,
-    bindparam,
-    delete,
-    func,
-    select,
-    update,
-)
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from ..specifications.comparison import ListAsJson
+from ..specifications.dialects import Expression, Predicate
 from .model_mapper import ModelMapper
+
+Scope = Sequence[Predicate]
+"""Conditions that every statement of a repository is limited by."""
 
 KNOWN_ID = "known__id"
 KNOWN_IDS = "known__ids"
@@ -28,30 +22,30 @@ KNOWN_VERSION = "known__version"
 
 
 class RepositoryStatements:
-    """For one mapper, and for PostgreSQL or SQLite."""
+    """Statements for one mapper, and for PostgreSQL or SQLite."""
 
     def __init__(self, mapper: ModelMapper[Any], is_postgres: bool) -> None:
         table = mapper.table
         key = self.key = mapper.key
         version = self.version = mapper.columns[-1]
-        insert = postgres_insert(table) if is_postgres else sqlite_insert(table)
-        self.is_the_one = key == bindparam(KNOWN_ID, type_=key.type)
-        self.is_among = in_values(key, is_postgres)
-        self.rows: Select[Any] = select(*mapper.columns)
-        self.row = self.rows.where(self.is_the_one)
-        self.rows_by_id = self.rows.where(self.is_among)
-        self.versions = select(key, version).where(self.is_among)
+        insert = postgresql.insert(table) if is_postgres else sqlite.insert(table)
+        self.is_known_id = key == sa.bindparam(KNOWN_ID, type_=key.type)
+        self.in_known_ids = in_values(key, is_postgres)
+        self.rows: sa.Select[Any] = sa.select(*mapper.columns)
+        self.row = self.rows.where(self.is_known_id)
+        self.rows_by_id = self.rows.where(self.in_known_ids)
+        self.versions = sa.select(key, version).where(self.in_known_ids)
         self.insert = insert.on_conflict_do_nothing(index_elements=[key])
         self.insert_many = self.insert.returning(key)
-        self.update = update(table).where(
-            self.is_the_one, version == bindparam(KNOWN_VERSION, type_=version.type)
+        self.update = sa.update(table).where(
+            self.is_known_id, version == sa.bindparam(KNOWN_VERSION, type_=version.type)
         )
-        self.delete = delete(table).where(self.is_the_one)
+        self.delete = sa.delete(table).where(self.is_known_id)
 
 
-def in_values(key: ColumnElement[Any], is_postgres: bool) -> ColumnElement[bool]:
-    """Whether it is one of ``KNOWN_IDS``, by one text and one parameter for any number."""
+def in_values(key: Expression, is_postgres: bool) -> Predicate:
+    """Return the condition that the key is one of ``KNOWN_IDS``, as a single parameter."""
     if is_postgres:
-        return key == any_(bindparam(KNOWN_IDS, type_=ARRAY(key.type)))
-    given = func.json_each(bindparam(KNOWN_IDS, type_=ListAsJson(key.type)))
-    return key.in_(select(given.table_valued("value").c.value))
+        return key == sa.any_(sa.bindparam(KNOWN_IDS, type_=sa.ARRAY(key.type)))
+    ids = sa.func.json_each(sa.bindparam(KNOWN_IDS, type_=ListAsJson(key.type)))
+    return key.in_(sa.select(ids.table_valued("value").c.value))

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    text,
-)
+import sqlalchemy as sa
 
 from .column_types import UtcDateTime
 
-_BigKey = BigInteger().with_variant(Integer(), "sqlite")
+_BigKey = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 class AdvancedTables:
@@ -29,62 +18,62 @@ class AdvancedTables:
     """Of these tables; they have a row of their own in the table of versions."""
     COMPONENT = "advanced"
 
-    def __init__(self, metadata: MetaData, prefix: str) -> None:
-        self.snapshots = Table(
+    def __init__(self, metadata: sa.MetaData, prefix: str) -> None:
+        self.snapshots = sa.Table(
             f"{prefix}snapshots",
             metadata,
-            Column("aggregate_type", Text, primary_key=True),
-            Column("aggregate_id", Text, primary_key=True),
-            Column("version", BigInteger, nullable=False),
-            Column("schema_hash", Text, nullable=False),
-            Column("state", LargeBinary, nullable=False),
-            Column("taken_at", UtcDateTime, nullable=False),
+            sa.Column("aggregate_type", sa.Text, primary_key=True),
+            sa.Column("aggregate_id", sa.Text, primary_key=True),
+            sa.Column("version", sa.BigInteger, nullable=False),
+            sa.Column("schema_hash", sa.Text, nullable=False),
+            sa.Column("state", sa.LargeBinary, nullable=False),
+            sa.Column("taken_at", UtcDateTime, nullable=False),
         )
-        self.projections = Table(
+        self.projections = sa.Table(
             f"{prefix}projections",
             metadata,
             # Numbered from one sequence: an old lease fits no later one of any projection.
-            Column("epoch", _BigKey, primary_key=True, autoincrement=True),
-            Column("projection", Text, nullable=False, unique=True),
-            Column("version", Integer, nullable=False),
-            Column("position", BigInteger),
-            Column("worker_id", Text),
-            Column("leased_until", UtcDateTime),
+            sa.Column("epoch", _BigKey, primary_key=True, autoincrement=True),
+            sa.Column("projection", sa.Text, nullable=False, unique=True),
+            sa.Column("version", sa.Integer, nullable=False),
+            sa.Column("position", sa.BigInteger),
+            sa.Column("worker_id", sa.Text),
+            sa.Column("leased_until", UtcDateTime),
             sqlite_autoincrement=True,
         )
         self.dead_letters = self._dead_letters(metadata, prefix)
-        self.views = Table(
+        self.views = sa.Table(
             f"{prefix}views",
             metadata,
-            Column("collection", Text, primary_key=True),
+            sa.Column("collection", sa.Text, primary_key=True),
             # Names of indexes have it, since they stay when the table gets another name.
-            Column("number", BigInteger, nullable=False, unique=True),
-            Column("fields", Text, nullable=False),
+            sa.Column("number", sa.BigInteger, nullable=False, unique=True),
+            sa.Column("fields", sa.Text, nullable=False),
         )
         self.view_prefix = f"{prefix}view_"
         """Of the tables that projections make for themselves, one for each collection."""
 
     @property
-    def all(self) -> tuple[Table, ...]:
+    def all(self) -> tuple[sa.Table, ...]:
         return (self.snapshots, self.projections, self.dead_letters, self.views)
 
-    def _dead_letters(self, metadata: MetaData, prefix: str) -> Table:
-        table = Table(
+    def _dead_letters(self, metadata: sa.MetaData, prefix: str) -> sa.Table:
+        table = sa.Table(
             f"{prefix}dead_letters",
             metadata,
-            Column("projection", Text, primary_key=True),
-            Column("position", BigInteger, primary_key=True),
-            Column("aggregate_type", Text, nullable=False),
-            Column("aggregate_id", Text, nullable=False),
-            Column("event_id", Text, nullable=False),
-            Column("event_type", Text, nullable=False),
-            Column("state", Text, nullable=False),
-            Column("error", Text),
-            Column("attempts", Integer, nullable=False),
-            Column("recorded_at", UtcDateTime, nullable=False),
-            Column("is_due", Boolean, nullable=False),
+            sa.Column("projection", sa.Text, primary_key=True),
+            sa.Column("position", sa.BigInteger, primary_key=True),
+            sa.Column("aggregate_type", sa.Text, nullable=False),
+            sa.Column("aggregate_id", sa.Text, nullable=False),
+            sa.Column("event_id", sa.Text, nullable=False),
+            sa.Column("event_type", sa.Text, nullable=False),
+            sa.Column("state", sa.Text, nullable=False),
+            sa.Column("error", sa.Text),
+            sa.Column("attempts", sa.Integer, nullable=False),
+            sa.Column("recorded_at", UtcDateTime, nullable=False),
+            sa.Column("is_due", sa.Boolean, nullable=False),
         )
-        Index(
+        sa.Index(
             f"ix_{table.name}_held",
             table.c.projection,
             table.c.aggregate_type,
@@ -93,7 +82,7 @@ class AdvancedTables:
             postgresql_where=table.c.state != "SKIPPED",
             sqlite_where=table.c.state != "SKIPPED",
         )
-        Index(
+        sa.Index(
             f"ix_{table.name}_poison",
             table.c.projection,
             table.c.aggregate_type,
@@ -101,12 +90,12 @@ class AdvancedTables:
             postgresql_where=table.c.state == "POISON",
             sqlite_where=table.c.state == "POISON",
         )
-        Index(
+        sa.Index(
             f"ix_{table.name}_due",
             table.c.projection,
             table.c.position,
             postgresql_where=table.c.is_due,
-            sqlite_where=text("is_due = 1"),  # As a query says it there.
+            sqlite_where=sa.text("is_due = 1"),  # As a query says it there.
         )
         return table
 

@@ -6,38 +6,40 @@ from datetime import MAXYEAR, MINYEAR, datetime, timezone
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Integer, Numeric, Text, TypeDecorator
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.engine import Dialect
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
-from cqrs_ddd_core.primitives.exceptions import ConfigError, NaiveDatetimeError, ValidationError
+from cqrs_ddd_core import ConfigError, NaiveDatetimeError, ValidationError
 
-Json: JSON = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+ColumnType = sa.types.TypeEngine[Any]
+Json: sa.JSON = sa.JSON(none_as_null=True).with_variant(
+    postgresql.JSONB(none_as_null=True), "postgresql"
+)
 """JSONB on PostgreSQL; None is NULL."""
 
 _MOST_DIGITS = 18
 """Of a whole number in 64 bits."""
 
 
-class UtcDateTime(TypeDecorator[datetime]):
+class UtcDateTime(sa.TypeDecorator[datetime]):
     """Aware date and time, in UTC; on SQLite as ISO text of one length, which sorts by time.
 
     Raises ``NaiveDatetimeError`` for one without a zone, and ``ValidationError`` for the very first
     and the very last one, which PostgreSQL would give back as infinity, without a zone.
     """
 
-    impl = DateTime(timezone=True)
+    impl = sa.DateTime(timezone=True)
     cache_ok = True
 
     @property
     def python_type(self) -> type[datetime]:
         return datetime
 
-    def load_dialect_impl(self, dialect: Dialect) -> Any:
-        kind = Text() if dialect.name == "sqlite" else DateTime(timezone=True)
+    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        kind = sa.Text() if dialect.name == "sqlite" else sa.DateTime(timezone=True)
         return dialect.type_descriptor(kind)
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:
         if value is None:
             return None
         if value.utcoffset() is None:
@@ -46,7 +48,7 @@ class UtcDateTime(TypeDecorator[datetime]):
             raise ValidationError(f"{value.isoformat()} stands for infinity; use None for no end")
         return iso_utc(value) if dialect.name == "sqlite" else value
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
         # PostgreSQL's are as they should be, and a function called for each row is felt.
         return _read_time if dialect.name == "sqlite" else None
 
@@ -73,14 +75,14 @@ def iso_utc(value: datetime) -> str:
     return value.astimezone(timezone.utc).isoformat(timespec="microseconds")
 
 
-class ExactDecimal(TypeDecorator[Decimal]):
+class ExactDecimal(sa.TypeDecorator[Decimal]):
     """NUMERIC, and a whole number of the smallest unit on SQLite, which keeps NUMERIC as a float.
 
     Comparisons, order and sums are exact on both. Raises ``ValidationError`` for what does not fit,
     instead of rounding it.
     """
 
-    impl = Numeric
+    impl = sa.Numeric
     cache_ok = True
 
     def __init__(self, precision: int, scale: int) -> None:
@@ -100,11 +102,11 @@ class ExactDecimal(TypeDecorator[Decimal]):
     def python_type(self) -> type[Decimal]:
         return Decimal
 
-    def load_dialect_impl(self, dialect: Dialect) -> Any:
-        kind = Integer() if dialect.name == "sqlite" else Numeric(self.precision, self.scale)
+    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        kind = sa.Integer() if dialect.name == "sqlite" else sa.Numeric(self.precision, self.scale)
         return dialect.type_descriptor(kind)
 
-    def process_bind_param(self, value: Decimal | int | None, dialect: Dialect) -> Any:
+    def process_bind_param(self, value: Decimal | int | None, dialect: sa.Dialect) -> Any:
         if value is None:
             return None
         exact = self._exact(value)
@@ -112,7 +114,7 @@ class ExactDecimal(TypeDecorator[Decimal]):
             return exact
         return int(exact.scaleb(self.scale, self._context))
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
         return self._read if dialect.name == "sqlite" else None
 
     def _read(self, value: int | None) -> Decimal | None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Literal
 
-from sqlalchemy import Connection, MetaData, Table, delete, inspect, select, text
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
+from cqrs_ddd_core import ConfigError, PersistenceError
 
-from ..engine.driver import is_postgres, upsert_statement
+from ..engine import driver, engines
 from ..engine.driver_errors import translate_errors
-from ..engine.engines import ensure_usable
 from .advanced_tables import AdvancedTables, is_advanced_installed
 from .tables import TABLES, Tables
 
@@ -37,7 +36,7 @@ async def create_schema(
             lets writers go in parallel; ``serialized`` lets each wait for the one before it. Left
             out, it stays as it is, at first ``registered``.
     """
-    ensure_usable(engine)
+    engines.ensure_usable(engine)
     with translate_errors(PersistenceError, "create the schema"):
         async with engine.begin() as connection:
             await connection.run_sync(lambda sync: install(sync, tables, ordering))
@@ -45,7 +44,7 @@ async def create_schema(
 
 async def check(engine: AsyncEngine, tables: Tables = TABLES) -> None:
     """Raises ``ConfigError`` when tables or columns are missing, or of another version."""
-    ensure_usable(engine)
+    engines.ensure_usable(engine)
     with translate_errors(PersistenceError, "check the schema"):
         async with engine.connect() as connection:
             findings = await connection.run_sync(lambda sync: _findings(sync, tables))
@@ -57,7 +56,7 @@ async def check(engine: AsyncEngine, tables: Tables = TABLES) -> None:
 
 
 def install(
-    connection: Connection, tables: Tables = TABLES, ordering: Ordering | None = None
+    connection: sa.Connection, tables: Tables = TABLES, ordering: Ordering | None = None
 ) -> None:
     """As ``create_schema``, in a transaction of yours."""
     install_core(connection, tables, ordering)
@@ -65,19 +64,21 @@ def install(
 
 
 def install_core(
-    connection: Connection, tables: Tables = TABLES, ordering: Ordering | None = None
+    connection: sa.Connection, tables: Tables = TABLES, ordering: Ordering | None = None
 ) -> None:
     """Event store, outbox and inbox alone: for migrations."""
     _begin(connection, tables)
     tables.metadata.create_all(connection, tables=tables.core)
     _note_version(connection, tables, COMPONENT, tables.VERSION)
     # Replacing a trigger would wait for all who append, and let others wait.
-    if is_postgres(connection) and (ordering is not None or not _has_trigger(connection, tables)):
+    if driver.is_postgres(connection) and (
+        ordering is not None or not _has_trigger(connection, tables)
+    ):
         for statement in _position_statements(connection, tables, ordering or "registered"):
             connection.exec_driver_sql(statement)
 
 
-def install_advanced(connection: Connection, tables: Tables = TABLES) -> None:
+def install_advanced(connection: sa.Connection, tables: Tables = TABLES) -> None:
     """What the extra ``advanced`` needs beside, where it is installed: for migrations."""
     if is_advanced_installed():
         _begin(connection, tables)
@@ -85,56 +86,56 @@ def install_advanced(connection: Connection, tables: Tables = TABLES) -> None:
         _note_version(connection, tables, AdvancedTables.COMPONENT, AdvancedTables.VERSION)
 
 
-def begin_changes(connection: Connection, tables: Tables) -> None:
+def begin_changes(connection: sa.Connection, tables: Tables) -> None:
     """Until the transaction ends nobody else changes what tables there are."""
-    if is_postgres(connection):
+    if driver.is_postgres(connection):
         # IF NOT EXISTS looks first and makes afterwards: two at once would collide.
         lock = _namespace(tables, "schema") << _POSITION_BITS
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
     elif not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _begin(connection: Connection, tables: Tables) -> None:
+def _begin(connection: sa.Connection, tables: Tables) -> None:
     begin_changes(connection, tables)
-    if is_postgres(connection) and tables.schema is not None:
+    if driver.is_postgres(connection) and tables.schema is not None:
         name = connection.dialect.identifier_preparer.quote(tables.schema)
-        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {name}"))
+        connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {name}"))
 
 
-def remove(connection: Connection, tables: Tables = TABLES) -> None:
+def remove(connection: sa.Connection, tables: Tables = TABLES) -> None:
     """Drop the tables and all that is in them: for the downgrade of a migration."""
     _drop_views(connection, tables)
-    if is_postgres(connection):
+    if driver.is_postgres(connection):
         names = _Names(connection, tables)
-        connection.execute(text(f"DROP FUNCTION IF EXISTS {names.safe_position}()"))
+        connection.execute(sa.text(f"DROP FUNCTION IF EXISTS {names.safe_position}()"))
         tables.metadata.drop_all(connection)
-        connection.execute(text(f"DROP FUNCTION IF EXISTS {names.register}()"))
+        connection.execute(sa.text(f"DROP FUNCTION IF EXISTS {names.register}()"))
     else:
         tables.metadata.drop_all(connection)
 
 
-def remove_advanced(connection: Connection, tables: Tables = TABLES) -> None:
+def remove_advanced(connection: sa.Connection, tables: Tables = TABLES) -> None:
     """Drop the tables of the extra ``advanced``, and their row in the table of versions."""
     _drop_views(connection, tables)
     tables.metadata.drop_all(connection, tables=tables.advanced.all)
     versions = tables.versions
-    connection.execute(delete(versions).where(versions.c.component == AdvancedTables.COMPONENT))
+    connection.execute(sa.delete(versions).where(versions.c.component == AdvancedTables.COMPONENT))
 
 
-def _drop_views(connection: Connection, tables: Tables) -> None:
+def _drop_views(connection: sa.Connection, tables: Tables) -> None:
     """What projections have made for themselves."""
     views, schema = tables.advanced.views, tables.schema
-    if inspect(connection).has_table(views.name, schema):
-        for collection in connection.scalars(select(views.c.collection)).all():
+    if sa.inspect(connection).has_table(views.name, schema):
+        for collection in connection.scalars(sa.select(views.c.collection)).all():
             name = f"{tables.advanced.view_prefix}{collection}"
-            Table(name, MetaData(schema=schema)).drop(connection, checkfirst=True)
+            sa.Table(name, sa.MetaData(schema=schema)).drop(connection, checkfirst=True)
 
 
-def _note_version(connection: Connection, tables: Tables, component: str, version: int) -> None:
+def _note_version(connection: sa.Connection, tables: Tables, component: str, version: int) -> None:
     row = {"component": component, "version": version}
     connection.execute(
-        upsert_statement(connection, tables.versions).values(row).on_conflict_do_nothing()
+        driver.upsert_statement(connection, tables.versions).values(row).on_conflict_do_nothing()
     )
     found = _version(connection, tables, component)
     if found != version:
@@ -144,15 +145,15 @@ def _note_version(connection: Connection, tables: Tables, component: str, versio
         )
 
 
-def _version(connection: Connection, tables: Tables, component: str) -> int | None:
+def _version(connection: sa.Connection, tables: Tables, component: str) -> int | None:
     versions = tables.versions
-    return connection.scalar(select(versions.c.version).where(versions.c.component == component))
+    return connection.scalar(sa.select(versions.c.version).where(versions.c.component == component))
 
 
-def _has_trigger(connection: Connection, tables: Tables) -> bool:
+def _has_trigger(connection: sa.Connection, tables: Tables) -> bool:
     names = _Names(connection, tables)
     found = connection.scalar(
-        text(
+        sa.text(
             "SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(:events) "
             "AND tgname = :name AND tgenabled <> 'D'"
         ),
@@ -161,8 +162,8 @@ def _has_trigger(connection: Connection, tables: Tables) -> bool:
     return bool(found)
 
 
-def _findings(connection: Connection, tables: Tables) -> list[str]:
-    inspector = inspect(connection)
+def _findings(connection: sa.Connection, tables: Tables) -> list[str]:
+    inspector = sa.inspect(connection)
     present = set(inspector.get_table_names(schema=tables.schema))
     missing = [
         name for table in tables.metadata.sorted_tables if (name := table.name) not in present
@@ -183,7 +184,7 @@ def _findings(connection: Connection, tables: Tables) -> list[str]:
         columns = {column["name"] for column in inspector.get_columns(table.name, tables.schema)}
         if absent := [column.name for column in table.columns if column.name not in columns]:
             findings.append(f"in {table.name} the columns {', '.join(absent)}")
-    if is_postgres(connection) and not _has_trigger(connection, tables):
+    if driver.is_postgres(connection) and not _has_trigger(connection, tables):
         findings.append(f"the trigger {tables.prefix}register_append, or it is disabled")
     return findings
 
@@ -191,7 +192,7 @@ def _findings(connection: Connection, tables: Tables) -> list[str]:
 class _Names:
     """Quoted names of the event table and of the functions beside it."""
 
-    def __init__(self, connection: Connection, tables: Tables) -> None:
+    def __init__(self, connection: sa.Connection, tables: Tables) -> None:
         quote = connection.dialect.identifier_preparer.quote
         prefix = f"{quote(tables.schema)}." if tables.schema is not None else ""
         self.events = connection.dialect.identifier_preparer.format_table(tables.events)
@@ -201,7 +202,7 @@ class _Names:
 
 
 def _position_statements(
-    connection: Connection, tables: Tables, ordering: Ordering
+    connection: sa.Connection, tables: Tables, ordering: Ordering
 ) -> tuple[str, ...]:
     """Functions and trigger that let readers see positions in an order without gaps.
 
@@ -213,7 +214,7 @@ def _position_statements(
     names = _Names(connection, tables)
     namespace = _namespace(tables, "positions")
     sequence = connection.scalar(
-        text("SELECT pg_get_serial_sequence(:events, 'position')"), {"events": names.events}
+        sa.text("SELECT pg_get_serial_sequence(:events, 'position')"), {"events": names.events}
     )
     # Once a transaction; a savepoint that is rolled back undoes the setting with the lock.
     setting = f"cqrs_ddd.registered_{namespace}"

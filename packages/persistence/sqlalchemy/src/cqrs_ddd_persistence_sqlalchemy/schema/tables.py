@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Column,
-    Index,
-    Integer,
-    MetaData,
-    Table,
-    Text,
-    UniqueConstraint,
-)
+import sqlalchemy as sa
 
 from .advanced_tables import AdvancedTables, is_advanced_installed
 from .column_types import UtcDateTime
-from .column_types import iso_utc as iso_utc
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -26,7 +15,7 @@ NAMING_CONVENTION = {
     "pk": "pk_%(table_name)s",
 }
 
-BigKey = BigInteger().with_variant(Integer(), "sqlite")
+BigKey = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """SQLite numbers rows by itself only where the type is spelled INTEGER."""
 
 
@@ -44,77 +33,77 @@ class Tables:
     def __init__(self, prefix: str = "cqrs_ddd_", schema: str | None = None) -> None:
         self.prefix = prefix
         self.schema = schema
-        self.metadata = MetaData(schema=schema, naming_convention=NAMING_CONVENTION)
+        self.metadata = sa.MetaData(schema=schema, naming_convention=NAMING_CONVENTION)
         self.events = self._events()
         self.outbox = self._outbox()
         self.outbox_leases = self._outbox_leases()
         self.inbox = self._inbox()
-        self.versions = Table(
+        self.versions = sa.Table(
             f"{prefix}versions",
             self.metadata,
-            Column("component", Text, primary_key=True),
-            Column("version", Integer, nullable=False),
+            sa.Column("component", sa.Text, primary_key=True),
+            sa.Column("version", sa.Integer, nullable=False),
         )
         self.core = tuple(self.metadata.tables.values())
-        unused = MetaData(schema=schema, naming_convention=NAMING_CONVENTION)
+        unused = sa.MetaData(schema=schema, naming_convention=NAMING_CONVENTION)
         self.advanced = AdvancedTables(self.metadata if is_advanced_installed() else unused, prefix)
 
-    def _events(self) -> Table:
-        return Table(
+    def _events(self) -> sa.Table:
+        return sa.Table(
             f"{self.prefix}events",
             self.metadata,
-            Column("position", BigKey, primary_key=True, autoincrement=True),
-            Column("event_id", Text, nullable=False, unique=True),
-            Column("event_type", Text, nullable=False),
-            Column("aggregate_id", Text, nullable=False),
-            Column("aggregate_type", Text, nullable=False),
-            Column("version", BigInteger, nullable=False),
-            Column("schema_version", Integer, nullable=False),
-            Column("payload", JSON, nullable=False),
-            Column("metadata", JSON, nullable=False),
-            Column("occurred_at", UtcDateTime, nullable=False),
-            Column("correlation_id", Text),
-            Column("causation_id", Text),
+            sa.Column("position", BigKey, primary_key=True, autoincrement=True),
+            sa.Column("event_id", sa.Text, nullable=False, unique=True),
+            sa.Column("event_type", sa.Text, nullable=False),
+            sa.Column("aggregate_id", sa.Text, nullable=False),
+            sa.Column("aggregate_type", sa.Text, nullable=False),
+            sa.Column("version", sa.BigInteger, nullable=False),
+            sa.Column("schema_version", sa.Integer, nullable=False),
+            sa.Column("payload", sa.JSON, nullable=False),
+            sa.Column("metadata", sa.JSON, nullable=False),
+            sa.Column("occurred_at", UtcDateTime, nullable=False),
+            sa.Column("correlation_id", sa.Text),
+            sa.Column("causation_id", sa.Text),
             # The id comes first: a stream may be asked for by its id alone.
-            UniqueConstraint("aggregate_id", "aggregate_type", "version"),
-            Index(None, "event_type", "position"),
+            sa.UniqueConstraint("aggregate_id", "aggregate_type", "version"),
+            sa.Index(None, "event_type", "position"),
             # Events are stored about when they occur, so a summary of blocks finds a time.
-            Index(None, "occurred_at", postgresql_using="brin"),
+            sa.Index(None, "occurred_at", postgresql_using="brin"),
             sqlite_autoincrement=True,
         )
 
-    def _outbox(self) -> Table:
-        table = Table(
+    def _outbox(self) -> sa.Table:
+        table = sa.Table(
             f"{self.prefix}outbox",
             self.metadata,
-            Column("seq", BigKey, primary_key=True, autoincrement=True),
-            Column("message_id", Text, nullable=False, unique=True),
-            Column("lease_key", Text, nullable=False),
-            Column("partition_key", Text),
-            Column("event_type", Text, nullable=False),
-            Column("payload", JSON, nullable=False),
-            Column("metadata", JSON, nullable=False),
-            Column("created_at", UtcDateTime, nullable=False),
-            Column("published_at", UtcDateTime),
-            Column("error", Text),
-            Column("retry_count", Integer, nullable=False),
-            Column("correlation_id", Text, nullable=False),
-            Column("causation_id", Text),
+            sa.Column("seq", BigKey, primary_key=True, autoincrement=True),
+            sa.Column("message_id", sa.Text, nullable=False, unique=True),
+            sa.Column("lease_key", sa.Text, nullable=False),
+            sa.Column("partition_key", sa.Text),
+            sa.Column("event_type", sa.Text, nullable=False),
+            sa.Column("payload", sa.JSON, nullable=False),
+            sa.Column("metadata", sa.JSON, nullable=False),
+            sa.Column("created_at", UtcDateTime, nullable=False),
+            sa.Column("published_at", UtcDateTime),
+            sa.Column("error", sa.Text),
+            sa.Column("retry_count", sa.Integer, nullable=False),
+            sa.Column("correlation_id", sa.Text, nullable=False),
+            sa.Column("causation_id", sa.Text),
             sqlite_autoincrement=True,
         )
         waiting = table.c.published_at.is_(None)
         kept = table.c.published_at.is_not(None)
-        Index(
+        sa.Index(
             f"ix_{table.name}_waiting", table.c.seq, postgresql_where=waiting, sqlite_where=waiting
         )
-        Index(
+        sa.Index(
             f"ix_{table.name}_waiting_by_key",
             table.c.lease_key,
             table.c.seq,
             postgresql_where=waiting,
             sqlite_where=waiting,
         )
-        Index(
+        sa.Index(
             f"ix_{table.name}_published",
             table.c.published_at,
             postgresql_where=kept,
@@ -122,30 +111,30 @@ class Tables:
         )
         return table
 
-    def _outbox_leases(self) -> Table:
+    def _outbox_leases(self) -> sa.Table:
         """Keys that are leased, held back or parked; all others have no row."""
-        return Table(
+        return sa.Table(
             f"{self.prefix}outbox_leases",
             self.metadata,
             # Numbered from one sequence: an old lease fits no later one of the same key.
-            Column("epoch", BigKey, primary_key=True, autoincrement=True),
-            Column("lease_key", Text, nullable=False, unique=True),
-            Column("relay_id", Text, nullable=False),
-            Column("leased_until", UtcDateTime),
-            Column("due", UtcDateTime),
-            Column("parked_message_id", Text, unique=True),
+            sa.Column("epoch", BigKey, primary_key=True, autoincrement=True),
+            sa.Column("lease_key", sa.Text, nullable=False, unique=True),
+            sa.Column("relay_id", sa.Text, nullable=False),
+            sa.Column("leased_until", UtcDateTime),
+            sa.Column("due", UtcDateTime),
+            sa.Column("parked_message_id", sa.Text, unique=True),
             sqlite_autoincrement=True,
         )
 
-    def _inbox(self) -> Table:
-        return Table(
+    def _inbox(self) -> sa.Table:
+        return sa.Table(
             f"{self.prefix}inbox",
             self.metadata,
-            Column("consumer", Text, primary_key=True),
-            Column("message_id", Text, primary_key=True),
-            Column("fingerprint", Text, nullable=False),
-            Column("outcome", JSON(none_as_null=True)),
-            Column("registered_at", UtcDateTime, nullable=False),
+            sa.Column("consumer", sa.Text, primary_key=True),
+            sa.Column("message_id", sa.Text, primary_key=True),
+            sa.Column("fingerprint", sa.Text, nullable=False),
+            sa.Column("outcome", sa.JSON(none_as_null=True)),
+            sa.Column("registered_at", UtcDateTime, nullable=False),
         )
 
 

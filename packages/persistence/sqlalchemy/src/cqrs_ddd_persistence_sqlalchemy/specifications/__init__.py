@@ -1,6 +1,6 @@
 """Specifications as SQL."""
 
 from .compiler import build_sqla_filter
-from .options import apply_query_options, in_order
+from .options import Criteria, apply_criteria, apply_query_options
 
-__all__ = ["apply_query_options", "build_sqla_filter", "in_order"]
+__all__ = ["Criteria", "apply_criteria", "apply_query_options", "build_sqla_filter"]

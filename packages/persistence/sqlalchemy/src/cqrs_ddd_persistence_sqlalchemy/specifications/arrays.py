@@ -2,116 +2,97 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Numeric, TypeDecorator, cast, false, func, literal, or_
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.types import TypeEngine
 
+from cqrs_ddd_specifications import operators as ops
 from cqrs_ddd_specifications.exceptions import UnsupportedOperatorError
 from cqrs_ddd_specifications.field_types import FieldType, Kind
-from cqrs_ddd_specifications.operators import (
-    CONTAINS_ALL,
-    CONTAINS_ANY,
-    EQ,
-    IS_EMPTY,
-    JSON_CONTAINED_BY,
-    JSON_CONTAINS,
-    Operator,
-)
 
-from .bounds import grid_of
-from .comparison import Condition
+from ..schema.column_types import ColumnType
+from .comparison import PredicateBuilder, find_grid
+from .dialects import Expression, Predicate
 
 _ALIKE_IN_JSON = (Kind.TEXT, Kind.INTEGER, Kind.FLOAT, Kind.BOOLEAN, Kind.UUID)
 
+Values = Sequence[Any]
 
-def _equal(column: ColumnElement[Any], value: Any, field_type: FieldType) -> ColumnElement[bool]:
+
+def _build_equal(column: Expression, value: Values | None, field_type: FieldType) -> Predicate:
     if value is None:
         return column.is_(None)
-    if len(_held(column, value, field_type)) < len(value):
-        return false()
-    result: ColumnElement[bool] = column == _array(column, value, field_type)
-    return result
+    if len(_select_storable(column, value, field_type)) < len(value):
+        return sa.false()
+    return column == _array(column, value, field_type)
 
 
-def _is_empty(
-    column: ColumnElement[Any], value: None, field_type: FieldType
-) -> ColumnElement[bool]:
-    return or_(column.is_(None), func.cardinality(column) == 0)
+def _build_is_empty(column: Expression, value: None, field_type: FieldType) -> Predicate:
+    return sa.or_(column.is_(None), sa.func.cardinality(column) == 0)
 
 
-def _contains_any(
-    column: ColumnElement[Any], values: Any, field_type: FieldType
-) -> ColumnElement[bool]:
-    return column.op("&&", is_comparison=True)(
-        _array(column, _held(column, values, field_type), field_type)
-    )
+def _build_contains_any(column: Expression, values: Values, field_type: FieldType) -> Predicate:
+    storable = _select_storable(column, values, field_type)
+    return column.bool_op("&&")(_array(column, storable, field_type))
 
 
-def _contains_all(
-    column: ColumnElement[Any], values: Any, field_type: FieldType
-) -> ColumnElement[bool]:
-    if len(_held(column, values, field_type)) < len(values):
-        return false()
-    return column.op("@>", is_comparison=True)(_array(column, values, field_type))
+def _build_contains_all(column: Expression, values: Values, field_type: FieldType) -> Predicate:
+    if len(_select_storable(column, values, field_type)) < len(values):
+        return sa.false()
+    return column.bool_op("@>")(_array(column, values, field_type))
 
 
-def _held(column: ColumnElement[Any], values: Any, field_type: FieldType) -> list[Any]:
-    """Those that an element of the column can be."""
+def _select_storable(column: Expression, values: Values, field_type: FieldType) -> Values:
+    """Return the values that an element of the column can hold."""
     assert field_type.item is not None
     if field_type.item.kind not in (Kind.INTEGER, Kind.DECIMAL):
         return list(values)
-    grid = grid_of(_item(column), is_stored_so=True)
+    grid = find_grid(_item_type(column), is_stored=True)
     return [value for value in values if value is None or grid.holds(Decimal(value))]
 
 
-def _array(column: ColumnElement[Any], values: Any, field_type: FieldType) -> ColumnElement[Any]:
+def _array(column: Expression, values: Values, field_type: FieldType) -> Expression:
     assert field_type.item is not None
-    item = _item(column)
+    item = _item_type(column)
     if field_type.item.kind is Kind.INTEGER:
         values = [None if value is None else int(value) for value in values]
-    if field_type.item.kind is Kind.DECIMAL and not isinstance(item, TypeDecorator):
-        item = Numeric()
-    return literal(list(values), ARRAY(item))
+    if field_type.item.kind is Kind.DECIMAL and not isinstance(item, sa.TypeDecorator):
+        item = sa.Numeric()
+    return sa.literal(list(values), sa.ARRAY(item))
 
 
-def _item(column: ColumnElement[Any]) -> TypeEngine[Any]:
-    assert isinstance(column.type, ARRAY)
-    item: TypeEngine[Any] = column.type.item_type
+def _item_type(column: Expression) -> ColumnType:
+    assert isinstance(column.type, sa.ARRAY)
+    item: ColumnType = column.type.item_type
     return item
 
 
-def _contains(column: ColumnElement[Any], value: Any, field_type: FieldType) -> ColumnElement[bool]:
-    document = _document(column, field_type)
-    result: ColumnElement[bool] = document.contains(literal(value, JSONB()))
-    return result
+def _build_json_contains(column: Expression, value: object, field_type: FieldType) -> Predicate:
+    return _to_jsonb(column, field_type).bool_op("@>")(sa.literal(value, JSONB()))
 
 
-def _contained(
-    column: ColumnElement[Any], value: Any, field_type: FieldType
-) -> ColumnElement[bool]:
-    document = _document(column, field_type)
-    result: ColumnElement[bool] = document.contained_by(literal(value, JSONB()))
-    return result
+def _build_json_contained(column: Expression, value: object, field_type: FieldType) -> Predicate:
+    return _to_jsonb(column, field_type).bool_op("<@")(sa.literal(value, JSONB()))
 
 
-def _document(column: ColumnElement[Any], field_type: FieldType) -> Any:
+def _to_jsonb(column: Expression, field_type: FieldType) -> Expression:
     assert field_type.item is not None
     if field_type.item.kind not in _ALIKE_IN_JSON:
         raise UnsupportedOperatorError(
             f"{column} is an array of {field_type.item.kind.value}, which JSON writes otherwise; "
             "use contains_all"
         )
-    return cast(func.to_jsonb(column), JSONB())
+    return sa.cast(sa.func.to_jsonb(column), JSONB())
 
 
-CONDITIONS: dict[Operator, Condition] = {
-    EQ: _equal,
-    IS_EMPTY: _is_empty,
-    CONTAINS_ANY: _contains_any,
-    CONTAINS_ALL: _contains_all,
-    JSON_CONTAINS: _contains,
-    JSON_CONTAINED_BY: _contained,
+BUILDERS: dict[ops.Operator, PredicateBuilder] = {
+    ops.EQ: _build_equal,
+    ops.IS_EMPTY: _build_is_empty,
+    ops.CONTAINS_ANY: _build_contains_any,
+    ops.CONTAINS_ALL: _build_contains_all,
+    ops.JSON_CONTAINS: _build_json_contains,
+    ops.JSON_CONTAINED_BY: _build_json_contained,
 }

@@ -4,165 +4,192 @@ from __future__ import annotations
 
 import operator as python
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
+import sqlalchemy as sa
 from pydantic_core import to_json
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    ColumnElement,
-    Numeric,
-    Text,
-    TypeDecorator,
-    and_,
-    any_,
-    false,
-    func,
-    literal,
-    or_,
-    select,
-)
-from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeEngine
 
+from cqrs_ddd_specifications import operators as ops
 from cqrs_ddd_specifications.field_types import FieldType, Kind
-from cqrs_ddd_specifications.operators import (
-    BETWEEN,
-    EQ,
-    GE,
-    GT,
-    IN,
-    IS_EMPTY,
-    IS_NULL,
-    LE,
-    LT,
-    Operator,
-)
 
-from .bounds import WHOLE_NUMBERS, Grid, grid_of
-from .dialects import ByDialect, faithful, text_of
+from ..schema.column_types import ColumnType, ExactDecimal
+from .dialects import ByDialect, Expression, Predicate, compare_by_character, ensure_faithful
 
-Condition = Callable[[ColumnElement[Any], Any, FieldType], ColumnElement[bool]]
+PredicateBuilder = Callable[[Expression, Any, FieldType], Predicate]
+"""Function of a column, an operand and the type of the field."""
 
 _NUMBERS = (Kind.INTEGER, Kind.DECIMAL)
-COMPARE: dict[Operator, Callable[[Any, Any], Any]] = {
-    EQ: python.eq,
-    LT: python.lt,
-    LE: python.le,
-    GT: python.gt,
-    GE: python.ge,
+_DIGITS = 10_000
+COMPARE: dict[ops.Operator, Callable[[Expression, Any], Predicate]] = {
+    ops.EQ: python.eq,
+    ops.LT: python.lt,
+    ops.LE: python.le,
+    ops.GT: python.gt,
+    ops.GE: python.ge,
 }
 
 
-class ListAsJson(TypeDecorator[Sequence[Any]]):
-    """A list as one JSON text, each element as the database keeps it."""
+class ListAsJson(sa.TypeDecorator[Sequence[Any]]):
+    """List as one JSON text, each element as the database keeps it."""
 
-    impl = Text
+    impl = sa.Text
     cache_ok = True
 
-    def __init__(self, item: TypeEngine[Any]) -> None:
+    def __init__(self, item: ColumnType) -> None:
         super().__init__()
         self.item = item
 
-    def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> str:
-        process = self.item.dialect_impl(dialect).bind_processor(dialect)
-        kept = value or () if process is None else map(process, value or ())
-        return to_json(list(kept)).decode()
+    def process_bind_param(self, value: Sequence[object] | None, dialect: sa.Dialect) -> str:
+        encode = self.item.dialect_impl(dialect).bind_processor(dialect)
+        return to_json(list(value or () if encode is None else map(encode, value or ()))).decode()
 
 
-def element_type(column: ColumnElement[Any], kind: Kind) -> TypeEngine[Any]:
-    """Of a value beside the column: as wide as can be, so that no value is cut or rounded."""
-    if isinstance(column.type, TypeDecorator):
+@dataclass(frozen=True)
+class Grid:
+    """Numbers that a column can hold: steps of ``10 ** -scale`` below ``limit``."""
+
+    scale: int | None
+    limit: Decimal | None
+
+    def holds(self, number: Decimal) -> bool:
+        if not self._fits(number):
+            return False
+        return self.scale is None or number == self._rounded(number, ops.EQ)
+
+    def nearest(self, operator: ops.Operator, number: Decimal) -> Decimal | bool:
+        """Return the number that compares the same, or the result for all values but None."""
+        if operator is ops.EQ:
+            return number if self.holds(number) else False
+        if not self._fits(number):
+            return (number > 0) is (operator in (ops.LT, ops.LE))
+        return number if self.scale is None else self._rounded(number, operator)
+
+    def _fits(self, number: Decimal) -> bool:
+        return self.limit is None or -self.limit <= number < self.limit
+
+    def _rounded(self, number: Decimal, operator: ops.Operator) -> Decimal:
+        assert self.scale is not None
+        if number.as_tuple().exponent >= -self.scale:  # type: ignore[operator]
+            return number
+        step = Decimal(1).scaleb(-self.scale)
+        # x < 1.5 is x < 2 and x > 1.5 is x > 1 where only whole numbers are held.
+        up = operator in (ops.LT, ops.GE)
+        rounding = ROUND_CEILING if up else ROUND_FLOOR
+        return number.quantize(step, rounding, Context(prec=_DIGITS))
+
+
+WHOLE_NUMBERS = Grid(0, Decimal(2**63))
+
+
+def find_grid(kind: ColumnType, *, is_stored: bool = False) -> Grid:
+    """Return the numbers that a column of this type can hold.
+
+    Args:
+        is_stored: whether the number must fit the column itself, as an element of an array does.
+    """
+    if isinstance(kind, ExactDecimal):
+        return Grid(kind.scale, Decimal(10) ** (kind.precision - kind.scale))
+    if isinstance(kind, sa.Integer):
+        return Grid(0, Decimal(2 ** ((_bits(kind) if is_stored else 64) - 1)))
+    if isinstance(kind, sa.Numeric) and (kind.scale is not None or kind.precision is not None):
+        scale = kind.scale or 0
+        whole = None if kind.precision is None else kind.precision - scale
+        return Grid(scale, None if whole is None else Decimal(10) ** whole)
+    return Grid(None, None)
+
+
+def _bits(kind: sa.Integer) -> int:
+    if isinstance(kind, sa.SmallInteger):
+        return 16
+    return 64 if isinstance(kind, sa.BigInteger) else 32
+
+
+def element_type(column: Expression, kind: Kind) -> ColumnType:
+    """Return the type of a value beside the column, wide enough to cut or round no value."""
+    if isinstance(column.type, sa.TypeDecorator):
         return column.type
     if kind is Kind.INTEGER:
-        return BigInteger()
+        return sa.BigInteger()
     if kind is Kind.DECIMAL:
-        return Numeric()
-    return Text() if kind is Kind.TEXT else column.type
+        return sa.Numeric()
+    return sa.Text() if kind is Kind.TEXT else column.type
 
 
-def _comparing(operator: Operator) -> Condition:
+def _build_comparison(operator: ops.Operator) -> PredicateBuilder:
     compare = COMPARE[operator]
 
-    def condition(
-        column: ColumnElement[Any], value: Any, field_type: FieldType
-    ) -> ColumnElement[bool]:
+    def build(column: Expression, value: Any, field_type: FieldType) -> Predicate:
         kind = field_type.kind
         if value is None:
             return column.is_(None)
         if kind in _NUMBERS:
-            nearest = _grid(column, kind).nearest(operator, Decimal(value))
+            nearest = _find_grid(column, kind).nearest(operator, Decimal(value))
             if isinstance(nearest, bool):
-                return column.is_not(None) if nearest else false()
+                return column.is_not(None) if nearest else sa.false()
             value = int(nearest) if kind is Kind.INTEGER else nearest
         if kind is Kind.TEXT:
-            column = text_of(column, is_ordered=operator is not EQ)
-        result: ColumnElement[bool] = compare(
-            faithful(column), literal(value, element_type(column, kind))
-        )
-        return result
+            column = compare_by_character(column, is_ordered=operator is not ops.EQ)
+        return compare(ensure_faithful(column), sa.literal(value, element_type(column, kind)))
 
-    return condition
+    return build
 
 
-def _between(
-    column: ColumnElement[Any], value: tuple[Any, Any], field_type: FieldType
-) -> ColumnElement[bool]:
+def _build_between(
+    column: Expression, value: tuple[object, object], field_type: FieldType
+) -> Predicate:
     lowest, highest = value
-    return and_(
-        CONDITIONS[GE](column, lowest, field_type), CONDITIONS[LE](column, highest, field_type)
-    )
+    is_above = BUILDERS[ops.GE](column, lowest, field_type)
+    return sa.and_(is_above, BUILDERS[ops.LE](column, highest, field_type))
 
 
-def _one_of(
-    column: ColumnElement[Any], values: tuple[Any, ...], field_type: FieldType
-) -> ColumnElement[bool]:
-    given = [value for value in values if value is not None]
-    found = _in_list(column, given, field_type.kind)
-    return found if len(given) == len(values) else or_(column.is_(None), found)
+def _build_in(column: Expression, values: tuple[object, ...], field_type: FieldType) -> Predicate:
+    present = [value for value in values if value is not None]
+    is_found = _build_in_list(column, present, field_type.kind)
+    return is_found if len(present) == len(values) else sa.or_(column.is_(None), is_found)
 
 
-def _in_list(column: ColumnElement[Any], values: list[Any], kind: Kind) -> ColumnElement[bool]:
+def _build_in_list(column: Expression, values: Sequence[Any], kind: Kind) -> Predicate:
     if kind in _NUMBERS:
-        grid = _grid(column, kind)
-        held = [Decimal(value) for value in values if grid.holds(Decimal(value))]
-        values = [int(number) for number in held] if kind is Kind.INTEGER else held
+        grid = _find_grid(column, kind)
+        storable = [Decimal(value) for value in values if grid.holds(Decimal(value))]
+        values = [int(number) for number in storable] if kind is Kind.INTEGER else storable
     item = element_type(column, kind)
     if kind is Kind.TEXT:
-        column = text_of(column, is_ordered=False)
-    column = faithful(column)
+        column = compare_by_character(column, is_ordered=False)
+    column = ensure_faithful(column)
     # One parameter for any number of values: the statement stays the same.
-    in_array = column == any_(literal(values, ARRAY(item)))
+    in_array = column == sa.any_(sa.literal(values, sa.ARRAY(item)))
     if kind in (Kind.FLOAT, Kind.BYTES):
         # JSON has no bytes, and SQLite rounds the floats that it reads in it.
         return ByDialect(in_array, column.in_(values))
-    listed = func.json_each(literal(values, ListAsJson(item))).table_valued("value")
-    return ByDialect(in_array, column.in_(select(listed.c.value)))
+    listed = sa.func.json_each(sa.literal(values, ListAsJson(item))).table_valued("value")
+    return ByDialect(in_array, column.in_(sa.select(listed.c.value)))
 
 
-def _grid(column: ColumnElement[Any], kind: Kind) -> Grid:
-    grid = grid_of(column.type)
-    # Of a type of somebody else's, that its values are whole numbers is all that is known.
+def _find_grid(column: Expression, kind: Kind) -> Grid:
+    grid = find_grid(column.type)
+    # Of a foreign column type only the kind of its values is known: whole numbers.
     return WHOLE_NUMBERS if kind is Kind.INTEGER and grid.scale is None else grid
 
 
-def _is_null(column: ColumnElement[Any], value: None, field_type: FieldType) -> ColumnElement[bool]:
+def _build_is_null(column: Expression, value: None, field_type: FieldType) -> Predicate:
     return column.is_(None)
 
 
-CONDITIONS: dict[Operator, Condition] = {
-    **{operator: _comparing(operator) for operator in COMPARE},
-    BETWEEN: _between,
-    IN: _one_of,
-    IS_NULL: _is_null,
+BUILDERS: dict[ops.Operator, PredicateBuilder] = {
+    **{operator: _build_comparison(operator) for operator in COMPARE},
+    ops.BETWEEN: _build_between,
+    ops.IN: _build_in,
+    ops.IS_NULL: _build_is_null,
 }
 
 
-def accepts_none(operator: Operator, value: Any) -> bool:
-    """Whether None satisfies it."""
+def accepts_none(operator: ops.Operator, value: Any) -> bool:
+    """Return whether None satisfies the operator."""
     return (
-        operator in (IS_NULL, IS_EMPTY)
-        or (operator is EQ and value is None)
-        or (operator is IN and None in value)
+        operator in (ops.IS_NULL, ops.IS_EMPTY)
+        or (operator is ops.EQ and value is None)
+        or (operator is ops.IN and None in value)
     )

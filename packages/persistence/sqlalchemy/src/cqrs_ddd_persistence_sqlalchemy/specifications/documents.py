@@ -1,237 +1,171 @@
-"""What is asked of JSON: on PostgreSQL by jsonb, on SQLite by the evaluator that memory uses."""
+"""Conditions on JSON: jsonb on PostgreSQL, and on SQLite the evaluator that memory uses."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
+import sqlalchemy as sa
 from pydantic_core import to_json
-from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
-    Integer,
-    Text,
-    and_,
-    exists,
-    false,
-    func,
-    literal,
-    or_,
-    select,
-)
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 
+from cqrs_ddd_specifications import operators as ops
 from cqrs_ddd_specifications.field_types import JSON
-from cqrs_ddd_specifications.memory.documents import extract_keys
-from cqrs_ddd_specifications.memory.evaluator import compile_value_test
-from cqrs_ddd_specifications.operators import (
-    BETWEEN,
-    CONTAINS_ALL,
-    CONTAINS_ANY,
-    EQ,
-    GE,
-    GT,
-    HAS_ALL,
-    HAS_ANY,
-    HAS_KEY,
-    IN,
-    IS_EMPTY,
-    IS_NULL,
-    JSON_CONTAINED_BY,
-    JSON_CONTAINS,
-    LE,
-    LT,
-    OPERATORS,
-    PATH_EXISTS,
-    Operator,
-)
 
+from ..engine.sqlite import JSON_FUNCTION
 from . import comparison, text
-from .dialects import ByDialect, Document
+from .dialects import ByDialect, Document, Expression, Predicate
 
-SQLITE_FUNCTION = "cqrs_ddd_json"
-"""``configure_sqlite`` gives it to every connection."""
-
-_LONGEST_KEPT = 4_000
-
-Jsonb = Callable[[Any, Any], ColumnElement[bool]]
-"""Of an expression of type jsonb, and the given value."""
+JsonbBuilder = Callable[[Expression, Any], Predicate]
+"""Function of an expression of type jsonb and an operand."""
 
 
-def document_condition(
-    column: ColumnElement[Any], operator: Operator, keys: Sequence[str], value: Any
-) -> ColumnElement[bool]:
-    """Whether a value under the keys satisfies the operator; without keys, the column itself."""
+def build_document_condition(
+    column: Expression, operator: ops.Operator, keys: Sequence[str], value: object
+) -> Predicate:
+    """Build the condition that a value under the keys satisfies the operator.
+
+    Without keys it is a condition on the document itself.
+    """
     return ByDialect(
-        _in_postgres(Document(column), operator, keys, value),
-        _in_sqlite(column, operator.name, keys, value),
+        _build_for_postgres(Document(column), operator, keys, value),
+        _build_for_sqlite(column, operator.name, keys, value),
     )
 
 
-def reaches(column: ColumnElement[Any], keys: Sequence[str]) -> ColumnElement[bool]:
-    """Whether there is anything under the keys, be it null."""
+def build_has_value(column: Expression, keys: Sequence[str]) -> Predicate:
+    """Build the condition that there is a value under the keys, be it null."""
     return ByDialect(
-        func.jsonb_path_exists(Document(column), _jsonpath(keys)),
-        _in_sqlite(column, None, keys, None),
+        sa.func.jsonb_path_exists(Document(column), _jsonpath(keys)),
+        _build_for_sqlite(column, None, keys, None),
     )
 
 
-def answer(document: str | None, question: str) -> int:
-    """The function of SQLite."""
-    # What strangers may make long is not kept, or they would fill the memory with it.
-    answering = _answering if len(question) <= _LONGEST_KEPT else _answering.__wrapped__
-    return answering(question)(None if document is None else json.loads(document))
+def _build_for_sqlite(
+    column: Expression, operator: str | None, keys: Sequence[str], value: object
+) -> Predicate:
+    condition = sa.literal(to_json([operator, list(keys), value]).decode(), sa.Text())
+    evaluate: sa.Function[int] = getattr(sa.func, JSON_FUNCTION)(
+        column, condition, type_=sa.Integer()
+    )
+    return evaluate == 1
 
 
-def _in_sqlite(
-    column: ColumnElement[Any], operator: str | None, keys: Sequence[str], value: Any
-) -> ColumnElement[bool]:
-    question = to_json([operator, list(keys), value]).decode()
-    asked = getattr(func, SQLITE_FUNCTION)(column, literal(question, Text()), type_=Integer())
-    condition: ColumnElement[bool] = asked == 1
-    return condition
-
-
-@lru_cache(maxsize=1024)
-def _answering(question: str) -> Callable[[Any], bool]:
-    name, keys, value = json.loads(question)
-    if name is None:
-        return lambda document: bool(extract_keys([document], keys))
-    test = compile_value_test(OPERATORS[name], value, JSON)
-    if not keys:
-        return test
-    return lambda document: any(map(test, extract_keys([document], keys)))
-
-
-def _in_postgres(
-    document: ColumnElement[Any], operator: Operator, keys: Sequence[str], value: Any
-) -> ColumnElement[bool]:
-    condition = _JSONB[operator]
+def _build_for_postgres(
+    document: Expression, operator: ops.Operator, keys: Sequence[str], value: object
+) -> Predicate:
+    build = _BUILDERS[operator]
     if not keys:
         if comparison.accepts_none(operator, value):
-            return or_(document.is_(None), condition(document, value))
-        return condition(document, value)
-    found = func.jsonb_path_query(document, _jsonpath(keys), type_=JSONB()).column_valued()
-    return exists(select(literal(1, Integer())).where(condition(found, value)))
+            return sa.or_(document.is_(None), build(document, value))
+        return build(document, value)
+    query = sa.func.jsonb_path_query(document, _jsonpath(keys), type_=JSONB())
+    return _exists(build(query.column_valued(), value))
 
 
-def _jsonpath(keys: Sequence[str]) -> ColumnElement[Any]:
-    # Lax mode: of a list, what is under the key of each element.
+def _exists(condition: Predicate) -> Predicate:
+    return sa.exists(sa.select(sa.literal(1, sa.Integer())).where(condition))
+
+
+def _jsonpath(keys: Sequence[str]) -> Expression:
+    # In lax mode it finds, in a list, the value under the key of each element.
     path = "$" + "".join(f".{json.dumps(key, ensure_ascii=False)}" for key in keys)
-    return literal(path, JSONPATH())
+    return sa.literal(path, JSONPATH())
 
 
-def _jsonb(value: Any) -> ColumnElement[Any]:
-    return literal(value, JSONB())
+def _jsonb(value: object) -> Expression:
+    return sa.literal(value, JSONB())
 
 
-def _plain(document: Any) -> Any:
-    """The text of a JSON text."""
-    return document.op("#>>", return_type=Text())(literal([], ARRAY(Text())))
+def _texts(values: Sequence[str]) -> Expression:
+    return sa.literal(list(values), sa.ARRAY(sa.Text()))
 
 
-def _is_a(document: Any, kind: str) -> ColumnElement[bool]:
-    result: ColumnElement[bool] = func.jsonb_typeof(document) == kind
-    return result
+def _elements(values: Sequence[object]) -> Expression:
+    return sa.func.jsonb_array_elements(_jsonb(list(values)), type_=JSONB()).column_valued()
 
 
-def _equal(document: Any, value: Any) -> ColumnElement[bool]:
-    if value is None:
-        return _is_null(document, None)
-    result: ColumnElement[bool] = document == _jsonb(value)
-    return result
+def _unquote(document: Expression) -> Expression:
+    """Return the text of a JSON text."""
+    return document.op("#>>", return_type=sa.Text())(_texts([]))
 
 
-def _ordered(operator: Operator) -> Jsonb:
-    def condition(document: Any, value: Any) -> ColumnElement[bool]:
+def _is_a(document: Expression, kind: str) -> Predicate:
+    return sa.func.jsonb_typeof(document) == kind
+
+
+def _build_equal(document: Expression, value: object) -> Predicate:
+    return _is_a(document, "null") if value is None else document == _jsonb(value)
+
+
+def _build_ordered(operator: ops.Operator) -> JsonbBuilder:
+    compare = comparison.COMPARE[operator]
+
+    def build(document: Expression, value: object) -> Predicate:
         if isinstance(value, str):
-            plain = _plain(document).collate("C")
-            return and_(_is_a(document, "string"), comparison.COMPARE[operator](plain, value))
+            return sa.and_(
+                _is_a(document, "string"), compare(_unquote(document).collate("C"), value)
+            )
         if not isinstance(value, (int, float)):
-            return false()
+            return sa.false()
         kind = "boolean" if isinstance(value, bool) else "number"
-        return and_(_is_a(document, kind), comparison.COMPARE[operator](document, _jsonb(value)))
+        return sa.and_(_is_a(document, kind), compare(document, _jsonb(value)))
 
-    return condition
-
-
-def _between(document: Any, value: Any) -> ColumnElement[bool]:
-    return and_(_JSONB[GE](document, value[0]), _JSONB[LE](document, value[1]))
+    return build
 
 
-def _one_of(document: Any, values: Any) -> ColumnElement[bool]:
-    listed = func.jsonb_array_elements(_jsonb(list(values)), type_=JSONB()).column_valued()
-    result: ColumnElement[bool] = document.in_(select(listed))
-    return result
+def _build_between(document: Expression, value: tuple[object, object]) -> Predicate:
+    return sa.and_(_BUILDERS[ops.GE](document, value[0]), _BUILDERS[ops.LE](document, value[1]))
 
 
-def _is_null(document: Any, value: None) -> ColumnElement[bool]:
-    return _is_a(document, "null")
+def _build_in(document: Expression, values: Sequence[object]) -> Predicate:
+    return document.in_(sa.select(_elements(values)))
 
 
-def _is_empty(document: Any, value: None) -> ColumnElement[bool]:
-    return _one_of(document, [None, "", [], {}])
+def _build_text(operator: ops.Operator) -> JsonbBuilder:
+    def build(document: Expression, value: object) -> Predicate:
+        matches = text.MATCHES[operator](_unquote(document), value, JSON)
+        return sa.and_(_is_a(document, "string"), matches)
+
+    return build
 
 
-def _text(operator: Operator) -> Jsonb:
-    def condition(document: Any, value: Any) -> ColumnElement[bool]:
-        matches = text.CONDITIONS[operator](_plain(document), value, JSON)
-        return and_(_is_a(document, "string"), matches)
-
-    return condition
+def _build_contains_any(document: Expression, values: Sequence[object]) -> Predicate:
+    element = sa.func.jsonb_build_array(_elements(values), type_=JSONB())
+    return _exists(document.bool_op("@>")(element))
 
 
-def _contains_any(document: Any, values: Any) -> ColumnElement[bool]:
-    listed = func.jsonb_array_elements(_jsonb(list(values)), type_=JSONB()).column_valued()
-    contained = document.contains(func.jsonb_build_array(listed, type_=JSONB()))
-    return exists(select(literal(1, Integer())).where(contained))
+def _build_operator(symbol: str, kind: str, operand: Callable[[Any], Expression]) -> JsonbBuilder:
+    """Build an operator of jsonb on documents of one kind."""
+
+    def build(document: Expression, value: object) -> Predicate:
+        return sa.and_(_is_a(document, kind), document.bool_op(symbol)(operand(value)))
+
+    return build
 
 
-def _contains_all(document: Any, values: Any) -> ColumnElement[bool]:
-    return and_(_is_a(document, "array"), document.contains(_jsonb(list(values))))
+def _build_containment(symbol: str) -> JsonbBuilder:
+    def build(document: Expression, value: object) -> Predicate:
+        return sa.and_(~_is_a(document, "null"), document.bool_op(symbol)(_jsonb(value)))
+
+    return build
 
 
-def _has_key(document: Any, key: Any) -> ColumnElement[bool]:
-    return and_(_is_a(document, "object"), document.has_key(literal(key, Text())))
-
-
-def _has_any(document: Any, keys: Any) -> ColumnElement[bool]:
-    return and_(_is_a(document, "object"), document.has_any(literal(list(keys), ARRAY(Text()))))
-
-
-def _has_all(document: Any, keys: Any) -> ColumnElement[bool]:
-    return and_(_is_a(document, "object"), document.has_all(literal(list(keys), ARRAY(Text()))))
-
-
-def _json_contains(document: Any, value: Any) -> ColumnElement[bool]:
-    return and_(~_is_a(document, "null"), document.contains(_jsonb(value)))
-
-
-def _json_contained_by(document: Any, value: Any) -> ColumnElement[bool]:
-    return and_(~_is_a(document, "null"), document.contained_by(_jsonb(value)))
-
-
-def _path_exists(document: Any, keys: Any) -> ColumnElement[bool]:
-    result: ColumnElement[bool] = func.jsonb_path_exists(document, _jsonpath(keys))
-    return result
-
-
-_JSONB: dict[Operator, Jsonb] = {
-    EQ: _equal,
-    **{operator: _ordered(operator) for operator in (LT, LE, GT, GE)},
-    BETWEEN: _between,
-    IN: _one_of,
-    IS_NULL: _is_null,
-    IS_EMPTY: _is_empty,
-    **{operator: _text(operator) for operator in text.CONDITIONS},
-    CONTAINS_ANY: _contains_any,
-    CONTAINS_ALL: _contains_all,
-    HAS_KEY: _has_key,
-    HAS_ANY: _has_any,
-    HAS_ALL: _has_all,
-    JSON_CONTAINS: _json_contains,
-    JSON_CONTAINED_BY: _json_contained_by,
-    PATH_EXISTS: _path_exists,
+_BUILDERS: dict[ops.Operator, JsonbBuilder] = {
+    ops.EQ: _build_equal,
+    **{operator: _build_ordered(operator) for operator in (ops.LT, ops.LE, ops.GT, ops.GE)},
+    ops.BETWEEN: _build_between,
+    ops.IN: _build_in,
+    ops.IS_NULL: lambda document, value: _is_a(document, "null"),
+    ops.IS_EMPTY: lambda document, value: _build_in(document, [None, "", [], {}]),
+    **{operator: _build_text(operator) for operator in text.MATCHES},
+    ops.CONTAINS_ANY: _build_contains_any,
+    ops.CONTAINS_ALL: _build_operator("@>", "array", lambda values: _jsonb(list(values))),
+    ops.HAS_KEY: _build_operator("?", "object", lambda key: sa.literal(key, sa.Text())),
+    ops.HAS_ANY: _build_operator("?|", "object", _texts),
+    ops.HAS_ALL: _build_operator("?&", "object", _texts),
+    ops.JSON_CONTAINS: _build_containment("@>"),
+    ops.JSON_CONTAINED_BY: _build_containment("<@"),
+    ops.PATH_EXISTS: lambda document, keys: sa.func.jsonb_path_exists(document, _jsonpath(keys)),
 }

@@ -5,87 +5,110 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, String, select
+import sqlalchemy as sa
 
-from cqrs_ddd_core.domain.specification import IQueryOptions
-from cqrs_ddd_specifications import QueryOptions
-from cqrs_ddd_specifications.exceptions import UnsupportedOperatorError
+from cqrs_ddd_core import IQueryOptions, ISpecification
+from cqrs_ddd_core.spi.checks import ensure_whole_objects
+from cqrs_ddd_specifications import QueryOptions, exceptions, selection
 from cqrs_ddd_specifications.field_types import Kind
-from cqrs_ddd_specifications.selection import ensure_distinct_selects, ensure_ordered
 
-from .columns import Target, target_of
+from .columns import Target, resolve_path
 from .compiler import Names, Values, build_sqla_filter
-from .dialects import faithful, text_of
+from .dialects import Expression, compare_by_character, ensure_faithful
+
+Criteria = ISpecification[Any] | IQueryOptions[Any]
+"""A specification, or query options with one."""
+
+
+def apply_criteria(
+    rows: sa.Select[Any],
+    model: type[Any],
+    criteria: Criteria,
+    key: Expression,
+    *,
+    names: Names | None = None,
+    values: Values | None = None,
+    relations: Collection[str] = (),
+) -> sa.Select[Any]:
+    """Return the statement with the condition, and the order and page of query options.
+
+    Rows that are equal in the order follow by ``key``, so that each is on one page.
+    """
+    if isinstance(criteria, ISpecification):
+        condition = build_sqla_filter(
+            model, criteria, names=names, values=values, relations=relations
+        )
+        return rows.where(condition)
+    ensure_whole_objects(criteria)
+    page = apply_query_options(
+        rows, model, criteria, names=names, values=values, relations=relations
+    )
+    if not (criteria.ordering or criteria.limit is not None or criteria.offset):
+        return page
+    is_text = isinstance(key.type, sa.String)
+    return page.order_by(compare_by_character(key, is_ordered=True) if is_text else key)
 
 
 def apply_query_options(
-    stmt: Select[Any],
+    stmt: sa.Select[Any],
     model: type[Any],
     options: IQueryOptions[Any],
     *,
     names: Names | None = None,
     values: Values | None = None,
     relations: Collection[str] = (),
-) -> Select[Any]:
-    """The statement with condition, order, page, and the selected fields alone.
+) -> sa.Select[Any]:
+    """Return the statement with condition, order and page, and the selected fields alone.
 
-    Raises ``SpecificationError`` before there is any SQL.
+    Raises:
+        SpecificationError: before there is any SQL.
     """
     if options.condition is not None:
-        stmt = stmt.where(
-            build_sqla_filter(
-                model, options.condition, names=names, values=values, relations=relations
-            )
+        condition = build_sqla_filter(
+            model, options.condition, names=names, values=values, relations=relations
         )
-    ensure_distinct_selects(options)
-    ordered = {name: _ordered(model, name, names) for name in options.ordering}
-    columns: dict[str, ColumnElement[Any]] = {
-        name: target.column for name, target in ordered.items()
-    }
+        stmt = stmt.where(condition)
+    selection.ensure_distinct_selects(options)
+    order = {name: _resolve_ordered(model, name, names) for name in options.ordering}
+    columns: dict[str, Expression] = {name: target.column for name, target in order.items()}
     if isinstance(options, QueryOptions) and options.select_fields:
-        selected = [_selected(model, name, names).label(name) for name in options.select_fields]
-        stmt = stmt.with_only_columns(*selected)
+        fields = options.select_fields
+        stmt = stmt.with_only_columns(*(_select(model, f, names).label(f) for f in fields))
         if options.distinct:
             rows = stmt.distinct().subquery()
-            stmt = select(*rows.c)
-            columns = {name: rows.c[name.removeprefix("-")] for name in ordered}
+            stmt = sa.select(*rows.c)
+            columns = {name: rows.c[name.removeprefix("-")] for name in order}
     stmt = stmt.order_by(
-        *(_directed(columns[name], target.type.kind, name) for name, target in ordered.items())
+        *(_direct(columns[name], target.type.kind, name) for name, target in order.items())
     )
     if options.limit is not None:
         stmt = stmt.limit(options.limit)
-    if options.offset:
-        stmt = stmt.offset(options.offset)
-    return stmt
+    return stmt.offset(options.offset) if options.offset else stmt
 
 
-def in_order(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The column as a last key of an order, by which equals have one place in every world."""
-    return text_of(column, is_ordered=True) if isinstance(column.type, String) else column
-
-
-def _ordered(model: type[Any], name: str, names: Names | None) -> Target:
-    target = _target(model, name.removeprefix("-"), names)
+def _resolve_ordered(model: type[Any], name: str, names: Names | None) -> Target:
+    target = _resolve(model, name.removeprefix("-"), names)
     kind = target.type.kind
-    ensure_ordered(name, kind, is_single=kind is not Kind.ARRAY)
+    selection.ensure_ordered(name, kind, is_single=kind is not Kind.ARRAY)
     return target
 
 
-def _directed(column: ColumnElement[Any], kind: Kind, name: str) -> ColumnElement[Any]:
-    value = text_of(column, is_ordered=True) if kind is Kind.TEXT else faithful(column)
+def _direct(column: Expression, kind: Kind, name: str) -> Expression:
+    is_text = kind is Kind.TEXT
+    value = compare_by_character(column, is_ordered=True) if is_text else ensure_faithful(column)
     # None comes after every value.
     return value.desc().nulls_first() if name.startswith("-") else value.asc().nulls_last()
 
 
-def _selected(model: type[Any], name: str, names: Names | None) -> ColumnElement[Any]:
-    target = _target(model, name, names)
+def _select(model: type[Any], name: str, names: Names | None) -> Expression:
+    target = _resolve(model, name, names)
     if target.keys:
-        raise UnsupportedOperatorError(
+        raise exceptions.UnsupportedOperatorError(
             f"cannot select {name}, a part of JSON; select the whole of it"
         )
     return target.column
 
 
-def _target(model: type[Any], name: str, names: Names | None) -> Target:
+def _resolve(model: type[Any], name: str, names: Names | None) -> Target:
     owner: type = model
-    return target_of(owner, name if names is None else names(name), frozenset())
+    return resolve_path(owner, name if names is None else names(name), frozenset())

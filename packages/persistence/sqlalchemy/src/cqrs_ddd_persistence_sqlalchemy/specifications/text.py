@@ -1,83 +1,102 @@
-"""``like``, ``contains``, ``startswith`` and ``endswith``."""
+"""``like`` and its relatives, regular expressions and full-text search."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from sqlalchemy import ColumnElement, Text, func, literal
+import sqlalchemy as sa
 
+from cqrs_ddd_specifications import operators as ops
+from cqrs_ddd_specifications import patterns
 from cqrs_ddd_specifications.field_types import FieldType
-from cqrs_ddd_specifications.operators import (
-    CONTAINS,
-    ENDSWITH,
-    ICONTAINS,
-    IENDSWITH,
-    ILIKE,
-    ISTARTSWITH,
-    LIKE,
-    STARTSWITH,
-    Operator,
-)
-from cqrs_ddd_specifications.patterns import (
-    Token,
-    Wildcard,
-    fold_case,
-    format_pattern,
-    parse_pattern,
-)
 
-from .comparison import Condition
-from .dialects import ByCodePoint, ByDialect, text_of
+from . import dialects
+from .comparison import PredicateBuilder
+from .dialects import ByCodePoint, ByDialect, Expression, PostgresOnly, Predicate
 
-_ANY: list[Token] = [Wildcard.ANY_TEXT]
-_GLOB = {Wildcard.ANY_TEXT: "*", Wildcard.ANY_CHARACTER: "?"}
+_ANY: list[patterns.Token] = [patterns.Wildcard.ANY_TEXT]
+_GLOB = {patterns.Wildcard.ANY_TEXT: "*", patterns.Wildcard.ANY_CHARACTER: "?"}
 
 
-def _matching(tokens_of: Callable[[str], list[Token]], *, is_folded: bool = False) -> Condition:
-    def condition(
-        column: ColumnElement[Any], value: str, field_type: FieldType
-    ) -> ColumnElement[bool]:
-        tokens = tokens_of(fold_case(value) if is_folded else value)
-        text = text_of(column, is_ordered=False)
+def _build_match(
+    parse: Callable[[str], list[patterns.Token]], *, is_folded: bool = False
+) -> PredicateBuilder:
+    def build(column: Expression, value: str, field_type: FieldType) -> Predicate:
+        tokens = parse(patterns.fold_case(value) if is_folded else value)
+        text = dialects.compare_by_character(column, is_ordered=False)
         if is_folded:
             # With collation C, lower() knows A to Z and nothing else; so does SQLite's.
-            text = func.lower(ByCodePoint(column))
+            text = sa.func.lower(ByCodePoint(column))
         return ByDialect(
-            text.like(literal(format_pattern(tokens), Text())),
+            text.like(_literal(patterns.format_pattern(tokens))),
             # LIKE ignores case on SQLite.
-            text.op("GLOB", is_comparison=True)(literal(_glob(tokens), Text())),
+            text.bool_op("GLOB")(_literal(_format_glob(tokens))),
         )
 
-    return condition
+    return build
 
 
-def _glob(tokens: list[Token]) -> str:
+def _format_glob(tokens: list[patterns.Token]) -> str:
     return "".join(
-        _GLOB[token] if isinstance(token, Wildcard) else f"[{token}]" if token in "*?[" else token
+        _GLOB[token]
+        if isinstance(token, patterns.Wildcard)
+        else f"[{token}]"
+        if token in "*?["
+        else token
         for token in tokens
     )
 
 
-def _somewhere(text: str) -> list[Token]:
+def _parse_infix(text: str) -> list[patterns.Token]:
     return [*_ANY, *text, *_ANY]
 
 
-def _at_the_start(text: str) -> list[Token]:
+def _parse_prefix(text: str) -> list[patterns.Token]:
     return [*text, *_ANY]
 
 
-def _at_the_end(text: str) -> list[Token]:
+def _parse_suffix(text: str) -> list[patterns.Token]:
     return [*_ANY, *text]
 
 
-CONDITIONS: dict[Operator, Condition] = {
-    LIKE: _matching(parse_pattern),
-    ILIKE: _matching(parse_pattern, is_folded=True),
-    CONTAINS: _matching(_somewhere),
-    ICONTAINS: _matching(_somewhere, is_folded=True),
-    STARTSWITH: _matching(_at_the_start),
-    ISTARTSWITH: _matching(_at_the_start, is_folded=True),
-    ENDSWITH: _matching(_at_the_end),
-    IENDSWITH: _matching(_at_the_end, is_folded=True),
+def _build_regex(column: Expression, value: str, field_type: FieldType) -> Predicate:
+    return column.regexp_match(_literal(value))
+
+
+def _build_iregex(column: Expression, value: str, field_type: FieldType) -> Predicate:
+    return ByDialect(
+        column.bool_op("~*")(_literal(value)), column.regexp_match(_literal(f"(?i:{value})"))
+    )
+
+
+def _build_fts(column: Expression, value: str, field_type: FieldType) -> Predicate:
+    query = sa.func.plainto_tsquery(_literal(value))
+    return PostgresOnly(sa.func.to_tsvector(column).op("@@")(query))
+
+
+def _build_fts_phrase(column: Expression, value: str, field_type: FieldType) -> Predicate:
+    query = sa.func.phraseto_tsquery(_literal(value))
+    return PostgresOnly(sa.func.to_tsvector(column).op("@@")(query))
+
+
+def _literal(text: str) -> sa.BindParameter[str]:
+    return sa.literal(text, sa.Text())
+
+
+MATCHES: dict[ops.Operator, PredicateBuilder] = {
+    ops.LIKE: _build_match(patterns.parse_pattern),
+    ops.ILIKE: _build_match(patterns.parse_pattern, is_folded=True),
+    ops.CONTAINS: _build_match(_parse_infix),
+    ops.ICONTAINS: _build_match(_parse_infix, is_folded=True),
+    ops.STARTSWITH: _build_match(_parse_prefix),
+    ops.ISTARTSWITH: _build_match(_parse_prefix, is_folded=True),
+    ops.ENDSWITH: _build_match(_parse_suffix),
+    ops.IENDSWITH: _build_match(_parse_suffix, is_folded=True),
 }
+SEARCHES: dict[ops.Operator, PredicateBuilder] = {
+    ops.REGEX: _build_regex,
+    ops.IREGEX: _build_iregex,
+    ops.FTS: _build_fts,
+    ops.FTS_PHRASE: _build_fts_phrase,
+}
+"""Differ between databases."""

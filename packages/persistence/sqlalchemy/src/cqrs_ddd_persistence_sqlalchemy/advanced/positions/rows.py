@@ -1,65 +1,58 @@
-"""The rows of projections, as statements see and change them."""
+"""Statements on the rows of projections."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import (
-    DateTime,
-    Row,
-    Select,
-    case,
-    delete,
-    func,
-    or_,
-    select,
-    text,
-)
-from sqlalchemy.ext.asyncio import AsyncConnection
+import sqlalchemy as sa
 
-from ...engine.driver import driver_of, fetch, is_postgres, upsert_statement
+from ...engine import AsyncConnection, driver
 from ...schema.installation import lock_key
 from ...schema.tables import Tables
 
 
 class PositionRows:
-    """Statements on the table of projections, in the transaction of the connection given."""
+    """Statements on the table of projections, in the transaction of a connection."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._projections = tables.advanced.projections
 
-    async def find(self, connection: AsyncConnection, projection: str) -> Row[Any] | None:
-        query = self.query(connection).where(self._projections.c.projection == projection)
-        found: Row[Any] | None = (await connection.execute(query)).one_or_none()
+    async def find(self, connection: AsyncConnection, projection: str) -> sa.Row[Any] | None:
+        query = self.select(connection).where(self._projections.c.projection == projection)
+        found: sa.Row[Any] | None = (await connection.execute(query)).one_or_none()
         return found
 
-    def query(self, connection: AsyncConnection) -> Select[Any]:
-        """With the worker that has the lease as ``holder``."""
+    def select(self, connection: AsyncConnection) -> sa.Select[Any]:
+        """Select the rows, with the worker that holds the lease as ``holder``."""
         table = self._projections
-        holder = case((table.c.leased_until > _now(connection), table.c.worker_id))
-        return select(table, holder.label("holder"))
+        holder = sa.case(
+            (table.c.leased_until > driver.database_time(connection), table.c.worker_id)
+        )
+        return sa.select(table, holder.label("holder"))
 
-    async def take_out(self, connection: AsyncConnection, epoch: int, worker_id: str) -> int | None:
-        """Its position, unless somebody has it or is just about to change it."""
+    async def remove_free(
+        self, connection: AsyncConnection, epoch: int, worker_id: str
+    ) -> int | None:
+        """Delete the row if no other worker holds or locks it, and return its position."""
         table = self._projections
-        is_free = or_(
+        is_free = sa.or_(
             table.c.leased_until.is_(None),
-            table.c.leased_until <= _now(connection),
+            table.c.leased_until <= driver.database_time(connection),
             table.c.worker_id == worker_id,
         )
-        # Who was frozen in a transaction must not keep those waiting who ask for the lease.
-        free = select(table.c.epoch).where(table.c.epoch == epoch, is_free)
+        # A worker frozen in a transaction must not block the others that ask for the lease.
+        free = sa.select(table.c.epoch).where(table.c.epoch == epoch, is_free)
         taken = await connection.execute(
-            delete(table)
+            sa.delete(table)
             .where(table.c.epoch == free.with_for_update(skip_locked=True).scalar_subquery())
             .returning(table.c.position)
         )
         position: int | None = taken.scalar_one_or_none()
         return position
 
-    async def put(
+    async def insert(
         self,
         connection: AsyncConnection,
         projection: str,
@@ -67,53 +60,52 @@ class PositionRows:
         position: int | None,
         **lease: object,
     ) -> int | None:
-        """The epoch of the new row; None where somebody else has put one."""
+        """Return the epoch of the new row, or None if there is a row already."""
         table = self._projections
         row = {"projection": projection, "version": version, "position": position, **lease}
-        put = await connection.execute(
-            upsert_statement(connection, table)
+        result = await connection.execute(
+            driver.upsert_statement(connection, table)
             .values(row)
             .on_conflict_do_nothing()
             .returning(table.c.epoch)
         )
-        epoch: int | None = put.scalar_one_or_none()
+        epoch: int | None = result.scalar_one_or_none()
         return epoch
 
-    async def may_begin(self, connection: AsyncConnection, projection: str) -> bool:
-        """Not while somebody holds a projection that is new to him."""
-        if not is_postgres(connection):
+    async def can_begin(self, connection: AsyncConnection, projection: str) -> bool:
+        """Return False while another transaction has locked a projection without a row."""
+        if not driver.is_postgres(connection):
             return True
         return bool(await self._lock(connection, "pg_try_advisory_xact_lock_shared", projection))
 
-    async def join(
+    async def read_shared(
         self, connection: AsyncConnection, projection: str
     ) -> tuple[int, int | None] | None:
-        """Version and position, with others who join; who holds it keeps them waiting.
+        """Return version and position, with a lock shared with other inline writers.
 
-        Straight to the driver, since each command does it.
+        The statements go straight to the driver, since each command executes them.
         """
         table = connection.dialect.identifier_preparer.format_table(self._projections)
         read = f"SELECT version, position FROM {table} WHERE projection = "
-        if is_postgres(connection):
+        if driver.is_postgres(connection):
             key = lock_key(self._tables, "projections", projection)
-            is_fixed = (await fetch(connection, _JOIN, key))[0][0]
-            # Where a transaction sees for ever what it saw first, the lock of the row tells.
+            is_fixed = (await driver.fetch(connection, _JOIN, key))[0][0]
+            # A transaction with one snapshot sees a newer row only by the lock of the row.
             read += "$1 FOR KEY SHARE" if is_fixed else "$1"
         else:
             read += "?"
-            if not driver_of(connection).in_transaction:
-                await fetch(connection, "BEGIN IMMEDIATE")
-        rows = await fetch(connection, read, projection)
+            await driver.take_write_lock(connection)
+        rows = await driver.fetch(connection, read, projection)
         return (rows[0][0], rows[0][1]) if rows else None
 
-    async def lock(self, connection: AsyncConnection, projection: str) -> None:
-        """On PostgreSQL, from all who ``join`` and ``may_begin``; until the end."""
-        if is_postgres(connection):
+    async def lock_exclusive(self, connection: AsyncConnection, projection: str) -> None:
+        """Lock out ``read_shared`` and ``can_begin`` until the end; on PostgreSQL."""
+        if driver.is_postgres(connection):
             await self._lock(connection, "pg_advisory_xact_lock", projection)
 
     async def _lock(self, connection: AsyncConnection, function: str, projection: str) -> Any:
         key = lock_key(self._tables, "projections", projection)
-        return await connection.scalar(text(f"SELECT {function}(:key)"), {"key": key})
+        return await connection.scalar(sa.text(f"SELECT {function}(:key)"), {"key": key})
 
 
 _JOIN = (
@@ -122,13 +114,6 @@ _JOIN = (
 )
 
 
-def _now(connection: AsyncConnection) -> Any:
-    """For a statement."""
-    if is_postgres(connection):
-        return func.clock_timestamp(type_=DateTime(timezone=True))
-    return datetime.now(timezone.utc)  # All who share a file share a clock.
-
-
-def after(connection: AsyncConnection, seconds: float) -> Any:
-    """For a statement, by the clock that leases are judged by."""
-    return _now(connection) + timedelta(seconds=seconds)
+def lease_end(connection: AsyncConnection, seconds: float) -> Any:
+    """Return the time after so many seconds, by the clock that leases are compared with."""
+    return driver.database_time(connection) + timedelta(seconds=seconds)

@@ -9,54 +9,44 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
-from sqlalchemy import Row, Table, delete, update
+import sqlalchemy as sa
 
 from cqrs_ddd_advanced_core.exceptions import ProjectionVersionError, UnknownProjectionError
-from cqrs_ddd_advanced_core.ports.positions import (
-    PROJECTIONS_CHANNEL,
-    Checkpoint,
-    IPositionStore,
-    ProjectionPosition,
-)
-from cqrs_ddd_advanced_core.spi.checks import (
-    ensure_forward,
-    ensure_live_version,
-    ensure_name_list,
-    ensure_usable_lease,
-)
-from cqrs_ddd_core.ports.queue_signal import IQueueSignal
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
+from cqrs_ddd_advanced_core.ports import positions as ports
+from cqrs_ddd_advanced_core.ports.positions import Checkpoint, ProjectionPosition
+from cqrs_ddd_advanced_core.spi import checks
+from cqrs_ddd_core import ConcurrencyError, IQueueSignal, UnitOfWork
 from cqrs_ddd_core.primitives.shielding import run_to_completion
 
-from ...engine.connections import Connections
-from ...engine.engines import SessionFactory
+from ...engine import Connections, SessionFactory, SQLAlchemyTransaction
 from ...engine.lock_timeout import lock_timeout
-from ...engine.transaction import SQLAlchemyTransaction
 from ...schema.tables import TABLES, Tables
-from .rows import PositionRows, after
+from .rows import PositionRows, lease_end
 
-_PATIENCE = 5.0
-"""Seconds that a look may go on after its caller was cancelled."""
-
+_GRACE = 5.0
+"""Seconds for which a query may go on after its caller was cancelled."""
 
 logger = logging.getLogger(__name__)
 
 
-class SQLAlchemyPositionStore(IPositionStore):
-    """The table of projections. Times are the database's on PostgreSQL, the machine's on SQLite.
+class SQLAlchemyPositionStore(ports.IPositionStore):
+    """Positions of projections in a table.
 
-    A claim and a replacement write the row anew, under the next epoch. On PostgreSQL those who
-    write inline share an advisory lock, and who holds has it alone; on SQLite all of them take the
-    write lock, so that a command has it from its first ``join`` on and not from its first change.
+    Times are those of the database on PostgreSQL, and of the machine on SQLite. A claim and a
+    replacement insert the row again, under the next epoch. On PostgreSQL inline writers share an
+    advisory lock, which ``lock_exclusive`` takes alone; on SQLite all of them take the write lock,
+    so a command has it from its first ``lock_shared`` on and not from its first change.
 
     Args:
-        signal: told of positions that were committed, and wakes ``wait_until`` early.
-        poll_interval: seconds between the looks of ``wait_until``.
+        session_factory: makes a transaction where no unit of work is given.
+        tables: the tables of the toolkit.
+        signal: notified of committed positions, and wakes ``wait_until`` early.
+        poll_interval: seconds between two queries of ``wait_until``.
     """
 
-    hold_timeout: ClassVar[float] = 2.0
-    """Seconds for which ``hold`` waits on PostgreSQL for commands under way; new ones wait too."""
+    lock_timeout: ClassVar[float] = 2.0
+    """Seconds for which ``lock_exclusive`` waits on PostgreSQL for running commands; new ones wait
+    too."""
 
     def __init__(
         self,
@@ -69,7 +59,7 @@ class SQLAlchemyPositionStore(IPositionStore):
         super().__init__()
         self._connections = Connections(session_factory)
         self._tables = tables
-        self._projections: Table = tables.advanced.projections
+        self._projections: sa.Table = tables.advanced.projections
         self._rows = PositionRows(tables)
         self._signal = signal
         self._poll_interval = poll_interval
@@ -83,7 +73,7 @@ class SQLAlchemyPositionStore(IPositionStore):
         lease: float = 30.0,
         restart: bool = False,
     ) -> Checkpoint | None:
-        ensure_usable_lease(lease)
+        checks.ensure_usable_lease(lease)
         async with self._connections.new_transaction("claim a projection") as new:
             connection = await new.connection()
             position, found = 0, await self._rows.find(connection, projection)
@@ -91,22 +81,22 @@ class SQLAlchemyPositionStore(IPositionStore):
                 if found.position is None:
                     raise ProjectionVersionError.written_inline(projection, version, found.version)
                 if not restart:
-                    ensure_live_version(projection, version, found.version)
+                    checks.ensure_live_version(projection, version, found.version)
                 if found.holder not in (None, worker_id):
-                    return None  # Without a lock: who stands by asks again and again.
-                last = await self._rows.take_out(connection, found.epoch, worker_id)
+                    return None  # Without a lock, since waiting workers ask again and again.
+                last = await self._rows.remove_free(connection, found.epoch, worker_id)
                 if last is None:
                     return None
                 position = 0 if restart else last
-            elif not await self._rows.may_begin(connection, projection):
+            elif not await self._rows.can_begin(connection, projection):
                 return None
-            epoch = await self._rows.put(
+            epoch = await self._rows.insert(
                 connection,
                 projection,
                 version,
                 position,
                 worker_id=worker_id,
-                leased_until=after(connection, lease),
+                leased_until=lease_end(connection, lease),
             )
         if epoch is None:
             return None
@@ -115,35 +105,35 @@ class SQLAlchemyPositionStore(IPositionStore):
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
-        ensure_usable_lease(lease)
-        ensure_forward(checkpoint, position)
+        checks.ensure_usable_lease(lease)
+        checks.ensure_forward(checkpoint, position)
         table = self._projections
         async with self._connections.join_transaction(uow, "advance a projection") as active:
             connection = await active.connection()
-            # Who waits for the row compares with what was committed meanwhile.
+            # After a wait for the row, it compares with the values committed in the meantime.
             result = await connection.execute(
-                update(table)
+                sa.update(table)
                 .where(
                     table.c.epoch == checkpoint.epoch,
                     table.c.position == checkpoint.position,
                     table.c.worker_id.is_not(None),
                 )
-                .values(position=position, leased_until=after(connection, lease))
+                .values(position=position, leased_until=lease_end(connection, lease))
             )
             if not result.rowcount:
                 raise checkpoint.lease_ended()
-            self._tell(active)
+            self._notify_on_commit(active)
         return replace(checkpoint, position=position)
 
     async def renew(self, checkpoint: Checkpoint, *, lease: float = 30.0) -> None:
-        ensure_usable_lease(lease)
+        checks.ensure_usable_lease(lease)
         table = self._projections
         async with self._connections.new_transaction("renew the lease of a projection") as new:
             connection = await new.connection()
             result = await connection.execute(
-                update(table)
+                sa.update(table)
                 .where(table.c.epoch == checkpoint.epoch, table.c.worker_id.is_not(None))
-                .values(leased_until=after(connection, lease))
+                .values(leased_until=lease_end(connection, lease))
             )
             if not result.rowcount:
                 raise checkpoint.lease_ended()
@@ -153,7 +143,7 @@ class SQLAlchemyPositionStore(IPositionStore):
         async with self._connections.new_transaction("release a projection") as new:
             connection = await new.connection()
             await connection.execute(
-                update(table)
+                sa.update(table)
                 .where(table.c.epoch == checkpoint.epoch)
                 .values(worker_id=None, leased_until=None)
             )
@@ -163,45 +153,45 @@ class SQLAlchemyPositionStore(IPositionStore):
     ) -> Sequence[ProjectionPosition]:
         operation = "read positions of projections"
         async with self._connections.autocommit_connection(operation) as connection:
-            query = self._rows.query(connection)
+            query = self._rows.select(connection)
             if projections is not None:
                 query = query.where(self._projections.c.projection.in_(list(projections)))
             rows = (await connection.execute(query)).all()
-        return sorted(map(_told, rows), key=lambda each: each.projection)
+        return sorted(map(_to_position, rows), key=lambda each: each.projection)
 
     async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
         async with self._connections.join_transaction(uow, "write a projection inline") as active:
             connection = await active.driver_connection()
-            found = await self._rows.join(connection, projection)
+            found = await self._rows.read_shared(connection, projection)
             if found is None:
-                # Of those that begin it at once the others wait, and find it then.
+                # Of several transactions that begin it at once, the others wait and find the row.
                 connection = await active.connection()
-                if await self._rows.put(connection, projection, version, None) is not None:
+                if await self._rows.insert(connection, projection, version, None) is not None:
                     return
-                found = await self._rows.join(connection, projection)
+                found = await self._rows.read_shared(connection, projection)
                 if found is None:
                     raise ConcurrencyError.changed_meanwhile(f"projection {projection}")
             live, position = found
             if position is not None:
                 raise ProjectionVersionError.run_by_workers(projection, version, live)
-            ensure_live_version(projection, version, live)
+            checks.ensure_live_version(projection, version, live)
 
     async def lock_exclusive(
         self, projection: str, *, uow: UnitOfWork
     ) -> ProjectionPosition | None:
         table = self._projections
-        async with self._connections.join_transaction(uow, "hold a projection") as active:
+        async with self._connections.join_transaction(uow, "lock a projection") as active:
             connection = await active.connection()
-            async with lock_timeout(self.hold_timeout, connection, f"hold {projection}"):
-                await self._rows.lock(connection, projection)
-                # Takes the row, and on SQLite the write lock, whether it is there or not.
+            async with lock_timeout(self.lock_timeout, connection, f"lock {projection}"):
+                await self._rows.lock_exclusive(connection, projection)
+                # Locks the row, and on SQLite the file, whether there is a row or not.
                 await connection.execute(
-                    update(table)
+                    sa.update(table)
                     .where(table.c.projection == projection)
                     .values(version=table.c.version)
                 )
             found = await self._rows.find(connection, projection)
-        return None if found is None else _told(found)
+        return None if found is None else _to_position(found)
 
     async def replace(self, projection: str, by: Checkpoint, *, uow: UnitOfWork) -> None:
         table = self._projections
@@ -209,7 +199,7 @@ class SQLAlchemyPositionStore(IPositionStore):
         async with self._connections.join_transaction(uow, "replace a projection") as active:
             connection = await active.connection()
             theirs = await connection.execute(
-                delete(table).where(
+                sa.delete(table).where(
                     table.c.epoch == by.epoch,
                     table.c.position == by.position,
                     table.c.worker_id.is_not(None),
@@ -217,22 +207,22 @@ class SQLAlchemyPositionStore(IPositionStore):
             )
             if not theirs.rowcount:
                 raise by.lease_ended()
-            await connection.execute(delete(table).where(table.c.projection == projection))
+            await connection.execute(sa.delete(table).where(table.c.projection == projection))
             is_inline = found is not None and found.position is None
             position = None if is_inline else by.position
-            if await self._rows.put(connection, projection, by.version, position) is None:
+            if await self._rows.insert(connection, projection, by.version, position) is None:
                 raise ConcurrencyError.changed_meanwhile(f"projection {projection}")
-            self._tell(active)
+            self._notify_on_commit(active)
 
     async def wait_until(
         self, position: int, projections: Collection[str], *, timeout: float
     ) -> bool:
-        ensure_name_list(projections)
+        checks.ensure_name_list(projections)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         wanted = set(projections)
         while True:
-            found = await self._look(wanted)
+            found = await self._read_positions(wanted)
             is_there = all(e.position is None or e.position >= position for e in found)
             missing = wanted - {each.projection for each in found}
             if is_there and not missing:
@@ -248,30 +238,30 @@ class SQLAlchemyPositionStore(IPositionStore):
     async def _pause(self, seconds: float) -> None:
         if self._signal is not None:
             try:
-                await self._signal.wait(PROJECTIONS_CHANNEL, seconds)
+                await self._signal.wait(ports.PROJECTIONS_CHANNEL, seconds)
                 return
             except Exception as error:
-                logger.warning("positions: %r from the signal; polling goes on", error)
+                logger.warning("the signal failed with %r; polling instead", error)
         await asyncio.sleep(seconds)
 
-    async def _look(self, projections: Collection[str]) -> list[ProjectionPosition]:
-        """To its end even when cancelled: a query that is given up leaves tasks of the driver."""
+    async def _read_positions(self, projections: Collection[str]) -> list[ProjectionPosition]:
+        """Read to the end even when cancelled: an abandoned query leaves tasks of the driver."""
         found: list[ProjectionPosition] = []
 
-        async def look() -> None:
+        async def read() -> None:
             found.extend(await self.positions(projections))
 
-        looking = await run_to_completion(look(), grace=_PATIENCE)
-        if (error := looking.interruption or looking.error) is not None:
+        ended = await run_to_completion(read(), grace=_GRACE)
+        if (error := ended.interruption or ended.error) is not None:
             raise error
         return found
 
-    def _tell(self, uow: SQLAlchemyTransaction) -> None:
+    def _notify_on_commit(self, uow: SQLAlchemyTransaction) -> None:
         if self._signal is not None:
-            uow.on_commit(partial(self._signal.notify, PROJECTIONS_CHANNEL))
+            uow.on_commit(partial(self._signal.notify, ports.PROJECTIONS_CHANNEL))
 
 
-def _told(row: Row[Any]) -> ProjectionPosition:
+def _to_position(row: sa.Row[Any]) -> ProjectionPosition:
     return ProjectionPosition(
         projection=row.projection,
         version=row.version,

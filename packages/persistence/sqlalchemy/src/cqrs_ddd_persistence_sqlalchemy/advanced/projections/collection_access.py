@@ -1,45 +1,54 @@
-"""Work on the table of a collection, and again where that has become another one."""
+"""Catalog of the collections, and access to their tables with a retry after a replacement."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
+import sqlalchemy as sa
+from pydantic_core import from_json, to_json
 
-from cqrs_ddd_advanced_core.exceptions import DocumentError
+from cqrs_ddd_advanced_core.exceptions import DocumentError, ProjectionStoreError
+from cqrs_ddd_advanced_core.spi.document_fields import DocumentFields
 from cqrs_ddd_advanced_core.spi.documents import ensure_collection_name
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, ValidationError
+from cqrs_ddd_core import ConcurrencyError, UnitOfWork, ValidationError
 
-from ...engine.connections import Connections
+from ...engine import AsyncConnection, Connections, SQLAlchemyTransaction, is_postgres
 from ...engine.driver_errors import DriverError, sqlstate
-from ...engine.transaction import SQLAlchemyTransaction
-from .catalog import CollectionCatalog
+from ...schema.installation import begin_changes
+from ...schema.tables import Tables
 from .collection_tables import CollectionTable
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection, CollectionTable], Awaitable[T]]
 
-_OF_ANOTHER_TABLE = {"42P01", "42703", "42804", "42883", "0A000"}
+_REPLACED_STATES = {"42P01", "42703", "42804", "42883", "0A000"}
 """No such table, no such column, other types, other results than the statement was prepared for."""
-_OF_ANOTHER_ON_SQLITE = re.compile(r"no such (table|column): |has no column named ")
+_REPLACED_ON_SQLITE = re.compile(r"no such (table|column): |has no column named ")
 _TRIES = 5
+Name = tuple[str | None, str, str]
+"""Schema, prefix, collection."""
+
+_known: WeakKeyDictionary[sa.pool.Pool, dict[Name, CollectionTable]] = WeakKeyDictionary()
+_replaced: WeakKeyDictionary[SQLAlchemyTransaction, dict[Name, CollectionTable | None]] = (
+    WeakKeyDictionary()
+)
+"""Changes of transactions that are not committed yet."""
 
 
 class CollectionAccess:
-    """A table that was replaced meanwhile is noticed by the statement that fails.
+    """Access to tables of collections, which detects a replaced table by a failing statement.
 
-    Alone, and on SQLite, the work is then done again. In a unit of work on PostgreSQL nothing can
-    be done any more, and ``ConcurrencyError`` is raised.
+    A call with its own transaction, and any call on SQLite, then repeats the work. In a unit of
+    work on PostgreSQL the transaction has failed, and ``ConcurrencyError`` is raised.
     """
 
-    def __init__(self, catalogue: CollectionCatalog, connections: Connections) -> None:
-        self._catalogue = catalogue
+    def __init__(self, catalog: CollectionCatalog, connections: Connections) -> None:
+        self._catalog = catalog
         self._connections = connections
 
     async def change(
@@ -74,30 +83,30 @@ class CollectionAccess:
         work: Work[T],
     ) -> T:
         within = uow if isinstance(uow, SQLAlchemyTransaction) else None
-        table_of = partial(self._catalogue.table_of, collection, connection, within)
+        find_table = partial(self._catalog.find_table, collection, connection, within)
         for _ in range(_TRIES):
-            table = await table_of()
+            table = await find_table()
             try:
                 return await work(connection, table)
             except (ValidationError, DocumentError):
-                # What is refused may be fine by now.
-                self._catalogue.forget(collection, connection)
-                if (await table_of()).number == table.number:
+                # The document may be valid for the table as it is now.
+                self._catalog.invalidate(collection, connection)
+                if (await find_table()).number == table.number:
                     raise
-            except (DriverError, DBAPIError) as error:
-                if not _is_of_another_table(error):
+            except (DriverError, sa.exc.DBAPIError) as error:
+                if not _is_replaced(error):
                     raise
-                self._catalogue.forget(collection, connection)
+                self._catalog.invalidate(collection, connection)
                 if table.is_postgres:
-                    raise _replaced(collection) from error
-        raise _replaced(collection)
+                    raise _replaced_error(collection) from error
+        raise _replaced_error(collection)
 
 
 class _ReplacedError(ConcurrencyError):
-    """The statement was for a table that is another one by now."""
+    """Statement for a table that was replaced in the meantime."""
 
 
-def _replaced(collection: str) -> _ReplacedError:
+def _replaced_error(collection: str) -> _ReplacedError:
     return _ReplacedError(f"{collection} was replaced in the meantime; retry")
 
 
@@ -108,8 +117,136 @@ async def _retry(attempt: Callable[[], Awaitable[T]], *, is_alone: bool) -> T:
     return await attempt()
 
 
-def _is_of_another_table(error: DriverError | DBAPIError) -> bool:
+def _is_replaced(error: DriverError | sa.exc.DBAPIError) -> bool:
     code = sqlstate(error)
     if code is not None:
-        return code in _OF_ANOTHER_TABLE
-    return _OF_ANOTHER_ON_SQLITE.search(str(error.orig)) is not None
+        return code in _REPLACED_STATES
+    return _REPLACED_ON_SQLITE.search(str(error.orig)) is not None
+
+
+class CollectionCatalog:
+    """Catalog that is read once for each collection, until a statement finds another table."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def find_table(
+        self,
+        collection: str,
+        connection: AsyncConnection,
+        uow: SQLAlchemyTransaction | None = None,
+    ) -> CollectionTable:
+        """Return the table, raising ``ProjectionStoreError`` if there is none."""
+        name = self._name(collection)
+        replaced = _replaced.get(uow, {}) if uow is not None else {}
+        known = _known_tables(connection)
+        found = replaced[name] if name in replaced else known.get(name)
+        if found is None and name not in replaced:
+            found = await connection.run_sync(self._read, collection)
+            if found is not None:
+                known[name] = found
+        if found is None:
+            raise ProjectionStoreError.no_collection(collection)
+        return found
+
+    def invalidate(self, collection: str, connection: AsyncConnection) -> None:
+        _known_tables(connection).pop(self._name(collection), None)
+
+    def ensure(self, connection: sa.Connection, collection: str, asked: DocumentFields) -> None:
+        """Create the table, raising ``ProjectionStoreError`` if its fields differ."""
+        begin_changes(connection, self._tables)
+        found = self._read(connection, collection)
+        if found is not None:
+            ensure_same_fields(found, asked)
+            return
+        views = self._tables.advanced.views
+        number = connection.scalar(sa.select(sa.func.coalesce(sa.func.max(views.c.number), 0) + 1))
+        assert number is not None
+        made = CollectionTable(self._tables, collection, number, asked, is_postgres(connection))
+        made.table.create(connection)
+        row = {
+            "collection": collection,
+            "number": number,
+            "fields": to_json(asked.type_names).decode(),
+        }
+        connection.execute(sa.insert(views).values(row))
+
+    def drop(self, connection: sa.Connection, collection: str) -> None:
+        begin_changes(connection, self._tables)
+        found = self._read(connection, collection)
+        if found is not None:
+            found.table.drop(connection)
+            self._remove(connection, collection)
+
+    def replace(self, connection: sa.Connection, collection: str, by: str) -> CollectionTable:
+        """Rename the table of ``by``, and return it under its new name."""
+        begin_changes(connection, self._tables)
+        old, new = self._read(connection, collection), self._read(connection, by)
+        if new is None:
+            raise ProjectionStoreError.no_collection(by)
+        taken = CollectionTable(self._tables, collection, new.number, new.fields, new.is_postgres)
+        gone = [each.quoted_name for each in (old, new) if each is not None]
+        if new.is_postgres:
+            # Both at once, or readers of one table would wait while readers of the other finish.
+            connection.execute(sa.text(f"LOCK TABLE {', '.join(gone)} IN ACCESS EXCLUSIVE MODE"))
+        if old is not None:
+            old.table.drop(connection)
+            self._remove(connection, collection)
+        to = connection.dialect.identifier_preparer.quote(taken.name)
+        connection.execute(sa.text(f"ALTER TABLE {new.quoted_name} RENAME TO {to}"))
+        views = self._tables.advanced.views
+        connection.execute(
+            sa.update(views).where(views.c.collection == by).values(collection=collection)
+        )
+        return taken
+
+    def record_changes(
+        self,
+        uow: SQLAlchemyTransaction,
+        connection: AsyncConnection,
+        tables: Mapping[str, CollectionTable | None],
+    ) -> None:
+        """Show the changes to ``uow`` at once, and to others from its commit on."""
+        changes = {self._name(collection): table for collection, table in tables.items()}
+        _replaced.setdefault(uow, {}).update(changes)
+        uow.on_commit(partial(_apply_changes, _known_tables(connection), changes))
+
+    def _read(self, connection: sa.Connection, collection: str) -> CollectionTable | None:
+        views = self._tables.advanced.views
+        query = sa.select(views.c.number, views.c.fields).where(views.c.collection == collection)
+        row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        fields = DocumentFields.parse(from_json(row.fields))
+        return CollectionTable(
+            self._tables, collection, row.number, fields, is_postgres(connection)
+        )
+
+    def _remove(self, connection: sa.Connection, collection: str) -> None:
+        views = self._tables.advanced.views
+        connection.execute(sa.delete(views).where(views.c.collection == collection))
+
+    def _name(self, collection: str) -> Name:
+        return (self._tables.schema, self._tables.prefix, collection)
+
+
+def ensure_same_fields(found: CollectionTable, asked: DocumentFields) -> None:
+    if found.fields != asked:
+        raise ProjectionStoreError.other_fields(
+            found.collection, asked.type_names, found.fields.type_names
+        )
+
+
+async def _apply_changes(
+    known: dict[Name, CollectionTable], changes: dict[Name, CollectionTable | None]
+) -> None:
+    for name, table in changes.items():
+        if table is None:
+            known.pop(name, None)
+        else:
+            known[name] = table
+
+
+def _known_tables(connection: AsyncConnection) -> dict[Name, CollectionTable]:
+    sync_connection: Any = connection.sync_connection
+    return _known.setdefault(sync_connection.engine.pool, {})

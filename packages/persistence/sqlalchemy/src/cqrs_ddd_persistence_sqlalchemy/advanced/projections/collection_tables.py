@@ -4,43 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
+from uuid import UUID
 from zlib import crc32
 
+import sqlalchemy as sa
 from pydantic_core import to_json
-from sqlalchemy import (
-    JSON,
-    Boolean,
-    Column,
-    Index,
-    MetaData,
-    PrimaryKeyConstraint,
-    Select,
-    Table,
-    Text,
-    cast,
-    select,
-)
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import registry
 
 from cqrs_ddd_advanced_core.ports.projections import DOC_ID, Document
-from cqrs_ddd_advanced_core.spi.document_fields import DOC, DocumentFields
+from cqrs_ddd_advanced_core.spi.document_fields import DOC, DeclaredType, DocumentFields
 from cqrs_ddd_advanced_core.spi.documents import EncodedDocument, decode_document, encode_document
-from cqrs_ddd_core.domain.specification import ISpecification
-from cqrs_ddd_core.spi.checks import ensure_whole_objects
 
-from ...engine.driver import execute_many, fetch
+from ...engine import AsyncConnection, driver, sql_text
+from ...schema.column_types import ColumnType, ExactDecimal, Json, UtcDateTime
 from ...schema.tables import Tables
-from ...specifications import apply_query_options, build_sqla_filter, in_order
-from .column_types import TYPES_ON_POSTGRES, column_type, ordered_text
+from ...specifications import Criteria, apply_criteria
 
 
 @dataclass(frozen=True, eq=False)
 class CollectionTable:
-    """``number`` is of this table alone, also when it gets another name."""
+    """Table of one collection, and the statements on it.
+
+    Args:
+        number: identifies the table, also after the collection has another one.
+    """
 
     tables: Tables
     collection: str
@@ -49,24 +40,24 @@ class CollectionTable:
     is_postgres: bool
 
     @cached_property
-    def table(self) -> Table:
+    def table(self) -> sa.Table:
         names = f"{self.tables.advanced.view_prefix}{self.number}"
-        table = Table(
+        table = sa.Table(
             self.name,
-            MetaData(schema=self.tables.schema),
-            Column(DOC_ID, ordered_text(self.is_postgres), nullable=False),
+            sa.MetaData(schema=self.tables.schema),
+            sa.Column(DOC_ID, _text_type(self.is_postgres), nullable=False),
             # As text: JSONB would make whole numbers of large ones with a point, and sort the keys.
-            Column(DOC, JSON, nullable=False),
+            sa.Column(DOC, sa.JSON, nullable=False),
             *(
-                Column(name, column_type(each, self.is_postgres))
+                sa.Column(name, _column_type(each, self.is_postgres))
                 for name, each in self.fields.items()
             ),
-            Column(self._shape, Boolean),
-            PrimaryKeyConstraint(DOC_ID, name=f"pk_{names}"),
+            sa.Column(self._shape, sa.Boolean),
+            sa.PrimaryKeyConstraint(DOC_ID, name=f"pk_{names}"),
         )
         for place, (name, each) in enumerate(self.fields.items()):
             if not each.is_json:
-                Index(f"ix_{names}_{place}", table.c[name])
+                sa.Index(f"ix_{names}_{place}", table.c[name])
         return table
 
     @property
@@ -75,25 +66,18 @@ class CollectionTable:
 
     @cached_property
     def quoted_name(self) -> str:
-        quoted: str = self._dialect.identifier_preparer.format_table(self.table)
-        return quoted
+        return sql_text.quote_table(self.table, self.is_postgres)
 
-    def query(self, criteria: Any) -> Select[Any]:
-        """Rows of one document; raises ``SpecificationError`` before there is any SQL."""
+    def select(self, criteria: Criteria) -> sa.Select[Any]:
+        """Select the documents, raising ``SpecificationError`` before there is any SQL."""
         columns = self.table.c
-        rows = select(cast(columns[DOC], Text))
+        rows = sa.select(sa.cast(columns[DOC], sa.Text))
         if not self.is_postgres:
-            # SQLite would compare what a column of another type has as if it were of this one.
+            # Without it, SQLite would compare values of a column whose type has changed.
             rows = rows.add_columns(columns[self._shape])
-        if isinstance(criteria, ISpecification):
-            return rows.where(build_sqla_filter(self._model, criteria))
-        ensure_whole_objects(criteria)
-        page = apply_query_options(rows, self._model, criteria)
-        if criteria.ordering or criteria.limit is not None or criteria.offset:
-            page = page.order_by(in_order(columns[DOC_ID]))
-        return page
+        return apply_criteria(rows, self._model, criteria, columns[DOC_ID])
 
-    def document(self, row: Any) -> dict[str, Any]:
+    def read_row(self, row: sa.Row[Any]) -> dict[str, Any]:
         return decode_document(row[0])
 
     async def write(self, connection: AsyncConnection, docs: Mapping[str, Document]) -> None:
@@ -101,42 +85,38 @@ class CollectionTable:
             encode_document(self.collection, doc_id, doc, self.fields)
             for doc_id, doc in docs.items()
         ]
-        # In one order for all, or two writers would each wait for a row of the other.
+        # In one order, or two writers could each wait for a row of the other.
         documents.sort(key=lambda each: each.doc_id)
         if self.is_postgres:
-            await fetch(connection, self.upsert, *self.given(documents))
+            await driver.fetch(connection, self.upsert, *self.to_parameters(documents))
         else:
-            await execute_many(connection, self.upsert, self.given(documents))
+            await driver.execute_many(connection, self.upsert, self.to_parameters(documents))
 
     async def read(
         self, connection: AsyncConnection, doc_ids: Sequence[str]
     ) -> dict[str, dict[str, Any]]:
-        """By id, in the order asked for."""
+        """Return the documents by id, in the order of the ids."""
         if len(doc_ids) == 1:
-            rows = await fetch(connection, self.get, *doc_ids)
+            rows = await driver.fetch(connection, self.get, *doc_ids)
         else:
-            rows = await fetch(connection, self.get_many, self.given_ids(doc_ids))
+            rows = await driver.fetch(connection, self.get_many, self._id_parameter(doc_ids))
         documents = {row[0]: row[1] for row in rows}
         return {each: decode_document(documents[each]) for each in doc_ids if each in documents}
 
     async def delete(self, connection: AsyncConnection, doc_ids: Sequence[str]) -> None:
-        await fetch(connection, self.delete_many, self.given_ids(doc_ids))
+        await driver.fetch(connection, self.delete_many, self._id_parameter(doc_ids))
 
     async def delete_all(self, connection: AsyncConnection) -> None:
         # TRUNCATE would let readers wait until the commit.
-        await fetch(connection, f"DELETE FROM {self.quoted_name}")
+        await driver.fetch(connection, f"DELETE FROM {self.quoted_name}")
 
     @cached_property
     def upsert(self) -> str:
-        """On PostgreSQL an array for each column, on SQLite a row."""
+        """Statement that takes an array for each column on PostgreSQL, and a row on SQLite."""
         names = [DOC_ID, DOC, *self.fields]
         quoted = [self._quote(name) for name in names]
         if self.is_postgres:
-            kinds = [
-                "text",
-                "json",
-                *(TYPES_ON_POSTGRES[each.kind] for each in self.fields.values()),
-            ]
+            kinds = ["text", "json", *(_POSTGRES_TYPES[each.kind] for each in self.fields.values())]
             # JSON comes as text, since SQLAlchemy tells the driver to leave it as it is.
             arrays = [
                 f"${place}::{'text' if 'json' in kind else kind}[]"
@@ -159,19 +139,17 @@ class CollectionTable:
             f"ON CONFLICT ({DOC_ID}) DO UPDATE SET {changes} WHERE kept.{self._shape} IS NULL"
         )
 
-    def given(self, documents: Sequence[EncodedDocument]) -> Sequence[Sequence[Any]]:
-        """What ``upsert`` takes of them: columns on PostgreSQL, rows on SQLite."""
+    def to_parameters(self, documents: Sequence[EncodedDocument]) -> Sequence[Sequence[Any]]:
+        """Return the parameters of ``upsert``: columns on PostgreSQL, rows on SQLite."""
         columns: list[list[Any]] = [
             [each.doc_id for each in documents],
             [each.document.decode() for each in documents],
         ]
-        for name, write in self._writers.items():
+        for name, encode in self._encoders.items():
             values = [each.values[name] for each in documents]
-            columns.append(
-                values
-                if write is None
-                else [None if value is None else write(value) for value in values]
-            )
+            if encode is not None:
+                values = [None if value is None else encode(value) for value in values]
+            columns.append(values)
         return columns if self.is_postgres else list(zip(*columns, strict=True))
 
     @cached_property
@@ -187,58 +165,94 @@ class CollectionTable:
     def delete_many(self) -> str:
         if not self.is_postgres:
             return f"DELETE FROM {self.quoted_name} WHERE {DOC_ID} {self._in_ids}"
-        # In the order in which they are written, or two writers would each wait for the other.
+        # In the order of writes, or two writers could each wait for a row of the other.
         return (
             f"WITH gone AS (SELECT {DOC_ID} FROM {self.quoted_name} WHERE {DOC_ID} {self._in_ids} "
             f"ORDER BY {DOC_ID} FOR UPDATE) DELETE FROM {self.quoted_name} AS kept USING gone "
             f"WHERE kept.{DOC_ID} = gone.{DOC_ID}"
         )
 
-    def given_ids(self, doc_ids: Sequence[str]) -> Any:
+    def _id_parameter(self, doc_ids: Sequence[str]) -> Any:
         return list(doc_ids) if self.is_postgres else to_json(doc_ids).decode()
 
     @cached_property
     def _model(self) -> type[Any]:
-        """A class of its own for what may be asked for."""
+        """Class that is mapped to the columns which criteria may name."""
         model = type(self.collection, (), {})
         registry().map_imperatively(model, self.table, include_properties=[DOC_ID, *self.fields])
         return model
 
     @cached_property
-    def _writers(self) -> dict[str, Callable[[Any], Any] | None]:
-        if self.is_postgres:
-            return {name: _json if each.is_json else None for name, each in self.fields.items()}
-        dialect = self._dialect
-        return {
-            name: _json
-            if each.is_json
-            else self.table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
-            for name, each in self.fields.items()
-        }
+    def _encoders(self) -> dict[str, Callable[[Any], object] | None]:
+        dialect = sql_text.get_dialect(self.is_postgres)
+
+        def choose(name: str, field: DeclaredType) -> Callable[[Any], object] | None:
+            if field.is_json:
+                return _encode_json
+            kind = self.table.c[name].type
+            return None if self.is_postgres else kind.dialect_impl(dialect).bind_processor(dialect)
+
+        return {name: choose(name, field) for name, field in self.fields.items()}
 
     @cached_property
     def _shape(self) -> str:
-        """A column without values, whose name tells the fields: a statement of a process that knows
-        other ones fails, instead of leaving a new column empty."""
+        """Column without values, named by a hash of the fields.
+
+        A statement of a process that knows other fields fails, instead of leaving new columns
+        empty.
+        """
         fields = sorted(self.fields.type_names.items())
         return f"shape_{crc32(to_json(fields)):08x}"
-
-    @cached_property
-    def _dialect(self) -> Any:
-        return postgresql.dialect() if self.is_postgres else sqlite.dialect()  # type: ignore[no-untyped-call]
 
     @property
     def _in_ids(self) -> str:
         return "= ANY($1::text[])" if self.is_postgres else "IN (SELECT value FROM json_each(?))"
 
     def _quote(self, name: str) -> str:
-        quoted: str = self._dialect.identifier_preparer.quote(name)
-        return quoted
+        return sql_text.get_dialect(self.is_postgres).identifier_preparer.quote(name)
 
 
 _READ = f"CAST({DOC} AS TEXT)"
-"""As it is: the driver of PostgreSQL is set up to read JSON by itself."""
+"""As text, since the driver of PostgreSQL would decode JSON."""
 
 
-def _json(value: Any) -> str:
+_POSTGRES_TYPES: dict[type, str] = {
+    str: "text",
+    int: "bigint",
+    float: "float8",
+    bool: "boolean",
+    Decimal: "numeric",
+    datetime: "timestamptz",
+    date: "date",
+    UUID: "uuid",
+    dict: "jsonb",
+    list: "jsonb",
+}
+"""Types of the arrays that ``upsert`` takes."""
+_COLUMN_TYPES: dict[type, ColumnType] = {
+    int: sa.BigInteger(),
+    float: sa.Float(53),
+    bool: sa.Boolean(),
+    datetime: UtcDateTime(),
+    date: sa.Date(),
+    UUID: sa.Uuid(),
+    dict: Json,
+    list: Json,
+}
+
+
+def _column_type(field: DeclaredType, is_postgres: bool) -> ColumnType:
+    if field.kind is str:
+        return _text_type(is_postgres)
+    if field.kind is Decimal:
+        return ExactDecimal(field.digits, field.places)
+    return _COLUMN_TYPES[field.kind]
+
+
+def _text_type(is_postgres: bool) -> sa.Text:
+    """Return the type of texts that sort by character, as ids and specifications do."""
+    return sa.Text(collation="C") if is_postgres else sa.Text()
+
+
+def _encode_json(value: object) -> str:
     return to_json(value).decode()

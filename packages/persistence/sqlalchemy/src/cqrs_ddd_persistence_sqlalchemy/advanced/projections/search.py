@@ -1,28 +1,26 @@
-"""Searches in collections, and the streams of what they find."""
+"""Searches in collections, and streams of their results."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Select
-from sqlalchemy.ext.asyncio import AsyncConnection
+import sqlalchemy as sa
 
-from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
-from cqrs_ddd_core.ports.search_result import SearchResult
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
+from cqrs_ddd_core import SearchResult, UnitOfWork
 from cqrs_ddd_core.spi.checks import ensure_searchable
 
-from ...engine.connections import Connections
+from ...engine import AsyncConnection, Connections
 from ...repository.row_cursor import RowCursor
+from ...specifications import Criteria
 from .collection_access import CollectionAccess, Work
 from .collection_tables import CollectionTable
 
-QueryOn = Callable[[CollectionTable], Select[Any]]
+SelectFrom = Callable[[CollectionTable], sa.Select[Any]]
 
 
 class CollectionSearch:
-    """Asks at once whether a search can be, and for its rows when somebody awaits them."""
+    """Search that validates its criteria at once, and reads the rows when they are awaited."""
 
     def __init__(self, access: CollectionAccess, connections: Connections) -> None:
         self._access = access
@@ -31,7 +29,7 @@ class CollectionSearch:
     async def find(
         self,
         collection: str,
-        criteria: ISpecification[Any] | IQueryOptions[Any],
+        criteria: Criteria,
         uow: UnitOfWork | None,
     ) -> SearchResult[dict[str, Any]]:
         ensure_searchable(criteria)
@@ -39,32 +37,32 @@ class CollectionSearch:
 
         async def prepare(
             connection: AsyncConnection, table: CollectionTable
-        ) -> tuple[CollectionTable, Select[Any]]:
-            return table, table.query(criteria)
+        ) -> tuple[CollectionTable, sa.Select[Any]]:
+            return table, table.select(criteria)
 
         known, prepared = await self._access.read(collection, uow, operation, prepare)
 
-        def query_on(table: CollectionTable) -> Select[Any]:
-            return prepared if table is known else table.query(criteria)
+        def select_from(table: CollectionTable) -> sa.Select[Any]:
+            return prepared if table is known else table.select(criteria)
 
         async def search(
             connection: AsyncConnection, table: CollectionTable
         ) -> list[dict[str, Any]]:
-            rows = await connection.execute(query_on(table))
-            return [table.document(row) for row in rows.all()]
+            rows = await connection.execute(select_from(table))
+            return [table.read_row(row) for row in rows.all()]
 
         return SearchResult(
             lambda: self._access.read(collection, uow, operation, search),
-            lambda size: self._stream(collection, query_on, size, uow),
+            lambda size: self._stream(collection, select_from, size, uow),
         )
 
     async def _stream(
-        self, collection: str, query_on: QueryOn, size: int, uow: UnitOfWork | None
+        self, collection: str, select_from: SelectFrom, size: int, uow: UnitOfWork | None
     ) -> AsyncIterator[dict[str, Any]]:
         operation = f"search {collection}"
         if self._connections.current(uow) is None:
-            # While it can be sent again to a table that took the place of another one.
-            await self._access.read(collection, None, operation, _nothing_of(query_on))
+            # A replaced table is detected here, where the statement can be repeated.
+            await self._access.read(collection, None, operation, _probe(select_from))
         cursor: RowCursor | None = None
         has_begun = False
 
@@ -73,8 +71,8 @@ class CollectionSearch:
         ) -> Sequence[dict[str, Any]]:
             nonlocal cursor
             if cursor is None or not has_begun:
-                cursor = RowCursor(query_on(table), size)
-            return [table.document(row) for row in await cursor.fetch(connection)]
+                cursor = RowCursor(select_from(table), size)
+            return [table.read_row(row) for row in await cursor.fetch(connection)]
 
         async with self._connections.stream_transaction(uow) as shared:
             try:
@@ -91,8 +89,8 @@ class CollectionSearch:
                     await cursor.leave(shared)
 
 
-def _nothing_of(query_on: QueryOn) -> Work[None]:
-    async def ask(connection: AsyncConnection, table: CollectionTable) -> None:
-        await connection.execute(query_on(table).limit(0))
+def _probe(select_from: SelectFrom) -> Work[None]:
+    async def execute(connection: AsyncConnection, table: CollectionTable) -> None:
+        await connection.execute(select_from(table).limit(0))
 
-    return ask
+    return execute

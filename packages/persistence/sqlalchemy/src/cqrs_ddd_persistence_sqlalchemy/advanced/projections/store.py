@@ -5,41 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
 from cqrs_ddd_advanced_core.exceptions import ProjectionStoreError
-from cqrs_ddd_advanced_core.ports.projections import (
-    MAX_COLLECTION_NAME,
-    Document,
-    Fields,
-    IProjectionStore,
-)
+from cqrs_ddd_advanced_core.ports import projections as ports
+from cqrs_ddd_advanced_core.ports.projections import Document
+from cqrs_ddd_advanced_core.spi import documents
 from cqrs_ddd_advanced_core.spi.document_fields import DocumentFields
-from cqrs_ddd_advanced_core.spi.documents import (
-    ensure_collection_name,
-    ensure_other_collection,
-    filter_doc_ids,
-)
-from cqrs_ddd_core.domain.specification import IQueryOptions, ISpecification
-from cqrs_ddd_core.ports.search_result import SearchResult
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import (
-    ConfigError,
-)
+from cqrs_ddd_core import ConfigError, SearchResult, UnitOfWork
 
-from ...engine.connections import Connections
-from ...engine.driver import autocommit_connection, driver_of, fetch, is_postgres
+from ...engine import AsyncConnection, Connections, SessionFactory, driver
 from ...engine.driver_errors import translate_errors
-from ...engine.engines import SessionFactory, ensure_usable
 from ...engine.lock_timeout import lock_timeout
-from ...engine.transaction import SQLAlchemyTransaction
 from ...schema.installation import lock_key
 from ...schema.tables import TABLES, Tables
-from .catalog import (
-    CollectionCatalog,
-    ensure_same_fields,
-)
-from .collection_access import CollectionAccess
+from ...specifications import Criteria
+from .collection_access import CollectionAccess, CollectionCatalog, ensure_same_fields
 from .collection_tables import CollectionTable
 from .search import CollectionSearch
 
@@ -48,13 +27,19 @@ _LONGEST_NAME = 63
 _TAKE_LOCKS = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
 
 
-class SQLAlchemyProjectionStore(IProjectionStore):
-    """A table for each collection: the document as JSON, and a column for each declared field."""
+class SQLAlchemyProjectionStore(ports.IProjectionStore):
+    """Documents in a table for each collection, with a column for each declared field.
+
+    Args:
+        session_factory: makes a transaction where no unit of work is given or current.
+        tables: the tables of the toolkit.
+        uow: unit of work that all calls without one join.
+    """
 
     lock_timeout: ClassVar[float] = 2.0
     """Seconds for which a replacement waits for readers of PostgreSQL; other readers wait too."""
-    making_timeout: ClassVar[float] = 30.0
-    """Seconds for which a new collection waits for others that are made or replaced."""
+    creation_timeout: ClassVar[float] = 30.0
+    """Seconds for which a new collection waits for others that are created or replaced."""
 
     def __init__(
         self,
@@ -66,26 +51,25 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         super().__init__()
         self._connections = Connections(session_factory, ProjectionStoreError, uow)
         self._tables = tables
-        self._uow = uow
-        self._catalogue = CollectionCatalog(tables)
-        self._access = CollectionAccess(self._catalogue, self._connections)
+        self._catalog = CollectionCatalog(tables)
+        self._access = CollectionAccess(self._catalog, self._connections)
         self._search = CollectionSearch(self._access, self._connections)
-        if len(tables.advanced.view_prefix.encode()) + MAX_COLLECTION_NAME > _LONGEST_NAME:
+        if len(tables.advanced.view_prefix.encode()) + ports.MAX_COLLECTION_NAME > _LONGEST_NAME:
             raise ConfigError(
                 f"the prefix {tables.prefix!r} is too long for tables of collections; take one of "
-                f"{_LONGEST_NAME - MAX_COLLECTION_NAME - len('view_')} bytes at most"
+                f"{_LONGEST_NAME - ports.MAX_COLLECTION_NAME - len('view_')} bytes at most"
             )
 
-    async def ensure_collection(self, collection: str, fields: Fields | None = None) -> None:
-        ensure_collection_name(collection)
-        engine = self._engine()
+    async def ensure_collection(self, collection: str, fields: ports.Fields | None = None) -> None:
+        documents.ensure_collection_name(collection)
+        engine = self._connections.require_engine()
         asked = DocumentFields(fields)
-        operation = f"make the collection {collection}"
+        operation = f"create the collection {collection}"
         with translate_errors(ProjectionStoreError, operation):
-            async with autocommit_connection(engine) as connection:
-                self._catalogue.forget(collection, connection)
+            async with driver.autocommit_connection(engine) as connection:
+                self._catalog.invalidate(collection, connection)
                 try:
-                    found = await self._catalogue.table_of(collection, connection)
+                    found = await self._catalog.find_table(collection, connection)
                 except ProjectionStoreError:
                     pass
                 else:
@@ -93,9 +77,9 @@ class SQLAlchemyProjectionStore(IProjectionStore):
                     return
             async with (
                 engine.begin() as connection,
-                lock_timeout(self.making_timeout, connection, operation),
+                lock_timeout(self.creation_timeout, connection, operation),
             ):
-                await connection.run_sync(self._catalogue.ensure, collection, asked)
+                await connection.run_sync(self._catalog.ensure, collection, asked)
 
     async def upsert(
         self, collection: str, doc_id: str, doc: Document, *, uow: UnitOfWork | None = None
@@ -120,7 +104,7 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     async def get_batch(
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
     ) -> dict[str, dict[str, Any]]:
-        wanted = filter_doc_ids(doc_ids)
+        wanted = documents.filter_doc_ids(doc_ids)
 
         async def read(
             connection: AsyncConnection, table: CollectionTable
@@ -132,7 +116,7 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     async def find(
         self,
         collection: str,
-        criteria: ISpecification[Any] | IQueryOptions[Any],
+        criteria: Criteria,
         *,
         uow: UnitOfWork | None = None,
     ) -> SearchResult[dict[str, Any]]:
@@ -144,11 +128,11 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     async def delete_batch(
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
     ) -> None:
-        gone = filter_doc_ids(doc_ids)
+        ids = documents.filter_doc_ids(doc_ids)
 
         async def delete(connection: AsyncConnection, table: CollectionTable) -> None:
-            if gone:
-                await table.delete(connection, gone)
+            if ids:
+                await table.delete(connection, ids)
 
         await self._access.change(collection, uow, f"delete from {collection}", delete)
 
@@ -159,48 +143,36 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         await self._access.change(collection, uow, f"truncate {collection}", delete)
 
     async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
-        ensure_collection_name(collection)
+        documents.ensure_collection_name(collection)
         operation = f"drop {collection}"
         async with self._connections.join_transaction(uow, operation) as active:
             connection = await active.connection()
             async with lock_timeout(self.lock_timeout, connection, operation):
-                await connection.run_sync(self._catalogue.drop, collection)
-            self._catalogue.changed(active, connection, {collection: None})
+                await connection.run_sync(self._catalog.drop, collection)
+            self._catalog.record_changes(active, connection, {collection: None})
 
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
-        ids = filter_doc_ids(doc_ids)
+        ids = documents.filter_doc_ids(doc_ids)
 
-        async def take(connection: AsyncConnection, table: CollectionTable) -> None:
-            if is_postgres(connection):
-                # In one order for all, or two would each wait for a lock of the other.
+        async def take_locks(connection: AsyncConnection, table: CollectionTable) -> None:
+            if driver.is_postgres(connection):
+                # In one order, or two writers could each wait for a lock of the other.
                 keys = sorted(
                     lock_key(self._tables, "documents", f"{collection} {doc_id}") for doc_id in ids
                 )
-                await fetch(connection, _TAKE_LOCKS, keys)
-            elif not driver_of(connection).in_transaction:
-                await fetch(connection, "BEGIN IMMEDIATE")
+                await driver.fetch(connection, _TAKE_LOCKS, keys)
+            else:
+                await driver.take_write_lock(connection)
 
-        await self._access.change(collection, uow, f"lock documents of {collection}", take)
+        await self._access.change(collection, uow, f"lock documents of {collection}", take_locks)
 
     async def replace_collection(self, collection: str, by: str, *, uow: UnitOfWork) -> None:
-        ensure_collection_name(collection)
-        ensure_collection_name(by)
-        ensure_other_collection(collection, by)
+        documents.ensure_collection_name(collection)
+        documents.ensure_collection_name(by)
+        documents.ensure_other_collection(collection, by)
         operation = f"replace {collection} by {by}"
         async with self._connections.join_transaction(uow, operation) as active:
             connection = await active.connection()
             async with lock_timeout(self.lock_timeout, connection, operation):
-                new = await connection.run_sync(self._catalogue.replace, collection, by)
-            self._catalogue.changed(active, connection, {collection: new, by: None})
-
-    def _engine(self) -> AsyncEngine:
-        engine = self._connections.engine
-        if engine is None and isinstance(self._uow, SQLAlchemyTransaction):
-            engine = self._uow.engine
-        if engine is None:
-            raise ConfigError(
-                "to make or drop a collection takes an engine; give the store "
-                "async_sessionmaker(engine)"
-            )
-        ensure_usable(engine)
-        return engine
+                new = await connection.run_sync(self._catalog.replace, collection, by)
+            self._catalog.record_changes(active, connection, {collection: new, by: None})
