@@ -1,4 +1,4 @@
-"""Processes that read through a cache at once."""
+"""Processes that read through a cache concurrently."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READERS = 50
 
 
 class Loads(InMemoryRepository[Parcel, str]):
-    """Counts its loads at the server, each of which lasts until ``may answer`` is there."""
+    """Repository that counts its loads on the server; each lasts until ``may answer`` exists."""
 
     def __init__(self, client: Client) -> None:
         super().__init__(Parcel)
@@ -32,7 +32,7 @@ class Loads(InMemoryRepository[Parcel, str]):
 
 
 class Noted(RedisCacheService):
-    """Counts at the server who has asked for a lease."""
+    """Cache that counts its leases on the server."""
 
     def __init__(self, client: Client) -> None:
         super().__init__(client, response_timeout=10.0)
@@ -45,7 +45,7 @@ class Noted(RedisCacheService):
 
 
 async def read(url: str) -> None:
-    """Many tasks that want the same at once."""
+    """Read the same key in many tasks."""
     async with Client.from_url(url) as client:
         inner = Loads(client)
         await inner.add(Parcel.register("p-1", "anna"))

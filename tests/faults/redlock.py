@@ -1,4 +1,4 @@
-"""Servers of locks that are killed, frozen and started again, empty, and writes under tokens."""
+"""Lock servers that are killed, frozen and restarted without data, and fenced writes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def connected(urls: Sequence[str]) -> AsyncIterator[list[Redis]]:
 
 @dataclass
 class FencedRegister:
-    """Keeps the largest token it has seen, and refuses a write under a smaller one."""
+    """Store that keeps the largest token and rejects writes with a smaller one."""
 
     largest: int = 0
     refused: int = 0
@@ -51,14 +51,14 @@ class FencedRegister:
 
 @dataclass
 class Work:
-    """What writers did while the servers had their troubles."""
+    """Record of the writes during the faults of the servers."""
 
     register: FencedRegister = field(default_factory=FencedRegister)
     granted: list[int] = field(default_factory=list)
     failed: int = 0
 
     def holders_at_once(self) -> int:
-        """Writes that came between the two of another one."""
+        """Return the number of writes between two writes of another holder."""
         writers = dict(self.register.writes)
         return sum(writers[token] != writer for token, writer in self.register.writes)
 
@@ -71,7 +71,7 @@ async def write_meanwhile(
     trouble: Callable[[], object],
     kind: type[RedlockLockStrategy] = RedlockLockStrategy,
 ) -> Work:
-    """Each writer with clients of its own, as a process has them; ``trouble`` runs in a thread."""
+    """Run writers with clients of their own, while ``trouble`` runs in a thread."""
     work, is_over = Work(), asyncio.Event()
 
     async def write(name: str) -> None:
@@ -95,7 +95,7 @@ async def write_meanwhile(
 
 
 def run_holder(urls: Sequence[str], held: Path, ttl: float) -> None:
-    """In a process that is going to be killed."""
+    """Hold the lock in a process that the test kills."""
 
     async def hold() -> None:
         async with AsyncExitStack() as stack:

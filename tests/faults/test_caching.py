@@ -1,4 +1,4 @@
-"""A cache whose server goes away is slower and never wrong; who dies over it harms nobody."""
+"""Outages of the cache server, and processes that die while they fill the cache."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def server() -> Iterator[OwnRedis]:
 
 @asynccontextmanager
 async def _elsewhere(server: OwnRedis) -> AsyncIterator[RedisCacheService]:
-    """Another process, with connections of its own."""
+    """Return the cache of another process, with connections of its own."""
     async with Redis.from_url(server.url) as client:
         yield RedisCacheService(client, response_timeout=10.0, fail_open=False)
 
@@ -56,7 +56,7 @@ async def _found_after(
     comes: Callable[[OwnRedis], None],
     circuit: type[CircuitBreaker] = CircuitBreaker,
 ) -> list[Any]:
-    """What this process and another one find of what was deleted meanwhile."""
+    """Return the values that two processes find for a key deleted during the outage."""
     failures: list[CacheError] = []
     clock = FakeClock()
     async with Redis.from_url(server.url) as client:
@@ -88,7 +88,7 @@ async def _found_after(
     return found
 
 
-class OwesNothing(CircuitBreaker):
+class IgnoresFailures(CircuitBreaker):
     async def execute_change(
         self, operation: str, work: Any, keys: Any, *, includes_write: bool = False
     ) -> None:
@@ -99,7 +99,7 @@ async def test_breaker_without_pending_invalidations_serves_values_of_a_frozen_s
     server: OwnRedis,
 ) -> None:
     with pytest.raises(AssertionError):
-        assert await _found_after(server, OwnRedis.freeze, OwnRedis.thaw, OwesNothing) == [
+        assert await _found_after(server, OwnRedis.freeze, OwnRedis.thaw, IgnoresFailures) == [
             None,
             None,
         ]

@@ -39,7 +39,7 @@ async def test_of_50_tasks_in_4_processes_one_is_inside_whoever_is_killed_or_can
 
 
 class LooksThenSets(FifoRedisLockStrategy):
-    """Naive: two see that it is free, and both take it."""
+    """Naive: two callers see that the lock is free, and both take it."""
 
     async def _try_acquire(
         self, resource: str, owner: str, timeout: float, ttl: float

@@ -1,4 +1,4 @@
-"""Of five servers two may fail; what a third failure costs is an error, and never two writers."""
+"""Failures of two and of three servers out of five: an error, but never two writers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.own_redis import OwnRedis
 
 
 class CountsFromOne(RedlockLockStrategy):
-    """Naive: its servers never forget."""
+    """Naive: its servers never lose data."""
 
     def _propose_token(self) -> int:
         return 1
@@ -151,7 +151,7 @@ async def test_who_stood_still_for_too_long_writes_nothing(
 
 
 def _start_again(nodes: list[OwnRedis]) -> None:
-    """One after the other, and all at once."""
+    """Restart the servers one after the other, then all at once."""
     for some in (*([node] for node in nodes), nodes):
         for node in some:
             node.kill()

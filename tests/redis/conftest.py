@@ -14,7 +14,7 @@ from tests.redis.redlock_kit import Troubled
 
 @pytest.fixture
 async def client(redis_url: str) -> AsyncIterator[Redis]:
-    """One client, as one process has it."""
+    """Return the client of one process."""
     async with Redis.from_url(redis_url) as client:
         await client.flushdb()
         yield client
@@ -22,14 +22,14 @@ async def client(redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def other_client(redis_url: str, client: Redis) -> AsyncIterator[Redis]:
-    """Another process's client; it decodes what it reads, as some applications want it."""
+    """Return the client of another process, which decodes replies."""
     async with Redis.from_url(redis_url, decode_responses=True) as other:
         yield other
 
 
 @pytest.fixture(scope="session")
 def server_urls(redis_url: str) -> Iterator[list[str]]:
-    """Three servers that know nothing of each other."""
+    """Start three independent servers."""
     with ExitStack() as stack:
         others = (stack.enter_context(services.running(services.Redis())) for _ in range(2))
         yield [redis_url, *(server.url for server in others)]
@@ -37,7 +37,7 @@ def server_urls(redis_url: str) -> Iterator[list[str]]:
 
 @pytest.fixture
 async def clients(server_urls: list[str]) -> AsyncIterator[list[Redis]]:
-    """As one process has them."""
+    """Return the clients of one process."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(Redis.from_url(url)) for url in server_urls]
         for client in clients:
@@ -47,7 +47,7 @@ async def clients(server_urls: list[str]) -> AsyncIterator[list[Redis]]:
 
 @pytest.fixture
 async def other_clients(server_urls: list[str], clients: list[Redis]) -> AsyncIterator[list[Redis]]:
-    """Another process's; they decode what they read."""
+    """Return the clients of another process, which decode replies."""
     async with AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(Redis.from_url(url, decode_responses=True))
@@ -57,7 +57,7 @@ async def other_clients(server_urls: list[str], clients: list[Redis]) -> AsyncIt
 
 @pytest.fixture
 async def troubled(server_urls: list[str], clients: list[Redis]) -> AsyncIterator[list[Troubled]]:
-    """Another process's, with faults as a test wants them."""
+    """Return the clients of another process, with faults on demand."""
     async with AsyncExitStack() as stack:
         troubled = []
         for url in server_urls:

@@ -1,4 +1,4 @@
-"""What a lock on three servers must do when they disagree, forget or are silent."""
+"""Tests of a lock on three servers that disagree, lose data or do not reply."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FAR_AHEAD = 8 * 10**15
 
 
 class Troubled(Redis):
-    """Another client of the same server, with faults as told."""
+    """Client with faults on demand."""
 
     is_away = False
     loses_answers = False
@@ -52,7 +52,7 @@ class Troubled(Redis):
 
 
 class ClockAhead(SystemClock):
-    """A machine whose clock is wrong by so many seconds."""
+    """Clock that is wrong by a number of seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -62,7 +62,7 @@ class ClockAhead(SystemClock):
 
 
 class SlowAnswers(SystemClock):
-    """Between two looks at it a minute passes."""
+    """Clock that advances by a minute at each reading."""
 
     def __init__(self) -> None:
         self._time = 0.0
@@ -73,7 +73,7 @@ class SlowAnswers(SystemClock):
 
 
 class RedlockKit:
-    """Fixtures: ``clients`` of three servers that are empty, ``troubled`` ones, ``new_lock``."""
+    """Kit with the fixtures ``clients`` of three empty servers, ``troubled`` and ``new_lock``."""
 
     async def test_a_minority_of_the_servers_is_not_enough(
         self, clients: list[Redis], new_lock: NewLock
@@ -311,7 +311,7 @@ async def _refuse_traces(clients: list[Redis], lock: RedlockLockStrategy) -> Non
     for _ in range(100):
         if not await _left(clients):
             break
-        await asyncio.sleep(0.01)  # The holder's time may not be over.
+        await asyncio.sleep(0.01)  # The ttl of the holder may not be over.
     assert await _left(clients) == set()
     assert not lock._queue.current
     assert not lock._queue._waiting
@@ -327,7 +327,7 @@ async def _occupy(clients: list[Redis], *, milliseconds: int = 60_000) -> None:
 
 
 async def _left(clients: list[Redis]) -> set[str]:
-    """All keys but those of the tokens, and of waiters, who may be gone."""
+    """Return all keys but those of tokens and waiters."""
     keys: set[str] = set()
     for client in clients:
         keys |= {decode_text(key) for key in await client.keys("*")}

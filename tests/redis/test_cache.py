@@ -1,4 +1,4 @@
-"""What the cache keeps in Redis, and that a cancellation harms nothing."""
+"""Contents of the cache in Redis, and cancellations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def cache(client: Redis) -> RedisCacheService:
 
 @pytest.fixture
 def other(other_client: Redis) -> RedisCacheService:
-    """As another process has it."""
+    """Return the cache of another process."""
     return RedisCacheService(other_client, response_timeout=PATIENT, fail_open=False)
 
 
@@ -151,8 +151,8 @@ async def test_a_server_that_has_forgotten_the_scripts_is_told_again(
     assert await cache.get("k") == 2
 
 
-class AsksTwice(RedisCacheService):
-    """As the driver does when the first answer is lost."""
+class RepeatsScripts(RedisCacheService):
+    """Cache whose driver repeats each script, as after a lost reply."""
 
     async def _run(self, script: Script, keys: list[bytes], arguments: list[Any]) -> Any:
         await super()._run(script, keys, arguments)
@@ -162,14 +162,14 @@ class AsksTwice(RedisCacheService):
 async def test_command_that_the_driver_repeats_has_one_effect(
     client: Redis, cache: RedisCacheService, other: RedisCacheService
 ) -> None:
-    twice = AsksTwice(client, response_timeout=PATIENT, fail_open=False)
+    twice = RepeatsScripts(client, response_timeout=PATIENT, fail_open=False)
 
     leases = await twice.lease_many(["k", "l"], 30)
     assert set(leases) == {"k", "l"}
     assert dict(await other.lease_many(["k", "l"], 30)) == {}
     assert dict(await twice.lease_many(["k"], 30)) == {}, "granted to who asked first"
 
-    # The second answer is that it was taken already: then it is there, and told as if it were not.
+    # The second reply denies the fill, although the first one has stored the value.
     await twice.fill_many({"k": "filled"}, leases)
     assert await other.get("k") == "filled"
     assert await cache.fill("l", "filled", leases["l"])
@@ -249,7 +249,7 @@ async def test_a_change_that_was_cancelled_is_made_before_anything_is_read(
         assert await other.get("k") in (None, "new")
         assert not _in_use(client)
         await other.set("k", "old")
-        # The next one has to connect first: it may be cancelled before the server hears of it.
+        # The next call has to connect first: it may be cancelled before it sends its command.
         await client.connection_pool.disconnect()
 
     async def work() -> None:
@@ -331,7 +331,7 @@ async def test_a_fill_that_comes_while_all_is_cleared_is_dropped(
 
 
 async def _cut_short(cache: RedisCacheService) -> Callable[[], Awaitable[Any]]:
-    """A write whose command is still on its way when its caller is cancelled."""
+    """Cancel a write whose command is still on its way, and return the command."""
     run, sent = cache._run, []
 
     async def keep(script: Script, keys: list[bytes], arguments: list[Any]) -> Any:

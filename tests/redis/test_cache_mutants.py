@@ -1,4 +1,4 @@
-"""Naive caches on Redis, each caught by a sentence of the contract or of the tests."""
+"""Naive caches on Redis, each caught by a test or by the contract."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.redis import test_cache as sentences
 
 
 class FillsAnyway(RedisCacheService):
-    """Takes a value that was loaded before the change."""
+    """Naive: accepts a value that was loaded before the change."""
 
     async def fill_many(
         self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
@@ -28,7 +28,7 @@ class FillsAnyway(RedisCacheService):
 
 
 class LooksThenFills(RedisCacheService):
-    """Two steps, and a change may come between."""
+    """Naive: checks and fills in two steps, between which a change may come."""
 
     async def fill_many(
         self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
@@ -41,14 +41,14 @@ class LooksThenFills(RedisCacheService):
 
 
 class DeletesTheValueOnly(RedisCacheService):
-    """Leaves the lease of a load that is under way."""
+    """Naive: keeps the lease of a load that is under way."""
 
     async def _unlink(self, keys: Sequence[str]) -> None:
         await self._execute("UNLINK", *self._names(keys, "v"))
 
 
 class SetsTheValueOnly(RedisCacheService):
-    """Neither voids a lease nor looks when it was sent."""
+    """Naive: neither voids a lease nor checks the generation."""
 
     async def _run(self, script: Any, keys: list[bytes], arguments: list[Any]) -> Any:
         if script is not self._set_script:
@@ -69,7 +69,7 @@ class KeepsForEver(RedisCacheService):
 
 
 class KeepsItsGeneration(RedisCacheService):
-    """Clears what it sees; a fill that is under way comes after it."""
+    """Naive: clears existing keys, after which a fill under way arrives."""
 
     async def _renew_generation(self) -> None:
         pass
@@ -81,7 +81,7 @@ class ClearsEverything(RedisCacheService):
 
 
 class OneGeneration(RedisCacheService):
-    """Begins with the same one wherever there is none, so that an eviction goes unseen."""
+    """Naive: starts with the same generation each time, so that an eviction is not noticed."""
 
     async def _run(self, script: Any, keys: list[bytes], arguments: list[Any]) -> Any:
         if script is self._lease_script:
@@ -89,17 +89,17 @@ class OneGeneration(RedisCacheService):
         return await super()._run(script, keys, arguments)
 
 
-class OwesNothing(CircuitBreaker):
+class IgnoresFailures(CircuitBreaker):
     async def execute_change(
         self, operation: str, work: Any, keys: Any, *, includes_write: bool = False
     ) -> None:
         await self.execute(operation, work)
 
 
-class OwesNothingWhenCancelled(RedisCacheService):
+class IgnoresCancelledChanges(RedisCacheService):
     def __init__(self, client: Redis, **settings: Any) -> None:
         super().__init__(client, **settings)
-        self._breaker.__class__ = OwesNothing
+        self._breaker.__class__ = IgnoresFailures
 
 
 async def _generation_is_lost(cache: RedisCacheService, client: Redis) -> None:
@@ -143,7 +143,7 @@ MUTANTS = (
     Breaks(KeepsItsGeneration, _late_write),
     Breaks(ClearsEverything, _namespaces),
     Breaks(OneGeneration, _generation_is_lost),
-    Breaks(OwesNothingWhenCancelled, _late_write),
+    Breaks(IgnoresCancelledChanges, _late_write),
 )
 
 

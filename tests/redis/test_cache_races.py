@@ -1,4 +1,4 @@
-"""Whatever comes between whatever: no value outlives the deletion that followed its change."""
+"""Races: no value survives the deletion that followed its change."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FILLED_AFTER = [*LOADED_BEFORE, ("read", 0, "a")]
 
 
 class World:
-    """A database of numbers that only grow, and readers and writers that stop between two steps."""
+    """Database of growing numbers, with readers and writers that stop between two steps."""
 
     def __init__(self, caches: list[IVersionedCache]) -> None:
         self._caches = caches
@@ -48,7 +48,7 @@ class World:
         self._writing: dict[int, tuple[str, int]] = {}
 
     async def read(self, reader: int, key: str) -> None:
-        """Leases, loads, or fills: each time the next of them."""
+        """Lease, load, or fill: the next step of the reader."""
         cache = self._caches[reader % 2]
         stage, *known = self._reading.pop(reader, ("lease", key))
         if stage == "lease":
@@ -62,7 +62,7 @@ class World:
             await cache.fill(filled, value, lease)
 
     async def write(self, writer: int, key: str) -> None:
-        """Stores, or deletes what is cached of it."""
+        """Store a number, or delete it from the cache."""
         cache = self._caches[writer % 2]
         if writer in self._writing:
             written, version = self._writing.pop(writer)
@@ -127,7 +127,7 @@ async def test_naive_cache_brings_back_a_deleted_value(
 
 
 class Flaky(RedisCacheService):
-    """Some of its commands are lost on their way, others are carried out and not answered."""
+    """Cache whose commands or replies get lost."""
 
     def __init__(self, client: Redis, clock: FakeClock) -> None:
         super().__init__(
@@ -165,7 +165,7 @@ CHANGES = st.lists(
 async def _change_amid_faults(
     redis_url: str, changes: list[tuple[str, int, list[str]]], circuit: type[CircuitBreaker]
 ) -> None:
-    """The one whose commands are lost, and another process; neither serves what it has deleted."""
+    """Check that neither a process with lost commands nor another one serves deleted values."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(Redis.from_url(redis_url)) for _ in range(2)]
         await clients[0].flushdb()
@@ -176,7 +176,7 @@ async def _change_amid_faults(
             flaky,
             RedisCacheService(clients[1], response_timeout=PATIENT),
         ]
-        # What each may still serve; the other one hears of a change when it has reached the server.
+        # Oldest value that each may serve; the other process sees a change once the server has it.
         least = [0, 0]
         loads: list[tuple[str, int]] = []
         for what, who, faults in changes:
@@ -208,7 +208,7 @@ async def _change_amid_faults(
         flaky.faults.clear()
         await clock.advance(1)
         for each in caches:
-            # Repeated by now, so that it holds for everybody.
+            # By now the invalidations have been repeated, so both processes must see them.
             found = await each.get("k")
             assert found is None or found >= least[0]
 
@@ -224,7 +224,7 @@ def test_process_never_serves_a_deleted_value_whichever_message_is_lost(
     check()
 
 
-class OwesNothing(CircuitBreaker):
+class IgnoresFailures(CircuitBreaker):
     async def execute_change(
         self, operation: str, work: Any, keys: Any, *, includes_write: bool = False
     ) -> None:
@@ -239,4 +239,4 @@ async def test_breaker_without_pending_invalidations_serves_a_deleted_value(
     await _change_amid_faults(redis_url, changes, CircuitBreaker)
 
     with pytest.raises(AssertionError):
-        await _change_amid_faults(redis_url, changes, OwesNothing)
+        await _change_amid_faults(redis_url, changes, IgnoresFailures)

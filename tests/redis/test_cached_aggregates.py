@@ -1,4 +1,4 @@
-"""Repositories and dispatchers keep their contracts when what they cache is in Redis."""
+"""Contracts of repositories and dispatchers that cache in Redis."""
 
 from __future__ import annotations
 

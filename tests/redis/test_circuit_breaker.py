@@ -1,4 +1,4 @@
-"""A server that cannot be reached for a while: slower, never an error, never an old value."""
+"""Outages of the server: the cache is slower, without errors and without stale values."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from redis.asyncio import Redis
 
 from cqrs_ddd_core.adapters.memory import FakeClock
 from cqrs_ddd_core.primitives.exceptions import CacheError
-from cqrs_ddd_redis import RedisCacheService
-from cqrs_ddd_redis import circuit_breaker as circuit
+from cqrs_ddd_redis import RedisCacheService, circuit_breaker
 from tests.faults.proxy import Proxy
 
 PAUSE = 1.0
@@ -21,7 +20,7 @@ Change = Callable[[RedisCacheService], Awaitable[None]]
 
 
 class Link(Proxy):
-    """The way to the server."""
+    """Connection to the server that a test can cut."""
 
     def cut(self) -> None:
         self.is_down = True
@@ -63,7 +62,7 @@ def cache(through: Redis, clock: FakeClock, failures: list[CacheError]) -> Redis
 
 @pytest.fixture
 def other(client: Redis) -> RedisCacheService:
-    """Another process, which reaches the server all the time."""
+    """Return the cache of a process that reaches the server all the time."""
     return RedisCacheService(client, response_timeout=10.0, fail_open=False)
 
 
@@ -133,7 +132,7 @@ async def test_cache_works_again_when_the_server_is_back(
 
 
 class Faulty(Redis):
-    """A client that fails in ways that are none of redis-py's own errors."""
+    """Client that raises errors which redis-py does not define."""
 
     error: Exception | None = None
 
@@ -310,7 +309,7 @@ async def test_more_than_can_be_remembered_is_everything(
     clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(circuit, "MAX_PENDING", 100)
+    monkeypatch.setattr(circuit_breaker, "MAX_PENDING", 100)
     await other.set("another", "value")
     await other.set("k-5", "old")
     link.cut()
@@ -328,7 +327,7 @@ async def test_more_than_can_be_remembered_is_everything(
 async def test_as_many_as_can_be_remembered_are_deleted_one_by_one(
     cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
 ) -> None:
-    keys = [f"k-{number}" for number in range(circuit.MAX_PENDING)]
+    keys = [f"k-{number}" for number in range(circuit_breaker.MAX_PENDING)]
     await other.set(keys[-1], "old")
     await other.set("another", "value")
     link.cut()
@@ -366,46 +365,46 @@ async def test_failure_is_logged_without_a_hook(
     assert "cannot read k" in caplog.text
 
 
-class NeverAsksAgain(circuit.CircuitBreaker):
-    """A pause that does not end."""
+class NeverProbes(circuit_breaker.CircuitBreaker):
+    """Naive: its pause never ends."""
 
     async def _probe(self, operation: str) -> None:
         raise CacheError("left alone")
 
 
-class StaysHalfOpen(circuit.CircuitBreaker):
-    """Goes on to try with one call at a time."""
+class StaysHalfOpen(circuit_breaker.CircuitBreaker):
+    """Naive: keeps probing after a success."""
 
     async def _probe(self, operation: str) -> None:
         await super()._probe(operation)
         self._has_failed = True
 
 
-class NeverLeavesItAlone(circuit.CircuitBreaker):
+class NeverPauses(circuit_breaker.CircuitBreaker):
     async def _probe(self, operation: str) -> None:
         self._until = 0.0
         await super()._probe(operation)
 
 
-class ReportsEach(circuit.CircuitBreaker):
+class ReportsEach(circuit_breaker.CircuitBreaker):
     async def _attempt(self, operation: str, work: Any, *, is_probe: bool = False) -> Any:
         return await super()._attempt(operation, work, is_probe=True)
 
 
-class OwesWithoutBound(circuit.PendingInvalidations):
+class RemembersWithoutBound(circuit_breaker.PendingInvalidations):
     def add(self, keys: Any, *, includes_write: bool = False) -> None:
         self.includes_write |= includes_write
         self.all_keys |= keys is None
         self.keys.update(keys or ())
 
 
-@pytest.mark.parametrize("naive", [NeverAsksAgain, StaysHalfOpen, NeverLeavesItAlone])
+@pytest.mark.parametrize("naive", [NeverProbes, StaysHalfOpen, NeverPauses])
 async def test_naive_probing_is_caught(
     cache: RedisCacheService,
     other: RedisCacheService,
     link: Link,
     clock: FakeClock,
-    naive: type[circuit.CircuitBreaker],
+    naive: type[circuit_breaker.CircuitBreaker],
 ) -> None:
     cache._breaker.__class__ = naive
 
@@ -429,14 +428,14 @@ async def test_unbounded_pending_invalidations_are_caught(
     clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cache._breaker._pending.__class__ = OwesWithoutBound
+    cache._breaker._pending.__class__ = RemembersWithoutBound
 
     with pytest.raises(AssertionError):
         await test_more_than_can_be_remembered_is_everything(cache, other, link, clock, monkeypatch)
 
 
-class ForgetsWhatIsOwed(circuit.CircuitBreaker):
-    """What failed has failed."""
+class ForgetsFailedChanges(circuit_breaker.CircuitBreaker):
+    """Naive: does not remember failed invalidations."""
 
     async def execute_change(
         self, operation: str, work: Any, keys: Any, *, includes_write: bool = False
@@ -444,8 +443,8 @@ class ForgetsWhatIsOwed(circuit.CircuitBreaker):
         await self.execute(operation, work)
 
 
-class ServesMeanwhile(circuit.CircuitBreaker):
-    """Repeats what is owed, and lets the others read until then."""
+class ServesDuringProbe(circuit_breaker.CircuitBreaker):
+    """Naive: lets other calls read during a probe."""
 
     async def execute(self, operation: str, work: Any) -> Any:
         if (self._has_failed or self._pending) and not self._is_probing:
@@ -461,7 +460,7 @@ async def test_breaker_without_pending_invalidations_serves_stale_values(
     clock: FakeClock,
     change: Change,
 ) -> None:
-    cache._breaker.__class__ = ForgetsWhatIsOwed
+    cache._breaker.__class__ = ForgetsFailedChanges
 
     with pytest.raises(AssertionError):
         await test_key_with_a_pending_deletion_is_not_served(
@@ -472,7 +471,7 @@ async def test_breaker_without_pending_invalidations_serves_stale_values(
 async def test_breaker_that_reads_during_a_probe_serves_stale_values(
     cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
 ) -> None:
-    cache._breaker.__class__ = ServesMeanwhile
+    cache._breaker.__class__ = ServesDuringProbe
 
     with pytest.raises(AssertionError):
         await test_read_during_a_repeated_deletion_returns_no_stale_value(cache, other, link, clock)

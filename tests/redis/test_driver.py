@@ -1,4 +1,4 @@
-"""Which clients are taken."""
+"""Clients that the adapters accept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lock on one server: who dies in its queue, who wakes up late, and what a restart leaves."""
+"""Faults of the lock on one server: dead waiters, frozen holders, lost replies and restarts."""
 
 from __future__ import annotations
 
@@ -33,43 +33,43 @@ from tests.own_redis import OwnRedis, own_redis
 HEARTBEAT = 0.1
 
 
-class GrantsForGood(FifoRedisLockStrategy):
-    """Naive: whoever is called is taken for alive."""
+class GrantsToDeadWaiters(FifoRedisLockStrategy):
+    """Naive: grants to a waiter for good, even if it is dead."""
 
     def _create_owner(self, ttl: float) -> str:
         return super()._create_owner(ttl).rpartition("/")[0] + "/60000"
 
 
-class TrustsEveryCall(FifoRedisLockStrategy):
-    """Naive: a call is a grant, however old it is."""
+class TrustsEveryNotification(FifoRedisLockStrategy):
+    """Naive: takes any notification for a grant."""
 
     async def _claim(self, waiter: FifoAttempt) -> Grant | None:
         return Grant(waiter.owner, 1, self._clock.monotonic() + 1)
 
 
-class StaysInTheQueue(FifoRedisLockStrategy):
-    """Naive: who gives up does not say so."""
+class NeverLeavesQueue(FifoRedisLockStrategy):
+    """Naive: leaves the queue without a request."""
 
     async def _clean_up(self, resource: str, owner: str) -> None: ...
 
 
 class ForgetsItsTicket(FifoRedisLockStrategy):
-    """Naive: who has to stand in line again stands at its end."""
+    """Naive: rejoins the queue at its end."""
 
     async def _enqueue(self, waiter: FifoAttempt) -> Grant | None:
         waiter.ticket = 0
         return await super()._enqueue(waiter)
 
 
-class LeavesWithoutAMark(FifoRedisLockStrategy):
-    """Naive: what was sent before is also heard before."""
+class ReleasesWithoutTombstone(FifoRedisLockStrategy):
+    """Naive: expects commands to arrive in the order in which they were sent."""
 
     async def _release_uncertain(self, resource: str, owner: str) -> bool:
         return await self._release(resource, owner)
 
 
-class FenceOfItsOwn(FifoRedisLockStrategy):
-    """Naive: counts tokens from one, in a server that may be restarted empty."""
+class CountsTokens(FifoRedisLockStrategy):
+    """Naive: counts tokens from one, although the server may lose its data."""
 
     async def _try_acquire(
         self, resource: str, owner: str, timeout: float, ttl: float
@@ -106,10 +106,10 @@ def run_stand_in_line(url: str, name: str, kind: type[FifoRedisLockStrategy]) ->
     asyncio.run(stand_in_line(url, name, kind))
 
 
-async def served_after_a_death(
+async def serve_after_death(
     client: Redis, url: str, kind: type[FifoRedisLockStrategy]
 ) -> list[int]:
-    """Of four who stand in line the first is killed; who was served within a while."""
+    """Kill the first of four waiters, and return the waiters that got the lock."""
     async with locking(url) as lock:
         assert await lock.acquire("door")
         with ExitStack() as stack:
@@ -129,17 +129,17 @@ async def served_after_a_death(
 
 
 async def test_dead_waiter_is_skipped_in_the_queue(client: Redis, redis_url: str) -> None:
-    served = await served_after_a_death(client, redis_url, FifoRedisLockStrategy)
+    served = await serve_after_death(client, redis_url, FifoRedisLockStrategy)
 
     assert served == [1, 2, 3]
 
 
 async def test_naive_grant_to_a_dead_waiter_blocks_the_queue(client: Redis, redis_url: str) -> None:
-    assert await served_after_a_death(client, redis_url, GrantsForGood) == []
+    assert await serve_after_death(client, redis_url, GrantsToDeadWaiters) == []
 
 
-async def waits_on(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
-    """Whether one who waits does so still when he has read a call of long ago."""
+async def ignores_old_notification(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
+    """Return whether a waiter still waits after an old notification."""
     holder = FifoRedisLockStrategy(client)
     lock = kind(client, heartbeat=30)
     async with holder.hold("door"):
@@ -160,17 +160,17 @@ async def _pass(lock: FifoRedisLockStrategy) -> None:
 
 
 async def test_old_notification_is_no_grant(client: Redis) -> None:
-    assert await waits_on(client, FifoRedisLockStrategy)
+    assert await ignores_old_notification(client, FifoRedisLockStrategy)
 
 
 async def test_naive_waiter_takes_an_old_notification_for_a_grant(client: Redis) -> None:
-    assert not await waits_on(client, TrustsEveryCall)
+    assert not await ignores_old_notification(client, TrustsEveryNotification)
 
 
 async def test_a_cancelled_waiter_of_the_naive_kind_stays_in_the_way(
     client: Redis, other_client: Redis
 ) -> None:
-    naive = StaysInTheQueue(other_client)
+    naive = NeverLeavesQueue(other_client)
 
     with pytest.raises(AssertionError):
         await LockContract().test_a_waiter_that_is_cancelled_at_any_point_leaves_no_trace(
@@ -199,8 +199,8 @@ async def test_a_cancelled_waiter_leaves_neither_keys_nor_connections(client: Re
     await holder.release("door")
 
 
-async def acquired_late(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
-    """Whether a question that comes after its owner has left is granted."""
+async def acquires_after_release(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
+    """Return whether a request that arrives after its owner has left is granted."""
     lock = kind(client)
     owner = lock._create_owner(30)
     waiter = FifoAttempt("door", owner, 30, 0, waits=False)
@@ -213,18 +213,18 @@ async def acquired_late(client: Redis, kind: type[FifoRedisLockStrategy]) -> boo
 async def test_a_question_that_arrives_after_its_owner_has_left_comes_to_nothing(
     client: Redis,
 ) -> None:
-    assert not await acquired_late(client, FifoRedisLockStrategy)
+    assert not await acquires_after_release(client, FifoRedisLockStrategy)
 
 
 async def test_naive_release_leaves_a_late_request_holding_the_lock(client: Redis) -> None:
-    assert await acquired_late(client, LeavesWithoutAMark)
+    assert await acquires_after_release(client, ReleasesWithoutTombstone)
 
 
 async def test_nothing_renews_a_lock_that_was_released(client: Redis) -> None:
     lock = FifoRedisLockStrategy(client)
 
     for number in range(30):
-        # A third of it is when it is renewed.
+        # The lock is renewed after a third of its ttl.
         async with lock.hold("door", ttl=0.3):
             await asyncio.sleep(0.09 + number / 1_500)
 
@@ -232,7 +232,7 @@ async def test_nothing_renews_a_lock_that_was_released(client: Redis) -> None:
 
 
 def hold_and_stop(contest: Contest) -> None:
-    """Stands still in the middle of its writes, and goes on as if nothing had been."""
+    """Stop between two writes, and continue later."""
 
     async def work() -> None:
         with closing(contest.open()) as connection:
@@ -275,10 +275,10 @@ def _rows(connection: sqlite3.Connection) -> list[tuple[str, int]]:
     return connection.execute("SELECT holder, accepted FROM writes ORDER BY seq").fetchall()
 
 
-async def tokens_over_a_restart(
+async def collect_tokens_across_restart(
     server: OwnRedis, kind: type[FifoRedisLockStrategy]
 ) -> tuple[list[int], bool]:
-    """Of three holders, the second of whom loses the lock when the server forgets everything."""
+    """Return the tokens of three holders, the second of which loses the lock to a restart."""
     tokens: list[int] = []
     is_lost = False
 
@@ -304,7 +304,7 @@ async def tokens_over_a_restart(
 
 
 async def test_tokens_grow_over_a_restart_that_leaves_nothing(server: OwnRedis) -> None:
-    tokens, is_lost = await tokens_over_a_restart(server, FifoRedisLockStrategy)
+    tokens, is_lost = await collect_tokens_across_restart(server, FifoRedisLockStrategy)
 
     assert tokens == sorted(set(tokens))
     assert len(tokens) == 3
@@ -312,15 +312,13 @@ async def test_tokens_grow_over_a_restart_that_leaves_nothing(server: OwnRedis) 
 
 
 async def test_counted_tokens_start_again_after_a_restart(server: OwnRedis) -> None:
-    tokens, _ = await tokens_over_a_restart(server, FenceOfItsOwn)
+    tokens, _ = await collect_tokens_across_restart(server, CountsTokens)
 
     assert tokens != sorted(set(tokens))
 
 
-async def served_after_a_loss_of_memory(
-    client: Redis, kind: type[FifoRedisLockStrategy]
-) -> list[int]:
-    """In which order five are, of whom the later ones ask earlier than those before them."""
+async def serve_after_data_loss(client: Redis, kind: type[FifoRedisLockStrategy]) -> list[int]:
+    """Return the order of five waiters whose heartbeats are in another order."""
     served: list[int] = []
     holder, lock = FifoRedisLockStrategy(client), kind(client, heartbeat=0.5)
 
@@ -342,21 +340,21 @@ async def served_after_a_loss_of_memory(
 async def test_waiters_keep_their_places_when_the_server_forgets_the_queue(
     client: Redis,
 ) -> None:
-    served = await served_after_a_loss_of_memory(client, FifoRedisLockStrategy)
+    served = await serve_after_data_loss(client, FifoRedisLockStrategy)
 
-    # Whoever asks first finds the door open.
+    # The first request finds the lock free.
     assert served[1:] == sorted(served[1:])
     assert len(served) == 5
 
 
 async def test_waiters_without_tickets_lose_their_places(client: Redis) -> None:
-    served = await served_after_a_loss_of_memory(client, ForgetsItsTicket)
+    served = await serve_after_data_loss(client, ForgetsItsTicket)
 
     assert served[1:] != sorted(served[1:])
 
 
 async def test_abandoned_queue_expires(client: Redis) -> None:
-    holder, lock = FifoRedisLockStrategy(client), StaysInTheQueue(client)
+    holder, lock = FifoRedisLockStrategy(client), NeverLeavesQueue(client)
     assert await holder.acquire("door", ttl=60)
 
     assert not await lock.acquire("door", timeout=0.05)
@@ -440,8 +438,8 @@ async def test_expired_token_is_replaced(client: Redis) -> None:
         assert grant.fencing_token > 0
 
 
-async def served_after_a_lost_answer(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
-    """Whether one is served soon who was named in an answer that nobody has read."""
+async def serve_after_lost_reply(client: Redis, kind: type[FifoRedisLockStrategy]) -> bool:
+    """Return whether a waiter that a lost reply named gets the lock soon."""
     lock = kind(client, heartbeat=60)
     release = lock._release_script
 
@@ -463,8 +461,8 @@ async def served_after_a_lost_answer(client: Redis, kind: type[FifoRedisLockStra
     return is_served
 
 
-class ReadsEveryAnswer(FifoRedisLockStrategy):
-    """Naive: an answer is never lost."""
+class ExpectsEveryReply(FifoRedisLockStrategy):
+    """Naive: expects every reply to arrive."""
 
     async def _send_release(self, resource: str, owner: str, keys: Sequence[str]) -> bool:
         attempts, self._attempts = self._attempts, {}
@@ -475,11 +473,11 @@ class ReadsEveryAnswer(FifoRedisLockStrategy):
 
 
 async def test_waiter_named_in_a_lost_reply_is_served(client: Redis) -> None:
-    assert await served_after_a_lost_answer(client, FifoRedisLockStrategy)
+    assert await serve_after_lost_reply(client, FifoRedisLockStrategy)
 
 
 async def test_naive_release_ignores_a_waiter_named_in_a_lost_reply(client: Redis) -> None:
-    assert not await served_after_a_lost_answer(client, ReadsEveryAnswer)
+    assert not await serve_after_lost_reply(client, ExpectsEveryReply)
 
 
 async def test_a_release_that_fails_at_once_is_tried_again(client: Redis) -> None:
@@ -575,8 +573,8 @@ async def test_unusable_settings_are_refused(client: Redis) -> None:
             FifoRedisLockStrategy(client, **settings)  # type: ignore[arg-type]
 
 
-async def all_served(client: Redis, other: Redis) -> list[BaseException]:
-    """What went wrong among many who come and go, and whom nothing but a call wakes in time."""
+async def collect_errors(client: Redis, other: Redis) -> list[BaseException]:
+    """Return the errors of many waiters that only notifications wake in time."""
     locks = [FifoRedisLockStrategy(each, heartbeat=60) for each in (client, other)]
 
     async def come_and_go(number: int) -> None:
@@ -590,11 +588,11 @@ async def all_served(client: Redis, other: Redis) -> list[BaseException]:
 
 
 async def test_waiters_are_notified_without_polling(client: Redis, other_client: Redis) -> None:
-    assert await all_served(client, other_client) == []
+    assert await collect_errors(client, other_client) == []
 
 
-class NeverAsksAgain(FifoRedisLockStrategy):
-    """Naive: a call is heard whenever it comes."""
+class NeverRepeatsRequest(FifoRedisLockStrategy):
+    """Naive: does not send another request after it has subscribed."""
 
     async def _wait(self, waiter: FifoAttempt) -> Grant | None:
         self._listener.__class__ = AlwaysSubscribed
@@ -607,10 +605,10 @@ class AlwaysSubscribed(PubSubListener):
         return True
 
 
-async def called_before_it_listens(
+async def notify_before_subscription(
     client: Redis, kind: type[FifoRedisLockStrategy], patience: float
 ) -> list[bool]:
-    """Whether one who is called between his question and his listening gets in soon, twice."""
+    """Return whether a waiter notified before its subscription gets the lock soon, twice."""
     holder, lock = FifoRedisLockStrategy(client), kind(client, heartbeat=60)
     listening = lock._listener.subscribe
 
@@ -634,8 +632,8 @@ async def called_before_it_listens(
 
 
 async def test_waiter_notified_before_its_subscription_is_served(client: Redis) -> None:
-    assert await called_before_it_listens(client, FifoRedisLockStrategy, 20) == [True, True]
+    assert await notify_before_subscription(client, FifoRedisLockStrategy, 20) == [True, True]
 
 
 async def test_naive_waiter_misses_a_notification_before_its_subscription(client: Redis) -> None:
-    assert await called_before_it_listens(client, NeverAsksAgain, 0.5) == [False, False]
+    assert await notify_before_subscription(client, NeverRepeatsRequest, 0.5) == [False, False]

@@ -1,4 +1,4 @@
-"""Naive versions of the lock on many servers, and the sentence that each of them breaks."""
+"""Naive locks on several servers, each caught by a test of the kit."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from tests.redis.redlock_kit import RedlockKit, Troubled
 
 
 class CountsAnyYes(RedlockLockStrategy):
-    """One server, and be it the only one, will do."""
+    """Naive: a single server is enough."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._servers.majority = 1
 
 
-class IgnoresTheTimeItTook(RedlockLockStrategy):
-    """Takes a lock for valid that may have run out by now."""
+class IgnoresElapsedTime(RedlockLockStrategy):
+    """Naive: ignores the duration of the requests."""
 
     def _validity(self, ttl: float) -> float:
         return math.inf
 
 
-class GivesBackWhatItSawGranted(RedlockLockStrategy):
-    """A server that did not answer has not granted it."""
+class ReleasesConfirmedGrantsOnly(RedlockLockStrategy):
+    """Naive: a server without a reply has not granted the lock."""
 
     def _may_have_granted(self, answers: QuorumReply) -> bool:
         return any(value is not None and value > 0 for value in answers.values)
 
 
 class TokenOfTheFirstServer(RedlockLockStrategy):
-    """Any server knows the last token."""
+    """Naive: any server knows the last token."""
 
     def _choose_token(self, tokens: Sequence[int]) -> int:
         return tokens[0]
 
 
 class WritesNothingBack(RedlockLockStrategy):
-    """The largest token is known to one server, which the next holder may do without."""
+    """Naive: leaves the largest token on one server."""
 
     async def _raise_tokens(self, *_: object) -> bool:
         return True
 
 
 class CountsFromOne(RedlockLockStrategy):
-    """Its servers never forget."""
+    """Naive: its servers never lose data."""
 
     def _propose_token(self) -> int:
         return 1
 
 
 class OneOwnerForAllRounds(RedlockLockStrategy):
-    """What was given back in the first round arrives in the second."""
+    """Naive: a late release of the first round ends the second."""
 
     async def _request(self, bid: Any, *channel: str) -> Any:
         bid.rounds = 0
@@ -70,8 +70,8 @@ KIT = RedlockKit()
 
 MUTANTS: list[tuple[type[RedlockLockStrategy], Callable[..., Coroutine[Any, Any, None]]]] = [
     (CountsAnyYes, KIT.test_a_minority_of_the_servers_is_not_enough),
-    (IgnoresTheTimeItTook, KIT.test_grant_that_comes_after_its_ttl_is_released),
-    (GivesBackWhatItSawGranted, KIT.test_possible_grant_without_a_reply_is_released),
+    (IgnoresElapsedTime, KIT.test_grant_that_comes_after_its_ttl_is_released),
+    (ReleasesConfirmedGrantsOnly, KIT.test_possible_grant_without_a_reply_is_released),
     (TokenOfTheFirstServer, KIT.test_the_token_is_the_largest_of_all),
     (WritesNothingBack, KIT.test_a_majority_knows_the_token_before_it_is_granted),
     (WritesNothingBack, KIT.test_tokens_grow_with_any_server_away_and_any_token_ahead),

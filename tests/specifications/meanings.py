@@ -1,4 +1,4 @@
-"""What each operator means for which value, written down by hand."""
+"""Expected result of each operator for many values, written by hand."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ThingModel(BaseModel):
 
 @dataclass
 class Moment:
-    """What a dict has no types for."""
+    """Object with fields of declared types."""
 
     at: datetime | None = None
     day: date | None = None
@@ -68,7 +68,7 @@ class Moment:
 
 
 class FoldingZone(tzinfo):
-    """Two hours ahead before 1:00 UTC on the 25th, one hour afterwards: 2:30 comes twice."""
+    """Zone two hours ahead until 1:00 UTC on the 25th, then one hour: 2:30 occurs twice."""
 
     def utcoffset(self, moment: datetime | None) -> timedelta:
         assert moment is not None

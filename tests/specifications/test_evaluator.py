@@ -1,4 +1,4 @@
-"""Memory answers as ``meanings.py`` has it, quickly, and never anything but true or false."""
+"""Evaluation in memory: results of ``meanings.py``, safety, and naive evaluators."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OPPOSITES = {each.complement: each for each in OPERATORS if each.complement is n
 
 
 def assert_answer(candidate: Any, path: str, operator: str, value: Any, answer: bool) -> None:
-    """And that the opposite operator, and the negation, say the opposite."""
+    """Check the result, and that complement and negation have the opposite result."""
     condition = AttributeSpecification(path, operator, value)
 
     assert condition.is_satisfied_by(candidate) is answer
@@ -142,11 +142,11 @@ def test_an_error_comes_before_the_first_answer() -> None:
         asked.predicate_for(Thing)
 
 
-# What a naive version gets wrong.
+# Naive versions.
 
 
 def like_sql(operator: Operator, actual: Any, value: Any) -> bool | None:
-    """A comparison with None has no answer there, and neither has its opposite."""
+    """Compare as SQL does: a comparison with None has no result, nor has its opposite."""
     if operator.complement is not None:
         answer = like_sql(operator.complement, actual, value)
         return None if answer is None else not answer
@@ -187,7 +187,7 @@ class TooManyStepsError(Exception):
 
 
 def backtracking(pattern: str) -> Callable[[str], bool]:
-    """``like`` as a regular expression of ``.*`` would be matched, with its steps counted."""
+    """Match ``like`` by backtracking, with a limit of steps."""
     tokens = parse_pattern(pattern)
     steps = 0
 

@@ -377,8 +377,8 @@ ACCOUNTS = [Account("a", 1, notes={"a": [1, "x", None]}), Account("", -5), Accou
 
 
 @contextmanager
-def refused_shortly() -> Iterator[None]:
-    """Only a ``SpecificationError`` may end the block, and its text is no copy of the input."""
+def ensure_short_error() -> Iterator[None]:
+    """Check that the block ends with a short ``SpecificationError``."""
     try:
         yield
     except SpecificationError as error:
@@ -390,7 +390,7 @@ def refused_shortly() -> Iterator[None]:
 @given(data=TREES)
 def test_nothing_but_a_specification_error_comes_out(data: Any) -> None:
     for candidates in (ACCOUNTS, [vars(each) for each in ACCOUNTS]):
-        with refused_shortly():
+        with ensure_short_error():
             condition = from_dict(data)
             answers = {condition.is_satisfied_by(each) for each in candidates}
 
@@ -401,7 +401,7 @@ def test_nothing_but_a_specification_error_comes_out(data: Any) -> None:
 @settings(deadline=None, max_examples=300)
 @given(data=OPTIONS | JSON)
 def test_nor_out_of_options(data: Any) -> None:
-    with refused_shortly():
+    with ensure_short_error():
         options = QueryOptions.from_dict(data)
         select(ACCOUNTS, options)
         select([vars(each) for each in ACCOUNTS], options)
@@ -410,7 +410,7 @@ def test_nor_out_of_options(data: Any) -> None:
 @settings(deadline=None, max_examples=300)
 @given(text=st.text() | st.binary() | st.from_regex(re.compile(r'[\[\]{}":,a-z0-9.]*')))
 def test_nor_out_of_text(text: str | bytes) -> None:
-    with refused_shortly():
+    with ensure_short_error():
         from_json(text)
 
 

@@ -55,7 +55,7 @@ class Page(BaseModel, Generic[T]):
 
 
 class Plain:
-    """With annotations only."""
+    """Class with annotations only."""
 
     name: str
     size: int

@@ -1,4 +1,4 @@
-"""What holds for every specification."""
+"""Properties of every specification."""
 
 from __future__ import annotations
 
@@ -102,11 +102,11 @@ def test_the_objects_of_a_page_satisfy_its_condition(seed: int) -> None:
             assert options.condition.is_satisfied_by(each)
 
 
-# Comparison, told a second time without the code of the package.
+# An independent implementation of comparison.
 
 
 def size(value: Any) -> Any:
-    """Something that Python compares as the meaning has it, by kind."""
+    """Return a key by which Python compares values of the kind as the operators do."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str):
@@ -155,7 +155,7 @@ def questions(draw: st.DrawFn) -> tuple[str, list[Any], str, Any]:
     name = draw(st.sampled_from(sorted(VALUES)))
     held, asked = VALUES[name]
     stored = draw(st.lists(st.none() | held, max_size=5))
-    # As often as not something that is there.
+    # Often a value that is present.
     near = asked | st.sampled_from(present) if (present := [*filter(None, stored)]) else asked
     operator = draw(st.sampled_from(sorted(NAIVE)))
     if operator.endswith("in"):
@@ -178,15 +178,15 @@ def test_comparison_of_stored_json_is_the_same(
     nothing = dict.fromkeys(VALUES)
 
     for held in stored:
-        told = NAIVE[operator](held, value)
+        expected = NAIVE[operator](held, value)
 
-        assert predicate(Sample(**{**nothing, name: held})) is told
-        # What is true or false has an order only where it was declared.
+        assert predicate(Sample(**{**nothing, name: held})) is expected
+        # Booleans have an order only in declared fields.
         if name != "is_on" or operator in ("=", "!=", "in", "not_in"):
-            assert condition.is_satisfied_by({name: held}) is told
+            assert condition.is_satisfied_by({name: held}) is expected
 
 
-def test_the_second_telling_knows_the_whole_family() -> None:
+def test_independent_comparison_covers_the_whole_family() -> None:
     family = {"=", "<", "<=", ">", ">=", "in", "between", "is_null"}
     complements = {
         each.name for each in OPERATORS if each.complement and each.complement.name in family

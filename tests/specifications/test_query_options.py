@@ -119,7 +119,7 @@ def test_pages_keep_an_opaque_condition() -> None:
 
 
 class WithoutNone(QueryOptions):
-    """As a naive row comparison in SQL: None is neither before nor behind."""
+    """Naive: compares rows as SQL does, so None is neither before nor after a value."""
 
     @property
     def condition(self) -> Specification | None:
@@ -138,7 +138,7 @@ class WithoutNone(QueryOptions):
 
 
 class FirstAttributeOnly(QueryOptions):
-    """As a cursor that forgets that values repeat."""
+    """Naive: expects values of the first attribute to be unique."""
 
     @property
     def condition(self) -> Specification | None:

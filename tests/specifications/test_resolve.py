@@ -29,7 +29,7 @@ OPEN = AttributeSpecification("status", "in", ["new", "paid"])
 
 
 def is_open(condition: AttributeSpecification) -> ISpecification[Any] | None:
-    """``is_open`` stands for two values of the status."""
+    """Replace ``is_open`` by two values of the status."""
     if condition.attribute != "is_open":
         return None
     wanted = condition.value if condition.operator is EQ else not condition.value

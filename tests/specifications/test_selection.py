@@ -27,7 +27,7 @@ class Person:
 
 
 class Winter(tzinfo):
-    """One hour ahead; of a time that comes twice, two hours ahead for the first."""
+    """Zone one hour ahead, or two for the first occurrence of a repeated time."""
 
     def utcoffset(self, moment: datetime | None) -> timedelta:
         assert moment is not None
@@ -41,7 +41,7 @@ class Winter(tzinfo):
 
 
 class FirstTwo(IQueryOptions[Person]):
-    """Options of somebody else's class."""
+    """Options of an application's own class."""
 
     specification: ISpecification[Person] | None = None
     condition: ISpecification[Person] | None = AttributeSpecification("age", "is_not_null")

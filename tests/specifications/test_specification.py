@@ -31,7 +31,7 @@ class Lamp:
 
 
 class IsBright:
-    """A specification of somebody else's class."""
+    """Specification of an application's own class."""
 
     def is_satisfied_by(self, candidate: Any) -> bool:
         return bool(candidate.watts > 60)

@@ -19,7 +19,7 @@ from .visitor import AnySpecification
 MAX_JSON = 1_000_000
 """Characters."""
 MAX_LEVELS = 32
-"""Levels of groups in input; what is built on them, such as a page, may add some more."""
+"""Levels of groups in input; the options of a page may add some more."""
 
 AllowedFields = Collection[str] | Mapping[str, Collection[str | Operator]]
 """Names of fields, or names with the operators that each one allows."""

@@ -121,7 +121,7 @@ class OperatorTable:
 
 
 OPERATORS = OperatorTable()
-"""All operators; applications register their own ones here."""
+"""All operators; applications register their own here."""
 
 
 def _get_registered(name: str) -> Operator:

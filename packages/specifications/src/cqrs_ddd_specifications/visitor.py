@@ -27,5 +27,5 @@ class Visitor(Protocol[R]):
     def negation(self, part: R) -> R: ...
 
     def opaque(self, specification: AnySpecification) -> R:
-        """Convert a specification of another class than the ones in this package."""
+        """Convert a specification whose class this package does not define."""
         ...

@@ -108,7 +108,7 @@ class RedisCacheService(IVersionedCache):
 
     async def _write(self, keys: list[bytes], arguments: list[Argument]) -> None:
         # Twice, since the first reply may be the generation only. If it has changed again, all
-        # keys were deleted meanwhile, including this one.
+        # keys were deleted in between, including this one.
         for _ in range(2):
             known, new = self._known_generation, self._unused_generation or token_hex(16)
             self._unused_generation = ""
@@ -150,8 +150,8 @@ class RedisCacheService(IVersionedCache):
         )
         granted = await self._await(leasing, None)
         if granted is None:
-            # An absent lease would mean that another caller fills: nobody should wait for that
-            # while the server is away.
+            # An absent lease would mean that another caller fills, and would make callers wait
+            # although the server is away.
             return dict.fromkeys(tokens, "")
         pairs = zip(tokens.items(), granted, strict=True)
         return {key: token for (key, token), is_granted in pairs if is_granted}

@@ -13,7 +13,7 @@ _LISTS = (list, tuple, set, frozenset)
 
 
 def extract_key(values: Iterable[object], key: str) -> list[object]:
-    """Return what each value, or each element of a list, has under the key."""
+    """Return the values under the key in each value, or in each element of a list."""
     return [
         each[key]
         for value in values

@@ -1,4 +1,4 @@
--- Values, where lease and generation are still those of the load.
+-- Store values whose lease and generation have not changed since the load.
 -- KEYS: value and lease of each, and last the generation. ARGV: token, content and milliseconds of
 -- each, 0 for no limit.
 local generation = redis.call('GET', KEYS[#KEYS])

@@ -1,6 +1,7 @@
--- Leases, each carrying the generation that it was given in.
--- The driver repeats what was not answered: who holds it with the same token is granted it again.
--- KEYS: leases, and last the generation. ARGV: milliseconds, a generation to begin, a token for each.
+-- Grant leases; each one has the generation in which it was granted.
+-- The driver repeats a command without a reply: a lease with the same token is granted again.
+-- KEYS: leases, and last the generation. ARGV: milliseconds, a new generation in case there is none, a token
+-- for each lease.
 local generation = redis.call('GET', KEYS[#KEYS])
 if not generation then
   generation = ARGV[2]

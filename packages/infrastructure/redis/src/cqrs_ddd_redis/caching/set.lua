@@ -1,7 +1,7 @@
--- A value, where the generation is the one that its sender knows; the generation is the answer.
--- One that was sent before an outage may arrive after what was deleted since: it deletes too.
--- KEYS: value, lease, generation. ARGV: content, milliseconds or 0 for no limit, the generation that
--- is known, a generation to begin.
+-- Store a value if the client knows the present generation, and return the generation.
+-- A command from before an outage may arrive after a deletion; with an old generation it deletes the value.
+-- KEYS: value, lease, generation. ARGV: content, milliseconds or 0 for no limit, the generation that the
+-- client knows, a new generation in case there is none.
 local generation = redis.call('GET', KEYS[3])
 if not generation then
   generation = ARGV[4]

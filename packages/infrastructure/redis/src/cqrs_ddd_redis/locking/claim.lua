@@ -1,5 +1,5 @@
 -- KEYS: the lock, the last fencing token. ARGV: owner, ttl in milliseconds.
--- Answers the token of the owner who was called, or 0 if he came too late.
+-- Returns the token of the owner's provisional grant, or 0 if it has expired.
 if redis.call('GET', lock) == ARGV[1] then
   redis.call('PEXPIRE', lock, ARGV[2])
   return token()

@@ -116,7 +116,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             return None
 
     async def _enqueue(self, attempt: FifoAttempt) -> Grant | None:
-        """Join the queue, keep the place in it, or take a grant that was made meanwhile."""
+        """Join the queue, keep the place in it, or take an earlier grant."""
         requested_at = self._clock.monotonic()
         ttl, waits = to_milliseconds(attempt.ttl), int(attempt.waits)
         arguments = (attempt.owner, ttl, self._window, waits, attempt.ticket)

@@ -1,6 +1,6 @@
--- What acquire.lua, claim.lua and release.lua share; it stands before each of them.
+-- Shared part of acquire.lua, claim.lua and release.lua; its text precedes each of them.
 -- KEYS: the lock with its owner, the last fencing token, the queue by ticket, until when waiters are alive.
--- Tickets and those times are microseconds of the server's clock.
+-- Tickets and these times are microseconds of the server's clock.
 local lock, fence, queue, alive = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local function whole(number)
@@ -12,7 +12,7 @@ local function clock()
   return time[1] * 1000000 + time[2]
 end
 
--- Where the last token is gone, after a day or a restart, the clock is ahead of all it can have been:
+-- If the last token is gone, after a day or a restart, the clock is ahead of any earlier token:
 -- it counts microseconds, and no grant takes less than one.
 local function next_token()
   local token = redis.call('INCR', fence)
@@ -23,7 +23,7 @@ local function next_token()
   return token
 end
 
--- Of the present owner; the key may have ended since he was given it.
+-- Token of the present owner; its key may have expired since the grant.
 local function token()
   return tonumber(redis.call('GET', fence)) or next_token()
 end
@@ -33,7 +33,7 @@ local function leave(owner)
   redis.call('ZREM', alive, owner)
 end
 
--- The first who is alive; the dead before it are passed over.
+-- The first waiter that is alive; dead ones before it are removed.
 local function first()
   if redis.call('EXISTS', queue) == 0 then
     return nil
@@ -51,14 +51,14 @@ local function first()
   end
 end
 
--- Granted for the short while that the owner's name tells: whoever was killed a moment ago will not claim it.
--- Who reads the answer of this script on the same channel calls him by himself.
-local function serve(head, answered)
+-- Grant the lock provisionally, for the time in the owner's name: a dead waiter will not claim it.
+-- A client of the same channel reads the waiter from the reply of the script, and needs no message.
+local function serve(head, replied)
   leave(head)
   local channel, granted = string.match(head, '^(.*)/%x+/(%d+)$')
   redis.call('SET', lock, head, 'PX', granted)
   next_token()
-  if channel ~= answered then
+  if channel ~= replied then
     redis.call('PUBLISH', channel, head)
   end
   return head

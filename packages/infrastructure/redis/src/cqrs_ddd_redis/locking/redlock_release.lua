@@ -1,4 +1,4 @@
--- KEYS: the lock, the channels of those who wait. ARGV: owner. Answers 1 if the owner held the lock.
+-- KEYS: the lock, the channels of the waiters. ARGV: owner. Returns 1 if the owner held the lock.
 local lock, waiting = KEYS[1], KEYS[2]
 
 if redis.call('GET', lock) ~= ARGV[1] then

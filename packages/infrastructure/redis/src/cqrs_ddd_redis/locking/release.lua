@@ -1,6 +1,6 @@
--- KEYS: also, where he is not to come back, a mark of that. ARGV: owner.
--- He gives the lock back, and leaves the queue.
--- Answers 1 if he held it, else 0; where somebody was called {1 or 0, who}.
+-- KEYS: also a tombstone, if later requests of the owner are to fail. ARGV: owner.
+-- Releases the lock, or removes the owner from the queue.
+-- Returns 1 if the owner held the lock, else 0; {1 or 0, waiter} if a waiter got the lock.
 local owner = ARGV[1]
 
 if KEYS[5] then

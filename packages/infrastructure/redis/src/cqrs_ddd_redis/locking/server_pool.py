@@ -17,7 +17,7 @@ from ..driver import FAILURES, Deadline, Script, execute_with_timeout, load_scri
 _SLOW_SECONDS = 10.0
 """Time for which a server that did not reply gets a shorter timeout."""
 _SHORT_TIMEOUT = 0.05
-"""Part of the timeout that it gets meanwhile."""
+"""Part of the timeout that a slow server gets."""
 
 
 @dataclass(frozen=True)

@@ -220,7 +220,7 @@ class _LockedBlock(AbstractAsyncContextManager[ILockLease]):
             try:
                 was_held = await self.strategy._end(self.resource, self._holder)
             except errors.LockingError as failure:
-                # The block has ended, and no other holder can have had the lock meanwhile.
+                # The block has ended, and no other holder can have had the lock before.
                 logger.warning("%s; it ends with its ttl", failure)
         if error is None and not was_held:
             self._renewal.lose()
