@@ -24,7 +24,7 @@ def urls() -> Iterator[tuple[str, ...]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("make", "servers"), [(fifo, 1), (redlock, 3)])
-async def test_of_50_tasks_in_4_processes_one_is_inside_whoever_is_killed_or_cancelled(
+async def test_one_of_50_tasks_in_4_processes_holds_the_lock_despite_kills_and_cancellations(
     make: MakeLock,
     servers: int,
     urls: tuple[str, ...],
@@ -61,7 +61,7 @@ def naive(clients: Sequence[Redis]) -> ILeasedLock:
 
 
 @pytest.mark.slow
-async def test_of_those_who_look_first_two_are_inside(
+async def test_lock_that_checks_before_it_sets_has_two_holders(
     urls: tuple[str, ...], tmp_path: Path
 ) -> None:
     findings = await contend(Contest(urls[:1], naive, tmp_path), seed=1, rounds=1)

@@ -66,7 +66,7 @@ async def test_two_of_five_may_be_killed(
     await lock.release("door")
 
 
-async def test_three_killed_are_an_error_until_one_is_back(
+async def test_three_killed_servers_are_an_error_until_one_is_back(
     nodes: list[OwnRedis], lock: RedlockLockStrategy, clients: list[Redis]
 ) -> None:
     assert await lock.acquire("door", timeout=1)
@@ -86,7 +86,7 @@ async def test_three_killed_are_an_error_until_one_is_back(
         assert not client.connection_pool._in_use_connections
 
 
-async def test_one_that_is_frozen_and_thawed_changes_nothing(
+async def test_frozen_and_thawed_server_changes_nothing(
     nodes: list[OwnRedis], lock: RedlockLockStrategy, clients: list[Redis]
 ) -> None:
     tokens, stranger = [], RedlockLockStrategy(clients)
@@ -102,7 +102,7 @@ async def test_one_that_is_frozen_and_thawed_changes_nothing(
     assert tokens == sorted(set(tokens))
 
 
-async def test_tokens_grow_while_the_servers_are_started_again_empty(
+async def test_tokens_grow_while_servers_restart_without_data(
     nodes: list[OwnRedis], urls: list[str]
 ) -> None:
     work = await write_meanwhile(urls, lambda: _start_again(nodes))
@@ -111,7 +111,7 @@ async def test_tokens_grow_while_the_servers_are_started_again_empty(
     assert (work.shrunk(), work.holders_at_once()) == (0, 0)
 
 
-async def test_whoever_counts_from_one_is_caught(nodes: list[OwnRedis], urls: list[str]) -> None:
+async def test_tokens_counted_from_one_are_caught(nodes: list[OwnRedis], urls: list[str]) -> None:
     work = await write_meanwhile(urls, lambda: _start_again(nodes), CountsFromOne)
 
     assert work.shrunk() > 0
@@ -131,7 +131,7 @@ async def test_a_killed_holder_holds_for_its_ttl_at_most(
         assert await lock.acquire("door", timeout=20)
 
 
-async def test_who_stood_still_for_too_long_writes_nothing(
+async def test_late_write_of_a_stopped_holder_is_rejected(
     clients: list[Redis], lock: RedlockLockStrategy
 ) -> None:
     register, successor = FencedRegister(), RedlockLockStrategy(clients)

@@ -131,7 +131,7 @@ class RedlockKit:
 
         assert not await new_lock(clients).acquire("door", timeout=0)
 
-    async def test_the_token_is_the_largest_of_all(
+    async def test_token_is_the_largest_of_all_servers(
         self, clients: list[Redis], new_lock: NewLock
     ) -> None:
         await clients[2].set(FENCE, FAR_AHEAD)
@@ -192,7 +192,7 @@ class RedlockKit:
 
         assert tokens == sorted(set(tokens))
 
-    async def test_asking_twice_for_the_same_owner_grants_it_once(
+    async def test_repeated_request_of_an_owner_is_granted_once(
         self, clients: list[Redis], new_lock: NewLock
     ) -> None:
         lock = new_lock(clients)
@@ -235,7 +235,7 @@ class RedlockKit:
                 await asked
             assert caught.value.resource == "door"
 
-    async def test_a_waiter_that_never_had_its_turn_says_that_the_servers_are_away(
+    async def test_waiter_without_a_turn_reports_that_the_servers_are_away(
         self, troubled: list[Troubled], new_lock: NewLock
     ) -> None:
         lock = new_lock(troubled)

@@ -80,9 +80,7 @@ async def test_one_namespace_is_cleared_and_the_others_stay(client: Redis) -> No
         assert found == {**dict.fromkeys(names, "value"), name: None}
 
 
-async def test_clearing_takes_more_than_one_look_at_many_keys(
-    cache: RedisCacheService, client: Redis
-) -> None:
+async def test_many_keys_are_cleared(cache: RedisCacheService, client: Redis) -> None:
     keys = [f"k-{number}" for number in range(3_000)]
     leases = await cache.lease_many(keys, 30)
     await cache.fill_many(dict.fromkeys(keys[:2_000], 1), leases)
@@ -140,7 +138,7 @@ async def test_keys_dropped_by_the_server_void_the_lease(
     assert await cache.lease_fill("k", 30) is not None
 
 
-async def test_a_server_that_has_forgotten_the_scripts_is_told_again(
+async def test_scripts_are_sent_again_to_a_server_that_lost_them(
     cache: RedisCacheService, client: Redis
 ) -> None:
     await cache.set("k", 1)
@@ -190,7 +188,9 @@ async def test_command_that_the_driver_repeats_has_one_effect(
         ("jitter", -0.1),
     ],
 )
-def test_settings_that_cannot_be_are_refused(client: Redis, setting: str, value: Any) -> None:
+def test_invalid_settings_of_the_cache_are_rejected(
+    client: Redis, setting: str, value: Any
+) -> None:
     with pytest.raises(ConfigError) as caught:
         RedisCacheService(client, **{setting: value})
 
@@ -311,7 +311,7 @@ async def test_a_write_that_comes_late_does_not_outlive_a_later_deletion(
     assert await other.get("k") is None
 
 
-async def test_a_fill_that_comes_while_all_is_cleared_is_dropped(
+async def test_fill_during_a_clear_is_dropped(
     cache: RedisCacheService,
 ) -> None:
     lease = await cache.lease_fill("k", 30)

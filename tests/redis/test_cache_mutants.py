@@ -139,7 +139,7 @@ MUTANTS = (
     Breaks(EverybodyFills, KIT.test_several_are_leased_and_filled_at_once),
     Breaks(KeepsForEver, KIT.test_a_value_ends_with_its_ttl),
     Breaks(KeepsForEver, KIT.test_several_that_are_filled_at_once_end_with_their_ttl),
-    Breaks(KeepsItsGeneration, sentences.test_a_fill_that_comes_while_all_is_cleared_is_dropped),
+    Breaks(KeepsItsGeneration, sentences.test_fill_during_a_clear_is_dropped),
     Breaks(KeepsItsGeneration, _late_write),
     Breaks(ClearsEverything, _namespaces),
     Breaks(OneGeneration, _generation_is_lost),

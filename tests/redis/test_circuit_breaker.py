@@ -88,7 +88,7 @@ async def test_cache_without_a_server_returns_and_stores_nothing(
     assert "cannot read k" in str(failures[0])
 
 
-async def test_after_a_failure_one_at_a_time_tries_again(
+async def test_one_call_at_a_time_probes_after_a_failure(
     cache: RedisCacheService, link: Link, clock: FakeClock, failures: list[CacheError]
 ) -> None:
     link.cut()
@@ -302,7 +302,7 @@ async def test_a_cancelled_deletion_holds_up_no_other_one(
     assert await other.get("l") is None
 
 
-async def test_more_than_can_be_remembered_is_everything(
+async def test_too_many_pending_keys_invalidate_the_whole_namespace(
     cache: RedisCacheService,
     other: RedisCacheService,
     link: Link,
@@ -324,7 +324,7 @@ async def test_more_than_can_be_remembered_is_everything(
     assert await other.get("k-5") is None
 
 
-async def test_as_many_as_can_be_remembered_are_deleted_one_by_one(
+async def test_remembered_keys_are_deleted_one_by_one(
     cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
 ) -> None:
     keys = [f"k-{number}" for number in range(circuit_breaker.MAX_PENDING)]
@@ -431,7 +431,9 @@ async def test_unbounded_pending_invalidations_are_caught(
     cache._breaker._pending.__class__ = RemembersWithoutBound
 
     with pytest.raises(AssertionError):
-        await test_more_than_can_be_remembered_is_everything(cache, other, link, clock, monkeypatch)
+        await test_too_many_pending_keys_invalidate_the_whole_namespace(
+            cache, other, link, clock, monkeypatch
+        )
 
 
 class ForgetsFailedChanges(circuit_breaker.CircuitBreaker):

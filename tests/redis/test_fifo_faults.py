@@ -167,9 +167,7 @@ async def test_naive_waiter_takes_an_old_notification_for_a_grant(client: Redis)
     assert not await ignores_old_notification(client, TrustsEveryNotification)
 
 
-async def test_a_cancelled_waiter_of_the_naive_kind_stays_in_the_way(
-    client: Redis, other_client: Redis
-) -> None:
+async def test_naive_cancelled_waiter_blocks_the_queue(client: Redis, other_client: Redis) -> None:
     naive = NeverLeavesQueue(other_client)
 
     with pytest.raises(AssertionError):
@@ -210,7 +208,7 @@ async def acquires_after_release(client: Redis, kind: type[FifoRedisLockStrategy
     return await lock._enqueue(waiter) is not None
 
 
-async def test_a_question_that_arrives_after_its_owner_has_left_comes_to_nothing(
+async def test_request_that_arrives_after_its_owner_has_left_is_ignored(
     client: Redis,
 ) -> None:
     assert not await acquires_after_release(client, FifoRedisLockStrategy)
@@ -303,7 +301,7 @@ async def collect_tokens_across_restart(
     return tokens, is_lost
 
 
-async def test_tokens_grow_over_a_restart_that_leaves_nothing(server: OwnRedis) -> None:
+async def test_tokens_grow_across_a_restart_without_data(server: OwnRedis) -> None:
     tokens, is_lost = await collect_tokens_across_restart(server, FifoRedisLockStrategy)
 
     assert tokens == sorted(set(tokens))
@@ -510,9 +508,7 @@ async def test_a_server_that_is_back_in_time_is_no_error(server: OwnRedis) -> No
 
 
 @pytest.mark.parametrize("trouble", ["dead", "frozen"])
-async def test_a_server_that_does_not_answer_is_an_error_of_ours(
-    server: OwnRedis, trouble: str
-) -> None:
+async def test_server_without_replies_is_a_locking_error(server: OwnRedis, trouble: str) -> None:
     async with locking(server.url) as lock:
         assert await lock.acquire("held", ttl=60)
         server.kill() if trouble == "dead" else server.freeze()
@@ -526,7 +522,7 @@ async def test_a_server_that_does_not_answer_is_an_error_of_ours(
             await lock.release("held")
 
 
-async def test_a_holder_that_hears_nothing_takes_the_lock_for_lost(server: OwnRedis) -> None:
+async def test_holder_without_replies_treats_its_lock_as_lost(server: OwnRedis) -> None:
     reached: list[str] = []
 
     async def work() -> None:
@@ -558,7 +554,7 @@ async def test_a_server_that_comes_back_in_time_is_not_noticed_by_the_holder(
         lease.check()
 
 
-async def test_a_block_that_is_done_when_the_server_is_gone_is_done(
+async def test_block_ends_without_an_error_if_the_server_is_gone(
     server: OwnRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with locking(server.url) as lock, lock.hold("door", ttl=30):
@@ -567,7 +563,7 @@ async def test_a_block_that_is_done_when_the_server_is_gone_is_done(
     assert "cannot release door" in caplog.text
 
 
-async def test_unusable_settings_are_refused(client: Redis) -> None:
+async def test_invalid_settings_of_the_lock_are_rejected(client: Redis) -> None:
     for settings in ({"heartbeat": 0}, {"heartbeat": -1}, {"response_timeout": 0}):
         with pytest.raises(InvalidOperationError):
             FifoRedisLockStrategy(client, **settings)  # type: ignore[arg-type]

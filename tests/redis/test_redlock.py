@@ -51,7 +51,7 @@ class TestRedlock(RedlockKit):
     pass
 
 
-async def test_each_server_is_needed_once(clients: list[Redis]) -> None:
+async def test_repeated_and_missing_clients_are_rejected(clients: list[Redis]) -> None:
     for unusable in ([], [clients[0], clients[0]]):
         with pytest.raises(InvalidOperationError, match="do not make a majority"):
             RedlockLockStrategy(unusable)

@@ -72,7 +72,7 @@ MUTANTS: list[tuple[type[RedlockLockStrategy], Callable[..., Coroutine[Any, Any,
     (CountsAnyYes, KIT.test_a_minority_of_the_servers_is_not_enough),
     (IgnoresElapsedTime, KIT.test_grant_that_comes_after_its_ttl_is_released),
     (ReleasesConfirmedGrantsOnly, KIT.test_possible_grant_without_a_reply_is_released),
-    (TokenOfTheFirstServer, KIT.test_the_token_is_the_largest_of_all),
+    (TokenOfTheFirstServer, KIT.test_token_is_the_largest_of_all_servers),
     (WritesNothingBack, KIT.test_a_majority_knows_the_token_before_it_is_granted),
     (WritesNothingBack, KIT.test_tokens_grow_with_any_server_away_and_any_token_ahead),
     (CountsFromOne, KIT.test_tokens_grow_when_every_server_has_forgotten_them),
@@ -81,7 +81,7 @@ MUTANTS: list[tuple[type[RedlockLockStrategy], Callable[..., Coroutine[Any, Any,
 
 
 @pytest.mark.parametrize(("mutant", "sentence"), MUTANTS, ids=lambda part: part.__name__[:60])
-async def test_the_naive_version_is_caught(
+async def test_naive_lock_is_caught(
     mutant: type[RedlockLockStrategy],
     sentence: Callable[..., Coroutine[Any, Any, None]],
     clients: list[Redis],

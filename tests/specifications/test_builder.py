@@ -27,7 +27,7 @@ def builder() -> SpecificationBuilder:
     return SpecificationBuilder()
 
 
-def test_conditions_all_hold() -> None:
+def test_conditions_of_a_builder_all_hold() -> None:
     built = builder().where("status", "=", "open").where("total", ">", 100).build()
 
     assert built == AndSpecification([OPEN, LARGE])
@@ -37,11 +37,11 @@ def test_one_condition_stands_alone() -> None:
     assert builder().where("status", "=", "open").build() == OPEN
 
 
-def test_nothing_at_all_is_satisfied_always() -> None:
+def test_builder_without_conditions_is_always_satisfied() -> None:
     assert builder().build().is_satisfied_by({})
 
 
-def test_groups_nest() -> None:
+def test_groups_of_a_builder_nest() -> None:
     built = (
         builder()
         .where("status", "=", "open")
@@ -63,7 +63,7 @@ def test_groups_nest() -> None:
     )
 
 
-def test_a_not_group_of_several_says_that_not_every_one_holds() -> None:
+def test_not_group_holds_unless_all_its_conditions_hold() -> None:
     built = builder().not_group().where("status", "=", "open").add(LARGE).end_group().build()
 
     assert built == NotSpecification(AndSpecification([OPEN, LARGE]))
@@ -75,7 +75,7 @@ def test_an_or_group_without_a_condition_is_never_satisfied() -> None:
     assert not built.is_satisfied_by({"status": "open"})
 
 
-def test_a_condition_without_a_value() -> None:
+def test_condition_may_have_no_value() -> None:
     built = builder().where("note", "is_null").build()
 
     assert built.is_satisfied_by({"note": None})

@@ -210,14 +210,14 @@ def test_a_number_must_be_finite(kind: Kind, number: float | Decimal) -> None:
 @pytest.mark.parametrize(
     "wrapped", [lambda t: t, lambda t: [t], lambda t: {t: 1}, lambda t: {"a": t}]
 )
-def test_no_text_that_databases_refuse_comes_through(text: str, wrapped: Any) -> None:
+def test_values_cannot_contain_unstorable_text(text: str, wrapped: Any) -> None:
     with pytest.raises(SpecificationValueError, match="kept by no database"):
         as_kind(wrapped(text), Kind.JSON)
 
 
 @pytest.mark.parametrize("text", ["a\x00", "\ud800"])
 @pytest.mark.parametrize("operator", [CONTAINS, LIKE, HAS_KEY, PATH_EXISTS])
-def test_nor_in_patterns_and_keys(text: str, operator: Operator) -> None:
+def test_patterns_and_keys_cannot_contain_unstorable_text(text: str, operator: Operator) -> None:
     with pytest.raises(SpecificationValueError, match="kept by no database"):
         validate_shape(operator, text)
 
@@ -250,7 +250,7 @@ def test_error_names_the_expected_and_the_given(kind: Kind, value: Any, text: st
         as_kind(value, kind)
 
 
-def test_an_instant_is_an_instant_in_every_zone() -> None:
+def test_equal_instants_of_different_zones_are_equal() -> None:
     zone = timezone(timedelta(hours=5, minutes=30))
 
     assert as_kind(NOON.astimezone(zone), Kind.DATETIME).tzinfo is timezone.utc
@@ -311,7 +311,7 @@ def test_a_value_of_another_shape_is_refused(operator: Operator, value: Any) -> 
         (JSON_CONTAINS, {"a": (1,)}, {"a": [1]}),
     ],
 )
-def test_the_shape_of_a_value(operator: Operator, value: Any, made: Any) -> None:
+def test_value_takes_the_shape_of_its_operator(operator: Operator, value: Any, made: Any) -> None:
     assert validate_shape(operator, value) == made
 
 
@@ -346,7 +346,7 @@ def test_a_list_is_searched_for_plain_values(value: Any) -> None:
         as_kind([value], Kind.ARRAY, CONTAINS_ANY)
 
 
-def test_each_value_of_a_list_is_made_what_the_field_holds() -> None:
+def test_each_value_of_a_list_is_converted() -> None:
     assert as_kind(["red", Color.RED, None], Kind.ENUM, IN) == (Color.RED, Color.RED, None)
     assert as_kind(["1", 2], Kind.DECIMAL, BETWEEN) == (Decimal(1), Decimal(2))
     with pytest.raises(SpecificationValueError):
@@ -355,7 +355,7 @@ def test_each_value_of_a_list_is_made_what_the_field_holds() -> None:
         as_kind([None, 2], Kind.INTEGER, BETWEEN)
 
 
-def test_an_operator_of_no_kinds_takes_the_value_as_it_is() -> None:
+def test_operator_without_kinds_keeps_the_value() -> None:
     given = object()
 
     assert as_kind(given, Kind.INTEGER, Operator("mine", Takes.VALUE, "")) is given
@@ -400,7 +400,7 @@ def test_value_without_a_json_form_cannot_be_written(value: Any) -> None:
         to_stored_json(value)
 
 
-def test_every_operator_that_takes_a_value_is_told_what_the_field_is() -> None:
+def test_values_of_every_operator_are_coerced() -> None:
     for each in OPERATORS:
         if each.takes is Takes.VALUE:
             with pytest.raises(SpecificationValueError):

@@ -64,7 +64,7 @@ def test_an_operator_that_is_not_registered_is_passed_itself() -> None:
     assert AttributeSpecification("value", MULTIPLE, 2).is_satisfied_by({"value": 4})
 
 
-def test_a_custom_operator_is_never_asked_about_none() -> None:
+def test_custom_operator_is_not_called_for_none() -> None:
     assert not AttributeSpecification("value", MULTIPLE, 3).is_satisfied_by(Number(None))
     assert AttributeSpecification("value", NO_MULTIPLE, 3).is_satisfied_by(Number(None))
     assert AttributeSpecification("missing", NO_MULTIPLE, 3).is_satisfied_by({})
@@ -78,7 +78,7 @@ def test_a_complement_is_the_exact_opposite() -> None:
         assert opposite is not holds
 
 
-def test_the_value_is_taken_as_it_is() -> None:
+def test_custom_operator_gets_the_given_value() -> None:
     seen: list[Any] = []
     given = object()
 
@@ -118,7 +118,7 @@ def test_an_operator_without_memory_says_so() -> None:
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_registered_operator_travels() -> None:
+def test_registered_operator_survives_pickling_and_json() -> None:
     condition = AttributeSpecification("value", MULTIPLE, 3)
 
     assert pickle.loads(pickle.dumps(condition)) == condition

@@ -136,7 +136,7 @@ def test_none_and_notes_do_not_change_the_kind(annotation: Any) -> None:
         list[int] | None,
     ],
 )
-def test_an_array_knows_what_it_holds(annotation: Any) -> None:
+def test_array_has_the_type_of_its_items(annotation: Any) -> None:
     assert type_of(annotation) == FieldType(Kind.ARRAY, item=INTEGER)
 
 
@@ -200,12 +200,12 @@ def test_a_path_into_a_dict_is_made_of_keys() -> None:
         "model_dump",
     ],
 )
-def test_nothing_else_of_an_object_can_be_asked_for(attribute: str) -> None:
+def test_other_attributes_of_an_object_cannot_be_compared(attribute: str) -> None:
     with pytest.raises(UnknownFieldError):
         path_of(Order, attribute)
 
 
-def test_an_unknown_field_names_those_that_look_alike() -> None:
+def test_unknown_field_names_similar_fields() -> None:
     with pytest.raises(UnknownFieldError) as caught:
         path_of(Order, "place.citty")
 

@@ -49,11 +49,11 @@ def test_operator_that_differs_between_databases_is_not_found_by_name(operator: 
             OPERATORS.find(spelling)
 
 
-def test_nothing_else_is_left_out_of_the_promise() -> None:
+def test_only_text_search_is_not_portable() -> None:
     assert {each for each in OPERATORS if not each.portable} == {REGEX, IREGEX, FTS, FTS_PHRASE}
 
 
-def test_an_unknown_spelling_names_those_that_look_alike() -> None:
+def test_unknown_spelling_names_similar_spellings() -> None:
     with pytest.raises(UnknownOperatorError) as caught:
         OPERATORS.find("start_with")
 
@@ -78,7 +78,7 @@ def test_error_is_short_for_any_spelling(spelling: str) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["near", "EQ", "starts with"])
-def test_a_spelling_that_is_taken_is_refused(spelling: str) -> None:
+def test_spelling_of_another_operator_is_rejected(spelling: str) -> None:
     table = OperatorTable()
     for each in (EQ, STARTSWITH, Operator("near", Takes.VALUE, "")):
         table.register(each)
@@ -97,7 +97,7 @@ def test_an_operator_may_repeat_its_own_spelling() -> None:
     assert list(table) == [operator]
 
 
-def test_the_table_knows_what_it_holds() -> None:
+def test_operator_table_contains_registered_operators() -> None:
     assert EQ in OPERATORS
     assert Operator("=", Takes.VALUE, "") not in OPERATORS
     assert "=" not in OPERATORS

@@ -56,7 +56,7 @@ def test_specification_read_from_json_has_the_same_result(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_page_that_was_written_down_is_the_same_page(seed: int) -> None:
+def test_page_read_from_json_selects_the_same_items(seed: int) -> None:
     cases = Cases(seed)
 
     for _ in range(20):

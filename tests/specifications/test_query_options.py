@@ -85,14 +85,14 @@ def assert_every_item_once(options: QueryOptions) -> None:
     ],
     ids=",".join,
 )
-def test_pages_walk_through_everything_exactly_once(ordering: tuple[str, ...], size: int) -> None:
+def test_pages_return_every_item_once(ordering: tuple[str, ...], size: int) -> None:
     assert_every_item_once(QueryOptions(ordering=ordering, limit=size))
 
 
 @pytest.mark.parametrize(
     "ordering", [("name", "-grams", "id"), ("-price", "id"), ("made_at", "id")]
 )
-def test_a_page_after_the_way_through_json_is_the_same_page(ordering: tuple[str, ...]) -> None:
+def test_next_page_read_from_json_selects_the_same_items(ordering: tuple[str, ...]) -> None:
     for item in ITEMS:
         after = QueryOptions(ordering=ordering, limit=3).next_page(item)
 
@@ -240,7 +240,7 @@ def test_options_come_back_from_json(options: QueryOptions) -> None:
     assert QueryOptions.from_json(options.to_json()) == options
 
 
-def test_an_opaque_condition_cannot_be_written_down() -> None:
+def test_options_with_an_opaque_condition_cannot_be_written_as_json() -> None:
     with pytest.raises(SpecificationError, match="cannot be written as JSON"):
         QueryOptions(IsHeavy()).to_dict()
 
@@ -310,7 +310,7 @@ def test_options_of_another_form_are_refused(data: Any) -> None:
         QueryOptions.from_dict(data)
 
 
-def test_a_cursor_of_a_stranger_is_checked_where_it_is_used() -> None:
+def test_cursor_from_input_is_checked_when_it_is_used() -> None:
     cursors: list[Any] = [["x"], [[1]], [{}], [True], [1, 2], []]
     for after in cursors:
         options = QueryOptions.from_dict({"order_by": ["id"], "after": after})
@@ -319,7 +319,7 @@ def test_a_cursor_of_a_stranger_is_checked_where_it_is_used() -> None:
             select(ITEMS, options)
 
 
-def test_an_order_that_no_two_worlds_share_is_refused() -> None:
+def test_order_that_backends_do_not_share_is_rejected() -> None:
     @dataclass
     class Listed:
         tags: list[str]

@@ -40,7 +40,7 @@ def is_large(condition: AttributeSpecification) -> ISpecification[Any] | None:
     return IsLarge() if condition.attribute == "is_large" else None
 
 
-def test_a_condition_is_replaced_wherever_it_stands() -> None:
+def test_condition_is_replaced_at_every_level() -> None:
     asked = AttributeSpecification("is_open", "=", True)
     cheap = AttributeSpecification("total", "<", 10)
 
@@ -61,13 +61,13 @@ def test_condition_without_a_replacement_stays() -> None:
     assert resolve(asked, is_open, is_large) == asked
 
 
-def test_the_first_hook_that_answers_counts() -> None:
+def test_first_replacement_wins() -> None:
     asked = AttributeSpecification("is_open", "=", True)
 
     assert resolve(asked, is_large, is_open, lambda _: AndSpecification()) == OPEN
 
 
-def test_an_answer_is_not_resolved_again() -> None:
+def test_replacement_is_not_resolved_again() -> None:
     def again(condition: AttributeSpecification) -> ISpecification[Any]:
         return AttributeSpecification(f"{condition.attribute}.x", "=", 1)
 
@@ -76,7 +76,7 @@ def test_an_answer_is_not_resolved_again() -> None:
     )
 
 
-def test_an_answer_may_be_an_opaque_specification() -> None:
+def test_replacement_may_be_an_opaque_specification() -> None:
     resolved = resolve(AttributeSpecification("is_large", "=", True), is_large)
 
     assert resolved.is_satisfied_by(Order("new", 200))

@@ -64,11 +64,11 @@ def names(*ordering: str, **options: Any) -> list[str]:
     return [each.name for each in select(PEOPLE, QueryOptions(ordering=ordering, **options))]
 
 
-def test_without_options_everything_is_there() -> None:
+def test_options_without_settings_select_all_items() -> None:
     assert select(PEOPLE, QueryOptions()) == PEOPLE
 
 
-def test_of_nothing_nothing_is_selected() -> None:
+def test_no_items_are_selected_from_no_items() -> None:
     assert select([], QueryOptions(ordering=("whatever",))) == []
 
 
@@ -81,7 +81,7 @@ def test_text_is_ordered_by_code_point() -> None:
     assert names("name") == ["Ada", "Cyd", "Dot", "bob"]
 
 
-def test_later_attributes_order_what_is_alike() -> None:
+def test_later_attributes_order_equal_items() -> None:
     assert names("age", "-name") == ["Dot", "Cyd", "Ada", "bob"]
 
 
@@ -99,7 +99,7 @@ def test_a_path_that_leads_nowhere_leads_to_none() -> None:
         (5, 9, []),
     ],
 )
-def test_a_page(limit: int | None, offset: int, found: list[str]) -> None:
+def test_page_has_an_offset_and_a_limit(limit: int | None, offset: int, found: list[str]) -> None:
     assert names("name", limit=limit, offset=offset) == found
 
 
@@ -110,14 +110,14 @@ def test_only_the_selected_fields() -> None:
     assert rows[2] == {"home.city": None, "age": 36}
 
 
-def test_rows_that_are_alike_count_once() -> None:
+def test_distinct_removes_equal_rows() -> None:
     options = QueryOptions(ordering=("age",), select_fields=("age",), distinct=True)
 
     assert select(PEOPLE, options) == [{"age": 7}, {"age": 36}, {"age": None}]
     assert select(PEOPLE, options.with_pagination(1, 1)) == [{"age": 36}]
 
 
-def test_times_are_ordered_by_instant_also_in_the_hour_that_comes_twice() -> None:
+def test_times_are_ordered_by_instant_in_the_repeated_hour() -> None:
     first = datetime(2026, 10, 25, 2, 30, tzinfo=Winter())
     second = first.replace(minute=10, fold=1)
     third = datetime(2026, 10, 25, 1, 20, tzinfo=timezone.utc)

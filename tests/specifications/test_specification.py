@@ -81,7 +81,7 @@ def test_chains_of_two_kinds_are_not_mixed() -> None:
     assert mixed.depth == 3
 
 
-def test_an_opaque_specification_is_asked_itself() -> None:
+def test_opaque_specification_is_evaluated_by_itself() -> None:
     opaque = IsBright()
 
     assert (HALL & opaque).is_satisfied_by(Lamp(75))
@@ -113,7 +113,7 @@ def test_specifications_compare_by_value() -> None:
     assert len({BRIGHT & HALL, AndSpecification([BRIGHT, HALL])}) == 1
 
 
-def test_to_be_asked_changes_nothing_about_equality() -> None:
+def test_evaluation_does_not_change_equality() -> None:
     asked = AttributeSpecification("watts", ">", 60)
     asked.is_satisfied_by(Lamp(1))
 
@@ -128,7 +128,7 @@ def test_a_specification_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     "copied", [lambda s: pickle.loads(pickle.dumps(s)), copy.deepcopy, copy.copy]
 )
-def test_a_copy_asks_the_same(copied: Any) -> None:
+def test_copy_of_a_specification_is_equal(copied: Any) -> None:
     original = (BRIGHT & ~HALL) | AttributeSpecification("room", "in", ["attic", "cellar"])
     original.is_satisfied_by(Lamp(1))
 
@@ -193,7 +193,7 @@ def test_too_many_conditions_are_refused() -> None:
         NotSpecification(most)
 
 
-def test_conditions_that_are_shared_are_counted_as_often_as_they_stand_there() -> None:
+def test_shared_conditions_are_counted_once_for_each_use() -> None:
     shared: Specification = BRIGHT
     for _ in range(7):
         shared = AndSpecification([shared, shared])
