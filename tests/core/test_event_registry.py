@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cqrs_ddd_core import AggregateRoot, DomainEvent, EventTypeRegistry
-from cqrs_ddd_core.domain.event_registry import default_event_registry
+from cqrs_ddd_core.domain.events import default_event_registry
 from cqrs_ddd_core.primitives.exceptions import (
     DuplicateTypeError,
     EventApplicationError,

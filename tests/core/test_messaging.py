@@ -31,7 +31,7 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryUnitOfWork,
 )
 from cqrs_ddd_core.context import request_context
-from cqrs_ddd_core.domain.event_registry import StoredForm
+from cqrs_ddd_core.domain.events import StoredForm
 from cqrs_ddd_core.messaging import InboxConsumer, OutboxRelay, TopicRouting, decode_event
 from cqrs_ddd_core.middleware import IdempotencyMiddleware, OutboxMiddleware
 from cqrs_ddd_core.ports import OutboxMessage

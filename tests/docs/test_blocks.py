@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sybil import Document
 
-from cqrs_ddd_core.domain.event_registry import default_event_registry
+from cqrs_ddd_core.domain.events import default_event_registry
 from cqrs_ddd_core.primitives.exceptions import UnknownTypeError
 from tests.docs.blocks import ROOT, close_document, sybil
 

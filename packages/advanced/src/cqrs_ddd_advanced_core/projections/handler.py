@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 
 from cqrs_ddd_core import DomainEvent, HandlerAlreadyRegisteredError, StoredEvent, TypeRegistryError
 from cqrs_ddd_core.domain.event_handlers import find_event_methods
-from cqrs_ddd_core.domain.event_registry import EventTypeRegistry, default_event_registry
-from cqrs_ddd_core.domain.events import defined_events
+from cqrs_ddd_core.domain.events import EventTypeRegistry, default_event_registry, defined_events
 
 from ..exceptions import ProjectionError
 from ..ports.projections import MAX_COLLECTION_NAME, Fields

@@ -9,7 +9,7 @@ import pydantic
 from pydantic_core import from_json, to_json
 
 from cqrs_ddd_core import DomainEvent, EventTypeRegistry, SerializationError, StoredEvent
-from cqrs_ddd_core.domain.event_registry import StoredForm
+from cqrs_ddd_core.domain.events import StoredForm
 
 from ..exceptions import UpcastingError
 from .upcasters import Payload, UpcasterRegistry

@@ -10,14 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Generic, TypeVar
 
 from ..domain.aggregate import ID, AggregateRoot
+from ..domain.services import readers
 from ..domain.services.acl import ACL
-from ..domain.services.readers import ACLAndParents, N, TagsAndParents
-from ..ports.hierarchy import (
-    IAsyncACLReader,
-    IAsyncBatchReader,
-    IAsyncParentReader,
-    IAsyncTagReader,
-)
 from ..ports.repository import IRepository
 from ..ports.unit_of_work import UnitOfWork
 
@@ -25,7 +19,7 @@ T = TypeVar("T", bound=AggregateRoot)
 R = TypeVar("R")
 
 
-class _RepositoryReader(IAsyncBatchReader[ID, R], Generic[R, T, ID]):
+class _RepositoryReader(readers.IAsyncBatchReader[ID, R], Generic[R, T, ID]):
     def __init__(
         self, repository: IRepository[T, ID], uow: UnitOfWork | None, record_of: Callable[[T], R]
     ) -> None:
@@ -43,7 +37,7 @@ class _RepositoryReader(IAsyncBatchReader[ID, R], Generic[R, T, ID]):
 
 
 class RepositoryParentReader(
-    _RepositoryReader[tuple[ID, ...], T, ID], IAsyncParentReader[ID], Generic[T, ID]
+    _RepositoryReader[tuple[ID, ...], T, ID], readers.IAsyncParentReader[ID], Generic[T, ID]
 ):
     """Reader of the parents of aggregates.
 
@@ -67,7 +61,9 @@ class RepositoryParentReader(
 
 
 class RepositoryTagReader(
-    _RepositoryReader[TagsAndParents[ID], T, ID], IAsyncTagReader[ID], Generic[T, ID]
+    _RepositoryReader[readers.TagsAndParents[ID], T, ID],
+    readers.IAsyncTagReader[ID],
+    Generic[T, ID],
 ):
     """Reader of the tags and the parents of aggregates.
 
@@ -88,12 +84,12 @@ class RepositoryTagReader(
     ) -> None:
         super().__init__(repository, uow, lambda each: (tuple(tags(each)), tuple(parents(each))))
 
-    async def get_tags_and_parents(self, node_id: ID) -> TagsAndParents[ID] | None:
+    async def get_tags_and_parents(self, node_id: ID) -> readers.TagsAndParents[ID] | None:
         return await self._get(node_id)
 
 
 class RepositoryACLReader(
-    _RepositoryReader[ACLAndParents[ID], T, ID], IAsyncACLReader[ID], Generic[T, ID]
+    _RepositoryReader[readers.ACLAndParents[ID], T, ID], readers.IAsyncACLReader[ID], Generic[T, ID]
 ):
     """Reader of the access lists and the parents of aggregates.
 
@@ -114,11 +110,11 @@ class RepositoryACLReader(
     ) -> None:
         super().__init__(repository, uow, lambda entity: (acl(entity), tuple(parents(entity))))
 
-    async def get_acl_and_parents(self, node_id: ID) -> ACLAndParents[ID] | None:
+    async def get_acl_and_parents(self, node_id: ID) -> readers.ACLAndParents[ID] | None:
         return await self._get(node_id)
 
 
-class CachingReader(IAsyncBatchReader[N, R]):
+class CachingReader(readers.IAsyncBatchReader[readers.N, R]):
     """Reader that reads each node once, through another reader.
 
     Keep it no longer than one unit of work.
@@ -127,11 +123,11 @@ class CachingReader(IAsyncBatchReader[N, R]):
         reader: async reader of batches.
     """
 
-    def __init__(self, reader: IAsyncBatchReader[N, R]) -> None:
+    def __init__(self, reader: readers.IAsyncBatchReader[readers.N, R]) -> None:
         self._reader = reader
-        self._records: dict[N, R | None] = {}
+        self._records: dict[readers.N, R | None] = {}
 
-    async def get_many(self, node_ids: Collection[N]) -> Mapping[N, R]:
+    async def get_many(self, node_ids: Collection[readers.N]) -> Mapping[readers.N, R]:
         if unread := [node_id for node_id in node_ids if node_id not in self._records]:
             found = await self._reader.get_many(unread)
             self._records.update((node_id, found.get(node_id)) for node_id in unread)

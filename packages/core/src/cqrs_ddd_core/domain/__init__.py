@@ -2,8 +2,7 @@
 
 from .aggregate import ID, AggregateRoot
 from .event_handlers import when
-from .event_registry import EventTypeRegistry
-from .events import DomainEvent
+from .events import DomainEvent, EventTypeRegistry
 from .mixins import ArchivableMixin, AuditableMixin
 from .specification import ICompiledSpecification, IQueryOptions, ISpecification
 from .value_object import ValueObject

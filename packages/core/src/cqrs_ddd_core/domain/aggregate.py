@@ -12,8 +12,7 @@ import pydantic
 
 from ..primitives import exceptions as errors
 from .event_handlers import EventHandlers
-from .event_registry import EventTypeRegistry, StoredForm, default_event_registry
-from .events import DomainEvent
+from .events import DomainEvent, EventTypeRegistry, StoredForm, default_event_registry
 
 if TYPE_CHECKING:
     import typing_extensions

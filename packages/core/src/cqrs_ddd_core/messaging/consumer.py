@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..correlation import correlation_scope
-from ..domain.event_registry import EventTypeRegistry, default_event_registry
-from ..domain.events import DomainEvent
+from ..domain.events import DomainEvent, EventTypeRegistry, default_event_registry
 from ..instrumentation import hooks
 from ..ports import OutboxMessage, UnitOfWork
 from ..spi.inbox import compute_fingerprint, get_inbox

@@ -13,19 +13,11 @@ from typing import Generic, Literal
 
 from ...primitives.exceptions import ACLWideningError, NodeNotFoundError
 from ...primitives.result import Failure, Result, Success
+from . import hierarchy
 from .acl import ACL, ExactMatcher, IGrantMatcher
-from .hierarchy import (
-    DEFAULT_LIMITS,
-    AsyncReader,
-    HierarchyWalk,
-    SyncService,
-    TraversalLimits,
-    deduplicate,
-    in_sync,
-)
 from .readers import ACLAndParents, IACLReader, IAsyncACLReader, IAsyncBatchReader, IBatchReader, N
 
-Walk = HierarchyWalk[N, ACLAndParents[N]]
+Walk = hierarchy.HierarchyWalk[N, ACLAndParents[N]]
 Cache = dict[N, ACLAndParents[N] | None]
 OnMissing = Literal["raise", "deny"]
 
@@ -67,9 +59,9 @@ class AsyncACLInheritanceService(Generic[N]):
         default: ACL = NOBODY,
         on_missing: OnMissing = "raise",
         matcher: IGrantMatcher | None = None,
-        limits: TraversalLimits = DEFAULT_LIMITS,
+        limits: hierarchy.TraversalLimits = hierarchy.DEFAULT_LIMITS,
     ) -> None:
-        self._reader = AsyncReader[N, ACLAndParents[N]](
+        self._reader = hierarchy.AsyncReader[N, ACLAndParents[N]](
             acl_reader, "get_acl_and_parents", is_async=True
         )
         self._default = default
@@ -86,8 +78,8 @@ class AsyncACLInheritanceService(Generic[N]):
 
         The first level that refuses ends the reading.
         """
-        caller = deduplicate(principals)
-        walk = HierarchyWalk((node_id,), self._reader, self._limits)
+        caller = hierarchy.deduplicate(principals)
+        walk = hierarchy.HierarchyWalk((node_id,), self._reader, self._limits)
         restricted = False
         while level := walk.frontier:
             await walk.step()
@@ -108,7 +100,7 @@ class AsyncACLInheritanceService(Generic[N]):
         The code of the failure is ``ACL_WIDENING``, its details hold the ``excess`` grants. If no
         ancestor restricts anything, nothing is in excess.
         """
-        new: Cache[N] = {} if parents is None else {node_id: (None, deduplicate(parents))}
+        new: Cache[N] = {} if parents is None else {node_id: (None, hierarchy.deduplicate(parents))}
         walk = await self._climb(node_id, new)
         above = [acl for reached, acl in _acls_of(walk).items() if reached != node_id]
         bound = NOBODY if walk.missing else _meet_all(above)
@@ -137,7 +129,7 @@ class AsyncACLInheritanceService(Generic[N]):
         cache: Cache[N] = {}
         now = await self._climb(node_id, cache)
         own = now.records[node_id][0] if node_id in now.records else NOBODY
-        cache[node_id] = (own, deduplicate(new_parents))
+        cache[node_id] = (own, hierarchy.deduplicate(new_parents))
         then = await self._climb(node_id, cache)
         before, after = self._combine(now).acl, self._combine(then).acl
         return AccessChange(
@@ -147,7 +139,7 @@ class AsyncACLInheritanceService(Generic[N]):
         )
 
     async def _climb(self, node_id: N, cache: Cache[N]) -> Walk[N]:
-        walk = HierarchyWalk((node_id,), self._reader, self._limits, cache)
+        walk = hierarchy.HierarchyWalk((node_id,), self._reader, self._limits, cache)
         await walk.climb()
         self._is_complete(walk)
         return walk
@@ -171,7 +163,7 @@ class AsyncACLInheritanceService(Generic[N]):
         return EffectiveACL(met if restricted else met.meet(self._default), tuple(acls), restricted)
 
 
-class ACLInheritanceService(SyncService[AsyncACLInheritanceService[N]]):
+class ACLInheritanceService(hierarchy.SyncService[AsyncACLInheritanceService[N]]):
     """Judge of access over a sync reader.
 
     The methods are those of ``AsyncACLInheritanceService``, without ``await``.
@@ -192,18 +184,20 @@ class ACLInheritanceService(SyncService[AsyncACLInheritanceService[N]]):
         default: ACL = NOBODY,
         on_missing: OnMissing = "raise",
         matcher: IGrantMatcher | None = None,
-        limits: TraversalLimits = DEFAULT_LIMITS,
+        limits: hierarchy.TraversalLimits = hierarchy.DEFAULT_LIMITS,
     ) -> None:
-        reader = AsyncReader[N, ACLAndParents[N]](acl_reader, "get_acl_and_parents", is_async=False)
+        reader = hierarchy.AsyncReader[N, ACLAndParents[N]](
+            acl_reader, "get_acl_and_parents", is_async=False
+        )
         self._service = AsyncACLInheritanceService(
             reader, default=default, on_missing=on_missing, matcher=matcher, limits=limits
         )
 
-    effective_acl = in_sync(AsyncACLInheritanceService.effective_acl)
-    is_allowed = in_sync(AsyncACLInheritanceService.is_allowed)
-    validate_narrowing = in_sync(AsyncACLInheritanceService.validate_narrowing)
-    ensure_narrowing = in_sync(AsyncACLInheritanceService.ensure_narrowing)
-    compare_move = in_sync(AsyncACLInheritanceService.compare_move)
+    effective_acl = hierarchy.in_sync(AsyncACLInheritanceService.effective_acl)
+    is_allowed = hierarchy.in_sync(AsyncACLInheritanceService.is_allowed)
+    validate_narrowing = hierarchy.in_sync(AsyncACLInheritanceService.validate_narrowing)
+    ensure_narrowing = hierarchy.in_sync(AsyncACLInheritanceService.ensure_narrowing)
+    compare_move = hierarchy.in_sync(AsyncACLInheritanceService.compare_move)
 
 
 def _acls_of(walk: Walk[N]) -> dict[N, ACL]:

@@ -10,15 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Generic, Literal
 
 from ...primitives.exceptions import CorruptHierarchyError, CycleDetectedError, NodeNotFoundError
-from .hierarchy import (
-    DEFAULT_LIMITS,
-    AsyncReader,
-    HierarchyWalk,
-    SyncService,
-    TraversalLimits,
-    deduplicate,
-    in_sync,
-)
+from . import hierarchy
 from .readers import IAsyncBatchReader, IAsyncParentReader, IBatchReader, IParentReader, N
 
 Path = tuple[N, ...]
@@ -36,9 +28,11 @@ class AsyncCycleDetectionService(Generic[N]):
         *,
         on_missing: OnMissing = "ignore",
         strict: bool = False,
-        limits: TraversalLimits = DEFAULT_LIMITS,
+        limits: hierarchy.TraversalLimits = hierarchy.DEFAULT_LIMITS,
     ) -> None:
-        self._reader = AsyncReader[N, Path[N]](parent_reader, "get_parent_ids", is_async=True)
+        self._reader = hierarchy.AsyncReader[N, Path[N]](
+            parent_reader, "get_parent_ids", is_async=True
+        )
         self._on_missing = on_missing
         self._strict = strict
         self._limits = limits
@@ -69,7 +63,9 @@ class AsyncCycleDetectionService(Generic[N]):
         Raises:
             CycleDetectedError: one of the links is part of a cycle.
         """
-        cache: Cache[N] = {child: deduplicate(parents) for child, parents in links.items()}
+        cache: Cache[N] = {
+            child: hierarchy.deduplicate(parents) for child, parents in links.items()
+        }
         together = (await self._climb(links, cache)).records
         _raise_for_new(find_cycle_through(links, together))
         if self._strict:
@@ -99,7 +95,7 @@ class AsyncCycleDetectionService(Generic[N]):
         return depths[node_id]
 
     async def _find_path(self, node_id: N, parent_ids: Collection[N]) -> Path[N] | None:
-        walk = await self._climb(deduplicate(parent_ids), until=node_id)
+        walk = await self._climb(hierarchy.deduplicate(parent_ids), until=node_id)
         if node_id in walk.distances:
             return (node_id, *walk.path_to(node_id))
         if self._strict:
@@ -108,8 +104,8 @@ class AsyncCycleDetectionService(Generic[N]):
 
     async def _climb(
         self, starts: Iterable[N], cache: Cache[N] | None = None, *, until: N | None = None
-    ) -> HierarchyWalk[N, Path[N]]:
-        walk = HierarchyWalk(starts, self._reader, self._limits, cache)
+    ) -> hierarchy.HierarchyWalk[N, Path[N]]:
+        walk = hierarchy.HierarchyWalk(starts, self._reader, self._limits, cache)
         await walk.climb(until)
         if walk.missing and self._on_missing == "raise":
             raise NodeNotFoundError(
@@ -120,7 +116,7 @@ class AsyncCycleDetectionService(Generic[N]):
         return walk
 
 
-class CycleDetectionService(SyncService[AsyncCycleDetectionService[N]]):
+class CycleDetectionService(hierarchy.SyncService[AsyncCycleDetectionService[N]]):
     """Judge of new links over a sync reader; it reads upwards from the parents only.
 
     The methods are those of ``AsyncCycleDetectionService``, without ``await``.
@@ -139,20 +135,20 @@ class CycleDetectionService(SyncService[AsyncCycleDetectionService[N]]):
         *,
         on_missing: OnMissing = "ignore",
         strict: bool = False,
-        limits: TraversalLimits = DEFAULT_LIMITS,
+        limits: hierarchy.TraversalLimits = hierarchy.DEFAULT_LIMITS,
     ) -> None:
-        reader = AsyncReader[N, Path[N]](parent_reader, "get_parent_ids", is_async=False)
+        reader = hierarchy.AsyncReader[N, Path[N]](parent_reader, "get_parent_ids", is_async=False)
         self._service = AsyncCycleDetectionService(
             reader, on_missing=on_missing, strict=strict, limits=limits
         )
 
-    would_create_cycle = in_sync(AsyncCycleDetectionService.would_create_cycle)
-    would_create_cycle_any = in_sync(AsyncCycleDetectionService.would_create_cycle_any)
-    find_cycle_path = in_sync(AsyncCycleDetectionService.find_cycle_path)
-    ensure_acyclic = in_sync(AsyncCycleDetectionService.ensure_acyclic)
-    detect_existing_cycle = in_sync(AsyncCycleDetectionService.detect_existing_cycle)
-    check_links = in_sync(AsyncCycleDetectionService.check_links)
-    depth_of = in_sync(AsyncCycleDetectionService.depth_of)
+    would_create_cycle = hierarchy.in_sync(AsyncCycleDetectionService.would_create_cycle)
+    would_create_cycle_any = hierarchy.in_sync(AsyncCycleDetectionService.would_create_cycle_any)
+    find_cycle_path = hierarchy.in_sync(AsyncCycleDetectionService.find_cycle_path)
+    ensure_acyclic = hierarchy.in_sync(AsyncCycleDetectionService.ensure_acyclic)
+    detect_existing_cycle = hierarchy.in_sync(AsyncCycleDetectionService.detect_existing_cycle)
+    check_links = hierarchy.in_sync(AsyncCycleDetectionService.check_links)
+    depth_of = hierarchy.in_sync(AsyncCycleDetectionService.depth_of)
 
 
 def sort_parents_first(links: Links[N]) -> list[N]:

@@ -7,15 +7,7 @@ from dataclasses import dataclass
 from typing import Generic
 
 from ...primitives.exceptions import NodeNotFoundError
-from .hierarchy import (
-    DEFAULT_LIMITS,
-    AsyncReader,
-    HierarchyWalk,
-    SyncService,
-    TraversalLimits,
-    deduplicate,
-    in_sync,
-)
+from . import hierarchy
 from .readers import IAsyncBatchReader, IAsyncTagReader, IBatchReader, ITagReader, N, TagsAndParents
 
 Cache = dict[N, TagsAndParents[N] | None]
@@ -51,9 +43,9 @@ class AsyncTagInheritanceService(Generic[N]):
         *,
         normalize: Callable[[str], str] | None = None,
         is_inherited: Callable[[N, str], bool] | None = None,
-        limits: TraversalLimits = DEFAULT_LIMITS,
+        limits: hierarchy.TraversalLimits = hierarchy.DEFAULT_LIMITS,
     ) -> None:
-        self._reader = AsyncReader[N, TagsAndParents[N]](
+        self._reader = hierarchy.AsyncReader[N, TagsAndParents[N]](
             tag_reader, "get_tags_and_parents", is_async=True
         )
         self._normalize = normalize
@@ -90,19 +82,19 @@ class AsyncTagInheritanceService(Generic[N]):
 
     async def effective_tags_many(self, node_ids: Collection[N]) -> Mapping[N, tuple[str, ...]]:
         """Return the tags of each node that exists; shared ancestors are read once."""
-        wanted = deduplicate(node_ids)
+        wanted = hierarchy.deduplicate(node_ids)
         cache: Cache[N] = {}
-        await HierarchyWalk(wanted, self._reader, self._limits, cache).climb()
+        await hierarchy.HierarchyWalk(wanted, self._reader, self._limits, cache).climb()
         results = {node_id: await self._find(node_id, cache) for node_id in wanted}
         return {node_id: result.tags for node_id, result in results.items() if result is not None}
 
     async def would_inherit(self, node_id: N, new_parents: Collection[N]) -> tuple[str, ...]:
         """Return the tags that a new or stored node would inherit from these parents."""
-        result = await self._find(node_id, {node_id: ((), deduplicate(new_parents))})
+        result = await self._find(node_id, {node_id: ((), hierarchy.deduplicate(new_parents))})
         return () if result is None else result.inherited
 
     async def _find(self, node_id: N, cache: Cache[N]) -> TagResult[N] | None:
-        walk = HierarchyWalk((node_id,), self._reader, self._limits, cache)
+        walk = hierarchy.HierarchyWalk((node_id,), self._reader, self._limits, cache)
         await walk.climb()
         return self._collect(node_id, walk) if node_id in walk.records else None
 
@@ -115,7 +107,9 @@ class AsyncTagInheritanceService(Generic[N]):
             )
         return result
 
-    def _collect(self, node_id: N, walk: HierarchyWalk[N, TagsAndParents[N]]) -> TagResult[N]:
+    def _collect(
+        self, node_id: N, walk: hierarchy.HierarchyWalk[N, TagsAndParents[N]]
+    ) -> TagResult[N]:
         spellings: dict[str, str] = {}
         inherited: dict[str, str] = {}
         sources: dict[str, dict[N, TagSource[N]]] = {}
@@ -136,7 +130,7 @@ class AsyncTagInheritanceService(Generic[N]):
         )
 
 
-class TagInheritanceService(SyncService[AsyncTagInheritanceService[N]]):
+class TagInheritanceService(hierarchy.SyncService[AsyncTagInheritanceService[N]]):
     """Source of effective tags over a sync reader; an ancestor that does not exist has none.
 
     The methods are those of ``AsyncTagInheritanceService``, without ``await``.
@@ -155,18 +149,18 @@ class TagInheritanceService(SyncService[AsyncTagInheritanceService[N]]):
         *,
         normalize: Callable[[str], str] | None = None,
         is_inherited: Callable[[N, str], bool] | None = None,
-        limits: TraversalLimits = DEFAULT_LIMITS,
+        limits: hierarchy.TraversalLimits = hierarchy.DEFAULT_LIMITS,
     ) -> None:
-        reader = AsyncReader[N, TagsAndParents[N]](
+        reader = hierarchy.AsyncReader[N, TagsAndParents[N]](
             tag_reader, "get_tags_and_parents", is_async=False
         )
         self._service = AsyncTagInheritanceService(
             reader, normalize=normalize, is_inherited=is_inherited, limits=limits
         )
 
-    find_tags = in_sync(AsyncTagInheritanceService.find_tags)
-    effective_tags = in_sync(AsyncTagInheritanceService.effective_tags)
-    inherited_tags = in_sync(AsyncTagInheritanceService.inherited_tags)
-    tag_sources = in_sync(AsyncTagInheritanceService.tag_sources)
-    effective_tags_many = in_sync(AsyncTagInheritanceService.effective_tags_many)
-    would_inherit = in_sync(AsyncTagInheritanceService.would_inherit)
+    find_tags = hierarchy.in_sync(AsyncTagInheritanceService.find_tags)
+    effective_tags = hierarchy.in_sync(AsyncTagInheritanceService.effective_tags)
+    inherited_tags = hierarchy.in_sync(AsyncTagInheritanceService.inherited_tags)
+    tag_sources = hierarchy.in_sync(AsyncTagInheritanceService.tag_sources)
+    effective_tags_many = hierarchy.in_sync(AsyncTagInheritanceService.effective_tags_many)
+    would_inherit = hierarchy.in_sync(AsyncTagInheritanceService.would_inherit)
