@@ -205,7 +205,7 @@ async def test_a_cancellation_anywhere_leaves_state_events_messages_and_memory_i
 async def test_a_message_reaches_its_handler_once_however_often_it_is_delivered(
     theatre: Theatre,
 ) -> None:
-    bus = InMemoryMessageBus(TopicRouting({"Ticket*": "tickets"}).topic_of)
+    bus = InMemoryMessageBus(TopicRouting({"Ticket*": "tickets"}).find_topic)
     seen: list[tuple[Any, str | None, str | None]] = []
 
     async def note(message: OutboxMessage) -> None:
@@ -283,9 +283,9 @@ async def test_a_unit_of_work_without_outbox_or_inbox_is_named() -> None:
 def test_topics_go_by_the_first_pattern_that_fits() -> None:
     routing = TopicRouting({"Parcel*": "parcels", "*": "rest"})
 
-    assert routing.topic_of(message("k")) == "parcels"
-    assert routing.topic_of(message("k", event_type="Other")) == "rest"
-    assert TopicRouting().topic_of(message("k")) == "ParcelWeighed"
+    assert routing.find_topic(message("k")) == "parcels"
+    assert routing.find_topic(message("k", event_type="Other")) == "rest"
+    assert TopicRouting().find_topic(message("k")) == "ParcelWeighed"
 
 
 def test_a_message_becomes_the_event_that_it_was_made_of() -> None:

@@ -87,8 +87,9 @@ IMPLEMENTATIONS: dict[type[Any], type[Any]] = {
 PROTOCOLS = [
     port
     for module in (ports, hierarchy)
-    for name in module.__all__
+    for name in dir(module)
     if inspect.isclass(port := getattr(module, name)) and getattr(port, "_is_protocol", False)
+    if port.__module__.startswith("cqrs_ddd_core.")
 ]
 
 

@@ -1,7 +1,5 @@
 """Who asks: the tenant and the user of the running request."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar

@@ -1,7 +1,5 @@
 """Which request this is (correlation), and which message caused it (causation)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar

@@ -7,8 +7,6 @@ A hook is a function from an ``Operation`` to a context manager, which is what t
 Where no hook is registered a span costs one truth test.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext

@@ -1,13 +1,10 @@
 """Commands and queries, the responses to them, and their names for those that arrive as data."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pydantic
-from pydantic import ConfigDict, Field
 
 from .domain.events import DomainEvent
 from .primitives.exceptions import ValidationError
@@ -33,18 +30,18 @@ class Command(ImmutableModel, Generic[R]):
     ``correlation_id`` it joins the request in progress, or starts one.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = pydantic.ConfigDict(extra="forbid")
 
-    command_id: str = Field(default_factory=uuid4_text, min_length=1)
+    command_id: str = pydantic.Field(default_factory=uuid4_text, min_length=1)
     correlation_id: str | None = None
 
 
 class Query(ImmutableModel, Generic[R]):
     """A question that changes nothing; the result of ``Query[int]`` is an ``int``."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = pydantic.ConfigDict(extra="forbid")
 
-    query_id: str = Field(default_factory=uuid4_text, min_length=1)
+    query_id: str = pydantic.Field(default_factory=uuid4_text, min_length=1)
     correlation_id: str | None = None
 
 

@@ -1,7 +1,5 @@
 """Ready-made validators."""
 
-from __future__ import annotations
-
 import pydantic
 
 from .ports.validation import IValidator, ValidationResult

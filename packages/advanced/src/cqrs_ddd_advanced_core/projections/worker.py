@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from cqrs_ddd_core import ExponentialBackoffPolicy, LeaseLostError, RetryPolicy
 from cqrs_ddd_core.ports import IClock, IEventStore, IQueueSignal, IWorkerLifecycle, UnitOfWork
 from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL
-from cqrs_ddd_core.primitives.background_service import BackgroundService
+from cqrs_ddd_core.primitives.background_service import BackgroundService, Loops
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from ..exceptions import PoisonEventError, ProjectionVersionError
@@ -88,7 +87,7 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
         self._clock = clock or SystemClock()
         self._waiting_for_version: set[str] = set()
 
-    def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+    def create_loops(self) -> Loops:
         return [self._follow(each) for each in self._projections]
 
     async def drain(self) -> int:

@@ -1,7 +1,5 @@
 """Caching for a repository by inheritance: ``class Orders(CachingMixin, Base)``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 

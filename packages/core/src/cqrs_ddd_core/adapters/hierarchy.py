@@ -4,16 +4,13 @@
 reads of an answer see one state.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Generic, TypeVar
 
 from ..domain.aggregate import ID, AggregateRoot
 from ..domain.services import readers
 from ..domain.services.acl import ACL
-from ..ports.repository import IRepository
-from ..ports.unit_of_work import UnitOfWork
+from ..ports import IRepository, UnitOfWork
 
 T = TypeVar("T", bound=AggregateRoot)
 R = TypeVar("R")

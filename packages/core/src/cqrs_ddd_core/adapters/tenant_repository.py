@@ -1,7 +1,5 @@
 """Repositories of one tenant by inheritance: ``class Orders(MultitenantMixin, Base)``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,9 +1,8 @@
 """Commands, queries and events to their handlers."""
 
-from .event_dispatcher import EventDispatcher
 from .handlers import CommandHandler, EventHandler, QueryHandler
 from .mediator import Mediator, Plan
-from .registry import HandlerRegistry
+from .registry import EventDispatcher, HandlerRegistry
 
 __all__ = [
     "CommandHandler",

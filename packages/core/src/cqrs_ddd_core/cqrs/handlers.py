@@ -1,7 +1,5 @@
 """Base classes of handlers, and the binding of a handler to its message."""
 
-from __future__ import annotations
-
 import inspect
 import types
 from abc import ABC, abstractmethod

@@ -1,7 +1,5 @@
 """Entrance of the application: commands and queries go through middlewares to handlers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -14,9 +12,8 @@ from ..messages import Command, CommandResponse, Query, QueryResponse
 from ..ports import ICommandBus, IEventDispatcher, IMiddleware, IQueryBus
 from ..ports.unit_of_work import UnitOfWork, get_current_uow
 from ..primitives.exceptions import HandlerNotRegisteredError, InvalidOperationError
-from .event_dispatcher import EventDispatcher
 from .pipeline import Step, build_handler_step, chain, get_name, split_by_placement
-from .registry import HandlerRegistry
+from .registry import EventDispatcher, HandlerRegistry
 
 R = TypeVar("R")
 

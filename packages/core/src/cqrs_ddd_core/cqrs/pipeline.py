@@ -1,7 +1,5 @@
 """Chains of middlewares around a handler, built once per message type."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from types import CoroutineType

@@ -1,12 +1,12 @@
-"""Registry of handlers by message type."""
+"""Registry of handlers by message type, and the dispatcher of events to them."""
 
-from __future__ import annotations
-
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from ..correlation import correlation_scope, get_correlation_id
 from ..domain.events import DomainEvent
 from ..messages import Command, Query
+from ..ports.event_dispatcher import IEventDispatcher
 from ..primitives import exceptions as errors
 from .handlers import BoundHandler, Resolver, bind
 
@@ -126,6 +126,22 @@ class HandlerRegistry:
         if holder := self._handlers.get(message_type):
             raise errors.HandlerAlreadyRegisteredError.taken(message_type.__name__, holder.name)
         self._handlers[message_type] = bind(message_type, handler, self._resolver)
+
+
+class EventDispatcher(IEventDispatcher):
+    """Dispatcher that calls the handlers of a registry in order, with the event as their cause."""
+
+    def __init__(self, handlers: HandlerRegistry) -> None:
+        self._handlers = handlers
+
+    async def dispatch(self, events: Sequence[DomainEvent]) -> None:
+        for event in events:
+            handlers = self._handlers.event_handlers_for(type(event))
+            if not handlers:
+                continue
+            with correlation_scope(event.correlation_id or get_correlation_id(), event.event_id):
+                for handler in handlers:
+                    await handler.call(event)
 
 
 def _ensure_subclass(kind: type, message_type: object) -> None:

@@ -1,7 +1,5 @@
 """Methods that apply events, named ``apply_<Event>`` or marked with ``@when(Event)``."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard, TypeVar, get_type_hints

@@ -1,13 +1,10 @@
 """Events of the domain, and the registries that find their classes by name."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import pydantic
-from pydantic import Field, JsonValue, field_validator
 from pydantic_core import PydanticSerializationError
 
 from ..correlation import get_causation_id, get_correlation_id
@@ -33,14 +30,14 @@ class DomainEvent(ImmutableModel):
     schema_version: ClassVar[int] = 1
     """Raise it when the stored shape changes, and register an upcaster."""
 
-    event_id: str = Field(default_factory=uuid7_text, min_length=1)
-    occurred_at: datetime = Field(default_factory=utc_now)
+    event_id: str = pydantic.Field(default_factory=uuid7_text, min_length=1)
+    occurred_at: datetime = pydantic.Field(default_factory=utc_now)
     aggregate_id: str | None = None
     aggregate_type: str | None = None
     aggregate_version: int | None = None
-    correlation_id: str | None = Field(default_factory=get_correlation_id)
-    causation_id: str | None = Field(default_factory=get_causation_id)
-    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    correlation_id: str | None = pydantic.Field(default_factory=get_correlation_id)
+    causation_id: str | None = pydantic.Field(default_factory=get_causation_id)
+    metadata: dict[str, pydantic.JsonValue] = pydantic.Field(default_factory=dict)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -51,7 +48,7 @@ class DomainEvent(ImmutableModel):
         path = f"{cls.__module__}.{cls.__qualname__}"
         defined_events.setdefault(cls.event_type, {})[path] = cls
 
-    @field_validator("occurred_at")
+    @pydantic.field_validator("occurred_at")
     @classmethod
     def _has_zone(cls, value: datetime) -> datetime:
         if value.tzinfo is None:

@@ -1,20 +1,14 @@
 """Fields that many aggregates share: ``class Order(AuditableMixin, AggregateRoot[str])``.
 
-``SpatialMixin`` is here too where the ``geometry`` extra is installed.
+``SpatialMixin`` is in ``domain.spatial``, since it needs the ``geometry`` extra.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 from pydantic import AwareDatetime, BaseModel
 
 from ..context import get_user_id
 from ..primitives.exceptions import InvariantViolationError
-
-if TYPE_CHECKING:
-    from .spatial import SpatialMixin as SpatialMixin
 
 
 class AuditableMixin(BaseModel):
@@ -61,11 +55,3 @@ class ArchivableMixin(BaseModel):
             )
         self.archived_at = None
         self.archived_by = None
-
-
-def __getattr__(name: str) -> Any:
-    if name == "SpatialMixin":
-        from .spatial import SpatialMixin
-
-        return SpatialMixin
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,5 @@
 """A place on the earth, as GeoJSON (RFC 7946)."""
 
-from __future__ import annotations
-
 from pydantic import BaseModel
 
 try:

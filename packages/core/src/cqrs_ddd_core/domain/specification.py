@@ -1,7 +1,5 @@
 """What a query asks for, as far as a repository has to know it."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
@@ -65,6 +63,6 @@ class IQueryOptions(Protocol[T_contra]):
     def offset(self) -> int: ...
 
     @abstractmethod
-    def with_specification(self, specification: ISpecification | None) -> IQueryOptions[T_contra]:
+    def with_specification(self, specification: ISpecification | None) -> "IQueryOptions[T_contra]":
         """The same options with another specification."""
         ...

@@ -1,7 +1,5 @@
 """Things that are what their values are."""
 
-from __future__ import annotations
-
 from ..primitives.immutable import ImmutableModel
 
 

@@ -1,6 +1,4 @@
-"""From a broker to a handler, each message once."""
-
-from __future__ import annotations
+"""Consumer that handles each message of a broker once."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
@@ -15,10 +13,10 @@ from ..spi.inbox import compute_fingerprint, get_inbox
 
 
 class InboxConsumer:
-    """Wraps a handler for ``IMessageConsumer.subscribe``: its effect and the id commit together.
+    """Wrapper of a handler for ``IMessageConsumer.subscribe``; effect and id commit together.
 
-    A message that ``consumer`` has handled before is passed over; one that fails leaves no trace
-    and comes again. Raises ``DuplicateCommandError`` for an id with another content.
+    A message that ``consumer`` has handled before is skipped; one that fails leaves no record and
+    is delivered again. Raises ``DuplicateCommandError`` for an id with another content.
     """
 
     def __init__(
@@ -34,7 +32,7 @@ class InboxConsumer:
 
     async def __call__(self, message: OutboxMessage) -> None:
         scope = correlation_scope(message.correlation_id or None, message.message_id)
-        with scope, self._observed(message):
+        with scope, self._open_span(message):
             await self._consume(message)
 
     async def _consume(self, message: OutboxMessage) -> None:
@@ -44,7 +42,7 @@ class InboxConsumer:
             if await inbox.register(self._consumer, message.message_id, fingerprint, uow) is None:
                 await self._handler(message)
 
-    def _observed(self, message: OutboxMessage) -> AbstractContextManager[object]:
+    def _open_span(self, message: OutboxMessage) -> AbstractContextManager[object]:
         return hooks.span(
             "message.consume",
             message_type=message.event_type,
@@ -56,13 +54,13 @@ class InboxConsumer:
 def decode_event(
     message: OutboxMessage, events: EventTypeRegistry = default_event_registry
 ) -> DomainEvent:
-    """The event that ``OutboxMiddleware`` made the message of, with its envelope.
+    """Return the event of which ``OutboxMiddleware`` made the message, with its envelope.
 
     Raises ``UnknownTypeError`` and ``SerializationError``.
     """
     facts = message.metadata
     return events.decode(
-        _ToldEvent(
+        _EventForm(
             event_type=message.event_type,
             payload=message.payload,
             schema_version=facts.get("schema_version"),
@@ -88,7 +86,7 @@ _ENVELOPE = {
 
 
 @dataclass(frozen=True)
-class _ToldEvent:
+class _EventForm:
     """An event as ``EventTypeRegistry.decode`` reads it."""
 
     event_type: str

@@ -1,18 +1,16 @@
-"""From the outbox to a broker."""
-
-from __future__ import annotations
+"""Relay from the outbox to a broker."""
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import NoReturn
 
 from ..ports import IClock, IMessagePublisher, IQueueSignal, IWorkerLifecycle
 from ..ports.outbox import OUTBOX_CHANNEL, ILeasedOutbox, OutboxLease, OutboxMessage
 from ..primitives import exceptions as errors
-from ..primitives.background_service import BackgroundService
+from ..primitives.background_service import BackgroundService, Loops
 from ..primitives.id_generator import uuid4_text
 from ..primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from ..primitives.shielding import timeout_after
@@ -21,12 +19,12 @@ from ..spi.system_clock import SystemClock
 logger = logging.getLogger(__name__)
 
 _OUTAGE = (OSError, asyncio.TimeoutError, errors.MessagingError)
-"""What a broker that cannot be reached looks like."""
+"""Errors of a broker that cannot be reached."""
 
 
 @dataclass(frozen=True)
-class _Ending:
-    """How far a lease got: the ids that were published, and what stopped at which message."""
+class _Outcome:
+    """Outcome of a lease: the published ids, and the message that failed with its error."""
 
     lease: OutboxLease
     published: list[str]
@@ -36,25 +34,31 @@ class _Ending:
 
 @dataclass(frozen=True)
 class _Batch:
-    """What was claimed at once; ``deadline`` is when to stop publishing it."""
+    """Leases that were claimed together; publishing stops at ``deadline``."""
 
     leases: Sequence[OutboxLease]
     deadline: float
 
 
 class OutboxRelay(BackgroundService, IWorkerLifecycle):
-    """Publishes what is in the outbox, at least once, each partition in order.
+    """Relay that publishes the outbox at least once, each partition in order.
 
-    Several may run on one outbox. A message is published first and marked afterwards: a crash
-    repeats it instead of losing it, and its id stays the same. One that fails holds its partition
-    back, is tried again as ``retry`` says, and is parked when that gives up. When nothing can be
-    published and the broker seems to be away, the relay waits, and no try is counted.
+    Several relays may run on one outbox. A message is published first and marked afterwards: a
+    crash repeats it instead of losing it, and its id stays the same. A message that fails blocks
+    its partition, is retried as ``retry`` says, and then becomes a dead letter. If nothing can be
+    published because the broker seems to be down, the relay waits and counts no try.
 
     Args:
+        outbox: the outbox to publish.
+        publisher: the broker.
+        retry: when to retry a message, and how often.
         batch: how many messages are claimed at once.
-        lease: seconds for which claimed messages are ours; publishing stops before they end.
+        lease: seconds for which messages are claimed; publishing stops before they end.
         publish_timeout: seconds after which a publisher that hangs has failed.
-        poll_interval: seconds between looks into an empty outbox; ``signal`` wakes it earlier.
+        poll_interval: seconds between looks into an empty outbox.
+        signal: wakes the relay before ``poll_interval`` has passed.
+        clock: tells the time; tests pass their own.
+        relay_id: name of this relay in leases.
     """
 
     def __init__(
@@ -89,85 +93,90 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         self._clock = clock or SystemClock()
         self._relay_id = relay_id or uuid4_text()
 
-    def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+    def create_loops(self) -> Loops:
         return (self._run(),)
 
     async def run_once(self) -> int:
-        """Claim, publish and mark one batch; answers how many messages were published.
+        """Claim, publish and mark one batch; return the number of published messages.
 
-        Raises ``MessagingError`` when the broker seems to be away.
+        Raises ``MessagingError`` if the broker seems to be down.
         """
-        published, _ = await self._work_off(await self._claim(), goes_on=False)
+        published, _ = await self._process(await self._claim(), claims_next=False)
         return published
 
     async def drain(self) -> int:
-        """Batch after batch until one publishes nothing; answers how many messages were published.
+        """Publish batches until one publishes nothing; return the number of published messages.
 
-        Raises ``MessagingError`` when the broker seems to be away.
+        Raises ``MessagingError`` if the broker seems to be down.
         """
         total, batch = 0, None
         while True:
-            published, batch = await self._work_off(batch or await self._claim(), goes_on=True)
+            published, batch = await self._process(batch or await self._claim(), claims_next=True)
             if not published:
                 return total
             total += published
 
     async def _run(self) -> None:
         failures, batch = 0, None
-        # What is claimed when the relay stops is given back by one more round.
+        # If the relay stops with a claimed batch, one more round releases it.
         while batch is not None or not self.is_stopping:
             try:
-                published, batch = await self._work_off(batch or await self._claim(), goes_on=True)
+                published, batch = await self._process(
+                    batch or await self._claim(), claims_next=True
+                )
                 failures = 0
                 if not published:
-                    await self.wait(self._pause_for(self._poll_interval))
+                    await self.wait(self._wait_for_work(self._poll_interval))
             except Exception as error:
                 failures, batch = failures + 1, None
                 logger.warning("outbox relay: %r, try %d", error, failures)
-                await self.wait(self._pause_for(self._pause.get_backoff(failures)))
+                await self.wait(self._wait_for_work(self._pause.get_backoff(failures)))
 
     async def _claim(self) -> _Batch:
-        deadline = self._deadline()
+        deadline = self._compute_deadline()
         leases = await self._outbox.claim(self._relay_id, limit=self._batch, lease=self._lease)
         return _Batch(leases, deadline)
 
-    def _deadline(self) -> float:
+    def _compute_deadline(self) -> float:
         return self._clock.monotonic() + self._lease - self._publish_timeout
 
-    async def _work_off(self, batch: _Batch, *, goes_on: bool) -> tuple[int, _Batch | None]:
-        """Publish and mark; answers how many messages, and the next batch where it is claimed."""
-        endings: list[_Ending] = []
-        last: list[_Ending] = []
+    async def _process(self, batch: _Batch, *, claims_next: bool) -> tuple[int, _Batch | None]:
+        """Publish and mark a batch; return how many messages, and the next batch if claimed."""
+        outcomes: list[_Outcome] = []
+        last: list[_Outcome] = []
         running = {
             asyncio.create_task(self._publish(each, batch.deadline)) for each in batch.leases
         }
         try:
             while running:
-                # What ends together is marked together; nothing waits for a slow partition.
+                # Leases that end together are marked together; none waits for a slow partition.
                 await self._mark(last)
                 ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 last = [task.result() for task in ended]
-                endings += last
+                outcomes += last
         finally:
             for task in running:
                 task.cancel()
-        published = sum(len(ending.published) for ending in endings)
-        failures = [ending for ending in endings if ending.error is not None]
-        if goes_on and published and not failures and not self.is_stopping:
+        published = sum(len(outcome.published) for outcome in outcomes)
+        failures = [outcome for outcome in outcomes if outcome.error is not None]
+        if claims_next and published and not failures and not self.is_stopping:
             return published, await self._mark_and_claim(last)
         await self._mark(last)
         if failures and not published and all(isinstance(f.error, _OUTAGE) for f in failures):
-            for failure in failures:
-                await self._outbox.release(failure.lease)
-            raise errors.MessagingError(
-                f"the broker took none of {len(failures)} messages, the last failed with "
-                f"{failures[-1].error!r}; nothing is counted as a try"
-            )
+            await self._release_in_outage(failures)
         for failure in failures:
-            await self._hold_back(failure)
+            await self._record_failure(failure)
         return published, None
 
-    async def _pause_for(self, seconds: float) -> None:
+    async def _release_in_outage(self, failures: Sequence[_Outcome]) -> NoReturn:
+        for failure in failures:
+            await self._outbox.release(failure.lease)
+        raise errors.MessagingError(
+            f"the broker took none of {len(failures)} messages, the last failed with "
+            f"{failures[-1].error!r}; nothing is counted as a try"
+        )
+
+    async def _wait_for_work(self, seconds: float) -> None:
         if self._signal is not None:
             try:
                 await self._signal.wait(OUTBOX_CHANNEL, seconds)
@@ -176,8 +185,8 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
                 logger.warning("outbox relay: %r from the signal; polling goes on", error)
         await self._clock.sleep(seconds)
 
-    async def _publish(self, lease: OutboxLease, deadline: float) -> _Ending:
-        """Publish the messages of one partition, one after the other, up to the first failure."""
+    async def _publish(self, lease: OutboxLease, deadline: float) -> _Outcome:
+        """Publish the messages of one partition in order, up to the first failure."""
         published: list[str] = []
         for message in lease.messages:
             if self.is_stopping or self._clock.monotonic() >= deadline:
@@ -185,33 +194,33 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
             try:
                 await timeout_after(self._publish_timeout, self._publisher.publish(message))
             except Exception as error:
-                return _Ending(lease, published, message, error)
+                return _Outcome(lease, published, message, error)
             published.append(message.message_id)
-        return _Ending(lease, published)
+        return _Outcome(lease, published)
 
-    async def _mark(self, endings: list[_Ending]) -> None:
-        whole = [(e.lease, e.published) for e in endings if e.error is None]
+    async def _mark(self, outcomes: list[_Outcome]) -> None:
+        whole = [(e.lease, e.published) for e in outcomes if e.error is None]
         if whole:
-            _tell_of_lost(await self._outbox.complete_batch(whole))
-        for ending in endings:
-            if ending.error is not None and ending.published:
+            _log_lost(await self._outbox.complete_batch(whole))
+        for outcome in outcomes:
+            if outcome.error is not None and outcome.published:
                 try:
-                    await self._outbox.complete(ending.lease, ending.published)
+                    await self._outbox.complete(outcome.lease, outcome.published)
                 except errors.LeaseLostError as error:
                     logger.warning("outbox relay: %s", error)
 
-    async def _mark_and_claim(self, endings: list[_Ending]) -> _Batch:
-        deadline = self._deadline()
+    async def _mark_and_claim(self, outcomes: list[_Outcome]) -> _Batch:
+        deadline = self._compute_deadline()
         lost, leases = await self._outbox.complete_and_claim(
-            [(ending.lease, ending.published) for ending in endings],
+            [(outcome.lease, outcome.published) for outcome in outcomes],
             self._relay_id,
             limit=self._batch,
             lease=self._lease,
         )
-        _tell_of_lost(lost)
+        _log_lost(lost)
         return _Batch(leases, deadline)
 
-    async def _hold_back(self, failure: _Ending) -> None:
+    async def _record_failure(self, failure: _Outcome) -> None:
         message, error = failure.message, failure.error
         assert message is not None
         assert error is not None
@@ -231,15 +240,15 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
             return
         if gives_up:
             logger.error(
-                "outbox message %s is parked after %d tries: %r; retry or discard it",
+                "outbox message %s is a dead letter after %d tries: %r; retry or discard it",
                 message.message_id,
                 tries,
                 error,
             )
 
 
-def _tell_of_lost(leases: Sequence[OutboxLease]) -> None:
-    # Another relay publishes again what was lost; the receivers know it by its ids.
+def _log_lost(leases: Sequence[OutboxLease]) -> None:
+    # Another relay publishes these messages again; receivers recognise their ids.
     for lease in leases:
         logger.warning(
             "outbox relay: the lease of key %s is over; another relay publishes it now", lease.key

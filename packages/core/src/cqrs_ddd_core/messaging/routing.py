@@ -1,6 +1,4 @@
-"""Which topic a message belongs to."""
-
-from __future__ import annotations
+"""Topics of messages."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -9,7 +7,7 @@ from ..ports.outbox import OutboxMessage
 
 
 class TopicRouting:
-    """Topics by pattern of the event type, the first that fits; without one the type is the topic.
+    """Topic by the first pattern that matches the event type, or else the event type itself.
 
     ``TopicRouting({"Order*": "orders"})``: a pattern is matched as a shell matches file names.
     """
@@ -17,7 +15,7 @@ class TopicRouting:
     def __init__(self, topics: Mapping[str, str] | None = None) -> None:
         self._topics = dict(topics or {})
 
-    def topic_of(self, message: OutboxMessage) -> str:
+    def find_topic(self, message: OutboxMessage) -> str:
         for pattern, topic in self._topics.items():
             if fnmatchcase(message.event_type, pattern):
                 return topic

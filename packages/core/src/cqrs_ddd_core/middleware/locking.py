@@ -1,7 +1,5 @@
 """Messages that must not be handled side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar

@@ -1,7 +1,5 @@
 """Middlewares that write to the stores of the unit of work, in its transaction."""
 
-from __future__ import annotations
-
 from functools import cache, partial
 from typing import Any, ClassVar
 

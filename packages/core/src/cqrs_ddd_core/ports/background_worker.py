@@ -1,7 +1,5 @@
 """Work that goes on beside the requests."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import Any, Protocol, runtime_checkable
 

@@ -1,7 +1,5 @@
 """Large binary objects."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import Protocol, runtime_checkable
 

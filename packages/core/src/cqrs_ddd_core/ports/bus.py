@@ -1,7 +1,5 @@
 """Where the outside sends commands and queries."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import Protocol, TypeVar, runtime_checkable
 

@@ -1,7 +1,5 @@
 """Values that can be had again, kept near."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable

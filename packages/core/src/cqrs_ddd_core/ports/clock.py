@@ -1,7 +1,5 @@
 """Port of the clock."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from datetime import datetime
 from typing import Protocol, runtime_checkable

@@ -1,7 +1,5 @@
 """Events to the handlers in this process."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable

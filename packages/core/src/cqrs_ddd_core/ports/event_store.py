@@ -1,7 +1,5 @@
 """Events, kept for ever, in order."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +23,10 @@ class StreamId(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.aggregate_type} {self.aggregate_id}"
+
+    def ensure_storable(self) -> None:
+        """Raise ``SerializationError`` for a type or an id that some databases change or reject."""
+        ensure_storable("a stream", *self)
 
 
 class ExpectedVersion(Enum):
@@ -85,7 +87,7 @@ class StoredEvent:
     @classmethod
     def from_event(
         cls, event: DomainEvent, metadata: Mapping[str, object] | None = None
-    ) -> StoredEvent:
+    ) -> "StoredEvent":
         """The stored form; ``metadata`` is laid over the event's own.
 
         Raises ``MissingIdentityError`` for an event that no aggregate recorded, and

@@ -1,27 +1,3 @@
-"""Readers of hierarchies, which the domain services need."""
+"""Parents, tags and access lists of nodes: the readers of the domain services."""
 
-from ..domain.services.readers import (
-    IACLReader,
-    IAncestryReader,
-    IAsyncACLReader,
-    IAsyncAncestryReader,
-    IAsyncBatchReader,
-    IAsyncParentReader,
-    IAsyncTagReader,
-    IBatchReader,
-    IParentReader,
-    ITagReader,
-)
-
-__all__ = [
-    "IACLReader",
-    "IAncestryReader",
-    "IAsyncACLReader",
-    "IAsyncAncestryReader",
-    "IAsyncBatchReader",
-    "IAsyncParentReader",
-    "IAsyncTagReader",
-    "IBatchReader",
-    "IParentReader",
-    "ITagReader",
-]
+from ..domain.services.readers import *

@@ -1,7 +1,5 @@
 """Which messages were handled, and with what outcome."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable

@@ -1,7 +1,5 @@
 """One at a time."""
 
-from __future__ import annotations
-
 import asyncio
 from abc import abstractmethod
 from collections.abc import Collection

@@ -1,7 +1,5 @@
 """Messages to and from a broker."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Protocol, runtime_checkable

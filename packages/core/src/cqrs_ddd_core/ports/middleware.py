@@ -1,7 +1,5 @@
 """Steps around a handler."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from enum import Enum

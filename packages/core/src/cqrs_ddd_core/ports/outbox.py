@@ -1,7 +1,5 @@
 """Messages that are saved with the change they tell of, and published afterwards."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,7 +46,7 @@ class OutboxMessage:
     @classmethod
     def from_event(
         cls, event: DomainEvent, metadata: Mapping[str, object] | None = None
-    ) -> OutboxMessage:
+    ) -> "OutboxMessage":
         """Build the message of an event; raise ``SerializationError`` for one that is not JSON."""
         facts = {
             "aggregate_id": event.aggregate_id,

@@ -1,7 +1,5 @@
 """Wake-up notifications for workers; polling must suffice without them."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import Protocol, runtime_checkable
 

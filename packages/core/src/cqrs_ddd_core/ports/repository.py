@@ -1,7 +1,5 @@
 """Aggregates, as a collection that remembers them."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable

@@ -1,7 +1,5 @@
 """Old stored events in the shape that today's classes expect."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable

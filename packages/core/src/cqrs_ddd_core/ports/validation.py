@@ -1,7 +1,5 @@
 """Is this acceptable?"""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,6 +1,4 @@
-"""Loops that begin and end with a worker."""
-
-from __future__ import annotations
+"""Services that run loops in the background."""
 
 import asyncio
 import logging
@@ -12,13 +10,16 @@ from .exceptions import InvalidOperationError
 
 W = TypeVar("W", bound="BackgroundService")
 
+Loops = Sequence[Coroutine[Any, Any, None]]
+"""Coroutines that run until the service stops."""
+
 logger = logging.getLogger(__name__)
 
 
 class BackgroundService(ABC):
-    """Starts its loops as tasks, and stops by waiting until each has come to its end.
+    """Service that runs its loops as tasks, and stops by waiting until each has ended.
 
-    Subclasses look at ``is_stopping``, and wait by ``wait_or_stop`` and ``wait``.
+    The loops check ``is_stopping``, and wait by ``wait_or_stop`` and ``wait``.
     """
 
     def __init__(self) -> None:
@@ -26,8 +27,8 @@ class BackgroundService(ABC):
         self._tasks: list[asyncio.Task[None]] = []
 
     @abstractmethod
-    def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """What goes on until it is stopped."""
+    def create_loops(self) -> Loops:
+        """Return the coroutines to run; each has to end when the service stops."""
         ...
 
     @property
@@ -35,15 +36,15 @@ class BackgroundService(ABC):
         return self._stopping.is_set()
 
     async def start(self) -> None:
-        """Raises ``InvalidOperationError`` when it is started already."""
+        """Start the loops; raise ``InvalidOperationError`` if they have been started."""
         if self._tasks:
             raise InvalidOperationError(
-                f"the {type(self).__name__} is started already; stop it first"
+                f"the {type(self).__name__} has been started; stop it first"
             )
-        self._tasks = [asyncio.ensure_future(each) for each in self.loops()]
+        self._tasks = [asyncio.ensure_future(each) for each in self.create_loops()]
 
     async def stop(self) -> None:
-        """Returns when what was begun is finished or handed back."""
+        """Wait until work in progress is finished or released."""
         self._stopping.set()
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -61,7 +62,7 @@ class BackgroundService(ABC):
         await self.stop()
 
     async def wait(self, pause: Coroutine[Any, Any, object]) -> None:
-        """Until the pause is over, or the worker stops; then the pause is cancelled."""
+        """Await the pause, or cancel it if the service stops first."""
         task = asyncio.ensure_future(pause)
         try:
             await self.wait_or_stop(task)
@@ -69,7 +70,7 @@ class BackgroundService(ABC):
             task.cancel()
 
     async def wait_or_stop(self, event: asyncio.Future[Any]) -> None:
-        """As ``wait``, without an end of the event."""
+        """Wait like ``wait``, but leave the event alone."""
         stopped = asyncio.ensure_future(self._stopping.wait())
         either: list[asyncio.Future[Any]] = [event, stopped]
         try:

@@ -1,7 +1,5 @@
 """Ids as text: random ones, and ones that sort by the time they were made (RFC 9562)."""
 
-from __future__ import annotations
-
 import os
 import struct
 import time

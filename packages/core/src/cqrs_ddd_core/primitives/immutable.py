@@ -1,7 +1,5 @@
 """Base class of messages, events and value objects, which are immutable."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict

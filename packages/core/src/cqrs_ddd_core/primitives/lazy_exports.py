@@ -1,7 +1,5 @@
 """Names that a package root offers and imports when they are first used."""
 
-from __future__ import annotations
-
 import inspect
 import sys
 from collections.abc import Callable, Iterator

@@ -4,8 +4,6 @@ Jitter follows "Exponential Backoff And Jitter" (M. Brooker, AWS Architecture Bl
 that failed together must not come back together.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

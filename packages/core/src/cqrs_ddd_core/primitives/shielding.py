@@ -1,7 +1,5 @@
 """Work that must end: however often its task is cancelled, or within a time."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import Awaitable, Coroutine

@@ -1,7 +1,5 @@
 """Check of ids and names that every database has to keep unchanged."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from .exceptions import SerializationError

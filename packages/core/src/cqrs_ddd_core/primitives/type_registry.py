@@ -1,7 +1,5 @@
 """Names for classes: what is stored is a name, never a path to import."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Generic, TypeVar

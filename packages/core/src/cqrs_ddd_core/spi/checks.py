@@ -1,7 +1,5 @@
 """Checks of arguments that stores and repositories share, so that each adapter raises alike."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable
 from typing import Protocol, runtime_checkable
 

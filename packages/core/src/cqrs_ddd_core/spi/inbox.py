@@ -1,7 +1,5 @@
 """Inbox of a unit of work, and fingerprints of the messages in it."""
 
-from __future__ import annotations
-
 import json
 from hashlib import sha256
 

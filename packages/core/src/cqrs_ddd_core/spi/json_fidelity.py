@@ -1,18 +1,15 @@
 """Encoding of values as JSON, and checks that a model survives its JSON form."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, Secret, SecretBytes, SecretStr
-from pydantic import ValidationError as PydanticValidationError
+import pydantic
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from ..primitives.exceptions import SerializationError
 
-_SECRETS = (Secret, SecretBytes, SecretStr)
+_SECRETS = (pydantic.Secret, pydantic.SecretBytes, pydantic.SecretStr)
 
 
 def encode_json(value: Any, subject: str, *, type_name: str, allow_nan: bool = False) -> bytes:
@@ -29,7 +26,7 @@ def encode_json(value: Any, subject: str, *, type_name: str, allow_nan: bool = F
     return encoded
 
 
-def attributes_lost_in_json(model: type[BaseModel]) -> list[str]:
+def attributes_lost_in_json(model: type[pydantic.BaseModel]) -> list[str]:
     """List the attributes of a model, and of models inside it, that its JSON omits or masks."""
     return list(_lost(model, "", {model}))
 
@@ -40,7 +37,7 @@ def holds_the_same(one: object, other: object) -> bool:
 
 
 def _held_by(value: Any) -> object:
-    if isinstance(value, BaseModel):
+    if isinstance(value, pydantic.BaseModel):
         return value.__dict__, value.__pydantic_private__
     if is_dataclass(value):
         return [getattr(value, each.name) for each in fields(value)]
@@ -49,7 +46,7 @@ def _held_by(value: Any) -> object:
 
 def reason_of(error: Exception) -> str:
     """Describe an error for a log, without the values, which may be personal."""
-    if not isinstance(error, PydanticValidationError):
+    if not isinstance(error, pydantic.ValidationError):
         return type(error).__name__
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return ", ".join(
@@ -72,13 +69,13 @@ def shape_in(schema: Any) -> Any:
     return shape
 
 
-def _lost(model: type[BaseModel], before: str, seen: set[type]) -> Iterator[str]:
+def _lost(model: type[pydantic.BaseModel], before: str, seen: set[type]) -> Iterator[str]:
     for name, field in model.model_fields.items():
         kinds = set(_classes_in(field.annotation))
         if field.exclude or any(issubclass(kind, _SECRETS) for kind in kinds):
             yield f"{before}{name}"
         for kind in kinds - seen:
-            if issubclass(kind, BaseModel):
+            if issubclass(kind, pydantic.BaseModel):
                 seen.add(kind)
                 yield from _lost(kind, f"{before}{name}.", seen)
 

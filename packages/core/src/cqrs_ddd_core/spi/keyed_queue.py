@@ -1,7 +1,5 @@
 """First-come, first-served queues within one process."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable

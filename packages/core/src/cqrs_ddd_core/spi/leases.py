@@ -1,12 +1,10 @@
 """Leases that are renewed while a block of code runs, and checks that lock adapters share."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ..ports.clock import IClock
 from ..primitives.exceptions import InvalidOperationError, LeaseLostError
@@ -54,7 +52,7 @@ class LeaseRenewal:
         self._watcher: asyncio.Task[None] | None = None
         self.lost = asyncio.Event()
 
-    async def __aenter__(self) -> LeaseRenewal:
+    async def __aenter__(self) -> "LeaseRenewal":
         self._cancellation = OwnCancellation()
         pause = self._ttl / _RENEWALS_PER_TTL
         if isinstance(self._clock, SystemClock):
@@ -149,7 +147,7 @@ class LockLease:
         self.renewal.check()
 
 
-def is_of_another_live_task(task: asyncio.Task[Any] | None) -> bool:
+def is_of_another_live_task(task: asyncio.Task[object] | None) -> bool:
     """On Python 3.10 and 3.11 asyncio.wait_for acquires in a task of its own, which then ends."""
     return task is not None and task is not asyncio.current_task() and not task.done()
 

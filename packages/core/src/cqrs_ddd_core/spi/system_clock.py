@@ -1,7 +1,5 @@
 """Clock of the machine."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from datetime import datetime, timezone

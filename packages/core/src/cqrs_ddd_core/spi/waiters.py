@@ -1,7 +1,5 @@
 """Waiters for notifications within one process."""
 
-from __future__ import annotations
-
 import asyncio
 
 

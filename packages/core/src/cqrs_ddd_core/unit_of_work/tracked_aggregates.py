@@ -1,7 +1,5 @@
 """The aggregates that take part in one transaction."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Base class of the units of work: one transaction, and the hooks that run after its commit."""
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import logging

@@ -1,22 +1,20 @@
-"""Jobs in a queue of this process."""
-
-from __future__ import annotations
+"""In-memory queue of jobs."""
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ...ports.background_worker import IBackgroundWorker
-from ...primitives.background_service import BackgroundService
+from ...primitives.background_service import BackgroundService, Loops
 from ...primitives.id_generator import IIdGenerator, UUID7Generator
 
 logger = logging.getLogger(__name__)
 
 
 class InMemoryBackgroundWorker(BackgroundService, IBackgroundWorker):
-    """Hands one job after the other to ``handler``; a job that fails is logged and done with."""
+    """Worker that passes jobs to ``handler`` in order; a failed job is logged and not retried."""
 
     def __init__(
         self, handler: Callable[[Any], Awaitable[object]], *, ids: IIdGenerator | None = None
@@ -34,7 +32,7 @@ class InMemoryBackgroundWorker(BackgroundService, IBackgroundWorker):
         self._wake.set()
         return job_id
 
-    def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+    def create_loops(self) -> Loops:
         return (self._run(),)
 
     async def _run(self) -> None:

@@ -1,7 +1,5 @@
 """Binary objects in a dict."""
 
-from __future__ import annotations
-
 import asyncio
 
 from ...ports.blob_storage import IBlobStorage

@@ -1,7 +1,5 @@
 """In-memory event store with transactions."""
 
-from __future__ import annotations
-
 import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
@@ -14,7 +12,6 @@ from pydantic_core import from_json
 
 from ...ports import ExpectedVersion, IEventLog, StoredEvent, StreamId, UnitOfWork
 from ...primitives import exceptions as errors
-from ...primitives.storable import ensure_storable
 from ...spi.checks import ensure_expected_version, ensure_page_limit
 from ...spi.json_fidelity import encode_json
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
@@ -35,7 +32,7 @@ class InMemoryEventStore(IEventLog):
         self._log = _Log()
         self._uow: UnitOfWork | None = None
 
-    def bind(self, uow: UnitOfWork) -> InMemoryEventStore:
+    def bind(self, uow: UnitOfWork) -> "InMemoryEventStore":
         """Return a store of the same events that reads and writes in one unit of work."""
         bound = InMemoryEventStore()
         bound._log, bound._uow = self._log, uow
@@ -55,7 +52,7 @@ class InMemoryEventStore(IEventLog):
         *,
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
     ) -> int:
-        ensure_storable("a stream", *stream)
+        stream.ensure_storable()
         async with join_transaction(self._uow, "append to a stream") as active:
             changes = self._get_changes(active)
             actual = changes.find_version(stream)
@@ -149,7 +146,7 @@ class InMemoryEventStore(IEventLog):
         first = bisect_right(events, after, key=_position)
         return events[first : first + limit]
 
-    def _get_changes(self, uow: InMemoryTransaction) -> _AppendedEvents:
+    def _get_changes(self, uow: InMemoryTransaction) -> "_AppendedEvents":
         return uow.change_set(self._log, lambda: _AppendedEvents(self._log))
 
 

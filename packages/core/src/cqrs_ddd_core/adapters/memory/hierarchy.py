@@ -1,7 +1,5 @@
 """Hierarchy in memory."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping
 
 from ...domain.services.acl import ACL
@@ -25,7 +23,7 @@ class InMemoryHierarchy(IParentReader[N], ITagReader[N], IACLReader[N], IAncestr
         *,
         tags: Iterable[str] = (),
         acl: ACL | None = None,
-    ) -> InMemoryHierarchy[N]:
+    ) -> "InMemoryHierarchy[N]":
         """Add or replace a node and return the hierarchy; parents need not exist."""
         links = tuple(parents)
         self._parents[node_id] = links

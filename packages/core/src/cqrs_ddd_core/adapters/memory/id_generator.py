@@ -1,7 +1,5 @@
 """Ids that a test can know beforehand."""
 
-from __future__ import annotations
-
 from itertools import count
 
 from ...primitives.id_generator import IIdGenerator

@@ -1,10 +1,7 @@
 """In-memory inbox with transactions."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
-from typing import Any
 
 from pydantic_core import from_json
 
@@ -46,7 +43,7 @@ class InMemoryInbox(IInbox):
             return known
 
     async def store_outcome(
-        self, consumer: str, message_id: str, outcome: Any, uow: UnitOfWork | None = None
+        self, consumer: str, message_id: str, outcome: object, uow: UnitOfWork | None = None
     ) -> None:
         place = consumer, message_id
         encoded = encode_json(
@@ -59,7 +56,7 @@ class InMemoryInbox(IInbox):
                 raise InboxError.not_registered(consumer, message_id)
             changes.entries[place] = replace(known, outcome=from_json(encoded))
 
-    def _get_changes(self, uow: InMemoryTransaction) -> _Changes:
+    def _get_changes(self, uow: InMemoryTransaction) -> "_Changes":
         return uow.change_set(self, lambda: _Changes(self._entries, self._open))
 
 

@@ -1,14 +1,11 @@
 """Locks within one process: first come, first served."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Any
 
 from ...ports import IClock, ILeasedLock, ILockLease
 from ...primitives.exceptions import LeaseLostError, LockAcquisitionError
@@ -19,7 +16,7 @@ from ...spi.system_clock import SystemClock
 
 @dataclass(slots=True, eq=False)
 class _Holder:
-    task: asyncio.Task[Any] | None
+    task: asyncio.Task[object] | None
     ttl: float
     token: int = 0
     expires_at: float = 0.0

@@ -1,7 +1,5 @@
 """A broker within one process."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -17,11 +15,11 @@ class InMemoryMessageBus(IMessagePublisher, IMessageConsumer):
     """Keeps what was published until ``deliver`` hands it to the subscribers of its topic.
 
     Args:
-        topic_of: the topic of a message, by default its event type.
+        find_topic: the topic of a message, by default its event type.
     """
 
-    def __init__(self, topic_of: Callable[[OutboxMessage], str] | None = None) -> None:
-        self._topic_of = topic_of or attrgetter("event_type")
+    def __init__(self, find_topic: Callable[[OutboxMessage], str] | None = None) -> None:
+        self._topic_of = find_topic or attrgetter("event_type")
         self._handlers: dict[str, list[Handler]] = {}
         self._queue: deque[tuple[Handler, OutboxMessage]] = deque()
         self.published: list[OutboxMessage] = []

@@ -1,7 +1,5 @@
 """In-memory outbox with transactions and leases."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -147,7 +145,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
             del self._messages[message_id]
         return len(old)
 
-    def _get_changes(self, uow: InMemoryTransaction) -> _Changes:
+    def _get_changes(self, uow: InMemoryTransaction) -> "_Changes":
         return uow.change_set(self, lambda: _Changes(self))
 
     def _claim(self, limit: int, lease: float) -> list[OutboxLease]:

@@ -1,7 +1,5 @@
 """Wake-up notifications between the tasks of one process."""
 
-from __future__ import annotations
-
 import asyncio
 
 from ...ports.queue_signal import IQueueSignal

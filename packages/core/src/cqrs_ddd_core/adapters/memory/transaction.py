@@ -1,7 +1,5 @@
 """Transaction that the in-memory stores share."""
 
-from __future__ import annotations
-
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable

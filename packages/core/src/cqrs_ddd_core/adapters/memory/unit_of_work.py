@@ -1,7 +1,5 @@
 """Unit of work that carries the in-memory stores."""
 
-from __future__ import annotations
-
 from typing import Any, TypeVar
 
 from ...primitives.exceptions import InvalidOperationError

@@ -1,52 +1,17 @@
 """Rules that span several aggregates: cycles, tags and access in hierarchies, over readers."""
 
-from .acl import ACL, ExactMatcher, Grant, IGrantMatcher
-from .acl_inheritance import (
-    AccessChange,
-    ACLInheritanceService,
-    AsyncACLInheritanceService,
-    EffectiveACL,
-)
-from .cycles import AsyncCycleDetectionService, CycleDetectionService
-from .hierarchy import TraversalLimits
-from .readers import (
-    IACLReader,
-    IAncestryReader,
-    IAsyncACLReader,
-    IAsyncAncestryReader,
-    IAsyncBatchReader,
-    IAsyncParentReader,
-    IAsyncTagReader,
-    IBatchReader,
-    IParentReader,
-    ITagReader,
-)
-from .tags import AsyncTagInheritanceService, TagInheritanceService, TagResult, TagSource
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "ACL",
-    "ACLInheritanceService",
-    "AccessChange",
-    "AsyncACLInheritanceService",
-    "AsyncCycleDetectionService",
-    "AsyncTagInheritanceService",
-    "CycleDetectionService",
-    "EffectiveACL",
-    "ExactMatcher",
-    "Grant",
-    "IACLReader",
-    "IAncestryReader",
-    "IAsyncACLReader",
-    "IAsyncAncestryReader",
-    "IAsyncBatchReader",
-    "IAsyncParentReader",
-    "IAsyncTagReader",
-    "IBatchReader",
-    "IGrantMatcher",
-    "IParentReader",
-    "ITagReader",
-    "TagInheritanceService",
-    "TagResult",
-    "TagSource",
-    "TraversalLimits",
-]
+from ...primitives.lazy_exports import export_lazily
+
+if TYPE_CHECKING:
+    from .acl import *
+    from .acl_inheritance import *
+    from .cycles import *
+    from .hierarchy import *
+    from .readers import *
+    from .tags import *
+else:
+    __getattr__, __dir__ = export_lazily(
+        __name__, "readers", "hierarchy", "acl", "acl_inheritance", "cycles", "tags"
+    )

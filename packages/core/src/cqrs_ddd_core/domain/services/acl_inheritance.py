@@ -4,8 +4,6 @@ A node can only narrow the access that its ancestors grant, and a second parent 
 further. An answer depends on every ancestor, so do not keep it longer than the unit of work.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import reduce

@@ -4,14 +4,14 @@ A check and a write in two concurrent transactions can still close a cycle: run 
 the hierarchy, at the isolation level serialisable, or with a version that every move increments.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping
 from typing import Generic, Literal
 
 from ...primitives.exceptions import CorruptHierarchyError, CycleDetectedError, NodeNotFoundError
 from . import hierarchy
 from .readers import IAsyncBatchReader, IAsyncParentReader, IBatchReader, IParentReader, N
+
+__all__ = ["AsyncCycleDetectionService", "CycleDetectionService"]
 
 Path = tuple[N, ...]
 Links = Mapping[N, Collection[N]]

@@ -4,8 +4,6 @@ The rules are coroutines over an async reader. A sync reader never waits, so the
 complete the same coroutines without an event loop.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +13,8 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from ...primitives.exceptions import HierarchyLimitExceededError, InvalidOperationError
 from .readers import IAsyncBatchReader, N
+
+__all__ = ["TraversalLimits"]
 
 P = ParamSpec("P")
 R = TypeVar("R")

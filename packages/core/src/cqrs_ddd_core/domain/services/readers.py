@@ -3,8 +3,6 @@
 The order of parents and tags is stable.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Collection, Hashable, Mapping
 from typing import Protocol, TypeVar, runtime_checkable

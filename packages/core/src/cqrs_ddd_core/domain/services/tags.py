@@ -1,7 +1,5 @@
 """Tags of a node: its own, and those of all its ancestors."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Generic
@@ -9,6 +7,8 @@ from typing import Generic
 from ...primitives.exceptions import NodeNotFoundError
 from . import hierarchy
 from .readers import IAsyncBatchReader, IAsyncTagReader, IBatchReader, ITagReader, N, TagsAndParents
+
+__all__ = ["AsyncTagInheritanceService", "TagInheritanceService", "TagResult", "TagSource"]
 
 Cache = dict[N, TagsAndParents[N] | None]
 

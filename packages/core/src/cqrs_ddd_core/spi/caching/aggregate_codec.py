@@ -1,7 +1,5 @@
 """Aggregates as a cache keeps them: JSON, under keys that tell shapes and tenants apart."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any, Generic, TypeVar
 

@@ -1,9 +1,6 @@
 """Checks of cache keys, times to live and leases, and the encoding of cached values."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
 
 from ...primitives.exceptions import InvalidOperationError
 from ..json_fidelity import encode_json
@@ -44,7 +41,7 @@ def ensure_leased(values: Iterable[str], leases: Mapping[str, str]) -> None:
         )
 
 
-def encode_cached_value(key: str, value: Any) -> bytes:
+def encode_cached_value(key: str, value: object) -> bytes:
     """Encode a value as JSON, which may have NaN and infinity; raise ``SerializationError``."""
     name = type(value).__name__
     return encode_json(value, f"the value for {key}", type_name=name, allow_nan=True)

@@ -1,10 +1,7 @@
 """A cache that is passed by where it fails."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from ...ports.cache import IVersionedCache
 
@@ -21,7 +18,7 @@ class FailOpenCache:
         self._cache = cache
         self._ttl = ttl
 
-    async def read(self, keys: Sequence[str]) -> Mapping[str, Any]:
+    async def read(self, keys: Sequence[str]) -> Mapping[str, object]:
         """Return the cached values."""
         try:
             return await self._cache.get_many(keys)
@@ -37,7 +34,9 @@ class FailOpenCache:
             logger.warning("cannot fill %s: %r", _describe(keys), error)
             return dict.fromkeys(keys, "")
 
-    async def fill(self, values: Mapping[str, Any], leases: Mapping[str, str]) -> Collection[str]:
+    async def fill(
+        self, values: Mapping[str, object], leases: Mapping[str, str]
+    ) -> Collection[str]:
         """Return the keys that are cached, because none has changed since its lease."""
         leased = {key: value for key, value in values.items() if leases.get(key)}
         if not leased:

@@ -1,7 +1,5 @@
 """Reads by id from a cache, where missing values are loaded and cached."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from itertools import count

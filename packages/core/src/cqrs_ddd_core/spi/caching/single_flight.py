@@ -1,7 +1,5 @@
 """Loads in progress: one caller loads a value that the cache lacks, and others await it."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Set
 from dataclasses import dataclass

@@ -20,7 +20,6 @@ from cqrs_ddd_core import (
 )
 from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL
 from cqrs_ddd_core.primitives import exceptions
-from cqrs_ddd_core.primitives.storable import ensure_storable
 from cqrs_ddd_core.spi import checks
 
 from ..engine import AsyncConnection, Connections, SessionFactory, SQLAlchemyTransaction, driver
@@ -81,7 +80,7 @@ class SQLAlchemyEventStore(IEventLog):
         *,
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
     ) -> int:
-        ensure_storable("a stream", *stream)
+        stream.ensure_storable()
         async with self._connections.join_transaction(None, "append to a stream") as uow:
             connection = await uow.driver_connection()
             last_version = self._sql(connection).last_version
