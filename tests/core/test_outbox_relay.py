@@ -158,7 +158,7 @@ async def test_a_failure_holds_its_partition_back_and_is_tried_again(
     assert broker.taken == [sent[2], sent[0], sent[1]]
 
 
-async def test_poison_is_parked_and_the_others_go_on(
+async def test_poison_message_becomes_a_dead_letter_and_others_go_on(
     outbox: InMemoryOutboxStorage,
     broker: Broker,
     relay: OutboxRelay,
@@ -173,10 +173,10 @@ async def test_poison_is_parked_and_the_others_go_on(
         await relay.run_once()
         await clock.advance(10)
 
-    (parked,) = await outbox.list_dead_letters()
-    assert (parked.message_id, parked.retry_count) == (sent[0], 3)
-    assert parked.error == "LookupError('no such topic')"
-    assert f"outbox message {sent[0]} is parked after 3 tries" in caplog.text
+    (dead_letter,) = await outbox.list_dead_letters()
+    assert (dead_letter.message_id, dead_letter.retry_count) == (sent[0], 3)
+    assert dead_letter.error == "LookupError('no such topic')"
+    assert f"outbox message {sent[0]} is a dead letter after 3 tries" in caplog.text
     assert len(broker.taken) == 5
     await outbox.discard(sent[0])
     await relay.run_once()

@@ -287,7 +287,7 @@ async def signal(engine: AsyncEngine) -> AsyncIterator[PostgresQueueSignal]:
 async def test_who_waits_for_a_position_is_woken_by_the_commit(
     session_factory: SessionFactory, tables: Tables, signal: PostgresQueueSignal
 ) -> None:
-    # Without the hint this would take an hour.
+    # Without the notification this would take an hour.
     store = SQLAlchemyEventStore(session_factory, tables=tables, signal=signal, poll_interval=3_600)
     waiting = asyncio.ensure_future(store.wait_for(1, timeout=3_600))
     await asyncio.sleep(0.2)

@@ -1,4 +1,4 @@
-"""Messages that are saved with the change they tell of, and published afterwards."""
+"""Port of the outbox: messages are saved with the change that they report, and published later."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from ..primitives.storable import ensure_storable
 from .unit_of_work import UnitOfWork
 
 OUTBOX_CHANNEL = "outbox"
-"""The channel of ``IQueueSignal`` on which relays are told that there is work."""
+"""Channel of ``IQueueSignal`` on which relays are woken."""
 
 
 @dataclass
@@ -88,7 +88,7 @@ class IOutboxStorage(Protocol):
         messages: list[OutboxMessage],
         uow: UnitOfWork | None = None,
     ) -> None:
-        """In the transaction of the change they tell of."""
+        """Save messages in the transaction of the change that they report."""
         ...
 
     @abstractmethod
@@ -97,7 +97,7 @@ class IOutboxStorage(Protocol):
         limit: int = 100,
         uow: UnitOfWork | None = None,
     ) -> list[OutboxMessage]:
-        """Unpublished ones, oldest first."""
+        """Return unpublished messages, oldest first."""
         ...
 
     @abstractmethod
@@ -114,7 +114,7 @@ class IOutboxStorage(Protocol):
         error: str,
         uow: UnitOfWork | None = None,
     ) -> None:
-        """Counts the try and keeps the error."""
+        """Count the try and keep the error."""
         ...
 
 
@@ -143,16 +143,16 @@ class ILeasedOutbox(IOutboxStorage, Protocol):
 
     @abstractmethod
     async def complete(self, lease: OutboxLease, message_ids: Sequence[str]) -> None:
-        """Mark as published; raises ``LeaseLostError`` when the epoch has moved on."""
+        """Mark messages as published; raise ``LeaseLostError`` if the epoch has moved on."""
         ...
 
     @abstractmethod
     async def complete_batch(
         self, published: Sequence[tuple[OutboxLease, Sequence[str]]]
     ) -> list[OutboxLease]:
-        """Mark the messages of several leases and give their keys back, in one go.
+        """Mark the messages of several leases and release their keys, in one transaction.
 
-        Answers the leases that were lost; nothing of those is marked.
+        Returns the leases that were lost, of which nothing is marked.
         """
         ...
 
@@ -165,9 +165,9 @@ class ILeasedOutbox(IOutboxStorage, Protocol):
         limit: int = 100,
         lease: float = 30.0,
     ) -> tuple[list[OutboxLease], list[OutboxLease]]:
-        """``complete_batch``, then ``claim``, in one transaction: the round of a busy relay.
+        """Run ``complete_batch`` and ``claim`` in one transaction, as a busy relay does.
 
-        Answers the leases that were lost, and the new ones.
+        Returns the leases that were lost, and the new ones.
         """
         ...
 
@@ -175,7 +175,7 @@ class ILeasedOutbox(IOutboxStorage, Protocol):
     async def fail(
         self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
     ) -> None:
-        """Hold the key back until ``retry_at``, or park it where that is None.
+        """Block the key until ``retry_at``, or make the message a dead letter if that is None.
 
         Raises ``LeaseLostError`` when the epoch has moved on.
         """
@@ -183,27 +183,27 @@ class ILeasedOutbox(IOutboxStorage, Protocol):
 
     @abstractmethod
     async def release(self, lease: OutboxLease) -> None:
-        """Give the key back before the lease ends; one that was lost is fine."""
+        """Release the key before the lease ends; do nothing if the lease was lost."""
         ...
 
     @abstractmethod
     async def list_dead_letters(self, limit: int = 100) -> list[OutboxMessage]:
-        """The messages at which keys were parked, oldest first; those behind them wait."""
+        """Return the messages that failed for good, oldest first; they block their keys."""
         ...
 
     @abstractmethod
     async def retry(self, message_id: str) -> None:
-        """Try a parked message again, its tries forgotten; raises ``OutboxError``."""
+        """Retry a dead letter with its tries reset; raise ``OutboxError`` if it is none."""
         ...
 
     @abstractmethod
     async def discard(self, message_id: str) -> None:
-        """Give up a parked message, so that those behind it go on; raises ``OutboxError``."""
+        """Drop a dead letter, which unblocks its key; raise ``OutboxError`` if it is none."""
         ...
 
     @abstractmethod
     async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
-        """Forget messages published before that time; answers how many, at most ``limit``."""
+        """Delete messages that were published before a time; return how many, at most ``limit``."""
         ...
 
 
