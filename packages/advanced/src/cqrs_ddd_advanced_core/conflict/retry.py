@@ -79,8 +79,9 @@ async def retry_on_conflict(
                 raise
             conflict = type(error).__name__
         # Sleep outside the except block: there, each error would refer to all earlier errors.
-        facts = {"subject": subject, "subject_id": subject_id, "attempt": tries, "error": conflict}
-        with hooks.span("conflict.retry", **facts):
+        with hooks.span(
+            "conflict.retry", subject=subject, subject_id=subject_id, attempt=tries, error=conflict
+        ):
             await clock.sleep(policy.get_backoff(tries))
 
 
