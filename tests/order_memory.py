@@ -18,7 +18,7 @@ from order_system.order_file import OrderFile
 
 from cqrs_ddd_core import Mediator
 from tests.order_lines import write_orders
-from tests.peak import peak
+from tests.peak_memory import peak_memory
 
 ROOT = Path(__file__).parents[1]
 TIMES = 100
@@ -87,7 +87,7 @@ def _main(file: str, kept: str | None = None) -> None:
     if kept is not None:
         _keep(kept)
     assert program.main([file]) == 0
-    print(peak())  # noqa: T201
+    print(peak_memory())  # noqa: T201
 
 
 def _keep(what: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOM_PREFIX = "cqrs-ddd-test-"
 STOP_SECONDS = 10.0
-LAUNCH = (sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")))
+DROP_PRIVILEGES = (sys.executable, "-I", "-S", str(Path(__file__).with_name("drop_privileges.py")))
 ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}
 OURSELVES = "-"
 
@@ -28,7 +28,7 @@ class ServerUnavailableError(Exception):
 def run(account: str, command: Sequence[str | Path], room: Path, *, timeout: float) -> None:
     """Run `command` to its end as `account`."""
     done = subprocess.run(
-        [*LAUNCH, account, *command],
+        [*DROP_PRIVILEGES, account, *command],
         cwd=room,
         env=ENVIRONMENT,
         capture_output=True,
@@ -51,7 +51,7 @@ def serve(
     """Run `command` as `account` during the block, with `settings` as its standard input."""
     with (room / "log").open("w") as log:
         server = subprocess.Popen(
-            [*LAUNCH, account, *command],
+            [*DROP_PRIVILEGES, account, *command],
             cwd=room,
             env=ENVIRONMENT,
             stdin=subprocess.PIPE,

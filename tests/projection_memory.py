@@ -23,7 +23,7 @@ from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore
 from tests.advanced.till_domain import ItemSold, new_till, stored, till_events
 from tests.faults.crashing import Place
 from tests.faults.selling import create_environment
-from tests.peak import peak
+from tests.peak_memory import peak_memory
 
 ROOT = Path(__file__).parents[1]
 BATCH = 500
@@ -143,7 +143,7 @@ async def _project(url: str, schema: str, *kept: str) -> None:
         if kept:
             environment.events = Keeps(async_sessionmaker(engine), tables=place.tables)
         await environment.worker(Takings(), batch=BATCH).drain()
-    print(peak())  # noqa: T201
+    print(peak_memory())  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ from cqrs_ddd_core.primitives.retry import (
     RetryPolicy,
 )
 from cqrs_ddd_core.testing.contracts.middleware import MiddlewareContract
-from cqrs_ddd_core.testing.contracts.parcel import Parcel, a_stored_parcel, the_parcel
+from cqrs_ddd_core.testing.contracts.parcel import Parcel, load_parcel, store_parcel
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
 CONFLICT = OptimisticConcurrencyError("faster", subject="Parcel 1", expected=1, actual=2)
@@ -108,7 +108,7 @@ class Depot:
         )
 
     async def load(self, parcel_id: str) -> Parcel:
-        return await the_parcel(self.parcels, parcel_id)
+        return await load_parcel(self.parcels, parcel_id)
 
     async def weigh(self, command: Weigh) -> int:
         self.units.append(get_current_uow())
@@ -171,20 +171,20 @@ class TestConflictRetryMiddleware(MiddlewareContract):
 
 async def test_after_a_conflict_the_whole_command_is_decided_again() -> None:
     depot = Depot(at_once())
-    parcel = await a_stored_parcel(depot.parcels)
+    parcel = await store_parcel(depot.parcels)
 
     response = await depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=2))
 
     assert response.result == 201
     assert depot.weights == [None, 100, 200]
-    stored = await the_parcel(depot.parcels, parcel.id)
+    stored = await load_parcel(depot.parcels, parcel.id)
     assert (stored.grams, stored.version) == (201, 4)
     assert [event.aggregate_version for event in response.events] == [4]
 
 
 async def test_each_try_has_a_fresh_unit_of_work_and_a_clean_aggregate() -> None:
     depot = Depot(at_once())
-    parcel = await a_stored_parcel(depot.parcels, note="as stored")
+    parcel = await store_parcel(depot.parcels, note="as stored")
     notes = []
     load = depot.load
 
@@ -203,7 +203,7 @@ async def test_each_try_has_a_fresh_unit_of_work_and_a_clean_aggregate() -> None
 
 async def test_who_keeps_the_aggregate_between_tries_never_succeeds() -> None:
     depot = Depot(at_once(max_attempts=3))
-    parcel = await a_stored_parcel(depot.parcels)
+    parcel = await store_parcel(depot.parcels)
     kept: dict[str, Parcel] = {}
     load = depot.load
 
@@ -296,19 +296,19 @@ async def test_a_query_passes_through_and_is_asked_once() -> None:
 
 async def test_a_nested_command_hands_its_conflict_up_and_the_outermost_is_tried_again() -> None:
     depot = Depot(at_once())
-    parcel = await a_stored_parcel(depot.parcels)
+    parcel = await store_parcel(depot.parcels)
 
     response = await depot.mediator.send(WeighTwice(parcel_id=parcel.id, rivals=1))
 
     assert response.result == 102
     assert depot.weights == [None, 100, 101]
-    stored = await the_parcel(depot.parcels, parcel.id)
+    stored = await load_parcel(depot.parcels, parcel.id)
     assert (stored.grams, stored.version) == (102, 4)
 
 
 async def test_in_a_unit_of_work_of_the_caller_the_conflict_goes_up() -> None:
     depot = Depot(at_once())
-    parcel = await a_stored_parcel(depot.parcels)
+    parcel = await store_parcel(depot.parcels)
 
     with pytest.raises(OptimisticConcurrencyError):
         async with InMemoryUnitOfWork():
@@ -350,13 +350,13 @@ async def test_a_retry_inside_an_open_unit_of_work_cannot_succeed(
     naive: IMiddleware, command: type[Weigh | WeighTwice]
 ) -> None:
     depot = Depot(naive)
-    parcel = await a_stored_parcel(depot.parcels)
+    parcel = await store_parcel(depot.parcels)
 
     with pytest.raises(Exception, match="can only be rolled back") as caught:
         await depot.mediator.send(command(parcel_id=parcel.id, rivals=1))
 
     assert "start a new one" in str(caught.value)
-    stored = await the_parcel(depot.parcels, parcel.id)
+    stored = await load_parcel(depot.parcels, parcel.id)
     assert stored.grams in (None, 100)
 
 
@@ -389,7 +389,7 @@ async def test_of_two_that_failed_together_only_jitter_tells_them_apart() -> Non
 
 async def test_each_wait_is_told_to_the_hooks() -> None:
     depot = Depot(ConflictRetryMiddleware(RetryPolicy(5), clock=Waits()))
-    parcel = await a_stored_parcel(depot.parcels)
+    parcel = await store_parcel(depot.parcels)
     told: list[Operation] = []
 
     def watch(operation: Operation) -> AbstractContextManager[None]:
@@ -421,7 +421,7 @@ async def test_locks_of_a_guard_behind_it_are_free_while_it_waits() -> None:
     lock, clock = InMemoryLockStrategy(), FakeClock()
     retrying = ConflictRetryMiddleware(FixedRetryPolicy(delay=60.0), clock=clock)
     depot = Depot(retrying, LockingMiddleware(lock, timeout=5))
-    parcel = await a_stored_parcel(depot.parcels)
+    parcel = await store_parcel(depot.parcels)
     waiting = asyncio.ensure_future(
         depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=1, command_id="slow"))
     )
@@ -437,7 +437,7 @@ async def test_locks_of_a_guard_before_it_are_held_while_it_waits() -> None:
     lock, clock = InMemoryLockStrategy(), FakeClock()
     retrying = ConflictRetryMiddleware(FixedRetryPolicy(delay=60.0), clock=clock)
     depot = Depot(LockingMiddleware(lock, timeout=0.01), retrying)
-    parcel = await a_stored_parcel(depot.parcels)
+    parcel = await store_parcel(depot.parcels)
     waiting = asyncio.ensure_future(depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=1)))
     await settled()
 
@@ -463,7 +463,7 @@ async def test_what_is_listed_before_it_happens_once_and_what_is_listed_behind_a
     caplog.set_level(logging.INFO)
     validator = CountsValidations()
     depot = Depot(ValidatorMiddleware(validator), at_once(), LoggingMiddleware())
-    parcel = await a_stored_parcel(depot.parcels)
+    parcel = await store_parcel(depot.parcels)
 
     await depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=2))
 
@@ -473,7 +473,7 @@ async def test_what_is_listed_before_it_happens_once_and_what_is_listed_behind_a
 
 async def test_a_repetition_of_a_command_that_was_retried_is_answered_from_the_inbox() -> None:
     depot = Depot(at_once(), IdempotencyMiddleware())
-    parcel = await a_stored_parcel(depot.parcels)
+    parcel = await store_parcel(depot.parcels)
     command = Weigh(parcel_id=parcel.id, rivals=2)
 
     first = await depot.mediator.send(command)
@@ -493,14 +493,14 @@ async def test_a_cancellation_anywhere_leaves_all_or_nothing_and_nothing_open() 
 
     async def work() -> None:
         depot.tries.clear()
-        parcel = await a_stored_parcel(depot.parcels)
+        parcel = await store_parcel(depot.parcels)
         ids[:] = [parcel.id]
         await depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=1))
 
     async def check() -> None:
         assert get_current_uow() is None
         if ids:
-            stored = await the_parcel(depot.parcels, ids[0])
+            stored = await load_parcel(depot.parcels, ids[0])
             assert stored.grams in (None, 100, 101)
 
     assert await cancel_sweep(work, check) > 5
@@ -510,7 +510,7 @@ async def test_a_cancellation_anywhere_leaves_all_or_nothing_and_nothing_open() 
 async def test_a_cancellation_while_it_waits_goes_up_and_the_command_is_not_tried_again() -> None:
     clock = FakeClock()
     depot = Depot(ConflictRetryMiddleware(FixedRetryPolicy(delay=60.0), clock=clock))
-    parcel = await a_stored_parcel(depot.parcels)
+    parcel = await store_parcel(depot.parcels)
     waiting = asyncio.ensure_future(depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=1)))
     await settled()
 

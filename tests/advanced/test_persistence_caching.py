@@ -25,9 +25,9 @@ from cqrs_ddd_advanced_core.persistence.fill_leases import InProcessFillLeases
 from cqrs_ddd_advanced_core.testing.contracts.parcel_registry import (
     ParcelLabel,
     ParcelSummary,
-    a_stored_parcel,
     elsewhere,
     seen,
+    store_parcel,
     summaries,
 )
 from cqrs_ddd_core import AggregateRoot, SearchResult, UnitOfWork
@@ -40,7 +40,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     OptimisticConcurrencyError,
     PersistenceError,
 )
-from cqrs_ddd_core.testing.contracts.parcel import Parcel, a_parcel
+from cqrs_ddd_core.testing.contracts.parcel import Parcel, make_parcel
 from tests.advanced.parcels import CountedParcels, in_memory_dispatcher
 from tests.advanced.test_persistence_contracts import PlainCache
 from tests.core.conftest import Equals
@@ -79,7 +79,7 @@ def dispatcher(
 async def test_apply_writes_through_and_drops_what_is_cached(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
-    parcel = await a_stored_parcel(dispatcher, grams=1)
+    parcel = await store_parcel(dispatcher, grams=1)
     assert await seen(dispatcher, parcel.id) == (1, 1, "anna: 1")
     parcels.asked.clear()
 
@@ -97,7 +97,7 @@ async def test_apply_writes_through_and_drops_what_is_cached(
 async def test_aggregates_and_read_models_by_ids_are_read_once(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels, ids: int
 ) -> None:
-    stored = [(await a_stored_parcel(dispatcher)).id for _ in range(ids)]
+    stored = [(await store_parcel(dispatcher)).id for _ in range(ids)]
 
     first = await dispatcher.fetch_domain(Parcel, stored)
     read = await summaries(dispatcher, stored)
@@ -114,12 +114,12 @@ async def test_aggregates_and_read_models_by_ids_are_read_once(
 async def test_a_search_is_never_cached(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCacheService
 ) -> None:
-    await a_stored_parcel(dispatcher)
+    await store_parcel(dispatcher)
     annas: Any = Equals("owner", "anna")
 
     for count in range(1, 3):
         assert len(await (await dispatcher.fetch(ParcelSummary, annas))) == count
-        await parcels.add(a_parcel())
+        await parcels.add(make_parcel())
 
     assert cache._values == {}
 
@@ -130,7 +130,7 @@ async def test_a_search_is_never_cached(
 async def test_what_is_missing_is_asked_for_in_one_call(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
-    one, two, three = [(await a_stored_parcel(dispatcher)).id for _ in range(3)]
+    one, two, three = [(await store_parcel(dispatcher)).id for _ in range(3)]
     await dispatcher.fetch_domain(Parcel, [two])
     parcels.asked.clear()
 
@@ -143,7 +143,7 @@ async def test_what_is_missing_is_asked_for_in_one_call(
 async def test_within_a_unit_of_work_the_cache_is_read_and_not_filled(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
-    one, two, three = [await a_stored_parcel(dispatcher) for _ in range(3)]
+    one, two, three = [await store_parcel(dispatcher) for _ in range(3)]
     await dispatcher.fetch_domain(Parcel, [one.id, two.id])
     parcels.asked.clear()
 
@@ -160,7 +160,7 @@ async def test_within_a_unit_of_work_the_cache_is_read_and_not_filled(
 async def test_what_a_repository_has_saved_in_the_unit_of_work_comes_from_inner_too(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
-    parcel = await a_stored_parcel(dispatcher, grams=1)
+    parcel = await store_parcel(dispatcher, grams=1)
     await seen(dispatcher, parcel.id)
     parcel.weigh(2)
 
@@ -200,7 +200,7 @@ async def test_what_the_caller_links_is_dropped_as_well(
     calls: list[Any] = []
     counts: dict[str, int] = {}
     dispatcher = CachingPersistenceDispatcher(Customers(), cache)
-    await dispatcher.apply(a_parcel("anna"))
+    await dispatcher.apply(make_parcel("anna"))
     for _ in range(2):
         await (await dispatcher.fetch(Customer, ["anna"]))
     assert len(calls) == 2, "what nobody drops is not cached"
@@ -210,7 +210,7 @@ async def test_what_the_caller_links_is_dropped_as_well(
         for _ in range(2):
             (customer,) = await (await dispatcher.fetch(Customer, ["anna"]))
             assert customer.parcels == count
-        await dispatcher.apply(a_parcel("anna"))
+        await dispatcher.apply(make_parcel("anna"))
 
     assert len(calls) == 2 + 3
 
@@ -277,7 +277,7 @@ async def test_a_type_may_be_left_out(
     plain: PersistenceDispatcher, cache: InMemoryCacheService
 ) -> None:
     dispatcher = CachingPersistenceDispatcher(plain, cache, exclude=[Parcel, ParcelSummary])
-    parcel = await a_stored_parcel(dispatcher)
+    parcel = await store_parcel(dispatcher)
 
     await seen(dispatcher, parcel.id)
 
@@ -318,7 +318,7 @@ async def test_a_read_model_whose_id_nothing_tells_is_cached_where_it_is_asked_f
 async def test_many_who_miss_at_once_load_once(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
-    ids = [(await a_stored_parcel(dispatcher)).id for _ in range(3)]
+    ids = [(await store_parcel(dispatcher)).id for _ in range(3)]
     parcels.asked.clear()
 
     found = await asyncio.gather(
@@ -339,7 +339,7 @@ async def test_when_a_load_is_cancelled_one_of_those_who_wait_is_the_next(
 ) -> None:
     slow = Slow(parcels)
     dispatcher = CachingPersistenceDispatcher(slow, cache)
-    parcel = await a_stored_parcel(plain)
+    parcel = await store_parcel(plain)
     first, *others = (
         asyncio.ensure_future(dispatcher.fetch_domain(Parcel, [parcel.id])) for _ in range(300)
     )
@@ -359,7 +359,7 @@ async def test_when_a_load_fails_those_who_asked_for_the_same_get_its_error(
 ) -> None:
     slow = Slow(parcels, PersistenceError("the database is away"))
     dispatcher = CachingPersistenceDispatcher(slow, cache)
-    one, two = [(await a_stored_parcel(plain)).id for _ in range(2)]
+    one, two = [(await store_parcel(plain)).id for _ in range(2)]
     both = [dispatcher.fetch_domain(Parcel, [one, two]) for _ in range(150)]
     asking = asyncio.gather(
         *both, *(dispatcher.fetch_domain(Parcel, [one]) for _ in range(150)), return_exceptions=True
@@ -404,7 +404,7 @@ async def test_who_has_written_does_not_take_what_began_to_load_before(
     slow = Slow(parcels)
     reader = CachingPersistenceDispatcher(slow, cache)
     writer = CachingPersistenceDispatcher(plain, cache)  # As in another process.
-    parcel = await a_stored_parcel(plain, grams=1)
+    parcel = await store_parcel(plain, grams=1)
     early = asyncio.ensure_future(reader.fetch_domain(Parcel, [parcel.id]))
     await slow.has_read.wait()
 
@@ -425,7 +425,7 @@ async def test_among_processes_a_plain_cache_may_keep_a_load_that_raced_a_change
 ) -> None:
     slow, cache = Slow(parcels), kind()
     reader, writer = (CachingPersistenceDispatcher(each, cache) for each in (slow, plain))
-    parcel = await a_stored_parcel(plain, grams=1)
+    parcel = await store_parcel(plain, grams=1)
     early = asyncio.ensure_future(reader.fetch_domain(Parcel, [parcel.id]))
     await slow.has_read.wait()
 
@@ -450,7 +450,7 @@ async def test_leases_of_keys_that_never_had_a_value_are_forgotten() -> None:
 async def test_a_conflict_drops_the_stale_state_so_that_a_retry_reads_anew(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
-    parcel = await a_stored_parcel(dispatcher, grams=1)
+    parcel = await store_parcel(dispatcher, grams=1)
     await seen(dispatcher, parcel.id)
     parcel.weigh(2)
     await parcels.add(parcel)  # Past the dispatcher.
@@ -466,7 +466,7 @@ async def test_a_conflict_drops_the_stale_state_so_that_a_retry_reads_anew(
 async def test_what_is_changed_past_the_dispatcher_is_as_old_as_its_ttl_at_most(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels, clock: FakeClock
 ) -> None:
-    parcel = await a_stored_parcel(dispatcher, grams=1)
+    parcel = await store_parcel(dispatcher, grams=1)
     await seen(dispatcher, parcel.id)
     parcel.weigh(2)
     await parcels.add(parcel)
@@ -494,7 +494,7 @@ async def test_a_cache_that_fails_is_logged_and_passed_by(
     plain: PersistenceDispatcher, caplog: pytest.LogCaptureFixture
 ) -> None:
     dispatcher = CachingPersistenceDispatcher(plain, BrokenCache())
-    parcel = await a_stored_parcel(dispatcher, grams=0)
+    parcel = await store_parcel(dispatcher, grams=0)
 
     for grams in (1, 2):
         async with InMemoryUnitOfWork() as uow:
@@ -590,7 +590,7 @@ async def test_what_could_not_be_dropped_lives_until_its_ttl_and_cannot_be_saved
     plain: PersistenceDispatcher, clock: FakeClock
 ) -> None:
     dispatcher = CachingPersistenceDispatcher(plain, KeepsEverything(clock), default_ttl=60)
-    parcel = await a_stored_parcel(dispatcher, grams=1)
+    parcel = await store_parcel(dispatcher, grams=1)
     await seen(dispatcher, parcel.id)
     parcel.weigh(2)
     await dispatcher.apply(parcel)
@@ -608,7 +608,7 @@ async def test_what_could_not_be_dropped_lives_until_its_ttl_and_cannot_be_saved
 async def test_garbage_in_the_cache_is_a_miss(
     dispatcher: CachingPersistenceDispatcher, cache: InMemoryCacheService
 ) -> None:
-    parcel = await a_stored_parcel(dispatcher, grams=1)
+    parcel = await store_parcel(dispatcher, grams=1)
     await seen(dispatcher, parcel.id)
     keys = list(cache._values)
     assert len(keys) == 3

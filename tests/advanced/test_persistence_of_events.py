@@ -25,7 +25,7 @@ from cqrs_ddd_core.adapters.memory import (
     InMemoryEventStore,
     InMemoryUnitOfWork,
 )
-from cqrs_ddd_core.testing.contracts.parcel import Parcel, a_parcel
+from cqrs_ddd_core.testing.contracts.parcel import Parcel, make_parcel
 from cqrs_ddd_core.testing.contracts.repository import Options, Where
 from tests.advanced.parcels import CountedParcels, Handler, LabelQuery, SummaryQuery, SummarySearch
 from tests.core.conftest import Equals, QueryOptions
@@ -113,7 +113,7 @@ class TestEventsBehindACache(PersistenceDispatcherContract):
 async def test_events_that_were_collected_before_are_handed_over(
     plain: PersistenceDispatcher, new_uow: NewUnitOfWork
 ) -> None:
-    parcel = a_parcel()
+    parcel = make_parcel()
     parcel.weigh(3)
     collected = list(parcel.collect_events())
 
@@ -131,7 +131,7 @@ async def test_an_event_sourced_repository_needs_no_class_of_its_own(
     registry.register_operation(Parcel, EventSourcedRepository[Parcel, str])
     registry.register_retrieval(Parcel, EventSourcedRepository[Parcel, str])
     dispatcher = PersistenceDispatcher({"default": new_uow}, registry)
-    parcel = a_parcel()
+    parcel = make_parcel()
 
     await dispatcher.apply(parcel)
 

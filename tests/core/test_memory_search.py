@@ -11,7 +11,7 @@ import pytest
 from cqrs_ddd_core.adapters.memory import InMemoryRepository
 from cqrs_ddd_core.domain import ICompiledSpecification
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, ValidationError
-from cqrs_ddd_core.testing.contracts.parcel import Parcel, a_parcel
+from cqrs_ddd_core.testing.contracts.parcel import Parcel, make_parcel
 from tests.core.conftest import QueryOptions
 
 
@@ -46,7 +46,7 @@ def parcels() -> InMemoryRepository[Parcel, str]:
 async def test_a_condition_that_can_be_compiled_is_compiled_once_for_a_search(
     parcels: InMemoryRepository[Parcel, str],
 ) -> None:
-    await parcels.add_many([a_parcel(grams=grams) for grams in (1, 2, 3)])
+    await parcels.add_many([make_parcel(grams=grams) for grams in (1, 2, 3)])
     alone, on_a_page = Heavier(1), Heavier(1)
 
     for criteria in (alone, QueryOptions(on_a_page, ordering=("-grams",), limit=2)):

@@ -111,7 +111,7 @@ def registry() -> HandlerRegistry:
 async def test_a_handler_comes_in_many_forms(registry: HandlerRegistry, handler: Any) -> None:
     registry.register_command_handler(Greet, handler)
 
-    assert await registry.handler_for(Greet).call(Greet(name="Ada")) == "hello Ada"
+    assert await registry.get_handler(Greet).call(Greet(name="Ada")) == "hello Ada"
 
 
 async def test_a_class_is_made_by_the_resolver_for_each_message() -> None:
@@ -131,7 +131,7 @@ async def test_a_class_is_made_by_the_resolver_for_each_message() -> None:
     registry = HandlerRegistry(resolver=resolve)
     registry.register_command_handler(Greet, Polite)
 
-    answers = [await registry.handler_for(Greet).call(Greet(name=n)) for n in ("a", "b")]
+    answers = [await registry.get_handler(Greet).call(Greet(name=n)) for n in ("a", "b")]
 
     assert answers == ["hi a", "hi b"]
     assert made == [Polite, Polite]
@@ -201,7 +201,7 @@ def test_a_handler_of_a_parent_or_of_one_of_several_messages_fits(
     registry.register_command_handler(GreetPolitely, greet)
     registry.register_command_handler(Greet, either)
 
-    assert registry.handler_for(GreetPolitely).name.endswith("greet")
+    assert registry.get_handler(GreetPolitely).name.endswith("greet")
 
 
 @pytest.mark.parametrize("message", [Ask, Greeted, int, "Greet", None])
@@ -226,10 +226,10 @@ def test_a_message_has_one_handler(registry: HandlerRegistry) -> None:
 
 def test_an_unknown_message_lists_what_there_is(registry: HandlerRegistry) -> None:
     with pytest.raises(HandlerNotRegisteredError, match="there are handlers for nothing"):
-        registry.handler_for(Greet)
+        registry.get_handler(Greet)
     registry.register_command_handler(Greet, greet)
     with pytest.raises(HandlerNotRegisteredError, match="handlers for Greet; call") as caught:
-        registry.handler_for(GreetPolitely)
+        registry.get_handler(GreetPolitely)
 
     assert caught.value.message_type == "GreetPolitely"
 
@@ -251,20 +251,20 @@ async def test_an_event_has_any_number_of_handlers_in_order(registry: HandlerReg
     registry.register_event_handler(Greeted, First())
     registry.register_event_handler(Greeted, second)
     for event in (Greeted(), GreetedPolitely()):
-        for handler in registry.event_handlers_for(type(event)):
+        for handler in registry.get_event_handlers(type(event)):
             await handler.call(event)
 
     assert seen == ["first", "second", "of the child", "first", "second"]
 
 
 def test_an_event_handler_registered_later_is_found(registry: HandlerRegistry) -> None:
-    assert registry.event_handlers_for(Greeted) == ()
+    assert registry.get_event_handlers(Greeted) == ()
 
     async def late(event: Greeted) -> None: ...
 
     registry.register_event_handler(Greeted, late)
 
-    assert len(registry.event_handlers_for(Greeted)) == 1
+    assert len(registry.get_event_handlers(Greeted)) == 1
 
 
 def test_names_lead_to_functions(registry: HandlerRegistry) -> None:
@@ -324,7 +324,7 @@ def test_the_message_says_what_a_result_must_be(
     )
     register(message, handler)
 
-    assert registry.handler_for(message).result_types == expected
+    assert registry.get_handler(message).result_types == expected
 
 
 def test_without_a_promise_of_the_message_the_handlers_annotation_counts(
@@ -345,5 +345,5 @@ def test_without_a_promise_of_the_message_the_handlers_annotation_counts(
     registry.register_command_handler(Plain, plain)
     registry.register_command_handler(Silent, silent)
 
-    assert registry.handler_for(Plain).result_types == (int, str)
-    assert registry.handler_for(Silent).result_types is None
+    assert registry.get_handler(Plain).result_types == (int, str)
+    assert registry.get_handler(Silent).result_types is None

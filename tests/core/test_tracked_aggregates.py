@@ -109,14 +109,14 @@ def test_an_aggregate_that_was_deleted_and_changed_again_is_refused() -> None:
 def test_the_version_of_the_last_save_is_of_this_very_object() -> None:
     tracked, book = TrackedAggregates(), _book(1)
 
-    assert tracked.saved_version(book) is None
+    assert tracked.get_saved_version(book) is None
     tracked.mark_saved(book, 1)
-    assert tracked.saved_version(book) == 1
-    assert tracked.saved_version(_book(1)) is None
+    assert tracked.get_saved_version(book) == 1
+    assert tracked.get_saved_version(_book(1)) is None
     tracked.mark_deleted(Book, book.id)
-    assert tracked.saved_version(book) is None
+    assert tracked.get_saved_version(book) is None
     tracked.mark_saved(book, 1)
-    assert tracked.saved_version(book) == 1
+    assert tracked.get_saved_version(book) == 1
 
 
 def test_what_was_let_go_is_watched_no_more_unless_it_has_changed() -> None:
@@ -129,7 +129,7 @@ def test_what_was_let_go_is_watched_no_more_unless_it_has_changed() -> None:
     tracked.untrack([untouched, changed, saved, _book(0, "never seen")])
     untouched.add_event(Noted())
 
-    assert tracked.saved_version(saved) == 1
+    assert tracked.get_saved_version(saved) == 1
     assert tracked.drain_new_events() == list(changed.pending_events)
 
 
@@ -150,7 +150,7 @@ def test_an_appended_aggregate_moves_on_with_the_commit_and_not_before() -> None
 
     tracked.mark_appended(book, book.pending_events)
     assert tracked.has_changed("b-1")
-    assert tracked.saved_version(book) is None
+    assert tracked.get_saved_version(book) is None
     tracked.ensure_all_saved()
     assert book.version == 0
 

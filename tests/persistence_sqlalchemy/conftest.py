@@ -21,8 +21,8 @@ from cqrs_ddd_persistence_sqlalchemy import (
     Tables,
     configure_sqlite,
 )
-from tests.persistence_sqlalchemy.made_again import make_tables
 from tests.persistence_sqlalchemy.parcels import Parcels
+from tests.persistence_sqlalchemy.table_cache import make_tables
 
 SessionFactory = async_sessionmaker[AsyncSession]
 NewUnitOfWork = Callable[[], SQLAlchemyUnitOfWork]

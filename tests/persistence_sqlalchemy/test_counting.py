@@ -6,7 +6,7 @@ import pytest
 
 from cqrs_ddd_advanced_core.conflict import AggregateUpdater, FieldLevelMergeStrategy
 from cqrs_ddd_core import UnitOfWork
-from cqrs_ddd_core.testing.contracts.parcel import Parcel, a_stored_parcel, the_parcel
+from cqrs_ddd_core.testing.contracts.parcel import Parcel, load_parcel, store_parcel
 from tests.advanced.counting_kit import CountingKit
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork
 from tests.persistence_sqlalchemy.parcels import Parcels
@@ -41,7 +41,7 @@ class Overtaken(AggregateUpdater[Parcel, str]):
 async def test_a_change_of_a_row_is_merged_with_the_one_that_came_first(
     parcels: Parcels, new_uow: NewUnitOfWork
 ) -> None:
-    parcel = await a_stored_parcel(parcels, note="as stored")
+    parcel = await store_parcel(parcels, note="as stored")
     handler = Overtaken(parcels, uow_factory=new_uow, strategy=FieldLevelMergeStrategy())
     decided = []
 
@@ -51,6 +51,6 @@ async def test_a_change_of_a_row_is_merged_with_the_one_that_came_first(
 
     await handler.update(parcel.id, decide)
 
-    stored = await the_parcel(parcels, parcel.id)
+    stored = await load_parcel(parcels, parcel.id)
     assert (stored.owner, stored.note, stored.version) == ("theirs", "mine", 3)
     assert (decided, handler.loadings) == (["anna"], 2)

@@ -20,7 +20,7 @@ from cqrs_ddd_advanced_core import (
 )
 from cqrs_ddd_advanced_core.testing.contracts.parcel_registry import (
     ParcelSummary,
-    a_stored_parcel,
+    store_parcel,
 )
 from cqrs_ddd_advanced_core.testing.contracts.persistence import PersistenceDispatcherContract
 from cqrs_ddd_core.adapters.memory import InMemoryCacheService, InMemoryUnitOfWork
@@ -175,7 +175,7 @@ async def test_between_two_batches_the_unit_of_work_is_free(
     plain: PersistenceDispatcher, new_uow: NewUnitOfWork
 ) -> None:
     for _ in range(4):
-        await a_stored_parcel(plain, "anna")
+        await store_parcel(plain, "anna")
     annas = AttributeSpecification("owner", "=", "anna")
 
     async with new_uow() as uow:

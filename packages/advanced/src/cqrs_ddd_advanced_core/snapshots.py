@@ -15,7 +15,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from cqrs_ddd_core import AggregateRoot, ConfigError, IClock, StreamId, UnitOfWork
 from cqrs_ddd_core.instrumentation import hooks
 from cqrs_ddd_core.spi.inbox import compute_fingerprint
-from cqrs_ddd_core.spi.json_fidelity import attributes_lost_in_json, holds_the_same, shape_in
+from cqrs_ddd_core.spi.json_fidelity import extract_shape, has_equal_state, list_lossy_attributes
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from .ports.persistence import T
@@ -135,7 +135,7 @@ class AggregateSnapshots(Generic[T]):
             revived: T | None = self._parse(state)
         except Exception:  # Of any kind, from the validators and serialisers of the class.
             state, revived = b"", None
-        if not holds_the_same(revived, aggregate):
+        if not has_equal_state(revived, aggregate):
             if not self._is_lossy:
                 self._is_lossy = True
                 logger.warning(
@@ -202,7 +202,7 @@ class _Either(SnapshotStrategy):
 @lru_cache(maxsize=256)
 def _compute_schema_hash(entity_type: type[AggregateRoot]) -> str:
     name = entity_type.__name__
-    lost = attributes_lost_in_json(entity_type)
+    lost = list_lossy_attributes(entity_type)
     if lost:
         raise ConfigError(
             f"{name} cannot have snapshots: its JSON leaves out or masks {', '.join(lost)}; load "
@@ -216,4 +216,4 @@ def _compute_schema_hash(entity_type: type[AggregateRoot]) -> str:
             "events alone, or use fields that are JSON"
         ) from error
     revision: object = getattr(entity_type, "state_revision", 0)
-    return compute_fingerprint([shape_in(shape), revision])
+    return compute_fingerprint([extract_shape(shape), revision])

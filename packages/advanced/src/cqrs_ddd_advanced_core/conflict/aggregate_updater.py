@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from cqrs_ddd_core import ID, AggregateRoot, IClock, IRepository, UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives import exceptions as errors
 from cqrs_ddd_core.primitives.retry import RetryPolicy
-from cqrs_ddd_core.spi.json_fidelity import attributes_lost_in_json, holds_the_same
+from cqrs_ddd_core.spi.json_fidelity import has_equal_state, list_lossy_attributes
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from ..ports.conflict import IMergeStrategy
@@ -119,7 +119,10 @@ class AggregateUpdater(Generic[T, ID]):
             return aggregate
         changed = replace_state(aggregate, state)
         await self._repository.add(changed, uow)
-        if uow.aggregates.has_changed(entity_id) and uow.aggregates.saved_version(changed) is None:
+        if (
+            uow.aggregates.has_changed(entity_id)
+            and uow.aggregates.get_saved_version(changed) is None
+        ):
             raise errors.InvalidOperationError(
                 f"{type(self._repository).__name__} keeps events, so an edit of the fields of "
                 f"{entity_id} would be lost; call update() with a function that records an event"
@@ -181,7 +184,7 @@ def dump_state(aggregate: AggregateRoot) -> State:
     cause: ValueError | None = None
     try:
         state = aggregate.model_dump(mode="json", round_trip=True, warnings=False)
-        is_same = holds_the_same(kind.model_validate_json(to_json(state)), aggregate)
+        is_same = has_equal_state(kind.model_validate_json(to_json(state)), aggregate)
     except ValueError as error:  # Of pydantic, or of bytes that are no text.
         is_same, cause = False, error
     if not is_same:
@@ -208,7 +211,7 @@ def replace_state(aggregate: T, state: State) -> T:
 
 @cache
 def _ensure_lossless(kind: type[AggregateRoot]) -> None:
-    lost = attributes_lost_in_json(kind)
+    lost = list_lossy_attributes(kind)
     if lost:
         raise errors.ConfigError(
             f"{kind.__name__} cannot be merged: its JSON leaves out or masks {', '.join(lost)}; "

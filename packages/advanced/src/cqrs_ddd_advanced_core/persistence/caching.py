@@ -17,7 +17,7 @@ from cqrs_ddd_core.primitives.shielding import run_to_completion
 from cqrs_ddd_core.spi.caching.aggregate_codec import AggregateCodec, build_key, build_key_prefix
 from cqrs_ddd_core.spi.caching.fail_open_cache import FailOpenCache
 from cqrs_ddd_core.spi.caching.read_through import CacheCodec, Load, ReadThrough
-from cqrs_ddd_core.spi.json_fidelity import holds_the_same, reason_of
+from cqrs_ddd_core.spi.json_fidelity import describe_reason, has_equal_state
 
 from ..ports.persistence import Criteria, IdOf, IPersistenceDispatcher, IResultCatalog, R, T
 from .fill_leases import InProcessFillLeases
@@ -250,9 +250,9 @@ class ResultCodec:
         try:
             content = self._adapter.dump_python(value, mode="json", by_alias=True, warnings="error")
             state = {"result": content}
-            is_same = holds_the_same(self.decode(state), value)
+            is_same = has_equal_state(self.decode(state), value)
         except Exception as error:  # Serialisers and comparisons may be the application's own.
-            logger.warning("cannot cache %s: %s", self._prefix, reason_of(error))
+            logger.warning("cannot cache %s: %s", self._prefix, describe_reason(error))
             return None
         if not is_same:
             logger.warning("cannot cache %s: a value comes back changed from JSON", self._prefix)
@@ -267,5 +267,5 @@ class ResultCodec:
             # Not strict, whatever the type says: JSON has no times, no tuples and no bytes.
             return self._adapter.validate_python(state["result"], strict=False)
         except Exception as error:  # Validators are the application's own.
-            logger.warning("cached %s is unusable: %s", self._prefix, reason_of(error))
+            logger.warning("cached %s is unusable: %s", self._prefix, describe_reason(error))
             return None

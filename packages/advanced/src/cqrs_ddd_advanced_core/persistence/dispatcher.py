@@ -109,7 +109,7 @@ class PersistenceDispatcher(IResultCatalog):
         entity_id: ID | None = entity_ids[0]
         if entity_id is None:
             _raise_wrong_result(chain[0], "the id of the aggregate", None)
-        if uow.aggregates.unsaved_events(entity):
+        if uow.aggregates.count_unsaved_events(entity):
             # The handler has no repository below it that would have marked it.
             uow.aggregates.mark_saved(entity, entity.next_version)
         return entity_id

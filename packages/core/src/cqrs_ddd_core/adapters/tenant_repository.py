@@ -34,7 +34,7 @@ class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
     another one, or a stored aggregate none.
     """
 
-    def tenant_specification(
+    def build_tenant_specification(
         self, tenant_id: str, specification: ISpecification[T] | None
     ) -> ISpecification[T]:
         """The condition for a search; a repository that compiles specifications has its own."""
@@ -42,27 +42,27 @@ class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
 
     def row_scope(self) -> ISpecification[T] | None:
         """What a repository below that asks for it adds to every statement."""
-        return TenantSpecification(_tenant())
+        return TenantSpecification(_get_tenant())
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
-        with _claimed([entity], _tenant()):
+        with _assign_tenant([entity], _get_tenant()):
             return await super().add(entity, uow)  # type: ignore[safe-super]
 
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
         """As in ``IBulkRepository``, where the repository below is one."""
-        tenant_id = _tenant()
+        tenant_id = _get_tenant()
         try:
             add_many = super().add_many  # type: ignore[misc]
         except AttributeError:
             raise InvalidOperationError.no_add_many(type(self).__name__) from None
-        with _claimed(entities, tenant_id):
+        with _assign_tenant(entities, tenant_id):
             added: list[ID] = await add_many(entities, uow)
         return added
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
-        tenant_id = _tenant()
+        tenant_id = _get_tenant()
         found = await super().get(entity_id, uow)  # type: ignore[safe-super]
-        return found if found is not None and _owner_of(found) == tenant_id else None
+        return found if found is not None and _get_owner(found) == tenant_id else None
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
         if await self.get(entity_id, uow) is None:
@@ -72,26 +72,26 @@ class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
     async def list_all(
         self, entity_ids: list[ID] | None = None, uow: UnitOfWork | None = None
     ) -> list[T]:
-        tenant_id = _tenant()
+        tenant_id = _get_tenant()
         if entity_ids is None:
-            mine = self.tenant_specification(tenant_id, None)
+            mine = self.build_tenant_specification(tenant_id, None)
             return await (await super().search(mine, uow))  # type: ignore[safe-super]
         found = await super().list_all(entity_ids, uow)  # type: ignore[safe-super]
-        return [entity for entity in found if _owner_of(entity) == tenant_id]
+        return [entity for entity in found if _get_owner(entity) == tenant_id]
 
     async def search(
         self, criteria: ISpecification[T] | Any, uow: UnitOfWork | None = None
     ) -> SearchResult[T]:
-        tenant_id = _tenant()
+        tenant_id = _get_tenant()
         if isinstance(criteria, IQueryOptions):
-            mine = self.tenant_specification(tenant_id, criteria.specification)
+            mine = self.build_tenant_specification(tenant_id, criteria.specification)
             criteria = criteria.with_specification(mine)
         elif isinstance(criteria, ISpecification):
-            criteria = self.tenant_specification(tenant_id, criteria)
+            criteria = self.build_tenant_specification(tenant_id, criteria)
         return await super().search(criteria, uow)  # type: ignore[safe-super]
 
 
-def _tenant() -> str:
+def _get_tenant() -> str:
     tenant_id = get_tenant_id()
     if tenant_id is None:
         raise InvalidOperationError(
@@ -101,11 +101,11 @@ def _tenant() -> str:
 
 
 @contextmanager
-def _claimed(entities: Sequence[AggregateRoot], tenant_id: str) -> Iterator[None]:
+def _assign_tenant(entities: Sequence[AggregateRoot], tenant_id: str) -> Iterator[None]:
     """They belong to the tenant, unless the block fails; all of them may, or none is changed."""
     for entity in entities:
         _ensure_owner(entity, tenant_id)
-    new = [entity for entity in entities if _owner_of(entity) is None]
+    new = [entity for entity in entities if _get_owner(entity) is None]
     for entity in new:
         entity.__dict__["tenant_id"] = tenant_id
     try:
@@ -118,7 +118,7 @@ def _claimed(entities: Sequence[AggregateRoot], tenant_id: str) -> Iterator[None
 
 
 def _ensure_owner(entity: AggregateRoot, tenant_id: str) -> None:
-    owner = _owner_of(entity)
+    owner = _get_owner(entity)
     if owner is None and entity.version:
         raise InvalidOperationError(
             f"{entity.aggregate_type} {entity.id} was loaded at version {entity.version}, and its "
@@ -131,7 +131,7 @@ def _ensure_owner(entity: AggregateRoot, tenant_id: str) -> None:
         )
 
 
-def _owner_of(entity: AggregateRoot) -> object:
+def _get_owner(entity: AggregateRoot) -> object:
     try:
         return dict(entity)["tenant_id"]
     except KeyError:

@@ -101,13 +101,13 @@ class Mediator(ICommandBus, IQueryBus):
             outside=tuple(map(get_name, self._outside)),
             unit_of_work=get_name(self._uow_factory) if is_command else None,
             inside=tuple(map(get_name, self._inside)) if is_command else (),
-            handler=self._handlers.handler_for(message_type).name,
+            handler=self._handlers.get_handler(message_type).name,
             needs_locks=hasattr(message_type, "lock_keys"),
         )
 
     def _build_command(self, command_type: type) -> Step:
         _ensure_kind(command_type, Command)
-        handle = build_handler_step(self._handlers.handler_for(command_type), CommandResponse)
+        handle = build_handler_step(self._handlers.get_handler(command_type), CommandResponse)
         inside = chain(self._inside, self._collect_events(handle), CommandResponse)
         transaction = self._run_in_unit_of_work(inside, handle)
         self._commands[command_type] = step = chain(self._outside, transaction, CommandResponse)
@@ -115,7 +115,7 @@ class Mediator(ICommandBus, IQueryBus):
 
     def _build_query(self, query_type: type) -> Step:
         _ensure_kind(query_type, Query)
-        handle = build_handler_step(self._handlers.handler_for(query_type), QueryResponse)
+        handle = build_handler_step(self._handlers.get_handler(query_type), QueryResponse)
         self._queries[query_type] = step = chain(self._outside, handle, QueryResponse)
         return step
 

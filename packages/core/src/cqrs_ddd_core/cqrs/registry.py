@@ -69,7 +69,7 @@ class HandlerRegistry:
 
         return wrapper
 
-    def handler_for(self, message_type: type) -> BoundHandler:
+    def get_handler(self, message_type: type) -> BoundHandler:
         """Return the handler of a message type; raise ``HandlerNotRegisteredError``."""
         try:
             return self._handlers[message_type]
@@ -82,7 +82,7 @@ class HandlerRegistry:
                 f"register_{kind}_handler",
             ) from None
 
-    def event_handlers_for(self, event_type: type[DomainEvent]) -> tuple[BoundHandler, ...]:
+    def get_event_handlers(self, event_type: type[DomainEvent]) -> tuple[BoundHandler, ...]:
         handlers = self._for_event.get(event_type)
         if handlers is None:
             handlers = tuple(
@@ -136,7 +136,7 @@ class EventDispatcher(IEventDispatcher):
 
     async def dispatch(self, events: Sequence[DomainEvent]) -> None:
         for event in events:
-            handlers = self._handlers.event_handlers_for(type(event))
+            handlers = self._handlers.get_event_handlers(type(event))
             if not handlers:
                 continue
             with correlation_scope(event.correlation_id or get_correlation_id(), event.event_id):

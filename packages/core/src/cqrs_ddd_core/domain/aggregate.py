@@ -128,7 +128,7 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
             raise
         except Exception as error:
             self._restore(before)
-            raise self._not_applied(event, error) from error
+            raise self._build_application_error(event, error) from error
         journal = self._journal
         journal.uncommitted_count += 1
         # The envelope is completed in place: the caller's event is the recorded one.
@@ -151,7 +151,7 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
         except errors.EventApplicationError:
             raise
         except Exception as error:
-            raise self._not_applied(event, error) from error
+            raise self._build_application_error(event, error) from error
         self._journal.version += 1
 
     def replay(self, events: Iterable[DomainEvent | StoredForm]) -> None:
@@ -167,7 +167,7 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
         except errors.EventApplicationError:
             raise
         except Exception as error:
-            raise self._not_applied(event, error) from error
+            raise self._build_application_error(event, error) from error
         finally:
             self._journal.replaying = False
         if event is not None:
@@ -196,12 +196,12 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
         self._journal.is_past = True
 
     def __copy__(self: A) -> A:
-        return self._with_journal_in(super().__copy__())
+        return self._copy_journal_to(super().__copy__())
 
     def __deepcopy__(self: A, memo: dict[int, Any] | None = None) -> A:
-        return self._with_journal_in(super().__deepcopy__(memo))
+        return self._copy_journal_to(super().__deepcopy__(memo))
 
-    def _with_journal_in(self: A, copy: A) -> A:
+    def _copy_journal_to(self: A, copy: A) -> A:
         journal = replace(self._journal, pending=list(self._journal.pending))
         object.__setattr__(copy, "_journal", journal)
         return copy
@@ -232,8 +232,10 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
             event_type=type(event).__name__,
         )
 
-    def _not_applied(self, event: Any, error: Exception) -> errors.EventApplicationError:
-        unset = self._unset_field_in(error)
+    def _build_application_error(
+        self, event: Any, error: Exception
+    ) -> errors.EventApplicationError:
+        unset = self._find_unset_field(error)
         reason = f"{unset} was read before an event set it" if unset else repr(error)
         event_type = getattr(event, "event_type", type(event).__name__)
         return errors.EventApplicationError(
@@ -243,14 +245,14 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
             field=unset,
         )
 
-    def _unset_field_in(self, error: Exception) -> str | None:
+    def _find_unset_field(self, error: Exception) -> str | None:
         if not isinstance(error, AttributeError):
             return None
         unset = (name for name in type(self).model_fields if name not in self.__dict__)
         return next((name for name in unset if repr(name) in str(error)), None)
 
     def _validate_after(self, event: DomainEvent | StoredForm) -> None:
-        keys = _validation_keys(type(self))
+        keys = _find_validation_keys(type(self))
         state = {keys.get(name, name): value for name, value in self.__dict__.items()}
         try:
             checked = self.__pydantic_validator__.validate_python(state)
@@ -285,7 +287,7 @@ def _set_without_validation_in_replay(aggregate: AggregateRoot, name: str, value
 
 
 @lru_cache(maxsize=256)
-def _validation_keys(model: type[pydantic.BaseModel]) -> Mapping[str, str]:
+def _find_validation_keys(model: type[pydantic.BaseModel]) -> Mapping[str, str]:
     """By name, for the fields that are taken by an alias only; raises ``ConfigError`` for a path.
 
     Validation would take such a field for absent, and put its default in the place of its value.

@@ -40,7 +40,7 @@ class EventHandlers(dict[type, Apply]):
     def _resolve(self, event_class: type) -> Apply:
         if issubclass(event_class, DomainEvent):
             method = self.methods.get(event_class) or self.methods.get(event_class.__name__)
-            return _ignore if method is None else _function(self._aggregate, method)
+            return _ignore if method is None else _get_function(self._aggregate, method)
         if hasattr(event_class, "event_type") and hasattr(event_class, "payload"):
             return self._apply_stored
         return self._apply_stored_instance
@@ -62,7 +62,7 @@ def _ignore(aggregate: Any, event: Any) -> None:
     """An event without a handler changes no state."""
 
 
-def _function(aggregate: type, method: str) -> Apply:
+def _get_function(aggregate: type, method: str) -> Apply:
     function: Apply = getattr(aggregate, method)
     return function
 
@@ -78,30 +78,30 @@ def find_event_methods(
     methods: dict[type | str, str] = {}
     for each in reversed(owner.__mro__):
         for name, member in vars(each).items():
-            for event in _events_of(owner, name, member, parameters):
-                _claim(methods, event, name, owner)
+            for event in _find_events(owner, name, member, parameters):
+                _assign(methods, event, name, owner)
     return methods
 
 
-def _events_of(
+def _find_events(
     owner: type, name: str, member: object, parameters: Sequence[str]
 ) -> tuple[type | str, ...]:
     marked: tuple[type, ...] | None = getattr(member, _MARK, None)
     named = name.startswith(_PREFIX) and name[len(_PREFIX) : len(_PREFIX) + 1].isupper()
     if not inspect.isfunction(member) or not (named or marked):
         return ()
-    parameter = _event_parameter(owner, name, member, parameters)
+    parameter = _find_event_parameter(owner, name, member, parameters)
     if marked:
         return marked
-    return (_event_named(owner, name, member, parameter),)
+    return (_find_event_by_name(owner, name, member, parameter),)
 
 
-def _event_parameter(
+def _find_event_parameter(
     owner: type, name: str, method: Callable[..., Any], wanted: Sequence[str]
 ) -> str:
     parameters = list(inspect.signature(method).parameters)
     if inspect.iscoroutinefunction(method) or len(parameters) != len(wanted) + 1:
-        raise _wrong(
+        raise _build_error(
             owner,
             name,
             f"is not a plain method with one event; write def {name}(self, {', '.join(wanted)})",
@@ -109,7 +109,9 @@ def _event_parameter(
     return parameters[1]
 
 
-def _event_named(owner: type, name: str, method: Callable[..., Any], parameter: str) -> type | str:
+def _find_event_by_name(
+    owner: type, name: str, method: Callable[..., Any], parameter: str
+) -> type | str:
     suffix = name[len(_PREFIX) :]
     annotation = method.__annotations__.get(parameter)
     if annotation is None:
@@ -122,7 +124,7 @@ def _event_named(owner: type, name: str, method: Callable[..., Any], parameter: 
             return suffix
     if _is_event(annotation) and annotation.__name__ == suffix:
         return annotation
-    raise _wrong(
+    raise _build_error(
         owner,
         name,
         f"takes {annotation!r}, not a DomainEvent named {suffix}; "
@@ -134,23 +136,25 @@ def _is_event(annotation: object) -> TypeGuard[type[DomainEvent]]:
     return inspect.isclass(annotation) and issubclass(annotation, DomainEvent)
 
 
-def _claim(methods: dict[type | str, str], event: type | str, name: str, owner: type) -> None:
+def _assign(methods: dict[type | str, str], event: type | str, name: str, owner: type) -> None:
     for other, holder in methods.items():
-        if holder != name and _same_event(other, event):
-            raise _wrong(owner, name, f"and {holder} both apply {_label(event)}; keep one")
+        if holder != name and _is_same_event(other, event):
+            raise _build_error(
+                owner, name, f"and {holder} both apply {_get_label(event)}; keep one"
+            )
     methods[event] = name
 
 
-def _same_event(one: type | str, other: type | str) -> bool:
+def _is_same_event(one: type | str, other: type | str) -> bool:
     if isinstance(one, str) or isinstance(other, str):
-        return _label(one) == _label(other)
+        return _get_label(one) == _get_label(other)
     return one is other
 
 
-def _label(event: type | str) -> str:
+def _get_label(event: type | str) -> str:
     return event if isinstance(event, str) else event.__name__
 
 
-def _wrong(owner: type, handler: str, problem: str) -> EventHandlerError:
+def _build_error(owner: type, handler: str, problem: str) -> EventHandlerError:
     name = owner.__name__
     return EventHandlerError(f"{name}.{handler} {problem}", aggregate_type=name, handler=handler)

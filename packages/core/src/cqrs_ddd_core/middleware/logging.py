@@ -25,12 +25,12 @@ class LoggingMiddleware(IMiddleware):
         try:
             response = await next_(message)
         except BaseException as error:
-            logger.warning("%s failed after %.1f ms: %r", name, self._since(started), error)
+            logger.warning("%s failed after %.1f ms: %r", name, self._measure_since(started), error)
             raise
-        logger.info("%s took %.1f ms", name, self._since(started))
+        logger.info("%s took %.1f ms", name, self._measure_since(started))
         return response
 
-    def _since(self, started: float) -> float:
+    def _measure_since(self, started: float) -> float:
         return (self._clock.monotonic() - started) * 1000
 
 

@@ -1,4 +1,4 @@
-"""Work that goes on beside the requests."""
+"""Port of workers in the background."""
 
 from abc import abstractmethod
 from typing import Any, Protocol, runtime_checkable

@@ -94,7 +94,7 @@ class StoredEvent:
         ``SerializationError`` for one that is not JSON.
         """
         if not event.aggregate_id or not event.aggregate_type or event.aggregate_version is None:
-            raise _no_stream(event)
+            raise _build_identity_error(event)
         return cls(
             event_id=event.event_id,
             event_type=event.event_type,
@@ -233,9 +233,9 @@ class IEventStoreProvider(Protocol):
     def event_store(self) -> IEventStore: ...
 
 
-def _no_stream(event: DomainEvent) -> MissingIdentityError:
+def _build_identity_error(event: DomainEvent) -> MissingIdentityError:
     facts = ("aggregate_id", "aggregate_type", "aggregate_version")
-    missing = [name for name, value in zip(facts, _place(event), strict=True) if not value]
+    missing = [name for name, value in zip(facts, _get_place(event), strict=True) if not value]
     return MissingIdentityError(
         f"{event.event_type} {event.event_id} has no {', '.join(missing)}, so it belongs to no "
         "stream; record it with aggregate.add_event",
@@ -244,5 +244,5 @@ def _no_stream(event: DomainEvent) -> MissingIdentityError:
     )
 
 
-def _place(event: DomainEvent) -> tuple[object, ...]:
+def _get_place(event: DomainEvent) -> tuple[object, ...]:
     return event.aggregate_id, event.aggregate_type, event.aggregate_version

@@ -97,10 +97,10 @@ class ExponentialBackoffPolicy(RetryPolicy):
             raise ConfigError(f"jitter must be between 0 and 1, got {self.jitter}")
 
     def get_backoff(self, attempt: int) -> float:
-        ceiling = self._ceiling(attempt)
+        ceiling = self._compute_ceiling(attempt)
         return ceiling * (1 - self.jitter) + ceiling * self.jitter * self.random()
 
-    def _ceiling(self, attempt: int) -> float:
+    def _compute_ceiling(self, attempt: int) -> float:
         try:
             return min(self.maximum, self.base * self.multiplier ** (max(attempt, 1) - 1))
         except OverflowError:

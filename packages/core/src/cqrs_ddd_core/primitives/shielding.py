@@ -62,7 +62,7 @@ class OwnCancellation:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._before = _cancellations(task)
+        self._before = _count_cancellations(task)
         self._times = 0
         self.was_made = False
 
@@ -77,10 +77,10 @@ class OwnCancellation:
             for _ in range(self._times):
                 self._task.uncancel()
         self._times = 0
-        return _cancellations(self._task) <= self._before
+        return _count_cancellations(self._task) <= self._before
 
 
-def _cancellations(task: asyncio.Task[Any]) -> int:
+def _count_cancellations(task: asyncio.Task[Any]) -> int:
     return task.cancelling() if sys.version_info >= (3, 11) else 0
 
 

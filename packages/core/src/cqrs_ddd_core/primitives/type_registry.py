@@ -21,8 +21,8 @@ class TypeRegistry(Generic[T]):
         holder = self._types.setdefault(name, type_)
         if holder is not type_:
             raise DuplicateTypeError(
-                f"{self._kind} {name!r} is already {_path(holder)}; "
-                f"give {_path(type_)} a name of its own",
+                f"{self._kind} {name!r} is already {_get_path(holder)}; "
+                f"give {_get_path(type_)} a name of its own",
                 name=name,
             )
 
@@ -48,5 +48,5 @@ class TypeRegistry(Generic[T]):
         return len(self._types)
 
 
-def _path(type_: type) -> str:
+def _get_path(type_: type) -> str:
     return f"{type_.__module__}.{type_.__qualname__}"

@@ -26,12 +26,12 @@ def encode_json(value: Any, subject: str, *, type_name: str, allow_nan: bool = F
     return encoded
 
 
-def attributes_lost_in_json(model: type[pydantic.BaseModel]) -> list[str]:
+def list_lossy_attributes(model: type[pydantic.BaseModel]) -> list[str]:
     """List the attributes of a model, and of models inside it, that its JSON omits or masks."""
     return list(_lost(model, "", {model}))
 
 
-def holds_the_same(one: object, other: object) -> bool:
+def has_equal_state(one: object, other: object) -> bool:
     """Compare all attributes, whatever ``__eq__`` the class defines."""
     return type(one) is type(other) and _held_by(one) == _held_by(other)
 
@@ -44,7 +44,7 @@ def _held_by(value: Any) -> object:
     return value
 
 
-def reason_of(error: Exception) -> str:
+def describe_reason(error: Exception) -> str:
     """Describe an error for a log, without the values, which may be personal."""
     if not isinstance(error, pydantic.ValidationError):
         return type(error).__name__
@@ -54,18 +54,18 @@ def reason_of(error: Exception) -> str:
     )
 
 
-def shape_in(schema: Any) -> Any:
+def extract_shape(schema: Any) -> Any:
     """Strip a JSON schema of its texts, so that rewording a docstring does not change it."""
     if isinstance(schema, list):
-        return [shape_in(each) for each in schema]
+        return [extract_shape(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
     shape: dict[str, Any] = {}
     for name, part in schema.items():
         if name in ("properties", "$defs"):  # The keys are names of the application.
-            shape[name] = {each: shape_in(inner) for each, inner in part.items()}
+            shape[name] = {each: extract_shape(inner) for each, inner in part.items()}
         elif name not in ("title", "description", "examples"):
-            shape[name] = part if name in ("default", "const", "enum") else shape_in(part)
+            shape[name] = part if name in ("default", "const", "enum") else extract_shape(part)
     return shape
 
 

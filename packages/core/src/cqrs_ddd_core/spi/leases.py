@@ -92,7 +92,7 @@ class LeaseRenewal:
         watcher.cancel()
         if self._is_asking:
             # A renewal that is on its way must not come after the release.
-            ended = await run_to_completion(_end_of(watcher))
+            ended = await run_to_completion(_await_end(watcher))
             if ended.interruption is not None:
                 raise ended.interruption
 
@@ -102,20 +102,20 @@ class LeaseRenewal:
     async def _watch(self, pause: float) -> None:
         while not self.lost.is_set():
             await self._clock.sleep(pause)
-            is_ours = await self._ask(self._remaining())
+            is_ours = await self._try_renew(self._get_remaining())
             if is_ours:
                 pause = self._ttl / _RENEWALS_PER_TTL
-            elif is_ours is None and (remaining := self._remaining()) > 0:
+            elif is_ours is None and (remaining := self._get_remaining()) > 0:
                 pause = min(self._ttl / _RETRIES_PER_TTL, remaining)
             else:
                 self.lost.set()
         if self._cancels:
             self._cancellation.cancel()
 
-    def _remaining(self) -> float:
+    def _get_remaining(self) -> float:
         return self._valid_until() - self._clock.monotonic()
 
-    async def _ask(self, patience: float) -> bool | None:
+    async def _try_renew(self, patience: float) -> bool | None:
         """None where there is no answer."""
         self._is_asking = True
         try:
@@ -127,7 +127,7 @@ class LeaseRenewal:
             self._is_asking = False
 
 
-async def _end_of(watcher: asyncio.Task[None]) -> None:
+async def _await_end(watcher: asyncio.Task[None]) -> None:
     await asyncio.wait({watcher})
 
 

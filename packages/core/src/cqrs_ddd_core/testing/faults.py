@@ -40,8 +40,9 @@ async def cancel_sweep(
             await check()
             return suspension - 1
         if not task.cancelled():
+            outcome = _describe_outcome(task)
             raise AssertionError(
-                f"the cancellation at suspension {suspension} was swallowed: {_outcome(task)}"
+                f"the cancellation at suspension {suspension} was swallowed: {outcome}"
             ) from task.exception()
         await check()
 
@@ -69,12 +70,12 @@ class _Interrupted:
                 yield awaited
                 resume = self._next
             except BaseException as error:
-                resume = self._thrower(error)
+                resume = self._build_thrower(error)
 
     def _next(self) -> Any:
         return self._work.send(None)
 
-    def _thrower(self, error: BaseException) -> Callable[[], Any]:
+    def _build_thrower(self, error: BaseException) -> Callable[[], Any]:
         return lambda: self._work.throw(error)
 
     def _cancel_in_time(self) -> None:
@@ -97,6 +98,6 @@ async def _ensure_no_leftovers(before: set[asyncio.Task[Any]], suspension: int) 
     )
 
 
-def _outcome(task: asyncio.Task[Any]) -> str:
+def _describe_outcome(task: asyncio.Task[Any]) -> str:
     error = task.exception()
     return f"it returned {task.result()!r}" if error is None else f"it raised {error!r}"

@@ -37,7 +37,7 @@ class Outcome:
     def then(self, *expected: DomainEvent) -> Outcome:
         """These events, in this order, and no others; envelopes are not compared."""
         self._ensure_no_error()
-        differences = _differences(expected, self.events)
+        differences = _compare_events(expected, self.events)
         if differences:
             raise AssertionError("\n".join(["the events differ:", *differences]))
         return self
@@ -54,7 +54,7 @@ class Outcome:
         if self.aggregate is None:
             raise AssertionError("there is no aggregate; then_state follows given(...).when(...)")
         actual = {name: getattr(self.aggregate, name) for name in expected}
-        differences = _field_differences(expected, actual)
+        differences = _compare_fields(expected, actual)
         if differences:
             raise AssertionError("\n".join(["the state differs:", *differences]))
         return self
@@ -64,13 +64,13 @@ class Outcome:
         if self.error is None:
             raise AssertionError(
                 f"expected {error_type.__name__}, but nothing was raised; "
-                f"the events are {_listed(self.events)}"
+                f"the events are {_format_events(self.events)}"
             )
         if not isinstance(self.error, error_type) or message not in str(self.error):
             wanted = f"{error_type.__name__} {message!r}" if message else error_type.__name__
             raise AssertionError(f"expected {wanted}, got {self.error!r}") from self.error
         if self.events:
-            raise AssertionError(f"it raised, but recorded {_listed(self.events)} before")
+            raise AssertionError(f"it raised, but recorded {_format_events(self.events)} before")
         return self
 
     def _ensure_no_error(self) -> None:
@@ -124,21 +124,21 @@ def given_sent(mediator: Mediator, *commands: Command) -> MessageScenario:
     return MessageScenario(mediator, commands)
 
 
-def _differences(expected: Sequence[DomainEvent], actual: Sequence[DomainEvent]) -> list[str]:
+def _compare_events(expected: Sequence[DomainEvent], actual: Sequence[DomainEvent]) -> list[str]:
     lines: list[str] = []
     for number, (wanted, got) in enumerate(zip_longest(expected, actual), 1):
         if wanted is None:
-            lines.append(f"  {number}. unexpected {_shown(got)}")
+            lines.append(f"  {number}. unexpected {_format_event(got)}")
         elif got is None:
-            lines.append(f"  {number}. missing {_shown(wanted)}")
+            lines.append(f"  {number}. missing {_format_event(wanted)}")
         elif type(wanted) is not type(got):
-            lines.append(f"  {number}. expected {_shown(wanted)}, got {_shown(got)}")
-        elif fields := _field_differences(_facts(wanted), _facts(got)):
+            lines.append(f"  {number}. expected {_format_event(wanted)}, got {_format_event(got)}")
+        elif fields := _compare_fields(_get_facts(wanted), _get_facts(got)):
             lines += [f"  {number}. {type(wanted).__name__}", *(f"  {line}" for line in fields)]
     return lines
 
 
-def _field_differences(expected: dict[str, Any], actual: dict[str, Any]) -> list[str]:
+def _compare_fields(expected: dict[str, Any], actual: dict[str, Any]) -> list[str]:
     return [
         f"  {name}: expected {expected[name]!r}, got {actual[name]!r}"
         for name in expected
@@ -146,14 +146,14 @@ def _field_differences(expected: dict[str, Any], actual: dict[str, Any]) -> list
     ]
 
 
-def _facts(event: DomainEvent) -> dict[str, Any]:
+def _get_facts(event: DomainEvent) -> dict[str, Any]:
     return {name: value for name, value in event if name not in ENVELOPE}
 
 
-def _shown(event: DomainEvent) -> str:
-    facts = ", ".join(f"{name}={value!r}" for name, value in _facts(event).items())
+def _format_event(event: DomainEvent) -> str:
+    facts = ", ".join(f"{name}={value!r}" for name, value in _get_facts(event).items())
     return f"{type(event).__name__}({facts})"
 
 
-def _listed(events: Sequence[DomainEvent]) -> str:
-    return ", ".join(map(_shown, events)) or "none"
+def _format_events(events: Sequence[DomainEvent]) -> str:
+    return ", ".join(map(_format_event, events)) or "none"

@@ -36,11 +36,11 @@ class TrackedAggregates:
 
     def track(self, aggregate: AggregateRoot) -> None:
         """A repository handed this aggregate out."""
-        self._entry(aggregate)
+        self._get_entry(aggregate)
 
     def mark_saved(self, aggregate: AggregateRoot, version: int) -> None:
         """A repository wrote this aggregate as ``version``."""
-        entry = self._entry(aggregate)
+        entry = self._get_entry(aggregate)
         entry.saved_version = version
         entry.recorded_when_saved = aggregate.uncommitted_event_count
         entry.is_deleted = False
@@ -48,7 +48,7 @@ class TrackedAggregates:
 
     def mark_appended(self, aggregate: AggregateRoot, events: Iterable[DomainEvent]) -> None:
         """A repository appended these events, its last ones, to the event store."""
-        entry = self._entry(aggregate)
+        entry = self._get_entry(aggregate)
         entry.appended_version = aggregate.version + aggregate.uncommitted_event_count
         entry.recorded_when_saved = aggregate.uncommitted_event_count
         entry.is_deleted = False
@@ -68,12 +68,12 @@ class TrackedAggregates:
                 self.mark_saved(aggregate, aggregate.next_version)
                 entry.is_deleted = True
 
-    def saved_version(self, aggregate: AggregateRoot) -> int | None:
+    def get_saved_version(self, aggregate: AggregateRoot) -> int | None:
         """The version that this very object was last saved as in this transaction, if it was."""
         entry = self._tracked.get(id(aggregate))
         return None if entry is None or entry.is_deleted else entry.saved_version
 
-    def unsaved_events(self, aggregate: AggregateRoot) -> int:
+    def count_unsaved_events(self, aggregate: AggregateRoot) -> int:
         """How many events it recorded after it was last saved here."""
         entry = self._tracked.get(id(aggregate))
         return aggregate.uncommitted_event_count - (
@@ -119,7 +119,7 @@ class TrackedAggregates:
         """Raises ``UnsavedChangesError`` for events that were recorded after the last save."""
         for entry in self._tracked.values():
             aggregate = entry.aggregate
-            unsaved = self.unsaved_events(aggregate)
+            unsaved = self.count_unsaved_events(aggregate)
             if unsaved > 0:
                 raise UnsavedChangesError(
                     f"{aggregate.aggregate_type} {aggregate.id} recorded {unsaved} event(s) that "
@@ -137,7 +137,7 @@ class TrackedAggregates:
             if self._taken and any(e.event_id in self._taken for e in aggregate.pending_events):
                 aggregate.collect_events()
 
-    def _entry(self, aggregate: AggregateRoot) -> _Tracked:
+    def _get_entry(self, aggregate: AggregateRoot) -> _Tracked:
         entry = self._tracked.get(id(aggregate))
         if entry is None:
             entry = self._tracked[id(aggregate)] = _Tracked(aggregate)

@@ -9,7 +9,7 @@ from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import (
     LeaseLostError,
 )
-from cqrs_ddd_core.testing.expecting import raises
+from cqrs_ddd_core.testing.assertions import raises
 
 from ...ports.positions import Checkpoint, IPositionStore, ProjectionPosition
 

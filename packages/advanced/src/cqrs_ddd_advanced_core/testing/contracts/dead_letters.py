@@ -11,7 +11,7 @@ from typing import Any
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
-from cqrs_ddd_core.testing.expecting import raises
+from cqrs_ddd_core.testing.assertions import raises
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
 from ...exceptions import UnknownDeadLetterError

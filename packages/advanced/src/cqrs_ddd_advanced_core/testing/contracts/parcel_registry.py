@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from cqrs_ddd_core.context import get_tenant_id
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import BusinessRuleError
-from cqrs_ddd_core.testing.contracts.parcel import Parcel, a_parcel
+from cqrs_ddd_core.testing.contracts.parcel import Parcel, make_parcel
 
 from ...persistence.registry import PersistenceRegistry
 from ...ports.persistence import IOperationPersistence, IPersistenceDispatcher
@@ -81,17 +81,17 @@ async def elsewhere(work: Coroutine[Any, Any, T]) -> T:
     return await Context().run(asyncio.ensure_future, work)
 
 
-async def a_stored_parcel(
+async def store_parcel(
     dispatcher: IPersistenceDispatcher, owner: str = "anna", *, grams: int | None = None
 ) -> Parcel:
-    parcel = a_parcel(owner)
+    parcel = make_parcel(owner)
     if grams is not None:
         parcel.weigh(grams)  # By an event, so that it may be kept as one.
     await dispatcher.apply(parcel)
     return parcel
 
 
-async def the_parcel(dispatcher: IPersistenceDispatcher, parcel_id: str) -> Parcel:
+async def load_parcel(dispatcher: IPersistenceDispatcher, parcel_id: str) -> Parcel:
     found = await dispatcher.fetch_domain(Parcel, [parcel_id])
     assert len(found) == 1, f"{parcel_id} is not stored"
     return found[0]

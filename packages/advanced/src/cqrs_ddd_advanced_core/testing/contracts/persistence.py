@@ -16,9 +16,9 @@ from cqrs_ddd_core.primitives.exceptions import (
     InvalidOperationError,
     OptimisticConcurrencyError,
 )
-from cqrs_ddd_core.testing.contracts.parcel import Parcel, a_parcel, new_parcel_id
+from cqrs_ddd_core.testing.assertions import raises
+from cqrs_ddd_core.testing.contracts.parcel import Parcel, make_parcel, new_parcel_id
 from cqrs_ddd_core.testing.contracts.repository import Options, Where
-from cqrs_ddd_core.testing.expecting import raises
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
 from ...ports.persistence import Criteria, IPersistenceDispatcher
@@ -26,11 +26,11 @@ from .parcel_registry import (
     REFUSED,
     ParcelLabel,
     ParcelSummary,
-    a_stored_parcel,
     elsewhere,
+    load_parcel,
     seen,
+    store_parcel,
     summaries,
-    the_parcel,
 )
 
 NewUnitOfWork = Callable[[], UnitOfWork]
@@ -45,13 +45,13 @@ class PersistenceDispatcherContract:
     async def test_what_was_applied_is_found_in_every_form(
         self, dispatcher: IPersistenceDispatcher
     ) -> None:
-        parcel = a_parcel()
+        parcel = make_parcel()
         parcel.weigh(5)
 
         answer = await dispatcher.apply(parcel)
 
         assert answer == parcel.id
-        found = await the_parcel(dispatcher, parcel.id)
+        found = await load_parcel(dispatcher, parcel.id)
         assert found == parcel
         assert (found.version, found.pending_events) == (2, ())
         assert await summaries(dispatcher, [parcel.id]) == [
@@ -63,11 +63,11 @@ class PersistenceDispatcherContract:
     async def test_an_own_change_is_seen_at_once_in_every_form(
         self, dispatcher: IPersistenceDispatcher
     ) -> None:
-        parcel = await a_stored_parcel(dispatcher, grams=0)
+        parcel = await store_parcel(dispatcher, grams=0)
 
         for grams in range(1, 4):
             await seen(dispatcher, parcel.id)
-            found = await the_parcel(dispatcher, parcel.id)
+            found = await load_parcel(dispatcher, parcel.id)
             found.weigh(grams)
             await dispatcher.apply(found)
 
@@ -76,7 +76,7 @@ class PersistenceDispatcherContract:
     async def test_a_change_is_seen_within_its_unit_of_work_and_by_others_after_the_commit(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = await a_stored_parcel(dispatcher, grams=0)
+        parcel = await store_parcel(dispatcher, grams=0)
         before = await seen(dispatcher, parcel.id)
 
         async with new_uow() as uow:
@@ -95,7 +95,7 @@ class PersistenceDispatcherContract:
     async def test_what_is_rolled_back_is_seen_by_nobody(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = await a_stored_parcel(dispatcher, grams=0)
+        parcel = await store_parcel(dispatcher, grams=0)
         (found,) = await dispatcher.fetch_domain(Parcel, [parcel.id])
         found.weigh(7)
 
@@ -110,7 +110,7 @@ class PersistenceDispatcherContract:
     async def test_the_open_unit_of_work_is_joined(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = a_parcel()
+        parcel = make_parcel()
 
         async with new_uow() as uow:
             await dispatcher.apply(parcel)
@@ -123,7 +123,7 @@ class PersistenceDispatcherContract:
     async def test_events_that_are_not_applied_are_refused_at_the_commit(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = await a_stored_parcel(dispatcher)
+        parcel = await store_parcel(dispatcher)
         await seen(dispatcher, parcel.id)
 
         with raises(InvalidOperationError):
@@ -134,7 +134,7 @@ class PersistenceDispatcherContract:
     async def test_all_handlers_of_a_type_share_one_unit_of_work(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
-        alone, within = a_parcel(note=REFUSED), a_parcel(note=REFUSED)
+        alone, within = make_parcel(note=REFUSED), make_parcel(note=REFUSED)
 
         with raises(BusinessRuleError):
             await dispatcher.apply(alone)
@@ -148,7 +148,7 @@ class PersistenceDispatcherContract:
     async def test_ids_give_their_order_and_each_is_found_once(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
-        one, two, three = [await a_stored_parcel(dispatcher) for _ in range(3)]
+        one, two, three = [await store_parcel(dispatcher) for _ in range(3)]
         await seen(dispatcher, two.id)  # So that a cache has a part of them.
         asked = [three.id, two.id, new_parcel_id(), three.id, one.id, two.id]
         expected = [three.id, two.id, one.id]
@@ -168,10 +168,10 @@ class PersistenceDispatcherContract:
     async def test_a_found_one_is_a_copy_of_its_own(
         self, dispatcher: IPersistenceDispatcher
     ) -> None:
-        parcel = await a_stored_parcel(dispatcher, grams=1)
+        parcel = await store_parcel(dispatcher, grams=1)
 
         for _ in range(3):
-            found = await the_parcel(dispatcher, parcel.id)
+            found = await load_parcel(dispatcher, parcel.id)
             (summary,) = await summaries(dispatcher, [parcel.id])
             assert (found.grams, summary.grams) == (1, 1)
             found.grams = summary.grams = 2
@@ -184,7 +184,7 @@ class PersistenceDispatcherContract:
         page: Any = options(mine, ordering=("-grams",), limit=2)
 
         for grams in range(1, 4):
-            await a_stored_parcel(dispatcher, owner, grams=grams)
+            await store_parcel(dispatcher, owner, grams=grams)
 
             found = await (await dispatcher.fetch(ParcelSummary, mine))
             first = await (await dispatcher.fetch(ParcelSummary, page))
@@ -196,7 +196,7 @@ class PersistenceDispatcherContract:
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork, where: Where
     ) -> None:
         owner = f"owner of {new_parcel_id()}"
-        ids = [(await a_stored_parcel(dispatcher, owner)).id for _ in range(5)]
+        ids = [(await store_parcel(dispatcher, owner)).id for _ in range(5)]
         mine: Any = where("owner", "=", owner)
 
         async with new_uow() as uow:
@@ -217,7 +217,7 @@ class PersistenceDispatcherContract:
     async def test_a_tenant_never_finds_what_another_one_has_found(
         self, dispatcher: IPersistenceDispatcher, where: Where, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = await a_stored_parcel(dispatcher, "north")
+        parcel = await store_parcel(dispatcher, "north")
         anybodys: Any = where("id", "=", parcel.id)
         with request_context(tenant_id="north"):
             asked_by_north = await dispatcher.fetch(ParcelSummary, [parcel.id])
@@ -254,7 +254,7 @@ class PersistenceDispatcherContract:
             assert caught.error.message_type == "Unknown"
 
     async def test_wrong_types_are_refused(self, dispatcher: IPersistenceDispatcher) -> None:
-        parcel = await a_stored_parcel(dispatcher)
+        parcel = await store_parcel(dispatcher)
         wrong: list[Any] = [parcel.id, 7, None, {parcel.id: 1}, [[parcel.id]]]
         for ids in wrong:
             with raises(InvalidOperationError):
@@ -275,7 +275,7 @@ class PersistenceDispatcherContract:
     async def test_a_unit_of_work_that_has_ended_is_refused(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = await a_stored_parcel(dispatcher)
+        parcel = await store_parcel(dispatcher)
         await seen(dispatcher, parcel.id)
         async with new_uow() as uow:
             pass
@@ -290,7 +290,7 @@ class PersistenceDispatcherContract:
     async def test_a_result_is_refused_after_the_end_of_its_unit_of_work(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork, where: Where
     ) -> None:
-        parcel = await a_stored_parcel(dispatcher, grams=1)
+        parcel = await store_parcel(dispatcher, grams=1)
         criteria: list[Criteria] = [[parcel.id], where("owner", "=", parcel.owner)]
 
         for each in criteria:
@@ -308,11 +308,11 @@ class PersistenceDispatcherContract:
     async def test_a_cancelled_change_is_whole_or_absent_and_seen_as_it_is(
         self, dispatcher: IPersistenceDispatcher, where: Where
     ) -> None:
-        parcel = await a_stored_parcel(dispatcher, grams=0)
+        parcel = await store_parcel(dispatcher, grams=0)
         stored: Any = where("id", "=", parcel.id)
 
         async def work() -> None:
-            found = await the_parcel(dispatcher, parcel.id)
+            found = await load_parcel(dispatcher, parcel.id)
             found.weigh((found.grams or 0) + 1)
             await dispatcher.apply(found)
 
@@ -328,7 +328,7 @@ class PersistenceDispatcherContract:
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         seed = 20261121
-        ids = [(await a_stored_parcel(dispatcher, grams=1)).id for _ in range(2)]
+        ids = [(await store_parcel(dispatcher, grams=1)).id for _ in range(2)]
 
         async def live(random: Random) -> None:
             for _ in range(6):
@@ -341,7 +341,7 @@ class PersistenceDispatcherContract:
 
         async def change(parcel_id: str, random: Random) -> int:
             while True:
-                found = await the_parcel(dispatcher, parcel_id)
+                found = await load_parcel(dispatcher, parcel_id)
                 mine = found.version + 1
                 found.weigh(mine)
                 try:

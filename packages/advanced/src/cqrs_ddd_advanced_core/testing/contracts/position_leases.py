@@ -9,7 +9,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     InvalidOperationError,
     LeaseLostError,
 )
-from cqrs_ddd_core.testing.expecting import raises
+from cqrs_ddd_core.testing.assertions import raises
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
 from ...ports.positions import Checkpoint, IPositionStore, ProjectionPosition

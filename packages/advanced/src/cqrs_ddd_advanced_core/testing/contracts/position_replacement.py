@@ -9,7 +9,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     ConcurrencyError,
     LeaseLostError,
 )
-from cqrs_ddd_core.testing.expecting import raises
+from cqrs_ddd_core.testing.assertions import raises
 
 from ...exceptions import ProjectionVersionError
 from ...ports.positions import IPositionStore, ProjectionPosition

@@ -7,7 +7,7 @@ import asyncio
 from cqrs_ddd_core.primitives.exceptions import (
     InvalidOperationError,
 )
-from cqrs_ddd_core.testing.expecting import raises
+from cqrs_ddd_core.testing.assertions import raises
 
 from ...exceptions import UnknownProjectionError
 from ...ports.positions import IPositionStore

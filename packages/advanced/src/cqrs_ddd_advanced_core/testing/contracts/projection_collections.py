@@ -9,7 +9,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     ConfigError,
     ValidationError,
 )
-from cqrs_ddd_core.testing.expecting import raises
+from cqrs_ddd_core.testing.assertions import raises
 
 from ...exceptions import ProjectionStoreError
 from ...ports.projections import IProjectionStore

@@ -12,7 +12,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     ValidationError,
 )
 from cqrs_ddd_core.spi.querying import AllOf, OneOf
-from cqrs_ddd_core.testing.expecting import raises
+from cqrs_ddd_core.testing.assertions import raises
 
 from ...ports.projections import IProjectionStore
 from .documents import (

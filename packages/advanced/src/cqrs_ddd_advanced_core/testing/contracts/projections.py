@@ -14,7 +14,7 @@ from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import (
     ConcurrencyError,
 )
-from cqrs_ddd_core.testing.expecting import UNKEPT_IDS, raises
+from cqrs_ddd_core.testing.assertions import UNSTORABLE_IDS, raises
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
 from ...exceptions import DocumentError
@@ -117,7 +117,7 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
     ) -> None:
         collection = await a_collection(store)
 
-        for doc_id in ("", "x" * 1001, "ä" * 501, *UNKEPT_IDS):
+        for doc_id in ("", "x" * 1001, "ä" * 501, *UNSTORABLE_IDS):
             with raises(DocumentError):
                 await store.upsert(collection, doc_id, {})
             assert await store.get(collection, doc_id) is None

@@ -9,7 +9,7 @@ from itertools import count
 from cqrs_ddd_core.ports.event_store import StreamId
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import SerializationError
-from cqrs_ddd_core.testing.expecting import UNKEPT_IDS, raises
+from cqrs_ddd_core.testing.assertions import UNSTORABLE_IDS, raises
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
 from ...ports.snapshots import ISnapshotStore, Snapshot
@@ -43,7 +43,7 @@ class SnapshotStoreContract:
         self, snapshots: ISnapshotStore
     ) -> None:
         fine = new_stream()
-        for bad in UNKEPT_IDS:
+        for bad in UNSTORABLE_IDS:
             with raises(SerializationError):  # By the snapshot, when it is made.
                 await snapshots.save_many(
                     [a_snapshot(fine, 1), a_snapshot(StreamId("Parcel", bad), 1)]

@@ -95,13 +95,13 @@ class InMemoryEventStore(IEventLog):
             return {stream: changes.read(stream, after_version) for stream in streams}
 
     async def get_events_after(self, position: int, limit: int = 1000) -> list[StoredEvent]:
-        return await self._page(self._log.events, position, limit)
+        return await self._read_page(self._log.events, position, limit)
 
     async def get_events_of_types(
         self, event_types: Collection[str], *, after: int = 0, limit: int = 1000
     ) -> list[StoredEvent]:
         pages = [
-            await self._page(self._log.by_type.get(event_type, []), after, limit)
+            await self._read_page(self._log.by_type.get(event_type, []), after, limit)
             for event_type in set(event_types)
         ]
         return sorted((event for page in pages for event in page), key=_position)[:limit]
@@ -112,7 +112,7 @@ class InMemoryEventStore(IEventLog):
         by_time = self._log.by_time
         first = bisect_left(by_time, start, key=_occurred_at)
         last = bisect_left(by_time, end, key=_occurred_at)
-        return await self._page(sorted(by_time[first:last], key=_position), after, limit)
+        return await self._read_page(sorted(by_time[first:last], key=_position), after, limit)
 
     async def stream_after(
         self, position: int, *, batch_size: int = 500
@@ -140,7 +140,9 @@ class InMemoryEventStore(IEventLog):
                 await asyncio.wait({grown}, timeout=remaining)
         return True
 
-    async def _page(self, events: list[StoredEvent], after: int, limit: int) -> list[StoredEvent]:
+    async def _read_page(
+        self, events: list[StoredEvent], after: int, limit: int
+    ) -> list[StoredEvent]:
         ensure_page_limit(limit)
         await asyncio.sleep(0)
         first = bisect_right(events, after, key=_position)

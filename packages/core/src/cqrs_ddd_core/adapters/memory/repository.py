@@ -61,7 +61,7 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
         async with join_transaction(uow, f"list {self.entity_type.aggregate_type}") as active:
             changes = self._get_changes(active)
             if entity_ids is None:
-                rows = list(changes.all())
+                rows = list(changes.list_rows())
             else:
                 found = map(changes.read, dict.fromkeys(entity_ids))
                 rows = [row for row in found if row is not None]
@@ -77,7 +77,9 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
 
         async def fetch() -> list[T]:
             async with join_transaction(uow, f"search {self.entity_type.aggregate_type}") as active:
-                return [_hand_out(row, active) for row in select(self._get_changes(active).all())]
+                return [
+                    _hand_out(row, active) for row in select(self._get_changes(active).list_rows())
+                ]
 
         async def stream(batch_size: int) -> AsyncIterator[T]:
             for item in await fetch():
@@ -109,7 +111,7 @@ class _Changes(ChangeSet, Generic[T, ID]):
             return self._written[entity_id]
         return self._rows.get(entity_id)
 
-    def all(self) -> Iterator[_Row[T]]:
+    def list_rows(self) -> Iterator[_Row[T]]:
         for entity_id, row in self._rows.items():
             if entity_id not in self._written:
                 yield row

@@ -9,7 +9,7 @@ from ...context import get_tenant_id
 from ...domain.aggregate import AggregateRoot
 from ...primitives.exceptions import ConfigError, DomainError
 from ..inbox import compute_fingerprint
-from ..json_fidelity import attributes_lost_in_json, holds_the_same, reason_of, shape_in
+from ..json_fidelity import describe_reason, extract_shape, has_equal_state, list_lossy_attributes
 
 T = TypeVar("T", bound=AggregateRoot)
 
@@ -18,7 +18,9 @@ logger = logging.getLogger(__name__)
 
 def build_key_prefix(type_: type, schema: object) -> str:
     """Return a prefix with the shape of the class: states of an older shape are never read."""
-    return f"{type_.__module__}.{type_.__qualname__}:{compute_fingerprint(shape_in(schema))[:12]}"
+    return (
+        f"{type_.__module__}.{type_.__qualname__}:{compute_fingerprint(extract_shape(schema))[:12]}"
+    )
 
 
 def build_key(prefix: str, value_id: object) -> str:
@@ -33,7 +35,7 @@ class AggregateCodec(Generic[T]):
     JSON leaves out or masks."""
 
     def __init__(self, entity_type: type[T]) -> None:
-        lost = attributes_lost_in_json(entity_type)
+        lost = list_lossy_attributes(entity_type)
         if lost:
             raise ConfigError(
                 f"{entity_type.__name__} cannot be cached: its JSON leaves out or masks "
@@ -51,10 +53,12 @@ class AggregateCodec(Generic[T]):
         try:
             content = aggregate.model_dump(mode="json", by_alias=True)
         except ValueError as error:  # Of pydantic, or of bytes that are no text.
-            logger.warning("cannot cache %s %s: %s", self._prefix, aggregate.id, reason_of(error))
+            logger.warning(
+                "cannot cache %s %s: %s", self._prefix, aggregate.id, describe_reason(error)
+            )
             return None
         state = {"version": aggregate.version, "state": content}
-        if not holds_the_same(self.decode(state), aggregate):
+        if not has_equal_state(self.decode(state), aggregate):
             logger.warning(
                 "cannot cache %s %s: it comes back changed from JSON", self._prefix, aggregate.id
             )
@@ -70,7 +74,7 @@ class AggregateCodec(Generic[T]):
             aggregate = self._entity_type.model_validate(state["state"], strict=False)
             version = state["version"]
         except (pydantic.ValidationError, DomainError, KeyError, TypeError) as error:
-            logger.warning("cached %s is unusable: %s", self._prefix, reason_of(error))
+            logger.warning("cached %s is unusable: %s", self._prefix, describe_reason(error))
             return None
         aggregate.mark_persisted(version)
         return aggregate

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ...ports.background_worker import IBackgroundWorker, IWorkerLifecycle
 from ...primitives.exceptions import InvalidOperationError
-from ..expecting import raises
+from ..assertions import raises
 
 
 class Work(Protocol):
@@ -34,7 +34,7 @@ class WorkerContract:
 
         await worker.start()
         during = await work.give()
-        await _until_done(work, 2)
+        await _wait_until_done(work, 2)
         await worker.stop()
         after = await work.give()
         await asyncio.sleep(0.05)
@@ -46,7 +46,7 @@ class WorkerContract:
         for count in (1, 2):
             await worker.start()
             await work.give()
-            await _until_done(work, count)
+            await _wait_until_done(work, count)
             await worker.stop()
 
         assert len(await work.done()) == 2
@@ -59,7 +59,7 @@ class WorkerContract:
         with raises(InvalidOperationError):
             await worker.start()
         await work.give()
-        await _until_done(work, 1)
+        await _wait_until_done(work, 1)
 
         await worker.stop()
         await worker.stop()
@@ -87,7 +87,7 @@ class BackgroundWorkerContract:
         ids = [await worker.enqueue(job) for job in ("one", "two")]
         await worker.start()
         ids.append(await worker.enqueue("three"))
-        await _until(lambda: len(handled) == 3)
+        await _wait_until(lambda: len(handled) == 3)
         await worker.stop()
 
         assert handled == ["one", "two", "three"]
@@ -99,7 +99,7 @@ class BackgroundWorkerContract:
         await worker.start()
         for job in ("one", "poison", "two"):
             await worker.enqueue(job)
-        await _until(lambda: len(handled) == 2)
+        await _wait_until(lambda: len(handled) == 2)
         await worker.stop()
 
         assert handled == ["one", "two"]
@@ -114,11 +114,11 @@ class BackgroundWorkerContract:
         assert handled == []
 
         await worker.start()
-        await _until(lambda: handled == ["one"])
+        await _wait_until(lambda: handled == ["one"])
         await worker.stop()
 
 
-async def _until(holds: Callable[[], bool]) -> None:
+async def _wait_until(holds: Callable[[], bool]) -> None:
     for _ in range(500):
         if holds():
             return
@@ -126,7 +126,7 @@ async def _until(holds: Callable[[], bool]) -> None:
     raise AssertionError("it did not come to that in time")
 
 
-async def _until_done(work: Work, count: int) -> None:
+async def _wait_until_done(work: Work, count: int) -> None:
     for _ in range(500):
         if len(await work.done()) >= count:
             return

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...ports.blob_storage import IBlobStorage
 from ...primitives.exceptions import InvalidOperationError
-from ..expecting import raises
+from ..assertions import raises
 from ..faults import cancel_sweep
 
 

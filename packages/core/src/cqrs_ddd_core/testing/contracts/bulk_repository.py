@@ -1,4 +1,4 @@
-"""What a repository that saves many at once must do beside."""
+"""Contract of repositories that save many aggregates at once."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from ...ports.repository import IBulkRepository
 from ...primitives.exceptions import InvalidOperationError, OptimisticConcurrencyError
-from ..expecting import raises
-from .parcel import Parcel, a_parcel, a_stored_parcel, the_parcel
+from ..assertions import raises
+from .parcel import Parcel, load_parcel, make_parcel, store_parcel
 from .repository import NewUnitOfWork
 
 BulkParcels = IBulkRepository[Parcel, str]
@@ -17,7 +17,7 @@ class BulkRepositoryContract:
     """Fixtures: those of ``RepositoryContract``."""
 
     async def test_many_are_saved_and_answered_in_their_order(self, parcels: BulkParcels) -> None:
-        many = [a_parcel(note=str(number)) for number in range(25)]
+        many = [make_parcel(note=str(number)) for number in range(25)]
 
         answer = await parcels.add_many(many)
 
@@ -31,18 +31,18 @@ class BulkRepositoryContract:
         assert await parcels.add_many([]) == []
 
     async def test_new_and_changed_ones_may_be_saved_together(self, parcels: BulkParcels) -> None:
-        old, new = await a_stored_parcel(parcels), a_parcel(owner="berta")
+        old, new = await store_parcel(parcels), make_parcel(owner="berta")
         old.weigh(7)
 
         await parcels.add_many([old, new])
 
-        assert ((await the_parcel(parcels, old.id)).grams, old.version) == (7, 2)
-        assert ((await the_parcel(parcels, new.id)).owner, new.version) == ("berta", 1)
+        assert ((await load_parcel(parcels, old.id)).grams, old.version) == (7, 2)
+        assert ((await load_parcel(parcels, new.id)).owner, new.version) == ("berta", 1)
 
     async def test_many_can_be_changed_and_saved_again_in_one_unit_of_work(
         self, parcels: BulkParcels, new_uow: NewUnitOfWork
     ) -> None:
-        many = [a_parcel() for _ in range(3)]
+        many = [make_parcel() for _ in range(3)]
 
         async with new_uow() as uow:
             await parcels.add_many(many, uow)
@@ -50,13 +50,13 @@ class BulkRepositoryContract:
             await parcels.add_many(many, uow)
 
         assert [parcel.version for parcel in many] == [1, 2, 1]
-        assert (await the_parcel(parcels, many[1].id)).grams == 5
+        assert (await load_parcel(parcels, many[1].id)).grams == 5
 
     async def test_of_many_with_a_taken_id_none_is_saved_and_it_is_named(
         self, parcels: BulkParcels
     ) -> None:
-        taken = await a_stored_parcel(parcels)
-        first, last = a_parcel(), a_parcel()
+        taken = await store_parcel(parcels)
+        first, last = make_parcel(), make_parcel()
 
         with raises(OptimisticConcurrencyError) as caught:
             await parcels.add_many([first, Parcel.register(taken.id, "another owner"), last])
@@ -64,17 +64,17 @@ class BulkRepositoryContract:
         assert taken.id in caught.error.subject
         assert (caught.error.expected, caught.error.actual) == (0, 1)
         assert await parcels.list_all([first.id, last.id]) == []
-        assert (await the_parcel(parcels, taken.id)).owner == "anna"
+        assert (await load_parcel(parcels, taken.id)).owner == "anna"
         assert (first.version, len(first.pending_events)) == (0, 1)
 
     async def test_of_many_with_a_stale_one_none_is_saved_and_it_is_named(
         self, parcels: BulkParcels
     ) -> None:
-        parcel = await a_stored_parcel(parcels)
-        stale = await the_parcel(parcels, parcel.id)
+        parcel = await store_parcel(parcels)
+        stale = await load_parcel(parcels, parcel.id)
         parcel.weigh(1)
         await parcels.add(parcel)
-        new = a_parcel()
+        new = make_parcel()
         stale.weigh(2)
 
         with raises(OptimisticConcurrencyError) as caught:
@@ -83,12 +83,12 @@ class BulkRepositoryContract:
         assert stale.id in caught.error.subject
         assert (caught.error.expected, caught.error.actual) == (1, 2)
         assert await parcels.get(new.id) is None
-        assert (await the_parcel(parcels, parcel.id)).grams == 1
+        assert (await load_parcel(parcels, parcel.id)).grams == 1
 
     async def test_two_with_one_id_are_refused_and_none_is_saved(
         self, parcels: BulkParcels
     ) -> None:
-        parcel, other = a_parcel(), a_parcel()
+        parcel, other = make_parcel(), make_parcel()
 
         for twins in ([parcel, other, parcel], [parcel, Parcel.register(parcel.id, "berta")]):
             with raises(InvalidOperationError):
@@ -99,7 +99,7 @@ class BulkRepositoryContract:
     async def test_a_stranger_among_many_is_refused_and_none_is_saved(
         self, parcels: BulkParcels
     ) -> None:
-        parcel = a_parcel()
+        parcel = make_parcel()
         stranger: Any = object()
 
         with raises(InvalidOperationError):
@@ -110,7 +110,7 @@ class BulkRepositoryContract:
     async def test_many_that_are_rolled_back_were_never_there(
         self, parcels: BulkParcels, new_uow: NewUnitOfWork
     ) -> None:
-        many = [a_parcel(), a_parcel()]
+        many = [make_parcel(), make_parcel()]
 
         async with new_uow() as uow:
             await parcels.add_many(many, uow)

@@ -8,7 +8,7 @@ from typing import Protocol
 from ...messages import Command, Query
 from ...ports.bus import ICommandBus, IQueryBus
 from ...primitives.exceptions import BusinessRuleError, HandlerNotRegisteredError
-from ..expecting import raises
+from ..assertions import raises
 
 
 class Shout(Command[str]):

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...ports.cache import IVersionedCache
 from ...primitives.exceptions import InvalidOperationError, SerializationError
-from ..expecting import raises
+from ..assertions import raises
 from ..faults import cancel_sweep
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from ...domain.events import DomainEvent
 from ...ports.event_dispatcher import IEventDispatcher
-from ..expecting import raises
+from ..assertions import raises
 from .parcel import ParcelRegistered, ParcelWeighed
 
 Subscribe = Callable[[type[DomainEvent], Callable[[DomainEvent], Awaitable[None]]], None]
@@ -19,9 +19,9 @@ class EventDispatcherContract:
         self, dispatcher: IEventDispatcher, subscribe: Subscribe
     ) -> None:
         seen: list[tuple[str, DomainEvent]] = []
-        subscribe(ParcelWeighed, _noting(seen, "first"))
-        subscribe(ParcelRegistered, _noting(seen, "other"))
-        subscribe(ParcelWeighed, _noting(seen, "second"))
+        subscribe(ParcelWeighed, _build_recorder(seen, "first"))
+        subscribe(ParcelRegistered, _build_recorder(seen, "other"))
+        subscribe(ParcelWeighed, _build_recorder(seen, "second"))
         weighed, registered = ParcelWeighed(grams=1), ParcelRegistered(owner="anna")
 
         await dispatcher.dispatch([weighed, registered])
@@ -41,7 +41,7 @@ class EventDispatcherContract:
             raise LookupError("in a handler")
 
         subscribe(ParcelWeighed, fail)
-        subscribe(ParcelWeighed, _noting(seen, "behind"))
+        subscribe(ParcelWeighed, _build_recorder(seen, "behind"))
 
         with raises(LookupError):
             await dispatcher.dispatch([ParcelWeighed(grams=1), ParcelWeighed(grams=2)])
@@ -49,7 +49,7 @@ class EventDispatcherContract:
         assert seen == []
 
 
-def _noting(
+def _build_recorder(
     seen: list[tuple[str, DomainEvent]], name: str
 ) -> Callable[[DomainEvent], Awaitable[None]]:
     async def handler(event: DomainEvent) -> None:

@@ -20,7 +20,7 @@ from ...primitives.exceptions import (
     SerializationError,
 )
 from ...primitives.id_generator import uuid4_text
-from ..expecting import UNKEPT_IDS, raises
+from ..assertions import UNSTORABLE_IDS, raises
 from ..faults import cancel_sweep
 
 
@@ -67,7 +67,7 @@ class EventStoreContract:
 
         found = await event_store.get_events(stream.aggregate_id)
 
-        assert [_without_position(e) for e in found] == events
+        assert [_drop_position(e) for e in found] == events
         assert [e.version for e in found] == [1, 2, 3]
         assert all(type(e.position) is int and e.position > 0 for e in found)
 
@@ -75,7 +75,7 @@ class EventStoreContract:
         self, event_store: IEventLog
     ) -> None:
         stream = new_stream()
-        for bad in UNKEPT_IDS:
+        for bad in UNSTORABLE_IDS:
             # The stored event raises when it is made, so no store is asked to keep such an id.
             with raises(SerializationError):
                 await event_store.append(replace(event(stream, 1), event_id=bad))
@@ -93,7 +93,7 @@ class EventStoreContract:
         assert await event_store.get_events(new_stream().aggregate_id) == []
 
     async def test_a_stream_is_read_after_a_version(self, event_store: IEventLog) -> None:
-        stream = await _filled(event_store, 4)
+        stream = await _fill_stream(event_store, 4)
 
         found = await event_store.get_events(stream.aggregate_id, after_version=2)
 
@@ -140,7 +140,7 @@ class EventStoreContract:
     async def test_a_taken_version_is_refused_with_the_whole_batch(
         self, event_store: IEventLog
     ) -> None:
-        stream, other = await _filled(event_store, 2), new_stream()
+        stream, other = await _fill_stream(event_store, 2), new_stream()
 
         with raises(OptimisticConcurrencyError) as caught:
             await event_store.append_batch([event(other, 1), event(stream, 2)])
@@ -190,7 +190,7 @@ class EventStoreContract:
         }
         for expected, columns in accepted.items():
             for actual, is_accepted in zip((0, 2, 3), columns, strict=True):
-                stream = await _filled(event_store, actual)
+                stream = await _fill_stream(event_store, actual)
                 appended = [event(stream, 1), event(stream, 1)]
                 if is_accepted:
                     last = await event_store.append_to_stream(
@@ -212,7 +212,7 @@ class EventStoreContract:
     async def test_appending_nothing_to_a_stream_answers_its_version(
         self, event_store: IEventLog
     ) -> None:
-        stream = await _filled(event_store, 2)
+        stream = await _fill_stream(event_store, 2)
 
         assert await event_store.append_to_stream(stream, []) == 2
         assert await event_store.append_to_stream(new_stream(), []) == 0
@@ -220,7 +220,7 @@ class EventStoreContract:
     async def test_types_that_share_an_id_are_different_streams(
         self, event_store: IEventLog
     ) -> None:
-        stream = await _filled(event_store, 1)
+        stream = await _fill_stream(event_store, 1)
         twin = StreamId("Twin", stream.aggregate_id)
         await event_store.append_to_stream(
             twin, [event(twin, 1), event(twin, 2)], expected_version=ExpectedVersion.NO_STREAM
@@ -235,8 +235,8 @@ class EventStoreContract:
 
     async def test_several_streams_are_read_at_once(self, event_store: IEventLog) -> None:
         one, two, absent = (
-            await _filled(event_store, 1),
-            await _filled(event_store, 3),
+            await _fill_stream(event_store, 1),
+            await _fill_stream(event_store, 3),
             new_stream(),
         )
 
@@ -259,15 +259,15 @@ class EventStoreContract:
 
     async def test_a_reader_pages_through_everything(self, event_store: IEventLog) -> None:
         start = await event_store.latest_position()
-        stream = await _filled(event_store, 5)
+        stream = await _fill_stream(event_store, 5)
 
         first = await event_store.get_events_after(start, limit=2)
-        rest = await event_store.get_events_after(_last(first), limit=10)
+        rest = await event_store.get_events_after(_get_last_position(first), limit=10)
         streamed = [e.version async for e in event_store.stream_after(start, batch_size=2)]
 
         assert [e.version for e in first + rest] == streamed == [1, 2, 3, 4, 5]
         assert {e.stream for e in first + rest} == {stream}
-        assert await event_store.get_events_after(_last(rest)) == []
+        assert await event_store.get_events_after(_get_last_position(rest)) == []
         for limit in (0, -1):
             with raises(EventStoreError):
                 await event_store.get_events_after(start, limit)
@@ -280,7 +280,9 @@ class EventStoreContract:
             await event_store.append(event(stream, version, event_type=kind))
 
         both = await event_store.get_events_of_types([sold, lost], after=start)
-        page = await event_store.get_events_of_types([sold], after=_last(both[:1]), limit=1)
+        page = await event_store.get_events_of_types(
+            [sold], after=_get_last_position(both[:1]), limit=1
+        )
 
         assert [e.version for e in both] == [1, 2, 4]
         _assert_ascending(both)
@@ -331,13 +333,13 @@ class EventStoreContract:
         await event_store.append(lost)
 
         found = await event_store.get_events_after(start)
-        assert [_without_position(e) for e in found] == [lost]
+        assert [_drop_position(e) for e in found] == [lost]
         assert uow.committed_position is None
 
     async def test_after_a_conflict_a_unit_of_work_can_only_be_rolled_back(
         self, event_store: IEventLog, new_uow: NewUnitOfWork
     ) -> None:
-        taken, other = await _filled(event_store, 1), new_stream()
+        taken, other = await _fill_stream(event_store, 1), new_stream()
 
         with raises(InvalidOperationError):
             async with new_uow() as uow:
@@ -369,12 +371,12 @@ class EventStoreContract:
             # Where there is one writer at a time, this one waits until the slow one has ended.
             overtaking = asyncio.ensure_future(_append_in_its_own(new_uow, event(fast, 1)))
             await asyncio.wait({overtaking}, timeout=0.2)
-            seen = await _outside(new_uow, lambda store: store.get_events_after(start))
+            seen = await _read_outside(new_uow, lambda store: store.get_events_after(start))
             if not commits:
                 await uow.rollback()
         await overtaking
         await event_store.append(event(fast, 2))
-        seen += await event_store.get_events_after(_last(seen) or start)
+        seen += await event_store.get_events_after(_get_last_position(seen) or start)
 
         found = sorted((e.stream, e.version) for e in seen)
         assert found == sorted([(fast, 1), (fast, 2), *([(slow, 1)] if commits else [])])
@@ -423,14 +425,16 @@ class EventStoreContract:
 
         async def read() -> None:
             while not writing.is_set():
-                seen.extend(await event_store.get_events_after(_last(seen) or start, limit=7))
+                seen.extend(
+                    await event_store.get_events_after(_get_last_position(seen) or start, limit=7)
+                )
                 await asyncio.sleep(0.001)
 
         reader = asyncio.ensure_future(read())
         await asyncio.gather(*(write(writer) for writer in range(6)))
         writing.set()
         await reader
-        while page := await event_store.get_events_after(_last(seen) or start):
+        while page := await event_store.get_events_after(_get_last_position(seen) or start):
             seen += page
 
         assert sorted(e.event_id for e in seen) == sorted(committed)
@@ -466,7 +470,7 @@ class EventStoreContract:
         waiting = asyncio.ensure_future(event_store.wait_for(position + 1, timeout=30))
         await asyncio.sleep(0.01)
         assert not waiting.done()
-        await _filled(event_store, 1)
+        await _fill_stream(event_store, 1)
 
         assert await waiting
 
@@ -496,7 +500,7 @@ def event(stream: StreamId, version: int, **fields: Any) -> StoredEvent:
     )
 
 
-async def _filled(event_store: IEventLog, events: int) -> StreamId:
+async def _fill_stream(event_store: IEventLog, events: int) -> StreamId:
     stream = new_stream()
     await event_store.append_batch([event(stream, n) for n in range(1, events + 1)])
     return stream
@@ -507,18 +511,20 @@ async def _append_in_its_own(new_uow: NewUnitOfWork, *events: StoredEvent) -> No
         await uow.event_store.append_batch(list(events))
 
 
-async def _outside(new_uow: NewUnitOfWork, read: Callable[[IEventLog], Any]) -> list[StoredEvent]:
+async def _read_outside(
+    new_uow: NewUnitOfWork, read: Callable[[IEventLog], Any]
+) -> list[StoredEvent]:
     async with new_uow() as uow:
         found: list[StoredEvent] = await read(uow.event_store)
         return found
 
 
-def _without_position(stored: StoredEvent) -> StoredEvent:
+def _drop_position(stored: StoredEvent) -> StoredEvent:
     facts = {name: getattr(stored, name) for name in StoredEvent.__dataclass_fields__}
     return StoredEvent(**{**facts, "position": None})
 
 
-def _last(events: Sequence[StoredEvent]) -> int:
+def _get_last_position(events: Sequence[StoredEvent]) -> int:
     return (events[-1].position or 0) if events else 0
 
 

@@ -8,7 +8,7 @@ from itertools import count
 
 from ...ports import IInbox, InboxEntry, UnitOfWork
 from ...primitives.exceptions import DuplicateCommandError, InboxError, SerializationError
-from ..expecting import UNKEPT_IDS, raises
+from ..assertions import UNSTORABLE_IDS, raises
 from ..faults import cancel_sweep
 
 NewUnitOfWork = Callable[[], UnitOfWork]
@@ -26,7 +26,7 @@ class InboxContract:
         assert known == InboxEntry("billing", message_id, "print")
 
     async def test_ids_that_not_every_database_keeps_are_refused(self, inbox: IInbox) -> None:
-        for bad in UNKEPT_IDS:
+        for bad in UNSTORABLE_IDS:
             with raises(SerializationError):
                 await inbox.register("billing", bad, "print")
             with raises(SerializationError):
@@ -86,12 +86,12 @@ class InboxContract:
     async def test_a_repetition_waits_for_the_first_one_to_commit(
         self, inbox: IInbox, new_uow: NewUnitOfWork
     ) -> None:
-        assert await _second_beside_an_open_first(inbox, new_uow, commits=True) is not None
+        assert await _register_during_open_transaction(inbox, new_uow, commits=True) is not None
 
     async def test_a_repetition_is_news_when_the_first_one_rolls_back(
         self, inbox: IInbox, new_uow: NewUnitOfWork
     ) -> None:
-        assert await _second_beside_an_open_first(inbox, new_uow, commits=False) is None
+        assert await _register_during_open_transaction(inbox, new_uow, commits=False) is None
 
     async def test_of_many_copies_at_once_one_is_news(
         self, inbox: IInbox, new_uow: NewUnitOfWork
@@ -136,7 +136,7 @@ class InboxContract:
             await inbox.store_outcome("billing", message_id, object())
 
 
-async def _second_beside_an_open_first(
+async def _register_during_open_transaction(
     inbox: IInbox, new_uow: NewUnitOfWork, *, commits: bool
 ) -> InboxEntry | None:
     message_id = _id()

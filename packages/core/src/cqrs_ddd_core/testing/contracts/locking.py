@@ -9,7 +9,7 @@ from typing import Any
 
 from ...ports.locking import ILeasedLock
 from ...primitives.exceptions import InvalidOperationError, LeaseLostError, LockAcquisitionError
-from ..expecting import raises
+from ..assertions import raises
 from ..faults import cancel_sweep
 
 
@@ -22,7 +22,7 @@ class LockContract:
         name = _name()
 
         assert await lock.acquire(name, timeout=1)
-        assert not await _in_a_task(other_lock.acquire(name, timeout=0.05))
+        assert not await _run_in_task(other_lock.acquire(name, timeout=0.05))
         await lock.release(name)
 
         assert await other_lock.acquire(name, timeout=1)
@@ -32,7 +32,7 @@ class LockContract:
         name = _name()
 
         assert await lock.acquire(name, timeout=0)
-        assert not await _in_a_task(lock.acquire(name, timeout=0))
+        assert not await _run_in_task(lock.acquire(name, timeout=0))
         await lock.release(name)
 
     async def test_different_names_do_not_meet(self, lock: ILeasedLock) -> None:
@@ -92,7 +92,7 @@ class LockContract:
         name = _name()
         assert await lock.acquire(name, timeout=1, ttl=0.05)
 
-        assert await _in_a_task(other_lock.acquire(name, timeout=1))
+        assert await _run_in_task(other_lock.acquire(name, timeout=1))
 
     async def test_an_extended_lock_lasts_longer(
         self, lock: ILeasedLock, other_lock: ILeasedLock
@@ -103,7 +103,7 @@ class LockContract:
         assert await lock.extend(name, 10)
         await asyncio.sleep(0.15)
 
-        assert not await _in_a_task(other_lock.acquire(name, timeout=0))
+        assert not await _run_in_task(other_lock.acquire(name, timeout=0))
         await lock.release(name)
 
     async def test_a_stranger_can_neither_release_nor_extend(
@@ -117,8 +117,8 @@ class LockContract:
                 await with_.release(name)
             assert not await with_.extend(name, 5)
 
-        await _in_a_task(meddle(lock))
-        await _in_a_task(meddle(other_lock))
+        await _run_in_task(meddle(lock))
+        await _run_in_task(meddle(other_lock))
 
         assert await lock.extend(name, 5)
         await lock.release(name)
@@ -163,7 +163,7 @@ class LockContract:
         async with lock.hold(name, timeout=1, ttl=0.3) as lease:
             await asyncio.sleep(0.7)
             lease.check()
-            assert not await _in_a_task(other_lock.acquire(name, timeout=0))
+            assert not await _run_in_task(other_lock.acquire(name, timeout=0))
 
         assert await other_lock.acquire(name, timeout=1)
         await other_lock.release(name)
@@ -180,7 +180,7 @@ class LockContract:
                     raise AssertionError("two are inside")
             assert (caught.error.resource, caught.error.timeout) == (name, 0.05)
 
-        await _in_a_task(hold())
+        await _run_in_task(hold())
         await lock.release(name)
 
     async def test_an_error_in_the_block_releases_the_lock(self, lock: ILeasedLock) -> None:
@@ -232,7 +232,7 @@ class LockContract:
         async def work() -> None:
             nonlocal was_told
             async with lock.hold(_name(), timeout=1, ttl=0.1) as lease:
-                _stand_still(0.3)
+                _block_loop(0.3)
                 try:
                     await asyncio.sleep(30)
                 except asyncio.CancelledError:
@@ -251,7 +251,7 @@ class LockContract:
 
         with raises(LeaseLostError) as caught:
             async with lock.hold(name, timeout=1, ttl=0.1, cancel_on_loss=False) as lease:
-                _stand_still(0.3)
+                _block_loop(0.3)
                 for _ in range(500):
                     await asyncio.sleep(0.01)
                     if lease.lost.is_set():
@@ -270,9 +270,9 @@ class LockContract:
         with raises(LeaseLostError):
             async with lock.hold(name, timeout=1):
                 await lock.release(name)
-                assert await _in_a_task(other_lock.acquire(name, timeout=1))
+                assert await _run_in_task(other_lock.acquire(name, timeout=1))
 
-        assert not await _in_a_task(lock.acquire(name, timeout=0))
+        assert not await _run_in_task(lock.acquire(name, timeout=0))
         await other_lock.release(name)
 
     async def test_a_waiter_that_is_cancelled_at_any_point_leaves_no_trace(
@@ -343,10 +343,10 @@ def _name() -> str:
     return f"lock-{next(_numbers)}"
 
 
-def _stand_still(seconds: float) -> None:
+def _block_loop(seconds: float) -> None:
     """As a process that is stopped: nothing is renewed meanwhile."""
     time.sleep(seconds)
 
 
-async def _in_a_task(work: Any) -> Any:
+async def _run_in_task(work: Any) -> Any:
     return await asyncio.ensure_future(work)

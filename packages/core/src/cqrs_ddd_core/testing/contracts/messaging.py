@@ -27,9 +27,9 @@ class MessagingContract:
         self, broker: IBroker, deliver: Deliver
     ) -> None:
         taken: list[tuple[str, OutboxMessage]] = []
-        await broker.subscribe("ParcelWeighed", _taking(taken, "one"))
-        await broker.subscribe("ParcelWeighed", _taking(taken, "two"))
-        await broker.subscribe("ParcelLost", _taking(taken, "elsewhere"))
+        await broker.subscribe("ParcelWeighed", _build_collector(taken, "one"))
+        await broker.subscribe("ParcelWeighed", _build_collector(taken, "two"))
+        await broker.subscribe("ParcelLost", _build_collector(taken, "elsewhere"))
         sent = message("k", metadata={"x": "y"}, correlation_id="r", causation_id="c")
 
         await broker.publish(sent)
@@ -40,7 +40,7 @@ class MessagingContract:
 
     async def test_a_partition_arrives_in_order(self, broker: IBroker, deliver: Deliver) -> None:
         taken: list[tuple[str, OutboxMessage]] = []
-        await broker.subscribe("ParcelWeighed", _taking(taken, "one"))
+        await broker.subscribe("ParcelWeighed", _build_collector(taken, "one"))
         sent = [message("k") for _ in range(5)]
 
         for each in sent:
@@ -77,7 +77,7 @@ class MessagingContract:
         await deliver()
 
 
-def _taking(
+def _build_collector(
     taken: list[tuple[str, OutboxMessage]], name: str
 ) -> Callable[[OutboxMessage], Awaitable[None]]:
     async def handler(found: OutboxMessage) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...messages import Command, CommandResponse
 from ...ports.middleware import IMiddleware, Placement
-from ..expecting import raises
+from ..assertions import raises
 
 
 class Plain(Command[str]):

@@ -15,7 +15,7 @@ from ...primitives.exceptions import (
     OutboxError,
     SerializationError,
 )
-from ..expecting import UNKEPT_IDS, raises
+from ..assertions import UNSTORABLE_IDS, raises
 from ..faults import cancel_sweep
 
 NewUnitOfWork = Callable[[], UnitOfWork]
@@ -42,7 +42,7 @@ class OutboxContract:
     async def test_ids_that_not_every_database_keeps_are_refused(
         self, outbox: ILeasedOutbox
     ) -> None:
-        for bad in UNKEPT_IDS:
+        for bad in UNSTORABLE_IDS:
             # The message raises when it is made, so no storage is asked to keep such an id.
             with raises(SerializationError):
                 await outbox.save_messages([message("k"), message("k", message_id=bad)])
@@ -278,7 +278,7 @@ class OutboxContract:
     ) -> None:
         poison, behind = message("k"), message("k")
         await outbox.save_messages([poison, behind])
-        await _park(outbox, poison)
+        await _make_dead_letter(outbox, poison)
 
         await outbox.mark_published([poison.message_id])
 
@@ -316,7 +316,7 @@ class OutboxContract:
     ) -> None:
         poison, behind = message("k"), message("k")
         await outbox.save_messages([poison, behind])
-        await _park(outbox, poison)
+        await _make_dead_letter(outbox, poison)
 
         assert await outbox.claim("relay") == []
         assert [(p.message_id, p.error) for p in await outbox.list_dead_letters()] == [
@@ -331,7 +331,7 @@ class OutboxContract:
         assert lease.messages[0].retry_count == 0
         await outbox.release(lease)
 
-        await _park(outbox, poison)
+        await _make_dead_letter(outbox, poison)
         await outbox.discard(poison.message_id)
         (lease,) = await outbox.claim("relay")
         assert _ids(lease.messages) == _ids([behind])
@@ -371,7 +371,7 @@ def message(key: str | None, **fields: Any) -> OutboxMessage:
     return OutboxMessage(partition_key=key, **facts)
 
 
-async def _park(outbox: ILeasedOutbox, poison: OutboxMessage) -> None:
+async def _make_dead_letter(outbox: ILeasedOutbox, poison: OutboxMessage) -> None:
     (lease,) = await outbox.claim("relay")
     await outbox.fail(lease, poison.message_id, "poison", retry_at=None)
 

@@ -47,25 +47,27 @@ def new_parcel_id() -> str:
     return f"parcel-{next(_numbers)}"
 
 
-def a_parcel(owner: str = "anna", *, grams: int | None = None, note: str | None = None) -> Parcel:
+def make_parcel(
+    owner: str = "anna", *, grams: int | None = None, note: str | None = None
+) -> Parcel:
     parcel = Parcel.register(new_parcel_id(), owner)
     parcel.grams, parcel.note = grams, note
     return parcel
 
 
-async def a_stored_parcel(
+async def store_parcel(
     parcels: IRepository[Parcel, str],
     owner: str = "anna",
     *,
     grams: int | None = None,
     note: str | None = None,
 ) -> Parcel:
-    parcel = a_parcel(owner, grams=grams, note=note)
+    parcel = make_parcel(owner, grams=grams, note=note)
     await parcels.add(parcel)
     return parcel
 
 
-async def the_parcel(parcels: IRepository[Parcel, str], parcel_id: str) -> Parcel:
+async def load_parcel(parcels: IRepository[Parcel, str], parcel_id: str) -> Parcel:
     found = await parcels.get(parcel_id)
     assert found is not None, f"{parcel_id} is not stored"
     return found

@@ -13,8 +13,8 @@ from ...primitives.exceptions import (
     OptimisticConcurrencyError,
     ValidationError,
 )
-from ..expecting import raises
-from .parcel import Parcel, a_parcel, a_stored_parcel, new_parcel_id, the_parcel
+from ..assertions import raises
+from .parcel import Parcel, load_parcel, make_parcel, new_parcel_id, store_parcel
 
 Parcels = IRepository[Parcel, str]
 NewUnitOfWork = Callable[[], UnitOfWork]
@@ -47,7 +47,7 @@ class RepositoryContract:
     """
 
     async def test_what_was_added_is_found_with_all_its_fields(self, parcels: Parcels) -> None:
-        parcel = a_parcel(note="naïve ☃ 'quoted' \"twice\" \\")
+        parcel = make_parcel(note="naïve ☃ 'quoted' \"twice\" \\")
         parcel.weigh(0)
 
         answer = await parcels.add(parcel)
@@ -58,7 +58,7 @@ class RepositoryContract:
         assert found.model_dump() == parcel.model_dump()
 
     async def test_null_stays_null_and_empty_text_stays_empty(self, parcels: Parcels) -> None:
-        null, empty = a_parcel(note=None), a_parcel(note="")
+        null, empty = make_parcel(note=None), make_parcel(note="")
         await parcels.add(null)
         await parcels.add(empty)
 
@@ -70,43 +70,43 @@ class RepositoryContract:
         assert await parcels.get(new_parcel_id()) is None
 
     async def test_a_found_one_is_a_copy_of_its_own(self, parcels: Parcels) -> None:
-        parcel = await a_stored_parcel(parcels)
+        parcel = await store_parcel(parcels)
 
-        found = await the_parcel(parcels, parcel.id)
+        found = await load_parcel(parcels, parcel.id)
         found.note = "changed in memory"
         parcel.note = "changed in memory as well"
 
-        assert (await the_parcel(parcels, parcel.id)).note is None
+        assert (await load_parcel(parcels, parcel.id)).note is None
         assert found.pending_events == ()
 
     async def test_the_version_counts_persisted_events(self, parcels: Parcels) -> None:
-        parcel = a_parcel()
+        parcel = make_parcel()
         parcel.weigh(1)
         assert parcel.version == 0
 
         await parcels.add(parcel)
-        found = await the_parcel(parcels, parcel.id)
+        found = await load_parcel(parcels, parcel.id)
         found.weigh(2)
         await parcels.add(found)
 
         assert parcel.version == 2
         assert found.version == 3
-        assert (await the_parcel(parcels, parcel.id)).version == 3
-        assert (await the_parcel(parcels, parcel.id)).grams == 2
+        assert (await load_parcel(parcels, parcel.id)).version == 3
+        assert (await load_parcel(parcels, parcel.id)).grams == 2
 
     async def test_a_save_without_events_counts_as_one_change(self, parcels: Parcels) -> None:
-        parcel = await a_stored_parcel(parcels)
+        parcel = await store_parcel(parcels)
 
         parcel.note = "by hand"
         await parcels.add(parcel)
 
-        found = await the_parcel(parcels, parcel.id)
+        found = await load_parcel(parcels, parcel.id)
         assert (found.version, found.note) == (2, "by hand")
 
     async def test_one_that_was_saved_can_be_changed_and_saved_again(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = a_parcel()
+        parcel = make_parcel()
 
         async with new_uow() as uow:
             await parcels.add(parcel, uow)
@@ -115,14 +115,14 @@ class RepositoryContract:
         parcel.weigh(2)
         await parcels.add(parcel)
 
-        found = await the_parcel(parcels, parcel.id)
+        found = await load_parcel(parcels, parcel.id)
         assert (found.version, found.grams) == (3, 2)
 
     async def test_the_second_of_two_writers_conflicts_and_keeps_its_events(
         self, parcels: Parcels
     ) -> None:
-        parcel = await a_stored_parcel(parcels)
-        first, second = await the_parcel(parcels, parcel.id), await the_parcel(parcels, parcel.id)
+        parcel = await store_parcel(parcels)
+        first, second = await load_parcel(parcels, parcel.id), await load_parcel(parcels, parcel.id)
         first.weigh(1)
         second.weigh(2)
         await parcels.add(first)
@@ -133,12 +133,12 @@ class RepositoryContract:
         assert (caught.error.expected, caught.error.actual) == (1, 2)
         assert parcel.id in str(caught.error)
         assert (second.version, len(second.pending_events)) == (1, 1)
-        assert (await the_parcel(parcels, parcel.id)).grams == 1
+        assert (await load_parcel(parcels, parcel.id)).grams == 1
 
     async def test_two_copies_in_one_unit_of_work_conflict(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = await a_stored_parcel(parcels)
+        parcel = await store_parcel(parcels)
 
         with raises(OptimisticConcurrencyError):
             async with new_uow() as uow:
@@ -151,19 +151,19 @@ class RepositoryContract:
                 second.weigh(2)
                 await parcels.add(second, uow)
 
-        assert (await the_parcel(parcels, parcel.id)).version == 1
+        assert (await load_parcel(parcels, parcel.id)).version == 1
 
     async def test_a_new_one_under_a_taken_id_conflicts(self, parcels: Parcels) -> None:
-        parcel = await a_stored_parcel(parcels)
+        parcel = await store_parcel(parcels)
 
         with raises(OptimisticConcurrencyError) as caught:
             await parcels.add(Parcel.register(parcel.id, "another owner"))
 
         assert (caught.error.expected, caught.error.actual) == (0, 1)
-        assert (await the_parcel(parcels, parcel.id)).owner == "anna"
+        assert (await load_parcel(parcels, parcel.id)).owner == "anna"
 
     async def test_a_change_of_a_deleted_one_conflicts(self, parcels: Parcels) -> None:
-        parcel = await a_stored_parcel(parcels)
+        parcel = await store_parcel(parcels)
         await parcels.delete(parcel.id)
         parcel.weigh(1)
 
@@ -176,7 +176,7 @@ class RepositoryContract:
     async def test_no_update_is_lost_among_many_writers(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = await a_stored_parcel(parcels)
+        parcel = await store_parcel(parcels)
 
         async def weigh_until_stored() -> None:
             for _ in range(200):
@@ -197,13 +197,13 @@ class RepositoryContract:
 
         await asyncio.gather(*(write_five_times() for _ in range(6)))
 
-        found = await the_parcel(parcels, parcel.id)
+        found = await load_parcel(parcels, parcel.id)
         assert (found.grams, found.version) == (30, 31)
 
     async def test_uncommitted_changes_are_seen_from_inside_only(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = a_parcel()
+        parcel = make_parcel()
 
         async with new_uow() as uow:
             await parcels.add(parcel, uow)
@@ -219,8 +219,8 @@ class RepositoryContract:
     async def test_a_rollback_leaves_the_store_and_the_aggregate_as_they_were(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = await a_stored_parcel(parcels)
-        new = a_parcel()
+        parcel = await store_parcel(parcels)
+        new = make_parcel()
         parcel.weigh(1)
 
         with raises(LookupError):
@@ -230,13 +230,13 @@ class RepositoryContract:
                 raise LookupError
 
         assert await parcels.get(new.id) is None
-        assert (await the_parcel(parcels, parcel.id)).grams is None
+        assert (await load_parcel(parcels, parcel.id)).grams is None
         assert (parcel.version, len(parcel.pending_events)) == (1, 2)
         await parcels.add(parcel)
-        assert (await the_parcel(parcels, parcel.id)).version == 2
+        assert (await load_parcel(parcels, parcel.id)).version == 2
 
     async def test_a_deleted_one_is_gone_and_deleting_again_is_fine(self, parcels: Parcels) -> None:
-        parcel = await a_stored_parcel(parcels)
+        parcel = await store_parcel(parcels)
 
         assert await parcels.delete(parcel.id) == parcel.id
         assert await parcels.delete(parcel.id) == parcel.id
@@ -247,19 +247,19 @@ class RepositoryContract:
     async def test_after_a_deletion_the_id_can_be_used_anew(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = await a_stored_parcel(parcels)
+        parcel = await store_parcel(parcels)
 
         async with new_uow() as uow:
             await parcels.delete(parcel.id, uow)
             await parcels.add(Parcel.register(parcel.id, "berta"), uow)
 
-        found = await the_parcel(parcels, parcel.id)
+        found = await load_parcel(parcels, parcel.id)
         assert (found.owner, found.version) == ("berta", 1)
 
     async def test_a_rolled_back_deletion_deletes_nothing(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
-        parcel = await a_stored_parcel(parcels)
+        parcel = await store_parcel(parcels)
 
         async with new_uow() as uow:
             await parcels.delete(parcel.id, uow)
@@ -272,7 +272,7 @@ class RepositoryContract:
     async def test_a_list_by_ids_is_in_the_order_asked_for_without_doubles_or_gaps(
         self, parcels: Parcels
     ) -> None:
-        one, two = await a_stored_parcel(parcels), await a_stored_parcel(parcels)
+        one, two = await store_parcel(parcels), await store_parcel(parcels)
 
         found = await parcels.list_all([two.id, new_parcel_id(), one.id, two.id])
 
@@ -282,10 +282,10 @@ class RepositoryContract:
     async def test_a_list_without_ids_holds_all(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
-        stored = [await a_stored_parcel(parcels) for _ in range(3)]
+        stored = [await store_parcel(parcels) for _ in range(3)]
 
         async with new_uow() as uow:
-            own = a_parcel()
+            own = make_parcel()
             await parcels.add(own, uow)
             found = {parcel.id for parcel in await parcels.list_all(uow=uow)}
 
@@ -295,8 +295,8 @@ class RepositoryContract:
         self, parcels: Parcels, where: Where
     ) -> None:
         owner = new_parcel_id()
-        stored = {(await a_stored_parcel(parcels, owner=owner)).id for _ in range(5)}
-        await a_stored_parcel(parcels, owner="somebody else")
+        stored = {(await store_parcel(parcels, owner=owner)).id for _ in range(5)}
+        await store_parcel(parcels, owner="somebody else")
 
         result = await parcels.search(where("owner", "=", owner))
         awaited = [parcel.id for parcel in await result]
@@ -311,14 +311,14 @@ class RepositoryContract:
     ) -> None:
         owner = new_parcel_id()
         kept, moved = (
-            await a_stored_parcel(parcels, owner=owner),
-            await a_stored_parcel(parcels, owner=owner),
+            await store_parcel(parcels, owner=owner),
+            await store_parcel(parcels, owner=owner),
         )
 
         async with new_uow() as uow:
             moved.owner = "somebody else"
             await parcels.add(moved, uow)
-            new = a_parcel(owner=owner)
+            new = make_parcel(owner=owner)
             await parcels.add(new, uow)
             own = await (await parcels.search(where("owner", "=", owner), uow))
             async with new_uow() as other:
@@ -332,7 +332,7 @@ class RepositoryContract:
     ) -> None:
         owner = new_parcel_id()
         for grams in (3, None, 1, 2):
-            await a_stored_parcel(parcels, owner=owner, grams=grams)
+            await store_parcel(parcels, owner=owner, grams=grams)
 
         async def ordered(*ordering: str) -> list[int | None]:
             criteria = options(where("owner", "=", owner), ordering=ordering)
@@ -346,7 +346,7 @@ class RepositoryContract:
     ) -> None:
         owner = new_parcel_id()
         for grams, note in ((1, "b"), (2, "a"), (1, "a"), (2, "b")):
-            await a_stored_parcel(parcels, owner=owner, grams=grams, note=note)
+            await store_parcel(parcels, owner=owner, grams=grams, note=note)
 
         async def page(limit: int | None, offset: int) -> list[tuple[int | None, str | None]]:
             criteria = options(
@@ -383,7 +383,7 @@ class RepositoryContract:
     async def test_an_order_by_what_is_no_attribute_is_refused(
         self, parcels: Parcels, options: Options
     ) -> None:
-        await a_stored_parcel(parcels)
+        await store_parcel(parcels)
 
         for name in ("colour", "-colour", "owner.name", "version.x", ""):
             with raises(ValidationError):

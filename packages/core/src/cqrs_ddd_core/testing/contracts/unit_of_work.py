@@ -9,7 +9,7 @@ from typing import Any
 from ...ports import IRepository, UnitOfWork, get_current_uow
 from ...primitives.exceptions import ConcurrentUseError, InvalidOperationError, UnsavedChangesError
 from ...unit_of_work import UnitOfWorkState
-from ..expecting import raises
+from ..assertions import raises
 from ..faults import cancel_sweep
 from .parcel import Parcel, new_parcel_id
 

@@ -170,7 +170,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
     async def _save(self, entities: Sequence[T], uow: UnitOfWork | None, operation: str) -> None:
         scope = self._scope()
         async with self._connections.join_transaction(uow, operation) as active:
-            saved = active.aggregates.saved_version
+            saved = active.aggregates.get_saved_version
             async with self._open_writer(active, scope, operation) as writer:
                 await writer.save([(each, saved(each) or each.version) for each in entities])
             for entity in entities:

@@ -1,4 +1,4 @@
-"""The tables of one test after the other, made in one go as ``create_schema`` made the first."""
+"""Cache of the statements of ``create_schema``, which makes the tables of each test faster."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Starts a server program so that it gives up root and ends with the process that started it.
+"""Script that starts a server without the rights of root, and ends it with its parent process.
 
-Run as a script: `launch.py UID:GID PROGRAM ARGUMENT...`, with `-` for the ids to stay who we are.
-`Popen(preexec_fn=...)` could do the same, but is not safe once the tests run threads.
+Usage: `drop_privileges.py UID:GID PROGRAM ARGUMENT...`, with `-` to keep the current ids.
+`Popen(preexec_fn=...)` could do the same, but is not safe once the tests have started threads.
 """
 
 import ctypes

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 E = TypeVar("E", bound=BaseException)
 
-UNKEPT_IDS: tuple[Any, ...] = ("a\x00b", "half of a pair \ud83d", 7)
+UNSTORABLE_IDS: tuple[Any, ...] = ("a\x00b", "half of a pair \ud83d", 7)
 """Ids that one database keeps, another one changes, and a third one refuses."""
 
 

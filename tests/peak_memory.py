@@ -1,4 +1,4 @@
-"""The most memory that this process has needed."""
+"""Peak memory of this process."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 
-def peak() -> int:
-    """In bytes, since the program began."""
+def peak_memory() -> int:
+    """Return the bytes that the program has needed at most."""
     try:
-        # What getrusage tells of a new program begins with the peak of the one that started it.
+        # getrusage starts a new program with the peak of its parent.
         status = Path("/proc/self/status").read_text()
     except OSError:
         found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cqrs_ddd_persistence_sqlalchemy import Tables, create_schema, schema
-from tests.persistence_sqlalchemy.made_again import make_tables
+from tests.persistence_sqlalchemy.table_cache import make_tables
 
 QUERIES = {
     "sqlite": ["SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"],
@@ -24,7 +24,7 @@ QUERIES = {
 }
 
 
-async def test_tables_that_are_made_again_are_what_create_schema_makes(
+async def test_cached_statements_make_the_tables_of_create_schema(
     engine: AsyncEngine, tables: Tables
 ) -> None:
     others = Tables(schema=None if tables.schema is None else f"{tables.schema} again")
