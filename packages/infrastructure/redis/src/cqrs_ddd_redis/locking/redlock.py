@@ -6,7 +6,7 @@ import asyncio
 import math
 import random as system_random
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,7 +14,6 @@ from redis.asyncio import Redis
 
 from cqrs_ddd_core.ports.clock import IClock
 from cqrs_ddd_core.primitives.exceptions import LockingError
-from cqrs_ddd_core.primitives.shielding import timeout_after
 from cqrs_ddd_core.spi.keyed_queue import KeyedQueue
 
 from ..pubsub import PubSubListener
@@ -137,10 +136,10 @@ class RedlockLockStrategy(RedisLockStrategy):
         grant: Grant | None = None
         try:
             async with AsyncExitStack() as stack:
-                with suppress(asyncio.TimeoutError):
-                    await timeout_after(
-                        attempt.remaining(self._clock), self._subscribe(attempt, stack)
-                    )
+                # On the servers that replied, which cause no delay.
+                for number in attempt.replied:
+                    remaining = attempt.remaining(self._clock)
+                    await stack.enter_async_context(self._listeners[number].subscribe(remaining))
                 # The lock may have been released before the subscription.
                 grant = await self._request(attempt, self._channel)
                 while grant is None and (remaining := attempt.remaining(self._clock)) > 0:
@@ -151,11 +150,6 @@ class RedlockLockStrategy(RedisLockStrategy):
             if grant is not None:
                 await self._clean_up(attempt.resource, grant.owner)
             raise
-
-    async def _subscribe(self, attempt: RedlockAttempt, stack: AsyncExitStack) -> None:
-        """Subscribe on the servers that replied, which cause no delay."""
-        for number in attempt.replied:
-            await stack.enter_async_context(self._listeners[number].subscribe())
 
     async def _pause(self, attempt: RedlockAttempt, remaining: float) -> None:
         if attempt.splits:
