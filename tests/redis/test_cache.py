@@ -45,7 +45,7 @@ class TestRedisCacheServiceOnAClientThatDecodes(CacheContract):
 @pytest.mark.parametrize("name", sorted(IVersionedCache.__abstractmethods__))
 def test_cache_has_the_signatures_of_its_port(name: str) -> None:
     ours, theirs = (
-        inspect.signature(getattr(kind, name)).parameters
+        inspect.signature(getattr(kind, name), eval_str=True).parameters
         for kind in (RedisCacheService, IVersionedCache)
     )
 
