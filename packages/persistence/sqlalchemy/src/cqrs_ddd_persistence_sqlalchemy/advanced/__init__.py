@@ -26,25 +26,15 @@ __all__ = [
     "SQLAlchemySnapshotStore",
 ]
 
-# Imported at the first use, so that the package can be imported without the extra.
-_MODULES = {
-    "SQLAlchemyDeadLetterStore": "dead_letters",
-    "SQLAlchemyOperationPersistence": "persistence",
-    "SQLAlchemyPositionStore": "positions.store",
-    "SQLAlchemyProjectionDualPersistence": "persistence",
-    "SQLAlchemyProjectionStore": "projections.store",
-    "SQLAlchemyQueryPersistence": "persistence",
-    "SQLAlchemyQuerySpecificationPersistence": "persistence",
-    "SQLAlchemyRetrievalPersistence": "persistence",
-    "SQLAlchemySnapshotStore": "snapshots",
-}
+_MODULES = ("dead_letters", "persistence", "positions.store", "projections.store", "snapshots")
+"""Imported at the first use, so that the package can be imported without the extra."""
 
 
 def __getattr__(name: str) -> object:
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        module = import_module(f".{_MODULES[name]}", __name__)
+        modules = [import_module(f".{each}", __name__) for each in _MODULES]
     except ModuleNotFoundError as error:
         if is_advanced_installed():
             raise
@@ -52,4 +42,4 @@ def __getattr__(name: str) -> object:
             f"{name} needs cqrs-ddd-advanced-core; "
             'run pip install "cqrs-ddd-persistence-sqlalchemy[advanced]"'
         ) from error
-    return getattr(module, name)
+    return next(getattr(module, name) for module in modules if hasattr(module, name))

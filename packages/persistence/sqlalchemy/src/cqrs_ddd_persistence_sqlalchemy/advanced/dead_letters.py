@@ -9,21 +9,20 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from pydantic_core import to_json
 
-from cqrs_ddd_advanced_core.exceptions import UnknownDeadLetterError
-from cqrs_ddd_advanced_core.ports import dead_letters as ports
-from cqrs_ddd_advanced_core.ports.dead_letters import DeadLetter
+import cqrs_ddd_advanced_core as advanced
+from cqrs_ddd_advanced_core import DeadLetter, DeadLetterState
 from cqrs_ddd_advanced_core.spi.checks import ensure_page_limit
 from cqrs_ddd_core import StreamId, UnitOfWork
 
-from ..engine import AsyncConnection, Connections, SessionFactory, driver, sql_text
+from ..engine import AsyncConnection, Connections, SessionFactory, driver
 from ..schema.tables import TABLES, Tables
 
 _SKIPPED, _POISON, _WAITING = (
     each.name
     for each in (
-        ports.DeadLetterState.SKIPPED,
-        ports.DeadLetterState.POISON,
-        ports.DeadLetterState.WAITING,
+        DeadLetterState.SKIPPED,
+        DeadLetterState.POISON,
+        DeadLetterState.WAITING,
     )
 )
 
@@ -34,7 +33,7 @@ _KEY_PARAMETERS: tuple[object, object] = (
 )
 
 
-class SQLAlchemyDeadLetterStore(ports.IDeadLetterStore):
+class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
     """Dead letters in a table.
 
     ``add`` for events that wait behind a failed one, and ``retry`` and ``discard`` of the failed
@@ -56,9 +55,7 @@ class SQLAlchemyDeadLetterStore(ports.IDeadLetterStore):
         table = self._letters
         # In one order for all writers; a failed event comes before those that wait behind it.
         rows = {_key(each): _to_row(each) for each in sorted(dead_letters, key=_key)}
-        waiting = [
-            e for e in dead_letters if e.state is ports.DeadLetterState.WAITING and not e.is_due
-        ]
+        waiting = [e for e in dead_letters if e.state is DeadLetterState.WAITING and not e.is_due]
         async with self._connections.join_transaction(uow, "add dead letters") as active:
             connection = await active.connection()
             insert = driver.upsert_statement(connection, table)
@@ -151,7 +148,7 @@ class SQLAlchemyDeadLetterStore(ports.IDeadLetterStore):
             query = sa.select(table).where(self._is_at(projection, position))
             found = (await connection.execute(query)).one_or_none()
             if found is None:
-                raise UnknownDeadLetterError.not_found(projection, position)
+                raise advanced.UnknownDeadLetterError.not_found(projection, position)
             if found.state == _SKIPPED:
                 await self._make_due(connection, self._is_at(projection, position))
             else:
@@ -166,7 +163,7 @@ class SQLAlchemyDeadLetterStore(ports.IDeadLetterStore):
             statement = sa.delete(table).where(self._is_at(projection, position)).returning(table)
             found = (await connection.execute(statement)).one_or_none()
             if found is None:
-                raise UnknownDeadLetterError.not_found(projection, position)
+                raise advanced.UnknownDeadLetterError.not_found(projection, position)
             if found.state == _POISON:
                 await self._make_due(connection, self._is_in_stream(found, _WAITING))
 
@@ -236,7 +233,7 @@ class _Statements(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _statements(table: sa.Table, is_postgres: bool) -> _Statements:
-    name = sql_text.quote_table(table, is_postgres)
+    name = driver.quote_table(table, is_postgres)
     if is_postgres:
         of = "letters.projection = $1"
         streams = "unnest($2::text[], $3::text[]) AS given(aggregate_type, aggregate_id)"
@@ -265,19 +262,11 @@ def _key(letter: DeadLetter) -> tuple[str, int]:
 
 
 def _to_row(letter: DeadLetter) -> dict[str, object]:
-    return {
-        "projection": letter.projection,
-        "position": letter.position,
-        "aggregate_type": letter.stream.aggregate_type,
-        "aggregate_id": letter.stream.aggregate_id,
-        "event_id": letter.event_id,
-        "event_type": letter.event_type,
-        "state": letter.state.name,
-        "error": None if letter.error is None else _encode_text(letter.error),
-        "attempts": letter.attempts,
-        "recorded_at": letter.recorded_at,
-        "is_due": letter.is_due,
-    }
+    row = {**vars(letter), **letter.stream._asdict(), "state": letter.state.name}
+    del row["stream"]
+    if letter.error is not None:
+        row["error"] = _encode_text(letter.error)
+    return row
 
 
 def _encode_text(text: str) -> str:
@@ -286,15 +275,6 @@ def _encode_text(text: str) -> str:
 
 
 def _read_letter(row: sa.Row[Any]) -> DeadLetter:
-    return DeadLetter(
-        projection=row.projection,
-        position=row.position,
-        stream=StreamId(row.aggregate_type, row.aggregate_id),
-        event_id=row.event_id,
-        event_type=row.event_type,
-        state=ports.DeadLetterState[row.state],
-        error=row.error,
-        attempts=row.attempts,
-        recorded_at=row.recorded_at,
-        is_due=row.is_due,
-    )
+    fields = dict(row._mapping)
+    stream = StreamId(fields.pop("aggregate_type"), fields.pop("aggregate_id"))
+    return DeadLetter(stream=stream, state=DeadLetterState[fields.pop("state")], **fields)

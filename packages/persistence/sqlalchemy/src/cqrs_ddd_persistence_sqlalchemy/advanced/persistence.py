@@ -13,16 +13,14 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import sqlalchemy as sa
 
-from cqrs_ddd_advanced_core.ports import persistence as roles
-from cqrs_ddd_advanced_core.projections import ProjectionBackedDualPersistence
+import cqrs_ddd_advanced_core as roles
 from cqrs_ddd_core import ID, ConfigError, ISpecification, SearchResult, UnitOfWork
 from cqrs_ddd_core.spi.checks import ensure_searchable
 
 from ..engine import Connections, driver
+from ..repository import row_cursor, statements
 from ..repository.model_mapper import T
 from ..repository.repository import SQLAlchemyRepository
-from ..repository.row_cursor import RowCursor
-from ..repository.statements import KNOWN_IDS, in_values
 from ..specifications import Criteria, apply_criteria, build_sqla_filter
 from ..specifications.columns import get_mapper
 from ..specifications.dialects import Expression
@@ -135,8 +133,8 @@ class _ReadModelRole(ABC, Generic[R]):
         async with _CONNECTIONS.join_transaction(uow, operation) as active:
             connection = await active.connection()
             if ids is not None:
-                query = query.where(in_values(self._key, driver.is_postgres(connection)))
-                given[KNOWN_IDS] = list(ids)
+                query = query.where(statements.in_values(self._key, driver.is_postgres(connection)))
+                given[statements.KNOWN_IDS] = list(ids)
             rows: Sequence[sa.Row[Any]] = (await connection.execute(query, given)).all()
         return rows
 
@@ -169,7 +167,7 @@ class SQLAlchemyQuerySpecificationPersistence(
             return [self.to_dto(row) for row in await self._fetch_rows(query, uow)]
 
         async def stream(batch_size: int) -> AsyncIterator[R]:
-            cursor = RowCursor(query, batch_size)
+            cursor = row_cursor.RowCursor(query, batch_size)
             try:
                 while not cursor.is_at_end:
                     # Joined for each batch: in between the unit of work is the consumer's.
@@ -188,7 +186,7 @@ class SQLAlchemyQuerySpecificationPersistence(
         return apply_criteria(rows, self.model, criteria, self._key, relations=self.relations)
 
 
-class SQLAlchemyProjectionDualPersistence(ProjectionBackedDualPersistence[R, ID]):
+class SQLAlchemyProjectionDualPersistence(roles.ProjectionBackedDualPersistence[R, ID]):
     """Dual persistence over the projections of a unit of work.
 
     All SQL is in the store: a search reads indexed columns, and ``stream`` a cursor.

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from pydantic_core import to_json
 
-from cqrs_ddd_advanced_core.exceptions import SnapshotError
-from cqrs_ddd_advanced_core.ports.snapshots import ISnapshotStore, Snapshot
+from cqrs_ddd_advanced_core import ISnapshotStore, Snapshot, SnapshotError
 from cqrs_ddd_core import StreamId, UnitOfWork
 
-from ..engine import Connections, SessionFactory, fetch, is_postgres, sql_text, upsert_statement
+from ..engine import Connections, SessionFactory, driver, fetch, is_postgres, upsert_statement
 from ..schema.tables import TABLES, Tables
 
 
@@ -45,12 +43,11 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
         if not snapshots:
             return
         table, replaced = self._snapshots, instead_of or {}
+        # In one order, or two writers could each wait for a row of the other.
         rows = [
             {**_to_row(snapshot), "instead_of": replaced.get(snapshot.stream)}
-            for snapshot in snapshots
+            for snapshot in sorted(snapshots, key=lambda each: each.stream)
         ]
-        # In one order, or two writers could each wait for a row of the other.
-        rows.sort(key=itemgetter("aggregate_type", "aggregate_id"))
         async with self._connections.join_transaction(uow, "save snapshots") as active:
             connection = await active.connection()
             insert = upsert_statement(connection, table)
@@ -105,7 +102,7 @@ class _Statements(NamedTuple):
 def _statements(table: sa.Table, is_postgres: bool) -> _Statements:
     read = (
         "SELECT aggregate_type, aggregate_id, version, schema_hash, state, taken_at "
-        f"FROM {sql_text.quote_table(table, is_postgres)} WHERE "
+        f"FROM {driver.quote_table(table, is_postgres)} WHERE "
     )
     if is_postgres:
         return _Statements(
@@ -121,14 +118,9 @@ def _statements(table: sa.Table, is_postgres: bool) -> _Statements:
 
 
 def _to_row(snapshot: Snapshot) -> dict[str, Any]:
-    return {
-        "aggregate_type": snapshot.stream.aggregate_type,
-        "aggregate_id": snapshot.stream.aggregate_id,
-        "version": snapshot.version,
-        "schema_hash": snapshot.schema_hash,
-        "state": snapshot.state,
-        "taken_at": snapshot.taken_at,
-    }
+    row = {**vars(snapshot), **snapshot.stream._asdict()}
+    del row["stream"]
+    return row
 
 
 def _read_snapshot(row: Sequence[Any]) -> Snapshot:

@@ -6,7 +6,8 @@ driver commits by itself each statement before a BEGIN: see ADR 8.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
 from typing import Any
@@ -16,12 +17,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from cqrs_ddd_core import ConfigError, PersistenceError
+from cqrs_ddd_core import ConcurrencyError, ConfigError, PersistenceError
 
-from .driver_errors import DriverError
+from .driver_errors import DriverError, sqlstate
 
 _isolation_levels: WeakKeyDictionary[sa.Engine, str] = WeakKeyDictionary()
 _autocommit_engines: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
+_LOCK_NOT_AVAILABLE = "55P03"
+_SELECT_LOCK_TIMEOUT = sa.text("SELECT current_setting('lock_timeout')")
+_SET_LOCK_TIMEOUT = sa.text("SELECT set_config('lock_timeout', :value, true)")
 
 
 def is_postgres(bind: AsyncEngine | AsyncConnection | sa.Connection) -> bool:
@@ -162,11 +166,69 @@ def database_time(connection: AsyncConnection) -> sa.ColumnElement[datetime] | d
     return datetime.now(timezone.utc)
 
 
+@asynccontextmanager
+async def lock_timeout(
+    seconds: float, connection: AsyncConnection, operation: str
+) -> AsyncIterator[None]:
+    """Whoever waits for a lock lets others wait behind, so not for long: ``ConcurrencyError``."""
+    if not is_postgres(connection):
+        yield
+        return
+    before = await connection.scalar(_SELECT_LOCK_TIMEOUT)
+    await connection.execute(_SET_LOCK_TIMEOUT, {"value": f"{round(1000 * seconds)}ms"})
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if sqlstate(error) != _LOCK_NOT_AVAILABLE:
+            raise
+        raise ConcurrencyError(
+            f"cannot {operation}: others use it for longer than {seconds} s; try it again"
+        ) from error
+    await connection.execute(_SET_LOCK_TIMEOUT, {"value": before})
+
+
 def upsert_statement(
     connection: AsyncConnection | sa.Connection, table: sa.Table
 ) -> postgresql.Insert | sqlite.Insert:
     """Return an INSERT that knows ON CONFLICT."""
     return postgresql.insert(table) if is_postgres(connection) else sqlite.insert(table)
+
+
+def get_dialect(is_postgres: bool) -> sa.Dialect:
+    dialect: sa.Dialect = postgresql.dialect() if is_postgres else sqlite.dialect()  # type: ignore[no-untyped-call]
+    return dialect
+
+
+def quote_table(table: sa.Table, is_postgres: bool) -> str:
+    return get_dialect(is_postgres).identifier_preparer.format_table(table)
+
+
+def adapt_parameters(statement: str, is_postgres: bool) -> str:
+    """Replace ``$1``, ``$2`` by ``?`` on SQLite; each number occurs once and in its order."""
+    return statement if is_postgres else re.sub(r"\$\d", "?", statement)
+
+
+def insert_arrays(
+    table: str, columns: Mapping[str, str], returning: str, on_conflict: str = "DO NOTHING"
+) -> str:
+    """Return an INSERT for PostgreSQL that takes an array for each column, by its SQL type."""
+    names = ", ".join(columns)
+    arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(columns.values(), 1))
+    values = ", ".join(f"{c}::json" if c in ("payload", "metadata") else c for c in columns)
+    conflict = f"ON CONFLICT {on_conflict}" if on_conflict else ""
+    return (
+        f"INSERT INTO {table} ({names}) SELECT {values} FROM unnest({arrays}) AS given({names}) "
+        f"{conflict} RETURNING {returning}"
+    )
+
+
+def insert_values(table: str, columns: Mapping[str, str], returning: str, rows: int) -> str:
+    """Return an INSERT for SQLite that takes the values of so many rows."""
+    row = f"({', '.join('?' * len(columns))})"
+    return (
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)} "
+        f"ON CONFLICT DO NOTHING RETURNING {returning}"
+    )
 
 
 def _isolation_level(connection: sa.Connection) -> str:

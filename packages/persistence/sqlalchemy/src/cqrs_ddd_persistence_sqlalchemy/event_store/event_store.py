@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from pydantic_core import to_json
 
@@ -26,8 +25,7 @@ from ..engine import AsyncConnection, Connections, SessionFactory, SQLAlchemyTra
 from ..engine.driver_errors import UNIQUE_VIOLATION, DriverError, sqlstate
 from ..schema.column_types import iso_utc
 from ..schema.tables import TABLES, Tables
-from . import event_rows
-from .statements import EventStatements, event_statements
+from . import event_rows, statements
 
 _ROWS_A_STATEMENT = 500
 """On SQLite, where a statement takes at most 32,766 values."""
@@ -182,8 +180,8 @@ class SQLAlchemyEventStore(IEventLog):
                 await self._signal.wait(EVENTS_CHANNEL, pause)
         return True
 
-    def _sql(self, connection: AsyncConnection) -> EventStatements:
-        return event_statements(self._tables, driver.is_postgres(connection))
+    def _sql(self, connection: AsyncConnection) -> statements.EventStatements:
+        return statements.event_statements(self._tables, driver.is_postgres(connection))
 
     async def _insert(
         self, uow: SQLAlchemyTransaction, events: Sequence[StoredEvent], rows: list[event_rows.Row]
@@ -206,7 +204,7 @@ class SQLAlchemyEventStore(IEventLog):
 
     async def _insert_arrays(
         self, uow: SQLAlchemyTransaction, connection: AsyncConnection, rows: list[event_rows.Row]
-    ) -> Sequence[Any]:
+    ) -> Sequence[Sequence[int]]:
         sql = self._sql(connection)
         columns = [list(column) for column in zip(*rows, strict=True)]
         if len(rows) > 1 and uow.can_retry_insert(self._tables.events):
@@ -259,7 +257,7 @@ class SQLAlchemyEventStore(IEventLog):
 
 async def _append_error(
     connection: AsyncConnection,
-    sql: EventStatements,
+    sql: statements.EventStatements,
     events: Sequence[StoredEvent],
     inserted: set[int],
 ) -> exceptions.EventStoreError | exceptions.OptimisticConcurrencyError:
@@ -282,5 +280,7 @@ async def _append_error(
     )
 
 
-def _read_events(connection: AsyncConnection, rows: Iterable[Any]) -> list[StoredEvent]:
+def _read_events(
+    connection: AsyncConnection, rows: Iterable[Sequence[object]]
+) -> list[StoredEvent]:
     return event_rows.read_events(rows, are_from_postgres=driver.is_postgres(connection))

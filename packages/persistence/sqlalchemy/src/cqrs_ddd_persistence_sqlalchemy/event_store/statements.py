@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 
-from ..engine import sql_text
+from ..engine import driver
 from ..schema.tables import Tables
 from .event_rows import COLUMNS, read_columns
 
@@ -17,12 +17,12 @@ class EventStatements:
     """
 
     def __init__(self, tables: Tables, is_postgres: bool) -> None:
-        events = sql_text.quote_table(tables.events, is_postgres)
+        events = driver.quote_table(tables.events, is_postgres)
         stream = "aggregate_type = $1 AND aggregate_id = $2"
         span, page = "position > $1 AND position <= $2", "ORDER BY position LIMIT"
         read = f"SELECT {read_columns()} FROM {events} WHERE "
         lists = _POSTGRES_LISTS if is_postgres else _SQLITE_LISTS
-        adapt = partial(sql_text.adapt_parameters, is_postgres=is_postgres)
+        adapt = partial(driver.adapt_parameters, is_postgres=is_postgres)
         self.stream = adapt(f"{read} {stream} AND version > $3 ORDER BY version")
         self.by_id = adapt(
             f"{read} aggregate_id = $1 AND version > $2 ORDER BY aggregate_type, version"
@@ -43,16 +43,16 @@ class EventStatements:
         self.places = adapt(
             f"SELECT version, position FROM {events} WHERE {stream} AND version >= $3"
         )
-        self.insert_arrays = sql_text.insert_arrays(events, COLUMNS, "position")
-        self.insert_arrays_or_fail = sql_text.insert_arrays(events, COLUMNS, "position", "")
+        self.insert_arrays = driver.insert_arrays(events, COLUMNS, "position")
+        self.insert_arrays_or_fail = driver.insert_arrays(events, COLUMNS, "position", "")
         self._events = events
         if is_postgres:
-            quote = sql_text.get_dialect(is_postgres).identifier_preparer.quote
+            quote = driver.get_dialect(is_postgres).identifier_preparer.quote
             schema = "" if tables.schema is None else f"{quote(tables.schema)}."
             self.safe_position = f"SELECT {schema}{quote(f'{tables.prefix}safe_position')}()"
 
     def insert_values(self, rows: int) -> str:
-        return sql_text.insert_values(self._events, COLUMNS, "position", rows)
+        return driver.insert_values(self._events, COLUMNS, "position", rows)
 
 
 _POSTGRES_LISTS = {

@@ -12,16 +12,13 @@ from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 
+from cqrs_ddd_core import InvalidOperationError, UnitOfWork
 from cqrs_ddd_core.domain.services.acl import ACL, Grant
 from cqrs_ddd_core.domain.services.hierarchy import select_ancestry
 from cqrs_ddd_core.domain.services.readers import ACLAndParents, N, TagsAndParents
 from cqrs_ddd_core.ports.hierarchy import IAsyncAncestryReader, IAsyncBatchReader
-from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
-from ..engine.connections import Connections
-from ..engine.driver import is_postgres
-from ..engine.engines import SessionFactory
+from ..engine import Connections, SessionFactory, is_postgres
 from .statements import HierarchyStatements, select_columns
 
 R = TypeVar("R")

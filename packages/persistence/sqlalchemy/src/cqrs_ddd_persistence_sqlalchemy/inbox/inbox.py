@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import lru_cache, partial
 from typing import Any
 
 from pydantic_core import from_json
@@ -11,10 +12,9 @@ from pydantic_core import from_json
 from cqrs_ddd_core import IInbox, InboxEntry, InboxError, UnitOfWork
 from cqrs_ddd_core.spi.json_fidelity import encode_json
 
-from ..engine import Connections, SessionFactory, fetch, is_postgres
+from ..engine import Connections, SessionFactory, driver, fetch, is_postgres
 from ..schema.column_types import iso_utc
 from ..schema.tables import TABLES, Tables
-from .statements import inbox_statements
 
 
 class SQLAlchemyInbox(IInbox):
@@ -69,3 +69,29 @@ class SQLAlchemyInbox(IInbox):
             value = None if outcome is None else stored
             if not await fetch(connection, sql.store_outcome, value, consumer, message_id):
                 raise InboxError.not_registered(consumer, message_id)
+
+
+class InboxStatements:
+    """Statements for one set of tables; the time is a datetime on PostgreSQL, else a text."""
+
+    def __init__(self, tables: Tables, is_postgres: bool) -> None:
+        inbox = driver.quote_table(tables.inbox, is_postgres)
+        outcome = "CAST($1 AS json)" if is_postgres else "$1"
+        adapt = partial(driver.adapt_parameters, is_postgres=is_postgres)
+        self.register = adapt(
+            f"INSERT INTO {inbox} (consumer, message_id, fingerprint, registered_at) "
+            "VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING 1"
+        )
+        self.known = adapt(
+            f"SELECT fingerprint, CAST(outcome AS text) FROM {inbox} "
+            "WHERE consumer = $1 AND message_id = $2"
+        )
+        self.store_outcome = adapt(
+            f"UPDATE {inbox} SET outcome = {outcome} "
+            "WHERE consumer = $2 AND message_id = $3 RETURNING 1"
+        )
+
+
+@lru_cache(maxsize=64)
+def inbox_statements(tables: Tables, is_postgres: bool) -> InboxStatements:
+    return InboxStatements(tables, is_postgres)

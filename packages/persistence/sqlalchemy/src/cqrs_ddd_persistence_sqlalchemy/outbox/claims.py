@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -73,7 +72,9 @@ async def _claim_on_sqlite(
     return [OutboxLease(key, epochs[key], messages) for key, messages in found.items()]
 
 
-def _is_blocked(tables: Tables, now: Any) -> sa.ColumnElement[bool]:
+def _is_blocked(
+    tables: Tables, now: datetime | sa.ColumnElement[datetime]
+) -> sa.ColumnElement[bool]:
     leases = tables.outbox_leases
     return sa.or_(
         leases.c.parked_message_id.is_not(None),

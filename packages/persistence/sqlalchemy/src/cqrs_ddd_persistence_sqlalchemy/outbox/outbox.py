@@ -14,8 +14,7 @@ from cqrs_ddd_core.spi.checks import ensure_usable_claim
 
 from ..engine import AsyncConnection, Connections, SessionFactory, SQLAlchemyTransaction, driver
 from ..schema.tables import TABLES, Tables
-from . import message_rows, statements
-from .claims import claim_leases
+from . import claims, message_rows, statements
 
 _ROWS_A_STATEMENT = 80
 """Old builds of SQLite take 999 values in a statement."""
@@ -93,14 +92,14 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         ensure_usable_claim(limit, lease)
         async with self._connections.new_transaction("claim messages") as new:
             connection = await _relay_connection(new)
-            return await claim_leases(connection, self._tables, relay_id, limit=limit, lease=lease)
+            return await claims.claim_leases(
+                connection, self._tables, relay_id, limit=limit, lease=lease
+            )
 
     async def complete(self, lease: OutboxLease, message_ids: Sequence[str]) -> None:
         async with self._connections.new_transaction("mark messages as published") as new:
             connection = await new.connection()
-            await self._lock(connection, message_ids)
-            if not await self._select_held(connection, [lease]):
-                raise exceptions.LeaseLostError.ended("outbox key", lease.key, lease.epoch)
+            await self._lock_lease(connection, lease, message_ids)
             await self._publish(connection, message_ids)
 
     async def complete_batch(
@@ -123,7 +122,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         async with self._connections.new_transaction(operation) as new:
             connection = await _relay_connection(new)
             lost = await self._complete(connection, published)
-            next_leases = await claim_leases(
+            next_leases = await claims.claim_leases(
                 connection, self._tables, relay_id, limit=limit, lease=lease
             )
         return lost, next_leases
@@ -134,9 +133,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         leases = self._leases
         async with self._connections.new_transaction("delay a message") as new:
             connection = await new.connection()
-            await self._lock(connection, [message_id])
-            if not await self._select_held(connection, [lease]):
-                raise exceptions.LeaseLostError.ended("outbox key", lease.key, lease.epoch)
+            await self._lock_lease(connection, lease, [message_id])
             await self._count_try(connection, message_id, error)
             parked = message_id if retry_at is None else None
             await connection.execute(
@@ -234,11 +231,16 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             await connection.execute(sa.delete(leases).where(leases.c.epoch.in_(held)))
         return [lease for lease, _ in published if lease.epoch not in held]
 
-    async def _lock(self, connection: AsyncConnection, message_ids: Sequence[str]) -> None:
-        """Lock messages before leases, as a claim does, or the two could wait for each other."""
+    async def _lock_lease(
+        self, connection: AsyncConnection, lease: OutboxLease, message_ids: Sequence[str]
+    ) -> None:
+        """Lock the messages and the lease, raising ``LeaseLostError`` if it has ended."""
         outbox = self._outbox
-        ours = sa.select(outbox.c.seq).where(outbox.c.message_id.in_(message_ids))
-        await connection.execute(ours.order_by(outbox.c.seq).with_for_update())
+        messages = sa.select(outbox.c.seq).where(outbox.c.message_id.in_(message_ids))
+        # Messages before leases, as a claim does, or the two could wait for each other.
+        await connection.execute(messages.order_by(outbox.c.seq).with_for_update())
+        if not await self._select_held(connection, [lease]):
+            raise exceptions.LeaseLostError.ended("outbox key", lease.key, lease.epoch)
 
     async def _select_held(
         self, connection: AsyncConnection, given: Sequence[OutboxLease]

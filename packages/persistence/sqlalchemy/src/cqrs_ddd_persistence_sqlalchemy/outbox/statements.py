@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ..engine import sql_text
+from ..engine import driver
 from ..schema.tables import Tables
 
 COLUMNS = {
@@ -33,8 +33,8 @@ class OutboxStatements:
     """For one set of tables; lists are arrays, so a statement is prepared once."""
 
     def __init__(self, tables: Tables) -> None:
-        outbox = sql_text.quote_table(tables.outbox, True)
-        leases = sql_text.quote_table(tables.outbox_leases, True)
+        outbox = driver.quote_table(tables.outbox, True)
+        leases = driver.quote_table(tables.outbox_leases, True)
         # Keys of the oldest messages that nobody has in hand; two relays get different ones. By
         # name: those that want the same keys wait for each other in one direction only.
         self.lease = f"""
@@ -85,11 +85,11 @@ def outbox_statements(tables: Tables) -> OutboxStatements:
 
 @lru_cache(maxsize=64)
 def insert_arrays(tables: Tables) -> str:
-    name = sql_text.quote_table(tables.outbox, True)
-    return sql_text.insert_arrays(name, COLUMNS, "message_id")
+    name = driver.quote_table(tables.outbox, True)
+    return driver.insert_arrays(name, COLUMNS, "message_id")
 
 
 @lru_cache(maxsize=256)
 def insert_values(tables: Tables, rows: int) -> str:
-    name = sql_text.quote_table(tables.outbox, False)
-    return sql_text.insert_values(name, COLUMNS, "message_id", rows)
+    name = driver.quote_table(tables.outbox, False)
+    return driver.insert_values(name, COLUMNS, "message_id", rows)

@@ -7,17 +7,24 @@ from typing import Any, Generic, TypeVar
 
 import pydantic
 import sqlalchemy as sa
+from pydantic import BaseModel
 
 from cqrs_ddd_core import AggregateRoot, ConfigError, InvalidOperationError, SerializationError
-from cqrs_ddd_specifications.operators import Operator
+from cqrs_ddd_specifications import coercion, exceptions, field_types, operators
 
 from ..specifications.columns import get_mapper
-from . import attribute_paths
-from .field_mapping import ColumnField, Field, FieldMapping, MappedClass, Row
+from .field_mapping import ColumnField, Field, FieldMapping, MappedClass, PartsField, Row
 from .lossy_columns import find_sqlite_loss
 from .relations import Relation
 
 T = TypeVar("T", bound=AggregateRoot[Any])
+_TEXT_IN_JSON = (
+    field_types.Kind.DECIMAL,
+    field_types.Kind.DATETIME,
+    field_types.Kind.DATE,
+    field_types.Kind.TIME,
+    field_types.Kind.BYTES,
+)
 
 
 class ModelMapper(Generic[T]):
@@ -143,11 +150,11 @@ class ModelMapper(Generic[T]):
 
     def map_path(self, path: str) -> str:
         """Return the path of the model for a path of the aggregate."""
-        return attribute_paths.map_path(self.entity_type, self.fields, self._relations, path)
+        return _map_path(self.entity_type, self.fields, self._relations, path)
 
-    def encode_operand(self, path: str, operator: Operator, value: object) -> object:
+    def encode_operand(self, path: str, operator: operators.Operator, value: object) -> object:
         """Return the operand of a condition on a field as the columns store it."""
-        return attribute_paths.encode_operand(
+        return _encode_operand(
             self.entity_type, self.fields, self._relations, path, operator, value
         )
 
@@ -206,3 +213,87 @@ class ModelMapper(Generic[T]):
                 f"{self.entity_type.__name__} cannot be kept in {self._mapped.name}: "
                 f"{'; '.join(problems)}"
             )
+
+
+def _map_path(
+    owner: type[BaseModel],
+    fields: Mapping[str, Field],
+    relations: Mapping[str, Relation],
+    path: str,
+) -> str:
+    """Return the path of the model for a path of ``owner``.
+
+    Raises:
+        UnknownFieldError: if there is no such field.
+        UnsupportedOperatorError: if the field cannot be searched by.
+    """
+    target = field_types.path_of(owner, path)
+    first, _, rest = path.partition(".")
+    if first in relations:
+        relation = relations[first]
+        if not rest:
+            raise _part_error(path, [f"{first}.{name}" for name in relation.fields])
+        return f"{relation.attribute}.{_map_path(relation.item_type, relation.fields, {}, rest)}"
+    here = fields
+    names = path.split(".")
+    for index, name in enumerate(names):
+        field = here.get(name)
+        if field is None:
+            raise exceptions.UnknownFieldError(path, [*here])
+        if isinstance(field, ColumnField):
+            keys = names[index + 1 :]
+            stored = target.type.item or target.type
+            if field.is_json and stored.kind in _TEXT_IN_JSON:
+                raise exceptions.UnsupportedOperatorError(
+                    f"{path} holds {stored.kind.value}, kept as text in JSON, where it compares "
+                    "otherwise; map it to a column of its own"
+                )
+            if keys and not field.is_json:
+                raise exceptions.UnknownFieldError(path, [".".join(names[: index + 1])])
+            return ".".join((field.attribute, *keys))
+        here = field.parts
+    raise _part_error(path, [f"{path}.{name}" for name in here])
+
+
+def _encode_operand(
+    owner: type[BaseModel],
+    fields: Mapping[str, Field],
+    relations: Mapping[str, Relation],
+    path: str,
+    operator: operators.Operator,
+    value: object,
+) -> object:
+    """Return the operand as the column stores it, raising ``SpecificationError`` as memory does.
+
+    The field decides which operators apply, not the column: an enum stored as a number has no
+    order.
+    """
+    field_type = field_types.path_of(owner, path).type
+    given = coercion.coerce(operator, value, field_type, path)
+    first, _, rest = path.partition(".")
+    if first in relations:
+        relation = relations[first]
+        return _encode_operand(relation.item_type, relation.fields, {}, rest, operator, value)
+    field: Field | None = None
+    for name in path.split("."):
+        field = (field.parts if isinstance(field, PartsField) else fields).get(name)
+        if isinstance(field, ColumnField):
+            break
+    if field_type.kind in (field_types.Kind.ARRAY, field_types.Kind.JSON) or not isinstance(
+        field, ColumnField
+    ):
+        return value
+    if field.encode is None or field.is_json:
+        return value
+    encode = field.encode
+    if operator.takes in (operators.Takes.LIST, operators.Takes.RANGE):
+        return [None if each is None else encode(each) for each in given]
+    if operator.takes is operators.Takes.VALUE and given is not None:
+        return encode(given)
+    return value
+
+
+def _part_error(path: str, parts: list[str]) -> exceptions.UnsupportedOperatorError:
+    return exceptions.UnsupportedOperatorError(
+        f"{path} has no column as a whole; ask for {', '.join(parts)}"
+    )

@@ -1,21 +1,4 @@
 """Tables of the toolkit: their creation, checks and removal."""
 
-from .installation import (
-    check,
-    create_schema,
-    install,
-    install_advanced,
-    install_core,
-    remove,
-    remove_advanced,
-)
-
-__all__ = [
-    "check",
-    "create_schema",
-    "install",
-    "install_advanced",
-    "install_core",
-    "remove",
-    "remove_advanced",
-]
+from .installation import *
+from .installation import __all__ as __all__

@@ -73,33 +73,33 @@ class AdvancedTables:
             sa.Column("recorded_at", UtcDateTime, nullable=False),
             sa.Column("is_due", sa.Boolean, nullable=False),
         )
-        sa.Index(
-            f"ix_{table.name}_held",
-            table.c.projection,
-            table.c.aggregate_type,
-            table.c.aggregate_id,
-            table.c.position,
-            postgresql_where=table.c.state != "SKIPPED",
-            sqlite_where=table.c.state != "SKIPPED",
-        )
-        sa.Index(
-            f"ix_{table.name}_poison",
-            table.c.projection,
-            table.c.aggregate_type,
-            table.c.aggregate_id,
-            postgresql_where=table.c.state == "POISON",
-            sqlite_where=table.c.state == "POISON",
-        )
-        sa.Index(
-            f"ix_{table.name}_due",
+        stream = (table.c.projection, table.c.aggregate_type, table.c.aggregate_id)
+        is_held = table.c.state != "SKIPPED"
+        add_partial_index(table, "held", *stream, table.c.position, where=is_held)
+        add_partial_index(table, "poison", *stream, where=table.c.state == "POISON")
+        add_partial_index(
+            table,
+            "due",
             table.c.projection,
             table.c.position,
-            postgresql_where=table.c.is_due,
-            sqlite_where=sa.text("is_due = 1"),  # As a query says it there.
+            where=table.c.is_due,
+            sqlite_where=sa.text("is_due = 1"),  # The spelling of queries on SQLite.
         )
         return table
 
 
+def add_partial_index(
+    table: sa.Table,
+    name: str,
+    *columns: sa.Column[object],
+    where: sa.ColumnElement[bool],
+    sqlite_where: sa.TextClause | None = None,
+) -> None:
+    """Add an index of the rows that satisfy a condition."""
+    on_sqlite = where if sqlite_where is None else sqlite_where
+    sa.Index(f"ix_{table.name}_{name}", *columns, postgresql_where=where, sqlite_where=on_sqlite)
+
+
 def is_advanced_installed() -> bool:
-    """Whether the extra ``advanced`` is there."""
+    """Return whether the extra ``advanced`` is installed."""
     return find_spec("cqrs_ddd_advanced_core") is not None

@@ -15,6 +15,16 @@ from ..engine.driver_errors import translate_errors
 from .advanced_tables import AdvancedTables, is_advanced_installed
 from .tables import TABLES, Tables
 
+__all__ = [
+    "check",
+    "create_schema",
+    "install",
+    "install_advanced",
+    "install_core",
+    "remove",
+    "remove_advanced",
+]
+
 Ordering = Literal["registered", "serialized"]
 
 COMPONENT = "persistence"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from .advanced_tables import AdvancedTables, is_advanced_installed
+from .advanced_tables import AdvancedTables, add_partial_index, is_advanced_installed
 from .column_types import UtcDateTime
 
 NAMING_CONVENTION = {
@@ -91,24 +91,11 @@ class Tables:
             sa.Column("causation_id", sa.Text),
             sqlite_autoincrement=True,
         )
-        waiting = table.c.published_at.is_(None)
-        kept = table.c.published_at.is_not(None)
-        sa.Index(
-            f"ix_{table.name}_waiting", table.c.seq, postgresql_where=waiting, sqlite_where=waiting
-        )
-        sa.Index(
-            f"ix_{table.name}_waiting_by_key",
-            table.c.lease_key,
-            table.c.seq,
-            postgresql_where=waiting,
-            sqlite_where=waiting,
-        )
-        sa.Index(
-            f"ix_{table.name}_published",
-            table.c.published_at,
-            postgresql_where=kept,
-            sqlite_where=kept,
-        )
+        is_waiting = table.c.published_at.is_(None)
+        add_partial_index(table, "waiting", table.c.seq, where=is_waiting)
+        add_partial_index(table, "waiting_by_key", table.c.lease_key, table.c.seq, where=is_waiting)
+        is_published = table.c.published_at.is_not(None)
+        add_partial_index(table, "published", table.c.published_at, where=is_published)
         return table
 
     def _outbox_leases(self) -> sa.Table:

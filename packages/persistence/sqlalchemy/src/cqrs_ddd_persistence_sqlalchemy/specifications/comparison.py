@@ -15,7 +15,7 @@ from cqrs_ddd_specifications import operators as ops
 from cqrs_ddd_specifications.field_types import FieldType, Kind
 
 from ..schema.column_types import ColumnType, ExactDecimal
-from .dialects import ByDialect, Expression, Predicate, compare_by_character, ensure_faithful
+from .dialects import ByDialect, Expression, Predicate, by_character, ensure_faithful
 
 PredicateBuilder = Callable[[Expression, Any, FieldType], Predicate]
 """Function of a column, an operand and the type of the field."""
@@ -130,7 +130,7 @@ def _build_comparison(operator: ops.Operator) -> PredicateBuilder:
                 return column.is_not(None) if nearest else sa.false()
             value = int(nearest) if kind is Kind.INTEGER else nearest
         if kind is Kind.TEXT:
-            column = compare_by_character(column, is_ordered=operator is not ops.EQ)
+            column = by_character(column, is_ordered=operator is not ops.EQ)
         return compare(ensure_faithful(column), sa.literal(value, element_type(column, kind)))
 
     return build
@@ -157,7 +157,7 @@ def _build_in_list(column: Expression, values: Sequence[Any], kind: Kind) -> Pre
         values = [int(number) for number in storable] if kind is Kind.INTEGER else storable
     item = element_type(column, kind)
     if kind is Kind.TEXT:
-        column = compare_by_character(column, is_ordered=False)
+        column = by_character(column, is_ordered=False)
     column = ensure_faithful(column)
     # One parameter for any number of values: the statement stays the same.
     in_array = column == sa.any_(sa.literal(values, sa.ARRAY(item)))

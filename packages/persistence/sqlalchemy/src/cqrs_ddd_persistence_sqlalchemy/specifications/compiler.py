@@ -16,7 +16,6 @@ from cqrs_ddd_specifications import operators as ops
 from cqrs_ddd_specifications.field_types import Kind
 
 from . import arrays, columns, comparison, documents, text
-from .columns import Target
 from .dialects import Expression, NotTrue, Predicate
 
 Names = Callable[[str], str]
@@ -98,7 +97,7 @@ class _Compiler:
             "condition with SpecificationBuilder"
         )
 
-    def _build(self, target: Target, operator: ops.Operator, value: object) -> Predicate:
+    def _build(self, target: columns.Target, operator: ops.Operator, value: object) -> Predicate:
         found = _build_over_relations(
             self._model, target, lambda column: _build_on_column(column, target, operator, value)
         )
@@ -112,7 +111,7 @@ class _Compiler:
 
 
 def _build_over_relations(
-    owner: object, target: Target, build: Callable[[Expression], Predicate]
+    owner: object, target: columns.Target, build: Callable[[Expression], Predicate]
 ) -> Predicate:
     """Build a condition that holds for the column of at least one of the related rows."""
 
@@ -130,12 +129,12 @@ def _build_over_relations(
     return build_over(owner, target.relations)
 
 
-def _build_has_value(column: Expression, target: Target) -> Predicate:
+def _build_has_value(column: Expression, target: columns.Target) -> Predicate:
     return documents.build_has_value(column, target.keys) if target.keys else sa.true()
 
 
 def _build_on_column(
-    column: Expression, target: Target, operator: ops.Operator, value: object
+    column: Expression, target: columns.Target, operator: ops.Operator, value: object
 ) -> Predicate:
     if operator.sql is not None:
         custom: Predicate = operator.sql(column, value)

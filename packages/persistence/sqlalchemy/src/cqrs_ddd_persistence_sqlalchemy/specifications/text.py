@@ -10,9 +10,8 @@ from cqrs_ddd_specifications import operators as ops
 from cqrs_ddd_specifications import patterns
 from cqrs_ddd_specifications.field_types import FieldType
 
-from . import dialects
 from .comparison import PredicateBuilder
-from .dialects import ByCodePoint, ByDialect, Expression, PostgresOnly, Predicate
+from .dialects import ByCodePoint, ByDialect, Expression, PostgresOnly, Predicate, by_character
 
 _ANY: list[patterns.Token] = [patterns.Wildcard.ANY_TEXT]
 _GLOB = {patterns.Wildcard.ANY_TEXT: "*", patterns.Wildcard.ANY_CHARACTER: "?"}
@@ -23,7 +22,7 @@ def _build_match(
 ) -> PredicateBuilder:
     def build(column: Expression, value: str, field_type: FieldType) -> Predicate:
         tokens = parse(patterns.fold_case(value) if is_folded else value)
-        text = dialects.compare_by_character(column, is_ordered=False)
+        text = by_character(column, is_ordered=False)
         if is_folded:
             # With collation C, lower() knows A to Z and nothing else; so does SQLite's.
             text = sa.func.lower(ByCodePoint(column))

@@ -11,15 +11,13 @@ from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
-from cqrs_ddd_advanced_core.exceptions import ProjectionVersionError, UnknownProjectionError
-from cqrs_ddd_advanced_core.ports import positions as ports
-from cqrs_ddd_advanced_core.ports.positions import Checkpoint, ProjectionPosition
+import cqrs_ddd_advanced_core as advanced
+from cqrs_ddd_advanced_core import Checkpoint, ProjectionPosition
 from cqrs_ddd_advanced_core.spi import checks
 from cqrs_ddd_core import ConcurrencyError, IQueueSignal, UnitOfWork
 from cqrs_ddd_core.primitives.shielding import run_to_completion
 
-from ...engine import Connections, SessionFactory, SQLAlchemyTransaction
-from ...engine.lock_timeout import lock_timeout
+from ...engine import Connections, SessionFactory, SQLAlchemyTransaction, driver
 from ...schema.tables import TABLES, Tables
 from .rows import PositionRows, lease_end
 
@@ -29,7 +27,7 @@ _GRACE = 5.0
 logger = logging.getLogger(__name__)
 
 
-class SQLAlchemyPositionStore(ports.IPositionStore):
+class SQLAlchemyPositionStore(advanced.IPositionStore):
     """Positions of projections in a table.
 
     Times are those of the database on PostgreSQL, and of the machine on SQLite. A claim and a
@@ -79,7 +77,9 @@ class SQLAlchemyPositionStore(ports.IPositionStore):
             position, found = 0, await self._rows.find(connection, projection)
             if found is not None:
                 if found.position is None:
-                    raise ProjectionVersionError.written_inline(projection, version, found.version)
+                    raise advanced.ProjectionVersionError.written_inline(
+                        projection, version, found.version
+                    )
                 if not restart:
                     checks.ensure_live_version(projection, version, found.version)
                 if found.holder not in (None, worker_id):
@@ -173,7 +173,7 @@ class SQLAlchemyPositionStore(ports.IPositionStore):
                     raise ConcurrencyError.changed_meanwhile(f"projection {projection}")
             live, position = found
             if position is not None:
-                raise ProjectionVersionError.run_by_workers(projection, version, live)
+                raise advanced.ProjectionVersionError.run_by_workers(projection, version, live)
             checks.ensure_live_version(projection, version, live)
 
     async def lock_exclusive(
@@ -182,7 +182,7 @@ class SQLAlchemyPositionStore(ports.IPositionStore):
         table = self._projections
         async with self._connections.join_transaction(uow, "lock a projection") as active:
             connection = await active.connection()
-            async with lock_timeout(self.lock_timeout, connection, f"lock {projection}"):
+            async with driver.lock_timeout(self.lock_timeout, connection, f"lock {projection}"):
                 await self._rows.lock_exclusive(connection, projection)
                 # Locks the row, and on SQLite the file, whether there is a row or not.
                 await connection.execute(
@@ -231,14 +231,14 @@ class SQLAlchemyPositionStore(ports.IPositionStore):
             if remaining <= 0:
                 if missing:
                     known = [each.projection for each in await self.positions()]
-                    raise UnknownProjectionError.never_run(missing, known)
+                    raise advanced.UnknownProjectionError.never_run(missing, known)
                 return False
             await self._pause(min(self._poll_interval, remaining))
 
     async def _pause(self, seconds: float) -> None:
         if self._signal is not None:
             try:
-                await self._signal.wait(ports.PROJECTIONS_CHANNEL, seconds)
+                await self._signal.wait(advanced.PROJECTIONS_CHANNEL, seconds)
                 return
             except Exception as error:
                 logger.warning("the signal failed with %r; polling instead", error)
@@ -258,7 +258,7 @@ class SQLAlchemyPositionStore(ports.IPositionStore):
 
     def _notify_on_commit(self, uow: SQLAlchemyTransaction) -> None:
         if self._signal is not None:
-            uow.on_commit(partial(self._signal.notify, ports.PROJECTIONS_CHANNEL))
+            uow.on_commit(partial(self._signal.notify, advanced.PROJECTIONS_CHANNEL))
 
 
 def _to_position(row: sa.Row[Any]) -> ProjectionPosition:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
@@ -248,5 +248,6 @@ async def _apply_changes(
 
 
 def _known_tables(connection: AsyncConnection) -> dict[Name, CollectionTable]:
-    sync_connection: Any = connection.sync_connection
+    sync_connection = connection.sync_connection
+    assert sync_connection is not None
     return _known.setdefault(sync_connection.engine.pool, {})

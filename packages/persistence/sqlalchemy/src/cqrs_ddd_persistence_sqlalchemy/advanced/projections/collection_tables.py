@@ -19,7 +19,7 @@ from cqrs_ddd_advanced_core.ports.projections import DOC_ID, Document
 from cqrs_ddd_advanced_core.spi.document_fields import DOC, DeclaredType, DocumentFields
 from cqrs_ddd_advanced_core.spi.documents import EncodedDocument, decode_document, encode_document
 
-from ...engine import AsyncConnection, driver, sql_text
+from ...engine import AsyncConnection, driver
 from ...schema.column_types import ColumnType, ExactDecimal, Json, UtcDateTime
 from ...schema.tables import Tables
 from ...specifications import Criteria, apply_criteria
@@ -66,7 +66,7 @@ class CollectionTable:
 
     @cached_property
     def quoted_name(self) -> str:
-        return sql_text.quote_table(self.table, self.is_postgres)
+        return driver.quote_table(self.table, self.is_postgres)
 
     def select(self, criteria: Criteria) -> sa.Select[Any]:
         """Select the documents, raising ``SpecificationError`` before there is any SQL."""
@@ -184,7 +184,7 @@ class CollectionTable:
 
     @cached_property
     def _encoders(self) -> dict[str, Callable[[Any], object] | None]:
-        dialect = sql_text.get_dialect(self.is_postgres)
+        dialect = driver.get_dialect(self.is_postgres)
 
         def choose(name: str, field: DeclaredType) -> Callable[[Any], object] | None:
             if field.is_json:
@@ -209,7 +209,7 @@ class CollectionTable:
         return "= ANY($1::text[])" if self.is_postgres else "IN (SELECT value FROM json_each(?))"
 
     def _quote(self, name: str) -> str:
-        return sql_text.get_dialect(self.is_postgres).identifier_preparer.quote(name)
+        return driver.get_dialect(self.is_postgres).identifier_preparer.quote(name)
 
 
 _READ = f"CAST({DOC} AS TEXT)"

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
-from cqrs_ddd_advanced_core.exceptions import ProjectionStoreError
-from cqrs_ddd_advanced_core.ports import projections as ports
-from cqrs_ddd_advanced_core.ports.projections import Document
+import sqlalchemy as sa
+
+from cqrs_ddd_advanced_core import Document, Fields, IProjectionStore, ProjectionStoreError
+from cqrs_ddd_advanced_core.ports.projections import MAX_COLLECTION_NAME
 from cqrs_ddd_advanced_core.spi import documents
 from cqrs_ddd_advanced_core.spi.document_fields import DocumentFields
 from cqrs_ddd_core import ConfigError, SearchResult, UnitOfWork
+from cqrs_ddd_core.spi.checks import ensure_searchable
 
 from ...engine import AsyncConnection, Connections, SessionFactory, driver
 from ...engine.driver_errors import translate_errors
-from ...engine.lock_timeout import lock_timeout
+from ...repository.row_cursor import RowCursor
 from ...schema.installation import lock_key
 from ...schema.tables import TABLES, Tables
 from ...specifications import Criteria
-from .collection_access import CollectionAccess, CollectionCatalog, ensure_same_fields
+from .collection_access import CollectionAccess, CollectionCatalog, Work, ensure_same_fields
 from .collection_tables import CollectionTable
-from .search import CollectionSearch
 
 _LONGEST_NAME = 63
 """Bytes of a name on PostgreSQL, which would cut off the rest."""
 _TAKE_LOCKS = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
+SelectFrom = Callable[[CollectionTable], sa.Select[Any]]
 
 
-class SQLAlchemyProjectionStore(ports.IProjectionStore):
+class SQLAlchemyProjectionStore(IProjectionStore):
     """Documents in a table for each collection, with a column for each declared field.
 
     Args:
@@ -54,13 +56,13 @@ class SQLAlchemyProjectionStore(ports.IProjectionStore):
         self._catalog = CollectionCatalog(tables)
         self._access = CollectionAccess(self._catalog, self._connections)
         self._search = CollectionSearch(self._access, self._connections)
-        if len(tables.advanced.view_prefix.encode()) + ports.MAX_COLLECTION_NAME > _LONGEST_NAME:
+        if len(tables.advanced.view_prefix.encode()) + MAX_COLLECTION_NAME > _LONGEST_NAME:
             raise ConfigError(
                 f"the prefix {tables.prefix!r} is too long for tables of collections; take one of "
-                f"{_LONGEST_NAME - ports.MAX_COLLECTION_NAME - len('view_')} bytes at most"
+                f"{_LONGEST_NAME - MAX_COLLECTION_NAME - len('view_')} bytes at most"
             )
 
-    async def ensure_collection(self, collection: str, fields: ports.Fields | None = None) -> None:
+    async def ensure_collection(self, collection: str, fields: Fields | None = None) -> None:
         documents.ensure_collection_name(collection)
         engine = self._connections.require_engine()
         asked = DocumentFields(fields)
@@ -77,7 +79,7 @@ class SQLAlchemyProjectionStore(ports.IProjectionStore):
                     return
             async with (
                 engine.begin() as connection,
-                lock_timeout(self.creation_timeout, connection, operation),
+                driver.lock_timeout(self.creation_timeout, connection, operation),
             ):
                 await connection.run_sync(self._catalog.ensure, collection, asked)
 
@@ -147,7 +149,7 @@ class SQLAlchemyProjectionStore(ports.IProjectionStore):
         operation = f"drop {collection}"
         async with self._connections.join_transaction(uow, operation) as active:
             connection = await active.connection()
-            async with lock_timeout(self.lock_timeout, connection, operation):
+            async with driver.lock_timeout(self.lock_timeout, connection, operation):
                 await connection.run_sync(self._catalog.drop, collection)
             self._catalog.record_changes(active, connection, {collection: None})
 
@@ -173,6 +175,83 @@ class SQLAlchemyProjectionStore(ports.IProjectionStore):
         operation = f"replace {collection} by {by}"
         async with self._connections.join_transaction(uow, operation) as active:
             connection = await active.connection()
-            async with lock_timeout(self.lock_timeout, connection, operation):
+            async with driver.lock_timeout(self.lock_timeout, connection, operation):
                 new = await connection.run_sync(self._catalog.replace, collection, by)
             self._catalog.record_changes(active, connection, {collection: new, by: None})
+
+
+class CollectionSearch:
+    """Search that validates its criteria at once, and reads the rows when they are awaited."""
+
+    def __init__(self, access: CollectionAccess, connections: Connections) -> None:
+        self._access = access
+        self._connections = connections
+
+    async def find(
+        self,
+        collection: str,
+        criteria: Criteria,
+        uow: UnitOfWork | None,
+    ) -> SearchResult[dict[str, Any]]:
+        ensure_searchable(criteria)
+        operation = f"search {collection}"
+
+        async def prepare(
+            connection: AsyncConnection, table: CollectionTable
+        ) -> tuple[CollectionTable, sa.Select[Any]]:
+            return table, table.select(criteria)
+
+        known, prepared = await self._access.read(collection, uow, operation, prepare)
+
+        def select_from(table: CollectionTable) -> sa.Select[Any]:
+            return prepared if table is known else table.select(criteria)
+
+        async def search(
+            connection: AsyncConnection, table: CollectionTable
+        ) -> list[dict[str, Any]]:
+            rows = await connection.execute(select_from(table))
+            return [table.read_row(row) for row in rows.all()]
+
+        return SearchResult(
+            lambda: self._access.read(collection, uow, operation, search),
+            lambda size: self._stream(collection, select_from, size, uow),
+        )
+
+    async def _stream(
+        self, collection: str, select_from: SelectFrom, size: int, uow: UnitOfWork | None
+    ) -> AsyncIterator[dict[str, Any]]:
+        operation = f"search {collection}"
+        if self._connections.current(uow) is None:
+            # A replaced table is detected here, where the statement can be repeated.
+            await self._access.read(collection, None, operation, _probe(select_from))
+        cursor: RowCursor | None = None
+        has_begun = False
+
+        async def fetch_documents(
+            connection: AsyncConnection, table: CollectionTable
+        ) -> Sequence[dict[str, Any]]:
+            nonlocal cursor
+            if cursor is None or not has_begun:
+                cursor = RowCursor(select_from(table), size)
+            return [table.read_row(row) for row in await cursor.fetch(connection)]
+
+        async with self._connections.stream_transaction(uow) as shared:
+            try:
+                while cursor is None or not cursor.is_at_end:
+                    # Joined for each batch: in between the unit of work is the consumer's.
+                    documents = await self._access.change(
+                        collection, shared, operation, fetch_documents
+                    )
+                    has_begun = True
+                    for document in documents:
+                        yield document
+            finally:
+                if cursor is not None:
+                    await cursor.leave(shared)
+
+
+def _probe(select_from: SelectFrom) -> Work[None]:
+    async def execute(connection: AsyncConnection, table: CollectionTable) -> None:
+        await connection.execute(select_from(table).limit(0))
+
+    return execute
