@@ -87,7 +87,7 @@ async def peaks(place: Place, events: Sequence[int], *, is_naive: bool = False) 
             async with environment.uow_factory() as uow:
                 await environment.store.drop_collection(Takings.collection, uow=uow)
             found.append(await asyncio.to_thread(_peak_of, place, is_naive))
-            (reached,) = await environment.positions.positions([Takings.collection])
+            (reached,) = await environment.positions.list_positions([Takings.collection])
             assert reached.position == await environment.events.latest_position()
     return Peaks(*found)
 

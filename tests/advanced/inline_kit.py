@@ -188,7 +188,7 @@ class InlineProjectionKit:
         for _ in range(4):
             await asyncio.gather(*(sell(number) for number in range(12)))
 
-        live = await LiveProjection(days, environment.events).documents()
+        live = await LiveProjection(days, environment.events).get_all()
         assert await environment.all_of(days, "monday") == live
         await asyncio.wait_for(mediator.send(Sell(till_id="kiosk-0", cents=1)), 30)
 

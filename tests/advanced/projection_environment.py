@@ -80,7 +80,7 @@ class ProjectionEnvironment:
         return await self.store.get_batch(handler.collection, ids)
 
     async def position(self, handler: ProjectionHandler) -> int | None:
-        (found,) = await self.positions.positions([handler.collection])
+        (found,) = await self.positions.list_positions([handler.collection])
         return found.position
 
 

@@ -391,8 +391,8 @@ class ProjectionWorkerKit:
             await environment.all_of(days, "monday", "tuesday", "sunday"),
         ]
         live = [
-            await LiveProjection(tills, environment.events).documents(),
-            await LiveProjection(days, environment.events).documents(),
+            await LiveProjection(tills, environment.events).get_all(),
+            await LiveProjection(days, environment.events).get_all(),
         ]
 
         assert followed == rebuilt == live

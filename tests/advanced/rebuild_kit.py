@@ -250,5 +250,5 @@ class ProjectionRebuildKit:
 
         assert set(counts) == {len(ids)}
         found = await environment.all_of(later, *ids)
-        fresh = await LiveProjection(later, environment.events).documents()
+        fresh = await LiveProjection(later, environment.events).get_all()
         assert found == {each: fresh[each] for each in ids}

@@ -22,7 +22,7 @@ from cqrs_ddd_advanced_core.exceptions import PastStateError
 from cqrs_ddd_advanced_core.persistence import PersistenceDispatcher, PersistenceRegistry
 from cqrs_ddd_advanced_core.ports.persistence import IOperationPersistence, IRetrievalPersistence
 from cqrs_ddd_advanced_core.snapshots import EveryNEventsStrategy
-from cqrs_ddd_advanced_core.upcasting import with_upcasting
+from cqrs_ddd_advanced_core.upcasting import add_upcasting
 from cqrs_ddd_core import (
     AggregateRoot,
     Command,
@@ -248,7 +248,7 @@ def test_stored_event_has_the_tenant_of_the_request() -> None:
         stored = EventSourcedLoader(Account).to_stored(event)
     finally:
         tenant_id_var.reset(token)
-    back = with_upcasting(Account.event_registry).decode(stored)
+    back = add_upcasting(Account.event_registry).decode(stored)
 
     assert stored.metadata == {"tenant_id": "t-1"}
     assert back.model_dump(exclude={"metadata"}) == event.model_dump(exclude={"metadata"})

@@ -239,7 +239,7 @@ async def test_a_live_projection_tells_how_it_was() -> None:
     assert await days.get("sunday") is None
     assert (await tills.get(one.aggregate_id) or {})["seen"] == [1, 2, 3]
     assert (await tills.get(one.aggregate_id, until=2) or {})["seen"] == [1, 2]
-    assert set(await tills.documents()) == {one.aggregate_id, other.aggregate_id}
+    assert set(await tills.get_all()) == {one.aggregate_id, other.aggregate_id}
 
 
 async def test_two_types_that_share_an_id_make_one_live_document() -> None:

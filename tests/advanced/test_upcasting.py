@@ -15,7 +15,7 @@ from cqrs_ddd_advanced_core.upcasting import (
     EventUpcaster,
     UpcasterRegistry,
     UpcastingEventRegistry,
-    with_upcasting,
+    add_upcasting,
 )
 from cqrs_ddd_core import AggregateRoot, DomainEvent, EventTypeRegistry, StoredEvent
 from cqrs_ddd_core.messaging import decode_event
@@ -153,7 +153,7 @@ def test_every_way_from_a_stored_event_leads_through_the_upcasters() -> None:
 
     by_event, by_replay = Shipment.create_empty("s-1"), Shipment.rehydrate("s-1", [stored])
     by_event.apply_event(stored)
-    mapped = with_upcasting(Shipment.event_registry).decode(stored)
+    mapped = add_upcasting(Shipment.event_registry).decode(stored)
     by_message = decode_event(old_message, Shipment.event_registry)
 
     assert by_event.grams == by_replay.grams == 2000
@@ -230,7 +230,7 @@ def test_a_table_without_upcasters_refuses_old_events_instead_of_misreading_them
     with pytest.raises(SerializationError, match="of schema version 1, and .*Weighed of 2"):
         plain.decode(stored)
     with pytest.raises(UpcastingError, match="the step from 1 to 2 is missing"):
-        with_upcasting(plain).decode(stored)
+        add_upcasting(plain).decode(stored)
 
 
 def test_a_step_is_taken_once() -> None:

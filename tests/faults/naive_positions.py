@@ -71,7 +71,7 @@ class HoldsNothing(SQLAlchemyPositionStore):
     async def lock_exclusive(
         self, projection: str, *, uow: UnitOfWork
     ) -> ProjectionPosition | None:
-        found = await self.positions([projection])
+        found = await self.list_positions([projection])
         return found[0] if found else None
 
     async def advance(

@@ -62,7 +62,7 @@ async def go_away_and_come_back(place: Place, *, seed: int, rounds: int) -> Outa
                 proxy.is_down = False
                 await selling
                 await _until_taken(environment)
-                found = await environment.positions.positions(PROJECTIONS)
+                found = await environment.positions.list_positions(PROJECTIONS)
                 findings.not_taken_again += sum(each.worker_id != WORKER for each in found)
         await judge(environment, findings)
     return findings

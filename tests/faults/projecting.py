@@ -136,7 +136,7 @@ class Crew:
                 await asyncio.sleep(0.005)
             await asyncio.sleep(self._dice.uniform(0.0, 0.1))
             holders = [
-                each.worker_id for each in await environment.positions.positions(PROJECTIONS)
+                each.worker_id for each in await environment.positions.list_positions(PROJECTIONS)
             ]
             names = [name for name, _ in self._running]
             at_work = [n for n, name in enumerate(names) if name in holders] or [0, 1]
@@ -150,14 +150,14 @@ class Crew:
 
 async def _progress(environment: ProjectionEnvironment) -> tuple[object, ...]:
     letters = await environment.dead_letters.list_dead_letters(limit=10**6)
-    positions = await environment.positions.positions(PROJECTIONS)
+    positions = await environment.positions.list_positions(PROJECTIONS)
     return len(letters), *(each.position for each in positions)
 
 
 async def _is_all_taken(environment: ProjectionEnvironment) -> bool:
     end = await environment.events.latest_position()
     due = any(each.is_due for each in await environment.dead_letters.list_dead_letters(limit=10**6))
-    positions = [each.position for each in await environment.positions.positions(PROJECTIONS)]
+    positions = [each.position for each in await environment.positions.list_positions(PROJECTIONS)]
     return not due and positions == [end] * len(PROJECTIONS)
 
 
@@ -223,7 +223,7 @@ async def judge(
 ) -> None:
     findings.letters += len(await environment.dead_letters.list_dead_letters())
     for handler in projections or (Tills(), Days()):
-        fresh = await LiveProjection(handler, environment.events).documents()
+        fresh = await LiveProjection(handler, environment.events).get_all()
         found = await environment.all_of(handler, *fresh)
         everything = await (await environment.store.find(handler.collection, QueryOptions()))
         strays = len(everything) - len(found)

@@ -331,7 +331,7 @@ async def test_what_lacks_the_tables_says_so(
 ) -> None:
     positions = SQLAlchemyPositionStore(session_factory, tables=Tables(prefix="nobody_made_"))
 
-    for asking in (positions.claim("orders", "one"), positions.positions()):
+    for asking in (positions.claim("orders", "one"), positions.list_positions()):
         with pytest.raises(InfrastructureError, match=r"cannot .*projection.*create_schema"):
             await asking
 

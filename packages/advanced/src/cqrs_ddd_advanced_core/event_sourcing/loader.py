@@ -17,7 +17,7 @@ from cqrs_ddd_core.spi.system_clock import SystemClock
 from ..ports.persistence import T
 from ..ports.snapshots import Snapshot
 from ..snapshots import AggregateSnapshots, Loading
-from ..upcasting import with_upcasting
+from ..upcasting import add_upcasting
 
 Histories = dict[StreamId, list[StoredEvent]]
 
@@ -47,7 +47,7 @@ class EventSourcedLoader(Generic[T]):
         clock: IClock | None = None,
     ) -> None:
         self.entity_type = entity_type
-        self._events = with_upcasting(entity_type.event_registry if registry is None else registry)
+        self._events = add_upcasting(entity_type.event_registry if registry is None else registry)
         self.snapshots = snapshots
         self._clock = clock or SystemClock()
 

@@ -49,7 +49,7 @@ class IPositionStore(Protocol):
     """Store with a row for each projection, which workers claim or transactions write inline.
 
     Of two calls that exclude each other one waits, or fails with ``ConcurrencyError`` at the commit
-    at the latest. Leases begin and end at once, in any unit of work; ``positions`` and
+    at the latest. Leases begin and end at once, in any unit of work; ``list_positions`` and
     ``wait_until`` see committed positions.
     """
 
@@ -101,7 +101,7 @@ class IPositionStore(Protocol):
         ...
 
     @abstractmethod
-    async def positions(
+    async def list_positions(
         self, projections: Collection[str] | None = None
     ) -> Sequence[ProjectionPosition]:
         """Return all positions, or those of the given projections, by name; skip unknown names."""

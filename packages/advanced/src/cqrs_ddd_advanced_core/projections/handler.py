@@ -13,7 +13,7 @@ from cqrs_ddd_core.domain.events import EventTypeRegistry, default_event_registr
 
 from ..exceptions import ProjectionError
 from ..ports.projections import MAX_COLLECTION_NAME, Fields
-from ..upcasting import with_upcasting
+from ..upcasting import add_upcasting
 from .documents import ProjectionDocuments
 
 REBUILD_SUFFIX = "__rebuild"
@@ -46,7 +46,7 @@ class ProjectionHandler:
 
     @cached_property
     def _registry(self) -> EventTypeRegistry:
-        return with_upcasting(self.event_registry)
+        return add_upcasting(self.event_registry)
 
     @cached_property
     def _handled(self) -> dict[str, bool]:

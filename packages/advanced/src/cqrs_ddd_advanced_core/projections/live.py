@@ -37,7 +37,7 @@ class LiveProjection:
             self._apply(stored, until, documents)
         return documents.upserts.get(doc_id)
 
-    async def documents(self, *, until: int | None = None) -> dict[str, JsonDocument]:
+    async def get_all(self, *, until: int | None = None) -> dict[str, JsonDocument]:
         """Return all documents by id, in memory, after the events up to the position ``until``."""
         documents = ProjectionDocuments(self._handler.collection)
         async for stored in self._read_all_events():

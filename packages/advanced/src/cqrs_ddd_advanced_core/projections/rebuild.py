@@ -99,7 +99,7 @@ class ProjectionRebuild:
             ConcurrencyError: if the swap was blocked at each try.
         """
         self._handler.verify()
-        live = await self._runtime.positions.positions([self._handler.collection])
+        live = await self._runtime.positions.list_positions([self._handler.collection])
         self._ensure_not_later(live[0] if live else None)
         run = ProjectionRun(self._handler, self._runtime, REBUILD_SUFFIX)
         is_begun = await self._exists(run.collection)

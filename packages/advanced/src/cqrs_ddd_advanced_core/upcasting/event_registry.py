@@ -98,7 +98,7 @@ class UpcastingEventRegistry(EventTypeRegistry):
         return self.upcasters.upcast(stored.event_type, copy, stored=version, wanted=wanted)
 
 
-def with_upcasting(events: EventTypeRegistry) -> EventTypeRegistry:
+def add_upcasting(events: EventTypeRegistry) -> EventTypeRegistry:
     """Return the table if it reads events of older versions, or a table over it that does."""
     if type(events).decode is EventTypeRegistry.decode:
         return UpcastingEventRegistry(events=events)

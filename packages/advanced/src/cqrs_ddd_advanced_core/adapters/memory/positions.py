@@ -92,7 +92,7 @@ class InMemoryPositionStore(IPositionStore):
         if row is not None and row.epoch == checkpoint.epoch:
             self._rows[checkpoint.projection] = replace(row, worker_id=None, leased_until=0.0)
 
-    async def positions(
+    async def list_positions(
         self, projections: Collection[str] | None = None
     ) -> Sequence[ProjectionPosition]:
         await asyncio.sleep(0)

@@ -74,9 +74,9 @@ async def replaced(
 
 
 async def standing(positions: IPositionStore, projection: str) -> ProjectionPosition:
-    (found,) = await positions.positions([projection])
+    (found,) = await positions.list_positions([projection])
     return found
 
 
 async def names_of(positions: IPositionStore, projections: Collection[str]) -> list[str]:
-    return [each.projection for each in await positions.positions(projections)]
+    return [each.projection for each in await positions.list_positions(projections)]

@@ -140,10 +140,10 @@ class DeadLetterStoreContract:
 
             await dead_letters.retry(name, asked)
 
-            assert positions(await dead_letters.retryable(name)) == [3, 5, 9]
+            assert positions_of(await dead_letters.retryable(name)) == [3, 5, 9]
         await dead_letters.retry("p3", 4)
-        assert positions(await dead_letters.retryable("p3")) == [3, 4, 5, 6, 9]
-        assert positions(await dead_letters.retryable("p3", limit=2)) == [3, 4]
+        assert positions_of(await dead_letters.retryable("p3")) == [3, 4, 5, 6, 9]
+        assert positions_of(await dead_letters.retryable("p3", limit=2)) == [3, 4]
         assert await dead_letters.retryable("q") == []
 
     async def test_a_retry_of_what_was_skipped_is_of_that_letter_alone(
@@ -159,7 +159,7 @@ class DeadLetterStoreContract:
 
         await dead_letters.retry("p", 1)
 
-        assert positions(await dead_letters.retryable("p")) == [1]
+        assert positions_of(await dead_letters.retryable("p")) == [1]
 
     async def test_none_comes_before_one_of_its_stream_that_is_not_due(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -177,7 +177,7 @@ class DeadLetterStoreContract:
         await add(dead_letters, new_uow, letter("p", 3, attempts=2))
         await dead_letters.retry("p", 6)
 
-        assert positions(await dead_letters.retryable("p")) == [6]
+        assert positions_of(await dead_letters.retryable("p")) == [6]
 
     async def test_what_waits_behind_nothing_that_stays_is_due(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -190,7 +190,7 @@ class DeadLetterStoreContract:
         new = [letter("p", n, s, state=WAITING) for n, s in ((4, "a"), (5, "b"), (6, "c"))]
         await add(dead_letters, new_uow, *new)
 
-        assert positions(await dead_letters.retryable("p")) == [1, 4, 5]
+        assert positions_of(await dead_letters.retryable("p")) == [1, 4, 5]
 
     async def test_what_is_set_aside_during_a_retry_or_a_discard_is_not_left_behind(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -214,7 +214,7 @@ class DeadLetterStoreContract:
 
             await asyncio.gather(set_aside(), change())
 
-            assert positions(await dead_letters.retryable(name)) == due
+            assert positions_of(await dead_letters.retryable(name)) == due
 
     async def test_a_discard_of_what_failed_lets_go_what_waits_behind_it(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -225,7 +225,7 @@ class DeadLetterStoreContract:
 
         await dead_letters.discard("p", 1)
 
-        assert positions(await dead_letters.retryable("p")) == [2, 4]
+        assert positions_of(await dead_letters.retryable("p")) == [2, 4]
         assert await dead_letters.blocked_streams("p", [failed.stream]) == {failed.stream}
         async with new_uow() as uow:
             await dead_letters.remove(behind, uow=uow)
@@ -246,7 +246,7 @@ class DeadLetterStoreContract:
         await dead_letters.discard("p", 2)
         await dead_letters.discard("p", 4)
 
-        assert positions(await dead_letters.list_dead_letters("p")) == [1, 3]
+        assert positions_of(await dead_letters.list_dead_letters("p")) == [1, 3]
         assert await dead_letters.retryable("p") == []
 
     async def test_a_letter_that_is_not_there_is_named(
@@ -271,8 +271,8 @@ class DeadLetterStoreContract:
             await dead_letters.discard("p", 2)
             await uow.rollback()
 
-        assert positions(await dead_letters.list_dead_letters()) == [1]
-        assert positions(await dead_letters.retryable("p")) == [1]
+        assert positions_of(await dead_letters.list_dead_letters()) == [1]
+        assert positions_of(await dead_letters.retryable("p")) == [1]
 
     async def test_letters_come_in_pages_that_leave_none_out(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -280,7 +280,7 @@ class DeadLetterStoreContract:
         given = [letter(name, n) for n in range(1, 6) for name in ("p", "q")]
         await add(dead_letters, new_uow, *given)
 
-        assert positions(await dead_letters.list_dead_letters("p", after=1, limit=2)) == [2, 3]
+        assert positions_of(await dead_letters.list_dead_letters("p", after=1, limit=2)) == [2, 3]
         for limit in (1, 2, 3, 100):
             found: list[DeadLetter] = []
             while page := await dead_letters.list_dead_letters(
@@ -309,7 +309,7 @@ class DeadLetterStoreContract:
             async with new_uow() as uow:
                 await dead_letters.replace("p", "p.next", uow=uow)
                 raise LookupError
-        assert positions(await dead_letters.list_dead_letters("p")) == [1, 2]
+        assert positions_of(await dead_letters.list_dead_letters("p")) == [1, 2]
         async with new_uow() as uow:
             await dead_letters.replace("p", "p.next", uow=uow)
             await dead_letters.replace("q", "q", uow=uow)
@@ -320,7 +320,7 @@ class DeadLetterStoreContract:
             (3, "b", True),
         ]
         assert await dead_letters.list_dead_letters("p.next") == []
-        assert positions(await dead_letters.list_dead_letters("q")) == [1]
+        assert positions_of(await dead_letters.list_dead_letters("q")) == [1]
 
     async def test_a_cancellation_at_any_point_adds_all_or_none(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
@@ -348,8 +348,8 @@ class DeadLetterStoreContract:
             await dead_letters.discard("p", 1)
 
         async def check() -> None:
-            found = positions(await dead_letters.list_dead_letters("p"))
-            due = positions(await dead_letters.retryable("p"))
+            found = positions_of(await dead_letters.list_dead_letters("p"))
+            due = positions_of(await dead_letters.retryable("p"))
             assert (found, due) in (([1, 2], []), ([2], [2]))
             await begin()
 
@@ -387,5 +387,5 @@ async def add(dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork, *letters: 
         await dead_letters.add(letters, uow=uow)
 
 
-def positions(letters: list[DeadLetter]) -> list[int]:
+def positions_of(letters: list[DeadLetter]) -> list[int]:
     return [each.position for each in letters]

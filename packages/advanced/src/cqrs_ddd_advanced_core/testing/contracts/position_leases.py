@@ -262,7 +262,7 @@ class PositionLeasesContract:
             await claimed(positions, name, "one")
 
         async def check() -> None:
-            for each in await positions.positions([name]):
+            for each in await positions.list_positions([name]):
                 assert each.worker_id == "one"
 
         assert await cancel_sweep(work, check) > 0
@@ -283,7 +283,7 @@ class PositionLeasesContract:
                     await positions.advance(each, each.position + 1, uow=uow)
 
         async def check() -> None:
-            found = await positions.positions([one, two])
+            found = await positions.list_positions([one, two])
             assert len({each.position for each in found}) == 1
             await claim()
 

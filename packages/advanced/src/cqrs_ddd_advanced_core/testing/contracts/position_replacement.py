@@ -75,7 +75,7 @@ class PositionReplacementContract:
             await positions.lock_shared(name, version=3, uow=uow)
             await positions.lock_shared(name, version=3, uow=uow)
             await uow.rollback()
-        assert await positions.positions([name]) == []
+        assert await positions.list_positions([name]) == []
         await joined(positions, name, new_uow, version=3)
 
         assert (await standing(positions, name)).version == 3
@@ -216,7 +216,7 @@ class PositionReplacementContract:
         async with new_uow() as uow:
             await replaced(positions, name, by, uow)
 
-        assert await positions.positions([name, shadow]) == [
+        assert await positions.list_positions([name, shadow]) == [
             ProjectionPosition(projection=name, version=2, position=9)
         ]
         for lost in (old, by):

@@ -33,14 +33,14 @@ class PositionStoreContract(PositionLeasesContract, PositionReplacementContract)
         await claimed(positions, one, "worker")
         await claimed(positions, other, "worker")
 
-        found = await positions.positions([two, new_name(), one])
-        everything = await positions.positions()
+        found = await positions.list_positions([two, new_name(), one])
+        everything = await positions.list_positions()
 
         assert [each.projection for each in found] == [one, two]
         names = [each.projection for each in everything]
         assert {one, two, other} <= set(names)
         assert names == sorted(names)
-        assert await positions.positions([]) == []
+        assert await positions.list_positions([]) == []
 
     async def test_who_waits_goes_on_when_all_have_got_there(
         self, positions: IPositionStore, new_uow: NewUnitOfWork

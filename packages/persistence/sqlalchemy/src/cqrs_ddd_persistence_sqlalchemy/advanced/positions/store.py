@@ -148,7 +148,7 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
                 .values(worker_id=None, leased_until=None)
             )
 
-    async def positions(
+    async def list_positions(
         self, projections: Collection[str] | None = None
     ) -> Sequence[ProjectionPosition]:
         operation = "read positions of projections"
@@ -230,7 +230,7 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
             remaining = deadline - loop.time()
             if remaining <= 0:
                 if missing:
-                    known = [each.projection for each in await self.positions()]
+                    known = [each.projection for each in await self.list_positions()]
                     raise advanced.UnknownProjectionError.never_run(missing, known)
                 return False
             await self._pause(min(self._poll_interval, remaining))
@@ -249,7 +249,7 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
         found: list[ProjectionPosition] = []
 
         async def read() -> None:
-            found.extend(await self.positions(projections))
+            found.extend(await self.list_positions(projections))
 
         ended = await run_to_completion(read(), grace=_GRACE)
         if (error := ended.interruption or ended.error) is not None:
