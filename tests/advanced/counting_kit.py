@@ -85,7 +85,7 @@ class CountingKit:
 
     @pytest.mark.parametrize("way", [by_middleware, by_handler])
     @pytest.mark.parametrize("kept", ["as rows", "as events"])
-    async def test_nobody_who_decides_again_loses_a_count(
+    async def test_retried_commands_lose_no_count(
         self,
         way: Callable[[Parcels, NewUnitOfWork, Change, str], Counting],
         kept: str,

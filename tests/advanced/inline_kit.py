@@ -150,7 +150,7 @@ class InlineProjectionKit:
         with pytest.raises(ProjectionVersionError, match="2"):
             await mediator.send(Sell(till_id=new_till().aggregate_id, cents=1))
 
-    async def test_what_workers_run_is_not_written_inline_too(
+    async def test_projection_of_workers_cannot_be_written_inline(
         self, environment: ProjectionEnvironment
     ) -> None:
         days = Days()

@@ -145,9 +145,7 @@ class ProjectionWorkerKit:
         await holder.release()
         assert await environment.worker(handler).drain() == 0
 
-    async def test_who_was_overtaken_cannot_commit(
-        self, environment: ProjectionEnvironment
-    ) -> None:
+    async def test_overtaken_worker_cannot_commit(self, environment: ProjectionEnvironment) -> None:
         till, handler = new_till(), Tills()
         await environment.append(stored(till, opened_and_sold(1)))
         await environment.store.ensure_collection(handler.collection, handler.fields)
@@ -263,7 +261,7 @@ class ProjectionWorkerKit:
         found = await environment.all_of(handler, sick.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2, 3, 4]
 
-    async def test_what_fails_for_no_lasting_reason_is_tried_again(
+    async def test_event_with_a_transient_error_is_retried(
         self, environment: ProjectionEnvironment
     ) -> None:
         till, handler = new_till(), Tills()
@@ -327,7 +325,7 @@ class ProjectionWorkerKit:
         # Given back: another one need not wait for the end of the lease.
         assert await environment.run(tills, "another").claim()
 
-    async def test_who_caches_documents_is_told_after_the_commit(
+    async def test_on_change_is_called_after_the_commit(
         self, environment: ProjectionEnvironment
     ) -> None:
         till, handler = new_till(), Tills()

@@ -251,7 +251,7 @@ class ProjectionRolesKit:
 
         assert by_id == found == [{"status": "new"}]
 
-    async def test_what_cannot_be_asked_for_is_refused(
+    async def test_condition_on_an_undeclared_field_is_an_error(
         self, dispatcher: PersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         async with new_uow() as uow:

@@ -63,7 +63,7 @@ class ProjectionRebuildKit:
             till.aggregate_id: {"euros": 2.0}
         }
 
-    async def test_who_ran_the_old_one_cannot_commit_after_the_swap(
+    async def test_worker_of_the_old_documents_cannot_commit_after_the_swap(
         self, environment: ProjectionEnvironment
     ) -> None:
         till, tills = new_till(), Tills()

@@ -201,7 +201,7 @@ async def test_each_try_has_a_fresh_unit_of_work_and_a_clean_aggregate() -> None
     assert get_current_uow() is None
 
 
-async def test_who_keeps_the_aggregate_between_tries_never_succeeds() -> None:
+async def test_naive_handler_that_keeps_the_aggregate_between_tries_never_succeeds() -> None:
     depot = Depot(at_once(max_attempts=3))
     parcel = await store_parcel(depot.parcels)
     kept: dict[str, Parcel] = {}
@@ -274,7 +274,7 @@ class RetriesForEver(IMiddleware):
                 await asyncio.sleep(0)
 
 
-async def test_who_has_no_bound_goes_on_where_ours_gives_up() -> None:
+async def test_naive_retry_without_a_bound_never_gives_up() -> None:
     assert await fails([CONFLICT] * 1000, RetriesForEver()) == 1001
     with pytest.raises(OptimisticConcurrencyError):
         await fails([CONFLICT] * 1000, ConflictRetryMiddleware())
@@ -457,7 +457,7 @@ class CountsValidations:
         return ValidationResult()
 
 
-async def test_what_is_listed_before_it_happens_once_and_what_is_listed_behind_at_each_try(
+async def test_middleware_listed_before_runs_once_and_behind_at_each_try(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)

@@ -414,14 +414,14 @@ def test_mappings_that_both_added_are_merged_deeply_and_conflict_by_field() -> N
     assert caught.value.fields == ("in",)
 
 
-def test_what_took_the_place_of_nothing_on_both_sides_is_in_conflict() -> None:
+def test_values_that_both_sides_added_are_in_conflict() -> None:
     with pytest.raises(MergeConflictError) as caught:
         DeepMergeStrategy().merge({"in": None}, {"in": {"a": 1}}, {"in": {"b": 2}})
 
     assert caught.value.fields == ("in",)
 
 
-def test_what_is_no_mapping_has_no_fields() -> None:
+def test_value_that_is_no_mapping_is_a_conflict_without_fields() -> None:
     with pytest.raises(MergeConflictError) as caught:
         FieldLevelMergeStrategy().merge(1, 2, 3)
 

@@ -170,10 +170,13 @@ STORES: list[tuple[type[InMemoryProjectionStore], str]] = [
     (KeepsWhatItIsGiven, "test_a_document_comes_back_as_json_has_it"),
     (KeepsWhatItIsGiven, "test_a_found_one_is_a_copy_of_its_own"),
     (Merges, "test_the_last_of_an_id_is_kept"),
-    (WritesOneByOne, "test_what_is_not_json_is_refused_and_nothing_is_written"),
+    (WritesOneByOne, "test_batch_with_a_document_that_is_no_json_writes_nothing"),
     (WritesOneByOne, "test_a_cancellation_at_any_point_is_all_or_nothing"),
     (WritesBesideTheTransaction, "test_a_rollback_leaves_what_was_there"),
-    (WritesBesideTheTransaction, "test_what_is_not_committed_is_seen_from_inside_only"),
+    (
+        WritesBesideTheTransaction,
+        "test_uncommitted_document_is_visible_in_its_transaction_only",
+    ),
     (WritesBesideTheTransaction, "test_the_open_unit_of_work_is_joined"),
     (TakesTextForNumbers, "test_values_compare_by_what_they_mean_and_not_by_their_text"),
     (TakesTextForNumbers, "test_a_value_that_its_field_does_not_take_is_refused_with_its_name"),
@@ -185,9 +188,9 @@ STORES: list[tuple[type[InMemoryProjectionStore], str]] = [
     (KeepsTheReplacement, "test_a_replacement_takes_the_place_at_the_commit_with_its_fields"),
     (TruncatesAtOnce, "test_a_truncated_collection_is_empty_for_others_from_the_commit_on"),
     (TruncatesAtOnce, "test_a_rollback_leaves_what_was_there"),
-    (FindsWhatIsCommittedOnly, "test_what_is_not_committed_is_seen_from_inside_only"),
+    (FindsWhatIsCommittedOnly, "test_uncommitted_document_is_visible_in_its_transaction_only"),
     (AnswersAsItFinds, "test_many_come_in_the_order_asked_for_and_absent_ones_are_left_out"),
-    (HasIdsOfAnyLength, "test_what_can_be_no_id_is_refused_and_never_found"),
+    (HasIdsOfAnyLength, "test_impossible_id_is_an_error_at_writing_and_missing_at_reading"),
 ]
 
 

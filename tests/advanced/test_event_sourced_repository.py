@@ -114,7 +114,7 @@ async def test_a_repository_of_no_type_says_so() -> None:
         await Nothing(event_store=InMemoryEventStore()).get("a")
 
 
-def test_what_would_be_ignored_is_refused() -> None:
+def test_arguments_that_a_loader_would_ignore_are_errors() -> None:
     kept = InMemorySnapshotStore()
 
     with pytest.raises(ConfigError, match="a loader has its own snapshots"):

@@ -99,7 +99,7 @@ STORES: list[tuple[type[InMemorySnapshotStore], str]] = [
     ),
     (
         ReplacesWhateverIsThere,
-        "test_what_somebody_commits_meanwhile_is_not_taken_for_what_was_of_no_use",
+        "test_snapshot_committed_meanwhile_is_not_taken_for_the_unusable_one",
     ),
     (LastWriterWins, "test_an_earlier_version_never_replaces_a_later_one"),
     (ComparesWhenSavedOnly, "test_of_many_writers_the_one_with_the_latest_version_wins"),
@@ -180,7 +180,7 @@ class TellsNobody(TrackedAggregates):
         return list(events)
 
 
-async def test_who_does_not_tell_what_is_stored_has_it_stored_twice() -> None:
+async def test_naive_repository_that_does_not_mark_stored_events_stores_them_twice() -> None:
     events = InMemoryEventStore()
 
     def new_uow() -> InMemoryUnitOfWork:

@@ -127,7 +127,7 @@ async def test_a_search_is_never_cached(
 # What belongs to the rows.
 
 
-async def test_what_is_missing_is_asked_for_in_one_call(
+async def test_missing_values_are_loaded_in_one_call(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
     one, two, three = [(await store_parcel(dispatcher)).id for _ in range(3)]
@@ -157,7 +157,7 @@ async def test_within_a_unit_of_work_the_cache_is_read_and_not_filled(
     assert parcels.asked == [[three.id], [three.id], [one.id, three.id]]
 
 
-async def test_what_a_repository_has_saved_in_the_unit_of_work_comes_from_inner_too(
+async def test_object_saved_in_the_unit_of_work_is_read_from_inner(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
     parcel = await store_parcel(dispatcher, grams=1)
@@ -169,7 +169,7 @@ async def test_what_a_repository_has_saved_in_the_unit_of_work_comes_from_inner_
         assert await seen(dispatcher, parcel.id, uow) == (2, 2, "anna: 2")
 
 
-async def test_what_the_caller_links_is_dropped_as_well(
+async def test_results_named_by_invalidate_with_are_invalidated(
     plain: PersistenceDispatcher, cache: InMemoryCacheService
 ) -> None:
     @dataclass(frozen=True)
@@ -398,7 +398,7 @@ class Slow(PersistenceDispatcher):
         return found
 
 
-async def test_who_has_written_does_not_take_what_began_to_load_before(
+async def test_caller_that_has_written_does_not_get_an_older_load(
     plain: PersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCacheService
 ) -> None:
     slow = Slow(parcels)
@@ -463,7 +463,7 @@ async def test_a_conflict_drops_the_stale_state_so_that_a_retry_reads_anew(
     assert await seen(dispatcher, parcel.id) == (2, 2, "anna: 2")
 
 
-async def test_what_is_changed_past_the_dispatcher_is_as_old_as_its_ttl_at_most(
+async def test_change_that_bypasses_the_dispatcher_is_seen_after_the_ttl(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels, clock: FakeClock
 ) -> None:
     parcel = await store_parcel(dispatcher, grams=1)
@@ -586,7 +586,7 @@ class KeepsEverything(InMemoryCacheService):
         raise CacheError("no connection")
 
 
-async def test_what_could_not_be_dropped_lives_until_its_ttl_and_cannot_be_saved(
+async def test_failed_invalidation_leaves_a_state_until_its_ttl_that_cannot_be_saved(
     plain: PersistenceDispatcher, clock: FakeClock
 ) -> None:
     dispatcher = CachingPersistenceDispatcher(plain, KeepsEverything(clock), default_ttl=60)
@@ -630,7 +630,7 @@ class Odd:
 
 
 @pytest.mark.parametrize("result", [Odd(), {"a": 1}, ParcelLabel("p", "t")])
-async def test_what_cannot_be_json_is_read_without_the_cache(
+async def test_type_without_json_is_read_without_the_cache(
     result: Any, cache: InMemoryCacheService, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Notes:
@@ -739,7 +739,7 @@ STEPS = st.one_of(
 @pytest.mark.parametrize("kind", [InMemoryCacheService, PlainCache])
 @settings(max_examples=60, deadline=None, print_blob=True)
 @given(steps=st.lists(STEPS, max_size=25))
-def test_whatever_is_done_the_cache_answers_as_what_is_behind_it(
+def test_cache_returns_the_values_of_the_inner_dispatcher_after_any_operations(
     kind: type[Any], steps: list[tuple[str, Any]]
 ) -> None:
     asyncio.run(_compare(CachingPersistenceDispatcher, kind(), steps))

@@ -248,7 +248,7 @@ class Breaks:
 KIT = PersistenceDispatcherContract()
 MUTANTS: Collection[Breaks] = (
     Breaks(ChainInPieces, KIT.test_all_handlers_of_a_type_share_one_unit_of_work),
-    Breaks(AnswersTheLast, KIT.test_what_was_applied_is_found_in_every_form),
+    Breaks(AnswersTheLast, KIT.test_applied_aggregate_is_found_as_aggregate_and_as_result),
     Breaks(AsksAsItIsAsked, KIT.test_ids_give_their_order_and_each_is_found_once),
     Breaks(WorksAlone, KIT.test_the_open_unit_of_work_is_joined),
     Breaks(
@@ -256,7 +256,7 @@ MUTANTS: Collection[Breaks] = (
     ),
     Breaks(StreamsWhatItHolds, KIT.test_a_result_is_refused_after_the_end_of_its_unit_of_work),
     Breaks(ForWhoeverAwaits, KIT.test_a_tenant_never_finds_what_another_one_has_found),
-    Breaks(FillsWithinTheUnitOfWork, KIT.test_what_is_rolled_back_is_seen_by_nobody),
+    Breaks(FillsWithinTheUnitOfWork, KIT.test_rolled_back_change_is_never_visible),
     Breaks(
         ReadsItsOwnFromTheCache,
         KIT.test_a_change_is_seen_within_its_unit_of_work_and_by_others_after_the_commit,
@@ -277,8 +277,8 @@ MUTANTS: Collection[Breaks] = (
     ),
     Breaks(HandsOutOneObject, KIT.test_a_found_one_is_a_copy_of_its_own),
     Breaks(WithoutTenant, KIT.test_a_tenant_never_finds_what_another_one_has_found),
-    Breaks(FillsAnyway, KIT.test_nobody_sees_less_than_he_has_written_among_many),
-    Breaks(TakesAnyFlight, KIT.test_nobody_sees_less_than_he_has_written_among_many),
+    Breaks(FillsAnyway, KIT.test_caller_sees_its_own_changes_among_many_concurrent_ones),
+    Breaks(TakesAnyFlight, KIT.test_caller_sees_its_own_changes_among_many_concurrent_ones),
 )
 
 

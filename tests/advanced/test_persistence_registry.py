@@ -132,7 +132,7 @@ def test_a_handler_with_another_signature_is_refused(registry: PersistenceRegist
         registry.register_retrieval(Order, One)
 
 
-def test_what_is_registered_is_a_class(registry: PersistenceRegistry) -> None:
+def test_registered_handler_and_type_are_classes(registry: PersistenceRegistry) -> None:
     no_class: Any = "Order"
     no_aggregate: Any = OrderSummary
     with pytest.raises(HandlerRegistrationError, match="OrderSummary.*register_query"):
@@ -165,7 +165,9 @@ def test_whether_events_are_taken_is_found_at_the_registration(
     assert [each.takes_events for each in chain] == [False, True, True, True]
 
 
-def test_what_is_missing_is_said_with_what_is_there(registry: PersistenceRegistry) -> None:
+def test_error_for_a_missing_handler_lists_the_registered_ones(
+    registry: PersistenceRegistry,
+) -> None:
     registry.register_query(OrderSummary, Orders)
 
     class OrderSummery(BaseModel):

@@ -148,7 +148,7 @@ def test_document_that_the_event_does_not_affect_is_an_error() -> None:
                 touch("other")
 
 
-def test_what_is_got_is_a_copy_and_what_is_given_is_read_back_as_json() -> None:
+def test_handler_gets_copies_of_documents_as_json_restores_them() -> None:
     documents = with_one_document()
     with changed_by(documents, {"one"}):
         got = documents.get("one") or {}
@@ -180,7 +180,7 @@ def test_an_event_that_fails_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("doc", [{"cents": object()}, {"cents": b"\xff"}])
-def test_what_is_no_json_is_refused_at_its_event(doc: Any) -> None:
+def test_document_that_is_no_json_fails_at_its_event(doc: Any) -> None:
     documents = with_one_document()
 
     with pytest.raises(SerializationError, match="tills one"), changed_by(documents, {"one"}):
@@ -222,7 +222,7 @@ def test_second_handler_of_a_collection_cannot_be_registered() -> None:
 
 
 @pytest.mark.parametrize("projections", [Tills, Tills(), [Tills], 3])
-def test_what_is_no_list_of_handlers_is_refused(projections: Any) -> None:
+def test_argument_that_is_no_list_of_handlers_is_an_error(projections: Any) -> None:
     with pytest.raises(ProjectionError):
         ProjectionRegistry.create(projections)
 

@@ -129,11 +129,11 @@ STORES: list[tuple[dict[str, Any], type[Any], str]] = [
         ProjectionWorkerKit,
         "test_documents_and_checkpoint_are_committed_together_wherever_it_is_cancelled",
     ),
-    ({"positions": MovesWhoeverAsks}, ProjectionWorkerKit, "test_who_was_overtaken_cannot_commit"),
+    ({"positions": MovesWhoeverAsks}, ProjectionWorkerKit, "test_overtaken_worker_cannot_commit"),
     (
         {"positions": MovesWhoeverAsks},
         ProjectionRebuildKit,
-        "test_who_ran_the_old_one_cannot_commit_after_the_swap",
+        "test_worker_of_the_old_documents_cannot_commit_after_the_swap",
     ),
     (
         {"positions": HoldsNothing},

@@ -134,12 +134,12 @@ class KeepsTheEpochOfARelease(_Naive):
 POSITIONS: list[tuple[type[InMemoryPositionStore], str]] = [
     (
         ComparesPositionsOnly,
-        "test_who_lost_the_lease_cannot_advance_though_the_new_owner_stands_still",
+        "test_worker_without_the_lease_cannot_advance_even_if_the_new_holder_is_idle",
     ),
     (ComparesEpochsOnly, "test_of_two_that_advance_from_one_checkpoint_at_once_one_fails"),
     (
         KnowsWorkersByName,
-        "test_who_claims_it_again_under_the_same_id_locks_out_who_had_it_before",
+        "test_second_claim_of_a_worker_id_ends_the_first_lease",
     ),
     (ComparesAtTheCallOnly, "test_of_two_that_advance_from_one_checkpoint_at_once_one_fails"),
     (ComparesAtTheCallOnly, "test_a_claim_during_a_step_never_lets_both_go_on_from_one_place"),
@@ -147,18 +147,18 @@ POSITIONS: list[tuple[type[InMemoryPositionStore], str]] = [
     (LooksInsteadOfHolding, "test_no_worker_advances_what_is_held"),
     (
         LooksInsteadOfHolding,
-        "test_who_writes_inline_does_so_before_a_replacement_or_after_it",
+        "test_inline_write_commits_before_a_replacement_or_after_it",
     ),
     (
         LooksInsteadOfJoining,
-        "test_who_joined_before_a_replacement_does_not_write_the_old_view_after_it",
+        "test_inline_write_begun_before_a_replacement_does_not_commit_after_it",
     ),
-    (ReplacesWhoeverAsks, "test_who_lost_the_lease_cannot_replace"),
+    (ReplacesWhoeverAsks, "test_worker_without_the_lease_cannot_replace"),
     (
         ReplacesWhoeverAsks,
         "test_a_replacement_leaves_inline_what_is_inline_and_makes_what_is_new",
     ),
-    (KeepsTheEpochOfARelease, "test_what_is_released_can_be_claimed_at_once_and_is_ours_no_more"),
+    (KeepsTheEpochOfARelease, "test_released_lease_can_be_claimed_at_once_and_ends_for_its_holder"),
 ]
 
 
@@ -222,11 +222,11 @@ LETTERS: list[tuple[type[InMemoryDeadLetterStore], str]] = [
     (RetriesTheLetterAlone, "test_a_retry_makes_the_whole_stream_due_in_its_order"),
     (HoldsBehindFailuresOnly, "test_a_stream_is_held_by_what_failed_and_by_what_waits_due_or_not"),
     (HoldsBehindFailuresOnly, "test_a_discard_of_what_failed_lets_go_what_waits_behind_it"),
-    (HandsOutWhatIsDue, "test_none_comes_before_one_of_its_stream_that_is_not_due"),
-    (AddsAsItIsTold, "test_what_waits_behind_nothing_that_stays_is_due"),
+    (HandsOutWhatIsDue, "test_retryable_dead_letter_waits_for_earlier_ones_that_are_not_due"),
+    (AddsAsItIsTold, "test_waiting_dead_letter_without_a_failed_one_is_due"),
     (
         AddsAsItIsTold,
-        "test_what_is_set_aside_during_a_retry_or_a_discard_is_not_left_behind",
+        "test_dead_letter_added_during_a_retry_or_a_discard_is_not_left_behind",
     ),
     (DiscardsTheLetterAlone, "test_a_discard_of_what_failed_lets_go_what_waits_behind_it"),
     (CutsPagesAnywhere, "test_letters_come_in_pages_that_leave_none_out"),

@@ -192,7 +192,7 @@ class MergesWithoutBase(AggregateUpdater[Article, str]):
         return await super()._merge(entity_id, stored, mine, uow)
 
 
-async def test_who_forgets_the_base_takes_their_change_back() -> None:
+async def test_naive_merge_without_a_base_undoes_their_change() -> None:
     texts = []
     for kind in (MergesWithoutBase, AggregateUpdater[Article, str]):
         desk = Desk()
@@ -205,7 +205,7 @@ async def test_who_forgets_the_base_takes_their_change_back() -> None:
     assert texts == ["", "theirs"]
 
 
-async def test_what_both_changed_is_told_by_its_path_and_theirs_stays() -> None:
+async def test_conflict_names_the_path_and_keeps_the_stored_value() -> None:
     desk = Desk(MERGING)
     await desk.an_article()
     desk.rivals = [sets(title="theirs", size=Size(width=Decimal(3), height=Decimal(1)))]
@@ -292,7 +292,7 @@ async def test_other_errors_go_up_at_once() -> None:
     assert len(desk.units) == 1
 
 
-async def test_who_is_absent_cannot_be_changed() -> None:
+async def test_missing_aggregate_cannot_be_updated() -> None:
     with pytest.raises(EntityNotFoundError) as caught:
         await Desk().handler.update("nobody", sets(title="x"))
 

@@ -60,7 +60,7 @@ IMPLEMENTATIONS: list[tuple[type[Any], type[Any], tuple[str, ...]]] = [
                 "advance",
                 "renew",
                 "release",
-                "positions",
+                "list_positions",
                 "lock_shared",
                 "lock_exclusive",
                 "replace",

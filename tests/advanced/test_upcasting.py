@@ -295,7 +295,7 @@ def test_a_step_from_no_version_is_refused(version: Any) -> None:
         UpcasterRegistry(Wrong())
 
 
-def test_what_is_no_upcaster_is_refused() -> None:
+def test_object_that_is_no_upcaster_cannot_be_registered() -> None:
     something: Any = object()
 
     with pytest.raises(UpcasterChainError, match="is no upcaster"):

@@ -656,7 +656,7 @@ async def test_an_aggregate_without_the_field_is_named() -> None:
         await ParcelsByTenant(Parcel).add(Parcel.register("p-1", "anna"))
 
 
-async def test_who_has_written_does_not_take_what_began_to_load_before(
+async def test_caller_that_has_written_does_not_get_an_older_load(
     parcels: CachingRepository[Parcel, str], inner: CountingParcels
 ) -> None:
     parcel = await _stored(inner)
@@ -711,4 +711,4 @@ async def test_who_waits_for_any_load_would_take_what_is_older_than_his_change(
 ) -> None:
     parcels._states._values = TakesAnyFlight(parcels._states._values._cache)
     with pytest.raises(AssertionError):
-        await test_who_has_written_does_not_take_what_began_to_load_before(parcels, inner)
+        await test_caller_that_has_written_does_not_get_an_older_load(parcels, inner)

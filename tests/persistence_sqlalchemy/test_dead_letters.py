@@ -69,12 +69,12 @@ class LooksInsteadOfLocking(SQLAlchemyDeadLetterStore):
 @pytest.mark.parametrize(
     ("backend", "naive", "sentence"),
     [
-        ("sqlite", AddsAsItIsTold, "test_what_waits_behind_nothing_that_stays_is_due"),
-        ("postgres", AddsAsItIsTold, "test_what_waits_behind_nothing_that_stays_is_due"),
+        ("sqlite", AddsAsItIsTold, "test_waiting_dead_letter_without_a_failed_one_is_due"),
+        ("postgres", AddsAsItIsTold, "test_waiting_dead_letter_without_a_failed_one_is_due"),
         (
             "postgres",
             LooksInsteadOfLocking,
-            "test_what_is_set_aside_during_a_retry_or_a_discard_is_not_left_behind",
+            "test_dead_letter_added_during_a_retry_or_a_discard_is_not_left_behind",
         ),
     ],
     indirect=["backend"],

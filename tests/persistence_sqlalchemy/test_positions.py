@@ -140,7 +140,7 @@ def over(rows: type[PositionRows]) -> type[SQLAlchemyPositionStore]:
             (
                 backend,
                 over(JoinsWithoutALock),
-                "test_who_writes_inline_does_so_before_a_replacement_or_after_it",
+                "test_inline_write_commits_before_a_replacement_or_after_it",
             )
             for backend in ("postgres", "sqlite")
         ),

@@ -70,12 +70,11 @@ async def retry_on_conflict(
         try:
             return await attempt()
         except errors.ConcurrencyError as error:
-            if not _is_conflict(error):
-                raise
-            if not policy.should_retry(tries, error):
-                logger.warning(
-                    "%s %s: gave up after %d tries: %r", subject, subject_id, tries, error
-                )
+            is_last = not policy.should_retry(tries, error)
+            if is_last and _is_conflict(error):
+                text = "%s %s: gave up after %d tries: %r"
+                logger.warning(text, subject, subject_id, tries, error)
+            if is_last or not _is_conflict(error):
                 raise
             conflict = type(error).__name__
         # Sleep outside the except block: there, each error would refer to all earlier errors.

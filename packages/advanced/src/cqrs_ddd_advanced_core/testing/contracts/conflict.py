@@ -15,13 +15,13 @@ Changes = Sequence[tuple[Any, Any, Any]]
 class MergeStrategyContract:
     """Fixtures: ``strategy``, and ``changes``: values of its kind as base, theirs and mine."""
 
-    def test_what_only_they_changed_is_theirs(
+    def test_change_of_theirs_alone_is_kept(
         self, strategy: IMergeStrategy, changes: Changes
     ) -> None:
         for base, theirs, _ in changes:
             assert strategy.merge(base, theirs, base) == theirs
 
-    def test_what_only_i_changed_is_mine(self, strategy: IMergeStrategy, changes: Changes) -> None:
+    def test_change_of_mine_alone_is_kept(self, strategy: IMergeStrategy, changes: Changes) -> None:
         for base, _, mine in changes:
             assert strategy.merge(base, base, mine) == mine
 
@@ -29,13 +29,13 @@ class MergeStrategyContract:
         for base, theirs, _ in changes:
             assert strategy.merge(base, theirs, theirs) == theirs
 
-    def test_the_same_comes_of_the_same(self, strategy: IMergeStrategy, changes: Changes) -> None:
+    def test_equal_arguments_give_equal_results(
+        self, strategy: IMergeStrategy, changes: Changes
+    ) -> None:
         for sides in changes:
             assert _merged(strategy.merge, *sides) == _merged(strategy.merge, *copy.deepcopy(sides))
 
-    def test_what_it_is_given_stays_as_it_is(
-        self, strategy: IMergeStrategy, changes: Changes
-    ) -> None:
+    def test_arguments_stay_unchanged(self, strategy: IMergeStrategy, changes: Changes) -> None:
         for sides in changes:
             before = copy.deepcopy(sides)
 
@@ -43,7 +43,7 @@ class MergeStrategyContract:
 
             assert sides == before
 
-    def test_what_it_answers_is_nobody_elses(
+    def test_result_shares_no_part_with_the_arguments(
         self, strategy: IMergeStrategy, changes: Changes
     ) -> None:
         for base, theirs, mine in changes:

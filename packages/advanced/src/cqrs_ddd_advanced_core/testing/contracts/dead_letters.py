@@ -86,7 +86,7 @@ class DeadLetterStoreContract:
 
         assert await dead_letters.list_dead_letters() == [kept]
 
-    async def test_what_was_taken_is_gone_and_removing_it_again_is_fine(
+    async def test_removing_a_dead_letter_twice_is_no_error(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         one, two, other = letter("p", 1), letter("p", 2, state=WAITING), letter("q", 1)
@@ -161,7 +161,7 @@ class DeadLetterStoreContract:
 
         assert positions_of(await dead_letters.retryable("p")) == [1]
 
-    async def test_none_comes_before_one_of_its_stream_that_is_not_due(
+    async def test_retryable_dead_letter_waits_for_earlier_ones_that_are_not_due(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         await add(
@@ -179,7 +179,7 @@ class DeadLetterStoreContract:
 
         assert positions_of(await dead_letters.retryable("p")) == [6]
 
-    async def test_what_waits_behind_nothing_that_stays_is_due(
+    async def test_waiting_dead_letter_without_a_failed_one_is_due(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         await add(dead_letters, new_uow, letter("p", 1), letter("p", 2, "b"), letter("p", 3, "c"))
@@ -192,7 +192,7 @@ class DeadLetterStoreContract:
 
         assert positions_of(await dead_letters.retryable("p")) == [1, 4, 5]
 
-    async def test_what_is_set_aside_during_a_retry_or_a_discard_is_not_left_behind(
+    async def test_dead_letter_added_during_a_retry_or_a_discard_is_not_left_behind(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         for ask, due in ((dead_letters.retry, [1, 2, 3]), (dead_letters.discard, [2, 3])):

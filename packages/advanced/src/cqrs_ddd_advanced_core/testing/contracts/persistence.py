@@ -42,7 +42,7 @@ class PersistenceDispatcherContract:
     For the search: ``where`` and ``options``.
     """
 
-    async def test_what_was_applied_is_found_in_every_form(
+    async def test_applied_aggregate_is_found_as_aggregate_and_as_result(
         self, dispatcher: IPersistenceDispatcher
     ) -> None:
         parcel = make_parcel()
@@ -92,7 +92,7 @@ class PersistenceDispatcherContract:
         assert of_others == before == (0, 0, "anna: 0")
         assert own == after == (7, 7, "anna: 7")
 
-    async def test_what_is_rolled_back_is_seen_by_nobody(
+    async def test_rolled_back_change_is_never_visible(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         parcel = await store_parcel(dispatcher, grams=0)
@@ -234,7 +234,7 @@ class PersistenceDispatcherContract:
         with request_context(tenant_id="south"):
             assert len(await asked_by_north) == 1
 
-    async def test_what_is_not_registered_is_told_with_the_call_to_make(
+    async def test_error_for_an_unregistered_type_names_the_call_to_make(
         self, dispatcher: IPersistenceDispatcher, where: Where
     ) -> None:
         class Unknown(Parcel):
@@ -324,7 +324,7 @@ class PersistenceDispatcherContract:
 
         assert await cancel_sweep(work, check) > 0
 
-    async def test_nobody_sees_less_than_he_has_written_among_many(
+    async def test_caller_sees_its_own_changes_among_many_concurrent_ones(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         seed = 20261121

@@ -42,7 +42,7 @@ class PositionLeasesContract:
             projection=name, version=1, position=9, worker_id="one"
         )
 
-    async def test_nobody_gets_it_while_another_worker_has_it(
+    async def test_claim_returns_none_while_another_worker_holds_the_lease(
         self, positions: IPositionStore
     ) -> None:
         name = new_name()
@@ -88,7 +88,7 @@ class PositionLeasesContract:
         assert new.position == 5
         assert new.epoch > old.epoch
 
-    async def test_who_lost_the_lease_cannot_advance_though_the_new_owner_stands_still(
+    async def test_worker_without_the_lease_cannot_advance_even_if_the_new_holder_is_idle(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
@@ -102,7 +102,7 @@ class PositionLeasesContract:
 
         assert (await standing(positions, name)).position == 3
 
-    async def test_who_claims_it_again_under_the_same_id_locks_out_who_had_it_before(
+    async def test_second_claim_of_a_worker_id_ends_the_first_lease(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
@@ -147,7 +147,7 @@ class PositionLeasesContract:
             await positions.renew(ours)
         assert lost.error.resource == name
 
-    async def test_what_is_released_can_be_claimed_at_once_and_is_ours_no_more(
+    async def test_released_lease_can_be_claimed_at_once_and_ends_for_its_holder(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()

@@ -66,7 +66,7 @@ class PositionReplacementContract:
             projection=inline, version=1, position=None
         )
 
-    async def test_who_joins_first_makes_it_inline_with_the_commit(
+    async def test_first_commit_of_an_inline_write_makes_the_projection_inline(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
@@ -95,7 +95,7 @@ class PositionReplacementContract:
 
         assert (await standing(positions, name)).position is None
 
-    async def test_who_holds_one_is_told_where_it_stands(
+    async def test_exclusive_lock_returns_the_position(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         new, run, inline = new_name(), new_name(), new_name()
@@ -132,7 +132,7 @@ class PositionReplacementContract:
 
         assert (await standing(positions, ours.projection)).position == 5
 
-    async def test_who_writes_inline_does_so_before_a_replacement_or_after_it(
+    async def test_inline_write_commits_before_a_replacement_or_after_it(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name, marks = new_name(), [new_name() for _ in range(6)]
@@ -171,7 +171,7 @@ class PositionReplacementContract:
             assert isinstance(failure, ConcurrencyError), failure
             assert set(versions.values()) <= {1}
 
-    async def test_who_joined_before_a_replacement_does_not_write_the_old_view_after_it(
+    async def test_inline_write_begun_before_a_replacement_does_not_commit_after_it(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name, mark = new_name(), new_name()
@@ -246,7 +246,7 @@ class PositionReplacementContract:
             await joined(positions, inline, new_uow)
         await joined(positions, inline, new_uow, version=2)
 
-    async def test_who_lost_the_lease_cannot_replace(
+    async def test_worker_without_the_lease_cannot_replace(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name, shadow = new_name(), new_name()

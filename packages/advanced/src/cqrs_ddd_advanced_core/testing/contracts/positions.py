@@ -42,7 +42,7 @@ class PositionStoreContract(PositionLeasesContract, PositionReplacementContract)
         assert names == sorted(names)
         assert await positions.list_positions([]) == []
 
-    async def test_who_waits_goes_on_when_all_have_got_there(
+    async def test_wait_ends_when_all_projections_have_reached_the_position(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         one, two, inline = new_name(), new_name(), new_name()
@@ -67,7 +67,7 @@ class PositionStoreContract(PositionLeasesContract, PositionReplacementContract)
         assert await positions.wait_until(10**6, [inline], timeout=0)
         assert await positions.wait_until(10**6, [], timeout=0)
 
-    async def test_who_waits_in_vain_is_told_so(self, positions: IPositionStore) -> None:
+    async def test_wait_returns_false_after_its_timeout(self, positions: IPositionStore) -> None:
         known, unknown = new_name(), new_name()
         await claimed(positions, known, "worker")
 

@@ -123,7 +123,7 @@ class ProjectionSearchContract:
         with raises(InvalidOperationError):
             await store.find(collection, "other")  # type: ignore[arg-type]
 
-    async def test_what_is_read_whole_cannot_be_asked_for_as_distinct(
+    async def test_query_options_for_distinct_rows_are_an_error(
         self, store: IProjectionStore, options: Options
     ) -> None:
         collection = await a_collection(store, customer=str)

@@ -112,7 +112,7 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
 
         assert await store.get_batch(collection, ids) == {each: {"is": each} for each in ids}
 
-    async def test_what_can_be_no_id_is_refused_and_never_found(
+    async def test_impossible_id_is_an_error_at_writing_and_missing_at_reading(
         self, store: IProjectionStore
     ) -> None:
         collection = await a_collection(store)
@@ -123,7 +123,7 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
             assert await store.get(collection, doc_id) is None
             await store.delete(collection, doc_id)
 
-    async def test_what_is_not_json_is_refused_and_nothing_is_written(
+    async def test_batch_with_a_document_that_is_no_json_writes_nothing(
         self, store: IProjectionStore, new_uow: NewUnitOfWork
     ) -> None:
         collection = await a_collection(store)
@@ -185,7 +185,7 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
         await store.upsert(collection, "a", {"is": "a again"})
         assert await store.get(collection, "a") == {"is": "a again"}
 
-    async def test_what_is_not_committed_is_seen_from_inside_only(
+    async def test_uncommitted_document_is_visible_in_its_transaction_only(
         self, store: IProjectionStore, new_uow: NewUnitOfWork, options: Options
     ) -> None:
         collection = await a_collection(store, lines=int)
@@ -323,7 +323,7 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
 
         assert await everything(store, collection) == [{"n": 8}, {"n": 8}]
 
-    async def test_those_who_lock_other_documents_go_in_parallel(
+    async def test_locks_of_other_documents_are_independent(
         self, store: IProjectionStore, new_uow: NewUnitOfWork
     ) -> None:
         collection = await a_collection(store)

@@ -131,7 +131,7 @@ class SnapshotStoreContract:
             gone: 3,
         }
 
-    async def test_what_somebody_commits_meanwhile_is_not_taken_for_what_was_of_no_use(
+    async def test_snapshot_committed_meanwhile_is_not_taken_for_the_unusable_one(
         self, snapshots: ISnapshotStore, new_uow: NewUnitOfWork
     ) -> None:
         stream = new_stream()
@@ -199,7 +199,7 @@ class SnapshotStoreContract:
         await snapshots.save(a_snapshot(gone.stream, 1))
         assert (await the_snapshot(snapshots, gone.stream)).version == 1
 
-    async def test_what_is_not_committed_is_seen_from_inside_only(
+    async def test_uncommitted_document_is_visible_in_its_transaction_only(
         self, snapshots: ISnapshotStore, new_uow: NewUnitOfWork
     ) -> None:
         snapshot = a_snapshot(new_stream(), 1)

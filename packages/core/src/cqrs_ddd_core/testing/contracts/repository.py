@@ -389,7 +389,7 @@ class RepositoryContract:
             with raises(ValidationError):
                 await (await parcels.search(options(ordering=(name,))))
 
-    async def test_what_is_read_whole_cannot_be_asked_for_as_distinct(
+    async def test_query_options_for_distinct_rows_are_an_error(
         self, parcels: Parcels, options: Options
     ) -> None:
         with raises(InvalidOperationError):
