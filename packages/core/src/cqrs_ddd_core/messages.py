@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import pydantic
 
 from .domain.events import DomainEvent
-from .primitives.exceptions import ValidationError
-from .primitives.id_generator import uuid4_text
-from .primitives.immutable import ImmutableModel
-from .primitives.type_registry import TypeRegistry
+from .primitives import exceptions, id_generator, immutable, type_registry
 
 __all__ = ["Command", "CommandResponse", "MessageRegistry", "Query", "QueryResponse"]
 
@@ -23,7 +20,7 @@ else:
 T = TypeVar("T")
 
 
-class Command(ImmutableModel, Generic[R]):
+class Command(immutable.ImmutableModel, Generic[R]):
     """An intent to change something; the result of ``Command[str]`` is a ``str``.
 
     A command that is sent twice under one ``command_id`` is one command. Without a
@@ -32,16 +29,16 @@ class Command(ImmutableModel, Generic[R]):
 
     model_config = pydantic.ConfigDict(extra="forbid")
 
-    command_id: str = pydantic.Field(default_factory=uuid4_text, min_length=1)
+    command_id: str = pydantic.Field(default_factory=id_generator.uuid4_text, min_length=1)
     correlation_id: str | None = None
 
 
-class Query(ImmutableModel, Generic[R]):
+class Query(immutable.ImmutableModel, Generic[R]):
     """A question that changes nothing; the result of ``Query[int]`` is an ``int``."""
 
     model_config = pydantic.ConfigDict(extra="forbid")
 
-    query_id: str = pydantic.Field(default_factory=uuid4_text, min_length=1)
+    query_id: str = pydantic.Field(default_factory=id_generator.uuid4_text, min_length=1)
     correlation_id: str | None = None
 
 
@@ -70,7 +67,7 @@ Message = Command | Query
 M = TypeVar("M", bound="type[Command] | type[Query]")
 
 
-class MessageRegistry(TypeRegistry[Message]):
+class MessageRegistry(type_registry.TypeRegistry[Message]):
     """A closed table of the messages that may be made from data."""
 
     def __init__(self) -> None:
@@ -90,4 +87,6 @@ class MessageRegistry(TypeRegistry[Message]):
         try:
             return message_type.model_validate(dict(data))
         except pydantic.ValidationError as error:
-            raise ValidationError.from_pydantic(f"the data does not fit {name}", error) from error
+            raise exceptions.ValidationError.from_pydantic(
+                f"the data does not fit {name}", error
+            ) from error

@@ -8,17 +8,14 @@ import pydantic
 from pydantic_core import PydanticSerializationError
 
 from ..correlation import get_causation_id, get_correlation_id
-from ..primitives.exceptions import DuplicateTypeError, NaiveDatetimeError, SerializationError
-from ..primitives.id_generator import uuid7_text
-from ..primitives.immutable import ImmutableModel
-from ..primitives.type_registry import TypeRegistry
+from ..primitives import exceptions, id_generator, immutable, type_registry
 
 
 def utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-class DomainEvent(ImmutableModel):
+class DomainEvent(immutable.ImmutableModel):
     """Something that happened; subclass it and add what is worth remembering.
 
     The fields below are the envelope. An aggregate fills in which aggregate, and which version of
@@ -30,7 +27,7 @@ class DomainEvent(ImmutableModel):
     schema_version: ClassVar[int] = 1
     """Raise it when the stored shape changes, and register an upcaster."""
 
-    event_id: str = pydantic.Field(default_factory=uuid7_text, min_length=1)
+    event_id: str = pydantic.Field(default_factory=id_generator.uuid7_text, min_length=1)
     occurred_at: datetime = pydantic.Field(default_factory=utc_now)
     aggregate_id: str | None = None
     aggregate_type: str | None = None
@@ -52,7 +49,7 @@ class DomainEvent(ImmutableModel):
     @classmethod
     def _has_zone(cls, value: datetime) -> datetime:
         if value.tzinfo is None:
-            raise NaiveDatetimeError.without_zone(
+            raise exceptions.NaiveDatetimeError.without_zone(
                 f"{cls.__name__}.occurred_at", value, field="occurred_at"
             )
         return value
@@ -62,7 +59,7 @@ class DomainEvent(ImmutableModel):
         try:
             return self.model_dump(mode="json", exclude=ENVELOPE)
         except PydanticSerializationError as error:
-            raise SerializationError.not_json(
+            raise exceptions.SerializationError.not_json(
                 f"{self.event_type} {self.event_id}", error, type_name=self.event_type
             ) from error
 
@@ -86,7 +83,7 @@ class StoredForm(Protocol):
     def payload(self) -> Mapping[str, Any]: ...
 
 
-class EventTypeRegistry(TypeRegistry[DomainEvent]):
+class EventTypeRegistry(type_registry.TypeRegistry[DomainEvent]):
     """A closed table of the event classes that may be read back."""
 
     def __init__(self) -> None:
@@ -104,7 +101,7 @@ class EventTypeRegistry(TypeRegistry[DomainEvent]):
         event_class = self.get(stored.event_type)
         version = getattr(stored, "schema_version", event_class.schema_version)
         if version != event_class.schema_version and version is not None:
-            raise SerializationError(
+            raise exceptions.SerializationError(
                 f"stored {stored.event_type} is of schema version {version}, and "
                 f"{event_class.__qualname__} of {event_class.schema_version}; decode it by an "
                 "UpcastingEventRegistry of cqrs-ddd-advanced-core",
@@ -118,7 +115,7 @@ class EventTypeRegistry(TypeRegistry[DomainEvent]):
         try:
             return event_class.model_validate({**stored.payload, **envelope})
         except pydantic.ValidationError as error:
-            raise SerializationError(
+            raise exceptions.SerializationError(
                 f"stored {stored.event_type} {envelope.get('event_id', '')} does not fit "
                 f"{event_class.__qualname__}: {error}; register an upcaster for its schema version",
                 type_name=stored.event_type,
@@ -133,7 +130,7 @@ class _DefinedEvents(EventTypeRegistry):
         if not candidates:
             return super().get(name)
         if len(candidates) > 1:
-            raise DuplicateTypeError(
+            raise exceptions.DuplicateTypeError(
                 f"event type {name!r} is the name of {', '.join(sorted(candidates))}; give one an "
                 "event_type of its own, or set event_registry on the aggregate",
                 name=name,

@@ -10,10 +10,9 @@ from typing import NoReturn
 from ..ports import IClock, IMessagePublisher, IQueueSignal, IWorkerLifecycle
 from ..ports.outbox import OUTBOX_CHANNEL, ILeasedOutbox, OutboxLease, OutboxMessage
 from ..primitives import exceptions as errors
+from ..primitives import id_generator, shielding
 from ..primitives.background_service import BackgroundService, Loops
-from ..primitives.id_generator import uuid4_text
 from ..primitives.retry import ExponentialBackoffPolicy, RetryPolicy
-from ..primitives.shielding import timeout_after
 from ..spi.system_clock import SystemClock
 
 logger = logging.getLogger(__name__)
@@ -91,7 +90,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         self._poll_interval = poll_interval
         self._signal = signal
         self._clock = clock or SystemClock()
-        self._relay_id = relay_id or uuid4_text()
+        self._relay_id = relay_id or id_generator.uuid4_text()
 
     def create_loops(self) -> Loops:
         return (self._run(),)
@@ -192,7 +191,9 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
             if self.is_stopping or self._clock.monotonic() >= deadline:
                 break
             try:
-                await timeout_after(self._publish_timeout, self._publisher.publish(message))
+                await shielding.timeout_after(
+                    self._publish_timeout, self._publisher.publish(message)
+                )
             except Exception as error:
                 return _Outcome(lease, published, message, error)
             published.append(message.message_id)

@@ -1,8 +1,10 @@
 """Ready-made steps around handlers."""
 
+from .event_store import EventStorePersistenceMiddleware
+from .idempotency import IdempotencyMiddleware
 from .locking import CriticalSection, LockingMiddleware
 from .logging import ContextFilter, LoggingMiddleware, install_context_filter
-from .stores import EventStorePersistenceMiddleware, IdempotencyMiddleware, OutboxMiddleware
+from .outbox import OutboxMiddleware
 from .validation import ValidatorMiddleware
 
 __all__ = [

@@ -8,8 +8,7 @@ from itertools import chain, count, islice
 
 from ...ports import IClock, ILeasedOutbox, OutboxLease, OutboxMessage, UnitOfWork
 from ...primitives.exceptions import LeaseLostError, OutboxError
-from ...spi.checks import ensure_usable_claim
-from ...spi.json_fidelity import encode_json
+from ...spi import checks, json_fidelity
 from ...spi.system_clock import SystemClock
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
@@ -45,7 +44,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
     ) -> None:
         for message in messages:
-            encode_json(
+            json_fidelity.encode_json(
                 [message.payload, message.metadata],
                 f"message {message.message_id}",
                 type_name=message.event_type,
@@ -78,7 +77,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
     ) -> list[OutboxLease]:
-        ensure_usable_claim(limit, lease)
+        checks.ensure_usable_claim(limit, lease)
         await asyncio.sleep(0)
         return self._claim(limit, lease)
 
@@ -101,7 +100,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         limit: int = 100,
         lease: float = 30.0,
     ) -> tuple[list[OutboxLease], list[OutboxLease]]:
-        ensure_usable_claim(limit, lease)
+        checks.ensure_usable_claim(limit, lease)
         await asyncio.sleep(0)
         return self._complete(published), self._claim(limit, lease)
 

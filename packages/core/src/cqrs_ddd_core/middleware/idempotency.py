@@ -1,0 +1,49 @@
+"""Handle each command once, with the inbox of the unit of work."""
+
+from functools import cache
+from typing import Any, ClassVar
+
+from pydantic import TypeAdapter
+
+from ..cqrs.handlers import find_declared_result
+from ..messages import Command, CommandResponse
+from ..ports import IMiddleware, Next, Placement, get_current_uow
+from ..spi.inbox import compute_fingerprint, get_inbox
+
+_ENVELOPE = {"command_id", "correlation_id"}
+
+
+class IdempotencyMiddleware(IMiddleware):
+    """Records each command in ``uow.inbox``, in the transaction of its effects.
+
+    The response to a repetition has the stored result and no events. A command that failed leaves
+    no record and is handled again. Raises ``DuplicateCommandError`` for an id with another content.
+    List it before the other middlewares inside the unit of work.
+    """
+
+    placement: ClassVar[Placement] = Placement.INSIDE
+
+    def __init__(self, consumer: str = "commands") -> None:
+        self._consumer = consumer
+
+    async def __call__(self, message: Any, next_: Next) -> Any:
+        if not isinstance(message, Command):
+            return await next_(message)
+        uow = get_current_uow()
+        inbox = get_inbox(uow)
+        name = f"{type(message).__module__}.{type(message).__qualname__}"
+        content = [name, message.model_dump(mode="json", exclude=_ENVELOPE)]
+        fingerprint = compute_fingerprint(content)
+        known = await inbox.register(self._consumer, message.command_id, fingerprint, uow)
+        adapter = _get_result_adapter(type(message))
+        if known is not None:
+            return CommandResponse(adapter.validate_python(known.outcome))
+        response = await next_(message)
+        outcome = adapter.dump_python(response.result, mode="json")
+        await inbox.store_outcome(self._consumer, message.command_id, outcome, uow)
+        return response
+
+
+@cache
+def _get_result_adapter(message_type: type) -> TypeAdapter[object]:
+    return TypeAdapter(find_declared_result(message_type))

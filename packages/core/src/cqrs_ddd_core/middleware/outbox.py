@@ -1,0 +1,42 @@
+"""Save a message for each event of a command in the outbox."""
+
+from functools import partial
+from typing import Any, ClassVar
+
+from ..context import get_request_metadata
+from ..ports import IMiddleware, IQueueSignal, Next, OutboxMessage, Placement, get_current_uow
+from ..ports.outbox import OUTBOX_CHANNEL, IOutboxProvider, IOutboxStorage
+from ..primitives.exceptions import InvalidOperationError
+
+
+class OutboxMiddleware(IMiddleware):
+    """Saves a message for each event; messages of one aggregate share a partition key.
+
+    A message has the id of its event, so that a receiver can recognise a repetition. After the
+    commit ``signal`` wakes the relays.
+    """
+
+    placement: ClassVar[Placement] = Placement.INSIDE
+
+    def __init__(self, signal: IQueueSignal | None = None) -> None:
+        self._signal = signal
+
+    async def __call__(self, message: Any, next_: Next) -> Any:
+        response = await next_(message)
+        if response.events:
+            uow = get_current_uow()
+            metadata = get_request_metadata()
+            messages = [OutboxMessage.from_event(event, metadata) for event in response.events]
+            await _get_outbox(uow).save_messages(messages, uow)
+            if self._signal is not None and uow is not None:
+                uow.on_commit(partial(self._signal.notify, OUTBOX_CHANNEL))
+        return response
+
+
+def _get_outbox(uow: object) -> IOutboxStorage:
+    if not isinstance(uow, IOutboxProvider):
+        raise InvalidOperationError(
+            f"{type(uow).__name__} carries no outbox; use a unit of work that does, or leave "
+            "OutboxMiddleware out"
+        )
+    return uow.outbox
