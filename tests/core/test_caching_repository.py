@@ -246,7 +246,7 @@ async def test_a_snapshot_from_before_a_change_is_not_cached_after_it(
     assert changed is not None
     changed.weigh(5)
     async with InMemoryUnitOfWork() as uow:
-        await asyncio.create_task(_add_beside(parcels, changed))
+        await asyncio.create_task(_add_in_own_transaction(parcels, changed))
         await parcels.get("p-1", uow)
 
     found = await parcels.get("p-1")
@@ -255,7 +255,7 @@ async def test_a_snapshot_from_before_a_change_is_not_cached_after_it(
     assert found.grams == 5
 
 
-async def _add_beside(parcels: Any, parcel: Parcel) -> None:
+async def _add_in_own_transaction(parcels: Any, parcel: Parcel) -> None:
     async with InMemoryUnitOfWork() as own:
         await parcels.add(parcel, own)
 

@@ -1,9 +1,8 @@
 """Consumer that handles each message of a broker once."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from types import SimpleNamespace
 
 from ..correlation import correlation_scope
 from ..domain.events import DomainEvent, EventTypeRegistry, default_event_registry
@@ -60,7 +59,7 @@ def decode_event(
     """
     facts = message.metadata
     return events.decode(
-        _EventForm(
+        SimpleNamespace(
             event_type=message.event_type,
             payload=message.payload,
             schema_version=facts.get("schema_version"),
@@ -83,20 +82,3 @@ _ENVELOPE = {
     "schema_version",
     "occurred_at",
 }
-
-
-@dataclass(frozen=True)
-class _EventForm:
-    """An event as ``EventTypeRegistry.decode`` reads it."""
-
-    event_type: str
-    payload: Mapping[str, Any]
-    schema_version: object
-    event_id: str
-    occurred_at: object
-    aggregate_id: object
-    aggregate_type: object
-    version: object
-    correlation_id: str | None
-    causation_id: str | None
-    metadata: Mapping[str, object]

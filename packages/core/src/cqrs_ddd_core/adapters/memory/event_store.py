@@ -242,11 +242,8 @@ class _AppendedEvents(ChangeSet):
         return max(own[-1].version if own else 0, committed[-1].version if committed else 0)
 
     def find_types(self, aggregate_id: str) -> set[str]:
-        own, committed = (
-            self._types.get(aggregate_id, set()),
-            self._log.types.get(aggregate_id, set()),
-        )
-        return own | committed
+        committed = self._log.types.get(aggregate_id, set())
+        return committed | self._types.get(aggregate_id, set())
 
     def read(self, stream: StreamId, after_version: int) -> list[StoredEvent]:
         parts = self._log.streams.get(stream, []), self._streams.get(stream, [])
