@@ -33,7 +33,8 @@ class ProjectionDocuments:
 
     def get(self, doc_id: str) -> JsonDocument | None:
         """Return the document as JSON restores it, or None if it does not exist."""
-        self._ensure_affected(doc_id)
+        if doc_id not in self._ids:
+            raise self._not_affected(doc_id)
         for changes in (self._by_event, self._changed):
             if doc_id in changes:
                 return _decode(changes[doc_id])
@@ -42,9 +43,10 @@ class ProjectionDocuments:
 
     def upsert(self, doc_id: str, doc: Document) -> None:
         """Put the document in place of the one under the same id; raises ``SerializationError``."""
-        self._ensure_affected(doc_id)
+        if doc_id not in self._ids:
+            raise self._not_affected(doc_id)
         # JSON of a pydantic model would be restored as something else.
-        if not isinstance(doc, Mapping):
+        if type(doc) is not dict and not isinstance(doc, Mapping):
             raise SerializationError(
                 f"{self._collection} {doc_id} is {type(doc).__name__}, not a dict; give its "
                 "model_dump()",
@@ -55,7 +57,8 @@ class ProjectionDocuments:
 
     def delete(self, doc_id: str) -> None:
         """Delete the document if it exists."""
-        self._ensure_affected(doc_id)
+        if doc_id not in self._ids:
+            raise self._not_affected(doc_id)
         self._by_event[doc_id] = None
 
     def begin_event(self, ids: Collection[str]) -> None:
@@ -102,12 +105,11 @@ class ProjectionDocuments:
         gone = (each for each, doc in self._changed.items() if doc is None)
         return sorted(each for each in gone if self._stored[each] is not None)
 
-    def _ensure_affected(self, doc_id: str) -> None:
-        if doc_id not in self._ids:
-            raise ProjectionError(
-                f"the event affects {', '.join(sorted(self._ids)) or 'no document'} of "
-                f"{self._collection}, not {doc_id!r}; return it from document_ids(event), too"
-            )
+    def _not_affected(self, doc_id: str) -> ProjectionError:
+        return ProjectionError(
+            f"the event affects {', '.join(sorted(self._ids)) or 'no document'} of "
+            f"{self._collection}, not {doc_id!r}; return it from document_ids(event), too"
+        )
 
 
 def _decode(document: bytes | None) -> JsonDocument | None:
