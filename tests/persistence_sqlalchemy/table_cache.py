@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cqrs_ddd_persistence_sqlalchemy import Tables, create_schema
 from cqrs_ddd_persistence_sqlalchemy.schema.advanced_tables import AdvancedTables
-from cqrs_ddd_persistence_sqlalchemy.schema.installation import COMPONENT, _namespace
+from cqrs_ddd_persistence_sqlalchemy.schema.installation import COMPONENT, _hash_namespace
 
 _first: dict[str, tuple[Tables, str]] = {}
 """By the name of the database: whose tables were made, and the statements that made them."""
@@ -28,7 +28,7 @@ async def make_tables(engine: AsyncEngine, tables: Tables) -> None:
     if made.schema is not None and tables.schema is not None:
         script = script.replace(made.schema, tables.schema)
         # The locks of the positions have a number that is made of the name.
-        before, now = (_namespace(each, "positions") for each in (made, tables))
+        before, now = (_hash_namespace(each, "positions") for each in (made, tables))
         script = script.replace(str(before << 40), str(now << 40)).replace(str(before), str(now))
     script = f"{script};\n{_versions(engine, tables)}"
     async with engine.connect() as connection:

@@ -8,7 +8,12 @@ from .hierarchy.hierarchy import ACLColumns, SQLAlchemyHierarchyReader, TagColum
 from .inbox.inbox import SQLAlchemyInbox
 from .outbox.outbox import SQLAlchemyOutboxStorage
 from .repository.model_mapper import ModelMapper
-from .repository.model_mixins import ArchivableModelMixin, AuditableModelMixin, VersionMixin
+from .repository.model_mixins import (
+    ArchivableModelMixin,
+    AuditableModelMixin,
+    VersionMixin,
+    unique_unless_archived,
+)
 from .repository.repository import SQLAlchemyRepository
 from .schema.column_types import ExactDecimal, Json, UtcDateTime
 from .schema.installation import create_schema
@@ -40,4 +45,5 @@ __all__ = [
     "create_schema",
     "metadata",
     "schema",
+    "unique_unless_archived",
 ]

@@ -18,12 +18,7 @@ from ..engine import AsyncConnection, Connections, SessionFactory, driver
 from ..schema.tables import TABLES, Tables
 
 _SKIPPED, _POISON, _WAITING = (
-    each.name
-    for each in (
-        DeadLetterState.SKIPPED,
-        DeadLetterState.POISON,
-        DeadLetterState.WAITING,
-    )
+    each.name for each in (DeadLetterState.SKIPPED, DeadLetterState.POISON, DeadLetterState.WAITING)
 )
 
 
@@ -53,8 +48,8 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
         if not dead_letters:
             return
         table = self._letters
-        # In one order for all writers; a failed event comes before those that wait behind it.
-        rows = {_key(each): _to_row(each) for each in sorted(dead_letters, key=_key)}
+        # In one order for all writers; a failed event comes before the events that wait behind it.
+        rows = {_sort_key(each): _to_row(each) for each in sorted(dead_letters, key=_sort_key)}
         waiting = [e for e in dead_letters if e.state is DeadLetterState.WAITING and not e.is_due]
         async with self._connections.join_transaction(uow, "add dead letters") as active:
             connection = await active.connection()
@@ -76,21 +71,16 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
             return
         keys = [
             {"at_projection": projection, "at_position": position}
-            for projection, position in sorted(map(_key, dead_letters))
+            for projection, position in sorted(map(_sort_key, dead_letters))
         ]
         async with self._connections.join_transaction(uow, "remove dead letters") as active:
             connection = await active.connection()
             await connection.execute(
-                sa.delete(self._letters).where(self._is_at(*_KEY_PARAMETERS)),
-                keys,
+                sa.delete(self._letters).where(self._is_at(*_KEY_PARAMETERS)), keys
             )
 
     async def blocked_streams(
-        self,
-        projection: str,
-        streams: Collection[StreamId],
-        *,
-        uow: UnitOfWork | None = None,
+        self, projection: str, streams: Collection[StreamId], *, uow: UnitOfWork | None = None
     ) -> set[StreamId]:
         if not streams:
             return set()
@@ -102,7 +92,7 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
     ) -> list[DeadLetter]:
         ensure_page_limit(limit)
         table, before = self._letters, self._letters.alias("before")
-        # A letter waits for earlier ones of its stream that are not due yet.
+        # A letter waits for earlier letters of its stream that are not due yet.
         is_blocked = sa.exists().where(
             before.c.projection == table.c.projection,
             before.c.aggregate_type == table.c.aggregate_type,
@@ -257,7 +247,7 @@ def _statements(table: sa.Table, is_postgres: bool) -> _Statements:
     )
 
 
-def _key(letter: DeadLetter) -> tuple[str, int]:
+def _sort_key(letter: DeadLetter) -> tuple[str, int]:
     return letter.projection, letter.position
 
 

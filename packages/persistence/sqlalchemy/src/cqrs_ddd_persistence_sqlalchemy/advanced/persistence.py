@@ -68,7 +68,7 @@ class _ReadModelRole(ABC, Generic[R]):
 
     @abstractmethod
     def to_dto(self, row: sa.Row[Any]) -> R:
-        """Return the read model of a row, whose names are those of ``statement``."""
+        """Return the read model of a row, which has the names that ``statement`` selects."""
         ...
 
     def statement(self) -> sa.GenerativeSelect:
@@ -88,7 +88,7 @@ class _ReadModelRole(ABC, Generic[R]):
         )
 
     def row_scope(self) -> ISpecification[Any] | None:
-        """Return the specification that limits every statement; each call asks for it anew."""
+        """Return the specification that limits every statement; each call asks for it again."""
         return None
 
     @cached_property
@@ -96,7 +96,7 @@ class _ReadModelRole(ABC, Generic[R]):
         _ensure_attributes(self, "model")
         mapper = get_mapper(self.model)
         if self.id_attribute is not None:
-            return self._column(self.id_attribute)
+            return self._find_column(self.id_attribute)
         if len(mapper.primary_key) > 1:
             raise ConfigError(
                 f"{self.model.__name__} has a key of several columns; name the one that "
@@ -104,7 +104,7 @@ class _ReadModelRole(ABC, Generic[R]):
             )
         return mapper.primary_key[0]
 
-    def _column(self, name: str) -> Expression:
+    def _find_column(self, name: str) -> Expression:
         attributes = get_mapper(self.model).column_attrs
         if name not in attributes:
             raise ConfigError(
@@ -161,7 +161,7 @@ class SQLAlchemyQuerySpecificationPersistence(
     async def fetch(self, criteria: Criteria, uow: UnitOfWork) -> SearchResult[R]:
         ensure_searchable(criteria)
         # Built now: the result may be awaited in the request of another tenant.
-        query = self._query(criteria)
+        query = self._build_query(criteria)
 
         async def fetch() -> list[R]:
             return [self.to_dto(row) for row in await self._fetch_rows(query, uow)]
@@ -181,7 +181,7 @@ class SQLAlchemyQuerySpecificationPersistence(
 
         return SearchResult(fetch, stream)
 
-    def _query(self, criteria: Criteria) -> sa.Select[Any]:
+    def _build_query(self, criteria: Criteria) -> sa.Select[Any]:
         rows = self._select_scoped()
         return apply_criteria(rows, self.model, criteria, self._key, relations=self.relations)
 

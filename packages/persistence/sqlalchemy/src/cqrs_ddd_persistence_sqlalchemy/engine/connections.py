@@ -13,7 +13,7 @@ from cqrs_ddd_core.primitives import exceptions
 
 from . import driver
 from .driver_errors import raise_translated, translate_errors
-from .engines import SessionFactory, engine_of, ensure_usable
+from .engines import SessionFactory, ensure_usable, find_engine
 from .transaction import SQLAlchemyTransaction
 
 
@@ -44,7 +44,7 @@ class Connections:
     @property
     def engine(self) -> AsyncEngine | None:
         """Engine of the session factory."""
-        return None if self.session_factory is None else engine_of(self.session_factory)
+        return None if self.session_factory is None else find_engine(self.session_factory)
 
     def require_engine(self) -> AsyncEngine:
         """Return the engine of the factory or of the adapter's unit of work."""
@@ -74,7 +74,7 @@ class Connections:
                 with translate_errors(self._error, operation):
                     yield new
             return
-        transaction = self._joinable(current, operation)
+        transaction = self._ensure_joinable(current, operation)
         with transaction.guard_exclusive(operation):
             try:
                 yield transaction
@@ -139,7 +139,7 @@ class Connections:
         finally:
             await new.rollback()
 
-    def _joinable(self, current: UnitOfWork, operation: str) -> SQLAlchemyTransaction:
+    def _ensure_joinable(self, current: UnitOfWork, operation: str) -> SQLAlchemyTransaction:
         if not isinstance(current, SQLAlchemyTransaction):
             raise exceptions.InvalidOperationError(
                 f"{operation} happens in a database and cannot join a {type(current).__name__}; "

@@ -35,15 +35,15 @@ def is_postgres(bind: AsyncEngine | AsyncConnection | sa.Connection) -> bool:
 
 async def fetch(connection: AsyncConnection, statement: str, *values: Any) -> Sequence[Any]:
     """Return the rows of a statement whose parameters are ``$1``, ``$2``, on SQLite ``?``."""
-    driver = driver_of(connection)
+    driver = get_driver(connection)
     try:
         if is_postgres(connection):
             rows: Sequence[Any] = await driver.fetch(statement, *values)
             return rows
         # One hop to the thread of the connection; a cursor would take four.
         return list(await driver.execute_fetchall(statement, values))
-    except _driver_exceptions(connection) as error:
-        raise await _driver_error(connection, error) from error
+    except _list_driver_exceptions(connection) as error:
+        raise await _to_driver_error(connection, error) from error
 
 
 async def execute_many(
@@ -51,28 +51,28 @@ async def execute_many(
 ) -> None:
     """Execute a statement for all rows in one hop to the thread; on SQLite only."""
     try:
-        await (await driver_of(connection).executemany(statement, rows)).close()
-    except _driver_exceptions(connection) as error:
+        await (await get_driver(connection).executemany(statement, rows)).close()
+    except _list_driver_exceptions(connection) as error:
         raise DriverError(error) from error
 
 
 async def execute(connection: AsyncConnection, statement: str) -> str:
     """Return PostgreSQL's answer to the statement, such as ``COMMIT``."""
     try:
-        status: str = await driver_of(connection).execute(statement)
+        status: str = await get_driver(connection).execute(statement)
         return status
-    except _driver_exceptions(connection) as error:
-        raise await _driver_error(connection, error) from error
+    except _list_driver_exceptions(connection) as error:
+        raise await _to_driver_error(connection, error) from error
 
 
 async def begin(connection: AsyncConnection) -> None:
     """Begin a transaction that ``commit`` ends."""
     if not is_postgres(connection):
         ensure_transactional(connection)
-        return  # The sqlite3 module says BEGIN before the first change.
+        return  # The sqlite3 module sends BEGIN before the first change.
     engine = connection.engine.sync_engine
     if engine not in _isolation_levels:
-        _isolation_levels[engine] = await connection.run_sync(_isolation_level)
+        _isolation_levels[engine] = await connection.run_sync(_read_isolation_level)
     options = (
         connection.sync_connection.get_execution_options() if connection.sync_connection else {}
     )
@@ -88,7 +88,7 @@ async def commit(connection: AsyncConnection) -> None:
         if connection.in_transaction():  # SQLAlchemy has joined, and is to know of the end.
             await connection.commit()
         else:
-            await driver_of(connection).commit()
+            await get_driver(connection).commit()
     elif (status := await execute(connection, "COMMIT")) != "COMMIT":
         raise PersistenceError(
             f"cannot commit: PostgreSQL answered {status}, so a statement has failed before "
@@ -103,14 +103,14 @@ async def rollback(connection: AsyncConnection) -> None:
         await execute(connection, "ROLLBACK")
         return
     try:
-        await driver_of(connection).rollback()
-    except _driver_exceptions(connection) as error:
+        await get_driver(connection).rollback()
+    except _list_driver_exceptions(connection) as error:
         raise DriverError(error) from error
 
 
 def ensure_transactional(connection: AsyncConnection) -> None:
     """Raise ``ConfigError`` unless a transaction is open, or begins with the first change."""
-    driver = driver_of(connection)
+    driver = get_driver(connection)
     if is_postgres(connection):
         is_transactional: bool = driver.is_in_transaction()
     else:
@@ -135,7 +135,7 @@ def share_transaction(connection: AsyncConnection) -> None:
         sync_connection.begin()
 
 
-def driver_of(connection: AsyncConnection) -> Any:
+def get_driver(connection: AsyncConnection) -> Any:
     sync_connection = connection.sync_connection
     assert sync_connection is not None
     return sync_connection.connection.driver_connection
@@ -154,11 +154,11 @@ async def autocommit_connection(engine: AsyncEngine) -> AsyncIterator[AsyncConne
 
 async def take_write_lock(connection: AsyncConnection) -> None:
     """Begin a transaction with the write lock; on SQLite only, where it has one holder."""
-    if not driver_of(connection).in_transaction:
+    if not get_driver(connection).in_transaction:
         await fetch(connection, "BEGIN IMMEDIATE")
 
 
-def database_time(connection: AsyncConnection) -> sa.ColumnElement[datetime] | datetime:
+def get_database_time(connection: AsyncConnection) -> sa.ColumnElement[datetime] | datetime:
     """Return the time of the database, for a statement."""
     if is_postgres(connection):
         return sa.func.clock_timestamp(type_=sa.DateTime(timezone=True))
@@ -170,7 +170,7 @@ def database_time(connection: AsyncConnection) -> sa.ColumnElement[datetime] | d
 async def lock_timeout(
     seconds: float, connection: AsyncConnection, operation: str
 ) -> AsyncIterator[None]:
-    """Whoever waits for a lock lets others wait behind, so not for long: ``ConcurrencyError``."""
+    """Limit the waits for locks, since others queue behind, and raise ``ConcurrencyError``."""
     if not is_postgres(connection):
         yield
         return
@@ -231,14 +231,14 @@ def insert_values(table: str, columns: Mapping[str, str], returning: str, rows: 
     )
 
 
-def _isolation_level(connection: sa.Connection) -> str:
+def _read_isolation_level(connection: sa.Connection) -> str:
     """Return the level that the engine was made with, or else the server's default."""
     level = connection.get_isolation_level()
     connection.connection.rollback()
     return level
 
 
-def _driver_exceptions(connection: AsyncConnection) -> tuple[type[Exception], ...]:
+def _list_driver_exceptions(connection: AsyncConnection) -> tuple[type[Exception], ...]:
     if is_postgres(connection):
         import asyncpg  # An extra, which is there if a connection is.
 
@@ -246,8 +246,8 @@ def _driver_exceptions(connection: AsyncConnection) -> tuple[type[Exception], ..
     return connection.dialect.loaded_dbapi.Error, UnicodeEncodeError
 
 
-async def _driver_error(connection: AsyncConnection, error: Exception) -> DriverError:
-    if is_postgres(connection) and driver_of(connection).is_closed():
+async def _to_driver_error(connection: AsyncConnection, error: Exception) -> DriverError:
+    if is_postgres(connection) and get_driver(connection).is_closed():
         # SQLAlchemy has not seen the error, and would hand the dead connection out again.
         await connection.invalidate(error)
     return DriverError(error)

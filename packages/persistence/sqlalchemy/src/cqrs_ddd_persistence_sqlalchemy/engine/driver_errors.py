@@ -73,14 +73,14 @@ def raise_translated(
     if isinstance(error, sa.exc.StatementError) and isinstance(error.orig, exceptions.CQRSDDDError):
         raise error.orig from None  # The type of a column rejected the value.
     database = (sa.exc.SQLAlchemyError, DriverError, OSError, sqlite3.Error, UnicodeEncodeError)
-    # SQLAlchemy 2.0 lets through what fails before a statement of its own, such as connecting.
+    # SQLAlchemy 2.0 does not wrap errors before its first statement, such as when connecting.
     if isinstance(error, database) or type(error).__module__.startswith("asyncpg."):
-        raise _toolkit_error(error, kind, operation) from error
+        raise _to_toolkit_error(error, kind, operation) from error
     if isinstance(error, OverflowError) and "SQLite" in str(error):
         raise kind(f"cannot {operation}: {error}; a whole number has 64 bits at most") from error
 
 
-def _toolkit_error(
+def _to_toolkit_error(
     error: Exception, kind: type[exceptions.InfrastructureError], operation: str
 ) -> exceptions.CQRSDDDError:
     code, text = sqlstate(error), (str(error).strip() or repr(error)).splitlines()[0]
@@ -92,7 +92,7 @@ def _toolkit_error(
         return exceptions.ConcurrencyError(
             f"cannot {operation}: {_CONFLICTS[code]} ({text}); retry it"
         )
-    if isinstance(error, sa.exc.IntegrityError) and (constraint := _unique_constraint(error)):
+    if isinstance(error, sa.exc.IntegrityError) and (constraint := _find_unique_constraint(error)):
         return exceptions.DuplicateKeyError(
             f"cannot {operation}: another row has the same values for {constraint}; choose others",
             constraint=constraint,
@@ -105,7 +105,7 @@ def _toolkit_error(
     return kind(f"cannot {operation}: {text}{advice}")
 
 
-def _unique_constraint(error: sa.exc.IntegrityError) -> str | None:
+def _find_unique_constraint(error: sa.exc.IntegrityError) -> str | None:
     """Return its name on PostgreSQL, its columns (or a partial index's name) on SQLite."""
     pattern = _POSTGRES_UNIQUE if sqlstate(error) == UNIQUE_VIOLATION else _SQLITE_UNIQUE
     found = pattern.search(str(error.orig))

@@ -17,13 +17,13 @@ SessionFactory = async_sessionmaker[AsyncSession]
 _checked: WeakSet[AsyncEngine] = WeakSet()
 
 
-def engine_of(session_factory: SessionFactory) -> AsyncEngine | None:
+def find_engine(session_factory: SessionFactory) -> AsyncEngine | None:
     """Return the engine of the sessions, or None if they have a connection or several engines."""
     bind = session_factory.kw.get("bind")
     return bind if isinstance(bind, AsyncEngine) else None
 
 
-def bind_of(session: AsyncSession) -> AsyncEngine | AsyncConnection | None:
+def get_bind(session: AsyncSession) -> AsyncEngine | AsyncConnection | None:
     # SQLAlchemy 2.0 leaves the attribute out where there is none.
     return getattr(session, "bind", None)
 

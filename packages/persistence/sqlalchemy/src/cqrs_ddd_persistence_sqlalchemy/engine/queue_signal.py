@@ -1,4 +1,4 @@
-"""Waiters between processes, through the database."""
+"""Wake-up notifications between processes, through PostgreSQL."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from .driver_errors import translate_errors
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE = 5.0
-"""Seconds that connecting anew may take, however short the wait."""
+_CONNECT_TIMEOUT = 5.0
+"""Seconds that a reconnection may take, even if the wait is shorter."""
 
 
 class PostgresQueueSignal(IQueueSignal):
-    """LISTEN and NOTIFY on one connection of its own, outside the pool; use it by ``async with``.
+    """Wake-up notifications by LISTEN and NOTIFY, on a connection outside the pool.
 
-    A connection that dies is replaced at the next wait; notifications may be lost meanwhile.
+    Enter it by ``async with``. A lost connection is replaced at the next wait; until then
+    notifications may be lost.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -69,9 +70,9 @@ class PostgresQueueSignal(IQueueSignal):
         waiters = self._waiting.setdefault(channel, set())
         waiters.add(waiter)
         try:
-            # To its end even when cancelled: a query that is given up leaves tasks of the driver.
+            # To its end even when cancelled: an abandoned query leaves tasks of the driver.
             listening = await run_to_completion(
-                timeout_after(max(timeout, _PATIENCE), self._listen(channel))
+                timeout_after(max(timeout, _CONNECT_TIMEOUT), self._listen(channel))
             )
             if listening.interruption is not None:
                 raise listening.interruption

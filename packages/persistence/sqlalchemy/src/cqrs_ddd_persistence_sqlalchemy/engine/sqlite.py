@@ -1,4 +1,4 @@
-"""What an engine on SQLite needs before several tasks or processes may share its file."""
+"""Preparation of engines on SQLite, whose file several tasks and processes may share."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from cqrs_ddd_specifications import field_types, operators
 from cqrs_ddd_specifications.memory import documents, evaluator
 
 _OLDEST = (3, 35, 0)
-"""The first with RETURNING."""
+"""The first version with RETURNING."""
 _NEEDS_NO_LOCK = {
     *("SELECT", "PRAGMA", "EXPLAIN", "VALUES", "BEGIN"),
     *("VACUUM", "ATTACH", "DETACH"),  # These cannot be in a transaction.
 }
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(\w*)", re.DOTALL)
 _CHANGE = re.compile(r"\b(INSERT|UPDATE|DELETE|REPLACE\s+INTO)\b", re.IGNORECASE)
-"""What follows WITH in a statement that is no query."""
+"""A change after WITH, so that the statement is no query."""
 _CONFIGURED = "cqrs_ddd_sqlite"
 JSON_FUNCTION = "cqrs_ddd_json"
 """Its name in SQL; ``configure_sqlite`` adds it to every connection."""
@@ -34,15 +34,16 @@ _LONGEST_CACHED = 4_000
 
 
 def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> AsyncEngine:
-    """Prepare an engine of yours, and return it.
+    """Prepare an engine of the application, and return it.
 
-    Its connections use the write-ahead log, so that nobody who reads waits, check foreign keys,
-    and wait up to ``busy_timeout`` seconds for another writer. A transaction takes the write lock
-    with its first change (``BEGIN IMMEDIATE``); what it read before was committed at that moment,
-    as on PostgreSQL. It is never refused for having read an older state. An engine that was made
+    Its connections use the write-ahead log, so that readers never wait, check foreign keys, and
+    wait up to ``busy_timeout`` seconds for another writer. A transaction takes the write lock
+    with its first change (``BEGIN IMMEDIATE``); its earlier reads see the rows committed at their
+    time, as on PostgreSQL, and never make a change fail. An engine that was made
     with ``pool_reset_on_return=None`` commits faster: the pool does not roll back once more.
 
-    Raises ``ConfigError`` for another database, and for a SQLite that is too old.
+    Raises:
+        ConfigError: for another database, and for a SQLite that is too old.
     """
     if engine.dialect.name != "sqlite":
         raise ConfigError(
@@ -79,8 +80,8 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
             cursor.close()
             entry.info[_CONFIGURED] = True
         if driver.isolation_level != "IMMEDIATE":
-            # The sqlite3 module then says BEGIN IMMEDIATE before the first change, and only there.
-            # Whoever had the connection in AUTOCOMMIT mode has left it otherwise.
+            # The sqlite3 module then sends BEGIN IMMEDIATE before the first change, and only there.
+            # An earlier user in AUTOCOMMIT mode has set another level.
             connection.isolation_level = "IMMEDIATE"
 
     def lock(
@@ -91,8 +92,8 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
         context: Any,
         executemany: bool,
     ) -> None:
-        # The module begins before INSERT, UPDATE and DELETE. What else may change something, or
-        # is a savepoint, which would commit by itself when it is released, needs it said.
+        # The module begins before INSERT, UPDATE and DELETE. Other changes, and a savepoint, which
+        # would commit by itself when it is released, need the statement here.
         driver: Any = connection.connection.driver_connection
         if not driver.in_transaction and not _needs_no_lock(statement):
             cursor.execute("BEGIN IMMEDIATE")
@@ -134,7 +135,7 @@ def _switch_to_write_ahead_log(cursor: Any, busy_timeout: float) -> None:
     cursor.execute("PRAGMA journal_mode")
     deadline = time.monotonic() + busy_timeout
     while cursor.fetchone()[0] not in ("wal", "memory"):
-        # SQLite does not wait here: two that switch at once are refused.
+        # SQLite does not wait here: it fails if two connections switch at once.
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
         except Exception as error:

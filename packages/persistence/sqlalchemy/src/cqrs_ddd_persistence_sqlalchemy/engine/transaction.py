@@ -18,7 +18,7 @@ from cqrs_ddd_core.primitives import exceptions
 
 from . import driver
 from .driver_errors import DriverError, is_connection_lost, translate_errors
-from .engines import SessionFactory, bind_of, engine_of, ensure_usable
+from .engines import SessionFactory, ensure_usable, find_engine, get_bind
 
 logger = logging.getLogger(__name__)
 
@@ -72,15 +72,15 @@ class SQLAlchemyTransaction(UnitOfWork):
                 self._share_transaction()
                 bound = {"bind": self._connection}
             self._session = self._session_factory(**bound)
-            sa.event.listen(self._session.sync_session, "after_soft_rollback", self._session_ended)
+            sa.event.listen(self._session.sync_session, "after_soft_rollback", self._on_session_end)
         return self._session
 
     @property
     def engine(self) -> AsyncEngine | None:
         """Engine of the factory or the session, if it has one for all tables."""
         if self._session_factory is not None:
-            return engine_of(self._session_factory)
-        bind = bind_of(self.session)
+            return find_engine(self._session_factory)
+        bind = get_bind(self.session)
         return bind if isinstance(bind, AsyncEngine) else None
 
     async def connection(self) -> AsyncConnection:
@@ -94,11 +94,11 @@ class SQLAlchemyTransaction(UnitOfWork):
         self.ensure_open("use its connection")
         if self._session is not None:
             # By way of the session, so that its savepoints hold for these statements too.
-            return await self._connection_of(self._session)
+            return await self._open_session_connection(self._session)
         if self._connection is None:
             engine = self.engine
             if engine is None:
-                return await self._connection_of(self.session)
+                return await self._open_session_connection(self.session)
             ensure_usable(engine)
             connection = await engine.connect()
             if not self.is_open:
@@ -106,7 +106,7 @@ class SQLAlchemyTransaction(UnitOfWork):
                 self.ensure_open("use a connection that was opened too late")
             self._connection = connection
             if driver.is_postgres(connection):
-                self._driver = driver.driver_of(connection)
+                self._driver = driver.get_driver(connection)
             try:
                 await driver.begin(connection)
             except BaseException:
@@ -114,8 +114,8 @@ class SQLAlchemyTransaction(UnitOfWork):
                 raise
         return self._connection
 
-    async def _connection_of(self, session: AsyncSession) -> AsyncConnection:
-        bind = bind_of(session)
+    async def _open_session_connection(self, session: AsyncSession) -> AsyncConnection:
+        bind = get_bind(session)
         if bind is None:
             raise exceptions.ConfigError(
                 "the session has no engine for all tables; make it with bind=, not with binds="
@@ -128,9 +128,11 @@ class SQLAlchemyTransaction(UnitOfWork):
             self.ensure_open("use a connection that was opened too late")
         if self._connection is None:
             if driver.is_postgres(connection):
-                self._driver = driver.driver_of(connection)
+                self._driver = driver.get_driver(connection)
                 if not self._driver.is_in_transaction():
-                    await connection.exec_driver_sql("SELECT 1")  # Not before does it begin.
+                    await connection.exec_driver_sql(
+                        "SELECT 1"
+                    )  # It begins with the first statement.
             driver.ensure_transactional(connection)
         return connection
 
@@ -155,7 +157,7 @@ class SQLAlchemyTransaction(UnitOfWork):
         return self._session is None and not self._is_joined and events not in self._first_positions
 
     async def restart_transaction(self, failure: Exception) -> None:
-        """Begin again, only to find out the cause of ``failure``: a commit is refused."""
+        """Begin again, only to find out the cause of ``failure``; a commit raises an error."""
         assert self._connection is not None
         self.mark_failed(failure)  # Before a cancellation can come.
         await driver.rollback(self._connection)
@@ -204,7 +206,7 @@ class SQLAlchemyTransaction(UnitOfWork):
             # SQLAlchemy does not report.
             connection = await session.connection()
             if driver.is_postgres(connection):
-                self._driver = driver.driver_of(connection)
+                self._driver = driver.get_driver(connection)
                 await driver.fetch(connection, "SELECT 1")
 
     async def _send_commit(self) -> None:
@@ -227,8 +229,8 @@ class SQLAlchemyTransaction(UnitOfWork):
         finally:
             deadline.cancel()
 
-    def _session_ended(self, session: object, transaction: SessionTransaction) -> None:
-        # What it wrote is still in the transaction; a savepoint it has undone itself.
+    def _on_session_end(self, session: object, transaction: SessionTransaction) -> None:
+        # Its writes are still in the transaction; a savepoint has undone its own.
         if self.is_open and self._connection is not None and not transaction.nested:
             self.mark_failed(
                 exceptions.InvalidOperationError("the session was rolled back by itself")

@@ -95,15 +95,15 @@ def to_row(event: StoredEvent) -> Row:
         event.aggregate_type,
         event.version,
         event.schema_version,
-        _json_text(event.payload, event),
-        _json_text(event.metadata, event),
+        _encode_text(event.payload, event),
+        _encode_text(event.metadata, event),
         event.occurred_at,
         event.correlation_id,
         event.causation_id,
     )
 
 
-def _json_text(value: dict[str, object], event: StoredEvent) -> str:
+def _encode_text(value: dict[str, object], event: StoredEvent) -> str:
     if value == {}:  # Most metadata is.
         return "{}"
     subject = f"{event.event_type} {event.event_id}"

@@ -81,7 +81,7 @@ class SQLAlchemyEventStore(IEventLog):
         stream.ensure_storable()
         async with self._connections.join_transaction(None, "append to a stream") as uow:
             connection = await uow.driver_connection()
-            last_version = self._sql(connection).last_version
+            last_version = self._get_statements(connection).last_version
             actual: int = (await driver.fetch(connection, last_version, *stream))[0][0]
             checks.ensure_expected_version(stream, expected_version, actual)
             numbered = [
@@ -93,14 +93,10 @@ class SQLAlchemyEventStore(IEventLog):
             return actual + len(numbered)
 
     async def get_events(
-        self,
-        aggregate_id: str,
-        *,
-        after_version: int = 0,
-        aggregate_type: str | None = None,
+        self, aggregate_id: str, *, after_version: int = 0, aggregate_type: str | None = None
     ) -> list[StoredEvent]:
         async with self._connections.read_connection(None, "read events") as connection:
-            sql = self._sql(connection)
+            sql = self._get_statements(connection)
             if aggregate_type is not None:
                 rows = await driver.fetch(
                     connection, sql.stream, aggregate_type, aggregate_id, after_version
@@ -126,7 +122,7 @@ class SQLAlchemyEventStore(IEventLog):
             else:
                 wanted = (to_json(list(found)).decode(),)
             rows = await driver.fetch(
-                connection, self._sql(connection).streams, after_version, *wanted
+                connection, self._get_statements(connection).streams, after_version, *wanted
             )
             for event in _read_events(connection, rows):
                 found[event.stream].append(event)
@@ -156,14 +152,16 @@ class SQLAlchemyEventStore(IEventLog):
     async def latest_position(self) -> int:
         async with self._connections.read_connection(None, "read the last position") as connection:
             end = await self._find_end(connection)
-            latest: int = (await driver.fetch(connection, self._sql(connection).latest, end))[0][0]
+            latest: int = (
+                await driver.fetch(connection, self._get_statements(connection).latest, end)
+            )[0][0]
             return latest
 
     async def highest_position(self) -> int:
         async with self._connections.read_connection(None, "read the last position") as connection:
-            highest: int = (await driver.fetch(connection, self._sql(connection).latest, _ALL))[0][
-                0
-            ]
+            highest: int = (
+                await driver.fetch(connection, self._get_statements(connection).latest, _ALL)
+            )[0][0]
             return highest
 
     async def wait_for(self, position: int, *, timeout: float) -> bool:
@@ -180,14 +178,14 @@ class SQLAlchemyEventStore(IEventLog):
                 await self._signal.wait(EVENTS_CHANNEL, pause)
         return True
 
-    def _sql(self, connection: AsyncConnection) -> statements.EventStatements:
+    def _get_statements(self, connection: AsyncConnection) -> statements.EventStatements:
         return statements.event_statements(self._tables, driver.is_postgres(connection))
 
     async def _insert(
         self, uow: SQLAlchemyTransaction, events: Sequence[StoredEvent], rows: list[event_rows.Row]
     ) -> None:
         connection = await uow.driver_connection()
-        sql = self._sql(connection)
+        sql = self._get_statements(connection)
         positions: list[int] = []
         if driver.is_postgres(connection):
             inserted = await self._insert_arrays(uow, connection, rows)
@@ -199,13 +197,13 @@ class SQLAlchemyEventStore(IEventLog):
                 inserted = await driver.fetch(connection, sql.insert_values(len(part)), *values)
                 positions += [row[0] for row in inserted]
         if len(positions) < len(rows):
-            raise await _append_error(connection, sql, events, set(positions))
+            raise await _find_append_error(connection, sql, events, set(positions))
         uow.record_append(positions, self._tables.events)
 
     async def _insert_arrays(
         self, uow: SQLAlchemyTransaction, connection: AsyncConnection, rows: list[event_rows.Row]
     ) -> Sequence[Sequence[int]]:
-        sql = self._sql(connection)
+        sql = self._get_statements(connection)
         columns = [list(column) for column in zip(*rows, strict=True)]
         if len(rows) > 1 and uow.can_retry_insert(self._tables.events):
             # ON CONFLICT would cost a sixth of the time of a large batch.
@@ -230,7 +228,7 @@ class SQLAlchemyEventStore(IEventLog):
             end = await self._find_end(connection)
             if end <= after:
                 return []
-            sql = self._sql(connection)
+            sql = self._get_statements(connection)
             if types is not None:
                 wanted: object = (
                     types if driver.is_postgres(connection) else to_json(types).decode()
@@ -247,7 +245,9 @@ class SQLAlchemyEventStore(IEventLog):
         """Return the position up to which no event can appear any more; own events lie above."""
         end = _ALL
         if driver.is_postgres(connection):
-            end = (await driver.fetch(connection, self._sql(connection).safe_position))[0][0]
+            end = (await driver.fetch(connection, self._get_statements(connection).safe_position))[
+                0
+            ][0]
         uow = self._connections.current()
         own = None
         if isinstance(uow, SQLAlchemyTransaction):
@@ -255,7 +255,7 @@ class SQLAlchemyEventStore(IEventLog):
         return end if own is None else min(end, own - 1)
 
 
-async def _append_error(
+async def _find_append_error(
     connection: AsyncConnection,
     sql: statements.EventStatements,
     events: Sequence[StoredEvent],

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError
 
@@ -36,7 +35,7 @@ class HierarchyStatements:
         self._nodes = nodes
         self._links = links
         if is_postgres:
-            ids = sa.bindparam("ids", type_=ARRAY(nodes.c.id.type))
+            ids = sa.bindparam("ids", type_=sa.ARRAY(nodes.c.id.type))
             self._is_wanted: sa.ColumnElement[bool] = nodes.c.id == sa.any_(ids)
         else:
             self._is_wanted = nodes.c.id.in_(sa.bindparam("ids", expanding=True))

@@ -42,7 +42,7 @@ async def _claim_on_postgres(
 async def _claim_on_sqlite(
     connection: AsyncConnection, tables: Tables, relay_id: str, limit: int, lease: timedelta
 ) -> list[OutboxLease]:
-    outbox, leases, now = tables.outbox, tables.outbox_leases, driver.database_time(connection)
+    outbox, leases, now = tables.outbox, tables.outbox_leases, driver.get_database_time(connection)
     is_blocked = _is_blocked(tables, now)
     blocked = sa.exists().where(leases.c.lease_key == outbox.c.lease_key, is_blocked)
     waits = outbox.c.published_at.is_(None)

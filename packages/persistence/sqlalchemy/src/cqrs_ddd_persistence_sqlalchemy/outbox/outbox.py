@@ -213,9 +213,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         return sa.select(*(column for column in self._outbox.c if column.name != "seq"))
 
     async def _complete(
-        self,
-        connection: AsyncConnection,
-        published: Sequence[tuple[OutboxLease, Sequence[str]]],
+        self, connection: AsyncConnection, published: Sequence[tuple[OutboxLease, Sequence[str]]]
     ) -> list[OutboxLease]:
         """Mark the messages as published, and return the leases that were lost."""
         leases = self._leases
@@ -251,7 +249,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             sa.select(leases.c.epoch)
             .where(
                 leases.c.epoch.in_([lease.epoch for lease in given]),
-                leases.c.leased_until > driver.database_time(connection),
+                leases.c.leased_until > driver.get_database_time(connection),
             )
             .with_for_update()
         )
@@ -262,7 +260,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         await connection.execute(
             sa.update(outbox)
             .where(outbox.c.message_id.in_(message_ids), outbox.c.published_at.is_(None))
-            .values(published_at=driver.database_time(connection), error=None)
+            .values(published_at=driver.get_database_time(connection), error=None)
         )
 
     async def _count_try(self, connection: AsyncConnection, message_id: str, error: str) -> None:

@@ -1,4 +1,4 @@
-"""The SQL that saves messages, and that of the relay's round on PostgreSQL."""
+"""SQL that saves messages, and SQL of a relay on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = {
     "correlation_id": "text",
     "causation_id": "text",
 }
-"""What an insert gives, with the types of the arrays that PostgreSQL gets."""
+"""Columns of an insert, with the types of the arrays for PostgreSQL."""
 
 _BLOCKS = (
     "(held.parked_message_id IS NOT NULL OR coalesce(held.leased_until > clock_timestamp(), false) "
@@ -30,13 +30,13 @@ _BLOCKS = (
 
 
 class OutboxStatements:
-    """For one set of tables; lists are arrays, so a statement is prepared once."""
+    """Statements for one set of tables; lists are arrays, so each is prepared once."""
 
     def __init__(self, tables: Tables) -> None:
         outbox = driver.quote_table(tables.outbox, True)
         leases = driver.quote_table(tables.outbox_leases, True)
-        # Keys of the oldest messages that nobody has in hand; two relays get different ones. By
-        # name: those that want the same keys wait for each other in one direction only.
+        # Keys of the oldest messages without a lease; two relays get different keys. By name, so
+        # that two relays with the same keys wait in one direction only.
         self.lease = f"""
             WITH due AS (
                 SELECT lease_key FROM {outbox} AS waiting

@@ -19,7 +19,7 @@ from pydantic_core import PydanticSerializationError
 from cqrs_ddd_core import ConfigError, SerializationError
 
 from ..schema.column_types import ColumnType
-from .lossy_columns import find_loss, value_type
+from .lossy_columns import find_loss, find_value_type
 
 Encode = Callable[[Any], Any]
 """Applies to values that are not None."""
@@ -92,7 +92,7 @@ def walk_models(annotation: object, seen: set[object] | None = None) -> Iterator
     """Yield every pydantic model in lists, unions and other models of the annotation."""
     seen = set() if seen is None else seen
     annotation = _unwrap(annotation)
-    # On Python 3.10 list[int] says that it is a class.
+    # On Python 3.10 list[int] is an instance of type.
     if (
         not get_args(annotation)
         and isinstance(annotation, type)
@@ -141,7 +141,7 @@ def _find_problem(kinds: Collection[type], stored: ColumnType) -> str | None:
             return f"{stored!r} {loss}"
     if any(map(_is_composite, kinds)):
         return f"{stored!r} cannot hold {names}; use Json"
-    plain = [value_type(kind) for kind in kinds if not issubclass(kind, Enum)]
+    plain = [find_value_type(kind) for kind in kinds if not issubclass(kind, Enum)]
     if _is_text(stored) and any(issubclass(kind, _NOT_AS_TEXT) for kind in plain):
         return f"{stored!r} would sort {names} as text; use a column of its own type"
     return None

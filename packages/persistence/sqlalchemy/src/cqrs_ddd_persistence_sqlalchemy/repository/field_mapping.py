@@ -17,7 +17,7 @@ from . import field_encoding
 from .field_encoding import Encode
 
 Row = dict[str, Any]
-"""Values of a row by attribute of the model, or by key of the column."""
+"""Row as a dict, by attribute of the model or by key of the column."""
 
 _DEEPEST = 8
 """Value objects in value objects; one that holds its own kind has no end."""

@@ -84,7 +84,7 @@ def find_loss(kind: type, stored: ColumnType) -> str | None:
     """Describe the loss if the column stores a value of the class, or return None."""
     if issubclass(kind, Enum):
         return None
-    losses = next((_LOSSES[base] for base in value_type(kind).__mro__ if base in _LOSSES), ())
+    losses = next((_LOSSES[base] for base in find_value_type(kind).__mro__ if base in _LOSSES), ())
     return next((loss for is_lossy, loss in losses if is_lossy(stored)), None)
 
 
@@ -103,6 +103,6 @@ def find_sqlite_loss(column: sa.Column[object]) -> str | None:
     )
 
 
-def value_type(kind: type) -> type:
+def find_value_type(kind: type) -> type:
     """Return the class of the values of an annotation, which pydantic may have a class for."""
     return _VALUE_TYPES.get(kind, kind)

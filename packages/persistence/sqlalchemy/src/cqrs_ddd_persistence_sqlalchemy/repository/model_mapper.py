@@ -65,7 +65,7 @@ class ModelMapper(Generic[T]):
             Relation(self._mapped, entity_type, name, mapping.problems) for name in relations
         ]
         mapping.find_unused_names()
-        self._ensure_no_problems(mapping.problems + self._problems())
+        self._ensure_no_problems(mapping.problems + self._find_problems())
         filled = [name for field in self.fields.values() for name in field.attributes]
         self.attributes = (*filled, self.version_attribute)
         """Attributes of the model in the order in which they are selected."""
@@ -187,7 +187,7 @@ class ModelMapper(Generic[T]):
                 f"for {type(entity).__name__}"
             )
 
-    def _problems(self) -> list[str]:
+    def _find_problems(self) -> list[str]:
         problems: list[str] = []
         if self.version_attribute not in self._mapped.columns:
             problems.append(

@@ -1,4 +1,4 @@
-"""Columns that many models share; each mixin fits the mixin of core with the same fields."""
+"""Columns that many models share, for the mixins of core with the same fields."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..schema.column_types import UtcDateTime
 
 
 class VersionMixin:
-    """Which version is stored; a repository needs it to refuse a stale one."""
+    """Column of the stored version, by which a repository detects stale aggregates."""
 
     version: Mapped[int] = mapped_column(sa.BigInteger)
 
 
 class AuditableModelMixin:
-    """Who created and last changed it, and when: for ``AuditableMixin``."""
+    """Columns of ``AuditableMixin``: user and time of the creation and the last change."""
 
     created_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     created_by: Mapped[str | None] = mapped_column(sa.Text)
@@ -26,13 +26,13 @@ class AuditableModelMixin:
 
 
 class ArchivableModelMixin:
-    """Put away instead of deleted: for ``ArchivableMixin``."""
+    """Columns of ``ArchivableMixin``: user and time of the archiving."""
 
     archived_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     archived_by: Mapped[str | None] = mapped_column(sa.Text)
 
 
 def unique_unless_archived(name: str, *columns: str) -> sa.Index:
-    """An index for ``__table_args__``: no two rows alike, those that are archived left out."""
+    """Return a unique index for ``__table_args__`` that ignores archived rows."""
     is_kept = sa.text("archived_at IS NULL")
     return sa.Index(name, *columns, unique=True, postgresql_where=is_kept, sqlite_where=is_kept)

@@ -8,23 +8,15 @@ from typing import Any, Generic
 
 import sqlalchemy as sa
 
-from cqrs_ddd_core import (
-    ID,
-    IBulkRepository,
-    ISpecification,
-    SearchResult,
-    UnitOfWork,
-)
+from cqrs_ddd_core import ID, IBulkRepository, ISpecification, SearchResult, UnitOfWork
 from cqrs_ddd_core.primitives import exceptions
 from cqrs_ddd_core.spi import checks
 
 from ..engine import AsyncConnection, Connections, SessionFactory, SQLAlchemyTransaction, driver
 from ..engine.driver_errors import translate_errors
 from ..specifications import Criteria, apply_criteria, build_sqla_filter
+from . import row_cursor, row_reader, row_writer
 from .model_mapper import ModelMapper, T
-from .row_cursor import RowCursor
-from .row_reader import Parameters, RowReader
-from .row_writer import RowWriter
 from .statements import KNOWN_ID, KNOWN_IDS, RepositoryStatements, Scope
 
 
@@ -68,7 +60,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         self._statements = {kind: RepositoryStatements(self.mapper, kind) for kind in (True, False)}
 
     def row_scope(self) -> ISpecification[T] | None:
-        """Return the specification that limits every statement; each call asks for it anew."""
+        """Return the specification that limits every statement; each call asks for it again."""
         return None
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
@@ -93,7 +85,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
         operation = f"delete {self.entity_type.aggregate_type} {entity_id}"
-        scope = self._scope()
+        scope = self._build_scope()
         async with self._connections.join_transaction(uow, operation) as active:
             async with self._open_writer(active, scope, operation) as writer:
                 await writer.delete(entity_id)
@@ -114,30 +106,27 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
     async def search(self, criteria: Criteria, uow: UnitOfWork | None = None) -> SearchResult[T]:
         checks.ensure_searchable(criteria)
         # Built now: the result may be awaited in the request of another tenant.
-        query, scope = self._query(criteria), self._scope()
+        query, scope = self._build_query(criteria), self._build_scope()
 
-        async def fetch() -> list[T]:
-            return await self._find(lambda _: query, {}, uow, "search", scope)
-
-        def stream(batch_size: int) -> AsyncIterator[T]:
-            return self._stream(query.where(*scope), scope, batch_size, uow)
-
-        return SearchResult(fetch, stream)
+        return SearchResult(
+            lambda: self._find(lambda _: query, {}, uow, "search", scope),
+            lambda size: self._stream(query.where(*scope), scope, size, uow),
+        )
 
     async def _find(
         self,
         query: Callable[[RepositoryStatements], sa.Select[Any]],
-        parameters: Parameters,
+        parameters: row_reader.Parameters,
         uow: UnitOfWork | None,
         operation: str,
         scope: Scope | None = None,
     ) -> list[T]:
         operation = f"{operation} {self.entity_type.aggregate_type}"
-        scope = self._scope() if scope is None else scope
+        scope = self._build_scope() if scope is None else scope
         async with self._connections.read_connection(uow, operation) as connection:
-            sql = self._sql(connection)
+            sql = self._get_statements(connection)
             scoped = query(sql).where(*scope)
-            reader = RowReader(self.mapper, sql, scoped, scope, parameters)
+            reader = row_reader.RowReader(self.mapper, sql, scoped, scope, parameters)
             entities = await reader.read(connection)
         return _track(entities, self._connections.current(uow))
 
@@ -146,7 +135,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
     ) -> AsyncIterator[T]:
         operation = f"search {self.entity_type.aggregate_type}"
         tracking = self._connections.current(uow)
-        cursor, batch = RowCursor(query, size), list[T]()
+        cursor, batch = row_cursor.RowCursor(query, size), list[T]()
         async with self._connections.stream_transaction(uow) as shared:
             try:
                 while not cursor.is_at_end:
@@ -154,7 +143,9 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
                     async with self._connections.join_transaction(shared, operation) as active:
                         active.aggregates.untrack(batch)
                         connection = await active.connection()
-                        reader = RowReader(self.mapper, self._sql(connection), query, scope)
+                        reader = row_reader.RowReader(
+                            self.mapper, self._get_statements(connection), query, scope
+                        )
                         rows = await cursor.fetch(connection)
                         found = await reader.complete(connection, rows)
                     batch = _track(found, tracking)
@@ -163,12 +154,12 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
             finally:
                 await cursor.leave(shared)
 
-    def _query(self, criteria: Criteria) -> sa.Select[Any]:
+    def _build_query(self, criteria: Criteria) -> sa.Select[Any]:
         rows, key = sa.select(*self.mapper.columns), self.mapper.key
         return apply_criteria(rows, self.mapper.model, criteria, key, **self._mapping)
 
     async def _save(self, entities: Sequence[T], uow: UnitOfWork | None, operation: str) -> None:
-        scope = self._scope()
+        scope = self._build_scope()
         async with self._connections.join_transaction(uow, operation) as active:
             saved = active.aggregates.get_saved_version
             async with self._open_writer(active, scope, operation) as writer:
@@ -179,9 +170,11 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
     @asynccontextmanager
     async def _open_writer(
         self, transaction: SQLAlchemyTransaction, scope: Scope, operation: str
-    ) -> AsyncIterator[RowWriter[T]]:
+    ) -> AsyncIterator[row_writer.RowWriter[T]]:
         connection = await transaction.connection()
-        writer = RowWriter(self.mapper, self._sql(connection), scope, connection)
+        writer = row_writer.RowWriter(
+            self.mapper, self._get_statements(connection), scope, connection
+        )
         try:
             with translate_errors(exceptions.PersistenceError, operation):
                 yield writer
@@ -191,13 +184,13 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
                 transaction.mark_failed(error)
             raise
 
-    def _scope(self) -> Scope:
+    def _build_scope(self) -> Scope:
         scope = self.row_scope()
         if scope is None:
             return ()
         return (build_sqla_filter(self.mapper.model, scope, **self._mapping),)
 
-    def _sql(self, connection: AsyncConnection) -> RepositoryStatements:
+    def _get_statements(self, connection: AsyncConnection) -> RepositoryStatements:
         """Return the statements of the database, raising ``ConfigError`` for unfit columns."""
         self.mapper.ensure_fits(connection.dialect.name)
         return self._statements[driver.is_postgres(connection)]

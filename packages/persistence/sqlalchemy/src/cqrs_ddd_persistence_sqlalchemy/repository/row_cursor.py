@@ -72,15 +72,15 @@ class RowCursor:
     async def _close(self, connection: AsyncConnection) -> None:
         if is_postgres(connection):
             await connection.execute(sa.text(f"CLOSE {self._name}"))
-            _cursor_names(connection).discard(self._name)
+            _get_cursor_names(connection).discard(self._name)
         else:
             await connection.run_sync(self._close_on_sqlite)
 
     async def _declare(self, connection: AsyncConnection) -> sa.TextualSelect:
         # A statement, since the cursors of asyncpg are for transactions that it has begun itself.
         # Names are used again, so that the caches of prepared statements are not filled with them;
-        # but only for the same columns, since a prepared FETCH knows those of its first cursor.
-        taken = _cursor_names(connection)
+        # but only for the same columns, which a prepared FETCH keeps.
+        taken = _get_cursor_names(connection)
         columns = crc32(" ".join(map(str, self._query.selected_columns)).encode())
         names = (f"cqrs_ddd_{columns:08x}_{n}" for n in count(1))
         self._name = next(name for name in names if name not in taken)
@@ -109,7 +109,7 @@ class RowCursor:
             _watched.add(connection.engine)
 
 
-def _cursor_names(connection: AsyncConnection) -> set[str]:
+def _get_cursor_names(connection: AsyncConnection) -> set[str]:
     sync_connection = connection.sync_connection
     assert sync_connection is not None
     return _cursors.setdefault(sync_connection, set())

@@ -46,8 +46,8 @@ class RowWriter(Generic[T]):
         in_order = sorted(given, key=lambda each: str(each[0]))
         ids, entities = [key for key, _ in in_order], [known for _, known in in_order]
         # All rows before the first statement: a rejected value has then changed nothing.
-        rows = [self._row(entity) for entity, _ in entities]
-        parts = self._parts(ids, entities)
+        rows = [self._to_row(entity) for entity, _ in entities]
+        parts = self._collect_parts(ids, entities)
         for is_new, run in groupby(zip(entities, rows), lambda each: not each[0][1]):  # noqa: B905
             if is_new:
                 await self._insert(list(run))
@@ -95,7 +95,9 @@ class RowWriter(Generic[T]):
             f"{entity.aggregate_type} {entity.id}", expected, stored and stored[1]
         )
 
-    def _parts(self, ids: Sequence[object], entities: Sequence[Known[T]]) -> list[list[Row]]:
+    def _collect_parts(
+        self, ids: Sequence[object], entities: Sequence[Known[T]]
+    ) -> list[list[Row]]:
         """Return the rows of all aggregates for each relation."""
         return [
             [
@@ -121,6 +123,6 @@ class RowWriter(Generic[T]):
         self.has_begun = True
         return result
 
-    def _row(self, entity: T) -> Row:
+    def _to_row(self, entity: T) -> Row:
         row, keys = self._mapper.to_row(entity), self._mapper.renamed
         return {keys.get(name, name): value for name, value in row.items()} if keys else row

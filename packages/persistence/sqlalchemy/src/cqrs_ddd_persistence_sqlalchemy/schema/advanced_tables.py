@@ -1,4 +1,4 @@
-"""The tables of the advanced adapters; nothing of the advanced package is needed to make them."""
+"""Tables of the advanced adapters, which can be created without the advanced package."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _BigKey = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 class AdvancedTables:
-    """Tables beside those of ``Tables``, with its prefix and in its metadata."""
+    """Tables of the advanced adapters, with the prefix and the metadata of ``Tables``."""
 
     VERSION = 1
-    """Of these tables; they have a row of their own in the table of versions."""
+    """Version of these tables, which have their own row in the table of versions."""
     COMPONENT = "advanced"
 
     def __init__(self, metadata: sa.MetaData, prefix: str) -> None:
@@ -41,7 +41,7 @@ class AdvancedTables:
             sa.Column("leased_until", UtcDateTime),
             sqlite_autoincrement=True,
         )
-        self.dead_letters = self._dead_letters(metadata, prefix)
+        self.dead_letters = self._define_dead_letters(metadata, prefix)
         self.views = sa.Table(
             f"{prefix}views",
             metadata,
@@ -51,13 +51,13 @@ class AdvancedTables:
             sa.Column("fields", sa.Text, nullable=False),
         )
         self.view_prefix = f"{prefix}view_"
-        """Of the tables that projections make for themselves, one for each collection."""
+        """Prefix of the tables of collections."""
 
     @property
     def all(self) -> tuple[sa.Table, ...]:
         return (self.snapshots, self.projections, self.dead_letters, self.views)
 
-    def _dead_letters(self, metadata: sa.MetaData, prefix: str) -> sa.Table:
+    def _define_dead_letters(self, metadata: sa.MetaData, prefix: str) -> sa.Table:
         table = sa.Table(
             f"{prefix}dead_letters",
             metadata,
@@ -83,7 +83,7 @@ class AdvancedTables:
             table.c.projection,
             table.c.position,
             where=table.c.is_due,
-            sqlite_where=sa.text("is_due = 1"),  # The spelling of queries on SQLite.
+            sqlite_where=sa.text("is_due = 1"),  # As queries spell it on SQLite.
         )
         return table
 

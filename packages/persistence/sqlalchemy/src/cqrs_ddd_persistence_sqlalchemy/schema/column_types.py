@@ -1,4 +1,4 @@
-"""Types of columns that keep the same on every database."""
+"""Column types that store the same values on every database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Json: sa.JSON = sa.JSON(none_as_null=True).with_variant(
 """JSONB on PostgreSQL; None is NULL."""
 
 _MOST_DIGITS = 18
-"""Of a whole number in 64 bits."""
+"""Digits that every 64-bit integer can hold."""
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -44,7 +44,7 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
             return None
         if value.utcoffset() is None:
             raise NaiveDatetimeError.without_zone("the value", value)
-        if value.year in (MINYEAR, MAXYEAR) and _in_utc(value) in _INFINITE:
+        if value.year in (MINYEAR, MAXYEAR) and _to_utc(value) in _INFINITE:
             raise ValidationError(f"{value.isoformat()} stands for infinity; use None for no end")
         return iso_utc(value) if dialect.name == "sqlite" else value
 
@@ -53,13 +53,10 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
         return _read_time if dialect.name == "sqlite" else None
 
 
-_INFINITE = (
-    datetime.min.replace(tzinfo=timezone.utc),
-    datetime.max.replace(tzinfo=timezone.utc),
-)
+_INFINITE = (datetime.min.replace(tzinfo=timezone.utc), datetime.max.replace(tzinfo=timezone.utc))
 
 
-def _in_utc(value: datetime) -> datetime:
+def _to_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(timezone.utc)
     except OverflowError:
@@ -76,10 +73,10 @@ def iso_utc(value: datetime) -> str:
 
 
 class ExactDecimal(sa.TypeDecorator[Decimal]):
-    """NUMERIC, and a whole number of the smallest unit on SQLite, which keeps NUMERIC as a float.
+    """NUMERIC, or an integer of the smallest unit on SQLite, which keeps NUMERIC as a float.
 
-    Comparisons, order and sums are exact on both. Raises ``ValidationError`` for what does not fit,
-    instead of rounding it.
+    Comparisons, order and sums are exact on both. Raises ``ValidationError`` for a value that
+    does not fit, instead of rounding it.
     """
 
     impl = sa.Numeric
@@ -109,7 +106,7 @@ class ExactDecimal(sa.TypeDecorator[Decimal]):
     def process_bind_param(self, value: Decimal | int | None, dialect: sa.Dialect) -> Any:
         if value is None:
             return None
-        exact = self._exact(value)
+        exact = self._quantize(value)
         if dialect.name != "sqlite":
             return exact
         return int(exact.scaleb(self.scale, self._context))
@@ -120,7 +117,7 @@ class ExactDecimal(sa.TypeDecorator[Decimal]):
     def _read(self, value: int | None) -> Decimal | None:
         return None if value is None else Decimal(value).scaleb(-self.scale, _WIDE)
 
-    def _exact(self, value: object) -> Decimal:
+    def _quantize(self, value: object) -> Decimal:
         if isinstance(value, (Decimal, int)) and Decimal(value).is_finite():
             try:
                 return Decimal(value).quantize(self._unit, context=self._context)
@@ -133,4 +130,4 @@ class ExactDecimal(sa.TypeDecorator[Decimal]):
 
 
 _WIDE = Context(prec=38)
-"""A sum has more digits than what it sums."""
+"""A sum has more digits than its terms."""

@@ -1,4 +1,4 @@
-"""Making the tables, and telling whether a database has them."""
+"""Creation, checks and removal of the tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 Ordering = Literal["registered", "serialized"]
 
 COMPONENT = "persistence"
-"""The row of these tables in the table of versions; those of ``advanced`` have one of their own."""
+"""Key of these tables in the table of versions; the tables of ``advanced`` have another key."""
 
 # Bigint keys of advisory locks: 23 bits name the event table, 40 bits hold a position.
 _POSITION_BITS = 40
@@ -37,14 +37,17 @@ _POSITION_BITS = 40
 async def create_schema(
     engine: AsyncEngine, tables: Tables = TABLES, *, ordering: Ordering | None = None
 ) -> None:
-    """Make what is missing, in one transaction; any number of processes may do so at once.
-
-    Raises ``PersistenceError`` for tables of another version.
+    """Create the missing tables in one transaction; several processes may do so at once.
 
     Args:
+        engine: engine on PostgreSQL or SQLite.
+        tables: the tables of the toolkit.
         ordering: how PostgreSQL keeps readers from overtaking a slow transaction. ``registered``
-            lets writers go in parallel; ``serialized`` lets each wait for the one before it. Left
-            out, it stays as it is, at first ``registered``.
+            lets writers go in parallel; ``serialized`` makes each wait for the one before it.
+            None keeps the present ordering, which is ``registered`` at first.
+
+    Raises:
+        PersistenceError: if the tables have another version.
     """
     engines.ensure_usable(engine)
     with translate_errors(PersistenceError, "create the schema"):
@@ -53,11 +56,11 @@ async def create_schema(
 
 
 async def check(engine: AsyncEngine, tables: Tables = TABLES) -> None:
-    """Raises ``ConfigError`` when tables or columns are missing, or of another version."""
+    """Raise ``ConfigError`` if tables or columns are missing, or have another version."""
     engines.ensure_usable(engine)
     with translate_errors(PersistenceError, "check the schema"):
         async with engine.connect() as connection:
-            findings = await connection.run_sync(lambda sync: _findings(sync, tables))
+            findings = await connection.run_sync(lambda sync: _find_missing(sync, tables))
     if findings:
         raise ConfigError(
             f"the database lacks {'; '.join(findings)}: run create_schema(engine), or your "
@@ -68,7 +71,7 @@ async def check(engine: AsyncEngine, tables: Tables = TABLES) -> None:
 def install(
     connection: sa.Connection, tables: Tables = TABLES, ordering: Ordering | None = None
 ) -> None:
-    """As ``create_schema``, in a transaction of yours."""
+    """Create the missing tables in the transaction of the connection."""
     install_core(connection, tables, ordering)
     install_advanced(connection, tables)
 
@@ -76,20 +79,20 @@ def install(
 def install_core(
     connection: sa.Connection, tables: Tables = TABLES, ordering: Ordering | None = None
 ) -> None:
-    """Event store, outbox and inbox alone: for migrations."""
+    """Create the tables of event store, outbox and inbox; for migrations."""
     _begin(connection, tables)
     tables.metadata.create_all(connection, tables=tables.core)
     _note_version(connection, tables, COMPONENT, tables.VERSION)
-    # Replacing a trigger would wait for all who append, and let others wait.
+    # Replacing a trigger would wait for all transactions that append, and block others.
     if driver.is_postgres(connection) and (
         ordering is not None or not _has_trigger(connection, tables)
     ):
-        for statement in _position_statements(connection, tables, ordering or "registered"):
+        for statement in _build_position_statements(connection, tables, ordering or "registered"):
             connection.exec_driver_sql(statement)
 
 
 def install_advanced(connection: sa.Connection, tables: Tables = TABLES) -> None:
-    """What the extra ``advanced`` needs beside, where it is installed: for migrations."""
+    """Create the tables of the extra ``advanced``, if it is installed; for migrations."""
     if is_advanced_installed():
         _begin(connection, tables)
         tables.metadata.create_all(connection, tables=tables.advanced.all)
@@ -97,10 +100,10 @@ def install_advanced(connection: sa.Connection, tables: Tables = TABLES) -> None
 
 
 def begin_changes(connection: sa.Connection, tables: Tables) -> None:
-    """Until the transaction ends nobody else changes what tables there are."""
+    """Lock out other changes of the schema until the transaction ends."""
     if driver.is_postgres(connection):
-        # IF NOT EXISTS looks first and makes afterwards: two at once would collide.
-        lock = _namespace(tables, "schema") << _POSITION_BITS
+        # IF NOT EXISTS looks first and creates afterwards: two at once would collide.
+        lock = _hash_namespace(tables, "schema") << _POSITION_BITS
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
     elif not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
         connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -114,7 +117,7 @@ def _begin(connection: sa.Connection, tables: Tables) -> None:
 
 
 def remove(connection: sa.Connection, tables: Tables = TABLES) -> None:
-    """Drop the tables and all that is in them: for the downgrade of a migration."""
+    """Drop the tables with their rows; for the downgrade of a migration."""
     _drop_views(connection, tables)
     if driver.is_postgres(connection):
         names = _Names(connection, tables)
@@ -134,7 +137,7 @@ def remove_advanced(connection: sa.Connection, tables: Tables = TABLES) -> None:
 
 
 def _drop_views(connection: sa.Connection, tables: Tables) -> None:
-    """What projections have made for themselves."""
+    """Drop the tables of collections."""
     views, schema = tables.advanced.views, tables.schema
     if sa.inspect(connection).has_table(views.name, schema):
         for collection in connection.scalars(sa.select(views.c.collection)).all():
@@ -147,7 +150,7 @@ def _note_version(connection: sa.Connection, tables: Tables, component: str, ver
     connection.execute(
         driver.upsert_statement(connection, tables.versions).values(row).on_conflict_do_nothing()
     )
-    found = _version(connection, tables, component)
+    found = _read_version(connection, tables, component)
     if found != version:
         raise PersistenceError(
             f"the tables {tables.prefix}* ({component}) are of version {found}, this library needs "
@@ -155,7 +158,7 @@ def _note_version(connection: sa.Connection, tables: Tables, component: str, ver
         )
 
 
-def _version(connection: sa.Connection, tables: Tables, component: str) -> int | None:
+def _read_version(connection: sa.Connection, tables: Tables, component: str) -> int | None:
     versions = tables.versions
     return connection.scalar(sa.select(versions.c.version).where(versions.c.component == component))
 
@@ -172,7 +175,7 @@ def _has_trigger(connection: sa.Connection, tables: Tables) -> bool:
     return bool(found)
 
 
-def _findings(connection: sa.Connection, tables: Tables) -> list[str]:
+def _find_missing(connection: sa.Connection, tables: Tables) -> list[str]:
     inspector = sa.inspect(connection)
     present = set(inspector.get_table_names(schema=tables.schema))
     missing = [
@@ -184,7 +187,7 @@ def _findings(connection: sa.Connection, tables: Tables) -> list[str]:
     if is_advanced_installed():
         needed[AdvancedTables.COMPONENT] = AdvancedTables.VERSION
     for component, version in needed.items():
-        found = _version(connection, tables, component)
+        found = _read_version(connection, tables, component)
         if found != version:
             return [
                 f"version {version} of the tables {tables.prefix}* ({component}: it has {found})"
@@ -200,7 +203,7 @@ def _findings(connection: sa.Connection, tables: Tables) -> list[str]:
 
 
 class _Names:
-    """Quoted names of the event table and of the functions beside it."""
+    """Quoted names of the event table and its functions."""
 
     def __init__(self, connection: sa.Connection, tables: Tables) -> None:
         quote = connection.dialect.identifier_preparer.quote
@@ -211,10 +214,10 @@ class _Names:
         self.trigger = quote(f"{tables.prefix}register_append")
 
 
-def _position_statements(
+def _build_position_statements(
     connection: sa.Connection, tables: Tables, ordering: Ordering
 ) -> tuple[str, ...]:
-    """Functions and trigger that let readers see positions in an order without gaps.
+    """Build functions and a trigger by which readers see positions without gaps.
 
     A sequence hands out positions before the commit. So each statement that inserts first takes a
     shared lock whose key tells the last position given out so far; a reader then stops below the
@@ -222,7 +225,7 @@ def _position_statements(
     rolled back holds up nothing.
     """
     names = _Names(connection, tables)
-    namespace = _namespace(tables, "positions")
+    namespace = _hash_namespace(tables, "positions")
     sequence = connection.scalar(
         sa.text("SELECT pg_get_serial_sequence(:events, 'position')"), {"events": names.events}
     )
@@ -230,10 +233,10 @@ def _position_statements(
     setting = f"cqrs_ddd.registered_{namespace}"
     if ordering == "serialized":
         register = f"PERFORM pg_advisory_xact_lock({namespace << _POSITION_BITS});"
-        # Whoever committed did so before the next one was given a position.
+        # Each transaction commits before the next one gets a position.
         safe_position = f"last := {2**63 - 1};"
     else:
-        # A sequence that nobody has used yet says last_value 1, too.
+        # An unused sequence has last_value 1, too.
         register = f"""
             IF coalesce(current_setting('{setting}', true), '') = '' THEN
                 PERFORM pg_advisory_xact_lock_shared(
@@ -285,10 +288,10 @@ def _position_statements(
 def lock_key(tables: Tables, purpose: str, name: str) -> int:
     """For an advisory lock of PostgreSQL; names that share a key only wait for each other."""
     bits = int.from_bytes(sha256(name.encode()).digest()[: _POSITION_BITS // 8], "big")
-    return _namespace(tables, purpose) << _POSITION_BITS | bits
+    return _hash_namespace(tables, purpose) << _POSITION_BITS | bits
 
 
-def _namespace(tables: Tables, purpose: str) -> int:
+def _hash_namespace(tables: Tables, purpose: str) -> int:
     """23 bits that are the same in every process, for locks that concern these tables."""
     name = f"{tables.schema or ''}.{tables.prefix}{purpose}"
     return int.from_bytes(sha256(name.encode()).digest()[:3], "big") >> 1

@@ -16,28 +16,28 @@ NAMING_CONVENTION = {
 }
 
 BigKey = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-"""SQLite numbers rows by itself only where the type is spelled INTEGER."""
+"""SQLite numbers rows itself only if the type is spelled INTEGER."""
 
 
 class Tables:
-    """The tables under a prefix and, on PostgreSQL, in a schema of your own.
+    """Tables under a prefix and, on PostgreSQL, in a schema.
 
-    ``metadata`` holds them all: give it to Alembic, or to your own ``create_all``. The columns of
+    ``metadata`` holds them all, for Alembic or ``create_all``. The columns of
     type JSON keep the text as it was written. The tables of ``advanced`` are among them where that
     extra is installed.
     """
 
     VERSION = 1
-    """Of the tables; ``schema.check`` compares it with the one that the database tells."""
+    """Version of the tables; ``schema.check`` compares it with the version in the database."""
 
     def __init__(self, prefix: str = "cqrs_ddd_", schema: str | None = None) -> None:
         self.prefix = prefix
         self.schema = schema
         self.metadata = sa.MetaData(schema=schema, naming_convention=NAMING_CONVENTION)
-        self.events = self._events()
-        self.outbox = self._outbox()
-        self.outbox_leases = self._outbox_leases()
-        self.inbox = self._inbox()
+        self.events = self._define_events()
+        self.outbox = self._define_outbox()
+        self.outbox_leases = self._define_outbox_leases()
+        self.inbox = self._define_inbox()
         self.versions = sa.Table(
             f"{prefix}versions",
             self.metadata,
@@ -48,7 +48,7 @@ class Tables:
         unused = sa.MetaData(schema=schema, naming_convention=NAMING_CONVENTION)
         self.advanced = AdvancedTables(self.metadata if is_advanced_installed() else unused, prefix)
 
-    def _events(self) -> sa.Table:
+    def _define_events(self) -> sa.Table:
         return sa.Table(
             f"{self.prefix}events",
             self.metadata,
@@ -64,7 +64,7 @@ class Tables:
             sa.Column("occurred_at", UtcDateTime, nullable=False),
             sa.Column("correlation_id", sa.Text),
             sa.Column("causation_id", sa.Text),
-            # The id comes first: a stream may be asked for by its id alone.
+            # The id comes first, since a stream may be read by its id alone.
             sa.UniqueConstraint("aggregate_id", "aggregate_type", "version"),
             sa.Index(None, "event_type", "position"),
             # Events are stored about when they occur, so a summary of blocks finds a time.
@@ -72,7 +72,7 @@ class Tables:
             sqlite_autoincrement=True,
         )
 
-    def _outbox(self) -> sa.Table:
+    def _define_outbox(self) -> sa.Table:
         table = sa.Table(
             f"{self.prefix}outbox",
             self.metadata,
@@ -98,8 +98,8 @@ class Tables:
         add_partial_index(table, "published", table.c.published_at, where=is_published)
         return table
 
-    def _outbox_leases(self) -> sa.Table:
-        """Keys that are leased, held back or parked; all others have no row."""
+    def _define_outbox_leases(self) -> sa.Table:
+        """Define the table of keys that are leased, delayed or blocked; other keys have no row."""
         return sa.Table(
             f"{self.prefix}outbox_leases",
             self.metadata,
@@ -113,7 +113,7 @@ class Tables:
             sqlite_autoincrement=True,
         )
 
-    def _inbox(self) -> sa.Table:
+    def _define_inbox(self) -> sa.Table:
         return sa.Table(
             f"{self.prefix}inbox",
             self.metadata,
@@ -126,4 +126,4 @@ class Tables:
 
 
 TABLES = Tables()
-"""Under their usual names."""
+"""The tables under their usual names."""

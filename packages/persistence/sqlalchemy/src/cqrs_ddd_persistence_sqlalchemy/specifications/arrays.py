@@ -27,7 +27,7 @@ def _build_equal(column: Expression, value: Values | None, field_type: FieldType
         return column.is_(None)
     if len(_select_storable(column, value, field_type)) < len(value):
         return sa.false()
-    return column == _array(column, value, field_type)
+    return column == _to_array(column, value, field_type)
 
 
 def _build_is_empty(column: Expression, value: None, field_type: FieldType) -> Predicate:
@@ -36,13 +36,13 @@ def _build_is_empty(column: Expression, value: None, field_type: FieldType) -> P
 
 def _build_contains_any(column: Expression, values: Values, field_type: FieldType) -> Predicate:
     storable = _select_storable(column, values, field_type)
-    return column.bool_op("&&")(_array(column, storable, field_type))
+    return column.bool_op("&&")(_to_array(column, storable, field_type))
 
 
 def _build_contains_all(column: Expression, values: Values, field_type: FieldType) -> Predicate:
     if len(_select_storable(column, values, field_type)) < len(values):
         return sa.false()
-    return column.bool_op("@>")(_array(column, values, field_type))
+    return column.bool_op("@>")(_to_array(column, values, field_type))
 
 
 def _select_storable(column: Expression, values: Values, field_type: FieldType) -> Values:
@@ -50,13 +50,13 @@ def _select_storable(column: Expression, values: Values, field_type: FieldType) 
     assert field_type.item is not None
     if field_type.item.kind not in (Kind.INTEGER, Kind.DECIMAL):
         return list(values)
-    grid = find_grid(_item_type(column), is_stored=True)
+    grid = find_grid(_get_item_type(column), is_stored=True)
     return [value for value in values if value is None or grid.holds(Decimal(value))]
 
 
-def _array(column: Expression, values: Values, field_type: FieldType) -> Expression:
+def _to_array(column: Expression, values: Values, field_type: FieldType) -> Expression:
     assert field_type.item is not None
-    item = _item_type(column)
+    item = _get_item_type(column)
     if field_type.item.kind is Kind.INTEGER:
         values = [None if value is None else int(value) for value in values]
     if field_type.item.kind is Kind.DECIMAL and not isinstance(item, sa.TypeDecorator):
@@ -64,7 +64,7 @@ def _array(column: Expression, values: Values, field_type: FieldType) -> Express
     return sa.literal(list(values), sa.ARRAY(item))
 
 
-def _item_type(column: Expression) -> ColumnType:
+def _get_item_type(column: Expression) -> ColumnType:
     assert isinstance(column.type, sa.ARRAY)
     item: ColumnType = column.type.item_type
     return item

@@ -38,17 +38,17 @@ def resolve_path(model: type, path: str, relations: frozenset[str]) -> Target:
     for index, name in enumerate(names):
         column = mapper.column_attrs[name].columns[0] if name in mapper.column_attrs else None
         if isinstance(column, sa.Column):
-            kind = _field_type(f"{mapper.class_.__name__}.{name}", column.type)
+            kind = _find_field_type(f"{mapper.class_.__name__}.{name}", column.type)
             keys = tuple(names[index + 1 :])
             if keys and kind.kind is not Kind.JSON:
-                raise exceptions.UnknownFieldError(path, _allowed(mapper, passed, relations))
+                raise exceptions.UnknownFieldError(path, _list_allowed(mapper, passed, relations))
             return Target(tuple(passed), name, column, keys, field_types.JSON if keys else kind)
         so_far = ".".join((*passed, name))
         if name not in mapper.relationships or so_far not in relations:
-            raise exceptions.UnknownFieldError(path, _allowed(mapper, passed, relations))
+            raise exceptions.UnknownFieldError(path, _list_allowed(mapper, passed, relations))
         passed.append(name)
         mapper = mapper.relationships[name].mapper
-    raise exceptions.UnknownFieldError(path, _allowed(mapper, passed, relations))
+    raise exceptions.UnknownFieldError(path, _list_allowed(mapper, passed, relations))
 
 
 def get_mapper(model: object) -> Mapper[Any]:
@@ -59,14 +59,16 @@ def get_mapper(model: object) -> Mapper[Any]:
     return mapper
 
 
-def _allowed(mapper: Mapper[Any], passed: Collection[str], relations: Collection[str]) -> list[str]:
+def _list_allowed(
+    mapper: Mapper[Any], passed: Collection[str], relations: Collection[str]
+) -> list[str]:
     before = "".join(f"{name}." for name in passed)
     declared = [name for name in relations if name.startswith(before)]
     columns = [each.key for each in mapper.column_attrs if isinstance(each.columns[0], sa.Column)]
     return [f"{before}{name}" for name in columns] + declared
 
 
-def _field_type(name: str, kind: ColumnType) -> FieldType:
+def _find_field_type(name: str, kind: ColumnType) -> FieldType:
     while isinstance(kind, sa.TypeDecorator) and not isinstance(kind, sa.Interval):
         if _is_declared(kind):
             return field_types.type_of(kind.python_type)
@@ -85,7 +87,7 @@ def _field_type(name: str, kind: ColumnType) -> FieldType:
     if isinstance(kind, sa.DateTime) and not kind.timezone:
         raise ConfigError(f"{name} keeps no zone; give it UtcDateTime")
     if isinstance(kind, sa.ARRAY):
-        return FieldType(Kind.ARRAY, item=_field_type(name, kind.item_type))
+        return FieldType(Kind.ARRAY, item=_find_field_type(name, kind.item_type))
     if isinstance(kind, sa.Uuid) and not kind.as_uuid:
         raise ConfigError(f"{name} is a UUID that is read as text; give it Uuid()")
     if isinstance(kind, sa.Time) and kind.timezone:
@@ -122,7 +124,7 @@ _KINDS: tuple[tuple[type[ColumnType], Kind], ...] = (
 )
 
 
-def related_class(owner: object, relation: str) -> type[object]:
+def find_related_class(owner: object, relation: str) -> type[object]:
     """Return the class at the other end of a relationship."""
     mapper: Mapper[object] = sa.inspect(owner).mapper
     return mapper.relationships[relation].mapper.class_

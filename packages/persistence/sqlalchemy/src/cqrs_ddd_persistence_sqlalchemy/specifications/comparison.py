@@ -15,7 +15,7 @@ from cqrs_ddd_specifications import operators as ops
 from cqrs_ddd_specifications.field_types import FieldType, Kind
 
 from ..schema.column_types import ColumnType, ExactDecimal
-from .dialects import ByDialect, Expression, Predicate, by_character, ensure_faithful
+from .dialects import ByDialect, Expression, Predicate, collate_text, ensure_faithful
 
 PredicateBuilder = Callable[[Expression, Any, FieldType], Predicate]
 """Function of a column, an operand and the type of the field."""
@@ -56,7 +56,7 @@ class Grid:
     def holds(self, number: Decimal) -> bool:
         if not self._fits(number):
             return False
-        return self.scale is None or number == self._rounded(number, ops.EQ)
+        return self.scale is None or number == self._round(number, ops.EQ)
 
     def nearest(self, operator: ops.Operator, number: Decimal) -> Decimal | bool:
         """Return the number that compares the same, or the result for all values but None."""
@@ -64,12 +64,12 @@ class Grid:
             return number if self.holds(number) else False
         if not self._fits(number):
             return (number > 0) is (operator in (ops.LT, ops.LE))
-        return number if self.scale is None else self._rounded(number, operator)
+        return number if self.scale is None else self._round(number, operator)
 
     def _fits(self, number: Decimal) -> bool:
         return self.limit is None or -self.limit <= number < self.limit
 
-    def _rounded(self, number: Decimal, operator: ops.Operator) -> Decimal:
+    def _round(self, number: Decimal, operator: ops.Operator) -> Decimal:
         assert self.scale is not None
         if number.as_tuple().exponent >= -self.scale:  # type: ignore[operator]
             return number
@@ -92,7 +92,7 @@ def find_grid(kind: ColumnType, *, is_stored: bool = False) -> Grid:
     if isinstance(kind, ExactDecimal):
         return Grid(kind.scale, Decimal(10) ** (kind.precision - kind.scale))
     if isinstance(kind, sa.Integer):
-        return Grid(0, Decimal(2 ** ((_bits(kind) if is_stored else 64) - 1)))
+        return Grid(0, Decimal(2 ** ((_count_bits(kind) if is_stored else 64) - 1)))
     if isinstance(kind, sa.Numeric) and (kind.scale is not None or kind.precision is not None):
         scale = kind.scale or 0
         whole = None if kind.precision is None else kind.precision - scale
@@ -100,14 +100,14 @@ def find_grid(kind: ColumnType, *, is_stored: bool = False) -> Grid:
     return Grid(None, None)
 
 
-def _bits(kind: sa.Integer) -> int:
+def _count_bits(kind: sa.Integer) -> int:
     if isinstance(kind, sa.SmallInteger):
         return 16
     return 64 if isinstance(kind, sa.BigInteger) else 32
 
 
-def element_type(column: Expression, kind: Kind) -> ColumnType:
-    """Return the type of a value beside the column, wide enough to cut or round no value."""
+def choose_element_type(column: Expression, kind: Kind) -> ColumnType:
+    """Return the type of an operand of the column, wide enough to cut or round no value."""
     if isinstance(column.type, sa.TypeDecorator):
         return column.type
     if kind is Kind.INTEGER:
@@ -130,8 +130,10 @@ def _build_comparison(operator: ops.Operator) -> PredicateBuilder:
                 return column.is_not(None) if nearest else sa.false()
             value = int(nearest) if kind is Kind.INTEGER else nearest
         if kind is Kind.TEXT:
-            column = by_character(column, is_ordered=operator is not ops.EQ)
-        return compare(ensure_faithful(column), sa.literal(value, element_type(column, kind)))
+            column = collate_text(column, is_ordered=operator is not ops.EQ)
+        return compare(
+            ensure_faithful(column), sa.literal(value, choose_element_type(column, kind))
+        )
 
     return build
 
@@ -155,9 +157,9 @@ def _build_in_list(column: Expression, values: Sequence[Any], kind: Kind) -> Pre
         grid = _find_grid(column, kind)
         storable = [Decimal(value) for value in values if grid.holds(Decimal(value))]
         values = [int(number) for number in storable] if kind is Kind.INTEGER else storable
-    item = element_type(column, kind)
+    item = choose_element_type(column, kind)
     if kind is Kind.TEXT:
-        column = by_character(column, is_ordered=False)
+        column = collate_text(column, is_ordered=False)
     column = ensure_faithful(column)
     # One parameter for any number of values: the statement stays the same.
     in_array = column == sa.any_(sa.literal(values, sa.ARRAY(item)))

@@ -119,7 +119,7 @@ def _build_over_relations(
         if not relations:
             return build(getattr(owner, target.name) if target.relations else target.column)
         name, *rest = relations
-        other = aliased(columns.related_class(owner, name))
+        other = aliased(columns.find_related_class(owner, name))
         relation = getattr(owner, name).of_type(other)
         inner = build_over(other, tuple(rest))
         is_collection = columns.is_collection(owner, name)

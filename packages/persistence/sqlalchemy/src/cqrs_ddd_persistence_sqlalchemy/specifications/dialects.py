@@ -75,7 +75,7 @@ def ensure_faithful(column: Expression) -> Expression:
     return Faithful(column) if is_doubtful else column
 
 
-def by_character(column: Expression, *, is_ordered: bool) -> Expression:
+def collate_text(column: Expression, *, is_ordered: bool) -> Expression:
     """Return a text column in a form that is compared character by character."""
     if isinstance(column.type, postgresql.CITEXT):
         return sa.cast(column, sa.Text()).collate("C")

@@ -14,7 +14,7 @@ from cqrs_ddd_specifications.field_types import Kind
 
 from .columns import Target, resolve_path
 from .compiler import Names, Values, build_sqla_filter
-from .dialects import Expression, by_character, ensure_faithful
+from .dialects import Expression, collate_text, ensure_faithful
 
 Criteria = ISpecification[Any] | IQueryOptions[Any]
 """A specification, or query options with one."""
@@ -46,7 +46,7 @@ def apply_criteria(
     if not (criteria.ordering or criteria.limit is not None or criteria.offset):
         return page
     is_text = isinstance(key.type, sa.String)
-    return page.order_by(by_character(key, is_ordered=True) if is_text else key)
+    return page.order_by(collate_text(key, is_ordered=True) if is_text else key)
 
 
 def apply_query_options(
@@ -95,7 +95,7 @@ def _resolve_ordered(model: type[Any], name: str, names: Names | None) -> Target
 
 def _direct(column: Expression, kind: Kind, name: str) -> Expression:
     is_text = kind is Kind.TEXT
-    value = by_character(column, is_ordered=True) if is_text else ensure_faithful(column)
+    value = collate_text(column, is_ordered=True) if is_text else ensure_faithful(column)
     # None comes after every value.
     return value.desc().nulls_first() if name.startswith("-") else value.asc().nulls_last()
 

@@ -11,7 +11,7 @@ from cqrs_ddd_specifications import patterns
 from cqrs_ddd_specifications.field_types import FieldType
 
 from .comparison import PredicateBuilder
-from .dialects import ByCodePoint, ByDialect, Expression, PostgresOnly, Predicate, by_character
+from .dialects import ByCodePoint, ByDialect, Expression, PostgresOnly, Predicate, collate_text
 
 _ANY: list[patterns.Token] = [patterns.Wildcard.ANY_TEXT]
 _GLOB = {patterns.Wildcard.ANY_TEXT: "*", patterns.Wildcard.ANY_CHARACTER: "?"}
@@ -22,7 +22,7 @@ def _build_match(
 ) -> PredicateBuilder:
     def build(column: Expression, value: str, field_type: FieldType) -> Predicate:
         tokens = parse(patterns.fold_case(value) if is_folded else value)
-        text = by_character(column, is_ordered=False)
+        text = collate_text(column, is_ordered=False)
         if is_folded:
             # With collation C, lower() knows A to Z and nothing else; so does SQLite's.
             text = sa.func.lower(ByCodePoint(column))

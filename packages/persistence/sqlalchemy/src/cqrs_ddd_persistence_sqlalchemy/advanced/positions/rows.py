@@ -28,7 +28,7 @@ class PositionRows:
         """Select the rows, with the worker that holds the lease as ``holder``."""
         table = self._projections
         holder = sa.case(
-            (table.c.leased_until > driver.database_time(connection), table.c.worker_id)
+            (table.c.leased_until > driver.get_database_time(connection), table.c.worker_id)
         )
         return sa.select(table, holder.label("holder"))
 
@@ -39,7 +39,7 @@ class PositionRows:
         table = self._projections
         is_free = sa.or_(
             table.c.leased_until.is_(None),
-            table.c.leased_until <= driver.database_time(connection),
+            table.c.leased_until <= driver.get_database_time(connection),
             table.c.worker_id == worker_id,
         )
         # A worker frozen in a transaction must not block the others that ask for the lease.
@@ -114,6 +114,6 @@ _JOIN = (
 )
 
 
-def lease_end(connection: AsyncConnection, seconds: float) -> Any:
+def find_lease_end(connection: AsyncConnection, seconds: float) -> Any:
     """Return the time after so many seconds, by the clock that leases are compared with."""
-    return driver.database_time(connection) + timedelta(seconds=seconds)
+    return driver.get_database_time(connection) + timedelta(seconds=seconds)

@@ -19,7 +19,7 @@ from cqrs_ddd_core.primitives.shielding import run_to_completion
 
 from ...engine import Connections, SessionFactory, SQLAlchemyTransaction, driver
 from ...schema.tables import TABLES, Tables
-from .rows import PositionRows, lease_end
+from .rows import PositionRows, find_lease_end
 
 _GRACE = 5.0
 """Seconds for which a query may go on after its caller was cancelled."""
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 class SQLAlchemyPositionStore(advanced.IPositionStore):
     """Positions of projections in a table.
 
-    Times are those of the database on PostgreSQL, and of the machine on SQLite. A claim and a
+    Times come from the database on PostgreSQL, and from the local clock on SQLite. A claim and a
     replacement insert the row again, under the next epoch. On PostgreSQL inline writers share an
     advisory lock, which ``lock_exclusive`` takes alone; on SQLite all of them take the write lock,
     so a command has it from its first ``lock_shared`` on and not from its first change.
@@ -96,7 +96,7 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
                 version,
                 position,
                 worker_id=worker_id,
-                leased_until=lease_end(connection, lease),
+                leased_until=find_lease_end(connection, lease),
             )
         if epoch is None:
             return None
@@ -118,7 +118,7 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
                     table.c.position == checkpoint.position,
                     table.c.worker_id.is_not(None),
                 )
-                .values(position=position, leased_until=lease_end(connection, lease))
+                .values(position=position, leased_until=find_lease_end(connection, lease))
             )
             if not result.rowcount:
                 raise checkpoint.lease_ended()
@@ -133,7 +133,7 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
             result = await connection.execute(
                 sa.update(table)
                 .where(table.c.epoch == checkpoint.epoch, table.c.worker_id.is_not(None))
-                .values(leased_until=lease_end(connection, lease))
+                .values(leased_until=find_lease_end(connection, lease))
             )
             if not result.rowcount:
                 raise checkpoint.lease_ended()
@@ -263,8 +263,5 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
 
 def _to_position(row: sa.Row[Any]) -> ProjectionPosition:
     return ProjectionPosition(
-        projection=row.projection,
-        version=row.version,
-        position=row.position,
-        worker_id=row.holder,
+        projection=row.projection, version=row.version, position=row.position, worker_id=row.holder
     )

@@ -76,11 +76,7 @@ class CollectionAccess:
         return await _retry(attempt, is_alone=self._connections.current(uow) is None)
 
     async def _work_on(
-        self,
-        collection: str,
-        connection: AsyncConnection,
-        uow: UnitOfWork | None,
-        work: Work[T],
+        self, collection: str, connection: AsyncConnection, uow: UnitOfWork | None, work: Work[T]
     ) -> T:
         within = uow if isinstance(uow, SQLAlchemyTransaction) else None
         find_table = partial(self._catalog.find_table, collection, connection, within)
@@ -131,18 +127,15 @@ class CollectionCatalog:
         self._tables = tables
 
     async def find_table(
-        self,
-        collection: str,
-        connection: AsyncConnection,
-        uow: SQLAlchemyTransaction | None = None,
+        self, collection: str, connection: AsyncConnection, uow: SQLAlchemyTransaction | None = None
     ) -> CollectionTable:
         """Return the table, raising ``ProjectionStoreError`` if there is none."""
-        name = self._name(collection)
+        name = self._qualify_name(collection)
         replaced = _replaced.get(uow, {}) if uow is not None else {}
-        known = _known_tables(connection)
+        known = _get_known_tables(connection)
         found = replaced[name] if name in replaced else known.get(name)
         if found is None and name not in replaced:
-            found = await connection.run_sync(self._read, collection)
+            found = await connection.run_sync(self._read_table, collection)
             if found is not None:
                 known[name] = found
         if found is None:
@@ -150,12 +143,12 @@ class CollectionCatalog:
         return found
 
     def invalidate(self, collection: str, connection: AsyncConnection) -> None:
-        _known_tables(connection).pop(self._name(collection), None)
+        _get_known_tables(connection).pop(self._qualify_name(collection), None)
 
     def ensure(self, connection: sa.Connection, collection: str, asked: DocumentFields) -> None:
         """Create the table, raising ``ProjectionStoreError`` if its fields differ."""
         begin_changes(connection, self._tables)
-        found = self._read(connection, collection)
+        found = self._read_table(connection, collection)
         if found is not None:
             ensure_same_fields(found, asked)
             return
@@ -173,7 +166,7 @@ class CollectionCatalog:
 
     def drop(self, connection: sa.Connection, collection: str) -> None:
         begin_changes(connection, self._tables)
-        found = self._read(connection, collection)
+        found = self._read_table(connection, collection)
         if found is not None:
             found.table.drop(connection)
             self._remove(connection, collection)
@@ -181,7 +174,7 @@ class CollectionCatalog:
     def replace(self, connection: sa.Connection, collection: str, by: str) -> CollectionTable:
         """Rename the table of ``by``, and return it under its new name."""
         begin_changes(connection, self._tables)
-        old, new = self._read(connection, collection), self._read(connection, by)
+        old, new = self._read_table(connection, collection), self._read_table(connection, by)
         if new is None:
             raise ProjectionStoreError.no_collection(by)
         taken = CollectionTable(self._tables, collection, new.number, new.fields, new.is_postgres)
@@ -207,11 +200,11 @@ class CollectionCatalog:
         tables: Mapping[str, CollectionTable | None],
     ) -> None:
         """Show the changes to ``uow`` at once, and to others from its commit on."""
-        changes = {self._name(collection): table for collection, table in tables.items()}
+        changes = {self._qualify_name(collection): table for collection, table in tables.items()}
         _replaced.setdefault(uow, {}).update(changes)
-        uow.on_commit(partial(_apply_changes, _known_tables(connection), changes))
+        uow.on_commit(partial(_apply_changes, _get_known_tables(connection), changes))
 
-    def _read(self, connection: sa.Connection, collection: str) -> CollectionTable | None:
+    def _read_table(self, connection: sa.Connection, collection: str) -> CollectionTable | None:
         views = self._tables.advanced.views
         query = sa.select(views.c.number, views.c.fields).where(views.c.collection == collection)
         row = connection.execute(query).one_or_none()
@@ -226,7 +219,7 @@ class CollectionCatalog:
         views = self._tables.advanced.views
         connection.execute(sa.delete(views).where(views.c.collection == collection))
 
-    def _name(self, collection: str) -> Name:
+    def _qualify_name(self, collection: str) -> Name:
         return (self._tables.schema, self._tables.prefix, collection)
 
 
@@ -247,7 +240,7 @@ async def _apply_changes(
             known[name] = table
 
 
-def _known_tables(connection: AsyncConnection) -> dict[Name, CollectionTable]:
+def _get_known_tables(connection: AsyncConnection) -> dict[Name, CollectionTable]:
     sync_connection = connection.sync_connection
     assert sync_connection is not None
     return _known.setdefault(sync_connection.engine.pool, {})

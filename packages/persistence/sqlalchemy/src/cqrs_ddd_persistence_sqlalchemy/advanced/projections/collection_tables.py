@@ -46,7 +46,7 @@ class CollectionTable:
             self.name,
             sa.MetaData(schema=self.tables.schema),
             sa.Column(DOC_ID, _text_type(self.is_postgres), nullable=False),
-            # As text: JSONB would make whole numbers of large ones with a point, and sort the keys.
+            # As text: JSONB would drop the point of large floats, and sort the keys.
             sa.Column(DOC, sa.JSON, nullable=False),
             *(
                 sa.Column(name, _column_type(each, self.is_postgres))
@@ -81,6 +81,8 @@ class CollectionTable:
         return decode_document(row[0])
 
     async def write(self, connection: AsyncConnection, docs: Mapping[str, Document]) -> None:
+        if not docs:
+            return
         documents = [
             encode_document(self.collection, doc_id, doc, self.fields)
             for doc_id, doc in docs.items()
@@ -96,6 +98,8 @@ class CollectionTable:
         self, connection: AsyncConnection, doc_ids: Sequence[str]
     ) -> dict[str, dict[str, Any]]:
         """Return the documents by id, in the order of the ids."""
+        if not doc_ids:
+            return {}
         if len(doc_ids) == 1:
             rows = await driver.fetch(connection, self.get, *doc_ids)
         else:
@@ -104,7 +108,8 @@ class CollectionTable:
         return {each: decode_document(documents[each]) for each in doc_ids if each in documents}
 
     async def delete(self, connection: AsyncConnection, doc_ids: Sequence[str]) -> None:
-        await driver.fetch(connection, self.delete_many, self._id_parameter(doc_ids))
+        if doc_ids:
+            await driver.fetch(connection, self.delete_many, self._id_parameter(doc_ids))
 
     async def delete_all(self, connection: AsyncConnection) -> None:
         # TRUNCATE would let readers wait until the commit.
@@ -117,7 +122,7 @@ class CollectionTable:
         quoted = [self._quote(name) for name in names]
         if self.is_postgres:
             kinds = ["text", "json", *(_POSTGRES_TYPES[each.kind] for each in self.fields.values())]
-            # JSON comes as text, since SQLAlchemy tells the driver to leave it as it is.
+            # JSON comes as text, since SQLAlchemy sets up the driver not to encode it.
             arrays = [
                 f"${place}::{'text' if 'json' in kind else kind}[]"
                 for place, kind in enumerate(kinds, 1)

@@ -20,7 +20,7 @@ from ...repository.row_cursor import RowCursor
 from ...schema.installation import lock_key
 from ...schema.tables import TABLES, Tables
 from ...specifications import Criteria
-from .collection_access import CollectionAccess, CollectionCatalog, Work, ensure_same_fields
+from .collection_access import CollectionAccess, CollectionCatalog, ensure_same_fields
 from .collection_tables import CollectionTable
 
 _LONGEST_NAME = 63
@@ -55,7 +55,6 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         self._tables = tables
         self._catalog = CollectionCatalog(tables)
         self._access = CollectionAccess(self._catalog, self._connections)
-        self._search = CollectionSearch(self._access, self._connections)
         if len(tables.advanced.view_prefix.encode()) + MAX_COLLECTION_NAME > _LONGEST_NAME:
             raise ConfigError(
                 f"the prefix {tables.prefix!r} is too long for tables of collections; take one of "
@@ -91,11 +90,9 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     async def upsert_batch(
         self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
     ) -> None:
-        async def write(connection: AsyncConnection, table: CollectionTable) -> None:
-            if docs:
-                await table.write(connection, docs)
-
-        await self._access.change(collection, uow, f"write to {collection}", write)
+        await self._access.change(
+            collection, uow, f"write to {collection}", lambda c, table: table.write(c, docs)
+        )
 
     async def get(
         self, collection: str, doc_id: str, *, uow: UnitOfWork | None = None
@@ -108,21 +105,36 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     ) -> dict[str, dict[str, Any]]:
         wanted = documents.filter_doc_ids(doc_ids)
 
-        async def read(
-            connection: AsyncConnection, table: CollectionTable
-        ) -> dict[str, dict[str, Any]]:
-            return await table.read(connection, wanted) if wanted else {}
-
-        return await self._access.read(collection, uow, f"read {collection}", read)
+        return await self._access.read(
+            collection, uow, f"read {collection}", lambda c, table: table.read(c, wanted)
+        )
 
     async def find(
-        self,
-        collection: str,
-        criteria: Criteria,
-        *,
-        uow: UnitOfWork | None = None,
+        self, collection: str, criteria: Criteria, *, uow: UnitOfWork | None = None
     ) -> SearchResult[dict[str, Any]]:
-        return await self._search.find(collection, criteria, uow)
+        ensure_searchable(criteria)
+        operation = f"search {collection}"
+
+        async def prepare(
+            connection: AsyncConnection, table: CollectionTable
+        ) -> tuple[CollectionTable, sa.Select[Any]]:
+            return table, table.select(criteria)
+
+        known, prepared = await self._access.read(collection, uow, operation, prepare)
+
+        def select_from(table: CollectionTable) -> sa.Select[Any]:
+            return prepared if table is known else table.select(criteria)
+
+        async def search(
+            connection: AsyncConnection, table: CollectionTable
+        ) -> list[dict[str, Any]]:
+            rows = await connection.execute(select_from(table))
+            return [table.read_row(row) for row in rows.all()]
+
+        return SearchResult(
+            lambda: self._access.read(collection, uow, operation, search),
+            lambda size: self._stream(collection, select_from, size, uow),
+        )
 
     async def delete(self, collection: str, doc_id: str, *, uow: UnitOfWork | None = None) -> None:
         await self.delete_batch(collection, [doc_id], uow=uow)
@@ -132,17 +144,14 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     ) -> None:
         ids = documents.filter_doc_ids(doc_ids)
 
-        async def delete(connection: AsyncConnection, table: CollectionTable) -> None:
-            if ids:
-                await table.delete(connection, ids)
-
-        await self._access.change(collection, uow, f"delete from {collection}", delete)
+        await self._access.change(
+            collection, uow, f"delete from {collection}", lambda c, table: table.delete(c, ids)
+        )
 
     async def truncate_collection(self, collection: str, *, uow: UnitOfWork | None = None) -> None:
-        async def delete(connection: AsyncConnection, table: CollectionTable) -> None:
-            await table.delete_all(connection)
-
-        await self._access.change(collection, uow, f"truncate {collection}", delete)
+        await self._access.change(
+            collection, uow, f"truncate {collection}", lambda c, table: table.delete_all(c)
+        )
 
     async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
         documents.ensure_collection_name(collection)
@@ -179,51 +188,15 @@ class SQLAlchemyProjectionStore(IProjectionStore):
                 new = await connection.run_sync(self._catalog.replace, collection, by)
             self._catalog.record_changes(active, connection, {collection: new, by: None})
 
-
-class CollectionSearch:
-    """Search that validates its criteria at once, and reads the rows when they are awaited."""
-
-    def __init__(self, access: CollectionAccess, connections: Connections) -> None:
-        self._access = access
-        self._connections = connections
-
-    async def find(
-        self,
-        collection: str,
-        criteria: Criteria,
-        uow: UnitOfWork | None,
-    ) -> SearchResult[dict[str, Any]]:
-        ensure_searchable(criteria)
-        operation = f"search {collection}"
-
-        async def prepare(
-            connection: AsyncConnection, table: CollectionTable
-        ) -> tuple[CollectionTable, sa.Select[Any]]:
-            return table, table.select(criteria)
-
-        known, prepared = await self._access.read(collection, uow, operation, prepare)
-
-        def select_from(table: CollectionTable) -> sa.Select[Any]:
-            return prepared if table is known else table.select(criteria)
-
-        async def search(
-            connection: AsyncConnection, table: CollectionTable
-        ) -> list[dict[str, Any]]:
-            rows = await connection.execute(select_from(table))
-            return [table.read_row(row) for row in rows.all()]
-
-        return SearchResult(
-            lambda: self._access.read(collection, uow, operation, search),
-            lambda size: self._stream(collection, select_from, size, uow),
-        )
-
     async def _stream(
         self, collection: str, select_from: SelectFrom, size: int, uow: UnitOfWork | None
     ) -> AsyncIterator[dict[str, Any]]:
         operation = f"search {collection}"
         if self._connections.current(uow) is None:
             # A replaced table is detected here, where the statement can be repeated.
-            await self._access.read(collection, None, operation, _probe(select_from))
+            await self._access.read(
+                collection, None, operation, lambda c, table: c.execute(select_from(table).limit(0))
+            )
         cursor: RowCursor | None = None
         has_begun = False
 
@@ -239,19 +212,12 @@ class CollectionSearch:
             try:
                 while cursor is None or not cursor.is_at_end:
                     # Joined for each batch: in between the unit of work is the consumer's.
-                    documents = await self._access.change(
+                    batch = await self._access.change(
                         collection, shared, operation, fetch_documents
                     )
                     has_begun = True
-                    for document in documents:
+                    for document in batch:
                         yield document
             finally:
                 if cursor is not None:
                     await cursor.leave(shared)
-
-
-def _probe(select_from: SelectFrom) -> Work[None]:
-    async def execute(connection: AsyncConnection, table: CollectionTable) -> None:
-        await connection.execute(select_from(table).limit(0))
-
-    return execute
