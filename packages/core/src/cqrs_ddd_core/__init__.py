@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from .correlation import *
     from .cqrs import *
     from .domain import *
-    from .messages import *
     from .messaging import *
     from .middleware import *
     from .ports import *
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from .primitives.id_generator import *
     from .primitives.result import *
     from .primitives.retry import *
+    from .spi.system_clock import *
     from .validation import *
 else:
     __getattr__, __dir__ = export_lazily(
@@ -28,7 +28,6 @@ else:
         "context",
         "primitives.exceptions",
         "primitives.result",
-        "messages",
         "ports",
         "cqrs",
         "middleware",
@@ -38,4 +37,5 @@ else:
         "primitives.id_generator",
         "config",
         "validation",
+        "spi.system_clock",
     )

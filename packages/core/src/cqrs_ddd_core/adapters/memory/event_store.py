@@ -12,8 +12,7 @@ from pydantic_core import from_json
 
 from ...ports import ExpectedVersion, IEventLog, StoredEvent, StreamId, UnitOfWork
 from ...primitives import exceptions as errors
-from ...spi.checks import ensure_expected_version, ensure_page_limit
-from ...spi.json_fidelity import encode_json
+from ...spi import checks, json_fidelity
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 _position = attrgetter("position")
@@ -56,7 +55,7 @@ class InMemoryEventStore(IEventLog):
         async with join_transaction(self._uow, "append to a stream") as active:
             changes = self._get_changes(active)
             actual = changes.find_version(stream)
-            ensure_expected_version(stream, expected_version, actual)
+            checks.ensure_expected_version(stream, expected_version, actual)
             numbered = [
                 replace(
                     _convert_to_json(event),
@@ -143,7 +142,7 @@ class InMemoryEventStore(IEventLog):
     async def _read_page(
         self, events: list[StoredEvent], after: int, limit: int
     ) -> list[StoredEvent]:
-        ensure_page_limit(limit)
+        checks.ensure_page_limit(limit)
         await asyncio.sleep(0)
         first = bisect_right(events, after, key=_position)
         return events[first : first + limit]
@@ -280,5 +279,7 @@ def _convert_to_json(event: StoredEvent) -> StoredEvent:
 
 def _decode_as_stored(event: StoredEvent, facts: dict[str, object]) -> dict[str, object]:
     subject = f"{event.event_type} {event.event_id}"
-    decoded: dict[str, object] = from_json(encode_json(facts, subject, type_name=event.event_type))
+    decoded: dict[str, object] = from_json(
+        json_fidelity.encode_json(facts, subject, type_name=event.event_type)
+    )
     return decoded

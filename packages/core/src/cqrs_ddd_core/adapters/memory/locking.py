@@ -9,8 +9,7 @@ from itertools import count
 
 from ...ports import IClock, ILeasedLock, ILockLease
 from ...primitives.exceptions import LeaseLostError, LockAcquisitionError
-from ...spi.keyed_queue import KeyedQueue, Turn
-from ...spi.leases import LeaseRenewal, LockLease, ensure_lockable, is_of_another_live_task
+from ...spi import keyed_queue, leases
 from ...spi.system_clock import SystemClock
 
 
@@ -27,7 +26,7 @@ class InMemoryLockStrategy(ILeasedLock):
 
     def __init__(self, clock: IClock | None = None) -> None:
         self._clock = clock or SystemClock()
-        self._queue = KeyedQueue(self._start)
+        self._queue = keyed_queue.KeyedQueue(self._start)
         self._tokens = count(1)
 
     async def acquire(self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0) -> bool:
@@ -39,14 +38,14 @@ class InMemoryLockStrategy(ILeasedLock):
             raise LeaseLostError.not_released(
                 resource, "nobody holds it: it was released, or its ttl ended"
             )
-        if is_of_another_live_task(holder.task):
+        if leases.is_of_another_live_task(holder.task):
             raise LeaseLostError.not_released(resource, f"{holder.task!r} holds it")
         self._queue.leave(resource)
 
     async def extend(self, resource: str, ttl: float) -> bool:
-        ensure_lockable(resource, ttl=ttl)
+        leases.ensure_lockable(resource, ttl=ttl)
         holder = self._find_holder(resource)
-        if holder is None or is_of_another_live_task(holder.task):
+        if holder is None or leases.is_of_another_live_task(holder.task):
             return False
         holder.expires_at = self._clock.monotonic() + ttl
         return True
@@ -71,7 +70,7 @@ class InMemoryLockStrategy(ILeasedLock):
             return True
 
         try:
-            async with LeaseRenewal(
+            async with leases.LeaseRenewal(
                 resource,
                 renew,
                 ttl=ttl,
@@ -79,14 +78,14 @@ class InMemoryLockStrategy(ILeasedLock):
                 clock=self._clock,
                 cancels=cancel_on_loss,
             ) as renewal:
-                yield LockLease(resource, holder.token, renewal)
+                yield leases.LockLease(resource, holder.token, renewal)
             if self._find_holder(resource) is not holder:
                 renewal.lose()
         finally:
             self._leave(resource, holder)
 
     async def _acquire(self, resource: str, timeout: float, ttl: float) -> _Holder | None:
-        ensure_lockable(resource, ttl=ttl, timeout=timeout)
+        leases.ensure_lockable(resource, ttl=ttl, timeout=timeout)
         holder = _Holder(asyncio.current_task(), ttl)
         if self._find_holder(resource) is None and self._queue.try_enter(resource, holder):
             self._start(holder)
@@ -96,12 +95,12 @@ class InMemoryLockStrategy(ILeasedLock):
         wait = partial(self._wait, resource, self._clock.monotonic() + timeout)
         return holder if await self._queue.wait_turn(resource, holder, wait) else None
 
-    async def _wait(self, resource: str, deadline: float, turn: Turn) -> None:
+    async def _wait(self, resource: str, deadline: float, turn: keyed_queue.Turn) -> None:
         while not turn.done() and (now := self._clock.monotonic()) < deadline:
             holder = self._find_holder(resource)
             await self._sleep(turn, min(deadline, holder.expires_at if holder else now) - now)
 
-    async def _sleep(self, turn: Turn, seconds: float) -> None:
+    async def _sleep(self, turn: keyed_queue.Turn, seconds: float) -> None:
         if isinstance(self._clock, SystemClock):
             # A timer of the loop costs less than a task that sleeps.
             await asyncio.wait({turn}, timeout=seconds)
