@@ -96,6 +96,10 @@ structure: install ## Measure how the packages are built: make structure ARGS="-
 bench: install ## Measure each hot path beside its floor.
 	PYTHONPATH=docs/examples $(RUN) python -m tests.benchmarks $(ARGS)
 
+.PHONY: bench-compare
+bench-compare: install ## Compare the hot paths with another revision: make bench-compare ARGS="--base HEAD~10"
+	$(RUN) python -m tests.benchmarks.compare $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: export UV_PROJECT_ENVIRONMENT = .venvs/peers
 bench-peers: $(UV) ## Measure beside other libraries, in an environment of its own.

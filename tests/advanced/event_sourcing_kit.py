@@ -100,13 +100,13 @@ class EventSourcingKit:
                 await Accounts().add(account)
                 return account.balance
 
-        async def told(event: Any) -> None:
+        async def record_version(event: Any) -> None:
             seen.append(event.aggregate_version)
 
         handlers = HandlerRegistry()
         handlers.register_command_handler(Pay, PayHandler)
         for event_class in Account.event_registry:
-            handlers.register_event_handler(event_class, told)
+            handlers.register_event_handler(event_class, record_version)
         mediator = EventSourcedMediator(handlers, uow_factory=new_uow)
 
         first = await mediator.send(Pay(account_id=account_id, amount=3))

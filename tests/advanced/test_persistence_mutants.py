@@ -23,7 +23,7 @@ from cqrs_ddd_advanced_core.persistence.request_binding import current_uow
 from cqrs_ddd_advanced_core.testing.contracts.persistence import PersistenceDispatcherContract
 from cqrs_ddd_core import AggregateRoot, SearchResult, UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryCacheService, InMemoryUnitOfWork
-from cqrs_ddd_core.spi.caching import aggregate_codec as cached_state
+from cqrs_ddd_core.spi.caching import aggregate_codec
 from cqrs_ddd_core.spi.caching.read_through import ReadThrough
 from tests.advanced.parcels import CountedParcels, in_memory_dispatcher
 from tests.core.conftest import Equals, QueryOptions
@@ -294,7 +294,7 @@ async def test_the_contract_catches_the_naive_version(
     else:
         dispatcher = breaks.mutant(in_memory_dispatcher(parcels), InMemoryCacheService())
     if breaks.mutant is WithoutTenant:
-        monkeypatch.setattr(cached_state, "get_tenant_id", lambda: None)
+        monkeypatch.setattr(aggregate_codec, "get_tenant_id", lambda: None)
     fixtures = {
         "dispatcher": dispatcher,
         "new_uow": InMemoryUnitOfWork,

@@ -1,4 +1,4 @@
-"""Compare the hot paths of two revisions: ``python -m tests.benchmarks.compare --base REV``.
+"""Compare the hot paths of two revisions: ``make bench-compare ARGS="--base REV"``.
 
 Both checkouts run in turns on the same machine. A row counts as slower, or as faster, only where
 the middle halves of its ratios to the floor do not overlap.
@@ -24,6 +24,10 @@ import dataclasses, runpy
 from tests.benchmarks import measuring
 measure = measuring.measure
 measuring.measure = lambda row: measure(dataclasses.replace(row, rounds={rounds}))
+named = measuring.named
+measuring.named = lambda rows, part: [
+    row for row in named(rows, part) if {skip!r} is None or {skip!r} not in row.name
+]
 runpy.run_module("tests.benchmarks", run_name="__main__")
 """
 
@@ -95,7 +99,12 @@ def _figures(checkout: Path, options: argparse.Namespace) -> dict[str, float]:
     figures = checkout / ".bench/figures.json"
     figures.unlink(missing_ok=True)
     subprocess.run(
-        [checkout / ".venv/bin/python", "-c", _RUN.format(rounds=options.rounds), *options.rows],
+        [
+            checkout / ".venv/bin/python",
+            "-c",
+            _RUN.format(rounds=options.rounds, skip=options.skip),
+            *options.rows,
+        ],
         cwd=checkout,
         env={**os.environ, "PYTHONPATH": "docs/examples"},
         stdout=subprocess.DEVNULL,
@@ -120,6 +129,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--base", required=True, help="revision to compare with")
     parser.add_argument("--turns", type=int, default=10, help="runs of each checkout")
     parser.add_argument("--rounds", type=int, default=10, help="rounds of each row in a run")
+    parser.add_argument("--skip", help="leave out the rows with this part in their names")
     parser.add_argument("--verbose", action="store_true", help="show the progress of each run")
     parser.add_argument("rows", nargs="*", help="part of the names of the rows; all by default")
     return parser.parse_args()

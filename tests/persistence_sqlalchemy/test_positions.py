@@ -17,11 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionma
 from cqrs_ddd_advanced_core.exceptions import ProjectionVersionError
 from cqrs_ddd_advanced_core.ports.positions import PROJECTIONS_CHANNEL, Checkpoint
 from cqrs_ddd_advanced_core.testing.contracts.checkpoints import (
-    advanced,
-    claimed,
-    joined,
+    advance,
+    claim,
     new_name,
-    replaced,
+    replace_projection,
+    share_projection,
 )
 from cqrs_ddd_advanced_core.testing.contracts.positions import PositionStoreContract
 from cqrs_ddd_core import UnitOfWork
@@ -174,7 +174,7 @@ async def test_nobody_waits_to_claim_what_is_locked_by_a_transaction_that_stands
 ) -> None:
     positions = kind(session_factory, tables=tables)
     name = new_name()
-    ours = await claimed(positions, name, "one", lease=0.02)
+    ours = await claim(positions, name, "one", lease=0.02)
     await asyncio.sleep(0.05)
 
     async with new_uow() as uow:
@@ -188,7 +188,7 @@ async def test_nobody_waits_to_claim_what_is_locked_by_a_transaction_that_stands
     if not waits:
         assert answer is None
         await asyncio.sleep(0.05)
-        assert (await claimed(positions, name, "two")).position == 5
+        assert (await claim(positions, name, "two")).position == 5
 
 
 @on_postgres
@@ -201,7 +201,7 @@ async def test_nobody_begins_what_is_held_as_a_new_one(
         assert await positions.lock_exclusive(name, uow=uow) is None
         assert await positions.claim(name, "one") is None
 
-    await claimed(positions, name, "one")
+    await claim(positions, name, "one")
 
 
 @on_postgres
@@ -217,7 +217,7 @@ async def test_who_holds_comes_in_however_many_join(
     new_uow: NewUnitOfWork,
 ) -> None:
     positions, name = kind(session_factory, tables=tables), new_name()
-    await joined(positions, name, new_uow)
+    await share_projection(positions, name, new_uow)
     order: list[str] = []
 
     async def hold() -> None:
@@ -226,7 +226,7 @@ async def test_who_holds_comes_in_however_many_join(
             order.append("held")
 
     async def join() -> None:
-        await joined(positions, name, new_uow)
+        await share_projection(positions, name, new_uow)
         order.append("joined")
 
     async with new_uow() as uow:
@@ -258,15 +258,15 @@ async def test_who_sees_an_old_state_for_ever_does_not_join_what_was_replaced(
     sessions = async_sessionmaker(engine)
     frozen = SQLAlchemyPositionStore(sessions, tables=tables)
     positions, name = SQLAlchemyPositionStore(session_factory, tables=tables), new_name()
-    await joined(positions, name, new_uow)
-    by = await claimed(positions, new_name(), "rebuild", version=2)
+    await share_projection(positions, name, new_uow)
+    by = await claim(positions, new_name(), "rebuild", version=2)
 
     async def join(*, meanwhile: bool) -> None:
         async with SQLAlchemyUnitOfWork(session_factory=sessions, tables=tables) as uow:
             await frozen.lock_shared(new_name(), uow=uow)
             if meanwhile:
                 async with new_uow() as other:
-                    await replaced(positions, name, by, other)
+                    await replace_projection(positions, name, by, other)
             await frozen.lock_shared(name, uow=uow)
 
     with pytest.raises(ConcurrencyError):
@@ -294,7 +294,7 @@ async def test_those_who_wait_are_told_after_the_commit(
     positions = SQLAlchemyPositionStore(
         session_factory, tables=tables, signal=signal, poll_interval=30
     )
-    ours = await claimed(positions, new_name(), "one")
+    ours = await claim(positions, new_name(), "one")
     waiting = asyncio.ensure_future(positions.wait_until(5, [ours.projection], timeout=30))
     await asyncio.sleep(0.05)
 
@@ -304,7 +304,7 @@ async def test_those_who_wait_are_told_after_the_commit(
             assert signal.told == []
             raise LookupError
     assert signal.told == []
-    await advanced(positions, ours, 5, new_uow)
+    await advance(positions, ours, 5, new_uow)
 
     assert signal.told == [PROJECTIONS_CHANNEL]
     assert await waiting
@@ -315,11 +315,11 @@ async def test_a_step_is_one_statement_and_a_worker_that_stands_by_asks_in_one(
     positions: SQLAlchemyPositionStore,
     new_uow: NewUnitOfWork,
 ) -> None:
-    ours = await claimed(positions, new_name(), "one")
+    ours = await claim(positions, new_name(), "one")
     sent: list[str] = []
     listen(engine.sync_engine, "before_cursor_execute", lambda *given: sent.append(given[2]))
 
-    await advanced(positions, ours, 5, new_uow)
+    await advance(positions, ours, 5, new_uow)
     assert len(sent) == 1
     await positions.claim(ours.projection, "two")
 
@@ -362,7 +362,7 @@ async def test_who_holds_does_not_wait_long_for_a_command_under_way(
 ) -> None:
     monkeypatch.setattr(SQLAlchemyPositionStore, "lock_timeout", 0.1)
     positions, name = SQLAlchemyPositionStore(session_factory, tables=tables), new_name()
-    await joined(positions, name, new_uow)
+    await share_projection(positions, name, new_uow)
     async with new_uow() as command:
         await positions.lock_shared(name, uow=command)
 
@@ -371,6 +371,6 @@ async def test_who_holds_does_not_wait_long_for_a_command_under_way(
                 await positions.lock_exclusive(name, uow=uow)
 
         # Nobody is kept waiting by who gave up.
-        await joined(positions, name, new_uow)
+        await share_projection(positions, name, new_uow)
     async with new_uow() as uow:
         assert await positions.lock_exclusive(name, uow=uow) is not None

@@ -297,7 +297,7 @@ async def test_fields_are_columns_with_indexes_that_keep_apart_in_every_generati
             await store.replace_collection(live, f"{live}__rebuild", uow=uow)
     await store.ensure_collection(f"{live}__rebuild", fields)
 
-    def told(connection: Any) -> tuple[set[str], list[set[Any]]]:
+    def inspect_table(connection: Any) -> tuple[set[str], list[set[Any]]]:
         inspector = inspect(connection)
         table = f"{tables.prefix}view_{live}"
         columns = {each["name"] for each in inspector.get_columns(table, tables.schema)}
@@ -308,7 +308,7 @@ async def test_fields_are_columns_with_indexes_that_keep_apart_in_every_generati
         return columns, names
 
     async with engine.connect() as connection:
-        columns, (live_indexes, other_indexes) = await connection.run_sync(told)
+        columns, (live_indexes, other_indexes) = await connection.run_sync(inspect_table)
     assert {"doc_id", "doc", "customer", "total", "address"} < columns
     assert len(live_indexes) == len(other_indexes) == 2
     assert not live_indexes & other_indexes

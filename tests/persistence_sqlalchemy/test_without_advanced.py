@@ -42,7 +42,7 @@ async def make_check_and_remove():
     return "done"
 
 
-told = {
+report = {
     "tables": list(TABLES.metadata.tables),
     "are all": set(TABLES.metadata.tables.values()) == set(TABLES.core),
     "schema": asyncio.run(make_check_and_remove()),
@@ -52,13 +52,13 @@ told = {
         lambda: SQLAlchemyUnitOfWork(session_factory=async_sessionmaker()).projections
     ),
 }
-print(json.dumps(told))
+print(json.dumps(report))
 """
 ADVICE = 'pip install "cqrs-ddd-persistence-sqlalchemy[advanced]"'
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """What one fresh interpreter tells that has no advanced package."""
     url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('without')}/test.db"
     done = subprocess.run([sys.executable, "-c", PROGRAM, url], capture_output=True, text=True)
@@ -67,19 +67,19 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return found
 
 
-def test_its_tables_are_not_among_ours(told: dict[str, object]) -> None:
-    assert told["are all"]
-    assert "snapshots" not in str(told["tables"])
+def test_its_tables_are_not_among_ours(report: dict[str, object]) -> None:
+    assert report["are all"]
+    assert "snapshots" not in str(report["tables"])
 
 
-def test_the_schema_is_made_checked_and_removed_without_it(told: dict[str, object]) -> None:
-    assert told["schema"] == "done"
+def test_the_schema_is_made_checked_and_removed_without_it(report: dict[str, object]) -> None:
+    assert report["schema"] == "done"
 
 
-def test_its_adapters_name_the_command_that_installs_it(told: dict[str, object]) -> None:
-    assert ADVICE in str(told["adapter"])
-    assert told["has nothing"]
+def test_its_adapters_name_the_command_that_installs_it(report: dict[str, object]) -> None:
+    assert ADVICE in str(report["adapter"])
+    assert report["has nothing"]
 
 
-def test_a_unit_of_work_names_it_when_it_is_asked_for_documents(told: dict[str, object]) -> None:
-    assert ADVICE in str(told["documents"])
+def test_a_unit_of_work_names_it_when_it_is_asked_for_documents(report: dict[str, object]) -> None:
+    assert ADVICE in str(report["documents"])

@@ -63,7 +63,7 @@ class Problem(BaseModel):
 
 @dataclass(frozen=True)
 class Answer:
-    """What an error is answered with; without a ``detail`` the error speaks for itself."""
+    """What an error is answer_error with; without a ``detail`` the error speaks for itself."""
 
     status: int
     type: str
@@ -132,7 +132,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     AmbiguousStreamError: _FAULT,
     Exception: _FAULT,
 }
-"""By the nearest class: a subclass is answered as its base, unless it is named here."""
+"""By the nearest class: a subclass is answer_error as its base, unless it is named here."""
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {
@@ -146,10 +146,10 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 def install(app: FastAPI) -> None:
     """One handler for every error; needs ``CorrelationMiddleware``."""
     for kind in (CQRSDDDError, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(kind, answered)
+        app.add_exception_handler(kind, answer_error)
 
 
-async def answered(request: Request, error: Exception) -> Response:
+async def answer_error(request: Request, error: Exception) -> Response:
     """The problem that the error is; what the client is not told goes to the log."""
     answer = answer_to(error)
     problem = Problem(

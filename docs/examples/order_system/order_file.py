@@ -116,11 +116,11 @@ class OrderFile:
             for finding in error.errors():
                 wrong.setdefault(str(finding["loc"][-1]), finding["msg"])
         if wrong or command is None:
-            reasons = [self._told(fact, texts[fact], reason) for fact, reason in wrong.items()]
+            reasons = [self._describe(fact, texts[fact], reason) for fact, reason in wrong.items()]
             return Rejection(number, "; ".join(reasons), cells)
         return ReadLine(number, command, shipped_at, cells)
 
-    def _told(self, fact: str, text: str, reason: str) -> str:
+    def _describe(self, fact: str, text: str, reason: str) -> str:
         column = dict(self._mapping.columns)[fact]
         return f"{column} is {text!r}: {reason}" if text else f"{column} is empty"
 

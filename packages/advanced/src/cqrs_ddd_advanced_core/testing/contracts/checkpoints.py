@@ -23,7 +23,7 @@ def new_name() -> str:
     return f"projection-{next(_numbers):05}"
 
 
-async def claimed(
+async def claim(
     positions: IPositionStore,
     projection: str,
     worker_id: str,
@@ -39,7 +39,7 @@ async def claimed(
     return checkpoint
 
 
-async def advanced(
+async def advance(
     positions: IPositionStore,
     checkpoint: Checkpoint,
     position: int,
@@ -50,30 +50,30 @@ async def advanced(
         return await positions.advance(checkpoint, position, lease=lease, uow=uow)
 
 
-async def refused(
+async def assert_lease_lost(
     positions: IPositionStore, checkpoint: Checkpoint, new_uow: NewUnitOfWork
 ) -> None:
     """It cannot advance."""
     with raises(LeaseLostError) as lost:
-        await advanced(positions, checkpoint, checkpoint.position + 1, new_uow)
+        await advance(positions, checkpoint, checkpoint.position + 1, new_uow)
     assert lost.error.resource == checkpoint.projection
 
 
-async def joined(
+async def share_projection(
     positions: IPositionStore, projection: str, new_uow: NewUnitOfWork, *, version: int = 1
 ) -> None:
     async with new_uow() as uow:
         await positions.lock_shared(projection, version=version, uow=uow)
 
 
-async def replaced(
+async def replace_projection(
     positions: IPositionStore, projection: str, by: Checkpoint, uow: UnitOfWork
 ) -> None:
     await positions.lock_exclusive(projection, uow=uow)
     await positions.replace(projection, by, uow=uow)
 
 
-async def standing(positions: IPositionStore, projection: str) -> ProjectionPosition:
+async def find_position(positions: IPositionStore, projection: str) -> ProjectionPosition:
     (found,) = await positions.list_positions([projection])
     return found
 

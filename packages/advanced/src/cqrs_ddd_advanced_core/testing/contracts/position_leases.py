@@ -15,11 +15,11 @@ from cqrs_ddd_core.testing.faults import cancel_sweep
 from ...ports.positions import Checkpoint, IPositionStore, ProjectionPosition
 from .checkpoints import (
     NewUnitOfWork,
-    advanced,
-    claimed,
+    advance,
+    assert_lease_lost,
+    claim,
+    find_position,
     new_name,
-    refused,
-    standing,
 )
 
 
@@ -31,14 +31,14 @@ class PositionLeasesContract:
     ) -> None:
         name = new_name()
 
-        first = await claimed(positions, name, "one")
-        then = await advanced(positions, first, 7, new_uow)
-        last = await advanced(positions, then, 9, new_uow)
+        first = await claim(positions, name, "one")
+        then = await advance(positions, first, 7, new_uow)
+        last = await advance(positions, then, 9, new_uow)
 
         assert (first.projection, first.version, first.position) == (name, 1, 0)
         assert (then.position, last.position) == (7, 9)
         assert {first.epoch, then.epoch, last.epoch} == {first.epoch}
-        assert await standing(positions, name) == ProjectionPosition(
+        assert await find_position(positions, name) == ProjectionPosition(
             projection=name, version=1, position=9, worker_id="one"
         )
 
@@ -46,13 +46,13 @@ class PositionLeasesContract:
         self, positions: IPositionStore
     ) -> None:
         name = new_name()
-        ours = await claimed(positions, name, "one")
+        ours = await claim(positions, name, "one")
 
         assert await positions.claim(name, "two") is None
         assert await positions.claim(name, "two", version=2, restart=True) is None
 
         await positions.renew(ours)
-        assert (await standing(positions, name)).worker_id == "one"
+        assert (await find_position(positions, name)).worker_id == "one"
 
     async def test_of_many_that_claim_at_once_one_gets_it(self, positions: IPositionStore) -> None:
         name = new_name()
@@ -69,7 +69,7 @@ class PositionLeasesContract:
         epochs = []
 
         for name in (one, two, one, two):
-            checkpoint = await claimed(positions, name, "worker")
+            checkpoint = await claim(positions, name, "worker")
             epochs.append(checkpoint.epoch)
             await positions.release(checkpoint)
 
@@ -79,11 +79,11 @@ class PositionLeasesContract:
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
-        old = await advanced(positions, await claimed(positions, name, "one"), 5, new_uow, 0.02)
+        old = await advance(positions, await claim(positions, name, "one"), 5, new_uow, 0.02)
         await asyncio.sleep(0.05)
 
-        assert (await standing(positions, name)).worker_id is None
-        new = await claimed(positions, name, "two")
+        assert (await find_position(positions, name)).worker_id is None
+        new = await claim(positions, name, "two")
 
         assert new.position == 5
         assert new.epoch > old.epoch
@@ -92,40 +92,40 @@ class PositionLeasesContract:
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
-        frozen = await claimed(positions, name, "one", lease=0.02)
+        frozen = await claim(positions, name, "one", lease=0.02)
         await asyncio.sleep(0.05)
-        new = await claimed(positions, name, "two")
+        new = await claim(positions, name, "two")
 
-        await refused(positions, frozen, new_uow)
-        await advanced(positions, new, 3, new_uow)
-        await refused(positions, frozen, new_uow)
+        await assert_lease_lost(positions, frozen, new_uow)
+        await advance(positions, new, 3, new_uow)
+        await assert_lease_lost(positions, frozen, new_uow)
 
-        assert (await standing(positions, name)).position == 3
+        assert (await find_position(positions, name)).position == 3
 
     async def test_second_claim_of_a_worker_id_ends_the_first_lease(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
-        before = await claimed(positions, name, "one")
+        before = await claim(positions, name, "one")
 
-        again = await claimed(positions, name, "one")
+        again = await claim(positions, name, "one")
 
         assert again.epoch > before.epoch
-        await refused(positions, before, new_uow)
+        await assert_lease_lost(positions, before, new_uow)
         with raises(LeaseLostError):
             await positions.renew(before)
         await positions.release(before)
-        assert (await standing(positions, name)).worker_id == "one"
-        await advanced(positions, again, 1, new_uow)
+        assert (await find_position(positions, name)).worker_id == "one"
+        await advance(positions, again, 1, new_uow)
 
     async def test_a_lease_that_ran_out_and_that_nobody_took_still_advances(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
-        ours = await claimed(positions, name, "one", lease=0.02)
+        ours = await claim(positions, name, "one", lease=0.02)
         await asyncio.sleep(0.05)
 
-        await advanced(positions, ours, 4, new_uow)
+        await advance(positions, ours, 4, new_uow)
 
         # It has the lease again.
         assert await positions.claim(name, "two") is None
@@ -134,7 +134,7 @@ class PositionLeasesContract:
         self, positions: IPositionStore
     ) -> None:
         name = new_name()
-        ours = await claimed(positions, name, "one", lease=0.02)
+        ours = await claim(positions, name, "one", lease=0.02)
 
         await positions.renew(ours)
         await asyncio.sleep(0.05)
@@ -142,7 +142,7 @@ class PositionLeasesContract:
 
         await positions.renew(ours, lease=0.02)
         await asyncio.sleep(0.05)
-        await claimed(positions, name, "two")
+        await claim(positions, name, "two")
         with raises(LeaseLostError) as lost:
             await positions.renew(ours)
         assert lost.error.resource == name
@@ -151,14 +151,14 @@ class PositionLeasesContract:
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
-        ours = await claimed(positions, name, "one")
+        ours = await claim(positions, name, "one")
 
         await positions.release(ours)
         await positions.release(ours)
 
-        assert (await standing(positions, name)).worker_id is None
-        await refused(positions, ours, new_uow)
-        new = await claimed(positions, name, "two")
+        assert (await find_position(positions, name)).worker_id is None
+        await assert_lease_lost(positions, ours, new_uow)
+        new = await claim(positions, name, "two")
         await positions.release(ours)
         assert await positions.claim(name, "three") is None
         await positions.renew(new)
@@ -167,15 +167,15 @@ class PositionLeasesContract:
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
-        ours = await advanced(positions, await claimed(positions, name, "one"), 5, new_uow)
+        ours = await advance(positions, await claim(positions, name, "one"), 5, new_uow)
 
         with raises(InvalidOperationError):
             await positions.claim(name, "one", lease=0.0)
         with raises(InvalidOperationError):
             await positions.renew(ours, lease=-1.0)
         with raises(InvalidOperationError):
-            await advanced(positions, ours, 4, new_uow)
-        same = await advanced(positions, ours, 5, new_uow)
+            await advance(positions, ours, 4, new_uow)
+        same = await advance(positions, ours, 5, new_uow)
 
         assert same == ours
 
@@ -183,25 +183,25 @@ class PositionLeasesContract:
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
-        ours = await claimed(positions, name, "one")
+        ours = await claim(positions, name, "one")
 
         with raises(LookupError):
             async with new_uow() as uow:
                 await positions.advance(ours, 5, uow=uow)
-                assert (await standing(positions, name)).position == 0
+                assert (await find_position(positions, name)).position == 0
                 raise LookupError
         async with new_uow() as uow:
             then = await positions.advance(ours, 6, uow=uow)
             await positions.advance(then, 8, uow=uow)
-            assert (await standing(positions, name)).position == 0
+            assert (await find_position(positions, name)).position == 0
 
-        assert (await standing(positions, name)).position == 8
+        assert (await find_position(positions, name)).position == 8
 
     async def test_of_two_that_advance_from_one_checkpoint_at_once_one_fails(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         for _ in range(3):
-            ours = await claimed(positions, new_name(), "one")
+            ours = await claim(positions, new_name(), "one")
             went_on: list[int] = []
 
             async def go_on(to: int, ours: Checkpoint = ours, went_on: list[int] = went_on) -> None:
@@ -213,12 +213,12 @@ class PositionLeasesContract:
 
             await asyncio.gather(*(go_on(to) for to in (3, 4, 5)))
 
-            assert [(await standing(positions, ours.projection)).position] == went_on
+            assert [(await find_position(positions, ours.projection)).position] == went_on
 
     async def test_a_claim_during_a_step_never_lets_both_go_on_from_one_place(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
-        ours = await claimed(positions, new_name(), "one", lease=0.02)
+        ours = await claim(positions, new_name(), "one", lease=0.02)
         await asyncio.sleep(0.05)
         is_under_way = asyncio.Event()
 
@@ -245,9 +245,9 @@ class PositionLeasesContract:
         kept, gone = new_name(), new_name()
 
         async with new_uow() as uow:
-            ours = await claimed(positions, kept, "one")
+            ours = await claim(positions, kept, "one")
             await positions.renew(ours)
-            await positions.release(await claimed(positions, gone, "one"))
+            await positions.release(await claim(positions, gone, "one"))
             await uow.rollback()
 
         assert await positions.claim(kept, "two") is None
@@ -259,14 +259,14 @@ class PositionLeasesContract:
         name = new_name()
 
         async def work() -> None:
-            await claimed(positions, name, "one")
+            await claim(positions, name, "one")
 
         async def check() -> None:
             for each in await positions.list_positions([name]):
                 assert each.worker_id == "one"
 
         assert await cancel_sweep(work, check) > 0
-        await claimed(positions, name, "one")
+        await claim(positions, name, "one")
 
     async def test_a_cancellation_at_any_point_takes_all_steps_or_none(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
@@ -274,8 +274,8 @@ class PositionLeasesContract:
         one, two = new_name(), new_name()
         checkpoints: list[Checkpoint] = []
 
-        async def claim() -> None:
-            checkpoints[:] = [await claimed(positions, name, "one") for name in (one, two)]
+        async def claim_both() -> None:
+            checkpoints[:] = [await claim(positions, name, "one") for name in (one, two)]
 
         async def work() -> None:
             async with new_uow() as uow:
@@ -285,7 +285,7 @@ class PositionLeasesContract:
         async def check() -> None:
             found = await positions.list_positions([one, two])
             assert len({each.position for each in found}) == 1
-            await claim()
+            await claim_both()
 
-        await claim()
+        await claim_both()
         assert await cancel_sweep(work, check) > 0

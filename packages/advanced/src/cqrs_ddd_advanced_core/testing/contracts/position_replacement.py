@@ -15,14 +15,14 @@ from ...exceptions import ProjectionVersionError
 from ...ports.positions import IPositionStore, ProjectionPosition
 from .checkpoints import (
     NewUnitOfWork,
-    advanced,
-    claimed,
-    joined,
+    advance,
+    assert_lease_lost,
+    claim,
+    find_position,
     names_of,
     new_name,
-    refused,
-    replaced,
-    standing,
+    replace_projection,
+    share_projection,
 )
 
 
@@ -33,36 +33,36 @@ class PositionReplacementContract:
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
-        old = await advanced(positions, await claimed(positions, name, "one"), 5, new_uow)
+        old = await advance(positions, await claim(positions, name, "one"), 5, new_uow)
 
         with raises(ProjectionVersionError) as refusal:
             await positions.claim(name, "one", version=2)
         assert (refusal.error.asked, refusal.error.live) == (2, 1)
-        same = await claimed(positions, name, "one", restart=True)
+        same = await claim(positions, name, "one", restart=True)
         assert same.position == 0
         new = await positions.claim(name, "one", version=2, restart=True)
 
         assert new is not None
         assert (new.version, new.position) == (2, 0)
-        await refused(positions, old, new_uow)
+        await assert_lease_lost(positions, old, new_uow)
 
     async def test_one_that_is_written_inline_is_not_run_by_workers_nor_the_other_way_round(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         inline, run = new_name(), new_name()
-        await joined(positions, inline, new_uow)
-        await claimed(positions, run, "one")
+        await share_projection(positions, inline, new_uow)
+        await claim(positions, run, "one")
 
         for restart in (False, True):
             with raises(ProjectionVersionError):
                 await positions.claim(inline, "one", restart=restart)
         with raises(ProjectionVersionError):
-            await joined(positions, run, new_uow)
+            await share_projection(positions, run, new_uow)
         with raises(ProjectionVersionError) as refusal:
-            await joined(positions, inline, new_uow, version=2)
+            await share_projection(positions, inline, new_uow, version=2)
 
         assert (refusal.error.asked, refusal.error.live) == (2, 1)
-        assert await standing(positions, inline) == ProjectionPosition(
+        assert await find_position(positions, inline) == ProjectionPosition(
             projection=inline, version=1, position=None
         )
 
@@ -76,9 +76,9 @@ class PositionReplacementContract:
             await positions.lock_shared(name, version=3, uow=uow)
             await uow.rollback()
         assert await positions.list_positions([name]) == []
-        await joined(positions, name, new_uow, version=3)
+        await share_projection(positions, name, new_uow, version=3)
 
-        assert (await standing(positions, name)).version == 3
+        assert (await find_position(positions, name)).version == 3
 
     async def test_any_number_may_write_inline_at_once(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
@@ -93,24 +93,28 @@ class PositionReplacementContract:
         await asyncio.gather(*(write() for _ in range(5)))
         await asyncio.gather(*(write() for _ in range(5)))
 
-        assert (await standing(positions, name)).position is None
+        assert (await find_position(positions, name)).position is None
 
     async def test_exclusive_lock_returns_the_position(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         new, run, inline = new_name(), new_name(), new_name()
-        await advanced(positions, await claimed(positions, run, "one"), 5, new_uow)
-        await joined(positions, inline, new_uow)
+        await advance(positions, await claim(positions, run, "one"), 5, new_uow)
+        await share_projection(positions, inline, new_uow)
 
         async with new_uow() as uow:
             found = [await positions.lock_exclusive(name, uow=uow) for name in (new, run, inline)]
 
-        assert found == [None, await standing(positions, run), await standing(positions, inline)]
+        assert found == [
+            None,
+            await find_position(positions, run),
+            await find_position(positions, inline),
+        ]
 
     async def test_no_worker_advances_what_is_held(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
-        ours = await claimed(positions, new_name(), "one")
+        ours = await claim(positions, new_name(), "one")
         is_held = asyncio.Event()
 
         async def hold() -> None:
@@ -119,25 +123,25 @@ class PositionReplacementContract:
                     found = await positions.lock_exclusive(ours.projection, uow=uow)
                     is_held.set()
                     await asyncio.sleep(0.1)
-                    now = await standing(positions, ours.projection)
+                    now = await find_position(positions, ours.projection)
                 # Or the commit has failed.
                 assert found is not None
                 assert found.position == now.position
 
         async def go_on() -> None:
             await is_held.wait()
-            await advanced(positions, ours, 5, new_uow)
+            await advance(positions, ours, 5, new_uow)
 
         await asyncio.gather(hold(), go_on())
 
-        assert (await standing(positions, ours.projection)).position == 5
+        assert (await find_position(positions, ours.projection)).position == 5
 
     async def test_inline_write_commits_before_a_replacement_or_after_it(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name, marks = new_name(), [new_name() for _ in range(6)]
-        await joined(positions, name, new_uow)
-        by = await claimed(positions, new_name(), "rebuild", version=2)
+        await share_projection(positions, name, new_uow)
+        by = await claim(positions, new_name(), "rebuild", version=2)
         seen: set[str] = set()
         versions: dict[str, int] = {}
 
@@ -175,8 +179,8 @@ class PositionReplacementContract:
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name, mark = new_name(), new_name()
-        await joined(positions, name, new_uow)
-        by = await claimed(positions, new_name(), "rebuild", version=2)
+        await share_projection(positions, name, new_uow)
+        by = await claim(positions, new_name(), "rebuild", version=2)
         has_joined, order = asyncio.Event(), list[str]()
 
         async def write() -> None:
@@ -204,23 +208,23 @@ class PositionReplacementContract:
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name, shadow = new_name(), new_name()
-        old = await advanced(positions, await claimed(positions, name, "one"), 5, new_uow)
-        by = await claimed(positions, shadow, "rebuild", version=2)
-        by = await advanced(positions, by, 9, new_uow)
+        old = await advance(positions, await claim(positions, name, "one"), 5, new_uow)
+        by = await claim(positions, shadow, "rebuild", version=2)
+        by = await advance(positions, by, 9, new_uow)
 
         with raises(LookupError):
             async with new_uow() as uow:
-                await replaced(positions, name, by, uow)
+                await replace_projection(positions, name, by, uow)
                 raise LookupError
-        assert (await standing(positions, name)).version == 1
+        assert (await find_position(positions, name)).version == 1
         async with new_uow() as uow:
-            await replaced(positions, name, by, uow)
+            await replace_projection(positions, name, by, uow)
 
         assert await positions.list_positions([name, shadow]) == [
             ProjectionPosition(projection=name, version=2, position=9)
         ]
         for lost in (old, by):
-            await refused(positions, lost, new_uow)
+            await assert_lease_lost(positions, lost, new_uow)
             with raises(LeaseLostError):
                 await positions.renew(lost)
         new = await positions.claim(name, "two", version=2)
@@ -232,33 +236,33 @@ class PositionReplacementContract:
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         inline, new = new_name(), new_name()
-        await joined(positions, inline, new_uow)
+        await share_projection(positions, inline, new_uow)
 
         for name in (inline, new):
-            by = await claimed(positions, new_name(), "rebuild", version=2)
-            by = await advanced(positions, by, 9, new_uow)
+            by = await claim(positions, new_name(), "rebuild", version=2)
+            by = await advance(positions, by, 9, new_uow)
             async with new_uow() as uow:
-                await replaced(positions, name, by, uow)
+                await replace_projection(positions, name, by, uow)
 
-        assert (await standing(positions, inline)).position is None
-        assert (await standing(positions, new)).position == 9
+        assert (await find_position(positions, inline)).position is None
+        assert (await find_position(positions, new)).position == 9
         with raises(ProjectionVersionError):
-            await joined(positions, inline, new_uow)
-        await joined(positions, inline, new_uow, version=2)
+            await share_projection(positions, inline, new_uow)
+        await share_projection(positions, inline, new_uow, version=2)
 
     async def test_worker_without_the_lease_cannot_replace(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name, shadow = new_name(), new_name()
-        await claimed(positions, name, "one")
-        lost = await claimed(positions, shadow, "rebuild", version=2)
-        by = await claimed(positions, shadow, "rebuild", version=2)
-        await advanced(positions, by, 4, new_uow)
+        await claim(positions, name, "one")
+        lost = await claim(positions, shadow, "rebuild", version=2)
+        by = await claim(positions, shadow, "rebuild", version=2)
+        await advance(positions, by, 4, new_uow)
 
         for checkpoint in (lost, by):  # The second one is not where it was.
             with raises(LeaseLostError):
                 async with new_uow() as uow:
-                    await replaced(positions, name, checkpoint, uow)
+                    await replace_projection(positions, name, checkpoint, uow)
 
-        assert (await standing(positions, name)).version == 1
-        assert (await standing(positions, shadow)).position == 4
+        assert (await find_position(positions, name)).version == 1
+        assert (await find_position(positions, shadow)).position == 4

@@ -13,10 +13,10 @@ from ...exceptions import UnknownProjectionError
 from ...ports.positions import IPositionStore
 from .checkpoints import (
     NewUnitOfWork,
-    advanced,
-    claimed,
-    joined,
+    advance,
+    claim,
     new_name,
+    share_projection,
 )
 from .position_leases import PositionLeasesContract
 from .position_replacement import PositionReplacementContract
@@ -29,9 +29,9 @@ class PositionStoreContract(PositionLeasesContract, PositionReplacementContract)
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         one, two, other = sorted(new_name() for _ in range(3))
-        await joined(positions, two, new_uow)
-        await claimed(positions, one, "worker")
-        await claimed(positions, other, "worker")
+        await share_projection(positions, two, new_uow)
+        await claim(positions, one, "worker")
+        await claim(positions, other, "worker")
 
         found = await positions.list_positions([two, new_name(), one])
         everything = await positions.list_positions()
@@ -46,20 +46,20 @@ class PositionStoreContract(PositionLeasesContract, PositionReplacementContract)
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         one, two, inline = new_name(), new_name(), new_name()
-        await joined(positions, inline, new_uow)
-        first = await claimed(positions, one, "worker")
+        await share_projection(positions, inline, new_uow)
+        first = await claim(positions, one, "worker")
         names = [one, two, inline]
 
         waiting = asyncio.ensure_future(positions.wait_until(5, names, timeout=10))
         await asyncio.sleep(0.02)
-        await advanced(positions, first, 6, new_uow)
+        await advance(positions, first, 6, new_uow)
         await asyncio.sleep(0.02)
         # One that begins meanwhile counts.
-        second = await claimed(positions, two, "worker")
-        await advanced(positions, second, 4, new_uow)
+        second = await claim(positions, two, "worker")
+        await advance(positions, second, 4, new_uow)
         await asyncio.sleep(0.02)
         was_waiting = not waiting.done()
-        await advanced(positions, await claimed(positions, two, "worker"), 5, new_uow)
+        await advance(positions, await claim(positions, two, "worker"), 5, new_uow)
 
         assert await waiting
         assert was_waiting
@@ -69,7 +69,7 @@ class PositionStoreContract(PositionLeasesContract, PositionReplacementContract)
 
     async def test_wait_returns_false_after_its_timeout(self, positions: IPositionStore) -> None:
         known, unknown = new_name(), new_name()
-        await claimed(positions, known, "worker")
+        await claim(positions, known, "worker")
 
         assert not await positions.wait_until(1, [known], timeout=0.02)
         with raises(UnknownProjectionError) as told:
@@ -87,7 +87,7 @@ class PositionStoreContract(PositionLeasesContract, PositionReplacementContract)
     async def test_a_wait_that_is_cancelled_leaves_nothing_behind(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
-        ours = await claimed(positions, new_name(), "one")
+        ours = await claim(positions, new_name(), "one")
         before = asyncio.all_tasks()
         waiting = [
             asyncio.ensure_future(positions.wait_until(1, [ours.projection], timeout=30))
@@ -101,4 +101,4 @@ class PositionStoreContract(PositionLeasesContract, PositionReplacementContract)
 
         assert all(isinstance(end, asyncio.CancelledError) for end in ends)
         assert asyncio.all_tasks() <= before
-        await advanced(positions, ours, 1, new_uow)
+        await advance(positions, ours, 1, new_uow)

@@ -62,10 +62,10 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         self, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[OutboxMessage]:
         outbox, leases = self._outbox, self._leases
-        parked = sa.select(leases.c.lease_key).where(leases.c.parked_message_id.is_not(None))
+        blocked = sa.select(leases.c.lease_key).where(leases.c.parked_message_id.is_not(None))
         pending = (
             self._select_messages()
-            .where(outbox.c.published_at.is_(None), outbox.c.lease_key.not_in(parked))
+            .where(outbox.c.published_at.is_(None), outbox.c.lease_key.not_in(blocked))
             .order_by(outbox.c.seq)
             .limit(limit)
         )
@@ -135,11 +135,11 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             connection = await new.connection()
             await self._lock_lease(connection, lease, [message_id])
             await self._count_try(connection, message_id, error)
-            parked = message_id if retry_at is None else None
+            dead_letter = message_id if retry_at is None else None
             await connection.execute(
                 sa.update(leases)
                 .where(leases.c.epoch == lease.epoch)
-                .values(leased_until=None, due=retry_at, parked_message_id=parked)
+                .values(leased_until=None, due=retry_at, parked_message_id=dead_letter)
             )
 
     async def release(self, lease: OutboxLease) -> None:
@@ -154,7 +154,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
 
     async def list_dead_letters(self, limit: int = 100) -> list[OutboxMessage]:
         outbox, leases = self._outbox, self._leases
-        parked = (
+        dead_letters = (
             self._select_messages()
             .join(leases, leases.c.parked_message_id == outbox.c.message_id)
             .order_by(outbox.c.seq)
@@ -162,7 +162,9 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         )
         async with self._connections.new_transaction("read dead letters") as new:
             connection = await new.connection()
-            return [message_rows.read_message(row) for row in await connection.execute(parked)]
+            return [
+                message_rows.read_message(row) for row in await connection.execute(dead_letters)
+            ]
 
     async def retry(self, message_id: str) -> None:
         outbox = self._outbox
