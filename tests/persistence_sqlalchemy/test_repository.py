@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
@@ -367,6 +368,26 @@ async def test_a_stream_that_is_left_early_gives_its_connection_back(
         await asyncio.sleep(0.005)
         if pool.checkedout() == 0:
             break
+    assert pool.checkedout() == 0
+
+
+async def test_unfinished_stream_is_closed_when_its_event_loop_ends(
+    parcels: Parcels, engine: AsyncEngine
+) -> None:
+    await _stored(parcels, 6)
+    pool, started = engine.pool, list[AsyncGenerator[Any, None]]()
+    assert isinstance(pool, AsyncAdaptedQueuePool)
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(firstiter=started.append)
+    try:
+        await anext((await parcels.search(QueryOptions())).stream(batch_size=2))
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+    # As a loop does at its end: all generators at once, the stream and any that it waits in.
+    ended = await asyncio.gather(*(each.aclose() for each in started), return_exceptions=True)
+
+    assert [error for error in ended if error is not None] == []
     assert pool.checkedout() == 0
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -125,19 +126,12 @@ class Connections:
             async with driver.autocommit_connection(engine) as connection:
                 yield connection
 
-    @asynccontextmanager
-    async def stream_transaction(self, uow: UnitOfWork | None) -> AsyncIterator[UnitOfWork]:
+    def stream_transaction(self, uow: UnitOfWork | None) -> AbstractAsyncContextManager[UnitOfWork]:
         """Yield the unit of work that a stream joins for each batch; a new one is rolled back."""
         current = self.current(uow)
         if current is not None:
-            yield current
-            return
-        # Not entered, or it would become the current unit of work of the stream's reader.
-        new = SQLAlchemyTransaction(session_factory=self.session_factory)
-        try:
-            yield new
-        finally:
-            await new.rollback()
+            return nullcontext(current)
+        return _Rollback(SQLAlchemyTransaction(session_factory=self.session_factory))
 
     def _ensure_joinable(self, current: UnitOfWork, operation: str) -> SQLAlchemyTransaction:
         if not isinstance(current, SQLAlchemyTransaction):
@@ -152,3 +146,20 @@ class Connections:
                 f"on {mine.url!r}; pass a unit of work on the same engine"
             )
         return current
+
+
+@dataclass
+class _Rollback(AbstractAsyncContextManager[UnitOfWork]):
+    """Block at whose end the transaction of a stream is rolled back.
+
+    It does not enter the transaction, which would become the current unit of work of the stream's
+    reader. It is no generator, since an event loop that ends closes all generators at once.
+    """
+
+    transaction: UnitOfWork
+
+    async def __aenter__(self) -> UnitOfWork:
+        return self.transaction
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.transaction.rollback()
