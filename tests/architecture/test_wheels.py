@@ -52,6 +52,9 @@ def test_a_wheel_holds_the_package_and_its_types_only(package: Package, wheels: 
         metadata = wheel.read(metadata_name).decode("utf-8")
 
     assert f"{package.import_name}/py.typed" in names
+    folder = package.folder / "src"
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {name for name in files if "__pycache__" not in name} <= set(names)
     tops = {name.partition("/")[0] for name in names}
     assert tops == {package.import_name, metadata_name.partition("/")[0]}
     assert " @ " not in metadata, "a dependency is pinned to a place instead of a version range"
