@@ -45,6 +45,18 @@ async def test_time_is_the_clocks() -> None:
     assert await waiting
 
 
+async def test_waiter_gets_a_lock_whose_ttl_ends_with_its_timeout() -> None:
+    clock = FakeClock()
+    lock = InMemoryLockStrategy(clock)
+    assert await lock.acquire("door", ttl=30)
+    waiting = asyncio.ensure_future(lock.acquire("door", timeout=30, ttl=30))
+    await asyncio.sleep(0)
+
+    await clock.advance(30)
+
+    assert await waiting
+
+
 async def test_a_block_whose_lease_is_lost_is_cancelled_and_says_so() -> None:
     lock = InMemoryLockStrategy()
     reached: list[str] = []

@@ -99,6 +99,7 @@ class InMemoryLockStrategy(ILeasedLock):
         while not turn.done() and (now := self._clock.monotonic()) < deadline:
             holder = self._find_holder(resource)
             await self._sleep(turn, min(deadline, holder.expires_at if holder else now) - now)
+            self._find_holder(resource)  # A ttl that has ended meanwhile passes the turn on.
 
     async def _sleep(self, turn: keyed_queue.Turn, seconds: float) -> None:
         if isinstance(self._clock, SystemClock):
