@@ -173,6 +173,26 @@ async def test_missing_node_or_ancestor_grants_nothing(variant: ServiceVariant, 
     assert not await denying_acls.is_allowed(node, ["ann"], "read")
 
 
+def test_parent_id_that_is_none_hides_no_ancestor() -> None:
+    class Rows:
+        """Reader that names the missing parent of a row, as a nullable column does."""
+
+        def get_acl_and_parents(
+            self, node_id: str | None
+        ) -> tuple[ACL | None, tuple[str | None, ...]] | None:
+            rows = {"me": (None, ("strict", None)), "strict": (ACL.nobody(), ())}
+            return rows.get(node_id or "")
+
+    acls = ACLInheritanceService[str | None](Rows(), default=ACL.unrestricted())
+    denying_acls = ACLInheritanceService[str | None](
+        Rows(), default=ACL.unrestricted(), on_missing="deny"
+    )
+
+    with pytest.raises(NodeNotFoundError, match="no node None"):
+        acls.effective_acl("me")
+    assert denying_acls.effective_acl("me").acl.is_nobody
+
+
 @each_variant
 async def test_access_on_a_stored_cycle_is_answered(variant: ServiceVariant) -> None:
     source = (

@@ -95,7 +95,7 @@ class AsyncCycleDetectionService(Generic[N]):
         return depths[node_id]
 
     async def _find_path(self, node_id: N, parent_ids: Collection[N]) -> Path[N] | None:
-        walk = await self._climb(hierarchy.deduplicate(parent_ids), until=node_id)
+        walk = await self._climb(hierarchy.deduplicate(parent_ids), until=(node_id,))
         if node_id in walk.distances:
             return (node_id, *walk.path_to(node_id))
         if self._strict:
@@ -103,7 +103,7 @@ class AsyncCycleDetectionService(Generic[N]):
         return None
 
     async def _climb(
-        self, starts: Iterable[N], cache: Cache[N] | None = None, *, until: N | None = None
+        self, starts: Iterable[N], cache: Cache[N] | None = None, *, until: Collection[N] = ()
     ) -> hierarchy.HierarchyWalk[N, Path[N]]:
         walk = hierarchy.HierarchyWalk(starts, self._reader, self._limits, cache)
         await walk.climb(until)

@@ -150,9 +150,9 @@ class HierarchyWalk(Generic[N, R]):
         self._children: dict[N, N] = {}
         self._depth = 0
 
-    async def climb(self, until: N | None = None) -> None:
-        """Read all levels, or all up to a node."""
-        while self.frontier and until not in self.distances:
+    async def climb(self, until: Collection[N] = ()) -> None:
+        """Read all levels, or all up to the first of some nodes."""
+        while self.frontier and self.distances.keys().isdisjoint(until):
             await self.step()
 
     async def step(self) -> None:
