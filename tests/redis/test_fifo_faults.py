@@ -15,6 +15,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as MaxConnectionsError
 
+from cqrs_ddd_core.adapters.memory import FakeClock
 from cqrs_ddd_core.primitives.exceptions import (
     InvalidOperationError,
     LeaseLostError,
@@ -391,10 +392,12 @@ async def test_tombstone_of_an_owner_expires(client: Redis) -> None:
 
 
 async def test_locks_that_are_never_released_are_dropped(client: Redis) -> None:
-    lock = FifoRedisLockStrategy(client)
+    clock = FakeClock()
+    lock = FifoRedisLockStrategy(client, clock=clock)
 
     for number in range(2_100):
-        assert await lock.acquire(f"door-{number}", timeout=0, ttl=0.05)
+        assert await lock.acquire(f"door-{number}", timeout=0, ttl=1)
+        await clock.advance(1)
 
     assert len(lock._holders) <= 2_000
 
