@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -80,17 +81,36 @@ def test_root_offers_each_name_once() -> None:
 
 def test_type_checkers_see_the_modules_that_the_root_searches() -> None:
     tree = ast.parse(Path(cqrs_ddd_core.__file__).read_text("utf-8"))
-    nodes = list(ast.walk(tree))
-    stars = {
-        node.module
-        for node in nodes
-        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
-    }
-    (call,) = (node for node in nodes if isinstance(node, ast.Call))
+    (call,) = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
     searched = [each.value for each in call.args if isinstance(each, ast.Constant)]
 
-    assert len(searched) == len(stars)
-    assert set(searched) == stars
+    assert len(searched) == len(set(searched))
+    assert set(searched) == set(star_imports(cqrs_ddd_core))
+
+
+def star_imports(package: ModuleType) -> list[str]:
+    tree = ast.parse(Path(str(package.__file__)).read_text("utf-8"))
+    return [
+        str(node.module)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+    ]
+
+
+def test_broken_module_is_reported_with_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lazy_root").mkdir()
+    (tmp_path / "lazy_root" / "__init__.py").write_text(
+        "from cqrs_ddd_core.primitives.lazy_exports import export_lazily\n"
+        "__getattr__, __dir__ = export_lazily(__name__, 'part')\n"
+    )
+    (tmp_path / "lazy_root" / "part.py").write_text("import sys\nsys.missing\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    root = importlib.import_module("lazy_root")
+
+    with pytest.raises(ImportError, match="cannot import lazy_root.part: .*no attribute 'missing'"):
+        getattr(root, "Anything")  # noqa: B009 - a type checker knows nothing of the package
 
 
 def test_importing_the_root_loads_no_other_package() -> None:

@@ -21,6 +21,14 @@ from cqrs_ddd_core.spi.system_clock import SystemClock
 from .ports.persistence import T
 from .ports.snapshots import ISnapshotStore, Snapshot
 
+__all__ = [
+    "AggregateSnapshots",
+    "EveryNEventsStrategy",
+    "Loading",
+    "LoadingTimeStrategy",
+    "SnapshotStrategy",
+]
+
 logger = logging.getLogger(__name__)
 
 

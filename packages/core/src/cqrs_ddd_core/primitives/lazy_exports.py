@@ -17,20 +17,21 @@ def export_lazily(root: str, *modules: str) -> tuple[Callable[[str], object], Ca
         else:
             __getattr__, __dir__ = export_lazily(__name__, "domain")
 
-    A module exports its ``__all__``, or else the classes and functions that it defines. Modules
-    are searched in the given order, so that the ones which are needed most come first.
+    A module exports its ``__all__``, or else its constant texts and the classes and functions that
+    it defines. Modules are searched in the given order, so that the ones which are needed most come
+    first.
     """
     names = vars(sys.modules[root])
 
     def get_attribute(name: str) -> object:
         if name == "__all__":
-            exported = (_exported_names(import_module(f"{root}.{each}")) for each in modules)
+            exported = (_exported_names(_import(f"{root}.{each}")) for each in modules)
             names[name] = sorted({name for each in exported for name in each})
             return names[name]
         # The import system asks for submodules and dunder names too.
         if not name.startswith("_") and name not in modules:
             for each in modules:
-                module = import_module(f"{root}.{each}")
+                module = _import(f"{root}.{each}")
                 if name in _exported_names(module):
                     names[name] = value = getattr(module, name)
                     return value
@@ -42,6 +43,14 @@ def export_lazily(root: str, *modules: str) -> tuple[Callable[[str], object], Ca
     return get_attribute, list_names
 
 
+def _import(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except AttributeError as error:
+        # An import statement would report it as a name that the root does not have.
+        raise ImportError(f"cannot import {name}: {error}", name=name) from error
+
+
 def _exported_names(module: ModuleType) -> list[str]:
     return getattr(module, "__all__", None) or list(_defined_names(module))
 
@@ -49,5 +58,6 @@ def _exported_names(module: ModuleType) -> list[str]:
 def _defined_names(module: ModuleType) -> Iterator[str]:
     for name, value in vars(module).items():
         is_definition = inspect.isclass(value) or inspect.isfunction(value)
-        if is_definition and value.__module__.startswith(module.__name__) and name[0] != "_":
+        is_own = is_definition and value.__module__.startswith(module.__name__)
+        if name[0] != "_" and (is_own or (isinstance(value, str) and name.isupper())):
             yield name

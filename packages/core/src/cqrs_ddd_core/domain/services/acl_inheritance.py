@@ -15,6 +15,8 @@ from . import hierarchy
 from .acl import ACL, ExactMatcher, IGrantMatcher
 from .readers import ACLAndParents, IACLReader, IAsyncACLReader, IAsyncBatchReader, IBatchReader, N
 
+__all__ = ["ACLInheritanceService", "AccessChange", "AsyncACLInheritanceService", "EffectiveACL"]
+
 Walk = hierarchy.HierarchyWalk[N, ACLAndParents[N]]
 Cache = dict[N, ACLAndParents[N] | None]
 OnMissing = Literal["raise", "deny"]

@@ -9,11 +9,28 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from .acl import ACL
 
+__all__ = [
+    "ACLAndParents",
+    "IACLReader",
+    "IAncestryReader",
+    "IAsyncACLReader",
+    "IAsyncAncestryReader",
+    "IAsyncBatchReader",
+    "IAsyncParentReader",
+    "IAsyncTagReader",
+    "IBatchReader",
+    "IParentReader",
+    "ITagReader",
+    "TagsAndParents",
+]
+
 N = TypeVar("N", bound=Hashable)
 R_co = TypeVar("R_co", covariant=True)
 
 TagsAndParents = tuple[tuple[str, ...], tuple[N, ...]]
+"""Tags of a node, and the ids of its parents."""
 ACLAndParents = tuple[ACL | None, tuple[N, ...]]
+"""Access list of a node, or None if it inherits, and the ids of its parents."""
 
 
 @runtime_checkable
