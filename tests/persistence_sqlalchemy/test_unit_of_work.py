@@ -510,3 +510,23 @@ async def test_closing_after_a_commit_cannot_undo_it(
 
     assert uow.state is UnitOfWorkState.COMMITTED
     assert "the commit stands" in caplog.text
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_rollback_of_a_lost_connection_opens_no_other_connection(
+    session_factory: SessionFactory, engine: AsyncEngine
+) -> None:
+    opened: list[object] = []
+    async with SQLAlchemyUnitOfWork(session_factory=session_factory) as uow:
+        connection = await uow.connection()
+        process = await connection.scalar(text("SELECT pg_backend_pid()"))
+        async with engine.connect() as other:
+            await other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": process})
+        listening.listen(engine.sync_engine, "do_connect", lambda *given: opened.append(given))
+        with pytest.raises(SQLAlchemyError):
+            await connection.execute(text("SELECT 1"))
+        assert connection.invalidated
+
+        await uow.rollback()
+
+    assert not opened

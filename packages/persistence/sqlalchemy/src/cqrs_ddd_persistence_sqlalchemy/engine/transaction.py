@@ -187,14 +187,14 @@ class SQLAlchemyTransaction(UnitOfWork):
     async def rollback(self) -> None:
         connection = self._connection
         interrupted = self._is_interrupted
+        if connection is not None and connection.invalidated:
+            # The server has rolled back, and a statement would open another connection.
+            interrupted = True
         # SQLite ends an interrupted statement in its thread, and then rolls back.
-        if connection is not None and not (interrupted and driver.is_postgres(connection)):
+        elif connection is not None and not (interrupted and driver.is_postgres(connection)):
             try:
                 await driver.rollback(connection)
-            except (
-                DriverError,
-                sa.exc.SQLAlchemyError,
-            ):  # Such as: the connection is closed already.
+            except (DriverError, sa.exc.SQLAlchemyError):  # The connection is closed already.
                 interrupted = True
         with translate_errors(exceptions.PersistenceError, "roll back"):
             await self._close(interrupted=interrupted)
