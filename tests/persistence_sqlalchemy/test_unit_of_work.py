@@ -17,6 +17,7 @@ from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 from cqrs_ddd_core.primitives.exceptions import (
     ConcurrencyError,
     ConfigError,
+    EventStoreError,
     InfrastructureError,
     InvalidOperationError,
     OptimisticConcurrencyError,
@@ -32,7 +33,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyUnitOfWork,
     Tables,
 )
-from cqrs_ddd_persistence_sqlalchemy.engine.driver import fetch
+from cqrs_ddd_persistence_sqlalchemy.engine.driver import fetch, get_driver
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 from tests.persistence_sqlalchemy.parcels import Parcels
 
@@ -514,19 +515,21 @@ async def test_closing_after_a_commit_cannot_undo_it(
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 async def test_rollback_of_a_lost_connection_opens_no_other_connection(
-    session_factory: SessionFactory, engine: AsyncEngine
+    new_uow: NewUnitOfWork, engine: AsyncEngine
 ) -> None:
     opened: list[object] = []
-    async with SQLAlchemyUnitOfWork(session_factory=session_factory) as uow:
-        connection = await uow.connection()
-        process = await connection.scalar(text("SELECT pg_backend_pid()"))
+    async with new_uow() as uow:
+        connection = await uow.driver_connection()
+        ((process,),) = await fetch(connection, "SELECT pg_backend_pid()")
         async with engine.connect() as other:
             await other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": process})
-        listening.listen(engine.sync_engine, "do_connect", lambda *given: opened.append(given))
-        with pytest.raises(SQLAlchemyError):
-            await connection.execute(text("SELECT 1"))
-        assert connection.invalidated
+            while not get_driver(connection).is_closed():
+                await asyncio.sleep(0.01)
+            listening.listen(engine.sync_engine, "do_connect", lambda *given: opened.append(given))
+            with pytest.raises(EventStoreError):
+                await uow.event_store.get_events("absent")
+            assert connection.invalidated
 
-        await uow.rollback()
+            await uow.rollback()
 
     assert not opened
