@@ -521,10 +521,11 @@ async def test_rollback_of_a_lost_connection_opens_no_other_connection(
     async with new_uow() as uow:
         connection = await uow.driver_connection()
         ((process,),) = await fetch(connection, "SELECT pg_backend_pid()")
+        closed = asyncio.Event()
+        get_driver(connection).add_termination_listener(lambda _: closed.set())
         async with engine.connect() as other:
             await other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": process})
-            while not get_driver(connection).is_closed():
-                await asyncio.sleep(0.01)
+            await asyncio.wait_for(closed.wait(), 10)
             listening.listen(engine.sync_engine, "do_connect", lambda *given: opened.append(given))
             with pytest.raises(EventStoreError):
                 await uow.event_store.get_events("absent")
