@@ -10,6 +10,7 @@ from cqrs_ddd_core.domain.services import (
     ACLInheritanceService,
     CycleDetectionService,
     Grant,
+    IParentReader,
     TagInheritanceService,
     TraversalLimits,
 )
@@ -130,18 +131,54 @@ class RecordingHierarchy(InMemoryHierarchy[str]):
         return super().get_ancestry(node_ids, max_depth=max_depth)
 
 
-class TagBatches(RecordingHierarchy):
+class TagBatches:
+    """Reader of tags in batches over a hierarchy, which records the round trips."""
+
+    def __init__(self) -> None:
+        self.source = RecordingHierarchy()
+        self.trips = self.source.trips
+        self.get_ancestry = self.source.get_ancestry
+
     def get_many(self, node_ids: Collection[str]) -> Mapping[str, TagsAndParents[str]]:
         self.trips.append("tags")
-        found = {node_id: self.get_tags_and_parents(node_id) for node_id in node_ids}
+        found = {node_id: self.source.get_tags_and_parents(node_id) for node_id in node_ids}
         return {node_id: record for node_id, record in found.items() if record is not None}
 
 
-class ACLBatches(RecordingHierarchy):
+class ACLBatches:
+    """Reader of access lists in batches over a hierarchy, which records the round trips."""
+
+    def __init__(self) -> None:
+        self.source = RecordingHierarchy()
+        self.trips = self.source.trips
+        self.get_ancestry = self.source.get_ancestry
+
     def get_many(self, node_ids: Collection[str]) -> Mapping[str, ACLAndParents[str]]:
         self.trips.append("lists")
-        found = {node_id: self.get_acl_and_parents(node_id) for node_id in node_ids}
+        found = {node_id: self.source.get_acl_and_parents(node_id) for node_id in node_ids}
         return {node_id: record for node_id, record in found.items() if record is not None}
+
+
+class ReaderOfSeveralKinds(ACLBatches):
+    """Reader of parents and of access lists, whose batches are of access lists."""
+
+    def __init__(self) -> None:
+        self.source = RecordingHierarchy()
+        self.trips = self.source.trips
+
+    def get_parent_ids(self, node_id: str) -> Parents | None:
+        return self.source.get_parent_ids(node_id)
+
+    def get_acl_and_parents(self, node_id: str) -> ACLAndParents[str] | None:
+        return self.source.get_acl_and_parents(node_id)
+
+
+def test_batch_of_a_reader_of_several_kinds_is_not_taken_for_parents() -> None:
+    reader = ReaderOfSeveralKinds()
+    reader.source.node("root").node("leaf", ("root",))
+
+    parents: IParentReader[str] = reader
+    assert CycleDetectionService(parents).would_create_cycle("root", "leaf")
 
 
 def fill(source: InMemoryHierarchy[str]) -> None:
@@ -152,7 +189,7 @@ def fill(source: InMemoryHierarchy[str]) -> None:
 
 def test_ancestry_is_one_round_trip_and_its_values_another() -> None:
     links, tags, acls = RecordingHierarchy(), TagBatches(), ACLBatches()
-    for source in (links, tags, acls):
+    for source in (links, tags.source, acls.source):
         fill(source)
 
     assert CycleDetectionService(links).would_create_cycle("n0", "n49")
@@ -166,8 +203,8 @@ def test_ancestry_is_one_round_trip_and_its_values_another() -> None:
 
 def test_dangling_ancestor_costs_no_further_round_trip() -> None:
     source = TagBatches()
-    fill(source)
-    source.node("n0", ("gone",))
+    fill(source.source)
+    source.source.node("n0", ("gone",))
 
     assert TagInheritanceService(source).find_tags("n49") is not None
     assert source.trips == ["ancestry", "tags"]
@@ -176,17 +213,18 @@ def test_dangling_ancestor_costs_no_further_round_trip() -> None:
 def test_link_that_appears_between_the_two_reads_is_followed() -> None:
     class Moving(ACLBatches):
         def get_many(self, node_ids: Collection[str]) -> Mapping[str, ACLAndParents[str]]:
-            self.node("me", ("strict",))
+            self.source.node("me", ("strict",))
             return super().get_many(node_ids)
 
-    source = Moving().node("me").node("strict", acl=ACL.nobody())
+    lists = Moving()
+    lists.source.node("me").node("strict", acl=ACL.nobody())
 
-    assert ACLInheritanceService(source).effective_acl("me").sources == ("strict",)
+    assert ACLInheritanceService(lists).effective_acl("me").sources == ("strict",)
 
 
 async def test_levels_beyond_a_depth_limit_are_read_on_demand() -> None:
     source = TagBatches()
-    fill(source)
+    fill(source.source)
     reader = AsyncReader[str, TagsAndParents[str]](source, "get_tags_and_parents", is_async=False)
 
     assert (await reader.read_upwards(["n49"], 3))["n46"] == (("t46",), ("n45",))

@@ -88,12 +88,15 @@ class AsyncReader(IAsyncBatchReader[N, R]):
                     f"{type(reader).__name__}.{name} is {kind}; use the {kind} form of the service"
                 )
             reads[name] = read if is_async else _as_coroutine_function(read)
-        # Beside a method for one node of another kind, get_many returns records of that kind.
-        if method not in reads and ("get_many" not in reads or reads.keys() & _SINGLE_READS):
+        singles = reads.keys() & _SINGLE_READS
+        if method not in reads and ("get_many" not in reads or singles):
             raise InvalidOperationError(
                 f"{type(reader).__name__} has neither {method} nor get_many with its records; "
                 "pass a reader that has one of them"
             )
+        if len(singles) > 1:
+            # The records of get_many could be those of another method.
+            reads.pop("get_many", None)
         self._read_many: ReadMany[N, R] = reads.get("get_many") or _read_each(reads[method])
         self.get_ancestry = reads.get("get_ancestry")
         self._reads_links = method == "get_parent_ids"

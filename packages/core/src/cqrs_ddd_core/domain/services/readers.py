@@ -65,7 +65,8 @@ class IBatchReader(Protocol[N, R_co]):
     """Reader of many nodes in one round trip.
 
     A record is the same as from the method for one node: the parents, the tags and the parents, or
-    the access list and the parents. A node that does not exist has no record.
+    the access list and the parents. A node that does not exist has no record. Of a reader with
+    several methods for one node ``get_many`` is not used: its records could be those of any.
     """
 
     @abstractmethod
