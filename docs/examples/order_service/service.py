@@ -88,8 +88,8 @@ async def wait_for_position(
     """Waits until the order list is there; raises ``BehindError``."""
     if position is None:
         return
-    views = [OrderSummaries.collection]
-    if not await system.positions.wait_until(position, views, timeout=PATIENCE):
+    projections = [OrderSummaries.collection]
+    if not await system.positions.wait_until(position, projections, timeout=PATIENCE):
         raise problems.BehindError(f"the order list has not got to position {position}")
 
 

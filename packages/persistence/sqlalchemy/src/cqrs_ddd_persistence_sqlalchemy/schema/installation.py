@@ -220,9 +220,9 @@ def _build_position_statements(
     """Build functions and a trigger by which readers see positions without gaps.
 
     A sequence hands out positions before the commit. So each statement that inserts first takes a
-    shared lock whose key tells the last position given out so far; a reader then stops below the
-    lowest one that is still held. Who holds no such lock delays nobody, and a position that was
-    rolled back holds up nothing.
+    shared lock whose key is the last position given out so far; a reader then stops below the
+    lowest key that is still locked. A transaction without such a lock delays no reader, and neither
+    does a position that was rolled back.
     """
     names = _Names(connection, tables)
     namespace = _hash_namespace(tables, "positions")
