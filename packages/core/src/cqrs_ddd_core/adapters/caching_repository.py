@@ -1,5 +1,7 @@
 """Aggregates from a cache before a repository."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar

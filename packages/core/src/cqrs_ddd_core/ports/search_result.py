@@ -1,5 +1,7 @@
 """What a search found, at once or piece by piece."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
 from typing import Any, Generic, TypeVar
 
@@ -27,7 +29,7 @@ class SearchResult(Generic[T]):
         self._stream = stream
 
     @classmethod
-    def of(cls, items: Iterable[T]) -> "SearchResult[T]":
+    def of(cls, items: Iterable[T]) -> SearchResult[T]:
         """A result whose items are in memory already."""
         found = list(items)
 

@@ -1,5 +1,7 @@
 """Searches in memory: specifications of adapters, predicates, orders by dotted attribute names."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum

@@ -27,6 +27,7 @@ class InMemoryLockStrategy(ILeasedLock):
     def __init__(self, clock: IClock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._queue = keyed_queue.KeyedQueue(self._start)
+        self._holders = self._queue.current
         self._tokens = count(1)
 
     async def acquire(self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0) -> bool:
@@ -86,12 +87,14 @@ class InMemoryLockStrategy(ILeasedLock):
 
     async def _acquire(self, resource: str, timeout: float, ttl: float) -> _Holder | None:
         leases.ensure_lockable(resource, ttl=ttl, timeout=timeout)
-        holder = _Holder(asyncio.current_task(), ttl)
-        if self._find_holder(resource) is None and self._queue.try_enter(resource, holder):
-            self._start(holder)
+        if self._find_holder(resource) is None:
+            expires_at = self._clock.monotonic() + ttl
+            holder = _Holder(asyncio.current_task(), ttl, next(self._tokens), expires_at)
+            self._queue.try_enter(resource, holder)
             return holder
         if not timeout:
             return None
+        holder = _Holder(asyncio.current_task(), ttl)
         wait = partial(self._wait, resource, self._clock.monotonic() + timeout)
         return holder if await self._queue.wait_turn(resource, holder, wait) else None
 
@@ -118,12 +121,12 @@ class InMemoryLockStrategy(ILeasedLock):
 
     def _find_holder(self, resource: str) -> _Holder | None:
         """Return the holder; one whose ttl has ended makes way for the next."""
-        holder = self._queue.current.get(resource)
+        holder = self._holders.get(resource)
         if holder is not None and holder.expires_at <= self._clock.monotonic():
             self._queue.leave(resource)
-            return self._queue.current.get(resource)
+            return self._holders.get(resource)
         return holder
 
     def _leave(self, resource: str, holder: _Holder) -> None:
-        if self._queue.current.get(resource) is holder:
+        if self._holders.get(resource) is holder:
             self._queue.leave(resource)

@@ -1,5 +1,7 @@
 """In-memory repository with transactions."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -87,7 +89,7 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
 
         return SearchResult(fetch, stream)
 
-    def _get_changes(self, uow: InMemoryTransaction) -> "_Changes[T, ID]":
+    def _get_changes(self, uow: InMemoryTransaction) -> _Changes[T, ID]:
         return uow.change_set(self, lambda: _Changes(self._rows))
 
     def _write(self, entity: T, uow: InMemoryTransaction) -> ID:
