@@ -27,7 +27,6 @@ class InMemoryLockStrategy(ILeasedLock):
     def __init__(self, clock: IClock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._queue = keyed_queue.KeyedQueue(self._start)
-        self._holders = self._queue.current
         self._tokens = count(1)
 
     async def acquire(self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0) -> bool:
@@ -121,12 +120,12 @@ class InMemoryLockStrategy(ILeasedLock):
 
     def _find_holder(self, resource: str) -> _Holder | None:
         """Return the holder; one whose ttl has ended makes way for the next."""
-        holder = self._holders.get(resource)
+        holder = self._queue.current.get(resource)
         if holder is not None and holder.expires_at <= self._clock.monotonic():
             self._queue.leave(resource)
-            return self._holders.get(resource)
+            return self._queue.current.get(resource)
         return holder
 
     def _leave(self, resource: str, holder: _Holder) -> None:
-        if self._holders.get(resource) is holder:
+        if self._queue.current.get(resource) is holder:
             self._queue.leave(resource)
