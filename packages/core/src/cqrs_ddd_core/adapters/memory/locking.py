@@ -89,7 +89,7 @@ class InMemoryLockStrategy(ILeasedLock):
         if self._find_holder(resource) is None:
             expires_at = self._clock.monotonic() + ttl
             holder = _Holder(asyncio.current_task(), ttl, next(self._tokens), expires_at)
-            self._queue.try_enter(resource, holder)
+            self._queue.current[resource] = holder
             return holder
         if not timeout:
             return None
