@@ -190,9 +190,8 @@ def _strings(tree: ast.AST, docstrings: set[int]) -> Iterator[tuple[int, str]]:
             parts |= {id(value) for value in node.values}
             texts = [v.value if isinstance(v, ast.Constant) else "X" for v in node.values]
             yield node.lineno, "".join(map(str, texts))
-        elif isinstance(node, ast.Constant) and id(node) not in parts | docstrings:
-            if isinstance(node.value, str):
-                yield node.lineno, node.value
+        elif isinstance(node, ast.Constant) and isinstance(text := node.value, str):
+            yield from [] if id(node) in parts | docstrings else [(node.lineno, text)]
 
 
 def _comments(path: str, source: str) -> Iterator[Prose]:
