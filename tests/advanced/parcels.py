@@ -72,7 +72,7 @@ class SummarySearch(Handler, IQuerySpecificationPersistence[ParcelSummary]):
     async def fetch(self, criteria: Any, uow: UnitOfWork) -> SearchResult[ParcelSummary]:
         found = await (await self._parcels.search(criteria, uow))
         owner = visible_owner()
-        return SearchResult.of(summary_of(p) for p in found if owner in (None, p.owner))
+        return SearchResult.from_items(summary_of(p) for p in found if owner in (None, p.owner))
 
 
 class LabelQuery(Handler, IQueryPersistence[ParcelLabel, str]):

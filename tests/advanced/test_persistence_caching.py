@@ -195,7 +195,7 @@ async def test_results_named_by_invalidate_with_are_invalidated(
             self, result_type: Any, criteria: Any, uow: UnitOfWork | None = None
         ) -> SearchResult[Any]:
             calls.append(criteria)
-            return SearchResult.of([Customer(each, counts[each]) for each in criteria])
+            return SearchResult.from_items([Customer(each, counts[each]) for each in criteria])
 
     calls: list[Any] = []
     counts: dict[str, int] = {}

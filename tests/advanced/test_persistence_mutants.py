@@ -79,7 +79,7 @@ class StreamsWhatItHolds(PersistenceDispatcher):
     async def fetch(
         self, result_type: Any, criteria: Any, uow: UnitOfWork | None = None
     ) -> SearchResult[Any]:
-        return SearchResult.of(await (await super().fetch(result_type, criteria, uow)))
+        return SearchResult.from_items(await (await super().fetch(result_type, criteria, uow)))
 
 
 class ForWhoeverAwaits(PersistenceDispatcher):
@@ -178,7 +178,7 @@ class CachesSearches(CachingPersistenceDispatcher):
         if repr(criteria) not in self.searches:
             found = await (await super().fetch(result_type, criteria, uow))
             self.searches[repr(criteria)] = found
-        return SearchResult.of(self.searches[repr(criteria)])
+        return SearchResult.from_items(self.searches[repr(criteria)])
 
 
 class HandsOutOneObject(CachingPersistenceDispatcher):

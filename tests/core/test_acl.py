@@ -39,7 +39,7 @@ def tree() -> InMemoryHierarchy[str]:
 
 
 def only(*grants: Grant) -> ACL:
-    return ACL.allowing(*grants)
+    return ACL.from_grants(*grants)
 
 
 def denying(*grants: Grant) -> ACL:

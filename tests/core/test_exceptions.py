@@ -136,7 +136,7 @@ def test_findings_of_pydantic_are_kept_by_field() -> None:
             "reload it and retry the command",
         ),
         (
-            LeaseLostError.ended("outbox key", "o-1", 7),
+            LeaseLostError.lease_ended("outbox key", "o-1", 7),
             "the lease of outbox key o-1 (epoch 7) is over: it expired, was released, or a later "
             "claim replaced it; claim it again",
         ),

@@ -182,7 +182,7 @@ def test_batch_of_a_reader_of_several_kinds_is_not_taken_for_parents() -> None:
 
 
 def fill(source: InMemoryHierarchy[str]) -> None:
-    read_by_ann = ACL.allowing(Grant("ann", "read"))
+    read_by_ann = ACL.from_grants(Grant("ann", "read"))
     for i in range(50):
         source.node(f"n{i}", (f"n{i - 1}",) if i else (), tags=(f"t{i}",), acl=read_by_ann)
 

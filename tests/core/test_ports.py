@@ -219,7 +219,7 @@ async def test_a_search_result_is_awaited_and_streamed() -> None:
 
 
 async def test_a_result_that_is_in_memory_already_is_one_too() -> None:
-    result = SearchResult.of(iter([1, 2]))
+    result = SearchResult.from_items(iter([1, 2]))
 
     assert await result == [1, 2]
     assert [number async for number in result.stream()] == [1, 2]

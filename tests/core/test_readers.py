@@ -231,7 +231,7 @@ def test_any_class_with_the_methods_is_a_reader() -> None:
             return (f"t{node_id}",), self.get_parent_ids(node_id) or ()
 
         def get_acl_and_parents(self, node_id: int) -> tuple[ACL | None, tuple[int, ...]] | None:
-            return ACL.allowing(Grant("ann", "read")), self.get_parent_ids(node_id) or ()
+            return ACL.from_grants(Grant("ann", "read")), self.get_parent_ids(node_id) or ()
 
     blocks = Blocks()
 

@@ -91,10 +91,10 @@ async def main():
 def test_rejected_commands_store_nothing() -> None:
     printed = _printed("""
 async def main():
-    left = await create(acl=ACL.allowing(ANN))
-    right = await create(acl=ACL.allowing(BOB))
+    left = await create(acl=ACL.from_grants(ANN))
+    right = await create(acl=ACL.from_grants(BOB))
     child = await create(left, title="child")
-    await report(create(left, acl=ACL.allowing(ANN, BOB)))
+    await report(create(left, acl=ACL.from_grants(ANN, BOB)))
     await report(create(UUID(int=1)))
     await report(move(child, left, right))
     await report(move(UUID(int=2), left))

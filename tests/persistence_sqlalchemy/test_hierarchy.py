@@ -597,7 +597,7 @@ async def test_doubtful_entry_denies_and_a_denial_always_counts(
 async def test_every_entry_allows_without_a_column_that_denies(
     session_factory: SessionFactory, app: FolderTables
 ) -> None:
-    await app.add(Folder(id="a", acl=ACL.allowing(Grant("ann", "read"), Grant("bob", "read"))))
+    await app.add(Folder(id="a", acl=ACL.from_grants(Grant("ann", "read"), Grant("bob", "read"))))
     entries = app.grants.c
     reader: Reader = SQLAlchemyHierarchyReader(
         session_factory,
@@ -612,7 +612,7 @@ async def test_every_entry_allows_without_a_column_that_denies(
         ),
     )
 
-    acl = ACL.allowing(Grant("ann", "read"), Grant("bob", "read"))
+    acl = ACL.from_grants(Grant("ann", "read"), Grant("bob", "read"))
     assert await reader.acls.get_many(("a",)) == {"a": (acl, ())}
 
 

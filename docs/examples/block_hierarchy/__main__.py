@@ -37,11 +37,11 @@ def create_block(
 
 
 BLOCKS = (
-    create_block("handbook", tags=("internal",), acl=ACL.allowing(ANN, BOB, EVE)),
+    create_block("handbook", tags=("internal",), acl=ACL.from_grants(ANN, BOB, EVE)),
     create_block("travel", "handbook", tags=("travel",)),
-    create_block("salaries", "handbook", tags=("money",), acl=ACL.allowing(ANN)),
+    create_block("salaries", "handbook", tags=("money",), acl=ACL.from_grants(ANN)),
     create_block("expenses", "travel", tags=("form",)),
-    create_block("receipts", "expenses", acl=ACL.allowing(BOB, EVE)),
+    create_block("receipts", "expenses", acl=ACL.from_grants(BOB, EVE)),
 )
 MOVES = (
     ("expenses", "travel", "salaries"),

@@ -28,7 +28,7 @@ class Checkpoint:
 
     def lease_ended(self) -> LeaseLostError:
         """Build the error for a worker that no longer holds the lease."""
-        return LeaseLostError.ended(
+        return LeaseLostError.lease_ended(
             f"position {self.position} of projection", self.projection, self.epoch
         )
 

@@ -72,13 +72,13 @@ def bind(message_type: type, handler: Any, resolver: Resolver | None) -> BoundHa
         raise unfit("has no handle method")
     if is_class:
         function = handler.handle
-        call = _call_made_by(_find_factory(handler, resolver, unfit))
+        call = _build_call(_find_factory(handler, resolver, unfit))
     elif hasattr(handler, "handle"):
         function = call = handler.handle
     elif not callable(handler):
         raise unfit("is not callable and has no handle method")
     elif not _list_required_parameters(handler):
-        return BoundHandler(message_type, name, _call_made_by(handler), None)
+        return BoundHandler(message_type, name, _build_call(handler), None)
     else:
         function = call = handler
     _ensure_fits(function, message_type, unfit)
@@ -111,7 +111,7 @@ def _find_factory(handler: type, resolver: Resolver | None, unfit: Unfit) -> Cal
     return handler
 
 
-def _call_made_by(factory: Callable[[], Any]) -> Call:
+def _build_call(factory: Callable[[], Any]) -> Call:
     def call(message: object) -> Awaitable[object]:
         answer: Awaitable[object] = factory().handle(message)
         return answer

@@ -53,7 +53,7 @@ class HandlerRegistry:
         """Register by names, for commands that arrive as data."""
         holder = self._named.setdefault((domain, command_type), handler)
         if holder is not handler:
-            raise errors.HandlerAlreadyRegisteredError.taken(
+            raise errors.HandlerAlreadyRegisteredError.already_handled(
                 f"{domain}.{command_type}", holder.__qualname__
             )
 
@@ -124,7 +124,9 @@ class HandlerRegistry:
     def _register(self, kind: type, message_type: type, handler: object) -> None:
         _ensure_subclass(kind, message_type)
         if holder := self._handlers.get(message_type):
-            raise errors.HandlerAlreadyRegisteredError.taken(message_type.__name__, holder.name)
+            raise errors.HandlerAlreadyRegisteredError.already_handled(
+                message_type.__name__, holder.name
+            )
         self._handlers[message_type] = bind(message_type, handler, self._resolver)
 
 

@@ -70,11 +70,11 @@ class LockingMiddleware(IMiddleware):
         held = _held.get()
         # A task that outlives its command inherits what is no longer held.
         if held is not None and held.is_open:
-            await self._take(held, message)
+            await self._acquire_missing(held, message)
             return await next_(message)
         async with AsyncExitStack() as locks:
             outermost = _Held(locks)
-            await self._take(outermost, message)
+            await self._acquire_missing(outermost, message)
             outer = _held.set(outermost)
             try:
                 return await next_(message)
@@ -82,7 +82,7 @@ class LockingMiddleware(IMiddleware):
                 outermost.is_open = False
                 _held.reset(outer)
 
-    async def _take(self, held: _Held, message: Any) -> None:
+    async def _acquire_missing(self, held: _Held, message: Any) -> None:
         if not isinstance(message, ILockedMessage):
             return
         missing = set(message.lock_keys()) - held.resources

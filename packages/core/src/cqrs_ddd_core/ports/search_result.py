@@ -29,7 +29,7 @@ class SearchResult(Generic[T]):
         self._stream = stream
 
     @classmethod
-    def of(cls, items: Iterable[T]) -> SearchResult[T]:
+    def from_items(cls, items: Iterable[T]) -> SearchResult[T]:
         """A result whose items are in memory already."""
         found = list(items)
 

@@ -25,14 +25,14 @@ def export_lazily(root: str, *modules: str) -> tuple[Callable[[str], object], Ca
 
     def get_attribute(name: str) -> object:
         if name == "__all__":
-            exported = (_exported_names(_import(f"{root}.{each}")) for each in modules)
+            exported = (_list_exported(_import(f"{root}.{each}")) for each in modules)
             names[name] = sorted({name for each in exported for name in each})
             return names[name]
         # The import system asks for submodules and dunder names too.
         if not name.startswith("_") and name not in modules:
             for each in modules:
                 module = _import(f"{root}.{each}")
-                if name in _exported_names(module):
+                if name in _list_exported(module):
                     names[name] = value = getattr(module, name)
                     return value
         raise AttributeError(f"module {root!r} has no attribute {name!r}")
@@ -51,11 +51,11 @@ def _import(name: str) -> ModuleType:
         raise ImportError(f"cannot import {name}: {error}", name=name) from error
 
 
-def _exported_names(module: ModuleType) -> list[str]:
-    return getattr(module, "__all__", None) or list(_defined_names(module))
+def _list_exported(module: ModuleType) -> list[str]:
+    return getattr(module, "__all__", None) or list(_iterate_defined(module))
 
 
-def _defined_names(module: ModuleType) -> Iterator[str]:
+def _iterate_defined(module: ModuleType) -> Iterator[str]:
     for name, value in vars(module).items():
         is_definition = inspect.isclass(value) or inspect.isfunction(value)
         is_own = is_definition and value.__module__.startswith(module.__name__)

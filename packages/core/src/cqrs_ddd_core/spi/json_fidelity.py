@@ -28,15 +28,15 @@ def encode_json(value: Any, subject: str, *, type_name: str, allow_nan: bool = F
 
 def list_lossy_attributes(model: type[pydantic.BaseModel]) -> list[str]:
     """List the attributes of a model, and of models inside it, that its JSON omits or masks."""
-    return list(_lost(model, "", {model}))
+    return list(_iterate_lossy(model, "", {model}))
 
 
 def has_equal_state(one: object, other: object) -> bool:
     """Compare all attributes, whatever ``__eq__`` the class defines."""
-    return type(one) is type(other) and _held_by(one) == _held_by(other)
+    return type(one) is type(other) and _get_state(one) == _get_state(other)
 
 
-def _held_by(value: Any) -> object:
+def _get_state(value: Any) -> object:
     if isinstance(value, pydantic.BaseModel):
         return value.__dict__, value.__pydantic_private__
     if is_dataclass(value):
@@ -69,20 +69,20 @@ def extract_shape(schema: Any) -> Any:
     return shape
 
 
-def _lost(model: type[pydantic.BaseModel], before: str, seen: set[type]) -> Iterator[str]:
+def _iterate_lossy(model: type[pydantic.BaseModel], before: str, seen: set[type]) -> Iterator[str]:
     for name, field in model.model_fields.items():
-        kinds = set(_classes_in(field.annotation))
+        kinds = set(_iterate_classes(field.annotation))
         if field.exclude or any(issubclass(kind, _SECRETS) for kind in kinds):
             yield f"{before}{name}"
         for kind in kinds - seen:
             if issubclass(kind, pydantic.BaseModel):
                 seen.add(kind)
-                yield from _lost(kind, f"{before}{name}.", seen)
+                yield from _iterate_lossy(kind, f"{before}{name}.", seen)
 
 
-def _classes_in(annotation: Any) -> Iterator[type]:
+def _iterate_classes(annotation: Any) -> Iterator[type]:
     kind = get_origin(annotation) or annotation
     if isinstance(kind, type):
         yield kind
     for part in get_args(annotation):
-        yield from _classes_in(part)
+        yield from _iterate_classes(part)

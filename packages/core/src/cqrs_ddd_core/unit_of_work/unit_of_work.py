@@ -164,7 +164,7 @@ class UnitOfWork(ABC):
                 f"cannot {operation} while another task runs {self._running} in the same unit of "
                 "work; give each task a unit of work of its own",
                 running=self._running,
-                refused=operation,
+                rejected=operation,
             )
         self._running = operation
 

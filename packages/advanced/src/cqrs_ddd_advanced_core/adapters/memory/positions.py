@@ -205,7 +205,7 @@ class _Changes(transactions.ChangeSet):
         for projection in self._new:
             row, own = self._store._rows.get(projection), self._own[projection]
             if row is not None and own is not None and not row.equals_new(own):
-                raise ConcurrencyError.changed_meanwhile(f"projection {projection}")
+                raise ConcurrencyError.changed_concurrently(f"projection {projection}")
 
     def apply(self) -> None:
         rows = self._store._rows

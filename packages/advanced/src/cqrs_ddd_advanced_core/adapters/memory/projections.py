@@ -191,9 +191,9 @@ class _Changes(transactions.ChangeSet):
     def check(self) -> None:
         for name, before in self._replaced.items():
             if self._collections.get(name) is not before:
-                raise ConcurrencyError.changed_meanwhile(f"collection {name}")
+                raise ConcurrencyError.changed_concurrently(f"collection {name}")
         if not {*self._collections.values()} >= {*self._written, *self._truncated}:
-            raise ConcurrencyError.changed_meanwhile("a collection with new documents")
+            raise ConcurrencyError.changed_concurrently("a collection with new documents")
 
     def apply(self) -> None:
         for collection in self._truncated:

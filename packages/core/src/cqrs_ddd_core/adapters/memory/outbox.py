@@ -200,7 +200,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
 
     def _get_leased_key(self, lease: OutboxLease) -> _Key:
         if not self._is_held(lease):
-            raise LeaseLostError.ended("outbox key", lease.key, lease.epoch)
+            raise LeaseLostError.lease_ended("outbox key", lease.key, lease.epoch)
         return self._keys[lease.key]
 
     def _get_dead_letter_key(self, message_id: str) -> _Key:

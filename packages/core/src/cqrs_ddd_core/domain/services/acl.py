@@ -47,7 +47,7 @@ class ACL:
     deny: frozenset[Grant] = frozenset()
 
     @classmethod
-    def allowing(cls, *grants: Grant) -> ACL:
+    def from_grants(cls, *grants: Grant) -> ACL:
         """Create a list that allows these grants only."""
         return cls(frozenset(grants))
 

@@ -102,7 +102,7 @@ class AsyncACLInheritanceService(Generic[N]):
         """
         new: Cache[N] = {} if parents is None else {node_id: (None, hierarchy.deduplicate(parents))}
         walk = await self._climb(node_id, new)
-        above = [acl for reached, acl in _acls_of(walk).items() if reached != node_id]
+        above = [acl for reached, acl in _collect_acls(walk).items() if reached != node_id]
         bound = NOBODY if walk.missing else _meet_all(above)
         # A list without allow inherits: it grants nothing of its own.
         own = NOBODY if proposed.allow is None else proposed
@@ -157,7 +157,7 @@ class AsyncACLInheritanceService(Generic[N]):
     def _combine(self, walk: Walk[N]) -> EffectiveACL[N]:
         if walk.missing:
             return EffectiveACL(NOBODY)
-        acls = _acls_of(walk)
+        acls = _collect_acls(walk)
         met = _meet_all(acls.values())
         restricted = met.allow is not None
         return EffectiveACL(met if restricted else met.meet(self._default), tuple(acls), restricted)
@@ -200,7 +200,7 @@ class ACLInheritanceService(hierarchy.SyncService[AsyncACLInheritanceService[N]]
     compare_move = hierarchy.in_sync(AsyncACLInheritanceService.compare_move)
 
 
-def _acls_of(walk: Walk[N]) -> dict[N, ACL]:
+def _collect_acls(walk: Walk[N]) -> dict[N, ACL]:
     return {node_id: acl for node_id, (acl, _) in walk.records.items() if acl is not None}
 
 

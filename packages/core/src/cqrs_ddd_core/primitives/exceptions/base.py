@@ -69,10 +69,10 @@ class InvalidOperationError(CQRSDDDError):
 class ConcurrentUseError(InvalidOperationError):
     """Two tasks use one unit of work at the same time."""
 
-    def __init__(self, message: str = "", *, running: str = "", refused: str = "") -> None:
+    def __init__(self, message: str = "", *, running: str = "", rejected: str = "") -> None:
         super().__init__(message)
         self.running = running
-        self.refused = refused
+        self.rejected = rejected
 
 
 class UnsavedChangesError(InvalidOperationError):

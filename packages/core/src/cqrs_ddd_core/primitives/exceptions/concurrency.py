@@ -11,7 +11,7 @@ class ConcurrencyError(CQRSDDDError):
     """Another writer was faster; a retry on fresh state may succeed."""
 
     @classmethod
-    def changed_meanwhile(cls, subject: str) -> ConcurrencyError:
+    def changed_concurrently(cls, subject: str) -> ConcurrencyError:
         """Build the error for a ``subject`` that another transaction changed first."""
         return cls(f"{subject} was changed by another transaction in the meantime; {_RELOAD}")
 
@@ -97,7 +97,7 @@ class LeaseLostError(ConcurrencyError):
         return cls(f"cannot release {resource}: {reason}", resource=resource)
 
     @classmethod
-    def ended(cls, kind: str, resource: str, epoch: int) -> LeaseLostError:
+    def lease_ended(cls, kind: str, resource: str, epoch: int) -> LeaseLostError:
         """Build the error for a lease that ended or whose ``epoch`` is no longer the last one."""
         return cls(
             f"the lease of {kind} {resource} (epoch {epoch}) is over: it expired, was released, "

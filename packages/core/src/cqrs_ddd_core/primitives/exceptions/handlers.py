@@ -38,7 +38,7 @@ class HandlerAlreadyRegisteredError(HandlerRegistrationError, ValueError):
     """The message already has a handler."""
 
     @classmethod
-    def taken(cls, name: str, holder: str) -> HandlerAlreadyRegisteredError:
+    def already_handled(cls, name: str, holder: str) -> HandlerAlreadyRegisteredError:
         """Build the error for a message ``name`` that ``holder`` handles."""
         return cls(
             f"{name} is already handled by {holder}; a message has one handler",

@@ -240,7 +240,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         # Messages before leases, as a claim does, or the two could wait for each other.
         await connection.execute(messages.order_by(outbox.c.seq).with_for_update())
         if not await self._select_held(connection, [lease]):
-            raise exceptions.LeaseLostError.ended("outbox key", lease.key, lease.epoch)
+            raise exceptions.LeaseLostError.lease_ended("outbox key", lease.key, lease.epoch)
 
     async def _select_held(
         self, connection: AsyncConnection, given: Sequence[OutboxLease]

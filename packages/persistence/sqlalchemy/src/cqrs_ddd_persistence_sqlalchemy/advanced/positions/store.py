@@ -170,7 +170,7 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
                     return
                 found = await self._rows.read_shared(connection, projection)
                 if found is None:
-                    raise ConcurrencyError.changed_meanwhile(f"projection {projection}")
+                    raise ConcurrencyError.changed_concurrently(f"projection {projection}")
             live, position = found
             if position is not None:
                 raise advanced.ProjectionVersionError.run_by_workers(projection, version, live)
@@ -211,7 +211,7 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
             is_inline = found is not None and found.position is None
             position = None if is_inline else by.position
             if await self._rows.insert(connection, projection, by.version, position) is None:
-                raise ConcurrencyError.changed_meanwhile(f"projection {projection}")
+                raise ConcurrencyError.changed_concurrently(f"projection {projection}")
             self._notify_on_commit(active)
 
     async def wait_until(
