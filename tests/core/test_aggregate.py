@@ -225,7 +225,7 @@ def test_apply_event_takes_a_typed_and_a_stored_event() -> None:
 
 @pytest.mark.parametrize("nothing", [None, 7, {"event_type": "AccountOpened"}])
 def test_apply_event_refuses_anything_else(nothing: Any) -> None:
-    with pytest.raises(EventApplicationError, match="it takes a DomainEvent, or a stored event"):
+    with pytest.raises(EventApplicationError, match="pass a DomainEvent, or a stored event"):
         Account.create_empty("a-1").apply_event(nothing)
 
 
@@ -329,7 +329,7 @@ def test_a_field_that_is_taken_from_inside_of_another_value_cannot_be_replayed()
     class Inside(AggregateRoot[str]):
         owner: str = Field(default="nobody", validation_alias=AliasPath("names", 0))
 
-    with pytest.raises(ConfigError, match="Inside.owner is taken from inside of another value"):
+    with pytest.raises(ConfigError, match="Inside.owner is read from inside another value"):
         Inside.rehydrate("a-1", [AccountOpened(owner="ann")])
 
 

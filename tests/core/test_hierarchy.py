@@ -113,7 +113,7 @@ def test_endless_hierarchy_exceeds_the_default_limits() -> None:
 
 @pytest.mark.parametrize("limits", [{"max_depth": -1}, {"max_nodes": 0}])
 def test_limit_that_allows_no_read_is_rejected(limits: dict[str, int]) -> None:
-    with pytest.raises(InvalidOperationError, match="lets nothing be read"):
+    with pytest.raises(InvalidOperationError, match="allows no node to be read"):
         TraversalLimits(**limits)
 
 

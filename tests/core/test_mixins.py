@@ -43,9 +43,7 @@ def test_what_is_archived_can_be_restored_and_neither_twice() -> None:
     page.archive(MONDAY, by="ada")
 
     assert (page.is_archived, page.archived_by) == (True, "ada")
-    with pytest.raises(
-        InvariantViolationError, match="archived since 2026-06-01.*restore it first"
-    ):
+    with pytest.raises(InvariantViolationError, match="archived at 2026-06-01.*restore it first"):
         page.archive(TUESDAY)
     page.restore()
     assert (page.is_archived, page.archived_at, page.archived_by) == (False, None, None)

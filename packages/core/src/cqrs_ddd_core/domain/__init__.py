@@ -1,4 +1,4 @@
-"""Aggregates, events, value objects and specifications: the language of the model."""
+"""Aggregates, events, value objects and specifications: the vocabulary of the domain model."""
 
 from .aggregate import ID, AggregateRoot
 from .event_handlers import when

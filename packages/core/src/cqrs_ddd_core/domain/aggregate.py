@@ -1,4 +1,4 @@
-"""The consistency boundary: state that changes as one, and the events that say how."""
+"""Aggregate root: state that changes as one unit, and the events that record each change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ A = TypeVar("A", bound="AggregateRoot")
 
 @dataclass(slots=True)
 class _Journal:
-    """What an aggregate knows of its history."""
+    """Version of an aggregate, and its recorded events that are not collected yet."""
 
     version: int = 0
     uncommitted_count: int = 0
@@ -35,11 +35,14 @@ class _Journal:
 
 
 class AggregateRoot(pydantic.BaseModel, Generic[ID]):
-    """An entity that other objects reach by its ``id`` only.
+    """Entity that other objects reach by its ``id`` only.
 
     Methods decide and call ``add_event``; methods named ``apply_<Event>``, or marked with
-    ``@when(Event)``, change the state. The class finds them once, when it is defined, and raises
-    ``EventHandlerError`` for a wrong or ambiguous one.
+    ``@when(Event)``, change the state. These methods are looked up once, when the class is defined;
+    a wrong or ambiguous method raises ``EventHandlerError``.
+
+    Attributes:
+        id: identity; ``MissingIdentityError`` is raised if it is missing, None or empty.
     """
 
     model_config = pydantic.ConfigDict(allow_inf_nan=False)
@@ -47,18 +50,19 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
     aggregate_type: ClassVar[str] = "AggregateRoot"
     """The stored name: the class name, unless the class sets its own."""
     event_registry: ClassVar[EventTypeRegistry] = default_event_registry
-    """Where stored events find their classes."""
+    """Registry that decodes stored events."""
     event_handlers: ClassVar[EventHandlers]
-    """The function that applies each event class."""
+    """Functions that apply events, by event class."""
 
     id: ID
 
-    # A slot beside pydantic's fields: read and written at the speed of a plain object.
+    # A slot instead of a pydantic field, so that access is as fast as on a plain object.
     __slots__ = ("_journal",)
     if TYPE_CHECKING:
         _journal: _Journal = pydantic.PrivateAttr()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> AggregateRoot[ID]:
+        """Create the instance together with its empty journal."""
         self = object.__new__(cls)
         object.__setattr__(self, "_journal", _Journal())
         return self
@@ -90,34 +94,38 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
 
     @property
     def version(self) -> int:
-        """How many changes are persisted; 0 for a new aggregate."""
+        """Number of persisted changes; 0 for a new aggregate."""
         return self._journal.version
 
     @property
     def uncommitted_event_count(self) -> int:
-        """How many events were recorded since the last persisted version."""
+        """Number of events that were recorded since the last persisted version."""
         return self._journal.uncommitted_count
 
     @property
     def next_version(self) -> int:
-        """The version after saving: a save without events counts as one change."""
+        """Version after the next save; a save without events counts as one change."""
         return self._journal.version + max(1, self._journal.uncommitted_count)
 
     @property
     def is_historical(self) -> bool:
-        """Whether this is how it was once; also of a copy. It is no state to be saved."""
+        """Return whether this is a past state, or a copy of one; a past state cannot be saved."""
         return self._journal.is_past
 
     @property
     def pending_events(self) -> tuple[DomainEvent, ...]:
-        """The recorded events that nobody collected yet."""
+        """Recorded events that are not collected yet."""
         return tuple(self._journal.pending)
 
     def add_event(self, event: DomainEvent) -> None:
-        """Apply the event and record it, as this aggregate's next version.
+        """Apply the event and record it as the aggregate's next version.
 
-        Where the handler raises, nothing is recorded and the fields hold what they held; only a
-        list or dict that the handler changed in place stays changed.
+        If the handler raises, nothing is recorded and the fields keep their values; only a list or
+        dict that the handler changed in place stays changed.
+
+        Raises:
+            EventApplicationError: the event cannot be recorded by this aggregate, or its handler
+                failed.
         """
         self._ensure_recordable(event)
         before = self.__dict__.copy()
@@ -140,12 +148,16 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
         journal.pending.append(event)
 
     def collect_events(self) -> list[DomainEvent]:
-        """Hand over the pending events, once."""
+        """Return the pending events and clear the list, so that each event is collected once."""
         events, self._journal.pending = self._journal.pending, []
         return events
 
     def apply_event(self, event: DomainEvent | StoredForm) -> None:
-        """Apply one past event, typed or as stored; its change counts as persisted."""
+        """Apply one past event, typed or as stored; the event counts as a persisted change.
+
+        Raises:
+            EventApplicationError: the handler of the event failed.
+        """
         try:
             self.event_handlers[event.__class__](self, event)
         except errors.EventApplicationError:
@@ -155,7 +167,11 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
         self._journal.version += 1
 
     def replay(self, events: Iterable[DomainEvent | StoredForm]) -> None:
-        """Apply past events in order, then validate the state once."""
+        """Apply past events in order, then validate the state once.
+
+        Raises:
+            EventApplicationError: a handler failed, or the state is not valid after the last event.
+        """
         handlers = self.event_handlers
         event: DomainEvent | StoredForm | None = None
         count = 0
@@ -176,23 +192,27 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
 
     @classmethod
     def rehydrate(cls: type[A], entity_id: Any, events: Iterable[DomainEvent | StoredForm]) -> A:
-        """An aggregate in the state that its past events make; raises ``EventApplicationError``."""
+        """Create an aggregate with an id and apply its past events.
+
+        Raises:
+            EventApplicationError: a handler failed, or the state is not valid after the last event.
+        """
         aggregate = cls.create_empty(entity_id)
         aggregate.replay(events)
         return aggregate
 
     @classmethod
     def create_empty(cls: type[A], entity_id: Any) -> A:
-        """An instance with an id and the defaults; required fields are left for events to set."""
+        """Create an instance with an id and the defaults; events set the required fields."""
         return cls.model_construct(id=entity_id)
 
     def mark_persisted(self, version: int) -> None:
-        """Called when the state is known to be stored as ``version``; pending events stay."""
+        """Note that the state is stored as ``version``; pending events stay pending."""
         self._journal.version = version
         self._journal.uncommitted_count = 0
 
     def mark_historical(self) -> None:
-        """Called when a state of the past was asked for."""
+        """Mark this object as a past state, which cannot be saved."""
         self._journal.is_past = True
 
     def __copy__(self: A) -> A:
@@ -288,9 +308,13 @@ def _set_without_validation_in_replay(aggregate: AggregateRoot, name: str, value
 
 @lru_cache(maxsize=256)
 def _find_validation_keys(model: type[pydantic.BaseModel]) -> Mapping[str, str]:
-    """By name, for the fields that are taken by an alias only; raises ``ConfigError`` for a path.
+    """Return the alias of each field that validation reads by its alias only.
 
-    Validation would take such a field for absent, and put its default in the place of its value.
+    Under its own name, validation would treat such a field as missing and replace its value by the
+    default.
+
+    Raises:
+        ConfigError: an alias is a path into another value.
     """
     config: Mapping[str, Any] = {**model.model_config}
     if config.get("populate_by_name") or config.get("validate_by_name"):
@@ -311,6 +335,6 @@ def _find_key(
         if isinstance(each, str):
             return each
     raise errors.ConfigError(
-        f"{model.__name__}.{name} is taken from inside of another value ({alias!r}), so a state "
+        f"{model.__name__}.{name} is read from inside another value ({alias!r}), so a state "
         "cannot be validated; give it a plain alias, or set populate_by_name=True"
     )

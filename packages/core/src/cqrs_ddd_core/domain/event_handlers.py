@@ -15,7 +15,7 @@ _MARK = "__applies_events__"
 
 
 def when(*event_classes: type[DomainEvent]) -> Callable[[F], F]:
-    """Mark a method as the one that applies these events."""
+    """Mark a method as the handler of these event classes."""
 
     def mark(method: F) -> F:
         setattr(method, _MARK, event_classes)
@@ -25,7 +25,7 @@ def when(*event_classes: type[DomainEvent]) -> Callable[[F], F]:
 
 
 class EventHandlers(dict[type, Apply]):
-    """Event class to the function that applies it, filled on first use of a class."""
+    """Functions that apply events, by event class; a class is resolved at its first lookup."""
 
     def __init__(self, aggregate: type, apply_stored: Apply) -> None:
         super().__init__()
@@ -46,20 +46,20 @@ class EventHandlers(dict[type, Apply]):
         return self._apply_stored_instance
 
     def _apply_stored_instance(self, aggregate: Any, event: Any) -> None:
-        # Instance attributes do not show on the class.
+        # The class does not show attributes that are set on the instance.
         if hasattr(event, "event_type") and hasattr(event, "payload"):
             return self._apply_stored(aggregate, event)
         name = self._aggregate.__name__
         raise EventApplicationError(
-            f"{name} was given {event!r} to apply; it takes a DomainEvent, or a stored event "
-            "with event_type and payload",
+            f"{name} cannot apply {event!r}; pass a DomainEvent, or a stored event with "
+            "event_type and payload",
             aggregate_type=name,
             event_type=type(event).__name__,
         )
 
 
 def _ignore(aggregate: Any, event: Any) -> None:
-    """An event without a handler changes no state."""
+    """Do nothing: an event without a handler changes no state."""
 
 
 def _get_function(aggregate: type, method: str) -> Apply:
@@ -70,10 +70,16 @@ def _get_function(aggregate: type, method: str) -> Apply:
 def find_event_methods(
     owner: type, parameters: Sequence[str] = ("event",)
 ) -> dict[type | str, str]:
-    """Event class, or its name where the method has no annotation, to the method's name.
+    """Return the name of the method that applies each event class.
 
-    ``parameters`` are what a method takes after ``self``, the event first. Raises
-    ``EventHandlerError`` for a wrong or ambiguous one.
+    A method without annotation is found by the name of its event instead of the class.
+
+    Args:
+        owner: class with the methods.
+        parameters: names of the parameters after ``self``, the event first.
+
+    Raises:
+        EventHandlerError: a method has another signature, or two methods apply one event.
     """
     methods: dict[type | str, str] = {}
     for each in reversed(owner.__mro__):
@@ -119,7 +125,7 @@ def _find_event_by_name(
     try:
         annotation = get_type_hints(method)[parameter]
     except NameError:
-        # A class that is local to a function: its name is all there is.
+        # The event class is local to a function, so only its name can be compared.
         if str(annotation).rpartition(".")[2].strip("'\"") == suffix:
             return suffix
     if _is_event(annotation) and annotation.__name__ == suffix:

@@ -1,4 +1,4 @@
-"""Events of the domain, and the registries that find their classes by name."""
+"""Domain events, and the registries that find their classes by stored name."""
 
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -12,20 +12,33 @@ from ..primitives import exceptions, id_generator, immutable, type_registry
 
 
 def utc_now() -> datetime:
+    """Return the current time, aware and in UTC."""
     return datetime.now(timezone.utc)
 
 
 class DomainEvent(immutable.ImmutableModel):
-    """Something that happened; subclass it and add what is worth remembering.
+    """Record of something that happened; subclass it and add the facts worth remembering as fields.
 
-    The fields below are the envelope. An aggregate fills in which aggregate, and which version of
-    it, when it records the event; the request in progress gives the correlation and causation ids.
+    The fields below are the envelope. The aggregate sets ``aggregate_id``, ``aggregate_type`` and
+    ``aggregate_version`` when it records the event.
+
+    Attributes:
+        event_id: unique id; a time-ordered UUID by default.
+        occurred_at: time of the event (aware); ``NaiveDatetimeError`` is raised without a time
+            zone.
+        aggregate_id: id of the aggregate as text.
+        aggregate_type: stored name of the aggregate's class.
+        aggregate_version: version of the aggregate after the event, counted from 1.
+        correlation_id: id that all messages of one request share; by default of the running
+            request.
+        causation_id: id of the message that caused the event; by default the message being handled.
+        metadata: further facts as JSON values, such as tenant and user.
     """
 
     event_type: ClassVar[str] = "DomainEvent"
     """The stored name: the class name, unless the class sets its own."""
     schema_version: ClassVar[int] = 1
-    """Raise it when the stored shape changes, and register an upcaster."""
+    """Version of the stored shape; increase it with each change, and register an upcaster."""
 
     event_id: str = pydantic.Field(default_factory=id_generator.uuid7_text, min_length=1)
     occurred_at: datetime = pydantic.Field(default_factory=utc_now)
@@ -55,7 +68,11 @@ class DomainEvent(immutable.ImmutableModel):
         return value
 
     def payload(self) -> dict[str, Any]:
-        """The fields beside the envelope, as JSON values; raises ``SerializationError``."""
+        """Return the fields outside the envelope as JSON values.
+
+        Raises:
+            SerializationError: a value cannot be written as JSON.
+        """
         try:
             return self.model_dump(mode="json", exclude=ENVELOPE)
         except PydanticSerializationError as error:
@@ -74,36 +91,47 @@ E = TypeVar("E", bound=DomainEvent)
 
 
 class StoredForm(Protocol):
-    """An event as stored; the envelope is read from further attributes where there are some."""
+    """Event as stored; envelope fields are read from further attributes if the object has them."""
 
     @property
-    def event_type(self) -> str: ...
+    def event_type(self) -> str:
+        """Stored name of the event class."""
+        ...
 
     @property
-    def payload(self) -> Mapping[str, Any]: ...
+    def payload(self) -> Mapping[str, Any]:
+        """Fields outside the envelope, as JSON values."""
+        ...
 
 
 class EventTypeRegistry(type_registry.TypeRegistry[DomainEvent]):
-    """A closed table of the event classes that may be read back."""
+    """Registry of the event classes that stored events may be decoded to."""
 
     def __init__(self) -> None:
         super().__init__("event type")
 
     def register(self, event_class: type[E]) -> type[E]:
-        """Usable as a decorator; raises ``DuplicateTypeError``."""
+        """Register a class under its ``event_type``, also as a decorator.
+
+        Raises:
+            DuplicateTypeError: another class is registered under the name.
+        """
         self.add(event_class.event_type, event_class)
         return event_class
 
     def decode(self, stored: StoredForm) -> DomainEvent:
-        """Raises ``UnknownTypeError`` and ``SerializationError``, also for an event that says it is
-        of another schema version than its class.
+        """Decode a stored event.
+
+        Raises:
+            UnknownTypeError: no class is registered under the event type.
+            SerializationError: the payload does not fit the class, or has another schema version.
         """
         event_class = self.get(stored.event_type)
         version = getattr(stored, "schema_version", event_class.schema_version)
         if version != event_class.schema_version and version is not None:
             raise exceptions.SerializationError(
-                f"stored {stored.event_type} is of schema version {version}, and "
-                f"{event_class.__qualname__} of {event_class.schema_version}; decode it by an "
+                f"stored {stored.event_type} has schema version {version}, but "
+                f"{event_class.__qualname__} has {event_class.schema_version}; decode it with an "
                 "UpcastingEventRegistry of cqrs-ddd-advanced-core",
                 type_name=stored.event_type,
             )
@@ -123,7 +151,7 @@ class EventTypeRegistry(type_registry.TypeRegistry[DomainEvent]):
 
 
 class _DefinedEvents(EventTypeRegistry):
-    """All event classes that were ever defined, found by name without registering them."""
+    """Registry of all event classes of the process, found by name without registration."""
 
     def get(self, name: str) -> type[DomainEvent]:
         candidates = defined_events.get(name)
@@ -140,7 +168,7 @@ class _DefinedEvents(EventTypeRegistry):
 
 
 default_event_registry = _DefinedEvents()
-"""Every event class of the process; a name that two of them have cannot be read through it."""
+"""Registry of every event class of the process; it cannot decode a name that two classes share."""
 
 _ENVELOPE_COLUMNS = {
     "event_id": "event_id",

@@ -1,4 +1,4 @@
-"""A place on the earth, as GeoJSON (RFC 7946)."""
+"""Geometry of an aggregate, as GeoJSON (RFC 7946)."""
 
 from pydantic import BaseModel
 
@@ -11,6 +11,10 @@ except ImportError as error:
 
 
 class SpatialMixin(BaseModel):
-    """A geometry in longitude and latitude, degrees, WGS 84."""
+    """Geometry of an aggregate.
+
+    Attributes:
+        geometry: GeoJSON geometry in longitude and latitude (degrees, WGS 84).
+    """
 
     geometry: Geometry | None = None

@@ -1,4 +1,4 @@
-"""What a query asks for, as far as a repository has to know it."""
+"""Protocols of specifications and query options, as far as a repository needs them."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -14,55 +14,70 @@ else:
 
 @runtime_checkable
 class ISpecification(Protocol[T_contra]):
-    """A condition that an object satisfies or not."""
+    """Condition that an object satisfies or does not satisfy."""
 
     @abstractmethod
-    def is_satisfied_by(self, candidate: T_contra) -> bool: ...
+    def is_satisfied_by(self, candidate: T_contra) -> bool:
+        """Return whether the candidate satisfies the condition."""
+        ...
 
 
 @runtime_checkable
 class ICompiledSpecification(ISpecification[T_contra], Protocol[T_contra]):
-    """A specification that can be asked once for the whole of a search."""
+    """Specification that a search compiles once for all its objects."""
 
     @abstractmethod
     def predicate_for(self, candidates: type) -> Callable[[Any], bool]:
-        """The condition for objects of one class; raises ``ValidationError`` for what the class
-        cannot be asked."""
+        """Return the condition as a function for objects of one class.
+
+        Raises:
+            ValidationError: the class does not have the attributes that the condition reads.
+        """
         ...
 
 
 @runtime_checkable
 class IQueryOptions(Protocol[T_contra]):
-    """A condition with order and page.
-
-    ``ordering`` names attributes, the most significant first, ``-`` before a name for descending;
-    None sorts after every value, so it comes last ascending and first descending.
-    """
+    """Specification with order and page."""
 
     @property
     @abstractmethod
-    def specification(self) -> ISpecification[T_contra] | None: ...
-
-    @property
-    @abstractmethod
-    def condition(self) -> ISpecification[T_contra] | None:
-        """What a row must satisfy to be on the page: the specification, and more on a page that
-        comes after another one."""
+    def specification(self) -> ISpecification[T_contra] | None:
+        """Specification that the rows satisfy, or None for all rows."""
         ...
 
     @property
     @abstractmethod
-    def ordering(self) -> Sequence[str]: ...
+    def condition(self) -> ISpecification[T_contra] | None:
+        """Condition of the rows on the page.
+
+        The specification, and on a page after another one also the start of the page.
+        """
+        ...
 
     @property
     @abstractmethod
-    def limit(self) -> int | None: ...
+    def ordering(self) -> Sequence[str]:
+        """Names of attributes to order by, the most significant first.
+
+        ``-`` before a name means descending. None sorts after every value, so it comes last
+        ascending and first descending.
+        """
+        ...
 
     @property
     @abstractmethod
-    def offset(self) -> int: ...
+    def limit(self) -> int | None:
+        """Largest number of rows, or None for no limit."""
+        ...
+
+    @property
+    @abstractmethod
+    def offset(self) -> int:
+        """Number of rows to skip."""
+        ...
 
     @abstractmethod
     def with_specification(self, specification: ISpecification | None) -> "IQueryOptions[T_contra]":
-        """The same options with another specification."""
+        """Return the same options with another specification."""
         ...

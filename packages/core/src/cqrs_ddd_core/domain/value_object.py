@@ -1,7 +1,7 @@
-"""Things that are what their values are."""
+"""Value objects: two objects with the same values are equal."""
 
 from ..primitives.immutable import ImmutableModel
 
 
 class ValueObject(ImmutableModel):
-    """Equal, and hashed, by value; never changed, only replaced."""
+    """Object that is equal, and hashed, by its values; it is replaced instead of changed."""

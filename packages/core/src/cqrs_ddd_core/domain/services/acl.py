@@ -1,7 +1,7 @@
 """Access lists of nodes.
 
-The meet of two lists grants only what both grant. It does not depend on order or repetition, so one
-pass over all ancestors of a node yields its access.
+The meet of two lists has only the grants that both have. It does not depend on order or repetition,
+so one pass over all ancestors of a node yields its access.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class Grant:
-    """Permission for a principal: a user, a group, a service."""
+    """Permission for a principal.
+
+    Attributes:
+        principal: id of a user, a group or a service.
+        permission: name of the permitted action.
+    """
 
     principal: str
     permission: str
@@ -25,7 +30,7 @@ class Grant:
 
 @runtime_checkable
 class IGrantMatcher(Protocol):
-    """Rule which requests an entry of a list covers: wildcards, permissions that include others."""
+    """Rule that decides which requests an entry of a list covers, for example by wildcards."""
 
     @abstractmethod
     def matches(self, grant: Grant, principal: str, permission: str) -> bool:
@@ -33,15 +38,21 @@ class IGrantMatcher(Protocol):
 
 
 class ExactMatcher(IGrantMatcher):
-    """Rule that an entry covers its own principal and permission only."""
+    """Rule that an entry covers only its own principal and permission."""
 
     def matches(self, grant: Grant, principal: str, permission: str) -> bool:
+        """Return whether the entry has exactly this principal and permission."""
         return grant.principal == principal and grant.permission == permission
 
 
 @dataclass(frozen=True)
 class ACL:
-    """Access list of a node; ``allow=None`` restricts nothing, a denial always wins."""
+    """Access list of a node; a denial always wins.
+
+    Attributes:
+        allow: grants of the list; None restricts nothing.
+        deny: grants that are denied even if ``allow`` has them.
+    """
 
     allow: frozenset[Grant] | None = None
     deny: frozenset[Grant] = frozenset()
@@ -53,7 +64,7 @@ class ACL:
 
     @classmethod
     def nobody(cls) -> ACL:
-        """Create a list that grants nothing, here and below."""
+        """Create a list that grants nothing on the node and on the nodes below it."""
         return cls(frozenset())
 
     @classmethod
@@ -63,7 +74,7 @@ class ACL:
 
     @property
     def grants(self) -> frozenset[Grant] | None:
-        """Return the grants that are allowed and not denied; None is everything but ``deny``."""
+        """Grants that are allowed and not denied; None is every grant except ``deny``."""
         return None if self.allow is None else self.allow - self.deny
 
     @property
@@ -72,7 +83,7 @@ class ACL:
         return self.grants == frozenset()
 
     def meet(self, other: ACL) -> ACL:
-        """Return the grants of both lists; a group does not stand for its members here."""
+        """Return a list with the grants that both lists have; groups are not expanded."""
         if self.allow is None or other.allow is None:
             allow = other.allow if self.allow is None else self.allow
         else:
@@ -87,7 +98,7 @@ class ACL:
         return found if found.allow is None else ACL(found.grants)
 
     def permits(self, principals: Collection[str], permission: str, matcher: IGrantMatcher) -> bool:
-        """Return whether an entry allows one of the principals and no entry denies one."""
+        """Return whether an entry allows it to one of the principals and no entry denies it."""
 
         def covers(grant: Grant) -> bool:
             return any(matcher.matches(grant, principal, permission) for principal in principals)

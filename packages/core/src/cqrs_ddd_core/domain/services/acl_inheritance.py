@@ -1,7 +1,7 @@
 """Access that a node and all its ancestors grant together.
 
 A node can only narrow the access that its ancestors grant, and a second parent can only narrow it
-further. An answer depends on every ancestor, so do not keep it longer than the unit of work.
+further. The result depends on every ancestor, so do not keep it longer than the unit of work.
 """
 
 from collections.abc import Collection
@@ -28,8 +28,11 @@ NOBODY = ACL.nobody()
 class EffectiveACL(Generic[N]):
     """Access to a node under all its ancestors.
 
-    ``sources`` are the nodes with a list, nearest first. If all their lists have ``allow=None``,
-    the access is not ``restricted`` and the default of the service applies.
+    Attributes:
+        acl: grants that the node and all its ancestors have in common.
+        sources: nodes with an access list, nearest first.
+        restricted: False if all lists have ``allow=None``, so that the default of the service
+            applies.
     """
 
     acl: ACL
@@ -41,7 +44,10 @@ class EffectiveACL(Generic[N]):
 class AccessChange:
     """Change of the access to a node, and so to the nodes below it, by a move.
 
-    A node ``becomes_empty`` if somebody has access before the move and nobody after it.
+    Attributes:
+        gained: access that the move adds.
+        lost: access that the move removes.
+        becomes_empty: True if a principal has access before the move and none has access after it.
     """
 
     gained: ACL
@@ -50,7 +56,17 @@ class AccessChange:
 
 
 class AsyncACLInheritanceService(Generic[N]):
-    """Async form of ``ACLInheritanceService``, with the same arguments."""
+    """Async form of ``ACLInheritanceService``.
+
+    Args:
+        acl_reader: async reader of single nodes or of batches; with ``get_ancestry`` of all
+            ancestors.
+        default: access that an ancestry without any allow list grants.
+        on_missing: ``"raise"`` raises ``NodeNotFoundError`` for a node or an ancestor that does not
+            exist, ``"deny"`` grants nothing.
+        matcher: decides for ``is_allowed`` which requests an entry covers.
+        limits: limits of each walk.
+    """
 
     def __init__(
         self,
@@ -70,13 +86,17 @@ class AsyncACLInheritanceService(Generic[N]):
         self._limits = limits
 
     async def effective_acl(self, node_id: N) -> EffectiveACL[N]:
-        """Return the entries that all lists grant; with groups, decide by ``is_allowed``."""
+        """Return the grants that the lists of the node and all its ancestors have in common.
+
+        Groups are not expanded, so decide about the members of a group by ``is_allowed``.
+        """
         return self._combine(await self._climb(node_id, {}))
 
     async def is_allowed(self, node_id: N, principals: Collection[str], permission: str) -> bool:
-        """Return whether every list on the way up allows it to one of the caller's principals.
+        """Return whether every list up to the roots allows the permission to one of the principals.
 
-        The first level that refuses ends the reading.
+        ``principals`` are the id of the caller and the ids of its groups. Reading stops at the
+        first level that denies the permission.
         """
         caller = hierarchy.deduplicate(principals)
         walk = hierarchy.HierarchyWalk((node_id,), self._reader, self._limits)
@@ -98,7 +118,7 @@ class AsyncACLInheritanceService(Generic[N]):
         """Check that a list grants no more than the ancestors; pass ``parents`` for a new node.
 
         The code of the failure is ``ACL_WIDENING``, its details hold the ``excess`` grants. If no
-        ancestor restricts anything, nothing is in excess.
+        ancestor restricts anything, there is no excess.
         """
         new: Cache[N] = {} if parents is None else {node_id: (None, hierarchy.deduplicate(parents))}
         walk = await self._climb(node_id, new)
@@ -125,7 +145,7 @@ class AsyncACLInheritanceService(Generic[N]):
             raise ACLWideningError(verdict.message, **(verdict.details or {}))
 
     async def compare_move(self, node_id: N, new_parents: Collection[N]) -> AccessChange:
-        """Return the access that these parents would add and remove; review the added access."""
+        """Return the access that a move below these parents would add and remove."""
         cache: Cache[N] = {}
         now = await self._climb(node_id, cache)
         own = now.records[node_id][0] if node_id in now.records else NOBODY
@@ -145,7 +165,7 @@ class AsyncACLInheritanceService(Generic[N]):
         return walk
 
     def _is_complete(self, walk: Walk[N]) -> bool:
-        """Return whether no node is missing; its list might refuse, so skipping it would widen."""
+        """Return whether no node is missing; skipping a missing list could widen the access."""
         if walk.missing and self._on_missing == "raise":
             raise NodeNotFoundError(
                 f"no node {walk.missing[0]}, so its access list is unknown; repair the link to "
@@ -164,15 +184,15 @@ class AsyncACLInheritanceService(Generic[N]):
 
 
 class ACLInheritanceService(hierarchy.SyncService[AsyncACLInheritanceService[N]]):
-    """Judge of access over a sync reader.
+    """Service that computes the access to nodes, over a sync reader.
 
-    The methods are those of ``AsyncACLInheritanceService``, without ``await``.
+    The methods are the methods of ``AsyncACLInheritanceService``, without ``await``.
 
     Args:
         acl_reader: reader of single nodes or of batches; with ``get_ancestry`` of all ancestors.
         default: access that an ancestry without any allow list grants.
-        on_missing: ``"raise"`` raises ``NodeNotFoundError`` for a node or an ancestor that does
-            not exist, ``"deny"`` grants nothing.
+        on_missing: ``"raise"`` raises ``NodeNotFoundError`` for a node or an ancestor that does not
+            exist, ``"deny"`` grants nothing.
         matcher: decides for ``is_allowed`` which requests an entry covers.
         limits: limits of each walk.
     """

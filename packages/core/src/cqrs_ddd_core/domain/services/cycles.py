@@ -20,7 +20,16 @@ OnMissing = Literal["ignore", "raise"]
 
 
 class AsyncCycleDetectionService(Generic[N]):
-    """Async form of ``CycleDetectionService``, with the same arguments."""
+    """Async form of ``CycleDetectionService``.
+
+    Args:
+        parent_reader: async reader of single nodes or of batches; with ``get_ancestry`` of all
+            ancestors.
+        on_missing: ``"ignore"`` treats a parent or an ancestor that does not exist as a root,
+            ``"raise"`` raises ``NodeNotFoundError``.
+        strict: raise ``CorruptHierarchyError`` also for a stored cycle without a new link.
+        limits: limits of each walk.
+    """
 
     def __init__(
         self,
@@ -38,11 +47,11 @@ class AsyncCycleDetectionService(Generic[N]):
         self._limits = limits
 
     async def would_create_cycle(self, node_id: N, new_parent_id: N | None) -> bool:
-        """Return whether the parent is the node or one of its descendants; None is no parent."""
+        """Return whether the parent is the node or one of its descendants; False for None."""
         return await self.find_cycle_path(node_id, new_parent_id) is not None
 
     async def would_create_cycle_any(self, node_id: N, new_parent_ids: Collection[N]) -> bool:
-        """Return whether one of these parents would create a cycle, after one walk for all."""
+        """Return whether one of these parents would create a cycle; all are checked in one walk."""
         return await self._find_path(node_id, new_parent_ids) is not None
 
     async def find_cycle_path(self, node_id: N, new_parent_id: N | None) -> Path[N] | None:
@@ -54,11 +63,11 @@ class AsyncCycleDetectionService(Generic[N]):
         _raise_for_new(await self._find_path(node_id, new_parent_ids))
 
     async def detect_existing_cycle(self, node_id: N) -> Path[N] | None:
-        """Return a stored cycle among the node and its ancestors: a, ..., a."""
+        """Return a stored cycle of the node and its ancestors: a, ..., a; None if there is none."""
         return find_cycle((await self._climb((node_id,))).records)
 
     async def check_links(self, links: Mapping[N, Collection[N]]) -> None:
-        """Judge the new parents of many nodes together.
+        """Check the new parents of many nodes together.
 
         Raises:
             CycleDetectedError: one of the links is part of a cycle.
@@ -76,7 +85,7 @@ class AsyncCycleDetectionService(Generic[N]):
 
         Raises:
             NodeNotFoundError: the node does not exist.
-            CorruptHierarchyError: a stored cycle leaves no answer.
+            CorruptHierarchyError: the ancestors form a cycle, so the depth is not defined.
         """
         walk = await self._climb((node_id,))
         links = walk.records
@@ -117,15 +126,16 @@ class AsyncCycleDetectionService(Generic[N]):
 
 
 class CycleDetectionService(hierarchy.SyncService[AsyncCycleDetectionService[N]]):
-    """Judge of new links over a sync reader; it reads upwards from the parents only.
+    """Service that finds the cycle that a new link would create, over a sync reader.
 
-    The methods are those of ``AsyncCycleDetectionService``, without ``await``.
+    It reads upwards from the new parents only. The methods are the methods of
+    ``AsyncCycleDetectionService``, without ``await``.
 
     Args:
         parent_reader: reader of single nodes or of batches; with ``get_ancestry`` of all ancestors.
-        on_missing: ``"ignore"`` takes a parent or an ancestor that does not exist for a root,
+        on_missing: ``"ignore"`` treats a parent or an ancestor that does not exist as a root,
             ``"raise"`` raises ``NodeNotFoundError``.
-        strict: raise ``CorruptHierarchyError`` for a stored cycle without a new link.
+        strict: raise ``CorruptHierarchyError`` also for a stored cycle without a new link.
         limits: limits of each walk.
     """
 
@@ -152,7 +162,7 @@ class CycleDetectionService(hierarchy.SyncService[AsyncCycleDetectionService[N]]
 
 
 def sort_parents_first(links: Links[N]) -> list[N]:
-    """Return the nodes, each after its parents, without those on a cycle or below one.
+    """Return the nodes, each after its parents; nodes on a cycle or below one are left out.
 
     Source: A. B. Kahn, "Topological sorting of large networks", 1962.
     """
@@ -164,7 +174,7 @@ def sort_parents_first(links: Links[N]) -> list[N]:
         for parent in known:
             children.setdefault(parent, []).append(node_id)
     order = [node_id for node_id, count in awaited.items() if count == 0]
-    for node_id in order:  # grows on the way
+    for node_id in order:  # The loop appends to the list.
         for child in children.get(node_id, ()):
             awaited[child] -= 1
             if awaited[child] == 0:
@@ -173,10 +183,11 @@ def sort_parents_first(links: Links[N]) -> list[N]:
 
 
 def find_cycle(links: Links[N]) -> Path[N] | None:
+    """Return a cycle in the links: a, ..., a; None if there is none."""
     cyclic = _keep_cyclic(links)
     if not cyclic:
         return None
-    # Each remaining node has a remaining parent, so any way up must come back to itself.
+    # Each remaining node has a remaining parent, so every path upwards must repeat a node.
     path = [next(iter(cyclic))]
     seen: dict[N, int] = {}
     while path[-1] not in seen:
@@ -186,12 +197,12 @@ def find_cycle(links: Links[N]) -> Path[N] | None:
 
 
 def find_cycle_through(node_ids: Iterable[N], links: Links[N]) -> Path[N] | None:
-    """Return a cycle with at least one of the nodes."""
+    """Return a cycle with at least one of the nodes; None if there is none."""
     cyclic = _keep_cyclic(links)
     for node_id in node_ids:
         children: dict[N, N] = {}
         reached = [node_id] if node_id in cyclic else []
-        for child in reached:  # grows on the way
+        for child in reached:  # The loop appends to the list.
             for parent in cyclic[child]:
                 if parent not in children:
                     children[parent] = child
@@ -205,7 +216,7 @@ def find_cycle_through(node_ids: Iterable[N], links: Links[N]) -> Path[N] | None
 
 
 def _keep_cyclic(links: Links[N]) -> dict[N, tuple[N, ...]]:
-    """Return the links of the nodes that have a cycle above them and one below."""
+    """Return the links of the nodes that lie on a cycle or between two cycles."""
     above = _remove(sort_parents_first(links), links)
     children: dict[N, list[N]] = {node_id: [] for node_id in above}
     for node_id, parents in above.items():

@@ -30,9 +30,9 @@ _SINGLE_READS = ("get_parent_ids", "get_tags_and_parents", "get_acl_and_parents"
 class TraversalLimits:
     """Limits of one walk; None is unlimited.
 
-    Args:
-        max_depth: levels above the nodes that the walk starts from.
-        max_nodes: nodes that the walk may read, with those that it starts from.
+    Attributes:
+        max_depth: number of levels above the nodes that the walk starts from.
+        max_nodes: number of nodes that the walk may read, including the nodes that it starts from.
     """
 
     max_depth: int | None = None
@@ -41,8 +41,8 @@ class TraversalLimits:
     def __post_init__(self) -> None:
         if (self.max_depth or 0) < 0 or (1 if self.max_nodes is None else self.max_nodes) < 1:
             raise InvalidOperationError(
-                f"{self} lets nothing be read; pass a max_depth of 0 or more and a max_nodes of "
-                "1 or more, or None"
+                f"{self} allows no node to be read; pass a max_depth of 0 or more and a max_nodes "
+                "of 1 or more, or None"
             )
 
     def check(self, node_id: object, *, depth: int, nodes: int) -> None:
@@ -68,12 +68,13 @@ DEFAULT_LIMITS = TraversalLimits()
 class AsyncReader(IAsyncBatchReader[N, R]):
     """Async batch reader over any reader; over a sync reader it never waits.
 
-    Raises ``InvalidOperationError`` for a reader of the other kind, or without the method.
-
     Args:
         reader: sync or async reader.
         method: name of the method that reads one node.
-        is_async: whether the reader must be async.
+        is_async: True if the reader must be async, False if it must be sync.
+
+    Raises:
+        InvalidOperationError: the reader is of the other kind, or lacks the method.
     """
 
     def __init__(self, reader: object, method: str, *, is_async: bool) -> None:
@@ -81,7 +82,7 @@ class AsyncReader(IAsyncBatchReader[N, R]):
         for name in (*_SINGLE_READS, "get_many", "get_ancestry"):
             if (read := getattr(reader, name, None)) is None:
                 continue
-            # A runtime-checkable protocol compares names only: a coroutine would pass for a record.
+            # A runtime-checkable protocol compares names only: a coroutine would count as a record.
             if inspect.iscoroutinefunction(read) is not is_async:
                 kind = "sync" if is_async else "async"
                 raise InvalidOperationError(
@@ -95,19 +96,20 @@ class AsyncReader(IAsyncBatchReader[N, R]):
                 "pass a reader that has one of them"
             )
         if len(singles) > 1:
-            # The records of get_many could be those of another method.
+            # The records of get_many could have the form of another of the methods.
             reads.pop("get_many", None)
         self._read_many: ReadMany[N, R] = reads.get("get_many") or _read_each(reads[method])
         self.get_ancestry = reads.get("get_ancestry")
         self._reads_links = method == "get_parent_ids"
 
     async def get_many(self, node_ids: Collection[N]) -> Mapping[N, R]:
+        """Return the records of the nodes that exist."""
         return await self._read_many(node_ids)
 
     async def read_upwards(
         self, node_ids: Collection[N], max_depth: int | None
     ) -> dict[N, R | None]:
-        """Read nodes, and all their ancestors if the reader can; None is a node that is missing."""
+        """Read nodes, and all their ancestors if the reader can; map a missing node to None."""
         if self.get_ancestry is None:
             found = await self._read_many(node_ids)
             return {node_id: found.get(node_id) for node_id in node_ids}
@@ -119,12 +121,13 @@ class AsyncReader(IAsyncBatchReader[N, R]):
         return {node_id: found.get(node_id) for node_id in read}
 
     def parents_of(self, record: Any) -> tuple[N, ...]:
+        """Return the ids of the parents from a record of the reader."""
         parents: tuple[N, ...] = record if self._reads_links else record[1]
         return parents
 
 
 class HierarchyWalk(Generic[N, R]):
-    """Walk from some nodes up to their roots; it ends on any data.
+    """Walk from some nodes up to their roots; it also ends if the data has cycles.
 
     ``records`` holds the nodes found, nearest first, and within a level in the order in which
     children name them; ``missing`` lists the nodes that do not exist.
@@ -133,7 +136,8 @@ class HierarchyWalk(Generic[N, R]):
         starts: ids of the nodes at the bottom.
         reader: reads the nodes that the cache lacks.
         limits: limits of this walk.
-        cache: records that are not read, to which the walk adds; None is a node that is missing.
+        cache: records that are already read, to which the walk adds; None stands for a missing
+            node.
     """
 
     def __init__(
@@ -154,7 +158,7 @@ class HierarchyWalk(Generic[N, R]):
         self._depth = 0
 
     async def climb(self, until: Collection[N] = ()) -> None:
-        """Read all levels, or all up to the first of some nodes."""
+        """Read level by level up to the roots, or until one of the nodes ``until`` is reached."""
         while self.frontier and self.distances.keys().isdisjoint(until):
             await self.step()
 
@@ -193,7 +197,7 @@ class HierarchyWalk(Generic[N, R]):
 
 
 class SyncService(Generic[S]):
-    """Sync form of an async service whose reader never waits."""
+    """Sync form of an async service, over a reader that never waits."""
 
     _service: S
 
@@ -216,7 +220,11 @@ def in_sync(
 
 
 def deduplicate(node_ids: Iterable[N]) -> tuple[N, ...]:
-    """Return each id once, in order; raise ``InvalidOperationError`` for a text, which is one."""
+    """Return each id once, in order.
+
+    Raises:
+        InvalidOperationError: the argument is a single text instead of a collection.
+    """
     if isinstance(node_ids, str | bytes):
         raise InvalidOperationError(
             f"expected a collection, got the text {node_ids!r}; pass ({node_ids!r},)"

@@ -1,4 +1,4 @@
-"""Readers of a hierarchy of nodes, whose links lead from a child to its parents.
+"""Readers of a hierarchy of nodes, with links from a child to its parents.
 
 The order of parents and tags is stable.
 """
@@ -35,7 +35,7 @@ ACLAndParents = tuple[ACL | None, tuple[N, ...]]
 
 @runtime_checkable
 class IParentReader(Protocol[N]):
-    """Reader of the parents of a node; a root has none."""
+    """Reader of the parents of a node; a root has no parents."""
 
     @abstractmethod
     def get_parent_ids(self, node_id: N) -> tuple[N, ...] | None:
@@ -64,9 +64,10 @@ class IACLReader(Protocol[N]):
 class IBatchReader(Protocol[N, R_co]):
     """Reader of many nodes in one round trip.
 
-    A record is the same as from the method for one node: the parents, the tags and the parents, or
-    the access list and the parents. A node that does not exist has no record. Of a reader with
-    several methods for one node ``get_many`` is not used: its records could be those of any.
+    A record has the form that the method for one node returns: the parents, the tags and the
+    parents, or the access list and the parents. A node that does not exist has no record. If a
+    reader has several methods for one node, a service does not call ``get_many``, because the form
+    of its records is ambiguous.
     """
 
     @abstractmethod
@@ -87,7 +88,7 @@ class IAncestryReader(Protocol[N]):
     ) -> Mapping[N, tuple[N, ...]]:
         """Return the parents of these nodes and of all ancestors at most ``max_depth`` above them.
 
-        A stored cycle must not keep the method from returning.
+        The method has to return even if the stored links form a cycle.
         """
 
 

@@ -1,4 +1,4 @@
-"""Tags of a node: its own, and those of all its ancestors."""
+"""Tags of a node: its own tags, and the tags of all its ancestors."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,12 @@ Cache = dict[N, TagsAndParents[N] | None]
 
 @dataclass(frozen=True)
 class TagSource(Generic[N]):
-    """Node that has a tag, and its distance from the node in question."""
+    """Node that has a tag.
+
+    Attributes:
+        node_id: id of the node.
+        distance: number of links from the node up to this one; 0 for the node itself.
+    """
 
     node_id: N
     distance: int
@@ -23,9 +28,13 @@ class TagSource(Generic[N]):
 
 @dataclass(frozen=True)
 class TagResult(Generic[N]):
-    """Tags of a node, each once, the nearest first; ``missing`` are ancestors that do not exist.
+    """Tags of a node, each once, the nearest first.
 
-    A tag that the node has itself is also ``inherited`` if an ancestor has it.
+    Attributes:
+        tags: all tags of the node, its own first.
+        inherited: tags of the ancestors, also if the node has one of them itself.
+        sources: the nodes that have each tag, nearest first.
+        missing: ids of ancestors that do not exist.
     """
 
     tags: tuple[str, ...]
@@ -35,7 +44,16 @@ class TagResult(Generic[N]):
 
 
 class AsyncTagInheritanceService(Generic[N]):
-    """Async form of ``TagInheritanceService``, with the same arguments."""
+    """Async form of ``TagInheritanceService``.
+
+    Args:
+        tag_reader: async reader of single nodes or of batches; with ``get_ancestry`` of all
+            ancestors.
+        normalize: returns a key that is equal for equal tags, for example ``str.casefold``; of
+            several spellings, the nearest is kept.
+        is_inherited: returns whether a tag of this ancestor applies to the nodes below it.
+        limits: limits of each walk.
+    """
 
     def __init__(
         self,
@@ -57,7 +75,7 @@ class AsyncTagInheritanceService(Generic[N]):
         return await self._find(node_id, {})
 
     async def effective_tags(self, node_id: N) -> tuple[str, ...]:
-        """Return the own tags as stored, then the inherited ones.
+        """Return the node's own tags as stored, then the inherited tags.
 
         Raises:
             NodeNotFoundError: the node does not exist.
@@ -102,7 +120,7 @@ class AsyncTagInheritanceService(Generic[N]):
         result = await self.find_tags(node_id)
         if result is None:
             raise NodeNotFoundError(
-                f"no node {node_id}, so it has no tags; save it first, or ask with find_tags",
+                f"no node {node_id}, so it has no tags; save it first, or call find_tags",
                 node_id=node_id,
             )
         return result
@@ -131,9 +149,10 @@ class AsyncTagInheritanceService(Generic[N]):
 
 
 class TagInheritanceService(hierarchy.SyncService[AsyncTagInheritanceService[N]]):
-    """Source of effective tags over a sync reader; an ancestor that does not exist has none.
+    """Service that computes the tags of nodes, over a sync reader.
 
-    The methods are those of ``AsyncTagInheritanceService``, without ``await``.
+    An ancestor that does not exist has no tags. The methods are the methods of
+    ``AsyncTagInheritanceService``, without ``await``.
 
     Args:
         tag_reader: reader of single nodes or of batches; with ``get_ancestry`` of all ancestors.
