@@ -56,12 +56,12 @@ BANNED = {
     "owe": r"owe|owes|owed",
     "hear": r"hear|hears|heard",
     "forget": r"forget|forgets|forgot|forgotten",
-    "give back": r"(?:give|gives|gave|given|giving)(?: \w+)? back",
+    "give back": r"(?:give|gives|gave|given|giving)(?: \w+){0,2} back",
     "let go": r"lets? (?:\w+ )?go",
-    "hold up": r"(?:hold|holds|held|holding) (?:\w+ )?up",
-    "held back": r"(?:hold|holds|held|holding) (?:\w+ )?back",
-    "parked": r"park|parks|parked|parking",
-    "is no": r"(?<!there )(?:is|are|was|were) no(?! \w+er\b)(?! (?:more|less))",
+    "hold up": r"(?:hold|holds|held|holding) (?:\w+ ){0,2}up",
+    "held back": r"(?:hold|holds|held|holding) (?:\w+ ){0,2}back",
+    "parked": r"parked",
+    "is no": r"(?<!there )(?:is|are|was|were) no(?! (?:more|less|longer|later|newer|older|larger))",
     "canceled": r"canceled|canceling|cancelation",
 }
 """Words of the old style, with the pattern that finds each."""
@@ -137,8 +137,9 @@ class Report:
 
 
 def area_files(area: str) -> list[Path]:
-    """Return the files of an area, sorted."""
+    """Return the files of an area, sorted; the gate itself is left out, it quotes the words."""
     found = {path for pattern in AREAS[area] for path in ROOT.glob(pattern)}
+    found -= {Path(__file__), Path(__file__).with_name("test_language.py")}
     return sorted(path for path in found if not {"build", "dist"} & {*path.parts})
 
 
@@ -275,7 +276,7 @@ def measure(paths: Iterable[Path]) -> Report:
     """Return the counts and findings of Python files and Markdown pages."""
     report = Report()
     for file in paths:
-        path = str(file.resolve().relative_to(ROOT))
+        path = str(file.resolve()).removeprefix(f"{ROOT}/")
         source = file.read_text("utf-8")
         pieces = page_prose if file.suffix == ".md" else python_prose
         for prose in pieces(path, source):
