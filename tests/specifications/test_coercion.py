@@ -129,7 +129,7 @@ def test_only_equality_takes_none(kind: Kind) -> None:
     if kind not in LT.kinds:
         return
 
-    with pytest.raises(SpecificationValueError, match="the_field < None has no answer; use is_nu"):
+    with pytest.raises(SpecificationValueError, match="cannot compare the_field < None; use is_nu"):
         as_kind(None, kind, LT)
 
 
@@ -211,14 +211,14 @@ def test_a_number_must_be_finite(kind: Kind, number: float | Decimal) -> None:
     "wrapped", [lambda t: t, lambda t: [t], lambda t: {t: 1}, lambda t: {"a": t}]
 )
 def test_values_cannot_contain_unstorable_text(text: str, wrapped: Any) -> None:
-    with pytest.raises(SpecificationValueError, match="kept by no database"):
+    with pytest.raises(SpecificationValueError, match="cannot be stored in a database"):
         as_kind(wrapped(text), Kind.JSON)
 
 
 @pytest.mark.parametrize("text", ["a\x00", "\ud800"])
 @pytest.mark.parametrize("operator", [CONTAINS, LIKE, HAS_KEY, PATH_EXISTS])
 def test_patterns_and_keys_cannot_contain_unstorable_text(text: str, operator: Operator) -> None:
-    with pytest.raises(SpecificationValueError, match="kept by no database"):
+    with pytest.raises(SpecificationValueError, match="cannot be stored in a database"):
         validate_shape(operator, text)
 
 
@@ -231,12 +231,12 @@ def test_patterns_and_keys_cannot_contain_unstorable_text(text: str, operator: O
             Kind.DATETIME,
             "2026-03-01",
             "the_field is date and time and cannot be compared with str '2026-03-01' "
-            "(it has no zone; pass an aware one)",
+            "(it has no time zone; pass an aware datetime)",
         ),
         (
             Kind.ENUM,
             "blue",
-            "the_field is enum and cannot be compared with str 'blue' (none of its values)",
+            "the_field is enum and cannot be compared with str 'blue' (not one of its values)",
         ),
         (
             Kind.FLOAT,
@@ -261,7 +261,8 @@ def test_an_operator_that_is_not_for_a_field_says_what_it_is_for() -> None:
         as_kind("a", Kind.INTEGER, CONTAINS)
 
     assert str(caught.value) == (
-        "contains is not for the_field, which is integer; it is for JSON, of no declared type, text"
+        "contains does not apply to the_field, which is integer; "
+        "it applies to JSON, text, undeclared"
     )
 
 
@@ -334,15 +335,15 @@ def test_json_is_bounded_in_depth() -> None:
     for _ in range(10_000):
         value = [value]
 
-    with pytest.raises(SpecificationLimitError, match="levels of JSON of at most 32"):
+    with pytest.raises(SpecificationLimitError, match="at most 32 levels of JSON"):
         validate_shape(JSON_CONTAINS, value)
-    with pytest.raises(SpecificationLimitError, match="levels of JSON of at most 32"):
+    with pytest.raises(SpecificationLimitError, match="at most 32 levels of JSON"):
         as_kind(value, Kind.JSON)
 
 
 @pytest.mark.parametrize("value", [None, [1], {"a": 1}])
 def test_a_list_is_searched_for_plain_values(value: Any) -> None:
-    with pytest.raises(SpecificationValueError, match="such as the_field is searched for plain"):
+    with pytest.raises(SpecificationValueError, match="list the_field can be searched for plain"):
         as_kind([value], Kind.ARRAY, CONTAINS_ANY)
 
 
@@ -351,7 +352,7 @@ def test_each_value_of_a_list_is_converted() -> None:
     assert as_kind(["1", 2], Kind.DECIMAL, BETWEEN) == (Decimal(1), Decimal(2))
     with pytest.raises(SpecificationValueError):
         as_kind([1, "2"], Kind.INTEGER, IN)
-    with pytest.raises(SpecificationValueError, match="has no answer"):
+    with pytest.raises(SpecificationValueError, match="cannot compare"):
         as_kind([None, 2], Kind.INTEGER, BETWEEN)
 
 

@@ -150,7 +150,7 @@ def test_malformed_input_is_rejected_with_the_expected_form(data: Any) -> None:
     ids=range(12),
 )
 def test_invalid_json_is_rejected(text: str | bytes) -> None:
-    with pytest.raises(SpecificationError, match="^not JSON"):
+    with pytest.raises(SpecificationError, match="^cannot parse the JSON"):
         from_json(text)
 
 
@@ -166,14 +166,14 @@ def test_levels_of_input_are_bounded(key: str) -> None:
     from_dict(nested(MAX_LEVELS - 1, key=key))
 
     for levels in (MAX_LEVELS, 10_000):
-        with pytest.raises(SpecificationLimitError, match="levels of at most 32"):
+        with pytest.raises(SpecificationLimitError, match="at most 32 levels"):
             from_dict(nested(levels, key=key))
 
 
 def test_conditions_of_input_are_bounded() -> None:
     from_dict({"or": [OPEN] * (MAX_NODES - 1)})
 
-    with pytest.raises(SpecificationLimitError, match="conditions and groups of at most 500"):
+    with pytest.raises(SpecificationLimitError, match="at most 500 conditions and groups"):
         from_dict({"or": [OPEN] * MAX_NODES})
 
 
@@ -187,7 +187,7 @@ def test_groups_that_share_their_parts_do_not_multiply() -> None:
 
 
 def test_lists_of_input_are_bounded() -> None:
-    with pytest.raises(SpecificationLimitError, match="a list of at most 10,000"):
+    with pytest.raises(SpecificationLimitError, match="at most 10,000 items in a list"):
         from_dict({"attribute": "a", "operator": "in", "value": [0] * (MAX_LIST + 1)})
 
 
@@ -228,7 +228,7 @@ def test_a_deep_value_is_refused_by_the_field() -> None:
 
 @pytest.mark.parametrize("operator", [EQ, REGEX, 1, None, True, ["="], {"=": 1}, b"=", object()])
 def test_input_names_operators_by_text_only(operator: Any) -> None:
-    with pytest.raises(UnknownOperatorError, match="give the name of one"):
+    with pytest.raises(UnknownOperatorError, match="pass the name of an operator"):
         from_dict({"attribute": "a", "operator": operator, "value": 1})
 
 

@@ -177,9 +177,9 @@ def test_lists_become_tuples() -> None:
 
 @pytest.mark.parametrize("ordering", ["name", [""], [None], [1], [["name"]]])
 def test_an_order_is_a_list_of_names(ordering: Any) -> None:
-    with pytest.raises(SpecificationValueError, match="takes names of attributes"):
+    with pytest.raises(SpecificationValueError, match="takes a list of attribute names"):
         QueryOptions(ordering=ordering)
-    with pytest.raises(SpecificationValueError, match="takes names of attributes"):
+    with pytest.raises(SpecificationValueError, match="takes a list of attribute names"):
         QueryOptions(select_fields=ordering)
 
 
@@ -190,9 +190,9 @@ def test_an_order_is_bounded() -> None:
 
 @pytest.mark.parametrize("count", [-1, 1.5, "10", True, 2**63, [1]])
 def test_limit_and_offset_are_counts(count: Any) -> None:
-    with pytest.raises(SpecificationValueError, match="limit takes a number from 0 on"):
+    with pytest.raises(SpecificationValueError, match="limit takes a whole number from 0"):
         QueryOptions(limit=count)
-    with pytest.raises(SpecificationValueError, match="offset takes a number from 0 on"):
+    with pytest.raises(SpecificationValueError, match="offset takes a whole number from 0"):
         QueryOptions(offset=count)
 
 
@@ -256,7 +256,7 @@ def test_a_limit_is_bounded(limit: int | None) -> None:
     with pytest.raises(SpecificationLimitError) as caught:
         QueryOptions.from_dict({"limit": limit}, max_limit=50)
 
-    assert (caught.value.limit, caught.value.allowed) == ("a limit", 50)
+    assert (caught.value.limit, caught.value.allowed) == ("items in a page", 50)
 
 
 @pytest.mark.parametrize(

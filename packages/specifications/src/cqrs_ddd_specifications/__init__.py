@@ -1,4 +1,4 @@
-"""Composable conditions with one meaning in memory and in databases."""
+"""Composable conditions that mean the same in memory and in databases."""
 
 from .builder import SpecificationBuilder
 from .exceptions import SpecificationError

@@ -1,4 +1,4 @@
-"""Construction of specifications one condition after the other."""
+"""Step-by-step construction of specifications."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from .visitor import AnySpecification
 
 
 class SpecificationBuilder:
-    """Builder of conditions that all hold, except in a group of another kind.
+    """Builder of a specification that requires all its conditions, except inside a group.
+
+    A method adds a condition or a group and returns the builder itself.
 
     ::
 
@@ -24,34 +26,53 @@ class SpecificationBuilder:
     def where(
         self, attribute: str, operator: str | Operator, value: object = None
     ) -> SpecificationBuilder:
+        """Add a condition on one attribute.
+
+        Args:
+            attribute: a name, or a dotted path.
+            operator: one of the operator's spellings, or the operator itself.
+            value: the operand, in the shape that the operator takes.
+
+        Raises:
+            UnknownOperatorError: no portable operator has this spelling.
+            SpecificationValueError: the value does not have the shape that the operator takes.
+        """
         return self.add(AttributeSpecification(attribute, operator, value))
 
     def add(self, specification: AnySpecification) -> SpecificationBuilder:
+        """Add a specification to the open group."""
         self._groups[-1][1].append(specification)
         return self
 
     def and_group(self) -> SpecificationBuilder:
-        """Open a group, until ``end_group``, of which every condition holds."""
-        return self._open("and")
+        """Open a group that requires all its conditions, until ``end_group``."""
+        return self._open_group("and")
 
     def or_group(self) -> SpecificationBuilder:
-        """Open a group, until ``end_group``, of which at least one condition holds."""
-        return self._open("or")
+        """Open a group that requires at least one of its conditions, until ``end_group``."""
+        return self._open_group("or")
 
     def not_group(self) -> SpecificationBuilder:
-        """Open a group, until ``end_group``, of which at least one condition does not hold."""
-        return self._open("not")
+        """Open a group of conditions that must not all hold, until ``end_group``."""
+        return self._open_group("not")
 
     def end_group(self) -> SpecificationBuilder:
-        """Close the group; raise ``InvalidOperationError`` if none is open."""
+        """Close the innermost group.
+
+        Raises:
+            InvalidOperationError: no group is open.
+        """
         if len(self._groups) == 1:
-            raise InvalidOperationError("no group is open; call or_group() or another one first")
+            raise InvalidOperationError(
+                "no group is open; call and_group(), or_group() or not_group() first"
+            )
         return self.add(_combine(*self._groups.pop()))
 
     def build(self) -> Specification:
         """Return the specification; without conditions it is always satisfied.
 
-        Raises ``InvalidOperationError`` while a group is open.
+        Raises:
+            InvalidOperationError: a group is still open.
         """
         if len(self._groups) > 1:
             raise InvalidOperationError(
@@ -59,7 +80,7 @@ class SpecificationBuilder:
             )
         return _combine(*self._groups[0])
 
-    def _open(self, kind: str) -> SpecificationBuilder:
+    def _open_group(self, kind: str) -> SpecificationBuilder:
         self._groups.append((kind, []))
         return self
 

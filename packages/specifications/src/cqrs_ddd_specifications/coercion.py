@@ -1,4 +1,4 @@
-"""Operands in the shape of an operator and the type of a field, the same in every backend."""
+"""Validation and conversion of operands, shared by all backends so that they compare alike."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _MAX_DIGITS = 1_000
 
 
 def validate_path(attribute: object) -> None:
-    """Raise ``SpecificationError`` unless this is a name, or a bounded path of names."""
+    """Raise ``SpecificationError`` unless this is a name, or a dotted path within the limits."""
     if not isinstance(attribute, str) or not all(attribute.split(".")):
-        raise SpecificationValueError.unexpected(
-            "an attribute", "a name, or names with dots between", attribute
+        raise SpecificationValueError.unexpected_value(
+            "an attribute", "a name, or a path of names joined by dots", attribute
         )
     ensure_limit("names in a path", MAX_PATH, attribute.count(".") + 1)
     ensure_limit("characters in a path", MAX_PATTERN, len(attribute))
@@ -38,9 +38,10 @@ def validate_path(attribute: object) -> None:
 
 
 def validate_shape(operator: Operator, value: object) -> object:
-    """Return the value in the shape that the operator takes for any field; lists become tuples.
+    """Return the value in the shape that the operator takes for any field, with lists as tuples.
 
-    Raises ``SpecificationValueError`` for another shape.
+    Raises:
+        SpecificationValueError: the value has another shape.
     """
     takes = operator.takes
     if takes is Takes.VALUE:
@@ -66,17 +67,20 @@ def validate_shape(operator: Operator, value: object) -> object:
 
 
 def coerce(operator: Operator, value: Any, field_type: FieldType, attribute: str) -> Any:
-    """Convert a value, or each of a list, to the field's type.
+    """Convert the operand, or each item of a list, to the type of the field.
 
-    Numbers for a field of whole numbers stay as they are, so that 1.5 lies between 1 and 2.
-    Raises ``SpecificationError`` for a value that the field cannot be compared with.
+    A number for an integer field is not rounded, so 1.5 lies between 1 and 2.
+
+    Raises:
+        UnsupportedOperatorError: the operator does not apply to fields of this type.
+        SpecificationValueError: the field cannot be compared with the value.
     """
     kind = field_type.kind
     if not operator.kinds:
         return value
     if kind not in operator.kinds:
         raise UnsupportedOperatorError(
-            f"{operator.name} is not for {attribute}, which is {kind.value}; it is for "
+            f"{operator.name} does not apply to {attribute}, which is {kind.value}; it applies to "
             f"{', '.join(sorted(k.value for k in operator.kinds))}"
         )
     if operator.takes is Takes.VALUE:
@@ -96,7 +100,7 @@ def _coerce_one(operator: Operator, value: object, field_type: FieldType, attrib
         if operator in (EQ, NE):
             return None
         raise SpecificationValueError(
-            f"{attribute} {operator.name} None has no answer; use is_null"
+            f"cannot compare {attribute} {operator.name} None; use is_null"
         )
     try:
         return _CONVERTERS[field_type.kind](value, field_type)
@@ -111,13 +115,13 @@ def _coerce_one(operator: Operator, value: object, field_type: FieldType, attrib
 def _coerce_element(value: object, field_type: FieldType, attribute: str) -> object:
     if value is None or isinstance(value, (list, tuple, Mapping)):
         raise SpecificationValueError(
-            f"a list such as {attribute} is searched for plain values, got {shorten(value)}"
+            f"the list {attribute} can be searched for plain values only, got {shorten(value)}"
         )
     return _coerce_one(EQ, value, field_type, attribute)
 
 
 class _ConversionError(ValueError):
-    """A failed conversion with a reason for the caller."""
+    """Failed conversion; its message is shown to the caller."""
 
 
 def _ensure_type(value: object, expected: type[T]) -> T:
@@ -147,7 +151,7 @@ def _to_number(value: object, _: FieldType) -> int | Decimal:
     number = _ensure_type(value, Decimal)
     _ensure_finite(number)
     if abs(number.adjusted()) > _MAX_DIGITS or len(number.as_tuple().digits) > _MAX_DIGITS:
-        raise _ConversionError("it has more digits than databases keep")
+        raise _ConversionError("it has more digits than databases store")
     return number
 
 
@@ -177,8 +181,9 @@ def _to_datetime(value: object, _: FieldType) -> datetime:
         value = datetime.fromisoformat(value[:-1] + "+00:00" if value[-1:] in "zZ" else value)
     moment = _ensure_type(value, datetime)
     if moment.utcoffset() is None:
-        raise _ConversionError("it has no zone; pass an aware one")
-    # Python compares two times of one zone by their clocks, also in the hour that clocks repeat.
+        raise _ConversionError("it has no time zone; pass an aware datetime")
+    # Python compares two datetimes of one zone by wall clock, also in the hour that a change from
+    # summer time repeats.
     return moment.astimezone(timezone.utc)
 
 
@@ -193,7 +198,7 @@ def _to_date(value: object, _: FieldType) -> date:
 def _to_time(value: object, _: FieldType) -> time:
     found = _ensure_type(time.fromisoformat(value) if isinstance(value, str) else value, time)
     if found.tzinfo is not None:
-        raise _ConversionError("a time of day has no zone")
+        raise _ConversionError("a time of day must not have a time zone")
     return found
 
 
@@ -207,8 +212,8 @@ def _to_enum(value: object, field_type: FieldType) -> Enum:
         raise TypeError
     try:
         return field_type.enum(value)
-    except (ValueError, LookupError, AttributeError, TypeError):  # The user may write _missing_.
-        raise _ConversionError("none of its values") from None
+    except (ValueError, LookupError, AttributeError, TypeError):  # A user's _missing_ may raise.
+        raise _ConversionError("not one of its values") from None
 
 
 def _to_bytes(value: object, _: FieldType) -> bytes:
@@ -226,7 +231,7 @@ def _to_array(value: object, field_type: FieldType) -> list[object]:
 
 
 def _to_json(value: object, _: FieldType) -> object:
-    return to_document(value, "a field of JSON")
+    return to_document(value, "a JSON field")
 
 
 def _to_undeclared(value: object, field_type: FieldType) -> object:
@@ -259,8 +264,8 @@ _CONVERTERS: Mapping[Kind, Callable[[object, FieldType], object]] = {
 
 def _to_tuple(operator: Operator, value: object) -> tuple[object, ...]:
     if not isinstance(value, (list, tuple, Set)):
-        raise SpecificationValueError.unexpected(operator.name, operator.takes.value, value)
-    ensure_limit("a list", MAX_LIST, len(value))
+        raise SpecificationValueError.unexpected_value(operator.name, operator.takes.value, value)
+    ensure_limit("items in a list", MAX_LIST, len(value))
     return tuple(value)
 
 
@@ -270,13 +275,13 @@ def _to_texts(operator: Operator, value: object) -> tuple[str, ...]:
 
 def _to_bounded_text(operator: Operator, value: object) -> str:
     if not isinstance(value, str):
-        raise SpecificationValueError.unexpected(operator.name, operator.takes.value, value)
-    ensure_limit("a text or pattern", MAX_PATTERN, len(value))
+        raise SpecificationValueError.unexpected_value(operator.name, operator.takes.value, value)
+    ensure_limit("characters in a text or pattern", MAX_PATTERN, len(value))
     if operator.takes is Takes.PATTERN:
-        ensure_limit("% in a pattern", MAX_WILDCARDS, value.count("%"))
+        ensure_limit("% signs in a pattern", MAX_WILDCARDS, value.count("%"))
     return str(ensure_storable(value))
 
 
 def _ensure_shape(is_right: bool, operator: Operator, value: object) -> None:
     if not is_right:
-        raise SpecificationValueError.unexpected(operator.name, operator.takes.value, value)
+        raise SpecificationValueError.unexpected_value(operator.name, operator.takes.value, value)

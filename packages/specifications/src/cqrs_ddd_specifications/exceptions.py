@@ -21,11 +21,21 @@ from cqrs_ddd_core.primitives.exceptions import ValidationError
 
 
 class SpecificationError(ValidationError):
-    """A specification, or the options of a query, that cannot be used."""
+    """Specification, or options of a query, that cannot be used.
+
+    Args:
+        message: the problem and the next step.
+        errors: problems by field (a dotted path).
+    """
 
 
 class UnknownOperatorError(SpecificationError):
-    """A spelling that belongs to no operator; ``near`` has similar ones."""
+    """Spelling that no operator has.
+
+    Attributes:
+        spelling: the spelling that was given.
+        near: similar spellings of operators.
+    """
 
     def __init__(
         self, spelling: object, known: Collection[str] = (), *, advice: str | None = None
@@ -36,7 +46,12 @@ class UnknownOperatorError(SpecificationError):
 
 
 class UnknownFieldError(SpecificationError):
-    """A field that does not exist or is not allowed; ``near`` has similar allowed ones."""
+    """Field that does not exist, or that the caller may not use.
+
+    Attributes:
+        field: the field that was given.
+        near: similar names of allowed fields.
+    """
 
     def __init__(self, field: object, allowed: Collection[str]) -> None:
         self.field = field
@@ -45,30 +60,36 @@ class UnknownFieldError(SpecificationError):
 
 
 class UnsupportedOperatorError(SpecificationError):
-    """An operator that this field, or this backend, does not support."""
+    """Operator that the type of a field, or a backend, does not support."""
 
 
 class SpecificationValueError(SpecificationError):
-    """A value that a field or an option cannot take."""
+    """Value that a field or an option does not accept."""
 
     @classmethod
-    def unexpected(cls, name: str, expected: str, value: object) -> SpecificationValueError:
+    def unexpected_value(cls, name: str, expected: str, value: object) -> SpecificationValueError:
+        """Build the error for a value that is not what ``name`` takes."""
         return cls(f"{name} takes {expected}, got {type(value).__name__} {shorten(value)}")
 
 
 class SpecificationLimitError(SpecificationError):
-    """More than a limit allows; ``limit`` names the limit, ``allowed`` is its size."""
+    """Query that is larger than a limit allows.
+
+    Attributes:
+        limit: the counted thing, such as ``"levels"``.
+        allowed: the largest allowed number.
+    """
 
     def __init__(self, limit: str, allowed: int, given: int) -> None:
         self.limit = limit
         self.allowed = allowed
         super().__init__(
-            f"a query may have {limit} of at most {allowed:,}, got {given:,}; send smaller queries"
+            f"a query may have at most {allowed:,} {limit}, got {given:,}; send a smaller query"
         )
 
 
 def ensure_limit(limit: str, allowed: int, given: int) -> None:
-    """Raise ``SpecificationLimitError`` if more is given than allowed."""
+    """Raise ``SpecificationLimitError`` if ``given`` is larger than ``allowed``."""
     if given > allowed:
         raise SpecificationLimitError(limit, allowed, given)
 
@@ -82,10 +103,10 @@ def _advise(near: tuple[str, ...]) -> str:
 
 
 def shorten(value: object, length: int = 60) -> str:
-    """Return the repr of a value, cut so that an error stays short for any input."""
+    """Return the repr of a value, cut so that an error message stays short for any input."""
     try:
         text = _SHORT.repr(value)
-    except ValueError:  # An integer with more digits than Python converts to text.
+    except ValueError:  # Python converts integers of a limited number of digits to text.
         text = f"<{type(value).__name__}>"
     return text if len(text) <= length else f"{text[: length - 3]}..."
 

@@ -1,4 +1,4 @@
-"""Conversion of specifications to dicts and JSON, and back from untrusted input."""
+"""Conversion of specifications to dicts and JSON, and from untrusted dicts and JSON."""
 
 from __future__ import annotations
 
@@ -17,21 +17,26 @@ from .specification import AndSpecification, AttributeSpecification, OrSpecifica
 from .visitor import AnySpecification
 
 MAX_JSON = 1_000_000
-"""Characters."""
+"""Characters of JSON that untrusted input may have."""
 MAX_LEVELS = 32
-"""Levels of groups in input; the options of a page may add some more."""
+"""Levels of groups in untrusted input; ``QueryOptions.after`` may add some more."""
 
 AllowedFields = Collection[str] | Mapping[str, Collection[str | Operator]]
-"""Names of fields, or names with the operators that each one allows."""
+"""Names of allowed fields, or a mapping from each name to the operators allowed for it."""
 
 _CONDITION = {"attribute", "operator", "value"}
 
 
 class SpecificationFactory:
-    """Reader of ``{"and": [{"attribute": "status", "operator": "=", "value": "open"}, ...]}``.
+    """Converter of specifications to and from dicts and JSON.
 
-    Untrusted input is safe: only known keys and operators, of bounded depth and size, and no
-    fields but ``allowed_fields`` are accepted. Values are checked when their fields are known.
+    ::
+
+        {"and": [{"attribute": "status", "operator": "=", "value": "open"}, ...]}
+
+    Untrusted input is safe: it is rejected if it has unknown keys or operators, is too deep or too
+    large, or names a field outside ``allowed_fields``. Values are checked later, when the types of
+    their fields are known.
     """
 
     @staticmethod
@@ -41,15 +46,18 @@ class SpecificationFactory:
         allowed_fields: AllowedFields | None = None,
         operators: Collection[Operator] = (),
     ) -> Specification:
-        """Read a specification.
+        """Build a specification from a dict.
 
         Args:
-            data: as ``to_dict`` writes it.
-            allowed_fields: that the input may name; None allows every field of the model.
-            operators: that the input may name besides the portable ones.
+            data: a dict in the form that ``to_dict`` returns.
+            allowed_fields: the fields that the input may name, or the operators that it may use for
+                each field; None allows every field of the model.
+            operators: operators that the input may name although they are not portable.
 
         Raises:
-            SpecificationError: the input is malformed, too large, or names something else.
+            SpecificationError: the input is malformed, too large, or names a field or an operator
+                that is not allowed.
+            ConfigError: ``allowed_fields`` is malformed or names an unknown operator.
         """
         named = {
             normalize_name(spelling): each
@@ -65,40 +73,50 @@ class SpecificationFactory:
         allowed_fields: AllowedFields | None = None,
         operators: Collection[Operator] = (),
     ) -> Specification:
+        """Build a specification from JSON of at most 1,000,000 characters.
+
+        Parameters and errors are the same as for ``from_dict``; a repeated key is rejected, too.
+        """
         return SpecificationFactory.from_dict(
             read_json(text), allowed_fields=allowed_fields, operators=operators
         )
 
     @staticmethod
     def to_dict(specification: Specification) -> dict[str, object]:
-        """Return a dict of JSON types; a declared field restores its own type from them."""
+        """Return a dict of JSON types; a field with a declared type converts the values back.
+
+        Raises:
+            SpecificationError: a part of the tree is not built of attributes, or JSON cannot
+                represent a value.
+        """
         return specification.accept(_Writer())
 
     @staticmethod
     def to_json(specification: Specification) -> str:
+        """Return the JSON of ``to_dict``."""
         return to_json(SpecificationFactory.to_dict(specification)).decode()
 
 
 def read_json(text: str | bytes) -> Any:
-    """Parse JSON; raise ``SpecificationError`` if it is too long, invalid, or repeats a key."""
+    """Parse JSON; raise ``SpecificationError`` if it is too long or invalid, or repeats a key."""
     errors.ensure_limit("characters", MAX_JSON, len(text))
     try:
         return json.loads(text, object_pairs_hook=_build_object, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
-        raise errors.SpecificationError(f"not JSON that can be read: {error}") from error
+        raise errors.SpecificationError(f"cannot parse the JSON: {error}") from error
 
 
 def _build_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        # A filter in front of the application may have checked the other value of the key.
+        # A proxy that checks requests may have read the other value of the key.
         keys = errors.shorten([key for key, _ in pairs])
-        raise errors.SpecificationError(f"a key is there twice, among {keys}")
+        raise errors.SpecificationError(f"a JSON object has a key twice, its keys are {keys}")
     return found
 
 
 def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def ensure_allowed(attribute: object, allowed: AllowedFields | None) -> None:
@@ -143,7 +161,7 @@ class _Reader:
     ) -> AttributeSpecification:
         ensure_allowed(attribute, self._allowed)
         if not isinstance(spelling, str):
-            raise errors.UnknownOperatorError(spelling, advice="give the name of one")
+            raise errors.UnknownOperatorError(spelling, advice="pass the name of an operator")
         operator = self._named.get(normalize_name(spelling)) or OPERATORS.find(spelling)
         if self._operators is not None and operator not in self._operators[attribute]:
             names = sorted(each.name for each in self._operators[attribute])
@@ -154,7 +172,7 @@ class _Reader:
 
 
 def _find_operators(attribute: str, spellings: Collection[str | Operator]) -> list[Operator]:
-    """Look operators up; raise ``ConfigError``, since the developer wrote them."""
+    """Look up operators; raise ``ConfigError``, since the developer wrote the spellings."""
     if isinstance(spellings, str):
         raise ConfigError(f"allowed_fields of {attribute} takes a list of operators")
     try:
@@ -179,6 +197,6 @@ class _Writer:
 
     def opaque(self, specification: AnySpecification) -> dict[str, object]:
         raise errors.SpecificationError(
-            f"{specification!r} is not made of attributes and cannot be written as JSON; build "
-            "the same condition with SpecificationBuilder"
+            f"{specification!r} cannot be written as JSON, since it is not built of attributes; "
+            "build the same condition with SpecificationBuilder"
         )

@@ -1,4 +1,4 @@
-"""Types of fields, read from the annotations of their class."""
+"""Types of fields, read from the annotations of the owning class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .exceptions import UnknownFieldError
 
 
 class Kind(Enum):
-    """Kind of values; fields of one kind compare alike in every backend."""
+    """Kind of a field's values; fields of one kind compare alike in every backend."""
 
     TEXT = "text"
     INTEGER = "integer"
@@ -33,13 +33,19 @@ class Kind(Enum):
     BYTES = "bytes"
     ARRAY = "array"
     JSON = "JSON"
-    ANY = "of no declared type"
-    """Values of a dict: two of unlike kinds are never equal, and neither is less."""
+    ANY = "undeclared"
+    """Kind of a value in a dict: values of different Python types are unequal and have no order."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FieldType:
-    """Type of a field; ``item`` is the type of an array's elements."""
+    """Type of a field.
+
+    Args:
+        kind: the kind of the values.
+        enum: the class of an enum field.
+        item: the type of the elements of an array.
+    """
 
     kind: Kind
     enum: type[Enum] | None = None
@@ -48,7 +54,12 @@ class FieldType:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One name in a dotted path; ``is_many`` if it leads to a list, whose elements all count."""
+    """One attribute in a dotted path.
+
+    Args:
+        name: the name of the attribute.
+        is_many: True if the attribute is a list; the path then leads to all its elements.
+    """
 
     name: str
     is_many: bool = False
@@ -56,7 +67,13 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Path:
-    """A dotted path through a class: steps from object to object, then keys into JSON."""
+    """Dotted path through a class: attributes of objects first, then keys into JSON.
+
+    Args:
+        steps: the attributes.
+        keys: the keys below the last attribute.
+        type: the type of the field at the end.
+    """
 
     steps: tuple[Step, ...]
     keys: tuple[str, ...]
@@ -78,9 +95,9 @@ _KINDS: Mapping[type, Kind] = {
     UUID: Kind.UUID,
     bytes: Kind.BYTES,
 }
-"""In the order of the checks: a bool is an int, too."""
+"""Checked in this order, since bool is a subclass of int and datetime one of date."""
 
-# At run time these are classes of their own.
+# At run time these pydantic types are not subclasses of datetime, date or str.
 _BY_PYDANTIC: Mapping[object, type] = {
     pydantic.AwareDatetime: datetime,
     pydantic.FutureDatetime: datetime,
@@ -94,7 +111,7 @@ _LISTS = (list, tuple, set, frozenset, Sequence, Collection, Iterable)
 
 
 def type_of(annotation: object) -> FieldType:
-    """Return the type of a field with this annotation; anything but a plain value is JSON."""
+    """Return the field type for an annotation; every annotation but a plain value's is JSON."""
     annotation = _unwrap(annotation)
     if isinstance(annotation, typing.TypeVar):
         return ANY
@@ -113,9 +130,10 @@ def type_of(annotation: object) -> FieldType:
 
 @lru_cache(maxsize=4096)
 def path_of(owner: type, attribute: str) -> Path:
-    """Resolve a dotted path from ``owner``: a pydantic model, a dataclass, or a dict.
+    """Resolve a dotted path from a pydantic model, a dataclass or a dict.
 
-    Raises ``UnknownFieldError`` for a name that the class does not declare.
+    Raises:
+        UnknownFieldError: the class does not declare a name of the path.
     """
     names = attribute.split(".")
     if issubclass(owner, Mapping):
@@ -143,7 +161,7 @@ def path_of(owner: type, attribute: str) -> Path:
 
 @lru_cache(maxsize=1024)
 def _fields_of(owner: object) -> Mapping[str, object] | None:
-    """Return the annotations of the fields, or None for a value without fields."""
+    """Return the annotations of a class by field, or None if it does not have fields."""
     if not _is_class(owner):
         return None
     if issubclass(owner, pydantic.BaseModel):
@@ -157,19 +175,19 @@ def _fields_of(owner: object) -> Mapping[str, object] | None:
 
 
 def _is_class(annotation: object) -> typing.TypeGuard[type]:
-    # Python 3.10 calls list[int] a type, too.
+    # On Python 3.10 list[int] is an instance of type, too.
     return isinstance(annotation, type) and typing.get_origin(annotation) is None
 
 
 def _unwrap(annotation: typing.Any) -> typing.Any:
-    """Remove ``Annotated``, ``NewType``, ``Literal``, aliases and ``| None``."""
+    """Remove ``Annotated``, ``NewType``, ``Literal``, type aliases and ``| None``."""
     while True:
         origin = typing.get_origin(annotation)
         if origin is typing.Annotated:
             annotation = typing.get_args(annotation)[0]
         elif isinstance(annotation, typing.NewType):
             annotation = annotation.__supertype__
-        elif type(annotation).__name__ == "TypeAliasType":  # Python 3.12 has the class.
+        elif type(annotation).__name__ == "TypeAliasType":  # The class is new in Python 3.12.
             annotation = annotation.__value__
         elif origin is typing.Literal:
             types = {type(value) for value in typing.get_args(annotation)}
@@ -184,7 +202,7 @@ def _unwrap(annotation: typing.Any) -> typing.Any:
 
 
 def _item_of(annotation: object) -> object:
-    """Return the type that a list, a set or a tuple of one type holds, or None."""
+    """Return the element type of a list, a set or a tuple of one type; otherwise None."""
     origin = typing.get_origin(annotation)
     if origin not in _LISTS and not (
         isinstance(origin, type) and origin is not Mapping and issubclass(origin, _LISTS[:4])

@@ -1,4 +1,4 @@
-"""Conversion of values to JSON: in a specification, in its written form and in a column."""
+"""Conversion of values to JSON: operands, serialised specifications and JSON columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ _INTEGERS = 2**63
 
 
 def to_document(value: object, asked_by: str, depth: int = 1) -> object:
-    """Return a copy that JSON keeps unchanged: UUIDs and enums become text or numbers."""
+    """Return a copy that JSON preserves: UUIDs and enums become text or numbers.
+
+    Raises:
+        SpecificationValueError: JSON cannot represent a value without loss.
+    """
     ensure_limit("levels of JSON", MAX_DOCUMENT_DEPTH, depth)
     if isinstance(value, Enum):
         value = value.value
@@ -48,7 +52,7 @@ def to_document(value: object, asked_by: str, depth: int = 1) -> object:
 
 
 def to_stored_json(value: object, depth: int = 1) -> Any:
-    """Return a value of a specification as JSON, from which its field restores the same value."""
+    """Return the operand of a specification as JSON that its field can convert back."""
     ensure_limit("levels of JSON", MAX_DOCUMENT_DEPTH, depth)
     if isinstance(value, Mapping):
         return {_to_key(key): to_stored_json(each, depth + 1) for key, each in value.items()}
@@ -69,35 +73,37 @@ def to_stored_json(value: object, depth: int = 1) -> Any:
         return to_jsonable_python(value)
     except (PydanticSerializationError, ValueError) as error:
         raise SpecificationValueError(
-            f"JSON has no form for {type(value).__name__} {shorten(value)}"
+            f"JSON cannot represent {type(value).__name__} {shorten(value)}"
         ) from error
 
 
 def to_field_json(value: object) -> object:
-    """Return the value of a field as a column of JSON keeps it."""
+    """Return the value of a field as a JSON column stores it."""
     return value if value is None or type(value) in (str, int, bool) else to_jsonable_python(value)
 
 
 def ensure_storable(text: str) -> str:
-    """Return the text; raise ``SpecificationValueError`` if no database can store it."""
+    """Return the text; raise ``SpecificationValueError`` if databases cannot store it."""
     if "\x00" in text:
-        raise SpecificationValueError("a text with the character NUL is kept by no database")
+        raise SpecificationValueError(
+            "text with the character NUL cannot be stored in a database; remove the character"
+        )
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise SpecificationValueError(
-            "a text with half a surrogate pair is kept by no database"
+            "text with half a surrogate pair cannot be stored in a database; remove the character"
         ) from error
     return text
 
 
 def _to_exact_float(value: Decimal) -> float | Decimal:
-    """Return the float that is written like the number, or the number if there is none."""
+    """Return the float with the same decimal digits, or the Decimal itself if none has them."""
     number = float(value) if value.is_finite() else math.nan
     return number if math.isfinite(number) and Decimal(repr(number)) == value else value
 
 
 def _to_key(key: object) -> str:
     if not isinstance(key, str):
-        raise SpecificationValueError(f"the keys of JSON are text, got {shorten(key)}")
+        raise SpecificationValueError(f"keys of JSON objects must be text, got {shorten(key)}")
     return ensure_storable(key)

@@ -1,4 +1,4 @@
-"""The operators: their spellings, the values they take and their meaning, in one table."""
+"""Table of the operators: their spellings, the operands they take and their meaning."""
 
 from __future__ import annotations
 
@@ -15,36 +15,41 @@ from .field_types import Kind
 
 
 class Takes(Enum):
-    """Shape of the value that an operator takes."""
+    """Shape of the operand that an operator takes."""
 
     NOTHING = "nothing"
     VALUE = "a value"
     LIST = "a list"
-    RANGE = "a pair, lowest and highest"
+    RANGE = "a pair: lowest and highest"
     TEXT = "text"
-    PATTERN = "a pattern: % is any text, _ any character, \\ takes the next one as it is"
+    PATTERN = "a pattern: % matches any text, _ one character, \\ escapes the next character"
     REGEX = "a regular expression"
     KEY = "a key"
     KEYS = "a list of keys"
-    PATH = "a list of keys, or one text with dots"
+    PATH = "a list of keys, or a dotted path"
     DOCUMENT = "JSON"
 
 
 @dataclass(frozen=True, eq=False)
 class Operator:
-    """One operator.
+    """Operator of a condition.
 
     To add an operator, build it with ``memory`` and ``sql`` and pass it to
-    ``OPERATORS.register``. The two functions are never called for None, which satisfies such an
-    operator only as ``complement``.
+    ``OPERATORS.register``. The two functions are never called for None: None satisfies such an
+    operator only if it has a ``complement``.
 
     Args:
-        complement: the operator that this one is the exact opposite of, for None as well.
-        kinds: of fields that it supports; empty means any, and the value is not coerced.
-        portable: whether it has the same meaning in every backend. Others cannot be found by
-            name; callers pass the operator itself.
-        memory: whether the value of a field and the given value satisfy it.
-        sql: the same as a SQLAlchemy expression, of a column and the given value.
+        name: the canonical spelling, which is written to JSON.
+        takes: the shape of the operand.
+        meaning: a description for the reference.
+        spellings: further spellings; case, blanks and hyphens do not matter.
+        kinds: the kinds of fields to which it applies; an empty set stands for all kinds, and the
+            operand is then not coerced.
+        complement: the operator of which this one is the exact opposite, for None as well.
+        portable: True if it means the same in every backend. A caller must pass any other operator
+            itself, since its spellings are not looked up.
+        memory: decides about the value of a field and the operand.
+        sql: returns the same decision as a SQLAlchemy expression of a column and the operand.
     """
 
     name: str
@@ -71,7 +76,7 @@ class Operator:
 
 
 def normalize_name(spelling: str) -> str:
-    """Return the form in which a spelling is looked up."""
+    """Return a spelling in lower case, with blanks and hyphens as underscores."""
     return re.sub(r"[\s_-]+", "_", spelling.strip().lower())
 
 
@@ -82,19 +87,27 @@ class OperatorTable:
         self._by_spelling: dict[str, Operator] = {}
 
     def register(self, operator: Operator) -> Operator:
-        """Add an operator; raise ``ConfigError`` if another one has one of its spellings."""
+        """Add an operator and return it.
+
+        Raises:
+            ConfigError: another operator has one of its spellings.
+        """
         spellings = [normalize_name(each) for each in (operator.name, *operator.spellings)]
         for spelling in spellings:
             if spelling in self._by_spelling:
                 raise ConfigError(
                     f"{spelling!r} is already a spelling of {self._by_spelling[spelling]!r}; "
-                    "choose another"
+                    "choose another spelling"
                 )
         self._by_spelling.update(dict.fromkeys(spellings, operator))
         return operator
 
     def find(self, spelling: str | Operator) -> Operator:
-        """Return the portable operator with this spelling, or raise ``UnknownOperatorError``."""
+        """Return the portable operator with this spelling; an operator is returned as it is.
+
+        Raises:
+            UnknownOperatorError: no operator has this spelling, or it is not portable.
+        """
         if isinstance(spelling, Operator):
             return spelling
         found = self._by_spelling.get(normalize_name(str(spelling)))
@@ -104,7 +117,7 @@ class OperatorTable:
         if not found.portable:
             raise UnknownOperatorError(
                 spelling,
-                advice=f"{found.name} differs between databases, so it is not found by name; "
+                advice=f"{found.name} differs between databases and cannot be looked up by name; "
                 "pass the operator itself, from cqrs_ddd_specifications.operators",
             )
         return found
@@ -121,7 +134,7 @@ class OperatorTable:
 
 
 OPERATORS = OperatorTable()
-"""All operators; applications register their own here."""
+"""All operators; an application registers its own operators here."""
 
 
 def _get_registered(name: str) -> Operator:
@@ -138,7 +151,7 @@ def _add(
 
 def _add_complement(spellings: str, of: Operator) -> Operator:
     name, *others = spellings.split()
-    meaning = f"exactly when `{of.name}` is not"
+    meaning = f"the exact opposite of `{of.name}`, also for None"
     return OPERATORS.register(Operator(name, of.takes, meaning, tuple(others), of.kinds, of))
 
 
@@ -150,32 +163,32 @@ _DOCUMENTS = frozenset({Kind.JSON, Kind.ANY})
 _TEXTS = _TEXT | _DOCUMENTS
 _ARRAYS = _DOCUMENTS | {Kind.ARRAY}
 _SIZED = _TEXTS | _ARRAYS
-_CASELESS = "; A to Z are the same as a to z, other letters are not folded"
+_CASELESS = ", but A to Z are equal to a to z; the case of other letters matters"
 
 # fmt: off
 EQ = _add("= == eq equal equals", Takes.VALUE, _ALL,
-          "the same value; numbers by size, text by character, times by instant; None equals None")
+          "the same value: numbers by size, text by character, times by instant; None equals None")
 NE = _add_complement("!= <> ne neq not_equal not_equals", EQ)
-LT = _add("< lt less_than", Takes.VALUE, _ORDERED, "less; text by code point")
-LE = _add("<= le lte less_than_or_equal", Takes.VALUE, _ORDERED, "less, or the same")
-GT = _add("> gt greater_than", Takes.VALUE, _ORDERED, "greater; text by code point")
-GE = _add(">= ge gte greater_than_or_equal", Takes.VALUE, _ORDERED, "greater, or the same")
+LT = _add("< lt less_than", Takes.VALUE, _ORDERED, "less; text is ordered by code point")
+LE = _add("<= le lte less_than_or_equal", Takes.VALUE, _ORDERED, "less or equal")
+GT = _add("> gt greater_than", Takes.VALUE, _ORDERED, "greater; text is ordered by code point")
+GE = _add(">= ge gte greater_than_or_equal", Takes.VALUE, _ORDERED, "greater or equal")
 IN = _add("in one_of any_of", Takes.LIST, _SCALARS,
-          "`=` to one of the list; an empty list holds nothing")
+          "equal (`=`) to an item of the list; an empty list has no items")
 NOT_IN = _add_complement("not_in notin nin none_of", IN)
-BETWEEN = _add("between range", Takes.RANGE, _ORDERED, "`>=` the lowest and `<=` the highest")
+BETWEEN = _add("between range", Takes.RANGE, _ORDERED, "`>=` lowest and `<=` highest")
 NOT_BETWEEN = _add_complement("not_between notbetween not_in_range", BETWEEN)
 IS_NULL = _add("is_null isnull null is_none", Takes.NOTHING, _ALL,
-               "None, or JSON's null, or nothing is there")
+               "None, JSON null, or a missing value")
 IS_NOT_NULL = _add_complement("is_not_null isnotnull not_null notnull is_not_none", IS_NULL)
 IS_EMPTY = _add("is_empty isempty empty", Takes.NOTHING, _SIZED,
-                "as `is_null`, or a text, a list or an object with nothing in it")
+                "as `is_null`, or an empty text, list or object")
 IS_NOT_EMPTY = _add_complement("is_not_empty isnotempty not_empty", IS_EMPTY)
 
-LIKE = _add("like", Takes.PATTERN, _TEXTS, "the whole text has the form of the pattern")
+LIKE = _add("like", Takes.PATTERN, _TEXTS, "the whole text matches the pattern")
 ILIKE = _add("ilike", Takes.PATTERN, _TEXTS, f"as `like`{_CASELESS}")
 CONTAINS = _add("contains includes", Takes.TEXT, _TEXTS,
-                "the given text is somewhere in it; the empty text is in every text")
+                "the given text occurs in it; the empty text occurs in every text")
 ICONTAINS = _add("icontains", Takes.TEXT, _TEXTS, f"as `contains`{_CASELESS}")
 STARTSWITH = _add("startswith starts_with", Takes.TEXT, _TEXTS, "begins with the given text")
 ISTARTSWITH = _add("istartswith istarts_with", Takes.TEXT, _TEXTS, f"as `startswith`{_CASELESS}")
@@ -188,25 +201,26 @@ CONTAINS_ALL = _add("contains_all array_contains_all has_all_of", Takes.LIST, _A
                     "a list with every given value; every list contains an empty one")
 
 HAS_KEY = _add("has_key json_has_key", Takes.KEY, _DOCUMENTS,
-               "a JSON object with this key, whatever is under it")
+               "a JSON object with this key, even if its value is null")
 HAS_ANY = _add("has_any has_any_key has_any_keys json_has_any", Takes.KEYS, _DOCUMENTS,
                "a JSON object with at least one of the keys")
 HAS_ALL = _add("has_all has_all_keys json_has_all", Takes.KEYS, _DOCUMENTS,
-               "a JSON object with every one of the keys")
+               "a JSON object with all of the keys")
 JSON_CONTAINS = _add("json_contains", Takes.DOCUMENT, _ARRAYS,
-    "holds the given JSON: an object its keys with values that hold theirs, a list elements that "
-    "hold each given one or the one that is given alone, anything else the same value")
+    "an object contains another if it has every key of it with a value that contains the other "
+    "value; a list contains another if each of its elements is contained in an element, and "
+    "contains a plain value that is an element; any other value contains an equal value")
 JSON_CONTAINED_BY = _add("json_contained_by contained_by", Takes.DOCUMENT, _ARRAYS,
-                         "is not null, and the given JSON holds it, as in `json_contains`")
+                         "is not null, and the given JSON contains it as in `json_contains`")
 PATH_EXISTS = _add("path_exists json_path_exists has_path", Takes.PATH, _DOCUMENTS,
-                   "something is at the path of keys, null too; lists on the way are searched")
+                   "the path of keys exists, even if it leads to null; lists on it are searched")
 
 REGEX = _add("regex matches ~", Takes.REGEX, _TEXT,
-    "the expression is found in the text; PostgreSQL reads its own dialect, memory and SQLite "
-    "read Python's", portable=False)
-IREGEX = _add("iregex imatches ~*", Takes.REGEX, _TEXT, "as `regex`, in any case", portable=False)
+    "the expression matches a part of the text; PostgreSQL uses its own dialect, memory and SQLite "
+    "use Python's", portable=False)
+IREGEX = _add("iregex imatches ~*", Takes.REGEX, _TEXT, "as `regex`, ignoring case", portable=False)
 FTS = _add("fts search", Takes.TEXT, _TEXT,
-           "PostgreSQL only: the text has all the words, in their basic forms", portable=False)
+           "PostgreSQL only: the text has all the words, compared by stem", portable=False)
 FTS_PHRASE = _add("fts_phrase search_phrase", Takes.TEXT, _TEXT,
-           "PostgreSQL only: the text has the words one after the other", portable=False)
+           "PostgreSQL only: the text has the words in this sequence", portable=False)
 # fmt: on

@@ -1,4 +1,4 @@
-"""Patterns of ``like``, parsed in one place for every backend."""
+"""Parser of ``like`` patterns, shared by every backend."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .exceptions import SpecificationValueError
 
 
 class Wildcard(Enum):
-    """Character of a pattern that stands for others."""
+    """Character of a pattern that matches other characters."""
 
     ANY_TEXT = "%"
     ANY_CHARACTER = "_"
@@ -20,7 +20,11 @@ _LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
 def parse_pattern(pattern: str) -> list[Token]:
-    """Split into characters and wildcards; raise ``SpecificationValueError`` for a lone ``\\``."""
+    """Split a pattern into characters and wildcards, without the escaping backslashes.
+
+    Raises:
+        SpecificationValueError: the pattern ends with a single backslash.
+    """
     tokens: list[Token] = []
     characters = iter(pattern)
     for character in characters:
@@ -28,8 +32,8 @@ def parse_pattern(pattern: str) -> list[Token]:
             escaped = next(characters, None)
             if escaped is None:
                 raise SpecificationValueError(
-                    f"the pattern {pattern[:60]!r} ends with \\, which takes the next character as "
-                    "it is; write \\\\ for the character itself"
+                    f"the pattern {pattern[:60]!r} ends with \\, which escapes the next character; "
+                    "write \\\\ to match a backslash"
                 )
             tokens.append(escaped)
         elif character in "%_":
@@ -40,7 +44,7 @@ def parse_pattern(pattern: str) -> list[Token]:
 
 
 def format_pattern(tokens: list[Token]) -> str:
-    """Return the pattern of these tokens."""
+    """Return the pattern that ``parse_pattern`` splits into these tokens."""
     return "".join(
         token.value if isinstance(token, Wildcard) else f"\\{token}" if token in "\\%_" else token
         for token in tokens
@@ -48,5 +52,5 @@ def format_pattern(tokens: list[Token]) -> str:
 
 
 def fold_case(text: str) -> str:
-    """Lower A to Z and nothing else, so that the result depends on no version of Unicode."""
+    """Lower the letters A to Z only, so that the result does not depend on a version of Unicode."""
     return text.lower() if text.isascii() else text.translate(_LOWER)

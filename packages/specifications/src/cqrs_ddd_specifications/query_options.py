@@ -1,4 +1,4 @@
-"""A specification with an order and a page."""
+"""Query options: a specification, an order and a page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .specification import AndSpecification, AttributeSpecification, OrSpecifica
 from .visitor import AnySpecification
 
 MAX_LIMIT = 1_000
-"""Items that untrusted input may request at once."""
+"""Items of a page that untrusted input may request."""
 MAX_ORDERING = 8
 
 _MAX_COUNT = 2**63 - 1
@@ -27,19 +27,22 @@ _MAX_COUNT = 2**63 - 1
 
 @dataclass(frozen=True)
 class QueryOptions(IQueryOptions[Any]):
-    """Items to find, their order, and the part of them to return.
+    """Specification of the items to find, their order, and the page to return.
 
-    A page is counted by ``offset``, or follows the item whose values of ``ordering`` are
-    ``after``; in that case the order should end with a unique attribute, such as ``"id"``.
+    A page starts at ``offset``, or after the last item of the page before, which ``after``
+    describes. An order for ``after`` should end with a unique attribute, such as ``"id"``.
 
     Args:
-        specification: that the items satisfy.
-        ordering: attributes, ``-`` before one for descending; None comes after every value.
-        limit: the number of items at most.
+        specification: the condition; None finds all items.
+        ordering: attributes, with the prefix ``-`` for descending; None comes after every value.
+        limit: the largest number of items; None for all.
         offset: the number of items to skip.
-        after: values of ``ordering`` of the item before the page.
-        select_fields: to return alone, for read models.
-        distinct: whether equal rows count once.
+        after: the values of ``ordering`` of the last item of the page before.
+        select_fields: attributes to return as dicts instead of whole items, for read models.
+        distinct: True to return equal dicts of ``select_fields`` once.
+
+    Raises:
+        SpecificationError: an option is malformed, or ``ordering`` has too many attributes.
     """
 
     specification: AnySpecification | None = None
@@ -61,7 +64,7 @@ class QueryOptions(IQueryOptions[Any]):
         if self.distinct and selected and others:
             raise errors.SpecificationValueError(
                 f"distinct rows can be ordered by selected fields only, not by {sorted(others)}; "
-                "select these as well"
+                "select these fields, too"
             )
         if self.limit is not None:
             _ensure_count("limit", self.limit)
@@ -69,46 +72,51 @@ class QueryOptions(IQueryOptions[Any]):
 
     @property
     def condition(self) -> AnySpecification | None:
-        """Condition for an item of the page: ``specification``, and a place behind ``after``.
+        """Condition for an item of the page: ``specification``, and a position after ``after``.
 
-        Raises ``SpecificationValueError`` if ``after`` does not fit ``ordering``.
+        Raises:
+            SpecificationValueError: ``after`` does not have a value for each attribute of
+                ``ordering``.
         """
         if self.after is None:
             return self.specification
         if not self.ordering or len(self.after) != len(self.ordering):
             raise errors.SpecificationValueError(
                 f"after takes a value for each attribute of the order ({len(self.ordering)}), got "
-                f"{len(self.after)}; call with_ordering, and with_pagination(after=...)"
+                f"{len(self.after)}; call with_ordering(...) and with_pagination(after=...)"
             )
         later = after_row(self.ordering, self.after)
         return later if self.specification is None else later & self.specification
 
     def with_specification(self, specification: AnySpecification | None) -> QueryOptions:
+        """Return options with another condition."""
         return replace(self, specification=specification)
 
     def with_ordering(self, *attributes: str) -> QueryOptions:
-        """Replace the order: ``with_ordering("-created_at", "name")``."""
+        """Return options with another order: ``with_ordering("-created_at", "name")``."""
         return replace(self, ordering=attributes)
 
     def with_pagination(
         self, limit: int | None = None, offset: int = 0, *, after: tuple[object, ...] | None = None
     ) -> QueryOptions:
-        """Replace the page; ``after`` has the values of the last item seen."""
+        """Return options for another page; ``after`` has the values of the last item seen."""
         return replace(self, limit=limit, offset=offset, after=after)
 
     def with_select_fields(self, *attributes: str) -> QueryOptions:
+        """Return options that select these attributes instead of whole items."""
         return replace(self, select_fields=attributes)
 
     def with_distinct(self, distinct: bool = True) -> QueryOptions:
+        """Return options that return equal rows once, or every row if ``distinct`` is False."""
         return replace(self, distinct=distinct)
 
     def next_page(self, last_item: object) -> QueryOptions:
-        """Return the options for the page that follows the last item of this one."""
+        """Return options for the next page, if ``last_item`` is the last item of this page."""
         after = read_attributes(last_item, [name.removeprefix("-") for name in self.ordering])
         return replace(self, offset=0, after=after)
 
     def merge(self, other: QueryOptions) -> QueryOptions:
-        """Join both conditions; everything else that ``other`` sets replaces the value here."""
+        """Return options that require both conditions; settings of ``other`` have priority."""
         conditions = [
             each for each in (self.specification, other.specification) if each is not None
         ]
@@ -123,11 +131,17 @@ class QueryOptions(IQueryOptions[Any]):
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Return a dict for ``from_dict``, without values that equal their defaults."""
+        """Return a dict for ``from_dict``, without options that have their default values.
+
+        Raises:
+            SpecificationError: a part of the condition is not built of attributes, or JSON cannot
+                represent a value.
+        """
         where = self.specification
         if where is not None and not isinstance(where, Specification):
             raise errors.SpecificationError(
-                f"{where!r} is not made of attributes and cannot be written as JSON"
+                f"{where!r} cannot be written as JSON, since it is not built of attributes; build "
+                "the same condition with SpecificationBuilder"
             )
         parts: dict[str, object] = {
             "where": None if where is None else SpecificationFactory.to_dict(where),
@@ -141,6 +155,7 @@ class QueryOptions(IQueryOptions[Any]):
         return {key: value for key, value in parts.items() if value is not None}
 
     def to_json(self) -> str:
+        """Return the JSON of ``to_dict``."""
         return to_json(self.to_dict()).decode()
 
     @classmethod
@@ -152,6 +167,10 @@ class QueryOptions(IQueryOptions[Any]):
         operators: Collection[op.Operator] = (),
         max_limit: int = MAX_LIMIT,
     ) -> QueryOptions:
+        """Read options from untrusted JSON of at most 1,000,000 characters.
+
+        Parameters and errors are the same as for ``from_dict``.
+        """
         return cls.from_dict(
             read_json(text),
             allowed_fields=allowed_fields,
@@ -168,20 +187,30 @@ class QueryOptions(IQueryOptions[Any]):
         operators: Collection[op.Operator] = (),
         max_limit: int = MAX_LIMIT,
     ) -> QueryOptions:
-        """Read options from untrusted input; without a limit they get ``max_limit``.
+        """Read options from untrusted input; the default of ``limit`` is ``max_limit``.
 
-        ``allowed_fields`` and ``operators`` are those of ``SpecificationFactory.from_dict``.
-        Raises ``SpecificationError``.
+        Args:
+            data: a dict in the form that ``to_dict`` returns.
+            allowed_fields: as in ``SpecificationFactory.from_dict``; also for the order and the
+                selected fields.
+            operators: as in ``SpecificationFactory.from_dict``.
+            max_limit: the largest number of items that the input may request.
+
+        Raises:
+            SpecificationError: the input is malformed, too large, or names a field or an operator
+                that is not allowed.
         """
         if not isinstance(data, Mapping) or not data.keys() <= _KEYS:
             given = errors.shorten(list(data) if isinstance(data, Mapping) else data)
             raise errors.SpecificationError(
-                f"options of a query have the keys {', '.join(sorted(_KEYS))}, got {given}"
+                f"query options may have the keys {', '.join(sorted(_KEYS))}, got {given}"
             )
         order, fields = (_read_names(data, key, allowed_fields) for key in ("order_by", "select"))
         distinct = data.get("distinct", False)
         if not isinstance(distinct, bool):
-            raise errors.SpecificationValueError.unexpected("distinct", "true or false", distinct)
+            raise errors.SpecificationValueError.unexpected_value(
+                "distinct", "true or false", distinct
+            )
         where = data.get("where")
         if where is not None:
             where = SpecificationFactory.from_dict(
@@ -199,7 +228,7 @@ def _read_list(data: Mapping[str, Any], key: str) -> tuple[Any, ...] | None:
     if given is None:
         return None
     if not isinstance(given, list):
-        raise errors.SpecificationValueError.unexpected(key, "a list", given)
+        raise errors.SpecificationValueError.unexpected_value(key, "a list", given)
     return tuple(given)
 
 
@@ -215,9 +244,9 @@ def _read_names(
 def _read_limit(data: Mapping[str, Any], max_limit: int) -> int:
     limit = data.get("limit", max_limit)
     if limit is None:
-        raise errors.SpecificationLimitError("a limit", max_limit, _MAX_COUNT)
+        raise errors.SpecificationLimitError("items in a page", max_limit, _MAX_COUNT)
     _ensure_count("limit", limit)
-    errors.ensure_limit("a limit", max_limit, limit)
+    errors.ensure_limit("items in a page", max_limit, limit)
     return int(limit)
 
 
@@ -227,16 +256,18 @@ def _ensure_names(name: str, given: object) -> None:
         or not isinstance(given, Iterable)
         or not all(isinstance(each, str) and each for each in given)
     ):
-        raise errors.SpecificationValueError.unexpected(name, "names of attributes", given)
+        raise errors.SpecificationValueError.unexpected_value(
+            name, "a list of attribute names", given
+        )
 
 
 def _ensure_count(name: str, count: object) -> None:
     if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= _MAX_COUNT:
-        raise errors.SpecificationValueError.unexpected(name, "a number from 0 on", count)
+        raise errors.SpecificationValueError.unexpected_value(name, "a whole number from 0", count)
 
 
 def after_row(ordering: tuple[str, ...], values: tuple[object, ...]) -> Specification:
-    """Return the condition for rows behind the one with these values of the order."""
+    """Return the condition for rows after the row with these values of the order."""
     alternatives: list[Specification] = []
     equal: list[Specification] = []
     for name, value in zip(ordering, values, strict=True):

@@ -1,4 +1,4 @@
-"""Application of query options to objects in memory."""
+"""Evaluation of query options over objects in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ _WITHOUT_ORDER = (Kind.ENUM, Kind.ARRAY, Kind.JSON)
 
 
 def select(items: Iterable[T], options: IQueryOptions[T]) -> list[Any]:
-    """Return the items of the page, or dicts of ``select_fields``; ``items`` have one class."""
+    """Return the items of the page, or dicts of ``select_fields``, as a database would.
+
+    Args:
+        items: objects of one class.
+        options: the condition, the order and the page.
+
+    Raises:
+        SpecificationError: the class of the items does not support the options.
+    """
     ensure_distinct_selects(options)
     condition = options.condition
     found = [item for item in items if condition is None or condition.is_satisfied_by(item)]
@@ -33,7 +41,7 @@ def select(items: Iterable[T], options: IQueryOptions[T]) -> list[Any]:
             found.sort(key=_make_sort_key(kind, name), reverse=name.startswith("-"))
         except TypeError as error:
             raise UnsupportedOperatorError(
-                f"cannot order by {name}, which has values of unlike kinds"
+                f"cannot order by {name}, which has values of different types"
             ) from error
     rows: Sequence[object] = found
     if isinstance(options, QueryOptions) and options.select_fields:
@@ -45,11 +53,11 @@ def select(items: Iterable[T], options: IQueryOptions[T]) -> list[Any]:
 
 
 def ensure_distinct_selects(options: IQueryOptions[T]) -> None:
-    """Raise ``SpecificationValueError`` for ``distinct`` without ``select_fields``."""
+    """Raise ``SpecificationValueError`` if ``distinct`` is set without ``select_fields``."""
     if isinstance(options, QueryOptions) and options.distinct and not options.select_fields:
         raise SpecificationValueError(
-            "distinct is for selected fields, since whole rows differ by their keys; call "
-            "with_select_fields"
+            "distinct requires selected fields, since whole rows differ by their keys; call "
+            "with_select_fields(...)"
         )
 
 

@@ -21,19 +21,26 @@ MAX_NODES = 500
 
 
 class Specification(ABC):
-    """An ``ISpecification`` that can be combined with ``&``, ``|`` and ``~``."""
+    """Condition on objects or rows, which can be combined with ``&``, ``|`` and ``~``.
+
+    It is an ``ISpecification`` for candidates of any class. ``SpecificationLimitError`` is raised
+    for a tree of more than 64 levels, or of more than 500 conditions and groups.
+    """
 
     depth: int
     nodes: int
 
     @abstractmethod
-    def accept(self, visitor: Visitor[R]) -> R: ...
+    def accept(self, visitor: Visitor[R]) -> R:
+        """Build a result with a visitor, from the leaves up."""
+        ...
 
     def is_satisfied_by(self, candidate: object) -> bool:
         """Return whether a pydantic model, a dataclass or a dict satisfies the specification.
 
-        Raises ``SpecificationError`` if the class of the candidate lacks a field or its type does
-        not support an operator.
+        Raises:
+            SpecificationError: the class of the candidate lacks a field, or the type of a field
+                does not support an operator.
         """
         kind = type(candidate)
         predicate = self._predicates.get(kind)
@@ -42,21 +49,25 @@ class Specification(ABC):
         return predicate(candidate)
 
     def predicate_for(self, candidates: type) -> Callable[[object], bool]:
-        """Compile a function for many candidates of one class."""
+        """Compile a function for many candidates of one class.
+
+        Raises:
+            SpecificationError: as in ``is_satisfied_by``.
+        """
         compiler = PredicateCompiler(candidates)
         return compiler.compile(self.accept(compiler))
 
     def __and__(self, other: AnySpecification) -> Specification:
-        return AndSpecification(_flatten(AndSpecification, self, other))
+        return AndSpecification(_flatten_groups(AndSpecification, self, other))
 
     def __or__(self, other: AnySpecification) -> Specification:
-        return OrSpecification(_flatten(OrSpecification, self, other))
+        return OrSpecification(_flatten_groups(OrSpecification, self, other))
 
     def __rand__(self, other: AnySpecification) -> Specification:
-        return AndSpecification(_flatten(AndSpecification, other, self))
+        return AndSpecification(_flatten_groups(AndSpecification, other, self))
 
     def __ror__(self, other: AnySpecification) -> Specification:
-        return OrSpecification(_flatten(OrSpecification, other, self))
+        return OrSpecification(_flatten_groups(OrSpecification, other, self))
 
     def __invert__(self) -> Specification:
         return NotSpecification(self)
@@ -79,12 +90,13 @@ class AttributeSpecification(Specification):
 
     Args:
         attribute: a name, or a dotted path.
-        operator: one of its spellings, or the operator itself.
-        value: in the shape that the operator takes.
+        operator: one of the operator's spellings, or the operator itself.
+        value: the operand, in the shape that the operator takes.
 
     Raises:
         UnknownOperatorError: no portable operator has this spelling.
-        SpecificationValueError: the value has another shape.
+        SpecificationValueError: the value does not have the shape that the operator takes.
+        SpecificationLimitError: the path or the value is too long.
     """
 
     attribute: str
@@ -101,6 +113,7 @@ class AttributeSpecification(Specification):
         self.__dict__.update(attribute=attribute, operator=found, value=shape)
 
     def accept(self, visitor: Visitor[R]) -> R:
+        """Visit the condition."""
         return visitor.attribute(self.attribute, self.operator, self.value)
 
     def __repr__(self) -> str:
@@ -126,22 +139,36 @@ class _Group(Specification):
 
 
 class AndSpecification(_Group):
-    """Conjunction; an empty one is always satisfied."""
+    """Conjunction of specifications; an empty one is always satisfied.
+
+    Args:
+        specifications: the parts, which must all be satisfied.
+    """
 
     def accept(self, visitor: Visitor[R]) -> R:
+        """Visit the parts, then the conjunction of their results."""
         return visitor.all_of(self._accept_parts(visitor))
 
 
 class OrSpecification(_Group):
-    """Disjunction; an empty one is never satisfied."""
+    """Disjunction of specifications; an empty one is never satisfied.
+
+    Args:
+        specifications: the parts, of which at least one must be satisfied.
+    """
 
     def accept(self, visitor: Visitor[R]) -> R:
+        """Visit the parts, then the disjunction of their results."""
         return visitor.any_of(self._accept_parts(visitor))
 
 
 @dataclass(frozen=True, repr=False)
 class NotSpecification(Specification):
-    """Exact opposite of another specification, for None as well."""
+    """Exact opposite of another specification, for None as well.
+
+    Args:
+        specification: the specification that must not be satisfied.
+    """
 
     specification: AnySpecification
 
@@ -149,6 +176,7 @@ class NotSpecification(Specification):
         _measure(self, (self.specification,))
 
     def accept(self, visitor: Visitor[R]) -> R:
+        """Visit the specification, then the negation of its result."""
         return visitor.negation(_accept(self.specification, visitor))
 
     def __repr__(self) -> str:
@@ -160,9 +188,14 @@ Hook = Callable[[AttributeSpecification], AnySpecification | None]
 
 
 def resolve(specification: Specification, *hooks: Hook) -> Specification:
-    """Replace conditions, so that every backend evaluates the same tree.
+    """Return the specification with conditions replaced by hooks.
 
-    The first hook that returns a replacement wins; hooks do not see replacements.
+    Resolved specifications keep backends equal: each backend evaluates the same tree.
+
+    Args:
+        specification: the tree to resolve.
+        hooks: called for each condition in order, until a hook returns a replacement; hooks are
+            not called for replacements.
     """
     resolved = specification.accept(_Resolver(hooks))
     return resolved if isinstance(resolved, Specification) else AndSpecification([resolved])
@@ -190,7 +223,7 @@ class _Resolver:
         return specification
 
 
-def _flatten(group: type[_Group], *parts: AnySpecification) -> list[AnySpecification]:
+def _flatten_groups(group: type[_Group], *parts: AnySpecification) -> list[AnySpecification]:
     """Replace groups of the same kind by their parts, so that a long chain stays flat."""
     flat: list[AnySpecification] = []
     for part in parts:
@@ -211,7 +244,7 @@ def _measure(group: Specification, parts: Sequence[AnySpecification]) -> None:
             nodes += 1
         else:
             raise InvalidOperationError(
-                f"{part!r} is no specification; pass an object with is_satisfied_by, such as "
+                f"{part!r} is not a specification; pass an object with is_satisfied_by, such as "
                 'AttributeSpecification("status", "=", "open")'
             )
     ensure_limit("levels", MAX_DEPTH, depth)

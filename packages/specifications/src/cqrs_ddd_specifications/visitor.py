@@ -1,4 +1,4 @@
-"""Traversal of a tree of specifications."""
+"""Visitor of a tree of specifications."""
 
 from __future__ import annotations
 
@@ -16,16 +16,24 @@ AnySpecification: TypeAlias = ISpecification[Any]
 
 
 class Visitor(Protocol[R]):
-    """Builder of one result from a tree, from the leaves up."""
+    """Builder of one result from a tree of specifications, from the leaves up."""
 
-    def attribute(self, attribute: str, operator: Operator, value: object) -> R: ...
+    def attribute(self, attribute: str, operator: Operator, value: object) -> R:
+        """Return the result of a condition on one attribute."""
+        ...
 
-    def all_of(self, parts: Sequence[R]) -> R: ...
+    def all_of(self, parts: Sequence[R]) -> R:
+        """Return the result of a conjunction, which is satisfied if ``parts`` is empty."""
+        ...
 
-    def any_of(self, parts: Sequence[R]) -> R: ...
+    def any_of(self, parts: Sequence[R]) -> R:
+        """Return the result of a disjunction, which is not satisfied if ``parts`` is empty."""
+        ...
 
-    def negation(self, part: R) -> R: ...
+    def negation(self, part: R) -> R:
+        """Return the result of a negation, which must be exact for None as well."""
+        ...
 
     def opaque(self, specification: AnySpecification) -> R:
-        """Convert a specification whose class this package does not define."""
+        """Return the result of a specification of a class outside this package."""
         ...

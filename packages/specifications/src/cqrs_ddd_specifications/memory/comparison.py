@@ -20,11 +20,12 @@ Predicate = Callable[[Any], bool]
 
 @dataclass(frozen=True)
 class Check:
-    """One condition as Python code with placeholders; no value is ever part of the code.
+    """One condition as Python code with placeholders; values are never part of the code.
 
     Args:
-        code: with ``{x}`` where the value of the attribute is read, ``{again}`` where it is used
-            once more, and ``{v}`` for ``value``.
+        code: code with ``{x}`` at the first use of the attribute's value, ``{again}`` at every
+            further use, and ``{v}`` for ``value``.
+        value: the operand, or a function that the code calls.
     """
 
     code: str
@@ -32,16 +33,17 @@ class Check:
 
     @classmethod
     def call(cls, function: Predicate) -> Check:
-        """Return a check that calls the function, for None as well."""
+        """Return a check that calls the function with the value, also with None."""
         return cls("{v}({x})", function)
 
     @classmethod
     def call_unless_none(cls, function: Predicate) -> Check:
+        """Return a check that calls the function with the value; None never satisfies the check."""
         return cls("{x} is not None and {v}({again})", function)
 
 
 CheckMaker = Callable[[Any, FieldType], Check]
-"""Function that makes the check of an operator for an operand and the type of the field."""
+"""Function that builds the check of one operator for an operand and the type of the field."""
 
 _UNDECLARED = (Kind.JSON, Kind.ANY)
 _MAX_EXACT_FLOAT = 2.0**53
@@ -106,7 +108,7 @@ CHECKS: Mapping[Operator, CheckMaker] = {
 
 
 def equal(one: object, other: object) -> bool:
-    """Compare undeclared values as JSON does: true is not 1, and 1 is 1.0."""
+    """Compare undeclared values as JSON does: true is not equal to 1, and 1 is equal to 1.0."""
     if one is None or other is None or isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if _is_number(one) and _is_number(other):
@@ -124,7 +126,7 @@ def equal(one: object, other: object) -> bool:
 
 
 def _compare(compare: Callable[[Any, Any], bool], actual: object, value: object) -> bool:
-    """Compare undeclared values; two of unlike kinds have no order."""
+    """Compare undeclared values; values of different kinds have no order."""
     if _is_number(actual) and _is_number(value):
         return compare(*_align(actual, value))
     if isinstance(actual, bool) or isinstance(value, bool):
@@ -134,7 +136,7 @@ def _compare(compare: Callable[[Any, Any], bool], actual: object, value: object)
 
 
 def _class_of(value: object) -> tuple[type, bool] | None:
-    """Return a class whose values compare with each other, and whether this one lacks a zone."""
+    """Return the class that values must share to be comparable, and whether the value is naive."""
     found = next((each for each in _CLASSES if isinstance(value, each)), None)
     is_naive = isinstance(value, (datetime, time)) and value.utcoffset() is None
     return None if found is None else (found, is_naive)
@@ -145,7 +147,7 @@ def _is_number(value: object) -> bool:
 
 
 def _align(one: Any, other: Any) -> tuple[Any, Any]:
-    """Convert two numbers so that Python compares them as their decimal texts."""
+    """Convert two numbers so that Python compares their decimal digits."""
     if type(one) is type(other) or not (_is_inexact(one, other) or _is_inexact(other, one)):
         return one, other
     return _to_decimal(one), _to_decimal(other)
@@ -160,8 +162,14 @@ def _is_inexact(one: object, other: object) -> bool:
 
 
 def to_utc(value: datetime) -> datetime:
-    """Convert a time so that it compares by instant with times of any zone."""
+    """Convert a datetime to UTC, so that it compares by instant with datetimes of any zone.
+
+    Raises:
+        NaiveDatetimeError: the value has no time zone.
+    """
     if value.utcoffset() is None:
-        raise NaiveDatetimeError(f"{value} has no zone; give the object an aware one", value=value)
-    # Python never treats two times as equal if one is in the hour that clocks repeat.
+        raise NaiveDatetimeError(
+            f"{value} has no time zone; store an aware datetime in the object", value=value
+        )
+    # Python never treats two datetimes as equal if one lies in an hour that its zone repeats.
     return value.astimezone(timezone.utc)

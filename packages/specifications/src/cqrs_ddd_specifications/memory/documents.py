@@ -1,4 +1,4 @@
-"""Checks of lists and JSON: emptiness, elements, keys, containment, paths."""
+"""Checks of lists and JSON: emptiness, elements, keys, containment and paths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LISTS = (list, tuple, set, frozenset)
 
 
 def extract_key(values: Iterable[object], key: str) -> list[object]:
-    """Return the values under the key in each value, or in each element of a list."""
+    """Return the values under the key, in each value itself or in each element of a list."""
     return [
         each[key]
         for value in values
@@ -23,7 +23,7 @@ def extract_key(values: Iterable[object], key: str) -> list[object]:
 
 
 def extract_keys(values: list[object], keys: Iterable[str]) -> list[object]:
-    """Follow a path of keys from each value."""
+    """Follow a path of keys from each value and return the values at its end."""
     for key in keys:
         values = extract_key(values, key)
     return values
@@ -74,7 +74,7 @@ def _check_path(keys: Sequence[str], field_type: FieldType) -> Check:
 
 
 def contains(whole: object, part: object, *, is_nested: bool = False) -> bool:
-    """Return whether JSON contains JSON, as PostgreSQL defines it for jsonb.
+    """Return whether one JSON value contains another, as PostgreSQL defines it for jsonb.
 
     Source: https://www.postgresql.org/docs/current/datatype-json.html#JSON-CONTAINMENT
     """

@@ -1,4 +1,4 @@
-"""Compilation of a tree to one Python function for a class of objects."""
+"""Compilation of a specification to one Python function for a class of objects."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from ..visitor import AnySpecification
 from . import comparison, documents, text
 
 MAX_CACHED = 4_000
-"""Characters of source code; longer code, which clients may send, is compiled each time."""
+"""Characters of source code; longer code, which large client queries cause, is not cached."""
 
 _CHECKS = {**comparison.CHECKS, **text.CHECKS, **documents.CHECKS}
 
 
 class PredicateCompiler:
-    """Visitor that writes code in which only declared attributes of a class are named."""
+    """Visitor that writes Python code, with declared attributes of a class as the only names."""
 
     def __init__(self, candidates: type) -> None:
         self._candidates = candidates
         self._bound: list[object] = []
 
     def compile(self, code: str) -> comparison.Predicate:
+        """Return a function for the code, with the values that the visitor has bound."""
         return _compile(code, self._bound)
 
     def attribute(self, attribute: str, operator: Operator, value: object) -> str:
+        """Return the code of one condition, after coercing the operand to the type of the field."""
         path = path_of(self._candidates, attribute)
         operand = coerce(operator, value, path.type, attribute)
         check = _make_check(operator.complement or operator, operand, path.type)
@@ -38,15 +40,19 @@ class PredicateCompiler:
         return code if operator.complement is None else f"(not {code})"
 
     def all_of(self, parts: Sequence[str]) -> str:
+        """Return the code of a conjunction."""
         return f"({' and '.join(parts)})" if parts else "True"
 
     def any_of(self, parts: Sequence[str]) -> str:
+        """Return the code of a disjunction."""
         return f"({' or '.join(parts)})" if parts else "False"
 
     def negation(self, part: str) -> str:
+        """Return the code of a negation."""
         return f"(not {part})"
 
     def opaque(self, specification: AnySpecification) -> str:
+        """Return code that calls ``is_satisfied_by`` of a specification of another package."""
         return f"{self._bind(specification.is_satisfied_by)}(o)"
 
     def _read(self, path: Path, check: comparison.Check) -> str:
@@ -73,12 +79,12 @@ class PredicateCompiler:
 def compile_value_test(
     operator: Operator, operand: object, field_type: FieldType
 ) -> comparison.Predicate:
-    """Compile a condition on a value instead of an object; the operand is already coerced."""
+    """Compile a condition on a value instead of an object; the operand must already be coerced."""
     return _compile_check(_make_check(operator, operand, field_type))
 
 
 def extract_values(path: Path) -> Callable[[object], list[object]]:
-    """Return a function that lists all values at a path, or one None if there are none."""
+    """Return a function that lists all values at a path, or a single None if there are none."""
     steps, keys = path.steps, path.keys
 
     def extract(candidate: object) -> list[object]:
@@ -105,7 +111,7 @@ def _make_check(operator: Operator, operand: object, field_type: FieldType) -> c
         return comparison.Check.call_unless_none(lambda actual: decide(actual, operand))
     if operator not in _CHECKS:
         raise UnsupportedOperatorError(
-            f"{operator.name} is not evaluated in memory; it needs a database that has it"
+            f"{operator.name} cannot be evaluated in memory; use a database that supports it"
         )
     return _CHECKS[operator](operand, field_type)
 
@@ -129,7 +135,7 @@ def _compile(code: str, bound: Sequence[object]) -> comparison.Predicate:
 
 @lru_cache(maxsize=1024)
 def _evaluate(source: str) -> Callable[..., comparison.Predicate]:
-    """Evaluate code once for specifications that differ in values only."""
+    """Evaluate the source once for all specifications that differ in values only."""
     names = {"__builtins__": {"isinstance": isinstance, "str": str}}
     factory: Callable[..., comparison.Predicate] = eval(source, names)  # noqa: S307 - see PredicateCompiler
     return factory

@@ -44,7 +44,7 @@ def _match_end(text: str) -> Matcher:
 
 
 def match_pattern(pattern: str) -> Matcher:
-    """Return a matcher of whole texts, whose time grows with both lengths only."""
+    """Return a matcher of whole texts; its time is bounded by the product of both lengths."""
     pieces = _split(parse_pattern(pattern))
     first, *others = (re.compile(_to_expression(piece), re.DOTALL) for piece in pieces)
     if not others:
@@ -54,7 +54,7 @@ def match_pattern(pattern: str) -> Matcher:
 
     def matches(actual: str) -> bool:
         found = first.match(actual)
-        # The leftmost place of each piece leaves the most room for the pieces after it.
+        # The leftmost match of each piece leaves the most text for the pieces after it.
         for piece in middle:
             found = found and piece.search(actual, found.end())
         start = len(actual) - tail
@@ -64,7 +64,7 @@ def match_pattern(pattern: str) -> Matcher:
 
 
 def _split(tokens: list[Token]) -> list[list[Token]]:
-    """Split at each wildcard for any text."""
+    """Split the tokens at each wildcard for any text."""
     pieces: list[list[Token]] = [[]]
     for token in tokens:
         if token is Wildcard.ANY_TEXT:
@@ -84,7 +84,7 @@ def _make_regex_check(flags: int) -> CheckMaker:
             search = re.compile(expression, flags).search
         except (re.error, OverflowError, RecursionError) as error:
             raise SpecificationValueError(
-                f"{expression[:60]!r} is no regular expression: {error}"
+                f"{expression[:60]!r} is not a regular expression: {error}"
             ) from error
         return Check.call_unless_none(lambda actual: search(actual) is not None)
 
