@@ -18,7 +18,7 @@ from cqrs_ddd_advanced_core import (
 from cqrs_ddd_advanced_core.testing.contracts.parcel_registry import (
     ParcelLabel,
     ParcelSummary,
-    RefusesNotes,
+    RejectingPersistence,
     parcel_registry,
     visible_owner,
 )
@@ -101,5 +101,7 @@ def in_memory_dispatcher(
     return kind(
         uow_factories={"default": InMemoryUnitOfWork},
         registry=in_memory_registry(),
-        handler_factory=lambda cls: RefusesNotes() if cls is RefusesNotes else cls(parcels),
+        handler_factory=lambda cls: (
+            RejectingPersistence() if cls is RejectingPersistence else cls(parcels)
+        ),
     )

@@ -91,20 +91,20 @@ class SavesBesideTheTransaction(InMemorySnapshotStore):
 
 
 STORES: list[tuple[type[InMemorySnapshotStore], str]] = [
-    (LastWriterWins, "test_many_are_saved_at_once_and_no_version_goes_back"),
-    (SavesEachAlone, "test_a_cancellation_at_any_point_is_all_or_nothing"),
+    (LastWriterWins, "test_saving_many_snapshots_never_lowers_a_stored_version"),
+    (SavesEachAlone, "test_cancelled_save_stores_all_snapshots_or_none"),
     (
         ReplacesWhateverIsThere,
-        "test_an_earlier_one_replaces_the_one_that_was_of_no_use_and_no_other",
+        "test_earlier_snapshot_replaces_only_the_unusable_version_it_names",
     ),
     (
         ReplacesWhateverIsThere,
-        "test_snapshot_committed_meanwhile_is_not_taken_for_the_unusable_one",
+        "test_newer_snapshot_is_not_mistaken_for_the_unusable_one_it_replaced",
     ),
-    (LastWriterWins, "test_an_earlier_version_never_replaces_a_later_one"),
-    (ComparesWhenSavedOnly, "test_of_many_writers_the_one_with_the_latest_version_wins"),
-    (KeepsTheFirstOfAVersion, "test_one_of_the_same_version_replaces_what_was_unusable"),
-    (SavesBesideTheTransaction, "test_a_rollback_leaves_what_was_there"),
+    (LastWriterWins, "test_snapshot_of_an_earlier_version_never_replaces_a_later_one"),
+    (ComparesWhenSavedOnly, "test_concurrent_writers_leave_the_snapshot_of_the_latest_version"),
+    (KeepsTheFirstOfAVersion, "test_snapshot_of_the_same_version_replaces_the_stored_one"),
+    (SavesBesideTheTransaction, "test_rolled_back_saves_leave_the_snapshots_unchanged"),
 ]
 
 

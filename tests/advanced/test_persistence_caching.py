@@ -25,10 +25,10 @@ from cqrs_ddd_advanced_core.persistence.fill_leases import InProcessFillLeases
 from cqrs_ddd_advanced_core.testing.contracts.parcel_registry import (
     ParcelLabel,
     ParcelSummary,
-    elsewhere,
-    seen,
+    fetch_summaries,
+    read_parcel,
+    run_in_new_context,
     store_parcel,
-    summaries,
 )
 from cqrs_ddd_core import AggregateRoot, SearchResult, UnitOfWork
 from cqrs_ddd_core.adapters.memory import FakeClock, InMemoryCacheService, InMemoryUnitOfWork
@@ -80,7 +80,7 @@ async def test_apply_writes_through_and_drops_what_is_cached(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
     parcel = await store_parcel(dispatcher, grams=1)
-    assert await seen(dispatcher, parcel.id) == (1, 1, "anna: 1")
+    assert await read_parcel(dispatcher, parcel.id) == (1, 1, "anna: 1")
     parcels.asked.clear()
 
     parcel.weigh(2)
@@ -89,7 +89,7 @@ async def test_apply_writes_through_and_drops_what_is_cached(
     stored = await parcels.get(parcel.id)
     assert stored is not None
     assert stored.grams == 2
-    assert await seen(dispatcher, parcel.id) == (2, 2, "anna: 2")
+    assert await read_parcel(dispatcher, parcel.id) == (2, 2, "anna: 2")
     assert len(parcels.asked) == 3
 
 
@@ -100,12 +100,12 @@ async def test_aggregates_and_read_models_by_ids_are_read_once(
     stored = [(await store_parcel(dispatcher)).id for _ in range(ids)]
 
     first = await dispatcher.fetch_domain(Parcel, stored)
-    read = await summaries(dispatcher, stored)
+    read = await fetch_summaries(dispatcher, stored)
     label = await (await dispatcher.fetch(ParcelLabel, stored))
     parcels.asked.clear()
     for _ in range(3):
         assert await dispatcher.fetch_domain(Parcel, stored) == first
-        assert await summaries(dispatcher, stored) == read
+        assert await fetch_summaries(dispatcher, stored) == read
         assert await (await dispatcher.fetch(ParcelLabel, stored)) == label
 
     assert parcels.asked == []
@@ -161,12 +161,12 @@ async def test_object_saved_in_the_unit_of_work_is_read_from_inner(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
     parcel = await store_parcel(dispatcher, grams=1)
-    await seen(dispatcher, parcel.id)
+    await read_parcel(dispatcher, parcel.id)
     parcel.weigh(2)
 
     async with InMemoryUnitOfWork() as uow:
         await parcels.add(parcel, uow)
-        assert await seen(dispatcher, parcel.id, uow) == (2, 2, "anna: 2")
+        assert await read_parcel(dispatcher, parcel.id, uow) == (2, 2, "anna: 2")
 
 
 async def test_results_named_by_invalidate_with_are_invalidated(
@@ -279,7 +279,7 @@ async def test_a_type_may_be_left_out(
     dispatcher = CachingPersistenceDispatcher(plain, cache, exclude=[Parcel, ParcelSummary])
     parcel = await store_parcel(dispatcher)
 
-    await seen(dispatcher, parcel.id)
+    await read_parcel(dispatcher, parcel.id)
 
     assert len(cache._values) == 1
 
@@ -329,7 +329,7 @@ async def test_many_who_miss_at_once_load_once(
     assert sum(len(asked or ()) for asked in parcels.asked) == 3
     assert len({id(parcel) for some in found for parcel in some}) == 600
     parcels.asked.clear()
-    absent = await asyncio.gather(*(summaries(dispatcher, ["absent"]) for _ in range(300)))
+    absent = await asyncio.gather(*(fetch_summaries(dispatcher, ["absent"]) for _ in range(300)))
     assert absent == [[]] * 300
     assert len(parcels.asked) <= 2
 
@@ -451,7 +451,7 @@ async def test_a_conflict_drops_the_stale_state_so_that_a_retry_reads_anew(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
     parcel = await store_parcel(dispatcher, grams=1)
-    await seen(dispatcher, parcel.id)
+    await read_parcel(dispatcher, parcel.id)
     parcel.weigh(2)
     await parcels.add(parcel)  # Past the dispatcher.
 
@@ -460,21 +460,21 @@ async def test_a_conflict_drops_the_stale_state_so_that_a_retry_reads_anew(
     with pytest.raises(OptimisticConcurrencyError):
         await dispatcher.apply(stale)
 
-    assert await seen(dispatcher, parcel.id) == (2, 2, "anna: 2")
+    assert await read_parcel(dispatcher, parcel.id) == (2, 2, "anna: 2")
 
 
 async def test_change_that_bypasses_the_dispatcher_is_seen_after_the_ttl(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels, clock: FakeClock
 ) -> None:
     parcel = await store_parcel(dispatcher, grams=1)
-    await seen(dispatcher, parcel.id)
+    await read_parcel(dispatcher, parcel.id)
     parcel.weigh(2)
     await parcels.add(parcel)
-    assert await seen(dispatcher, parcel.id) == (1, 1, "anna: 1")
+    assert await read_parcel(dispatcher, parcel.id) == (1, 1, "anna: 1")
 
     await clock.advance(300)
 
-    assert await seen(dispatcher, parcel.id) == (2, 2, "anna: 2")
+    assert await read_parcel(dispatcher, parcel.id) == (2, 2, "anna: 2")
 
 
 class BrokenCache(PlainCache):
@@ -501,7 +501,7 @@ async def test_a_cache_that_fails_is_logged_and_passed_by(
             (found,) = await dispatcher.fetch_domain(Parcel, [parcel.id], uow=uow)
             found.weigh(grams)
             await dispatcher.apply(found, uow=uow)
-        assert await seen(dispatcher, parcel.id) == (grams, grams, f"anna: {grams}")
+        assert await read_parcel(dispatcher, parcel.id) == (grams, grams, f"anna: {grams}")
 
     for failed in ("read", "fill", "drop"):
         assert any(
@@ -591,7 +591,7 @@ async def test_failed_invalidation_leaves_a_state_until_its_ttl_that_cannot_be_s
 ) -> None:
     dispatcher = CachingPersistenceDispatcher(plain, KeepsEverything(clock), default_ttl=60)
     parcel = await store_parcel(dispatcher, grams=1)
-    await seen(dispatcher, parcel.id)
+    await read_parcel(dispatcher, parcel.id)
     parcel.weigh(2)
     await dispatcher.apply(parcel)
 
@@ -602,14 +602,14 @@ async def test_failed_invalidation_leaves_a_state_until_its_ttl_that_cannot_be_s
         await dispatcher.apply(stale)
     await clock.advance(60)
 
-    assert await seen(dispatcher, parcel.id) == (2, 2, "anna: 2")
+    assert await read_parcel(dispatcher, parcel.id) == (2, 2, "anna: 2")
 
 
 async def test_garbage_in_the_cache_is_a_miss(
     dispatcher: CachingPersistenceDispatcher, cache: InMemoryCacheService
 ) -> None:
     parcel = await store_parcel(dispatcher, grams=1)
-    await seen(dispatcher, parcel.id)
+    await read_parcel(dispatcher, parcel.id)
     keys = list(cache._values)
     assert len(keys) == 3
 
@@ -617,7 +617,7 @@ async def test_garbage_in_the_cache_is_a_miss(
     for garbage in values:
         for key in keys:
             await cache.set(key, garbage)
-        assert await seen(dispatcher, parcel.id) == (1, 1, "anna: 1")
+        assert await read_parcel(dispatcher, parcel.id) == (1, 1, "anna: 1")
 
 
 class Note(AggregateRoot[str]):
@@ -768,7 +768,7 @@ async def _compare(
         assert await cached.fetch_domain(Parcel, ids, uow) == await plain.fetch_domain(
             Parcel, ids, uow
         )
-        assert await summaries(cached, ids, uow) == await summaries(plain, ids, uow)
+        assert await fetch_summaries(cached, ids, uow) == await fetch_summaries(plain, ids, uow)
 
     for step, given_ids in steps:
         if step == "weigh":
@@ -778,7 +778,7 @@ async def _compare(
         elif step == "read":
             await same(given_ids, uow)
         elif step == "read elsewhere":
-            await elsewhere(same(given_ids, None))
+            await run_in_new_context(same(given_ids, None))
         elif step == "begin":
             uow = uow or InMemoryUnitOfWork()
         elif uow is not None:

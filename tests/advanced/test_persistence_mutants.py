@@ -247,38 +247,50 @@ class Breaks:
 
 KIT = PersistenceDispatcherContract()
 MUTANTS: Collection[Breaks] = (
-    Breaks(ChainInPieces, KIT.test_all_handlers_of_a_type_share_one_unit_of_work),
-    Breaks(AnswersTheLast, KIT.test_applied_aggregate_is_found_as_aggregate_and_as_result),
-    Breaks(AsksAsItIsAsked, KIT.test_ids_give_their_order_and_each_is_found_once),
-    Breaks(WorksAlone, KIT.test_the_open_unit_of_work_is_joined),
+    Breaks(ChainInPieces, KIT.test_all_persistence_handlers_of_a_type_share_one_unit_of_work),
     Breaks(
-        StreamsWhatItHolds, KIT.test_a_result_is_streamed_within_a_unit_of_work_and_refused_without
+        AnswersTheLast, KIT.test_applied_aggregate_is_found_as_an_aggregate_and_as_every_result_type
     ),
-    Breaks(StreamsWhatItHolds, KIT.test_a_result_is_refused_after_the_end_of_its_unit_of_work),
-    Breaks(ForWhoeverAwaits, KIT.test_a_tenant_never_finds_what_another_one_has_found),
-    Breaks(FillsWithinTheUnitOfWork, KIT.test_rolled_back_change_is_never_visible),
+    Breaks(AsksAsItIsAsked, KIT.test_fetch_by_ids_returns_each_object_once_in_the_order_of_the_ids),
+    Breaks(WorksAlone, KIT.test_persistence_dispatcher_joins_the_open_unit_of_work),
+    Breaks(StreamsWhatItHolds, KIT.test_search_result_can_be_streamed_only_within_a_unit_of_work),
+    Breaks(
+        StreamsWhatItHolds, KIT.test_search_result_cannot_be_read_after_its_unit_of_work_has_ended
+    ),
+    Breaks(ForWhoeverAwaits, KIT.test_tenant_never_receives_results_that_another_tenant_fetched),
+    Breaks(FillsWithinTheUnitOfWork, KIT.test_rolled_back_change_of_an_aggregate_is_never_fetched),
     Breaks(
         ReadsItsOwnFromTheCache,
-        KIT.test_a_change_is_seen_within_its_unit_of_work_and_by_others_after_the_commit,
+        KIT.test_applied_change_is_visible_to_other_callers_only_after_the_commit,
     ),
     Breaks(
         DropsBeforeTheCommit,
-        KIT.test_a_change_is_seen_within_its_unit_of_work_and_by_others_after_the_commit,
+        KIT.test_applied_change_is_visible_to_other_callers_only_after_the_commit,
     ),
-    Breaks(DropsTheAggregateOnly, KIT.test_an_own_change_is_seen_at_once_in_every_form),
+    Breaks(
+        DropsTheAggregateOnly,
+        KIT.test_caller_reads_its_own_change_at_once_in_the_aggregate_and_all_results,
+    ),
     Breaks(
         DropsInTheCallersTask,
-        KIT.test_a_cancelled_change_is_whole_or_absent_and_seen_as_it_is,
+        KIT.test_cancelled_apply_changes_the_aggregate_and_all_results_or_nothing,
     ),
-    Breaks(TellsNobody, KIT.test_events_that_are_not_applied_are_refused_at_the_commit),
+    Breaks(
+        TellsNobody, KIT.test_commit_fails_if_a_fetched_aggregate_has_events_that_were_not_applied
+    ),
     Breaks(
         CachesSearches,
-        KIT.test_a_specification_finds_what_is_committed_however_often_it_is_asked,
+        KIT.test_repeated_search_finds_every_committed_aggregate,
     ),
-    Breaks(HandsOutOneObject, KIT.test_a_found_one_is_a_copy_of_its_own),
-    Breaks(WithoutTenant, KIT.test_a_tenant_never_finds_what_another_one_has_found),
-    Breaks(FillsAnyway, KIT.test_caller_sees_its_own_changes_among_many_concurrent_ones),
-    Breaks(TakesAnyFlight, KIT.test_caller_sees_its_own_changes_among_many_concurrent_ones),
+    Breaks(HandsOutOneObject, KIT.test_every_fetch_returns_independent_copies),
+    Breaks(WithoutTenant, KIT.test_tenant_never_receives_results_that_another_tenant_fetched),
+    Breaks(
+        FillsAnyway, KIT.test_caller_reads_its_own_changes_while_others_change_the_same_aggregates
+    ),
+    Breaks(
+        TakesAnyFlight,
+        KIT.test_caller_reads_its_own_changes_while_others_change_the_same_aggregates,
+    ),
 )
 
 

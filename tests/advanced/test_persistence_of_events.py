@@ -14,7 +14,7 @@ from cqrs_ddd_advanced_core import (
 )
 from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
 from cqrs_ddd_advanced_core.testing.contracts.parcel_registry import (
-    RefusesNotes,
+    RejectingPersistence,
     parcel_registry,
     visible_owner,
 )
@@ -80,7 +80,7 @@ def plain(registry: PersistenceRegistry, new_uow: NewUnitOfWork) -> PersistenceD
     parcels = CountedParcels()
 
     def made(cls: type) -> object:
-        return cls() if cls in (ParcelEvents, RefusesNotes) else cls(parcels)
+        return cls() if cls in (ParcelEvents, RejectingPersistence) else cls(parcels)
 
     return PersistenceDispatcher({"default": new_uow}, registry, handler_factory=made)
 

@@ -136,29 +136,38 @@ POSITIONS: list[tuple[type[InMemoryPositionStore], str]] = [
         ComparesPositionsOnly,
         "test_worker_without_the_lease_cannot_advance_even_if_the_new_holder_is_idle",
     ),
-    (ComparesEpochsOnly, "test_of_two_that_advance_from_one_checkpoint_at_once_one_fails"),
+    (ComparesEpochsOnly, "test_exactly_one_of_many_concurrent_advances_of_a_checkpoint_succeeds"),
     (
         KnowsWorkersByName,
-        "test_second_claim_of_a_worker_id_ends_the_first_lease",
+        "test_second_claim_by_the_same_worker_id_ends_its_first_lease",
     ),
-    (ComparesAtTheCallOnly, "test_of_two_that_advance_from_one_checkpoint_at_once_one_fails"),
-    (ComparesAtTheCallOnly, "test_a_claim_during_a_step_never_lets_both_go_on_from_one_place"),
-    (TrustsTheLeaseAlone, "test_a_lease_that_ran_out_and_that_nobody_took_still_advances"),
-    (LooksInsteadOfHolding, "test_no_worker_advances_what_is_held"),
+    (
+        ComparesAtTheCallOnly,
+        "test_exactly_one_of_many_concurrent_advances_of_a_checkpoint_succeeds",
+    ),
+    (
+        ComparesAtTheCallOnly,
+        "test_claim_during_an_advance_never_lets_two_workers_process_the_same_events",
+    ),
+    (
+        TrustsTheLeaseAlone,
+        "test_worker_with_an_expired_lease_advances_unless_another_worker_claimed",
+    ),
+    (LooksInsteadOfHolding, "test_worker_cannot_advance_a_projection_during_an_exclusive_lock"),
     (
         LooksInsteadOfHolding,
-        "test_inline_write_commits_before_a_replacement_or_after_it",
+        "test_replacement_sees_every_inline_write_of_the_version_it_replaces",
     ),
     (
         LooksInsteadOfJoining,
         "test_inline_write_begun_before_a_replacement_does_not_commit_after_it",
     ),
-    (ReplacesWhoeverAsks, "test_worker_without_the_lease_cannot_replace"),
+    (ReplacesWhoeverAsks, "test_worker_without_the_lease_cannot_replace_a_projection"),
     (
         ReplacesWhoeverAsks,
-        "test_a_replacement_leaves_inline_what_is_inline_and_makes_what_is_new",
+        "test_replacement_keeps_an_inline_projection_inline_or_creates_a_new_one",
     ),
-    (KeepsTheEpochOfARelease, "test_released_lease_can_be_claimed_at_once_and_ends_for_its_holder"),
+    (KeepsTheEpochOfARelease, "test_released_projection_can_be_claimed_at_once_but_not_advanced"),
 ]
 
 
@@ -219,17 +228,29 @@ class CutsPagesAnywhere(InMemoryDeadLetterStore):
 
 
 LETTERS: list[tuple[type[InMemoryDeadLetterStore], str]] = [
-    (RetriesTheLetterAlone, "test_a_retry_makes_the_whole_stream_due_in_its_order"),
-    (HoldsBehindFailuresOnly, "test_a_stream_is_held_by_what_failed_and_by_what_waits_due_or_not"),
-    (HoldsBehindFailuresOnly, "test_a_discard_of_what_failed_lets_go_what_waits_behind_it"),
-    (HandsOutWhatIsDue, "test_retryable_dead_letter_waits_for_earlier_ones_that_are_not_due"),
-    (AddsAsItIsTold, "test_waiting_dead_letter_without_a_failed_one_is_due"),
+    (
+        RetriesTheLetterAlone,
+        "test_retry_makes_all_dead_letters_of_the_stream_due_in_position_order",
+    ),
+    (
+        HoldsBehindFailuresOnly,
+        "test_failed_and_waiting_dead_letters_block_their_stream_even_when_due",
+    ),
+    (
+        HoldsBehindFailuresOnly,
+        "test_discard_of_a_failed_dead_letter_makes_the_waiting_dead_letters_due",
+    ),
+    (HandsOutWhatIsDue, "test_retryable_dead_letter_waits_for_earlier_dead_letters_of_its_stream"),
+    (AddsAsItIsTold, "test_dead_letter_added_after_a_retry_or_discard_of_its_stream_is_due"),
     (
         AddsAsItIsTold,
-        "test_dead_letter_added_during_a_retry_or_a_discard_is_not_left_behind",
+        "test_dead_letter_added_during_a_retry_or_discard_of_its_stream_becomes_due",
     ),
-    (DiscardsTheLetterAlone, "test_a_discard_of_what_failed_lets_go_what_waits_behind_it"),
-    (CutsPagesAnywhere, "test_letters_come_in_pages_that_leave_none_out"),
+    (
+        DiscardsTheLetterAlone,
+        "test_discard_of_a_failed_dead_letter_makes_the_waiting_dead_letters_due",
+    ),
+    (CutsPagesAnywhere, "test_pages_of_dead_letters_contain_every_dead_letter_by_position"),
 ]
 
 

@@ -16,7 +16,7 @@ from cqrs_ddd_advanced_core.ports.dead_letters import DeadLetter, DeadLetterStat
 from cqrs_ddd_advanced_core.testing.contracts.dead_letters import (
     DeadLetterStoreContract,
     add,
-    letter,
+    make_dead_letter,
 )
 from cqrs_ddd_core import StreamId
 from cqrs_ddd_persistence_sqlalchemy import Tables
@@ -69,12 +69,20 @@ class LooksInsteadOfLocking(SQLAlchemyDeadLetterStore):
 @pytest.mark.parametrize(
     ("backend", "naive", "sentence"),
     [
-        ("sqlite", AddsAsItIsTold, "test_waiting_dead_letter_without_a_failed_one_is_due"),
-        ("postgres", AddsAsItIsTold, "test_waiting_dead_letter_without_a_failed_one_is_due"),
+        (
+            "sqlite",
+            AddsAsItIsTold,
+            "test_dead_letter_added_after_a_retry_or_discard_of_its_stream_is_due",
+        ),
+        (
+            "postgres",
+            AddsAsItIsTold,
+            "test_dead_letter_added_after_a_retry_or_discard_of_its_stream_is_due",
+        ),
         (
             "postgres",
             LooksInsteadOfLocking,
-            "test_dead_letter_added_during_a_retry_or_a_discard_is_not_left_behind",
+            "test_dead_letter_added_during_a_retry_or_discard_of_its_stream_becomes_due",
         ),
     ],
     indirect=["backend"],
@@ -100,7 +108,9 @@ async def test_what_is_asked_once_a_batch_is_one_statement_that_finds_its_rows_b
     new_uow: NewUnitOfWork,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    await add(dead_letters, new_uow, letter("p", 1, is_due=True), letter("p", 2, "b"))
+    await add(
+        dead_letters, new_uow, make_dead_letter("p", 1, is_due=True), make_dead_letter("p", 2, "b")
+    )
     asked: list[tuple[str, tuple[Any, ...]]] = []
 
     async def noted(connection: AsyncConnection, statement: str, *values: Any) -> Any:

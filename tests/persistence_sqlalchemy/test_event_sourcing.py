@@ -96,8 +96,8 @@ class LooksThenOverwrites(OverwritesWhatever):
 @pytest.mark.parametrize(
     ("naive", "sentence"),
     [
-        (OverwritesWhatever, "test_an_earlier_version_never_replaces_a_later_one"),
-        (LooksThenOverwrites, "test_of_many_writers_the_one_with_the_latest_version_wins"),
+        (OverwritesWhatever, "test_snapshot_of_an_earlier_version_never_replaces_a_later_one"),
+        (LooksThenOverwrites, "test_concurrent_writers_leave_the_snapshot_of_the_latest_version"),
     ],
 )
 async def test_a_naive_store_lets_versions_go_back(
@@ -123,7 +123,9 @@ async def test_a_store_that_writes_in_the_order_given_waits_for_itself(
     naive = OverwritesWhatever(session_factory, tables=tables)
 
     with pytest.raises(ConcurrencyError, match="deadlock"):
-        await SnapshotStoreContract().test_writers_of_many_in_any_order_end(naive, new_uow)
+        await SnapshotStoreContract().test_snapshot_batches_in_opposite_orders_do_not_deadlock(
+            naive, new_uow
+        )
 
 
 class TestSQLAlchemySnapshotStore(SnapshotStoreContract):

@@ -134,13 +134,13 @@ def over(rows: type[PositionRows]) -> type[SQLAlchemyPositionStore]:
         (
             "postgres",
             LooksThenWrites,
-            "test_of_two_that_advance_from_one_checkpoint_at_once_one_fails",
+            "test_exactly_one_of_many_concurrent_advances_of_a_checkpoint_succeeds",
         ),
         *(
             (
                 backend,
                 over(JoinsWithoutALock),
-                "test_inline_write_commits_before_a_replacement_or_after_it",
+                "test_replacement_sees_every_inline_write_of_the_version_it_replaces",
             )
             for backend in ("postgres", "sqlite")
         ),

@@ -81,7 +81,9 @@ async def test_a_store_that_writes_in_the_order_given_waits_for_itself(
     naive = WritesInTheOrderGiven(session_factory, tables=tables)
 
     with pytest.raises(ConcurrencyError, match="deadlock"):
-        await ProjectionStoreContract().test_writers_of_many_in_any_order_end(naive, new_uow)
+        await ProjectionStoreContract().test_document_batches_in_opposite_orders_do_not_deadlock(
+            naive, new_uow
+        )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,9 @@ async def test_a_store_that_locks_too_little_loses_a_change(
     tables: Tables,
     new_uow: NewUnitOfWork,
 ) -> None:
-    test = ProjectionStoreContract().test_of_two_that_lock_what_they_read_none_overwrites_the_other
+    test = (
+        ProjectionStoreContract().test_transactions_that_lock_documents_do_not_overwrite_each_other
+    )
 
     with pytest.raises(AssertionError):
         await test(naive(session_factory, tables=tables), new_uow)

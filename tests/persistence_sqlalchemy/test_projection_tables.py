@@ -191,10 +191,10 @@ async def test_readers_with_prepared_statements_see_the_old_documents_or_the_new
 ) -> None:
     contract = ProjectionStoreContract()
 
-    await contract.test_readers_see_the_old_documents_or_the_new_ones_and_never_fewer(
+    await contract.test_readers_see_all_old_or_all_new_documents_during_a_replacement(
         store, new_uow, QueryOptions
     )
-    await contract.test_a_collection_is_replaced_again_and_again_and_may_be_new(
+    await contract.test_collection_can_be_replaced_repeatedly_and_need_not_exist_before(
         store, new_uow, AttributeSpecification
     )
 

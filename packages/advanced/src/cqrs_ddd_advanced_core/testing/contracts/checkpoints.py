@@ -1,4 +1,4 @@
-"""Checkpoints for the contracts of positions."""
+"""Helpers of the position contracts: claims, advances and replacements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _numbers = count(1)
 
 
 def new_name() -> str:
-    """One that no other test of this process uses."""
+    """Return a projection name that no other test of this process uses."""
     return f"projection-{next(_numbers):05}"
 
 
@@ -32,6 +32,7 @@ async def claim(
     lease: float = 30.0,
     restart: bool = False,
 ) -> Checkpoint:
+    """Claim a projection and assert that the claim succeeds; ``lease`` is in seconds."""
     checkpoint = await positions.claim(
         projection, worker_id, version=version, lease=lease, restart=restart
     )
@@ -46,6 +47,7 @@ async def advance(
     new_uow: NewUnitOfWork,
     lease: float = 30.0,
 ) -> Checkpoint:
+    """Advance a projection in a transaction of its own; ``lease`` is in seconds."""
     async with new_uow() as uow:
         return await positions.advance(checkpoint, position, lease=lease, uow=uow)
 
@@ -53,7 +55,7 @@ async def advance(
 async def assert_lease_lost(
     positions: IPositionStore, checkpoint: Checkpoint, new_uow: NewUnitOfWork
 ) -> None:
-    """It cannot advance."""
+    """Assert that advancing from the checkpoint raises ``LeaseLostError``."""
     with raises(LeaseLostError) as lost:
         await advance(positions, checkpoint, checkpoint.position + 1, new_uow)
     assert lost.error.resource == checkpoint.projection
@@ -62,6 +64,7 @@ async def assert_lease_lost(
 async def share_projection(
     positions: IPositionStore, projection: str, new_uow: NewUnitOfWork, *, version: int = 1
 ) -> None:
+    """Commit a transaction that writes the projection inline."""
     async with new_uow() as uow:
         await positions.lock_shared(projection, version=version, uow=uow)
 
@@ -69,14 +72,17 @@ async def share_projection(
 async def replace_projection(
     positions: IPositionStore, projection: str, by: Checkpoint, uow: UnitOfWork
 ) -> None:
+    """Lock the projection exclusively and replace it by the one of the checkpoint ``by``."""
     await positions.lock_exclusive(projection, uow=uow)
     await positions.replace(projection, by, uow=uow)
 
 
 async def find_position(positions: IPositionStore, projection: str) -> ProjectionPosition:
+    """Return the committed position of a projection that has one."""
     (found,) = await positions.list_positions([projection])
     return found
 
 
-async def names_of(positions: IPositionStore, projections: Collection[str]) -> list[str]:
+async def list_names(positions: IPositionStore, projections: Collection[str]) -> list[str]:
+    """Return the names of the given projections that have a position."""
     return [each.projection for each in await positions.list_positions(projections)]

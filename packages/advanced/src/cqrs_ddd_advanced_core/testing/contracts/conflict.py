@@ -1,4 +1,4 @@
-"""What every merge strategy must do."""
+"""Contract of merge strategies."""
 
 from __future__ import annotations
 
@@ -13,61 +13,77 @@ Changes = Sequence[tuple[Any, Any, Any]]
 
 
 class MergeStrategyContract:
-    """Fixtures: ``strategy``, and ``changes``: values of its kind as base, theirs and mine."""
+    """Contract of ``IMergeStrategy``.
 
-    def test_change_of_theirs_alone_is_kept(
+    Your test class provides two fixtures: ``strategy``, the strategy under test, and ``changes``,
+    a sequence of (base, theirs, mine) with values that the strategy merges.
+    """
+
+    def test_merge_strategy_keeps_a_change_made_only_by_theirs(
         self, strategy: IMergeStrategy, changes: Changes
     ) -> None:
         for base, theirs, _ in changes:
             assert strategy.merge(base, theirs, base) == theirs
 
-    def test_change_of_mine_alone_is_kept(self, strategy: IMergeStrategy, changes: Changes) -> None:
+    def test_merge_strategy_keeps_a_change_made_only_by_mine(
+        self, strategy: IMergeStrategy, changes: Changes
+    ) -> None:
         for base, _, mine in changes:
             assert strategy.merge(base, base, mine) == mine
 
-    def test_equal_changes_are_one(self, strategy: IMergeStrategy, changes: Changes) -> None:
+    def test_merge_strategy_merges_equal_changes_into_one(
+        self, strategy: IMergeStrategy, changes: Changes
+    ) -> None:
         for base, theirs, _ in changes:
             assert strategy.merge(base, theirs, theirs) == theirs
 
-    def test_equal_arguments_give_equal_results(
+    def test_merge_strategy_returns_equal_results_for_equal_arguments(
         self, strategy: IMergeStrategy, changes: Changes
     ) -> None:
         for sides in changes:
-            assert _merged(strategy.merge, *sides) == _merged(strategy.merge, *copy.deepcopy(sides))
+            assert _merge_or_conflict(strategy.merge, *sides) == _merge_or_conflict(
+                strategy.merge, *copy.deepcopy(sides)
+            )
 
-    def test_arguments_stay_unchanged(self, strategy: IMergeStrategy, changes: Changes) -> None:
+    def test_merge_strategy_does_not_change_its_arguments(
+        self, strategy: IMergeStrategy, changes: Changes
+    ) -> None:
         for sides in changes:
             before = copy.deepcopy(sides)
 
-            _merged(strategy.merge, *sides)
+            _merge_or_conflict(strategy.merge, *sides)
 
             assert sides == before
 
-    def test_result_shares_no_part_with_the_arguments(
+    def test_merged_value_shares_no_mutable_part_with_the_arguments(
         self, strategy: IMergeStrategy, changes: Changes
     ) -> None:
         for base, theirs, mine in changes:
-            given = {id(each) for side in (base, theirs, mine) for each in _containers(side)}
+            of_arguments = {
+                id(each) for side in (base, theirs, mine) for each in _find_containers(side)
+            }
             for sides in ((base, theirs, mine), (base, theirs, base), (base, base, mine)):
-                answer = _merged(strategy.merge, *sides)
+                merged = _merge_or_conflict(strategy.merge, *sides)
 
-                assert not given & {id(each) for each in _containers(answer)}
+                assert not of_arguments & {id(each) for each in _find_containers(merged)}
 
 
-def _merged(merge: Callable[[Any, Any, Any], Any], base: Any, theirs: Any, mine: Any) -> Any:
-    """The answer; or the fields in conflict, which is an answer, too."""
+def _merge_or_conflict(
+    merge: Callable[[Any, Any, Any], Any], base: Any, theirs: Any, mine: Any
+) -> Any:
+    """Return the merged value, or the fields in conflict if the strategy raises."""
     try:
         return merge(base, theirs, mine)
     except MergeConflictError as conflict:
         return conflict.fields
 
 
-def _containers(value: Any) -> Iterator[Any]:
+def _find_containers(value: Any) -> Iterator[Any]:
     if isinstance(value, Mapping):
         yield value
         for each in value.values():
-            yield from _containers(each)
+            yield from _find_containers(each)
     elif isinstance(value, list):
         yield value
         for each in value:
-            yield from _containers(each)
+            yield from _find_containers(each)

@@ -1,4 +1,4 @@
-"""What every store of dead letters must do."""
+"""Contract of dead-letter stores."""
 
 from __future__ import annotations
 
@@ -27,48 +27,64 @@ POISON, WAITING, SKIPPED = (
 
 
 class DeadLetterStoreContract:
-    """Fixtures: ``dead_letters``, empty at first, and ``new_uow``, which makes units of work."""
+    """Contract of ``IDeadLetterStore``.
 
-    async def test_a_letter_comes_back_as_it_was_given(
+    Your test class provides two fixtures: ``dead_letters``, an empty store, and ``new_uow``, a
+    callable that returns a new unit of work.
+    """
+
+    async def test_dead_letter_is_read_back_with_every_field_unchanged(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         at = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=2)))
         given = [
-            letter("p", 1, error="naïve ☃\nin two lines", attempts=3, recorded_at=at),
-            letter("p", 2, "b", state=SKIPPED, is_due=True),
-            letter("p", 10**12, state=WAITING, event_type="Another", event_id="of its own"),
+            make_dead_letter("p", 1, error="naïve ☃\nin two lines", attempts=3, recorded_at=at),
+            make_dead_letter("p", 2, "b", state=SKIPPED, is_due=True),
+            make_dead_letter(
+                "p", 10**12, state=WAITING, event_type="Another", event_id="of its own"
+            ),
         ]
 
         await add(dead_letters, new_uow, *given)
 
         assert await dead_letters.list_dead_letters() == given
 
-    async def test_an_error_that_no_database_takes_as_text_is_kept_all_the_same(
+    async def test_dead_letter_with_an_unstorable_error_text_is_kept(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
-        await add(dead_letters, new_uow, letter("p", 1, error="cannot read \0 and \udc80"))
+        await add(
+            dead_letters, new_uow, make_dead_letter("p", 1, error="cannot read \0 and \udc80")
+        )
 
         (found,) = await dead_letters.list_dead_letters("p")
         assert found.error is not None
         assert found.error.startswith("cannot read ")
 
-    async def test_a_letter_takes_the_place_of_the_one_at_its_position(
+    async def test_dead_letter_replaces_the_dead_letter_at_the_same_position(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
-        await add(dead_letters, new_uow, letter("p", 1, attempts=3), letter("q", 1, attempts=3))
+        await add(
+            dead_letters,
+            new_uow,
+            make_dead_letter("p", 1, attempts=3),
+            make_dead_letter("q", 1, attempts=3),
+        )
         await dead_letters.retry("p", 1)
 
-        again = letter("p", 1, error="still", attempts=4)
-        await add(dead_letters, new_uow, letter("p", 1, attempts=9), again)
+        again = make_dead_letter("p", 1, error="still", attempts=4)
+        await add(dead_letters, new_uow, make_dead_letter("p", 1, attempts=9), again)
 
         assert await dead_letters.list_dead_letters("p") == [again]
         assert await dead_letters.retryable("p") == []
         assert [each.attempts for each in await dead_letters.list_dead_letters("q")] == [3]
 
-    async def test_letters_are_there_with_their_transaction_and_not_before(
+    async def test_dead_letters_become_visible_when_their_transaction_commits(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
-        kept, lost = letter("p", 1, is_due=True), letter("p", 2, "b", is_due=True)
+        kept, lost = (
+            make_dead_letter("p", 1, is_due=True),
+            make_dead_letter("p", 2, "b", is_due=True),
+        )
         streams = [kept.stream, lost.stream]
 
         with raises(LookupError):
@@ -86,10 +102,14 @@ class DeadLetterStoreContract:
 
         assert await dead_letters.list_dead_letters() == [kept]
 
-    async def test_removing_a_dead_letter_twice_is_no_error(
+    async def test_dead_letter_can_be_removed_twice(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
-        one, two, other = letter("p", 1), letter("p", 2, state=WAITING), letter("q", 1)
+        one, two, other = (
+            make_dead_letter("p", 1),
+            make_dead_letter("p", 2, state=WAITING),
+            make_dead_letter("q", 1),
+        )
         await add(dead_letters, new_uow, one, two, other)
 
         for _ in range(2):
@@ -99,7 +119,7 @@ class DeadLetterStoreContract:
 
         assert await dead_letters.list_dead_letters() == [other]
 
-    async def test_a_stream_is_held_by_what_failed_and_by_what_waits_due_or_not(
+    async def test_failed_and_waiting_dead_letters_block_their_stream_even_when_due(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         failed, waiting, skipped, free = (StreamId("Parcel", name) for name in "abcd")
@@ -107,38 +127,38 @@ class DeadLetterStoreContract:
         await add(
             dead_letters,
             new_uow,
-            letter("p", 1, "a"),
-            letter("p", 2, "a", state=WAITING),
-            letter("p", 3, "b", state=WAITING, is_due=True),
-            letter("p", 4, "c", state=SKIPPED),
-            letter("q", 5, "d"),
+            make_dead_letter("p", 1, "a"),
+            make_dead_letter("p", 2, "a", state=WAITING),
+            make_dead_letter("p", 3, "b", state=WAITING, is_due=True),
+            make_dead_letter("p", 4, "c", state=SKIPPED),
+            make_dead_letter("q", 5, "d"),
         )
-        asked = [free, skipped, waiting, failed, namesake]
+        streams = [free, skipped, waiting, failed, namesake]
 
-        assert await dead_letters.blocked_streams("p", asked) == {failed, waiting}
-        assert await dead_letters.blocked_streams("q", asked) == {free}
+        assert await dead_letters.blocked_streams("p", streams) == {failed, waiting}
+        assert await dead_letters.blocked_streams("q", streams) == {free}
         assert await dead_letters.blocked_streams("p", [skipped]) == set()
         assert await dead_letters.blocked_streams("p", []) == set()
         await dead_letters.retry("p", 1)
-        assert await dead_letters.blocked_streams("p", asked) == {failed, waiting}
+        assert await dead_letters.blocked_streams("p", streams) == {failed, waiting}
 
-    async def test_a_retry_makes_the_whole_stream_due_in_its_order(
+    async def test_retry_makes_all_dead_letters_of_the_stream_due_in_position_order(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
-        for asked in (3, 5, 9):
-            name = f"p{asked}"
+        for position in (3, 5, 9):
+            name = f"p{position}"
             await add(
                 dead_letters,
                 new_uow,
-                letter(name, 9, state=WAITING),
-                letter(name, 3),
-                letter(name, 5, state=WAITING),
-                letter(name, 4, "b"),
-                letter(name, 6, "b", state=WAITING),
-                letter(name, 7, state=SKIPPED),
+                make_dead_letter(name, 9, state=WAITING),
+                make_dead_letter(name, 3),
+                make_dead_letter(name, 5, state=WAITING),
+                make_dead_letter(name, 4, "b"),
+                make_dead_letter(name, 6, "b", state=WAITING),
+                make_dead_letter(name, 7, state=SKIPPED),
             )
 
-            await dead_letters.retry(name, asked)
+            await dead_letters.retry(name, position)
 
             assert positions_of(await dead_letters.retryable(name)) == [3, 5, 9]
         await dead_letters.retry("p3", 4)
@@ -146,82 +166,95 @@ class DeadLetterStoreContract:
         assert positions_of(await dead_letters.retryable("p3", limit=2)) == [3, 4]
         assert await dead_letters.retryable("q") == []
 
-    async def test_a_retry_of_what_was_skipped_is_of_that_letter_alone(
+    async def test_retry_of_a_skipped_dead_letter_makes_no_other_dead_letter_due(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         await add(
             dead_letters,
             new_uow,
-            letter("p", 1, state=SKIPPED),
-            letter("p", 2, state=SKIPPED),
-            letter("p", 3),
+            make_dead_letter("p", 1, state=SKIPPED),
+            make_dead_letter("p", 2, state=SKIPPED),
+            make_dead_letter("p", 3),
         )
 
         await dead_letters.retry("p", 1)
 
         assert positions_of(await dead_letters.retryable("p")) == [1]
 
-    async def test_retryable_dead_letter_waits_for_earlier_ones_that_are_not_due(
+    async def test_retryable_dead_letter_waits_for_earlier_dead_letters_of_its_stream(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         await add(
             dead_letters,
             new_uow,
-            letter("p", 3),
-            letter("p", 5, state=WAITING),
-            letter("p", 6, "b"),
+            make_dead_letter("p", 3),
+            make_dead_letter("p", 5, state=WAITING),
+            make_dead_letter("p", 6, "b"),
         )
         await dead_letters.retry("p", 3)
 
-        # The first one failed again.
-        await add(dead_letters, new_uow, letter("p", 3, attempts=2))
+        # The event at position 3 failed again.
+        await add(dead_letters, new_uow, make_dead_letter("p", 3, attempts=2))
         await dead_letters.retry("p", 6)
 
         assert positions_of(await dead_letters.retryable("p")) == [6]
 
-    async def test_waiting_dead_letter_without_a_failed_one_is_due(
+    async def test_dead_letter_added_after_a_retry_or_discard_of_its_stream_is_due(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
-        await add(dead_letters, new_uow, letter("p", 1), letter("p", 2, "b"), letter("p", 3, "c"))
+        await add(
+            dead_letters,
+            new_uow,
+            make_dead_letter("p", 1),
+            make_dead_letter("p", 2, "b"),
+            make_dead_letter("p", 3, "c"),
+        )
         await dead_letters.retry("p", 1)
         await dead_letters.discard("p", 2)
 
-        # Whoever found the streams held sets the next events aside.
-        new = [letter("p", n, s, state=WAITING) for n, s in ((4, "a"), (5, "b"), (6, "c"))]
+        # A worker that saw the streams as blocked adds their next events as waiting.
+        new = [
+            make_dead_letter("p", n, s, state=WAITING) for n, s in ((4, "a"), (5, "b"), (6, "c"))
+        ]
         await add(dead_letters, new_uow, *new)
 
         assert positions_of(await dead_letters.retryable("p")) == [1, 4, 5]
 
-    async def test_dead_letter_added_during_a_retry_or_a_discard_is_not_left_behind(
+    async def test_dead_letter_added_during_a_retry_or_discard_of_its_stream_becomes_due(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
-        for ask, due in ((dead_letters.retry, [1, 2, 3]), (dead_letters.discard, [2, 3])):
+        for request, due in ((dead_letters.retry, [1, 2, 3]), (dead_letters.discard, [2, 3])):
             name = f"p{len(due)}"
-            await add(dead_letters, new_uow, letter(name, 1), letter(name, 2, state=WAITING))
+            await add(
+                dead_letters,
+                new_uow,
+                make_dead_letter(name, 1),
+                make_dead_letter(name, 2, state=WAITING),
+            )
             is_added = asyncio.Event()
 
-            async def set_aside(name: str = name, is_added: asyncio.Event = is_added) -> None:
+            async def add_waiting(name: str = name, is_added: asyncio.Event = is_added) -> None:
                 async with new_uow() as uow:
-                    await dead_letters.add([letter(name, 3, state=WAITING)], uow=uow)
+                    await dead_letters.add([make_dead_letter(name, 3, state=WAITING)], uow=uow)
                     is_added.set()
                     await asyncio.sleep(0.1)
 
             async def change(
-                name: str = name, is_added: asyncio.Event = is_added, ask: Any = ask
+                name: str = name, is_added: asyncio.Event = is_added, request: Any = request
             ) -> None:
                 await is_added.wait()
-                await ask(name, 1)
+                await request(name, 1)
 
-            await asyncio.gather(set_aside(), change())
+            await asyncio.gather(add_waiting(), change())
 
             assert positions_of(await dead_letters.retryable(name)) == due
 
-    async def test_a_discard_of_what_failed_lets_go_what_waits_behind_it(
+    async def test_discard_of_a_failed_dead_letter_makes_the_waiting_dead_letters_due(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
-        failed = letter("p", 1)
-        behind = [letter("p", 2, state=WAITING), letter("p", 4, state=WAITING)]
-        await add(dead_letters, new_uow, failed, *behind, letter("p", 3, "b"))
+        failed = make_dead_letter("p", 1)
+        behind = [make_dead_letter("p", 2, state=WAITING), make_dead_letter("p", 4, state=WAITING)]
+        await add(dead_letters, new_uow, failed, *behind, make_dead_letter("p", 3, "b"))
 
         await dead_letters.discard("p", 1)
 
@@ -231,16 +264,16 @@ class DeadLetterStoreContract:
             await dead_letters.remove(behind, uow=uow)
         assert await dead_letters.blocked_streams("p", [failed.stream]) == set()
 
-    async def test_a_discard_of_what_waits_or_was_skipped_is_of_that_letter_alone(
+    async def test_discard_of_a_waiting_or_skipped_dead_letter_changes_no_other(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         await add(
             dead_letters,
             new_uow,
-            letter("p", 1),
-            letter("p", 2, state=WAITING),
-            letter("p", 3, state=WAITING),
-            letter("p", 4, "b", state=SKIPPED),
+            make_dead_letter("p", 1),
+            make_dead_letter("p", 2, state=WAITING),
+            make_dead_letter("p", 3, state=WAITING),
+            make_dead_letter("p", 4, "b", state=SKIPPED),
         )
 
         await dead_letters.discard("p", 2)
@@ -249,22 +282,22 @@ class DeadLetterStoreContract:
         assert positions_of(await dead_letters.list_dead_letters("p")) == [1, 3]
         assert await dead_letters.retryable("p") == []
 
-    async def test_a_letter_that_is_not_there_is_named(
+    async def test_retry_or_discard_of_an_unknown_dead_letter_names_it_in_the_error(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
-        await add(dead_letters, new_uow, letter("p", 1))
+        await add(dead_letters, new_uow, make_dead_letter("p", 1))
 
-        for ask in (dead_letters.retry, dead_letters.discard):
+        for request in (dead_letters.retry, dead_letters.discard):
             for projection, position in (("p", 2), ("q", 1)):
                 with raises(UnknownDeadLetterError) as unknown:
-                    await ask(projection, position)
+                    await request(projection, position)
                 assert unknown.error.projection == projection
                 assert unknown.error.position == position
 
-    async def test_an_operator_changes_letters_at_once_whichever_unit_of_work_is_open(
+    async def test_retry_and_discard_take_effect_even_if_the_open_unit_of_work_rolls_back(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
-        await add(dead_letters, new_uow, letter("p", 1), letter("p", 2, "b"))
+        await add(dead_letters, new_uow, make_dead_letter("p", 1), make_dead_letter("p", 2, "b"))
 
         async with new_uow() as uow:
             await dead_letters.retry("p", 1)
@@ -274,10 +307,10 @@ class DeadLetterStoreContract:
         assert positions_of(await dead_letters.list_dead_letters()) == [1]
         assert positions_of(await dead_letters.retryable("p")) == [1]
 
-    async def test_letters_come_in_pages_that_leave_none_out(
+    async def test_pages_of_dead_letters_contain_every_dead_letter_by_position(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
-        given = [letter(name, n) for n in range(1, 6) for name in ("p", "q")]
+        given = [make_dead_letter(name, n) for n in range(1, 6) for name in ("p", "q")]
         await add(dead_letters, new_uow, *given)
 
         assert positions_of(await dead_letters.list_dead_letters("p", after=1, limit=2)) == [2, 3]
@@ -294,15 +327,15 @@ class DeadLetterStoreContract:
             with raises(InvalidOperationError):
                 await read("p", limit=0)
 
-    async def test_letters_are_handed_over_instead_of_those_that_were_there(
+    async def test_replacement_gives_a_projection_the_dead_letters_of_its_rebuild(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         await add(
             dead_letters,
             new_uow,
-            *(letter("p", n) for n in (1, 2)),
-            *(letter("p.next", n, "b", is_due=n == 3) for n in (2, 3)),
-            letter("q", 1),
+            *(make_dead_letter("p", n) for n in (1, 2)),
+            *(make_dead_letter("p.next", n, "b", is_due=n == 3) for n in (2, 3)),
+            make_dead_letter("q", 1),
         )
 
         with raises(LookupError):
@@ -322,27 +355,34 @@ class DeadLetterStoreContract:
         assert await dead_letters.list_dead_letters("p.next") == []
         assert positions_of(await dead_letters.list_dead_letters("q")) == [1]
 
-    async def test_a_cancellation_at_any_point_adds_all_or_none(
+    async def test_cancelled_transaction_adds_all_its_dead_letters_or_none(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         numbers = count(1)
 
         async def work() -> None:
             async with new_uow() as uow:
-                first = letter("p", next(numbers))
+                first = make_dead_letter("p", next(numbers))
                 await dead_letters.add([first], uow=uow)
-                await dead_letters.add([letter("p", next(numbers), state=WAITING)], uow=uow)
+                await dead_letters.add(
+                    [make_dead_letter("p", next(numbers), state=WAITING)], uow=uow
+                )
 
         async def check() -> None:
             assert len(await dead_letters.list_dead_letters("p", limit=10_000)) % 2 == 0
 
         assert await cancel_sweep(work, check) > 0
 
-    async def test_a_cancellation_of_a_discard_leaves_none_behind(
+    async def test_cancelled_discard_of_a_dead_letter_takes_full_effect_or_none(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         async def begin() -> None:
-            await add(dead_letters, new_uow, letter("p", 1), letter("p", 2, state=WAITING))
+            await add(
+                dead_letters,
+                new_uow,
+                make_dead_letter("p", 1),
+                make_dead_letter("p", 2, state=WAITING),
+            )
 
         async def work() -> None:
             await dead_letters.discard("p", 1)
@@ -357,7 +397,7 @@ class DeadLetterStoreContract:
         assert await cancel_sweep(work, check) > 0
 
 
-def letter(
+def make_dead_letter(
     projection: str,
     position: int,
     stream: str = "a",
@@ -367,8 +407,9 @@ def letter(
     attempts: int = 1,
     event_id: str | None = None,
     event_type: str = "ParcelWeighed",
-    **given: Any,
+    **fields: Any,
 ) -> DeadLetter:
+    """Build a dead letter of an event of the parcel ``stream``."""
     return DeadLetter(
         projection=projection,
         position=position,
@@ -378,14 +419,16 @@ def letter(
         state=state,
         error=error if state is not DeadLetterState.WAITING else None,
         attempts=attempts,
-        **given,
+        **fields,
     )
 
 
 async def add(dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork, *letters: DeadLetter) -> None:
+    """Add dead letters in a transaction of their own."""
     async with new_uow() as uow:
         await dead_letters.add(letters, uow=uow)
 
 
 def positions_of(letters: list[DeadLetter]) -> list[int]:
+    """Return the position of each dead letter, in order."""
     return [each.position for each in letters]

@@ -1,4 +1,4 @@
-"""Collections and documents for the contracts."""
+"""Fields, collections and queries for the contract of projection stores."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ FIELDS: Mapping[str, Any] = MappingProxyType(
         "tags": list,
     }
 )
-"""One of each type."""
+"""One field of each type that a collection can declare."""
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
 
 class Where(Protocol):
-    """Makes a specification: ``where("owner", "=", "anna")``; = and < are asked for."""
+    """Factory of specifications with ``=`` and ``<``: ``where("owner", "=", "anna")``."""
 
     def __call__(self, attribute: str, operator: str, value: object) -> ISpecification: ...
 
 
 class Options(Protocol):
-    """Makes query options."""
+    """Factory of query options."""
 
     def __call__(
         self,
@@ -61,23 +61,25 @@ _collections = count(1)
 
 
 def new_collection() -> str:
-    """One that no other test of this process uses."""
+    """Return a collection name that no other test of this process uses."""
     return f"contract_{next(_collections)}"
 
 
-async def a_collection(store: IProjectionStore, **fields: Any) -> str:
+async def create_collection(store: IProjectionStore, **fields: Any) -> str:
+    """Create a collection with a new name and the given fields; return the name."""
     collection = new_collection()
     await store.ensure_collection(collection, fields)
     return collection
 
 
-async def the_document(store: IProjectionStore, collection: str, doc_id: str) -> dict[str, Any]:
+async def get_document(store: IProjectionStore, collection: str, doc_id: str) -> dict[str, Any]:
+    """Return the document, asserting that it exists."""
     found = await store.get(collection, doc_id)
     assert found is not None, f"{collection} has no document {doc_id}"
     return found
 
 
-async def everything(store: IProjectionStore, collection: str) -> list[dict[str, Any]]:
-    """Of the collection, in no order that could be relied on."""
+async def all_documents(store: IProjectionStore, collection: str) -> list[dict[str, Any]]:
+    """Return all documents of the collection, sorted by their text."""
     found = await (await store.find(collection, AllOf(())))
     return sorted(found, key=repr)

@@ -1,4 +1,4 @@
-"""What the contract of dispatchers is about: parcels, their read models, and who asks for them."""
+"""Parcels, their query results and helpers for the contract of persistence dispatchers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ...ports.persistence import IOperationPersistence, IPersistenceDispatcher
 
 T = TypeVar("T")
 
-REFUSED = "refused"
-"""A note with which the second handler of the chain refuses a parcel."""
+REJECTED = "rejected"
+"""Note of parcels that the second handler of the chain rejects."""
 
 
 class ParcelSummary(BaseModel):
-    """A read model, found by ids and by specifications over ``owner`` and ``grams``."""
+    """Query result, found by ids and by specifications over ``owner`` and ``grams``."""
 
     id: str
     owner: str
@@ -34,19 +34,19 @@ class ParcelSummary(BaseModel):
 
 @dataclass(frozen=True)
 class ParcelLabel:
-    """A read model, found by ids."""
+    """Query result, found by ids."""
 
     parcel_id: str
     text: str
 
 
-class RefusesNotes(IOperationPersistence[Parcel, str]):
-    """The second handler of the chain."""
+class RejectingPersistence(IOperationPersistence[Parcel, str]):
+    """Second handler of the chain, which rejects parcels with the note ``REJECTED``."""
 
     async def persist(self, entity: Parcel, uow: UnitOfWork) -> str:
-        if entity.note == REFUSED:
-            raise BusinessRuleError(f"{entity.id} has a note that nobody wants")
-        return "the answer of the second handler"
+        if entity.note == REJECTED:
+            raise BusinessRuleError(f"parcel {entity.id} has the note {REJECTED!r}")
+        return "result of the second handler"
 
 
 def parcel_registry(
@@ -57,12 +57,19 @@ def parcel_registry(
     query_spec: type[Any],
     labels: type[Any],
 ) -> PersistenceRegistry:
-    """What the contract works with: your handlers of ``Parcel`` and its read models.
+    """Register your handlers of ``Parcel`` and of its query results for the contract.
 
-    They find what ``visible_owner`` says.
+    The handlers that read find only parcels of the owner that ``visible_owner`` returns.
+
+    Args:
+        operation: stores a ``Parcel``.
+        retrieval: loads parcels by ids.
+        query: returns ``ParcelSummary`` by ids.
+        query_spec: returns ``ParcelSummary`` by specifications and query options.
+        labels: returns ``ParcelLabel`` by ids, with the text ``"<owner>: <grams>"``.
     """
     registry = PersistenceRegistry()
-    registry.register_operation(Parcel, RefusesNotes, priority=-1)
+    registry.register_operation(Parcel, RejectingPersistence, priority=-1)
     registry.register_operation(Parcel, operation)
     registry.register_retrieval(Parcel, retrieval)
     registry.register_query(ParcelSummary, query)
@@ -72,42 +79,45 @@ def parcel_registry(
 
 
 def visible_owner() -> str | None:
-    """Whose parcels alone the handlers find; None for all of them."""
+    """Return the only owner whose parcels the handlers find, or None if they find all parcels."""
     return get_tenant_id()
 
 
-async def elsewhere(work: Coroutine[Any, Any, T]) -> T:
-    """As another request does it, which knows nothing of an open unit of work."""
+async def run_in_new_context(work: Coroutine[Any, Any, T]) -> T:
+    """Run the coroutine as another request: in a context without an open unit of work."""
     return await Context().run(asyncio.ensure_future, work)
 
 
 async def store_parcel(
     dispatcher: IPersistenceDispatcher, owner: str = "anna", *, grams: int | None = None
 ) -> Parcel:
+    """Apply a new parcel and return it."""
     parcel = make_parcel(owner)
     if grams is not None:
-        parcel.weigh(grams)  # By an event, so that it may be kept as one.
+        parcel.weigh(grams)  # Through an event, as event-sourced handlers store events only.
     await dispatcher.apply(parcel)
     return parcel
 
 
 async def load_parcel(dispatcher: IPersistenceDispatcher, parcel_id: str) -> Parcel:
+    """Fetch the parcel, asserting that it is stored."""
     found = await dispatcher.fetch_domain(Parcel, [parcel_id])
     assert len(found) == 1, f"{parcel_id} is not stored"
     return found[0]
 
 
-async def summaries(
+async def fetch_summaries(
     dispatcher: IPersistenceDispatcher, ids: list[str], uow: UnitOfWork | None = None
 ) -> list[ParcelSummary]:
+    """Fetch the summaries of the parcels with these ids."""
     return await (await dispatcher.fetch(ParcelSummary, ids, uow=uow))
 
 
-async def seen(
+async def read_parcel(
     dispatcher: IPersistenceDispatcher, parcel_id: str, uow: UnitOfWork | None = None
 ) -> tuple[int | None, int | None, str]:
-    """The weight in the aggregate and in both read models."""
+    """Return the weight in the aggregate, in the summary and in the label."""
     (parcel,) = await dispatcher.fetch_domain(Parcel, [parcel_id], uow=uow)
-    (summary,) = await summaries(dispatcher, [parcel_id], uow)
+    (summary,) = await fetch_summaries(dispatcher, [parcel_id], uow)
     (label,) = await (await dispatcher.fetch(ParcelLabel, [parcel_id], uow=uow))
     return parcel.grams, summary.grams, label.text

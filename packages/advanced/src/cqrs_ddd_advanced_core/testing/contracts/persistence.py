@@ -1,4 +1,4 @@
-"""What every persistence dispatcher must do, with a cache or without."""
+"""Contract of persistence dispatchers, with and without a cache."""
 
 from __future__ import annotations
 
@@ -23,76 +23,78 @@ from cqrs_ddd_core.testing.faults import cancel_sweep
 
 from ...ports.persistence import Criteria, IPersistenceDispatcher
 from .parcel_registry import (
-    REFUSED,
+    REJECTED,
     ParcelLabel,
     ParcelSummary,
-    elsewhere,
+    fetch_summaries,
     load_parcel,
-    seen,
+    read_parcel,
+    run_in_new_context,
     store_parcel,
-    summaries,
 )
 
 NewUnitOfWork = Callable[[], UnitOfWork]
 
 
 class PersistenceDispatcherContract:
-    """Fixtures: ``dispatcher``, over a ``parcel_registry``; ``new_uow``, which makes units of work.
+    """Contract of ``IPersistenceDispatcher``.
 
-    For the search: ``where`` and ``options``.
+    Your test class provides these fixtures: ``dispatcher``, the dispatcher under test, built from
+    a ``parcel_registry`` of your handlers; ``new_uow``, a callable that returns a new unit of work;
+    ``where`` and ``options``, which build specifications and query options, for the searches.
     """
 
-    async def test_applied_aggregate_is_found_as_aggregate_and_as_result(
+    async def test_applied_aggregate_is_found_as_an_aggregate_and_as_every_result_type(
         self, dispatcher: IPersistenceDispatcher
     ) -> None:
         parcel = make_parcel()
         parcel.weigh(5)
 
-        answer = await dispatcher.apply(parcel)
+        applied_id = await dispatcher.apply(parcel)
 
-        assert answer == parcel.id
+        assert applied_id == parcel.id
         found = await load_parcel(dispatcher, parcel.id)
         assert found == parcel
         assert (found.version, found.pending_events) == (2, ())
-        assert await summaries(dispatcher, [parcel.id]) == [
+        assert await fetch_summaries(dispatcher, [parcel.id]) == [
             ParcelSummary(id=parcel.id, owner="anna", grams=5)
         ]
         labels = await (await dispatcher.fetch(ParcelLabel, [parcel.id]))
         assert labels == [ParcelLabel(parcel.id, "anna: 5")]
 
-    async def test_an_own_change_is_seen_at_once_in_every_form(
+    async def test_caller_reads_its_own_change_at_once_in_the_aggregate_and_all_results(
         self, dispatcher: IPersistenceDispatcher
     ) -> None:
         parcel = await store_parcel(dispatcher, grams=0)
 
         for grams in range(1, 4):
-            await seen(dispatcher, parcel.id)
+            await read_parcel(dispatcher, parcel.id)
             found = await load_parcel(dispatcher, parcel.id)
             found.weigh(grams)
             await dispatcher.apply(found)
 
-            assert await seen(dispatcher, parcel.id) == (grams, grams, f"anna: {grams}")
+            assert await read_parcel(dispatcher, parcel.id) == (grams, grams, f"anna: {grams}")
 
-    async def test_a_change_is_seen_within_its_unit_of_work_and_by_others_after_the_commit(
+    async def test_applied_change_is_visible_to_other_callers_only_after_the_commit(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         parcel = await store_parcel(dispatcher, grams=0)
-        before = await seen(dispatcher, parcel.id)
+        before = await read_parcel(dispatcher, parcel.id)
 
         async with new_uow() as uow:
             (found,) = await dispatcher.fetch_domain(Parcel, [parcel.id], uow=uow)
             found.weigh(7)
             await dispatcher.apply(found, uow=uow)
-            own = await seen(dispatcher, parcel.id, uow)
-            of_others = await elsewhere(seen(dispatcher, parcel.id))
-            # What the others have seen may be in a cache by now.
-            assert await seen(dispatcher, parcel.id, uow) == own
-        after = await seen(dispatcher, parcel.id)
+            own = await read_parcel(dispatcher, parcel.id, uow)
+            of_others = await run_in_new_context(read_parcel(dispatcher, parcel.id))
+            # The read of the other request may have filled a cache by now.
+            assert await read_parcel(dispatcher, parcel.id, uow) == own
+        after = await read_parcel(dispatcher, parcel.id)
 
         assert of_others == before == (0, 0, "anna: 0")
         assert own == after == (7, 7, "anna: 7")
 
-    async def test_rolled_back_change_is_never_visible(
+    async def test_rolled_back_change_of_an_aggregate_is_never_fetched(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         parcel = await store_parcel(dispatcher, grams=0)
@@ -101,82 +103,84 @@ class PersistenceDispatcherContract:
 
         async with new_uow() as uow:
             await dispatcher.apply(found, uow=uow)
-            await seen(dispatcher, parcel.id, uow)
+            await read_parcel(dispatcher, parcel.id, uow)
             await uow.rollback()
 
         assert (found.version, len(found.pending_events)) == (2, 1)
-        assert await seen(dispatcher, parcel.id) == (0, 0, "anna: 0")
+        assert await read_parcel(dispatcher, parcel.id) == (0, 0, "anna: 0")
 
-    async def test_the_open_unit_of_work_is_joined(
+    async def test_persistence_dispatcher_joins_the_open_unit_of_work(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         parcel = make_parcel()
 
         async with new_uow() as uow:
             await dispatcher.apply(parcel)
-            assert await seen(dispatcher, parcel.id) == (None, None, "anna: None")
+            assert await read_parcel(dispatcher, parcel.id) == (None, None, "anna: None")
             await uow.rollback()
 
         assert await dispatcher.fetch_domain(Parcel, [parcel.id]) == []
-        assert await summaries(dispatcher, [parcel.id]) == []
+        assert await fetch_summaries(dispatcher, [parcel.id]) == []
 
-    async def test_events_that_are_not_applied_are_refused_at_the_commit(
+    async def test_commit_fails_if_a_fetched_aggregate_has_events_that_were_not_applied(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         parcel = await store_parcel(dispatcher)
-        await seen(dispatcher, parcel.id)
+        await read_parcel(dispatcher, parcel.id)
 
         with raises(InvalidOperationError):
             async with new_uow() as uow:
                 (found,) = await dispatcher.fetch_domain(Parcel, [parcel.id], uow=uow)
                 found.weigh(1)
 
-    async def test_all_handlers_of_a_type_share_one_unit_of_work(
+    async def test_all_persistence_handlers_of_a_type_share_one_unit_of_work(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
-        alone, within = make_parcel(note=REFUSED), make_parcel(note=REFUSED)
+        alone, in_uow = make_parcel(note=REJECTED), make_parcel(note=REJECTED)
 
         with raises(BusinessRuleError):
             await dispatcher.apply(alone)
         with raises(BusinessRuleError):
             async with new_uow() as uow:
-                await dispatcher.apply(within, uow=uow)
+                await dispatcher.apply(in_uow, uow=uow)
 
-        assert await dispatcher.fetch_domain(Parcel, [alone.id, within.id]) == []
+        assert await dispatcher.fetch_domain(Parcel, [alone.id, in_uow.id]) == []
         assert alone.version == 0
 
-    async def test_ids_give_their_order_and_each_is_found_once(
+    async def test_fetch_by_ids_returns_each_object_once_in_the_order_of_the_ids(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         one, two, three = [await store_parcel(dispatcher) for _ in range(3)]
-        await seen(dispatcher, two.id)  # So that a cache has a part of them.
+        await read_parcel(dispatcher, two.id)  # So that a cache holds only a part of them.
         asked = [three.id, two.id, new_parcel_id(), three.id, one.id, two.id]
         expected = [three.id, two.id, one.id]
 
         for _ in range(2):
             assert [p.id for p in await dispatcher.fetch_domain(Parcel, asked)] == expected
-            assert [s.id for s in await summaries(dispatcher, asked)] == expected
+            assert [s.id for s in await fetch_summaries(dispatcher, asked)] == expected
             labels = await (await dispatcher.fetch(ParcelLabel, asked))
             assert [label.parcel_id for label in labels] == expected
         async with new_uow() as uow:
             assert [p.id for p in await dispatcher.fetch_domain(Parcel, asked, uow)] == expected
 
-    async def test_no_ids_give_nothing(self, dispatcher: IPersistenceDispatcher) -> None:
+    async def test_fetch_without_ids_returns_an_empty_list(
+        self, dispatcher: IPersistenceDispatcher
+    ) -> None:
         assert await dispatcher.fetch_domain(Parcel, []) == []
-        assert await summaries(dispatcher, []) == []
+        assert await fetch_summaries(dispatcher, []) == []
 
-    async def test_a_found_one_is_a_copy_of_its_own(
+    async def test_every_fetch_returns_independent_copies(
         self, dispatcher: IPersistenceDispatcher
     ) -> None:
         parcel = await store_parcel(dispatcher, grams=1)
 
         for _ in range(3):
             found = await load_parcel(dispatcher, parcel.id)
-            (summary,) = await summaries(dispatcher, [parcel.id])
+            (summary,) = await fetch_summaries(dispatcher, [parcel.id])
             assert (found.grams, summary.grams) == (1, 1)
             found.grams = summary.grams = 2
 
-    async def test_a_specification_finds_what_is_committed_however_often_it_is_asked(
+    async def test_repeated_search_finds_every_committed_aggregate(
         self, dispatcher: IPersistenceDispatcher, where: Where, options: Options
     ) -> None:
         owner = f"owner of {new_parcel_id()}"
@@ -192,7 +196,7 @@ class PersistenceDispatcherContract:
             assert sorted(s.grams or 0 for s in found) == list(range(1, grams + 1))
             assert [s.grams for s in first] == [grams, grams - 1][: min(grams, 2)]
 
-    async def test_a_result_is_streamed_within_a_unit_of_work_and_refused_without(
+    async def test_search_result_can_be_streamed_only_within_a_unit_of_work(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork, where: Where
     ) -> None:
         owner = f"owner of {new_parcel_id()}"
@@ -214,27 +218,27 @@ class PersistenceDispatcherContract:
             assert "uow=uow" in str(caught.error)
             assert len(await result) == 5
 
-    async def test_a_tenant_never_finds_what_another_one_has_found(
+    async def test_tenant_never_receives_results_that_another_tenant_fetched(
         self, dispatcher: IPersistenceDispatcher, where: Where, new_uow: NewUnitOfWork
     ) -> None:
         parcel = await store_parcel(dispatcher, "north")
-        anybodys: Any = where("id", "=", parcel.id)
+        same_parcel: Any = where("id", "=", parcel.id)
         with request_context(tenant_id="north"):
-            asked_by_north = await dispatcher.fetch(ParcelSummary, [parcel.id])
+            result_of_north = await dispatcher.fetch(ParcelSummary, [parcel.id])
 
         for _ in range(2):
             for tenant, count in (("north", 1), ("south", 0), (None, 1)):
                 with request_context(tenant_id=tenant):
                     assert len(await dispatcher.fetch_domain(Parcel, [parcel.id])) == count
-                    assert len(await summaries(dispatcher, [parcel.id])) == count
-                    assert len(await (await dispatcher.fetch(ParcelSummary, anybodys))) == count
+                    assert len(await fetch_summaries(dispatcher, [parcel.id])) == count
+                    assert len(await (await dispatcher.fetch(ParcelSummary, same_parcel))) == count
                     async with new_uow() as uow:
-                        assert len(await summaries(dispatcher, [parcel.id], uow)) == count
+                        assert len(await fetch_summaries(dispatcher, [parcel.id], uow)) == count
 
         with request_context(tenant_id="south"):
-            assert len(await asked_by_north) == 1
+            assert len(await result_of_north) == 1
 
-    async def test_error_for_an_unregistered_type_names_the_call_to_make(
+    async def test_error_for_an_unregistered_type_names_the_registration_call(
         self, dispatcher: IPersistenceDispatcher, where: Where
     ) -> None:
         class Unknown(Parcel):
@@ -253,7 +257,9 @@ class PersistenceDispatcherContract:
             assert call in str(caught.error)
             assert caught.error.message_type == "Unknown"
 
-    async def test_wrong_types_are_refused(self, dispatcher: IPersistenceDispatcher) -> None:
+    async def test_persistence_dispatcher_rejects_arguments_of_wrong_types(
+        self, dispatcher: IPersistenceDispatcher
+    ) -> None:
         parcel = await store_parcel(dispatcher)
         wrong: list[Any] = [parcel.id, 7, None, {parcel.id: 1}, [[parcel.id]]]
         for ids in wrong:
@@ -261,33 +267,33 @@ class PersistenceDispatcherContract:
                 await dispatcher.fetch_domain(Parcel, ids)
             with raises(InvalidOperationError):
                 await (await dispatcher.fetch(ParcelSummary, ids))
-        no_aggregate: Any = "parcel"
+        not_an_aggregate: Any = "parcel"
         with raises(HandlerNotRegisteredError):
-            await dispatcher.apply(no_aggregate)
-        no_uow: Any = "uow"
+            await dispatcher.apply(not_an_aggregate)
+        not_a_uow: Any = "uow"
         with raises(InvalidOperationError):
-            await dispatcher.apply(parcel, no_uow)
+            await dispatcher.apply(parcel, not_a_uow)
         with raises(InvalidOperationError):
-            await dispatcher.fetch_domain(Parcel, [parcel.id], no_uow)
+            await dispatcher.fetch_domain(Parcel, [parcel.id], not_a_uow)
         with raises(InvalidOperationError):
-            await dispatcher.fetch(ParcelSummary, [parcel.id], no_uow)
+            await dispatcher.fetch(ParcelSummary, [parcel.id], not_a_uow)
 
-    async def test_a_unit_of_work_that_has_ended_is_refused(
+    async def test_persistence_dispatcher_rejects_a_unit_of_work_that_has_ended(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         parcel = await store_parcel(dispatcher)
-        await seen(dispatcher, parcel.id)
+        await read_parcel(dispatcher, parcel.id)
         async with new_uow() as uow:
             pass
 
         with raises(InvalidOperationError):
             await dispatcher.fetch_domain(Parcel, [parcel.id], uow)
         with raises(InvalidOperationError):
-            await summaries(dispatcher, [parcel.id], uow)
+            await fetch_summaries(dispatcher, [parcel.id], uow)
         with raises(InvalidOperationError):
             await dispatcher.apply(parcel, uow)
 
-    async def test_a_result_is_refused_after_the_end_of_its_unit_of_work(
+    async def test_search_result_cannot_be_read_after_its_unit_of_work_has_ended(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork, where: Where
     ) -> None:
         parcel = await store_parcel(dispatcher, grams=1)
@@ -305,7 +311,7 @@ class PersistenceDispatcherContract:
                     async for _ in result.stream():
                         break
 
-    async def test_a_cancelled_change_is_whole_or_absent_and_seen_as_it_is(
+    async def test_cancelled_apply_changes_the_aggregate_and_all_results_or_nothing(
         self, dispatcher: IPersistenceDispatcher, where: Where
     ) -> None:
         parcel = await store_parcel(dispatcher, grams=0)
@@ -319,24 +325,24 @@ class PersistenceDispatcherContract:
         async def check() -> None:
             (summary,) = await (await dispatcher.fetch(ParcelSummary, stored))
             grams = summary.grams
-            assert await seen(dispatcher, parcel.id) == (grams, grams, f"anna: {grams}")
-            assert await seen(dispatcher, parcel.id) == (grams, grams, f"anna: {grams}")
+            assert await read_parcel(dispatcher, parcel.id) == (grams, grams, f"anna: {grams}")
+            assert await read_parcel(dispatcher, parcel.id) == (grams, grams, f"anna: {grams}")
 
         assert await cancel_sweep(work, check) > 0
 
-    async def test_caller_sees_its_own_changes_among_many_concurrent_ones(
+    async def test_caller_reads_its_own_changes_while_others_change_the_same_aggregates(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         seed = 20261121
         ids = [(await store_parcel(dispatcher, grams=1)).id for _ in range(2)]
 
-        async def live(random: Random) -> None:
+        async def change_and_read(random: Random) -> None:
             for _ in range(6):
                 parcel_id = random.choice(ids)
                 mine = await change(parcel_id, random)
                 for _ in range(random.randrange(3)):
                     await asyncio.sleep(0)
-                state, summary, label = await seen(dispatcher, parcel_id)
+                state, summary, label = await read_parcel(dispatcher, parcel_id)
                 assert min(state or 0, summary or 0, int(label.split()[1])) >= mine, f"seed {seed}"
 
         async def change(parcel_id: str, random: Random) -> int:
@@ -355,4 +361,4 @@ class PersistenceDispatcherContract:
                     for _ in range(random.randrange(20)):
                         await asyncio.sleep(0)
 
-        await asyncio.gather(*(live(Random(seed + each)) for each in range(8)))
+        await asyncio.gather(*(change_and_read(Random(seed + each)) for each in range(8)))

@@ -1,4 +1,4 @@
-"""Who may take a projection further."""
+"""Contract of leases on projections: a position store admits one worker at a time."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .checkpoints import (
 
 
 class PositionLeasesContract:
-    """Fixtures: ``positions`` and ``new_uow``."""
+    """Lease part of ``PositionStoreContract``, with the same fixtures."""
 
-    async def test_a_new_one_begins_at_zero_and_goes_on_from_where_it_is(
+    async def test_new_projection_starts_at_position_zero_and_advances_under_one_epoch(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
@@ -54,7 +54,9 @@ class PositionLeasesContract:
         await positions.renew(ours)
         assert (await find_position(positions, name)).worker_id == "one"
 
-    async def test_of_many_that_claim_at_once_one_gets_it(self, positions: IPositionStore) -> None:
+    async def test_exactly_one_of_many_concurrent_claims_gets_the_projection(
+        self, positions: IPositionStore
+    ) -> None:
         name = new_name()
 
         for _ in range(3):
@@ -64,7 +66,9 @@ class PositionLeasesContract:
             assert len(winners) == 1
             await positions.release(winners[0])
 
-    async def test_epochs_grow_over_all_projections(self, positions: IPositionStore) -> None:
+    async def test_every_claim_of_any_projection_gets_a_greater_epoch(
+        self, positions: IPositionStore
+    ) -> None:
         one, two = new_name(), new_name()
         epochs = []
 
@@ -75,7 +79,7 @@ class PositionLeasesContract:
 
         assert epochs == sorted(set(epochs))
 
-    async def test_when_the_lease_has_run_out_others_go_on_where_it_stands(
+    async def test_projection_with_an_expired_lease_is_claimed_at_its_last_position(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
@@ -102,7 +106,7 @@ class PositionLeasesContract:
 
         assert (await find_position(positions, name)).position == 3
 
-    async def test_second_claim_of_a_worker_id_ends_the_first_lease(
+    async def test_second_claim_by_the_same_worker_id_ends_its_first_lease(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
@@ -118,7 +122,7 @@ class PositionLeasesContract:
         assert (await find_position(positions, name)).worker_id == "one"
         await advance(positions, again, 1, new_uow)
 
-    async def test_a_lease_that_ran_out_and_that_nobody_took_still_advances(
+    async def test_worker_with_an_expired_lease_advances_unless_another_worker_claimed(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
@@ -127,10 +131,10 @@ class PositionLeasesContract:
 
         await advance(positions, ours, 4, new_uow)
 
-        # It has the lease again.
+        # The advance renewed the lease.
         assert await positions.claim(name, "two") is None
 
-    async def test_a_renewal_extends_the_lease_and_says_when_it_was_lost(
+    async def test_renewal_extends_the_projection_lease_or_raises_if_it_was_lost(
         self, positions: IPositionStore
     ) -> None:
         name = new_name()
@@ -147,7 +151,7 @@ class PositionLeasesContract:
             await positions.renew(ours)
         assert lost.error.resource == name
 
-    async def test_released_lease_can_be_claimed_at_once_and_ends_for_its_holder(
+    async def test_released_projection_can_be_claimed_at_once_but_not_advanced(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
@@ -163,7 +167,7 @@ class PositionLeasesContract:
         assert await positions.claim(name, "three") is None
         await positions.renew(new)
 
-    async def test_times_that_are_none_and_steps_back_are_refused(
+    async def test_lease_must_be_positive_and_position_must_not_decrease(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
@@ -179,7 +183,7 @@ class PositionLeasesContract:
 
         assert same == ours
 
-    async def test_a_step_is_seen_with_its_transaction_and_not_before(
+    async def test_advanced_position_becomes_visible_when_its_transaction_commits(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
@@ -197,32 +201,32 @@ class PositionLeasesContract:
 
         assert (await find_position(positions, name)).position == 8
 
-    async def test_of_two_that_advance_from_one_checkpoint_at_once_one_fails(
+    async def test_exactly_one_of_many_concurrent_advances_of_a_checkpoint_succeeds(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         for _ in range(3):
             ours = await claim(positions, new_name(), "one")
-            went_on: list[int] = []
+            reached: list[int] = []
 
-            async def go_on(to: int, ours: Checkpoint = ours, went_on: list[int] = went_on) -> None:
+            async def step(to: int, ours: Checkpoint = ours, reached: list[int] = reached) -> None:
                 with suppress(LeaseLostError):
                     async with new_uow() as uow:
                         await positions.advance(ours, to, uow=uow)
                         await asyncio.sleep(0.02)
-                    went_on.append(to)
+                    reached.append(to)
 
-            await asyncio.gather(*(go_on(to) for to in (3, 4, 5)))
+            await asyncio.gather(*(step(to) for to in (3, 4, 5)))
 
-            assert [(await find_position(positions, ours.projection)).position] == went_on
+            assert [(await find_position(positions, ours.projection)).position] == reached
 
-    async def test_a_claim_during_a_step_never_lets_both_go_on_from_one_place(
+    async def test_claim_during_an_advance_never_lets_two_workers_process_the_same_events(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         ours = await claim(positions, new_name(), "one", lease=0.02)
         await asyncio.sleep(0.05)
         is_under_way = asyncio.Event()
 
-        async def go_on() -> bool:
+        async def step() -> bool:
             with suppress(LeaseLostError):
                 async with new_uow() as uow:
                     await positions.advance(ours, 5, uow=uow)
@@ -231,15 +235,15 @@ class PositionLeasesContract:
                 return True
             return False
 
-        async def take() -> Checkpoint | None:
+        async def claim_for_two() -> Checkpoint | None:
             await is_under_way.wait()
             return await positions.claim(ours.projection, "two")
 
-        went_on, taken = await asyncio.gather(go_on(), take())
+        has_advanced, claimed = await asyncio.gather(step(), claim_for_two())
 
-        assert went_on == (taken is None or taken.position == 5)
+        assert has_advanced == (claimed is None or claimed.position == 5)
 
-    async def test_leases_are_given_and_ended_at_once_whichever_unit_of_work_is_open(
+    async def test_claim_and_release_take_effect_even_if_the_open_unit_of_work_rolls_back(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         kept, gone = new_name(), new_name()
@@ -253,7 +257,7 @@ class PositionLeasesContract:
         assert await positions.claim(kept, "two") is None
         assert await positions.claim(gone, "two") is not None
 
-    async def test_a_cancellation_at_any_point_leaves_a_claim_that_can_be_repeated(
+    async def test_cancelled_claim_of_a_projection_can_be_repeated(
         self, positions: IPositionStore
     ) -> None:
         name = new_name()
@@ -268,7 +272,7 @@ class PositionLeasesContract:
         assert await cancel_sweep(work, check) > 0
         await claim(positions, name, "one")
 
-    async def test_a_cancellation_at_any_point_takes_all_steps_or_none(
+    async def test_cancelled_transaction_advances_all_its_projections_or_none(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         one, two = new_name(), new_name()

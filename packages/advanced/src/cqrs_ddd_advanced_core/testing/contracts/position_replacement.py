@@ -1,4 +1,4 @@
-"""Projections written inline, held and replaced."""
+"""Contract of position stores for inline projections, exclusive locks and replacements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .checkpoints import (
     assert_lease_lost,
     claim,
     find_position,
-    names_of,
+    list_names,
     new_name,
     replace_projection,
     share_projection,
@@ -27,17 +27,17 @@ from .checkpoints import (
 
 
 class PositionReplacementContract:
-    """Fixtures: ``positions`` and ``new_uow``."""
+    """Replacement part of ``PositionStoreContract``, with the same fixtures."""
 
-    async def test_another_version_is_refused_unless_it_is_to_begin_anew(
+    async def test_claim_of_another_version_is_rejected_unless_it_restarts_the_projection(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
         old = await advance(positions, await claim(positions, name, "one"), 5, new_uow)
 
-        with raises(ProjectionVersionError) as refusal:
+        with raises(ProjectionVersionError) as rejection:
             await positions.claim(name, "one", version=2)
-        assert (refusal.error.asked, refusal.error.live) == (2, 1)
+        assert (rejection.error.asked, rejection.error.live) == (2, 1)
         same = await claim(positions, name, "one", restart=True)
         assert same.position == 0
         new = await positions.claim(name, "one", version=2, restart=True)
@@ -46,7 +46,7 @@ class PositionReplacementContract:
         assert (new.version, new.position) == (2, 0)
         await assert_lease_lost(positions, old, new_uow)
 
-    async def test_one_that_is_written_inline_is_not_run_by_workers_nor_the_other_way_round(
+    async def test_projection_is_written_inline_or_run_by_workers_but_not_both(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         inline, run = new_name(), new_name()
@@ -58,10 +58,10 @@ class PositionReplacementContract:
                 await positions.claim(inline, "one", restart=restart)
         with raises(ProjectionVersionError):
             await share_projection(positions, run, new_uow)
-        with raises(ProjectionVersionError) as refusal:
+        with raises(ProjectionVersionError) as rejection:
             await share_projection(positions, inline, new_uow, version=2)
 
-        assert (refusal.error.asked, refusal.error.live) == (2, 1)
+        assert (rejection.error.asked, rejection.error.live) == (2, 1)
         assert await find_position(positions, inline) == ProjectionPosition(
             projection=inline, version=1, position=None
         )
@@ -80,7 +80,7 @@ class PositionReplacementContract:
 
         assert (await find_position(positions, name)).version == 3
 
-    async def test_any_number_may_write_inline_at_once(
+    async def test_many_transactions_can_write_a_projection_inline_at_once(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()
@@ -95,7 +95,7 @@ class PositionReplacementContract:
 
         assert (await find_position(positions, name)).position is None
 
-    async def test_exclusive_lock_returns_the_position(
+    async def test_exclusive_lock_returns_the_position_of_the_projection(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         new, run, inline = new_name(), new_name(), new_name()
@@ -111,7 +111,7 @@ class PositionReplacementContract:
             await find_position(positions, inline),
         ]
 
-    async def test_no_worker_advances_what_is_held(
+    async def test_worker_cannot_advance_a_projection_during_an_exclusive_lock(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         ours = await claim(positions, new_name(), "one")
@@ -124,19 +124,19 @@ class PositionReplacementContract:
                     is_held.set()
                     await asyncio.sleep(0.1)
                     now = await find_position(positions, ours.projection)
-                # Or the commit has failed.
+                # Reached only if the commit succeeded.
                 assert found is not None
                 assert found.position == now.position
 
-        async def go_on() -> None:
+        async def advance_during_lock() -> None:
             await is_held.wait()
             await advance(positions, ours, 5, new_uow)
 
-        await asyncio.gather(hold(), go_on())
+        await asyncio.gather(hold(), advance_during_lock())
 
         assert (await find_position(positions, ours.projection)).position == 5
 
-    async def test_inline_write_commits_before_a_replacement_or_after_it(
+    async def test_replacement_sees_every_inline_write_of_the_version_it_replaces(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name, marks = new_name(), [new_name() for _ in range(6)]
@@ -152,7 +152,7 @@ class PositionReplacementContract:
                     async with new_uow() as uow:
                         await positions.lock_shared(name, version=version, uow=uow)
                         await asyncio.sleep(0.03)
-                        # Stands for the change of the view: others see it with the commit.
+                        # Stands for the change of a document, which others see after the commit.
                         await positions.lock_shared(mark, uow=uow)
                     versions[mark] = version
                     return
@@ -161,7 +161,7 @@ class PositionReplacementContract:
             await asyncio.sleep(0.02)
             async with new_uow() as uow:
                 await positions.lock_exclusive(name, uow=uow)
-                seen.update(await names_of(positions, marks))
+                seen.update(await list_names(positions, marks))
                 await asyncio.sleep(0.03)
                 await positions.replace(name, by, uow=uow)
 
@@ -169,7 +169,7 @@ class PositionReplacementContract:
         (failure, *_) = await asyncio.gather(replace(), *writing, return_exceptions=True)
 
         if failure is None:
-            # Who wrote the old view was there to be seen, and was seen.
+            # Every committed write of version 1 was visible to the replacement.
             assert {mark for mark, version in versions.items() if version == 1} == seen
         else:
             assert isinstance(failure, ConcurrencyError), failure
@@ -194,17 +194,17 @@ class PositionReplacementContract:
             await has_joined.wait()
             async with new_uow() as uow:
                 await positions.lock_exclusive(name, uow=uow)
-                order.extend(await names_of(positions, [mark]))
+                order.extend(await list_names(positions, [mark]))
                 await positions.replace(name, by, uow=uow)
 
         failures = await asyncio.gather(write(), replace(), return_exceptions=True)
 
-        # Either the replacement has seen it, or one of the two has failed.
+        # Either the replacement has seen the write, or one of the two has failed.
         failed = [failure for failure in failures if failure is not None]
         assert all(isinstance(failure, ConcurrencyError) for failure in failed), failed
         assert order == [mark] or len(failed) == 1
 
-    async def test_a_replacement_takes_version_and_position_and_locks_out_who_ran_both(
+    async def test_replacement_takes_over_version_and_position_and_ends_both_leases(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name, shadow = new_name(), new_name()
@@ -232,7 +232,7 @@ class PositionReplacementContract:
         assert new.position == 9
         assert new.epoch > max(old.epoch, by.epoch)
 
-    async def test_a_replacement_leaves_inline_what_is_inline_and_makes_what_is_new(
+    async def test_replacement_keeps_an_inline_projection_inline_or_creates_a_new_one(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         inline, new = new_name(), new_name()
@@ -250,7 +250,7 @@ class PositionReplacementContract:
             await share_projection(positions, inline, new_uow)
         await share_projection(positions, inline, new_uow, version=2)
 
-    async def test_worker_without_the_lease_cannot_replace(
+    async def test_worker_without_the_lease_cannot_replace_a_projection(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name, shadow = new_name(), new_name()
@@ -259,7 +259,7 @@ class PositionReplacementContract:
         by = await claim(positions, shadow, "rebuild", version=2)
         await advance(positions, by, 4, new_uow)
 
-        for checkpoint in (lost, by):  # The second one is not where it was.
+        for checkpoint in (lost, by):  # `by` holds the lease, but its position is old.
             with raises(LeaseLostError):
                 async with new_uow() as uow:
                     await replace_projection(positions, name, checkpoint, uow)

@@ -1,4 +1,4 @@
-"""What every store of positions must do."""
+"""Contract of position stores."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ from .position_replacement import PositionReplacementContract
 
 
 class PositionStoreContract(PositionLeasesContract, PositionReplacementContract):
-    """Fixtures: ``positions``, and ``new_uow``, which makes units of work."""
+    """Contract of ``IPositionStore``.
 
-    async def test_positions_come_by_name_and_unknown_ones_are_left_out(
+    Your test class provides two fixtures: ``positions``, the store under test, and ``new_uow``, a
+    callable that returns a new unit of work.
+    """
+
+    async def test_positions_are_listed_by_name_without_unknown_projections(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         one, two, other = sorted(new_name() for _ in range(3))
@@ -34,10 +38,10 @@ class PositionStoreContract(PositionLeasesContract, PositionReplacementContract)
         await claim(positions, other, "worker")
 
         found = await positions.list_positions([two, new_name(), one])
-        everything = await positions.list_positions()
+        all_positions = await positions.list_positions()
 
         assert [each.projection for each in found] == [one, two]
-        names = [each.projection for each in everything]
+        names = [each.projection for each in all_positions]
         assert {one, two, other} <= set(names)
         assert names == sorted(names)
         assert await positions.list_positions([]) == []
@@ -54,7 +58,7 @@ class PositionStoreContract(PositionLeasesContract, PositionReplacementContract)
         await asyncio.sleep(0.02)
         await advance(positions, first, 6, new_uow)
         await asyncio.sleep(0.02)
-        # One that begins meanwhile counts.
+        # A projection that begins during the wait counts.
         second = await claim(positions, two, "worker")
         await advance(positions, second, 4, new_uow)
         await asyncio.sleep(0.02)
@@ -67,24 +71,26 @@ class PositionStoreContract(PositionLeasesContract, PositionReplacementContract)
         assert await positions.wait_until(10**6, [inline], timeout=0)
         assert await positions.wait_until(10**6, [], timeout=0)
 
-    async def test_wait_returns_false_after_its_timeout(self, positions: IPositionStore) -> None:
+    async def test_wait_for_a_position_returns_false_after_its_timeout(
+        self, positions: IPositionStore
+    ) -> None:
         known, unknown = new_name(), new_name()
         await claim(positions, known, "worker")
 
         assert not await positions.wait_until(1, [known], timeout=0.02)
-        with raises(UnknownProjectionError) as told:
+        with raises(UnknownProjectionError) as caught:
             await positions.wait_until(0, [known, unknown], timeout=0.02)
 
-        assert told.error.projection == unknown
-        assert known in str(told.error)
+        assert caught.error.projection == unknown
+        assert known in str(caught.error)
 
-    async def test_a_single_name_instead_of_a_list_is_refused(
+    async def test_wait_for_a_position_rejects_a_single_name_instead_of_a_list(
         self, positions: IPositionStore
     ) -> None:
         with raises(InvalidOperationError):
             await positions.wait_until(1, "tills", timeout=0.0)
 
-    async def test_a_wait_that_is_cancelled_leaves_nothing_behind(
+    async def test_cancelled_wait_for_a_position_leaves_no_task_behind(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         ours = await claim(positions, new_name(), "one")

@@ -1,4 +1,4 @@
-"""What becomes of collections: they are made, dropped, emptied and replaced."""
+"""Contract of collections: creation, deletion, truncation and replacement."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from .documents import (
     NewUnitOfWork,
     Options,
     Where,
-    a_collection,
-    everything,
+    all_documents,
+    create_collection,
     new_collection,
 )
 
 
 class CollectionsContract:
-    """A part of ``ProjectionStoreContract``."""
+    """Collection part of ``ProjectionStoreContract``, with the same fixtures."""
 
-    async def test_names_are_the_same_everywhere(self, store: IProjectionStore) -> None:
+    async def test_invalid_collection_names_and_field_types_are_rejected(
+        self, store: IProjectionStore
+    ) -> None:
         longest = "c" * 39 + new_collection()[-9:].zfill(9)
         await store.ensure_collection(longest)
         await store.upsert(longest, "one", {})
@@ -44,7 +46,7 @@ class CollectionsContract:
             with raises(ConfigError):
                 await store.ensure_collection(new_collection(), {"a": unfit})
 
-    async def test_a_collection_that_nobody_ensured_is_refused(
+    async def test_operations_on_a_collection_that_does_not_exist_are_rejected(
         self, store: IProjectionStore, new_uow: NewUnitOfWork, where: Where
     ) -> None:
         collection = new_collection()
@@ -61,12 +63,12 @@ class CollectionsContract:
             await store.truncate_collection(collection)
         with raises(ProjectionStoreError):
             async with new_uow() as uow:
-                await store.replace_collection(await a_collection(store), collection, uow=uow)
+                await store.replace_collection(await create_collection(store), collection, uow=uow)
 
-    async def test_ensuring_again_changes_nothing_and_other_fields_are_refused(
+    async def test_ensuring_an_existing_collection_keeps_it_or_rejects_other_fields(
         self, store: IProjectionStore
     ) -> None:
-        collection = await a_collection(store, customer=str, total=Decimal)
+        collection = await create_collection(store, customer=str, total=Decimal)
         await store.upsert(collection, "one", {"customer": "anna"})
 
         await store.ensure_collection(collection, {"total": Decimal, "customer": str | None})
@@ -74,20 +76,22 @@ class CollectionsContract:
         for other in (None, {"customer": str}, {"customer": str, "total": int}):
             with raises(ProjectionStoreError):
                 await store.ensure_collection(collection, other)
-        assert await everything(store, collection) == [{"customer": "anna"}]
+        assert await all_documents(store, collection) == [{"customer": "anna"}]
 
-    async def test_any_number_may_ensure_one_at_once(self, store: IProjectionStore) -> None:
+    async def test_many_callers_can_ensure_the_same_collection_at_once(
+        self, store: IProjectionStore
+    ) -> None:
         collection = new_collection()
 
         await asyncio.gather(*(store.ensure_collection(collection, FIELDS) for _ in range(16)))
         await store.upsert(collection, "one", {"customer": "anna"})
 
-        assert await everything(store, collection) == [{"customer": "anna"}]
+        assert await all_documents(store, collection) == [{"customer": "anna"}]
 
-    async def test_a_dropped_collection_is_gone_and_can_come_back_with_other_fields(
+    async def test_dropped_collection_is_gone_and_can_be_created_with_other_fields(
         self, store: IProjectionStore, new_uow: NewUnitOfWork
     ) -> None:
-        collection = await a_collection(store, customer=str)
+        collection = await create_collection(store, customer=str)
         await store.upsert(collection, "one", {"customer": "anna"})
 
         with raises(LookupError):
@@ -103,12 +107,12 @@ class CollectionsContract:
             await store.get(collection, "one")
         await store.ensure_collection(collection, {"lines": int})
         await store.upsert(collection, "two", {"lines": 2})
-        assert await everything(store, collection) == [{"lines": 2}]
+        assert await all_documents(store, collection) == [{"lines": 2}]
 
-    async def test_a_truncated_collection_is_empty_for_others_from_the_commit_on(
+    async def test_truncated_collection_is_empty_for_others_only_after_the_commit(
         self, store: IProjectionStore, new_uow: NewUnitOfWork
     ) -> None:
-        collection = await a_collection(store)
+        collection = await create_collection(store)
         await store.upsert_batch(collection, {each: {"is": each} for each in "abc"})
 
         async with new_uow() as uow:
@@ -118,13 +122,13 @@ class CollectionsContract:
                 found = await store.get_batch(collection, ["a", "b", "c", "new"], uow=other)
 
         assert list(found) == ["a", "b", "c"]
-        assert await everything(store, collection) == [{"is": "new"}]
+        assert await all_documents(store, collection) == [{"is": "new"}]
 
-    async def test_a_replacement_takes_the_place_at_the_commit_with_its_fields(
+    async def test_replaced_collection_has_the_new_documents_and_fields_at_the_commit(
         self, store: IProjectionStore, new_uow: NewUnitOfWork, where: Where
     ) -> None:
-        live = await a_collection(store, customer=str)
-        new = await a_collection(store, total=int)
+        live = await create_collection(store, customer=str)
+        new = await create_collection(store, total=int)
         await store.upsert_batch(live, {"a": {"customer": "anna"}, "b": {"customer": "berta"}})
         await store.upsert(new, "a", {"total": 7})
 
@@ -136,7 +140,7 @@ class CollectionsContract:
                 await (await store.find(live, where("customer", "=", "anna"), uow=uow))
 
         assert own == {"a": {"total": 7}, "c": {"total": 8}}
-        assert await everything(store, live) == [{"total": 7}, {"total": 8}]
+        assert await all_documents(store, live) == [{"total": 7}, {"total": 8}]
         assert await (await store.find(live, where("total", "=", 8))) == [{"total": 8}]
         with raises(ValidationError):
             await (await store.find(live, where("customer", "=", "anna")))
@@ -145,10 +149,13 @@ class CollectionsContract:
         await store.upsert(live, "d", {"total": 9})
         assert len(await (await store.find(live, where("total", "<", 10)))) == 3
 
-    async def test_a_replacement_that_is_rolled_back_changes_nothing(
+    async def test_rolled_back_replacement_of_a_collection_changes_nothing(
         self, store: IProjectionStore, new_uow: NewUnitOfWork
     ) -> None:
-        live, new = await a_collection(store, customer=str), await a_collection(store, total=int)
+        live, new = (
+            await create_collection(store, customer=str),
+            await create_collection(store, total=int),
+        )
         await store.upsert(live, "a", {"customer": "anna"})
         await store.upsert(new, "b", {"total": 7})
 
@@ -158,10 +165,10 @@ class CollectionsContract:
                 await store.upsert(live, "c", {"total": 1}, uow=uow)
                 raise LookupError
 
-        assert await everything(store, live) == [{"customer": "anna"}]
-        assert await everything(store, new) == [{"total": 7}]
+        assert await all_documents(store, live) == [{"customer": "anna"}]
+        assert await all_documents(store, new) == [{"total": 7}]
 
-    async def test_a_collection_is_replaced_again_and_again_and_may_be_new(
+    async def test_collection_can_be_replaced_repeatedly_and_need_not_exist_before(
         self, store: IProjectionStore, new_uow: NewUnitOfWork, where: Where
     ) -> None:
         live = new_collection()
@@ -179,22 +186,22 @@ class CollectionsContract:
                 {"version": version}
             ]
 
-    async def test_a_collection_cannot_be_replaced_by_itself(
+    async def test_collection_cannot_be_replaced_by_itself(
         self, store: IProjectionStore, new_uow: NewUnitOfWork
     ) -> None:
-        collection = await a_collection(store)
+        collection = await create_collection(store)
         await store.upsert(collection, "a", {})
 
         with raises(ProjectionStoreError):
             async with new_uow() as uow:
                 await store.replace_collection(collection, collection, uow=uow)
 
-        assert await everything(store, collection) == [{}]
+        assert await all_documents(store, collection) == [{}]
 
-    async def test_readers_see_the_old_documents_or_the_new_ones_and_never_fewer(
+    async def test_readers_see_all_old_or_all_new_documents_during_a_replacement(
         self, store: IProjectionStore, new_uow: NewUnitOfWork, options: Options
     ) -> None:
-        live = await a_collection(store, lines=int)
+        live = await create_collection(store, lines=int)
         await store.upsert_batch(live, {f"{n}": {"lines": 0} for n in range(5)})
         is_over, was_read = asyncio.Event(), asyncio.Event()
 
@@ -215,7 +222,7 @@ class CollectionsContract:
         async def replace() -> None:
             for version in range(1, 4):
                 fields = {"lines": int, f"only_in_{version}": str}
-                new = await a_collection(store, **fields)
+                new = await create_collection(store, **fields)
                 docs = {f"{n}": {"lines": version} for n in range(5 + version)}
                 await store.upsert_batch(new, docs)
                 async with new_uow() as uow:
@@ -228,4 +235,4 @@ class CollectionsContract:
 
         await asyncio.gather(*(read() for _ in range(3)), replace())
 
-        assert len(await everything(store, live)) == 8
+        assert len(await all_documents(store, live)) == 8

@@ -1,4 +1,4 @@
-"""What a search over documents must answer."""
+"""Contract of searches over the documents of a collection."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from .documents import (
     NewUnitOfWork,
     Options,
     Where,
-    a_collection,
-    everything,
+    all_documents,
+    create_collection,
 )
 
 
 class ProjectionSearchContract:
-    """A part of ``ProjectionStoreContract``."""
+    """Search part of ``ProjectionStoreContract``, with the same fixtures."""
 
-    async def test_fields_may_have_awkward_names(
+    async def test_search_works_on_fields_with_reserved_or_unusual_names(
         self, store: IProjectionStore, where: Where, options: Options
     ) -> None:
         names = ["from", "select", "json", "metadata", "copy", "rowid", "camelCase", "x" * 60]
-        collection = await a_collection(store, **dict.fromkeys(names, str))
+        collection = await create_collection(store, **dict.fromkeys(names, str))
         await store.upsert(collection, "one", dict.fromkeys(names, "a"))
 
         for name in names:
             page = options(where(name, "=", "a"), ordering=(name,))
             assert len(await (await store.find(collection, page))) == 1
 
-    async def test_every_type_is_found_by_its_value_and_a_missing_one_is_none(
+    async def test_search_finds_values_of_every_type_and_missing_fields_as_none(
         self, store: IProjectionStore, where: Where
     ) -> None:
-        collection = await a_collection(store, **FIELDS)
+        collection = await create_collection(store, **FIELDS)
         values: dict[str, Any] = {
             "customer": "anna",
             "lines": 2**62,
@@ -65,14 +65,14 @@ class ProjectionSearchContract:
             missing = await (await store.find(collection, where(name, "=", None)))
             assert len(missing) == 2, name
 
-    async def test_values_compare_by_what_they_mean_and_not_by_their_text(
+    async def test_search_compares_numbers_and_times_by_value_and_not_as_text(
         self, store: IProjectionStore, where: Where
     ) -> None:
-        collection = await a_collection(store, total=Decimal, made_at=datetime, lines=int)
-        elsewhere = NOON.astimezone(timezone(timedelta(hours=5)))
+        collection = await create_collection(store, total=Decimal, made_at=datetime, lines=int)
+        in_other_zone = NOON.astimezone(timezone(timedelta(hours=5)))
         docs: dict[str, Any] = {
-            "few": {"total": "9.5", "lines": 9, "made_at": elsewhere - timedelta(seconds=1)},
-            "many": {"total": "10", "lines": 10, "made_at": elsewhere},
+            "few": {"total": "9.5", "lines": 9, "made_at": in_other_zone - timedelta(seconds=1)},
+            "many": {"total": "10", "lines": 10, "made_at": in_other_zone},
         }
         await store.upsert_batch(collection, docs)
 
@@ -82,10 +82,10 @@ class ProjectionSearchContract:
             assert [doc["lines"] for doc in less] == [9], name
             assert [doc["lines"] for doc in equal] == [10], name
 
-    async def test_an_order_puts_equals_by_id_and_none_last(
+    async def test_search_orders_equal_documents_by_id_and_none_as_greatest(
         self, store: IProjectionStore, options: Options
     ) -> None:
-        collection = await a_collection(store, total=Decimal, customer=str)
+        collection = await create_collection(store, total=Decimal, customer=str)
         totals = {"b": "2", "a": "2.0", "d": None, "c": "10", "B": "2"}
         docs = {each: {"is": each, "total": total} for each, total in totals.items()}
         await store.upsert_batch(collection, docs)
@@ -101,10 +101,10 @@ class ProjectionSearchContract:
         assert await ids(limit=2, offset=2) == "bc"
         assert await ids("customer", limit=0) == ""
 
-    async def test_a_field_that_is_not_declared_cannot_be_asked_for(
+    async def test_search_by_an_undeclared_field_is_rejected(
         self, store: IProjectionStore, where: Where, options: Options
     ) -> None:
-        collection = await a_collection(store, customer=str, address=dict)
+        collection = await create_collection(store, customer=str, address=dict)
         await store.upsert(collection, "one", {"customer": "a", "other": 1, "doc": 1})
 
         for criteria in (
@@ -123,18 +123,18 @@ class ProjectionSearchContract:
         with raises(InvalidOperationError):
             await store.find(collection, "other")  # type: ignore[arg-type]
 
-    async def test_query_options_for_distinct_rows_are_an_error(
+    async def test_search_for_distinct_documents_is_rejected(
         self, store: IProjectionStore, options: Options
     ) -> None:
-        collection = await a_collection(store, customer=str)
+        collection = await create_collection(store, customer=str)
 
         with raises(InvalidOperationError):
             await store.find(collection, options(distinct=True))
 
-    async def test_ids_and_conditions_of_adapters_can_be_asked_for(
+    async def test_search_accepts_document_ids_and_combined_conditions(
         self, store: IProjectionStore, where: Where, options: Options
     ) -> None:
-        collection = await a_collection(store, customer=str)
+        collection = await create_collection(store, customer=str)
         docs = {each: {"is": each, "customer": "anna"} for each in "abc"}
         await store.upsert_batch(collection, {**docs, "d": {"is": "d"}})
         some = AllOf((OneOf("doc_id", ("d", "c", "a", "none")), where("customer", "=", "anna")))
@@ -143,20 +143,20 @@ class ProjectionSearchContract:
 
         assert [doc["is"] for doc in found] == ["c", "a"]
 
-    async def test_a_search_can_be_streamed_and_leaves_the_unit_of_work_free_in_between(
+    async def test_streamed_search_leaves_the_unit_of_work_usable_between_documents(
         self, store: IProjectionStore, new_uow: NewUnitOfWork, options: Options
     ) -> None:
-        collection = await a_collection(store, lines=int)
+        collection = await create_collection(store, lines=int)
         await store.upsert_batch(collection, {f"{n:02}": {"lines": n} for n in range(25)})
         page = options(ordering=("-lines",), limit=23)
 
         alone = [doc["lines"] async for doc in (await store.find(collection, page)).stream(10)]
-        within = []
+        in_uow = []
         async with new_uow() as uow:
             found = await store.find(collection, page, uow=uow)
             async for doc in found.stream(batch_size=10):
-                within.append(doc["lines"])
+                in_uow.append(doc["lines"])
                 await store.delete(collection, f"{doc['lines']:02}", uow=uow)
 
-        assert alone == within == list(range(24, 1, -1))
-        assert len(await everything(store, collection)) == 2
+        assert alone == in_uow == list(range(24, 1, -1))
+        assert len(await all_documents(store, collection)) == 2

@@ -1,4 +1,4 @@
-"""What every projection store must do."""
+"""Contract of projection stores."""
 
 from __future__ import annotations
 
@@ -24,25 +24,27 @@ from .documents import (
     NOON,
     NewUnitOfWork,
     Options,
-    a_collection,
-    everything,
-    the_document,
+    all_documents,
+    create_collection,
+    get_document,
 )
 from .projection_collections import CollectionsContract
 from .projection_search import ProjectionSearchContract
 
 
 class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
-    """Fixtures: ``store``, and ``new_uow``, which makes units of work that carry such a store.
+    """Contract of ``IProjectionStore``.
 
-    For the search: ``where`` and ``options``.
+    Your test class provides these fixtures: ``store``, the store under test; ``new_uow``, a
+    callable that returns a new unit of work which carries such a store; ``where`` and ``options``,
+    which build specifications and query options, for the searches.
     """
 
-    async def test_a_document_comes_back_as_json_has_it(self, store: IProjectionStore) -> None:
+    async def test_document_is_read_back_in_its_json_form(self, store: IProjectionStore) -> None:
         class Money(BaseModel):
             amount: Decimal
 
-        collection = await a_collection(store)
+        collection = await create_collection(store)
         doc = {
             "text": "naïve ☃ 'quoted' \"twice\" \\ \\u0000",
             "numbers": [0, -1, 2**63 - 1, 10**30, 0.1, 1e16, 1e300],
@@ -65,29 +67,33 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
         }
         assert list(found) == list(doc)
 
-    async def test_the_last_of_an_id_is_kept(self, store: IProjectionStore) -> None:
-        collection = await a_collection(store, customer=str)
+    async def test_upsert_replaces_the_document_under_the_same_id(
+        self, store: IProjectionStore
+    ) -> None:
+        collection = await create_collection(store, customer=str)
         for customer in ("anna", None, "berta"):
             await store.upsert(collection, "one", {"customer": customer})
         await store.upsert_batch(collection, {"two": {}, "one": {"lines": 3}})
 
         assert await store.get_batch(collection, ["one", "two"]) == {"one": {"lines": 3}, "two": {}}
 
-    async def test_a_found_one_is_a_copy_of_its_own(self, store: IProjectionStore) -> None:
-        collection = await a_collection(store)
+    async def test_projection_store_returns_independent_copies_of_documents(
+        self, store: IProjectionStore
+    ) -> None:
+        collection = await create_collection(store)
         doc: dict[str, Any] = {"lines": [1]}
         await store.upsert(collection, "one", doc)
 
         doc["lines"].append(2)
-        found = await the_document(store, collection, "one")
+        found = await get_document(store, collection, "one")
         found["lines"].append(3)
 
         assert await store.get(collection, "one") == {"lines": [1]}
 
-    async def test_many_come_in_the_order_asked_for_and_absent_ones_are_left_out(
+    async def test_batch_read_returns_the_existing_documents_in_the_order_of_the_ids(
         self, store: IProjectionStore
     ) -> None:
-        collection = await a_collection(store)
+        collection = await create_collection(store)
         await store.upsert_batch(collection, {each: {"is": each} for each in "abc"})
 
         found = await store.get_batch(collection, ["c", "none", "a", "c"])
@@ -96,26 +102,28 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
         assert await store.get_batch(collection, []) == {}
         assert await store.get(collection, "none") is None
 
-    async def test_nothing_to_write_is_fine(self, store: IProjectionStore) -> None:
-        collection = await a_collection(store)
+    async def test_empty_batches_of_documents_change_nothing(self, store: IProjectionStore) -> None:
+        collection = await create_collection(store)
 
         await store.upsert_batch(collection, {})
         await store.delete_batch(collection, [])
 
-        assert await everything(store, collection) == []
+        assert await all_documents(store, collection) == []
 
-    async def test_ids_are_any_text_and_are_told_apart(self, store: IProjectionStore) -> None:
-        collection = await a_collection(store)
+    async def test_document_ids_can_be_any_text_and_stay_distinct(
+        self, store: IProjectionStore
+    ) -> None:
+        collection = await create_collection(store)
         ids = [" ", "a", "A", "ä", "a\u0308", "'; --", "$1", "\\", "x" * 1000, "☃", "1", "01"]
 
         await store.upsert_batch(collection, {each: {"is": each} for each in ids})
 
         assert await store.get_batch(collection, ids) == {each: {"is": each} for each in ids}
 
-    async def test_impossible_id_is_an_error_at_writing_and_missing_at_reading(
+    async def test_invalid_document_id_is_rejected_by_writes_and_missing_for_reads(
         self, store: IProjectionStore
     ) -> None:
-        collection = await a_collection(store)
+        collection = await create_collection(store)
 
         for doc_id in ("", "x" * 1001, "ä" * 501, *UNSTORABLE_IDS):
             with raises(DocumentError):
@@ -123,10 +131,10 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
             assert await store.get(collection, doc_id) is None
             await store.delete(collection, doc_id)
 
-    async def test_batch_with_a_document_that_is_no_json_writes_nothing(
+    async def test_batch_with_a_document_that_is_not_json_writes_nothing(
         self, store: IProjectionStore, new_uow: NewUnitOfWork
     ) -> None:
-        collection = await a_collection(store)
+        collection = await create_collection(store)
         unfit: list[Any] = [object(), float("nan"), float("inf"), "\x00", "\ud800", {"\x00": 1}]
         for value in unfit:
             with raises(DocumentError):
@@ -135,14 +143,14 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
             with raises(DocumentError):
                 await store.upsert(collection, "unfit", doc)  # type: ignore[arg-type]
 
-        assert await everything(store, collection) == []
+        assert await all_documents(store, collection) == []
         async with new_uow() as uow:
             with raises(DocumentError):
                 await store.upsert(collection, "unfit", {"is": object()}, uow=uow)
             await store.upsert(collection, "fit", {}, uow=uow)
-        assert await everything(store, collection) == [{}]
+        assert await all_documents(store, collection) == [{}]
 
-    async def test_a_value_that_its_field_does_not_take_is_refused_with_its_name(
+    async def test_value_of_a_wrong_type_is_rejected_with_the_name_of_its_field(
         self, store: IProjectionStore
     ) -> None:
         unfit: dict[str, list[Any]] = {
@@ -157,62 +165,62 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
             "address": [[], "Berlin"],
             "tags": [{}, "a"],
         }
-        collection = await a_collection(store, **FIELDS)
+        collection = await create_collection(store, **FIELDS)
 
         for name, values in unfit.items():
             for value in values:
                 try:
                     await store.upsert_batch(collection, {"fit": {}, "unfit": {name: value}})
                 except DocumentError as error:
-                    told = (error.collection, error.doc_id, error.field)
-                    assert told == (collection, "unfit", name)
+                    place = (error.collection, error.doc_id, error.field)
+                    assert place == (collection, "unfit", name)
                 else:
-                    raise AssertionError(f"{name} took {value!r}")
+                    raise AssertionError(f"field {name} accepted {value!r}")
 
-        assert await everything(store, collection) == []
+        assert await all_documents(store, collection) == []
 
-    async def test_deleted_ones_are_gone_and_deleting_again_is_fine(
+    async def test_deleted_documents_are_gone_and_can_be_deleted_again(
         self, store: IProjectionStore
     ) -> None:
-        collection = await a_collection(store)
+        collection = await create_collection(store)
         await store.upsert_batch(collection, {each: {"is": each} for each in "abcd"})
 
         for _ in range(2):
             await store.delete(collection, "a")
             await store.delete_batch(collection, ["d", "b", "none"])
 
-        assert await everything(store, collection) == [{"is": "c"}]
+        assert await all_documents(store, collection) == [{"is": "c"}]
         await store.upsert(collection, "a", {"is": "a again"})
         assert await store.get(collection, "a") == {"is": "a again"}
 
     async def test_uncommitted_document_is_visible_in_its_transaction_only(
         self, store: IProjectionStore, new_uow: NewUnitOfWork, options: Options
     ) -> None:
-        collection = await a_collection(store, lines=int)
+        collection = await create_collection(store, lines=int)
         await store.upsert_batch(collection, {"a": {"lines": 1}, "b": {"lines": 2}})
 
-        async def seen(uow: UnitOfWork) -> list[Any]:
+        async def read_all(uow: UnitOfWork) -> list[Any]:
             page = await store.find(collection, options(ordering=("lines",)), uow=uow)
             return [await store.get_batch(collection, "abc", uow=uow), await page]
 
         async with new_uow() as other:
-            before = await seen(other)
+            before = await read_all(other)
         async with new_uow() as uow:
             await store.upsert(collection, "c", {"lines": 0}, uow=uow)
             await store.delete(collection, "a", uow=uow)
-            own = await seen(uow)
+            own = await read_all(uow)
             async with new_uow() as other:
-                of_others = await seen(other)
+                of_others = await read_all(other)
 
         assert of_others == before
         assert own == [{"b": {"lines": 2}, "c": {"lines": 0}}, [{"lines": 0}, {"lines": 2}]]
         async with new_uow() as other:
-            assert await seen(other) == own
+            assert await read_all(other) == own
 
-    async def test_a_rollback_leaves_what_was_there(
+    async def test_rolled_back_writes_leave_the_documents_unchanged(
         self, store: IProjectionStore, new_uow: NewUnitOfWork
     ) -> None:
-        collection = await a_collection(store)
+        collection = await create_collection(store)
         await store.upsert_batch(collection, {"a": {"is": "a"}, "b": {"is": "b"}})
 
         with raises(LookupError):
@@ -222,12 +230,12 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
                 await store.upsert(collection, "d", {}, uow=uow)
                 raise LookupError
 
-        assert await everything(store, collection) == [{"is": "a"}, {"is": "b"}]
+        assert await all_documents(store, collection) == [{"is": "a"}, {"is": "b"}]
 
-    async def test_the_unit_of_work_carries_a_store_in_its_transaction(
+    async def test_unit_of_work_carries_a_projection_store_in_its_transaction(
         self, store: IProjectionStore, new_uow: NewUnitOfWork
     ) -> None:
-        collection = await a_collection(store)
+        collection = await create_collection(store)
 
         async with new_uow() as uow:
             carrier: object = uow
@@ -238,22 +246,22 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
 
         assert await store.get(collection, "one") is None
 
-    async def test_the_open_unit_of_work_is_joined(
+    async def test_projection_store_joins_the_open_unit_of_work(
         self, store: IProjectionStore, new_uow: NewUnitOfWork
     ) -> None:
-        collection = await a_collection(store)
+        collection = await create_collection(store)
 
         async with new_uow() as uow:
             await store.upsert(collection, "one", {})
-            assert await everything(store, collection) == [{}]
+            assert await all_documents(store, collection) == [{}]
             await uow.rollback()
 
-        assert await everything(store, collection) == []
+        assert await all_documents(store, collection) == []
 
-    async def test_a_cancellation_at_any_point_is_all_or_nothing(
+    async def test_cancelled_write_stores_all_documents_or_none(
         self, store: IProjectionStore, new_uow: NewUnitOfWork
     ) -> None:
-        collection = await a_collection(store, lines=int)
+        collection = await create_collection(store, lines=int)
         numbers = count()
 
         async def work_at_once() -> None:
@@ -267,15 +275,15 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
                     await store.upsert(collection, f"{n} {each}", {"lines": n}, uow=uow)
 
         async def check() -> None:
-            assert len(await everything(store, collection)) % 2 == 0
+            assert len(await all_documents(store, collection)) % 2 == 0
 
         for each in (work_at_once, work):
             assert await cancel_sweep(each, check) > 0
 
-    async def test_writers_of_many_in_any_order_end(
+    async def test_document_batches_in_opposite_orders_do_not_deadlock(
         self, store: IProjectionStore, new_uow: NewUnitOfWork
     ) -> None:
-        collection = await a_collection(store)
+        collection = await create_collection(store)
         ids = ("a", "B", "ä")
         await store.upsert_batch(collection, {each: {} for each in ids})
         middle_is_held = asyncio.Event()
@@ -294,16 +302,16 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
             async with new_uow() as uow:
                 await store.upsert(collection, ids[1], {}, uow=uow)
                 middle_is_held.set()
-                # Both get as far as the middle, and have what the other one needs next.
+                # Both block at the middle document, and hold a lock that the other needs next.
                 await asyncio.sleep(0.1)
             await working
 
-        assert len(await everything(store, collection)) <= 3
+        assert len(await all_documents(store, collection)) <= 3
 
-    async def test_of_two_that_lock_what_they_read_none_overwrites_the_other(
+    async def test_transactions_that_lock_documents_do_not_overwrite_each_other(
         self, store: IProjectionStore, new_uow: NewUnitOfWork
     ) -> None:
-        collection = await a_collection(store)
+        collection = await create_collection(store)
 
         async def add_one() -> None:
             while True:
@@ -321,12 +329,12 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
 
         await asyncio.gather(*(add_one() for _ in range(8)))
 
-        assert await everything(store, collection) == [{"n": 8}, {"n": 8}]
+        assert await all_documents(store, collection) == [{"n": 8}, {"n": 8}]
 
-    async def test_locks_of_other_documents_are_independent(
+    async def test_document_lock_is_reentrant_and_ends_with_its_unit_of_work(
         self, store: IProjectionStore, new_uow: NewUnitOfWork
     ) -> None:
-        collection = await a_collection(store)
+        collection = await create_collection(store)
 
         async with new_uow() as one:
             await store.lock(collection, ["a"], uow=one)
@@ -337,4 +345,4 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
             await store.lock(collection, [], uow=two)
             await store.upsert(collection, "b", {}, uow=two)
 
-        assert len(await everything(store, collection)) == 2
+        assert len(await all_documents(store, collection)) == 2
