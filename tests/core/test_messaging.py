@@ -175,7 +175,7 @@ async def test_a_command_that_failed_is_handled_again(theatre: Theatre) -> None:
 async def test_an_id_with_another_content_is_refused(theatre: Theatre) -> None:
     await theatre.mediator.send(Sell(hall_id="h", seat="A1", command_id="c-1"))
 
-    with pytest.raises(DuplicateCommandError, match="with id c-1 and another content") as caught:
+    with pytest.raises(DuplicateCommandError, match="with id c-1 and different content") as caught:
         await theatre.mediator.send(Sell(hall_id="h", seat="A2", command_id="c-1"))
 
     assert caught.value.command_id == "c-1"

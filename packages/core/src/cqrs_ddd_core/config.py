@@ -1,4 +1,4 @@
-"""Settings from the environment."""
+"""Settings from environment variables."""
 
 import os
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ C = TypeVar("C", bound="EnvConfig")
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """Base of frozen settings: subclass it as a frozen dataclass, then call ``from_env``.
+    """Settings of an application: subclass it as a frozen dataclass, then call ``from_env``.
 
     A field ``max_retries`` is read from ``MAX_RETRIES``, with ``prefix`` before it. Values are
     parsed as pydantic parses text; lists, dicts and models are written as JSON.
@@ -24,7 +24,15 @@ class EnvConfig:
 
     @classmethod
     def from_env(cls: type[C], prefix: str = "", environ: Mapping[str, str] | None = None) -> C:
-        """Raises ``ConfigError`` that names the variable which is missing or unusable."""
+        """Create the settings from environment variables.
+
+        Args:
+            prefix: text before the name of each variable, for example ``SHOP_``.
+            environ: variables to read, by default the environment of the process.
+
+        Raises:
+            ConfigError: a variable is missing or unusable; the error names it.
+        """
         source = os.environ if environ is None else environ
         hints = get_type_hints(cls, include_extras=True)
         values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Who asks: the tenant and the user of the running request."""
+"""Tenant and user of the running request."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +11,12 @@ user_id_var: ContextVar[str | None] = ContextVar("user_id", default=None)
 
 
 def get_tenant_id() -> str | None:
-    """The tenant of the running request, or None."""
+    """Return the tenant of the running request, or None."""
     return tenant_id_var.get()
 
 
 def get_user_id() -> str | None:
-    """The user of the running request, or None."""
+    """Return the user of the running request, or None."""
     return user_id_var.get()
 
 
@@ -28,7 +28,7 @@ def get_request_metadata() -> dict[str, object]:
 
 @contextmanager
 def request_context(*, tenant_id: str | None = None, user_id: str | None = None) -> Iterator[None]:
-    """Sets tenant and user for the block; tasks started inside inherit them."""
+    """Set tenant and user for the block; tasks started inside inherit them."""
     tenant = tenant_id_var.set(tenant_id)
     user = user_id_var.set(user_id)
     try:

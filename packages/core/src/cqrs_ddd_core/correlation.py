@@ -1,4 +1,4 @@
-"""Which request this is (correlation), and which message caused it (causation)."""
+"""Correlation id of the running request, and causation id of the message being handled."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +11,12 @@ causation_id_var: ContextVar[str | None] = ContextVar("causation_id", default=No
 
 
 def get_correlation_id() -> str | None:
-    """The id that all messages of one request share, or None."""
+    """Return the id that all messages of the running request share, or None."""
     return correlation_id_var.get()
 
 
 def get_causation_id() -> str | None:
-    """The id of the message that is being handled, or None."""
+    """Return the id of the message that is being handled, or None."""
     return causation_id_var.get()
 
 
@@ -24,7 +24,7 @@ def get_causation_id() -> str | None:
 def correlation_scope(
     correlation_id: str | None, causation_id: str | None = None
 ) -> Iterator[None]:
-    """Sets both ids for the block; tasks started inside inherit them."""
+    """Set both ids for the block; tasks started inside inherit them."""
     correlation = correlation_id_var.set(correlation_id)
     causation = causation_id_var.set(causation_id)
     try:

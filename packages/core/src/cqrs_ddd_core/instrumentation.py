@@ -1,10 +1,10 @@
 """Hooks around the operations of the toolkit: for logs, metrics and traces.
 
-A hook is a function from an ``Operation`` to a context manager, which is what tracers offer::
+A hook takes an ``Operation`` and returns a context manager, as tracers provide them::
 
     hooks.register(lambda op: tracer.start_as_current_span(op.name, attributes=op.attributes))
 
-Where no hook is registered a span costs one truth test.
+Without a registered hook, a span costs one truth test.
 """
 
 import logging
@@ -19,9 +19,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Operation:
-    """One run of something: a dotted ``name`` such as ``command.send``, and what is known of it.
+    """One run of an operation.
 
-    ``attributes`` may grow while the operation runs.
+    Attributes:
+        name: dotted name, such as ``command.send``.
+        attributes: facts about the run; more may be added while it runs.
     """
 
     name: str
@@ -34,6 +36,8 @@ Filter = Callable[[Operation], bool]
 
 @dataclass(frozen=True)
 class _Entry:
+    """Registered hook with its conditions."""
+
     hook: Hook
     operations: str
     priority: int
@@ -46,7 +50,7 @@ class _Entry:
 
 
 class InstrumentationHooks:
-    """The hooks of a process; the one that the toolkit calls is ``hooks``."""
+    """Registry of the hooks of a process; the toolkit calls the instance ``hooks``."""
 
     def __init__(self) -> None:
         self._entries: tuple[_Entry, ...] = ()
@@ -62,12 +66,13 @@ class InstrumentationHooks:
         priority: int = 0,
         when: Filter | None = None,
     ) -> Callable[[], None]:
-        """Call ``hook`` around operations whose name matches; returns a function that removes it.
+        """Call ``hook`` around operations with a matching name; return a function that removes it.
 
         Args:
-            operations: a pattern over the name, as a shell matches file names.
-            priority: the highest is entered first and left last.
-            when: a further condition on the operation.
+            hook: returns a context manager for an operation.
+            operations: pattern of the name, as a shell matches file names.
+            priority: the hook with the highest priority is entered first and left last.
+            when: further condition on the operation.
         """
         entry = _Entry(hook, operations, priority, when)
         self._entries = tuple(sorted((*self._entries, entry), key=lambda e: -e.priority))
@@ -78,7 +83,7 @@ class InstrumentationHooks:
         return remove
 
     def span(self, name: str, **attributes: object) -> AbstractContextManager[object]:
-        """Surround a block with the hooks; a failing hook is logged, the block never sees it."""
+        """Surround a block with the hooks; the error of a hook is logged and not raised."""
         if not self._entries:
             return _NO_SPAN
         return _Span(self._entries, Operation(name, attributes))
@@ -104,7 +109,7 @@ class _Span(AbstractContextManager[Operation]):
 
 
 class _Isolated(AbstractContextManager[None]):
-    """A hook's context manager that can neither fail the operation nor hide its error."""
+    """Context manager of a hook that can neither fail the operation nor hide its error."""
 
     def __init__(self, operation: Operation, hook: Hook) -> None:
         self._operation = operation
@@ -124,4 +129,4 @@ class _Isolated(AbstractContextManager[None]):
 _NO_SPAN = nullcontext()
 
 hooks = InstrumentationHooks()
-"""The hooks that the toolkit calls."""
+"""Hooks that the toolkit calls."""

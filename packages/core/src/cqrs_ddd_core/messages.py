@@ -1,4 +1,4 @@
-"""Commands and queries, the responses to them, and their names for those that arrive as data."""
+"""Commands and queries, their responses, and the registry of their names."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,14 @@ T = TypeVar("T")
 
 
 class Command(immutable.ImmutableModel, Generic[R]):
-    """An intent to change something; the result of ``Command[str]`` is a ``str``.
+    """Request to change something; the result of ``Command[str]`` is a ``str``.
 
-    A command that is sent twice under one ``command_id`` is one command. Without a
-    ``correlation_id`` it joins the request in progress, or starts one.
+    Two commands with the same ``command_id`` are the same command.
+
+    Attributes:
+        command_id: unique id, a random UUID by default.
+        correlation_id: id of the request; by default the id of the running request, else
+            ``command_id``.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid")
@@ -34,7 +38,13 @@ class Command(immutable.ImmutableModel, Generic[R]):
 
 
 class Query(immutable.ImmutableModel, Generic[R]):
-    """A question that changes nothing; the result of ``Query[int]`` is an ``int``."""
+    """Request for information that changes nothing; the result of ``Query[int]`` is an ``int``.
+
+    Attributes:
+        query_id: unique id, a random UUID by default.
+        correlation_id: id of the request; by default the id of the running request, else
+            ``query_id``.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid")
 
@@ -44,11 +54,14 @@ class Query(immutable.ImmutableModel, Generic[R]):
 
 @dataclass(slots=True)
 class CommandResponse(Generic[T]):
-    """Result of a command, with the events that it led to.
+    """Result of a command, with its events.
 
-    A handler may return one to raise ``events`` in addition to those of its aggregates. The
-    mediator's response holds every event of the unit of work, and in ``position`` the last global
-    position that the event store assigned; None if nothing was stored.
+    A handler may return a response to raise ``events`` in addition to the events of its aggregates.
+
+    Attributes:
+        result: result of the handler.
+        events: in the response of the mediator, every event of the unit of work.
+        position: last global position that the event store assigned; None if it stored no event.
     """
 
     result: T
@@ -58,7 +71,11 @@ class CommandResponse(Generic[T]):
 
 @dataclass(slots=True)
 class QueryResponse(Generic[T]):
-    """Result of a query."""
+    """Result of a query.
+
+    Attributes:
+        result: result of the handler.
+    """
 
     result: T
 
@@ -68,20 +85,26 @@ M = TypeVar("M", bound="type[Command] | type[Query]")
 
 
 class MessageRegistry(type_registry.TypeRegistry[Message]):
-    """A closed table of the messages that may be made from data."""
+    """Registry of the messages that may be created from data."""
 
     def __init__(self) -> None:
         super().__init__("message")
 
     def register(self, message_type: M) -> M:
-        """Register a class under its name, also as a decorator; raise ``DuplicateTypeError``."""
+        """Register a class under its name, also as a decorator.
+
+        Raises:
+            DuplicateTypeError: another class is registered under the name.
+        """
         self.add(message_type.__name__, message_type)
         return message_type
 
     def hydrate(self, name: str, data: Mapping[str, object]) -> Message:
-        """Make a message from data.
+        """Create a message from data.
 
-        Raises ``UnknownTypeError``, and ``ValidationError`` for data that does not fit.
+        Raises:
+            UnknownTypeError: no class is registered under the name.
+            ValidationError: the data does not fit the class.
         """
         message_type = self.get(name)
         try:

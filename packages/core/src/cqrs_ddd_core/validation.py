@@ -1,4 +1,4 @@
-"""Ready-made validators."""
+"""Validators that combine other validators or check pydantic models."""
 
 import pydantic
 
@@ -9,12 +9,17 @@ __all__ = ["CompositeValidator", "PydanticValidator"]
 
 
 class CompositeValidator(IValidator):
-    """Several validators as one, which returns the errors of all."""
+    """Validator that returns the errors of several validators.
+
+    Args:
+        validators: validators that each object has to pass.
+    """
 
     def __init__(self, *validators: IValidator) -> None:
         self._validators = validators
 
     async def validate(self, obj: object) -> ValidationResult:
+        """Return the problems that any of the validators found."""
         errors: dict[str, tuple[str, ...]] = {}
         for validator in self._validators:
             for field, texts in (await validator.validate(obj)).errors.items():
@@ -23,19 +28,23 @@ class CompositeValidator(IValidator):
 
 
 class PydanticValidator(IValidator):
-    """Validator by ``model``, or by the class of the object.
+    """Validator that validates an object by a pydantic model.
 
-    It also finds what ``model_construct`` and ``model_copy(update=...)`` let through.
+    It also finds invalid values that ``model_construct`` and ``model_copy(update=...)`` accept.
+
+    Args:
+        model: model to validate by, by default the class of the object.
     """
 
     def __init__(self, model: type[pydantic.BaseModel] | None = None) -> None:
         self._model = model
 
     async def validate(self, obj: object) -> ValidationResult:
+        """Return the problems that pydantic finds, or one problem if the class is not a model."""
         model = self._model or type(obj)
         if not issubclass(model, pydantic.BaseModel):
             return ValidationResult({"": (f"{model.__name__} is not a pydantic model",)})
-        # The attributes as they are: dumping would turn nested models into dicts.
+        # Read the attributes themselves: dumping would turn nested models into dicts.
         fields = dict(obj) if isinstance(obj, pydantic.BaseModel) else obj
         try:
             model.model_validate(fields)

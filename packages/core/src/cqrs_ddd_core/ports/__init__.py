@@ -1,6 +1,6 @@
-"""Ports of the application to the world outside, as small protocols.
+"""Ports of the application to the outside world, as small protocols.
 
-The readers of hierarchies are in ``ports.hierarchy``: they bring the domain services along.
+The readers of hierarchies are in ``ports.hierarchy``, because they import the domain services.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Port of workers in the background."""
+"""Ports of background workers."""
 
 from abc import abstractmethod
 from typing import Any, Protocol, runtime_checkable
@@ -6,22 +6,24 @@ from typing import Any, Protocol, runtime_checkable
 
 @runtime_checkable
 class IWorkerLifecycle(Protocol):
-    """A loop that starts and stops."""
+    """Background loop that can be started and stopped."""
 
     @abstractmethod
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        """Start the loop."""
+        ...
 
     @abstractmethod
     async def stop(self) -> None:
-        """Returns when what was begun is finished or handed back."""
+        """Stop the loop; return when work in progress is finished or released."""
         ...
 
 
 @runtime_checkable
 class IBackgroundWorker(IWorkerLifecycle, Protocol):
-    """A loop that can be given jobs."""
+    """Background loop that runs jobs."""
 
     @abstractmethod
     async def enqueue(self, job: Any) -> str:
-        """The job's id."""
+        """Add a job to the queue and return its id."""
         ...

@@ -1,4 +1,4 @@
-"""Where the outside sends commands and queries."""
+"""Ports through which commands and queries enter the application."""
 
 from abc import abstractmethod
 from typing import Protocol, TypeVar, runtime_checkable
@@ -12,15 +12,19 @@ R = TypeVar("R")
 
 @runtime_checkable
 class ICommandBus(Protocol):
-    """Carries a command to its one handler."""
+    """Bus that passes each command to its one handler."""
 
     @abstractmethod
-    async def send(self, command: Command[R]) -> CommandResponse[R]: ...
+    async def send(self, command: Command[R]) -> CommandResponse[R]:
+        """Handle the command and return its response."""
+        ...
 
 
 @runtime_checkable
 class IQueryBus(Protocol):
-    """Carries a query to its one handler."""
+    """Bus that passes each query to its one handler."""
 
     @abstractmethod
-    async def query(self, query: Query[R]) -> QueryResponse[R]: ...
+    async def query(self, query: Query[R]) -> QueryResponse[R]:
+        """Answer the query and return its response."""
+        ...

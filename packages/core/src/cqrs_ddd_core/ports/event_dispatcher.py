@@ -1,4 +1,4 @@
-"""Events to the handlers in this process."""
+"""Port of the dispatcher of events to handlers in this process."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -9,9 +9,12 @@ from ..domain.events import DomainEvent
 
 @runtime_checkable
 class IEventDispatcher(Protocol):
-    """Calls the handlers that are registered for each event."""
+    """Dispatcher that calls the handlers that are registered for each event."""
 
     @abstractmethod
     async def dispatch(self, events: Sequence[DomainEvent]) -> None:
-        """In order, one handler after the other; the first error ends it and is raised."""
+        """Call the handlers in the order of the events, one after the other.
+
+        The first error is raised, and the remaining handlers do not run.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Events, kept for ever, in order."""
+"""Ports of the event store, which keeps all events in order."""
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -12,11 +12,16 @@ from ..primitives.exceptions import EventStoreError, MissingIdentityError, Naive
 from ..primitives.storable import ensure_storable
 
 EVENTS_CHANNEL = "cqrs_ddd_events"
-"""The channel of ``IQueueSignal`` on which those who wait for events are told that there are."""
+"""Channel of ``IQueueSignal`` on which readers that wait for events are woken."""
 
 
 class StreamId(NamedTuple):
-    """Name of the stream that holds the events of one aggregate."""
+    """Name of the stream that holds the events of one aggregate.
+
+    Attributes:
+        aggregate_type: stored name of the aggregate's class.
+        aggregate_id: id of the aggregate as text.
+    """
 
     aggregate_type: str
     aggregate_id: str
@@ -39,10 +44,29 @@ class ExpectedVersion(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredEvent:
-    """A domain event as stored: ``version`` counts in the stream from 1, ``position`` overall.
+    """Domain event as stored.
 
-    Raises ``SerializationError`` for ids and names that some databases change or reject, and
-    ``EventStoreError`` for a version below 1, so that stores need not check them.
+    Ids, names and the version are checked here, so that stores need not check them.
+
+    Attributes:
+        event_id: unique id of the event.
+        event_type: stored name of the event's class.
+        aggregate_id: id of the aggregate as text.
+        aggregate_type: stored name of the aggregate's class.
+        version: number of the event in its stream, counted from 1.
+        schema_version: version of the shape of the payload.
+        payload: fields of the event outside the envelope, as JSON values.
+        metadata: further facts as JSON values, such as tenant and user.
+        occurred_at: time of the event (aware).
+        correlation_id: id that all messages of one request share.
+        causation_id: id of the message that caused the event.
+        position: number of the event in the order of all streams; None until the store has assigned
+            it.
+
+    Raises:
+        SerializationError: an id or a name is a text that some databases change or reject.
+        EventStoreError: the version is below 1.
+        NaiveDatetimeError: ``occurred_at`` has no time zone.
     """
 
     event_id: str
@@ -82,16 +106,23 @@ class StoredEvent:
 
     @property
     def stream(self) -> StreamId:
+        """Stream of the event's aggregate."""
         return StreamId(self.aggregate_type, self.aggregate_id)
 
     @classmethod
     def from_event(
         cls, event: DomainEvent, metadata: Mapping[str, object] | None = None
     ) -> "StoredEvent":
-        """The stored form; ``metadata`` is laid over the event's own.
+        """Create the stored form of an event that an aggregate has recorded.
 
-        Raises ``MissingIdentityError`` for an event that no aggregate recorded, and
-        ``SerializationError`` for one that is not JSON.
+        Args:
+            event: event with the id, type and version of its aggregate.
+            metadata: further facts; they replace facts of the same name in the event's own
+                metadata.
+
+        Raises:
+            MissingIdentityError: no aggregate has recorded the event.
+            SerializationError: the event cannot be written as JSON.
         """
         if not event.aggregate_id or not event.aggregate_type or event.aggregate_version is None:
             raise _build_identity_error(event)
@@ -112,19 +143,21 @@ class StoredEvent:
 
 @runtime_checkable
 class IEventStore(Protocol):
-    """Streams of events, and one order over all of them."""
+    """Store of event streams, with one order over the events of all streams."""
 
     @abstractmethod
     async def append(self, stored_event: StoredEvent) -> None:
-        """Raises as ``append_batch``."""
+        """Append one event; raise the same errors as ``append_batch``."""
         ...
 
     @abstractmethod
     async def append_batch(self, events: list[StoredEvent]) -> None:
-        """All or none.
+        """Append all events, or none.
 
-        Raises ``OptimisticConcurrencyError`` where a version is taken, ``DuplicateEventError``
-        where an id is, and ``SerializationError`` for what is not JSON.
+        Raises:
+            OptimisticConcurrencyError: a stream already has an event with this version.
+            DuplicateEventError: an event with this id is already stored.
+            SerializationError: payload or metadata cannot be written as JSON.
         """
         ...
 
@@ -135,7 +168,7 @@ class IEventStore(Protocol):
         *,
         after_version: int = 0,
     ) -> list[StoredEvent]:
-        """The stream of an aggregate, by version."""
+        """Return the events of an aggregate after a version, in the order of their versions."""
         ...
 
     @abstractmethod
@@ -144,16 +177,17 @@ class IEventStore(Protocol):
         position: int,
         limit: int = 1000,
     ) -> list[StoredEvent]:
-        """The next events of all streams, by position.
+        """Return the next events of all streams after a position, in the order of their positions.
 
-        Whoever asks again after the last position it got misses nothing, whatever was in flight.
+        A reader that continues after the last position that it got misses no event, even if a
+        transaction with a lower position commits later.
         """
         ...
 
 
 @runtime_checkable
 class IEventLog(IEventStore, Protocol):
-    """An event store that also checks expectations and reads along other lines."""
+    """Event store with expected versions, and reads by streams, event types and time."""
 
     @abstractmethod
     async def get_events(
@@ -163,7 +197,12 @@ class IEventLog(IEventStore, Protocol):
         after_version: int = 0,
         aggregate_type: str | None = None,
     ) -> list[StoredEvent]:
-        """Raises ``AmbiguousStreamError`` when types share the id and none is given."""
+        """Return the events of an aggregate after a version, in the order of their versions.
+
+        Raises:
+            AmbiguousStreamError: several aggregate types share the id, and ``aggregate_type`` is
+                None.
+        """
         ...
 
     @abstractmethod
@@ -174,10 +213,14 @@ class IEventLog(IEventStore, Protocol):
         *,
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
     ) -> int:
-        """Number the events from the stream's end on, whatever version they carry.
+        """Append events to the end of a stream, or none of them; return the last version.
 
-        Answers the last version; raises ``OptimisticConcurrencyError`` when the stream is not as
-        expected, and as ``append_batch``.
+        The events are numbered from the end of the stream; their own versions are ignored.
+
+        Raises:
+            OptimisticConcurrencyError: the stream is not at the expected version.
+            DuplicateEventError: an event with this id is already stored.
+            SerializationError: payload or metadata cannot be written as JSON.
         """
         ...
 
@@ -185,52 +228,59 @@ class IEventLog(IEventStore, Protocol):
     async def get_streams(
         self, streams: Collection[StreamId], *, after_version: int = 0
     ) -> dict[StreamId, list[StoredEvent]]:
-        """Several streams in one read; an absent one has an empty list."""
+        """Return the events of several streams in one read; a missing stream has an empty list."""
         ...
 
     @abstractmethod
     async def get_events_of_types(
         self, event_types: Collection[str], *, after: int = 0, limit: int = 1000
     ) -> list[StoredEvent]:
-        """By position, after the position ``after``."""
+        """Return the next events of some types after the position ``after``, in order."""
         ...
 
     @abstractmethod
     async def get_events_between(
         self, start: datetime, end: datetime, *, after: int = 0, limit: int = 1000
     ) -> list[StoredEvent]:
-        """Those that occurred from ``start`` to before ``end`` (both aware), by position."""
+        """Return the events that occurred from ``start`` to before ``end``, by position.
+
+        Both times are aware; ``after`` is the position to continue after.
+        """
         ...
 
     @abstractmethod
     def stream_after(self, position: int, *, batch_size: int = 500) -> AsyncIterator[StoredEvent]:
-        """As ``get_events_after``, to the present end, holding one batch at a time."""
+        """Yield the events after a position up to the present end, with one batch in memory."""
         ...
 
     @abstractmethod
     async def latest_position(self) -> int:
-        """The highest position that a reader can see; 0 for an empty store."""
+        """Return the highest position that a reader can see; 0 for an empty store."""
         ...
 
     @abstractmethod
     async def highest_position(self) -> int:
-        """The highest that is committed, also above what a reader can see yet: none below it is
-        known to be the last. 0 for an empty store."""
+        """Return the highest committed position; 0 for an empty store.
+
+        A reader cannot see it while a transaction that may commit a lower position is still open.
+        """
         ...
 
     @abstractmethod
     async def wait_for(self, position: int, *, timeout: float) -> bool:
-        """Whether a reader can see ``position`` within ``timeout`` seconds."""
+        """Wait until a reader can see ``position``; return False after ``timeout`` seconds."""
         ...
 
 
 @runtime_checkable
 class IEventStoreProvider(Protocol):
-    """A unit of work that carries an event store."""
+    """Unit of work that carries an event store."""
 
     @property
     @abstractmethod
-    def event_store(self) -> IEventStore: ...
+    def event_store(self) -> IEventStore:
+        """Event store that writes in this unit of work."""
+        ...
 
 
 def _build_identity_error(event: DomainEvent) -> MissingIdentityError:

@@ -1,3 +1,3 @@
-"""Parents, tags and access lists of nodes: the readers of the domain services."""
+"""Ports of hierarchies: the readers of parents, tags and access lists of nodes."""
 
 from ..domain.services.readers import *

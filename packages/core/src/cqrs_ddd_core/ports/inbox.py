@@ -1,4 +1,4 @@
-"""Which messages were handled, and with what outcome."""
+"""Port of the inbox, which records the messages that were handled and their outcomes."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -13,9 +13,16 @@ from .unit_of_work import UnitOfWork
 
 @dataclass(frozen=True)
 class InboxEntry:
-    """A message that ``consumer`` has handled; ``outcome`` is its answer, as JSON values.
+    """Record of a message that a consumer has handled.
 
-    Raises ``SerializationError`` for ids and names that some databases change or reject.
+    Attributes:
+        consumer: name of the consumer; each consumer handles a message once.
+        message_id: id of the message.
+        fingerprint: hash of the message's content.
+        outcome: result of the handler as JSON values, or None.
+
+    Raises:
+        SerializationError: an id or a name is a text that some databases change or reject.
     """
 
     consumer: str
@@ -31,35 +38,51 @@ class InboxEntry:
         if self.fingerprint != fingerprint:
             raise DuplicateCommandError(
                 f"{self.consumer} has already handled a message with id {self.message_id} and "
-                "another content; give each message its own id",
+                "different content; give each message its own id",
                 command_id=self.message_id,
             )
 
 
 @runtime_checkable
 class IInbox(Protocol):
-    """Remembers handled messages in the transaction of their effects."""
+    """Record of handled messages, written in the transaction of their effects."""
 
     @abstractmethod
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
     ) -> InboxEntry | None:
-        """None for the first time; the earlier entry for a repetition.
+        """Record a message; return None the first time, and the earlier entry for a repetition.
 
-        Raises ``DuplicateCommandError`` when the id came before with another ``fingerprint``.
+        Args:
+            consumer: name of the consumer; each consumer handles a message once.
+            message_id: id of the message.
+            fingerprint: hash of the message's content.
+            uow: unit of work to write in, by default the current one, else a new one for this call.
+
+        Raises:
+            DuplicateCommandError: the id was recorded with another fingerprint.
         """
         ...
 
     @abstractmethod
     async def store_outcome(
         self, consumer: str, message_id: str, outcome: Any, uow: UnitOfWork | None = None
-    ) -> None: ...
+    ) -> None:
+        """Store the outcome of a recorded message, as JSON values.
+
+        Raises:
+            InboxError: the message is not recorded.
+            SerializationError: the outcome cannot be written as JSON.
+        """
+        ...
 
 
 @runtime_checkable
 class IInboxProvider(Protocol):
-    """A unit of work that carries an inbox."""
+    """Unit of work that carries an inbox."""
 
     @property
     @abstractmethod
-    def inbox(self) -> IInbox: ...
+    def inbox(self) -> IInbox:
+        """Inbox that writes in this unit of work."""
+        ...

@@ -1,4 +1,4 @@
-"""One at a time."""
+"""Ports of locks."""
 
 import asyncio
 from abc import abstractmethod
@@ -10,7 +10,12 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True, order=True)
 class ResourceIdentifier:
-    """What a lock is for: one thing of a type."""
+    """Name of a resource that can be locked.
+
+    Attributes:
+        resource_type: kind of resource, for example ``order``.
+        resource_id: id of one resource of this kind.
+    """
 
     resource_type: str
     resource_id: str
@@ -21,15 +26,17 @@ class ResourceIdentifier:
 
 @runtime_checkable
 class ILockedMessage(Protocol):
-    """A message that is handled by one at a time, for each of its resources."""
+    """Message that locks resources while it is handled."""
 
     @abstractmethod
-    def lock_keys(self) -> Collection[ResourceIdentifier]: ...
+    def lock_keys(self) -> Collection[ResourceIdentifier]:
+        """Return the resources that must be locked."""
+        ...
 
 
 @runtime_checkable
 class ILockStrategy(Protocol):
-    """Locks by name; times are in seconds."""
+    """Locks by the name of a resource."""
 
     @abstractmethod
     async def acquire(
@@ -39,52 +46,65 @@ class ILockStrategy(Protocol):
         timeout: float = 10.0,
         ttl: float = 30.0,
     ) -> bool:
-        """Whether the lock was granted within ``timeout``; it is held for ``ttl`` at most."""
+        """Wait for the lock; return whether it was granted in time.
+
+        Args:
+            resource: name of the resource.
+            timeout: seconds to wait at most.
+            ttl: seconds after which the lock expires unless it is extended.
+        """
         ...
 
     @abstractmethod
     async def release(self, resource: str) -> None:
-        """Raises ``LeaseLostError`` when somebody else holds it."""
+        """Release the lock.
+
+        Raises:
+            LeaseLostError: the lock has expired, or another task holds it.
+        """
         ...
 
     @abstractmethod
     async def extend(self, resource: str, ttl: float) -> bool:
-        """Whether it is still ours, and now for ``ttl`` from this moment."""
+        """Let the lock expire ``ttl`` seconds from now; return False if the caller lost it."""
         ...
 
 
 @runtime_checkable
 class ILockLease(Protocol):
-    """A lock that is held."""
+    """Lock that is held."""
 
     @property
     @abstractmethod
-    def resource(self) -> str: ...
+    def resource(self) -> str:
+        """Name of the locked resource."""
+        ...
 
     @property
     @abstractmethod
     def fencing_token(self) -> int:
-        """Larger than that of every earlier holder: write it, and refuse smaller ones.
+        """Number that is larger than the token of every earlier holder.
 
-        Source: M. Kleppmann, "How to do distributed locking", 2016.
+        Store it with each write, and reject writes with a smaller token. Source: M. Kleppmann, "How
+        to do distributed locking", 2016.
         """
         ...
 
     @property
     @abstractmethod
     def lost(self) -> asyncio.Event:
-        """Set as soon as the holder knows that the lock is not, or may not be, held any more."""
+        """Event that is set when the lock is lost, or may be lost."""
         ...
 
     @abstractmethod
     def check(self) -> None:
-        """Raises ``LeaseLostError`` when the lock is not, or may not be, held any more."""
+        """Raise ``LeaseLostError`` if the lock is lost, or may be lost."""
         ...
 
 
 @runtime_checkable
 class ILeasedLock(ILockStrategy, Protocol):
-    """Locks that are held by a block of code."""
+    """Locks that are held while a block runs."""
 
     @abstractmethod
     def hold(
@@ -95,9 +115,16 @@ class ILeasedLock(ILockStrategy, Protocol):
         ttl: float = 30.0,
         cancel_on_loss: bool = True,
     ) -> AbstractAsyncContextManager[ILockLease]:
-        """Held while the block runs, renewed before ``ttl`` ends.
+        """Hold the lock while the block runs, and renew it before it expires.
 
-        Raises ``LockAcquisitionError`` when it is not granted within ``timeout``. A block that
-        loses the lock is cancelled, unless told not to be, and ends with ``LeaseLostError``.
+        Args:
+            resource: name of the resource.
+            timeout: seconds to wait for the lock at most.
+            ttl: seconds after which the lock expires unless it is renewed.
+            cancel_on_loss: cancel the block when the lock is lost.
+
+        Raises:
+            LockAcquisitionError: the lock was not granted within ``timeout``.
+            LeaseLostError: the lock was lost while the block ran.
         """
         ...

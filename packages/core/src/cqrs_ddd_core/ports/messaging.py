@@ -1,4 +1,4 @@
-"""Messages to and from a broker."""
+"""Ports of the message broker."""
 
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
@@ -9,21 +9,28 @@ from .outbox import OutboxMessage
 
 @runtime_checkable
 class IMessagePublisher(Protocol):
-    """Hands messages to a broker."""
+    """Publisher of messages to a broker."""
 
     @abstractmethod
     async def publish(self, message: OutboxMessage) -> None:
-        """Returns when the broker has taken it; raises ``MessagingError`` otherwise."""
+        """Publish a message; return when the broker has accepted it.
+
+        Raises:
+            MessagingError: the broker did not accept the message.
+        """
         ...
 
 
 @runtime_checkable
 class IMessageConsumer(Protocol):
-    """Takes messages from a broker, each at least once."""
+    """Consumer of messages from a broker, each delivered at least once."""
 
     @abstractmethod
     async def subscribe(
         self, topic: str, handler: Callable[[OutboxMessage], Awaitable[None]]
     ) -> None:
-        """A message is acknowledged when its handler returns, and comes again when it raises."""
+        """Call the handler for each message of the topic.
+
+        A message is acknowledged when its handler returns, and delivered again if it raises.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Steps around a handler."""
+"""Port of middlewares, the steps around a handler."""
 
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 __all__ = ["IMiddleware", "Next", "Placement"]
 
 Next = Callable[[Any], Awaitable[Any]]
-"""The rest of the pipeline, which a middleware calls with the message."""
+"""Rest of the pipeline, which a middleware calls with the message."""
 
 
 class Placement(Enum):
-    """On which side of the unit of work a middleware stands."""
+    """Side of the unit of work on which a middleware runs."""
 
     OUTSIDE = "outside the unit of work"
     """Runs for every message, before a unit of work opens and after it has ended."""
@@ -22,11 +22,11 @@ class Placement(Enum):
 
 @runtime_checkable
 class IMiddleware(Protocol):
-    """Handles a message by handing it on, or by answering it."""
+    """Step that passes a message to the next step, or returns a response of its own."""
 
     placement: ClassVar[Placement] = Placement.OUTSIDE
 
     @abstractmethod
     async def __call__(self, message: Any, next_: Next) -> Any:
-        """Return what ``await next_(message)`` returned, or a response of your own."""
+        """Return the result of ``await next_(message)``, or a response of your own."""
         ...

@@ -16,9 +16,23 @@ OUTBOX_CHANNEL = "outbox"
 
 @dataclass
 class OutboxMessage:
-    """A message to publish; messages of one ``partition_key`` are published in order.
+    """Message to publish.
 
-    Raises ``SerializationError`` for ids and names that some databases change or reject.
+    Attributes:
+        message_id: unique id, by which receivers recognise a repetition.
+        event_type: stored name of the event's class, or another type that routes the message.
+        payload: content as JSON values.
+        metadata: further facts as JSON values, such as the aggregate and the tenant.
+        created_at: time of creation (aware).
+        published_at: time of publication (aware), or None before it.
+        error: text of the last failure, or None.
+        retry_count: number of failed tries.
+        correlation_id: id that all messages of one request share.
+        causation_id: id of the message that caused this one.
+        partition_key: messages of one key are published in order; None requires no order.
+
+    Raises:
+        SerializationError: an id or a name is a text that some databases change or reject.
     """
 
     message_id: str
@@ -47,7 +61,16 @@ class OutboxMessage:
     def from_event(
         cls, event: DomainEvent, metadata: Mapping[str, object] | None = None
     ) -> "OutboxMessage":
-        """Build the message of an event; raise ``SerializationError`` for one that is not JSON."""
+        """Create the message of an event, with the event's id.
+
+        Args:
+            event: event to publish; its aggregate determines the partition key.
+            metadata: further facts; facts of the same name in the event's own metadata replace
+                them.
+
+        Raises:
+            SerializationError: the event cannot be written as JSON.
+        """
         facts = {
             "aggregate_id": event.aggregate_id,
             "aggregate_type": event.aggregate_type,
@@ -69,9 +92,9 @@ class OutboxMessage:
 
     @property
     def lease_key(self) -> str:
-        """The key under which relays lease the message.
+        """Key under which relays lease the message.
 
-        A message without a partition key has no order, so it gets a key of its own.
+        A message without a partition key needs no order, so it gets a key of its own.
         """
         if self.partition_key is None:
             return f"message {self.message_id}"
@@ -80,7 +103,7 @@ class OutboxMessage:
 
 @runtime_checkable
 class IOutboxStorage(Protocol):
-    """The outbox table."""
+    """Storage of outbox messages."""
 
     @abstractmethod
     async def save_messages(
@@ -97,7 +120,7 @@ class IOutboxStorage(Protocol):
         limit: int = 100,
         uow: UnitOfWork | None = None,
     ) -> list[OutboxMessage]:
-        """Return unpublished messages, oldest first."""
+        """Return unpublished messages, the oldest first."""
         ...
 
     @abstractmethod
@@ -105,7 +128,9 @@ class IOutboxStorage(Protocol):
         self,
         message_ids: list[str],
         uow: UnitOfWork | None = None,
-    ) -> None: ...
+    ) -> None:
+        """Mark messages as published."""
+        ...
 
     @abstractmethod
     async def mark_failed(
@@ -114,15 +139,19 @@ class IOutboxStorage(Protocol):
         error: str,
         uow: UnitOfWork | None = None,
     ) -> None:
-        """Count the try and keep the error."""
+        """Count a failed try and store its error."""
         ...
 
 
 @dataclass(frozen=True)
 class OutboxLease:
-    """The right of one relay to publish these messages of one key, in order.
+    """Right of one relay to publish the messages of one key, in order.
 
-    ``epoch`` grows with every claim of the key: a relay that lost its lease cannot mark.
+    Attributes:
+        key: partition key, or the key of a single message without one.
+        epoch: number that grows with every claim of the key, so that a relay that lost its lease
+            cannot mark messages.
+        messages: messages to publish, the oldest first.
     """
 
     key: str
@@ -132,18 +161,28 @@ class OutboxLease:
 
 @runtime_checkable
 class ILeasedOutbox(IOutboxStorage, Protocol):
-    """An outbox that several relays share."""
+    """Outbox that several relays share."""
 
     @abstractmethod
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
     ) -> list[OutboxLease]:
-        """Lease due keys for ``lease`` seconds; ``limit`` bounds the messages of all together."""
+        """Lease the keys that are due.
+
+        Args:
+            relay_id: name of the relay.
+            limit: largest number of messages of all leases together.
+            lease: seconds after which the leases expire.
+        """
         ...
 
     @abstractmethod
     async def complete(self, lease: OutboxLease, message_ids: Sequence[str]) -> None:
-        """Mark messages as published; raise ``LeaseLostError`` if the epoch has moved on."""
+        """Mark messages of a lease as published.
+
+        Raises:
+            LeaseLostError: the lease expired, or a later claim replaced it.
+        """
         ...
 
     @abstractmethod
@@ -152,7 +191,8 @@ class ILeasedOutbox(IOutboxStorage, Protocol):
     ) -> list[OutboxLease]:
         """Mark the messages of several leases and release their keys, in one transaction.
 
-        Returns the leases that were lost, of which nothing is marked.
+        Returns:
+            The lost leases; their messages are not marked.
         """
         ...
 
@@ -167,7 +207,8 @@ class ILeasedOutbox(IOutboxStorage, Protocol):
     ) -> tuple[list[OutboxLease], list[OutboxLease]]:
         """Run ``complete_batch`` and ``claim`` in one transaction, as a busy relay does.
 
-        Returns the leases that were lost, and the new ones.
+        Returns:
+            The lost leases, and the new leases.
         """
         ...
 
@@ -177,40 +218,51 @@ class ILeasedOutbox(IOutboxStorage, Protocol):
     ) -> None:
         """Block the key until ``retry_at``, or make the message a dead letter if that is None.
 
-        Raises ``LeaseLostError`` when the epoch has moved on.
+        Raises:
+            LeaseLostError: the lease expired, or a later claim replaced it.
         """
         ...
 
     @abstractmethod
     async def release(self, lease: OutboxLease) -> None:
-        """Release the key before the lease ends; do nothing if the lease was lost."""
+        """Release the key before the lease expires; do nothing if the lease was lost."""
         ...
 
     @abstractmethod
     async def list_dead_letters(self, limit: int = 100) -> list[OutboxMessage]:
-        """Return the messages that failed for good, oldest first; they block their keys."""
+        """Return the dead letters, the oldest first; each blocks its key."""
         ...
 
     @abstractmethod
     async def retry(self, message_id: str) -> None:
-        """Retry a dead letter with its tries reset; raise ``OutboxError`` if it is none."""
+        """Retry a dead letter, with its number of tries reset.
+
+        Raises:
+            OutboxError: the message is not a dead letter.
+        """
         ...
 
     @abstractmethod
     async def discard(self, message_id: str) -> None:
-        """Drop a dead letter, which unblocks its key; raise ``OutboxError`` if it is none."""
+        """Delete a dead letter, which unblocks its key.
+
+        Raises:
+            OutboxError: the message is not a dead letter.
+        """
         ...
 
     @abstractmethod
     async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
-        """Delete messages that were published before a time; return how many, at most ``limit``."""
+        """Delete at most ``limit`` messages that were published before a time; return how many."""
         ...
 
 
 @runtime_checkable
 class IOutboxProvider(Protocol):
-    """A unit of work that carries an outbox."""
+    """Unit of work that carries an outbox."""
 
     @property
     @abstractmethod
-    def outbox(self) -> IOutboxStorage: ...
+    def outbox(self) -> IOutboxStorage:
+        """Outbox that writes in this unit of work."""
+        ...

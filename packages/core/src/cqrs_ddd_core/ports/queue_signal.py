@@ -1,4 +1,4 @@
-"""Wake-up notifications for workers; polling must suffice without them."""
+"""Port of wake-up notifications for workers; polling has to suffice without them."""
 
 from abc import abstractmethod
 from typing import Protocol, runtime_checkable
@@ -6,12 +6,14 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class IQueueSignal(Protocol):
-    """Notifier of waiters on a channel; a notification may be lost, or come without work."""
+    """Wake-up notifications by channel; one may be lost, or arrive without any work."""
 
     @abstractmethod
-    async def notify(self, channel: str) -> None: ...
+    async def notify(self, channel: str) -> None:
+        """Wake all tasks that wait on the channel."""
+        ...
 
     @abstractmethod
     async def wait(self, channel: str, timeout: float) -> bool:
-        """Return whether a notification came within ``timeout`` seconds."""
+        """Wait for a notification; return False if none arrives within ``timeout`` seconds."""
         ...

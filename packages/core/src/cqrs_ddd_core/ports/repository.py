@@ -1,4 +1,4 @@
-"""Aggregates, as a collection that remembers them."""
+"""Ports of repositories."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -15,29 +15,30 @@ T = TypeVar("T", bound=AggregateRoot)
 
 @runtime_checkable
 class IRepository(Protocol[T, ID]):
-    """A collection of aggregates of one type.
+    """Collection of the aggregates of one type.
 
-    ``uow`` is the unit of work to take part in: the one given, else the open one of the running
-    command, else a short one of its own.
+    Each call takes part in the ``uow`` argument, else in the current unit of work, else in a new
+    one for this call.
     """
 
     @abstractmethod
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
-        """Save a new or a changed aggregate.
+        """Save a new or a changed aggregate, and return its id.
 
-        Raises ``OptimisticConcurrencyError``, here or at the commit, when the stored version is
-        not the one that the aggregate was loaded with.
+        Raises:
+            OptimisticConcurrencyError: the stored version is not the version that the aggregate was
+                loaded with; raised here or at the commit.
         """
         ...
 
     @abstractmethod
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
-        """A copy of its own, or None."""
+        """Return a copy of the aggregate, or None if the id does not exist."""
         ...
 
     @abstractmethod
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
-        """Afterwards it is absent; an id that is absent already is fine."""
+        """Delete the aggregate and return the id; an id that does not exist is accepted."""
         ...
 
     @abstractmethod
@@ -46,9 +47,10 @@ class IRepository(Protocol[T, ID]):
         entity_ids: list[ID] | None = None,
         uow: UnitOfWork | None = None,
     ) -> list[T]:
-        """Those with these ids, in the order asked for, each once, absent ones left out.
+        """Return the aggregates with these ids, or all aggregates in any order.
 
-        Without ids: all of them, in no promised order.
+        With ids, the aggregates come in the order of the ids, each once; ids that do not exist are
+        left out.
         """
         ...
 
@@ -58,19 +60,21 @@ class IRepository(Protocol[T, ID]):
         criteria: ISpecification[T] | Any,
         uow: UnitOfWork | None = None,
     ) -> SearchResult[T]:
-        """Those that satisfy a specification, or query options (``IQueryOptions``)."""
+        """Return the aggregates that satisfy a specification or query options."""
         ...
 
 
 @runtime_checkable
 class IBulkRepository(IRepository[T, ID], Protocol[T, ID]):
-    """A repository that saves many at once."""
+    """Repository that can save many aggregates at once."""
 
     @abstractmethod
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
-        """Save all of them or none; answers their ids in the same order.
+        """Save all aggregates, or none, and return their ids in the same order.
 
-        Raises ``InvalidOperationError`` for two with one id, and as ``add`` for a conflict, which
-        names the aggregate.
+        Raises:
+            InvalidOperationError: two aggregates have the same id.
+            OptimisticConcurrencyError: an aggregate that the error names has a conflict, as for
+                ``add``.
         """
         ...

@@ -1,4 +1,4 @@
-"""What a search found, at once or piece by piece."""
+"""Result of a search, as a list or as a stream."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ T = TypeVar("T")
 
 
 class SearchResult(Generic[T]):
-    """Await it for a list, or iterate over ``stream()``; the search runs only then.
+    """Result of a search, which runs when the result is awaited or iterated over.
+
+    ``await result`` returns a list; ``result.stream()`` yields the items in batches.
 
     Args:
-        fetch: runs the search and answers all of it.
-        stream: runs the search and yields it, holding at most the given number at a time.
+        fetch: runs the search and returns all items.
+        stream: runs the search and yields the items, holding at most the given number in memory.
     """
 
     def __init__(
@@ -30,7 +32,7 @@ class SearchResult(Generic[T]):
 
     @classmethod
     def from_items(cls, items: Iterable[T]) -> SearchResult[T]:
-        """A result whose items are in memory already."""
+        """Create a result from items that are already in memory."""
         found = list(items)
 
         async def fetch() -> list[T]:
@@ -46,7 +48,11 @@ class SearchResult(Generic[T]):
         return self._fetch().__await__()
 
     def stream(self, batch_size: int = 100) -> AsyncIterator[T]:
-        """Raises ``InvalidOperationError`` for a batch size below 1."""
+        """Yield the items, holding at most ``batch_size`` of them in memory.
+
+        Raises:
+            InvalidOperationError: ``batch_size`` is below 1.
+        """
         if batch_size < 1:
             raise InvalidOperationError(f"batch_size must be at least 1, got {batch_size}")
         return self._stream(batch_size)

@@ -1,4 +1,4 @@
-"""Port of the unit of work: adapters subclass `UnitOfWork`."""
+"""Port of the unit of work: adapters subclass ``UnitOfWork``."""
 
 from ..unit_of_work import UnitOfWork, get_current_uow
 

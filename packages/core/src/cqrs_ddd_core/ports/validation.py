@@ -1,4 +1,4 @@
-"""Is this acceptable?"""
+"""Port of validators."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -8,18 +8,25 @@ from typing import Any, Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """``errors`` maps a field (dotted path, empty for the whole) to what is wrong with it."""
+    """Result of a validation.
+
+    Attributes:
+        errors: problems by field (dotted path; empty for the whole object).
+    """
 
     errors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def is_valid(self) -> bool:
+        """Return whether there are no errors."""
         return not self.errors
 
 
 @runtime_checkable
 class IValidator(Protocol):
-    """Judges an object, and raises only when it cannot judge."""
+    """Validator of objects."""
 
     @abstractmethod
-    async def validate(self, obj: Any) -> ValidationResult: ...
+    async def validate(self, obj: Any) -> ValidationResult:
+        """Return the problems of the object; raise an error only if it cannot be checked."""
+        ...
