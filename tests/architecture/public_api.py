@@ -46,7 +46,8 @@ def changes(kept: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def reference_pages() -> str:
-    return "\n".join(page.read_text("utf-8") for page in (ROOT / "docs/reference").glob("*.md"))
+    pages = (ROOT / "docs/reference").glob("*.md")
+    return "\n".join(page.read_text("utf-8") for page in pages if page.name != "glossary.md")
 
 
 def undocumented_names(package: Package, pages: str) -> list[str]:

@@ -50,7 +50,7 @@ def test_every_folder_of_the_tests_is_named_and_nothing_else() -> None:
 
 
 def test_everything_at_the_top_exists() -> None:
-    for name in _named("The top"):
+    for name in _named("Top-level folder"):
         assert (ROOT / name).exists(), name
 
 
@@ -73,6 +73,6 @@ def test_every_module_of_a_flat_package_is_named_and_nothing_else(
 def test_modules_beside_the_folders_exist() -> None:
     core = ROOT / "packages/core/src/cqrs_ddd_core"
     modules = {path.name for path in core.glob("*.py")} - {"__init__.py"}
-    (told,) = re.findall(r"^Beside the folders: .*?$.*?\n\n", PAGE, re.M | re.S)
+    (told,) = re.findall(r"^Modules outside the folders: .*?$.*?\n\n", PAGE, re.M | re.S)
 
     assert set(re.findall(r"`(\w+\.py)`", told)) == modules
