@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 class BackgroundService(ABC):
     """Service that runs its loops as tasks, and stops by waiting until each has ended.
 
-    The loops check ``is_stopping``, and wait by ``wait_or_stop`` and ``wait``.
+    The loops check ``is_stopping``, and wait with ``wait_or_stop`` and ``wait``.
     """
 
     def __init__(self) -> None:
@@ -33,10 +33,15 @@ class BackgroundService(ABC):
 
     @property
     def is_stopping(self) -> bool:
+        """Return whether ``stop`` was called and the loops have not ended yet."""
         return self._stopping.is_set()
 
     async def start(self) -> None:
-        """Start the loops; raise ``InvalidOperationError`` if they have been started."""
+        """Start the loops.
+
+        Raises:
+            InvalidOperationError: the loops are already running.
+        """
         if self._tasks:
             raise InvalidOperationError(
                 f"the {type(self).__name__} has been started; stop it first"
@@ -44,7 +49,7 @@ class BackgroundService(ABC):
         self._tasks = [asyncio.ensure_future(each) for each in self.create_loops()]
 
     async def stop(self) -> None:
-        """Wait until work in progress is finished or released."""
+        """Stop the loops; return when work in progress is finished or released."""
         self._stopping.set()
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -70,7 +75,7 @@ class BackgroundService(ABC):
             task.cancel()
 
     async def wait_or_stop(self, event: asyncio.Future[Any]) -> None:
-        """Wait like ``wait``, but leave the event alone."""
+        """Wait for the event, or until the service stops; do not cancel the event."""
         stopped = asyncio.ensure_future(self._stopping.wait())
         either: list[asyncio.Future[Any]] = [event, stopped]
         try:

@@ -1,4 +1,4 @@
-"""Ids as text: random ones, and ones that sort by the time they were made (RFC 9562)."""
+"""Generators of ids as text: random ids, and ids that sort by their time (RFC 9562)."""
 
 import os
 import struct
@@ -17,10 +17,12 @@ _COUNTER_LIMIT = 0x1000
 
 @runtime_checkable
 class IIdGenerator(Protocol):
-    """Makes ids that are never the same twice."""
+    """Generator of ids that never repeat."""
 
     @abstractmethod
-    def next_id(self) -> str: ...
+    def next_id(self) -> str:
+        """Return a new id."""
+        ...
 
 
 class _RandomBlocks:
@@ -28,7 +30,7 @@ class _RandomBlocks:
 
     def __init__(self) -> None:
         self.refill()
-        # A child process would repeat what its parent still holds.
+        # A forked process would otherwise use the blocks that its parent uses, too.
         os.register_at_fork(after_in_child=self.refill)
 
     def refill(self) -> None:
@@ -48,9 +50,10 @@ _random_blocks = _RandomBlocks()
 
 
 class UUID4Generator(IIdGenerator):
-    """Random ids, version 4 of RFC 9562."""
+    """Generator of random ids, version 4 of RFC 9562."""
 
     def next_id(self) -> str:
+        """Return a random UUID."""
         block = _random_blocks.next()
         digits = block.hex()
         return (
@@ -60,10 +63,13 @@ class UUID4Generator(IIdGenerator):
 
 
 class UUID7Generator(IIdGenerator):
-    """Time-ordered ids, version 7 of RFC 9562, strictly increasing within one generator.
+    """Generator of time-ordered ids, version 7 of RFC 9562, strictly increasing per generator.
 
-    The 12 bits behind the milliseconds are a counter (method 1 of the RFC's section 6.2); when it
-    runs over, or the clock steps back, the last millisecond is continued or advanced by one.
+    The 12 bits behind the milliseconds are a counter (method 1 of the RFC's section 6.2). If the
+    counter overflows, the last millisecond is advanced by one; if the clock steps back, it is kept.
+
+    Args:
+        now_ns: returns the time in nanoseconds since 1970; tests pass their own function.
     """
 
     def __init__(self, now_ns: Callable[[], int] = time.time_ns) -> None:
@@ -73,6 +79,7 @@ class UUID7Generator(IIdGenerator):
         self._counter = 0
 
     def next_id(self) -> str:
+        """Return a UUID that is greater than all earlier UUIDs of this generator."""
         block = _random_blocks.next()
         digits = block.hex()
         milliseconds, counter = self._tick()
@@ -95,7 +102,7 @@ class UUID7Generator(IIdGenerator):
 
 
 uuid4_text = UUID4Generator().next_id
-"""A random id from the generator that the process shares."""
+"""Function that returns a random id from a generator shared by the process."""
 
 uuid7_text = UUID7Generator().next_id
-"""A time-ordered id from the generator that the process shares."""
+"""Function that returns a time-ordered id from a generator shared by the process."""

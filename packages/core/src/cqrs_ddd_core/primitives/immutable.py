@@ -8,7 +8,7 @@ from .exceptions import ImmutableObjectError
 
 
 class ImmutableModel(BaseModel):
-    """A frozen model without NaN and infinity, which JSON does not have.
+    """Frozen model without NaN and infinity, which JSON does not have.
 
     Only the fields are frozen, so prefer tuples and value objects to lists and dicts in them.
     """

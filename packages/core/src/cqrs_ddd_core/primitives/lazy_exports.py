@@ -1,4 +1,4 @@
-"""Names that a package root offers and imports when they are first used."""
+"""Exports of a package root that are imported when they are first used."""
 
 import inspect
 import sys
@@ -8,7 +8,7 @@ from types import ModuleType
 
 
 def export_lazily(root: str, *modules: str) -> tuple[Callable[[str], object], Callable[[], object]]:
-    """Return ``__getattr__`` and ``__dir__`` of a package that offers what its modules export.
+    """Return ``__getattr__`` and ``__dir__`` of a package that exports the names of its modules.
 
     ::
 
@@ -18,7 +18,7 @@ def export_lazily(root: str, *modules: str) -> tuple[Callable[[str], object], Ca
             __getattr__, __dir__ = export_lazily(__name__, "domain")
 
     A module exports its ``__all__``, or else its constant texts and the classes and functions that
-    it defines. Modules are searched in the given order, so that the ones which are needed most come
+    it defines. Modules are searched in the given order, so list the modules that are needed most
     first.
     """
     names = vars(sys.modules[root])
@@ -28,7 +28,7 @@ def export_lazily(root: str, *modules: str) -> tuple[Callable[[str], object], Ca
             exported = (_list_exported(_import(f"{root}.{each}")) for each in modules)
             names[name] = sorted({name for each in exported for name in each})
             return names[name]
-        # The import system asks for submodules and dunder names too.
+        # The import system looks up submodules and dunder names, too.
         if not name.startswith("_") and name not in modules:
             for each in modules:
                 module = _import(f"{root}.{each}")
@@ -47,7 +47,7 @@ def _import(name: str) -> ModuleType:
     try:
         return import_module(name)
     except AttributeError as error:
-        # An import statement would report it as a name that the root does not have.
+        # An import statement would report an AttributeError as a missing name of the root.
         raise ImportError(f"cannot import {name}: {error}", name=name) from error
 
 

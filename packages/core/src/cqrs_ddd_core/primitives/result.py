@@ -16,35 +16,51 @@ U = TypeVar("U")
 
 @dataclass(frozen=True)
 class Success(Generic[T]):
-    """The value that was asked for."""
+    """Outcome of an operation that succeeded.
+
+    Attributes:
+        value: result of the operation.
+    """
 
     value: T
 
     def map(self, transform: Callable[[T], U]) -> Success[U]:
+        """Return a success with the transformed value."""
         return Success(transform(self.value))
 
     def bind(self, step: Callable[[T], Result[U]]) -> Result[U]:
+        """Return the result of the next step, which gets the value."""
         return step(self.value)
 
     def unwrap(self) -> T:
+        """Return the value."""
         return self.value
 
     def unwrap_or(self, default: object) -> T:
+        """Return the value."""
         return self.value
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An expected refusal: a stable ``code`` for programs, a ``message`` for people."""
+    """Outcome of an operation that failed in an expected way.
+
+    Attributes:
+        code: stable code for programs.
+        message: text for people.
+        details: further facts, or None.
+    """
 
     code: str
     message: str
     details: Mapping[str, Any] | None = field(default=None, hash=False)
 
     def map(self, transform: Callable[[Any], object]) -> Failure:
+        """Return this failure."""
         return self
 
     def bind(self, step: Callable[[Any], object]) -> Failure:
+        """Return this failure without running the next step."""
         return self
 
     def unwrap(self) -> NoReturn:
@@ -52,16 +68,20 @@ class Failure:
         raise self.to_exception()
 
     def unwrap_or(self, default: U) -> U:
+        """Return the default."""
         return default
 
     @classmethod
     def from_exception(cls, error: Exception) -> Failure:
-        """The code is the error's class name; the facts it carries become the details."""
+        """Create a failure with the class name of an error as its code.
+
+        The attributes of an error of the toolkit become the details.
+        """
         details = vars(error) if isinstance(error, CQRSDDDError) else {}
         return cls(type(error).__name__, str(error), dict(details) or None)
 
     def to_exception(self) -> DomainError:
-        """A ``ValidationError`` where the details name fields, else a ``BusinessRuleError``."""
+        """Return a ``ValidationError`` if the details name fields, else a ``BusinessRuleError``."""
         errors = (self.details or {}).get("errors")
         if isinstance(errors, Mapping):
             return ValidationError(self.message, errors=errors)
@@ -73,10 +93,10 @@ Result = Success[T] | Failure
 
 
 def is_success(result: Result[T]) -> TypeGuard[Success[T]]:
-    """Tell a type checker that the result is a ``Success`` where this is true."""
+    """Return whether the result is a ``Success``, and narrow its type."""
     return isinstance(result, Success)
 
 
 def is_failure(result: Result[Any]) -> TypeGuard[Failure]:
-    """Tell a type checker that the result is a ``Failure`` where this is true."""
+    """Return whether the result is a ``Failure``, and narrow its type."""
     return isinstance(result, Failure)

@@ -1,7 +1,7 @@
-"""How often to try again, and how long to wait before.
+"""Retry policies: the number of tries, and the time to wait between them.
 
 Jitter follows "Exponential Backoff And Jitter" (M. Brooker, AWS Architecture Blog, 2015): callers
-that failed together must not come back together.
+that failed together must not retry at the same time.
 """
 
 import random
@@ -13,9 +13,12 @@ from .exceptions import ConfigError, ErrorClass, classify_error
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Tries at most ``max_attempts`` times, without waiting; errors of the domain end it at once.
+    """Policy that retries transient errors without waiting; other errors are final.
 
-    ``attempt`` counts from 1: the number of tries made so far.
+    ``attempt`` is the number of tries so far, counted from 1.
+
+    Attributes:
+        max_attempts: largest number of tries, including the first.
     """
 
     max_attempts: int = 3
@@ -25,24 +28,29 @@ class RetryPolicy:
             raise ConfigError(f"max_attempts must be at least 1, got {self.max_attempts}")
 
     def should_retry(self, attempt: int, error: BaseException) -> bool:
-        """Whether to try again after ``attempt`` tries, the last of which raised ``error``."""
+        """Return whether to try again after ``attempt`` tries, the last of which failed."""
         return attempt < self.max_attempts and classify_error(error) is ErrorClass.TRANSIENT
 
     def get_backoff(self, attempt: int) -> float:
-        """Seconds to wait after try number ``attempt``."""
+        """Return the seconds to wait after try number ``attempt``."""
         return 0.0
 
 
 @dataclass(frozen=True)
 class NoRetry(RetryPolicy):
-    """The first error is the last."""
+    """Policy without retries: the first error is final."""
 
     max_attempts: int = field(default=1, init=False)
 
 
 @dataclass(frozen=True)
 class FixedRetryPolicy(RetryPolicy):
-    """Waits the same time, in seconds, after each try."""
+    """Policy that waits the same time after each try.
+
+    Attributes:
+        max_attempts: largest number of tries, including the first.
+        delay: seconds to wait.
+    """
 
     delay: float = 1.0
 
@@ -51,12 +59,18 @@ class FixedRetryPolicy(RetryPolicy):
         _ensure_not_negative("delay", self.delay)
 
     def get_backoff(self, attempt: int) -> float:
+        """Return ``delay``."""
         return self.delay
 
 
 @dataclass(frozen=True)
 class ScheduleRetryPolicy(RetryPolicy):
-    """Waits as the schedule says, in seconds; its last entry repeats."""
+    """Policy that waits as a schedule defines.
+
+    Attributes:
+        max_attempts: largest number of tries, including the first.
+        schedule: seconds to wait after each try; the last entry repeats.
+    """
 
     schedule: Sequence[float] = (10.0, 60.0, 300.0)
 
@@ -64,21 +78,27 @@ class ScheduleRetryPolicy(RetryPolicy):
         super().__post_init__()
         if not self.schedule:
             raise ConfigError(
-                "schedule is empty; give at least one delay in seconds, or use NoRetry"
+                "schedule is empty; pass at least one delay in seconds, or use NoRetry"
             )
         for delay in self.schedule:
             _ensure_not_negative("schedule", delay)
 
     def get_backoff(self, attempt: int) -> float:
+        """Return the entry for the try, or the last entry."""
         return self.schedule[min(max(attempt, 1), len(self.schedule)) - 1]
 
 
 @dataclass(frozen=True)
 class ExponentialBackoffPolicy(RetryPolicy):
-    """Waits ``base * multiplier ** (attempt - 1)`` seconds, at most ``maximum``.
+    """Policy that waits ``base * multiplier ** (attempt - 1)`` seconds, at most ``maximum``.
 
-    ``jitter`` is the share of that time drawn at random: 1.0 is full jitter, 0.0 none.
-    ``random`` is the source of chance, a value in [0, 1); tests pass their own.
+    Attributes:
+        max_attempts: largest number of tries, including the first.
+        base: seconds to wait after the first try.
+        multiplier: factor between two waits.
+        maximum: longest wait in seconds.
+        jitter: share of the wait that is drawn at random; 1.0 is full jitter, 0.0 is none.
+        random: returns a random number in [0, 1); tests pass their own function.
     """
 
     base: float = 0.1
@@ -97,6 +117,7 @@ class ExponentialBackoffPolicy(RetryPolicy):
             raise ConfigError(f"jitter must be between 0 and 1, got {self.jitter}")
 
     def get_backoff(self, attempt: int) -> float:
+        """Return the seconds to wait, of which the share ``jitter`` is random."""
         ceiling = self._compute_ceiling(attempt)
         return ceiling * (1 - self.jitter) + ceiling * self.jitter * self.random()
 

@@ -1,4 +1,4 @@
-"""Work that must end: however often its task is cancelled, or within a time."""
+"""Work that runs to its end despite cancellations, and timeouts in the running task."""
 
 import asyncio
 import sys
@@ -11,10 +11,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class CompletionResult:
-    """How the work ended, and the cancellation of its caller meanwhile.
+    """Result of ``run_to_completion``.
 
-    The caller has to raise ``interruption`` when it has drawn its conclusions: this one and no new
-    one, for whoever cancelled tells his own by what it carries.
+    The caller has to raise ``interruption`` after it has handled the result. It must raise this
+    instance, not a new ``CancelledError``: cancel scopes recognise their own instance.
+
+    Attributes:
+        error: exception of the work, or None.
+        interruption: cancellation of the caller while the work ran, or None.
     """
 
     error: BaseException | None
@@ -29,8 +33,11 @@ async def run_to_completion(
 ) -> CompletionResult:
     """Run ``work`` to its end in a task of its own, and wait for it even when cancelled.
 
-    After a cancellation the work has ``grace`` seconds left, without limit where that is None;
-    then it is cancelled too. ``interruption`` is a cancellation that came before.
+    Args:
+        work: coroutine to run.
+        grace: seconds that the work may continue after a cancellation before it is cancelled, too;
+            None sets no limit.
+        interruption: cancellation of the caller that came before this call.
     """
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
@@ -51,9 +58,9 @@ async def run_to_completion(
 
 
 class OwnCancellation:
-    """Cancels the task in which it was made, and tells that from what others do.
+    """Cancellation of the current task, distinguished from cancellations by other code.
 
-    Python 3.10 does not count cancellations: there nobody else is taken to have cancelled it.
+    Python 3.10 does not count cancellations: there, every cancellation counts as this one.
     """
 
     __slots__ = ("_before", "_task", "_times", "was_made")
@@ -67,12 +74,13 @@ class OwnCancellation:
         self.was_made = False
 
     def cancel(self) -> None:
+        """Cancel the task."""
         self._times += 1
         self.was_made = True
         self._task.cancel()
 
     def undo(self) -> bool:
-        """Whether nobody else has cancelled the task meanwhile."""
+        """Undo the cancellations of this object; return False if other code cancelled the task."""
         if self._times and sys.version_info >= (3, 11):
             for _ in range(self._times):
                 self._task.uncancel()
@@ -85,7 +93,11 @@ def _count_cancellations(task: asyncio.Task[Any]) -> int:
 
 
 async def timeout_after(seconds: float, work: Awaitable[T]) -> T:
-    """As ``asyncio.wait_for``, in the running task; raises ``asyncio.TimeoutError``."""
+    """Await ``work`` in the running task for at most ``seconds``.
+
+    Raises:
+        asyncio.TimeoutError: the time is over.
+    """
     expiry = OwnCancellation()
     timer = asyncio.get_running_loop().call_later(seconds, expiry.cancel)
     try:

@@ -1,4 +1,4 @@
-"""Check of ids and names that every database has to keep unchanged."""
+"""Check of ids and names that every database must store unchanged."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ def ensure_storable(subject: str, *ids: Any) -> None:
     PostgreSQL rejects NUL, and no driver can encode a lone surrogate.
     """
     try:
-        joined = "".join(ids)  # One check for all, since each event has half a dozen.
+        joined = "".join(ids)  # One check for all ids, since each event has half a dozen.
         if joined.isascii() and "\0" not in joined:
             return
     except TypeError:

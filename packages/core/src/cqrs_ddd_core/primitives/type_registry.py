@@ -1,4 +1,4 @@
-"""Names for classes: what is stored is a name, never a path to import."""
+"""Registry of classes by name: a stored name is never a path to import."""
 
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -10,14 +10,22 @@ T = TypeVar("T")
 
 
 class TypeRegistry(Generic[T]):
-    """A closed table from name to class; ``kind`` is the word for an entry in messages."""
+    """Registry of classes by name.
+
+    Args:
+        kind: word for an entry in error messages.
+    """
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self._types: dict[str, type[T]] = {}
 
     def add(self, name: str, type_: type[T]) -> None:
-        """Registering the same class again is fine; another class under the name is not."""
+        """Register a class under a name; registering the same class again has no effect.
+
+        Raises:
+            DuplicateTypeError: another class is registered under the name.
+        """
         holder = self._types.setdefault(name, type_)
         if holder is not type_:
             raise DuplicateTypeError(
@@ -27,7 +35,11 @@ class TypeRegistry(Generic[T]):
             )
 
     def get(self, name: str) -> type[T]:
-        """Raises ``UnknownTypeError`` that lists the near names."""
+        """Return the class with the name.
+
+        Raises:
+            UnknownTypeError: no class is registered under the name; the error lists similar names.
+        """
         try:
             return self._types[name]
         except KeyError:

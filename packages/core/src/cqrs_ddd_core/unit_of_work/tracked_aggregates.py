@@ -1,4 +1,4 @@
-"""The aggregates that take part in one transaction."""
+"""Aggregates that take part in one transaction."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ..primitives.exceptions import UnsavedChangesError
 
 @dataclass(slots=True)
 class _Tracked:
-    """What was saved of an aggregate."""
+    """Versions of an aggregate that were saved in this transaction."""
 
     aggregate: AggregateRoot
     saved_version: int | None = None
@@ -19,12 +19,15 @@ class _Tracked:
 
     @property
     def written_version(self) -> int | None:
-        """As a row, or else as events, which come to the same where both are written."""
+        """Version of the saved row, or else of the appended events; both are equal."""
         return self.appended_version if self.saved_version is None else self.saved_version
 
 
 class TrackedAggregates:
-    """Repositories tell what they loaded and saved; the versions become true with the commit."""
+    """Aggregates that repositories loaded and saved in one transaction.
+
+    The aggregates get their new versions when the transaction has committed.
+    """
 
     def __init__(self) -> None:
         # By identity: two copies of one aggregate are two entries, and their versions conflict.
@@ -35,11 +38,11 @@ class TrackedAggregates:
         self._changed: set[str] = set()
 
     def track(self, aggregate: AggregateRoot) -> None:
-        """A repository handed this aggregate out."""
+        """Record that a repository returned this aggregate."""
         self._get_entry(aggregate)
 
     def mark_saved(self, aggregate: AggregateRoot, version: int) -> None:
-        """A repository wrote this aggregate as ``version``."""
+        """Record that a repository saved this aggregate as ``version``."""
         entry = self._get_entry(aggregate)
         entry.saved_version = version
         entry.recorded_when_saved = aggregate.uncommitted_event_count
@@ -47,7 +50,7 @@ class TrackedAggregates:
         self._changed.add(str(aggregate.id))
 
     def mark_appended(self, aggregate: AggregateRoot, events: Iterable[DomainEvent]) -> None:
-        """A repository appended these events, its last ones, to the event store."""
+        """Record that a repository appended the last events of this aggregate to its stream."""
         entry = self._get_entry(aggregate)
         entry.appended_version = aggregate.version + aggregate.uncommitted_event_count
         entry.recorded_when_saved = aggregate.uncommitted_event_count
@@ -56,11 +59,11 @@ class TrackedAggregates:
         self._appended.update(event.event_id for event in events)
 
     def exclude_appended(self, events: Iterable[DomainEvent]) -> list[DomainEvent]:
-        """Those of them that no repository appended in this transaction."""
+        """Return the events that no repository has appended in this transaction."""
         return [event for event in events if event.event_id not in self._appended]
 
     def mark_deleted(self, entity_type: type[AggregateRoot], entity_id: object) -> None:
-        """A repository deleted this aggregate; the events that it recorded before still count."""
+        """Record that a repository deleted this aggregate; its earlier events still count."""
         self._changed.add(str(entity_id))
         for entry in self._tracked.values():
             aggregate = entry.aggregate
@@ -69,19 +72,19 @@ class TrackedAggregates:
                 entry.is_deleted = True
 
     def get_saved_version(self, aggregate: AggregateRoot) -> int | None:
-        """The version that this very object was last saved as in this transaction, if it was."""
+        """Return the version with which this object was last saved here, or None."""
         entry = self._tracked.get(id(aggregate))
         return None if entry is None or entry.is_deleted else entry.saved_version
 
     def count_unsaved_events(self, aggregate: AggregateRoot) -> int:
-        """How many events it recorded after it was last saved here."""
+        """Return the number of events that were recorded after the last save here."""
         entry = self._tracked.get(id(aggregate))
         return aggregate.uncommitted_event_count - (
             0 if entry is None else entry.recorded_when_saved
         )
 
     def untrack(self, aggregates: Iterable[AggregateRoot]) -> None:
-        """Those of them that were neither saved nor recorded an event are watched no more."""
+        """Stop tracking the aggregates that are not saved and have no recorded events."""
         for aggregate in aggregates:
             entry = self._tracked.get(id(aggregate))
             if (
@@ -92,15 +95,15 @@ class TrackedAggregates:
                 del self._tracked[id(aggregate)]
 
     def has_changed(self, entity_id: object) -> bool:
-        """Whether an aggregate with this id, or this text of it, was saved or deleted here."""
+        """Return whether an aggregate with this id, compared as text, was saved or deleted here."""
         return str(entity_id) in self._changed
 
     def add_events(self, events: Iterable[DomainEvent]) -> None:
-        """A handler answered with these events, whether or not an aggregate recorded them."""
+        """Add the events of a handler's response; an aggregate may have recorded them, too."""
         self._raised += events
 
     def drain_new_events(self) -> list[DomainEvent]:
-        """The events since the last call, each id once."""
+        """Return the events since the last call, each id once."""
         events: list[DomainEvent] = []
         for entry in self._tracked.values():
             events += entry.aggregate.pending_events
@@ -116,7 +119,7 @@ class TrackedAggregates:
         return True
 
     def ensure_all_saved(self) -> None:
-        """Raises ``UnsavedChangesError`` for events that were recorded after the last save."""
+        """Raise ``UnsavedChangesError`` for events that were recorded after the last save."""
         for entry in self._tracked.values():
             aggregate = entry.aggregate
             unsaved = self.count_unsaved_events(aggregate)
@@ -129,7 +132,7 @@ class TrackedAggregates:
                 )
 
     def mark_committed(self) -> None:
-        """The transaction stands: versions move on, and events that were taken are done with."""
+        """Set the versions of the saved aggregates and clear the events that were drained."""
         for entry in self._tracked.values():
             aggregate = entry.aggregate
             if entry.written_version is not None:

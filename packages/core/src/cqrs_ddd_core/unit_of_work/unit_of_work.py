@@ -39,13 +39,13 @@ class UnitOfWork(ABC):
     """
 
     commits_in_task: ClassVar[bool] = True
-    """Whether commit and rollback run in a task of their own, which has to be so if they wait for
-    anything: a cancellation of the caller then cannot leave them half done."""
+    """True to run commit and rollback in a task of their own; required if they wait for anything,
+    so that a cancellation of the caller cannot leave them half done."""
     hook_timeout: ClassVar[float] = 5.0
-    """Seconds that hooks may run on after their caller was cancelled."""
+    """Seconds that hooks may continue after their caller was cancelled."""
 
     committed_position: int | None = None
-    """The last global position that the event store assigned in this transaction."""
+    """Last global position that the event store assigned in this transaction."""
 
     def __init__(self) -> None:
         self._on_commit_hooks: deque[Callable[[], Awaitable[Any]]] = deque()
@@ -58,7 +58,7 @@ class UnitOfWork(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # A subclass or a mixin defines the bare steps, which need the same guards. Only the
-        # outermost guard does anything: see ADR 3.
+        # outermost guard takes effect: see ADR 3.
         if cls.commit not in _guards:
             cls.commit = _guard_commit(cls.commit)  # type: ignore[assignment]
         if cls.rollback not in _guards:
@@ -68,8 +68,9 @@ class UnitOfWork(ABC):
     async def commit(self) -> None:
         """Make the work durable, then run the hooks.
 
-        Raises ``UnsavedChangesError`` for events that no repository has saved, and
-        ``CommitOutcomeUnknownError`` if the database did not answer.
+        Raises:
+            UnsavedChangesError: an aggregate recorded events that no repository has saved.
+            CommitOutcomeUnknownError: the database did not reply to COMMIT.
         """
         ...
 
@@ -80,24 +81,26 @@ class UnitOfWork(ABC):
 
     @property
     def state(self) -> UnitOfWorkState:
+        """Progress of the unit of work."""
         return self._state
 
     @property
     def is_open(self) -> bool:
+        """Return whether the unit of work has neither ended nor begun to commit."""
         return self._state is UnitOfWorkState.ACTIVE
 
     def on_commit(self, callback: Callable[[], Awaitable[Any]]) -> None:
-        """Run ``callback`` after the commit, without a guarantee; use the outbox to have one."""
+        """Run ``callback`` after the commit, without a guarantee; a guarantee needs the outbox."""
         self.ensure_open("register a hook")
         self._on_commit_hooks.append(callback)
 
     async def trigger_commit_hooks(self) -> None:
-        """Run the hooks in order; one that fails is logged, the others still run."""
+        """Run the hooks in order; the error of a hook is logged, and the other hooks still run."""
         if self._state is UnitOfWorkState.COMMITTING:
             return  # Not yet: the commit may still fail.
         while self._on_commit_hooks:
             callback = self._on_commit_hooks.popleft()
-            # Each hook has a task of its own, so one that cancels its task stops no other.
+            # Each hook has a task of its own, so a hook that cancels its task stops no other hook.
             ended = await run_to_completion(_call(callback), grace=0.0)
             if ended.interruption is not None:
                 raise ended.interruption
@@ -141,14 +144,17 @@ class UnitOfWork(ABC):
         """Surround one use by an adapter, during which no other use is allowed.
 
         After a conflict or an error of the infrastructure the transaction can only be rolled back,
-        as on PostgreSQL. Raises ``ConcurrentUseError``, and ``InvalidOperationError`` if the
-        transaction has ended.
+        as on PostgreSQL.
+
+        Raises:
+            ConcurrentUseError: another task uses the unit of work.
+            InvalidOperationError: the transaction has ended, or can only be rolled back.
         """
         self.ensure_open(operation)
         self._claim(operation)
         try:
             yield
-            # If the transaction has ended meanwhile, this operation is undone as well.
+            # If the transaction ended during the operation, the operation is rolled back, too.
             self.ensure_open(operation)
         except _RAISED_BEFORE_A_STATEMENT:
             raise
@@ -193,19 +199,19 @@ class UnitOfWork(ABC):
         try:
             await self.rollback()
         except Exception:
-            # The caller needs the reason why the work failed, not that the connection died too.
+            # The caller needs the error of the work, not the later error of the rollback.
             logger.exception("rollback failed after %r", error)
 
 
 _current_uow: ContextVar[UnitOfWork | None] = ContextVar("unit_of_work", default=None)
 _guards: set[Step] = set()
 _RAISED_BEFORE_A_STATEMENT = (errors.SerializationError, errors.AmbiguousStreamError)
-"""Errors that are raised before a statement reaches the database."""
+"""Errors that are raised before a statement is sent to the database."""
 _COMPLETED = CompletionResult(None)
 
 
 def get_current_uow() -> UnitOfWork | None:
-    """Return the innermost unit of work that was entered here and is still open."""
+    """Return the unit of work that the running task entered last, or None if it is not open."""
     uow = _current_uow.get()
     return uow if uow is not None and uow.is_open else None
 

@@ -7,14 +7,14 @@ from typing import ClassVar
 
 
 class ErrorClass(Enum):
-    """The reaction that fits an error."""
+    """Kind of error, which decides how to react to it."""
 
     TRANSIENT = "transient"
     """Retry."""
     PERMANENT = "permanent"
     """Keep the message as a dead letter for an operator."""
     BUSINESS = "business"
-    """Answer with the error: a rule of the domain forbids the request."""
+    """Return the error to the client: a rule of the domain forbids the request."""
 
 
 def classify_error(error: BaseException) -> ErrorClass:
@@ -43,7 +43,11 @@ class PermanentCommandError(CQRSDDDError):
 
 
 class DuplicateCommandError(CQRSDDDError):
-    """A command with this id was sent before with another content."""
+    """A command with this id was sent before with different content.
+
+    Attributes:
+        command_id: id of the command, or of the message.
+    """
 
     error_class = ErrorClass.PERMANENT
 
@@ -59,7 +63,7 @@ class InvalidOperationError(CQRSDDDError):
 
     @classmethod
     def no_add_many(cls, repository: str) -> InvalidOperationError:
-        """Build the error for a ``repository`` whose inner repository saves one by one only."""
+        """Build the error for a ``repository`` around a repository that has no ``add_many``."""
         return cls(
             f"the repository wrapped by {repository} has no add_many; call add for each aggregate "
             "within one unit of work, or wrap an IBulkRepository"
@@ -67,7 +71,12 @@ class InvalidOperationError(CQRSDDDError):
 
 
 class ConcurrentUseError(InvalidOperationError):
-    """Two tasks use one unit of work at the same time."""
+    """Two tasks use one unit of work at the same time.
+
+    Attributes:
+        running: operation that is running.
+        rejected: operation that was rejected.
+    """
 
     def __init__(self, message: str = "", *, running: str = "", rejected: str = "") -> None:
         super().__init__(message)
@@ -76,7 +85,12 @@ class ConcurrentUseError(InvalidOperationError):
 
 
 class UnsavedChangesError(InvalidOperationError):
-    """An aggregate recorded events, but no repository saved it."""
+    """An aggregate recorded events, but no repository saved it.
+
+    Attributes:
+        aggregate_type: stored name of the aggregate's class.
+        aggregate_id: id of the aggregate.
+    """
 
     def __init__(
         self, message: str = "", *, aggregate_type: str = "", aggregate_id: object = None
@@ -87,7 +101,11 @@ class UnsavedChangesError(InvalidOperationError):
 
 
 class ConfigError(CQRSDDDError, ValueError):
-    """A setting is missing or unusable; ``variable`` names it."""
+    """A setting is missing or unusable.
+
+    Attributes:
+        variable: name of the environment variable, or empty if there is none.
+    """
 
     error_class = ErrorClass.PERMANENT
 

@@ -1,4 +1,4 @@
-"""Errors of a lost race: another transaction, task or process was faster."""
+"""Errors of conflicts: another transaction, task or process was faster."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ class ConcurrencyError(CQRSDDDError):
     @classmethod
     def changed_concurrently(cls, subject: str) -> ConcurrencyError:
         """Build the error for a ``subject`` that another transaction changed first."""
-        return cls(f"{subject} was changed by another transaction in the meantime; {_RELOAD}")
+        return cls(f"{subject} was changed by another transaction; {_RELOAD}")
 
 
 class OptimisticConcurrencyError(ConcurrencyError):
-    """The stored version is not the expected one; ``actual`` is None if nothing is stored."""
+    """The stored version is not the expected version.
+
+    Attributes:
+        subject: stream or aggregate with the conflict.
+        expected: version that the caller expected.
+        actual: stored version, or None if nothing is stored.
+    """
 
     def __init__(
         self,
@@ -46,9 +52,9 @@ class OptimisticConcurrencyError(ConcurrencyError):
     def stale_version(
         cls, aggregate: str, expected: int, actual: int | None
     ) -> OptimisticConcurrencyError:
-        """Build the error for an aggregate at ``expected``; ``actual`` is None if none is visible.
+        """Build the error for an aggregate at ``expected``; ``actual`` is None if no row is seen.
 
-        A hidden row, for example of another tenant, can hold the id of a new aggregate.
+        A hidden row, for example of another tenant, can have the id of a new aggregate.
         """
         if actual is not None:
             problem = f"was loaded at version {expected}, but version {actual} is stored"
@@ -65,7 +71,12 @@ class OptimisticConcurrencyError(ConcurrencyError):
 
 
 class LockAcquisitionError(ConcurrencyError):
-    """The lock was not granted in time; ``timeout`` is in seconds."""
+    """The lock was not granted in time.
+
+    Attributes:
+        resource: name of the resource.
+        timeout: seconds that the caller waited, or None.
+    """
 
     def __init__(
         self, message: str = "", *, resource: str = "", timeout: float | None = None
@@ -85,7 +96,11 @@ class LockAcquisitionError(ConcurrencyError):
 
 
 class LeaseLostError(ConcurrencyError):
-    """The caller no longer holds a lock or a lease: it expired, or it has another holder."""
+    """The caller no longer holds a lock or a lease: it expired, or it has another holder.
+
+    Attributes:
+        resource: name of the resource, or key of the lease.
+    """
 
     def __init__(self, message: str = "", *, resource: str = "") -> None:
         super().__init__(message)
@@ -98,7 +113,7 @@ class LeaseLostError(ConcurrencyError):
 
     @classmethod
     def lease_ended(cls, kind: str, resource: str, epoch: int) -> LeaseLostError:
-        """Build the error for a lease that ended or whose ``epoch`` is no longer the last one."""
+        """Build the error for a lease that ended, or with an ``epoch`` that is not the last."""
         return cls(
             f"the lease of {kind} {resource} (epoch {epoch}) is over: it expired, was released, "
             "or a later claim replaced it; claim it again",

@@ -11,7 +11,7 @@ from .base import CQRSDDDError, ErrorClass
 
 
 class DomainError(CQRSDDDError):
-    """The request was understood and a rule of the domain forbids it; a retry does not help."""
+    """The request is understood, and a rule of the domain forbids it; a retry does not help."""
 
     error_class = ErrorClass.BUSINESS
 
@@ -21,7 +21,11 @@ class InvariantViolationError(DomainError):
 
 
 class CycleDetectedError(InvariantViolationError):
-    """A node would become its own ancestor; ``path`` leads from it, upwards, back to it."""
+    """A node would become its own ancestor.
+
+    Attributes:
+        path: node ids from the node, upwards, back to the node.
+    """
 
     def __init__(self, message: str = "", *, path: Sequence[object] = ()) -> None:
         super().__init__(message)
@@ -38,7 +42,12 @@ class CycleDetectedError(InvariantViolationError):
 
 
 class ACLWideningError(InvariantViolationError):
-    """An access list grants more than its ancestors; ``excess`` holds the additional grants."""
+    """An access list grants more than its ancestors.
+
+    Attributes:
+        node_id: id of the node with the list.
+        excess: grants that the ancestors do not have.
+    """
 
     def __init__(
         self, message: str = "", *, node_id: object = None, excess: Sequence[object] = ()
@@ -53,7 +62,11 @@ class BusinessRuleError(DomainError):
 
 
 class ValidationError(DomainError):
-    """The input is not valid; ``errors`` maps a field (dotted path) to its problems."""
+    """The input is not valid.
+
+    Attributes:
+        errors: problems by field (dotted path; empty for the whole object).
+    """
 
     def __init__(
         self, message: str = "", *, errors: Mapping[str, Sequence[str]] | None = None
@@ -76,7 +89,12 @@ class ValidationError(DomainError):
 
 
 class NaiveDatetimeError(ValidationError):
-    """A date and time without a time zone, so machines in two zones read it differently."""
+    """A date and time has no time zone, so machines in two zones read it differently.
+
+    Attributes:
+        field: name of the field, or empty.
+        value: date and time without a zone.
+    """
 
     def __init__(
         self, message: str = "", *, field: str = "", value: datetime | None = None
@@ -87,7 +105,7 @@ class NaiveDatetimeError(ValidationError):
 
     @classmethod
     def without_zone(cls, owner: str, value: datetime, *, field: str = "") -> NaiveDatetimeError:
-        """Build the error for a ``value`` that ``owner`` was given."""
+        """Build the error for a ``value`` that was passed to ``owner``."""
         return cls(
             f"{owner} is {value.isoformat()}, which has no time zone; pass an aware datetime, for "
             "example datetime.now(timezone.utc)",
@@ -101,7 +119,12 @@ class NotFoundError(DomainError):
 
 
 class EntityNotFoundError(NotFoundError):
-    """No entity of this type has this id."""
+    """No entity of this type has this id.
+
+    Attributes:
+        entity_type: name of the type.
+        entity_id: requested id.
+    """
 
     def __init__(
         self, message: str = "", *, entity_type: str = "", entity_id: object = None
@@ -112,7 +135,11 @@ class EntityNotFoundError(NotFoundError):
 
 
 class NodeNotFoundError(NotFoundError):
-    """A node of a hierarchy is missing: the requested one, or one of its ancestors."""
+    """A node of a hierarchy is missing: the requested node, or one of its ancestors.
+
+    Attributes:
+        node_id: id of the missing node.
+    """
 
     def __init__(self, message: str = "", *, node_id: object = None) -> None:
         super().__init__(message)
@@ -120,7 +147,12 @@ class NodeNotFoundError(NotFoundError):
 
 
 class ImmutableObjectError(DomainError):
-    """A message, an event or a value object cannot be changed."""
+    """A message, an event or a value object cannot be changed.
+
+    Attributes:
+        type_name: name of the object's class.
+        field: name of the field.
+    """
 
     def __init__(self, message: str = "", *, type_name: str = "", field: str = "") -> None:
         super().__init__(message)
@@ -139,7 +171,12 @@ class ImmutableObjectError(DomainError):
 
 
 class MissingIdentityError(DomainError):
-    """An aggregate has no id, or an event does not name its aggregate."""
+    """An aggregate has no id, or an event does not name its aggregate.
+
+    Attributes:
+        type_name: name of the aggregate's or the event's class.
+        missing: names of the missing fields.
+    """
 
     def __init__(
         self, message: str = "", *, type_name: str = "", missing: Sequence[str] = ()
@@ -150,7 +187,13 @@ class MissingIdentityError(DomainError):
 
 
 class EventApplicationError(DomainError):
-    """An event could not be applied to an aggregate; ``field`` names the field at fault, if any."""
+    """An event could not be applied to an aggregate.
+
+    Attributes:
+        aggregate_type: stored name of the aggregate's class.
+        event_type: stored name of the event's class.
+        field: name of the field at fault, or None.
+    """
 
     def __init__(
         self,
@@ -167,7 +210,13 @@ class EventApplicationError(DomainError):
 
 
 class HierarchyLimitExceededError(DomainError):
-    """A node has more ancestors than a service may read; there is no partial answer."""
+    """A node has more ancestors than a service may read; there is no partial result.
+
+    Attributes:
+        node_id: id of the node.
+        limit: name of the exceeded limit.
+        allowed: value of the limit.
+    """
 
     def __init__(
         self,
@@ -184,7 +233,11 @@ class HierarchyLimitExceededError(DomainError):
 
 
 class CorruptHierarchyError(DomainError):
-    """Stored links form a cycle; ``path`` leads from a node, upwards, back to it."""
+    """Stored links form a cycle.
+
+    Attributes:
+        path: node ids from a node, upwards, back to it.
+    """
 
     def __init__(self, message: str = "", *, path: Sequence[object] = ()) -> None:
         super().__init__(message)

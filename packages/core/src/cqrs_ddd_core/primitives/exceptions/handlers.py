@@ -15,7 +15,12 @@ class HandlerError(CQRSDDDError):
 
 
 class HandlerRegistrationError(HandlerError):
-    """The handler does not fit the message it is registered for."""
+    """The handler does not fit the message that it is registered for.
+
+    Attributes:
+        message_type: name of the message's class.
+        handler: path of the handler.
+    """
 
     def __init__(self, message: str = "", *, message_type: str = "", handler: str = "") -> None:
         super().__init__(message)
@@ -48,7 +53,11 @@ class HandlerAlreadyRegisteredError(HandlerRegistrationError, ValueError):
 
 
 class HandlerNotRegisteredError(HandlerError):
-    """No handler is registered for the message."""
+    """No handler is registered for the message.
+
+    Attributes:
+        message_type: name of the message's class.
+    """
 
     def __init__(self, message: str = "", *, message_type: str = "") -> None:
         super().__init__(message)
@@ -58,13 +67,13 @@ class HandlerNotRegisteredError(HandlerError):
     def unknown(
         cls, kind: str, name: str, known: Collection[str], call: str
     ) -> HandlerNotRegisteredError:
-        """Build the error for a type without a handler; it lists the near names among ``known``.
+        """Build the error for a type without a handler; it lists similar names of ``known``.
 
         Args:
-            kind: the kind of handler, such as "command" or "query result".
-            name: the type that has none.
-            known: the types that have one.
-            call: the method that registers one.
+            kind: kind of handler, such as "command" or "query result".
+            name: type without a handler.
+            known: types that have a handler.
+            call: method that registers a handler.
         """
         near = get_close_matches(name, known, n=3) or sorted(known)[:5]
         return cls(
@@ -75,7 +84,13 @@ class HandlerNotRegisteredError(HandlerError):
 
 
 class HandlerResultError(HandlerError):
-    """A handler returned a value of another type than it promises."""
+    """A handler returned a value of another type than it promises.
+
+    Attributes:
+        handler: path of the handler.
+        expected: names of the expected types.
+        actual: name of the returned type.
+    """
 
     def __init__(
         self, message: str = "", *, handler: str = "", expected: str = "", actual: str = ""
@@ -87,7 +102,12 @@ class HandlerResultError(HandlerError):
 
 
 class EventHandlerError(HandlerError, TypeError):
-    """A method of an aggregate that applies an event is wrong or ambiguous."""
+    """A method of an aggregate that applies an event is wrong or ambiguous.
+
+    Attributes:
+        aggregate_type: name of the aggregate's class.
+        handler: name of the method.
+    """
 
     def __init__(self, message: str = "", *, aggregate_type: str = "", handler: str = "") -> None:
         super().__init__(message)
@@ -96,7 +116,11 @@ class EventHandlerError(HandlerError, TypeError):
 
 
 class MiddlewareError(HandlerError):
-    """A middleware breaks the pipeline: it has the wrong place, or returns no response."""
+    """A middleware breaks the pipeline: it has the wrong place, or returns no response.
+
+    Attributes:
+        middleware: name of the middleware's class.
+    """
 
     def __init__(self, message: str = "", *, middleware: str = "") -> None:
         super().__init__(message)
@@ -104,7 +128,11 @@ class MiddlewareError(HandlerError):
 
 
 class TypeRegistryError(CQRSDDDError):
-    """A name and a class do not fit together."""
+    """A name and a class do not fit together.
+
+    Attributes:
+        name: stored name of the class.
+    """
 
     error_class = ErrorClass.PERMANENT
 

@@ -16,7 +16,11 @@ class PersistenceError(InfrastructureError):
 
 
 class DuplicateKeyError(PersistenceError):
-    """Another row has a value that must be unique; ``constraint`` is its name, or its columns."""
+    """Another row has a value that must be unique.
+
+    Attributes:
+        constraint: name of the constraint, or of its columns.
+    """
 
     error_class = ErrorClass.PERMANENT
 
@@ -26,14 +30,18 @@ class DuplicateKeyError(PersistenceError):
 
 
 class CommitOutcomeUnknownError(InfrastructureError):
-    """The connection died between COMMIT and its answer: the work may or may not be stored.
+    """The connection failed between COMMIT and its reply, so the work may or may not be stored.
 
     Retry only idempotent work, under the same command id.
     """
 
 
 class SerializationError(InfrastructureError):
-    """A value cannot be written as JSON, or stored bytes cannot be read as their type."""
+    """A value cannot be written as JSON, or stored bytes cannot be read as their type.
+
+    Attributes:
+        type_name: name of the type, or of the object with the value.
+    """
 
     error_class = ErrorClass.PERMANENT
 
@@ -56,7 +64,11 @@ class EventStoreError(InfrastructureError):
 
 
 class DuplicateEventError(EventStoreError):
-    """An event with this id is already stored."""
+    """An event with this id is already stored.
+
+    Attributes:
+        event_id: id of the event.
+    """
 
     error_class = ErrorClass.PERMANENT
 
@@ -66,7 +78,7 @@ class DuplicateEventError(EventStoreError):
 
     @classmethod
     def already_stored(cls, event_type: str, event_id: str) -> DuplicateEventError:
-        """Build the error for an event whose id another stored event has."""
+        """Build the error for an event with the id of a stored event."""
         return cls(
             f"cannot append {event_type}: an event with id {event_id} is already stored; give "
             "each event its own id",
@@ -75,7 +87,12 @@ class DuplicateEventError(EventStoreError):
 
 
 class AmbiguousStreamError(EventStoreError):
-    """Several aggregate types share the id, so it does not name one stream."""
+    """Several aggregate types share the id, so it does not name one stream.
+
+    Attributes:
+        aggregate_id: the shared id.
+        aggregate_types: stored names of the aggregate types, sorted.
+    """
 
     error_class = ErrorClass.PERMANENT
 
@@ -101,17 +118,17 @@ class OutboxError(InfrastructureError):
 
     @classmethod
     def already_saved(cls, message_id: str) -> OutboxError:
-        """Build the error for a message whose id the outbox knows."""
+        """Build the error for a message with the id of a message in the outbox."""
         return cls(
             f"a message with id {message_id} is already in the outbox; give each message its own id"
         )
 
     @classmethod
     def not_dead_lettered(cls, message_id: str) -> OutboxError:
-        """Build the error for a message that is not among the dead letters."""
+        """Build the error for a message that is not a dead letter."""
         return cls(
-            f"message {message_id} is not a dead letter; list_dead_letters() returns those there "
-            "are"
+            f"message {message_id} is not a dead letter; list_dead_letters() returns all dead "
+            "letters"
         )
 
 
@@ -129,7 +146,11 @@ class CacheError(InfrastructureError):
 
 
 class LockingError(InfrastructureError):
-    """A lock server failed or did not answer, so it is unknown whether the lock is free."""
+    """A lock server failed or did not reply, so it is unknown whether the lock is free.
+
+    Attributes:
+        resource: name of the resource.
+    """
 
     def __init__(self, message: str = "", *, resource: str = "") -> None:
         super().__init__(message)
