@@ -1,4 +1,5 @@
-# Needs Python 3.10 or newer, make and PyPI; uv goes to .tools, environments to .venv and .venvs.
+# Needs Python 3.10 or newer, make and access to PyPI. uv is installed into .tools, environments into
+# .venv and .venvs.
 .DEFAULT_GOAL := help
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 export UV_PROJECT_ENVIRONMENT ?= .venv
@@ -9,7 +10,8 @@ QUICK := tests/core tests/specifications \
 	$(addprefix tests/persistence_sqlalchemy/test_,contracts.py unit_of_work.py repository.py mapping.py) \
 	$(addprefix tests/redis/test_,cache.py fifo.py redlock.py queue_signal.py) -q -m "not slow"
 
-# The interpreter of version $(1), or nothing. pyenv is asked for all it has, not only for its active one.
+# Path of the interpreter of Python version $(1), or an empty text. PYENV_VERSION makes every version that
+# pyenv has installed visible, not only the active one.
 find_python = $(shell PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | paste -sd: -)" \
 	$(UV) python find --system --no-python-downloads $(1) 2>/dev/null)
 
@@ -18,7 +20,7 @@ help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: install
-install: $(UV) ## Make or update the environment in .venv (every other target does it by itself).
+install: $(UV) ## Create or update the environment in .venv; the other targets do this automatically.
 	@$(UV) sync --frozen --quiet
 
 .tools/bin/uv:
@@ -27,7 +29,7 @@ install: $(UV) ## Make or update the environment in .venv (every other target do
 	@.tools/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 .PHONY: format
-format: install ## Format the code and apply the fixes that are safe.
+format: install ## Format the code and apply safe fixes.
 	$(RUN) ruff check --fix --exit-zero .
 	$(RUN) ruff format .
 
@@ -37,11 +39,11 @@ lint: install ## Check style and formatting.
 	$(RUN) ruff format --check .
 
 .PHONY: types
-types: install ## Check types with mypy, strictly.
+types: install ## Check types with mypy in strict mode.
 	$(RUN) mypy
 
 .PHONY: layers
-layers: install ## Check that imports point to core.
+layers: install ## Check that imports follow the layers of the architecture.
 	$(RUN) lint-imports
 
 .PHONY: test
@@ -49,19 +51,19 @@ test: install ## Run every test and every Python block of the docs: make test AR
 	$(RUN) $(PYTEST) $(ARGS)
 
 .PHONY: test-all
-test-all: $(PYTHONS:%=test-py%) ## Run the tests on each Python from 3.10 to 3.13 that is found.
+test-all: $(PYTHONS:%=test-py%) ## Run the tests on each installed Python from 3.10 to 3.13.
 
 test-py%: $(UV)
 	@python="$(call find_python,$*)"; \
-	if [ -z "$$python" ]; then echo "== Python $*: not found, left out"; exit 0; fi; \
+	if [ -z "$$python" ]; then echo "== Python $*: not found, skipped"; exit 0; fi; \
 	echo "== Python $*: $$python"; \
 	export UV_PROJECT_ENVIRONMENT=.venvs/py$*; \
 	$(UV) sync --frozen --quiet --python "$$python" && $(RUN) $(PYTEST) $(ARGS)
 
 .PHONY: test-lowest
-test-lowest: $(UV) ## Run the tests on the oldest dependencies allowed, on the oldest Python found.
+test-lowest: $(UV) ## Run the tests with the oldest supported dependencies on the oldest installed Python.
 	@python="$(firstword $(foreach version,$(PYTHONS),$(call find_python,$(version))))"; \
-	if [ -z "$$python" ]; then echo "== none of Python $(PYTHONS) found, oldest dependencies left out"; exit 0; fi; \
+	if [ -z "$$python" ]; then echo "== none of Python $(PYTHONS) found, tests of the oldest dependencies skipped"; exit 0; fi; \
 	echo "== oldest dependencies: $$python"; \
 	export UV_PROJECT_ENVIRONMENT=.venvs/lowest VIRTUAL_ENV=.venvs/lowest; \
 	rm -f .venvs/lowest.txt; \
@@ -72,9 +74,9 @@ test-lowest: $(UV) ## Run the tests on the oldest dependencies allowed, on the o
 	$(RUN) $(PYTEST) $(ARGS)
 
 .PHONY: test-newest
-test-newest: $(UV)
+test-newest: $(UV) ## Run the tests on the newest installed Python.
 	@version="$(lastword $(foreach version,$(PYTHONS),$(if $(call find_python,$(version)),$(version))))"; \
-	if [ -z "$$version" ]; then echo "== none of Python $(PYTHONS) found, newest Python left out"; exit 0; fi; \
+	if [ -z "$$version" ]; then echo "== none of Python $(PYTHONS) found, tests of the newest Python skipped"; exit 0; fi; \
 	$(MAKE) --no-print-directory "test-py$$version"
 
 .PHONY: docs
@@ -85,46 +87,46 @@ docs: $(UV) ## Build the documentation site into build/site (Python 3.11 or newe
 	$(RUN) zensical build --config-file build/mkdocs.yml --clean
 
 .PHONY: operators
-operators: install ## Write docs/reference/operators.md from the table of operators.
+operators: install ## Generate docs/reference/operators.md from the operator table.
 	$(RUN) python -m tests.docs.operators
 
 .PHONY: structure
-structure: install ## Measure how the packages are built: make structure ARGS="--base HEAD~1"
+structure: install ## Measure the code structure of the packages: make structure ARGS="--base HEAD~1"
 	@$(RUN) python -m tests.architecture.structure $(ARGS)
 
 .PHONY: bench
-bench: install ## Measure each hot path beside its floor.
+bench: install ## Measure each hot path against hand-written code.
 	PYTHONPATH=docs/examples $(RUN) python -m tests.benchmarks $(ARGS)
 
 .PHONY: bench-compare
-bench-compare: install ## Compare the hot paths with another revision: make bench-compare ARGS="--base HEAD~10"
+bench-compare: install ## Compare the hot paths of two revisions: make bench-compare ARGS="--base HEAD~10"
 	$(RUN) python -m tests.benchmarks.compare $(ARGS)
 
 .PHONY: bench-peers
 bench-peers: export UV_PROJECT_ENVIRONMENT = .venvs/peers
-bench-peers: $(UV) ## Measure beside other libraries, in an environment of its own.
+bench-peers: $(UV) ## Compare hot paths with other libraries, in a separate environment.
 	@$(UV) sync --frozen --quiet --inexact
 	@$(UV) pip install --quiet --python .venvs/peers mediatr 'eventsourcing[postgres]' pgqueuer advanced-alchemy
 	$(RUN) python -m tests.benchmarks.peers $(ARGS)
 
 .PHONY: soak
-soak: install ## Run the fault tests in their long form, with figures: make soak ARGS="kill postgresql"
+soak: install ## Run the long fault tests and print figures: make soak ARGS="kill postgresql"
 	PYTHONPATH=docs/examples $(RUN) python -m tests.faults $(ARGS)
 
 .PHONY: profile
-profile: install ## Show where the time of a hot path goes: make profile NAME="send a command"
+profile: install ## Profile a hot path: make profile NAME="send a command"
 	@PYTHONPATH=docs/examples $(RUN) python -m tests.benchmarks.profile $(NAME)
 
 .PHONY: demo
-demo: install ## Run the order system of docs/examples; ORDERS="file.csv --mapping m.json" feeds it a file.
+demo: install ## Run the order system with a sample or a file: make demo ORDERS="file.csv --mapping m.json"
 	@PYTHONPATH=docs/examples $(RUN) python -m order_system $(ORDERS)
 
 .PHONY: check
-check: lint types layers test ## Run everything that must pass before a change lands.
+check: lint types layers test ## Run everything that must pass before a change is merged.
 	@$(MAKE) --no-print-directory test-lowest test-newest ARGS='$(QUICK)'
 
 .PHONY: build
-build: $(UV) ## Build the wheels and source distributions into dist.
+build: $(UV) ## Build wheels and source distributions into dist.
 	$(UV) build --quiet --all-packages --out-dir dist
 	@ls dist
 
