@@ -1,4 +1,4 @@
-"""Errors of the advanced package; all descend from ``CQRSDDDError`` of core."""
+"""Errors of the advanced package; all of them descend from ``CQRSDDDError`` of core."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from cqrs_ddd_core.primitives import exceptions as core
 
 
 class UpcasterChainError(core.TypeRegistryError, ValueError):
-    """Upcasters leave a gap, share a step, or do not end at the version of their class."""
+    """Error for a chain of upcasters with a gap, two upcasters for one step, or a wrong end.
+
+    Attributes:
+        event_type: stored name of the events.
+        step: schema version at which the step in question starts, None if it is not a number.
+    """
 
     def __init__(self, message: str = "", *, event_type: str = "", step: int | None = None) -> None:
         super().__init__(message, name=event_type)
@@ -27,7 +32,14 @@ class UpcasterChainError(core.TypeRegistryError, ValueError):
 
 
 class UpcastingError(core.SerializationError):
-    """A stored event cannot be upcast; ``step`` is the version from which the step failed."""
+    """Error for a stored event that the registered upcasters cannot bring to the current version.
+
+    Attributes:
+        event_type: stored name of the event.
+        stored_version: schema version of the stored event.
+        class_version: schema version of the event class.
+        step: schema version at which the missing or failed step starts.
+    """
 
     def __init__(
         self,
@@ -46,7 +58,13 @@ class UpcastingError(core.SerializationError):
 
 
 class PastStateError(core.InvalidOperationError):
-    """A past state cannot be saved; ``version`` is the version at which it was loaded."""
+    """Error for saving an aggregate that was loaded as it was in the past.
+
+    Attributes:
+        aggregate_type: stored name of the aggregate's class.
+        aggregate_id: id of the aggregate.
+        version: version at which it was loaded.
+    """
 
     def __init__(
         self,
@@ -65,9 +83,10 @@ class PastStateError(core.InvalidOperationError):
     def of_aggregate(
         cls, aggregate_type: str, aggregate_id: object, version: int
     ) -> PastStateError:
+        """Build the error for an aggregate that was loaded at ``version``."""
         return cls(
-            f"{aggregate_type} {aggregate_id} was loaded as it was at version {version}, and the "
-            "past cannot be saved; load it without version= and at=",
+            f"{aggregate_type} {aggregate_id} was loaded as it was at version {version}, and a "
+            "past state cannot be saved; load it without version= and at=",
             aggregate_type=aggregate_type,
             aggregate_id=aggregate_id,
             version=version,
@@ -75,13 +94,15 @@ class PastStateError(core.InvalidOperationError):
 
 
 class SnapshotError(core.InfrastructureError):
-    """The snapshot store failed, or rejected its input."""
+    """Error of the snapshot store: it failed, or it rejected its input."""
 
 
 class MergeConflictError(core.DomainError):
-    """Two changes that cannot be merged, so that a person has to choose one.
+    """Error for two changes that no strategy can merge, so that a person has to choose one.
 
-    ``reasons`` holds the reasons by the dotted path of the field; "" stands for the whole value.
+    Attributes:
+        reasons: reason of each conflict by the dotted path of its field; "" stands for the whole
+            value.
     """
 
     def __init__(self, message: str = "", *, reasons: Mapping[str, str] | None = None) -> None:
@@ -90,27 +111,36 @@ class MergeConflictError(core.DomainError):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Return the paths, without that of a whole value."""
+        """Paths of the fields in conflict, without "" for the whole value."""
         return tuple(filter(None, self.reasons))
 
     @classmethod
     def of_value(cls, *, is_removed: bool) -> MergeConflictError:
-        """Return the conflict over a whole value, which one side may have removed."""
+        """Build the error for a conflict over a whole value.
+
+        Args:
+            is_removed: whether one side removed the value, and the other one changed it.
+        """
         how = "one side removed it, and the other changed it"
-        reason = how if is_removed else "both sides changed it, and not to the same"
+        reason = how if is_removed else "both sides changed it, to different values"
         return cls(f"cannot merge: {reason}; choose one side", reasons={"": reason})
 
     @classmethod
     def in_fields(cls, reasons: Mapping[str, str]) -> MergeConflictError:
+        """Build the error for conflicts in fields, by their dotted paths."""
         paths = "; ".join(f"{path} ({reason})" for path, reason in reasons.items())
         return cls(
-            f"cannot merge {paths}; choose one side, or give these fields a strategy",
+            f"cannot merge {paths}; choose one side, or pass a strategy for these fields",
             reasons=reasons,
         )
 
 
 class ProjectionError(core.CQRSDDDError):
-    """A projection is not written or not used as it has to be."""
+    """Error in the code of a projection, or in its use.
+
+    Attributes:
+        projection: name of the projection, which is that of its collection.
+    """
 
     def __init__(self, message: str = "", *, projection: str = "") -> None:
         super().__init__(message)
@@ -118,21 +148,25 @@ class ProjectionError(core.CQRSDDDError):
 
 
 class UnknownProjectionError(ProjectionError):
-    """No projection of this name has been run."""
+    """Error for the name of a projection that has no position, since nothing has run it."""
 
     @classmethod
     def never_run(cls, missing: Collection[str], known: Collection[str]) -> UnknownProjectionError:
-        """Build the error for names of which only ``known`` have a position."""
+        """Build the error for the missing names, with the known names for comparison."""
         return cls(
-            f"no worker has run {', '.join(sorted(missing))}; there is "
-            f"{', '.join(sorted(known)) or 'no projection yet'}; check the name, or start its "
-            "worker",
+            f"no worker has run {', '.join(sorted(missing))}; known projections are "
+            f"{', '.join(sorted(known)) or 'none'}; check the name, or start its worker",
             projection=min(missing),
         )
 
 
 class UnknownDeadLetterError(ProjectionError):
-    """The projection has no dead letter at ``position``."""
+    """Error for a dead letter that does not exist.
+
+    Attributes:
+        projection: name of the projection.
+        position: position without a dead letter.
+    """
 
     def __init__(self, message: str = "", *, projection: str = "", position: int = 0) -> None:
         super().__init__(message, projection=projection)
@@ -143,14 +177,20 @@ class UnknownDeadLetterError(ProjectionError):
         """Build the error for a position at which ``projection`` has no dead letter."""
         return cls(
             f"projection {projection} has no dead letter at {position}; list_dead_letters() "
-            "returns those it has",
+            "returns its dead letters",
             projection=projection,
             position=position,
         )
 
 
 class ProjectionVersionError(ProjectionError):
-    """Another version of the projection is live, or it is written in another way."""
+    """Error for a version of a projection that is not live, or for a second way of writing it.
+
+    Attributes:
+        projection: name of the projection.
+        asked: version of the caller.
+        live: version whose documents are read at present.
+    """
 
     def __init__(
         self, message: str = "", *, projection: str = "", asked: int = 0, live: int = 0
@@ -163,8 +203,8 @@ class ProjectionVersionError(ProjectionError):
     def written_inline(cls, projection: str, asked: int, live: int) -> ProjectionVersionError:
         """Build the error for a worker that claims an inline projection."""
         return cls(
-            f"projection {projection} is written inline, so no worker can claim it; leave it out "
-            "of the workers, or give it another collection there",
+            f"projection {projection} is written inline, so no worker can claim it; remove it "
+            "from the workers, or give it another collection there",
             projection=projection,
             asked=asked,
             live=live,
@@ -174,8 +214,8 @@ class ProjectionVersionError(ProjectionError):
     def run_by_workers(cls, projection: str, asked: int, live: int) -> ProjectionVersionError:
         """Build the error for an inline write of a projection that workers run."""
         return cls(
-            f"projection {projection} is run by workers, so it cannot be written inline; leave it "
-            "to them, or give it another collection here",
+            f"projection {projection} is run by workers, so it cannot be written inline; "
+            "remove it here, or give it another collection",
             projection=projection,
             asked=asked,
             live=live,
@@ -183,7 +223,14 @@ class ProjectionVersionError(ProjectionError):
 
 
 class PoisonEventError(ProjectionError):
-    """A projection stopped before an event that it cannot process."""
+    """Error for an event that a projection cannot process, so that it stopped before the event.
+
+    Attributes:
+        projection: name of the projection.
+        event_type: stored name of the event.
+        event_id: id of the event.
+        position: global position of the event.
+    """
 
     def __init__(
         self,
@@ -203,13 +250,13 @@ class PoisonEventError(ProjectionError):
     def stopped_before(
         cls, event: StoredEvent, projection: str, tries: int, error: Exception
     ) -> PoisonEventError:
-        """Build the error for an event that failed with ``error`` at its last try."""
+        """Build the error for an event whose last attempt raised ``error``."""
         is_transient = core.classify_error(error) is core.ErrorClass.TRANSIENT
-        advice = "look into the error"
+        advice = "remove the cause of the error and start again"
         if not is_transient:
             advice = "repair the handler, or run it with on_poison=PoisonEventPolicy.QUARANTINE"
         return cls(
-            f"the projection {projection} stops before {event.event_type} at position "
+            f"projection {projection} stops before {event.event_type} at position "
             f"{event.position}, which failed {tries} times with {error!r}; {advice}",
             projection=projection,
             event_type=event.event_type,
@@ -219,7 +266,7 @@ class PoisonEventError(ProjectionError):
 
 
 class ProjectionStoreError(core.InfrastructureError):
-    """The store of documents failed, or rejected its input."""
+    """Error of the projection store: it failed, or it rejected its input."""
 
     @classmethod
     def no_collection(cls, collection: str) -> ProjectionStoreError:
@@ -235,13 +282,19 @@ class ProjectionStoreError(core.InfrastructureError):
     ) -> ProjectionStoreError:
         """Build the error for a collection that exists with other fields."""
         return cls(
-            f"{collection} was asked for with the fields {asked or 'none'}, but it exists with "
+            f"{collection} was requested with the fields {asked or 'none'}, but it exists with "
             f"{stored or 'none'}; build another collection, and replace this one by it"
         )
 
 
 class DocumentError(core.SerializationError):
-    """A document is not JSON, has an impossible id, or a value that its ``field`` does not take."""
+    """Error for a document that is not JSON, or whose id or declared field is not valid.
+
+    Attributes:
+        collection: name of the collection.
+        doc_id: id of the document.
+        field: declared field whose value does not fit, "" if the fault is elsewhere.
+    """
 
     def __init__(
         self, message: str = "", *, collection: str = "", doc_id: str = "", field: str = ""

@@ -1,1 +1,1 @@
-"""Implementations of the ports."""
+"""Adapters of the ports."""

@@ -1,4 +1,4 @@
-"""Conflicts between two changes: retried from the start, or merged by a strategy."""
+"""Conflicts between two changes: the command is retried, or a strategy merges both changes."""
 
 from .aggregate_updater import AggregateUpdater
 from .merge_strategies import (

@@ -1,4 +1,4 @@
-"""Changes of one aggregate without a mediator, with a retry or a merge after a conflict."""
+"""Changes of one aggregate outside a mediator, with a retry or a merge after a conflict."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ class AggregateUpdater(Generic[T, ID]):
     """Service that loads, changes and saves one aggregate in a unit of work of its own.
 
     Args:
-        repository: of the aggregate.
-        uow_factory: makes the unit of work of each attempt.
-        strategy: merges states as JSON values; events that ``decide`` recorded are never merged.
-        retry: how many attempts, and the pauses between them; by default at most 5 attempts.
-        clock: waits.
+        repository: repository of the aggregates.
+        uow_factory: creates the unit of work of each attempt.
+        strategy: merges two states as JSON values; without one, a conflict makes ``update`` decide
+            again. Events that ``decide`` recorded are never merged.
+        retry: number of attempts and pauses between them; by default at most 5 attempts.
+        clock: waits between attempts; by default the system clock.
     """
 
     def __init__(
@@ -52,15 +53,20 @@ class AggregateUpdater(Generic[T, ID]):
         self._clock = clock or SystemClock()
 
     async def update(self, entity_id: ID, decide: Callable[[T], R]) -> R:
-        """Store the change that ``decide`` makes to the aggregate, and return its result.
+        """Change the aggregate by calling ``decide``, save it, and return the result of ``decide``.
 
         After a conflict ``decide`` runs again on the reloaded aggregate. With a strategy, and if
         ``decide`` recorded no events, its change is merged into the reloaded aggregate instead.
+
+        Args:
+            entity_id: id of the aggregate.
+            decide: changes the loaded aggregate.
 
         Raises:
             EntityNotFoundError: if the aggregate does not exist.
             MergeConflictError: if the strategy cannot merge.
             ConcurrencyError: the last conflict, when the retry policy gives up.
+            InvalidOperationError: within an open unit of work, which a retry could not replace.
         """
         decided: _Decision[T, R] | None = None
 
@@ -80,21 +86,29 @@ class AggregateUpdater(Generic[T, ID]):
     async def merge(
         self, entity_id: ID, *, base: Mapping[str, object], mine: Mapping[str, object]
     ) -> T:
-        """Merge an edit of fields that were read some time ago, and return the stored aggregate.
+        """Merge an edit of fields that a user read some time ago, and return the stored aggregate.
 
-        Both mappings hold the same fields, in the form of ``model_dump(mode="json")``; other fields
-        keep their stored values.
+        Other fields keep their stored values.
+
+        Args:
+            entity_id: id of the aggregate.
+            base: fields as the user read them, in the form of ``model_dump(mode="json")``.
+            mine: the same fields as the user edited them.
 
         Raises:
-            ValidationError: if the aggregate refuses the merged fields.
+            ValidationError: if the merged fields are not valid for the aggregate.
             EntityNotFoundError: if the aggregate does not exist.
             MergeConflictError: if the strategy cannot merge.
             ConcurrencyError: the last conflict, when the retry policy gives up.
+            InvalidOperationError: within an open unit of work, and for a repository that keeps
+                events.
         """
         if base.keys() != mine.keys():
             raise errors.ValidationError(
-                "an edit has to hold the fields that were shown, and no others",
-                errors={str(name): ("is in one of the two only",) for name in base.keys() ^ mine},
+                "base and mine must have the same fields; pass the fields that the user was shown",
+                errors={
+                    str(name): ("is missing in base or in mine",) for name in base.keys() ^ mine
+                },
             )
         return await self._retry_in_new_uow(
             entity_id, lambda uow: self._merge(entity_id, base, mine, uow)
@@ -104,7 +118,7 @@ class AggregateUpdater(Generic[T, ID]):
         self, entity_id: ID, base: Mapping[str, object], mine: Mapping[str, object], uow: UnitOfWork
     ) -> T:
         if self._strategy is None:
-            raise errors.ConfigError("an edit is merged by a strategy; pass strategy=")
+            raise errors.ConfigError("cannot merge an edit without a strategy; pass strategy=")
         aggregate = await self._load(entity_id, uow)
         stored = dump_state(aggregate)
         if unknown := base.keys() - stored:
@@ -141,8 +155,8 @@ class AggregateUpdater(Generic[T, ID]):
     ) -> R:
         if get_current_uow() is not None:
             raise errors.InvalidOperationError(
-                f"{type(self).__name__} opens units of work of its own, and one is open already; "
-                "use ConflictRetryMiddleware for commands"
+                f"{type(self).__name__} opens its own units of work, and one is open already; use "
+                "ConflictRetryMiddleware for commands"
             )
 
         async def attempt_in_new_uow() -> R:
@@ -160,7 +174,7 @@ class AggregateUpdater(Generic[T, ID]):
 
 @dataclass(frozen=True)
 class _Decision(Generic[T, R]):
-    """A change that may not have been stored; ``base`` is the state before it, to be merged."""
+    """Change that may not have been stored; ``base`` is the state before it, for a merge."""
 
     aggregate: T
     base: State | None
@@ -176,7 +190,7 @@ def dump_state(aggregate: AggregateRoot) -> State:
 
     Raises:
         ConfigError: for a class whose JSON leaves out or masks a field.
-        SerializationError: for a state that JSON changes.
+        SerializationError: for a state that JSON cannot represent exactly.
     """
     kind = type(aggregate)
     _ensure_lossless(kind)
@@ -185,19 +199,19 @@ def dump_state(aggregate: AggregateRoot) -> State:
     try:
         state = aggregate.model_dump(mode="json", round_trip=True, warnings=False)
         is_same = has_equal_state(kind.model_validate_json(to_json(state)), aggregate)
-    except ValueError as error:  # Of pydantic, or of bytes that are no text.
+    except ValueError as error:  # From pydantic, or from bytes that are not UTF-8.
         is_same, cause = False, error
     if not is_same:
         raise errors.SerializationError(
-            f"{aggregate.aggregate_type} {aggregate.id} cannot be merged: it does not come back "
-            "from JSON as it is; decide again instead, without a strategy",
+            f"{aggregate.aggregate_type} {aggregate.id} cannot be merged: JSON changes its state; "
+            "leave the strategy out, so that the decision is repeated",
             type_name=kind.__name__,
         ) from cause
     return state
 
 
 def replace_state(aggregate: T, state: State) -> T:
-    """Return the aggregate with other fields, at the same version."""
+    """Return a copy of the aggregate with these fields, at the same version."""
     name = f"{aggregate.aggregate_type} {aggregate.id}"
     try:
         changed = type(aggregate).model_validate_json(to_json(state))
@@ -215,6 +229,5 @@ def _ensure_lossless(kind: type[AggregateRoot]) -> None:
     if lost:
         raise errors.ConfigError(
             f"{kind.__name__} cannot be merged: its JSON leaves out or masks {', '.join(lost)}; "
-            "decide again instead, without a strategy, or use fields without exclude=True and "
-            "Secret types"
+            "leave the strategy out, or use fields without exclude=True and Secret types"
         )

@@ -19,17 +19,24 @@ from ..ports.conflict import ABSENT, IMergeStrategy
 
 
 class MergeStrategy(IMergeStrategy):
-    """Base of strategies; a subclass decides about a value that both sides changed differently.
+    """Base class of strategies; a subclass resolves a value that both sides changed differently.
 
-    True is not 1, and 1 is not 1.0; the order of the keys of a mapping does not count.
+    Values of different types differ: True is not 1, and 1 is not 1.0. The order of the keys of a
+    mapping does not count.
     """
 
     def merge(self, base: object, theirs: object, mine: object) -> Any:
+        """Return the side that changed; call ``resolve`` if both sides changed differently."""
         return merge_three_way(base, theirs, mine, self.resolve)
 
     @abstractmethod
     def resolve(self, base: object, theirs: object, mine: object) -> object:
-        """Return the merged value of three that all differ.
+        """Return the merged value, given three values that all differ.
+
+        Args:
+            base: value that both sides started from, ``ABSENT`` if there was none.
+            theirs: value that is stored now.
+            mine: value to be written.
 
         Raises:
             MergeConflictError: if a person has to choose.
@@ -41,20 +48,28 @@ class LastWinsStrategy(MergeStrategy):
     """Strategy that keeps ``mine``, which is written last; the change in ``theirs`` is lost."""
 
     def resolve(self, base: object, theirs: object, mine: object) -> object:
+        """Return ``mine``."""
         return mine
 
 
 class TimestampLastWinsStrategy(MergeStrategy):
-    """Strategy that keeps the whole side with the later time in ``field``; ``mine`` if equal.
+    """Strategy that keeps the side with the later time in one field, ``mine`` if both are equal.
 
-    A time is an aware datetime, or its text in JSON. Raises ``MergeConflictError`` if a side has
-    none.
+    The whole value of that side is kept, not only the field.
+
+    Args:
+        field: name of the field with the time, an aware datetime or its JSON text.
     """
 
     def __init__(self, field: str) -> None:
         self._field = field
 
     def resolve(self, base: object, theirs: object, mine: object) -> object:
+        """Return the side with the later time.
+
+        Raises:
+            MergeConflictError: if a side has no time with a zone in the field.
+        """
         is_later = self._read_time(theirs, "theirs") > self._read_time(mine, "mine")
         return theirs if is_later else mine
 
@@ -65,21 +80,20 @@ class TimestampLastWinsStrategy(MergeStrategy):
                 return _TIME.validate_python(value)
             except pydantic.ValidationError:
                 pass
-        reason = f"{value!r} of {name} is no time with a zone, so neither side is the later one"
+        reason = f"{value!r} of {name} is not a time with a zone, so the later side is unknown"
         raise MergeConflictError(
             f"cannot merge by {self._field}: {reason}", reasons={self._field: reason}
         )
 
 
 class FieldLevelMergeStrategy(MergeStrategy):
-    """Strategy for mappings: a field that both sides changed differently goes to its strategy.
+    """Strategy for mappings: each field that both sides changed differently has its own strategy.
 
-    Removing a field is a change. Raises ``MergeConflictError`` with all fields in conflict: fields
-    without a strategy, and fields whose strategy raises one.
+    Removing a field is a change.
 
     Args:
-        fields: strategies by the name of the field.
-        default: for the fields that are not named there.
+        fields: strategies by name of the field.
+        default: strategy for all other fields; without one, they are in conflict.
     """
 
     def __init__(
@@ -92,13 +106,19 @@ class FieldLevelMergeStrategy(MergeStrategy):
         self._default = default
 
     def resolve(self, base: object, theirs: object, mine: object) -> dict[object, object]:
+        """Return a mapping with the merged value of each field.
+
+        Raises:
+            MergeConflictError: with all fields in conflict: fields without a strategy, and fields
+                whose strategy cannot merge.
+        """
         before = {} if base is ABSENT else base
         if not (
             isinstance(before, Mapping)
             and isinstance(theirs, Mapping)
             and isinstance(mine, Mapping)
         ):
-            raise _unresolved(theirs, mine)
+            raise _build_conflict(theirs, mine)
         merged: dict[object, object] = {}
         reasons: dict[str, str] = {}
         for name in {**theirs, **mine}:
@@ -121,16 +141,17 @@ class FieldLevelMergeStrategy(MergeStrategy):
     def _resolve_field(self, name: str, base: object, theirs: object, mine: object) -> object:
         strategy = self._fields.get(name, self._default)
         if strategy is None:
-            raise _unresolved(theirs, mine)
+            raise _build_conflict(theirs, mine)
         return strategy.merge(base, theirs, mine)
 
 
 class DeepMergeStrategy(FieldLevelMergeStrategy):
-    """Strategy for nested mappings, field by field; a list is one value unless it has a strategy.
+    """Strategy for nested mappings, field by field; a list without a strategy is one value.
 
     Args:
-        fields: strategies by the name of the field, at the top.
-        default: for any other value that both sides changed and is no mapping, at any depth.
+        fields: strategies by name of the field, at the top level.
+        default: strategy for any other value that both sides changed and that is not a mapping, at
+            any depth.
     """
 
     def _resolve_field(self, name: str, base: object, theirs: object, mine: object) -> object:
@@ -142,28 +163,35 @@ class DeepMergeStrategy(FieldLevelMergeStrategy):
 
 
 class UnionListMergeStrategy(MergeStrategy):
-    """Strategy for lists: the items that a side added, without the items that a side removed.
+    """Strategy for lists that keeps the items a side added and drops the items a side removed.
 
-    ``theirs`` come first, then ``mine``; an item that both sides added is there once. Another
-    order of the same items is no change that is kept.
+    The items of ``theirs`` come first, then the new items of ``mine``; an item that both sides
+    added appears once. A change of the order alone is lost.
 
     Args:
-        key: the field that tells objects apart, a text or a whole number; an object that both
-            sides changed is in conflict.
-        items: the strategy for such an object.
+        key: field that identifies an object in the list, a text or a whole number; without it,
+            items are compared as wholes.
+        items: strategy for an object that both sides changed; without it, the object is in
+            conflict.
     """
 
     def __init__(self, *, key: str | None = None, items: IMergeStrategy | None = None) -> None:
         if items is not None and key is None:
-            raise ConfigError("a strategy for the items needs to know them again; pass key=, too")
+            raise ConfigError("a strategy for items needs their identity; pass key=, too")
         self._key = key
         self._items = FieldLevelMergeStrategy(default=items)
 
     def resolve(self, base: object, theirs: object, mine: object) -> list[object]:
+        """Return the united list.
+
+        Raises:
+            MergeConflictError: for a value that is not a list, and for an object that both sides
+                changed.
+        """
         sides = [[] if base is ABSENT else base, theirs, mine]
         lists = [side for side in sides if isinstance(side, (list, tuple))]
         if len(lists) < len(sides):
-            raise _unresolved(theirs, mine)
+            raise _build_conflict(theirs, mine)
         if self._key is None:
             return _unite(*lists)
         sides_by_key = (_index_items(side, self._key) for side in lists)
@@ -173,7 +201,7 @@ class UnionListMergeStrategy(MergeStrategy):
 def merge_three_way(
     base: object, theirs: object, mine: object, resolve: Callable[[object, object, object], object]
 ) -> object:
-    """Return a copy of the side that changed, or of the answer of ``resolve`` if both did."""
+    """Return a copy of the side that changed, or of the result of ``resolve`` if both did."""
     before, stored, new = freeze(base), freeze(theirs), freeze(mine)
     if stored == new or before == new:
         return _copy(theirs)
@@ -181,10 +209,12 @@ def merge_three_way(
 
 
 def freeze(value: object) -> Hashable:
-    """Return an equal key for equal values.
+    """Return a hashable key that is equal for equal values.
 
-    Raises ``InvalidOperationError`` unless the value is JSON-like; any other value that has a hash
-    is compared with values of its own type only.
+    A value that is not JSON-like, but has a hash, is compared with values of its own type only.
+
+    Raises:
+        InvalidOperationError: for a value without a hash that is neither a mapping nor a list.
     """
     if isinstance(value, Mapping):
         return Mapping, frozenset((freeze(key), freeze(each)) for key, each in value.items())
@@ -194,15 +224,15 @@ def freeze(value: object) -> Hashable:
         hash(value)
     except TypeError as error:
         raise InvalidOperationError(
-            f"cannot merge a {type(value).__name__}; give it as JSON-like values, as "
-            "model_dump(mode='json') does"
+            f"cannot merge a {type(value).__name__}; pass JSON-like values, as "
+            "model_dump(mode='json') returns them"
         ) from error
     # NaN does not equal itself and would count as a change on every side.
     return type(value), value if value == value else repr(value)
 
 
 def _copy(value: object) -> object:
-    """Copy a value into dicts and lists."""
+    """Return a copy made of dicts and lists, which shares no mutable object with the value."""
     if isinstance(value, Mapping):
         return {key: _copy(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -210,7 +240,7 @@ def _copy(value: object) -> object:
     return value
 
 
-def _unresolved(theirs: object, mine: object) -> MergeConflictError:
+def _build_conflict(theirs: object, mine: object) -> MergeConflictError:
     return MergeConflictError.of_value(is_removed=theirs is ABSENT or mine is ABSENT)
 
 

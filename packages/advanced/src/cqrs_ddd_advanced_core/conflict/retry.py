@@ -1,4 +1,4 @@
-"""Retries of a whole command, or of any other attempt, after a conflict."""
+"""Retry of a whole command, or of any other attempt, after a conflict."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
 CONFLICT_RETRY: Final = ExponentialBackoffPolicy(max_attempts=5, base=0.01, maximum=1.0)
-"""Full jitter: a wait of at most 10, 20, 40 and 80 milliseconds."""
+"""At most 5 attempts; the pauses are random, up to 10, 20, 40 and 80 milliseconds."""
 
 
 class ConflictRetryMiddleware(IMiddleware):
     """Middleware that runs a whole command again after a conflict, in a new unit of work.
 
-    A nested command is not retried: the conflict goes up to the outermost command. List the
-    middleware before ``LockingMiddleware``, so that no lock is held during the wait, and after
-    anything that shall happen once, such as ``ValidatorMiddleware``.
+    A nested command is not retried: the conflict reaches the outermost command. List the middleware
+    before ``LockingMiddleware``, so that no lock is held during the wait, and after middleware that
+    should run once per command, such as ``ValidatorMiddleware``.
 
     Args:
-        retry: how many attempts, and the pauses between them; by default at most 5 attempts.
-        clock: waits.
+        retry: number of attempts and pauses between them; by default at most 5 attempts.
+        clock: waits between attempts; by default the system clock.
     """
 
     placement: ClassVar[Placement] = Placement.OUTSIDE
@@ -40,6 +40,7 @@ class ConflictRetryMiddleware(IMiddleware):
         self._clock = clock or SystemClock()
 
     async def __call__(self, message: object, next_: Callable[[object], Awaitable[R]]) -> R:
+        """Run the command until it ends without a conflict or the retry policy gives up."""
         if not isinstance(message, Command) or get_current_uow() is not None:
             return await next_(message)
         return await retry_on_conflict(
@@ -61,8 +62,15 @@ async def retry_on_conflict(
 ) -> R:
     """Return the result of the first attempt without a conflict.
 
-    Each wait is a span ``conflict.retry``. When the policy gives up, the last error is logged and
-    raised unchanged.
+    Each wait is a span ``conflict.retry``. When the policy gives up, the last conflict is logged
+    and raised unchanged.
+
+    Args:
+        attempt: the work of one attempt, in its own unit of work.
+        policy: number of attempts and pauses between them.
+        clock: waits between attempts.
+        subject: name of the work, for log lines and spans.
+        subject_id: id of the work, for log lines and spans.
     """
     tries = 0
     while True:
@@ -86,5 +94,5 @@ async def retry_on_conflict(
 
 def _is_conflict(error: errors.ConcurrencyError) -> bool:
     """Report whether another writer was first, so that a new attempt may succeed."""
-    # A lock that timed out was waited for already, and a lost lease does not come back.
+    # Waiting again for a lock takes another full timeout, and a lost lease cannot be regained.
     return not isinstance(error, (errors.LockAcquisitionError, errors.LeaseLostError))

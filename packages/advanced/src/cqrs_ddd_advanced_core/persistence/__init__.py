@@ -1,4 +1,4 @@
-"""Persistence dispatcher: saving, loading and querying by type, with or without a cache."""
+"""Persistence dispatcher, which saves, loads and queries by type, with or without a cache."""
 
 from .caching import CachingPersistenceDispatcher
 from .dispatcher import PersistenceDispatcher

@@ -1,4 +1,4 @@
-"""A dispatcher with a cache in front of another dispatcher."""
+"""Persistence dispatcher with a cache in front of another dispatcher."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .registry import find_id_getter
 from .request_binding import bind_request, current_uow, deduplicate_ids, is_condition, sort_by_ids
 
 Affected = tuple[type, str]
-"""A type, and the id of a changed object of it, as text."""
+"""Type and id, as text, of a changed object."""
 IdsOf = Callable[[Any], Iterable[object]]
 """Function from a changed aggregate to the ids of results that depend on it."""
 
@@ -35,19 +35,22 @@ _BY_ID = attrgetter("id")
 
 
 class CachingPersistenceDispatcher(IResultCatalog):
-    """Dispatcher that reads aggregates and results by id from a cache, and never searches.
+    """Dispatcher that reads aggregates and results by id from a cache; searches are not cached.
 
     After the commit, ``apply`` invalidates the aggregate, every result under the same id, and the
-    results named by ``invalidate_with``. Within a unit of work the cache is read but not filled,
-    and objects that it has changed are read from ``inner``. With a plain ``ICacheService``, a load
-    that raced a change is dropped if both ran through this dispatcher; with an
-    ``IVersionedCache``, in all processes.
+    results that ``invalidate_with`` names. Within a unit of work the cache is read but not filled,
+    and objects that the unit of work has changed are read from ``inner``. With a plain
+    ``ICacheService``, a load that raced a change is dropped if both ran through this dispatcher;
+    with an ``IVersionedCache``, whichever process made the change.
 
     Args:
-        inner: the dispatcher that is cached.
+        inner: dispatcher that is cached.
         cache_service: the cache.
-        default_ttl: seconds, None for no limit.
+        default_ttl: seconds until a cached value expires, None for no limit.
         exclude: types that are always read from ``inner``.
+
+    Raises:
+        ConfigError: for a time to live that is not positive.
     """
 
     def __init__(
@@ -77,21 +80,28 @@ class CachingPersistenceDispatcher(IResultCatalog):
 
     @property
     def result_types(self) -> Mapping[type, IdOf | None]:
+        """Types that ``inner`` reads by id."""
         return {} if self._catalog is None else self._catalog.result_types
 
     def invalidate_with(
         self, entity_type: type[T], result_type: type, ids: Callable[[T], Iterable[object]]
     ) -> None:
-        """Invalidate the results with these ids when the aggregate changes.
+        """Invalidate further results whenever an aggregate of the type changes.
 
-        Raises ``HandlerNotRegisteredError`` for a type without a handler that reads it by id.
+        Args:
+            entity_type: class of the aggregates.
+            result_type: class of the results.
+            ids: function from the changed aggregate to the ids of the results.
+
+        Raises:
+            HandlerNotRegisteredError: for a result type that no handler reads by id.
         """
         if self._catalog is not None and result_type not in self.result_types:
             name = getattr(result_type, "__name__", None) or repr(result_type)
             known = ", ".join(sorted(each.__name__ for each in self.result_types))
             raise HandlerNotRegisteredError(
-                f"cannot link {name}, which no handler reads by id; there are handlers for "
-                f"{known or 'nothing'}; call registry.register_query({name}, ...) first",
+                f"cannot invalidate {name}, as no handler reads it by id; there are handlers for "
+                f"{known or 'no type'}; call registry.register_query({name}, ...) first",
                 message_type=name,
             )
         self._dependents.setdefault(entity_type, []).append((result_type, ids))
@@ -102,10 +112,11 @@ class CachingPersistenceDispatcher(IResultCatalog):
         uow: UnitOfWork | None = None,
         events: list[Any] | None = None,
     ) -> ID:
+        """Save with ``inner``; invalidate before the save and after the commit."""
         current = current_uow(uow)
         affected = set(self._list_affected(entity))
         keys = [codec.key(each) for type_, each in affected if (codec := self._codec_of(type_))]
-        # Dropped before, so that a retry after a conflict reads again, and after the commit.
+        # Drop before the save too, so that a retry after a conflict reads the stored state.
         await self._values.drop(keys)
         if current is not None:
             self._changed.setdefault(current, set()).update(affected)
@@ -121,7 +132,11 @@ class CachingPersistenceDispatcher(IResultCatalog):
     async def invalidate(self, result_type: type, ids: Iterable[object]) -> None:
         """Drop the cached results of the ids; call it after the commit of any other write.
 
-        ``on_change`` of a ``ProjectionWorker`` may call it.
+        A ``ProjectionWorker`` can call it as ``on_change``.
+
+        Args:
+            result_type: class of the results.
+            ids: ids of the changed results.
         """
         codec = self._codec_of(result_type)
         if codec is not None:
@@ -130,6 +145,7 @@ class CachingPersistenceDispatcher(IResultCatalog):
     async def fetch_domain(
         self, entity_type: type[T], ids: Sequence[object], uow: UnitOfWork | None = None
     ) -> list[T]:
+        """Return the aggregates that exist, in the order of the ids; read misses from ``inner``."""
         if self._codec_of(entity_type) is None:
             return await self._inner.fetch_domain(entity_type, ids, uow)
         distinct = deduplicate_ids(ids, entity_type.__name__)
@@ -147,6 +163,7 @@ class CachingPersistenceDispatcher(IResultCatalog):
     async def fetch(
         self, result_type: type[R], criteria: Criteria, uow: UnitOfWork | None = None
     ) -> SearchResult[R]:
+        """Return a result that reads the cache when it is awaited; streams read ``inner``."""
         if is_condition(criteria) or not self._is_invalidated(result_type):
             return await self._inner.fetch(result_type, criteria, uow)
         distinct = deduplicate_ids(criteria, result_type.__name__)
@@ -190,8 +207,8 @@ class CachingPersistenceDispatcher(IResultCatalog):
             for each in ids
             if (type_, str(each)) in changed or current.aggregates.has_changed(each)
         ]
-        # No fill: the transaction may read a state from before a change whose leases have ended,
-        # or its own changes that did not pass this dispatcher.
+        # No fill: the transaction may see a state older than a change whose fill leases have
+        # ended, or its own changes that bypassed this dispatcher.
         found = await self._values.get_values(codec, ids, load, id_of, unread=own, fills=False)
         return sort_by_ids(found, ids, id_of)
 
@@ -207,11 +224,11 @@ class CachingPersistenceDispatcher(IResultCatalog):
                     yield from ((result_type, str(each)) for each in ids(entity))
 
     def _is_invalidated(self, result_type: type) -> bool:
-        """Report whether changes invalidate such results; others would stay cached as they are."""
+        """Report whether changes invalidate results of this type; other results are not cached."""
         dependent = (each for dependents in self._dependents.values() for each, _ in dependents)
         if result_type not in self.result_types and result_type not in dependent:
             return False
-        # An aggregate that is read as a result may come from another store than the changed one.
+        # An aggregate read as a result may come from another store than the changed aggregate.
         return not issubclass(result_type, AggregateRoot)
 
     def _codec_of(self, type_: type) -> CacheCodec | None:
@@ -229,7 +246,11 @@ class CachingPersistenceDispatcher(IResultCatalog):
 class ResultCodec:
     """Codec of one type of result: a pydantic model, a dataclass, or any type pydantic can dump.
 
-    Raises ``ConfigError`` for a type that pydantic does not know as JSON.
+    Args:
+        result_type: class of the results.
+
+    Raises:
+        ConfigError: for a type that pydantic cannot convert to JSON.
     """
 
     def __init__(self, result_type: type) -> None:
@@ -243,19 +264,20 @@ class ResultCodec:
         self._prefix = build_key_prefix(result_type, schema)
 
     def key(self, value_id: object) -> str:
+        """Return the cache key of the result with this id."""
         return build_key(self._prefix, value_id)
 
     def encode(self, value: Any) -> Any | None:
-        """Return the value as JSON, or None if JSON would change it."""
+        """Return the value as JSON, or None if JSON cannot represent it exactly."""
         try:
             content = self._adapter.dump_python(value, mode="json", by_alias=True, warnings="error")
             state = {"result": content}
             is_same = has_equal_state(self.decode(state), value)
-        except Exception as error:  # Serialisers and comparisons may be the application's own.
+        except Exception as error:  # From serialisers and comparisons of the application.
             logger.warning("cannot cache %s: %s", self._prefix, describe_reason(error))
             return None
         if not is_same:
-            logger.warning("cannot cache %s: a value comes back changed from JSON", self._prefix)
+            logger.warning("cannot cache %s: JSON changes a value of it", self._prefix)
             return None
         return state
 
@@ -264,8 +286,8 @@ class ResultCodec:
         if state is None:
             return None
         try:
-            # Not strict, whatever the type says: JSON has no times, no tuples and no bytes.
+            # Never strict: JSON has no times, no tuples and no bytes.
             return self._adapter.validate_python(state["result"], strict=False)
-        except Exception as error:  # Validators are the application's own.
+        except Exception as error:  # From validators of the application.
             logger.warning("cached %s is unusable: %s", self._prefix, describe_reason(error))
             return None

@@ -1,4 +1,4 @@
-"""The dispatcher from a type to the handlers that save, load and query it."""
+"""Dispatcher from a type to the handlers that save, load and query it."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ _BY_ID = attrgetter("id")
 
 
 class PersistenceDispatcher(IResultCatalog):
-    """Dispatcher to the handlers of a registry; each handler is made once, at its first use.
+    """Dispatcher to the handlers of a registry; each handler is created once, at its first use.
 
-    Aggregates that were loaded and saved are registered with the unit of work, so that their events
-    reach the mediator for any kind of handler. Raises ``ConfigError`` for a source without a
-    factory.
+    Loaded and saved aggregates are registered with the unit of work, so that the mediator finds
+    their events with any kind of handler.
 
     Args:
-        uow_factories: makes units of work by source, for calls without a unit of work.
+        uow_factories: by source, a factory of units of work for calls without one.
         registry: handlers by type.
-        handler_factory: makes a handler of its class; by default, calls it without arguments.
+        handler_factory: creates a handler from its class; by default, calls the class without
+            arguments.
+
+    Raises:
+        ConfigError: for a registered source without a factory.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class PersistenceDispatcher(IResultCatalog):
 
     @property
     def result_types(self) -> Mapping[type, IdOf | None]:
+        """Types that the registry reads by id."""
         return self._registry.result_types
 
     async def apply(
@@ -57,6 +61,7 @@ class PersistenceDispatcher(IResultCatalog):
         uow: UnitOfWork | None = None,
         events: list[Any] | None = None,
     ) -> ID:
+        """Save the aggregate with all of its handlers, in one unit of work."""
         chain = self._registry.find_operations(type(entity))
         current = current_uow(uow)
         with hooks.span("persistence.apply", entity_type=type(entity).__name__):
@@ -68,6 +73,7 @@ class PersistenceDispatcher(IResultCatalog):
     async def fetch_domain(
         self, entity_type: type[T], ids: Sequence[object], uow: UnitOfWork | None = None
     ) -> list[T]:
+        """Return the aggregates that exist, each once, in the order of the ids."""
         registration = self._registry.find(RETRIEVAL, entity_type)
         distinct = deduplicate_ids(ids, entity_type.__name__)
         current = current_uow(uow)
@@ -82,6 +88,7 @@ class PersistenceDispatcher(IResultCatalog):
     async def fetch(
         self, result_type: type[R], criteria: Criteria, uow: UnitOfWork | None = None
     ) -> SearchResult[R]:
+        """Return a result that reads when it is awaited, in the order of the ids."""
         current = current_uow(uow)
         if is_condition(criteria):
             registration = self._registry.find(QUERY_SPEC, result_type)
@@ -110,7 +117,7 @@ class PersistenceDispatcher(IResultCatalog):
         if entity_id is None:
             _raise_wrong_result(chain[0], "the id of the aggregate", None)
         if uow.aggregates.count_unsaved_events(entity):
-            # The handler has no repository below it that would have marked it.
+            # The handler does not use a repository, which would have marked the aggregate as saved.
             uow.aggregates.mark_saved(entity, entity.next_version)
         return entity_id
 
@@ -179,7 +186,7 @@ class PersistenceDispatcher(IResultCatalog):
         result = await self._begin_search(registration, criteria, uow)
 
         async def fetch() -> list[Any]:
-            # Checked even if the handler has read all rows already.
+            # An ended unit of work is an error even if the handler has read all rows already.
             uow.ensure_open(f"fetch {name}")
             with hooks.span("persistence.fetch", result_type=name):
                 return await result
@@ -212,8 +219,8 @@ class PersistenceDispatcher(IResultCatalog):
             name = registration.subject.__name__
             raise errors.ConfigError(
                 f"the {registration.role.name} of {name} is registered for source "
-                f"{registration.source!r}, and there are units of work for "
-                f"{', '.join(map(repr, self._uow_factories)) or 'none'}; add it to uow_factories",
+                f"{registration.source!r}, and uow_factories has "
+                f"{', '.join(map(repr, self._uow_factories)) or 'none'}; add the source to it",
                 variable="uow_factories",
             ) from None
 
@@ -227,8 +234,8 @@ def _create_handler(handler_cls: type) -> object:
     ]
     if needed:
         raise errors.HandlerRegistrationError(
-            f"{handler_cls.__qualname__} needs {', '.join(needed)} to be made; give them defaults, "
-            "or pass what makes it as handler_factory",
+            f"{handler_cls.__qualname__} cannot be created without {', '.join(needed)}; add "
+            "defaults, or pass a handler_factory",
             handler=handler_cls.__qualname__,
         )
     return handler_cls()
@@ -237,7 +244,7 @@ def _create_handler(handler_cls: type) -> object:
 def _raise_wrong_result(registration: Registration, expected: str, result: object) -> NoReturn:
     handler = f"{registration.handler_cls.__qualname__}.{registration.role.method}"
     raise errors.HandlerResultError(
-        f"{handler} should return {expected}, it returned {result!r}",
+        f"{handler} must return {expected}, but it returned {result!r}",
         handler=handler,
         expected=expected,
         actual=type(result).__name__,
@@ -248,7 +255,7 @@ def _forbid_stream(registration: Registration) -> Callable[[int], AsyncIterator[
     def stream(batch_size: int) -> NoReturn:
         name = registration.subject.__name__
         raise errors.InvalidOperationError(
-            f"to stream {name} takes a unit of work that stays open meanwhile; call "
+            f"cannot stream {name} without a unit of work that stays open; call "
             f"fetch({name}, ..., uow=uow) within one, or await the result for a list"
         )
 

@@ -1,4 +1,4 @@
-"""Fill leases of one process, for a cache without leases."""
+"""Fill leases within one process, for a cache service without leases."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ class InProcessFillLeases(IVersionedCache):
     """Cache that drops a fill which raced an invalidation in the same process.
 
     Invalidations by other processes are not noticed.
+
+    Args:
+        cache: cache service without leases.
+        clock: measures the time of leases; by default the system clock.
     """
 
     def __init__(self, cache: ICacheService, clock: IClock | None = None) -> None:
@@ -41,32 +45,39 @@ class InProcessFillLeases(IVersionedCache):
         self._many = _MANY
 
     async def get(self, key: str) -> Any | None:
+        """Return the cached value, or None for a miss."""
         return await self._cache.get(key)
 
     async def get_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
+        """Return the cached values by key, with one concurrent read for each key."""
         distinct = list(dict.fromkeys(keys))
         found = await _gather(self._cache.get(key) for key in distinct)
         return {key: value for key, value in zip(distinct, found, strict=True) if value is not None}
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
+        """Store the value after any fill of the key; invalidate the fill lease."""
         self._leases.pop(key, None)
         async with self._lock(key):
             await self._cache.set(key, value, ttl)
 
     async def delete(self, key: str) -> None:
+        """Delete the value and invalidate the fill lease of the key."""
         self._leases.pop(key, None)
-        # After a fill that is under way, which would otherwise outlive the deletion.
+        # Wait for a running fill: its write could otherwise come after the deletion.
         async with self._lock(key):
             await self._cache.delete(key)
 
     async def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete the values and invalidate the fill leases of the keys."""
         await _gather(self.delete(key) for key in dict.fromkeys(keys))
 
     async def clear(self) -> None:
+        """Clear the cache and invalidate all fill leases."""
         self._leases.clear()
         await self._cache.clear()
 
     async def lease_fill(self, key: str, ttl: float) -> str | None:
+        """Return a new fill lease for ``ttl`` seconds, or None while another one is valid."""
         now = self._clock.monotonic()
         present = self._leases.get(key)
         if present is not None and present[1] > now:
@@ -78,10 +89,12 @@ class InProcessFillLeases(IVersionedCache):
         return token
 
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
+        """Return new fill leases for ``ttl`` seconds, of the keys that have none."""
         leases = {key: await self.lease_fill(key, ttl) for key in dict.fromkeys(keys)}
         return {key: lease for key, lease in leases.items() if lease is not None}
 
     async def fill(self, key: str, value: Any, lease: str, ttl: float | None = None) -> bool:
+        """Store the value if the lease is still valid; return whether it was stored."""
         async with self._lock(key):
             present = self._leases.get(key)
             if present is None or present[0] != lease:
@@ -92,13 +105,14 @@ class InProcessFillLeases(IVersionedCache):
             await self._cache.set(key, value, ttl)
             if self._leases.pop(key, None) == present:
                 return True
-            # Deleted, set or cleared during the write: delete the value, which may be outdated.
+            # The key was deleted, set or cleared during the write, so the value may be outdated.
             await self._cache.delete(key)
             return False
 
     async def fill_many(
         self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
     ) -> Collection[str]:
+        """Store the values whose leases are still valid; return their keys."""
         ensure_leased(values, leases)
         filled = await _gather(
             self.fill(key, value, leases[key], ttl) for key, value in values.items()
@@ -106,7 +120,7 @@ class InProcessFillLeases(IVersionedCache):
         return [key for key, is_filled in zip(values, filled, strict=True) if is_filled]
 
     def _drop_ended_leases(self, now: float) -> None:
-        """Drop the leases of keys that had no value to be filled with."""
+        """Drop expired leases of keys that were never filled, since the value did not exist."""
         self._leases = {key: lease for key, lease in self._leases.items() if lease[1] > now}
         self._many = max(_MANY, 2 * len(self._leases))
 
@@ -124,9 +138,8 @@ class InProcessFillLeases(IVersionedCache):
 
 
 async def _gather(work: Iterable[Awaitable[R]]) -> list[R]:
-    """Await all at once, since the printed protocol has no batches, and raise the first failure."""
+    """Await all of them concurrently; after all have ended, raise the first failure."""
     results: list[R] = []
-    # All of them end before the first failure is raised, so that no task outlives the call.
     for result in await asyncio.gather(*work, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result

@@ -18,7 +18,14 @@ from ..ports.persistence import IdOf
 
 @dataclass(frozen=True, eq=False)
 class Role:
-    """Kind of handler: the method that it needs, and the call that registers it."""
+    """Kind of handler.
+
+    Attributes:
+        name: name of the role, for errors.
+        method: method that a handler class must have.
+        arguments: arguments of the method, for errors.
+        call: method of the registry that registers such a handler, for errors.
+    """
 
     name: str
     method: str
@@ -36,7 +43,17 @@ QUERY_SPEC = Role("specification query", "fetch", "(criteria, uow)", "register_q
 
 @dataclass(frozen=True)
 class Registration:
-    """A handler class for one role of a type, and the source of its unit of work."""
+    """Handler class for one role of a type.
+
+    Attributes:
+        role: kind of handler.
+        subject: class of the aggregates or results.
+        handler_cls: class of the handler.
+        source: name of the factory that creates its unit of work.
+        priority: order of the handlers that save a type, the highest first.
+        takes_events: whether ``persist`` accepts ``events``.
+        id_of: function from a result to its id, None if unknown.
+    """
 
     role: Role
     subject: type[Any]
@@ -50,9 +67,11 @@ class Registration:
 class PersistenceRegistry:
     """Table of handler classes, by the exact type of aggregate or result.
 
-    A type has one handler for each role, and any number of operation handlers, each with its own
-    priority. Raises ``HandlerRegistrationError`` for a class that does not fit its role, and
-    ``HandlerAlreadyRegisteredError`` with the class that holds the place.
+    A type has one handler for each role, except that any number of handlers may save it, each with
+    its own priority.
+
+    Every ``register`` method raises ``HandlerRegistrationError`` for a class that does not fit its
+    role, and ``HandlerAlreadyRegisteredError`` if another class has the place.
     """
 
     def __init__(self) -> None:
@@ -69,7 +88,13 @@ class PersistenceRegistry:
     ) -> None:
         """Add a handler that saves the type.
 
-        All handlers of a type save it, the highest priority first, so they share a source.
+        All handlers of a type save it in one unit of work, so they share a source.
+
+        Args:
+            entity_type: class of the aggregates.
+            handler_cls: class with ``persist(entity, uow)``.
+            source: name of the factory that creates its unit of work.
+            priority: the handler with the highest priority runs first, and its id is returned.
         """
         _ensure_aggregate(entity_type)
         signature = _inspect_method(handler_cls, OPERATION, entity_type)
@@ -85,6 +110,13 @@ class PersistenceRegistry:
     def register_retrieval(
         self, entity_type: type[AggregateRoot], handler_cls: type, source: str = "default"
     ) -> None:
+        """Set the handler that loads aggregates of the type.
+
+        Args:
+            entity_type: class of the aggregates.
+            handler_cls: class with ``retrieve(ids, uow)``.
+            source: name of the factory that creates its unit of work.
+        """
         _ensure_aggregate(entity_type)
         self._register(RETRIEVAL, entity_type, handler_cls, source)
 
@@ -101,9 +133,9 @@ class PersistenceRegistry:
         Args:
             result_type: class of the results.
             handler_cls: class with ``fetch(ids, uow)``.
-            source: name of the unit-of-work factory.
-            id_attribute: attribute that holds the id, ``id`` by default; results are put in the
-                order of the ids by it, and cached under it.
+            source: name of the factory that creates its unit of work.
+            id_attribute: attribute that holds the id, ``id`` by default; it sorts the results by
+                the ids, and is their key in the cache.
         """
         id_of = find_id_getter(result_type, id_attribute)
         self._register(QUERY, result_type, handler_cls, source, id_of)
@@ -112,6 +144,13 @@ class PersistenceRegistry:
     def register_query_spec(
         self, result_type: type, handler_cls: type, source: str = "default"
     ) -> None:
+        """Set the handler that searches results of the type.
+
+        Args:
+            result_type: class of the results.
+            handler_cls: class with ``fetch(criteria, uow)``.
+            source: name of the factory that creates its unit of work.
+        """
         self._register(QUERY_SPEC, result_type, handler_cls, source)
 
     def find_operations(self, entity_type: type) -> tuple[Registration, ...]:
@@ -119,14 +158,14 @@ class PersistenceRegistry:
         try:
             return self._chains[entity_type]
         except KeyError:
-            raise self._not_registered(OPERATION, entity_type) from None
+            raise self._build_missing_error(OPERATION, entity_type) from None
 
     def find(self, role: Role, type_: type) -> Registration:
-        """Return the one handler for a role of the type; raises ``HandlerNotRegisteredError``."""
+        """Return the handler for a role of the type; raise ``HandlerNotRegisteredError``."""
         try:
             return self._single[role, type_]
         except KeyError:
-            raise self._not_registered(role, type_) from None
+            raise self._build_missing_error(role, type_) from None
 
     def __iter__(self) -> Iterator[Registration]:
         for chain in self._chains.values():
@@ -135,7 +174,7 @@ class PersistenceRegistry:
 
     @property
     def result_types(self) -> Mapping[type, IdOf | None]:
-        """Return the types that are read by id, each with the function that returns its id."""
+        """Types that are read by id, each with the function that returns its id, if known."""
         return self._result_types
 
     def _register(
@@ -148,31 +187,36 @@ class PersistenceRegistry:
             )
         _inspect_method(handler_cls, role, type_)
         if present := self._single.get((role, type_)):
-            raise _already_registered(
-                present, f"the {role.name} of {type_.__name__}", "a type has one"
+            raise _build_duplicate_error(
+                present, f"the {role.name} of {type_.__name__}", "a type can have one only"
             )
         self._single[role, type_] = Registration(role, type_, handler_cls, source, id_of=id_of)
 
-    def _not_registered(self, role: Role, type_: type) -> errors.HandlerNotRegisteredError:
+    def _build_missing_error(self, role: Role, type_: type) -> errors.HandlerNotRegisteredError:
         name = getattr(type_, "__name__", None) or repr(type_)
         known = {each.subject.__name__ for each in self if each.role is role}
         return errors.HandlerNotRegisteredError.unknown(role.name, name, known, role.call)
 
 
 def find_id_getter(result_type: object, attribute: str | None = None) -> IdOf | None:
-    """Return the function that returns the id of a result, by the attribute ``id`` by default.
+    """Return the function that reads the id of a result, or None for a class without such a field.
 
-    Return None for a class that declares no such field.
+    Args:
+        result_type: class of the results.
+        attribute: name of the attribute; by default ``id``.
+
+    Raises:
+        HandlerRegistrationError: if ``attribute`` is given and the class does not have it.
     """
     fields = _declared_fields(result_type)
     name = attribute or "id"
-    has_name = hasattr(result_type, name)  # A property will do.
+    has_name = hasattr(result_type, name)  # A property is enough.
     if fields is not None and name not in fields and not has_name:
         if attribute is None:
             return None
         type_name = getattr(result_type, "__name__", repr(result_type))
         raise errors.HandlerRegistrationError(
-            f"{type_name} has no attribute {attribute!r} to hold its id; there is "
+            f"{type_name} has no attribute {attribute!r} to hold its id; its fields are "
             f"{', '.join(fields) or 'none'}",
             message_type=type_name,
         )
@@ -192,7 +236,7 @@ def _declared_fields(result_type: object) -> list[str] | None:
 def _ensure_aggregate(entity_type: object) -> None:
     if not (isinstance(entity_type, type) and issubclass(entity_type, AggregateRoot)):
         raise errors.HandlerRegistrationError(
-            f"{entity_type!r} is not a class of aggregates; register other results with "
+            f"{entity_type!r} is not a class of aggregates; register classes of results with "
             "register_query and register_query_spec",
             message_type=str(entity_type),
         )
@@ -201,48 +245,48 @@ def _ensure_aggregate(entity_type: object) -> None:
 def _ensure_compatible(new: Registration, present: Registration) -> None:
     name = new.subject.__name__
     if new.handler_cls is present.handler_cls:
-        raise _already_registered(present, f"an operation of {name}", "once is enough")
+        raise _build_duplicate_error(present, f"an operation of {name}", "register it once")
     if new.priority == present.priority:
-        raise _already_registered(
+        raise _build_duplicate_error(
             present,
             f"the operation of {name} at priority {present.priority}",
             f"give {new.handler_cls.__name__} another priority to run before or after it",
         )
     if new.source != present.source:
         raise errors.HandlerRegistrationError(
-            f"{new.handler_cls.__name__} saves {name} in {new.source!r}, "
+            f"{new.handler_cls.__name__} saves {name} in {new.source!r}, but "
             f"{present.handler_cls.__name__} in {present.source!r}, and they share one unit of "
-            "work; use one source, or react to the events of the first",
+            "work; use one source, or handle the events of the first",
             message_type=name,
             handler=new.handler_cls.__qualname__,
         )
 
 
-def _already_registered(
+def _build_duplicate_error(
     present: Registration, place: str, advice: str
 ) -> errors.HandlerAlreadyRegisteredError:
     name = present.handler_cls.__qualname__
     return errors.HandlerAlreadyRegisteredError(
-        f"{name} (source {present.source!r}) is {place} already; {advice}",
+        f"{name} (source {present.source!r}) is already {place}; {advice}",
         message_type=present.subject.__name__,
         handler=name,
     )
 
 
 def _inspect_method(handler_cls: type, role: Role, type_: type) -> inspect.Signature:
-    """Return the signature of the role's method; raises ``HandlerRegistrationError``."""
-    # A handler may be EventSourcedRepository[Order, str], which is called as a class is.
+    """Return the signature of the role's method; raise ``HandlerRegistrationError``."""
+    # A handler may be EventSourcedRepository[Order, str], which is callable like a class.
     class_ = get_origin(handler_cls) or handler_cls
     method = getattr(class_, role.method, None)
     left_out = sorted(getattr(class_, "__abstractmethods__", ()))
     if not isinstance(class_, type):
-        problem = "is not a class; pass the class, and what makes it as handler_factory"
+        problem = "is not a class; pass the class, and a handler_factory that creates it"
     elif method is None:
         problem = f"has no method {role.method}"
     elif left_out:
-        problem = f"is abstract; write {', '.join(left_out)}"
+        problem = f"is abstract; implement {', '.join(left_out)}"
     elif not inspect.iscoroutinefunction(method):
-        problem = f"has a {role.method} that is not async; write async def"
+        problem = f"has a method {role.method} that is not async; write async def"
     else:
         signature = inspect.signature(method)
         is_with_events = role is OPERATION and _accepts_events(signature)
@@ -250,7 +294,7 @@ def _inspect_method(handler_cls: type, role: Role, type_: type) -> inspect.Signa
             signature.bind(None, None, None, **({"events": None} if is_with_events else {}))
             return signature
         except TypeError:
-            problem = f"has a {role.method}{signature} that cannot be called with {role.arguments}"
+            problem = f"has {role.method}{signature}, which cannot be called with {role.arguments}"
     handler = getattr(handler_cls, "__qualname__", None) or repr(handler_cls)
     raise errors.HandlerRegistrationError.unfit(
         handler, type_.__name__, f"be the {role.name} handler of", problem

@@ -1,4 +1,4 @@
-"""Arguments of a dispatcher: the ids, the criteria, the unit of work and the request."""
+"""Normalised arguments of a dispatcher call: ids, criteria, unit of work, tenant and user."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ P = ParamSpec("P")
 
 
 def deduplicate_ids(ids: object, name: str) -> list[object]:
-    """Return each id once, in order; raises ``InvalidOperationError`` unless ``ids`` is a list."""
+    """Return each id once, in order; raise ``InvalidOperationError`` unless ``ids`` is a list."""
     if not isinstance(ids, Collection) or isinstance(ids, (str, bytes, Mapping)):
         raise InvalidOperationError(f"cannot fetch {name} by {ids!r}; pass a list of ids")
     try:
         return list(dict.fromkeys(ids))
     except TypeError:
         raise InvalidOperationError(
-            f"cannot fetch {name} by {ids!r}; an id is a text, a number or a UUID"
+            f"cannot fetch {name} by {ids!r}; use texts, numbers or UUIDs as ids"
         ) from None
 
 
 def is_condition(criteria: object) -> bool:
-    """Report whether the criteria are a specification or query options instead of ids."""
-    if type(criteria) in (list, tuple):  # Testing against a protocol takes longer than the rest.
+    """Report whether the criteria are a specification or query options, and not ids."""
+    if type(criteria) in (list, tuple):  # Fast path: `isinstance` with a protocol is slow.
         return False
     return isinstance(criteria, (ISpecification, IQueryOptions))
 
@@ -36,7 +36,7 @@ def is_condition(criteria: object) -> bool:
 def sort_by_ids(found: list[R], ids: Iterable[object], id_of: IdOf | None) -> list[R]:
     """Return the results in the order of the ids, each once; without ``id_of`` unchanged.
 
-    Ids are compared as text. Results that were not asked for come last.
+    Ids are compared as text. Results that were not requested come last.
     """
     if id_of is None or len(found) < 2:
         return found
@@ -46,7 +46,7 @@ def sort_by_ids(found: list[R], ids: Iterable[object], id_of: IdOf | None) -> li
 
 
 def bind_request(work: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-    """Return a function that runs ``work`` for the tenant and the user of the present request."""
+    """Return a function that runs ``work`` for the tenant and user of the present request."""
     tenant_id, user_id = get_tenant_id(), get_user_id()
 
     async def run_bound(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -59,7 +59,8 @@ def bind_request(work: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
 def current_uow(uow: object) -> UnitOfWork | None:
     """Return the given unit of work, or else the current one, or None.
 
-    Raises ``InvalidOperationError`` for a unit of work that has ended.
+    Raises:
+        InvalidOperationError: for a unit of work that has ended.
     """
     if uow is None:
         return get_current_uow()

@@ -1,4 +1,4 @@
-"""Ports: what projections, snapshots, merges and the dispatcher need from stores and strategies."""
+"""Ports of projections, snapshots, merge strategies and the persistence dispatcher."""
 
 from .conflict import ABSENT, IMergeStrategy
 from .dead_letters import DeadLetter, DeadLetterState, IDeadLetterStore

@@ -1,4 +1,4 @@
-"""Merging of a value that two sides changed."""
+"""Port of strategies that merge two changes of one value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class AbsentType(Enum):
 
 
 ABSENT: Final = AbsentType.ABSENT
-"""Value of a field that one side does not have; returned by a strategy, it removes the field."""
+"""Value of a field that one side lacks; a strategy returns it to remove the field."""
 
 
 @runtime_checkable
@@ -22,14 +22,17 @@ class IMergeStrategy(Protocol):
     """Strategy that merges two changes of one JSON-like value: a whole state, or a field.
 
     Equal arguments give equal results. A strategy does not change its arguments, and its result
-    shares no mutable part with them.
+    shares no mutable object with them.
     """
 
     @abstractmethod
     def merge(self, base: object, theirs: object, mine: object) -> Any:
-        """Merge ``theirs``, the stored value, and ``mine``, which were both made from ``base``.
+        """Return one value with both changes; if only one side changed the value, return that side.
 
-        A change of one side only is kept.
+        Args:
+            base: value that both sides started from, ``ABSENT`` if there was none.
+            theirs: value that is stored now.
+            mine: value to be written.
 
         Raises:
             MergeConflictError: if both sides changed the value and a person has to choose.

@@ -22,9 +22,19 @@ class DeadLetterState(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetter:
-    """Event that a projection has not processed, by its position; the event store keeps the event.
+    """Reference to an event that a projection has not processed; the event store keeps the event.
 
-    ``attempts`` counts the failed attempts; ``error`` is that of the last one.
+    Attributes:
+        projection: name of the projection.
+        position: global position of the event.
+        stream: stream of the event.
+        event_id: id of the event.
+        event_type: stored name of the event.
+        state: reason why the event was not processed.
+        error: text of the last error, None for an event that waits.
+        attempts: number of failed attempts.
+        recorded_at: time at which the projection wrote the dead letter.
+        is_due: whether an operator requested a retry.
     """
 
     projection: str
@@ -37,37 +47,39 @@ class DeadLetter:
     attempts: int = 0
     recorded_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     is_due: bool = False
-    """Whether a retry was requested."""
 
 
 @runtime_checkable
 class IDeadLetterStore(Protocol):
     """Store of the dead letters of all projections, by projection and position.
 
-    The process that runs a projection writes its dead letters in the transaction of the checkpoint.
-    An operator requests a retry, and that process carries it out. Requests of operators take effect
+    The worker that runs a projection writes its dead letters in the transaction of the checkpoint.
+    An operator requests a retry, and the worker carries it out. Requests of operators are committed
     at once, in any unit of work.
     """
 
     @abstractmethod
     async def add(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
-        """Add dead letters, in place of those at the same positions of the same projection.
+        """Add dead letters, in place of others at the same positions of the same projection.
 
-        A waiting dead letter becomes due if no failed one is left in its stream: otherwise it
-        would stay behind when an operator was faster.
+        A waiting dead letter becomes due at once if its stream has no failed one left. Otherwise it
+        would stay behind if an operator retried the stream before the worker added it.
         """
         ...
 
     @abstractmethod
     async def remove(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
-        """Remove processed dead letters; it is no error if one is gone already."""
+        """Remove processed dead letters; skip missing ones."""
         ...
 
     @abstractmethod
     async def blocked_streams(
         self, projection: str, streams: Collection[StreamId], *, uow: UnitOfWork | None = None
     ) -> set[StreamId]:
-        """Return the given streams with failed or waiting dead letters; their next events wait."""
+        """Return the given streams that have failed or waiting dead letters.
+
+        New events of these streams have to wait behind them.
+        """
         ...
 
     @abstractmethod
@@ -76,8 +88,13 @@ class IDeadLetterStore(Protocol):
     ) -> list[DeadLetter]:
         """Return the dead letters to retry, by position.
 
-        A dead letter is left out while an earlier one of its stream failed or waits, and is not
-        due.
+        A dead letter is left out as long as an earlier one of its stream has failed or waits and is
+        not due.
+
+        Args:
+            projection: name of the projection.
+            limit: number of dead letters at most.
+            uow: unit of work to read in.
         """
         ...
 
@@ -87,28 +104,35 @@ class IDeadLetterStore(Protocol):
     ) -> list[DeadLetter]:
         """Return the dead letters of one projection or of all, by position.
 
-        The list begins behind the position ``after``. Dead letters of one position come together,
-        even beyond ``limit``.
+        Args:
+            projection: name of the projection, None for all.
+            after: position behind which the list begins.
+            limit: number of dead letters at most, except that all dead letters of the last position
+                are returned together.
         """
         ...
 
     @abstractmethod
     async def retry(self, projection: str, position: int) -> None:
-        """Make a dead letter due, with all failed and waiting ones of its stream.
+        """Request a retry of a dead letter, and of all failed and waiting ones of its stream.
 
-        A skipped dead letter becomes due alone. Raises ``UnknownDeadLetterError``.
+        A skipped dead letter is retried alone.
+
+        Raises:
+            UnknownDeadLetterError: if there is no dead letter at the position.
         """
         ...
 
     @abstractmethod
     async def discard(self, projection: str, position: int) -> None:
-        """Delete a dead letter; if it blocked its stream, the ones that wait behind it become due.
+        """Delete a dead letter; if it blocked its stream, the waiting ones behind it become due.
 
-        Raises ``UnknownDeadLetterError``.
+        Raises:
+            UnknownDeadLetterError: if there is no dead letter at the position.
         """
         ...
 
     @abstractmethod
     async def replace(self, projection: str, by: str, *, uow: UnitOfWork) -> None:
-        """Give the dead letters of ``by`` to ``projection``, in place of its own."""
+        """Move the dead letters of ``by`` to ``projection``, in place of its own."""
         ...

@@ -1,4 +1,4 @@
-"""Roles of a persistence dispatcher: saving and loading aggregates, and querying results."""
+"""Ports of the persistence dispatcher: roles that save and load aggregates and query results."""
 
 from __future__ import annotations
 
@@ -26,13 +26,16 @@ IdOf = Callable[[Any], object]
 
 @runtime_checkable
 class IOperationPersistence(Protocol[T_contra, ID_co]):
-    """Role that saves aggregates of one type, by their events or by their state.
+    """Role that saves aggregates of one type, as their events or as their state.
 
-    ``persist`` may have a parameter ``events``, for the events that ``apply`` was given, or None.
+    ``persist`` may have a further parameter ``events``: it receives the events that were passed to
+    ``apply``, or None.
     """
 
     @abstractmethod
-    async def persist(self, entity: T_contra, uow: UnitOfWork) -> ID_co: ...
+    async def persist(self, entity: T_contra, uow: UnitOfWork) -> ID_co:
+        """Save the aggregate and return its id."""
+        ...
 
 
 @runtime_checkable
@@ -41,7 +44,7 @@ class IRetrievalPersistence(Protocol[T, ID_contra]):
 
     @abstractmethod
     async def retrieve(self, ids: Sequence[ID_contra], uow: UnitOfWork) -> list[T]:
-        """Return the aggregates that exist; ``ids`` holds each id once."""
+        """Return the aggregates that exist; ``ids`` contains each id once."""
         ...
 
 
@@ -51,7 +54,7 @@ class IQueryPersistence(Protocol[R, ID_contra]):
 
     @abstractmethod
     async def fetch(self, ids: Sequence[ID_contra], uow: UnitOfWork) -> list[R]:
-        """Return the results that exist; ``ids`` holds each id once."""
+        """Return the results that exist; ``ids`` contains each id once."""
         ...
 
 
@@ -70,7 +73,7 @@ class IPersistenceDispatcher(Protocol):
     """Dispatcher to the handlers that are registered for a type.
 
     The unit of work is the argument ``uow``, or else the current one, or else a new one for this
-    call. Raises ``HandlerNotRegisteredError`` for a type without a handler.
+    call. Every method raises ``HandlerNotRegisteredError`` for a type without a handler.
     """
 
     @abstractmethod
@@ -80,7 +83,14 @@ class IPersistenceDispatcher(Protocol):
         uow: UnitOfWork | None = None,
         events: list[Any] | None = None,
     ) -> ID:
-        """Save the aggregate with all of its handlers; return the id from the first of them."""
+        """Save the aggregate with all of its handlers; return the id from the first handler.
+
+        Args:
+            entity: the aggregate.
+            uow: unit of work to write in.
+            events: events of the aggregate that were collected already, for handlers that accept
+                them.
+        """
         ...
 
     @abstractmethod
@@ -96,18 +106,23 @@ class IPersistenceDispatcher(Protocol):
     ) -> SearchResult[R]:
         """Return the results of ids, in their order, or of a specification or query options.
 
-        Streaming the result takes a given or current unit of work. Tenant and user are those of
-        the request that calls ``fetch``, even if the result is awaited in another request.
+        Streaming the result needs a given or current unit of work. Tenant and user are those of the
+        request that calls ``fetch``, even if another request awaits the result.
+
+        Args:
+            result_type: class of the results.
+            criteria: ids, a specification, or query options.
+            uow: unit of work to read in.
         """
         ...
 
 
 @runtime_checkable
 class IResultCatalog(IPersistenceDispatcher, Protocol):
-    """Dispatcher that lists the types of results that it reads by id."""
+    """Dispatcher that lists the types of results that it can read by id."""
 
     @property
     @abstractmethod
     def result_types(self) -> Mapping[type, IdOf | None]:
-        """Return the types, each with the function from a result to its id, None if unknown."""
+        """Types that are read by id, each with the function from a result to its id, if known."""
         ...

@@ -10,15 +10,19 @@ from typing import Protocol, runtime_checkable
 from cqrs_ddd_core import LeaseLostError, UnitOfWork
 
 PROJECTIONS_CHANNEL = "cqrs_ddd_projections"
-"""Channel of ``IQueueSignal`` with a wake-up notification when a projection has advanced."""
+"""Channel of ``IQueueSignal`` that carries a wake-up notification when a projection advances."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Right of one worker to advance a projection from ``position``.
+    """Right of one worker to advance a projection from a position.
 
-    ``epoch`` grows with every claim and every replacement, of all projections together: a worker
-    that lost its lease, however long it was frozen, cannot advance.
+    Attributes:
+        projection: name of the projection.
+        version: version of the projection's documents.
+        position: global position of the last processed event, 0 for none.
+        epoch: number that grows with every claim and every replacement, across all projections, so
+            that a worker that lost its lease cannot advance, however long it was frozen.
     """
 
     projection: str
@@ -35,21 +39,27 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectionPosition:
-    """Position of a projection; ``position`` is None for one that is written inline."""
+    """Position of a projection, as operators see it.
+
+    Attributes:
+        projection: name of the projection.
+        version: version of the live documents.
+        position: global position of the last processed event, None for an inline projection.
+        worker_id: worker that holds the lease, None for a free one.
+    """
 
     projection: str
     version: int
     position: int | None
     worker_id: str | None = None
-    """Worker that holds the lease, if any."""
 
 
 @runtime_checkable
 class IPositionStore(Protocol):
     """Store with a row for each projection, which workers claim or transactions write inline.
 
-    Of two calls that exclude each other one waits, or fails with ``ConcurrencyError`` at the commit
-    at the latest. Leases begin and end at once, in any unit of work; ``list_positions`` and
+    If two calls exclude each other, one waits or fails with ``ConcurrencyError``, at the latest
+    when it commits. Leases begin and end at once, in any unit of work; ``list_positions`` and
     ``wait_until`` see committed positions.
     """
 
@@ -63,15 +73,22 @@ class IPositionStore(Protocol):
         lease: float = 30.0,
         restart: bool = False,
     ) -> Checkpoint | None:
-        """Lease a projection for ``lease`` seconds; return None while another worker has it.
+        """Lease a projection to a worker; return None while another worker holds the lease.
 
-        A claim under the same worker id succeeds and ends the earlier lease of that worker: the
-        process may have replaced another one. A new projection begins at position 0, and with
-        ``restart`` any projection, of any version.
+        A claim under the same worker id succeeds and ends the earlier lease of that worker, since a
+        restarted process may use the id of the one it replaces. A new projection begins at position
+        0.
+
+        Args:
+            projection: name of the projection.
+            worker_id: name of the worker.
+            version: version of the projection's documents.
+            lease: seconds until another worker may claim the projection.
+            restart: whether to begin at position 0, whichever version was live before.
 
         Raises:
             ProjectionVersionError: without ``restart``, for a projection of another version, and
-                for one that is written inline.
+                for an inline projection.
         """
         ...
 
@@ -82,40 +99,56 @@ class IPositionStore(Protocol):
         """Move a projection to ``position`` or confirm its position, and extend the lease.
 
         Call it in the transaction of the documents, before they change: a second worker then waits
-        for one that is about to commit. A lease that ran out is valid until another worker claims
-        the projection; a released one is not.
+        for a transaction that is about to commit. An expired lease stays valid until another worker
+        claims the projection; a released lease does not.
+
+        Args:
+            checkpoint: the checkpoint that ``claim`` or the last ``advance`` returned.
+            position: global position of the last event that this transaction processes.
+            lease: seconds until another worker may claim the projection.
+            uow: unit of work of the documents.
 
         Raises:
-            LeaseLostError: unless epoch and position are those of the checkpoint.
+            LeaseLostError: unless the row still has the epoch and the position of the checkpoint.
         """
         ...
 
     @abstractmethod
     async def renew(self, checkpoint: Checkpoint, *, lease: float = 30.0) -> None:
-        """Extend the lease of an idle worker; raises ``LeaseLostError``."""
+        """Extend the lease of a worker that has no events to process.
+
+        Args:
+            checkpoint: the checkpoint of the lease.
+            lease: seconds until another worker may claim the projection.
+
+        Raises:
+            LeaseLostError: if the lease was released or another worker has claimed the projection.
+        """
         ...
 
     @abstractmethod
     async def release(self, checkpoint: Checkpoint) -> None:
-        """End the lease early; it is no error if it was lost."""
+        """End the lease early; do nothing if it was lost."""
         ...
 
     @abstractmethod
     async def list_positions(
         self, projections: Collection[str] | None = None
     ) -> Sequence[ProjectionPosition]:
-        """Return all positions, or those of the given projections, by name; skip unknown names."""
+        """Return the positions of all or the given projections, by name; skip unknown names."""
         ...
 
     @abstractmethod
     async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
-        """Let this transaction write a projection inline, beside others, but not during a swap.
+        """Let this transaction write a projection inline until it ends.
 
+        Other transactions may do so at the same time; ``lock_exclusive`` waits for all of them.
         Call it before the transaction appends events. The first commit makes the projection an
         inline one.
 
         Raises:
-            ProjectionVersionError: for a projection of another version, or one that workers run.
+            ProjectionVersionError: for a projection of another version, and for one that workers
+                run.
         """
         ...
 
@@ -125,8 +158,7 @@ class IPositionStore(Protocol):
     ) -> ProjectionPosition | None:
         """Stop a projection until the transaction ends; return its position, None for a new one.
 
-        No worker advances it meanwhile, and no transaction that writes it inline is under way or
-        begins.
+        Until then workers cannot advance the projection, and transactions cannot write it inline.
         """
         ...
 
@@ -134,8 +166,8 @@ class IPositionStore(Protocol):
     async def replace(self, projection: str, by: Checkpoint, *, uow: UnitOfWork) -> None:
         """Give ``projection`` the version and the position of ``by``, and delete the row of ``by``.
 
-        Call it after ``lock_exclusive``, in its transaction. The worker that ran the projection
-        cannot advance it any more; an inline projection stays inline.
+        Call it after ``lock_exclusive``, in the same transaction. Afterwards the worker that ran
+        the projection cannot advance it; an inline projection stays inline.
 
         Raises:
             LeaseLostError: unless the lease of ``by`` is valid.
@@ -146,10 +178,14 @@ class IPositionStore(Protocol):
     async def wait_until(
         self, position: int, projections: Collection[str], *, timeout: float
     ) -> bool:
-        """Wait until all projections have reached ``position``.
+        """Wait until all projections have reached ``position``; return False after a timeout.
 
-        Return False if ``timeout`` seconds were not enough. An inline projection has always
-        reached it.
+        An inline projection has always reached it.
+
+        Args:
+            position: global position of an event.
+            projections: names of the projections.
+            timeout: seconds to wait at most.
 
         Raises:
             UnknownProjectionError: for a projection that has no row after ``timeout`` seconds.

@@ -1,4 +1,4 @@
-"""Documents of projections."""
+"""Port of projection stores, and the types of their documents."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from cqrs_ddd_core.ports import SearchResult, UnitOfWork
 from .persistence import Condition
 
 Document = Mapping[str, Any]
-"""Document that is stored as JSON."""
+"""Document to be stored as JSON."""
 
 JsonDocument = dict[str, Any]
-"""Document as JSON restores it: times and decimals are texts."""
+"""Document as JSON restores it, in which times and decimals are texts."""
 
 DOC_ID = "doc_id"
-"""Field of every collection that holds the id, as text, for specifications and orders."""
+"""Field that every collection has: the id as text, for specifications and orderings."""
 
 MAX_COLLECTION_NAME = 48
-"""Characters; with the prefix of the tables it is the name of a table: 63 bytes on PostgreSQL."""
+"""Characters at most; with the prefix it names a table, which has 63 bytes on PostgreSQL."""
 
 Fields = Mapping[str, Any]
-"""Names at the top of a document, and the types of their values.
+"""Declared fields: top-level names of a document, with the types of their values.
 
 A type is ``str``, ``int``, ``float``, ``bool``, ``Decimal``, ``datetime``, ``date``, ``UUID``, or
 ``dict`` and ``list`` for JSON. A decimal has 18 digits, 6 of them after the point, unless it is
@@ -34,11 +34,11 @@ most, since it is indexed.
 
 @runtime_checkable
 class IProjectionStore(Protocol):
-    """Store of collections of documents, each under its id, a text of 1,000 bytes at most.
+    """Store of collections of documents; an id is a text of 1,000 bytes at most.
 
     The name of a collection has lower-case letters, digits and underscores, 48 at most. The
     declared fields of a collection are indexed, and specifications and orders may use only these;
-    they compare as columns do, and a missing field is None.
+    they compare as database columns do, and a missing field is None.
 
     The unit of work is the argument ``uow``, or else the current one, or else a new one for this
     call.
@@ -47,14 +47,18 @@ class IProjectionStore(Protocol):
         ProjectionStoreError: for a collection that does not exist.
         DocumentError: before anything is written, for a document that is not JSON, or whose
             declared fields have values of other types.
-        ConcurrencyError: if the collection is replaced meanwhile.
+        ConcurrencyError: if another transaction replaces the collection before this one ends.
     """
 
     @abstractmethod
     async def ensure_collection(self, collection: str, fields: Fields | None = None) -> None:
         """Create the collection unless it exists, in a transaction of its own.
 
-        Any number of callers may do so at once.
+        Concurrent calls are safe.
+
+        Args:
+            collection: name of the collection.
+            fields: fields for specifications and orderings, with their types.
 
         Raises:
             ProjectionStoreError: if the collection exists with other fields.
@@ -66,35 +70,37 @@ class IProjectionStore(Protocol):
     async def upsert(
         self, collection: str, doc_id: str, doc: Document, *, uow: UnitOfWork | None = None
     ) -> None:
-        """Store the document, in place of the one under the same id."""
+        """Store a document; replace the document with the same id."""
         ...
 
     @abstractmethod
     async def upsert_batch(
         self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
     ) -> None:
-        """Store documents by id, all of them or none."""
+        """Store documents by id, either all of them or none."""
         ...
 
     @abstractmethod
     async def get(
         self, collection: str, doc_id: str, *, uow: UnitOfWork | None = None
-    ) -> JsonDocument | None: ...
+    ) -> JsonDocument | None:
+        """Return a document, or None if it does not exist."""
+        ...
 
     @abstractmethod
     async def get_batch(
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
     ) -> dict[str, JsonDocument]:
-        """Return the documents that exist, by id, in the order of the ids, in one read."""
+        """Return the documents that exist, by id, in the order of the ids, with one query."""
         ...
 
     @abstractmethod
     async def find(
         self, collection: str, criteria: Condition, *, uow: UnitOfWork | None = None
     ) -> SearchResult[JsonDocument]:
-        """Search by declared fields; ``stream`` holds one batch at a time.
+        """Search by declared fields; ``stream`` keeps one batch in memory at a time.
 
-        Documents that are equal in the order come by id, as do pages without an order.
+        Documents that are equal in the order are sorted by id, as are pages without an order.
 
         Raises:
             ValidationError: for a field that is not declared.
@@ -109,11 +115,13 @@ class IProjectionStore(Protocol):
     @abstractmethod
     async def delete_batch(
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
-    ) -> None: ...
+    ) -> None:
+        """Delete the documents that exist."""
+        ...
 
     @abstractmethod
     async def truncate_collection(self, collection: str, *, uow: UnitOfWork | None = None) -> None:
-        """Delete all documents; a concurrent reader sees all of them or none."""
+        """Delete all documents; a concurrent reader sees either all of them or none."""
         ...
 
     @abstractmethod
@@ -123,10 +131,10 @@ class IProjectionStore(Protocol):
 
     @abstractmethod
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
-        """Lock ids, whether or not their documents exist, before reading what is written back.
+        """Lock ids before reading documents that are to be written back, even if they do not exist.
 
-        Of two transactions that lock the same id, one waits until the other has ended, or fails
-        with ``ConcurrencyError``.
+        If two transactions lock the same id, one waits until the other has ended, or fails with
+        ``ConcurrencyError``.
         """
         ...
 
@@ -134,11 +142,11 @@ class IProjectionStore(Protocol):
     async def replace_collection(self, collection: str, by: str, *, uow: UnitOfWork) -> None:
         """Give ``collection`` the documents and fields of ``by`` at the commit, and delete ``by``.
 
-        Readers see the old documents or the new ones, at no time fewer. ``collection`` need not
-        exist.
+        Readers see either the old documents or the new ones, and never an empty collection.
+        ``collection`` need not exist.
 
         Raises:
-            ConcurrencyError: if other transactions use one of them for too long.
+            ConcurrencyError: if other transactions use one of the collections for too long.
         """
         ...
 
@@ -149,4 +157,6 @@ class IProjectionStoreProvider(Protocol):
 
     @property
     @abstractmethod
-    def projections(self) -> IProjectionStore: ...
+    def projections(self) -> IProjectionStore:
+        """Projection store that takes part in this unit of work."""
+        ...

@@ -1,4 +1,4 @@
-"""Snapshots: states of aggregates, stored so that fewer events have to be applied."""
+"""Port of snapshot stores; a snapshot saves replaying the events before it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,20 @@ from cqrs_ddd_core.primitives.storable import ensure_storable
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """State after ``version`` events, written by a class whose shape has the hash ``schema_hash``.
+    """Stored state of an aggregate, from which only later events have to be applied.
 
-    A store keeps ``state`` unchanged and never parses it. Raises ``SerializationError`` for ids
-    and names that some databases change or reject.
+    A store keeps ``state`` unchanged and never parses it.
+
+    Attributes:
+        stream: stream of the aggregate.
+        version: version of the aggregate, which is the number of events in ``state``.
+        schema_hash: hash of the shape of the class that wrote ``state``.
+        state: the fields of the aggregate, as bytes.
+        taken_at: time of the snapshot, with a zone.
+
+    Raises:
+        NaiveDatetimeError: for a time without a zone.
+        SerializationError: for ids and names that some databases change or reject.
     """
 
     stream: StreamId
@@ -44,7 +54,7 @@ class ISnapshotStore(Protocol):
 
     @abstractmethod
     async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
-        """Store the snapshot unless a later version is stored, whichever writer comes last."""
+        """Store the snapshot unless a later version is stored, whichever writer commits last."""
         ...
 
     @abstractmethod
@@ -55,10 +65,14 @@ class ISnapshotStore(Protocol):
         *,
         instead_of: Mapping[StreamId, int] | None = None,
     ) -> None:
-        """Save all snapshots or none; writers with other orders do not run into a deadlock.
+        """Save all snapshots or none; concurrent writers with other orders cannot deadlock.
 
-        A stored snapshot whose version is that in ``instead_of`` for its stream is replaced in any
-        case: it is unusable, and may be later than the end of its stream.
+        Args:
+            snapshots: one snapshot for each stream.
+            uow: unit of work to write in.
+            instead_of: versions of unusable snapshots by stream. A stored snapshot of exactly this
+                version is replaced even by an earlier one, since it may be later than the end of
+                its stream.
         """
         ...
 
@@ -66,7 +80,7 @@ class ISnapshotStore(Protocol):
     async def load(
         self, streams: Collection[StreamId], uow: UnitOfWork | None = None
     ) -> dict[StreamId, Snapshot]:
-        """Return the snapshots that exist, in one read."""
+        """Return the snapshots that exist, by stream, with one query."""
         ...
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Checks of arguments that stores of projections share, so that each adapter raises alike."""
+"""Checks of arguments that projection stores share, so that each adapter raises alike."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ..ports.positions import Checkpoint
 
 
 def ensure_usable_lease(seconds: float) -> None:
-    """Raise ``InvalidOperationError`` unless the lease lasts for some time."""
+    """Raise ``InvalidOperationError`` unless the lease lasts longer than 0 seconds."""
     if not seconds > 0:
         raise InvalidOperationError(
-            f"cannot lease a projection for {seconds} s; the time must be positive"
+            f"cannot lease a projection for {seconds} s; pass more than 0 seconds"
         )
 
 
 def ensure_forward(checkpoint: Checkpoint, position: int) -> None:
-    """Raise ``InvalidOperationError`` for a position before that of the checkpoint."""
+    """Raise ``InvalidOperationError`` if ``position`` is before that of the checkpoint."""
     if position < checkpoint.position:
         raise InvalidOperationError(
             f"projection {checkpoint.projection} cannot go back from {checkpoint.position} to "
@@ -26,13 +26,13 @@ def ensure_forward(checkpoint: Checkpoint, position: int) -> None:
 
 
 def ensure_page_limit(limit: int) -> None:
-    """Raise ``InvalidOperationError`` for a page of dead letters with room for none."""
+    """Raise ``InvalidOperationError`` for a limit below one dead letter."""
     if limit < 1:
         raise InvalidOperationError(f"cannot read {limit} dead letters; limit must be at least 1")
 
 
 def ensure_name_list(projections: object) -> None:
-    """Raise ``InvalidOperationError`` for a text, which is a collection of its letters."""
+    """Raise ``InvalidOperationError`` for a single text, which would be read letter by letter."""
     if isinstance(projections, str):
         raise InvalidOperationError(
             f"pass the names of projections in a list, such as [{projections!r}]"
@@ -40,10 +40,10 @@ def ensure_name_list(projections: object) -> None:
 
 
 def ensure_live_version(projection: str, asked: int, live: int) -> None:
-    """Raise ``ProjectionVersionError`` unless the live version is the one asked for."""
+    """Raise ``ProjectionVersionError`` unless the requested version is live."""
     if asked != live:
         raise ProjectionVersionError(
-            f"version {asked} of projection {projection} is asked for, but version {live} is live; "
+            f"version {asked} of projection {projection} is requested, but version {live} is live; "
             "rebuild it, or run the code of the live version",
             projection=projection,
             asked=asked,

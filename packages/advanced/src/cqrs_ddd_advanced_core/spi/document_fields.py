@@ -1,4 +1,4 @@
-"""Declared fields of documents, with their types, and the values of a document in them."""
+"""Declared fields of documents with their types, and the values of a document in these fields."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ..exceptions import DocumentError
 from ..ports.projections import DOC_ID, Fields
 
 DOC = "doc"
-"""Column of the whole document; no field can have this name."""
+"""Column that holds the whole document; a field cannot have this name."""
 MAX_FIELD_NAME = 60
 MAX_TEXT = 2_000
-"""Bytes of a declared text; an index of PostgreSQL takes about 2,700 at most."""
+"""Bytes of a declared text at most; an index of PostgreSQL accepts about 2,700."""
 MAX_DIGITS = 18
 
 _NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_]{{0,{MAX_FIELD_NAME - 1}}}")
@@ -36,7 +36,13 @@ _TYPE_NAME = re.compile(r"(\w+)(?:\((\d+), (\d+)\))?")
 
 @dataclass(frozen=True)
 class DeclaredType:
-    """Type that ``Fields`` declares for a field; ``digits`` and ``places`` belong to decimals."""
+    """Type that ``Fields`` declares for a field.
+
+    Attributes:
+        kind: Python type of the values.
+        digits: digits of a decimal at most, 0 for other types.
+        places: digits of a decimal after the point, 0 for other types.
+    """
 
     kind: type[Any]
     digits: int = 0
@@ -44,17 +50,18 @@ class DeclaredType:
 
     @property
     def is_json(self) -> bool:
-        """Whether values are JSON, with paths inside and without an order."""
+        """Whether values are JSON objects or lists, with paths inside and without an order."""
         return self.kind in (dict, list)
 
     @property
     def name(self) -> str:
-        """Return the name, for decimals with digits and places: ``Decimal(18, 6)``."""
+        """Name of the type, for decimals with digits and places: ``Decimal(18, 6)``."""
         name = self.kind.__name__
         return f"{name}({self.digits}, {self.places})" if self.kind is Decimal else name
 
     @classmethod
     def parse(cls, name: str) -> DeclaredType:
+        """Return the type with this ``name``."""
         found = _TYPE_NAME.fullmatch(name)
         assert found is not None, name
         kind, digits, places = found.groups()
@@ -62,13 +69,21 @@ class DeclaredType:
 
     @cached_property
     def annotation(self) -> Any:
+        """Annotation by which pydantic validates the values."""
         if self.kind is Decimal:
             return Annotated[Decimal, AfterValidator(_build_quantizer(self.digits, self.places))]
         return _ANNOTATIONS.get(self.kind, self.kind)
 
 
 class DocumentFields(Mapping[str, DeclaredType]):
-    """Fields of one collection, by name; raises ``ConfigError`` for impossible names and types."""
+    """Declared fields of one collection, by name.
+
+    Args:
+        fields: names and types; by default none.
+
+    Raises:
+        ConfigError: for a name or a type that a field cannot have.
+    """
 
     def __init__(self, fields: Fields | None = None) -> None:
         self._types = {name: _parse_type(name, given) for name, given in (fields or {}).items()}
@@ -85,17 +100,27 @@ class DocumentFields(Mapping[str, DeclaredType]):
 
     @property
     def type_names(self) -> dict[str, str]:
-        """Return the names of the types by field, as JSON may store them for ``parse``."""
+        """Names of the types by field, in the form that ``parse`` reads."""
         return {name: each.name for name, each in self._types.items()}
 
     @classmethod
     def parse(cls, type_names: Mapping[str, str]) -> DocumentFields:
+        """Return the fields from the names of their types, as ``type_names`` has them."""
         fields = cls()
         fields._types = {name: DeclaredType.parse(each) for name, each in type_names.items()}
         return fields
 
     def extract_values(self, document: bytes, collection: str, doc_id: str) -> dict[str, Any]:
-        """Return the value of each field, None if it is missing; raises ``DocumentError``."""
+        """Return the value of each declared field, None for a missing one.
+
+        Args:
+            document: the document as JSON.
+            collection: name of the collection, for the error.
+            doc_id: id of the document, for the error.
+
+        Raises:
+            DocumentError: for a value that does not have the declared type.
+        """
         try:
             values: dict[str, Any] = self._validator.validate_json(document, strict=True)
         except ValidationError as error:
@@ -103,8 +128,8 @@ class DocumentFields(Mapping[str, DeclaredType]):
             name = str(next(iter(found["loc"]), ""))
             expected = f"{name} is {self[name].name}" if name in self else "it can be read"
             raise DocumentError(
-                f"{doc_id!r} in {collection} does not fit, where {expected}: {found['msg']}; "
-                "give it such a value, or declare another type",
+                f"document {doc_id!r} does not fit {collection}, where {expected}: {found['msg']}; "
+                "pass such a value, or declare another type",
                 collection=collection,
                 doc_id=doc_id,
                 field=name,
@@ -127,7 +152,7 @@ class DocumentFields(Mapping[str, DeclaredType]):
 
 
 def _build_quantizer(digits: int, places: int) -> Callable[[Decimal], Decimal]:
-    """Return a function that raises for decimals which a column of these digits would round."""
+    """Return a function that raises ``ValueError`` for a decimal that a column would round."""
     unit = Decimal(1).scaleb(-places)
     context = Context(prec=digits, traps=[Inexact, InvalidOperation])
 
@@ -136,14 +161,14 @@ def _build_quantizer(digits: int, places: int) -> Callable[[Decimal], Decimal]:
             return value.quantize(unit, context=context)
         except (Inexact, InvalidOperation):
             raise ValueError(
-                f"{value} has not {digits} digits, {places} of them after the point"
+                f"{value} has more than {digits} digits, or more than {places} after the point"
             ) from None
 
     return quantize
 
 
 def _ensure_finite(value: datetime) -> datetime:
-    # Runs for each value, so only the first and the last year are looked at closely.
+    # Fast path: only the first and the last year can be out of range in UTC.
     if value.year in (MINYEAR, MAXYEAR):
         try:
             instant = value.astimezone(timezone.utc).replace(tzinfo=None)
@@ -156,7 +181,7 @@ def _ensure_finite(value: datetime) -> datetime:
 
 def _ensure_short(value: str) -> str:
     if len(value) * 4 > MAX_TEXT and len(value.encode()) > MAX_TEXT:
-        raise ValueError(f"a declared text has {MAX_TEXT:,} bytes at most, this one has more")
+        raise ValueError(f"a declared text has {MAX_TEXT:,} bytes at most, this text has more")
     return value
 
 
@@ -185,7 +210,7 @@ def _parse_type(name: str, given: object) -> DeclaredType:
         return _parse_decimal(name, digits, places)
     if not isinstance(kind, type) or kind not in _KINDS:
         raise ConfigError(
-            f"the field {name} is declared as {given!r}; a field is one of {', '.join(_BY_NAME)}"
+            f"the field {name} is declared as {given!r}; use one of {', '.join(_BY_NAME)}"
         )
     return DeclaredType(kind)
 
@@ -205,14 +230,14 @@ def _ensure_field_names(names: Mapping[str, object]) -> None:
     for name in names:
         if not _NAME.fullmatch(name):
             raise ConfigError(
-                f"{name!r} cannot be a declared field; its name begins with a letter and has "
+                f"{name!r} cannot be a declared field; begin the name with a letter, and use "
                 f"letters, digits and underscores, {MAX_FIELD_NAME} at most"
             )
-        if name.lower() in seen:  # SQLite ignores case.
+        if name.lower() in seen:  # SQLite ignores the case of column names.
             other = seen[name.lower()]
             raise ConfigError(
-                f"{name!r} cannot be a declared field beside {other!r}; rename one of them"
+                f"{name!r} and {other!r} cannot both be declared fields; rename one of them"
                 if other
-                else f"{name!r} cannot be a declared field, {DOC} and {DOC_ID} are taken; rename it"
+                else f"{name!r} is reserved and cannot be a declared field; rename the field"
             )
         seen[name.lower()] = name

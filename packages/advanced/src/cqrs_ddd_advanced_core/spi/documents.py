@@ -1,4 +1,4 @@
-"""Documents as JSON, and the checks of their ids and collections, for every store alike."""
+"""Conversion of documents to JSON, with checks of document ids and collection names."""
 
 from __future__ import annotations
 
@@ -16,32 +16,44 @@ from ..ports.projections import MAX_COLLECTION_NAME, Document, JsonDocument
 from .document_fields import DocumentFields
 
 MAX_DOC_ID = 1_000
-"""Bytes, since the id is a key of an index."""
+"""Bytes of a document id at most; the id is the key of an index."""
 
 _NAME = re.compile(rf"[a-z_][a-z0-9_]{{0,{MAX_COLLECTION_NAME - 1}}}")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class EncodedDocument(NamedTuple):
-    """A document as JSON, with the values of the declared fields."""
+    """Document as JSON, with the values of its declared fields.
+
+    Attributes:
+        doc_id: id of the document.
+        document: the document as JSON text in UTF-8.
+        values: value of each declared field, None for a missing one.
+    """
 
     doc_id: str
     document: bytes
     values: Mapping[str, Any]
 
     def decode(self) -> JsonDocument:
+        """Return a new copy of the document, as JSON restores it."""
         return decode_document(self.document)
 
 
 def encode_document(
     collection: str, doc_id: str, doc: Document, fields: DocumentFields
 ) -> EncodedDocument:
-    """Return the document as JSON; raises ``DocumentError`` for one that cannot be stored."""
+    """Convert a document to JSON and read its declared fields.
+
+    Raises:
+        DocumentError: if the id is not valid, the document is not a JSON object, or the value of a
+            declared field has another type.
+    """
     name = f"the document {doc_id!r} in {collection}"
     if not is_valid_doc_id(doc_id):
         raise DocumentError(
-            f"{doc_id!r} cannot be an id in {collection}; it is a text of 1 to {MAX_DOC_ID:,} "
-            "bytes, without NUL and halves of surrogate pairs",
+            f"{doc_id!r} cannot be an id in {collection}; use a text of 1 to {MAX_DOC_ID:,} "
+            "bytes, without NUL and without surrogates",
             collection=collection,
             doc_id=str(doc_id),
         )
@@ -56,11 +68,13 @@ def encode_document(
 
 
 def decode_document(document: bytes | str) -> JsonDocument:
+    """Return a stored document, in which times and decimals are texts."""
     decoded: JsonDocument = from_json(document)
     return decoded
 
 
 def is_valid_doc_id(doc_id: object) -> bool:
+    """Report whether the value is a text of 1 to 1,000 bytes that every database keeps."""
     if not isinstance(doc_id, str) or not doc_id or "\x00" in doc_id:
         return False
     try:
@@ -70,12 +84,12 @@ def is_valid_doc_id(doc_id: object) -> bool:
 
 
 def filter_doc_ids(doc_ids: Iterable[str]) -> list[str]:
-    """Return each valid id once; no document has another one."""
+    """Return each valid id once; an invalid id has no document."""
     return [doc_id for doc_id in dict.fromkeys(doc_ids) if is_valid_doc_id(doc_id)]
 
 
 def ensure_collection_name(collection: object) -> None:
-    """Raise ``ProjectionStoreError`` unless the name is usable as that of a table."""
+    """Raise ``ProjectionStoreError`` unless the text can be part of the name of a table."""
     if not isinstance(collection, str) or not _NAME.fullmatch(collection):
         raise ProjectionStoreError(
             f"{collection!r} cannot be the name of a collection; use lower-case letters, digits "
@@ -84,7 +98,7 @@ def ensure_collection_name(collection: object) -> None:
 
 
 def ensure_other_collection(collection: str, by: str) -> None:
-    """Raise ``ProjectionStoreError`` for a collection that would replace itself."""
+    """Raise ``ProjectionStoreError`` if a collection would replace itself."""
     if collection == by:
         raise ProjectionStoreError(
             f"cannot replace {collection} by itself; build another collection for it"
@@ -93,7 +107,7 @@ def ensure_other_collection(collection: str, by: str) -> None:
 
 def _find_problem(document: bytes) -> str | None:
     if not document.startswith(b"{"):
-        return "is no object of JSON; give it a mapping"
+        return "is not a JSON object; pass a mapping"
     if b"\\u0000" in document and _NUL.search(document):
-        return "has a text with NUL, which PostgreSQL does not keep; leave the character out"
+        return "has a text with NUL, which PostgreSQL cannot store; remove the character"
     return None

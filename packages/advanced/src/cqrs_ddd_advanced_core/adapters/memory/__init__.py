@@ -1,4 +1,4 @@
-"""Fakes that behave as the database adapters do; one suite of contracts judges both."""
+"""In-memory fakes that pass the same contract tests as the database adapters."""
 
 from .dead_letters import InMemoryDeadLetterStore
 from .positions import InMemoryPositionStore

@@ -14,7 +14,7 @@ from ...ports.dead_letters import DeadLetter, DeadLetterState, IDeadLetterStore
 from ...spi.checks import ensure_page_limit
 
 Place = tuple[str, int]
-"""A projection, and a position."""
+"""Key of a dead letter: projection and position."""
 DeadLetters = dict[Place, DeadLetter]
 Step = Callable[[DeadLetters], None]
 
@@ -26,11 +26,13 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
         self._dead_letters: DeadLetters = {}
 
     async def add(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
+        """Add dead letters at the commit, after the requests of operators until then."""
         given = sorted(dead_letters, key=_place_of)
         async with transactions.join_transaction(uow, "add dead letters") as active:
             self._changes(active).add(lambda rows: _add(rows, given))
 
     async def remove(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
+        """Remove processed dead letters at the commit; skip missing ones."""
         places = [_place_of(each) for each in dead_letters]
         async with transactions.join_transaction(uow, "remove dead letters") as active:
             self._changes(active).add(lambda rows: _remove(rows, places))
@@ -38,6 +40,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
     async def blocked_streams(
         self, projection: str, streams: Collection[StreamId], *, uow: UnitOfWork | None = None
     ) -> set[StreamId]:
+        """Return the given streams that have failed or waiting dead letters."""
         async with transactions.join_transaction(uow, "read blocked streams") as active:
             blocked = {
                 each.stream
@@ -49,6 +52,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
     async def retryable(
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[DeadLetter]:
+        """Return the dead letters to retry, with the changes of this transaction."""
         ensure_page_limit(limit)
         async with transactions.join_transaction(uow, "read retryable dead letters") as active:
             found = self._changes(active).read().values()
@@ -66,6 +70,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
     async def list_dead_letters(
         self, projection: str | None = None, *, after: int = 0, limit: int = 100
     ) -> list[DeadLetter]:
+        """Return the committed dead letters, by position."""
         ensure_page_limit(limit)
         await asyncio.sleep(0)
         found = sorted(
@@ -79,6 +84,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
         return [each for each in found if each.position <= found[:limit][-1].position]
 
     async def retry(self, projection: str, position: int) -> None:
+        """Request a retry of a dead letter and of its stream, at once."""
         await asyncio.sleep(0)
         found = self._get(projection, position)
         if _blocks(found):
@@ -86,6 +92,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
         _make_due(self._dead_letters, [found])
 
     async def discard(self, projection: str, position: int) -> None:
+        """Delete a dead letter and make the dead letters that wait behind it due, at once."""
         await asyncio.sleep(0)
         found = self._get(projection, position)
         del self._dead_letters[_place_of(found)]
@@ -93,6 +100,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
             _make_due(self._dead_letters, filter(_is_waiting, self._list_stream(found)))
 
     async def replace(self, projection: str, by: str, *, uow: UnitOfWork) -> None:
+        """Move the dead letters of ``by`` to ``projection`` at the commit."""
         async with transactions.join_transaction(uow, "replace dead letters") as active:
             self._changes(active).add(lambda rows: _replace(rows, projection, by))
 
@@ -114,7 +122,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
 
 
 class _Changes(transactions.ChangeSet):
-    """Steps of one transaction, replayed at its commit, since operators may change rows before."""
+    """Steps of one transaction, repeated at its commit, since operators may have changed rows."""
 
     def __init__(self, committed: DeadLetters) -> None:
         self._committed = committed
@@ -152,7 +160,7 @@ def _is_waiting(dead_letter: DeadLetter) -> bool:
 
 def _add(rows: DeadLetters, added: Sequence[DeadLetter]) -> None:
     rows.update((_place_of(each), each) for each in added)
-    # An operator may have retried the stream before a waiting dead letter was added to it.
+    # An operator may have retried the stream before this transaction added a waiting dead letter.
     blocked = {
         _stream_key(each)
         for each in rows.values()

@@ -35,7 +35,11 @@ class _Row:
 
 
 class InMemoryPositionStore(IPositionStore):
-    """Fake of a table of positions; leases begin and end at once, outside any transaction."""
+    """Fake of a table of positions; leases begin and end at once, outside any transaction.
+
+    Args:
+        clock: measures the time of leases; by default the system clock.
+    """
 
     def __init__(self, clock: IClock | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -53,6 +57,7 @@ class InMemoryPositionStore(IPositionStore):
         lease: float = 30.0,
         restart: bool = False,
     ) -> Checkpoint | None:
+        """Lease a projection at once; return None while another worker holds the lease."""
         checks.ensure_usable_lease(lease)
         await asyncio.sleep(0)
         position, row = 0, self._rows.get(projection)
@@ -71,6 +76,7 @@ class InMemoryPositionStore(IPositionStore):
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
+        """Move the position at the commit, which fails if the lease was lost before it."""
         checks.ensure_usable_lease(lease)
         checks.ensure_forward(checkpoint, position)
         async with transactions.join_transaction(uow, "advance a projection") as active:
@@ -79,6 +85,7 @@ class InMemoryPositionStore(IPositionStore):
         return replace(checkpoint, position=position)
 
     async def renew(self, checkpoint: Checkpoint, *, lease: float = 30.0) -> None:
+        """Extend the lease at once."""
         checks.ensure_usable_lease(lease)
         await asyncio.sleep(0)
         row = self._rows.get(checkpoint.projection)
@@ -87,6 +94,7 @@ class InMemoryPositionStore(IPositionStore):
         self._rows[checkpoint.projection] = replace(row, leased_until=self._lease_end(lease))
 
     async def release(self, checkpoint: Checkpoint) -> None:
+        """End the lease at once; do nothing if it was lost."""
         await asyncio.sleep(0)
         row = self._rows.get(checkpoint.projection)
         if row is not None and row.epoch == checkpoint.epoch:
@@ -95,6 +103,7 @@ class InMemoryPositionStore(IPositionStore):
     async def list_positions(
         self, projections: Collection[str] | None = None
     ) -> Sequence[ProjectionPosition]:
+        """Return the committed positions, by name."""
         await asyncio.sleep(0)
         names: Iterable[str] = self._rows if projections is None else set(projections)
         return [
@@ -102,6 +111,7 @@ class InMemoryPositionStore(IPositionStore):
         ]
 
     async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
+        """Let this transaction write a projection inline, under a shared lock."""
         async with transactions.join_transaction(uow, "write a projection inline") as active:
             await self._locks.acquire(projection, active, shared=True)
             self._changes(active).write_inline(projection, version)
@@ -109,12 +119,14 @@ class InMemoryPositionStore(IPositionStore):
     async def lock_exclusive(
         self, projection: str, *, uow: UnitOfWork
     ) -> ProjectionPosition | None:
+        """Stop a projection under an exclusive lock; return its position, None for a new one."""
         async with transactions.join_transaction(uow, "lock a projection") as active:
             await self._locks.acquire(projection, active)
             row = self._changes(active).read(projection)
             return None if row is None else self._describe(projection, row)
 
     async def replace(self, projection: str, by: Checkpoint, *, uow: UnitOfWork) -> None:
+        """Give ``projection`` the position of ``by`` at the commit."""
         async with transactions.join_transaction(uow, "replace a projection") as active:
             await self._locks.acquire(projection, active)
             self._changes(active).replace(projection, by)
@@ -122,6 +134,7 @@ class InMemoryPositionStore(IPositionStore):
     async def wait_until(
         self, position: int, projections: Collection[str], *, timeout: float
     ) -> bool:
+        """Wait until all projections have reached ``position``; each commit wakes the waiter."""
         checks.ensure_name_list(projections)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
@@ -159,12 +172,12 @@ class InMemoryPositionStore(IPositionStore):
 
 
 class _Changes(transactions.ChangeSet):
-    """Rows that one transaction has changed, and leases that must be valid at its commit."""
+    """Rows that one transaction has changed, and the leases that must be valid at its commit."""
 
     def __init__(self, store: InMemoryPositionStore) -> None:
         self._store = store
         self._own: dict[str, _Row | None] = {}
-        # The first checkpoint of each projection: later ones rest on a row of this transaction.
+        # Only the first checkpoint of each projection has a committed row to compare with.
         self._checkpoints: dict[str, Checkpoint] = {}
         self._new: set[str] = set()
 
@@ -213,13 +226,13 @@ class _Changes(transactions.ChangeSet):
             if row is None:
                 rows.pop(projection, None)
             elif projection in self._new:
-                rows.setdefault(projection, row)  # Another transaction may have been first.
+                rows.setdefault(projection, row)  # Another transaction may have added it first.
             else:
                 rows[projection] = row
         self._store._waiters.notify(PROJECTIONS_CHANNEL)
 
     def _leased_row(self, checkpoint: Checkpoint) -> _Row:
-        """Return the row of the checkpoint; raise ``LeaseLostError`` now or at the commit."""
+        """Return the row of the checkpoint; the commit checks the lease once more."""
         row = self.read(checkpoint.projection)
         if row is None or not row.is_leased_by(checkpoint):
             raise checkpoint.lease_ended()

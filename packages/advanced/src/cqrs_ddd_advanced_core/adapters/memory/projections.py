@@ -1,4 +1,4 @@
-"""In-memory store of documents."""
+"""In-memory store of the documents of projections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Rows = Iterable[spi.EncodedDocument]
 
 
 class InMemoryProjectionStore(IProjectionStore):
-    """Fake of a table for each collection, with transactions."""
+    """Fake of a database with a table for each collection, with transactions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,6 +29,7 @@ class InMemoryProjectionStore(IProjectionStore):
         self._locks = TransactionLocks()
 
     async def ensure_collection(self, collection: str, fields: Fields | None = None) -> None:
+        """Create the collection at once, unless it exists."""
         spi.ensure_collection_name(collection)
         given = DocumentFields(fields)
         await asyncio.sleep(0)
@@ -39,15 +40,17 @@ class InMemoryProjectionStore(IProjectionStore):
     async def upsert(
         self, collection: str, doc_id: str, doc: Document, *, uow: UnitOfWork | None = None
     ) -> None:
+        """Store a document at the commit."""
         await self.upsert_batch(collection, {doc_id: doc}, uow=uow)
 
     async def upsert_batch(
         self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
     ) -> None:
+        """Store documents at the commit; all of them are checked before one is written."""
         spi.ensure_collection_name(collection)
         async with transactions.join_transaction(uow, f"write to {collection}") as active:
             changes = self._changes(active)
-            target = changes.collection(collection)
+            target = changes.get_collection(collection)
             rows = {
                 doc_id: spi.encode_document(collection, doc_id, doc, target.fields)
                 for doc_id, doc in docs.items()
@@ -57,33 +60,36 @@ class InMemoryProjectionStore(IProjectionStore):
     async def get(
         self, collection: str, doc_id: str, *, uow: UnitOfWork | None = None
     ) -> JsonDocument | None:
+        """Return a document, or None if it does not exist."""
         return (await self.get_batch(collection, [doc_id], uow=uow)).get(doc_id)
 
     async def get_batch(
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
     ) -> dict[str, JsonDocument]:
+        """Return the documents that exist, with the changes of this transaction."""
         spi.ensure_collection_name(collection)
         async with transactions.join_transaction(uow, f"read {collection}") as active:
             changes = self._changes(active)
-            get = changes.getter(changes.collection(collection))
+            get = changes.create_getter(changes.get_collection(collection))
             found = ((doc_id, get(doc_id)) for doc_id in spi.filter_doc_ids(doc_ids))
             return {doc_id: row.decode() for doc_id, row in found if row is not None}
 
     async def find(
         self, collection: str, criteria: Condition, *, uow: UnitOfWork | None = None
     ) -> SearchResult[JsonDocument]:
+        """Search by declared fields; a stream holds all selected documents in memory."""
         spi.ensure_collection_name(collection)
         ensure_searchable(criteria)
         ensure_whole_objects(criteria)
         async with transactions.join_transaction(uow, f"search {collection}") as active:
-            _build_selection(criteria, self._changes(active).collection(collection))
+            _build_selection(criteria, self._changes(active).get_collection(collection))
 
         async def fetch() -> list[JsonDocument]:
             async with transactions.join_transaction(uow, f"search {collection}") as active:
                 changes = self._changes(active)
-                target = changes.collection(collection)
+                target = changes.get_collection(collection)
                 select = _build_selection(criteria, target)
-                return [row.decode() for row in select(changes.rows(target))]
+                return [row.decode() for row in select(changes.list_rows(target))]
 
         async def stream(batch_size: int) -> AsyncIterator[JsonDocument]:
             for doc in await fetch():
@@ -92,36 +98,42 @@ class InMemoryProjectionStore(IProjectionStore):
         return SearchResult(fetch, stream)
 
     async def delete(self, collection: str, doc_id: str, *, uow: UnitOfWork | None = None) -> None:
+        """Delete a document at the commit."""
         await self.delete_batch(collection, [doc_id], uow=uow)
 
     async def delete_batch(
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
     ) -> None:
+        """Delete documents at the commit."""
         spi.ensure_collection_name(collection)
         async with transactions.join_transaction(uow, f"delete from {collection}") as active:
             changes = self._changes(active)
             gone = dict.fromkeys(spi.filter_doc_ids(doc_ids))
-            changes.write(changes.collection(collection), gone)
+            changes.write(changes.get_collection(collection), gone)
 
     async def truncate_collection(self, collection: str, *, uow: UnitOfWork | None = None) -> None:
+        """Delete all documents at the commit."""
         spi.ensure_collection_name(collection)
         async with transactions.join_transaction(uow, f"truncate {collection}") as active:
             changes = self._changes(active)
-            changes.truncate(changes.collection(collection))
+            changes.truncate(changes.get_collection(collection))
 
     async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
+        """Delete the collection at the commit."""
         spi.ensure_collection_name(collection)
         async with transactions.join_transaction(uow, f"drop {collection}") as active:
             self._changes(active).drop(collection)
 
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
+        """Lock ids in sorted order, so that two transactions cannot deadlock within one call."""
         spi.ensure_collection_name(collection)
         async with transactions.join_transaction(uow, f"lock documents of {collection}") as active:
-            self._changes(active).collection(collection)
+            self._changes(active).get_collection(collection)
             for doc_id in sorted(spi.filter_doc_ids(doc_ids)):
                 await self._locks.acquire((collection, doc_id), active)
 
     async def replace_collection(self, collection: str, by: str, *, uow: UnitOfWork) -> None:
+        """Give ``collection`` the documents and fields of ``by`` at the commit."""
         spi.ensure_collection_name(collection)
         spi.ensure_collection_name(by)
         spi.ensure_other_collection(collection, by)
@@ -138,7 +150,7 @@ class _Collection:
     def __init__(self, fields: DocumentFields) -> None:
         self.fields = fields
         self.rows: dict[str, spi.EncodedDocument] = {}
-        # Specifications evaluate instances of this class.
+        # Specifications are evaluated against instances of this class.
         annotations = {name: each.kind | None for name, each in fields.items()}
         self.row_type = type("Document", (), {"__annotations__": {DOC_ID: str, **annotations}})
 
@@ -153,18 +165,18 @@ class _Changes(transactions.ChangeSet):
         self._written: dict[_Collection, dict[str, spi.EncodedDocument | None]] = {}
         self._truncated: set[_Collection] = set()
 
-    def collection(self, name: str) -> _Collection:
+    def get_collection(self, name: str) -> _Collection:
         found = self._names[name] if name in self._names else self._collections.get(name)
         if found is None:
             raise ProjectionStoreError.no_collection(name)
         return found
 
-    def getter(self, collection: _Collection) -> Callable[[str], spi.EncodedDocument | None]:
+    def create_getter(self, collection: _Collection) -> Callable[[str], spi.EncodedDocument | None]:
         written = self._written.get(collection, {})
         committed = {} if collection in self._truncated else collection.rows
         return lambda doc_id: written[doc_id] if doc_id in written else committed.get(doc_id)
 
-    def rows(self, collection: _Collection) -> Rows:
+    def list_rows(self, collection: _Collection) -> Rows:
         committed = {} if collection in self._truncated else collection.rows
         rows = {**committed, **self._written.get(collection, {})}
         return [row for row in rows.values() if row is not None]
@@ -183,7 +195,7 @@ class _Changes(transactions.ChangeSet):
         self._names[name] = None
 
     def replace(self, name: str, by: str) -> None:
-        new = self.collection(by)
+        new = self.get_collection(by)
         for each in (name, by):
             self._replaced.setdefault(each, self._collections.get(each))
         self._names.update({name: new, by: None})
@@ -214,7 +226,7 @@ class _Changes(transactions.ChangeSet):
 def _build_selection(
     criteria: Condition, collection: _Collection
 ) -> Callable[[Rows], list[spi.EncodedDocument]]:
-    """Return the function that selects and orders rows."""
+    """Return a function that selects, sorts and pages rows."""
     row_type = collection.row_type
     condition = criteria.condition if isinstance(criteria, IQueryOptions) else criteria
     satisfies = build_predicate(row_type, condition)
@@ -242,7 +254,7 @@ def _ensure_orderable(name: str, fields: DocumentFields) -> None:
         return
     if name.partition(".")[0] not in fields:
         raise ValidationError(
-            f"there is no field {name!r} to order by; declared are {', '.join([DOC_ID, *fields])}",
+            f"cannot order by {name!r}; the declared fields are {', '.join([DOC_ID, *fields])}",
             errors={name: ("is not declared",)},
         )
     if name not in fields or fields[name].is_json:

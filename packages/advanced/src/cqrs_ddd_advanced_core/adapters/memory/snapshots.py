@@ -18,6 +18,7 @@ class InMemorySnapshotStore(ISnapshotStore):
         self._rows: dict[StreamId, Snapshot] = {}
 
     async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
+        """Store the snapshot at the commit, unless a later version is stored by then."""
         await self.save_many([snapshot], uow)
 
     async def save_many(
@@ -27,6 +28,7 @@ class InMemorySnapshotStore(ISnapshotStore):
         *,
         instead_of: Mapping[StreamId, int] | None = None,
     ) -> None:
+        """Store the snapshots at the commit, each unless a later version is stored by then."""
         async with transactions.join_transaction(uow, "save snapshots") as active:
             changes = self._changes(active)
             for snapshot in snapshots:
@@ -35,11 +37,13 @@ class InMemorySnapshotStore(ISnapshotStore):
     async def load(
         self, streams: Collection[StreamId], uow: UnitOfWork | None = None
     ) -> dict[StreamId, Snapshot]:
+        """Return the snapshots that exist, with the changes of this transaction."""
         async with transactions.join_transaction(uow, "load snapshots") as active:
             read = self._changes(active).read
             return {stream: found for stream in streams if (found := read(stream)) is not None}
 
     async def delete(self, stream: StreamId, uow: UnitOfWork | None = None) -> None:
+        """Delete the snapshot at the commit."""
         async with transactions.join_transaction(uow, "delete a snapshot") as active:
             self._changes(active).delete(stream)
 
@@ -74,7 +78,7 @@ class _Changes(transactions.ChangeSet):
         for stream in self._deleted:
             self._rows.pop(stream, None)
         for snapshot in self._written.values():
-            # Another transaction may have committed a later one meanwhile.
+            # Another transaction may have committed a later snapshot since `save`.
             stream = snapshot.stream
             if _is_later(snapshot, self._rows.get(stream), self._instead_of.get(stream)):
                 self._rows[stream] = snapshot

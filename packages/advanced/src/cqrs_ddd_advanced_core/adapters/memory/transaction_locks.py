@@ -1,4 +1,4 @@
-"""Locks that in-memory transactions hold to their end."""
+"""Locks that in-memory transactions hold until they end."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cqrs_ddd_core.adapters.memory.transaction import ChangeSet, InMemoryTransac
 class TransactionLocks:
     """Table of locks by key, granted in the order of the requests.
 
-    Shared holders of a lock go together, an exclusive one goes alone. Two transactions that wait
-    for each other wait until one of them is cancelled.
+    Several transactions may share a lock; an exclusive holder excludes all others. Deadlocks are
+    not detected: two transactions that wait for each other wait until one of them is cancelled.
     """
 
     def __init__(self) -> None:
@@ -22,6 +22,11 @@ class TransactionLocks:
     async def acquire(
         self, key: Hashable, transaction: InMemoryTransaction, *, shared: bool = False
     ) -> None:
+        """Wait until the transaction holds the lock, which is released when the transaction ends.
+
+        A request for a lock that the transaction already holds returns at once, unless it turns a
+        shared lock into an exclusive one.
+        """
         holder = transaction.change_set(self, lambda: _Holder(self))
         lock = self._locks.setdefault(key, _Lock())
         if lock.holders.get(holder) in (False, shared):
@@ -37,6 +42,7 @@ class TransactionLocks:
                 self._grant(key)
 
     def release(self, holder: _Holder) -> None:
+        """Release all locks of an ended transaction."""
         for key in [key for key, lock in self._locks.items() if holder in lock.holders]:
             del self._locks[key].holders[holder]
             self._grant(key)
@@ -46,7 +52,7 @@ class TransactionLocks:
         while lock.requests and lock.admits(lock.requests[0]):
             request = lock.requests.pop(0)
             if request.granted.done():
-                continue  # Cancelled, and its task has not run yet.
+                continue  # The waiter is cancelled, and its task has not run yet.
             lock.holders[request.holder] = request.shared
             request.granted.set_result(None)
         if not lock.requests and not lock.holders:
@@ -55,7 +61,7 @@ class TransactionLocks:
 
 @dataclass(eq=False)
 class _Holder(ChangeSet):
-    """A transaction, which releases its locks at its end."""
+    """Transaction that releases its locks when it ends."""
 
     locks: TransactionLocks
 
@@ -76,7 +82,7 @@ class _Request:
 @dataclass(eq=False)
 class _Lock:
     holders: dict[_Holder, bool] = field(default_factory=dict)
-    """Holders, each with whether it shares the lock."""
+    """True for a holder that shares the lock, False for an exclusive one."""
     requests: list[_Request] = field(default_factory=list)
 
     def admits(self, request: _Request) -> bool:
