@@ -273,7 +273,7 @@ class EventSourcingKit:
         assert by_time is not None
         assert (by_time.balance, by_time.version) == (3, 3)
         by_time.pay_in(100)
-        with pytest.raises(InvalidOperationError, match="at version 3, and the past cannot be"):
+        with pytest.raises(InvalidOperationError, match="at version 3, and a past state cannot be"):
             async with new_uow() as uow:
                 await accounts.add(by_time, uow)
 

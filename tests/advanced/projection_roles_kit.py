@@ -261,7 +261,7 @@ class ProjectionRolesKit:
                 )
             with pytest.raises(InvalidOperationError, match="cannot search by 'x'"):
                 await Search().fetch("x", uow)  # type: ignore[arg-type]
-            with pytest.raises(ConfigError, match="WithoutCollection lacks collection"):
+            with pytest.raises(ConfigError, match="WithoutCollection has no collection"):
                 await WithoutCollection().fetch(AllOf(()), uow)
 
     async def test_a_collection_that_nobody_made_is_told(self, new_uow: NewUnitOfWork) -> None:

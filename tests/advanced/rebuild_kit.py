@@ -206,7 +206,7 @@ class ProjectionRebuildKit:
             refusals.append(str(error))
 
         assert refusals
-        assert "under way elsewhere" in refusals[0]
+        assert "another rebuild" in refusals[0]
 
     async def test_an_older_version_is_refused(self, environment: ProjectionEnvironment) -> None:
         await environment.append(stored(new_till(), opened_and_sold(1)))

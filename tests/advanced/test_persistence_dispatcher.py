@@ -378,7 +378,7 @@ def test_a_source_without_a_factory_is_told_when_the_dispatcher_is_made(
     registry: PersistenceRegistry,
 ) -> None:
     with pytest.raises(
-        ConfigError, match="the query of OrderSummary is .* 'read_replica'.* work for 'default'"
+        ConfigError, match="the query of OrderSummary is .* 'read_replica'.* has 'default'"
     ):
         PersistenceDispatcher({"default": InMemoryUnitOfWork}, registry)
 
@@ -388,7 +388,7 @@ async def test_or_at_its_first_use() -> None:
     dispatcher = PersistenceDispatcher({}, registry)
     registry.register_operation(Order, OrderPersistence)
 
-    with pytest.raises(ConfigError, match="for source 'default', .* units of work for none"):
+    with pytest.raises(ConfigError, match="for source 'default', .* has no source"):
         await dispatcher.apply(Order.place("o-1", "c-1"))
     async with InMemoryUnitOfWork() as uow:
         assert await dispatcher.apply(Order.place("o-1", "c-1"), uow=uow) == "o-1"
@@ -403,7 +403,9 @@ async def test_a_handler_that_needs_arguments_is_told(opened: Opened) -> None:
     registry.register_operation(Order, Needy)
     dispatcher = PersistenceDispatcher({"default": opened("default")}, registry)
 
-    with pytest.raises(HandlerRegistrationError, match="Needy needs table to be made; .*_factory"):
+    with pytest.raises(
+        HandlerRegistrationError, match="Needy cannot be created without table; .*_factory"
+    ):
         await dispatcher.apply(Order.place("o-1", "c-1"))
 
 
@@ -425,15 +427,15 @@ async def test_a_wrong_answer_of_a_handler_is_told_by_its_name(opened: Opened) -
     dispatcher = PersistenceDispatcher({"default": opened("default")}, registry)
     spec = SpecificationBuilder().where("id", "=", "o-1").build()
 
-    with pytest.raises(HandlerResultError, match="Wrong.persist should return the id of"):
+    with pytest.raises(HandlerResultError, match="Wrong.persist must return the id of"):
         await dispatcher.apply(Order.place("o-1", "c-1"))
-    with pytest.raises(HandlerResultError, match="Wrong.retrieve should return a list"):
+    with pytest.raises(HandlerResultError, match="Wrong.retrieve must return a list"):
         await dispatcher.fetch_domain(Order, ["o-1"])
-    with pytest.raises(HandlerResultError, match="a list of Order, it returned .'id'"):
+    with pytest.raises(HandlerResultError, match="a list of Order, but it returned .'id'"):
         await dispatcher.fetch_domain(Order, ["o-2"])
-    with pytest.raises(HandlerResultError, match="Wrong.fetch should return a list"):
+    with pytest.raises(HandlerResultError, match="Wrong.fetch must return a list"):
         await (await dispatcher.fetch(OrderSummary, ["o-1"]))
-    with pytest.raises(HandlerResultError, match="Wrong.fetch should return a SearchResult"):
+    with pytest.raises(HandlerResultError, match="Wrong.fetch must return a SearchResult"):
         await (await dispatcher.fetch(OrderSummary, spec))
     assert [uow.state.value for uow in opened.uows] == ["rolled back"] * 5
 

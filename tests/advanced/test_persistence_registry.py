@@ -69,17 +69,17 @@ def test_a_place_is_taken_once_and_it_is_said_by_whom(registry: PersistenceRegis
         (lambda: registry.register_operation(Order, Orders, priority=1), "an operation of Order"),
         (
             lambda: registry.register_operation(Order, Journal),
-            r"Orders \(source 'default'\) is the operation of Order at priority 0 already; give "
+            r"Orders \(source 'default'\) is already the operation of Order at priority 0; give "
             "Journal another priority",
         ),
-        (lambda: registry.register_retrieval(Order, Journal), "the retrieval of Order already"),
+        (lambda: registry.register_retrieval(Order, Journal), "already the retrieval of Order"),
         (
             lambda: registry.register_query(OrderSummary, Journal),
-            r"Orders \(source 'read_replica'\) is the query of OrderSummary already",
+            r"Orders \(source 'read_replica'\) is already the query of OrderSummary",
         ),
         (
             lambda: registry.register_query_spec(OrderSummary, Journal),
-            "the specification query of OrderSummary already",
+            "already the specification query of OrderSummary",
         ),
     ]
     for register, place in refused:
@@ -104,7 +104,7 @@ def test_a_chain_across_sources_is_refused(registry: PersistenceRegistry) -> Non
         (Orders(), "is not a class; .* handler_factory"),
         (lambda: Orders(), "is not a class"),
         (type("Sync", (), {"persist": lambda self, entity, uow: "o-1"}), "is not async"),
-        (IOperationPersistence, "is abstract; write persist"),
+        (IOperationPersistence, "is abstract; implement persist"),
     ],
 )
 def test_a_handler_that_does_not_fit_is_refused(
@@ -211,7 +211,7 @@ def test_the_id_of_a_read_model_is_its_id_or_what_is_said(registry: PersistenceR
 
 
 def test_an_id_attribute_that_is_not_there_is_refused(registry: PersistenceRegistry) -> None:
-    with pytest.raises(HandlerRegistrationError, match="no attribute 'id' .* there is order_id"):
+    with pytest.raises(HandlerRegistrationError, match="no attribute 'id' .* fields are order_id"):
         registry.register_query(OrderSummary, Orders, id_attribute="id")
 
 

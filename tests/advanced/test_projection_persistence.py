@@ -25,7 +25,7 @@ class TestRolesInMemory(ProjectionRolesKit):
 
 async def test_a_unit_of_work_without_a_store_says_how_to_give_it_one() -> None:
     async with InMemoryTransaction() as uow:
-        with pytest.raises(InvalidOperationError, match="carries no projections"):
+        with pytest.raises(InvalidOperationError, match="has no projection store"):
             await OrderSummaryQueryPersistence().fetch(["order_1"], uow)
     async with InMemoryUnitOfWork() as uow:
         with pytest.raises(InvalidOperationError, match="projections=InMemoryProjectionStore"):

@@ -469,7 +469,7 @@ class Drawing(AggregateRoot[str]):
     ("aggregate", "error", "said"),
     [
         (Masked(id="1"), ConfigError, "password"),
-        (Drawing(id="1", shape=Square()), SerializationError, "does not come back"),
+        (Drawing(id="1", shape=Square()), SerializationError, "JSON changes its state"),
     ],
 )
 async def test_a_state_that_json_would_change_is_not_merged(

@@ -188,7 +188,7 @@ def test_a_missing_step_names_type_version_and_step() -> None:
 
 
 def test_an_event_of_the_future_says_so() -> None:
-    with pytest.raises(UpcastingError, match="schema version 5, but its class knows 4") as caught:
+    with pytest.raises(UpcastingError, match="schema version 5, but its class has 4") as caught:
         Shipment.event_registry.decode(a_stored(5))
 
     assert (caught.value.stored_version, caught.value.step) == (5, None)
@@ -239,7 +239,7 @@ def test_a_step_is_taken_once() -> None:
 
     upcasters = UpcasterRegistry(*CHAIN)
 
-    with pytest.raises(UpcasterChainError, match="is NameTheRecipient already") as caught:
+    with pytest.raises(UpcasterChainError, match="is already NameTheRecipient") as caught:
         upcasters.register(AnotherName())
     assert (caught.value.event_type, caught.value.step) == ("Dispatched", 1)
     upcasters.register(CHAIN[0])
@@ -291,14 +291,14 @@ def test_a_step_from_no_version_is_refused(version: Any) -> None:
     class Wrong(NameTheRecipient):
         source_version = version
 
-    with pytest.raises(UpcasterChainError, match="is no version; count from 1"):
+    with pytest.raises(UpcasterChainError, match="is not valid; versions count from 1"):
         UpcasterRegistry(Wrong())
 
 
 def test_object_that_is_no_upcaster_cannot_be_registered() -> None:
     something: Any = object()
 
-    with pytest.raises(UpcasterChainError, match="is no upcaster"):
+    with pytest.raises(UpcasterChainError, match="is not an upcaster"):
         UpcasterRegistry(something)
 
 

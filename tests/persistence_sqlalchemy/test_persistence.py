@@ -235,7 +235,7 @@ class TestWithoutDatabase:
         class Unfinished(SQLAlchemyQueryPersistence[ParcelSummary, str]):
             model = LineModel
 
-        with pytest.raises(HandlerRegistrationError, match="it is abstract; write to_dto"):
+        with pytest.raises(HandlerRegistrationError, match="it is abstract; implement to_dto"):
             PersistenceRegistry().register_query(ParcelSummary, Unfinished)
 
 

@@ -189,7 +189,7 @@ class ProjectionVersionError(ProjectionError):
     Attributes:
         projection: name of the projection.
         asked: version of the caller.
-        live: version whose documents are read at present.
+        live: version of the documents that are read at present.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ class PoisonEventError(ProjectionError):
     def stopped_before(
         cls, event: StoredEvent, projection: str, tries: int, error: Exception
     ) -> PoisonEventError:
-        """Build the error for an event whose last attempt raised ``error``."""
+        """Build the error for an event that raised ``error`` at the last try."""
         is_transient = core.classify_error(error) is core.ErrorClass.TRANSIENT
         advice = "remove the cause of the error and start again"
         if not is_transient:
@@ -288,12 +288,12 @@ class ProjectionStoreError(core.InfrastructureError):
 
 
 class DocumentError(core.SerializationError):
-    """Error for a document that is not JSON, or whose id or declared field is not valid.
+    """Error for a document that is not JSON, or has an invalid id or declared field.
 
     Attributes:
         collection: name of the collection.
         doc_id: id of the document.
-        field: declared field whose value does not fit, "" if the fault is elsewhere.
+        field: declared field with a value that does not fit, "" if the fault is elsewhere.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Snapshots of aggregates: when they are taken, and whether they can be used."""
+"""Snapshots of aggregates: strategies that decide when to take one, and checks before its use."""
 
 from __future__ import annotations
 
@@ -34,7 +34,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Loading:
-    """Facts of one load: the version, that of the snapshot (0 for none), and the time it took."""
+    """Facts of one load, by which a strategy decides.
+
+    Attributes:
+        version: version of the loaded aggregate.
+        snapshot_version: version of the snapshot that the load started from, 0 for none.
+        seconds: duration of the load.
+    """
 
     version: int
     snapshot_version: int = 0
@@ -42,10 +48,12 @@ class Loading:
 
 
 class SnapshotStrategy(ABC):
-    """Strategy that decides after a load; ``one | another`` is due when either is."""
+    """Strategy that decides after each load; ``one | another`` is due when either is."""
 
     @abstractmethod
-    def is_due(self, loading: Loading) -> bool: ...
+    def is_due(self, loading: Loading) -> bool:
+        """Report whether a snapshot should be taken of the loaded state."""
+        ...
 
     def __or__(self, other: SnapshotStrategy) -> SnapshotStrategy:
         return _Either(self, other)
@@ -53,7 +61,11 @@ class SnapshotStrategy(ABC):
 
 @dataclass(frozen=True)
 class EveryNEventsStrategy(SnapshotStrategy):
-    """Strategy that is due when ``n`` events or more had to be applied."""
+    """Strategy that takes a snapshot when a load had to apply ``n`` events or more.
+
+    Attributes:
+        n: number of events, at least 1.
+    """
 
     n: int
 
@@ -62,12 +74,17 @@ class EveryNEventsStrategy(SnapshotStrategy):
             raise ConfigError(f"n must be at least 1, got {self.n}")
 
     def is_due(self, loading: Loading) -> bool:
+        """Report whether ``n`` events or more were applied."""
         return loading.version - loading.snapshot_version >= self.n
 
 
 @dataclass(frozen=True)
 class LoadingTimeStrategy(SnapshotStrategy):
-    """Strategy that is due when a load that applied events took ``seconds`` or more."""
+    """Strategy that takes a snapshot when a load that applied events took ``seconds`` or longer.
+
+    Attributes:
+        seconds: duration of the load from which a snapshot is due.
+    """
 
     seconds: float
 
@@ -76,25 +93,28 @@ class LoadingTimeStrategy(SnapshotStrategy):
             raise ConfigError(f"seconds must not be negative, got {self.seconds}")
 
     def is_due(self, loading: Loading) -> bool:
+        """Report whether the load applied events and took ``seconds`` or longer."""
         applied = loading.version - loading.snapshot_version
         return applied > 0 and loading.seconds >= self.seconds
 
 
 class AggregateSnapshots(Generic[T]):
-    """Snapshots of ``entity_type``; an unusable snapshot is a miss, and never an error.
+    """Snapshots of the aggregates of one class; an unusable snapshot is a miss, and never an error.
 
     ``misses`` counts the misses by reason: ``"another shape"``, ``"unreadable"``, ``"beyond the
-    stream"``. The first of each reason is logged; each is a span ``snapshot.miss``. Raises
-    ``ConfigError`` for a type whose JSON loses something.
+    stream"``. The first miss of each reason is logged; each is a span ``snapshot.miss``.
 
     The hash of a snapshot covers the shape of the class, and its ``state_revision`` if it has one:
-    raise that number when the same events make another state than before.
+    raise that number when the same events lead to another state than before.
 
     Args:
         entity_type: class of the aggregates.
-        store: where the snapshots are kept.
-        strategy: when a snapshot is taken; by default every 100 events.
-        clock: time of the snapshots.
+        store: store of the snapshots.
+        strategy: decides after a load whether a snapshot is taken; by default every 100 events.
+        clock: time of the snapshots; by default the system clock.
+
+    Raises:
+        ConfigError: if the JSON of the class leaves out or masks a field.
     """
 
     def __init__(
@@ -116,7 +136,7 @@ class AggregateSnapshots(Generic[T]):
     async def load(
         self, streams: Collection[StreamId], uow: UnitOfWork | None = None
     ) -> tuple[dict[StreamId, T], dict[StreamId, int]]:
-        """Return the usable states by stream, and the versions of the unusable snapshots."""
+        """Return the usable states, and the versions of the unusable snapshots, by stream."""
         usable: dict[StreamId, T] = {}
         unusable: dict[StreamId, int] = {}
         for stream, snapshot in (await self._store.load(streams, uow)).items():
@@ -128,12 +148,13 @@ class AggregateSnapshots(Generic[T]):
         return usable, unusable
 
     def is_due(self, loading: Loading) -> bool:
+        """Report whether the strategy requests a snapshot of the loaded state."""
         return self._strategy.is_due(loading)
 
     def create(self, aggregate: T) -> Snapshot | None:
-        """Return a snapshot of the present state, or None if JSON would change it.
+        """Return a snapshot of the present state, or None if JSON cannot represent it exactly.
 
-        The state must have been made by events alone.
+        The state must result from stored events only.
         """
         stream = StreamId(aggregate.aggregate_type, str(aggregate.id))
         try:
@@ -141,14 +162,12 @@ class AggregateSnapshots(Generic[T]):
                 round_trip=True, by_alias=True, warnings=False
             ).encode()
             revived: T | None = self._parse(state)
-        except Exception:  # Of any kind, from the validators and serialisers of the class.
+        except Exception:  # Validators and serialisers of the class may raise anything.
             state, revived = b"", None
         if not has_equal_state(revived, aggregate):
             if not self._is_lossy:
                 self._is_lossy = True
-                logger.warning(
-                    "no snapshot of %s %s: it does not come back from JSON as it is", *stream
-                )
+                logger.warning("no snapshot of %s %s: JSON changes its state", *stream)
             return None
         return Snapshot(
             stream=stream,
@@ -161,15 +180,20 @@ class AggregateSnapshots(Generic[T]):
     async def save(
         self, snapshots: Collection[Snapshot], *, instead_of: Mapping[StreamId, int]
     ) -> None:
-        """Save in one transaction, in place of any snapshot with the version in ``instead_of``."""
+        """Save snapshots in one transaction.
+
+        Args:
+            snapshots: one snapshot for each stream.
+            instead_of: versions of unusable snapshots by stream, which are replaced in any case.
+        """
         await self._store.save_many(snapshots, instead_of=instead_of)
 
     def count_miss(self, stream: StreamId, reason: str) -> None:
-        """Count an unusable snapshot."""
+        """Count an unusable snapshot; log the first of each reason."""
         self.misses[reason] += 1
         if self.misses[reason] == 1:
             logger.warning(
-                "the snapshot of %s %s is of no use: %s; the events are replayed, and further "
+                "the snapshot of %s %s is unusable: %s; the events are replayed, and further "
                 "misses are counted without a log line",
                 *stream,
                 reason,
@@ -178,17 +202,17 @@ class AggregateSnapshots(Generic[T]):
             pass
 
     def _parse(self, state: bytes) -> T:
-        # Not strict, whatever the class says: JSON has no times, no tuples and no bytes.
+        # Never strict: JSON has no times, no tuples and no bytes.
         return self.entity_type.model_validate_json(state, strict=False)
 
     def _restore(self, stream: StreamId, snapshot: Snapshot) -> T | None:
-        # The hash first: the state of another class may fit this one by accident.
+        # Compare the hash first: the state of another class may fit this class by accident.
         if snapshot.schema_hash != self.schema_hash:
             self.count_miss(stream, "another shape")
             return None
         try:
             aggregate = self._parse(snapshot.state)
-        except Exception:  # Of any kind, from the validators of the class.
+        except Exception:  # Validators of the class may raise anything.
             self.count_miss(stream, "unreadable")
             return None
         if str(aggregate.id) != stream.aggregate_id or snapshot.version < 1:
@@ -214,14 +238,14 @@ def _compute_schema_hash(entity_type: type[AggregateRoot]) -> str:
     if lost:
         raise ConfigError(
             f"{name} cannot have snapshots: its JSON leaves out or masks {', '.join(lost)}; load "
-            "it from its events alone, or use fields without exclude=True and Secret types"
+            "it from its events only, or use fields without exclude=True and Secret types"
         )
     try:
         shape = entity_type.model_json_schema()
     except PydanticInvalidForJsonSchema as error:
         raise ConfigError(
             f"{name} cannot have snapshots: it has no JSON schema ({error}); load it from its "
-            "events alone, or use fields that are JSON"
+            "events only, or use fields that are JSON"
         ) from error
     revision: object = getattr(entity_type, "state_revision", 0)
     return compute_fingerprint([extract_shape(shape), revision])

@@ -189,7 +189,7 @@ def dump_state(aggregate: AggregateRoot) -> State:
     """Return the fields of an aggregate as JSON values.
 
     Raises:
-        ConfigError: for a class whose JSON leaves out or masks a field.
+        ConfigError: if the JSON of the class leaves out or masks a field.
         SerializationError: for a state that JSON cannot represent exactly.
     """
     kind = type(aggregate)

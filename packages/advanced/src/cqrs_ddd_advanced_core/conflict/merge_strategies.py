@@ -110,7 +110,7 @@ class FieldLevelMergeStrategy(MergeStrategy):
 
         Raises:
             MergeConflictError: with all fields in conflict: fields without a strategy, and fields
-                whose strategy cannot merge.
+                that their strategy cannot merge.
         """
         before = {} if base is ABSENT else base
         if not (

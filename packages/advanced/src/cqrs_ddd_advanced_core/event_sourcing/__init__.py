@@ -1,4 +1,4 @@
-"""Event sourcing: aggregates that are loaded from their events and saved as events."""
+"""Event sourcing: repositories that load aggregates from their events and save them as events."""
 
 from .loader import EventSourcedLoader
 from .mediator import EventSourcedMediator

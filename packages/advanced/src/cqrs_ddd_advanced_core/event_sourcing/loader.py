@@ -1,4 +1,4 @@
-"""Loading of aggregates from their events, and from snapshots where these are usable."""
+"""Loading of aggregates from their events, and from usable snapshots."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ logger = logging.getLogger(__name__)
 class EventSourcedLoader(Generic[T]):
     """Loader that applies the events of an aggregate, after its snapshot if that is usable.
 
-    A snapshot that is due is taken of the state as loaded, before any caller can change it. It is
-    written after the commit of the unit of work, or at once without one. A snapshot that cannot be
-    used is replaced in the same way.
+    A due snapshot is taken of the state as loaded, before a caller can change it. It is written
+    after the commit of the unit of work, or at once without a unit of work. An unusable snapshot is
+    replaced in the same way.
 
     Args:
         entity_type: class of the aggregates.
-        registry: where stored events find their classes; else ``event_registry`` of the class.
-        snapshots: snapshots of the class, if any are kept.
-        clock: measures how long loading takes.
+        registry: event registry of the stored events; by default ``event_registry`` of the class.
+        snapshots: snapshots of the class; by default none are used.
+        clock: measures how long a load takes; by default the system clock.
     """
 
     def __init__(
@@ -56,8 +56,13 @@ class EventSourcedLoader(Generic[T]):
     ) -> list[T]:
         """Return the aggregates that have events, each once, in the order of their ids.
 
-        All ids are one read. With snapshots it is one read more, and a further one where only some
-        ids have a snapshot.
+        All ids are read by one query. Snapshots need one query more, and a further one if only some
+        of the ids have a snapshot.
+
+        Args:
+            ids: ids of the aggregates.
+            store: event store to read from.
+            uow: unit of work that reads the snapshots, and writes new ones after its commit.
         """
         wanted = {self._stream_of(entity_id): entity_id for entity_id in ids}
         if not wanted:
@@ -100,9 +105,19 @@ class EventSourcedLoader(Generic[T]):
         """Return the aggregate at a version, or after its last event that occurred by ``at``.
 
         Return None if the aggregate did not exist then. A past state cannot be saved.
+
+        Args:
+            entity_id: id of the aggregate.
+            store: event store to read from.
+            version: version of the aggregate, from 1 on.
+            at: time with a zone, instead of a version.
+
+        Raises:
+            InvalidOperationError: unless exactly one of ``version`` and ``at`` is given.
+            NaiveDatetimeError: for a time without a zone.
         """
         _ensure_one_moment(version, at)
-        # Without snapshots: the kept one is about as late as the present.
+        # Snapshots do not help: only the latest one is stored, which is later than most pasts.
         stream = self._stream_of(entity_id)
         stored = (await _read_histories(store, [stream], 0))[stream]
         if at is not None:
@@ -117,7 +132,8 @@ class EventSourcedLoader(Generic[T]):
     def to_stored(self, event: DomainEvent) -> StoredEvent:
         """Return the event to store, with the tenant and the user of the running request.
 
-        Raises ``UnknownTypeError`` for an event class that could not be found when it is loaded.
+        Raises:
+            UnknownTypeError: for an event class that a later load could not find.
         """
         self._events.get(event.event_type)
         return StoredEvent.from_event(event, get_request_metadata())
@@ -132,11 +148,11 @@ class EventSourcedLoader(Generic[T]):
         from_snapshots: dict[StreamId, T],
         stale: dict[StreamId, int],
     ) -> Histories:
-        """Read the events to apply; snapshots that turn out to be wrong move over to ``stale``."""
+        """Read the events to apply; move each snapshot that proves wrong to ``stale``."""
         if not from_snapshots:
             return await _read_histories(store, wanted, 0)
-        # The last event of a snapshot is read again: where it is missing, the stream has ended
-        # before, as after a restore.
+        # Read the last event of each snapshot again: if it is missing, the stream is shorter than
+        # the snapshot, as after the restore of a backup.
         after = min(aggregate.version for aggregate in from_snapshots.values()) - 1
         histories = await _read_histories(store, list(from_snapshots), after)
         for stream, aggregate in list(from_snapshots.items()):
@@ -158,10 +174,10 @@ class EventSourcedLoader(Generic[T]):
             if event.version != wanted:
                 raise errors.EventStoreError(
                     f"{aggregate.aggregate_type} {aggregate.id} has version {event.version} where "
-                    f"version {wanted} should be; its state cannot be made from events, perhaps it "
-                    "was once saved without any"
+                    f"version {wanted} should be; its state cannot be computed from its events, "
+                    "perhaps it was once saved without events"
                 )
-        # Decode all events before the first is applied: an error of decoding is none of applying.
+        # Decode all events before applying the first, so that decoding errors stay distinct.
         decode = self._events.decode
         aggregate.replay([decode(event) for event in stored])
 
@@ -187,7 +203,7 @@ def _ensure_one_moment(version: object, at: object) -> None:
     is_time = version is None and isinstance(at, datetime)
     if not is_version and not is_time:
         raise errors.InvalidOperationError(
-            "a past state has version=, a number from 1 on, or at=, an aware datetime; got "
+            "pass either version=, a number from 1 on, or at=, a datetime with a zone; got "
             f"version={version!r}, at={at!r}"
         )
     if isinstance(at, datetime) and at.tzinfo is None:
@@ -197,7 +213,7 @@ def _ensure_one_moment(version: object, at: object) -> None:
 async def _read_histories(
     store: IEventStore, streams: Collection[StreamId], after: int
 ) -> Histories:
-    """Read the events after version ``after`` by stream; from an ``IEventLog`` in one read."""
+    """Return the events after version ``after`` by stream; an ``IEventLog`` needs one query."""
     if _keeps_log(store):
         if len(streams) > 1:
             return await store.get_streams(streams, after_version=after)
@@ -219,5 +235,5 @@ def _keeps_log(store: IEventStore) -> TypeGuard[IEventLog]:
 
 @lru_cache(maxsize=64)
 def _is_log(store_type: type[IEventStore]) -> bool:
-    # Testing against a protocol takes as long as applying some twenty events.
+    # Cached: `issubclass` with a protocol takes as long as applying some twenty events.
     return issubclass(store_type, IEventLog)

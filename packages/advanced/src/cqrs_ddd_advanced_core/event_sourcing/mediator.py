@@ -1,4 +1,4 @@
-"""A mediator that writes all events to the event store."""
+"""Mediator that writes all events to the event store."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from cqrs_ddd_core.middleware import EventStorePersistenceMiddleware, OutboxMidd
 
 
 class EventSourcedMediator(Mediator):
-    """Mediator whose innermost middleware is ``EventStorePersistenceMiddleware``.
+    """Mediator with ``EventStorePersistenceMiddleware`` as its innermost middleware.
 
-    Repositories append the events of event-sourced aggregates; the middleware appends all others,
-    so that each event is stored once. ``outbox`` saves its messages in the same commit.
+    Repositories append the events of event-sourced aggregates; the middleware appends all other
+    events, so that each event is stored once.
+
+    Args:
+        handlers: registry of command, query and event handlers.
+        uow_factory: creates the unit of work of each root command.
+        middlewares: further middlewares, outside the event store.
+        event_dispatcher: calls the event handlers.
+        outbox: saves messages in the same commit as the events.
     """
 
     def __init__(

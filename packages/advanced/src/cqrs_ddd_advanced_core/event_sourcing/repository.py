@@ -1,4 +1,4 @@
-"""A repository that keeps aggregates as their events."""
+"""Repository that keeps aggregates as their events."""
 
 from __future__ import annotations
 
@@ -28,16 +28,20 @@ class EventSourcedRepository(
     """Repository that keeps events: ``class Orders(EventSourcedRepository[Order, str])``.
 
     Saving appends the events that were recorded since the loaded version, in the unit of work. An
-    aggregate without new events is not written; a new aggregate without any is an error. Searching,
-    deleting, and listing without ids raise ``InvalidOperationError``.
+    aggregate without new events is not written; a new aggregate without events is an error.
+    Searching, deleting, and listing without ids raise ``InvalidOperationError``.
 
     Args:
-        entity_type: class of the aggregates; else the class in the brackets.
-        event_store: else the event store of the unit of work.
-        loader: loads the aggregates, with its own snapshots and registry.
-        snapshot_store: where snapshots are kept, if any.
-        strategy: when a snapshot is taken; by default every 100 events.
-        registry: where stored events find their classes; else ``event_registry`` of the class.
+        entity_type: class of the aggregates; by default the class in the brackets.
+        event_store: by default the event store of the unit of work.
+        loader: loads the aggregates, with its own snapshots and event registry.
+        snapshot_store: store of the snapshots; by default no snapshots are taken.
+        strategy: decides after a load whether a snapshot is taken; by default every 100 events.
+        registry: event registry of the stored events; by default ``event_registry`` of the class.
+
+    Raises:
+        ConfigError: for arguments that exclude each other, and for a class that cannot have
+            snapshots.
     """
 
     def __init__(
@@ -51,13 +55,13 @@ class EventSourcedRepository(
         registry: EventTypeRegistry | None = None,
     ) -> None:
         super().__init__()
-        beside = (snapshot_store, strategy, registry)
-        if loader is not None and any(each is not None for each in beside):
+        own_settings = (snapshot_store, strategy, registry)
+        if loader is not None and any(each is not None for each in own_settings):
             raise ConfigError(
-                "a loader has its own snapshots and registry; give them to it, and not beside it"
+                "a loader has its own snapshots and registry; pass them to the loader only"
             )
         if strategy is not None and snapshot_store is None:
-            raise ConfigError("a snapshot strategy needs a place; pass snapshot_store=, too")
+            raise ConfigError("a snapshot strategy needs a store; pass snapshot_store=, too")
         self._given_type = entity_type
         self._event_store = event_store
         self._given_loader = loader
@@ -65,11 +69,11 @@ class EventSourcedRepository(
         self._strategy = strategy
         self._registry = registry
         if snapshot_store is not None and (entity_type or _read_type_argument(self)) is not None:
-            _ = self.loader  # Raises now for a type that cannot have snapshots.
+            _ = self.loader  # Raise now for a class that cannot have snapshots.
 
     @cached_property
     def entity_type(self) -> type[T]:
-        """Return the argument, or else the class in the brackets; raises ``ConfigError``."""
+        """Class of the aggregates: the argument, or the class in the brackets."""
         if self._given_type is not None:
             return self._given_type
         if self._given_loader is not None:
@@ -78,13 +82,14 @@ class EventSourcedRepository(
         if found is None:
             name = type(self).__name__
             raise ConfigError(
-                f"{name} does not say what it keeps; write class {name}"
-                "(EventSourcedRepository[Order, str]), or pass the class of the aggregate"
+                f"{name} does not name the class of its aggregates; write class {name}"
+                "(EventSourcedRepository[Order, str]), or pass entity_type="
             )
         return found
 
     @cached_property
     def loader(self) -> EventSourcedLoader[T]:
+        """Loader that the repository was given, or one for its snapshots and event registry."""
         if self._given_loader is not None:
             return self._given_loader
         snapshots = None
@@ -93,12 +98,15 @@ class EventSourcedRepository(
         return EventSourcedLoader(self.entity_type, registry=self._registry, snapshots=snapshots)
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
+        """Append the new events of the aggregate, expecting the version that was loaded."""
         return (await self._save([entity], uow))[0]
 
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
+        """Append the new events of all aggregates with one call of the event store."""
         return await self._save(entities, uow)
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
+        """Return the aggregate with its present state, or None if it has no events."""
         return next(iter(await self._load([entity_id], uow)), None)
 
     async def load(
@@ -109,7 +117,14 @@ class EventSourcedRepository(
         version: int | None = None,
         at: datetime | None = None,
     ) -> T | None:
-        """Return the aggregate as ``get`` does, or a past state of it, which cannot be saved."""
+        """Return the present state as ``get`` does, or a past state, which cannot be saved.
+
+        Args:
+            entity_id: id of the aggregate.
+            uow: unit of work to read in.
+            version: version of a past state, from 1 on.
+            at: time of a past state, with a zone.
+        """
         if version is None and at is None:
             return await self.get(entity_id, uow)
         store, _ = self._find_store(uow)
@@ -118,7 +133,7 @@ class EventSourcedRepository(
     async def list_all(
         self, entity_ids: list[ID] | None = None, uow: UnitOfWork | None = None
     ) -> list[T]:
-        """Return the aggregates of the ids; raises ``InvalidOperationError`` without ids."""
+        """Return the aggregates of the ids; raise ``InvalidOperationError`` without ids."""
         if entity_ids is None:
             self._raise_unsupported("list all without ids")
         return await self._load(entity_ids, uow)
@@ -126,16 +141,23 @@ class EventSourcedRepository(
     async def persist(
         self, entity: T, uow: UnitOfWork, events: Sequence[object] | None = None
     ) -> ID:
-        """Save as ``add`` does; ``events`` are the events that ``collect_events`` returned."""
+        """Save as ``add`` does.
+
+        Args:
+            entity: the aggregate.
+            uow: unit of work to write in.
+            events: result of ``collect_events``, if it was called; by default the pending events.
+        """
         return (await self._save([entity], uow, events))[0]
 
     async def retrieve(self, ids: Sequence[ID], uow: UnitOfWork) -> list[T]:
+        """Return the aggregates that have events."""
         return await self._load(ids, uow)
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
         """Raise ``InvalidOperationError``: events are never deleted."""
         self._raise_unsupported(
-            f"delete {entity_id}", "record an event that says so, such as an OrderClosed"
+            f"delete {entity_id}", "record an event for the end, such as OrderClosed"
         )
 
     async def search(self, criteria: object, uow: UnitOfWork | None = None) -> NoReturn:
@@ -167,7 +189,7 @@ class EventSourcedRepository(
             else:
                 active.aggregates.mark_appended(entity, events)
             if active is not None and given is not None:
-                # No longer pending, so the mediator would not find them.
+                # These events are no longer pending, so the mediator would not find them.
                 active.aggregates.add_events(events)
         return [entity.id for entity in entities]
 
@@ -178,21 +200,21 @@ class EventSourcedRepository(
             if uow is not None and uow is not current:
                 uow.ensure_open(f"use {name} in it")
                 raise InvalidOperationError(
-                    f"{name} has an event store of its own, which works in the unit of work that "
-                    "was entered last, not in the one given; enter it with async with, or leave "
-                    "event_store= out"
+                    f"{name} has its own event store, which works in the unit of work that was "
+                    "entered last, not in the given one; enter that one with async with, or "
+                    "leave event_store= out"
                 )
             return self._event_store, active
         carrier: object = active
         if active is None:
             raise InvalidOperationError(
-                f"{name} has no event store: no unit of work is given or open; pass uow, or make "
+                f"{name} has no event store: no unit of work is given or open; pass uow, or create "
                 "the repository with event_store="
             )
         if not isinstance(carrier, IEventStoreProvider):
             raise InvalidOperationError(
                 f"{name} has no event store: {type(active).__name__} carries none; use a unit of "
-                "work that does, or make the repository with event_store="
+                "work with one, or create the repository with event_store="
             )
         return carrier.event_store, active
 
@@ -201,9 +223,9 @@ class EventSourcedRepository(
         ours = self.entity_type.aggregate_type
         if entity.aggregate_type != ours:
             raise InvalidOperationError(
-                f"{type(self).__name__} keeps streams of {ours}, and {entity.id} is "
-                f"{entity.aggregate_type}, which it would never find again; use a repository of "
-                "that class"
+                f"{type(self).__name__} keeps streams of {ours} and cannot save {entity.id}, a "
+                f"{entity.aggregate_type}, which it could never load; use a repository of that "
+                "class"
             )
 
     def _raise_unsupported(self, operation: str, instead: str = "") -> NoReturn:
@@ -218,8 +240,9 @@ def _collect_recorded_events(
 ) -> list[DomainEvent]:
     """Return the events to append, by version, from ``given`` or else the pending events.
 
-    Raises ``PastStateError`` for a past state and copies of it, and ``InvalidOperationError`` if
-    events are missing or a new aggregate has none.
+    Raises:
+        PastStateError: for a past state, and for a copy of one.
+        InvalidOperationError: if events are missing, or if a new aggregate has none.
     """
     if entity.is_historical:
         raise PastStateError.of_aggregate(entity.aggregate_type, entity.id, entity.version)
@@ -234,8 +257,8 @@ def _collect_recorded_events(
         )
     if not entity.version and not new:
         raise InvalidOperationError(
-            f"{entity.aggregate_type} {entity.id} is new and has recorded no event, so there is "
-            "nothing to keep; let it record one when it is made"
+            f"{entity.aggregate_type} {entity.id} is new and has recorded no event, so it cannot "
+            "be saved; record an event when it is created"
         )
     return new if uow is None else uow.aggregates.exclude_appended(new)
 
@@ -256,7 +279,7 @@ def _select_new_events(entity: AggregateRoot, events: Sequence[object]) -> list[
 
 
 def _read_type_argument(repository: object) -> type[Any] | None:
-    """Return ``Order`` for ``class Orders(EventSourcedRepository[Order, str])``, or an instance."""
+    """Return ``Order`` for a subclass or an instance of ``EventSourcedRepository[Order, str]``."""
     given = getattr(repository, "__orig_class__", None)  # Set by typing.
     owners = type(repository).__mro__
     bases = [base for owner in owners for base in owner.__dict__.get("__orig_bases__", ())]

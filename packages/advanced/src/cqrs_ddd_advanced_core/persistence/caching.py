@@ -207,8 +207,8 @@ class CachingPersistenceDispatcher(IResultCatalog):
             for each in ids
             if (type_, str(each)) in changed or current.aggregates.has_changed(each)
         ]
-        # No fill: the transaction may see a state older than a change whose fill leases have
-        # ended, or its own changes that bypassed this dispatcher.
+        # No fill: the transaction may see a state older than a change that has released its fill
+        # leases, or its own changes that bypassed this dispatcher.
         found = await self._values.get_values(codec, ids, load, id_of, unread=own, fills=False)
         return sort_by_ids(found, ids, id_of)
 

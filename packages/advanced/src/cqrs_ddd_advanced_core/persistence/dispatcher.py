@@ -220,7 +220,7 @@ class PersistenceDispatcher(IResultCatalog):
             raise errors.ConfigError(
                 f"the {registration.role.name} of {name} is registered for source "
                 f"{registration.source!r}, and uow_factories has "
-                f"{', '.join(map(repr, self._uow_factories)) or 'none'}; add the source to it",
+                f"{', '.join(map(repr, self._uow_factories)) or 'no source'}; add the source to it",
                 variable="uow_factories",
             ) from None
 

@@ -112,7 +112,7 @@ class InProcessFillLeases(IVersionedCache):
     async def fill_many(
         self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
     ) -> Collection[str]:
-        """Store the values whose leases are still valid; return their keys."""
+        """Store the values with a lease that is still valid; return their keys."""
         ensure_leased(values, leases)
         filled = await _gather(
             self.fill(key, value, leases[key], ttl) for key, value in values.items()

@@ -69,7 +69,7 @@ class IDeadLetterStore(Protocol):
 
     @abstractmethod
     async def remove(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
-        """Remove processed dead letters; skip missing ones."""
+        """Remove processed dead letters; skip missing dead letters."""
         ...
 
     @abstractmethod
@@ -114,7 +114,7 @@ class IDeadLetterStore(Protocol):
 
     @abstractmethod
     async def retry(self, projection: str, position: int) -> None:
-        """Request a retry of a dead letter, and of all failed and waiting ones of its stream.
+        """Request a retry of a dead letter, with all failed and waiting events of its stream.
 
         A skipped dead letter is retried alone.
 
@@ -125,7 +125,7 @@ class IDeadLetterStore(Protocol):
 
     @abstractmethod
     async def discard(self, projection: str, position: int) -> None:
-        """Delete a dead letter; if it blocked its stream, the waiting ones behind it become due.
+        """Delete a dead letter; if it blocked its stream, the events behind it become due.
 
         Raises:
             UnknownDeadLetterError: if there is no dead letter at the position.

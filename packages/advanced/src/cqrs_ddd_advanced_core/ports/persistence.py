@@ -106,8 +106,8 @@ class IPersistenceDispatcher(Protocol):
     ) -> SearchResult[R]:
         """Return the results of ids, in their order, or of a specification or query options.
 
-        Streaming the result needs a given or current unit of work. Tenant and user are those of the
-        request that calls ``fetch``, even if another request awaits the result.
+        Streaming the result needs a given or current unit of work. The result belongs to
+        the tenant and user of the request that calls ``fetch``, even if another request awaits it.
 
         Args:
             result_type: class of the results.

@@ -37,8 +37,8 @@ class IProjectionStore(Protocol):
     """Store of collections of documents; an id is a text of 1,000 bytes at most.
 
     The name of a collection has lower-case letters, digits and underscores, 48 at most. The
-    declared fields of a collection are indexed, and specifications and orders may use only these;
-    they compare as database columns do, and a missing field is None.
+    declared fields of a collection are indexed, and specifications and orderings may use only
+    these; they compare as database columns do, and a missing field is None.
 
     The unit of work is the argument ``uow``, or else the current one, or else a new one for this
     call.

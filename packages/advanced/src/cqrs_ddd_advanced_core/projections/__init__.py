@@ -1,4 +1,4 @@
-"""Projections: documents made from events, by workers, inline, or at reading."""
+"""Projections: documents computed from events, by workers, inline, or at each read."""
 
 from .batch import PoisonEventPolicy
 from .documents import ProjectionDocuments

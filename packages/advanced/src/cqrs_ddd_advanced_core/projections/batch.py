@@ -1,4 +1,4 @@
-"""Batches of events for one projection, and the treatment of events that fail."""
+"""Batches of events for one projection, with the treatment of poison events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class PoisonEventPolicy(Enum):
     """Treatment of an event that a projection cannot process, after the last retry."""
 
     QUARANTINE = "quarantine"
-    """The event and the next ones of its stream become dead letters; other streams continue."""
+    """The event and all later events of its stream become dead letters; other streams continue."""
     SKIP = "skip"
     """The event becomes a dead letter, and its stream continues without it."""
     STOP = "stop"
@@ -26,7 +26,15 @@ class PoisonEventPolicy(Enum):
 
 @dataclass(frozen=True)
 class Item:
-    """An event to process: a new one, or that of a dead letter."""
+    """Event to process: a new one, or the event of a dead letter.
+
+    Attributes:
+        stored: the stored event.
+        event: the decoded event, None if decoding failed.
+        ids: ids of the affected documents.
+        error: error of decoding, or of processing the event.
+        dead_letter: dead letter to retry, None for a new event.
+    """
 
     stored: StoredEvent
     event: DomainEvent | None = None
@@ -36,6 +44,7 @@ class Item:
 
     @property
     def position(self) -> int:
+        """Global position of the event."""
         assert self.stored.position is not None
         return self.stored.position
 
@@ -43,7 +52,7 @@ class Item:
 def decode_item(
     handler: ProjectionHandler, stored: StoredEvent, dead_letter: DeadLetter | None = None
 ) -> Item:
-    """Return the item of a stored event, with the error if the event cannot be decoded."""
+    """Return the item of a stored event, with an error if the event cannot be decoded."""
     try:
         event = handler.decode(stored)
         ids = handler.resolve_document_ids(event)
@@ -53,18 +62,19 @@ def decode_item(
 
 
 def create_missing_item(dead_letter: DeadLetter) -> Item:
-    """Return the item of a dead letter whose event is not in the store any more."""
+    """Return the item of a dead letter after its event was removed from the store."""
     stored = StoredEvent(
         event_id=dead_letter.event_id,
         event_type=dead_letter.event_type,
         aggregate_id=dead_letter.stream.aggregate_id,
         aggregate_type=dead_letter.stream.aggregate_type,
-        version=1,  # Unknown: a dead letter does not keep it.
+        version=1,  # Unknown, since a dead letter does not store it.
         payload={},
         position=dead_letter.position,
     )
     error = SerializationError(
-        f"there is no event at position {dead_letter.position} any more; discard the dead letter",
+        f"the event at position {dead_letter.position} does not exist any more; discard the dead "
+        "letter",
         type_name=dead_letter.event_type,
     )
     return Item(stored, error=error, dead_letter=dead_letter)
@@ -72,14 +82,18 @@ def create_missing_item(dead_letter: DeadLetter) -> Item:
 
 @dataclass
 class Batch:
-    """Outcome of a batch, to be committed together.
+    """Outcome of processing some events, to be committed in one transaction.
 
-    Args:
-        projection: name for the dead letters.
+    Attributes:
+        projection: name of the projection, for the dead letters.
         blocked: streams whose events wait behind a dead letter.
-        tries: how often an event has failed, by position.
-        retry: how often an event is tried.
-        on_poison: treatment of an event after the last try.
+        tries: number of failed tries of an event, by position.
+        retry: number of tries of an event, and pauses between them.
+        on_poison: treatment of an event after its last try.
+        dead_letters: dead letters to add.
+        resolved: dead letters to remove, since their events were processed.
+        affected: ids of the affected documents by the tenant of the events.
+        stopped_at: item before which the batch ended; it is retried later, or stops the projection.
     """
 
     projection: str
@@ -90,14 +104,12 @@ class Batch:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     resolved: list[DeadLetter] = field(default_factory=list)
     affected: dict[str | None, set[str]] = field(default_factory=dict)
-    """Ids of the affected documents by the tenant of the events."""
     stopped_at: Item | None = None
-    """Item before which the batch ended: it is tried again later, or stops the projection."""
 
     def process(
         self, items: Iterable[Item], handler: ProjectionHandler, documents: ProjectionDocuments
     ) -> None:
-        """Apply the items in order; no event overtakes another one of its stream."""
+        """Apply the items in order; an event never overtakes an earlier event of its stream."""
         for item in items:
             if self.blocked and item.stored.stream in self.blocked:
                 if item.dead_letter is None:
@@ -152,6 +164,6 @@ class Batch:
 
 
 def find_tenant(event: DomainEvent | None) -> str | None:
-    """Return the tenant of the request that recorded the event."""
+    """Return the tenant of the request that recorded the event, None if unknown."""
     tenant = None if event is None else event.metadata.get("tenant_id")
     return tenant if isinstance(tenant, str) else None

@@ -14,27 +14,34 @@ from ..exceptions import ProjectionError
 from ..ports.projections import Document, IProjectionStore, IProjectionStoreProvider, JsonDocument
 
 OnChange = Callable[[str, Collection[str]], Awaitable[object]]
-"""Function of a collection and the ids of its documents that have changed."""
+"""Function that is awaited with a collection and the ids of its changed documents."""
 
 
 class ProjectionDocuments:
-    """Stored documents with the changes of earlier events; all changes are saved at once.
+    """Documents that a handler reads and changes; all changes of a batch are saved together.
 
-    A handler gets copies: its change counts when it calls ``upsert``.
+    ``get`` returns copies: a change counts once the handler calls ``upsert``.
+
+    Args:
+        collection: name of the collection.
     """
 
     def __init__(self, collection: str) -> None:
         self._collection = collection
         self._stored: dict[str, JsonDocument | None] = {}
-        # Documents as JSON, None for deleted ones.
+        # JSON of each changed document, None for a deleted one.
         self._changed: dict[str, bytes | None] = {}
         self._by_event: dict[str, bytes | None] = {}
         self._ids: Collection[str] = ()
 
     def get(self, doc_id: str) -> JsonDocument | None:
-        """Return the document as JSON restores it, or None if it does not exist."""
+        """Return the document as JSON restores it, or None if it does not exist.
+
+        Raises:
+            ProjectionError: for an id that ``document_ids`` did not return for the event.
+        """
         if doc_id not in self._ids:
-            raise self._not_affected(doc_id)
+            raise self._build_unaffected_error(doc_id)
         for changes in (self._by_event, self._changed):
             if doc_id in changes:
                 return _decode(changes[doc_id])
@@ -42,13 +49,18 @@ class ProjectionDocuments:
         return None if stored is None else _decode(to_json(stored))
 
     def upsert(self, doc_id: str, doc: Document) -> None:
-        """Put the document in place of the one under the same id; raises ``SerializationError``."""
+        """Store a document; replace the document with the same id.
+
+        Raises:
+            ProjectionError: for an id that ``document_ids`` did not return for the event.
+            SerializationError: for a document that is not a dict of JSON values.
+        """
         if doc_id not in self._ids:
-            raise self._not_affected(doc_id)
-        # JSON of a pydantic model would be restored as something else.
+            raise self._build_unaffected_error(doc_id)
+        # A pydantic model would be restored as a dict, and not as the model.
         if type(doc) is not dict and not isinstance(doc, Mapping):
             raise SerializationError(
-                f"{self._collection} {doc_id} is {type(doc).__name__}, not a dict; give its "
+                f"{self._collection} {doc_id} is a {type(doc).__name__}, not a dict; pass its "
                 "model_dump()",
                 type_name=self._collection,
             )
@@ -56,29 +68,33 @@ class ProjectionDocuments:
         self._by_event[doc_id] = encode_json(doc, subject, type_name=self._collection)
 
     def delete(self, doc_id: str) -> None:
-        """Delete the document if it exists."""
+        """Delete the document if it exists.
+
+        Raises:
+            ProjectionError: for an id that ``document_ids`` did not return for the event.
+        """
         if doc_id not in self._ids:
-            raise self._not_affected(doc_id)
+            raise self._build_unaffected_error(doc_id)
         self._by_event[doc_id] = None
 
     def begin_event(self, ids: Collection[str]) -> None:
-        """Begin the changes of one event, which affects these documents."""
+        """Begin the changes of one event, which affects the documents with these ids."""
         self._ids, self._by_event = ids, {}
 
     def end_event(self, *, keep: bool) -> None:
-        """Keep all changes of the event, or none if its handler failed."""
+        """Keep all changes of the event, or discard them if its handler failed."""
         if keep:
             self._changed.update(self._by_event)
         self._ids, self._by_event = (), {}
 
     def add_stored(self, ids: Collection[str], found: Mapping[str, JsonDocument]) -> None:
-        """Take over the stored documents of ids that are not known yet."""
+        """Add the stored documents of the ids that were not read before."""
         for each in ids:
             if each not in self._stored:
                 self._stored[each] = found.get(each)
 
     async def load(self, ids: Collection[str], uow: UnitOfWork) -> None:
-        """Read the documents that are not known yet, in one read."""
+        """Read the documents that were not read before, with one query."""
         unknown = sorted(each for each in ids if each not in self._stored)
         if unknown:
             store = get_projection_store(uow)
@@ -95,20 +111,20 @@ class ProjectionDocuments:
 
     @property
     def upserts(self) -> dict[str, JsonDocument]:
-        """Return the documents to store, sorted by id, so that two writers do not deadlock."""
+        """Documents to store, sorted by id, so that two writers cannot deadlock."""
         changed = ((each, _decode(doc)) for each, doc in sorted(self._changed.items()))
         return {each: doc for each, doc in changed if doc is not None}
 
     @property
     def deletions(self) -> list[str]:
-        """Return the ids of the stored documents to delete, sorted."""
+        """Ids of the stored documents to delete, sorted."""
         gone = (each for each, doc in self._changed.items() if doc is None)
         return sorted(each for each in gone if self._stored[each] is not None)
 
-    def _not_affected(self, doc_id: str) -> ProjectionError:
+    def _build_unaffected_error(self, doc_id: str) -> ProjectionError:
         return ProjectionError(
             f"the event affects {', '.join(sorted(self._ids)) or 'no document'} of "
-            f"{self._collection}, not {doc_id!r}; return it from document_ids(event), too"
+            f"{self._collection}, not {doc_id!r}; return this id from document_ids(event), too"
         )
 
 
@@ -118,11 +134,11 @@ def _decode(document: bytes | None) -> JsonDocument | None:
 
 
 def get_projection_store(uow: UnitOfWork) -> IProjectionStore:
-    """Return the store of a unit of work; raises ``InvalidOperationError`` if it has none."""
+    """Return the store of a unit of work; raise ``InvalidOperationError`` if it has none."""
     carrier: object = uow
     if not isinstance(carrier, IProjectionStoreProvider):
         raise InvalidOperationError(
-            f"{type(uow).__name__} carries no projections; use a unit of work that does"
+            f"{type(uow).__name__} has no projection store; use a unit of work with one"
         )
     return carrier.projections
 

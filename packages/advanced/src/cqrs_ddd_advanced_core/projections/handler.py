@@ -1,4 +1,4 @@
-"""Handlers, which make the documents of one collection from events, and their registry."""
+"""Handlers, which compute the documents of one collection from events, and their registry."""
 
 from __future__ import annotations
 
@@ -17,23 +17,28 @@ from ..upcasting import add_upcasting
 from .documents import ProjectionDocuments
 
 REBUILD_SUFFIX = "__rebuild"
-"""Suffix of the collection in which a rebuild makes the new documents."""
+"""Suffix of the collection in which a rebuild writes the new documents."""
 
 
 class ProjectionHandler:
     """Handler with methods ``apply_<Event>(self, event, documents)``, or marked ``@when(Event)``.
 
-    Events without a method are skipped. A method depends on the event and the documents alone, so
-    that the same class makes the same documents inline, in a worker, rebuilt and live.
+    Events without a method are skipped. A method must depend only on the event and the documents,
+    so that the same class computes the same documents inline, in a worker, in a rebuild and live.
+
+    Raises:
+        ProjectionError: for a class without a collection or methods, or with an invalid name or
+            version.
     """
 
     collection: ClassVar[str] = ""
-    """Collection that it writes, and name of its position and its dead letters."""
+    """Collection that the handler writes; its position and dead letters have the same name."""
     version: ClassVar[int] = 1
-    """Version of the documents; raise it when their shape or meaning changes, and rebuild."""
+    """Version of the documents; increase it when their shape or meaning changes, and rebuild."""
     fields: ClassVar[Fields] = MappingProxyType({})
-    """Fields for queries and orders, with types: see ``ports.projections.Fields``."""
+    """Declared fields for queries and orderings, with types: see ``ports.projections.Fields``."""
     event_registry: ClassVar[EventTypeRegistry] = default_event_registry
+    """Event registry of the stored events."""
 
     _methods: ClassVar[dict[type | str, str]]
 
@@ -49,13 +54,16 @@ class ProjectionHandler:
         return add_upcasting(self.event_registry)
 
     @cached_property
-    def _handled(self) -> dict[str, bool]:
+    def _handled_types(self) -> dict[str, bool]:
         return {}
 
     def verify(self) -> None:
-        """Raise ``ProjectionError`` for a method whose event class is not imported.
+        """Check that the event class of every method is imported.
 
-        The events would be taken for those of another context, and skipped.
+        Otherwise the handler would treat the events as events of another context, and skip them.
+
+        Raises:
+            ProjectionError: for a method of an event class that is not imported.
         """
         _ensure_usable(self)
         defined = (event for by_path in defined_events.values() for event in by_path.values())
@@ -63,39 +71,41 @@ class ProjectionHandler:
         for event, method in self._methods.items():
             if isinstance(event, str) and event not in names:
                 raise ProjectionError(
-                    f"{type(self).__qualname__}.{method} is for {event}, and there is no event "
-                    "class of this name; import its module first, or annotate the event",
+                    f"{type(self).__qualname__}.{method} handles {event}, but no event class of "
+                    "this name is imported; import its module first, or annotate the event",
                     projection=self.collection,
                 )
 
     def document_ids(self, event: DomainEvent) -> Iterable[str]:
-        """Return the ids of the affected documents: by default that of the aggregate."""
+        """Return the ids of the affected documents, by default the id of the aggregate."""
         return () if event.aggregate_id is None else (event.aggregate_id,)
 
     def handles(self, event_type: str) -> bool:
-        """Report whether there is a method for events that are stored under this name."""
-        known = self._handled.get(event_type)
+        """Report whether there is a method for events with this stored name."""
+        known = self._handled_types.get(event_type)
         if known is None:
-            known = self._handled[event_type] = self._has_method(event_type)
+            known = self._handled_types[event_type] = self._has_method(event_type)
         return known
 
     def decode(self, stored: StoredEvent) -> DomainEvent:
-        """Return the event in the current version of its class.
+        """Return the event at the current schema version of its class.
 
-        Raises ``UnknownTypeError`` and ``SerializationError``.
+        Raises:
+            UnknownTypeError: for an event type without a class.
+            SerializationError: for a payload that does not fit the class.
         """
         return self._registry.decode(stored)
 
     def resolve_document_ids(self, event: DomainEvent) -> Collection[str]:
-        """Return the checked result of ``document_ids``; raises ``ProjectionError``."""
+        """Return the result of ``document_ids``; raise ``ProjectionError`` unless all are texts."""
         ids = self.document_ids(event)
         if type(ids) is tuple and len(ids) == 1 and type(ids[0]) is str:
             return ids
         found = () if isinstance(ids, str) else frozenset(ids)
         if isinstance(ids, str) or not all(isinstance(each, str) for each in found):
             raise ProjectionError(
-                f"{type(self).__qualname__}.document_ids returned {ids!r} for {event.event_type}, "
-                "and not texts in a tuple; return (str(event.order_id),)",
+                f"{type(self).__qualname__}.document_ids returned {ids!r} for {event.event_type}; "
+                "return texts in a tuple, such as (str(event.order_id),)",
                 projection=self.collection,
             )
         return found
@@ -119,13 +129,17 @@ class ProjectionHandler:
         try:
             event_class = self._registry.get(event_type)
         except TypeRegistryError:
-            # An event of another context in the same store, or of this one, which is an error.
+            # The event belongs to another context in the same store, or its class is missing here.
             return any(_event_type_of(key) == event_type for key in self._methods)
         return event_class in self._methods or event_class.__name__ in self._methods
 
 
 class ProjectionRegistry:
-    """Table of the handlers of an application, one for each collection."""
+    """Table of the projection handlers of an application, one for each collection.
+
+    Args:
+        handlers: handlers to register.
+    """
 
     def __init__(self, handlers: Iterable[ProjectionHandler] = ()) -> None:
         self._handlers: dict[str, ProjectionHandler] = {}
@@ -136,24 +150,24 @@ class ProjectionRegistry:
     def create(
         cls, projections: ProjectionRegistry | Iterable[ProjectionHandler]
     ) -> ProjectionRegistry:
-        """Return a registry of the handlers; a registry is returned as it is."""
+        """Return a registry of the handlers; a registry is returned unchanged."""
         if isinstance(projections, ProjectionRegistry):
             return projections
         if isinstance(projections, ProjectionHandler) or not isinstance(projections, Iterable):
             raise ProjectionError(
-                f"projections are handlers in a list, or a registry, not {projections!r}"
+                f"pass projections as a list of handlers, or as a registry, not {projections!r}"
             )
         return cls(projections)
 
     def register(self, handler: ProjectionHandler) -> ProjectionHandler:
-        """Add a handler; raises ``HandlerAlreadyRegisteredError`` if its collection has one."""
+        """Add a handler; raise ``HandlerAlreadyRegisteredError`` if its collection has one."""
         if not isinstance(handler, ProjectionHandler):
-            raise ProjectionError(f"{handler!r} is no ProjectionHandler; register an instance")
+            raise ProjectionError(f"{handler!r} is not a ProjectionHandler; register an instance")
         present = self._handlers.setdefault(handler.collection, handler)
         if present is not handler:
             raise HandlerAlreadyRegisteredError(
-                f"{type(present).__qualname__} writes {handler.collection!r} already; give "
-                f"{type(handler).__qualname__} a collection of its own",
+                f"{type(present).__qualname__} already writes {handler.collection!r}; give "
+                f"{type(handler).__qualname__} another collection",
                 message_type=handler.collection,
                 handler=type(present).__qualname__,
             )
@@ -175,13 +189,13 @@ def _ensure_usable(handler: ProjectionHandler) -> None:
     if not isinstance(collection, str) or not collection:
         problem = 'has no collection; set one, such as collection = "order_summaries"'
     elif len(collection) > longest:
-        problem = f"has a collection of {len(collection)} characters; {longest} at most"
+        problem = f"has a collection of {len(collection)} characters; use {longest} at most"
     elif not kind._methods:
         problem = "has no method for any event; write def apply_<Event>(self, event, documents)"
     elif type(version) is not int or version < 1:
         problem = f"has version {version!r}; versions count from 1"
     elif collection.endswith(REBUILD_SUFFIX):
-        problem = f"ends in {REBUILD_SUFFIX}, which is the suffix of rebuilds; rename it"
+        problem = f"has a collection with the suffix of rebuilds, {REBUILD_SUFFIX}; rename it"
     else:
         return
     raise ProjectionError(f"{kind.__qualname__} {problem}", projection=str(kind.collection))

@@ -16,17 +16,18 @@ from .handler import ProjectionHandler, ProjectionRegistry
 
 
 class InlineProjectionMiddleware(IMiddleware):
-    """Middleware that writes projections with the events they are made of.
+    """Middleware that writes projections in the transaction that appends their events.
 
     The documents are never behind the events; an event that a handler cannot process fails the
-    command. Of two commands that change the same document one waits, or ends in
-    ``ConcurrencyError``. List the middleware first of those inside the unit of work, so that a
-    rebuild can wait for commands under way, and call ``prepare`` once before the first command.
+    command. If two commands change the same document, one waits or fails with ``ConcurrencyError``.
+    List this middleware first of all inside the unit of work, so that a rebuild can wait for
+    running commands, and call ``prepare`` once before the first command.
 
     Args:
-        projections: a registry, or handlers.
-        positions: the store of positions.
-        on_change: is awaited as that of a ``ProjectionWorker``.
+        projections: registry or handlers.
+        positions: store of positions.
+        on_change: awaited after the commit with the collection and the ids of the changed
+            documents, once for each tenant of their events; errors are logged.
     """
 
     placement: ClassVar[Placement] = Placement.INSIDE
@@ -43,11 +44,15 @@ class InlineProjectionMiddleware(IMiddleware):
         self._on_change = on_change
 
     async def prepare(self, uow_factory: Callable[[], UnitOfWork]) -> None:
-        """Create the collections, and register their projections as inline ones.
+        """Create the collections, and register their projections as inline.
+
+        Args:
+            uow_factory: creates units of work with a projection store.
 
         Raises:
             ProjectionStoreError: for a collection that exists with other fields.
-            ProjectionVersionError: for a projection of another version, or one that workers run.
+            ProjectionVersionError: for a projection of another version, and for one that workers
+                run.
         """
         for handler in self._projections:
             handler.verify()
@@ -58,9 +63,10 @@ class InlineProjectionMiddleware(IMiddleware):
                 await self._lock(handler, uow)
 
     async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Lock the projections, run the command, and apply its events to the documents."""
         uow = get_current_uow()
         if uow is None:
-            raise InvalidOperationError("inline projections are written within a unit of work")
+            raise InvalidOperationError("inline projections need a unit of work; open one first")
         for handler in self._projections:
             await self._lock(handler, uow)
         response = await next_(message)
@@ -95,6 +101,6 @@ class InlineProjectionMiddleware(IMiddleware):
 
 
 def _add_request_metadata(event: DomainEvent) -> DomainEvent:
-    """Add the tenant and the user that the stored event has: a rebuild sees these as well."""
+    """Add the tenant and the user that the stored event has, and that a rebuild will see."""
     facts = get_request_metadata()
     return event.model_copy(update={"metadata": {**event.metadata, **facts}}) if facts else event

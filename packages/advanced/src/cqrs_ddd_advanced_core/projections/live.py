@@ -1,4 +1,4 @@
-"""Projections that are made while they are read."""
+"""Projections that are computed at each read."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from .handler import ProjectionHandler
 class LiveProjection:
     """Projection that applies the events at each read and stores nothing, so it is always current.
 
-    A document of a handler with its own ``document_ids`` needs all events of the store, a page at a
-    time, as do all documents together; any other document needs the events of its aggregate.
+    With the default ``document_ids``, a document needs the events of its aggregate only. With
+    another one, and for all documents together, every read goes through all events of the store,
+    page by page.
 
     Args:
-        handler: makes the documents.
-        events: the event store.
+        handler: computes the documents.
+        events: event store.
         page: number of events in one read.
     """
 
@@ -31,14 +32,23 @@ class LiveProjection:
         self._page = page
 
     async def get(self, doc_id: str, *, until: int | None = None) -> JsonDocument | None:
-        """Return a document after the events up to the position ``until``, or after all."""
+        """Return a document, or None if it does not exist.
+
+        Args:
+            doc_id: id of the document.
+            until: position of the last event to apply; by default all events are applied.
+        """
         documents = ProjectionDocuments(self._handler.collection)
         async for stored in self._read_events_for(doc_id):
             self._apply(stored, until, documents)
         return documents.upserts.get(doc_id)
 
     async def get_all(self, *, until: int | None = None) -> dict[str, JsonDocument]:
-        """Return all documents by id, in memory, after the events up to the position ``until``."""
+        """Return all documents by id, in memory.
+
+        Args:
+            until: position of the last event to apply; by default all events are applied.
+        """
         documents = ProjectionDocuments(self._handler.collection)
         async for stored in self._read_all_events():
             self._apply(stored, until, documents)
@@ -60,7 +70,7 @@ class LiveProjection:
             try:
                 stream = await self._events.get_events(doc_id)
             except AmbiguousStreamError:
-                pass  # Two streams make the document, and only all events tell their order.
+                pass  # Two streams affect the document; reading all events yields their order.
             else:
                 for stored in stream:
                     yield stored

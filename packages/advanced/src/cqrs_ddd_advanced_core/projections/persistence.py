@@ -1,7 +1,7 @@
-"""Query roles of a persistence dispatcher over the documents of projections.
+"""Handlers of a persistence dispatcher that query the documents of projections.
 
-A subclass sets ``collection``, so that a dispatcher can make it without arguments. The store is
-that of the unit of work.
+A subclass sets ``collection``, so that a dispatcher can create it without arguments. The store is
+the projection store of the unit of work.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .documents import get_projection_store
 
 
 class _DocumentQueries(ABC, Generic[R]):
-    """Queries of one collection, whose documents become results."""
+    """Queries of one collection, with a result for each document."""
 
     collection: ClassVar[str] = ""
 
@@ -32,15 +32,15 @@ class _DocumentQueries(ABC, Generic[R]):
     def row_scope(self) -> ISpecification | None:
         """Return a condition on declared fields that limits every query, such as the tenant's.
 
-        It is called for each query.
+        The method is called for each query.
         """
         return None
 
     def _store(self, uow: UnitOfWork) -> IProjectionStore:
         if not self.collection:
             raise ConfigError(
-                f"{type(self).__name__} lacks collection; set it as a class attribute, since a "
-                "dispatcher makes its handlers without arguments"
+                f"{type(self).__name__} has no collection; set it as a class attribute, since a "
+                "dispatcher creates its handlers without arguments"
             )
         return get_projection_store(uow)
 
@@ -49,7 +49,7 @@ class _DocumentQueries(ABC, Generic[R]):
         if scope is None:
             docs = list((await store.get_batch(self.collection, doc_ids, uow=uow)).values())
         else:
-            # The dispatcher puts the results in the order of the ids.
+            # The dispatcher sorts the results by the ids.
             selected = AllOf((scope, OneOf(DOC_ID, tuple(doc_ids))))
             docs = await (await store.find(self.collection, selected, uow=uow))
         return [self.to_dto(doc) for doc in docs]
@@ -57,7 +57,7 @@ class _DocumentQueries(ABC, Generic[R]):
     async def _search(self, criteria: Condition, uow: UnitOfWork) -> SearchResult[R]:
         ensure_searchable(criteria)
         store = self._store(uow)
-        # The scope is read now, since the result may be awaited in the request of another tenant.
+        # Read the scope now: the result may be awaited in the request of another tenant.
         limited = _limit(criteria, self.row_scope())
         found = await store.find(self.collection, limited, uow=uow)
 
@@ -70,7 +70,7 @@ class _DocumentQueries(ABC, Generic[R]):
                 async for doc in documents:
                     yield self.to_dto(doc)
             finally:
-                # Closed now instead of when it is collected, since it may hold a cursor.
+                # Close at once, and not at garbage collection, since it may hold a cursor.
                 if isinstance(documents, AsyncGenerator):
                     await documents.aclose()
 
@@ -78,9 +78,10 @@ class _DocumentQueries(ABC, Generic[R]):
 
 
 class ProjectionBackedQueryPersistence(_DocumentQueries[R], IQueryPersistence[R, ID]):
-    """Query by ids, in one statement; an id is that of the document, as text."""
+    """Query by ids of documents, as text, with one statement."""
 
     async def fetch(self, ids: Sequence[ID], uow: UnitOfWork) -> list[R]:
+        """Return the results of the documents that exist."""
         return await self._fetch_by_ids(ids, uow)
 
 
@@ -88,6 +89,7 @@ class ProjectionBackedSpecPersistence(_DocumentQueries[R], IQuerySpecificationPe
     """Search by the declared fields of the collection, and by ``doc_id``."""
 
     async def fetch(self, criteria: Condition, uow: UnitOfWork) -> SearchResult[R]:
+        """Search within the row scope of the request that calls ``fetch``."""
         return await self._search(criteria, uow)
 
 
@@ -105,6 +107,7 @@ class ProjectionBackedDualPersistence(
     async def fetch(
         self, ids: Sequence[ID] | Condition, uow: UnitOfWork
     ) -> list[R] | SearchResult[R]:
+        """Return a list for ids, and a ``SearchResult`` for a specification or query options."""
         if isinstance(ids, (ISpecification, IQueryOptions)):
             return await self._search(ids, uow)
         return await self._fetch_by_ids(ids, uow)

@@ -22,7 +22,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RebuildProgress:
-    """Position that a rebuild has reached, and its ``target``, which new events move on."""
+    """Progress of a rebuild.
+
+    Attributes:
+        position: global position of the last event that the rebuild has applied.
+        target: global position to reach, which grows with new events.
+    """
 
     position: int
     target: int
@@ -32,25 +37,26 @@ OnProgress = Callable[[RebuildProgress], object]
 
 
 class ProjectionRebuild:
-    """Rebuild that applies all events to a new collection, and then swaps it in.
+    """Rebuild that applies all events to a new collection, and then replaces the live one by it.
 
     One transaction replaces the documents, the checkpoint and the dead letters: the worker that
-    advanced the old documents loses its lease, no event is left out or applied twice, and readers
-    see all of the old documents or all of the new ones.
+    advanced the old documents loses its lease, no event is skipped or applied twice, and readers
+    see either all of the old documents or all of the new ones.
 
     Args:
-        handler: of the live version, to repair it, or of a later one.
-        events: the event store.
-        positions: the store of positions and leases.
-        dead_letters: the store of dead letters.
-        uow_factory: makes units of work that carry a projection store.
+        handler: handler of the live version, to repair its documents, or of a later version.
+        events: event store.
+        positions: store of positions and leases.
+        dead_letters: store of dead letters.
+        uow_factory: creates units of work with a projection store.
         batch: number of events in one transaction.
-        lease: seconds after which another rebuild takes over from one that is gone.
-        retry: how often, and after which pauses, the swap is tried while readers block it.
+        lease: seconds after which another rebuild may take over from one that has crashed.
+        retry: number of tries to replace the live collection while readers block it, and pauses
+            between them.
         on_poison: treatment of an event that the handler cannot process.
-        on_progress: is called after each batch.
-        clock: waits.
-        worker_id: name in the lease, a random one by default.
+        on_progress: called after each batch.
+        clock: waits between tries; by default the system clock.
+        worker_id: name in the lease; by default a random one.
     """
 
     def __init__(
@@ -86,17 +92,21 @@ class ProjectionRebuild:
         self._clock = clock or SystemClock()
 
     async def run(self, *, resume: bool = False) -> int:
-        """Rebuild and swap; return the position of the new documents.
+        """Rebuild and replace the live collection; return the position of the new documents.
 
-        With ``resume`` the rebuild continues one of the same version that was cancelled or killed,
-        provided the handler is the same; otherwise it begins at the first event. If it fails, the
-        live documents stay as they were.
+        If the rebuild fails, the live documents stay unchanged.
+
+        Args:
+            resume: whether to continue a rebuild of the same version that was cancelled or killed.
+                The handler must be the same; without such a rebuild, this one begins at the first
+                event.
 
         Raises:
             ProjectionVersionError: if a later version is live.
-            ProjectionError: if another rebuild is under way.
+            ProjectionError: if another rebuild is running.
             PoisonEventError: for an event that the handler cannot process.
-            ConcurrencyError: if the swap was blocked at each try.
+            ConcurrencyError: if other transactions blocked every try to replace the live
+                collection.
         """
         self._handler.verify()
         live = await self._runtime.positions.list_positions([self._handler.collection])
@@ -121,14 +131,14 @@ class ProjectionRebuild:
     async def _claim(self, run: ProjectionRun, *, restart: bool = False) -> None:
         if not await run.claim(restart=restart):
             raise ProjectionError(
-                f"a rebuild of {self._handler.collection} is under way elsewhere; wait for its "
-                "end, or for the end of its lease",
+                f"another rebuild of {self._handler.collection} is running; wait until it ends or "
+                "its lease expires",
                 projection=self._handler.collection,
             )
 
     async def _begin(self, run: ProjectionRun) -> None:
         if run.checkpoint.position == 0:
-            # Remove the remains of an abandoned rebuild, perhaps of another shape.
+            # Remove the documents of an abandoned rebuild, which may have other fields.
             dead_letters, left = self._runtime.dead_letters, list[DeadLetter]()
             while page := await dead_letters.list_dead_letters(
                 run.collection, after=left[-1].position if left else 0
@@ -156,7 +166,7 @@ class ProjectionRebuild:
                     raise
                 logger.info("rebuild of %s: %s; try %d", self._handler.collection, error, tries)
                 await self._clock.sleep(self._retry.get_backoff(tries))
-                await self._claim(run)  # The events of the swap were rolled back with it.
+                await self._claim(run)  # The rollback undid the events that the swap applied.
 
     async def _catch_up(self, run: ProjectionRun) -> None:
         target = await self._events.latest_position()
@@ -175,14 +185,14 @@ class ProjectionRebuild:
             self._ensure_not_later(live)
             target = 0
             if live is not None:
-                # Inline documents contain all committed events, even those that readers do not get
-                # yet because an earlier append is still under way.
+                # Inline documents contain all committed events, even events that readers of the
+                # store do not get yet, since an earlier append is still running.
                 inline = live.position is None
                 target = await self._events.highest_position() if inline else live.position or 0
             while run.checkpoint.position < target and await run.step(uow):
                 self._report(run, target)
             if run.checkpoint.position < target:
-                raise ConcurrencyError(f"the rebuild of {name} is behind the live one; continue")
+                raise ConcurrencyError(f"the rebuild of {name} is behind the live documents; retry")
             await self._runtime.positions.replace(name, run.checkpoint, uow=uow)
             await get_projection_store(uow).replace_collection(name, run.collection, uow=uow)
             await self._runtime.dead_letters.replace(name, run.collection, uow=uow)

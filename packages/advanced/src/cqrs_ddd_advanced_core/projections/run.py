@@ -21,7 +21,7 @@ from .handler import ProjectionHandler
 logger = logging.getLogger(__name__)
 
 _LONGEST = 1e6
-"""Seconds of the longest lease or pause, more than a week."""
+"""Seconds of the longest lease or pause: more than a week."""
 _GRACE = 5.0
 """Seconds that releasing a lease may take after a cancellation."""
 
@@ -30,7 +30,20 @@ _GRACE = 5.0
 class ProjectionRuntime:
     """Stores and settings with which projections are advanced.
 
-    Raises ``ConfigError`` for a setting that is not usable.
+    Attributes:
+        events: event store.
+        positions: store of positions and leases.
+        dead_letters: store of dead letters.
+        uow_factory: creates units of work with a projection store.
+        worker_id: name in the leases; by default a random one.
+        batch: number of events in one transaction.
+        lease: seconds after which another worker may take over.
+        retry: number of tries of a failed event, and pauses between them.
+        on_poison: treatment of an event after its last try.
+        on_change: awaited after the commit with the ids of the changed documents.
+
+    Raises:
+        ConfigError: for an invalid setting.
     """
 
     events: IEventStore
@@ -48,12 +61,10 @@ class ProjectionRuntime:
         self.worker_id = self.worker_id or uuid4_text()
         batch: object = self.batch
         if type(batch) is not int or batch < 1:
-            raise errors.ConfigError(
-                f"batch is a number from 1 on, got {batch!r}", variable="batch"
-            )
+            raise errors.ConfigError(f"batch must be at least 1, got {batch!r}", variable="batch")
         if not isinstance(self.on_poison, PoisonEventPolicy):
             raise errors.ConfigError(
-                f"on_poison is one of {', '.join(map(str, PoisonEventPolicy))}, got "
+                f"on_poison must be one of {', '.join(map(str, PoisonEventPolicy))}, got "
                 f"{self.on_poison!r}",
                 variable="on_poison",
             )
@@ -63,7 +74,12 @@ class ProjectionRuntime:
 class ProjectionRun:
     """Run of one projection by batches of events; a batch commits together with the checkpoint.
 
-    A worker that lost the lease gets ``LeaseLostError``, and nothing is written.
+    If the worker has lost the lease, nothing is written and ``LeaseLostError`` is raised.
+
+    Args:
+        handler: handler of the projection.
+        runtime: stores and settings.
+        suffix: text that is appended to the collection, for a rebuild.
     """
 
     def __init__(
@@ -74,22 +90,25 @@ class ProjectionRun:
         self.pause: float | None = None
         """Seconds until a failed event is tried again."""
         self.has_advanced = False
-        """Whether a batch was committed."""
+        """True once a batch was committed."""
         self._runtime = runtime
         self._checkpoint: Checkpoint | None = None
         self._tries: dict[int, int] = {}
         self._has_dead_letters = False
-        # Number of events to process one by one, to find the one that cannot be stored.
+        # Number of events to process one by one, to find the document that cannot be stored.
         self._singles = 0
 
     @property
     def checkpoint(self) -> Checkpoint:
+        """Checkpoint of the lease; raises ``InvalidOperationError`` before ``claim``."""
         if self._checkpoint is None:
-            raise errors.InvalidOperationError(f"{self.collection} is not claimed; claim it first")
+            raise errors.InvalidOperationError(
+                f"{self.collection} is not claimed; call claim() first"
+            )
         return self._checkpoint
 
     async def claim(self, *, restart: bool = False) -> bool:
-        """Report whether the lease was free; raises as ``IPositionStore.claim`` does."""
+        """Lease the projection, as ``IPositionStore.claim`` does; return whether it was free."""
         self._checkpoint = await self._runtime.positions.claim(
             self.collection,
             self._runtime.worker_id,
@@ -102,7 +121,7 @@ class ProjectionRun:
         return self._checkpoint is not None
 
     async def renew(self) -> None:
-        """Extend the lease; raises ``LeaseLostError``."""
+        """Extend the lease; raise ``LeaseLostError`` if another worker has claimed it."""
         await self._runtime.positions.renew(self.checkpoint, lease=self._runtime.lease)
 
     async def confirm(self, uow: UnitOfWork) -> None:
@@ -112,6 +131,7 @@ class ProjectionRun:
         )
 
     async def release(self) -> None:
+        """Release the lease, if the worker holds one."""
         if self._checkpoint is not None:
             checkpoint, self._checkpoint = self._checkpoint, None
             await self._runtime.positions.release(checkpoint)
@@ -125,9 +145,13 @@ class ProjectionRun:
             logger.warning("the lease of %s is not released: %r", self.collection, ended.error)
 
     async def step(self, uow: UnitOfWork | None = None) -> int:
-        """Process one batch; return the number of events that it passed or of retried dead letters.
+        """Process one batch; return the number of processed events or retried dead letters.
 
-        Raises ``PoisonEventError`` if the projection has to stop before an event.
+        Args:
+            uow: unit of work of the batch; by default a new one.
+
+        Raises:
+            PoisonEventError: if the projection has to stop before an event.
         """
         self.pause = None
         limit = 1 if self._singles else self._runtime.batch
@@ -155,10 +179,10 @@ class ProjectionRun:
         try:
             await self._commit(items, last, uow)
         except errors.SerializationError as error:
-            # The store does not know which event made the document that it rejects.
+            # The store does not know which event produced the rejected document.
             if uow is not None:
                 raise errors.ConcurrencyError(
-                    f"{error}; retry it in a transaction of its own"
+                    f"{error}; retry it in a separate transaction"
                 ) from error
             if not items:
                 raise
@@ -176,9 +200,9 @@ class ProjectionRun:
                 batch, documents = await self._apply(items, uow)
                 checkpoint = await self._write(batch, documents, last, uow)
             else:
-                # The reads have a transaction of their own: it locks nothing before the checkpoint,
-                # so a frozen worker blocks no other. A change of the documents in between has
-                # another epoch.
+                # The reads have a transaction of their own, which locks nothing, so a frozen worker
+                # cannot block another one. If the documents change between both transactions,
+                # the epoch has changed too, and the second transaction fails.
                 async with self._runtime.uow_factory() as reading:
                     batch, documents = await self._apply(items, reading)
                 async with self._runtime.uow_factory() as own:
@@ -208,7 +232,7 @@ class ProjectionRun:
     ) -> Checkpoint:
         runtime = self._runtime
         position = last if batch.stopped_at is None else batch.stopped_at.position - 1
-        # Before the documents, so that a worker whose lease was taken over stops here.
+        # Advance before writing documents, so that a worker without the lease stops here.
         checkpoint = await runtime.positions.advance(
             self.checkpoint, position, lease=runtime.lease, uow=uow
         )
@@ -221,7 +245,7 @@ class ProjectionRun:
         return checkpoint
 
     async def _look_for_dead_letters(self) -> None:
-        # Only the lease holder adds any, so one look is enough until it does.
+        # Only the lease holder adds dead letters, so one read is enough until it does.
         dead_letters = self._runtime.dead_letters
         found = await dead_letters.list_dead_letters(self.collection, limit=1)
         self._has_dead_letters = bool(found)
@@ -243,6 +267,8 @@ class ProjectionRun:
 
 
 def ensure_usable_time(name: str, seconds: object) -> None:
-    """Raise ``ConfigError`` unless the setting is a time in seconds."""
+    """Raise ``ConfigError`` unless the setting is a positive number of seconds."""
     if not (isinstance(seconds, (int, float)) and 0 < seconds < _LONGEST):
-        raise errors.ConfigError(f"{name} is a time in seconds, got {seconds!r}", variable=name)
+        raise errors.ConfigError(
+            f"{name} must be a positive number of seconds, got {seconds!r}", variable=name
+        )

@@ -26,26 +26,31 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
     """Worker that advances each projection from its checkpoint, effectively once.
 
     Any number of workers may run the same projections: one worker holds the lease of each, and the
-    documents commit together with a checkpoint that only the lease holder can move. A projection
-    whose other version is live waits until its own version is. A projection that stops at a poison
-    event does not stop the others.
+    documents commit together with a checkpoint that only the lease holder can move. While another
+    version of a projection is live, the worker waits until its own version is. A projection that
+    stops at a poison event does not stop the others.
 
     Args:
-        projections: a registry, or handlers.
-        events: the event store.
-        positions: the store of positions and leases.
-        dead_letters: the store of dead letters.
-        uow_factory: makes units of work that carry a projection store.
+        projections: registry or handlers.
+        events: event store.
+        positions: store of positions and leases.
+        dead_letters: store of dead letters.
+        uow_factory: creates units of work with a projection store.
         batch: number of events in one transaction.
-        lease: seconds after which another worker takes over from one that is gone.
-        retry: how often a failed event is tried; permanent errors are not retried.
-        on_poison: treatment of an event after the last try.
-        poll_interval: seconds between looks for new events; ``signal`` wakes it earlier.
+        lease: seconds after which another worker takes over from one that has crashed.
+        retry: number of tries of a failed event, and pauses between them; permanent errors are not
+            retried.
+        on_poison: treatment of an event after its last try.
+        poll_interval: seconds between looks for new events; ``signal`` ends the wait earlier.
         signal: wake-up notifications of new events.
-        clock: measures and waits.
-        worker_id: name in the leases, a random one by default.
-        on_change: is awaited after the commit with the collection and the ids of the changed
-            documents, for the tenant of their events, best effort; use it to invalidate caches.
+        clock: measures and waits; by default the system clock.
+        worker_id: name in the leases; by default a random one.
+        on_change: awaited after the commit with the collection and the ids of the changed
+            documents, once for each tenant of their events; errors are logged. Use it to invalidate
+            caches.
+
+    Raises:
+        ConfigError: for an invalid setting.
     """
 
     def __init__(
@@ -88,13 +93,17 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
         self._waiting_for_version: set[str] = set()
 
     def create_loops(self) -> Loops:
+        """Return one loop for each projection."""
         return [self._follow(each) for each in self._projections]
 
     async def drain(self) -> int:
-        """Advance all projections to the present end; return the number of events that they passed.
+        """Advance all projections to the present end; return the number of processed events.
 
-        Projections of other workers, and projections of which another version is live, are left
-        out. Raises ``PoisonEventError``.
+        Projections that other workers run, and projections of which another version is live, are
+        skipped.
+
+        Raises:
+            PoisonEventError: if a projection has to stop before an event.
         """
         total = 0
         for handler in self._projections:
@@ -124,7 +133,7 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
                 else:
                     await self._sleep(idle)
             except PoisonEventError as error:
-                logger.error("%s; start the worker again afterwards", error)
+                logger.error("%s; then start the worker again", error)
                 return
             except LeaseLostError as error:
                 logger.warning("projection worker: %s", error)
@@ -138,7 +147,7 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
 
     async def _follow_with_lease(self, run: ProjectionRun, idle: float) -> None:
         renewed = self._clock.monotonic()
-        # Begun before each look, so that a notification during the look is not lost.
+        # Begin the wait before each read, so that a notification during the read is not lost.
         wake_up = asyncio.ensure_future(self._wait_for_events(idle))
         try:
             while not self.is_stopping:

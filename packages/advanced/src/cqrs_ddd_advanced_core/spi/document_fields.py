@@ -50,7 +50,7 @@ class DeclaredType:
 
     @property
     def is_json(self) -> bool:
-        """Whether values are JSON objects or lists, with paths inside and without an order."""
+        """True for JSON objects and lists, which have paths inside and no order."""
         return self.kind in (dict, list)
 
     @property

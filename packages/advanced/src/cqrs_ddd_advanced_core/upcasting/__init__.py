@@ -1,4 +1,4 @@
-"""Upcasting of stored events to the current version of their class."""
+"""Upcasting of stored events to the current schema version of their class."""
 
 from .event_registry import UpcastingEventRegistry, add_upcasting
 from .upcasters import EventUpcaster, UpcasterRegistry

@@ -1,4 +1,4 @@
-"""Decoding of stored events of any schema version."""
+"""Event registry that decodes stored events of any schema version."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ E = TypeVar("E", bound=DomainEvent)
 
 
 class UpcastingEventRegistry(EventTypeRegistry):
-    """Table of event classes that upcasts events of older versions before it decodes them.
+    """Event registry that upcasts events of older schema versions before it decodes them.
 
     Set it as ``event_registry`` of an aggregate, and pass it to ``decode_event`` for messages, so
-    that every stored event is upcast. Raises ``UpcasterChainError`` for a chain that does not end
-    at the version of its class.
+    that every stored event is upcast.
 
     Args:
-        upcasters: the steps.
-        events: another table to find classes in, such as ``default_event_registry``.
+        upcasters: the upcasters; by default none.
+        events: further event registry to find classes in, such as ``default_event_registry``.
+
+    Raises:
+        UpcasterChainError: for a chain that does not end at the schema version of its class.
+        UnknownTypeError: with ``events``, for a chain without an event class.
     """
 
     def __init__(
@@ -39,28 +42,41 @@ class UpcastingEventRegistry(EventTypeRegistry):
             self.verify()
 
     def register(self, event_class: type[E]) -> type[E]:
+        """Add an event class; raise ``UpcasterChainError`` if its chain ends at another version."""
         self.upcasters.ensure_fits(event_class)
         return super().register(event_class)
 
     def get(self, name: str) -> type[DomainEvent]:
+        """Return the event class of this name, from this registry or else from ``events``."""
         if self._events is None or name in self._types:
             return super().get(name)
         return self._events.get(name)
 
     def verify(self) -> None:
-        """Raise ``UnknownTypeError`` for a chain without a class, or as the constructor does."""
+        """Check the chains of all event types.
+
+        Raises:
+            UnknownTypeError: for a chain without an event class.
+            UpcasterChainError: for a chain that does not end at the schema version of its class.
+        """
         for event_type in self.upcasters:
             self.upcasters.ensure_fits(self.get(event_type))
 
     def decode(self, stored: StoredForm) -> DomainEvent:
-        """Return the typed event; raises ``UpcastingError`` if a step is missing."""
+        """Return the event as an instance of its class, at the current schema version.
+
+        Raises:
+            UpcastingError: if an upcaster is missing or fails, and for an event of a newer version.
+            UnknownTypeError: for an event type without a class.
+            SerializationError: for a payload that does not fit the class.
+        """
         event_class = self._types.get(stored.event_type) or self.get(stored.event_type)
         if not isinstance(stored, StoredEvent):
             return super().decode(
                 _CurrentForm(stored, self._upcast(stored, event_class), event_class)
             )
-        # Runs for each event of each load, so it is written for speed: one dict, filled in place,
-        # and texts of the store bypass the properties that would cache the parsed values.
+        # Speed matters, since every load decodes every event: one dict is filled in place, and
+        # texts of the store bypass the properties that would cache the parsed values.
         facts = stored.__dict__
         if facts["schema_version"] == event_class.schema_version:
             fields = _read_payload(stored, facts.get("payload_json"))
@@ -78,7 +94,7 @@ class UpcastingEventRegistry(EventTypeRegistry):
             event: DomainEvent = event_class.__pydantic_validator__.validate_python(fields)
         except pydantic.ValidationError as error:
             problem = f"does not fit {event_class.__qualname__}: {error}"
-            raise _unreadable(stored, problem) from error
+            raise _build_unreadable_error(stored, problem) from error
         return event
 
     def _upcast(self, stored: StoredForm, event_class: type[DomainEvent]) -> Payload:
@@ -88,25 +104,26 @@ class UpcastingEventRegistry(EventTypeRegistry):
             return _read_payload(stored, getattr(stored, "payload_json", None))
         if not isinstance(version, int):
             raise UpcastingError(
-                f"stored {stored.event_type} has schema version {version!r}, which is no number",
+                f"stored {stored.event_type} has schema version {version!r}, not a number; "
+                "repair the stored event",
                 event_type=stored.event_type,
                 class_version=wanted,
             )
-        # A copy: an upcaster may change its argument, but not the stored payload.
+        # An upcaster may change its argument, but must not change the stored payload.
         own = _read_payload(stored, getattr(stored, "payload_json", None))
         copy = from_json(to_json(own))
         return self.upcasters.upcast(stored.event_type, copy, stored=version, wanted=wanted)
 
 
 def add_upcasting(events: EventTypeRegistry) -> EventTypeRegistry:
-    """Return the table if it reads events of older versions, or a table over it that does."""
+    """Return an event registry that upcasts: ``events`` itself if it does, else one around it."""
     if type(events).decode is EventTypeRegistry.decode:
         return UpcastingEventRegistry(events=events)
     return events
 
 
 class _CurrentForm:
-    """Stored form with the payload that the current class expects."""
+    """Stored form with the payload at the current schema version."""
 
     def __init__(
         self, stored: StoredForm, payload: Payload, event_class: type[DomainEvent]
@@ -125,15 +142,17 @@ def _read_payload(stored: StoredForm, text: str | None) -> dict[str, Any]:
     try:
         payload: object = stored.payload if text is None else from_json(text)
     except ValueError as error:
-        raise _unreadable(stored, f"is no JSON: {error}") from error
+        raise _build_unreadable_error(stored, f"is not JSON: {error}") from error
     if text is not None and payload.__class__ is dict:
         return payload
     if isinstance(payload, Mapping):
         return dict(payload)
-    raise _unreadable(stored, f"has {payload!r} for a payload, not an object")
+    raise _build_unreadable_error(
+        stored, f"has the payload {payload!r}, which is not a JSON object"
+    )
 
 
-def _unreadable(stored: StoredForm, problem: str) -> SerializationError:
+def _build_unreadable_error(stored: StoredForm, problem: str) -> SerializationError:
     event_id = getattr(stored, "event_id", "")
     return SerializationError(
         f"stored {stored.event_type} {event_id} {problem}; register an upcaster for its schema "

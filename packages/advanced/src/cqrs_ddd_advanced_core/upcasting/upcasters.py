@@ -1,4 +1,4 @@
-"""Upcasters, which bring stored events to the current schema version, and their registry."""
+"""Upcasters, which convert payloads from one schema version to the next, and their registry."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ Payload = Mapping[str, Any]
 
 
 class EventUpcaster(IEventUpcaster):
-    """Step from ``source_version`` of ``event_type`` to the next version.
-
-    ``upcast`` returns the new payload; it gets a copy, so that no stored payload can change.
-    """
+    """Upcaster of one event type from ``source_version`` to the next schema version."""
 
     event_type: ClassVar[str]
     source_version: ClassVar[int]
 
     @abstractmethod
-    def upcast(self, payload: Payload) -> dict[str, Any]: ...
+    def upcast(self, payload: Payload) -> dict[str, Any]:
+        """Return the payload of the next version; the argument is a copy, which may be changed."""
+        ...
 
 
 class UpcasterRegistry:
     """Table of upcasters: a chain for each event type, in which a step leads to the next version.
 
-    A chain cannot turn back, and the steps that are registered in one call must leave no gap.
+    A chain cannot lead to an earlier version, and the steps that are registered in one call must
+    leave no gap.
+
+    Args:
+        upcasters: steps to register.
     """
 
     def __init__(self, *upcasters: IEventUpcaster) -> None:
@@ -37,20 +40,20 @@ class UpcasterRegistry:
         self.register(*upcasters)
 
     def register(self, *upcasters: IEventUpcaster) -> None:
-        """Add all steps or none; raises ``UpcasterChainError`` for a taken step and for a gap."""
+        """Add all steps or none; raise ``UpcasterChainError`` for a duplicate step or a gap."""
         chains = {event_type: dict(steps) for event_type, steps in self._chains.items()}
         for upcaster in upcasters:
             _ensure_usable(upcaster)
             event_type, version = upcaster.event_type, upcaster.source_version
             present = chains.setdefault(event_type, {}).setdefault(version, upcaster)
             if present is not upcaster:
-                advice = f"give {_name_of(upcaster)} a version of its own"
-                problem = f"is {_name_of(present)} already; {advice}"
+                advice = f"give {_name_of(upcaster)} another source_version"
+                problem = f"is already {_name_of(present)}; {advice}"
                 raise UpcasterChainError.at_step(event_type, version, problem)
         for event_type, steps in chains.items():
             missing = set(range(min(steps), max(steps))) - set(steps)
             if missing:
-                problem = "is missing; register it in the same call"
+                problem = "is missing; register all steps in one call"
                 raise UpcasterChainError.at_step(event_type, min(missing), problem)
         self._chains = chains
 
@@ -59,13 +62,13 @@ class UpcasterRegistry:
         return iter(self._chains)
 
     def ensure_fits(self, event_class: type[DomainEvent]) -> None:
-        """Raise ``UpcasterChainError`` unless the chain ends at the version of the class."""
+        """Raise ``UpcasterChainError`` unless the chain ends at the schema version of the class."""
         steps = self._chains.get(event_class.event_type)
         if not steps:
             return
         end, version, name = max(steps) + 1, event_class.schema_version, event_class.__qualname__
         if end < version:
-            problem = f"is missing: {name} has schema_version {version}; register it"
+            problem = f"is missing: {name} has schema_version {version}; register the step"
             raise UpcasterChainError.at_step(event_class.event_type, end, problem)
         if end > version:
             problem = (
@@ -77,12 +80,19 @@ class UpcasterRegistry:
     def upcast(self, event_type: str, payload: Payload, *, stored: int, wanted: int) -> Payload:
         """Return the payload of version ``stored`` as version ``wanted``.
 
-        The steps may change the payload that they get: pass a copy. Raises ``UpcastingError``.
+        Args:
+            event_type: stored name of the event.
+            payload: the stored payload; pass a copy, since a step may change it.
+            stored: schema version of the stored event.
+            wanted: schema version of the event class.
+
+        Raises:
+            UpcastingError: if a step is missing or fails, or ``stored`` is newer than ``wanted``.
         """
         if stored > wanted:
             raise UpcastingError(
-                f"stored {event_type} has schema version {stored}, but its class knows {wanted} "
-                "at most: a newer program wrote it; deploy that version here too",
+                f"stored {event_type} has schema version {stored}, but its class has {wanted}: "
+                "a newer program wrote the event; deploy that program here, too",
                 event_type=event_type,
                 stored_version=stored,
                 class_version=wanted,
@@ -115,8 +125,8 @@ def _run(upcaster: IEventUpcaster, payload: Payload, stored: int, wanted: int) -
         problem, cause = f"raised {error!r}", error
     raise UpcastingError(
         f"{_name_of(upcaster)} cannot upcast {upcaster.event_type} from version "
-        f"{upcaster.source_version} to the next: it {problem}; it must fit every payload of its "
-        "version",
+        f"{upcaster.source_version} to the next: it {problem}; it must accept every payload of "
+        "that version",
         event_type=upcaster.event_type,
         stored_version=stored,
         class_version=wanted,
@@ -127,11 +137,11 @@ def _run(upcaster: IEventUpcaster, payload: Payload, stored: int, wanted: int) -
 def _ensure_usable(upcaster: IEventUpcaster) -> None:
     if not isinstance(upcaster, IEventUpcaster):
         raise UpcasterChainError(
-            f"{upcaster!r} is no upcaster; give an instance of an EventUpcaster"
+            f"{upcaster!r} is not an upcaster; pass an instance of an EventUpcaster"
         )
     version: object = upcaster.source_version
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        problem = f"of {_name_of(upcaster)} is no version; count from 1"
+        problem = f"of {_name_of(upcaster)} is not valid; versions count from 1"
         raise UpcasterChainError.at_step(upcaster.event_type, version, problem)
 
 

@@ -32,7 +32,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
             self._changes(active).add(lambda rows: _add(rows, given))
 
     async def remove(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
-        """Remove processed dead letters at the commit; skip missing ones."""
+        """Remove processed dead letters at the commit; skip missing dead letters."""
         places = [_place_of(each) for each in dead_letters]
         async with transactions.join_transaction(uow, "remove dead letters") as active:
             self._changes(active).add(lambda rows: _remove(rows, places))
