@@ -75,7 +75,7 @@ async def test_three_killed_servers_are_an_error_until_one_is_back(
         node.kill()
 
     for timeout in (0, 0.3):
-        with pytest.raises(LockingError, match="2 of 5 servers answered, where 3 must agree"):
+        with pytest.raises(LockingError, match="2 of 5 servers replied, 3 must agree"):
             await lock.acquire("door", timeout=timeout)
     waiting = asyncio.ensure_future(lock.acquire("door", timeout=30))
     await asyncio.to_thread(nodes[1].start)

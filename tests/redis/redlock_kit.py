@@ -231,7 +231,7 @@ class RedlockKit:
             lock.acquire("door", timeout=0),
             lock.acquire("door", timeout=0.05),
         ):
-            with pytest.raises(LockingError, match="1 of 3 servers answered, where 2") as caught:
+            with pytest.raises(LockingError, match="1 of 3 servers replied, 2 must") as caught:
                 await asked
             assert caught.value.resource == "door"
 

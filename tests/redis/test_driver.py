@@ -28,5 +28,5 @@ from cqrs_ddd_redis import (
 )
 def test_client_of_another_kind_is_rejected(make: Callable[[Any], object]) -> None:
     for client, kind in ((redis.Redis(), "redis.client.Redis"), (None, "builtins.NoneType")):
-        with pytest.raises(ConfigError, match=f"redis.asyncio is needed, got {kind}"):
+        with pytest.raises(ConfigError, match=f"client of redis.asyncio, got {kind}"):
             make(client)

@@ -55,7 +55,7 @@ async def test_notification_of_another_namespace_is_not_received(
 async def test_signal_listens_only_inside_its_block(client: Redis) -> None:
     signal = RedisQueueSignal(client)
 
-    with pytest.raises(InvalidOperationError, match="use it by async with"):
+    with pytest.raises(InvalidOperationError, match="enter it by async with"):
         await signal.wait("orders", 1)
     async with signal:
         pass
@@ -116,7 +116,7 @@ async def test_message_of_another_program_is_ignored(
 async def test_a_second_block_is_refused_and_leaves_the_first_alone(
     signal: RedisQueueSignal,
 ) -> None:
-    with pytest.raises(InvalidOperationError, match="listens already"):
+    with pytest.raises(InvalidOperationError, match="already listens"):
         await signal.__aenter__()
 
     assert not await signal.wait("orders", 0.01)

@@ -1,4 +1,4 @@
-"""Adapters of the ports for Redis."""
+"""Adapters of the cache, lock and queue signal ports for Redis."""
 
 from .cache import RedisCacheService
 from .locking import FifoRedisLockStrategy, RedlockLockStrategy

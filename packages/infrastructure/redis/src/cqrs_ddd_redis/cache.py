@@ -24,28 +24,33 @@ from .driver import Argument, Script, execute_with_timeout, get_execute, load_sc
 T = TypeVar("T")
 
 _BATCH = 1_000
-_NAMESPACE_RULE = "must be a text with no part v, l or g between colons"
+_NAMESPACE_RULE = "must be text, and must not have v, l or g between two colons"
 _UNLIMITED = 1e9
-"""Seconds from which a ttl counts as no limit."""
+"""Seconds; a ttl of this length or longer means no expiry."""
 
 
 class RedisCacheService(IVersionedCache):
-    """Values as JSON; while the server fails it returns and stores nothing.
+    """Cache that stores JSON; while the server fails, every read is a cache miss.
 
-    Keys that could not be deleted are remembered: this service returns and accepts no values until
-    it has repeated the deletion.
+    An invalidation that the server has not confirmed is pending: this service serves and accepts no
+    values until it has repeated the invalidation.
 
     Args:
-        client: of ``redis.asyncio``.
-        namespace: start of the keys in Redis; each namespace is cleared alone.
+        client: client of ``redis.asyncio``.
+        namespace: prefix of the keys in Redis; ``clear`` deletes the keys of this namespace only.
         response_timeout: seconds to wait for a reply of the server.
         pause: seconds without commands after a failure.
-        jitter: largest part of a ttl by which it is shortened, so that values do not all expire
-            at once.
+        jitter: largest fraction of a ttl (0 to below 1) by which it is shortened at random, so that
+            values of one moment do not expire at once.
         fail_open: False to raise ``CacheError`` when the server fails.
-        on_failure: called when the server fails, and at each probe that fails again; without it
-            failures are logged.
-        random: returns numbers from [0, 1).
+        on_failure: called when the server fails, and at each probe that fails again; None logs
+            failures.
+        clock: measures ``pause``; None uses the system clock.
+        random: returns numbers from 0 to below 1, for the jitter.
+
+    Raises:
+        ConfigError: an argument is out of range, or ``client`` is not a client of
+            ``redis.asyncio``.
     """
 
     def __init__(
@@ -80,14 +85,16 @@ class RedisCacheService(IVersionedCache):
         )
 
     async def get(self, key: str) -> Any | None:
+        """Return the value of the key, or None for a cache miss; send one MGET."""
         return (await self.get_many([key])).get(key)
 
     async def get_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
+        """Return the values by key, without cache misses; send one MGET."""
         validation.ensure_keys(keys)
         distinct = list(dict.fromkeys(keys))
         if not distinct:
             return {}
-        # MGET for one key, too: it returns nil for a value of another type, where GET would fail.
+        # MGET even for one key: it returns nil for a value of another type, where GET would fail.
         command: list[Argument] = ["MGET", *self._names(distinct, "v")]
         reading = self._breaker.execute(f"read {_label(distinct)}", lambda: self._execute(*command))
         contents: Sequence[bytes | None] = await self._await(reading, [])
@@ -96,6 +103,7 @@ class RedisCacheService(IVersionedCache):
         return {key: value for key, value in found.items() if value is not None}
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
+        """Store a value and void its fill lease, by one script; a failure leaves it invalidated."""
         validation.ensure_key(key)
         validation.ensure_ttl([key], ttl)
         content = validation.encode_cached_value(key, value)
@@ -107,8 +115,9 @@ class RedisCacheService(IVersionedCache):
         await self._await(setting, None)
 
     async def _write(self, keys: list[bytes], arguments: list[Argument]) -> None:
-        # Twice, since the first reply may be the generation only. If it has changed again, all
-        # keys were deleted in between, including this one.
+        # Twice, since the first call may only learn the generation. If the generation has changed
+        # again by the second call, another client has voided all earlier writes: the key stays
+        # unset.
         for _ in range(2):
             known, new = self._known_generation, self._unused_generation or token_hex(16)
             self._unused_generation = ""
@@ -119,9 +128,11 @@ class RedisCacheService(IVersionedCache):
                 return
 
     async def delete(self, key: str) -> None:
+        """Delete a value and void its fill lease; a failure leaves a pending invalidation."""
         await self.delete_many([key])
 
     async def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete values and void their fill leases by one UNLINK; a failure leaves them pending."""
         validation.ensure_keys(keys)
         if keys:
             deleting = self._breaker.execute_change(
@@ -130,13 +141,22 @@ class RedisCacheService(IVersionedCache):
             await self._await(deleting, None)
 
     async def clear(self) -> None:
+        """Delete all keys of the namespace, found by SCAN, after voiding all fill leases."""
         clearing = self._breaker.execute_change("clear the cache", self._unlink_all, None)
         await self._await(clearing, None)
 
     async def lease_fill(self, key: str, ttl: float) -> str | None:
+        """Return a token for a fill, or None if another caller holds the lease of the key.
+
+        A failing server grants the empty token, so that the caller loads without waiting.
+        """
         return (await self.lease_many([key], ttl)).get(key)
 
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
+        """Return a token for each key that is free for a fill, by one script.
+
+        A failing server grants empty tokens, so that callers load without waiting.
+        """
         validation.ensure_keys(keys)
         validation.ensure_ttl(keys, ttl)
         tokens = {key: token_hex(16) for key in keys}
@@ -150,18 +170,20 @@ class RedisCacheService(IVersionedCache):
         )
         granted = await self._await(leasing, None)
         if granted is None:
-            # An absent lease would mean that another caller fills, and would make callers wait
-            # although the server is away.
+            # Without a token the caller would wait for the fill of another caller, although the
+            # server is unavailable.
             return dict.fromkeys(tokens, "")
         pairs = zip(tokens.items(), granted, strict=True)
         return {key: token for (key, token), is_granted in pairs if is_granted}
 
     async def fill(self, key: str, value: Any, lease: str, ttl: float | None = None) -> bool:
+        """Store a loaded value and return True, unless its lease is void or has expired."""
         return bool(await self.fill_many({key: value}, {key: lease}, ttl))
 
     async def fill_many(
         self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
     ) -> Collection[str]:
+        """Store loaded values by one script, and return the keys of the accepted values."""
         validation.ensure_keys(values)
         validation.ensure_ttl(values, ttl)
         validation.ensure_leased(values, leases)
@@ -180,7 +202,7 @@ class RedisCacheService(IVersionedCache):
         return [key for key, is_filled in zip(filled, accepted, strict=False) if is_filled]
 
     async def _await(self, call: Awaitable[T], default: T) -> T:
-        """Await a call, and return ``default`` if the server fails and ``fail_open`` is set."""
+        """Await a call; return ``default`` if the server fails and ``fail_open`` is set."""
         try:
             return await call
         except CacheError:
@@ -201,7 +223,7 @@ class RedisCacheService(IVersionedCache):
                 await self._unlink(keys[begin : begin + _BATCH])
 
     async def _unlink_all(self) -> None:
-        # First the generation, or fills that are under way would arrive later.
+        # First the generation, or a fill that has been sent could arrive after the deletion.
         await self._renew_generation()
         escaped = re.sub(r"([\\*?\[\]])", r"\\\1", self._namespace)
         cursor: bytes | int = 0
@@ -214,18 +236,18 @@ class RedisCacheService(IVersionedCache):
                 return
 
     async def _renew_generation(self) -> None:
-        """Invalidate fills and writes that are under way."""
+        """Void all fills and writes that have been sent and have not arrived."""
         await self._execute("SET", self._generation, token_hex(16))
 
     async def _unlink(self, keys: Sequence[str]) -> None:
-        # With the lease, in one step: a fill that is under way must not arrive later.
+        # Together with the lease: a fill that has been sent must not arrive after the deletion.
         await self._execute("UNLINK", *self._names(keys, "vl"))
 
     async def _run(self, script: Script, keys: list[bytes], arguments: list[Argument]) -> Any:
         return await execute_with_timeout(script(keys, arguments), self._response_timeout)
 
     async def _execute(self, *command: Argument) -> Any:
-        """Send a command; the reply has bytes, whether the client decodes replies or not."""
+        """Send a command and return the reply as bytes, even if the client decodes replies."""
         sending = self._send(*command, **{NEVER_DECODE: True})
         return await execute_with_timeout(sending, self._response_timeout)
 
@@ -234,7 +256,7 @@ class RedisCacheService(IVersionedCache):
         return [f"{self._namespace}:{kind}:{key}".encode() for key in keys for kind in kinds]
 
     def _to_milliseconds(self, ttl: float | None) -> int:
-        """Shorten a ttl by the jitter; 0 stands for no limit."""
+        """Return the ttl in milliseconds, shortened by the jitter; 0 means no expiry."""
         if ttl is None or ttl >= _UNLIMITED:
             return 0
         return max(1, int(ttl * 1000 * (1 - self._jitter * self._random())))
@@ -254,7 +276,7 @@ def _label(keys: Sequence[str]) -> str:
 
 
 def _decode(content: bytes) -> Any | None:
-    """Parse JSON; return None for other content, which another program has written."""
+    """Parse JSON; return None for other content, which another program must have written."""
     try:
         return from_json(content)
     except ValueError:

@@ -15,15 +15,16 @@ from .driver import FAILURES, describe_error
 T = TypeVar("T")
 
 MAX_PENDING = 10_000
-"""Keys that are remembered one by one; with more keys the whole cache is invalidated."""
+"""Pending keys that are kept one by one; with more keys the whole cache is invalidated."""
 
 logger = logging.getLogger(__name__)
 
 
 class PendingInvalidations:
-    """Keys that the server may still hold although they were to be deleted.
+    """Keys that the server may still hold although a caller has invalidated them.
 
-    ``includes_write`` is True if a write may still be on its way; it must not arrive later.
+    ``includes_write`` is True if a write may have been sent; it must not arrive after the repeated
+    invalidation.
     """
 
     def __init__(self) -> None:
@@ -35,7 +36,7 @@ class PendingInvalidations:
         return self.all_keys or bool(self.keys)
 
     def add(self, keys: Iterable[str] | None, *, includes_write: bool = False) -> None:
-        """Add keys, or all keys if ``keys`` is None or there are too many."""
+        """Add keys, or all keys if ``keys`` is None or the keys are too many."""
         self.includes_write |= includes_write
         if keys is not None and not self.all_keys:
             self.keys.update(keys)
@@ -47,14 +48,15 @@ class PendingInvalidations:
 class CircuitBreaker:
     """Guard that sends nothing for ``pause`` seconds after a failure, then one probe at a time.
 
-    As long as invalidations are pending the server may hold stale values: the next call repeats
-    them first, and other calls fail until then.
+    While invalidations are pending, the server may hold stale values: the next call repeats the
+    invalidations first, and other calls fail until it has succeeded.
 
     Args:
         repeat: sends pending invalidations again.
-        pause: seconds.
-        on_failure: called with the first failure and that of each probe, once for calls that
-            fail together; None logs them.
+        pause: seconds without commands after a failure.
+        clock: measures ``pause``.
+        on_failure: called with the first failure and the failure of each probe, once for calls that
+            fail together; None logs the failures.
     """
 
     def __init__(
@@ -88,9 +90,9 @@ class CircuitBreaker:
         *,
         includes_write: bool = False,
     ) -> None:
-        """Run ``work``; unless it succeeds, invalidation of the keys, or of all, is pending."""
+        """Run ``work``; unless it succeeds, an invalidation of ``keys`` (None: all) is pending."""
         try:
-            # Pending invalidations do not delay a change: stale values concern readers only.
+            # Pending invalidations do not delay a change: only readers must not see stale values.
             if self._has_failed:
                 await self._probe(operation)
             await self._attempt(operation, work)
@@ -102,7 +104,7 @@ class CircuitBreaker:
         if self._is_probing or (self._has_failed and self._clock.monotonic() < self._until):
             raise CacheError(
                 f"cannot {operation}: the Redis server has failed, or invalidations are pending; "
-                f"try again in {self._pause} s"
+                f"retry in {self._pause} s"
             )
         self._is_probing = True
         pending, self._pending = self._pending, PendingInvalidations()
@@ -135,11 +137,11 @@ class CircuitBreaker:
         try:
             self._on_failure(error)
         except Exception:
-            logger.exception("the hook for failures of the cache failed itself")
+            logger.exception("on_failure of the cache has raised an error")
 
 
 def _build_error(operation: str, failure: Exception) -> CacheError:
-    """Wrap any error: arguments were checked before, so it comes from the driver."""
+    """Wrap any error: the arguments were checked before, so the driver has raised it."""
     if isinstance(failure, FAILURES):
         return CacheError(describe_error(operation, failure))
     return CacheError(f"cannot {operation}: redis-py has failed with {failure!r}")

@@ -1,4 +1,4 @@
-"""Commands and scripts on a client of redis-py, in bounded time, and descriptions of its errors."""
+"""Commands and scripts on a redis-py client in bounded time, and descriptions of its errors."""
 
 from __future__ import annotations
 
@@ -18,32 +18,40 @@ from cqrs_ddd_core.primitives.shielding import OwnCancellation, run_to_completio
 T = TypeVar("T")
 Command = Coroutine[None, None, Any]
 Execute = Callable[..., Command]
-"""``execute_command`` of a client, which redis-py leaves without types."""
+"""Type of ``execute_command`` of a client, which redis-py does not annotate."""
 
 Argument = str | bytes | int | float
 
 FAILURES = (RedisError, OSError, asyncio.TimeoutError, RuntimeError)
-"""Errors of the driver; it raises RuntimeError if its event loop was closed."""
+"""Errors of the driver, which raises RuntimeError if its event loop has been closed."""
 
 _CANCEL_INTERVAL = 0.1
-"""Seconds between two cancellations of a command that does not end at the first."""
+"""Seconds between two cancellations of a command that has swallowed the first one."""
 
 
 def get_execute(client: object) -> Execute:
-    """Return the function that sends a command; raise ``ConfigError`` for any other client."""
+    """Return the function that sends a command.
+
+    Raises:
+        ConfigError: the client is not a client of ``redis.asyncio``.
+    """
     if not isinstance(client, Redis):
         kind = f"{type(client).__module__}.{type(client).__qualname__}"
-        message = f"a client of redis.asyncio is needed, got {kind}; call Redis.from_url(...)"
+        message = f"expected a client of redis.asyncio, got {kind}; call Redis.from_url(...)"
         raise ConfigError(message, variable="client")
     execute: Execute = client.execute_command
     return execute
 
 
 class Script:
-    """Lua that a server runs as one step, called by its hash.
+    """Lua script that a server runs atomically, called by its hash.
 
-    A server that does not know the hash, such as a restarted one, receives the text.
-    ``Redis.register_script`` does the same for a tenth more of the time of a call.
+    A server that does not know the hash, such as a restarted server, receives the text. This takes
+    a tenth less time per call than ``Redis.register_script``.
+
+    Args:
+        client: client of ``redis.asyncio``.
+        text: Lua code.
     """
 
     def __init__(self, client: Redis, text: str) -> None:
@@ -52,6 +60,7 @@ class Script:
         self._hash = sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, keys: Sequence[str | bytes], args: Sequence[Argument]) -> Any:
+        """Run the script and return its reply."""
         try:
             return await self._execute("EVALSHA", self._hash, len(keys), *keys, *args)
         except NoScriptError:
@@ -59,13 +68,18 @@ class Script:
 
 
 def load_script(client: Redis, folder: str, *files: str) -> Script:
-    """Join the text of these files to one script."""
+    """Join the files of the folder to one script."""
     package = resources.files("cqrs_ddd_redis").joinpath(folder)
     return Script(client, "\n".join(package.joinpath(file).read_text("utf-8") for file in files))
 
 
 class Deadline:
-    """Timer that calls ``end`` repeatedly, since redis-py can swallow a cancellation."""
+    """Timer that calls ``end`` repeatedly, since redis-py can swallow a cancellation.
+
+    Args:
+        end: ends the work, for example by a cancellation.
+        seconds: time until the first call.
+    """
 
     __slots__ = ("_end", "_loop", "_timer")
 
@@ -79,14 +93,15 @@ class Deadline:
         self._end()
 
     def stop(self) -> None:
+        """Cancel the timer."""
         self._timer.cancel()
 
 
 async def execute_with_timeout(command: Coroutine[None, None, T], timeout: float) -> T:
     """Await a command, raising ``asyncio.TimeoutError`` after ``timeout`` seconds.
 
-    After a timeout or a cancellation it is unknown whether the server ran the command. On Python
-    3.10 and 3.11 redis-py can swallow a cancellation; it is raised here all the same.
+    After a timeout or a cancellation it is unknown whether the server has run the command. On
+    Python 3.10 and 3.11 redis-py can swallow a cancellation; this function raises it nevertheless.
     """
     if sys.version_info < (3, 11):
         return await _execute_in_task(command, timeout)
@@ -96,7 +111,7 @@ async def execute_with_timeout(command: Coroutine[None, None, T], timeout: float
         reply = await command
     except asyncio.CancelledError:
         if expiry.undo() and expiry.was_made:
-            raise asyncio.TimeoutError(f"no answer within {timeout} s") from None
+            raise asyncio.TimeoutError(f"no reply within {timeout} s") from None
         raise
     finally:
         deadline.stop()
@@ -118,7 +133,7 @@ async def _execute_in_task(command: Coroutine[None, None, T], timeout: float) ->
     finally:
         deadline.stop()
     if task.cancelled():
-        raise asyncio.TimeoutError(f"no answer within {timeout} s")
+        raise asyncio.TimeoutError(f"no reply within {timeout} s")
     return task.result()
 
 
@@ -131,17 +146,17 @@ async def wait_for_end(tasks: Sequence[asyncio.Task[T]]) -> None:
     await run_to_completion(wait())
     for task in tasks:
         if not task.cancelled():
-            task.exception()  # Retrieved, so that asyncio does not log it.
+            task.exception()  # asyncio logs errors that are never retrieved.
 
 
 def decode_text(reply: bytes | str) -> str:
-    """Return text, whether the client decodes replies or not; other bytes are replaced."""
+    """Return a reply as text, even if the client does not decode; replace invalid bytes."""
     return reply.decode(errors="replace") if isinstance(reply, bytes) else reply
 
 
 def describe_error(operation: str, error: BaseException) -> str:
     """Return the message for one of ``FAILURES``."""
     if isinstance(error, ResponseError):
-        return f"cannot {operation}: the Redis server says {error}"
+        return f"cannot {operation}: the Redis server replied {error}"
     reason = str(error).rstrip(".") or type(error).__name__
-    return f"cannot {operation}: {reason}; is the Redis server there?"
+    return f"cannot {operation}: {reason}; check that the Redis server is running"

@@ -1,4 +1,4 @@
-"""Subscription to a channel, on a connection of its own."""
+"""Subscription to a channel, on its own connection."""
 
 from __future__ import annotations
 
@@ -17,15 +17,20 @@ logger = logging.getLogger(__name__)
 
 _RECONNECT_PAUSE = 0.2
 _READ_TIMEOUT = 5.0
-"""Seconds of silence before the next read; redis-py would end with its own timeout."""
+"""Seconds to wait for a message before the next read; redis-py must not use its own timeout."""
 _SUBSCRIBE_TIMEOUT = 1.0
 
 
 class PubSubListener:
-    """Caller of ``on_message`` for each message on a channel, while a subscriber is inside.
+    """Reader of a channel that calls ``on_message``, while at least one subscriber is active.
 
-    The first subscriber opens the connection, the last one closes it. A connection that dies is
-    replaced; messages that are published meanwhile are lost.
+    The first subscriber opens the connection, the last one closes it. A lost connection is
+    replaced; messages published in between are lost.
+
+    Args:
+        client: client of ``redis.asyncio``.
+        channel: name of the channel.
+        on_message: called with the text of each message.
     """
 
     def __init__(self, client: Redis, channel: str, on_message: Callable[[str], None]) -> None:
@@ -38,6 +43,7 @@ class PubSubListener:
 
     @property
     def is_subscribed(self) -> bool:
+        """Return whether the server has confirmed the subscription."""
         return self._reader is not None and self._is_subscribed.is_set()
 
     @asynccontextmanager
@@ -56,7 +62,7 @@ class PubSubListener:
         finally:
             self._subscribers -= 1
             if not self._subscribers and self._reader is not None:
-                # Before the first await: a subscriber that enters now needs another reader.
+                # Before the first await: the next subscriber must start a new reader.
                 reader, self._reader = self._reader, None
                 result = await run_to_completion(_stop(reader))
                 if result.interruption is not None:
@@ -78,10 +84,10 @@ class PubSubListener:
                         elif message["type"] == "message":
                             self._on_message(decode_text(message["data"]))
             except Exception as error:
-                # Any error: a reader that ended would leave its subscribers without messages.
+                # Any error: if the reader ended, its subscribers would get no messages.
                 is_subscribed.clear()
                 if not is_logged:
-                    logger.warning("cannot listen to %s: %r; poll", self._channel, error)
+                    logger.warning("cannot listen to %s: %r; polling", self._channel, error)
                     is_logged = True
                 await asyncio.sleep(_RECONNECT_PAUSE)
 

@@ -15,16 +15,19 @@ from .pubsub import PubSubListener
 
 
 class RedisQueueSignal(IQueueSignal):
-    """Signal over PUBLISH and SUBSCRIBE; its ``async with`` block keeps one connection.
+    """Queue signal by PUBLISH and SUBSCRIBE; its ``async with`` block keeps one connection.
 
     Inside the block it receives the wake-up notifications of all its channels, from all signals
-    of the same ``namespace``. While the server is away they are lost, and ``notify`` raises
-    ``MessagingError``.
+    with the same ``namespace``. While the server is unavailable, notifications are lost and
+    ``notify`` raises ``MessagingError``.
 
     Args:
-        client: of ``redis.asyncio``.
-        namespace: the Redis channel.
+        client: client of ``redis.asyncio``.
+        namespace: name of the Redis channel.
         response_timeout: seconds to wait for a reply of the server.
+
+    Raises:
+        ConfigError: ``client`` is not a client of ``redis.asyncio``.
     """
 
     def __init__(
@@ -39,7 +42,7 @@ class RedisQueueSignal(IQueueSignal):
 
     async def __aenter__(self) -> RedisQueueSignal:
         if self._subscription is not None:
-            raise InvalidOperationError("the signal listens already; one block for each is enough")
+            raise InvalidOperationError("the signal already listens; enter its block only once")
         subscription = self._listener.subscribe()
         await subscription.__aenter__()
         self._subscription = subscription
@@ -51,6 +54,11 @@ class RedisQueueSignal(IQueueSignal):
             await subscription.__aexit__(None, None, None)
 
     async def notify(self, channel: str) -> None:
+        """Publish a wake-up notification for the waiters of all processes.
+
+        Raises:
+            MessagingError: the server did not confirm the notification.
+        """
         publishing = self._execute("PUBLISH", self._namespace, channel)
         try:
             await execute_with_timeout(publishing, self._response_timeout)
@@ -58,6 +66,11 @@ class RedisQueueSignal(IQueueSignal):
             raise MessagingError(describe_error(f"notify {channel}", error)) from error
 
     async def wait(self, channel: str, timeout: float) -> bool:
+        """Wait for a notification, ``timeout`` seconds at most, and return whether it came.
+
+        Raises:
+            InvalidOperationError: the ``async with`` block of the signal is not open.
+        """
         if self._subscription is None:
-            raise InvalidOperationError("the signal listens to nothing; use it by async with")
+            raise InvalidOperationError("the signal does not listen; enter it by async with first")
         return await self._waiters.wait(channel, timeout)

@@ -1,6 +1,6 @@
--- Store values whose lease and generation have not changed since the load.
--- KEYS: value and lease of each, and last the generation. ARGV: token, content and milliseconds of
--- each, 0 for no limit.
+-- Store values if their leases and the generation have not changed since the load.
+-- KEYS: value and lease of each value, and last the generation. ARGV: token, content and ttl in
+-- milliseconds (0: no expiry) of each value.
 local generation = redis.call('GET', KEYS[#KEYS])
 local taken = {}
 for i = 1, (#KEYS - 1) / 2 do

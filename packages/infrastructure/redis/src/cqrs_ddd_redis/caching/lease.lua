@@ -1,7 +1,7 @@
--- Grant leases; each one has the generation in which it was granted.
+-- Grant leases; a lease contains the generation in which it was granted.
 -- The driver repeats a command without a reply: a lease with the same token is granted again.
--- KEYS: leases, and last the generation. ARGV: milliseconds, a new generation in case there is none, a token
--- for each lease.
+-- KEYS: leases, and last the generation. ARGV: ttl in milliseconds, a generation to set if there is
+-- none, a token for each lease.
 local generation = redis.call('GET', KEYS[#KEYS])
 if not generation then
   generation = ARGV[2]

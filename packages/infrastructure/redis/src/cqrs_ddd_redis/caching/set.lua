@@ -1,7 +1,8 @@
 -- Store a value if the client knows the present generation, and return the generation.
--- A command from before an outage may arrive after a deletion; with an old generation it deletes the value.
--- KEYS: value, lease, generation. ARGV: content, milliseconds or 0 for no limit, the generation that the
--- client knows, a new generation in case there is none.
+-- A command from before an outage may arrive after a deletion: with an old generation the script
+-- deletes the value.
+-- KEYS: value, lease, generation. ARGV: content, ttl in milliseconds (0: no expiry), the generation
+-- that the client knows, a generation to set if there is none.
 local generation = redis.call('GET', KEYS[3])
 if not generation then
   generation = ARGV[4]

@@ -1,4 +1,4 @@
-"""Locks that processes share."""
+"""Locks on Redis, shared by processes."""
 
 from .fifo import FifoRedisLockStrategy
 from .redlock import RedlockLockStrategy

@@ -1,8 +1,8 @@
--- KEYS: also a tombstone, which exists if the owner has left: then this request is late.
--- ARGV: owner, ttl and window in milliseconds, 1 to wait or 0, the ticket of an earlier request or 0.
--- Returns the token, or 0, or for a waiter {milliseconds until the lock ends for the first in the queue,
--- else -1, its ticket}.
--- Another request claims an earlier grant, and is the heartbeat of the waiter.
+-- KEYS: as in queue.lua, and a tombstone, which exists if the owner has left before this request.
+-- ARGV: owner, ttl and window in milliseconds, 1 to wait or 0, ticket of an earlier request or 0.
+-- Returns the token, 0 if the request is rejected, or {milliseconds, ticket} for a waiter: the
+-- first waiter gets the milliseconds until the lock expires, any other waiter -1.
+-- A repeated request is the heartbeat of the waiter, and confirms an earlier grant.
 local owner, ttl, window = ARGV[1], ARGV[2], ARGV[3]
 
 if redis.call('EXISTS', KEYS[5]) == 1 then
@@ -30,7 +30,7 @@ end
 local now = clock()
 local ticket = tonumber(ARGV[5])
 if not redis.call('ZSCORE', queue, owner) then
-  -- With its old ticket it gets its old place on a server that has lost its data.
+  -- On a server that has lost its data, the old ticket restores the old place.
   if ticket == 0 then
     local last = redis.call('ZRANGE', queue, -1, -1, 'WITHSCORES')[2]
     ticket = math.max(now, (tonumber(last) or 0) + 1)
@@ -38,7 +38,7 @@ if not redis.call('ZSCORE', queue, owner) then
   redis.call('ZADD', queue, whole(ticket), owner)
 end
 redis.call('ZADD', alive, whole(now + window * 1000), owner)
--- Longer than the window of any waiter, whose heartbeat may be slower.
+-- Longer than the window of any waiter, since another waiter may have a slower heartbeat.
 local kept = math.max(window * 2, 60000)
 redis.call('PEXPIRE', queue, kept)
 redis.call('PEXPIRE', alive, kept)

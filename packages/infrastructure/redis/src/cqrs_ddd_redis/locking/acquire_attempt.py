@@ -1,4 +1,4 @@
-"""Waiting for a lock."""
+"""State of a caller that waits for a lock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from cqrs_ddd_core.primitives.exceptions import LockingError
 
 @dataclass(eq=False, slots=True)
 class AcquireAttempt:
-    """State of one attempt to acquire a lock, which sleeps between its requests."""
+    """State of one attempt to acquire a lock, which sleeps between its requests.
+
+    Args:
+        resource: name of the lock.
+        owner: name of the attempt in Redis.
+        ttl: seconds for which the lock is granted.
+        deadline: end of the attempt, as the monotonic time of the clock.
+        failure: error of the last request, None if the server replied.
+        is_notified: True if the lock may have been released since the last sleep.
+    """
 
     resource: str
     owner: str
@@ -21,11 +30,12 @@ class AcquireAttempt:
     is_notified: bool = False
     _wake_up: asyncio.Future[None] | None = None
 
-    def remaining(self, clock: IClock) -> float:
+    def get_remaining(self, clock: IClock) -> float:
+        """Return the seconds until the deadline."""
         return self.deadline - clock.monotonic()
 
     def notify(self) -> None:
-        """End the present or the next sleep; it may come before the reply of a request."""
+        """End the present or the next sleep; a notification may precede the reply of a request."""
         self.is_notified = True
         self._end_sleep()
 

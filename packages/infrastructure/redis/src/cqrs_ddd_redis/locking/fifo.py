@@ -1,4 +1,4 @@
-"""Lock on one server, granted in the order of the requests."""
+"""Lock on one Redis server, granted in the order of the requests."""
 
 from __future__ import annotations
 
@@ -18,35 +18,43 @@ from .strategy import Grant, RedisLockStrategy, to_milliseconds
 
 _HEARTBEATS_PER_WINDOW = 3
 _RETRY_PAUSE = 0.05
-"""Seconds until the next request to a server that failed."""
+"""Seconds until the next request to a server that has failed."""
 
 
 @dataclass(eq=False, slots=True)
 class FifoAttempt(AcquireAttempt):
     """Attempt with its place in the queue on the server.
 
-    ``is_refused`` is True if the server replied that nothing is left to clean up; ``pause`` is the
-    time until the next heartbeat.
+    Args:
+        waits: False for an attempt that must not join the queue.
+        is_rejected: True if the server has rejected the request and keeps no trace of it.
+        ticket: place in the queue, which a server without data restores; 0 before the first reply.
+        pause: seconds until the next heartbeat.
     """
 
     waits: bool = True
-    is_refused: bool = False
+    is_rejected: bool = False
     ticket: int = 0
     pause: float = 0.0
 
 
 class FifoRedisLockStrategy(RedisLockStrategy):
-    """First come, first served, on one server.
+    """Lock on one server, granted in the order of the requests.
 
-    A waiter sends a heartbeat to show that it is alive; after three missed heartbeats it loses its
-    place. A server that does not reply gets the request again until the timeout of ``acquire``,
-    which then raises ``LockingError``.
+    A waiter sends heartbeats to show that it is alive; after three missed heartbeats it loses its
+    place. A request without a reply is repeated until the timeout of ``acquire``, which then raises
+    ``LockingError``.
 
     Args:
-        client: of ``redis.asyncio``.
-        namespace: start of the keys in Redis.
+        client: client of ``redis.asyncio``.
+        namespace: prefix of the keys in Redis.
         heartbeat: seconds between two heartbeats.
         response_timeout: seconds to wait for a reply of the server.
+        clock: measures timeouts and the validity of grants; None uses the system clock.
+
+    Raises:
+        InvalidOperationError: ``heartbeat`` or ``response_timeout`` is not positive.
+        ConfigError: ``client`` is not a client of ``redis.asyncio``.
     """
 
     def __init__(
@@ -60,7 +68,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
     ) -> None:
         super().__init__(namespace=namespace, response_timeout=response_timeout, clock=clock)
         if not heartbeat > 0:
-            raise InvalidOperationError(f"heartbeat={heartbeat} is no pause; give positive seconds")
+            raise InvalidOperationError(f"heartbeat must be positive seconds, got {heartbeat}")
         self._heartbeat = heartbeat
         self._window = to_milliseconds(heartbeat * _HEARTBEATS_PER_WINDOW)
         self._listener = PubSubListener(client, self._channel, self._notify_owner)
@@ -79,22 +87,22 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         grant: Grant | None = None
         try:
             grant = await self._try(attempt, self._enqueue)
-            if grant is None and attempt.remaining(self._clock) > 0:
+            if grant is None and attempt.get_remaining(self._clock) > 0:
                 grant = await self._wait(attempt)
             if grant is None and attempt.failure is not None:
                 raise attempt.failure
             return grant
         finally:
             del self._attempts[owner]
-            if grant is None and not attempt.is_refused:
+            if grant is None and not attempt.is_rejected:
                 await self._clean_up(resource, owner)
 
     async def _wait(self, attempt: FifoAttempt) -> Grant | None:
         was_subscribed = self._listener.is_subscribed
-        async with self._listener.subscribe(attempt.remaining(self._clock)):
-            # A notification may have been published before the subscription.
+        async with self._listener.subscribe(attempt.get_remaining(self._clock)):
+            # The server may have published the notification before the subscription.
             grant = None if was_subscribed else await self._try(attempt, self._enqueue)
-            while grant is None and (remaining := attempt.remaining(self._clock)) > 0:
+            while grant is None and (remaining := attempt.get_remaining(self._clock)) > 0:
                 await attempt.sleep(min(attempt.pause, remaining))
                 if attempt.is_notified:
                     attempt.is_notified = False
@@ -106,7 +114,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
     async def _try(
         self, attempt: FifoAttempt, request: Callable[[FifoAttempt], Awaitable[Grant | None]]
     ) -> Grant | None:
-        """Send a request and record its failure, since the server may be back before the end."""
+        """Send a request and record its failure; the server may recover before the deadline."""
         try:
             attempt.failure = None
             return await request(attempt)
@@ -116,7 +124,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             return None
 
     async def _enqueue(self, attempt: FifoAttempt) -> Grant | None:
-        """Join the queue, keep the place in it, or take an earlier grant."""
+        """Join the queue, keep the place in it, or confirm an earlier grant."""
         requested_at = self._clock.monotonic()
         ttl, waits = to_milliseconds(attempt.ttl), int(attempt.waits)
         arguments = (attempt.owner, ttl, self._window, waits, attempt.ticket)
@@ -126,7 +134,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             pause, attempt.ticket = reply
             attempt.pause = self._heartbeat if pause < 0 else min(pause / 1000, self._heartbeat)
             return None
-        attempt.is_refused = reply == 0
+        attempt.is_rejected = reply == 0
         return self._build_grant(attempt, reply, requested_at)
 
     async def _claim(self, attempt: FifoAttempt) -> Grant | None:
@@ -151,7 +159,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         return await self._send_release(resource, owner, self._keys(resource))
 
     async def _release_uncertain(self, resource: str, owner: str) -> bool:
-        # A request may still be on its way on another connection; the tombstone makes it fail.
+        # A request may still arrive on another connection; the tombstone makes it fail.
         keys = [*self._keys(resource), self._tombstone(owner)]
         return await self._retry(lambda: self._send_release(resource, owner, keys))
 
@@ -159,7 +167,8 @@ class FifoRedisLockStrategy(RedisLockStrategy):
         try:
             reply = await self._execute("release", resource, self._release_script(keys, (owner,)))
         except BaseException:
-            # The lost reply may have named a waiter of this process, which gets no other message.
+            # The lost reply may have named a waiter of this process, for which the server has
+            # published no message.
             for attempt in self._attempts.values():
                 if attempt.resource == resource:
                     attempt.notify()
@@ -177,7 +186,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             raise LockingError(reason, resource=resource) from error
 
     def _create_owner(self, ttl: float) -> str:
-        # The server reads the channel and the duration of a provisional grant from the name.
+        # The scripts read the channel and the duration of a provisional grant from the name.
         granted = to_milliseconds(min(self._heartbeat, ttl))
         return f"{self._channel}/{super()._create_owner(ttl)}/{granted}"
 

@@ -1,6 +1,7 @@
--- Shared part of acquire.lua, claim.lua and release.lua; its text precedes each of them.
--- KEYS: the lock with its owner, the last fencing token, the queue by ticket, until when waiters are alive.
--- Tickets and these times are microseconds of the server's clock.
+-- Shared part of acquire.lua, claim.lua and release.lua; its text precedes each of these scripts.
+-- KEYS: the lock (value: owner), the last fencing token, the queue (waiters by ticket), the waiters
+-- by the time until which they count as alive.
+-- Tickets and times are microseconds of the server's clock.
 local lock, fence, queue, alive = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local function whole(number)
@@ -12,8 +13,8 @@ local function clock()
   return time[1] * 1000000 + time[2]
 end
 
--- If the last token is gone, after a day or a restart, the clock is ahead of any earlier token:
--- it counts microseconds, and no grant takes less than one.
+-- If the last token has expired after a day, or was lost in a restart, the clock is ahead of every
+-- earlier token: it counts microseconds, and each grant takes at least one microsecond.
 local function next_token()
   local token = redis.call('INCR', fence)
   if token == 1 then
@@ -23,7 +24,7 @@ local function next_token()
   return token
 end
 
--- Token of the present owner; its key may have expired since the grant.
+-- Return the token of the present owner, or a new token if its key has expired since the grant.
 local function token()
   return tonumber(redis.call('GET', fence)) or next_token()
 end
@@ -33,7 +34,7 @@ local function leave(owner)
   redis.call('ZREM', alive, owner)
 end
 
--- The first waiter that is alive; dead ones before it are removed.
+-- Return the first waiter that is alive, and remove dead waiters before it.
 local function first()
   if redis.call('EXISTS', queue) == 0 then
     return nil
@@ -51,8 +52,9 @@ local function first()
   end
 end
 
--- Grant the lock provisionally, for the time in the owner's name: a dead waiter will not claim it.
--- A client of the same channel reads the waiter from the reply of the script, and needs no message.
+-- Grant the lock provisionally, for the time in the owner's name, since a dead waiter will not
+-- confirm the grant. No message is published to the channel `replied`: its client reads the waiter
+-- from the reply of the script.
 local function serve(head, replied)
   leave(head)
   local channel, granted = string.match(head, '^(.*)/%x+/(%d+)$')

@@ -1,4 +1,4 @@
-"""Lock that a majority of independent servers grants."""
+"""Lock that a majority of independent Redis servers grants."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from .strategy import Grant, RedisLockStrategy, to_milliseconds
 
 _DAY = 86_400.0
 _POLL = 0.1, 0.3
-"""Bounds of the seconds between two requests if too few servers can send a message."""
+"""Bounds in seconds of the pause between two requests if too few servers are subscribed."""
 _PATROL = 0.5, 1.5
-"""The same if enough servers can: a message is lost if its connection breaks."""
+"""The same if a majority is subscribed; polling covers messages that a lost connection drops."""
 _JITTER = 0.01
-"""Seconds within which callers that split the votes try again; they double each time."""
+"""Longest pause in seconds after a split vote; each further split doubles it."""
 _MAX_DOUBLINGS = 4
 
 
@@ -35,9 +35,13 @@ _MAX_DOUBLINGS = 4
 class RedlockAttempt(AcquireAttempt):
     """Attempt with the result of its last round.
 
-    ``splits`` counts rounds in a row in which no caller got a majority, ``replied`` has the servers
-    that replied, ``held_for`` is the seconds that the holder has left, ``released`` the servers
-    that have released the lock since.
+    Args:
+        majority: number of servers that must grant the lock.
+        rounds: number of rounds so far.
+        splits: number of successive rounds in which no attempt got a majority.
+        replied: indexes of the servers that replied.
+        held_for: seconds until the holder's ttl ends on a majority.
+        released: indexes of the servers that have released the lock since the round started.
     """
 
     majority: int = 1
@@ -48,7 +52,7 @@ class RedlockAttempt(AcquireAttempt):
     released: set[int] = field(default_factory=set)
 
     def start_round(self) -> str:
-        """Return a new owner: a late release of an earlier round must not end this one."""
+        """Return a new owner: a late release of an earlier round must not end this round."""
         self.rounds += 1
         self.released.clear()
         self.is_notified = False
@@ -62,17 +66,23 @@ class RedlockAttempt(AcquireAttempt):
 
 
 class RedlockLockStrategy(RedisLockStrategy):
-    """Lock that needs a majority of servers that know nothing of each other.
+    """Lock that requires a majority of servers that do not share data.
 
-    All servers get each request at once. A server that did not reply gets a shorter timeout for a
-    while. If fewer than a majority reply until the timeout of ``acquire``, it raises
+    Each request goes to all servers at once. A server that has not replied gets a shorter timeout
+    for some seconds. If fewer than a majority reply until the timeout of ``acquire``, it raises
     ``LockingError``.
 
     Args:
-        clients: of ``redis.asyncio``, one for each server.
-        namespace: start of the keys in Redis.
+        clients: clients of ``redis.asyncio``, one for each server.
+        namespace: prefix of the keys in Redis.
         response_timeout: seconds to wait for a reply of a server.
-        random: returns numbers from [0, 1).
+        clock: source of times and fencing tokens; None uses the system clock.
+        random: returns numbers from 0 to below 1, for the pauses between requests.
+
+    Raises:
+        InvalidOperationError: ``response_timeout`` is not positive, or a client is missing or
+            occurs twice.
+        ConfigError: a client is not a client of ``redis.asyncio``.
 
     Source: https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/
     """
@@ -111,14 +121,14 @@ class RedlockLockStrategy(RedisLockStrategy):
         if waits and not (
             self._queue.try_enter(lock, attempt) or await self._wait_turn(lock, attempt)
         ):
-            # The attempt that has the turn knows whether the lock is held or the servers are away.
+            # The first attempt in the queue knows whether the servers have failed.
             first = self._queue.current.get(lock)
             if first is not None and first.failure is not None:
                 raise LockingError(str(first.failure), resource=resource)
             return None
         try:
             grant = await self._request(attempt)
-            if grant is None and attempt.remaining(self._clock) > 0:
+            if grant is None and attempt.get_remaining(self._clock) > 0:
                 grant = await self._wait(attempt)
             if grant is None and attempt.failure is not None:
                 raise attempt.failure
@@ -129,20 +139,22 @@ class RedlockLockStrategy(RedisLockStrategy):
 
     async def _wait_turn(self, lock: str, attempt: RedlockAttempt) -> bool:
         return await self._queue.wait_turn(
-            lock, attempt, lambda turn: asyncio.wait({turn}, timeout=attempt.remaining(self._clock))
+            lock,
+            attempt,
+            lambda turn: asyncio.wait({turn}, timeout=attempt.get_remaining(self._clock)),
         )
 
     async def _wait(self, attempt: RedlockAttempt) -> Grant | None:
         grant: Grant | None = None
         try:
             async with AsyncExitStack() as stack:
-                # On the servers that replied, which cause no delay.
+                # Only on the servers that replied: others would delay the subscription.
                 for number in attempt.replied:
-                    remaining = attempt.remaining(self._clock)
+                    remaining = attempt.get_remaining(self._clock)
                     await stack.enter_async_context(self._listeners[number].subscribe(remaining))
-                # The lock may have been released before the subscription.
+                # The holder may have released the lock before the subscription.
                 grant = await self._request(attempt, self._channel)
-                while grant is None and (remaining := attempt.remaining(self._clock)) > 0:
+                while grant is None and (remaining := attempt.get_remaining(self._clock)) > 0:
                     await self._pause(attempt, remaining)
                     grant = await self._request(attempt, self._channel)
             return grant
@@ -162,9 +174,9 @@ class RedlockLockStrategy(RedisLockStrategy):
         await attempt.sleep(min(attempt.held_for, pause, remaining))
 
     async def _request(self, attempt: RedlockAttempt, *channel: str) -> Grant | None:
-        """Run one round, which leaves the grant on the servers, or nothing.
+        """Run one round, and return a grant or remove all its traces from the servers.
 
-        Servers that refuse record the channel, if there is one.
+        Servers on which the lock is held record the channel, if it is passed.
         """
         owner = attempt.start_round()
         keys = self._keys(attempt.resource)[: 2 + len(channel)]
@@ -190,12 +202,12 @@ class RedlockLockStrategy(RedisLockStrategy):
                 await self._clean_up(attempt.resource, owner)
 
     def _record_reply(self, attempt: RedlockAttempt, reply: QuorumReply, granted: int) -> None:
-        refusals = sorted(-value for value in reply.values if value is not None and value < 0)
+        rejections = sorted(-value for value in reply.values if value is not None and value < 0)
         attempt.replied = [number for number, value in enumerate(reply.values) if value is not None]
-        attempt.splits = attempt.splits + 1 if refusals and 0 < granted < attempt.majority else 0
-        # Until then no majority can have forgotten the holder.
-        is_held = len(refusals) >= attempt.majority
-        attempt.held_for = refusals[attempt.majority - 1] / 1000 if is_held else math.inf
+        attempt.splits = attempt.splits + 1 if rejections and 0 < granted < attempt.majority else 0
+        # Until then a majority still holds the key of the holder.
+        is_held = len(rejections) >= attempt.majority
+        attempt.held_for = rejections[attempt.majority - 1] / 1000 if is_held else math.inf
         attempt.failure = None
         if len(attempt.replied) < attempt.majority:
             attempt.failure = self._no_majority("lock", attempt.resource, reply)
@@ -212,17 +224,20 @@ class RedlockLockStrategy(RedisLockStrategy):
         return reply.values.count(1) >= attempt.majority
 
     def _may_have_granted(self, reply: QuorumReply) -> bool:
-        """Return whether a server has granted the lock, or may have without a reply."""
+        """Return whether a server has granted the lock, or may have done so without a reply."""
         return any(value is None or value > 0 for value in reply.values)
 
     def _propose_token(self) -> int:
-        """Return microseconds, larger than all tokens before, even if servers forgot them."""
+        """Return microseconds of the clock, larger than all tokens seen before.
+
+        The clock covers tokens that servers have lost.
+        """
         now = int(self._clock.now().timestamp() * 1_000_000)
         return max(now - self._clock_lead, self._largest_token + 1)
 
     def _record_tokens(self, proposal: int, tokens: Sequence[int]) -> None:
         self._largest_token = max(self._largest_token, *tokens, 0)
-        # A server whose clock is behind uses its own time: different tokens cost another round.
+        # A server with a late clock grants a smaller token: different tokens cost another round.
         self._clock_lead += max(proposal - min(tokens, default=proposal), 0)
 
     def _choose_token(self, tokens: Sequence[int]) -> int:
@@ -246,7 +261,7 @@ class RedlockLockStrategy(RedisLockStrategy):
         yes = reply.values.count(1)
         if yes >= self._servers.majority:
             return True
-        if yes + reply.missing < self._servers.majority:
+        if yes + reply.missing_count < self._servers.majority:
             return False
         raise self._no_majority(operation, resource, reply)
 
@@ -254,9 +269,9 @@ class RedlockLockStrategy(RedisLockStrategy):
         reason = str(reply.failure) or type(reply.failure).__name__
         servers = len(reply.values)
         return LockingError(
-            f"cannot {operation} {resource}: {servers - reply.missing} of {servers} servers "
-            f"answered, where {self._servers.majority} must agree ({reason}); are the Redis "
-            "servers there?",
+            f"cannot {operation} {resource}: {servers - reply.missing_count} of {servers} servers "
+            f"replied, {self._servers.majority} must agree ({reason}); check that the Redis "
+            "servers are running",
             resource=resource,
         )
 

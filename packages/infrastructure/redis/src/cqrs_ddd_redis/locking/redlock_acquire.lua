@@ -1,13 +1,13 @@
--- KEYS: the lock with its owner, the last fencing token; for a waiter, the channels of all waiters.
--- ARGV: owner, ttl in milliseconds, the token that the client proposes, milliseconds for which to keep
--- the token; for a waiter, the channel to notify when the lock is released.
--- Returns the token, or minus the milliseconds that the holder has left.
+-- KEYS: the lock (value: owner), the last fencing token; for a waiter the channels of all waiters.
+-- ARGV: owner, ttl in milliseconds, the token that the client proposes, lifetime of the token in
+-- milliseconds; for a waiter the channel to notify when the lock is released.
+-- Returns the token, or the negative number of milliseconds until the holder's ttl ends.
 local lock, fence, waiting = KEYS[1], KEYS[2], KEYS[3]
 local owner, ttl, kept, channel = ARGV[1], ARGV[2], ARGV[4], ARGV[5]
 
 if redis.call('SET', lock, owner, 'NX', 'PX', ttl) then
   local time = redis.call('TIME')
-  -- Never ahead of this server's clock, the only source after a restart without data.
+  -- Never ahead of this server's clock: after a restart without data, the clock is the only source.
   local token = math.min(tonumber(ARGV[3]), time[1] * 1000000 + time[2])
   local last = redis.call('SET', fence, string.format('%.0f', token), 'PX', kept, 'GET')
   if last and tonumber(last) >= token then
@@ -17,7 +17,7 @@ if redis.call('SET', lock, owner, 'NX', 'PX', ttl) then
   return token
 end
 if redis.call('GET', lock) == owner then
-  -- The driver repeats the command if a connection broke before the reply.
+  -- The driver repeats the command if the connection was lost before the reply.
   redis.call('PEXPIRE', lock, ttl)
   return tonumber(redis.call('GET', fence))
 end

@@ -1,5 +1,5 @@
--- KEYS: the lock, the last fencing token. ARGV: owner, the token, milliseconds for which to keep it.
--- Returns 1 if the owner holds the lock and no later holder's token will be as small.
+-- KEYS: the lock, the last fencing token. ARGV: owner, the token, its lifetime in milliseconds.
+-- Returns 1 if the owner holds the lock, so that tokens of later holders are larger; else 0.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0
 end

@@ -1,4 +1,5 @@
--- KEYS: the lock, the channels of the waiters. ARGV: owner. Returns 1 if the owner held the lock.
+-- KEYS: the lock, the channels of the waiters. ARGV: owner.
+-- Returns 1 if the owner held the lock, else 0.
 local lock, waiting = KEYS[1], KEYS[2]
 
 if redis.call('GET', lock) ~= ARGV[1] then

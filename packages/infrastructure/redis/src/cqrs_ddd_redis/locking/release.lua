@@ -1,6 +1,6 @@
--- KEYS: also a tombstone, if later requests of the owner are to fail. ARGV: owner.
--- Releases the lock, or removes the owner from the queue.
--- Returns 1 if the owner held the lock, else 0; {1 or 0, waiter} if a waiter got the lock.
+-- Release the lock, or remove the owner from the queue.
+-- KEYS: as in queue.lua, and a tombstone if later requests of the owner must fail. ARGV: owner.
+-- Returns 1 if the owner held the lock, else 0; {1, waiter} if a waiter got the lock.
 local owner = ARGV[1]
 
 if KEYS[5] then

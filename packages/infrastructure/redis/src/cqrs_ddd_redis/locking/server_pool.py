@@ -1,4 +1,4 @@
-"""Independent servers that run the same script at once."""
+"""Pool of independent servers that run the same script concurrently."""
 
 from __future__ import annotations
 
@@ -15,35 +15,47 @@ from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 from ..driver import FAILURES, Deadline, Script, execute_with_timeout, load_script, wait_for_end
 
 _SLOW_SECONDS = 10.0
-"""Time for which a server that did not reply gets a shorter timeout."""
+"""Time for which a server that has not replied gets a shorter timeout."""
 _SHORT_TIMEOUT = 0.05
-"""Part of the timeout that a slow server gets."""
+"""Fraction of the timeout that a slow server gets."""
 
 
 @dataclass(frozen=True)
 class QuorumReply:
-    """Reply of each server in order, None for a missing one; ``failure`` is why one is missing."""
+    """Replies of all servers, in the order of the servers.
+
+    Args:
+        values: reply of each server, None for a missing reply.
+        failure: the error of a server without a reply.
+    """
 
     values: Sequence[int | None]
     failure: BaseException | None
 
     @property
-    def missing(self) -> int:
+    def missing_count(self) -> int:
+        """Number of servers without a reply."""
         return sum(value is None for value in self.values)
 
 
 class ServerPool:
     """Sender of scripts to all servers, which waits for each reply or its timeout.
 
-    A server that did not reply gets a shorter timeout for a while, unless the majority depends on
-    it. So a dead server out of three delays one call in ten seconds, not every call.
+    A server that has not replied gets a shorter timeout for ten seconds, unless the majority
+    depends on it. One failed server of three therefore delays one call in ten seconds, not every
+    call.
+
+    Args:
+        clients: clients of ``redis.asyncio``, one for each server.
+        response_timeout: seconds to wait for a reply.
+        clock: measures the ten seconds.
     """
 
     def __init__(self, clients: Sequence[Redis], *, response_timeout: float, clock: IClock) -> None:
         if not clients or len({id(client) for client in clients}) < len(clients):
             raise InvalidOperationError(
-                f"{len(clients)} clients do not make a majority; give one for each server, "
-                "best an odd number of servers that do not fail together"
+                f"cannot build a majority of {len(clients)} clients; pass a different client for "
+                "each server, ideally an odd number of servers that do not fail together"
             )
         self._clients = clients
         self._response_timeout = response_timeout
@@ -52,14 +64,15 @@ class ServerPool:
         self.majority = len(clients) // 2 + 1
 
     def load(self, *files: str) -> list[Script]:
+        """Return the script for each server."""
         return [load_script(client, "locking", *files) for client in self._clients]
 
     async def execute(
         self, scripts: Sequence[Script], keys: Sequence[str], arguments: Sequence[str | int]
     ) -> QuorumReply:
-        """Run the script on every server; no command is left running at the end.
+        """Run the script on every server; all commands have ended when it returns.
 
-        After a cancellation it is unknown which servers ran it.
+        After a cancellation it is unknown which servers have run the script.
         """
         if len(scripts) == 1:
             return await self._execute_on_one(scripts[0](keys, arguments))
@@ -81,7 +94,7 @@ class ServerPool:
         return self._collect(tasks, slow)
 
     async def _execute_on_one(self, command: Coroutine[None, None, int]) -> QuorumReply:
-        """Await a command without a task, which costs a fifth of the time of a command."""
+        """Await a command without a task, which would cost a fifth of the time of a command."""
         try:
             reply = await execute_with_timeout(command, self._response_timeout)
             return QuorumReply([reply], None)
@@ -116,7 +129,10 @@ def _cancel(tasks: Sequence[asyncio.Task[int]]) -> None:
 
 
 def _end_of_all(tasks: Sequence[asyncio.Task[int]]) -> asyncio.Future[None]:
-    """Do what ``asyncio.wait`` does, without its sets, which take a tenth of a command's time."""
+    """Return a future that ends with the last task.
+
+    It replaces ``asyncio.wait``, which builds sets in a tenth of the time of a command.
+    """
     end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     missing = len(tasks)
 
@@ -132,4 +148,4 @@ def _end_of_all(tasks: Sequence[asyncio.Task[int]]) -> asyncio.Future[None]:
 
 
 def _error_of(task: asyncio.Task[int]) -> BaseException | None:
-    return asyncio.TimeoutError("no answer in time") if task.cancelled() else task.exception()
+    return asyncio.TimeoutError("no reply in time") if task.cancelled() else task.exception()

@@ -1,4 +1,4 @@
-"""Bookkeeping that the locks on Redis share: holders, and how long each one holds."""
+"""Base class of the locks on Redis, which keeps the holders of this process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ _RETRY_PAUSE = 0.05
 
 @dataclass(eq=False, slots=True)
 class Grant:
-    """Lock that the servers have granted to ``owner`` until ``valid_until``, by the clock."""
+    """Lock that the servers have granted.
+
+    Args:
+        owner: name of the holder in Redis.
+        fencing_token: number that grows with each holder of the lock.
+        valid_until: end of the grant, as the monotonic time of the clock.
+        task: task that acquired the lock.
+    """
 
     owner: str
     fencing_token: int
@@ -35,7 +42,13 @@ class Grant:
 
 
 class RedisLockStrategy(ILeasedLock):
-    """Base of the locks: it remembers holders, a subclass sends the commands."""
+    """Base class of the locks: it keeps the holders, a subclass sends the commands.
+
+    Args:
+        namespace: prefix of the keys in Redis.
+        response_timeout: seconds to wait for a reply of a server.
+        clock: measures timeouts and the validity of grants; None uses the system clock.
+    """
 
     def __init__(self, *, namespace: str, response_timeout: float, clock: IClock | None) -> None:
         if not response_timeout > 0:
@@ -50,13 +63,29 @@ class RedisLockStrategy(ILeasedLock):
         self._max_holders = _MAX_HOLDERS
 
     async def acquire(self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0) -> bool:
+        """Acquire the lock and return True, or return False if it was not free within ``timeout``.
+
+        Args:
+            resource: name of the lock.
+            timeout: seconds to wait for the lock; 0 tries once.
+            ttl: seconds after which the lock expires without ``extend``.
+
+        Raises:
+            LockingError: too few servers replied.
+        """
         return await self._acquire(resource, timeout, ttl) is not None
 
     async def release(self, resource: str) -> None:
+        """Release the lock of this process; repeat a failing request for ``response_timeout``.
+
+        Raises:
+            LeaseLostError: the lock has expired, or another live task holds it.
+            LockingError: too few servers replied; the holder may release it again.
+        """
         holder = self._holders.get(resource)
-        reason = "its ttl ended, or the server has forgotten it"
+        reason = "its ttl has expired, or the server has lost its data"
         if holder is None:
-            reason = "nobody holds it here: it was released, or never acquired"
+            reason = "this process does not hold it: it was released, or never acquired"
         elif leases.is_of_another_live_task(holder.task):
             reason = f"{holder.task!r} holds it"
         elif await self._end(resource, holder):
@@ -64,6 +93,7 @@ class RedisLockStrategy(ILeasedLock):
         raise errors.LeaseLostError.not_released(resource, reason)
 
     async def extend(self, resource: str, ttl: float) -> bool:
+        """Let the lock expire ``ttl`` seconds from now; return False if it is not held here."""
         leases.ensure_lockable(resource, ttl=ttl)
         holder = self._holders.get(resource)
         if holder is None or leases.is_of_another_live_task(holder.task):
@@ -78,14 +108,25 @@ class RedisLockStrategy(ILeasedLock):
         ttl: float = 30.0,
         cancel_on_loss: bool = True,
     ) -> AbstractAsyncContextManager[ILockLease]:
+        """Return a context manager that acquires, renews and releases the lock.
+
+        Args:
+            resource: name of the lock.
+            timeout: seconds to wait for the lock.
+            ttl: seconds after which the lock expires if the process cannot renew it.
+            cancel_on_loss: True to cancel the block when the lock is lost.
+
+        Raises:
+            LockAcquisitionError: the lock was not free within ``timeout``.
+        """
         return _LockedBlock(self, resource, timeout, ttl, cancel_on_loss)
 
     async def _acquire(self, resource: str, timeout: float, ttl: float) -> Grant | None:
         leases.ensure_lockable(resource, ttl=ttl, timeout=timeout)
         if self._validity(ttl) <= 0:
             raise errors.InvalidOperationError(
-                f"cannot lock {resource} for {ttl} s: a server's answer takes as long; "
-                "give at least 0.01 s"
+                f"cannot lock {resource} for {ttl} s: it would expire before the server's reply; "
+                "pass a ttl of at least 0.01 s"
             )
         grant = await self._try_acquire(resource, self._create_owner(ttl), timeout, ttl)
         if grant is None:
@@ -104,7 +145,7 @@ class RedisLockStrategy(ILeasedLock):
             self._drop(resource, holder)
             await self._clean_up(resource, holder.owner)
             raise
-        # After any other error the holder stays, so that the caller can release it again.
+        # After any other error the holder is kept, so that the caller can repeat the release.
         self._drop(resource, holder)
         return was_held
 
@@ -113,7 +154,7 @@ class RedisLockStrategy(ILeasedLock):
             del self._holders[resource]
 
     def _drop_expired(self) -> None:
-        """Remove locks that were acquired and never released."""
+        """Remove expired holders, which tasks have acquired and never released."""
         now = self._clock.monotonic()
         self._holders = {key: held for key, held in self._holders.items() if held.valid_until > now}
         self._max_holders = max(_MAX_HOLDERS, 2 * len(self._holders))
@@ -121,7 +162,7 @@ class RedisLockStrategy(ILeasedLock):
     async def _clean_up(self, resource: str, owner: str) -> None:
         """Remove all traces of ``owner``, however often this task is cancelled.
 
-        Traces on servers that cannot be reached expire.
+        Traces on unreachable servers expire.
         """
 
         async def clean_up() -> None:
@@ -164,7 +205,7 @@ class RedisLockStrategy(ILeasedLock):
     async def _try_acquire(
         self, resource: str, owner: str, timeout: float, ttl: float
     ) -> Grant | None:
-        """Return None if it was not free within ``timeout``; then no trace of ``owner`` is left."""
+        """Return the grant, or None and no trace of ``owner`` if the lock was not free in time."""
         ...
 
     @abstractmethod
@@ -172,17 +213,17 @@ class RedisLockStrategy(ILeasedLock):
 
     @abstractmethod
     async def _release(self, resource: str, owner: str) -> bool:
-        """Return whether ``owner`` held the lock; no trace of it is left, in a queue neither."""
+        """Remove ``owner`` from the lock and its queue, and return whether it held the lock."""
         ...
 
     async def _release_uncertain(self, resource: str, owner: str) -> bool:
-        """Release a lock whose request may still be on its way, and arrive later than this."""
+        """Release a lock although a request for it may still arrive after the release."""
         return await self._release(resource, owner)
 
 
 @dataclass(eq=False)
 class _LockedBlock(AbstractAsyncContextManager[ILockLease]):
-    """Block under a lock; a generator would cost a tenth of the lock's time."""
+    """Context manager under a lock; a generator would cost a tenth of the lock's time."""
 
     strategy: RedisLockStrategy
     resource: str
@@ -220,11 +261,12 @@ class _LockedBlock(AbstractAsyncContextManager[ILockLease]):
             try:
                 was_held = await self.strategy._end(self.resource, self._holder)
             except errors.LockingError as failure:
-                # The block has ended, and no other holder can have had the lock before.
-                logger.warning("%s; it ends with its ttl", failure)
+                # The block has ended, and the renewal kept other callers from the lock until then.
+                logger.warning("%s; the lock expires with its ttl", failure)
         if error is None and not was_held:
             self._renewal.lose()
 
 
 def to_milliseconds(seconds: float) -> int:
+    """Return whole milliseconds, at least one."""
     return max(round(seconds * 1000), 1)
