@@ -82,7 +82,9 @@ class TestCachingPersistenceDispatcherOverAPlainCache(PersistenceDispatcherContr
 
 
 class TestLocalLeases(CacheContract):
-    async def test_unusable_keys_times_and_values_are_refused(self, cache: IVersionedCache) -> None:
+    async def test_cache_rejects_unusable_keys_ttls_and_values(
+        self, cache: IVersionedCache
+    ) -> None:
         """By the cache below; keys are made by the dispatcher."""
         with pytest.raises(InvalidOperationError):
             await cache.set("", 1)

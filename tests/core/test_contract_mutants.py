@@ -513,91 +513,119 @@ WORK = UnitOfWorkContract()
 
 MUTANTS: Collection[Breaks] = (
     Breaks(PositionsAtAppend, EVENTS.test_a_reader_never_skips_events_of_a_slow_transaction),
-    Breaks(PositionsAtAppend, EVENTS.test_many_writers_and_a_reader_agree_on_what_was_written),
+    Breaks(
+        PositionsAtAppend,
+        EVENTS.test_reader_sees_exactly_the_events_that_concurrent_writers_committed,
+    ),
     Breaks(WaitsAtGaps, EVENTS.test_a_reader_does_not_wait_for_events_that_were_rolled_back),
-    Breaks(BatchInPieces, EVENTS.test_a_taken_version_is_refused_with_the_whole_batch),
-    Breaks(BatchInPieces, EVENTS.test_what_is_not_json_is_refused_with_the_whole_batch),
-    Breaks(ExpectsNothing, EVENTS.test_each_expectation_is_enforced),
+    Breaks(BatchInPieces, EVENTS.test_event_store_rejects_the_whole_batch_if_one_version_is_taken),
+    Breaks(BatchInPieces, EVENTS.test_event_store_rejects_the_whole_batch_if_one_event_is_not_json),
+    Breaks(ExpectsNothing, EVENTS.test_event_store_enforces_each_kind_of_expected_version),
     Breaks(
         OneKindOfConflict,
-        EVENTS.test_a_second_event_with_an_id_is_refused_as_a_duplicate,
+        EVENTS.test_reused_event_id_raises_duplicate_event_error,
         OptimisticConcurrencyError,
     ),
-    Breaks(CommitsAtOnce, EVENTS.test_own_events_are_seen_before_the_commit_by_others_after_it),
-    Breaks(CommitsAtOnce, EVENTS.test_what_is_rolled_back_was_never_there, Exception),
-    Breaks(CommitsAtOnce, EVENTS.test_payload_and_metadata_come_back_as_json),
-    Breaks(FirstIdWins, EVENTS.test_types_that_share_an_id_are_different_streams),
-    Breaks(KeepsReferences, ROWS.test_a_found_one_is_a_copy_of_its_own),
-    Breaks(LastWriterWins, ROWS.test_the_second_of_two_writers_conflicts_and_keeps_its_events),
-    Breaks(LastWriterWins, ROWS.test_a_new_one_under_a_taken_id_conflicts),
-    Breaks(ChecksWhenAddedOnly, ROWS.test_no_update_is_lost_among_many_writers),
-    Breaks(IgnoresTheUnitOfWork, ROWS.test_uncommitted_changes_are_seen_from_inside_only),
+    Breaks(
+        CommitsAtOnce, EVENTS.test_uncommitted_events_are_visible_only_in_their_own_unit_of_work
+    ),
+    Breaks(
+        CommitsAtOnce, EVENTS.test_rolled_back_events_leave_no_trace_in_the_event_store, Exception
+    ),
+    Breaks(CommitsAtOnce, EVENTS.test_event_payload_and_metadata_are_returned_as_json),
+    Breaks(FirstIdWins, EVENTS.test_aggregate_types_that_share_an_id_have_separate_streams),
+    Breaks(KeepsReferences, ROWS.test_repository_returns_an_independent_copy_of_the_aggregate),
+    Breaks(LastWriterWins, ROWS.test_second_writer_of_an_aggregate_conflicts_and_keeps_its_events),
+    Breaks(LastWriterWins, ROWS.test_new_aggregate_with_a_taken_id_conflicts),
+    Breaks(
+        ChecksWhenAddedOnly,
+        ROWS.test_no_update_of_an_aggregate_is_lost_with_many_concurrent_writers,
+    ),
     Breaks(
         IgnoresTheUnitOfWork,
-        ROWS.test_a_rollback_leaves_the_store_and_the_aggregate_as_they_were,
+        ROWS.test_uncommitted_aggregate_is_visible_only_in_its_own_unit_of_work,
     ),
-    Breaks(SavesOneByOne, MANY.test_of_many_with_a_taken_id_none_is_saved_and_it_is_named),
-    Breaks(SavesOneByOne, MANY.test_two_with_one_id_are_refused_and_none_is_saved),
-    Breaks(RollsBackOnErrorsOnly, WORK.test_a_cancelled_block_rolls_back),
-    Breaks(SwallowsCancellation, WORK.test_a_cancellation_at_any_point_leaves_all_or_nothing),
-    Breaks(CommitsInTheCallersTask, WORK.test_a_cancellation_at_any_point_leaves_all_or_nothing),
+    Breaks(
+        IgnoresTheUnitOfWork,
+        ROWS.test_rollback_leaves_the_repository_and_the_aggregate_unchanged,
+    ),
+    Breaks(SavesOneByOne, MANY.test_add_many_with_a_taken_id_saves_nothing_and_names_the_id),
+    Breaks(SavesOneByOne, MANY.test_add_many_with_a_repeated_id_raises_and_saves_nothing),
+    Breaks(RollsBackOnErrorsOnly, WORK.test_cancelled_unit_of_work_rolls_back),
+    Breaks(
+        SwallowsCancellation,
+        WORK.test_unit_of_work_cancelled_at_any_point_stores_everything_or_nothing,
+    ),
+    Breaks(
+        CommitsInTheCallersTask,
+        WORK.test_unit_of_work_cancelled_at_any_point_stores_everything_or_nothing,
+    ),
     Breaks(
         StopsAtAFailingHook,
-        WORK.test_a_failing_hook_harms_neither_the_commit_nor_the_other_hooks,
+        WORK.test_failing_commit_hook_affects_neither_the_commit_nor_other_hooks,
     ),
-    Breaks(RunsHooksBeforeTheCommit, WORK.test_hooks_do_not_run_after_a_rollback),
-    Breaks(RunsHooksBeforeTheCommit, WORK.test_hooks_run_in_order_when_the_work_is_stored),
-    Breaks(LetsEverybodyIn, WORK.test_two_tasks_at_the_same_time_are_refused),
-    Breaks(NeverEnds, WORK.test_a_finished_one_refuses_further_work),
-    Breaks(NoLeaseCheck, OUTBOX.test_a_lost_lease_can_mark_nothing),
+    Breaks(RunsHooksBeforeTheCommit, WORK.test_commit_hooks_do_not_run_after_a_rollback),
+    Breaks(RunsHooksBeforeTheCommit, WORK.test_commit_hooks_run_in_order_after_the_commit),
+    Breaks(LetsEverybodyIn, WORK.test_unit_of_work_rejects_concurrent_use_by_two_tasks),
+    Breaks(NeverEnds, WORK.test_finished_unit_of_work_rejects_further_work),
+    Breaks(NoLeaseCheck, OUTBOX.test_relay_with_a_lost_lease_cannot_complete_or_fail_messages),
     Breaks(
-        ClaimsRows, OUTBOX.test_a_key_is_leased_to_one_relay_at_a_time_with_its_messages_in_order
+        ClaimsRows, OUTBOX.test_claim_leases_a_partition_key_to_one_relay_with_its_messages_in_order
     ),
-    Breaks(ClaimsRows, OUTBOX.test_relays_that_claim_at_once_share_the_keys),
+    Breaks(
+        ClaimsRows, OUTBOX.test_relays_that_claim_concurrently_never_lease_the_same_partition_key
+    ),
     Breaks(
         SavesBesideTheTransaction,
-        OUTBOX.test_a_message_is_there_with_its_transaction_and_not_before,
+        OUTBOX.test_outbox_message_is_visible_only_after_its_transaction_commits,
     ),
-    Breaks(SkipsPoison, OUTBOX.test_a_failure_holds_back_its_key_and_no_other),
-    Breaks(SkipsPoison, OUTBOX.test_messages_without_a_key_wait_for_nobody),
-    Breaks(PurgesEverything, OUTBOX.test_only_what_was_published_long_enough_ago_is_forgotten),
-    Breaks(FillsAnyway, CACHE.test_a_fill_that_raced_a_change_is_dropped),
-    Breaks(EverybodyFills, CACHE.test_one_at_a_time_may_fill),
-    Breaks(KeepsForEver, CACHE.test_a_value_ends_with_its_ttl),
-    Breaks(KeepsTheObject, CACHE.test_a_value_comes_back_as_json_and_as_a_copy),
-    Breaks(ForgetsWhoSubscribed, BROKER.test_a_message_reaches_every_subscriber_of_its_topic_whole),
-    Breaks(AcknowledgesFirst, BROKER.test_what_a_handler_refuses_comes_again),
-    Breaks(LooksThenHandles, INBOX.test_of_many_copies_at_once_one_is_news),
+    Breaks(
+        SkipsPoison, OUTBOX.test_failed_message_blocks_only_its_own_partition_key_until_its_retry
+    ),
+    Breaks(SkipsPoison, OUTBOX.test_messages_without_a_partition_key_do_not_block_each_other),
+    Breaks(
+        PurgesEverything, OUTBOX.test_outbox_purge_deletes_only_messages_published_before_a_time
+    ),
+    Breaks(FillsAnyway, CACHE.test_cache_drops_a_fill_that_raced_a_write_or_an_invalidation),
+    Breaks(EverybodyFills, CACHE.test_cache_grants_one_fill_lease_per_key_at_a_time),
+    Breaks(KeepsForEver, CACHE.test_cached_value_expires_after_its_ttl),
+    Breaks(KeepsTheObject, CACHE.test_cache_returns_a_value_as_an_independent_json_copy),
+    Breaks(
+        ForgetsWhoSubscribed,
+        BROKER.test_broker_delivers_the_whole_message_to_every_subscriber_of_its_topic,
+    ),
+    Breaks(AcknowledgesFirst, BROKER.test_broker_redelivers_a_message_after_its_handler_failed),
+    Breaks(LooksThenHandles, INBOX.test_exactly_one_of_many_concurrent_deliveries_is_processed),
     Breaks(
         RemembersAtOnce,
-        INBOX.test_a_failed_first_time_leaves_no_trace,
+        INBOX.test_message_of_a_rolled_back_delivery_is_not_registered_in_the_inbox,
         DuplicateCommandError,
     ),
-    Breaks(RemembersAtOnce, INBOX.test_a_repetition_waits_for_the_first_one_to_commit),
-    Breaks(OneConsumer, INBOX.test_consumers_do_not_block_each_other),
-    Breaks(IgnoresContent, INBOX.test_the_same_id_with_another_content_is_refused),
-    Breaks(AnybodyReleases, LOCKS.test_a_stranger_can_neither_release_nor_extend),
-    Breaks(NeverRunsOut, LOCKS.test_an_acquired_lock_ends_with_its_ttl),
-    Breaks(SameToken, LOCKS.test_fencing_tokens_grow),
-    Breaks(ForgetsCancelledWaiters, LOCKS.test_a_cancelled_waiter_leaves_no_trace),
-    Breaks(LastInFirstOut, ORDER.test_waiters_are_served_in_the_order_they_came),
-    Breaks(NeverRenews, LOCKS.test_a_held_block_outlives_its_ttl),
-    Breaks(NeverTellsOfTheLoss, LOCKS.test_a_lost_lease_says_so_before_the_block_is_cancelled),
+    Breaks(RemembersAtOnce, INBOX.test_redelivered_message_waits_until_the_first_delivery_commits),
+    Breaks(OneConsumer, INBOX.test_inbox_consumers_register_the_same_message_independently),
+    Breaks(IgnoresContent, INBOX.test_inbox_rejects_a_known_message_id_with_different_content),
+    Breaks(AnybodyReleases, LOCKS.test_only_its_holder_can_release_or_extend_a_lock),
+    Breaks(NeverRunsOut, LOCKS.test_acquired_lock_expires_after_its_ttl),
+    Breaks(SameToken, LOCKS.test_fencing_token_increases_with_each_holder),
+    Breaks(ForgetsCancelledWaiters, LOCKS.test_cancelled_waiter_never_holds_the_lock),
+    Breaks(LastInFirstOut, ORDER.test_fifo_lock_serves_waiters_in_order_of_arrival),
+    Breaks(NeverRenews, LOCKS.test_hold_keeps_the_lock_beyond_its_ttl),
+    Breaks(NeverTellsOfTheLoss, LOCKS.test_lease_is_marked_lost_before_its_block_is_cancelled),
     Breaks(
         CancelsAnyway,
-        LOCKS.test_a_block_that_is_not_to_be_cancelled_runs_on_and_learns_of_the_loss,
+        LOCKS.test_block_without_cancel_on_loss_keeps_running_and_can_see_the_loss,
     ),
     Breaks(
         ReleasesByName,
-        LOCKS.test_a_block_that_releases_its_lock_ends_as_lost_and_leaves_the_next_holder_alone,
+        LOCKS.test_hold_block_that_releases_its_lock_fails_and_the_next_holder_keeps_it,
     ),
     Breaks(
         ForgetsCancelledWaiters,
-        LOCKS.test_a_waiter_that_is_cancelled_at_any_point_leaves_no_trace,
+        LOCKS.test_waiter_cancelled_at_any_point_never_holds_the_lock,
     ),
     Breaks(
         SavesWithoutAsking,
-        WORK.test_events_that_were_recorded_after_the_last_save_are_refused,
+        WORK.test_commit_rejects_events_recorded_after_the_last_save,
     ),
 )
 
@@ -636,17 +664,19 @@ async def test_the_contract_catches_the_naive_version(breaks: Breaks) -> None:
 
 
 @pytest.mark.parametrize(
-    ("contract", "fixture", "store"),
+    ("test", "store"),
     [
-        (EVENTS, "event_store", InMemoryEventStore),
-        (OUTBOX, "outbox", InMemoryOutboxStorage),
-        (INBOX, "inbox", InMemoryInbox),
+        (EVENTS.test_event_store_rejects_ids_that_some_databases_cannot_store, InMemoryEventStore),
+        (OUTBOX.test_outbox_rejects_ids_that_some_databases_cannot_store, InMemoryOutboxStorage),
+        (INBOX.test_inbox_rejects_ids_that_some_databases_cannot_store, InMemoryInbox),
     ],
 )
-async def test_the_contract_catches_who_takes_every_id(
-    contract: Any, fixture: str, store: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+async def test_contract_catches_a_store_that_accepts_every_id(
+    test: Callable[[Any], Awaitable[None]],
+    store: Callable[[], Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(storable, "_is_kept", lambda text: True)
 
     with pytest.raises((AssertionError, OptimisticConcurrencyError)):
-        await contract.test_ids_that_not_every_database_keeps_are_refused(**{fixture: store()})
+        await test(store())

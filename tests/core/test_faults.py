@@ -91,7 +91,7 @@ async def test_a_task_that_outlives_the_work_is_found() -> None:
         started.append(asyncio.ensure_future(asyncio.sleep(60)))
         await asyncio.sleep(0)
 
-    with pytest.raises(AssertionError, match="tasks run on"):
+    with pytest.raises(AssertionError, match="these tasks still run"):
         await cancel_sweep(leaking, _fine)
     for task in started:
         task.cancel()

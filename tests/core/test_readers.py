@@ -285,20 +285,22 @@ class Sorted(InMemoryHierarchy[str]):
 
 async def _parents_hold(reader: InMemoryHierarchy[str]) -> None:
     contract = ParentReaderContract()
-    await contract.test_parents_are_a_tuple_in_their_stored_order(reader)
-    await contract.test_a_missing_node_has_no_record_and_a_root_an_empty_tuple(reader)
+    await contract.test_parent_reader_returns_parents_in_stored_order(reader)
+    await contract.test_parent_reader_omits_missing_nodes_and_returns_no_parents_for_a_root(reader)
 
 
 async def _tags_hold(reader: InMemoryHierarchy[str]) -> None:
     contract = TagReaderContract()
     await contract.test_tags_keep_their_order_and_spelling(reader)
-    await contract.test_a_missing_node_is_not_a_node_without_tags(reader)
+    await contract.test_tag_reader_omits_missing_nodes_but_not_nodes_without_tags(reader)
 
 
 async def _lists_hold(reader: InMemoryHierarchy[str]) -> None:
     contract = ACLReaderContract()
-    await contract.test_no_list_nobody_and_unrestricted_stay_apart(reader)
-    await contract.test_a_missing_node_is_not_a_node_without_a_list(reader)
+    await contract.test_acl_reader_distinguishes_no_list_from_an_empty_and_an_unrestricted_list(
+        reader
+    )
+    await contract.test_acl_reader_omits_missing_nodes_but_not_nodes_without_a_list(reader)
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_a_refusal_after_an_event_was_recorded_is_found() -> None:
         copy.lend("anna")
         raise BusinessRuleError("too late")
 
-    with pytest.raises(AssertionError, match="it raised, but recorded Lent"):
+    with pytest.raises(AssertionError, match="before it raised, it recorded Lent"):
         given(Copy, "c-1").when(act).then_raises(BusinessRuleError)
 
 

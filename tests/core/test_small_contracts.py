@@ -50,7 +50,7 @@ from cqrs_ddd_core.testing.contracts.background_worker import (
 )
 from cqrs_ddd_core.testing.contracts.blob_storage import BlobStorageContract
 from cqrs_ddd_core.testing.contracts.bus import BusContract, CountShouts, Shout
-from cqrs_ddd_core.testing.contracts.clock import ClockContract, Pass
+from cqrs_ddd_core.testing.contracts.clock import ClockContract, PassTime
 from cqrs_ddd_core.testing.contracts.event_dispatcher import EventDispatcherContract, Subscribe
 from cqrs_ddd_core.testing.contracts.id_generator import IdGeneratorContract
 from cqrs_ddd_core.testing.contracts.middleware import MiddlewareContract
@@ -67,7 +67,7 @@ class TestFakeClock(ClockContract):
         return FakeClock()
 
     @pytest.fixture
-    def pass_time(self, clock: FakeClock) -> Pass:
+    def pass_time(self, clock: FakeClock) -> PassTime:
         return clock.advance
 
 
@@ -77,7 +77,7 @@ class TestSystemClock(ClockContract):
         return SystemClock()
 
     @pytest.fixture
-    def pass_time(self) -> Pass:
+    def pass_time(self) -> PassTime:
         return asyncio.sleep
 
 
@@ -117,12 +117,12 @@ class OutboxWork:
     def __init__(self) -> None:
         self.outbox, self.bus = InMemoryOutboxStorage(), InMemoryMessageBus()
 
-    async def give(self) -> str:
-        given = message("k")
-        await self.outbox.save_messages([given])
-        return given.message_id
+    async def add_job(self) -> str:
+        job = message("k")
+        await self.outbox.save_messages([job])
+        return job.message_id
 
-    async def done(self) -> list[str]:
+    async def list_done(self) -> list[str]:
         return [each.message_id for each in self.bus.published]
 
 
@@ -146,8 +146,8 @@ class LeavesItsTask(OutboxRelay):
 @pytest.mark.parametrize(
     ("mutant", "test"),
     [
-        (LeavesItsTask, WorkerContract.test_stopping_leaves_no_task_behind),
-        (LeavesItsTask, WorkerContract.test_it_works_between_start_and_stop),
+        (LeavesItsTask, WorkerContract.test_stopped_worker_leaves_no_running_task),
+        (LeavesItsTask, WorkerContract.test_worker_processes_jobs_only_between_start_and_stop),
     ],
 )
 async def test_the_contract_catches_a_naive_worker(mutant: Any, test: Any) -> None:
@@ -172,7 +172,7 @@ def test_the_contract_catches_ids_that_come_twice() -> None:
             return str(self.made)
 
     with pytest.raises(AssertionError):
-        IdGeneratorContract().test_no_id_comes_twice_also_among_threads(Clumsy())
+        IdGeneratorContract().test_generated_ids_are_unique_across_threads(Clumsy())
 
 
 def _shouting() -> Mediator:
@@ -289,8 +289,8 @@ class Swallowing(IMiddleware):
 @pytest.mark.parametrize(
     "test",
     [
-        MiddlewareContract.test_an_error_of_the_handler_passes_through,
-        MiddlewareContract.test_a_cancellation_passes_through,
+        MiddlewareContract.test_handler_error_passes_through_the_middleware_unchanged,
+        MiddlewareContract.test_cancellation_passes_through_the_middleware,
     ],
 )
 async def test_the_contract_catches_a_naive_middleware(test: Any) -> None:
@@ -306,7 +306,9 @@ def test_the_contract_catches_an_upcaster_that_changes_what_it_is_given() -> Non
             return dict(changed)
 
     with pytest.raises(AssertionError):
-        UpcasterContract().test_it_leaves_the_old_payload_as_it_is(Mutating(), {"first": "Ada"})
+        UpcasterContract().test_upcaster_does_not_modify_the_old_payload(
+            Mutating(), {"first": "Ada"}
+        )
 
 
 async def test_the_contract_catches_a_dispatcher_that_goes_on_after_an_error() -> None:
@@ -319,7 +321,7 @@ async def test_the_contract_catches_a_dispatcher_that_goes_on_after_an_error() -
                     await super().dispatch([event])
 
     with pytest.raises(AssertionError):
-        await EventDispatcherContract().test_an_error_reaches_the_caller_and_stops_the_rest(
+        await EventDispatcherContract().test_failing_event_handler_ends_dispatch_with_its_error(
             Lenient(handlers), handlers.register_event_handler
         )
 
@@ -335,7 +337,7 @@ async def test_the_contract_catches_a_worker_that_dies_of_a_job() -> None:
     async def handle(job: Any) -> None:
         handled.append(job)
 
-    judged = BackgroundWorkerContract().test_jobs_are_done_in_order_under_ids_of_their_own(
+    judged = BackgroundWorkerContract().test_background_worker_runs_jobs_in_order_with_unique_ids(
         Mortal(handle), handled
     )
     with pytest.raises(asyncio.TimeoutError):
@@ -394,7 +396,9 @@ class AnswersTheLast:
 
 
 async def test_the_contracts_catch_further_naive_versions() -> None:
-    blobs = BlobStorageContract().test_what_is_saved_again_is_replaced_as_a_whole(KeepsTheBuffer())
+    blobs = BlobStorageContract().test_saving_a_blob_again_replaces_its_whole_content(
+        KeepsTheBuffer()
+    )
     with pytest.raises(AssertionError):
         await blobs
 
@@ -403,13 +407,13 @@ async def test_the_contracts_catch_further_naive_versions() -> None:
         await asyncio.wait_for(signal, timeout=0.5)
 
     clock = ComesBackAtOnce()
-    sleeper = ClockContract().test_a_sleeper_wakes_when_its_time_has_come_and_not_before(
+    sleeper = ClockContract().test_clock_sleep_ends_after_its_duration_and_not_before(
         clock, clock.advance
     )
     with pytest.raises(AssertionError):
         await sleeper
 
-    verdict = ValidatorContract().test_what_is_invalid_is_told_by_field_and_not_raised(
+    verdict = ValidatorContract().test_validator_returns_errors_by_field_instead_of_raising(
         RaisesItsFindings(), Sized(size=1).model_copy(update={"size": "large"})
     )
     with pytest.raises(AssertionError):
@@ -420,4 +424,4 @@ async def test_the_contract_catches_a_bus_that_mixes_up_its_answers() -> None:
     bus: Any = AnswersTheLast(_shouting())
 
     with pytest.raises(AssertionError):
-        await BusContract().test_answers_of_concurrent_commands_are_not_mixed_up(bus)
+        await BusContract().test_bus_returns_each_of_many_concurrent_commands_its_own_response(bus)

@@ -318,7 +318,9 @@ class TestReaderOfATree(AncestryReaderContract):
         )
         return reader.parents
 
-    async def test_the_links_of_all_ancestors_come_at_once(self, ancestry_reader: Any) -> None:
+    async def test_ancestry_reader_returns_the_links_of_all_ancestors_in_one_call(
+        self, ancestry_reader: Any
+    ) -> None:
         found = await ancestry_reader.get_ancestry(("grandchild", "missing"))
 
         assert found == {
@@ -328,7 +330,7 @@ class TestReaderOfATree(AncestryReaderContract):
             "root": (),
         }
 
-    async def test_a_depth_cuts_the_reading(self, ancestry_reader: Any) -> None:
+    async def test_ancestry_reader_stops_at_max_depth(self, ancestry_reader: Any) -> None:
         found = await ancestry_reader.get_ancestry(("grandchild",), max_depth=1)
 
         assert found == {"grandchild": ("child",), "child": ("left",)}
@@ -714,21 +716,29 @@ LISTS, ANCESTRIES = ACLReaderContract(), AncestryReaderContract()
 @pytest.mark.parametrize(
     ("naive", "kind", "sentence"),
     [
-        (drop_order, "parents", PARENTS.test_parents_are_a_tuple_in_their_stored_order),
+        (drop_order, "parents", PARENTS.test_parent_reader_returns_parents_in_stored_order),
         (drop_order, "tags", TAGS.test_tags_keep_their_order_and_spelling),
-        (reverse_order, "parents", PARENTS.test_parents_are_a_tuple_in_their_stored_order),
+        (reverse_order, "parents", PARENTS.test_parent_reader_returns_parents_in_stored_order),
         (
             take_nodes_from_links,
             "parents",
-            PARENTS.test_a_missing_node_has_no_record_and_a_root_an_empty_tuple,
+            PARENTS.test_parent_reader_omits_missing_nodes_and_returns_no_parents_for_a_root,
         ),
         (
             take_nodes_from_links,
             "parents",
-            ANCESTRIES.test_the_links_of_all_ancestors_come_at_once,
+            ANCESTRIES.test_ancestry_reader_returns_the_links_of_all_ancestors_in_one_call,
         ),
-        (take_lists_from_entries, "acls", LISTS.test_no_list_nobody_and_unrestricted_stay_apart),
-        (restrict_every_list, "acls", LISTS.test_no_list_nobody_and_unrestricted_stay_apart),
+        (
+            take_lists_from_entries,
+            "acls",
+            LISTS.test_acl_reader_distinguishes_no_list_from_an_empty_and_an_unrestricted_list,
+        ),
+        (
+            restrict_every_list,
+            "acls",
+            LISTS.test_acl_reader_distinguishes_no_list_from_an_empty_and_an_unrestricted_list,
+        ),
     ],
 )
 async def test_contract_catches_columns_that_lose_something(
@@ -752,22 +762,22 @@ async def test_contract_catches_a_naive_reader(app: FolderTables, reader: Reader
 
     for sentence, sound, naive in (
         (
-            PARENTS.test_a_missing_node_has_no_record_and_a_root_an_empty_tuple,
+            PARENTS.test_parent_reader_omits_missing_nodes_and_returns_no_parents_for_a_root,
             reader.parents,
             TakesTheMissingForRoots(reader.parents, ()),
         ),
         (
-            TAGS.test_a_missing_node_is_not_a_node_without_tags,
+            TAGS.test_tag_reader_omits_missing_nodes_but_not_nodes_without_tags,
             reader.tags,
             TakesTheMissingForRoots(reader.tags, ((), ())),
         ),
         (
-            LISTS.test_a_missing_node_is_not_a_node_without_a_list,
+            LISTS.test_acl_reader_omits_missing_nodes_but_not_nodes_without_a_list,
             reader.acls,
             TakesTheMissingForRoots(reader.acls, (None, ())),
         ),
         (
-            ANCESTRIES.test_a_depth_cuts_the_reading,
+            ANCESTRIES.test_ancestry_reader_stops_at_max_depth,
             reader.parents,
             OneLevelTooMany(reader.parents),
         ),

@@ -252,43 +252,70 @@ MUTANTS: Collection[Breaks] = (
     Breaks(
         WaitsAtGaps, EVENTS.test_a_reader_does_not_wait_for_events_that_were_rolled_back, POSTGRES
     ),
-    Breaks(InsertsOneByOne, EVENTS.test_a_taken_version_is_refused_with_the_whole_batch),
-    Breaks(InsertsOneByOne, EVENTS.test_what_is_not_json_is_refused_with_the_whole_batch),
     Breaks(
-        PassesOver, EVENTS.test_a_taken_version_is_refused_with_the_whole_batch, error=Exception
+        InsertsOneByOne, EVENTS.test_event_store_rejects_the_whole_batch_if_one_version_is_taken
     ),
-    Breaks(PassesOver, EVENTS.test_of_two_writers_of_one_version_one_wins),
-    Breaks(AppendsBeside, EVENTS.test_own_events_are_seen_before_the_commit_by_others_after_it),
-    Breaks(AppendsBeside, EVENTS.test_what_is_rolled_back_was_never_there, error=Exception),
-    Breaks(CommitsInTheCallersTask, WORK.test_a_cancellation_at_any_point_leaves_all_or_nothing),
-    Breaks(KeepsCancelledConnections, WORK.test_a_cancelled_block_rolls_back),
-    Breaks(MarksWithoutALease, OUTBOX.test_a_lost_lease_can_mark_nothing),
+    Breaks(
+        InsertsOneByOne, EVENTS.test_event_store_rejects_the_whole_batch_if_one_event_is_not_json
+    ),
+    Breaks(
+        PassesOver,
+        EVENTS.test_event_store_rejects_the_whole_batch_if_one_version_is_taken,
+        error=Exception,
+    ),
+    Breaks(PassesOver, EVENTS.test_only_one_concurrent_writer_appends_a_given_version),
+    Breaks(
+        AppendsBeside, EVENTS.test_uncommitted_events_are_visible_only_in_their_own_unit_of_work
+    ),
+    Breaks(
+        AppendsBeside,
+        EVENTS.test_rolled_back_events_leave_no_trace_in_the_event_store,
+        error=Exception,
+    ),
+    Breaks(
+        CommitsInTheCallersTask,
+        WORK.test_unit_of_work_cancelled_at_any_point_stores_everything_or_nothing,
+    ),
+    Breaks(KeepsCancelledConnections, WORK.test_cancelled_unit_of_work_rolls_back),
+    Breaks(
+        MarksWithoutALease, OUTBOX.test_relay_with_a_lost_lease_cannot_complete_or_fail_messages
+    ),
     Breaks(
         LeasesForNothing,
-        OUTBOX.test_a_key_is_leased_to_one_relay_at_a_time_with_its_messages_in_order,
+        OUTBOX.test_claim_leases_a_partition_key_to_one_relay_with_its_messages_in_order,
     ),
-    Breaks(ClaimsThenMarks, OUTBOX.test_what_is_completed_can_be_claimed_in_the_same_go),
-    Breaks(SavesBeside, OUTBOX.test_a_message_is_there_with_its_transaction_and_not_before),
-    Breaks(LooksThenInserts, INBOX.test_of_many_copies_at_once_one_is_news),
-    Breaks(RegistersBeside, INBOX.test_a_failed_first_time_leaves_no_trace, error=Exception),
+    Breaks(
+        ClaimsThenMarks,
+        OUTBOX.test_complete_and_claim_completes_messages_and_leases_the_next_in_one_call,
+    ),
+    Breaks(SavesBeside, OUTBOX.test_outbox_message_is_visible_only_after_its_transaction_commits),
+    Breaks(LooksThenInserts, INBOX.test_exactly_one_of_many_concurrent_deliveries_is_processed),
+    Breaks(
+        RegistersBeside,
+        INBOX.test_message_of_a_rolled_back_delivery_is_not_registered_in_the_inbox,
+        error=Exception,
+    ),
     Breaks(
         UpdatesWhateverIsThere,
-        ROWS.test_the_second_of_two_writers_conflicts_and_keeps_its_events,
+        ROWS.test_second_writer_of_an_aggregate_conflicts_and_keeps_its_events,
     ),
-    Breaks(UpdatesWhateverIsThere, ROWS.test_no_update_is_lost_among_many_writers),
-    Breaks(TakesTheNextVersion, ROWS.test_a_new_one_under_a_taken_id_conflicts),
+    Breaks(
+        UpdatesWhateverIsThere,
+        ROWS.test_no_update_of_an_aggregate_is_lost_with_many_concurrent_writers,
+    ),
+    Breaks(TakesTheNextVersion, ROWS.test_new_aggregate_with_a_taken_id_conflicts),
     Breaks(
         ForgetsWhatItSaved,
-        ROWS.test_one_that_was_saved_can_be_changed_and_saved_again,
+        ROWS.test_saved_aggregate_can_be_changed_and_saved_again,
         error=OptimisticConcurrencyError,
     ),
-    Breaks(SavesOneByOne, MANY.test_of_many_with_a_taken_id_none_is_saved_and_it_is_named),
+    Breaks(SavesOneByOne, MANY.test_add_many_with_a_taken_id_saves_nothing_and_names_the_id),
     Breaks(
-        SavesParcelsBeside, ROWS.test_a_rollback_leaves_the_store_and_the_aggregate_as_they_were
+        SavesParcelsBeside, ROWS.test_rollback_leaves_the_repository_and_the_aggregate_unchanged
     ),
     Breaks(
         ListsAsTheyCome,
-        ROWS.test_a_list_by_ids_is_in_the_order_asked_for_without_doubles_or_gaps,
+        ROWS.test_list_all_returns_requested_ids_in_order_without_duplicates_or_gaps,
     ),
 )
 

@@ -128,17 +128,21 @@ class Breaks:
 
 
 MUTANTS = (
-    Breaks(FillsAnyway, KIT.test_a_fill_that_raced_a_change_is_dropped),
-    Breaks(FillsAnyway, KIT.test_of_several_fills_those_that_raced_a_change_are_dropped),
-    Breaks(LooksThenFills, KIT.test_a_lease_ends_with_its_ttl_and_passes_on),
-    Breaks(DeletesTheValueOnly, KIT.test_a_fill_that_raced_a_change_is_dropped),
-    Breaks(DeletesTheValueOnly, KIT.test_several_are_deleted_at_once_with_their_leases),
-    Breaks(SetsTheValueOnly, KIT.test_of_several_fills_those_that_raced_a_change_are_dropped),
+    Breaks(FillsAnyway, KIT.test_cache_drops_a_fill_that_raced_a_write_or_an_invalidation),
+    Breaks(FillsAnyway, KIT.test_fill_many_drops_only_the_keys_that_changed_since_they_were_leased),
+    Breaks(
+        LooksThenFills, KIT.test_expired_fill_lease_cannot_fill_and_is_granted_to_the_next_caller
+    ),
+    Breaks(DeletesTheValueOnly, KIT.test_cache_drops_a_fill_that_raced_a_write_or_an_invalidation),
+    Breaks(DeletesTheValueOnly, KIT.test_delete_many_removes_cached_values_and_fill_leases),
+    Breaks(
+        SetsTheValueOnly, KIT.test_fill_many_drops_only_the_keys_that_changed_since_they_were_leased
+    ),
     Breaks(SetsTheValueOnly, _late_write),
-    Breaks(EverybodyFills, KIT.test_one_at_a_time_may_fill),
-    Breaks(EverybodyFills, KIT.test_several_are_leased_and_filled_at_once),
-    Breaks(KeepsForEver, KIT.test_a_value_ends_with_its_ttl),
-    Breaks(KeepsForEver, KIT.test_several_that_are_filled_at_once_end_with_their_ttl),
+    Breaks(EverybodyFills, KIT.test_cache_grants_one_fill_lease_per_key_at_a_time),
+    Breaks(EverybodyFills, KIT.test_cache_leases_and_fills_several_keys_in_one_call),
+    Breaks(KeepsForEver, KIT.test_cached_value_expires_after_its_ttl),
+    Breaks(KeepsForEver, KIT.test_fill_many_values_expire_after_their_ttl),
     Breaks(KeepsItsGeneration, sentences.test_fill_during_a_clear_is_dropped),
     Breaks(KeepsItsGeneration, _late_write),
     Breaks(ClearsEverything, _namespaces),

@@ -172,7 +172,7 @@ async def test_naive_cancelled_waiter_blocks_the_queue(client: Redis, other_clie
     naive = NeverLeavesQueue(other_client)
 
     with pytest.raises(AssertionError):
-        await LockContract().test_a_waiter_that_is_cancelled_at_any_point_leaves_no_trace(
+        await LockContract().test_waiter_cancelled_at_any_point_never_holds_the_lock(
             FifoRedisLockStrategy(client), naive
         )
 

@@ -1,1 +1,1 @@
-"""For the tests of applications and adapters; none of it imports a test runner."""
+"""Support for the tests of applications and adapters, without an import of a test runner."""

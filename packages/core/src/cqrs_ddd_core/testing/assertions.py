@@ -1,4 +1,4 @@
-"""Errors that a test expects, and ids that raise one."""
+"""Assertion of an expected error, and ids that some databases cannot store."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from typing import Any, Generic, TypeVar
 E = TypeVar("E", bound=BaseException)
 
 UNSTORABLE_IDS: tuple[Any, ...] = ("a\x00b", "half of a pair \ud83d", 7)
-"""Ids that one database keeps, another one changes, and a third one refuses."""
+"""Ids that one database stores unchanged, another one changes and a third one rejects."""
 
 
 class raises(Generic[E]):
-    """The block must raise such an error; afterwards ``error`` is it."""
+    """Context manager that fails unless its block raises an error of the given type.
+
+    Any other error passes through.
+
+    Args:
+        error_type: Expected class of the error.
+
+    Attributes:
+        error: The caught error; it is set when the block has raised it.
+    """
 
     error: E
 

@@ -1,4 +1,4 @@
-"""Faults on purpose."""
+"""Injection of cancellations at every suspension point of a coroutine."""
 
 from __future__ import annotations
 
@@ -13,14 +13,22 @@ async def cancel_sweep(
     *,
     timeout: float = 30.0,
 ) -> int:
-    """Cancel ``work`` at its first suspension, then at its second, until it ends unharmed.
+    """Run ``work`` repeatedly, cancelled at its first suspension, then at its second, and so on.
 
-    After each run ``check`` is awaited: it asserts what must hold however the work ended.
-    ``AssertionError`` also for a cancellation that was swallowed, for tasks that outlive the work,
-    and for a run that takes more than ``timeout`` seconds.
+    The sweep ends with the run that completes before it reaches the suspension to cancel.
+
+    Args:
+        work: Returns a new coroutine for each run.
+        check: Awaited after each run; asserts the invariants that hold whether the run completed
+            or was cancelled.
+        timeout: Seconds that one run may take.
 
     Returns:
-        How many suspensions there are, each of which was cancelled once.
+        Number of suspensions, each of which was cancelled once.
+
+    Raises:
+        AssertionError: The work swallowed a cancellation, left running tasks behind, or took
+            longer than ``timeout``.
     """
     suspension = 0
     while True:
@@ -48,7 +56,7 @@ async def cancel_sweep(
 
 
 class _Interrupted:
-    """Awaits a coroutine by hand, to cancel the task when it is about to suspend."""
+    """Awaitable that drives a coroutine and cancels its task at a given suspension."""
 
     def __init__(self, work: Coroutine[Any, Any, Any], at: int) -> None:
         self._work = work
@@ -87,14 +95,14 @@ class _Interrupted:
 
 
 async def _ensure_no_leftovers(before: set[asyncio.Task[Any]], suspension: int) -> None:
-    # What was cancelled along with the work needs a few turns of the loop to end.
+    # Tasks that were cancelled together with the work need a few turns of the loop to end.
     for _ in range(10):
         if asyncio.all_tasks() <= before:
             return
         await asyncio.sleep(0)
     leftovers = asyncio.all_tasks() - before
     raise AssertionError(
-        f"after the cancellation at suspension {suspension} tasks run on: {leftovers}"
+        f"after the cancellation at suspension {suspension} these tasks still run: {leftovers}"
     )
 
 

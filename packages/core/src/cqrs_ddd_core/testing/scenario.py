@@ -1,4 +1,4 @@
-"""Given some history, when something is asked for, then these events follow.
+"""Given-when-then tests of aggregates and of command handlers.
 
 ::
 
@@ -27,7 +27,11 @@ A = TypeVar("A", bound=AggregateRoot)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What followed; each ``then`` raises an ``AssertionError`` that shows the difference."""
+    """Result of a scenario: the new events, the return value or the error, and the aggregate.
+
+    Each ``then`` method raises an ``AssertionError`` that shows the differences, and returns the
+    outcome itself, so that calls can be chained.
+    """
 
     events: Sequence[DomainEvent]
     result: object = None
@@ -35,7 +39,7 @@ class Outcome:
     aggregate: AggregateRoot | None = None
 
     def then(self, *expected: DomainEvent) -> Outcome:
-        """These events, in this order, and no others; envelopes are not compared."""
+        """Assert that exactly these events follow, in this order; envelopes are not compared."""
         self._ensure_no_error()
         differences = _compare_events(expected, self.events)
         if differences:
@@ -43,13 +47,14 @@ class Outcome:
         return self
 
     def then_result(self, expected: object) -> Outcome:
+        """Assert the return value of the method or of the command handler."""
         self._ensure_no_error()
         if self.result != expected:
             raise AssertionError(f"the result differs: expected {expected!r}, got {self.result!r}")
         return self
 
     def then_state(self, **expected: object) -> Outcome:
-        """These attributes of the aggregate; others are not compared."""
+        """Assert these attributes of the aggregate; others are not compared."""
         self._ensure_no_error()
         if self.aggregate is None:
             raise AssertionError("there is no aggregate; then_state follows given(...).when(...)")
@@ -60,7 +65,12 @@ class Outcome:
         return self
 
     def then_raises(self, error_type: type[Exception], message: str = "") -> Outcome:
-        """Such an error, with ``message`` somewhere in its text, and no events."""
+        """Assert that no event was recorded and that an error of this type was raised.
+
+        Args:
+            error_type: Expected class of the error.
+            message: Part of the expected message.
+        """
         if self.error is None:
             raise AssertionError(
                 f"expected {error_type.__name__}, but nothing was raised; "
@@ -70,7 +80,7 @@ class Outcome:
             wanted = f"{error_type.__name__} {message!r}" if message else error_type.__name__
             raise AssertionError(f"expected {wanted}, got {self.error!r}") from self.error
         if self.events:
-            raise AssertionError(f"it raised, but recorded {_format_events(self.events)} before")
+            raise AssertionError(f"before it raised, it recorded {_format_events(self.events)}")
         return self
 
     def _ensure_no_error(self) -> None:
@@ -79,13 +89,13 @@ class Outcome:
 
 
 class AggregateScenario(Generic[A]):
-    """An aggregate with a history."""
+    """Scenario of an aggregate with a history of events."""
 
     def __init__(self, aggregate: A) -> None:
         self._aggregate = aggregate
 
     def when(self, act: Callable[[A], object]) -> Outcome:
-        """The outcome has the result of ``act``, or its error."""
+        """Call ``act`` with the aggregate; return its events and its result or its error."""
         aggregate = self._aggregate
         try:
             result = act(aggregate)
@@ -95,14 +105,17 @@ class AggregateScenario(Generic[A]):
 
 
 class MessageScenario:
-    """A mediator that has handled some commands."""
+    """Scenario of a mediator that first handles some earlier commands."""
 
     def __init__(self, mediator: Mediator, before: Sequence[Command]) -> None:
         self._mediator = mediator
         self._before = before
 
     async def when(self, command: Command) -> Outcome:
-        """The outcome of ``command`` alone; an error of an earlier one is raised."""
+        """Send the earlier commands, then ``command``; return the outcome of ``command`` alone.
+
+        An error of an earlier command is raised.
+        """
         for earlier in self._before:
             await self._mediator.send(earlier)
         try:
@@ -115,12 +128,12 @@ class MessageScenario:
 def given(
     aggregate_type: type[A], entity_id: object, *history: DomainEvent
 ) -> AggregateScenario[A]:
-    """An aggregate to which these events have happened; without events a blank one."""
+    """Return the scenario of an aggregate with this history, an empty aggregate by default."""
     return AggregateScenario(aggregate_type.rehydrate(entity_id, history))
 
 
 def given_sent(mediator: Mediator, *commands: Command) -> MessageScenario:
-    """A mediator on fakes, to which these commands have been sent."""
+    """Return the scenario of a mediator that first handles these commands."""
     return MessageScenario(mediator, commands)
 
 

@@ -1,4 +1,4 @@
-"""What every implementation of a port must do, as classes to subclass in a test module.
+"""Contract kits: one class of tests for each port, to subclass in a test module.
 
-The methods are tests; their parameters are fixtures that the subclass's module provides.
+The parameters of the test methods are fixtures, which the subclass or its module provides.
 """

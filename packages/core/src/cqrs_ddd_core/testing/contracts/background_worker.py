@@ -1,4 +1,4 @@
-"""What every worker with a loop must do."""
+"""Contracts of workers that run in the background."""
 
 from __future__ import annotations
 
@@ -12,59 +12,66 @@ from ..assertions import raises
 
 
 class Work(Protocol):
-    """What there is to do, seen from outside."""
+    """Work of the worker under test, as the tests add and observe it."""
 
-    async def give(self) -> str:
-        """Something to do; its id."""
+    async def add_job(self) -> str:
+        """Add a job that the worker can find; return its id."""
         ...
 
-    async def done(self) -> list[str]:
-        """The ids of what was done, in order."""
+    async def list_done(self) -> list[str]:
+        """Return the ids of the finished jobs, in the order in which they finished."""
         ...
 
 
 class WorkerContract:
-    """Fixtures: ``worker``, not started; ``work``, which it looks for by itself."""
+    """Contract of ``IWorkerLifecycle``, a worker that looks for its work by itself.
 
-    async def test_it_works_between_start_and_stop(
+    Fixtures:
+        worker: The worker under test, not started.
+        work: A ``Work`` through which the tests add jobs for the worker.
+    """
+
+    async def test_worker_processes_jobs_only_between_start_and_stop(
         self, worker: IWorkerLifecycle, work: Work
     ) -> None:
-        before = await work.give()
-        assert await work.done() == []
+        before = await work.add_job()
+        assert await work.list_done() == []
 
         await worker.start()
-        during = await work.give()
+        during = await work.add_job()
         await _wait_until_done(work, 2)
         await worker.stop()
-        after = await work.give()
+        after = await work.add_job()
         await asyncio.sleep(0.05)
 
-        assert await work.done() == [before, during]
-        assert after not in await work.done()
+        assert await work.list_done() == [before, during]
+        assert after not in await work.list_done()
 
-    async def test_it_can_be_started_again(self, worker: IWorkerLifecycle, work: Work) -> None:
+    async def test_stopped_worker_can_be_started_again(
+        self, worker: IWorkerLifecycle, work: Work
+    ) -> None:
         for count in (1, 2):
             await worker.start()
-            await work.give()
+            await work.add_job()
             await _wait_until_done(work, count)
             await worker.stop()
 
-        assert len(await work.done()) == 2
+        assert len(await work.list_done()) == 2
 
-    async def test_a_second_start_is_refused_and_a_second_stop_is_fine(
+    async def test_worker_rejects_a_second_start_and_allows_a_second_stop(
         self, worker: IWorkerLifecycle, work: Work
     ) -> None:
         await worker.stop()
         await worker.start()
         with raises(InvalidOperationError):
             await worker.start()
-        await work.give()
+        await work.add_job()
         await _wait_until_done(work, 1)
 
         await worker.stop()
         await worker.stop()
 
-    async def test_stopping_leaves_no_task_behind(self, worker: IWorkerLifecycle) -> None:
+    async def test_stopped_worker_leaves_no_running_task(self, worker: IWorkerLifecycle) -> None:
         before = asyncio.all_tasks()
         await worker.start()
         await asyncio.sleep(0.02)
@@ -76,12 +83,15 @@ class WorkerContract:
 
 
 class BackgroundWorkerContract:
-    """Fixtures: ``worker``, not started; ``handled``, the list to which it adds each job it does.
+    """Contract of ``IBackgroundWorker``, a worker for jobs that callers enqueue.
 
-    It fails on the job ``"poison"``.
+    Fixtures:
+        worker: The worker under test, not started. Its handler appends each job to ``handled``
+            and fails on the job ``"poison"``.
+        handled: An empty list.
     """
 
-    async def test_jobs_are_done_in_order_under_ids_of_their_own(
+    async def test_background_worker_runs_jobs_in_order_with_unique_ids(
         self, worker: IBackgroundWorker, handled: list[Any]
     ) -> None:
         ids = [await worker.enqueue(job) for job in ("one", "two")]
@@ -93,7 +103,7 @@ class BackgroundWorkerContract:
         assert handled == ["one", "two", "three"]
         assert len(set(ids)) == 3
 
-    async def test_a_job_that_fails_stops_no_other(
+    async def test_failing_job_does_not_stop_later_jobs_of_the_background_worker(
         self, worker: IBackgroundWorker, handled: list[Any]
     ) -> None:
         await worker.start()
@@ -104,7 +114,7 @@ class BackgroundWorkerContract:
 
         assert handled == ["one", "two"]
 
-    async def test_what_is_left_when_it_stops_is_done_when_it_starts_again(
+    async def test_job_enqueued_while_the_worker_is_stopped_runs_after_the_next_start(
         self, worker: IBackgroundWorker, handled: list[Any]
     ) -> None:
         await worker.start()
@@ -123,12 +133,12 @@ async def _wait_until(holds: Callable[[], bool]) -> None:
         if holds():
             return
         await asyncio.sleep(0.01)
-    raise AssertionError("it did not come to that in time")
+    raise AssertionError("the condition did not hold within 5 s")
 
 
 async def _wait_until_done(work: Work, count: int) -> None:
     for _ in range(500):
-        if len(await work.done()) >= count:
+        if len(await work.list_done()) >= count:
             return
         await asyncio.sleep(0.01)
-    raise AssertionError(f"only {await work.done()} was done, {count} were given")
+    raise AssertionError(f"{count} jobs were added, but only {await work.list_done()} are done")

@@ -1,4 +1,4 @@
-"""What every blob storage must do."""
+"""Contract of blob storages."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from ..faults import cancel_sweep
 
 
 class BlobStorageContract:
-    """Fixture: ``blobs``."""
+    """Contract of ``IBlobStorage``.
 
-    async def test_bytes_come_back_as_they_were(self, blobs: IBlobStorage) -> None:
+    Fixtures:
+        blobs: The storage under test.
+    """
+
+    async def test_blob_storage_returns_saved_bytes_unchanged(self, blobs: IBlobStorage) -> None:
         for content in (b"", b"\x00\xff", bytes(range(256)) * 5_000):
             key = _key()
 
@@ -22,7 +26,9 @@ class BlobStorageContract:
 
             assert await blobs.load(key) == content
 
-    async def test_what_is_saved_again_is_replaced_as_a_whole(self, blobs: IBlobStorage) -> None:
+    async def test_saving_a_blob_again_replaces_its_whole_content(
+        self, blobs: IBlobStorage
+    ) -> None:
         key = _key()
         content: Any = bytearray(b"first, and longer")
         await blobs.save(key, content)
@@ -33,7 +39,7 @@ class BlobStorageContract:
 
         assert await blobs.load(key) == b"second"
 
-    async def test_an_absent_one_is_none_and_may_be_deleted(self, blobs: IBlobStorage) -> None:
+    async def test_absent_blob_loads_as_none_and_can_be_deleted(self, blobs: IBlobStorage) -> None:
         key = _key()
         await blobs.save(key, b"x")
 
@@ -42,7 +48,7 @@ class BlobStorageContract:
 
         assert await blobs.load(key) is None
 
-    async def test_a_cancellation_at_any_point_leaves_the_old_or_the_new(
+    async def test_cancelled_blob_save_leaves_the_old_or_the_new_content(
         self, blobs: IBlobStorage
     ) -> None:
         key = _key()
@@ -56,7 +62,9 @@ class BlobStorageContract:
 
         assert await cancel_sweep(work, check) > 0
 
-    async def test_unusable_keys_and_contents_are_refused(self, blobs: IBlobStorage) -> None:
+    async def test_blob_storage_rejects_unusable_keys_and_contents(
+        self, blobs: IBlobStorage
+    ) -> None:
         unusable: list[Any] = ["", None, 7]
         for key in unusable:
             with raises(InvalidOperationError):
@@ -72,5 +80,5 @@ _numbers = count(1)
 
 
 def _key() -> str:
-    """A key that no other test of this process uses."""
+    """Return a key that no other test of this process uses."""
     return f"blobs/{next(_numbers)}"

@@ -14,9 +14,16 @@ BulkParcels = IBulkRepository[Parcel, str]
 
 
 class BulkRepositoryContract:
-    """Fixtures: those of ``RepositoryContract``."""
+    """Contract of ``IBulkRepository``, in addition to ``RepositoryContract``.
 
-    async def test_many_are_saved_and_answered_in_their_order(self, parcels: BulkParcels) -> None:
+    Fixtures:
+        parcels: An ``IBulkRepository`` of ``Parcel``.
+        new_uow: Returns a new unit of work for the repository.
+    """
+
+    async def test_add_many_saves_aggregates_and_returns_their_ids_in_order(
+        self, parcels: BulkParcels
+    ) -> None:
         many = [make_parcel(note=str(number)) for number in range(25)]
 
         answer = await parcels.add_many(many)
@@ -27,10 +34,12 @@ class BulkRepositoryContract:
         found = await parcels.list_all(ids)
         assert [parcel.model_dump() for parcel in found] == [p.model_dump() for p in many]
 
-    async def test_none_at_all_is_fine(self, parcels: BulkParcels) -> None:
+    async def test_add_many_accepts_an_empty_list(self, parcels: BulkParcels) -> None:
         assert await parcels.add_many([]) == []
 
-    async def test_new_and_changed_ones_may_be_saved_together(self, parcels: BulkParcels) -> None:
+    async def test_add_many_saves_new_and_changed_aggregates_together(
+        self, parcels: BulkParcels
+    ) -> None:
         old, new = await store_parcel(parcels), make_parcel(owner="berta")
         old.weigh(7)
 
@@ -39,7 +48,7 @@ class BulkRepositoryContract:
         assert ((await load_parcel(parcels, old.id)).grams, old.version) == (7, 2)
         assert ((await load_parcel(parcels, new.id)).owner, new.version) == ("berta", 1)
 
-    async def test_many_can_be_changed_and_saved_again_in_one_unit_of_work(
+    async def test_add_many_saves_the_same_aggregates_twice_in_one_unit_of_work(
         self, parcels: BulkParcels, new_uow: NewUnitOfWork
     ) -> None:
         many = [make_parcel() for _ in range(3)]
@@ -52,7 +61,7 @@ class BulkRepositoryContract:
         assert [parcel.version for parcel in many] == [1, 2, 1]
         assert (await load_parcel(parcels, many[1].id)).grams == 5
 
-    async def test_of_many_with_a_taken_id_none_is_saved_and_it_is_named(
+    async def test_add_many_with_a_taken_id_saves_nothing_and_names_the_id(
         self, parcels: BulkParcels
     ) -> None:
         taken = await store_parcel(parcels)
@@ -67,7 +76,7 @@ class BulkRepositoryContract:
         assert (await load_parcel(parcels, taken.id)).owner == "anna"
         assert (first.version, len(first.pending_events)) == (0, 1)
 
-    async def test_of_many_with_a_stale_one_none_is_saved_and_it_is_named(
+    async def test_add_many_with_a_stale_aggregate_saves_nothing_and_names_it(
         self, parcels: BulkParcels
     ) -> None:
         parcel = await store_parcel(parcels)
@@ -85,18 +94,18 @@ class BulkRepositoryContract:
         assert await parcels.get(new.id) is None
         assert (await load_parcel(parcels, parcel.id)).grams == 1
 
-    async def test_two_with_one_id_are_refused_and_none_is_saved(
+    async def test_add_many_with_a_repeated_id_raises_and_saves_nothing(
         self, parcels: BulkParcels
     ) -> None:
         parcel, other = make_parcel(), make_parcel()
 
-        for twins in ([parcel, other, parcel], [parcel, Parcel.register(parcel.id, "berta")]):
+        for batch in ([parcel, other, parcel], [parcel, Parcel.register(parcel.id, "berta")]):
             with raises(InvalidOperationError):
-                await parcels.add_many(twins)
+                await parcels.add_many(batch)
 
         assert await parcels.list_all([parcel.id, other.id]) == []
 
-    async def test_a_stranger_among_many_is_refused_and_none_is_saved(
+    async def test_add_many_with_an_entity_of_another_type_raises_and_saves_nothing(
         self, parcels: BulkParcels
     ) -> None:
         parcel = make_parcel()
@@ -107,7 +116,7 @@ class BulkRepositoryContract:
 
         assert await parcels.get(parcel.id) is None
 
-    async def test_many_that_are_rolled_back_were_never_there(
+    async def test_rollback_undoes_add_many(
         self, parcels: BulkParcels, new_uow: NewUnitOfWork
     ) -> None:
         many = [make_parcel(), make_parcel()]

@@ -1,4 +1,4 @@
-"""What every cache must do."""
+"""Contract of caches."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from ..faults import cancel_sweep
 
 
 class CacheContract:
-    """Fixture: ``cache``."""
+    """Contract of ``IVersionedCache``.
 
-    async def test_a_value_comes_back_as_json_and_as_a_copy(self, cache: IVersionedCache) -> None:
+    Fixtures:
+        cache: The cache under test.
+    """
+
+    async def test_cache_returns_a_value_as_an_independent_json_copy(
+        self, cache: IVersionedCache
+    ) -> None:
         key = _key()
         value = {"text": "naïve ☃", "list": [1, None, {"x": 0.5}], "large": 2**60}
         await cache.set(key, value)
@@ -28,7 +34,7 @@ class CacheContract:
 
         assert await cache.get(key) == two
 
-    async def test_an_absent_key_is_none_and_a_deleted_one_is_absent(
+    async def test_cache_returns_none_for_absent_and_deleted_keys(
         self, cache: IVersionedCache
     ) -> None:
         key = _key()
@@ -42,7 +48,9 @@ class CacheContract:
 
         assert await cache.get(key) is None
 
-    async def test_several_are_read_at_once(self, cache: IVersionedCache) -> None:
+    async def test_get_many_returns_the_values_of_the_present_keys_only(
+        self, cache: IVersionedCache
+    ) -> None:
         one, two, absent = _key(), _key(), _key()
         await cache.set(one, 1)
         await cache.set(two, [2])
@@ -50,7 +58,9 @@ class CacheContract:
         assert dict(await cache.get_many([one, absent, two, one])) == {one: 1, two: [2]}
         assert dict(await cache.get_many([])) == {}
 
-    async def test_everything_can_be_cleared(self, cache: IVersionedCache) -> None:
+    async def test_clear_removes_all_cached_values_and_fill_leases(
+        self, cache: IVersionedCache
+    ) -> None:
         key, other = _key(), _key()
         await cache.set(key, 1)
         lease = await cache.lease_fill(other, 30)
@@ -62,7 +72,7 @@ class CacheContract:
         assert not await cache.fill(other, 1, lease)
         assert await cache.lease_fill(other, 30) is not None
 
-    async def test_a_value_ends_with_its_ttl(self, cache: IVersionedCache) -> None:
+    async def test_cached_value_expires_after_its_ttl(self, cache: IVersionedCache) -> None:
         short, long = _key(), _key()
         await cache.set(short, 1, ttl=0.05)
         await cache.set(long, 1, ttl=60)
@@ -72,7 +82,9 @@ class CacheContract:
         assert await cache.get(short) is None
         assert dict(await cache.get_many([short, long])) == {long: 1}
 
-    async def test_one_at_a_time_may_fill(self, cache: IVersionedCache) -> None:
+    async def test_cache_grants_one_fill_lease_per_key_at_a_time(
+        self, cache: IVersionedCache
+    ) -> None:
         key = _key()
 
         leases = await asyncio.gather(*(cache.lease_fill(key, 30) for _ in range(5)))
@@ -85,7 +97,9 @@ class CacheContract:
         assert not await cache.fill(key, "again", lease)
         assert await cache.lease_fill(key, 30) is not None
 
-    async def test_a_fill_that_raced_a_change_is_dropped(self, cache: IVersionedCache) -> None:
+    async def test_cache_drops_a_fill_that_raced_a_write_or_an_invalidation(
+        self, cache: IVersionedCache
+    ) -> None:
         deleted, written = _key(), _key()
         leases = [await cache.lease_fill(key, 30) for key in (deleted, written)]
         await cache.delete(deleted)
@@ -98,7 +112,9 @@ class CacheContract:
         assert await cache.get(deleted) is None
         assert await cache.get(written) == "new"
 
-    async def test_a_lease_ends_with_its_ttl_and_passes_on(self, cache: IVersionedCache) -> None:
+    async def test_expired_fill_lease_cannot_fill_and_is_granted_to_the_next_caller(
+        self, cache: IVersionedCache
+    ) -> None:
         key = _key()
         old = await cache.lease_fill(key, 0.02)
         assert old is not None
@@ -110,7 +126,9 @@ class CacheContract:
         assert not await cache.fill(key, "old", old)
         assert await cache.fill(key, "new", new)
 
-    async def test_several_are_leased_and_filled_at_once(self, cache: IVersionedCache) -> None:
+    async def test_cache_leases_and_fills_several_keys_in_one_call(
+        self, cache: IVersionedCache
+    ) -> None:
         one, two, held = _key(), _key(), _key()
         assert await cache.lease_fill(held, 30) is not None
 
@@ -122,9 +140,7 @@ class CacheContract:
         assert dict(await cache.get_many([one, held, two])) == {one: 1, two: [2]}
         assert set(await cache.lease_many([one, held, two], 30)) == {one, two}
 
-    async def test_several_that_are_filled_at_once_end_with_their_ttl(
-        self, cache: IVersionedCache
-    ) -> None:
+    async def test_fill_many_values_expire_after_their_ttl(self, cache: IVersionedCache) -> None:
         keys = [_key(), _key()]
         leases = await cache.lease_many(keys, 30)
         await cache.fill_many(dict.fromkeys(keys, 1), leases, 0.05)
@@ -133,7 +149,7 @@ class CacheContract:
 
         assert dict(await cache.get_many(keys)) == {}
 
-    async def test_of_several_fills_those_that_raced_a_change_are_dropped(
+    async def test_fill_many_drops_only_the_keys_that_changed_since_they_were_leased(
         self, cache: IVersionedCache
     ) -> None:
         deleted, written, untouched = _key(), _key(), _key()
@@ -147,7 +163,7 @@ class CacheContract:
         found = await cache.get_many([deleted, written, untouched])
         assert dict(found) == {written: "new", untouched: "old"}
 
-    async def test_several_are_deleted_at_once_with_their_leases(
+    async def test_delete_many_removes_cached_values_and_fill_leases(
         self, cache: IVersionedCache
     ) -> None:
         one, two, leased, other = _key(), _key(), _key(), _key()
@@ -161,13 +177,13 @@ class CacheContract:
         assert dict(await cache.get_many([one, two, other])) == {other: 1}
         assert not await cache.fill(leased, 1, lease)
 
-    async def test_none_at_all_is_fine(self, cache: IVersionedCache) -> None:
+    async def test_cache_batch_methods_accept_no_keys(self, cache: IVersionedCache) -> None:
         await cache.delete_many([])
 
         assert dict(await cache.lease_many([], 30)) == {}
         assert list(await cache.fill_many({}, {})) == []
 
-    async def test_an_empty_lease_fills_nothing(self, cache: IVersionedCache) -> None:
+    async def test_cache_rejects_a_fill_with_an_empty_lease(self, cache: IVersionedCache) -> None:
         key = _key()
 
         assert not await cache.fill(key, 1, "")
@@ -177,7 +193,7 @@ class CacheContract:
 
         assert await cache.get(key) is None
 
-    async def test_a_cancellation_at_any_point_leaves_a_value_or_none(
+    async def test_cancelled_cache_fill_leaves_the_value_or_none(
         self, cache: IVersionedCache
     ) -> None:
         key = _key()
@@ -193,7 +209,7 @@ class CacheContract:
 
         assert await cancel_sweep(work, check) > 0
 
-    async def test_a_cancelled_change_of_several_leaves_values_that_were_there(
+    async def test_cancelled_cache_batch_leaves_only_values_that_were_written(
         self, cache: IVersionedCache
     ) -> None:
         kept, deleted, filled = _key(), _key(), _key()
@@ -216,7 +232,9 @@ class CacheContract:
 
         assert await cancel_sweep(work, check) > 0
 
-    async def test_unusable_keys_times_and_values_are_refused(self, cache: IVersionedCache) -> None:
+    async def test_cache_rejects_unusable_keys_ttls_and_values(
+        self, cache: IVersionedCache
+    ) -> None:
         unusable: list[Any] = ["", None, 7, ["unhashable"], "half of a pair \ud83d"]
         for key in unusable:
             with raises(InvalidOperationError):
@@ -246,5 +264,5 @@ _numbers = count(1)
 
 
 def _key() -> str:
-    """A key that no other test of this process uses."""
+    """Return a key that no other test of this process uses."""
     return f"key-{next(_numbers)}"

@@ -1,4 +1,4 @@
-"""What every event dispatcher must do."""
+"""Contract of event dispatchers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ Subscribe = Callable[[type[DomainEvent], Callable[[DomainEvent], Awaitable[None]
 
 
 class EventDispatcherContract:
-    """Fixtures: ``dispatcher``; ``subscribe``, which gives it a handler for a class of events."""
+    """Contract of ``IEventDispatcher``.
 
-    async def test_each_event_goes_to_each_of_its_handlers_in_order(
+    Fixtures:
+        dispatcher: The dispatcher under test.
+        subscribe: Registers a handler for a class of events with the dispatcher.
+    """
+
+    async def test_event_dispatcher_calls_every_handler_of_an_event_in_order(
         self, dispatcher: IEventDispatcher, subscribe: Subscribe
     ) -> None:
         seen: list[tuple[str, DomainEvent]] = []
@@ -28,11 +33,13 @@ class EventDispatcherContract:
 
         assert seen == [("first", weighed), ("second", weighed), ("other", registered)]
 
-    async def test_an_event_without_a_handler_is_fine(self, dispatcher: IEventDispatcher) -> None:
+    async def test_event_dispatcher_accepts_an_event_without_a_handler(
+        self, dispatcher: IEventDispatcher
+    ) -> None:
         await dispatcher.dispatch([])
         await dispatcher.dispatch([ParcelWeighed(grams=1)])
 
-    async def test_an_error_reaches_the_caller_and_stops_the_rest(
+    async def test_failing_event_handler_ends_dispatch_with_its_error(
         self, dispatcher: IEventDispatcher, subscribe: Subscribe
     ) -> None:
         seen: list[tuple[str, DomainEvent]] = []
@@ -41,7 +48,7 @@ class EventDispatcherContract:
             raise LookupError("in a handler")
 
         subscribe(ParcelWeighed, fail)
-        subscribe(ParcelWeighed, _build_recorder(seen, "behind"))
+        subscribe(ParcelWeighed, _build_recorder(seen, "later"))
 
         with raises(LookupError):
             await dispatcher.dispatch([ParcelWeighed(grams=1), ParcelWeighed(grams=2)])

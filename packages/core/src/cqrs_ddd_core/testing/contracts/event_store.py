@@ -1,4 +1,4 @@
-"""What every event store must do."""
+"""Contract of event stores."""
 
 from __future__ import annotations
 
@@ -25,17 +25,25 @@ from ..faults import cancel_sweep
 
 
 class UnitOfWorkWithEvents(Protocol):
-    """A unit of work with an event store that is bound to it."""
+    """Unit of work with an event store that is bound to it."""
 
     @property
-    def event_store(self) -> IEventLog: ...
+    def event_store(self) -> IEventLog:
+        """Event store that appends and reads in this unit of work."""
+        ...
 
     @property
-    def committed_position(self) -> int | None: ...
+    def committed_position(self) -> int | None:
+        """Last global position that this unit of work has committed."""
+        ...
 
-    async def commit(self) -> None: ...
+    async def commit(self) -> None:
+        """Commit the appended events."""
+        ...
 
-    async def rollback(self) -> None: ...
+    async def rollback(self) -> None:
+        """Discard the appended events."""
+        ...
 
     async def __aenter__(self) -> UnitOfWorkWithEvents: ...
 
@@ -46,9 +54,16 @@ NewUnitOfWork = Callable[[], UnitOfWorkWithEvents]
 
 
 class EventStoreContract:
-    """Fixtures: ``event_store``, and ``new_uow``, which makes units of work over its events."""
+    """Contract of ``IEventLog``, an event store with expected versions and a global order.
 
-    async def test_a_stream_is_read_in_order_and_whole(self, event_store: IEventLog) -> None:
+    Fixtures:
+        event_store: The event store under test.
+        new_uow: Returns a new unit of work with an ``event_store`` for the same events.
+    """
+
+    async def test_event_store_returns_a_stream_complete_and_in_order(
+        self, event_store: IEventLog
+    ) -> None:
         stream = new_stream()
         events = [
             event(
@@ -71,28 +86,28 @@ class EventStoreContract:
         assert [e.version for e in found] == [1, 2, 3]
         assert all(type(e.position) is int and e.position > 0 for e in found)
 
-    async def test_ids_that_not_every_database_keeps_are_refused(
+    async def test_event_store_rejects_ids_that_some_databases_cannot_store(
         self, event_store: IEventLog
     ) -> None:
         stream = new_stream()
         for bad in UNSTORABLE_IDS:
-            # The stored event raises when it is made, so no store is asked to keep such an id.
+            # The constructor of StoredEvent raises, so such an id never reaches a store.
             with raises(SerializationError):
                 await event_store.append(replace(event(stream, 1), event_id=bad))
             with raises(SerializationError):
                 await event_store.append(replace(event(stream, 1), causation_id=bad))
             with raises(SerializationError):
                 await event_store.append(event(StreamId("Parcel", bad), 1))
-            # A stream has no check of its own, so here the store raises.
+            # StreamId does not check its id, so here the store raises.
             with raises(SerializationError):
                 await event_store.append_to_stream(StreamId("Parcel", bad), [event(stream, 1)])
 
         assert await event_store.get_events(stream.aggregate_id) == []
 
-    async def test_an_absent_stream_is_empty(self, event_store: IEventLog) -> None:
+    async def test_absent_event_stream_is_empty(self, event_store: IEventLog) -> None:
         assert await event_store.get_events(new_stream().aggregate_id) == []
 
-    async def test_a_stream_is_read_after_a_version(self, event_store: IEventLog) -> None:
+    async def test_event_stream_can_be_read_after_a_version(self, event_store: IEventLog) -> None:
         stream = await _fill_stream(event_store, 4)
 
         found = await event_store.get_events(stream.aggregate_id, after_version=2)
@@ -100,7 +115,9 @@ class EventStoreContract:
         assert [e.version for e in found] == [3, 4]
         assert await event_store.get_events(stream.aggregate_id, after_version=4) == []
 
-    async def test_payload_and_metadata_come_back_as_json(self, event_store: IEventLog) -> None:
+    async def test_event_payload_and_metadata_are_returned_as_json(
+        self, event_store: IEventLog
+    ) -> None:
         stream = new_stream()
         payload: dict[str, object] = {
             "decimal": Decimal("0.10"),
@@ -123,7 +140,7 @@ class EventStoreContract:
         }
         assert found.metadata == {"n": "3"}
 
-    async def test_what_is_not_json_is_refused_with_the_whole_batch(
+    async def test_event_store_rejects_the_whole_batch_if_one_event_is_not_json(
         self, event_store: IEventLog
     ) -> None:
         unusable: list[object] = [object(), float("nan"), float("inf"), b"\xff", {1: {2: object()}}]
@@ -137,7 +154,7 @@ class EventStoreContract:
 
             assert await event_store.get_events(stream.aggregate_id) == []
 
-    async def test_a_taken_version_is_refused_with_the_whole_batch(
+    async def test_event_store_rejects_the_whole_batch_if_one_version_is_taken(
         self, event_store: IEventLog
     ) -> None:
         stream, other = await _fill_stream(event_store, 2), new_stream()
@@ -150,12 +167,12 @@ class EventStoreContract:
         assert await event_store.get_events(other.aggregate_id) == []
         assert len(await event_store.get_events(stream.aggregate_id)) == 2
 
-    async def test_a_version_below_one_is_refused(self, event_store: IEventLog) -> None:
+    async def test_event_version_below_one_is_rejected(self, event_store: IEventLog) -> None:
         for version in (0, -1):
-            with raises(EventStoreError):  # By the stored event, when it is made.
+            with raises(EventStoreError):  # Raised by the constructor of StoredEvent.
                 await event_store.append(event(new_stream(), version))
 
-    async def test_a_second_event_with_an_id_is_refused_as_a_duplicate(
+    async def test_reused_event_id_raises_duplicate_event_error(
         self, event_store: IEventLog
     ) -> None:
         stream = new_stream()
@@ -172,15 +189,17 @@ class EventStoreContract:
         assert caught.error.event_id == first.event_id
         assert len(await event_store.get_events(stream.aggregate_id)) == 1
 
-    async def test_an_empty_batch_is_fine(self, event_store: IEventLog) -> None:
+    async def test_appending_an_empty_batch_does_nothing(self, event_store: IEventLog) -> None:
         before = await event_store.latest_position()
 
         await event_store.append_batch([])
 
         assert await event_store.latest_position() == before
 
-    async def test_each_expectation_is_enforced(self, event_store: IEventLog) -> None:
-        # Rows: what is expected. Columns: no stream, a stream at version 2, one at version 3.
+    async def test_event_store_enforces_each_kind_of_expected_version(
+        self, event_store: IEventLog
+    ) -> None:
+        # Rows: expected versions. Columns: no stream, a stream at version 2, a stream at version 3.
         accepted: dict[ExpectedVersion | int, tuple[bool, bool, bool]] = {
             ExpectedVersion.ANY: (True, True, True),
             ExpectedVersion.NO_STREAM: (True, False, False),
@@ -209,7 +228,7 @@ class EventStoreContract:
                 stored = actual + 2 if is_accepted else actual
                 assert [e.version for e in found] == list(range(1, stored + 1))
 
-    async def test_appending_nothing_to_a_stream_answers_its_version(
+    async def test_appending_no_events_returns_the_version_of_the_stream(
         self, event_store: IEventLog
     ) -> None:
         stream = await _fill_stream(event_store, 2)
@@ -217,7 +236,7 @@ class EventStoreContract:
         assert await event_store.append_to_stream(stream, []) == 2
         assert await event_store.append_to_stream(new_stream(), []) == 0
 
-    async def test_types_that_share_an_id_are_different_streams(
+    async def test_aggregate_types_that_share_an_id_have_separate_streams(
         self, event_store: IEventLog
     ) -> None:
         stream = await _fill_stream(event_store, 1)
@@ -233,7 +252,9 @@ class EventStoreContract:
         found = await event_store.get_events(stream.aggregate_id, aggregate_type="Twin")
         assert [(e.aggregate_type, e.version) for e in found] == [("Twin", 1), ("Twin", 2)]
 
-    async def test_several_streams_are_read_at_once(self, event_store: IEventLog) -> None:
+    async def test_get_streams_reads_several_event_streams_in_one_call(
+        self, event_store: IEventLog
+    ) -> None:
         one, two, absent = (
             await _fill_stream(event_store, 1),
             await _fill_stream(event_store, 3),
@@ -245,7 +266,7 @@ class EventStoreContract:
         versions = {stream: [e.version for e in events] for stream, events in found.items()}
         assert versions == {one: [], two: [2, 3], absent: []}
 
-    async def test_positions_grow_in_the_order_of_commits(self, event_store: IEventLog) -> None:
+    async def test_global_positions_increase_in_commit_order(self, event_store: IEventLog) -> None:
         start = await event_store.latest_position()
         one, two = new_stream(), new_stream()
         for stream, version in ((one, 1), (two, 1), (one, 2)):
@@ -257,7 +278,9 @@ class EventStoreContract:
         _assert_ascending(found)
         assert await event_store.latest_position() == found[-1].position
 
-    async def test_a_reader_pages_through_everything(self, event_store: IEventLog) -> None:
+    async def test_reader_pages_through_all_events_by_position(
+        self, event_store: IEventLog
+    ) -> None:
         start = await event_store.latest_position()
         stream = await _fill_stream(event_store, 5)
 
@@ -302,25 +325,25 @@ class EventStoreContract:
         assert [e.version for e in found] == [1, 2, 3]
         _assert_ascending(found)
 
-    async def test_own_events_are_seen_before_the_commit_by_others_after_it(
+    async def test_uncommitted_events_are_visible_only_in_their_own_unit_of_work(
         self, event_store: IEventLog, new_uow: NewUnitOfWork
     ) -> None:
         stream = new_stream()
 
         async with new_uow() as uow:
             await uow.event_store.append_batch([event(stream, 1), event(stream, 2)])
-            own = await uow.event_store.get_events(stream.aggregate_id)
+            own_view = await uow.event_store.get_events(stream.aggregate_id)
             async with new_uow() as other:
-                of_others = await other.event_store.get_events(stream.aggregate_id)
+                other_view = await other.event_store.get_events(stream.aggregate_id)
             assert uow.committed_position is None
         found = await event_store.get_events(stream.aggregate_id)
 
-        assert [e.version for e in own] == [1, 2]
-        assert of_others == []
+        assert [e.version for e in own_view] == [1, 2]
+        assert other_view == []
         assert [e.version for e in found] == [1, 2]
         assert uow.committed_position == found[-1].position
 
-    async def test_what_is_rolled_back_was_never_there(
+    async def test_rolled_back_events_leave_no_trace_in_the_event_store(
         self, event_store: IEventLog, new_uow: NewUnitOfWork
     ) -> None:
         start = await event_store.latest_position()
@@ -336,7 +359,7 @@ class EventStoreContract:
         assert [_drop_position(e) for e in found] == [lost]
         assert uow.committed_position is None
 
-    async def test_after_a_conflict_a_unit_of_work_can_only_be_rolled_back(
+    async def test_unit_of_work_with_an_append_conflict_can_only_be_rolled_back(
         self, event_store: IEventLog, new_uow: NewUnitOfWork
     ) -> None:
         taken, other = await _fill_stream(event_store, 1), new_stream()
@@ -354,24 +377,24 @@ class EventStoreContract:
     async def test_a_reader_never_skips_events_of_a_slow_transaction(
         self, event_store: IEventLog, new_uow: NewUnitOfWork
     ) -> None:
-        await self._read_beside_a_slow_transaction(event_store, new_uow, commits=True)
+        await self._read_during_a_slow_transaction(event_store, new_uow, commits=True)
 
     async def test_a_reader_does_not_wait_for_events_that_were_rolled_back(
         self, event_store: IEventLog, new_uow: NewUnitOfWork
     ) -> None:
-        await self._read_beside_a_slow_transaction(event_store, new_uow, commits=False)
+        await self._read_during_a_slow_transaction(event_store, new_uow, commits=False)
 
-    async def _read_beside_a_slow_transaction(
+    async def _read_during_a_slow_transaction(
         self, event_store: IEventLog, new_uow: NewUnitOfWork, *, commits: bool
     ) -> None:
         start = await event_store.latest_position()
         slow, fast = new_stream(), new_stream()
         async with new_uow() as uow:
             await uow.event_store.append(event(slow, 1))
-            # Where there is one writer at a time, this one waits until the slow one has ended.
-            overtaking = asyncio.ensure_future(_append_in_its_own(new_uow, event(fast, 1)))
+            # On a database with one writer at a time, this append waits for the slow transaction.
+            overtaking = asyncio.ensure_future(_append_in_new_uow(new_uow, event(fast, 1)))
             await asyncio.wait({overtaking}, timeout=0.2)
-            seen = await _read_outside(new_uow, lambda store: store.get_events_after(start))
+            seen = await _read_in_new_uow(new_uow, lambda store: store.get_events_after(start))
             if not commits:
                 await uow.rollback()
         await overtaking
@@ -382,21 +405,21 @@ class EventStoreContract:
         assert found == sorted([(fast, 1), (fast, 2), *([(slow, 1)] if commits else [])])
         _assert_ascending(seen)
 
-    async def test_of_two_writers_of_one_version_one_wins(
+    async def test_only_one_concurrent_writer_appends_a_given_version(
         self, event_store: IEventLog, new_uow: NewUnitOfWork
     ) -> None:
         stream = new_stream()
 
         answers = await asyncio.gather(
-            *(_append_in_its_own(new_uow, event(stream, 1)) for _ in range(5)),
+            *(_append_in_new_uow(new_uow, event(stream, 1)) for _ in range(5)),
             return_exceptions=True,
         )
 
-        refused = [a for a in answers if isinstance(a, OptimisticConcurrencyError)]
-        assert len(refused) == 4, answers
+        conflicts = [a for a in answers if isinstance(a, OptimisticConcurrencyError)]
+        assert len(conflicts) == 4, answers
         assert len(await event_store.get_events(stream.aggregate_id)) == 1
 
-    async def test_many_writers_and_a_reader_agree_on_what_was_written(
+    async def test_reader_sees_exactly_the_events_that_concurrent_writers_committed(
         self, event_store: IEventLog, new_uow: NewUnitOfWork
     ) -> None:
         start = await event_store.latest_position()
@@ -443,7 +466,7 @@ class EventStoreContract:
         assert versions == list(range(1, len(versions) + 1))
         assert versions
 
-    async def test_a_cancellation_at_any_point_leaves_all_or_nothing(
+    async def test_cancelled_append_stores_all_events_or_none(
         self, event_store: IEventLog, new_uow: NewUnitOfWork
     ) -> None:
         streams: list[StreamId] = []
@@ -462,7 +485,9 @@ class EventStoreContract:
         assert suspensions > 0
         assert len(await event_store.get_events(streams[-1].aggregate_id)) == 2
 
-    async def test_waiting_ends_when_the_position_is_there(self, event_store: IEventLog) -> None:
+    async def test_wait_for_returns_when_the_position_is_committed(
+        self, event_store: IEventLog
+    ) -> None:
         position = await event_store.latest_position()
 
         assert await event_store.wait_for(position, timeout=0)
@@ -479,12 +504,18 @@ _numbers = count(1)
 
 
 def new_stream() -> StreamId:
-    """A stream that no other test of this process uses."""
+    """Return the id of a stream that no other test uses."""
     return StreamId("Account", f"account-{uuid4_text()}")
 
 
 def event(stream: StreamId, version: int, **fields: Any) -> StoredEvent:
-    """An event of the stream, with fields of your own."""
+    """Return an event of the stream.
+
+    Args:
+        stream: The stream of the event.
+        version: Version of the event within the stream.
+        fields: Fields of ``StoredEvent`` that replace the defaults.
+    """
     facts: dict[str, Any] = {
         "event_id": uuid4_text(),
         "event_type": "MoneyPaidIn",
@@ -506,12 +537,12 @@ async def _fill_stream(event_store: IEventLog, events: int) -> StreamId:
     return stream
 
 
-async def _append_in_its_own(new_uow: NewUnitOfWork, *events: StoredEvent) -> None:
+async def _append_in_new_uow(new_uow: NewUnitOfWork, *events: StoredEvent) -> None:
     async with new_uow() as uow:
         await uow.event_store.append_batch(list(events))
 
 
-async def _read_outside(
+async def _read_in_new_uow(
     new_uow: NewUnitOfWork, read: Callable[[IEventLog], Any]
 ) -> list[StoredEvent]:
     async with new_uow() as uow:

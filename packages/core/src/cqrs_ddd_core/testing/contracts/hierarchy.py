@@ -1,4 +1,4 @@
-"""Contracts of the readers of a hierarchy, sync or async."""
+"""Contracts of the readers of a hierarchy, synchronous or asynchronous."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...ports.hierarchy import IAncestryReader, IAsyncAncestryReader
 
 
 class Folder(AggregateRoot[str]):
-    """Node of the contracts; an adapter under test maps it to its tables."""
+    """Node of the hierarchy; an adapter under test maps it to its tables."""
 
     parent_ids: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
@@ -33,36 +33,39 @@ FOLDERS = (
     Folder(id="egg", parent_ids=("hen",)),
     Folder(id="hen", parent_ids=("egg",)),
 )
-"""Nodes that are stored before each test; the last two form a cycle."""
+"""Nodes that the fixtures store before each test; the last two form a cycle."""
 
 IDS = tuple(folder.id for folder in FOLDERS)
 
 
 class ParentReaderContract:
-    """Contract of a reader of parents.
+    """Contract of ``IParentReader`` and its batched and asynchronous variants.
 
-    Fixture: ``parent_reader``, a reader of single nodes or of batches, of stored ``FOLDERS``.
+    Fixtures:
+        parent_reader: A reader of single nodes or of batches; ``FOLDERS`` are stored.
     """
 
-    async def test_parents_are_a_tuple_in_their_stored_order(self, parent_reader: object) -> None:
+    async def test_parent_reader_returns_parents_in_stored_order(
+        self, parent_reader: object
+    ) -> None:
         found = await _read_many(parent_reader, "get_parent_ids", IDS)
 
         assert dict(found) == {folder.id: folder.parent_ids for folder in FOLDERS}
         assert all(isinstance(parents, tuple) for parents in found.values())
 
-    async def test_a_missing_node_has_no_record_and_a_root_an_empty_tuple(
+    async def test_parent_reader_omits_missing_nodes_and_returns_no_parents_for_a_root(
         self, parent_reader: object
     ) -> None:
         found = await _read_many(parent_reader, "get_parent_ids", ("root", "missing"))
 
         assert dict(found) == {"root": ()}
 
-    async def test_parents_read_one_by_one_are_the_same(self, parent_reader: object) -> None:
+    async def test_parents_read_one_by_one_equal_the_batch(self, parent_reader: object) -> None:
         found = await _read_each(parent_reader, "get_parent_ids")
 
         assert found in ({}, {**{f.id: f.parent_ids for f in FOLDERS}, "missing": None})
 
-    async def test_any_number_of_nodes_can_be_read(self, parent_reader: object) -> None:
+    async def test_parent_reader_accepts_any_number_of_nodes(self, parent_reader: object) -> None:
         many = await _read_many(parent_reader, "get_parent_ids", (*_many_missing(), "child"))
         none = await _read_many(parent_reader, "get_parent_ids", ())
 
@@ -71,9 +74,10 @@ class ParentReaderContract:
 
 
 class TagReaderContract:
-    """Contract of a reader of tags.
+    """Contract of ``ITagReader`` and its batched and asynchronous variants.
 
-    Fixture: ``tag_reader``, a reader of single nodes or of batches, of stored ``FOLDERS``.
+    Fixtures:
+        tag_reader: A reader of single nodes or of batches; ``FOLDERS`` are stored.
     """
 
     async def test_tags_keep_their_order_and_spelling(self, tag_reader: object) -> None:
@@ -81,25 +85,30 @@ class TagReaderContract:
 
         assert dict(found) == {folder.id: (folder.tags, folder.parent_ids) for folder in FOLDERS}
 
-    async def test_a_missing_node_is_not_a_node_without_tags(self, tag_reader: object) -> None:
+    async def test_tag_reader_omits_missing_nodes_but_not_nodes_without_tags(
+        self, tag_reader: object
+    ) -> None:
         node_ids = ("left", "missing", *_many_missing())
         found = await _read_many(tag_reader, "get_tags_and_parents", node_ids)
 
         assert dict(found) == {"left": ((), ("root",))}
 
-    async def test_tags_read_one_by_one_are_the_same(self, tag_reader: object) -> None:
+    async def test_tags_read_one_by_one_equal_the_batch(self, tag_reader: object) -> None:
         found = await _read_each(tag_reader, "get_tags_and_parents")
 
         assert found in ({}, {**{f.id: (f.tags, f.parent_ids) for f in FOLDERS}, "missing": None})
 
 
 class ACLReaderContract:
-    """Contract of a reader of access lists.
+    """Contract of ``IACLReader`` and its batched and asynchronous variants.
 
-    Fixture: ``acl_reader``, a reader of single nodes or of batches, of stored ``FOLDERS``.
+    Fixtures:
+        acl_reader: A reader of single nodes or of batches; ``FOLDERS`` are stored.
     """
 
-    async def test_no_list_nobody_and_unrestricted_stay_apart(self, acl_reader: object) -> None:
+    async def test_acl_reader_distinguishes_no_list_from_an_empty_and_an_unrestricted_list(
+        self, acl_reader: object
+    ) -> None:
         found = await _read_many(acl_reader, "get_acl_and_parents", IDS)
 
         assert dict(found) == {folder.id: (folder.acl, folder.parent_ids) for folder in FOLDERS}
@@ -107,78 +116,81 @@ class ACLReaderContract:
         assert found["right"][0] == ACL.nobody()
         assert found["child"][0] == ACL.unrestricted()
 
-    async def test_a_missing_node_is_not_a_node_without_a_list(self, acl_reader: object) -> None:
+    async def test_acl_reader_omits_missing_nodes_but_not_nodes_without_a_list(
+        self, acl_reader: object
+    ) -> None:
         node_ids = ("left", "missing", *_many_missing())
         found = await _read_many(acl_reader, "get_acl_and_parents", node_ids)
 
         assert dict(found) == {"left": (None, ("root",))}
 
-    async def test_lists_read_one_by_one_are_the_same(self, acl_reader: object) -> None:
+    async def test_access_lists_read_one_by_one_equal_the_batch(self, acl_reader: object) -> None:
         found = await _read_each(acl_reader, "get_acl_and_parents")
 
         assert found in ({}, {**{f.id: (f.acl, f.parent_ids) for f in FOLDERS}, "missing": None})
 
 
 class AncestryReaderContract:
-    """Contract of a reader of ancestries.
+    """Contract of ``IAncestryReader`` and ``IAsyncAncestryReader``.
 
-    Fixture: ``ancestry_reader``, a reader of stored ``FOLDERS``.
+    Fixtures:
+        ancestry_reader: A reader of all ancestors in one call; ``FOLDERS`` are stored.
     """
 
-    async def test_the_links_of_all_ancestors_come_at_once(
+    async def test_ancestry_reader_returns_the_links_of_all_ancestors_in_one_call(
         self, ancestry_reader: IAncestryReader[str] | IAsyncAncestryReader[str]
     ) -> None:
-        found = await _settle(ancestry_reader.get_ancestry(("grandchild", "left", "missing")))
+        found = await _await_result(ancestry_reader.get_ancestry(("grandchild", "left", "missing")))
 
         above = {"grandchild", "child", "left", "right", "root"}
         assert dict(found) == {
             folder.id: folder.parent_ids for folder in FOLDERS if folder.id in above
         }
 
-    async def test_a_cycle_ends_the_reading(
+    async def test_ancestry_reader_ends_at_a_cycle(
         self, ancestry_reader: IAncestryReader[str] | IAsyncAncestryReader[str]
     ) -> None:
-        found = await _settle(ancestry_reader.get_ancestry(("egg",)))
+        found = await _await_result(ancestry_reader.get_ancestry(("egg",)))
 
         assert dict(found) == {"egg": ("hen",), "hen": ("egg",)}
 
-    async def test_a_depth_cuts_the_reading(
+    async def test_ancestry_reader_stops_at_max_depth(
         self, ancestry_reader: IAncestryReader[str] | IAsyncAncestryReader[str]
     ) -> None:
-        itself = await _settle(ancestry_reader.get_ancestry(("grandchild",), max_depth=0))
-        parents = await _settle(ancestry_reader.get_ancestry(("grandchild",), max_depth=1))
+        itself = await _await_result(ancestry_reader.get_ancestry(("grandchild",), max_depth=0))
+        parents = await _await_result(ancestry_reader.get_ancestry(("grandchild",), max_depth=1))
 
         assert dict(itself) == {"grandchild": ("child",)}
         assert dict(parents) == {"grandchild": ("child",), "child": ("right", "left")}
 
-    async def test_ancestries_of_any_number_of_nodes_can_be_read(
+    async def test_ancestry_reader_accepts_any_number_of_nodes(
         self, ancestry_reader: IAncestryReader[str] | IAsyncAncestryReader[str]
     ) -> None:
-        many = await _settle(ancestry_reader.get_ancestry((*_many_missing(), "left")))
-        none = await _settle(ancestry_reader.get_ancestry(()))
+        many = await _await_result(ancestry_reader.get_ancestry((*_many_missing(), "left")))
+        none = await _await_result(ancestry_reader.get_ancestry(()))
 
         assert dict(many) == {"left": ("root",), "root": ()}
         assert not none
 
 
 async def _read_many(reader: object, method: str, node_ids: Collection[str]) -> Mapping[str, Any]:
-    """Read as the services do."""
+    """Read the nodes as the domain services do, through ``AsyncReader``."""
     name = method if hasattr(reader, method) else "get_many"
     is_async = inspect.iscoroutinefunction(getattr(reader, name))
-    both: AsyncReader[str, Any] = AsyncReader(reader, method, is_async=is_async)
-    return await both.get_many(node_ids)
+    batched: AsyncReader[str, Any] = AsyncReader(reader, method, is_async=is_async)
+    return await batched.get_many(node_ids)
 
 
 async def _read_each(reader: object, method: str) -> dict[str, Any]:
-    """Read stored nodes and a missing one; return nothing if the reader has batches only."""
+    """Read each stored node and a missing one; return {} if the reader has batches only."""
     read = getattr(reader, method, None)
-    return {each: await _settle(read(each)) for each in (*IDS, "missing")} if read else {}
+    return {each: await _await_result(read(each)) for each in (*IDS, "missing")} if read else {}
 
 
-async def _settle(answer: Any) -> Any:
+async def _await_result(answer: Any) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
 def _many_missing() -> Collection[str]:
-    """Return more ids than a statement of an older SQLite takes as variables."""
+    """Return more ids than an older SQLite accepts as variables of one statement."""
     return [f"missing-{i}" for i in range(1_500)]

@@ -1,4 +1,4 @@
-"""What every id generator must do."""
+"""Contract of id generators."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from ...primitives.id_generator import IIdGenerator
 
 
 class IdGeneratorContract:
-    """Fixture: ``ids``."""
+    """Contract of ``IIdGenerator``.
 
-    def test_an_id_is_a_text(self, ids: IIdGenerator) -> None:
-        made = ids.next_id()
+    Fixtures:
+        ids: The generator under test.
+    """
 
-        assert isinstance(made, str)
-        assert made
+    def test_id_generator_returns_non_empty_text(self, ids: IIdGenerator) -> None:
+        new_id = ids.next_id()
 
-    def test_no_id_comes_twice_also_among_threads(self, ids: IIdGenerator) -> None:
+        assert isinstance(new_id, str)
+        assert new_id
+
+    def test_generated_ids_are_unique_across_threads(self, ids: IIdGenerator) -> None:
         with ThreadPoolExecutor(4) as threads:
             batches = list(threads.map(lambda _: [ids.next_id() for _ in range(1_000)], range(4)))
 
-        assert len({made for batch in batches for made in batch}) == 4_000
+        assert len({each for batch in batches for each in batch}) == 4_000

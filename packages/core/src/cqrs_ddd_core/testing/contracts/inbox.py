@@ -1,4 +1,4 @@
-"""What every inbox must do."""
+"""Contract of inboxes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ NewUnitOfWork = Callable[[], UnitOfWork]
 
 
 class InboxContract:
-    """Fixtures: ``inbox``, and ``new_uow``, which makes units of work."""
+    """Contract of ``IInbox``.
 
-    async def test_the_first_time_is_news_and_a_repetition_is_known(self, inbox: IInbox) -> None:
+    Fixtures:
+        inbox: The inbox under test.
+        new_uow: Returns a new unit of work for the inbox.
+    """
+
+    async def test_inbox_recognises_a_redelivered_message(self, inbox: IInbox) -> None:
         message_id = _id()
 
         assert await inbox.register("billing", message_id, "print") is None
@@ -25,20 +30,24 @@ class InboxContract:
 
         assert known == InboxEntry("billing", message_id, "print")
 
-    async def test_ids_that_not_every_database_keeps_are_refused(self, inbox: IInbox) -> None:
+    async def test_inbox_rejects_ids_that_some_databases_cannot_store(self, inbox: IInbox) -> None:
         for bad in UNSTORABLE_IDS:
             with raises(SerializationError):
                 await inbox.register("billing", bad, "print")
             with raises(SerializationError):
                 await inbox.register(bad, _id(), "print")
 
-    async def test_consumers_do_not_block_each_other(self, inbox: IInbox) -> None:
+    async def test_inbox_consumers_register_the_same_message_independently(
+        self, inbox: IInbox
+    ) -> None:
         message_id = _id()
 
         assert await inbox.register("billing", message_id, "print") is None
         assert await inbox.register("shipping", message_id, "print") is None
 
-    async def test_an_outcome_is_kept_as_json(self, inbox: IInbox, new_uow: NewUnitOfWork) -> None:
+    async def test_inbox_stores_the_outcome_of_a_message_as_json(
+        self, inbox: IInbox, new_uow: NewUnitOfWork
+    ) -> None:
         message_id = _id()
         async with new_uow() as uow:
             await inbox.register("billing", message_id, "print", uow)
@@ -49,7 +58,7 @@ class InboxContract:
         assert known is not None
         assert known.outcome == {"numbers": [1, 2], "x": None}
 
-    async def test_an_outcome_comes_back_as_it_was(self, inbox: IInbox) -> None:
+    async def test_inbox_returns_the_outcome_of_a_message_unchanged(self, inbox: IInbox) -> None:
         outcomes = [0.1 + 0.2, 1.0, -0.0, 2**64 + 1, 12345678901234567890, "1.50", True, None, []]
         for outcome in outcomes:
             message_id = _id()
@@ -61,7 +70,9 @@ class InboxContract:
             assert known is not None
             assert repr(known.outcome) == repr(outcome)
 
-    async def test_the_same_id_with_another_content_is_refused(self, inbox: IInbox) -> None:
+    async def test_inbox_rejects_a_known_message_id_with_different_content(
+        self, inbox: IInbox
+    ) -> None:
         message_id = _id()
         await inbox.register("billing", message_id, "one")
 
@@ -71,7 +82,7 @@ class InboxContract:
         assert caught.error.command_id == message_id
         assert message_id in str(caught.error)
 
-    async def test_a_failed_first_time_leaves_no_trace(
+    async def test_message_of_a_rolled_back_delivery_is_not_registered_in_the_inbox(
         self, inbox: IInbox, new_uow: NewUnitOfWork
     ) -> None:
         message_id = _id()
@@ -83,17 +94,17 @@ class InboxContract:
 
         assert await inbox.register("billing", message_id, "another print") is None
 
-    async def test_a_repetition_waits_for_the_first_one_to_commit(
+    async def test_redelivered_message_waits_until_the_first_delivery_commits(
         self, inbox: IInbox, new_uow: NewUnitOfWork
     ) -> None:
         assert await _register_during_open_transaction(inbox, new_uow, commits=True) is not None
 
-    async def test_a_repetition_is_news_when_the_first_one_rolls_back(
+    async def test_redelivered_message_is_new_if_the_first_delivery_rolls_back(
         self, inbox: IInbox, new_uow: NewUnitOfWork
     ) -> None:
         assert await _register_during_open_transaction(inbox, new_uow, commits=False) is None
 
-    async def test_of_many_copies_at_once_one_is_news(
+    async def test_exactly_one_of_many_concurrent_deliveries_is_processed(
         self, inbox: IInbox, new_uow: NewUnitOfWork
     ) -> None:
         message_id = _id()
@@ -109,7 +120,7 @@ class InboxContract:
 
         assert len(effects) == 1
 
-    async def test_a_cancellation_at_any_point_is_all_or_nothing(
+    async def test_cancelled_delivery_registers_message_and_outcome_or_neither(
         self, inbox: IInbox, new_uow: NewUnitOfWork
     ) -> None:
         ids: list[str] = []
@@ -127,7 +138,9 @@ class InboxContract:
 
         assert await cancel_sweep(work, check) > 0
 
-    async def test_an_outcome_needs_its_message_and_must_be_json(self, inbox: IInbox) -> None:
+    async def test_inbox_rejects_an_outcome_that_has_no_message_or_is_not_json(
+        self, inbox: IInbox
+    ) -> None:
         message_id = _id()
         with raises(InboxError):
             await inbox.store_outcome("billing", message_id, "done")
@@ -140,13 +153,13 @@ async def _register_during_open_transaction(
     inbox: IInbox, new_uow: NewUnitOfWork, *, commits: bool
 ) -> InboxEntry | None:
     message_id = _id()
-    registered, go_on = asyncio.Event(), asyncio.Event()
+    registered, may_end = asyncio.Event(), asyncio.Event()
 
     async def first() -> None:
         async with new_uow() as uow:
             await inbox.register("billing", message_id, "print", uow)
             registered.set()
-            await go_on.wait()
+            await may_end.wait()
             if not commits:
                 await uow.rollback()
 
@@ -158,8 +171,8 @@ async def _register_during_open_transaction(
     await registered.wait()
     two = asyncio.ensure_future(second())
     await asyncio.wait({two}, timeout=0.05)
-    assert not two.done(), "the repetition did not wait"
-    go_on.set()
+    assert not two.done(), "the redelivered message did not wait"
+    may_end.set()
     await one
     return await two
 
@@ -168,5 +181,5 @@ _numbers = count(1)
 
 
 def _id() -> str:
-    """A message id that no other test of this process uses."""
+    """Return a message id that no other test of this process uses."""
     return f"message-{next(_numbers)}"

@@ -1,4 +1,4 @@
-"""What every lock must do."""
+"""Contracts of distributed locks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ from ..faults import cancel_sweep
 
 
 class LockContract:
-    """Fixtures: ``lock``, and ``other_lock``, which is another process's view of the same locks."""
+    """Contract of ``ILeasedLock``.
 
-    async def test_a_held_lock_is_refused_until_it_is_released(
+    Fixtures:
+        lock: The lock strategy under test.
+        other_lock: Another strategy for the same locks, as another process would have it.
+    """
+
+    async def test_held_lock_cannot_be_acquired_until_it_is_released(
         self, lock: ILeasedLock, other_lock: ILeasedLock
     ) -> None:
         name = _name()
@@ -28,14 +33,14 @@ class LockContract:
         assert await other_lock.acquire(name, timeout=1)
         await other_lock.release(name)
 
-    async def test_a_time_out_of_zero_asks_once(self, lock: ILeasedLock) -> None:
+    async def test_acquire_with_a_timeout_of_zero_does_not_wait(self, lock: ILeasedLock) -> None:
         name = _name()
 
         assert await lock.acquire(name, timeout=0)
         assert not await _run_in_task(lock.acquire(name, timeout=0))
         await lock.release(name)
 
-    async def test_different_names_do_not_meet(self, lock: ILeasedLock) -> None:
+    async def test_locks_with_different_names_are_independent(self, lock: ILeasedLock) -> None:
         one, two = _name(), _name()
 
         assert await lock.acquire(one, timeout=1)
@@ -44,26 +49,26 @@ class LockContract:
         await lock.release(one)
         await lock.release(two)
 
-    async def test_one_at_a_time_is_inside(
+    async def test_lock_has_at_most_one_holder_at_a_time(
         self, lock: ILeasedLock, other_lock: ILeasedLock
     ) -> None:
         name = _name()
         inside: list[int] = []
-        most = 0
+        most_holders = 0
 
         async def work(number: int) -> None:
-            nonlocal most
+            nonlocal most_holders
             async with (lock, other_lock)[number % 2].hold(name, timeout=30, ttl=10):
                 inside.append(number)
-                most = max(most, len(inside))
+                most_holders = max(most_holders, len(inside))
                 await asyncio.sleep(0.001)
                 inside.remove(number)
 
         await asyncio.gather(*(work(number) for number in range(10)))
 
-        assert most == 1
+        assert most_holders == 1
 
-    async def test_a_lock_that_ran_out_is_free_and_can_neither_be_extended_nor_released(
+    async def test_holder_of_an_expired_lock_can_neither_extend_nor_release_it(
         self, lock: ILeasedLock, other_lock: ILeasedLock
     ) -> None:
         name = _name()
@@ -86,7 +91,7 @@ class LockContract:
         done.set()
         await successor
 
-    async def test_an_acquired_lock_ends_with_its_ttl(
+    async def test_acquired_lock_expires_after_its_ttl(
         self, lock: ILeasedLock, other_lock: ILeasedLock
     ) -> None:
         name = _name()
@@ -94,7 +99,7 @@ class LockContract:
 
         assert await _run_in_task(other_lock.acquire(name, timeout=1))
 
-    async def test_an_extended_lock_lasts_longer(
+    async def test_extended_lock_outlives_its_first_ttl(
         self, lock: ILeasedLock, other_lock: ILeasedLock
     ) -> None:
         name = _name()
@@ -106,24 +111,24 @@ class LockContract:
         assert not await _run_in_task(other_lock.acquire(name, timeout=0))
         await lock.release(name)
 
-    async def test_a_stranger_can_neither_release_nor_extend(
+    async def test_only_its_holder_can_release_or_extend_a_lock(
         self, lock: ILeasedLock, other_lock: ILeasedLock
     ) -> None:
         name = _name()
         assert await lock.acquire(name, timeout=1)
 
-        async def meddle(with_: ILeasedLock) -> None:
+        async def fail_to_release(strategy: ILeasedLock) -> None:
             with raises(LeaseLostError):
-                await with_.release(name)
-            assert not await with_.extend(name, 5)
+                await strategy.release(name)
+            assert not await strategy.extend(name, 5)
 
-        await _run_in_task(meddle(lock))
-        await _run_in_task(meddle(other_lock))
+        await _run_in_task(fail_to_release(lock))
+        await _run_in_task(fail_to_release(other_lock))
 
         assert await lock.extend(name, 5)
         await lock.release(name)
 
-    async def test_what_nobody_holds_cannot_be_released(self, lock: ILeasedLock) -> None:
+    async def test_release_of_a_free_lock_raises_lease_lost_error(self, lock: ILeasedLock) -> None:
         name = _name()
 
         with raises(LeaseLostError):
@@ -133,7 +138,7 @@ class LockContract:
         with raises(LeaseLostError):
             await lock.release(name)
 
-    async def test_a_helper_task_that_has_ended_leaves_the_lock_to_its_caller(
+    async def test_lock_acquired_through_wait_for_belongs_to_the_calling_task(
         self, lock: ILeasedLock
     ) -> None:
         name = _name()
@@ -143,7 +148,9 @@ class LockContract:
 
         await lock.release(name)
 
-    async def test_fencing_tokens_grow(self, lock: ILeasedLock, other_lock: ILeasedLock) -> None:
+    async def test_fencing_token_increases_with_each_holder(
+        self, lock: ILeasedLock, other_lock: ILeasedLock
+    ) -> None:
         name = _name()
         tokens: list[int] = []
 
@@ -155,7 +162,7 @@ class LockContract:
 
         assert tokens == sorted(set(tokens))
 
-    async def test_a_held_block_outlives_its_ttl(
+    async def test_hold_keeps_the_lock_beyond_its_ttl(
         self, lock: ILeasedLock, other_lock: ILeasedLock
     ) -> None:
         name = _name()
@@ -168,7 +175,7 @@ class LockContract:
         assert await other_lock.acquire(name, timeout=1)
         await other_lock.release(name)
 
-    async def test_holding_what_is_not_granted_says_how_long_was_waited(
+    async def test_hold_that_times_out_raises_an_error_with_resource_and_timeout(
         self, lock: ILeasedLock, other_lock: ILeasedLock
     ) -> None:
         name = _name()
@@ -177,13 +184,13 @@ class LockContract:
         async def hold() -> None:
             with raises(LockAcquisitionError) as caught:
                 async with other_lock.hold(name, timeout=0.05):
-                    raise AssertionError("two are inside")
+                    raise AssertionError("the lock has two holders")
             assert (caught.error.resource, caught.error.timeout) == (name, 0.05)
 
         await _run_in_task(hold())
         await lock.release(name)
 
-    async def test_an_error_in_the_block_releases_the_lock(self, lock: ILeasedLock) -> None:
+    async def test_error_in_a_hold_block_releases_the_lock(self, lock: ILeasedLock) -> None:
         name = _name()
 
         with raises(LookupError):
@@ -193,7 +200,7 @@ class LockContract:
         assert await lock.acquire(name, timeout=0)
         await lock.release(name)
 
-    async def test_a_cancelled_waiter_leaves_no_trace(
+    async def test_cancelled_waiter_never_holds_the_lock(
         self, lock: ILeasedLock, other_lock: ILeasedLock
     ) -> None:
         name = _name()
@@ -209,7 +216,7 @@ class LockContract:
         assert await lock.acquire(name, timeout=0)
         await lock.release(name)
 
-    async def test_a_cancellation_at_any_point_leaves_the_lock_free(
+    async def test_hold_cancelled_at_any_point_leaves_the_lock_free(
         self, lock: ILeasedLock
     ) -> None:
         name = _name()
@@ -224,30 +231,30 @@ class LockContract:
 
         assert await cancel_sweep(work, check) > 0
 
-    async def test_a_lost_lease_says_so_before_the_block_is_cancelled(
+    async def test_lease_is_marked_lost_before_its_block_is_cancelled(
         self, lock: ILeasedLock
     ) -> None:
-        was_told = False
+        was_marked_lost = False
 
         async def work() -> None:
-            nonlocal was_told
+            nonlocal was_marked_lost
             async with lock.hold(_name(), timeout=1, ttl=0.1) as lease:
                 _block_loop(0.3)
                 try:
                     await asyncio.sleep(30)
                 except asyncio.CancelledError:
-                    was_told = lease.lost.is_set()
+                    was_marked_lost = lease.lost.is_set()
                     raise
 
         with raises(LeaseLostError):
             await work()
 
-        assert was_told
+        assert was_marked_lost
 
-    async def test_a_block_that_is_not_to_be_cancelled_runs_on_and_learns_of_the_loss(
+    async def test_block_without_cancel_on_loss_keeps_running_and_can_see_the_loss(
         self, lock: ILeasedLock
     ) -> None:
-        name, ran_on = _name(), False
+        name, saw_loss = _name(), False
 
         with raises(LeaseLostError) as caught:
             async with lock.hold(name, timeout=1, ttl=0.1, cancel_on_loss=False) as lease:
@@ -257,12 +264,12 @@ class LockContract:
                     if lease.lost.is_set():
                         break
                 await asyncio.sleep(0.01)
-                ran_on = lease.lost.is_set()
+                saw_loss = lease.lost.is_set()
 
-        assert ran_on
+        assert saw_loss
         assert caught.error.resource == name
 
-    async def test_a_block_that_releases_its_lock_ends_as_lost_and_leaves_the_next_holder_alone(
+    async def test_hold_block_that_releases_its_lock_fails_and_the_next_holder_keeps_it(
         self, lock: ILeasedLock, other_lock: ILeasedLock
     ) -> None:
         name = _name()
@@ -275,7 +282,7 @@ class LockContract:
         assert not await _run_in_task(lock.acquire(name, timeout=0))
         await other_lock.release(name)
 
-    async def test_a_waiter_that_is_cancelled_at_any_point_leaves_no_trace(
+    async def test_waiter_cancelled_at_any_point_never_holds_the_lock(
         self, lock: ILeasedLock, other_lock: ILeasedLock
     ) -> None:
         name = _name()
@@ -291,7 +298,7 @@ class LockContract:
         assert await cancel_sweep(wait, check) > 0
         await lock.release(name)
 
-    async def test_unusable_arguments_are_refused(self, lock: ILeasedLock) -> None:
+    async def test_lock_rejects_unusable_names_timeouts_and_ttls(self, lock: ILeasedLock) -> None:
         nothing: Any = None
         for arguments in (
             {"ttl": 0},
@@ -310,9 +317,14 @@ class LockContract:
 
 
 class FifoLockContract:
-    """Fixtures: as ``LockContract``; for locks that promise to serve in order."""
+    """Contract of lock strategies that serve waiters in order of arrival.
 
-    async def test_waiters_are_served_in_the_order_they_came(
+    Fixtures:
+        lock: The lock strategy under test.
+        other_lock: Another strategy for the same locks, as another process would have it.
+    """
+
+    async def test_fifo_lock_serves_waiters_in_order_of_arrival(
         self, lock: ILeasedLock, other_lock: ILeasedLock
     ) -> None:
         name = _name()
@@ -339,12 +351,12 @@ _numbers = count(1)
 
 
 def _name() -> str:
-    """A lock that no other test of this process uses."""
+    """Return the name of a lock that no other test of this process uses."""
     return f"lock-{next(_numbers)}"
 
 
 def _block_loop(seconds: float) -> None:
-    """As a process that is stopped: nothing is renewed meanwhile."""
+    """Block the event loop, like a stopped process, so that no lease is renewed."""
     time.sleep(seconds)
 
 

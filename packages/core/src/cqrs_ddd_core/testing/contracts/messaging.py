@@ -1,4 +1,4 @@
-"""What every broker must do."""
+"""Contract of message brokers."""
 
 from __future__ import annotations
 
@@ -11,52 +11,58 @@ from .outbox import message
 
 
 class IBroker(IMessagePublisher, IMessageConsumer, Protocol):
-    """Both ends of it."""
+    """Broker that publishes messages and delivers them to subscribers."""
 
 
 Deliver = Callable[[], Awaitable[None]]
 
 
 class MessagingContract:
-    """Fixtures: ``broker``; ``deliver``, which waits until it has handed over what it can.
+    """Contract of ``IMessagePublisher`` and ``IMessageConsumer``.
 
     The topic of a message is its event type.
+
+    Fixtures:
+        broker: The broker under test.
+        deliver: Coroutine function that waits until the broker has delivered all it can deliver.
     """
 
-    async def test_a_message_reaches_every_subscriber_of_its_topic_whole(
+    async def test_broker_delivers_the_whole_message_to_every_subscriber_of_its_topic(
         self, broker: IBroker, deliver: Deliver
     ) -> None:
-        taken: list[tuple[str, OutboxMessage]] = []
-        await broker.subscribe("ParcelWeighed", _build_collector(taken, "one"))
-        await broker.subscribe("ParcelWeighed", _build_collector(taken, "two"))
-        await broker.subscribe("ParcelLost", _build_collector(taken, "elsewhere"))
+        received: list[tuple[str, OutboxMessage]] = []
+        await broker.subscribe("ParcelWeighed", _build_collector(received, "one"))
+        await broker.subscribe("ParcelWeighed", _build_collector(received, "two"))
+        await broker.subscribe("ParcelLost", _build_collector(received, "elsewhere"))
         sent = message("k", metadata={"x": "y"}, correlation_id="r", causation_id="c")
 
         await broker.publish(sent)
         await deliver()
 
-        assert sorted(name for name, _ in taken) == ["one", "two"]
-        assert all(found == sent for _, found in taken)
+        assert sorted(name for name, _ in received) == ["one", "two"]
+        assert all(found == sent for _, found in received)
 
-    async def test_a_partition_arrives_in_order(self, broker: IBroker, deliver: Deliver) -> None:
-        taken: list[tuple[str, OutboxMessage]] = []
-        await broker.subscribe("ParcelWeighed", _build_collector(taken, "one"))
+    async def test_messages_of_one_partition_arrive_in_order(
+        self, broker: IBroker, deliver: Deliver
+    ) -> None:
+        received: list[tuple[str, OutboxMessage]] = []
+        await broker.subscribe("ParcelWeighed", _build_collector(received, "one"))
         sent = [message("k") for _ in range(5)]
 
         for each in sent:
             await broker.publish(each)
         await deliver()
 
-        assert [found for _, found in taken] == sent
+        assert [found for _, found in received] == sent
 
-    async def test_what_a_handler_refuses_comes_again(
+    async def test_broker_redelivers_a_message_after_its_handler_failed(
         self, broker: IBroker, deliver: Deliver
     ) -> None:
-        taken: list[str] = []
+        received: list[str] = []
 
         async def flaky(found: OutboxMessage) -> None:
-            taken.append(found.message_id)
-            if len(taken) < 3:
+            received.append(found.message_id)
+            if len(received) < 3:
                 raise LookupError("not yet")
 
         await broker.subscribe("ParcelWeighed", flaky)
@@ -68,19 +74,19 @@ class MessagingContract:
             except LookupError:
                 await asyncio.sleep(0)
 
-        assert taken == [sent.message_id] * 3
+        assert received == [sent.message_id] * 3
 
-    async def test_a_message_without_a_subscriber_is_taken(
+    async def test_broker_accepts_a_message_without_subscribers(
         self, broker: IBroker, deliver: Deliver
     ) -> None:
-        await broker.publish(message("k", event_type="NobodyAsked"))
+        await broker.publish(message("k", event_type="NeverSubscribed"))
         await deliver()
 
 
 def _build_collector(
-    taken: list[tuple[str, OutboxMessage]], name: str
+    received: list[tuple[str, OutboxMessage]], name: str
 ) -> Callable[[OutboxMessage], Awaitable[None]]:
     async def handler(found: OutboxMessage) -> None:
-        taken.append((name, found))
+        received.append((name, found))
 
     return handler

@@ -1,4 +1,4 @@
-"""What every middleware must do with a message that it has nothing to say about."""
+"""Contract of middlewares, for a message that does not concern them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from ..assertions import raises
 
 
 class Plain(Command[str]):
-    """Nothing about it is special."""
+    """Command that no middleware treats specially."""
 
 
 class MiddlewareContract:
-    """Fixture: ``middleware``, in a state in which it lets ``Plain`` pass."""
+    """Contract of ``IMiddleware``.
 
-    async def test_it_hands_the_message_on_once_and_the_response_back(
+    Fixtures:
+        middleware: The middleware under test, in a state in which it lets ``Plain`` pass.
+    """
+
+    async def test_middleware_passes_the_message_on_once_and_returns_the_response(
         self, middleware: IMiddleware
     ) -> None:
         handled: list[Any] = []
@@ -32,7 +36,9 @@ class MiddlewareContract:
         assert handled == [command]
         assert response.result == "done"
 
-    async def test_an_error_of_the_handler_passes_through(self, middleware: IMiddleware) -> None:
+    async def test_handler_error_passes_through_the_middleware_unchanged(
+        self, middleware: IMiddleware
+    ) -> None:
         error = LookupError("in the handler")
 
         async def next_(message: Any) -> CommandResponse[str]:
@@ -43,13 +49,15 @@ class MiddlewareContract:
 
         assert caught.error is error
 
-    async def test_a_cancellation_passes_through(self, middleware: IMiddleware) -> None:
+    async def test_cancellation_passes_through_the_middleware(
+        self, middleware: IMiddleware
+    ) -> None:
         entered = asyncio.Event()
 
         async def next_(message: Any) -> CommandResponse[str]:
             entered.set()
             await asyncio.Event().wait()
-            raise AssertionError("reached")
+            raise AssertionError("the handler was not cancelled")
 
         async def work() -> None:
             await middleware(Plain(), next_)
@@ -61,5 +69,5 @@ class MiddlewareContract:
 
         assert task.cancelled()
 
-    def test_it_knows_its_place(self, middleware: IMiddleware) -> None:
+    def test_middleware_declares_its_placement(self, middleware: IMiddleware) -> None:
         assert middleware.placement in Placement

@@ -1,4 +1,4 @@
-"""What every outbox must do."""
+"""Contract of outboxes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,14 @@ NewUnitOfWork = Callable[[], UnitOfWork]
 
 
 class OutboxContract:
-    """Fixtures: ``outbox``, empty at first, and ``new_uow``, which makes units of work."""
+    """Contract of ``ILeasedOutbox``.
 
-    async def test_a_message_comes_back_whole(self, outbox: ILeasedOutbox) -> None:
+    Fixtures:
+        outbox: The outbox under test, empty.
+        new_uow: Returns a new unit of work for the outbox.
+    """
+
+    async def test_outbox_returns_a_saved_message_complete(self, outbox: ILeasedOutbox) -> None:
         sent = message(
             "k",
             payload={"text": "naïve ☃", "list": [1, None]},
@@ -39,11 +44,11 @@ class OutboxContract:
         (lease,) = await outbox.claim("relay")
         assert (lease.key, list(lease.messages)) == ("k", [sent])
 
-    async def test_ids_that_not_every_database_keeps_are_refused(
+    async def test_outbox_rejects_ids_that_some_databases_cannot_store(
         self, outbox: ILeasedOutbox
     ) -> None:
         for bad in UNSTORABLE_IDS:
-            # The message raises when it is made, so no storage is asked to keep such an id.
+            # The constructor of OutboxMessage raises, so such an id never reaches an outbox.
             with raises(SerializationError):
                 await outbox.save_messages([message("k"), message("k", message_id=bad)])
             with raises(SerializationError):
@@ -51,7 +56,7 @@ class OutboxContract:
 
         assert await outbox.get_pending() == []
 
-    async def test_a_message_is_there_with_its_transaction_and_not_before(
+    async def test_outbox_message_is_visible_only_after_its_transaction_commits(
         self, outbox: ILeasedOutbox, new_uow: NewUnitOfWork
     ) -> None:
         kept, lost = message("k"), message("k")
@@ -67,7 +72,7 @@ class OutboxContract:
 
         assert _ids(await outbox.get_pending()) == _ids([kept])
 
-    async def test_a_cancellation_at_any_point_saves_all_or_nothing(
+    async def test_cancelled_unit_of_work_saves_all_outbox_messages_or_none(
         self, outbox: ILeasedOutbox, new_uow: NewUnitOfWork
     ) -> None:
         expected = 0
@@ -86,7 +91,9 @@ class OutboxContract:
         assert await cancel_sweep(save, check) > 0
         assert expected >= 2
 
-    async def test_pending_ones_come_oldest_first(self, outbox: ILeasedOutbox) -> None:
+    async def test_pending_outbox_messages_are_returned_oldest_first(
+        self, outbox: ILeasedOutbox
+    ) -> None:
         sent = [message(f"k{number % 2}") for number in range(5)]
         for each in sent:
             await outbox.save_messages([each])
@@ -94,7 +101,7 @@ class OutboxContract:
         assert _ids(await outbox.get_pending()) == _ids(sent)
         assert _ids(await outbox.get_pending(limit=2)) == _ids(sent[:2])
 
-    async def test_a_published_one_is_pending_no_more(
+    async def test_published_outbox_message_is_no_longer_pending(
         self, outbox: ILeasedOutbox, new_uow: NewUnitOfWork
     ) -> None:
         one, two = message("k"), message("k")
@@ -109,7 +116,7 @@ class OutboxContract:
 
         assert _ids(await outbox.get_pending()) == _ids([two])
 
-    async def test_a_failed_one_keeps_its_error_and_counts_its_tries(
+    async def test_failed_outbox_message_keeps_its_error_and_retry_count(
         self, outbox: ILeasedOutbox
     ) -> None:
         sent = message("k")
@@ -121,19 +128,19 @@ class OutboxContract:
         (found,) = await outbox.get_pending()
         assert (found.retry_count, found.error) == (2, "still no route")
 
-    async def test_an_id_is_saved_once(self, outbox: ILeasedOutbox) -> None:
+    async def test_outbox_rejects_a_repeated_message_id(self, outbox: ILeasedOutbox) -> None:
         sent = message("k")
         await outbox.save_messages([sent])
 
         with raises(OutboxError):
             await outbox.save_messages([message("k"), message("k", message_id=sent.message_id)])
-        twin = message("k")
+        repeated = message("k")
         with raises(OutboxError):
-            await outbox.save_messages([twin, twin])
+            await outbox.save_messages([repeated, repeated])
 
         assert len(await outbox.get_pending()) == 1
 
-    async def test_a_key_is_leased_to_one_relay_at_a_time_with_its_messages_in_order(
+    async def test_claim_leases_a_partition_key_to_one_relay_with_its_messages_in_order(
         self, outbox: ILeasedOutbox
     ) -> None:
         sent = [message(key) for key in ("a", "b", "a", "b", "a")]
@@ -148,7 +155,9 @@ class OutboxContract:
         }
         assert others == []
 
-    async def test_relays_that_claim_at_once_share_the_keys(self, outbox: ILeasedOutbox) -> None:
+    async def test_relays_that_claim_concurrently_never_lease_the_same_partition_key(
+        self, outbox: ILeasedOutbox
+    ) -> None:
         await outbox.save_messages([message(f"k{number}") for number in range(20)])
 
         claims = await asyncio.gather(*(outbox.claim(f"relay {n}", limit=5) for n in range(6)))
@@ -157,7 +166,7 @@ class OutboxContract:
         assert sorted(keys) == sorted(set(keys))
         assert len(keys) <= 20
 
-    async def test_a_claim_is_bounded_by_its_limit(self, outbox: ILeasedOutbox) -> None:
+    async def test_outbox_claim_returns_at_most_limit_messages(self, outbox: ILeasedOutbox) -> None:
         await outbox.save_messages([message("a") for _ in range(3)])
         await outbox.save_messages([message("b") for _ in range(3)])
 
@@ -169,7 +178,9 @@ class OutboxContract:
         with raises(InvalidOperationError):
             await outbox.claim("relay", lease=0.0)
 
-    async def test_messages_without_a_key_wait_for_nobody(self, outbox: ILeasedOutbox) -> None:
+    async def test_messages_without_a_partition_key_do_not_block_each_other(
+        self, outbox: ILeasedOutbox
+    ) -> None:
         sent = [message(None), message(None)]
         await outbox.save_messages(sent)
 
@@ -180,7 +191,7 @@ class OutboxContract:
         assert _ids(await outbox.list_dead_letters()) == _ids(one.messages)
         assert await outbox.get_pending() == []
 
-    async def test_what_is_saved_under_a_leased_key_waits_for_the_lease(
+    async def test_message_saved_under_a_leased_partition_key_waits_for_its_release(
         self, outbox: ILeasedOutbox
     ) -> None:
         one, two = message("k"), message("k")
@@ -195,7 +206,9 @@ class OutboxContract:
         (next_,) = await outbox.claim("two")
         assert _ids(next_.messages) == _ids([two])
 
-    async def test_a_completed_message_is_not_claimed_again(self, outbox: ILeasedOutbox) -> None:
+    async def test_completed_outbox_message_is_not_claimed_again(
+        self, outbox: ILeasedOutbox
+    ) -> None:
         sent = [message("k") for _ in range(3)]
         await outbox.save_messages(sent)
         (lease,) = await outbox.claim("relay")
@@ -208,7 +221,9 @@ class OutboxContract:
         await outbox.complete(next_, _ids(sent[2:]))
         assert await outbox.get_pending() == []
 
-    async def test_a_lost_lease_can_mark_nothing(self, outbox: ILeasedOutbox) -> None:
+    async def test_relay_with_a_lost_lease_cannot_complete_or_fail_messages(
+        self, outbox: ILeasedOutbox
+    ) -> None:
         sent = message("k")
         await outbox.save_messages([sent])
         (old,) = await outbox.claim("slow", lease=0.02)
@@ -229,7 +244,7 @@ class OutboxContract:
         await outbox.complete(new, [sent.message_id])
         assert await outbox.get_pending() == []
 
-    async def test_several_leases_are_completed_in_one_go_and_lost_ones_are_told(
+    async def test_complete_batch_completes_held_leases_and_returns_lost_leases(
         self, outbox: ILeasedOutbox
     ) -> None:
         sent = [message("a"), message("a"), message("b"), message("c")]
@@ -239,18 +254,18 @@ class OutboxContract:
         held = {lease.key: lease for lease in await outbox.claim("relay")}
         del held["c"]
 
-        told = await outbox.complete_batch(
+        lost_leases = await outbox.complete_batch(
             [(lost, [sent[0].message_id])]
             + [(lease, _ids(lease.messages)[:1]) for lease in held.values()]
         )
 
-        assert told == [lost]
+        assert lost_leases == [lost]
         assert _ids(await outbox.get_pending()) == _ids([sent[1], sent[3]])
         (again,) = await outbox.claim("relay")
         assert _ids(again.messages) == _ids([sent[1]])
         assert await outbox.complete_batch([]) == []
 
-    async def test_what_is_completed_can_be_claimed_in_the_same_go(
+    async def test_complete_and_claim_completes_messages_and_leases_the_next_in_one_call(
         self, outbox: ILeasedOutbox
     ) -> None:
         sent = [message("a"), message("a"), message("b"), message("c")]
@@ -262,9 +277,9 @@ class OutboxContract:
 
         with raises(InvalidOperationError):
             await outbox.complete_and_claim(published, "relay", limit=0)
-        told, leases = await outbox.complete_and_claim(published, "relay")
+        lost_leases, leases = await outbox.complete_and_claim(published, "relay")
 
-        assert told == [lost]
+        assert lost_leases == [lost]
         assert {lease.key: _ids(lease.messages) for lease in leases} == {
             "a": _ids(sent[1:2]),
             "c": _ids(sent[3:]),
@@ -273,20 +288,20 @@ class OutboxContract:
         assert _ids(await outbox.get_pending()) == _ids([sent[1], sent[3]])
         assert await outbox.claim("another") == []
 
-    async def test_publishing_a_parked_message_by_hand_frees_its_key(
+    async def test_marking_a_dead_letter_as_published_unblocks_its_partition_key(
         self, outbox: ILeasedOutbox
     ) -> None:
-        poison, behind = message("k"), message("k")
-        await outbox.save_messages([poison, behind])
+        poison, later = message("k"), message("k")
+        await outbox.save_messages([poison, later])
         await _make_dead_letter(outbox, poison)
 
         await outbox.mark_published([poison.message_id])
 
         assert await outbox.list_dead_letters() == []
         (lease,) = await outbox.claim("relay")
-        assert _ids(lease.messages) == _ids([behind])
+        assert _ids(lease.messages) == _ids([later])
 
-    async def test_what_is_not_json_is_refused_with_the_whole_list(
+    async def test_outbox_rejects_the_whole_list_if_one_message_is_not_json(
         self, outbox: ILeasedOutbox
     ) -> None:
         for value in (object(), float("nan")):
@@ -295,7 +310,9 @@ class OutboxContract:
 
         assert await outbox.get_pending() == []
 
-    async def test_a_failure_holds_back_its_key_and_no_other(self, outbox: ILeasedOutbox) -> None:
+    async def test_failed_message_blocks_only_its_own_partition_key_until_its_retry(
+        self, outbox: ILeasedOutbox
+    ) -> None:
         sent = [message("a"), message("a"), message("b"), message("c"), message("c")]
         await outbox.save_messages(sent)
         leases = {lease.key: lease for lease in await outbox.claim("relay")}
@@ -311,11 +328,11 @@ class OutboxContract:
         first = again["c"].messages[0]
         assert (first.retry_count, first.error) == (1, "busy")
 
-    async def test_a_parked_message_blocks_its_key_until_it_is_retried_or_discarded(
+    async def test_dead_letter_blocks_its_partition_key_until_it_is_retried_or_discarded(
         self, outbox: ILeasedOutbox
     ) -> None:
-        poison, behind = message("k"), message("k")
-        await outbox.save_messages([poison, behind])
+        poison, later = message("k"), message("k")
+        await outbox.save_messages([poison, later])
         await _make_dead_letter(outbox, poison)
 
         assert await outbox.claim("relay") == []
@@ -323,24 +340,24 @@ class OutboxContract:
             (poison.message_id, "poison")
         ]
         with raises(OutboxError):
-            await outbox.discard(behind.message_id)
+            await outbox.discard(later.message_id)
 
         await outbox.retry(poison.message_id)
         (lease,) = await outbox.claim("relay")
-        assert _ids(lease.messages) == _ids([poison, behind])
+        assert _ids(lease.messages) == _ids([poison, later])
         assert lease.messages[0].retry_count == 0
         await outbox.release(lease)
 
         await _make_dead_letter(outbox, poison)
         await outbox.discard(poison.message_id)
         (lease,) = await outbox.claim("relay")
-        assert _ids(lease.messages) == _ids([behind])
+        assert _ids(lease.messages) == _ids([later])
         assert await outbox.list_dead_letters() == []
         for absent in (poison.message_id, "never saved"):
             with raises(OutboxError):
                 await outbox.retry(absent)
 
-    async def test_only_what_was_published_long_enough_ago_is_forgotten(
+    async def test_outbox_purge_deletes_only_messages_published_before_a_time(
         self, outbox: ILeasedOutbox
     ) -> None:
         sent = [message("k") for _ in range(3)]
@@ -360,7 +377,12 @@ _numbers = count(1)
 
 
 def message(key: str | None, **fields: Any) -> OutboxMessage:
-    """A message of the partition, with fields of your own."""
+    """Return a message.
+
+    Args:
+        key: Partition key of the message; None if it needs no order.
+        fields: Fields of ``OutboxMessage`` that replace the defaults.
+    """
     number = next(_numbers)
     facts: dict[str, Any] = {
         "message_id": f"message-{number}",

@@ -1,4 +1,4 @@
-"""What every queue signal must do."""
+"""Contract of wake-up notifications."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from ..faults import cancel_sweep
 
 
 class QueueSignalContract:
-    """Fixture: ``signal``."""
+    """Contract of ``IQueueSignal``.
+
+    Fixtures:
+        signal: The signal under test.
+    """
 
     async def test_notification_wakes_all_waiters_of_its_channel(
         self, signal: IQueueSignal
@@ -29,7 +33,7 @@ class QueueSignalContract:
         assert not await signal.wait(_channel(), 0.02)
         assert not await signal.wait(_channel(), 0)
 
-    async def test_notification_without_waiters_is_no_error(self, signal: IQueueSignal) -> None:
+    async def test_notification_without_waiters_does_nothing(self, signal: IQueueSignal) -> None:
         channel = _channel()
 
         await signal.notify(channel)
@@ -39,7 +43,9 @@ class QueueSignalContract:
         await signal.notify(channel)
         assert await waiting
 
-    async def test_a_cancelled_waiter_harms_nobody(self, signal: IQueueSignal) -> None:
+    async def test_cancelled_waiter_does_not_affect_later_waiters_of_its_channel(
+        self, signal: IQueueSignal
+    ) -> None:
         channel = _channel()
 
         async def work() -> None:
@@ -58,5 +64,5 @@ _numbers = count(1)
 
 
 def _channel() -> str:
-    """A channel that no other test of this process uses."""
+    """Return a channel that no other test of this process uses."""
     return f"channel_{next(_numbers)}"

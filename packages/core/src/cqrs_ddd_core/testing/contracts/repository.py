@@ -1,4 +1,4 @@
-"""What every repository must do."""
+"""Contract of repositories."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ NewUnitOfWork = Callable[[], UnitOfWork]
 
 
 class Where(Protocol):
-    """Makes a specification: ``where("owner", "=", "anna")``; only = is asked for."""
+    """Function that returns a specification: ``where("owner", "=", "anna")``.
+
+    The contract uses the operator ``=`` only.
+    """
 
     def __call__(self, attribute: str, operator: str, value: object) -> ISpecification[Parcel]: ...
 
 
 class Options(Protocol):
-    """Makes query options."""
+    """Function that returns query options."""
 
     def __call__(
         self,
@@ -41,12 +44,18 @@ class Options(Protocol):
 
 
 class RepositoryContract:
-    """Fixtures: ``parcels``, a repository of ``Parcel``; ``new_uow``, which makes units of work.
+    """Contract of ``IRepository``.
 
-    For the search: ``where`` and ``options``.
+    Fixtures:
+        parcels: An ``IRepository`` of ``Parcel``.
+        new_uow: Returns a new unit of work for the repository.
+        where: A ``Where``, for the tests of ``search``.
+        options: An ``Options``, for the tests of ``search``.
     """
 
-    async def test_what_was_added_is_found_with_all_its_fields(self, parcels: Parcels) -> None:
+    async def test_repository_returns_an_added_aggregate_with_all_its_fields(
+        self, parcels: Parcels
+    ) -> None:
         parcel = make_parcel(note="naïve ☃ 'quoted' \"twice\" \\")
         parcel.weigh(0)
 
@@ -57,7 +66,7 @@ class RepositoryContract:
         assert found is not None
         assert found.model_dump() == parcel.model_dump()
 
-    async def test_null_stays_null_and_empty_text_stays_empty(self, parcels: Parcels) -> None:
+    async def test_repository_distinguishes_null_from_empty_text(self, parcels: Parcels) -> None:
         null, empty = make_parcel(note=None), make_parcel(note="")
         await parcels.add(null)
         await parcels.add(empty)
@@ -66,10 +75,12 @@ class RepositoryContract:
 
         assert [parcel.note for parcel in found] == [None, ""]
 
-    async def test_an_absent_id_gives_none(self, parcels: Parcels) -> None:
+    async def test_repository_returns_none_for_an_absent_id(self, parcels: Parcels) -> None:
         assert await parcels.get(new_parcel_id()) is None
 
-    async def test_a_found_one_is_a_copy_of_its_own(self, parcels: Parcels) -> None:
+    async def test_repository_returns_an_independent_copy_of_the_aggregate(
+        self, parcels: Parcels
+    ) -> None:
         parcel = await store_parcel(parcels)
 
         found = await load_parcel(parcels, parcel.id)
@@ -79,7 +90,7 @@ class RepositoryContract:
         assert (await load_parcel(parcels, parcel.id)).note is None
         assert found.pending_events == ()
 
-    async def test_the_version_counts_persisted_events(self, parcels: Parcels) -> None:
+    async def test_aggregate_version_counts_persisted_events(self, parcels: Parcels) -> None:
         parcel = make_parcel()
         parcel.weigh(1)
         assert parcel.version == 0
@@ -94,7 +105,7 @@ class RepositoryContract:
         assert (await load_parcel(parcels, parcel.id)).version == 3
         assert (await load_parcel(parcels, parcel.id)).grams == 2
 
-    async def test_a_save_without_events_counts_as_one_change(self, parcels: Parcels) -> None:
+    async def test_save_without_events_increases_the_version_by_one(self, parcels: Parcels) -> None:
         parcel = await store_parcel(parcels)
 
         parcel.note = "by hand"
@@ -103,7 +114,7 @@ class RepositoryContract:
         found = await load_parcel(parcels, parcel.id)
         assert (found.version, found.note) == (2, "by hand")
 
-    async def test_one_that_was_saved_can_be_changed_and_saved_again(
+    async def test_saved_aggregate_can_be_changed_and_saved_again(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
         parcel = make_parcel()
@@ -118,7 +129,7 @@ class RepositoryContract:
         found = await load_parcel(parcels, parcel.id)
         assert (found.version, found.grams) == (3, 2)
 
-    async def test_the_second_of_two_writers_conflicts_and_keeps_its_events(
+    async def test_second_writer_of_an_aggregate_conflicts_and_keeps_its_events(
         self, parcels: Parcels
     ) -> None:
         parcel = await store_parcel(parcels)
@@ -135,7 +146,7 @@ class RepositoryContract:
         assert (second.version, len(second.pending_events)) == (1, 1)
         assert (await load_parcel(parcels, parcel.id)).grams == 1
 
-    async def test_two_copies_in_one_unit_of_work_conflict(
+    async def test_two_copies_of_an_aggregate_conflict_in_one_unit_of_work(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
         parcel = await store_parcel(parcels)
@@ -153,7 +164,7 @@ class RepositoryContract:
 
         assert (await load_parcel(parcels, parcel.id)).version == 1
 
-    async def test_a_new_one_under_a_taken_id_conflicts(self, parcels: Parcels) -> None:
+    async def test_new_aggregate_with_a_taken_id_conflicts(self, parcels: Parcels) -> None:
         parcel = await store_parcel(parcels)
 
         with raises(OptimisticConcurrencyError) as caught:
@@ -162,7 +173,7 @@ class RepositoryContract:
         assert (caught.error.expected, caught.error.actual) == (0, 1)
         assert (await load_parcel(parcels, parcel.id)).owner == "anna"
 
-    async def test_a_change_of_a_deleted_one_conflicts(self, parcels: Parcels) -> None:
+    async def test_change_of_a_deleted_aggregate_conflicts(self, parcels: Parcels) -> None:
         parcel = await store_parcel(parcels)
         await parcels.delete(parcel.id)
         parcel.weigh(1)
@@ -173,7 +184,7 @@ class RepositoryContract:
         assert caught.error.actual is None
         assert await parcels.get(parcel.id) is None
 
-    async def test_no_update_is_lost_among_many_writers(
+    async def test_no_update_of_an_aggregate_is_lost_with_many_concurrent_writers(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
         parcel = await store_parcel(parcels)
@@ -189,7 +200,7 @@ class RepositoryContract:
                     return
                 except OptimisticConcurrencyError:
                     continue
-            raise AssertionError("200 tries, and always a conflict")
+            raise AssertionError("each of 200 attempts ended with a conflict")
 
         async def write_five_times() -> None:
             for _ in range(5):
@@ -200,23 +211,23 @@ class RepositoryContract:
         found = await load_parcel(parcels, parcel.id)
         assert (found.grams, found.version) == (30, 31)
 
-    async def test_uncommitted_changes_are_seen_from_inside_only(
+    async def test_uncommitted_aggregate_is_visible_only_in_its_own_unit_of_work(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
         parcel = make_parcel()
 
         async with new_uow() as uow:
             await parcels.add(parcel, uow)
-            own = await parcels.get(parcel.id, uow)
+            own_view = await parcels.get(parcel.id, uow)
             async with new_uow() as other:
-                of_others = await parcels.get(parcel.id, other)
+                other_view = await parcels.get(parcel.id, other)
                 listed = await parcels.list_all([parcel.id], other)
 
-        assert own is not None
-        assert of_others is None
+        assert own_view is not None
+        assert other_view is None
         assert listed == []
 
-    async def test_a_rollback_leaves_the_store_and_the_aggregate_as_they_were(
+    async def test_rollback_leaves_the_repository_and_the_aggregate_unchanged(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
         parcel = await store_parcel(parcels)
@@ -235,7 +246,9 @@ class RepositoryContract:
         await parcels.add(parcel)
         assert (await load_parcel(parcels, parcel.id)).version == 2
 
-    async def test_a_deleted_one_is_gone_and_deleting_again_is_fine(self, parcels: Parcels) -> None:
+    async def test_deleted_aggregate_is_gone_and_can_be_deleted_again(
+        self, parcels: Parcels
+    ) -> None:
         parcel = await store_parcel(parcels)
 
         assert await parcels.delete(parcel.id) == parcel.id
@@ -244,7 +257,7 @@ class RepositoryContract:
         assert await parcels.get(parcel.id) is None
         assert await parcels.list_all([parcel.id]) == []
 
-    async def test_after_a_deletion_the_id_can_be_used_anew(
+    async def test_id_of_a_deleted_aggregate_can_be_used_again(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
         parcel = await store_parcel(parcels)
@@ -256,7 +269,7 @@ class RepositoryContract:
         found = await load_parcel(parcels, parcel.id)
         assert (found.owner, found.version) == ("berta", 1)
 
-    async def test_a_rolled_back_deletion_deletes_nothing(
+    async def test_rolled_back_deletion_of_an_aggregate_deletes_nothing(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
         parcel = await store_parcel(parcels)
@@ -269,7 +282,7 @@ class RepositoryContract:
         assert seen is None
         assert await parcels.get(parcel.id) is not None
 
-    async def test_a_list_by_ids_is_in_the_order_asked_for_without_doubles_or_gaps(
+    async def test_list_all_returns_requested_ids_in_order_without_duplicates_or_gaps(
         self, parcels: Parcels
     ) -> None:
         one, two = await store_parcel(parcels), await store_parcel(parcels)
@@ -279,7 +292,7 @@ class RepositoryContract:
         assert [parcel.id for parcel in found] == [two.id, one.id]
         assert await parcels.list_all([]) == []
 
-    async def test_a_list_without_ids_holds_all(
+    async def test_list_all_without_ids_returns_every_aggregate(
         self, parcels: Parcels, new_uow: NewUnitOfWork
     ) -> None:
         stored = [await store_parcel(parcels) for _ in range(3)]
@@ -291,12 +304,12 @@ class RepositoryContract:
 
         assert {parcel.id for parcel in [*stored, own]} <= found
 
-    async def test_a_search_is_awaited_or_streamed_as_often_as_wished(
+    async def test_search_result_can_be_awaited_and_streamed_repeatedly(
         self, parcels: Parcels, where: Where
     ) -> None:
         owner = new_parcel_id()
         stored = {(await store_parcel(parcels, owner=owner)).id for _ in range(5)}
-        await store_parcel(parcels, owner="somebody else")
+        await store_parcel(parcels, owner="another owner")
 
         result = await parcels.search(where("owner", "=", owner))
         awaited = [parcel.id for parcel in await result]
@@ -306,7 +319,7 @@ class RepositoryContract:
         assert len(awaited) == len(streamed) == 5
         assert len(await result) == 5
 
-    async def test_a_search_sees_the_changes_of_its_own_unit_of_work_only(
+    async def test_search_sees_uncommitted_changes_of_its_own_unit_of_work_only(
         self, parcels: Parcels, new_uow: NewUnitOfWork, where: Where
     ) -> None:
         owner = new_parcel_id()
@@ -316,32 +329,32 @@ class RepositoryContract:
         )
 
         async with new_uow() as uow:
-            moved.owner = "somebody else"
+            moved.owner = "another owner"
             await parcels.add(moved, uow)
             new = make_parcel(owner=owner)
             await parcels.add(new, uow)
-            own = await (await parcels.search(where("owner", "=", owner), uow))
+            own_view = await (await parcels.search(where("owner", "=", owner), uow))
             async with new_uow() as other:
-                of_others = await (await parcels.search(where("owner", "=", owner), other))
+                other_view = await (await parcels.search(where("owner", "=", owner), other))
 
-        assert {parcel.id for parcel in own} == {kept.id, new.id}
-        assert {parcel.id for parcel in of_others} == {kept.id, moved.id}
+        assert {parcel.id for parcel in own_view} == {kept.id, new.id}
+        assert {parcel.id for parcel in other_view} == {kept.id, moved.id}
 
-    async def test_null_is_last_in_ascending_order_and_first_in_descending(
+    async def test_null_sorts_last_in_ascending_and_first_in_descending_order(
         self, parcels: Parcels, where: Where, options: Options
     ) -> None:
         owner = new_parcel_id()
         for grams in (3, None, 1, 2):
             await store_parcel(parcels, owner=owner, grams=grams)
 
-        async def ordered(*ordering: str) -> list[int | None]:
+        async def find_grams(*ordering: str) -> list[int | None]:
             criteria = options(where("owner", "=", owner), ordering=ordering)
             return [parcel.grams for parcel in await (await parcels.search(criteria))]
 
-        assert await ordered("grams") == [1, 2, 3, None]
-        assert await ordered("-grams") == [None, 3, 2, 1]
+        assert await find_grams("grams") == [1, 2, 3, None]
+        assert await find_grams("-grams") == [None, 3, 2, 1]
 
-    async def test_a_page_is_a_part_of_the_whole_order(
+    async def test_limit_and_offset_return_a_slice_of_the_whole_order(
         self, parcels: Parcels, where: Where, options: Options
     ) -> None:
         owner = new_parcel_id()
@@ -360,7 +373,7 @@ class RepositoryContract:
         assert await page(0, 0) == []
         assert await page(5, 4) == []
 
-    async def test_equals_come_in_the_order_of_their_ids_on_every_page(
+    async def test_aggregates_with_equal_sort_keys_are_ordered_by_id_on_every_page(
         self, parcels: Parcels, where: Where, options: Options
     ) -> None:
         owner = new_parcel_id()
@@ -380,7 +393,7 @@ class RepositoryContract:
         assert await page(limit=2) == sorted(ids)[:2]
         assert await page(offset=2) == sorted(ids)[2:]
 
-    async def test_an_order_by_what_is_no_attribute_is_refused(
+    async def test_ordering_by_an_unknown_attribute_raises_validation_error(
         self, parcels: Parcels, options: Options
     ) -> None:
         await store_parcel(parcels)
@@ -389,18 +402,18 @@ class RepositoryContract:
             with raises(ValidationError):
                 await (await parcels.search(options(ordering=(name,))))
 
-    async def test_query_options_for_distinct_rows_are_an_error(
+    async def test_repository_search_rejects_distinct_query_options(
         self, parcels: Parcels, options: Options
     ) -> None:
         with raises(InvalidOperationError):
             await parcels.search(options(distinct=True))
 
-    async def test_anything_else_than_a_criterion_is_refused(self, parcels: Parcels) -> None:
+    async def test_search_rejects_criteria_of_an_unknown_type(self, parcels: Parcels) -> None:
         for criteria in ("owner = 'anna'", None, {"owner": "anna"}):
             with raises(InvalidOperationError):
                 await parcels.search(criteria)
 
-    async def test_an_entity_of_another_type_is_refused(self, parcels: Parcels) -> None:
+    async def test_repository_rejects_an_entity_of_another_type(self, parcels: Parcels) -> None:
         stranger: Any = object()
 
         with raises(InvalidOperationError):

@@ -1,4 +1,4 @@
-"""What every unit of work must do."""
+"""Contract of units of work."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ Parcels = IRepository[Parcel, str]
 
 
 class UnitOfWorkContract:
-    """Fixtures: ``new_uow`` makes units of work, ``parcels`` is a repository that works in them."""
+    """Contract of ``UnitOfWork``.
 
-    async def test_leaving_the_block_commits(
+    Fixtures:
+        new_uow: Returns a new unit of work of the class under test.
+        parcels: An ``IRepository`` of ``Parcel`` that works in these units of work.
+    """
+
+    async def test_leaving_the_block_commits_the_unit_of_work(
         self, new_uow: NewUnitOfWork, parcels: Parcels
     ) -> None:
         parcel = _parcel()
@@ -31,7 +36,7 @@ class UnitOfWorkContract:
         assert uow.state is UnitOfWorkState.COMMITTED
         assert await parcels.get(parcel.id) is not None
 
-    async def test_an_explicit_commit_inside_is_enough_and_a_second_one_does_nothing(
+    async def test_second_commit_of_a_unit_of_work_does_nothing(
         self, new_uow: NewUnitOfWork, parcels: Parcels
     ) -> None:
         parcel = _parcel()
@@ -39,14 +44,14 @@ class UnitOfWorkContract:
 
         async with new_uow() as uow:
             await parcels.add(parcel, uow)
-            uow.on_commit(_noting(calls, "hook"))
+            uow.on_commit(_build_hook(calls, "hook"))
             await uow.commit()
             await uow.commit()
 
         assert calls == ["hook"]
         assert await parcels.get(parcel.id) is not None
 
-    async def test_an_error_rolls_back_and_is_what_the_caller_sees(
+    async def test_error_in_the_block_rolls_back_and_reaches_the_caller(
         self, new_uow: NewUnitOfWork, parcels: Parcels
     ) -> None:
         parcel = _parcel()
@@ -60,7 +65,7 @@ class UnitOfWorkContract:
         assert uow.state is UnitOfWorkState.ROLLED_BACK
         assert await parcels.get(parcel.id) is None
 
-    async def test_an_explicit_rollback_undoes_and_leaving_is_quiet(
+    async def test_explicit_rollback_undoes_changes_and_the_block_ends_without_error(
         self, new_uow: NewUnitOfWork, parcels: Parcels
     ) -> None:
         parcel = _parcel()
@@ -72,7 +77,7 @@ class UnitOfWorkContract:
 
         assert await parcels.get(parcel.id) is None
 
-    async def test_a_cancelled_block_rolls_back(
+    async def test_cancelled_unit_of_work_rolls_back(
         self, new_uow: NewUnitOfWork, parcels: Parcels
     ) -> None:
         parcel = _parcel()
@@ -92,7 +97,7 @@ class UnitOfWorkContract:
         assert task.cancelled()
         assert await parcels.get(parcel.id) is None
 
-    async def test_a_cancellation_at_any_point_leaves_all_or_nothing(
+    async def test_unit_of_work_cancelled_at_any_point_stores_everything_or_nothing(
         self, new_uow: NewUnitOfWork, parcels: Parcels
     ) -> None:
         pair = [_parcel(), _parcel()]
@@ -116,7 +121,7 @@ class UnitOfWorkContract:
         assert suspensions > 0
         assert uows[-1].state is UnitOfWorkState.COMMITTED
 
-    async def test_hooks_run_in_order_when_the_work_is_stored(
+    async def test_commit_hooks_run_in_order_after_the_commit(
         self, new_uow: NewUnitOfWork, parcels: Parcels
     ) -> None:
         parcel = _parcel()
@@ -129,24 +134,24 @@ class UnitOfWorkContract:
         async with new_uow() as uow:
             await parcels.add(parcel, uow)
             uow.on_commit(look)
-            uow.on_commit(_noting(seen, "second"))
+            uow.on_commit(_build_hook(seen, "second"))
             assert seen == []
 
         assert seen[0] is not None
         assert seen[1:] == ["second"]
 
-    async def test_hooks_do_not_run_after_a_rollback(self, new_uow: NewUnitOfWork) -> None:
+    async def test_commit_hooks_do_not_run_after_a_rollback(self, new_uow: NewUnitOfWork) -> None:
         calls: list[str] = []
 
         with raises(LookupError):
             async with new_uow() as uow:
-                uow.on_commit(_noting(calls, "hook"))
+                uow.on_commit(_build_hook(calls, "hook"))
                 raise LookupError
         await uow.trigger_commit_hooks()
 
         assert calls == []
 
-    async def test_a_failing_hook_harms_neither_the_commit_nor_the_other_hooks(
+    async def test_failing_commit_hook_affects_neither_the_commit_nor_other_hooks(
         self, new_uow: NewUnitOfWork, parcels: Parcels
     ) -> None:
         parcel = _parcel()
@@ -163,15 +168,15 @@ class UnitOfWorkContract:
 
         async with new_uow() as uow:
             await parcels.add(parcel, uow)
-            uow.on_commit(_noting(calls, "first"))
+            uow.on_commit(_build_hook(calls, "first"))
             uow.on_commit(fail)
             uow.on_commit(cancel_itself)
-            uow.on_commit(_noting(calls, "last"))
+            uow.on_commit(_build_hook(calls, "last"))
 
         assert calls == ["first", "last"]
         assert await parcels.get(parcel.id) is not None
 
-    async def test_a_finished_one_refuses_further_work(
+    async def test_finished_unit_of_work_rejects_further_work(
         self, new_uow: NewUnitOfWork, parcels: Parcels
     ) -> None:
         async with new_uow() as committed:
@@ -183,7 +188,7 @@ class UnitOfWorkContract:
             with raises(InvalidOperationError):
                 await parcels.get("any", uow)
             with raises(InvalidOperationError):
-                uow.on_commit(_noting([], "late"))
+                uow.on_commit(_build_hook([], "late"))
             with raises(InvalidOperationError):
                 async with uow:
                     pass
@@ -192,7 +197,9 @@ class UnitOfWorkContract:
         with raises(InvalidOperationError):
             await committed.rollback()
 
-    async def test_the_innermost_open_one_is_the_ambient_one(self, new_uow: NewUnitOfWork) -> None:
+    async def test_innermost_open_unit_of_work_is_the_current_unit_of_work(
+        self, new_uow: NewUnitOfWork
+    ) -> None:
         async with new_uow() as outer:
             async with new_uow() as inner:
                 assert get_current_uow() is inner
@@ -202,7 +209,7 @@ class UnitOfWorkContract:
 
         assert get_current_uow() is None
 
-    async def test_a_call_without_one_joins_the_ambient_one(
+    async def test_call_without_a_uow_argument_joins_the_current_unit_of_work(
         self, new_uow: NewUnitOfWork, parcels: Parcels
     ) -> None:
         parcel = _parcel()
@@ -213,7 +220,7 @@ class UnitOfWorkContract:
 
         assert await parcels.get(parcel.id) is None
 
-    async def test_a_task_that_outlives_the_block_does_not_join_it(
+    async def test_task_that_outlives_the_block_does_not_join_its_unit_of_work(
         self, new_uow: NewUnitOfWork, parcels: Parcels
     ) -> None:
         parcel = _parcel()
@@ -231,7 +238,7 @@ class UnitOfWorkContract:
 
         assert await task is not None
 
-    async def test_two_tasks_at_the_same_time_are_refused(
+    async def test_unit_of_work_rejects_concurrent_use_by_two_tasks(
         self, new_uow: NewUnitOfWork, parcels: Parcels
     ) -> None:
         async with new_uow() as uow:
@@ -242,7 +249,7 @@ class UnitOfWorkContract:
 
         assert [type(answer) for answer in answers] == [type(None), ConcurrentUseError]
 
-    async def test_two_tasks_one_after_the_other_are_fine(
+    async def test_unit_of_work_can_be_used_by_two_tasks_in_sequence(
         self, new_uow: NewUnitOfWork, parcels: Parcels
     ) -> None:
         parcel = _parcel()
@@ -253,7 +260,7 @@ class UnitOfWorkContract:
 
         assert found is not None
 
-    async def test_events_that_were_recorded_after_the_last_save_are_refused(
+    async def test_commit_rejects_events_recorded_after_the_last_save(
         self, new_uow: NewUnitOfWork, parcels: Parcels
     ) -> None:
         parcel = _parcel()
@@ -271,7 +278,7 @@ def _parcel() -> Parcel:
     return Parcel.register(new_parcel_id(), owner="anna")
 
 
-def _noting(calls: list[Any], word: str) -> Callable[[], Any]:
+def _build_hook(calls: list[Any], word: str) -> Callable[[], Any]:
     async def hook() -> None:
         calls.append(word)
 

@@ -1,4 +1,4 @@
-"""What every upcaster must do."""
+"""Contract of upcasters."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ from ...ports.upcasting import IEventUpcaster
 
 
 class UpcasterContract:
-    """Fixtures: ``upcaster``, and ``old``, a payload of its source version."""
+    """Contract of ``IEventUpcaster``.
 
-    def test_it_says_what_it_is_for(self, upcaster: IEventUpcaster) -> None:
+    Fixtures:
+        upcaster: The upcaster under test.
+        old: An event payload of its source version.
+    """
+
+    def test_upcaster_declares_its_event_type_and_source_version(
+        self, upcaster: IEventUpcaster
+    ) -> None:
         assert upcaster.event_type
         assert upcaster.source_version >= 1
 
-    def test_it_leaves_the_old_payload_as_it_is(
+    def test_upcaster_does_not_modify_the_old_payload(
         self, upcaster: IEventUpcaster, old: dict[str, Any]
     ) -> None:
         before = copy.deepcopy(old)
@@ -26,12 +33,14 @@ class UpcasterContract:
 
         assert old == before
 
-    def test_it_makes_the_same_of_the_same(
+    def test_upcaster_returns_equal_payloads_for_equal_payloads(
         self, upcaster: IEventUpcaster, old: dict[str, Any]
     ) -> None:
         assert upcaster.upcast(old) == upcaster.upcast(copy.deepcopy(old))
 
-    def test_what_it_makes_is_json(self, upcaster: IEventUpcaster, old: dict[str, Any]) -> None:
+    def test_upcaster_returns_a_json_payload(
+        self, upcaster: IEventUpcaster, old: dict[str, Any]
+    ) -> None:
         new = upcaster.upcast(old)
 
         assert from_json(to_json(new)) == new

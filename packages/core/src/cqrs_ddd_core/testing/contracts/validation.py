@@ -1,4 +1,4 @@
-"""What every validator must do."""
+"""Contract of validators."""
 
 from __future__ import annotations
 
@@ -8,26 +8,34 @@ from ...ports.validation import IValidator
 
 
 class ValidatorContract:
-    """Fixtures: ``validator``; ``valid`` and ``invalid``, an object of each kind for it."""
+    """Contract of ``IValidator``.
 
-    async def test_what_is_valid_has_no_findings(self, validator: IValidator, valid: Any) -> None:
-        verdict = await validator.validate(valid)
+    Fixtures:
+        validator: The validator under test.
+        valid: An object without errors for the validator.
+        invalid: An object with errors for the validator.
+    """
 
-        assert verdict.is_valid
-        assert dict(verdict.errors) == {}
+    async def test_validator_reports_no_errors_for_a_valid_object(
+        self, validator: IValidator, valid: Any
+    ) -> None:
+        outcome = await validator.validate(valid)
 
-    async def test_what_is_invalid_is_told_by_field_and_not_raised(
+        assert outcome.is_valid
+        assert dict(outcome.errors) == {}
+
+    async def test_validator_returns_errors_by_field_instead_of_raising(
         self, validator: IValidator, invalid: Any
     ) -> None:
-        verdict = await validator.validate(invalid)
+        outcome = await validator.validate(invalid)
 
-        assert not verdict.is_valid
-        assert verdict.errors
-        for field, texts in verdict.errors.items():
+        assert not outcome.is_valid
+        assert outcome.errors
+        for field, texts in outcome.errors.items():
             assert isinstance(field, str)
             assert texts
 
-    async def test_the_same_object_gets_the_same_verdict(
+    async def test_validator_returns_equal_results_for_the_same_object(
         self, validator: IValidator, valid: Any, invalid: Any
     ) -> None:
         first = [await validator.validate(each) for each in (valid, invalid)]
