@@ -221,7 +221,7 @@ async def test_an_outage_is_told_to_who_runs_one_round(
     await _saved(outbox, "a", "b")
     broker.refuse = lambda m: OSError("gone")
 
-    with pytest.raises(MessagingError, match="the broker took none of 2 messages"):
+    with pytest.raises(MessagingError, match="the broker accepted none of 2 messages"):
         await relay.run_once()
 
     assert len(await outbox.claim("another")) == 2
@@ -312,7 +312,7 @@ async def test_a_relay_that_lost_its_lease_marks_nothing(
     broker.before = freeze
     await frozen.run_once()
 
-    assert "is over; another relay publishes it now" in caplog.text
+    assert "ended; another relay publishes it now" in caplog.text
     assert await outbox.get_pending() == []
     assert list(dict.fromkeys(broker.taken)) == sent
 

@@ -144,7 +144,9 @@ def test_a_class_that_needs_something_wants_a_resolver(registry: HandlerRegistry
         async def handle(self, command: Greet) -> str:
             return ""
 
-    with pytest.raises(HandlerRegistrationError, match="it needs repository to be made; register"):
+    with pytest.raises(
+        HandlerRegistrationError, match="it needs repository to be created; register"
+    ):
         registry.register_command_handler(Greet, Needy)
 
 

@@ -1,4 +1,4 @@
-"""Commands, queries and events to their handlers."""
+"""Dispatch of commands, queries and events to their handlers."""
 
 from ..messages import Command, CommandResponse, MessageRegistry, Query, QueryResponse
 from .handlers import CommandHandler, EventHandler, QueryHandler

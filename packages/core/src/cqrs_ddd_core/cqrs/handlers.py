@@ -16,11 +16,11 @@ R = TypeVar("R")
 Call = Callable[[Any], Awaitable[Any]]
 Resolver = Callable[[type], Any]
 Unfit = Callable[[str], HandlerRegistrationError]
-"""Builds the error for a problem of a handler."""
+"""Function that builds the error for a problem of a handler."""
 
 
 class CommandHandler(ABC, Generic[R]):
-    """Handler of one type of command; an ``async def`` with one parameter is one too.
+    """Handler of one type of command; an ``async def`` with one parameter can replace it.
 
     ``handle`` takes ``Any`` so that a subclass may narrow it to its message; the registry checks
     that the annotation fits the message.
@@ -36,21 +36,29 @@ class QueryHandler(ABC, Generic[R]):
     """Handler of one type of query."""
 
     @abstractmethod
-    async def handle(self, query: Any) -> QueryResponse[R] | R: ...
+    async def handle(self, query: Any) -> QueryResponse[R] | R:
+        """Return the result, or a response that contains it."""
+        ...
 
 
 class EventHandler(ABC):
     """Handler of events in the transaction that raised them: an error rolls it back."""
 
     @abstractmethod
-    async def handle(self, event: Any) -> None: ...
+    async def handle(self, event: Any) -> None:
+        """React to the event; the transaction has not committed yet."""
+        ...
 
 
 @dataclass(frozen=True)
 class BoundHandler:
-    """A handler that can be called with a message.
+    """Handler that can be called with a message.
 
-    ``result_types`` are the classes of which its result must be an instance; None for any.
+    Attributes:
+        message_type: class of the message.
+        name: path of the handler, for error messages.
+        call: calls the handler with a message.
+        result_types: classes of which the result must be an instance; None accepts any result.
     """
 
     message_type: type
@@ -63,7 +71,10 @@ def bind(message_type: type, handler: Any, resolver: Resolver | None) -> BoundHa
     """Bind an instance with ``handle``, its class, an async function or a factory.
 
     A class is instantiated for each message, by ``resolver`` if there is one; a factory, a callable
-    without parameters, is called for each message. Raises ``HandlerRegistrationError``.
+    without parameters, is called for each message.
+
+    Raises:
+        HandlerRegistrationError: the handler does not fit the message type.
     """
     name = describe_handler(handler)
     unfit = partial(HandlerRegistrationError.unfit, name, message_type.__name__, "handle")
@@ -95,6 +106,7 @@ def find_declared_result(message_type: type) -> Any:
 
 
 def describe_handler(handler: object) -> str:
+    """Return the path of a handler, for error messages."""
     target = getattr(handler, "func", handler)  # functools.partial
     named = target if hasattr(target, "__qualname__") else type(target)
     return f"{named.__module__}.{named.__qualname__}"
@@ -105,8 +117,8 @@ def _find_factory(handler: type, resolver: Resolver | None, unfit: Unfit) -> Cal
         return lambda: resolver(handler)
     if needed := _list_required_parameters(handler):
         raise unfit(
-            f"needs {', '.join(needed)} to be made; register an instance, a factory, or give the "
-            "registry a resolver"
+            f"needs {', '.join(needed)} to be created; register an instance or a factory, or pass "
+            "a resolver to the registry"
         )
     return handler
 
@@ -156,7 +168,7 @@ def _read_hints(function: object) -> dict[str, object]:
     try:
         return get_type_hints(getattr(function, "func", function))
     except (NameError, TypeError):
-        return {}  # Local classes, or a callable object: nothing to check against.
+        return {}  # Hints of local classes and callable objects cannot be resolved.
 
 
 def _split_union(hint: object) -> tuple[object, ...]:
@@ -164,7 +176,7 @@ def _split_union(hint: object) -> tuple[object, ...]:
 
 
 def _find_result_types(message_type: type, function: object) -> tuple[type, ...] | None:
-    """Return the types that the message declares, or else those that the handler returns."""
+    """Return the types that the message declares, or else the types that the handler returns."""
     declared = find_declared_result(message_type)
     if declared is Any:
         declared = _read_hints(function).get("return", Any)

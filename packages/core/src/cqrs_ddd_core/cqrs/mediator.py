@@ -1,4 +1,4 @@
-"""Entrance of the application: commands and queries go through middlewares to handlers."""
+"""Entry point of the application: commands and queries go through middlewares to handlers."""
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -18,12 +18,21 @@ from .registry import EventDispatcher, HandlerRegistry
 R = TypeVar("R")
 
 MAX_EVENT_ROUNDS = 100
-"""How often event handlers may raise further events within one command."""
+"""Largest number of rounds in which event handlers may raise further events in one command."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps of sending a message, in order."""
+    """Steps of sending a message, in order.
+
+    Attributes:
+        message: name of the message's class.
+        outside: names of the middlewares outside the unit of work.
+        unit_of_work: name of the factory of the unit of work; None for a query.
+        inside: names of the middlewares inside the unit of work.
+        handler: path of the handler.
+        needs_locks: True if the message names resources that a middleware has to lock.
+    """
 
     message: str
     outside: tuple[str, ...]
@@ -31,19 +40,22 @@ class Plan:
     inside: tuple[str, ...]
     handler: str
     needs_locks: bool
-    """Whether the message names resources that a middleware has to lock."""
 
 
 class Mediator(ICommandBus, IQueryBus):
-    """Sends each message to its handler.
+    """Bus that sends each message through middlewares to its handler.
 
-    A command runs in a unit of work: that of the running command, else the open one of the caller,
-    else a new one that commits when the handler has returned. Before the commit the events of all
-    aggregates go, as one list, to the event handlers of this process and to the middlewares inside
-    the unit of work. Queries run without one.
+    A command runs in the unit of work of the running command, else in the open one of the caller,
+    else in a new one that commits when the handler has returned. Before the commit, the events of
+    all aggregates are passed, as one list, to the event handlers of this process and to the
+    middlewares inside the unit of work. Queries run without a unit of work.
 
     Args:
-        middlewares: in the order in which they run; those outside the unit of work come first.
+        handlers: registry of the handlers.
+        uow_factory: creates the unit of work of a command.
+        middlewares: in the order in which they run; the middlewares outside the unit of work come
+            first.
+        event_dispatcher: calls the event handlers, by default an ``EventDispatcher``.
     """
 
     def __init__(
@@ -62,7 +74,11 @@ class Mediator(ICommandBus, IQueryBus):
         self._queries: dict[type, Step] = {}
 
     async def send(self, command: Command[R]) -> CommandResponse[R]:
-        """Handle a command; if a handler or middleware raises, nothing is stored."""
+        """Handle a command; if a handler or middleware raises, nothing is stored.
+
+        Raises:
+            HandlerNotRegisteredError: the command has no handler.
+        """
         step = self._commands.get(command.__class__) or self._build_command(command.__class__)
         request = command.correlation_id or correlation_id_var.get() or command.command_id
         correlation = correlation_id_var.set(request)
@@ -80,7 +96,11 @@ class Mediator(ICommandBus, IQueryBus):
             correlation_id_var.reset(correlation)
 
     async def query(self, query: Query[R]) -> QueryResponse[R]:
-        """Answer a query; errors of the handler and the middlewares are raised."""
+        """Answer a query; errors of the handler and the middlewares are raised.
+
+        Raises:
+            HandlerNotRegisteredError: the query has no handler.
+        """
         step = self._queries.get(query.__class__) or self._build_query(query.__class__)
         request = query.correlation_id or correlation_id_var.get() or query.query_id
         correlation = correlation_id_var.set(request)
@@ -94,7 +114,11 @@ class Mediator(ICommandBus, IQueryBus):
             correlation_id_var.reset(correlation)
 
     def explain(self, message_type: type) -> Plan:
-        """Return the steps of sending such a message; raise ``HandlerNotRegisteredError``."""
+        """Return the steps of sending such a message.
+
+        Raises:
+            HandlerNotRegisteredError: the message has no handler.
+        """
         is_command = issubclass(message_type, Command)
         return Plan(
             message=message_type.__name__,
@@ -131,7 +155,7 @@ class Mediator(ICommandBus, IQueryBus):
                 position = uow.committed_position
                 return response if position is None else replace(response, position=position)
             if _uow_at_work.get() is current:
-                # The running command collects the events of both.
+                # The root command collects the events of its nested commands, too.
                 response = await handle(command)
                 current.aggregates.add_events(response.events)
                 return response
@@ -157,7 +181,7 @@ class Mediator(ICommandBus, IQueryBus):
                     return CommandResponse(response.result, tuple(events))
             raise InvalidOperationError(
                 f"the event handlers of {type(command).__name__} still raise events after "
-                f"{MAX_EVENT_ROUNDS} rounds, the last {new[0].event_type}; break the circle"
+                f"{MAX_EVENT_ROUNDS} rounds, the last {new[0].event_type}; break the cycle"
             )
 
         return step

@@ -19,7 +19,8 @@ def split_by_placement(
 ) -> tuple[tuple[IMiddleware, ...], tuple[IMiddleware, ...]]:
     """Return the middlewares outside and inside the unit of work.
 
-    Raises ``MiddlewareError`` for an order in which they cannot run.
+    Raises:
+        MiddlewareError: a middleware cannot run, or not at its place in the order.
     """
     outside: list[IMiddleware] = []
     inside: list[IMiddleware] = []
@@ -75,6 +76,7 @@ def _wrap(middleware: IMiddleware, inner: Step, response: type) -> Step:
 
 
 def get_name(thing: object) -> str:
+    """Return the name of a function or a class, or of the class of an object."""
     return str(getattr(thing, "__qualname__", type(thing).__qualname__))
 
 
@@ -84,7 +86,9 @@ _NEVER_A_RESULT = (CoroutineType, CommandResponse, QueryResponse)
 def _build_result_error(handler: BoundHandler, result: object) -> HandlerResultError:
     expected = " or ".join(t.__name__ for t in handler.result_types or ()) or "a result"
     actual = type(result).__name__
-    hint = "await it" if inspect.iscoroutine(result) else "return what the message promises"
+    hint = (
+        "await it" if inspect.iscoroutine(result) else "return the type that the message declares"
+    )
     return HandlerResultError(
         f"{handler.name} returned {actual} for {handler.message_type.__name__}, not {expected}; "
         f"{hint}",

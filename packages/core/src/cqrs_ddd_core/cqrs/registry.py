@@ -1,4 +1,4 @@
-"""Registry of handlers by message type, and the dispatcher of events to them."""
+"""Registry of handlers by message type, and the dispatcher of events to handlers."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -15,10 +15,12 @@ F = TypeVar("F", bound=HandlerFn)
 
 
 class HandlerRegistry:
-    """One handler for each command and query, any number for each event.
+    """Registry of one handler for each command and query, and any number for each event.
 
     A handler is an instance, a class, an async function, or a factory without parameters.
-    ``resolver`` instantiates the classes: pass a container's ``get`` here.
+
+    Args:
+        resolver: instantiates handler classes, for example the ``get`` of a container.
     """
 
     def __init__(self, resolver: Resolver | None = None) -> None:
@@ -31,26 +33,38 @@ class HandlerRegistry:
     def register_command_handler(self, command_type: type[Command], handler: object) -> None:
         """Register the one handler of a command type.
 
-        Raises ``HandlerAlreadyRegisteredError`` and ``HandlerRegistrationError``.
+        Raises:
+            HandlerAlreadyRegisteredError: the command type has a handler.
+            HandlerRegistrationError: the handler does not fit the command type.
         """
         self._register(Command, command_type, handler)
 
     def register_query_handler(self, query_type: type[Query], handler: object) -> None:
         """Register the one handler of a query type.
 
-        Raises ``HandlerAlreadyRegisteredError`` and ``HandlerRegistrationError``.
+        Raises:
+            HandlerAlreadyRegisteredError: the query type has a handler.
+            HandlerRegistrationError: the handler does not fit the query type.
         """
         self._register(Query, query_type, handler)
 
     def register_event_handler(self, event_type: type[DomainEvent], handler: object) -> None:
-        """Register a handler of an event and its subclasses; handlers run in this order."""
+        """Register a handler of an event and its subclasses; handlers run in this order.
+
+        Raises:
+            HandlerRegistrationError: the handler does not fit the event type.
+        """
         _ensure_subclass(DomainEvent, event_type)
         bound = bind(event_type, handler, self._resolver)
         self._event_handlers.setdefault(event_type, []).append(bound)
         self._for_event.clear()
 
     def register(self, domain: str, command_type: str, handler: HandlerFn) -> None:
-        """Register by names, for commands that arrive as data."""
+        """Register a handler by domain and command name, for commands that arrive as data.
+
+        Raises:
+            HandlerAlreadyRegisteredError: another handler has these names.
+        """
         holder = self._named.setdefault((domain, command_type), handler)
         if holder is not handler:
             raise errors.HandlerAlreadyRegisteredError.already_handled(
@@ -58,6 +72,7 @@ class HandlerRegistry:
             )
 
     def get(self, domain: str, command_type: str) -> HandlerFn | None:
+        """Return the handler with this domain and command name, or None."""
         return self._named.get((domain, command_type))
 
     def decorator(self, domain: str, command_type: str) -> Callable[[F], F]:
@@ -70,7 +85,12 @@ class HandlerRegistry:
         return wrapper
 
     def get_handler(self, message_type: type) -> BoundHandler:
-        """Return the handler of a message type; raise ``HandlerNotRegisteredError``."""
+        """Return the handler of a message type.
+
+        Raises:
+            HandlerNotRegisteredError: the message type has no handler; the error lists similar
+                names.
+        """
         try:
             return self._handlers[message_type]
         except KeyError:
@@ -83,6 +103,7 @@ class HandlerRegistry:
             ) from None
 
     def get_event_handlers(self, event_type: type[DomainEvent]) -> tuple[BoundHandler, ...]:
+        """Return the handlers of an event type and its base classes, in order of registration."""
         handlers = self._for_event.get(event_type)
         if handlers is None:
             handlers = tuple(
@@ -95,9 +116,13 @@ class HandlerRegistry:
         return handlers
 
     def verify(self, messages: Iterable[type] | None = None) -> None:
-        """Raise ``HandlerRegistrationError`` with each message that has no handler, or two.
+        """Check that each message has exactly one handler.
 
-        ``messages`` are the types to check, by default all commands and queries of the process.
+        Args:
+            messages: types to check, by default all commands and queries of the process.
+
+        Raises:
+            HandlerRegistrationError: a message has no handler, or two; the error lists all of them.
         """
         checked = list(_find_messages() if messages is None else messages)
         problems = [f"{m.__name__} has no handler" for m in checked if m not in self._handlers]
@@ -131,12 +156,19 @@ class HandlerRegistry:
 
 
 class EventDispatcher(IEventDispatcher):
-    """Dispatcher that calls the handlers of a registry in order, with the event as their cause."""
+    """Dispatcher that calls the event handlers of a registry in order.
+
+    While a handler runs, the id of the event is the causation id.
+
+    Args:
+        handlers: registry of the event handlers.
+    """
 
     def __init__(self, handlers: HandlerRegistry) -> None:
         self._handlers = handlers
 
     async def dispatch(self, events: Sequence[DomainEvent]) -> None:
+        """Call the handlers of each event in order; the first error is raised."""
         for event in events:
             handlers = self._handlers.get_event_handlers(type(event))
             if not handlers:
@@ -159,6 +191,6 @@ def _find_messages() -> Iterator[type]:
     while pending:
         message = pending.pop()
         pending += message.__subclasses__()
-        # Command[str] is a class of pydantic's making, not a message.
+        # Command[str] is a class that pydantic generates, not a message.
         if message not in (Command, Query) and "[" not in message.__name__:
             yield message

@@ -1,4 +1,4 @@
-"""From the outbox to a broker, and from a broker to a handler."""
+"""Relay from the outbox to a broker, and consumer of the messages of a broker."""
 
 from .consumer import InboxConsumer, decode_event
 from .outbox_relay import OutboxRelay

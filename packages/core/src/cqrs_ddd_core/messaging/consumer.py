@@ -12,10 +12,18 @@ from ..spi.inbox import compute_fingerprint, get_inbox
 
 
 class InboxConsumer:
-    """Wrapper of a handler for ``IMessageConsumer.subscribe``; effect and id commit together.
+    """Handler for ``IMessageConsumer.subscribe`` that handles each message once.
 
-    A message that ``consumer`` has handled before is skipped; one that fails leaves no record and
-    is delivered again. Raises ``DuplicateCommandError`` for an id with another content.
+    The effect of a message and its record in the inbox commit together. A message that ``consumer``
+    has handled before is skipped; a message that fails leaves no record and is delivered again.
+
+    Args:
+        consumer: name under which the inbox records the messages.
+        handler: handles a message in the unit of work.
+        uow_factory: creates the unit of work of each message.
+
+    Raises:
+        DuplicateCommandError: a message with the same id was handled with different content.
     """
 
     def __init__(
@@ -30,6 +38,7 @@ class InboxConsumer:
         self._uow_factory = uow_factory
 
     async def __call__(self, message: OutboxMessage) -> None:
+        """Handle the message in a unit of work, unless the inbox has recorded it."""
         scope = correlation_scope(message.correlation_id or None, message.message_id)
         with scope, self._open_span(message):
             await self._consume(message)
@@ -53,9 +62,11 @@ class InboxConsumer:
 def decode_event(
     message: OutboxMessage, events: EventTypeRegistry = default_event_registry
 ) -> DomainEvent:
-    """Return the event of which ``OutboxMiddleware`` made the message, with its envelope.
+    """Return the event from which ``OutboxMiddleware`` created the message, with its envelope.
 
-    Raises ``UnknownTypeError`` and ``SerializationError``.
+    Raises:
+        UnknownTypeError: no class is registered under the event type.
+        SerializationError: the payload does not fit the class, or has another schema version.
     """
     facts = message.metadata
     return events.decode(

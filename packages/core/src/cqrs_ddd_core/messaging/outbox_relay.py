@@ -23,7 +23,7 @@ _OUTAGE = (OSError, asyncio.TimeoutError, errors.MessagingError)
 
 @dataclass(frozen=True)
 class _Outcome:
-    """Outcome of a lease: the published ids, and the message that failed with its error."""
+    """Outcome of a lease: the published ids, and the failed message with its error."""
 
     lease: OutboxLease
     published: list[str]
@@ -44,20 +44,21 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
 
     Several relays may run on one outbox. A message is published first and marked afterwards: a
     crash repeats it instead of losing it, and its id stays the same. A message that fails blocks
-    its partition, is retried as ``retry`` says, and then becomes a dead letter. If nothing can be
-    published because the broker seems to be down, the relay waits and counts no try.
+    its partition, is retried by the ``retry`` policy, and then becomes a dead letter. If no message
+    can be published because the broker seems to be down, the relay waits and counts no try.
 
     Args:
-        outbox: the outbox to publish.
-        publisher: the broker.
-        retry: when to retry a message, and how often.
-        batch: how many messages are claimed at once.
-        lease: seconds for which messages are claimed; publishing stops before they end.
-        publish_timeout: seconds after which a publisher that hangs has failed.
-        poll_interval: seconds between looks into an empty outbox.
+        outbox: outbox to publish.
+        publisher: publishes messages to the broker.
+        retry: policy of retries, by default 10 tries with exponential backoff.
+        batch: number of messages that are claimed at once.
+        lease: seconds after which claimed messages are free for other relays; publishing stops
+            before.
+        publish_timeout: seconds after which a publish call counts as failed.
+        poll_interval: seconds between two reads of an empty outbox.
         signal: wakes the relay before ``poll_interval`` has passed.
-        clock: tells the time; tests pass their own.
-        relay_id: name of this relay in leases.
+        clock: source of time; tests pass their own.
+        relay_id: name of this relay in leases, a random id by default.
     """
 
     def __init__(
@@ -93,12 +94,14 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         self._relay_id = relay_id or id_generator.uuid4_text()
 
     def create_loops(self) -> Loops:
+        """Return the loop that publishes batches until the relay stops."""
         return (self._run(),)
 
     async def run_once(self) -> int:
         """Claim, publish and mark one batch; return the number of published messages.
 
-        Raises ``MessagingError`` if the broker seems to be down.
+        Raises:
+            MessagingError: the broker seems to be down.
         """
         published, _ = await self._process(await self._claim(), claims_next=False)
         return published
@@ -106,7 +109,8 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
     async def drain(self) -> int:
         """Publish batches until one publishes nothing; return the number of published messages.
 
-        Raises ``MessagingError`` if the broker seems to be down.
+        Raises:
+            MessagingError: the broker seems to be down.
         """
         total, batch = 0, None
         while True:
@@ -140,7 +144,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         return self._clock.monotonic() + self._lease - self._publish_timeout
 
     async def _process(self, batch: _Batch, *, claims_next: bool) -> tuple[int, _Batch | None]:
-        """Publish and mark a batch; return how many messages, and the next batch if claimed."""
+        """Publish and mark a batch; return the number of messages, and the next batch."""
         outcomes: list[_Outcome] = []
         last: list[_Outcome] = []
         running = {
@@ -148,7 +152,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         }
         try:
             while running:
-                # Leases that end together are marked together; none waits for a slow partition.
+                # Mark leases as soon as they end, so that none waits for a slow partition.
                 await self._mark(last)
                 ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 last = [task.result() for task in ended]
@@ -171,8 +175,8 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         for failure in failures:
             await self._outbox.release(failure.lease)
         raise errors.MessagingError(
-            f"the broker took none of {len(failures)} messages, the last failed with "
-            f"{failures[-1].error!r}; nothing is counted as a try"
+            f"the broker accepted none of {len(failures)} messages, the last failed with "
+            f"{failures[-1].error!r}; no try is counted"
         )
 
     async def _wait_for_work(self, seconds: float) -> None:
@@ -181,7 +185,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
                 await self._signal.wait(OUTBOX_CHANNEL, seconds)
                 return
             except Exception as error:
-                logger.warning("outbox relay: %r from the signal; polling goes on", error)
+                logger.warning("outbox relay: the signal raised %r; polling continues", error)
         await self._clock.sleep(seconds)
 
     async def _publish(self, lease: OutboxLease, deadline: float) -> _Outcome:
@@ -252,5 +256,5 @@ def _log_lost(leases: Sequence[OutboxLease]) -> None:
     # Another relay publishes these messages again; receivers recognise their ids.
     for lease in leases:
         logger.warning(
-            "outbox relay: the lease of key %s is over; another relay publishes it now", lease.key
+            "outbox relay: the lease of key %s ended; another relay publishes it now", lease.key
         )

@@ -1,4 +1,4 @@
-"""Ready-made steps around handlers."""
+"""Ready-made middlewares."""
 
 from .event_store import EventStorePersistenceMiddleware
 from .idempotency import IdempotencyMiddleware

@@ -1,4 +1,4 @@
-"""Append the events of a command to the event store."""
+"""Middleware that appends the events of a command to the event store."""
 
 from typing import Any, ClassVar
 
@@ -9,7 +9,7 @@ from ..primitives.exceptions import InvalidOperationError
 
 
 class EventStorePersistenceMiddleware(IMiddleware):
-    """Appends the events to ``uow.event_store``; tenant and user go into their metadata.
+    """Middleware that appends events to ``uow.event_store``, with tenant and user as metadata.
 
     Events that an event-sourced repository has already appended are left out.
     """
@@ -17,6 +17,7 @@ class EventStorePersistenceMiddleware(IMiddleware):
     placement: ClassVar[Placement] = Placement.INSIDE
 
     async def __call__(self, message: Any, next_: Next) -> Any:
+        """Handle the message and append the events of its response."""
         response = await next_(message)
         if response.events:
             uow = get_current_uow()

@@ -1,4 +1,4 @@
-"""Handle each command once, with the inbox of the unit of work."""
+"""Middleware that handles each command once, by the inbox of the unit of work."""
 
 from functools import cache
 from typing import Any, ClassVar
@@ -14,11 +14,16 @@ _ENVELOPE = {"command_id", "correlation_id"}
 
 
 class IdempotencyMiddleware(IMiddleware):
-    """Records each command in ``uow.inbox``, in the transaction of its effects.
+    """Middleware that records each command in ``uow.inbox``, in the transaction of its effects.
 
     The response to a repetition has the stored result and no events. A command that failed leaves
-    no record and is handled again. Raises ``DuplicateCommandError`` for an id with another content.
-    List it before the other middlewares inside the unit of work.
+    no record and is handled again. List it before the other middlewares inside the unit of work.
+
+    Args:
+        consumer: name under which the inbox records the commands.
+
+    Raises:
+        DuplicateCommandError: a command with the same id was handled with different content.
     """
 
     placement: ClassVar[Placement] = Placement.INSIDE
@@ -27,6 +32,7 @@ class IdempotencyMiddleware(IMiddleware):
         self._consumer = consumer
 
     async def __call__(self, message: Any, next_: Next) -> Any:
+        """Return the stored result of a repeated command; handle a new one and record it."""
         if not isinstance(message, Command):
             return await next_(message)
         uow = get_current_uow()

@@ -1,4 +1,4 @@
-"""Messages that must not be handled side by side."""
+"""Locks for messages that must not be handled concurrently."""
 
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
@@ -10,9 +10,19 @@ from ..ports import ILeasedLock, ILockedMessage, ILockLease, IMiddleware, Next, 
 
 
 class CriticalSection:
-    """Holds several locks, taken in sorted order, so that two sections cannot wait for each other.
+    """Block that holds several locks, acquired in sorted order so that two blocks cannot deadlock.
 
-    ``async with`` answers the leases by resource; raises ``LockAcquisitionError``.
+    ``async with`` returns the leases by resource.
+
+    Args:
+        lock: strategy that grants the locks.
+        resources: resources to lock.
+        timeout: seconds to wait for each lock at most.
+        ttl: seconds after which a lock expires unless it is renewed.
+
+    Raises:
+        LockAcquisitionError: a lock was not granted in time.
+        LeaseLostError: a lock was lost while the block ran.
     """
 
     def __init__(
@@ -46,7 +56,7 @@ class CriticalSection:
 
 @dataclass
 class _Held:
-    """What the running command, and the commands nested in it, hold together."""
+    """Locks that the running command and its nested commands hold."""
 
     locks: AsyncExitStack
     resources: set[ResourceIdentifier] = field(default_factory=set)
@@ -54,11 +64,20 @@ class _Held:
 
 
 class LockingMiddleware(IMiddleware):
-    """Takes the locks that a message names before its unit of work opens, frees them when it ended.
+    """Middleware that holds the locks of a message while its unit of work is open.
 
-    A nested message adds its locks to those of the outermost one, which commits for both; what is
-    held already is not taken again. Raises ``LockAcquisitionError``, and ``LeaseLostError`` when a
-    lock was lost while the message was handled.
+    The locks are acquired before the unit of work opens and released after it has ended. A nested
+    message adds its locks to the locks of the outermost message, which commits for both; a resource
+    that is already locked is not locked again.
+
+    Args:
+        lock: strategy that grants the locks.
+        timeout: seconds to wait for each lock at most.
+        ttl: seconds after which a lock expires unless it is renewed.
+
+    Raises:
+        LockAcquisitionError: a lock was not granted in time.
+        LeaseLostError: a lock was lost while the message was handled.
     """
 
     def __init__(self, lock: ILeasedLock, *, timeout: float = 10.0, ttl: float = 30.0) -> None:
@@ -67,8 +86,9 @@ class LockingMiddleware(IMiddleware):
         self._ttl = ttl
 
     async def __call__(self, message: Any, next_: Next) -> Any:
+        """Handle the message while its locks are held."""
         held = _held.get()
-        # A task that outlives its command inherits what is no longer held.
+        # A task that outlives its command inherits locks that are already released.
         if held is not None and held.is_open:
             await self._acquire_missing(held, message)
             return await next_(message)

@@ -14,12 +14,17 @@ logger = logging.getLogger("cqrs_ddd_core.messages")
 
 
 class LoggingMiddleware(IMiddleware):
-    """Says what was handled and how long it took: INFO when it went well, WARNING when not."""
+    """Middleware that logs each message and its duration: INFO on success, WARNING on failure.
+
+    Args:
+        clock: measures the duration; the system clock by default.
+    """
 
     def __init__(self, clock: IClock | None = None) -> None:
         self._clock = clock or SystemClock()
 
     async def __call__(self, message: Any, next_: Next) -> Any:
+        """Handle the message and log its duration, or its error."""
         name = type(message).__name__
         started = self._clock.monotonic()
         try:
@@ -35,12 +40,14 @@ class LoggingMiddleware(IMiddleware):
 
 
 class ContextFilter(logging.Filter):
-    """Adds ``correlation_id``, ``causation_id``, ``tenant_id`` and ``user_id`` to each record.
+    """Filter that adds the ids of the running request to each log record.
 
-    Attach it to handlers: a filter on a logger does not see the records of child loggers.
+    The ids are ``correlation_id``, ``causation_id``, ``tenant_id`` and ``user_id``. Attach the
+    filter to handlers: a filter on a logger does not see the records of child loggers.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Set the ids on the record and return True, so that no record is dropped."""
         record.correlation_id = get_correlation_id()
         record.causation_id = get_causation_id()
         record.tenant_id = get_tenant_id()

@@ -1,4 +1,4 @@
-"""Save a message for each event of a command in the outbox."""
+"""Middleware that saves a message in the outbox for each event of a command."""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -10,10 +10,13 @@ from ..primitives.exceptions import InvalidOperationError
 
 
 class OutboxMiddleware(IMiddleware):
-    """Saves a message for each event; messages of one aggregate share a partition key.
+    """Middleware that saves a message in ``uow.outbox`` for each event.
 
-    A message has the id of its event, so that a receiver can recognise a repetition. After the
-    commit ``signal`` wakes the relays.
+    Messages of one aggregate share a partition key. A message has the id of its event, so that a
+    receiver can recognise a repetition.
+
+    Args:
+        signal: wakes the relays after the commit.
     """
 
     placement: ClassVar[Placement] = Placement.INSIDE
@@ -22,6 +25,7 @@ class OutboxMiddleware(IMiddleware):
         self._signal = signal
 
     async def __call__(self, message: Any, next_: Next) -> Any:
+        """Handle the message and save the events of its response as outbox messages."""
         response = await next_(message)
         if response.events:
             uow = get_current_uow()

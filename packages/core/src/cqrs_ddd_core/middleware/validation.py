@@ -1,4 +1,4 @@
-"""No invalid message reaches its handler."""
+"""Middleware that validates messages before they reach their handlers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from ..primitives.exceptions import ValidationError
 
 
 class ValidatorMiddleware(IMiddleware):
-    """Raises ``ValidationError`` with all that the validator found."""
+    """Middleware that raises ``ValidationError`` with all problems that the validator finds.
+
+    Args:
+        validator: validates each message.
+    """
 
     def __init__(self, validator: IValidator) -> None:
         self._validator = validator
 
     async def __call__(self, message: Any, next_: Next) -> Any:
+        """Handle the message if the validator finds no problem."""
         verdict = await self._validator.validate(message)
         if not verdict.is_valid:
             problems = "; ".join(
