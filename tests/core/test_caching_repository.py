@@ -522,7 +522,7 @@ async def test_one_that_lost_its_tenant_is_not_claimed_by_another(documents: Doc
 
     with request_context(tenant_id="two"):
         for save in (documents.add(theirs), documents.add_many([theirs])):
-            with pytest.raises(InvalidOperationError, match="its tenant_id is gone"):
+            with pytest.raises(InvalidOperationError, match="its tenant_id was removed"):
                 await save
 
         assert [d.id for d in await documents.list_all()] == ["b"]

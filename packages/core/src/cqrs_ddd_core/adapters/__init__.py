@@ -1,4 +1,4 @@
-"""Repositories over other repositories; the fakes are in ``adapters.memory``."""
+"""Repositories that add a cache or tenants to another one; fakes are in ``adapters.memory``."""
 
 from .caching_mixin import CachingMixin
 from .caching_repository import CachingRepository

@@ -1,4 +1,4 @@
-"""Aggregates from a cache before a repository."""
+"""Repository that reads single aggregates through a cache."""
 
 from __future__ import annotations
 
@@ -19,13 +19,21 @@ R = TypeVar("R")
 
 
 class AggregateCache(Generic[T]):
-    """The cached states of one type of aggregate, for the tenant of the running request.
+    """Cached states of one type of aggregate, for the tenant of the running request.
 
-    A state is dropped after the commit that changed it; a fill that raced such a change is refused
-    by the cache; concurrent misses of one key load it once. Within a unit of work the cache is read
-    and not filled, and an aggregate that was saved or deleted in it comes from the repository. A
-    cache that fails, and a state that would not come back from JSON as it is, are logged and
-    passed by. Raises ``ConfigError`` for a type with fields that its JSON leaves out or masks.
+    A change invalidates the state after its commit; the cache rejects a fill that raced such a
+    change; concurrent misses of one key load it once. Within a unit of work the cache is read and
+    not filled, and an aggregate that was saved or deleted in it comes from the repository. Errors
+    of the cache, and states that JSON does not restore unchanged, are logged, and the repository is
+    used instead.
+
+    Args:
+        cache_service: cache of the aggregates.
+        entity_type: class of the aggregates.
+        default_ttl: seconds for which a state stays cached; None sets no limit.
+
+    Raises:
+        ConfigError: the JSON of the class omits or masks fields.
     """
 
     def __init__(
@@ -40,12 +48,13 @@ class AggregateCache(Generic[T]):
         self._states = AggregateCodec(entity_type)
 
     def key(self, entity_id: object) -> str:
+        """Return the cache key of an aggregate."""
         return self._states.key(entity_id)
 
     async def get(
         self, entity_id: object, uow: UnitOfWork | None, load: Callable[[], Awaitable[T | None]]
     ) -> T | None:
-        """The cached state, else what ``load`` answers, cached unless in a unit of work."""
+        """Return the cached aggregate, else load it, and cache it outside a unit of work."""
         active = uow or get_current_uow()
         if active is not None and active.aggregates.has_changed(entity_id):
             return await load()
@@ -54,8 +63,8 @@ class AggregateCache(Generic[T]):
             aggregate = await load()
             return [] if aggregate is None else [aggregate]
 
-        # In a unit of work nothing is filled: its transaction may see what was before a change
-        # that voided all leases long ago.
+        # A unit of work does not fill: its transaction may still see the state before a change
+        # that was committed, and voided all leases, before this fill lease was granted.
         found: list[T] = await self._values.get_values(
             self._states, [entity_id], load_one, None, fills=active is None
         )
@@ -66,7 +75,7 @@ class AggregateCache(Generic[T]):
         return found[0] if found else None
 
     async def save(self, entity: T, uow: UnitOfWork | None, work: Callable[[], Awaitable[R]]) -> R:
-        """As ``change``; an entity of another type is left for the repository to refuse."""
+        """Run ``work`` like ``change``; the repository rejects an entity of another type."""
         if not isinstance(entity, self._entity_type):
             return await work()
         return await self.change(entity.id, uow, work)
@@ -74,7 +83,7 @@ class AggregateCache(Generic[T]):
     async def save_many(
         self, entities: Sequence[T], uow: UnitOfWork | None, work: Callable[[], Awaitable[R]]
     ) -> R:
-        """As ``save`` for each, around one piece of work."""
+        """Run one ``work`` that saves several aggregates, like ``save``."""
         if not all(isinstance(entity, self._entity_type) for entity in entities):
             return await work()
         return await self._change([self.key(entity.id) for entity in entities], uow, work)
@@ -82,8 +91,11 @@ class AggregateCache(Generic[T]):
     async def change(
         self, entity_id: object, uow: UnitOfWork | None, work: Callable[[], Awaitable[R]]
     ) -> R:
-        """Do ``work``, and drop the state: now, so that a retry after a conflict reads anew, and
-        again after the commit, which is the end of ``work`` where there is no unit of work."""
+        """Run ``work``, and invalidate the cached state before it and after the commit.
+
+        The first invalidation lets a retry after a conflict read the stored state. Without a unit
+        of work, the commit is the end of ``work``.
+        """
         return await self._change([self.key(entity_id)], uow, work)
 
     async def _change(
@@ -101,9 +113,18 @@ class AggregateCache(Generic[T]):
 
 
 class CachingRepository(IBulkRepository[T, ID], Generic[T, ID]):
-    """A repository behind a cache; lists and searches go to the repository.
+    """Repository behind a cache; lists and searches go to the repository.
 
     ``add_many`` needs an ``IBulkRepository``.
+
+    Args:
+        inner: repository that stores the aggregates.
+        cache_service: cache of the aggregates.
+        entity_type: class of the aggregates.
+        default_ttl: seconds for which a state stays cached; None sets no limit.
+
+    Raises:
+        ConfigError: the JSON of the class omits or masks fields.
     """
 
     def __init__(
@@ -118,26 +139,36 @@ class CachingRepository(IBulkRepository[T, ID], Generic[T, ID]):
         self._states = AggregateCache(cache_service, entity_type, default_ttl=default_ttl)
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
+        """Save an aggregate and invalidate its cached state."""
         return await self._states.save(entity, uow, lambda: self._inner.add(entity, uow))
 
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
+        """Save all aggregates or none, and invalidate their cached states.
+
+        Raises:
+            InvalidOperationError: ``inner`` is not an ``IBulkRepository``.
+        """
         inner = self._inner
         if not isinstance(inner, IBulkRepository):
             raise InvalidOperationError.no_add_many(type(self).__name__)
         return await self._states.save_many(entities, uow, lambda: inner.add_many(entities, uow))
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
+        """Return the aggregate from the cache, else from ``inner``."""
         return await self._states.get(entity_id, uow, lambda: self._inner.get(entity_id, uow))
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
+        """Delete an aggregate and invalidate its cached state."""
         return await self._states.change(entity_id, uow, lambda: self._inner.delete(entity_id, uow))
 
     async def list_all(
         self, entity_ids: list[ID] | None = None, uow: UnitOfWork | None = None
     ) -> list[T]:
+        """Return the aggregates from ``inner``, without the cache."""
         return await self._inner.list_all(entity_ids, uow)
 
     async def search(
         self, criteria: ISpecification[T] | Any, uow: UnitOfWork | None = None
     ) -> SearchResult[T]:
+        """Search in ``inner``, without the cache."""
         return await self._inner.search(criteria, uow)

@@ -1,7 +1,7 @@
 """Readers of hierarchies over any repository.
 
-``uow`` is the unit of work to read in, as for the repository itself: with one, or inside one, all
-reads of an answer see one state.
+``uow`` is the unit of work to read in, as for the repository itself: with an explicit or a current
+unit of work, all reads of one call see one state.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -17,6 +17,8 @@ R = TypeVar("R")
 
 
 class _RepositoryReader(readers.IAsyncBatchReader[ID, R], Generic[R, T, ID]):
+    """Batch reader of aggregates, which converts each aggregate to a record."""
+
     def __init__(
         self, repository: IRepository[T, ID], uow: UnitOfWork | None, record_of: Callable[[T], R]
     ) -> None:
@@ -25,6 +27,7 @@ class _RepositoryReader(readers.IAsyncBatchReader[ID, R], Generic[R, T, ID]):
         self._record_of = record_of
 
     async def get_many(self, node_ids: Collection[ID]) -> Mapping[ID, R]:
+        """Return the records of the aggregates that exist."""
         found = await self._repository.list_all(list(node_ids), self._uow)
         return {entity.id: self._record_of(entity) for entity in found}
 
@@ -54,6 +57,7 @@ class RepositoryParentReader(
         super().__init__(repository, uow, lambda entity: tuple(parents(entity)))
 
     async def get_parent_ids(self, node_id: ID) -> tuple[ID, ...] | None:
+        """Return the parents of the aggregate, or None if it does not exist."""
         return await self._get(node_id)
 
 
@@ -82,6 +86,7 @@ class RepositoryTagReader(
         super().__init__(repository, uow, lambda each: (tuple(tags(each)), tuple(parents(each))))
 
     async def get_tags_and_parents(self, node_id: ID) -> readers.TagsAndParents[ID] | None:
+        """Return the tags and parents of the aggregate, or None if it does not exist."""
         return await self._get(node_id)
 
 
@@ -108,6 +113,7 @@ class RepositoryACLReader(
         super().__init__(repository, uow, lambda entity: (acl(entity), tuple(parents(entity))))
 
     async def get_acl_and_parents(self, node_id: ID) -> readers.ACLAndParents[ID] | None:
+        """Return the list and the parents of the aggregate, or None if it does not exist."""
         return await self._get(node_id)
 
 
@@ -125,6 +131,7 @@ class CachingReader(readers.IAsyncBatchReader[readers.N, R]):
         self._records: dict[readers.N, R | None] = {}
 
     async def get_many(self, node_ids: Collection[readers.N]) -> Mapping[readers.N, R]:
+        """Return the records of the nodes that exist, and read only the nodes that are new."""
         if unread := [node_id for node_id in node_ids if node_id not in self._records]:
             found = await self._reader.get_many(unread)
             self._records.update((node_id, found.get(node_id)) for node_id in unread)

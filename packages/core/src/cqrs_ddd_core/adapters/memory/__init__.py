@@ -1,4 +1,4 @@
-"""Fakes that behave as the database adapters do; one suite of contracts judges both."""
+"""Fakes that behave as the database adapters do; the same contracts test both."""
 
 from .background_worker import InMemoryBackgroundWorker
 from .blob_storage import InMemoryBlobStorage

@@ -14,7 +14,12 @@ logger = logging.getLogger(__name__)
 
 
 class InMemoryBackgroundWorker(BackgroundService, IBackgroundWorker):
-    """Worker that passes jobs to ``handler`` in order; a failed job is logged and not retried."""
+    """Worker that passes jobs to ``handler`` in order; a failed job is logged and not retried.
+
+    Args:
+        handler: runs a job.
+        ids: generates the ids of the jobs.
+    """
 
     def __init__(
         self, handler: Callable[[Any], Awaitable[object]], *, ids: IIdGenerator | None = None
@@ -26,6 +31,7 @@ class InMemoryBackgroundWorker(BackgroundService, IBackgroundWorker):
         self._wake = asyncio.Event()
 
     async def enqueue(self, job: Any) -> str:
+        """Add a job to the queue in memory and return its id; it is lost when the process ends."""
         await asyncio.sleep(0)
         job_id = self._ids.next_id()
         self._jobs.append((job_id, job))
@@ -33,6 +39,7 @@ class InMemoryBackgroundWorker(BackgroundService, IBackgroundWorker):
         return job_id
 
     def create_loops(self) -> Loops:
+        """Return the loop that runs one job after the other."""
         return (self._run(),)
 
     async def _run(self) -> None:

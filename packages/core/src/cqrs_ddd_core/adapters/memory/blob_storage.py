@@ -1,4 +1,4 @@
-"""Binary objects in a dict."""
+"""In-memory storage of binary objects."""
 
 import asyncio
 
@@ -7,26 +7,29 @@ from ...primitives.exceptions import InvalidOperationError
 
 
 class InMemoryBlobStorage(IBlobStorage):
-    """Keeps what it is given as bytes of its own."""
+    """In-memory blob storage, which keeps its own copy of each content."""
 
     def __init__(self) -> None:
         self._contents: dict[str, bytes] = {}
 
     async def save(self, key: str, content: bytes, *, content_type: str | None = None) -> None:
+        """Store a copy of the content; ``content_type`` is ignored."""
         _ensure_key(key)
         if not isinstance(content, (bytes, bytearray, memoryview)):
             raise InvalidOperationError(
-                f"{key} is saved from bytes, got {type(content).__name__}; encode it first"
+                f"the content of {key} must be bytes, got {type(content).__name__}; encode it first"
             )
         await asyncio.sleep(0)
         self._contents[key] = bytes(content)
 
     async def load(self, key: str) -> bytes | None:
+        """Return the content, or None if the key does not exist."""
         _ensure_key(key)
         await asyncio.sleep(0)
         return self._contents.get(key)
 
     async def delete(self, key: str) -> None:
+        """Delete the content, if there is any."""
         _ensure_key(key)
         await asyncio.sleep(0)
         self._contents.pop(key, None)
@@ -34,4 +37,4 @@ class InMemoryBlobStorage(IBlobStorage):
 
 def _ensure_key(key: object) -> None:
     if not isinstance(key, str) or not key:
-        raise InvalidOperationError(f"a blob is kept under a text, got {key!r}")
+        raise InvalidOperationError(f"a blob key must be a text that is not empty, got {key!r}")

@@ -21,7 +21,11 @@ class _Entry:
 
 
 class InMemoryCacheService(IVersionedCache):
-    """In-memory cache, which stores values as JSON, as a cache over a network does."""
+    """In-memory cache, which stores values as JSON, as a cache over a network does.
+
+    Args:
+        clock: measures times to live; the system clock by default.
+    """
 
     def __init__(self, clock: IClock | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -30,26 +34,31 @@ class InMemoryCacheService(IVersionedCache):
         self._tokens = count(1)
 
     async def get(self, key: str) -> Any | None:
+        """Return a new copy of the value, or None after a cache miss."""
         validation.ensure_key(key)
         await asyncio.sleep(0)
         return self._read(key)
 
     async def get_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
+        """Return new copies of the values of the keys that have one."""
         validation.ensure_keys(keys)
         await asyncio.sleep(0)
         found = {key: self._read(key) for key in keys}
         return {key: value for key, value in found.items() if value is not None}
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
+        """Store the value as JSON, and void the fill lease of its key."""
         entry = self._make_entry(key, value, ttl)
         await asyncio.sleep(0)
         self._leases.pop(key, None)
         self._values[key] = entry
 
     async def delete(self, key: str) -> None:
+        """Delete the value of the key and void its fill lease."""
         await self.delete_many([key])
 
     async def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete the values of the keys and void their fill leases."""
         validation.ensure_keys(keys)
         await asyncio.sleep(0)
         for key in keys:
@@ -57,14 +66,17 @@ class InMemoryCacheService(IVersionedCache):
             self._values.pop(key, None)
 
     async def clear(self) -> None:
+        """Delete all values and void all fill leases."""
         await asyncio.sleep(0)
         self._leases.clear()
         self._values.clear()
 
     async def lease_fill(self, key: str, ttl: float) -> str | None:
+        """Grant a fill lease for ``ttl`` seconds, or return None while another reader holds one."""
         return (await self.lease_many([key], ttl)).get(key)
 
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
+        """Grant fill leases for ``ttl`` seconds for the keys that no other reader has leased."""
         validation.ensure_keys(keys)
         validation.ensure_ttl(keys, ttl)
         await asyncio.sleep(0)
@@ -78,11 +90,13 @@ class InMemoryCacheService(IVersionedCache):
         return granted
 
     async def fill(self, key: str, value: Any, lease: str, ttl: float | None = None) -> bool:
+        """Store the value if its fill lease is still valid; return whether it was stored."""
         return bool(await self.fill_many({key: value}, {key: lease}, ttl))
 
     async def fill_many(
         self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
     ) -> Collection[str]:
+        """Store the values with valid fill leases; return their keys."""
         validation.ensure_leased(values, leases)
         entries = {key: self._make_entry(key, value, ttl) for key, value in values.items()}
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Time that passes when a test says so."""
+"""Clock that tests advance."""
 
 import asyncio
 from datetime import datetime, timedelta, timezone
@@ -12,7 +12,14 @@ _TURNS = 10
 
 
 class FakeClock(IClock):
-    """Stands still until ``advance``, which wakes the sleepers that are due, in order."""
+    """Clock that stands still until ``advance``, which wakes the sleepers that are due, in order.
+
+    Args:
+        start: first time that ``now`` returns (aware).
+
+    Raises:
+        NaiveDatetimeError: ``start`` has no time zone.
+    """
 
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=timezone.utc)) -> None:
         if start.tzinfo is None:
@@ -23,12 +30,15 @@ class FakeClock(IClock):
         self._tickets = count()
 
     def now(self) -> datetime:
+        """Return the start plus the seconds that the clock was advanced by."""
         return self._start + timedelta(seconds=self._elapsed)
 
     def monotonic(self) -> float:
+        """Return the seconds that the clock was advanced by."""
         return self._elapsed
 
     async def sleep(self, seconds: float) -> None:
+        """Wait until ``advance`` has passed so many seconds."""
         if seconds <= 0:
             await asyncio.sleep(0)
             return
@@ -37,9 +47,11 @@ class FakeClock(IClock):
         await woken
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass; each sleeper runs on at its own time before the next is woken."""
+        """Let seconds pass; each sleeper runs at its own time before the next is woken."""
         if seconds < 0:
-            raise InvalidOperationError(f"time cannot go back: advance({seconds})")
+            raise InvalidOperationError(
+                f"cannot advance the clock by {seconds} s; pass 0 or more seconds"
+            )
         end = self._elapsed + seconds
         await _settle()
         while self._sleepers and self._sleepers[0][0] <= end:
@@ -51,6 +63,6 @@ class FakeClock(IClock):
 
 
 async def _settle() -> None:
-    """Let tasks run until they wait again; one that is woken may have to wake others first."""
+    """Let tasks run until they wait again; a task that is woken may first wake others."""
     for _ in range(_TURNS):
         await asyncio.sleep(0)

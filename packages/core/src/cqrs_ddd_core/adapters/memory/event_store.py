@@ -38,9 +38,11 @@ class InMemoryEventStore(IEventLog):
         return bound
 
     async def append(self, stored_event: StoredEvent) -> None:
+        """Append one event in the current unit of work, or in a new one for this call."""
         await self.append_batch([stored_event])
 
     async def append_batch(self, events: list[StoredEvent]) -> None:
+        """Append all events or none; a version taken by another transaction fails at the commit."""
         async with join_transaction(self._uow, "append events") as active:
             self._get_changes(active).append([_convert_to_json(event) for event in events])
 
@@ -51,6 +53,7 @@ class InMemoryEventStore(IEventLog):
         *,
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
     ) -> int:
+        """Append events numbered from the end of the stream; return the last version."""
         stream.ensure_storable()
         async with join_transaction(self._uow, "append to a stream") as active:
             changes = self._get_changes(active)
@@ -75,6 +78,7 @@ class InMemoryEventStore(IEventLog):
         after_version: int = 0,
         aggregate_type: str | None = None,
     ) -> list[StoredEvent]:
+        """Return the events of an aggregate, with the events of the unit of work."""
         async with join_transaction(self._uow, "read events") as active:
             changes = self._get_changes(active)
             if aggregate_type is None:
@@ -89,16 +93,19 @@ class InMemoryEventStore(IEventLog):
     async def get_streams(
         self, streams: Collection[StreamId], *, after_version: int = 0
     ) -> dict[StreamId, list[StoredEvent]]:
+        """Return the events of several streams, with the events of the unit of work."""
         async with join_transaction(self._uow, "read streams") as active:
             changes = self._get_changes(active)
             return {stream: changes.read(stream, after_version) for stream in streams}
 
     async def get_events_after(self, position: int, limit: int = 1000) -> list[StoredEvent]:
+        """Return the next committed events, in the order of their positions."""
         return await self._read_page(self._log.events, position, limit)
 
     async def get_events_of_types(
         self, event_types: Collection[str], *, after: int = 0, limit: int = 1000
     ) -> list[StoredEvent]:
+        """Return the next committed events of some types, in the order of their positions."""
         pages = [
             await self._read_page(self._log.by_type.get(event_type, []), after, limit)
             for event_type in set(event_types)
@@ -108,6 +115,7 @@ class InMemoryEventStore(IEventLog):
     async def get_events_between(
         self, start: datetime, end: datetime, *, after: int = 0, limit: int = 1000
     ) -> list[StoredEvent]:
+        """Return the committed events that occurred between two times, by position."""
         by_time = self._log.by_time
         first = bisect_left(by_time, start, key=_occurred_at)
         last = bisect_left(by_time, end, key=_occurred_at)
@@ -116,19 +124,23 @@ class InMemoryEventStore(IEventLog):
     async def stream_after(
         self, position: int, *, batch_size: int = 500
     ) -> AsyncIterator[StoredEvent]:
+        """Yield committed events up to the present end, ``batch_size`` in memory."""
         while batch := await self.get_events_after(position, batch_size):
             for event in batch:
                 yield event
             position = batch[-1].position or 0
 
     async def latest_position(self) -> int:
+        """Return the highest committed position."""
         await asyncio.sleep(0)
         return self._log.latest
 
     async def highest_position(self) -> int:
+        """Return the same as ``latest_position``, since positions are assigned at the commit."""
         return await self.latest_position()
 
     async def wait_for(self, position: int, *, timeout: float) -> bool:
+        """Wait until ``position`` is committed; return False after ``timeout`` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while self._log.latest < position:
@@ -263,7 +275,7 @@ class _AppendedEvents(ChangeSet):
         return self._log.latest if numbered else None
 
     def discard(self) -> None:
-        # A database sequence does not take back the numbers of a rolled back transaction.
+        # A database sequence does not reuse the numbers of a transaction that rolled back.
         for _ in self._events:
             self._log.draw_position()
 

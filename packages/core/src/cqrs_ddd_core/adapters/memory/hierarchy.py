@@ -1,4 +1,4 @@
-"""Hierarchy in memory."""
+"""In-memory hierarchy."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -9,7 +9,7 @@ from ...ports.hierarchy import IACLReader, IAncestryReader, IParentReader, ITagR
 
 
 class InMemoryHierarchy(IParentReader[N], ITagReader[N], IACLReader[N], IAncestryReader[N]):
-    """Reader for all services, over nodes that are added one by one."""
+    """In-memory reader for all domain services, over nodes that are added one by one."""
 
     def __init__(self) -> None:
         self._parents: dict[N, tuple[N, ...]] = {}
@@ -32,15 +32,19 @@ class InMemoryHierarchy(IParentReader[N], ITagReader[N], IACLReader[N], IAncestr
         return self
 
     def get_parent_ids(self, node_id: N) -> tuple[N, ...] | None:
+        """Return the parents of the node, or None if it was not added."""
         return self._parents.get(node_id)
 
     def get_tags_and_parents(self, node_id: N) -> TagsAndParents[N] | None:
+        """Return the tags and parents of the node, or None if it was not added."""
         return self._tags.get(node_id)
 
     def get_acl_and_parents(self, node_id: N) -> ACLAndParents[N] | None:
+        """Return the access list and parents of the node, or None if it was not added."""
         return self._acls.get(node_id)
 
     def get_ancestry(
         self, node_ids: Collection[N], *, max_depth: int | None = None
     ) -> Mapping[N, tuple[N, ...]]:
+        """Return the parents of these nodes and of their ancestors up to ``max_depth``."""
         return select_ancestry(self._parents, node_ids, max_depth)

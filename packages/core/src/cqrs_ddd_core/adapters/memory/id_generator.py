@@ -1,4 +1,4 @@
-"""Ids that a test can know beforehand."""
+"""Generator of ids that a test can predict."""
 
 from itertools import count
 
@@ -6,11 +6,16 @@ from ...primitives.id_generator import IIdGenerator
 
 
 class SequentialIdGenerator(IIdGenerator):
-    """``id-1``, ``id-2`` and so on."""
+    """Generator of ``id-1``, ``id-2`` and so on.
+
+    Args:
+        prefix: text before the number.
+    """
 
     def __init__(self, prefix: str = "id-") -> None:
         self._prefix = prefix
         self._numbers = count(1)
 
     def next_id(self) -> str:
+        """Return the prefix with the next number."""
         return f"{self._prefix}{next(self._numbers)}"

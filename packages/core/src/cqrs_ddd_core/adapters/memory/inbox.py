@@ -17,8 +17,8 @@ Place = tuple[str, str]
 class InMemoryInbox(IInbox):
     """In-memory inbox.
 
-    ``register`` waits while an open transaction has registered the same message, as an insert into
-    a unique index does.
+    ``register`` waits while an open transaction has recorded the same message, as an insert into a
+    unique index does.
     """
 
     def __init__(self) -> None:
@@ -28,6 +28,7 @@ class InMemoryInbox(IInbox):
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
     ) -> InboxEntry | None:
+        """Record a message; wait while an open transaction has recorded it."""
         entry = InboxEntry(consumer, message_id, fingerprint)
         place = consumer, message_id
         async with join_transaction(uow, "register a message") as active:
@@ -45,6 +46,7 @@ class InMemoryInbox(IInbox):
     async def store_outcome(
         self, consumer: str, message_id: str, outcome: object, uow: UnitOfWork | None = None
     ) -> None:
+        """Store the outcome as JSON, in the transaction of the effects."""
         place = consumer, message_id
         encoded = encode_json(
             outcome, f"the outcome of message {message_id}", type_name=type(outcome).__name__

@@ -1,4 +1,4 @@
-"""Locks within one process: first come, first served."""
+"""Locks within one process, granted in the order of the requests."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,11 @@ class _Holder:
 
 
 class InMemoryLockStrategy(ILeasedLock):
-    """Lock for the tasks of one event loop."""
+    """Locks for the tasks of one event loop.
+
+    Args:
+        clock: measures times to live and waits; the system clock by default.
+    """
 
     def __init__(self, clock: IClock | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -30,19 +34,26 @@ class InMemoryLockStrategy(ILeasedLock):
         self._tokens = count(1)
 
     async def acquire(self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0) -> bool:
+        """Wait in the queue of the resource; return whether the lock was granted in time."""
         return await self._acquire(resource, timeout, ttl) is not None
 
     async def release(self, resource: str) -> None:
+        """Release the lock and grant it to the next waiter.
+
+        Raises:
+            LeaseLostError: the lock has expired, or another running task holds it.
+        """
         holder = self._find_holder(resource)
         if holder is None:
             raise LeaseLostError.not_released(
-                resource, "nobody holds it: it was released, or its ttl ended"
+                resource, "it is not held: it was released, or its ttl ended"
             )
         if leases.is_of_another_live_task(holder.task):
             raise LeaseLostError.not_released(resource, f"{holder.task!r} holds it")
         self._queue.leave(resource)
 
     async def extend(self, resource: str, ttl: float) -> bool:
+        """Extend the lock to ``ttl`` seconds from now; return False if the caller lost it."""
         leases.ensure_lockable(resource, ttl=ttl)
         holder = self._find_holder(resource)
         if holder is None or leases.is_of_another_live_task(holder.task):
@@ -59,6 +70,12 @@ class InMemoryLockStrategy(ILeasedLock):
         ttl: float = 30.0,
         cancel_on_loss: bool = True,
     ) -> AsyncIterator[ILockLease]:
+        """Hold the lock while the block runs, and renew it by the clock of this strategy.
+
+        Raises:
+            LockAcquisitionError: the lock was not granted within ``timeout`` seconds.
+            LeaseLostError: the lock was lost while the block ran.
+        """
         holder = await self._acquire(resource, timeout, ttl)
         if holder is None:
             raise LockAcquisitionError.not_free(resource, timeout)
@@ -101,7 +118,7 @@ class InMemoryLockStrategy(ILeasedLock):
         while not turn.done() and (now := self._clock.monotonic()) < deadline:
             holder = self._find_holder(resource)
             await self._sleep(turn, min(deadline, holder.expires_at if holder else now) - now)
-            self._find_holder(resource)  # A ttl that has ended meanwhile passes the turn on.
+            self._find_holder(resource)  # If the holder's ttl has ended, this passes the turn on.
 
     async def _sleep(self, turn: keyed_queue.Turn, seconds: float) -> None:
         if isinstance(self._clock, SystemClock):
@@ -119,7 +136,7 @@ class InMemoryLockStrategy(ILeasedLock):
         holder.expires_at = self._clock.monotonic() + holder.ttl
 
     def _find_holder(self, resource: str) -> _Holder | None:
-        """Return the holder; one whose ttl has ended makes way for the next."""
+        """Return the holder; if its ttl has ended, first pass the lock to the next waiter."""
         holder = self._queue.current.get(resource)
         if holder is not None and holder.expires_at <= self._clock.monotonic():
             self._queue.leave(resource)

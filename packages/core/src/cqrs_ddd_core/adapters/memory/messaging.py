@@ -1,4 +1,4 @@
-"""A broker within one process."""
+"""In-memory message broker."""
 
 import asyncio
 from collections import deque
@@ -12,10 +12,10 @@ Handler = Callable[[OutboxMessage], Awaitable[None]]
 
 
 class InMemoryMessageBus(IMessagePublisher, IMessageConsumer):
-    """Keeps what was published until ``deliver`` hands it to the subscribers of its topic.
+    """Broker that keeps messages until ``deliver`` passes them to the subscribers of their topics.
 
     Args:
-        find_topic: the topic of a message, by default its event type.
+        find_topic: returns the topic of a message, by default its event type.
     """
 
     def __init__(self, find_topic: Callable[[OutboxMessage], str] | None = None) -> None:
@@ -25,19 +25,21 @@ class InMemoryMessageBus(IMessagePublisher, IMessageConsumer):
         self.published: list[OutboxMessage] = []
 
     async def publish(self, message: OutboxMessage) -> None:
+        """Queue a copy of the message for each subscriber of its topic."""
         await asyncio.sleep(0)
         self.published.append(replace(message))
         for handler in self._handlers.get(self._topic_of(message), ()):
             self._queue.append((handler, replace(message)))
 
     async def subscribe(self, topic: str, handler: Handler) -> None:
+        """Subscribe a handler to the messages that are published from now on."""
         await asyncio.sleep(0)
         self._handlers.setdefault(topic, []).append(handler)
 
     async def deliver(self) -> None:
-        """Hand over everything that is queued; what a handler refuses stays first in the queue.
+        """Pass all queued messages to their handlers.
 
-        Raises what the handler raised.
+        The error of a handler is raised, and its message stays first in the queue.
         """
         while self._queue:
             handler, message = self._queue[0]

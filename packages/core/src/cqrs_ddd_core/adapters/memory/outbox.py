@@ -18,7 +18,7 @@ class _Key:
     """Unpublished messages of one partition, in order, and the lease to publish them."""
 
     waiting: dict[str, OutboxMessage] = field(default_factory=dict)
-    # Drawn from all keys together: an old lease fits no later key of the same name.
+    # All keys share one counter, so that an old lease never fits a later key of the same name.
     epoch: int = 0
     leased_until: float = 0.0
     due: datetime | None = None
@@ -30,7 +30,11 @@ class _Key:
 
 
 class InMemoryOutboxStorage(ILeasedOutbox):
-    """In-memory outbox; leases start and end at once, outside of any transaction."""
+    """In-memory outbox; leases start and end at once, outside of any transaction.
+
+    Args:
+        clock: measures leases and retry times; the system clock by default.
+    """
 
     def __init__(self, clock: IClock | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -43,6 +47,12 @@ class InMemoryOutboxStorage(ILeasedOutbox):
     async def save_messages(
         self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
     ) -> None:
+        """Save copies of the messages; relays see them after the commit.
+
+        Raises:
+            OutboxError: the outbox already has a message with the same id.
+            SerializationError: payload or metadata cannot be written as JSON.
+        """
         for message in messages:
             json_fidelity.encode_json(
                 [message.payload, message.metadata],
@@ -55,6 +65,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
     async def get_pending(
         self, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[OutboxMessage]:
+        """Return unpublished messages, with the messages of the unit of work."""
         async with join_transaction(uow, "read pending messages") as active:
             own = self._get_changes(active)
             pending = (
@@ -65,23 +76,27 @@ class InMemoryOutboxStorage(ILeasedOutbox):
             return list(islice(pending, limit))
 
     async def mark_published(self, message_ids: list[str], uow: UnitOfWork | None = None) -> None:
+        """Mark messages as published at the commit."""
         async with join_transaction(uow, "mark messages as published") as active:
             changes = self._get_changes(active)
             changes.published.update(message_ids)
             changes.add_step(lambda: self._publish(message_ids))
 
     async def mark_failed(self, message_id: str, error: str, uow: UnitOfWork | None = None) -> None:
+        """Count a failed try at the commit, and store its error."""
         async with join_transaction(uow, "mark a message as failed") as active:
             self._get_changes(active).add_step(lambda: self._count_try(message_id, error))
 
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
     ) -> list[OutboxLease]:
+        """Lease the keys that are due, by the clock of this outbox."""
         checks.ensure_usable_claim(limit, lease)
         await asyncio.sleep(0)
         return self._claim(limit, lease)
 
     async def complete(self, lease: OutboxLease, message_ids: Sequence[str]) -> None:
+        """Mark messages of a lease as published, outside of any transaction."""
         await asyncio.sleep(0)
         self._get_leased_key(lease)
         self._publish(message_ids)
@@ -89,6 +104,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
     async def complete_batch(
         self, published: Sequence[tuple[OutboxLease, Sequence[str]]]
     ) -> list[OutboxLease]:
+        """Mark the messages of several leases and release their keys; return the lost leases."""
         await asyncio.sleep(0)
         return self._complete(published)
 
@@ -100,6 +116,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         limit: int = 100,
         lease: float = 30.0,
     ) -> tuple[list[OutboxLease], list[OutboxLease]]:
+        """Mark and release several leases, then claim; return the lost and the new leases."""
         checks.ensure_usable_claim(limit, lease)
         await asyncio.sleep(0)
         return self._complete(published), self._claim(limit, lease)
@@ -107,6 +124,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
     async def fail(
         self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
     ) -> None:
+        """Block the key until ``retry_at``, or make the message a dead letter."""
         await asyncio.sleep(0)
         key = self._get_leased_key(lease)
         self._count_try(message_id, error)
@@ -115,25 +133,30 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         key.leased_until = 0.0
 
     async def release(self, lease: OutboxLease) -> None:
+        """Release the key at once; do nothing if the lease was lost."""
         await asyncio.sleep(0)
         self._release(lease)
 
     async def list_dead_letters(self, limit: int = 100) -> list[OutboxMessage]:
+        """Return copies of the dead letters, the oldest first."""
         await asyncio.sleep(0)
         return [replace(key.head) for key in self._keys.values() if key.is_dead_letter][:limit]
 
     async def retry(self, message_id: str) -> None:
+        """Retry a dead letter, with its number of tries reset."""
         await asyncio.sleep(0)
         key = self._get_dead_letter_key(message_id)
         key.head.retry_count, key.is_dead_letter, key.due = 0, False, None
 
     async def discard(self, message_id: str) -> None:
+        """Delete a dead letter, which unblocks its key."""
         await asyncio.sleep(0)
         key = self._get_dead_letter_key(message_id)
         key.is_dead_letter, key.due = False, None
         self._drop(self._messages.pop(message_id))
 
     async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
+        """Delete at most ``limit`` messages that were published before a time; return how many."""
         await asyncio.sleep(0)
         old = [
             message.message_id
@@ -164,7 +187,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
     def _complete(
         self, published: Sequence[tuple[OutboxLease, Sequence[str]]]
     ) -> list[OutboxLease]:
-        """Mark and release, and return the leases that were lost."""
+        """Mark the messages and release the keys; return the lost leases."""
         lost = [lease for lease, _ in published if not self._is_held(lease)]
         for lease, message_ids in published:
             if lease not in lost:

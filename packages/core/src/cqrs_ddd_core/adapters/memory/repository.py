@@ -23,7 +23,11 @@ class _Row(Generic[T]):
 
 
 class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
-    """In-memory repository, which stores and returns copies."""
+    """In-memory repository, which stores and returns copies.
+
+    Args:
+        entity_type: class of the aggregates.
+    """
 
     def __init__(self, entity_type: type[T]) -> None:
         super().__init__()
@@ -31,11 +35,13 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
         self._rows: dict[ID, _Row[T]] = {}
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
+        """Save a copy of the aggregate; a conflict with another transaction fails at the commit."""
         checks.ensure_entity_type(entity, self.entity_type)
         async with join_transaction(uow, f"add {entity.aggregate_type}") as active:
             return self._write(entity, active)
 
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
+        """Save copies of all aggregates, or of none."""
         for entity in entities:
             checks.ensure_entity_type(entity, self.entity_type)
         checks.ensure_distinct(entities)
@@ -45,11 +51,13 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
             return [self._write(entity, active) for entity in entities]
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
+        """Return a copy of the aggregate, or None."""
         async with join_transaction(uow, f"get {self.entity_type.aggregate_type}") as active:
             row = self._get_changes(active).read(entity_id)
             return None if row is None else _hand_out(row, active)
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
+        """Delete the aggregate, if it exists, and return the id."""
         async with join_transaction(uow, f"delete {self.entity_type.aggregate_type}") as active:
             self._get_changes(active).remove(entity_id)
             active.aggregates.mark_deleted(self.entity_type, entity_id)
@@ -60,6 +68,7 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
         entity_ids: list[ID] | None = None,
         uow: UnitOfWork | None = None,
     ) -> list[T]:
+        """Return copies of the aggregates with these ids, or of all aggregates."""
         async with join_transaction(uow, f"list {self.entity_type.aggregate_type}") as active:
             changes = self._get_changes(active)
             if entity_ids is None:
@@ -74,6 +83,7 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
         criteria: ISpecification[T] | Any,
         uow: UnitOfWork | None = None,
     ) -> SearchResult[T]:
+        """Return a search over all aggregates, which runs when its result is read."""
         checks.ensure_searchable(criteria)
         select = _build_selection(criteria, self.entity_type)
 
@@ -154,7 +164,7 @@ def _ensure_version(entity: AggregateRoot, expected: int, row: _Row[Any] | None)
 
 
 def _copy_state(entity: T) -> T:
-    """Return a copy for the table: the state without events."""
+    """Return a copy for the table: the state without pending events."""
     copy = entity.model_copy(deep=True)
     copy.collect_events()
     return copy

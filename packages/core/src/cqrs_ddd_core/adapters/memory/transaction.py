@@ -1,4 +1,4 @@
-"""Transaction that the in-memory stores share."""
+"""Transaction of the in-memory stores."""
 
 import asyncio
 from abc import abstractmethod
@@ -25,12 +25,12 @@ class ChangeSet(Protocol):
         ...
 
     def discard(self) -> None:
-        """Release what the changes hold outside themselves."""
+        """Release resources, such as reserved ids, after a rollback."""
         return
 
 
 class InMemoryTransaction(UnitOfWork):
-    """Unit of work whose changes in all in-memory stores become visible at the commit, or none do.
+    """Unit of work that makes its changes in all in-memory stores visible at once, at the commit.
 
     Other transactions see committed changes only (read committed). Each call to a store suspends
     once, as a call to a database does.
@@ -44,13 +44,14 @@ class InMemoryTransaction(UnitOfWork):
         self._changes: dict[object, Any] = {}
 
     def change_set(self, store: object, begin: Callable[[], C]) -> C:
-        """Return the changes of this transaction to ``store``, begun at the first call."""
+        """Return the changes of this transaction to ``store``; ``begin`` creates them."""
         changes: C | None = self._changes.get(store)
         if changes is None:
             changes = self._changes[store] = begin()
         return changes
 
     async def commit(self) -> None:
+        """Check the changes to all stores, then make them visible together."""
         if not self._changes:
             return
         await asyncio.sleep(0)
@@ -63,6 +64,7 @@ class InMemoryTransaction(UnitOfWork):
                 self.committed_position = max(position, self.committed_position or 0)
 
     async def rollback(self) -> None:
+        """Discard the changes to all stores."""
         for changes in self._changes.values():
             changes.discard()
         self._changes.clear()
@@ -81,7 +83,7 @@ async def join_transaction(
         return
     if not isinstance(current, InMemoryTransaction):
         raise InvalidOperationError(
-            f"{operation} is a fake's and cannot join a {type(current).__name__}; "
+            f"cannot {operation}: an in-memory store cannot join a {type(current).__name__}; "
             "use an InMemoryUnitOfWork"
         )
     with current.guard_exclusive(operation):

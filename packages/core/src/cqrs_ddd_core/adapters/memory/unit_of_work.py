@@ -1,4 +1,4 @@
-"""Unit of work that carries the in-memory stores."""
+"""Unit of work that carries in-memory stores."""
 
 from typing import Any, TypeVar
 
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 class InMemoryUnitOfWork(InMemoryTransaction):
-    """In-memory transaction with the stores that middlewares and projections look up on it.
+    """In-memory transaction with the stores that middlewares and projections read from it.
 
     Args:
-        event_store: is bound to this transaction.
-        outbox: for ``OutboxMiddleware``.
-        inbox: for ``IdempotencyMiddleware`` and ``InboxConsumer``.
-        projections: an ``InMemoryProjectionStore`` of the advanced package.
+        event_store: event store, which is bound to this transaction.
+        outbox: outbox for ``OutboxMiddleware``.
+        inbox: inbox for ``IdempotencyMiddleware`` and ``InboxConsumer``.
+        projections: ``InMemoryProjectionStore`` of the advanced package.
     """
 
     def __init__(
@@ -37,20 +37,22 @@ class InMemoryUnitOfWork(InMemoryTransaction):
 
     @property
     def event_store(self) -> InMemoryEventStore:
-        """The event store, bound to this transaction."""
+        """Event store, bound to this transaction."""
         return _require(self._event_store, "event_store=InMemoryEventStore()")
 
     @property
     def outbox(self) -> InMemoryOutboxStorage:
+        """Outbox that was passed to the constructor."""
         return _require(self._outbox, "outbox=InMemoryOutboxStorage()")
 
     @property
     def inbox(self) -> InMemoryInbox:
+        """Inbox that was passed to the constructor."""
         return _require(self._inbox, "inbox=InMemoryInbox()")
 
     @property
     def projections(self) -> Any:
-        """The projection store, of the type that was given."""
+        """Projection store that was passed to the constructor."""
         return _require(self._projections, "projections=InMemoryProjectionStore()")
 
 
@@ -58,6 +60,6 @@ def _require(store: T | None, argument: str) -> T:
     if store is None:
         name = argument.partition("=")[0].replace("_", " ")
         raise InvalidOperationError(
-            f"this unit of work has no {name}; make it with InMemoryUnitOfWork({argument})"
+            f"this unit of work has no {name}; create it with InMemoryUnitOfWork({argument})"
         )
     return store
