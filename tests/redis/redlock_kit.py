@@ -244,7 +244,7 @@ class RedlockKit:
         first = asyncio.ensure_future(lock.acquire("door", timeout=30))
         await asyncio.sleep(0)
 
-        with pytest.raises(LockingError, match="0 of 3 servers answered"):
+        with pytest.raises(LockingError, match="0 of 3 servers replied"):
             await lock.acquire("door", timeout=0.1)
 
         for client in troubled:
