@@ -393,7 +393,8 @@ async def test_a_failure_over_many_keys_names_the_first_and_their_number(
 
     assert [record.getMessage() for record in caplog.records] == [
         "cannot read key-0 and 99 more: CacheError('no connection')",
-        "cannot drop key-0 and 99 more: CacheError('no connection'); it lives until its ttl ends",
+        "cannot drop key-0 and 99 more: CacheError('no connection'); "
+        "it stays cached until its ttl ends",
         "cannot fill key-0: CacheError('no connection')",
     ]
 

@@ -403,8 +403,8 @@ class KeepsItsLease(Leader):
 class LeavesTheOthersToThemselves(Leader):
     """Who waits for a load that ends early loads by himself."""
 
-    def _land(self, each: Any, landed: Any) -> None:
-        super()._land(each, None if isinstance(landed, LoadFailed) else landed)
+    def _finish(self, each: Any, landed: Any) -> None:
+        super()._finish(each, None if isinstance(landed, LoadFailed) else landed)
 
 
 class TellsNobody(Leader):
@@ -419,7 +419,7 @@ class TellsEverybody(Leader):
 
     def _fail(self, ids: list[Any], error: Exception) -> None:
         for each in ids:
-            self._land(each, LoadFailed(error, error.__traceback__))
+            self._finish(each, LoadFailed(error, error.__traceback__))
 
 
 class RaisesOnAndOn(LoadFailed):

@@ -1,7 +1,7 @@
 """Parts for authors of adapters, which the adapters of the toolkit share.
 
 - ``checks``: arguments that every store and repository rejects, with the same errors.
-- ``json_fidelity``: encoding as JSON, and which models survive it.
+- ``json_fidelity``: encoding as JSON, and checks that a model survives it.
 - ``querying``: predicates, orders and pages of objects in memory, and specifications that adapters
   add to a search.
 - ``caching``: reads through a cache with one load for each key, a cache that never fails a read,

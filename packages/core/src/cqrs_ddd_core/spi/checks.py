@@ -1,4 +1,4 @@
-"""Checks of arguments that stores and repositories share, so that each adapter raises alike."""
+"""Checks of arguments that stores and repositories share, so that each raises the same errors."""
 
 from collections.abc import Collection, Iterable
 from typing import Protocol, runtime_checkable
@@ -28,13 +28,13 @@ def ensure_expected_version(stream: StreamId, expected: ExpectedVersion | int, a
 
 
 def ensure_page_limit(limit: int) -> None:
-    """Raise ``EventStoreError`` for a page of events with room for none."""
+    """Raise ``EventStoreError`` unless a page may hold at least one event."""
     if limit < 1:
         raise errors.EventStoreError(f"cannot read {limit} events; limit must be at least 1")
 
 
 def ensure_usable_claim(limit: int, lease: float) -> None:
-    """Raise ``InvalidOperationError`` for a claim of no messages or for no time."""
+    """Raise ``InvalidOperationError`` unless the number of messages and seconds are positive."""
     if limit < 1 or not lease > 0:
         raise errors.InvalidOperationError(
             f"cannot claim {limit} messages for {lease} s; both must be positive"
@@ -42,7 +42,7 @@ def ensure_usable_claim(limit: int, lease: float) -> None:
 
 
 def ensure_entity_type(entity: object, entity_type: type[AggregateRoot]) -> None:
-    """Raise ``InvalidOperationError`` for an entity of another type than the repository's."""
+    """Raise ``InvalidOperationError`` unless the entity has the repository's type."""
     if not isinstance(entity, entity_type):
         raise errors.InvalidOperationError(
             f"this repository stores {entity_type.__name__}, got {entity!r}; "
@@ -51,7 +51,7 @@ def ensure_entity_type(entity: object, entity_type: type[AggregateRoot]) -> None
 
 
 def ensure_distinct(entities: Iterable[AggregateRoot]) -> None:
-    """Raise ``InvalidOperationError`` if two entities share an id: either could be saved last."""
+    """Raise ``InvalidOperationError`` if two entities have the same id."""
     seen: set[object] = set()
     for entity in entities:
         if entity.id in seen:
@@ -62,7 +62,7 @@ def ensure_distinct(entities: Iterable[AggregateRoot]) -> None:
 
 
 def ensure_searchable(criteria: object) -> None:
-    """Raise ``InvalidOperationError`` unless it is a specification, or query options."""
+    """Raise ``InvalidOperationError`` unless ``criteria`` is a specification or query options."""
     if not isinstance(criteria, (ISpecification, IQueryOptions)):
         raise errors.InvalidOperationError(
             f"cannot search by {criteria!r}; pass a specification (is_satisfied_by) or query "

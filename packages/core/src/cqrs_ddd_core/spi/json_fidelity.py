@@ -13,9 +13,18 @@ _SECRETS = (pydantic.Secret, pydantic.SecretBytes, pydantic.SecretStr)
 
 
 def encode_json(value: Any, subject: str, *, type_name: str, allow_nan: bool = False) -> bytes:
-    """Encode a value as JSON; raise ``SerializationError``, for NaN and infinity by default.
+    """Encode a value as JSON.
 
     Databases reject NaN and infinity, which JSON does not have.
+
+    Args:
+        value: value to encode.
+        subject: description of the value for the error.
+        type_name: type of the value for the error.
+        allow_nan: True to accept NaN and infinity.
+
+    Raises:
+        SerializationError: the value, or a part of it, has no JSON form.
     """
     try:
         encoded = to_json(value, inf_nan_mode="constants")
@@ -32,7 +41,7 @@ def list_lossy_attributes(model: type[pydantic.BaseModel]) -> list[str]:
 
 
 def has_equal_state(one: object, other: object) -> bool:
-    """Compare all attributes, whatever ``__eq__`` the class defines."""
+    """Compare the classes and all attributes; ``__eq__`` of the class is not used."""
     return type(one) is type(other) and _get_state(one) == _get_state(other)
 
 

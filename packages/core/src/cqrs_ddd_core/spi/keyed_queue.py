@@ -7,13 +7,13 @@ from typing import Generic, TypeVar
 
 Turn = asyncio.Future[None]
 C = TypeVar("C")
-"""Caller: what the owner of the queue knows about one."""
+"""Object by which the owner of the queue identifies a caller."""
 
 
 class KeyedQueue(Generic[C]):
-    """Queue for each key, of whose callers one at a time has the turn.
+    """Queues of callers by key; one caller of each queue has the turn.
 
-    ``current`` maps each key to that caller.
+    ``current`` maps each key to the caller that has the turn.
 
     Args:
         on_turn: called when the turn passes to a caller that has waited.
@@ -25,7 +25,7 @@ class KeyedQueue(Generic[C]):
         self._waiting: dict[str, deque[tuple[Turn, C]]] = {}
 
     def try_enter(self, key: str, caller: C) -> bool:
-        """Take the turn if nobody has it; it lasts until ``leave``."""
+        """Take the turn until ``leave`` if it is free; return whether it was."""
         if key in self.current:
             return False
         self.current[key] = caller
@@ -57,7 +57,7 @@ class KeyedQueue(Generic[C]):
                 del self._waiting[key]
 
     def leave(self, key: str) -> None:
-        """Pass the turn on to the caller that has waited longest."""
+        """Pass the turn to the caller that has waited longest."""
         waiting = self._waiting.get(key)
         if not waiting:
             del self.current[key]

@@ -17,18 +17,27 @@ LONGEST = 1e9
 """Longest ``ttl``, in seconds."""
 _RENEWALS_PER_TTL = 3
 _RETRIES_PER_TTL = 20
-"""After a renewal that got no answer."""
+"""Number of tries per ttl after a renewal without a reply."""
 
 Renew = Callable[[], Awaitable[bool]]
-"""Whether the lease is still ours, and now for its whole time from this moment."""
+"""Function that renews the lease for its whole ttl; it returns False if the lease is lost."""
 
 
 class LeaseRenewal:
-    """Calls ``renew`` each third of ``ttl`` while its block runs; cancels it if the lease is lost.
+    """Renewal of a lease every third of its ttl while a block runs.
 
-    The block then ends with ``LeaseLostError`` instead of ``asyncio.CancelledError``; one that is
-    not to be cancelled ends so when it has run through. A holder that hears nothing takes the lease
-    for lost at ``valid_until``, by the clock: from then on somebody else may hold it.
+    If the lease is lost, the block is cancelled and ends with ``LeaseLostError`` instead of
+    ``asyncio.CancelledError``. A block that is not cancelled raises the error at its end. Without a
+    reply to a renewal the lease counts as lost at ``valid_until``, because it may then have another
+    holder.
+
+    Args:
+        resource: name of the resource for errors.
+        renew: renews the lease and returns False if it is lost.
+        ttl: seconds after which the lease expires unless it is renewed.
+        valid_until: returns the end of the lease in seconds of ``clock.monotonic()``.
+        clock: source of time.
+        cancels: cancel the block when the lease is lost.
     """
 
     def __init__(
@@ -56,7 +65,7 @@ class LeaseRenewal:
         self._cancellation = OwnCancellation()
         pause = self._ttl / _RENEWALS_PER_TTL
         if isinstance(self._clock, SystemClock):
-            # Most leases end before: a timer costs less than a task that sleeps.
+            # Most leases end before the first renewal: a timer costs less than a sleeping task.
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(pause, self._watch_after, 0.0)
         else:
@@ -75,23 +84,23 @@ class LeaseRenewal:
             self.lose()
 
     def check(self) -> None:
-        """Raises ``LeaseLostError`` when it is lost."""
+        """Raise ``LeaseLostError`` if the lease is lost or has expired."""
         if self.lost.is_set() or self._clock.monotonic() >= self._valid_until():
             self.lose()
 
     def lose(self) -> NoReturn:
-        """Raises ``LeaseLostError``."""
+        """Mark the lease as lost and raise ``LeaseLostError``."""
         self.lost.set()
         raise LeaseLostError(
-            f"the lease of {self._resource} was lost while its holder was at work; the work of "
-            "another holder may overlap with it",
+            f"the lease of {self._resource} was lost while its holder was working; another holder "
+            "may have worked at the same time",
             resource=self._resource,
         )
 
     async def _stop(self, watcher: asyncio.Task[None]) -> None:
         watcher.cancel()
         if self._is_asking:
-            # A renewal that is on its way must not come after the release.
+            # A renewal in progress must not reach the server after the release.
             ended = await run_to_completion(_await_end(watcher))
             if ended.interruption is not None:
                 raise ended.interruption
@@ -116,7 +125,7 @@ class LeaseRenewal:
         return self._valid_until() - self._clock.monotonic()
 
     async def _try_renew(self, patience: float) -> bool | None:
-        """None where there is no answer."""
+        """Renew the lease; return None if there is no reply within ``patience`` seconds."""
         self._is_asking = True
         try:
             return await timeout_after(max(patience, 0.0), self._renew())
@@ -133,7 +142,13 @@ async def _await_end(watcher: asyncio.Task[None]) -> None:
 
 @dataclass(frozen=True)
 class LockLease:
-    """``ILockLease`` of a lock that is renewed while its block runs."""
+    """``ILockLease`` of a lock that is renewed while its block runs.
+
+    Attributes:
+        resource: name of the locked resource.
+        fencing_token: number that is larger than the token of every earlier holder.
+        renewal: renewal of the lock.
+    """
 
     resource: str
     fencing_token: int
@@ -141,14 +156,19 @@ class LockLease:
 
     @property
     def lost(self) -> asyncio.Event:
+        """Event that is set when the lock is lost, or may be lost."""
         return self.renewal.lost
 
     def check(self) -> None:
+        """Raise ``LeaseLostError`` if the lock is lost or has expired."""
         self.renewal.check()
 
 
 def is_of_another_live_task(task: asyncio.Task[object] | None) -> bool:
-    """On Python 3.10 and 3.11 asyncio.wait_for acquires in a task of its own, which then ends."""
+    """Return whether the task that acquired a lock is another one that is still running.
+
+    On Python 3.10 and 3.11 ``asyncio.wait_for`` acquires in a task of its own, which then ends.
+    """
     return task is not None and task is not asyncio.current_task() and not task.done()
 
 

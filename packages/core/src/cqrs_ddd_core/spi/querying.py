@@ -1,4 +1,4 @@
-"""Searches in memory: specifications of adapters, predicates, orders by dotted attribute names."""
+"""Searches in memory: specifications of adapters, predicates, and orders by attribute names."""
 
 from __future__ import annotations
 
@@ -26,31 +26,43 @@ _WITHOUT_ORDER: Mapping[type, str] = {
 
 @dataclass(frozen=True)
 class OneOf(ISpecification):
-    """Specification that an attribute has one of the values."""
+    """Specification that an attribute has one of the values.
+
+    Attributes:
+        attribute: name of the attribute.
+        values: accepted values.
+    """
 
     attribute: str
     values: tuple[object, ...]
 
     def is_satisfied_by(self, candidate: object) -> bool:
+        """Return whether the attribute of the candidate has one of the values."""
         return getattr(candidate, self.attribute) in self.values
 
 
 @dataclass(frozen=True)
 class AllOf(ICompiledSpecification):
-    """Specification that every part is satisfied."""
+    """Specification that every part is satisfied.
+
+    Attributes:
+        parts: specifications that an object has to satisfy.
+    """
 
     parts: tuple[ISpecification, ...]
 
     def is_satisfied_by(self, candidate: object) -> bool:
+        """Return whether the candidate satisfies every part."""
         return all(part.is_satisfied_by(candidate) for part in self.parts)
 
     def predicate_for(self, candidates: type) -> Predicate:
+        """Return the parts as one function for objects of the class."""
         predicates = [build_predicate(candidates, part) for part in self.parts]
         return lambda candidate: all(holds(candidate) for holds in predicates)
 
 
 def build_predicate(candidates: type, condition: ISpecification | None) -> Predicate:
-    """Return the specification as a function, compiled once if it can be."""
+    """Return the specification as a function, compiled once if this is possible."""
     if condition is None:
         return lambda _: True
     if isinstance(condition, ICompiledSpecification):
@@ -59,7 +71,7 @@ def build_predicate(candidates: type, condition: ISpecification | None) -> Predi
 
 
 def ensure_orderable(model: type[BaseModel], path: str) -> None:
-    """Raise ``ValidationError`` unless the class declares such an attribute, with an order."""
+    """Raise ``ValidationError`` unless the class has the attribute, and its values an order."""
     found = _describe_unordered(_find_annotation(model, path))
     if found is not None:
         raise ValidationError.not_orderable(
@@ -85,14 +97,20 @@ def select_page(
     key: Callable[[R], Any],
     read: Callable[[R, str], object],
 ) -> list[R]:
-    """Sort the rows and return the page that the options ask for.
+    """Sort the rows and return the page that the options select.
 
-    ``key`` orders equal rows and rows without an order. ``read`` returns an attribute of a row.
-    Raises ``ValidationError`` for values of types that cannot be compared.
+    Args:
+        rows: rows that satisfy the specification.
+        options: order and page.
+        key: returns a key that orders equal rows, and rows without an order.
+        read: returns an attribute of a row by its path.
+
+    Raises:
+        ValidationError: the values of an attribute have types that cannot be compared.
     """
     found = list(rows)
     if options.ordering or options.limit is not None or options.offset:
-        # Without an order of equals, a row could be on two pages, or on none.
+        # Equal rows need an order, too, or a row could be on two pages or on no page.
         found.sort(key=key)
     # Sorts are stable, so the least significant attribute comes first.
     for name in reversed(options.ordering):
@@ -145,9 +163,9 @@ def _describe_unordered(annotation: object) -> str | None:
     """Describe the part of an annotation that cannot be sorted, or return None."""
     kind = get_origin(annotation) or annotation
     if isinstance(kind, type):
-        for unordered, what in _WITHOUT_ORDER.items():
+        for unordered, description in _WITHOUT_ORDER.items():
             if issubclass(kind, unordered) and not (
                 unordered is Collection and issubclass(kind, (str, bytes))
             ):
-                return what
+                return description
     return next(filter(None, map(_describe_unordered, get_args(annotation))), None)

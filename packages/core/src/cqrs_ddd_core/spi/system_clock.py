@@ -8,13 +8,16 @@ from ..ports.clock import IClock
 
 
 class SystemClock(IClock):
-    """Clock of the machine, which workers and adapters use unless they are given another."""
+    """Clock of the machine, which workers and adapters use by default."""
 
     def now(self) -> datetime:
+        """Return the time of the machine, aware and in UTC."""
         return datetime.now(timezone.utc)
 
     def monotonic(self) -> float:
+        """Return the seconds of the machine's monotonic clock."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
+        """Suspend the running task for so many seconds."""
         await asyncio.sleep(seconds)

@@ -37,11 +37,16 @@ def ensure_leased(values: Iterable[str], leases: Mapping[str, str]) -> None:
     without = [key for key in values if key not in leases]
     if without:
         raise InvalidOperationError(
-            f"cannot fill {', '.join(without)} without a lease; fill what lease_many granted"
+            f"cannot fill {', '.join(without)} without a lease; fill only keys that lease_many "
+            "granted"
         )
 
 
 def encode_cached_value(key: str, value: object) -> bytes:
-    """Encode a value as JSON, which may have NaN and infinity; raise ``SerializationError``."""
+    """Encode a value as JSON, which may contain NaN and infinity.
+
+    Raises:
+        SerializationError: the value cannot be written as JSON.
+    """
     name = type(value).__name__
     return encode_json(value, f"the value for {key}", type_name=name, allow_nan=True)

@@ -1,4 +1,4 @@
-"""A cache that is passed by where it fails."""
+"""Cache that is bypassed if it fails."""
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
@@ -8,18 +8,23 @@ from ...ports.cache import IVersionedCache
 logger = logging.getLogger(__name__)
 
 FILL_LEASE = 10.0
-"""Seconds within which a value has to be loaded to be cached."""
+"""Seconds after which a fill lease expires; a value that is loaded later is not cached."""
 
 
 class FailOpenCache:
-    """Cache whose failures are logged, whatever the driver raises: reads get slower, never fail."""
+    """Cache that logs every error of the driver, so that reads get slower instead of failing.
+
+    Args:
+        cache: cache to use.
+        ttl: seconds for which values stay cached; None sets no limit.
+    """
 
     def __init__(self, cache: IVersionedCache, ttl: float | None) -> None:
         self._cache = cache
         self._ttl = ttl
 
     async def read(self, keys: Sequence[str]) -> Mapping[str, object]:
-        """Return the cached values."""
+        """Return the cached values; return none of them if the cache fails."""
         try:
             return await self._cache.get_many(keys)
         except Exception as error:
@@ -27,7 +32,7 @@ class FailOpenCache:
             return {}
 
     async def lease(self, keys: Sequence[str]) -> Mapping[str, str]:
-        """Return leases for the keys that no other caller is filling; empty ones if this fails."""
+        """Return fill leases for the keys that no other reader has leased; empty if this fails."""
         try:
             return await self._cache.lease_many(keys, FILL_LEASE)
         except Exception as error:
@@ -37,7 +42,7 @@ class FailOpenCache:
     async def fill(
         self, values: Mapping[str, object], leases: Mapping[str, str]
     ) -> Collection[str]:
-        """Return the keys that are cached, because none has changed since its lease."""
+        """Store the values with a lease; return the keys that were stored."""
         leased = {key: value for key, value in values.items() if leases.get(key)}
         if not leased:
             return ()
@@ -48,11 +53,12 @@ class FailOpenCache:
             return ()
 
     async def drop(self, keys: Sequence[str]) -> None:
+        """Invalidate the keys; if this fails, their values stay until their ttl ends."""
         try:
             await self._cache.delete_many(keys)
         except Exception as error:
             logger.warning(
-                "cannot drop %s: %r; it lives until its ttl ends", _describe(keys), error
+                "cannot drop %s: %r; it stays cached until its ttl ends", _describe(keys), error
             )
 
 

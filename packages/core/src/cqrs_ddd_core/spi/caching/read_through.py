@@ -12,12 +12,16 @@ __all__ = ["CacheCodec", "IdOf", "Load", "ReadThrough"]
 
 
 class ReadThrough:
-    """Reads with one load at a time for each key, in this process and among those with the cache.
+    """Reader through a cache, with one load at a time for each key.
 
-    A caller that arrives during a load reuses its result if the cache accepted the fill (nothing
-    was invalidated) or if the load started after the caller arrived; otherwise it waits for the
-    next load. If the load fails, the caller gets its error, unless the load included other keys.
-    If the load is cancelled, or the caller does not get its error, a waiting caller loads next.
+    The loads are shared in this process, and with all processes that use the same cache. A caller
+    that arrives during a load reuses its result if the cache accepted the fill (nothing was
+    invalidated) or if the load started after the caller arrived; otherwise it waits for the next
+    load. If the load fails, the caller gets its error, unless the load included other keys. If the
+    load is cancelled, or the caller does not get its error, a waiting caller loads next.
+
+    Args:
+        cache: cache to read and fill.
     """
 
     def __init__(self, cache: FailOpenCache) -> None:
@@ -35,10 +39,16 @@ class ReadThrough:
         unread: Collection[Any] = (),
         fills: bool = True,
     ) -> list[Any]:
-        """Return the existing values in no order; missing ones are loaded in one call.
+        """Return the existing values in any order; missing values are loaded in one call.
 
-        ``unread`` are loaded even if the cache has them. Without ``id_of``, several values of one
-        call cannot be told apart, so they are not cached.
+        Args:
+            codec: converts the values to their state in the cache.
+            ids: ids of the values.
+            load: returns the existing values of some ids.
+            id_of: returns the id of a value; without it, the values of several ids are not cached,
+                since they cannot be assigned to the ids.
+            unread: ids to load even if the cache has their values.
+            fills: False to load without filling the cache.
         """
         keys = {each: codec.key(each) for each in ids if each not in unread}
         states = await self._cache.read(list(keys.values())) if keys else {}
@@ -55,9 +65,10 @@ class ReadThrough:
         return [*found.values(), *loaded]
 
     async def drop(self, keys: Iterable[str]) -> None:
+        """Invalidate the keys; later callers do not wait for loads that are in progress."""
         distinct = list(dict.fromkeys(keys))
         for key in distinct:
-            # A caller from now on must not wait for a load that started earlier.
+            # Later callers must not wait for a load that started before the invalidation.
             self._flights.pop(key, None)
         if distinct:
             await self._cache.drop(distinct)
@@ -65,14 +76,14 @@ class ReadThrough:
     async def _load_together(
         self, codec: CacheCodec, missing: list[Any], load: Load, id_of: IdOf | None
     ) -> list[Any]:
-        came = next(self._ticks)
-        asked = {codec.key(each) for each in missing}
+        arrived = next(self._ticks)
+        requested = {codec.key(each) for each in missing}
         found: list[Any] = []
         alone: list[Any] = []
         while missing:
             flights = {each: self._flights.get(codec.key(each)) for each in missing}
-            # Own loads come first: two callers that each lead what the other one needs would wait
-            # for ever.
+            # Finish the own loads first: two callers that each load a key that the other one needs
+            # would wait for each other forever.
             led = [each for each, flight in flights.items() if flight is None]
             if led:
                 found += await self._lead(codec, led, load, id_of)
@@ -81,16 +92,16 @@ class ReadThrough:
                 if flight is None:
                     continue
                 await asyncio.wait({flight})
-                landed = flight.result()
-                if isinstance(landed, LoadFailed):
-                    landed.raise_for(asked)
-                    missing.append(each)  # The first of the waiting callers leads.
-                elif landed is None:
+                result = flight.result()
+                if isinstance(result, LoadFailed):
+                    result.raise_for(requested)
+                    missing.append(each)  # The first waiting caller loads next.
+                elif result is None:
                     alone.append(each)
-                elif not (landed.is_cached or landed.began > came):
+                elif not (result.is_cached or result.began > arrived):
                     missing.append(each)
-                elif landed.state is not None:
-                    value = codec.decode(landed.state)
+                elif result.state is not None:
+                    value = codec.decode(result.state)
                     (alone if value is None else found).append(each if value is None else value)
         return found + await load(alone) if alone else found
 

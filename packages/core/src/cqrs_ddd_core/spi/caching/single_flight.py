@@ -11,7 +11,7 @@ from ...primitives.shielding import run_to_completion
 from .fail_open_cache import FailOpenCache
 
 PAUSES = (0.01, 0.02, 0.04, 0.08, *[0.1] * 8)
-"""Seconds between two looks for a value that another process loads; about 1 s in all."""
+"""Seconds between two reads of a value that another process is loading; about 1 s in total."""
 
 Load = Callable[[list[Any]], Awaitable[list[Any]]]
 """Function that returns the existing values of the ids, in any order."""
@@ -22,22 +22,28 @@ IdOf = Callable[[Any], object]
 class CacheCodec(Protocol):
     """Conversion of the values of a type to their state in the cache, and back."""
 
-    def key(self, value_id: object) -> str: ...
+    def key(self, value_id: object) -> str:
+        """Return the cache key of a value."""
+        ...
 
     def encode(self, value: Any) -> Any | None:
-        """Return the state; None for a value that would come back changed."""
+        """Return the state, or None for a value that the cache would not restore unchanged."""
         ...
 
     def decode(self, state: Any) -> Any | None:
-        """Return a new value; None for a state that is not of this type."""
+        """Return a new value, or None for a state that does not fit the type."""
         ...
 
 
 @dataclass(frozen=True)
 class LoadResult:
-    """State that a load found; None if the value does not exist.
+    """Result of a load of one key.
 
-    ``is_cached`` is true if nothing was invalidated meanwhile; ``began`` orders loads and callers.
+    Attributes:
+        state: loaded state, or None if the value does not exist.
+        is_cached: True if the cache accepted the fill, so that nothing was invalidated during the
+            load.
+        began: number that orders the starts of loads and the arrivals of callers.
     """
 
     state: Any
@@ -47,27 +53,40 @@ class LoadResult:
 
 @dataclass(frozen=True)
 class LoadFailed:
-    """End of a load of some keys that failed or was cancelled."""
+    """End of a load of some keys that failed or was cancelled.
+
+    Attributes:
+        error: error of the load, or None if it was cancelled.
+        traceback: traceback of the error.
+        keys: keys of the load.
+    """
 
     error: Exception | None = None
     traceback: TracebackType | None = None
     keys: frozenset[str] = frozenset()
 
-    def raise_for(self, asked: Set[str]) -> None:
-        """Raise the error, unless the load included a key that was not asked for."""
-        if self.error is not None and self.keys <= asked:
-            # The same traceback each time, or it would grow with each caller that gets the error.
+    def raise_for(self, requested: Set[str]) -> None:
+        """Raise the error, unless the load included a key that was not requested."""
+        if self.error is not None and self.keys <= requested:
+            # Reset the traceback, or it would grow with each caller that gets the error.
             raise self.error.with_traceback(self.traceback)
 
 
 Flight = asyncio.Future[LoadResult | LoadFailed | None]
-"""Result is None for a value that only the loading caller can have."""
+"""Load in progress; its result is None for a value that only the loading caller gets."""
 
 
 class Leader:
-    """Load on behalf of all callers of this process, unless another process is loading already.
+    """Caller that loads for all callers of this process, unless another process is loading.
 
-    ``flights`` are the loads in progress by key; ``ticks`` orders loads and callers.
+    Args:
+        cache: cache to fill.
+        codec: converts the values to their state in the cache.
+        ids: ids of the values.
+        load: returns the existing values of some ids.
+        id_of: returns the id of a value.
+        flights: loads in progress by key.
+        ticks: counter that orders the starts of loads and the arrivals of callers.
     """
 
     def __init__(
@@ -94,7 +113,7 @@ class Leader:
         self._found: list[Any] = []
 
     async def load(self) -> list[Any]:
-        """Return the existing values, in no order."""
+        """Return the existing values, in any order."""
         try:
             theirs = await self._load_free(list(self._keys))
             for pause in PAUSES:
@@ -103,17 +122,17 @@ class Leader:
                 await asyncio.sleep(pause)
                 theirs = await self._find_absent(theirs)
                 theirs = await self._load_free(theirs, is_again=True)
-            # A process that takes so long was killed or is slow; this one must not fail for it.
+            # The other process was killed or is slow; this one loads the values itself.
             await self._load_all(theirs, {})
             return self._found
         finally:
             for each, flight in self._own.items():
                 if not flight.done():
-                    self._land(each, LoadFailed())
-            self._own.clear()  # An error would keep itself alive by its traceback.
+                    self._finish(each, LoadFailed())
+            self._own.clear()  # An error and its traceback would keep each other in memory.
 
     async def _load_free(self, ids: list[Any], *, is_again: bool = False) -> list[Any]:
-        """Load the free ids, and return those that another process is loading."""
+        """Load the free ids; return the ids that another process is loading."""
         if not ids:
             return ids
         # Until the cache has answered, any of the leases may be granted.
@@ -132,7 +151,7 @@ class Leader:
         return [each for each in ids if self._keys[each] not in leases]
 
     async def _find_absent(self, ids: list[Any]) -> list[Any]:
-        """Return the ids that the cache still lacks; the other flights end."""
+        """Return the ids that the cache still lacks; the flights of the other ids end."""
         if not ids:
             return ids
         states = await self._cache.read([self._keys[each] for each in ids])
@@ -144,7 +163,7 @@ class Leader:
                 absent.append(each)
             else:
                 self._found.append(value)
-                self._land(each, LoadResult(state, is_cached=True, began=next(self._ticks)))
+                self._finish(each, LoadResult(state, is_cached=True, began=next(self._ticks)))
         return absent
 
     async def _load_all(self, ids: list[Any], leases: Mapping[str, str]) -> None:
@@ -157,12 +176,12 @@ class Leader:
             states = self._encode(ids, loaded)
             made = {self._keys[each]: state for each, state in states.items() if state is not None}
             cached = await self._cache.fill(made, leases)
-            # Values that do not exist or cannot be cached: others need not wait for them.
+            # Values that do not exist or cannot be cached: other processes need not wait for them.
             unused = list(held - made.keys())
             if unused:
                 await self._cache.drop(unused)
         except (Exception, asyncio.CancelledError) as error:
-            # Before the flights end, or the next load would wait for the lease.
+            # Release before the flights end, or the next load would wait for the lease.
             await self._release(held, error)
             if isinstance(error, Exception):
                 self._fail(ids, error)
@@ -170,16 +189,18 @@ class Leader:
         self._found += loaded
         for each in ids:
             is_cached = self._keys[each] in cached
-            self._land(each, LoadResult(states[each], is_cached, began) if each in states else None)
+            self._finish(
+                each, LoadResult(states[each], is_cached, began) if each in states else None
+            )
 
     def _encode(self, ids: list[Any], loaded: list[Any]) -> dict[Any, Any | None]:
-        """Return states by id, None for a missing value; uncertain ids are left out."""
+        """Return the states by id, None for a missing value; leave out ids without clear state."""
         by_id: dict[str, list[Any]] = {}
         for value in loaded:
             own = ids[0] if self._id_of is None else self._id_of(value)
             by_id.setdefault(str(own), []).append(value)
-        # An id that was not requested may be a missing one spelled differently, so no value is
-        # taken to be missing then.
+        # An id that was not requested may be a missing id in another spelling, so no value counts
+        # as missing then.
         is_clear = by_id.keys() <= {str(each) for each in ids}
         states: dict[Any, Any | None] = {}
         for each in ids:
@@ -204,12 +225,12 @@ class Leader:
     def _fail(self, ids: list[Any], error: Exception) -> None:
         keys = frozenset(self._keys[each] for each in ids)
         for each in ids:
-            self._land(each, LoadFailed(error, error.__traceback__, keys))
+            self._finish(each, LoadFailed(error, error.__traceback__, keys))
 
-    def _land(self, each: Any, landed: LoadResult | LoadFailed | None) -> None:
-        # Later callers read the cache, which other processes invalidate.
+    def _finish(self, each: Any, result: LoadResult | LoadFailed | None) -> None:
+        # Later callers have to read the cache, because other processes invalidate it.
         self._leave(each)
-        self._own[each].set_result(landed)
+        self._own[each].set_result(result)
 
     def _leave(self, each: Any) -> None:
         if self._flights.get(self._keys[each]) is self._own[each]:
