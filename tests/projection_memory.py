@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from cqrs_ddd_advanced_core.projections import ProjectionDocuments, ProjectionHandler
 from cqrs_ddd_core import StoredEvent
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore
-from tests.advanced.till_domain import ItemSold, new_till, stored, till_events
+from tests.advanced.till_domain import ItemSold, new_till, till_events, to_stored
 from tests.faults.crashing import Place
 from tests.faults.selling import create_environment
 from tests.peak_memory import peak_memory
@@ -97,7 +97,7 @@ async def _fill(place: Place, engine: AsyncEngine, number: int) -> None:
     table = place.tables.events
     store = SQLAlchemyEventStore(async_sessionmaker(engine), tables=place.tables)
     if not await store.latest_position():
-        await store.append_batch(stored(new_till(), [ItemSold(cents=5)]))
+        await store.append_batch(to_stored(new_till(), [ItemSold(cents=5)]))
     there = await store.latest_position()
     others = {
         "event_id": "'copy-' || n",

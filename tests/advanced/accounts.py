@@ -1,4 +1,4 @@
-"""An event-sourced aggregate whose state tells every event, and in which order they came."""
+"""Event-sourced aggregate whose state depends on every event and on their order."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ class Account(AggregateRoot[str]):
 
     def apply_SourcedPaidIn(self, event: SourcedPaidIn) -> None:
         self.balance += event.amount
-        self._stir(event.amount)
+        self._update_digest(event.amount)
 
     def apply_SourcedPaidOut(self, event: SourcedPaidOut) -> None:
         self.balance -= event.amount
-        self._stir(-event.amount)
+        self._update_digest(-event.amount)
 
     def apply_SourcedOwnerChanged(self, event: SourcedOwnerChanged) -> None:
         self.owner = event.owner
-        self._stir(len(event.owner))
+        self._update_digest(len(event.owner))
 
-    def _stir(self, by: int) -> None:
+    def _update_digest(self, by: int) -> None:
         self.digest = (self.digest * 31 + by) % 1_000_003
 
 
@@ -77,12 +77,12 @@ _numbers = count(1)
 
 
 def new_account_id() -> str:
-    """An id that no other test of this process uses."""
+    """Return an id that no other test of this process uses."""
     return f"account-{next(_numbers)}"
 
 
 def random_account(chance: random.Random, *, most: int = 12) -> Account:
-    """With a history of 1 to ``most`` events, all pending."""
+    """Build an account with 1 to ``most`` random events, all pending."""
     account = Account.open(new_account_id(), chance.choice(["ada", "bob"]))
     for _ in range(chance.randrange(most)):
         step: Any = chance.choice([account.pay_in, account.pay_out, account.change_owner])

@@ -1,4 +1,4 @@
-"""Background tasks of a test, which end with the block."""
+"""Background tasks that run during a block of a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many tasks count on one aggregate, and none of them loses a count."""
+"""Tests that concurrent tasks which increment one aggregate lose no increment."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ class Count(Command[int]):
 
 
 def count_by_event(parcel: Parcel) -> int:
-    """Answers the version that the count is to have."""
+    """Increment the weight by an event and return the next version."""
     parcel.weigh((parcel.grams or 0) + 1)
     return parcel.next_version
 
 
-def count_in_the_state(parcel: Parcel) -> int:
+def count_in_state(parcel: Parcel) -> int:
     parcel.grams = (parcel.grams or 0) + 1
     return parcel.next_version
 
 
-def patient(seed: int) -> RetryPolicy:
-    """Gives up only where something is wrong."""
+def create_patient_retry(seed: int) -> RetryPolicy:
+    """Create a policy with so many attempts that it gives up only after a fault."""
     return ExponentialBackoffPolicy(
         max_attempts=500, base=0.01, maximum=0.2, random=Random(seed).random
     )
 
 
-def by_middleware(
+def count_by_middleware(
     parcels: Parcels, new_uow: NewUnitOfWork, count: Change, parcel_id: str
 ) -> Counting:
     async def handle(command: Count) -> int:
@@ -56,7 +56,7 @@ def by_middleware(
 
     handlers = HandlerRegistry()
     handlers.register_command_handler(Count, handle)
-    retrying = ConflictRetryMiddleware(patient(20261121))
+    retrying = ConflictRetryMiddleware(create_patient_retry(20261121))
     mediator = Mediator(handlers, uow_factory=new_uow, middlewares=[retrying])
 
     async def once() -> int:
@@ -65,13 +65,15 @@ def by_middleware(
     return once
 
 
-def by_handler(parcels: Parcels, new_uow: NewUnitOfWork, count: Change, parcel_id: str) -> Counting:
-    handler = AggregateUpdater(parcels, uow_factory=new_uow, retry=patient(20261122))
+def count_by_updater(
+    parcels: Parcels, new_uow: NewUnitOfWork, count: Change, parcel_id: str
+) -> Counting:
+    handler = AggregateUpdater(parcels, uow_factory=new_uow, retry=create_patient_retry(20261122))
     return partial(handler.update, parcel_id, count)
 
 
-async def all_count(once: Counting, times: int) -> list[int]:
-    """The versions that the counts were answered with."""
+async def run_concurrently(once: Counting, times: int) -> list[int]:
+    """Increment from many tasks at once and return the resulting versions, sorted."""
 
     async def some() -> list[int]:
         return [await once() for _ in range(times)]
@@ -81,25 +83,29 @@ async def all_count(once: Counting, times: int) -> list[int]:
 
 
 class CountingKit:
-    """Fixtures: ``parcels``, ``new_uow``, whose units of work carry an event store, ``times``."""
+    """Tests over ``parcels``, ``new_uow`` (units of work with an event store) and ``times``."""
 
-    @pytest.mark.parametrize("way", [by_middleware, by_handler])
-    @pytest.mark.parametrize("kept", ["as rows", "as events"])
-    async def test_retried_commands_lose_no_count(
+    @pytest.mark.parametrize("create_counting", [count_by_middleware, count_by_updater])
+    @pytest.mark.parametrize("storage", ["as rows", "as events"])
+    async def test_concurrent_retried_commands_lose_no_increment_of_an_aggregate(
         self,
-        way: Callable[[Parcels, NewUnitOfWork, Change, str], Counting],
-        kept: str,
+        create_counting: Callable[[Parcels, NewUnitOfWork, Change, str], Counting],
+        storage: str,
         parcels: Parcels,
         new_uow: NewUnitOfWork,
         times: int,
     ) -> None:
-        repository = parcels if kept == "as rows" else EventSourcedRepository[Parcel, str](Parcel)
-        count = count_in_the_state if kept == "as rows" else count_by_event
+        repository = (
+            parcels if storage == "as rows" else EventSourcedRepository[Parcel, str](Parcel)
+        )
+        count = count_in_state if storage == "as rows" else count_by_event
         parcel = Parcel.register(new_parcel_id(), "anna")
         async with new_uow() as uow:
             await repository.add(parcel, uow)
 
-        versions = await all_count(way(repository, new_uow, count, parcel.id), times)
+        versions = await run_concurrently(
+            create_counting(repository, new_uow, count, parcel.id), times
+        )
 
         async with new_uow() as uow:
             found = await repository.get(parcel.id, uow)

@@ -1,11 +1,11 @@
-"""Which sentences of the public contract of repositories hold for those that keep events."""
+"""Contract of event-sourced repositories: the repository contract without the unsupported part."""
 
 from __future__ import annotations
 
 from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
 from cqrs_ddd_core.testing.contracts.repository import RepositoryContract
 
-NOT_THEIRS = {
+UNSUPPORTED = {
     "sets fields without an event": (
         "test_repository_returns_an_added_aggregate_with_all_its_fields",
         "test_repository_distinguishes_null_from_empty_text",
@@ -33,10 +33,10 @@ NOT_THEIRS = {
 
 
 class EventSourcedRepositoryContract(RepositoryContract, BulkRepositoryContract):
-    """Fixtures: those of ``RepositoryContract`` but for the search."""
+    """Contract with the fixtures of ``RepositoryContract``, except for those of the search."""
 
 
-for sentences in NOT_THEIRS.values():
-    for sentence in sentences:
-        assert hasattr(EventSourcedRepositoryContract, sentence), sentence
-        setattr(EventSourcedRepositoryContract, sentence, None)
+for names in UNSUPPORTED.values():
+    for name in names:
+        assert hasattr(EventSourcedRepositoryContract, name), name
+        setattr(EventSourcedRepositoryContract, name, None)

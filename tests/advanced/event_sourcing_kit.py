@@ -1,4 +1,4 @@
-"""What event-sourced aggregates must do on every back end."""
+"""Tests of event-sourced aggregates, run on every back end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Accounts(EventSourcedRepository[Account, str]):
 
 
 class OlderAccount(Account):
-    """The same aggregate as an older program knew it: a field has another name."""
+    """Older version of the aggregate, in which a field has another name."""
 
     aggregate_type = Account.aggregate_type
     holder: str = ""
@@ -67,9 +67,9 @@ def stream_of(account_id: str) -> StreamId:
 
 
 class EventSourcingKit:
-    """Fixtures: ``new_uow``, ``snapshots`` (a store), and ``event_store`` outside transactions."""
+    """Tests over ``new_uow``, a store of ``snapshots`` and an ``event_store`` of its own."""
 
-    async def test_two_adds_in_one_unit_of_work_append_each_event_once(
+    async def test_repository_appends_each_event_once_if_an_aggregate_is_added_twice(
         self, new_uow: NewUnitOfWork, event_store: IEventLog
     ) -> None:
         accounts, account = Accounts(), Account.open(new_account_id())
@@ -87,7 +87,7 @@ class EventSourcingKit:
         stored = await event_store.get_events(account.id, aggregate_type="Account")
         assert [event.version for event in stored] == [1, 2]
 
-    async def test_a_mediator_that_stores_events_too_stores_none_twice(
+    async def test_event_sourced_mediator_stores_no_event_twice(
         self, new_uow: NewUnitOfWork, event_store: IEventLog
     ) -> None:
         account_id, seen = new_account_id(), []
@@ -118,7 +118,7 @@ class EventSourcingKit:
         assert [event.version for event in stored] == seen == [1, 2, 3]
         assert second.position == stored[-1].position
 
-    async def test_a_conflict_leaves_version_and_events_and_says_what_it_met(
+    async def test_conflict_keeps_version_and_pending_events_and_names_both_versions(
         self, new_uow: NewUnitOfWork
     ) -> None:
         accounts, account = Accounts(), Account.open(new_account_id())
@@ -144,7 +144,7 @@ class EventSourcingKit:
             2,
         )
 
-    async def test_a_rollback_leaves_version_and_events(
+    async def test_rollback_keeps_version_and_pending_events_of_an_aggregate(
         self, new_uow: NewUnitOfWork, event_store: IEventLog
     ) -> None:
         accounts, account = Accounts(), Account.open(new_account_id())
@@ -159,7 +159,7 @@ class EventSourcingKit:
             await accounts.add(account, uow)
         assert account.version == 1
 
-    async def test_of_fifty_tasks_none_loses_its_update(
+    async def test_fifty_concurrent_tasks_lose_no_update_of_one_aggregate(
         self, new_uow: NewUnitOfWork, snapshots: ISnapshotStore, event_store: IEventLog
     ) -> None:
         accounts = Accounts(snapshot_store=snapshots, strategy=EveryNEventsStrategy(7))
@@ -178,7 +178,7 @@ class EventSourcingKit:
                     return
                 except OptimisticConcurrencyError:
                     await asyncio.sleep(0.001 * (amount % 7))
-            raise AssertionError("500 tries, and always a conflict")
+            raise AssertionError("500 attempts, and every one ended with a conflict")
 
         await asyncio.gather(*(pay(amount) for amount in range(1, 51)))
 
@@ -192,7 +192,7 @@ class EventSourcingKit:
         kept = (await snapshots.load([stream_of(account.id)]))[stream_of(account.id)]
         assert kept.version >= 7
 
-    async def test_a_cancellation_of_a_load_and_save_is_all_or_nothing(
+    async def test_cancelled_load_and_save_stores_all_events_or_none(
         self, new_uow: NewUnitOfWork, snapshots: ISnapshotStore
     ) -> None:
         accounts = Accounts(snapshot_store=snapshots, strategy=EveryNEventsStrategy(1))
@@ -222,7 +222,7 @@ class EventSourcingKit:
 
         assert await cancel_sweep(work, check) > 0
 
-    async def test_many_are_loaded_in_the_order_asked_for_with_and_without_snapshots(
+    async def test_aggregates_are_loaded_in_the_order_of_the_ids_with_and_without_snapshots(
         self, new_uow: NewUnitOfWork, snapshots: ISnapshotStore
     ) -> None:
         plain = Accounts()
@@ -246,7 +246,7 @@ class EventSourcingKit:
         kept = await snapshots.load([stream_of(account_id) for account_id in ids])
         assert sorted(snapshot.version for snapshot in kept.values()) == [3, 4, 5, 6]
 
-    async def test_the_past_is_loaded_by_version_and_by_time_and_never_saved(
+    async def test_past_state_is_loaded_by_version_or_time_and_cannot_be_saved(
         self, new_uow: NewUnitOfWork, snapshots: ISnapshotStore, event_store: IEventLog
     ) -> None:
         accounts = Accounts(snapshot_store=snapshots, strategy=EveryNEventsStrategy(1))
@@ -277,7 +277,7 @@ class EventSourcingKit:
             async with new_uow() as uow:
                 await accounts.add(by_time, uow)
 
-    async def test_of_random_histories_any_snapshot_and_its_tail_make_the_full_state(
+    async def test_snapshot_and_later_events_equal_the_full_replay_for_random_histories(
         self, new_uow: NewUnitOfWork, snapshots: ISnapshotStore, event_store: IEventLog
     ) -> None:
         print(f"seed {SEED}")  # noqa: T201 - shown with a failure
@@ -285,7 +285,7 @@ class EventSourcingKit:
         many = [random_account(chance) for _ in range(HISTORIES)]
         async with new_uow() as uow:
             await accounts.add_many(many, uow)
-        loader = a_loader(snapshots, 10**9)
+        loader = create_loader(snapshots, 10**9)
         assert loader.snapshots is not None
         streams = await event_store.get_streams([stream_of(account.id) for account in many])
 
@@ -303,31 +303,31 @@ class EventSourcingKit:
             assert [each.version for each in found] == [each.version for each in many]
         assert not loader.snapshots.misses
 
-    async def test_a_snapshot_shortens_the_next_loading(
+    async def test_snapshot_written_after_a_load_shortens_the_next_load(
         self, new_uow: NewUnitOfWork, snapshots: ISnapshotStore, event_store: IEventLog
     ) -> None:
-        account_id = await a_stored_account(new_uow, 10)
-        loader = a_loader(snapshots, 10)
+        account_id = await store_account(new_uow, 10)
+        loader = create_loader(snapshots, 10)
 
         async with new_uow() as uow:
             await loader.load([account_id], store_of(uow), uow)
             assert await snapshots.load([stream_of(account_id)], uow) == {}
-        decoded = count_decoding(loader)
+        decoded = record_decoding(loader)
         async with new_uow() as uow:
             (found,) = await loader.load([account_id], store_of(uow), uow)
 
         assert decoded == []
         assert (found.version, found.balance) == (10, 9)
 
-    async def test_a_snapshot_of_what_is_rolled_back_is_never_written(
+    async def test_snapshot_of_a_rolled_back_state_is_never_written(
         self, new_uow: NewUnitOfWork, snapshots: ISnapshotStore
     ) -> None:
-        await rolled_back_leaves_no_snapshot(new_uow, a_loader(snapshots, 1), snapshots)
+        await check_rollback_leaves_no_snapshot(new_uow, create_loader(snapshots, 1), snapshots)
 
-    async def test_a_snapshot_is_of_events_and_not_of_what_somebody_did_to_the_object(
+    async def test_snapshot_contains_only_changes_made_by_events(
         self, new_uow: NewUnitOfWork, snapshots: ISnapshotStore
     ) -> None:
-        account_id = await a_stored_account(new_uow, 3)
+        account_id = await store_account(new_uow, 3)
         accounts = Accounts(snapshot_store=snapshots, strategy=EveryNEventsStrategy(1))
 
         async with new_uow() as uow:
@@ -348,11 +348,11 @@ class EventSourcingKit:
             ("renamed field", "another shape"),
             ("garbage", "unreadable"),
             ("truncated", "unreadable"),
-            ("of another", "unreadable"),
+            ("other id", "unreadable"),
             ("version 0", "unreadable"),
         ],
     )
-    async def test_a_snapshot_that_cannot_be_used_is_counted_logged_once_and_replaced(
+    async def test_unusable_snapshot_is_counted_logged_once_and_replaced(
         self,
         new_uow: NewUnitOfWork,
         snapshots: ISnapshotStore,
@@ -360,11 +360,11 @@ class EventSourcingKit:
         fault: str,
         reason: str,
     ) -> None:
-        ids = [await a_stored_account(new_uow, 4) for _ in range(2)]
-        loader = a_loader(snapshots, 1000)
+        ids = [await store_account(new_uow, 4) for _ in range(2)]
+        loader = create_loader(snapshots, 1000)
         assert loader.snapshots is not None
         for account_id in ids:
-            await snapshots.save(a_broken_snapshot(fault, loader.snapshots, account_id))
+            await snapshots.save(make_broken_snapshot(fault, loader.snapshots, account_id))
 
         with caplog.at_level(logging.WARNING):
             async with new_uow() as uow:
@@ -375,17 +375,17 @@ class EventSourcingKit:
         assert loader.snapshots.misses == {reason: 2}
         assert len(caplog.records) == 1
         assert reason in caplog.text
-        decoded = count_decoding(loader)
+        decoded = record_decoding(loader)
         async with new_uow() as uow:
             again = await loader.load(ids, store_of(uow), uow)
         assert (again, decoded) == (found, [])
         assert loader.snapshots.misses == {reason: 2}
 
-    async def test_an_older_program_beside_a_newer_one_harms_nobody(
+    async def test_older_and_newer_programs_can_share_a_snapshot_store(
         self, new_uow: NewUnitOfWork, snapshots: ISnapshotStore
     ) -> None:
-        account_id = await a_stored_account(new_uow, 5)
-        new = a_loader(snapshots, 2)
+        account_id = await store_account(new_uow, 5)
+        new = create_loader(snapshots, 2)
         old = EventSourcedLoader(
             OlderAccount,
             snapshots=AggregateSnapshots(OlderAccount, snapshots, EveryNEventsStrategy(2)),
@@ -399,14 +399,14 @@ class EventSourcingKit:
         assert new.snapshots is not None
         assert new.snapshots.misses == {"another shape": 2}
 
-    @pytest.mark.parametrize("schema_hash", [None, "of another program"])
-    async def test_a_snapshot_beyond_its_stream_is_passed_over_and_replaced(
+    @pytest.mark.parametrize("schema_hash", [None, "other program"])
+    async def test_snapshot_with_a_version_beyond_its_stream_is_ignored_and_replaced(
         self, new_uow: NewUnitOfWork, snapshots: ISnapshotStore, schema_hash: str | None
     ) -> None:
-        account_id = await a_stored_account(new_uow, 3)
-        loader = a_loader(snapshots, 1000)
+        account_id = await store_account(new_uow, 3)
+        loader = create_loader(snapshots, 1000)
         ahead = Account.rehydrate(account_id, [])
-        ahead.owner = "restored from a backup that was older"
+        ahead.owner = "stored before an older backup was restored"
         ahead.mark_persisted(7)
         assert loader.snapshots is not None
         snapshot = loader.snapshots.create(ahead)
@@ -421,19 +421,19 @@ class EventSourcingKit:
         reason = "another shape" if schema_hash else "beyond the stream"
         assert loader.snapshots.misses == {reason: 1}
 
-    async def test_a_repair_that_comes_late_replaces_no_later_snapshot(
+    async def test_late_repair_of_an_unusable_snapshot_replaces_no_newer_snapshot(
         self, new_uow: NewUnitOfWork, snapshots: ISnapshotStore
     ) -> None:
-        await a_late_repair_replaces_no_later_snapshot(new_uow, snapshots, AggregateSnapshots)
+        await check_late_repair(new_uow, snapshots, AggregateSnapshots)
 
-    async def test_a_snapshot_store_that_fails_changes_no_outcome(
+    async def test_failing_snapshot_store_does_not_fail_the_save_of_an_aggregate(
         self,
         new_uow: NewUnitOfWork,
         snapshots: ISnapshotStore,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        account_id = await a_stored_account(new_uow, 3)
-        loader = a_loader(snapshots, 1)
+        account_id = await store_account(new_uow, 3)
+        loader = create_loader(snapshots, 1)
         assert loader.snapshots is not None
 
         async def fail(*_: object, **__: object) -> None:
@@ -451,14 +451,14 @@ class EventSourcingKit:
         assert "disk full" in caplog.text
 
 
-def a_loader(snapshots: ISnapshotStore, n: int) -> EventSourcedLoader[Account]:
+def create_loader(snapshots: ISnapshotStore, n: int) -> EventSourcedLoader[Account]:
     return EventSourcedLoader(
         Account, snapshots=AggregateSnapshots(Account, snapshots, EveryNEventsStrategy(n))
     )
 
 
-async def a_stored_account(new_uow: NewUnitOfWork, events: int) -> str:
-    """Opened, and paid in 1 with each further event."""
+async def store_account(new_uow: NewUnitOfWork, events: int) -> str:
+    """Store an account with this number of events, each after the first pays in 1."""
     account = Account.open(new_account_id())
     for _ in range(events - 1):
         account.pay_in(1)
@@ -467,20 +467,20 @@ async def a_stored_account(new_uow: NewUnitOfWork, events: int) -> str:
     return account.id
 
 
-def count_decoding(loader: EventSourcedLoader[Account]) -> list[int]:
-    """Grows by the version of each event that is decoded from here on."""
+def record_decoding(loader: EventSourcedLoader[Account]) -> list[int]:
+    """Return a list that grows by the version of each event decoded from now on."""
     decoded: list[int] = []
     decode = loader._events.decode
 
-    def counting(stored: Any) -> Any:
+    def decode_and_record(stored: Any) -> Any:
         decoded.append(stored.version)
         return decode(stored)
 
-    vars(loader._events)["decode"] = counting
+    vars(loader._events)["decode"] = decode_and_record
     return decoded
 
 
-def a_broken_snapshot(
+def make_broken_snapshot(
     fault: str, snapshots: AggregateSnapshots[Account], account_id: str
 ) -> Snapshot:
     account = Account.open(account_id)
@@ -494,23 +494,23 @@ def a_broken_snapshot(
         older = AggregateSnapshots(OlderAccount, snapshots._store)
         schema_hash = older.schema_hash
     elif fault == "garbage":
-        state = b"\x00\xff\xfe no JSON"
+        state = b"\x00\xff\xfe not JSON"
     elif fault == "truncated":
         state = state[:-5]
-    elif fault == "of another":
-        state = state.replace(account_id.encode(), b"somebody")
+    elif fault == "other id":
+        state = state.replace(account_id.encode(), b"other-account")
     elif fault == "version 0":
         version = 0
     return Snapshot(stream=whole.stream, version=version, schema_hash=schema_hash, state=state)
 
 
-async def a_late_repair_replaces_no_later_snapshot(
+async def check_late_repair(
     new_uow: NewUnitOfWork, kept: ISnapshotStore, kind: type[AggregateSnapshots[Account]]
 ) -> None:
-    account_id = await a_stored_account(new_uow, 3)
-    stream, loader = stream_of(account_id), a_loader(kept, 1)
+    account_id = await store_account(new_uow, 3)
+    stream, loader = stream_of(account_id), create_loader(kept, 1)
     slow = EventSourcedLoader(Account, snapshots=kind(Account, kept, EveryNEventsStrategy(1)))
-    await kept.save(Snapshot(stream=stream, version=5, schema_hash="of another", state=b""))
+    await kept.save(Snapshot(stream=stream, version=5, schema_hash="other id", state=b""))
 
     async with new_uow() as uow:
         await slow.load([account_id], store_of(uow), uow)
@@ -527,13 +527,13 @@ async def a_late_repair_replaces_no_later_snapshot(
             await loader.load([account_id], store_of(other), other)
 
     assert repaired == 3
-    assert (await kept.load([stream]))[stream].version == 9, "a later one is lost"
+    assert (await kept.load([stream]))[stream].version == 9, "a newer snapshot is lost"
 
 
-async def rolled_back_leaves_no_snapshot(
+async def check_rollback_leaves_no_snapshot(
     new_uow: NewUnitOfWork, loader: EventSourcedLoader[Account], snapshots: ISnapshotStore
 ) -> None:
-    accounts, account_id = Accounts(loader=loader), await a_stored_account(new_uow, 2)
+    accounts, account_id = Accounts(loader=loader), await store_account(new_uow, 2)
 
     async with new_uow() as uow:
         account = await Accounts().get(account_id, uow)

@@ -1,4 +1,4 @@
-"""What projections that are written with their commands must do on every back end."""
+"""Tests of inline projections, run on every back end."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from tests.advanced.till_domain import (
     Sell,
     Tills,
     new_till,
-    stored,
+    to_stored,
 )
 
 SALES = 50
-"""Of one seller during one rebuild."""
+"""Sales of one seller during one rebuild."""
 
 
 class InlineProjectionKit:
-    """Tests that take a fixture ``environment``."""
+    """Tests of inline projections, over the fixture ``environment``."""
 
-    async def test_a_view_is_written_with_the_events(
+    async def test_inline_projection_is_written_with_the_events(
         self, environment: ProjectionEnvironment
     ) -> None:
         days, till = Days(), new_till()
@@ -51,10 +51,12 @@ class InlineProjectionKit:
         await mediator.send(Sell(till_id=till.aggregate_id, cents=120))
         await mediator.send(Sell(till_id=till.aggregate_id, cents=30))
 
-        assert await environment.all_of(days, "monday") == {"monday": {"cents": 150, "count": 2}}
+        assert await environment.get_documents(days, "monday") == {
+            "monday": {"cents": 150, "count": 2}
+        }
         assert await environment.positions.wait_until(10**6, [days.collection], timeout=0.0)
 
-    async def test_a_handler_sees_the_event_as_it_is_stored(
+    async def test_inline_projection_handler_receives_the_metadata_of_the_stored_event(
         self, environment: ProjectionEnvironment
     ) -> None:
         class Tenants(Days):
@@ -66,51 +68,51 @@ class InlineProjectionKit:
             def _add(self, day: str, cents: int, documents: ProjectionDocuments) -> None:
                 documents.upsert("red", {"cents": cents})
 
-        handler, told = Tenants(), []
+        handler, calls = Tenants(), []
 
         async def on_change(collection: str, ids: Any) -> None:
-            told.append((get_tenant_id(), list(ids)))
+            calls.append((get_tenant_id(), list(ids)))
 
         mediator = await create_inline_mediator(environment, handler, on_change=on_change)
         with request_context(tenant_id="red"):
             await mediator.send(Sell(till_id=new_till().aggregate_id, cents=4))
 
-        assert await environment.all_of(handler, "red") == {"red": {"cents": 4}}
-        assert told == [("red", ["red"])]
+        assert await environment.get_documents(handler, "red") == {"red": {"cents": 4}}
+        assert calls == [("red", ["red"])]
         assert await LiveProjection(handler, environment.events).get("red") == {"cents": 4}
 
-    async def test_an_event_that_the_view_cannot_take_fails_the_command(
+    async def test_failing_inline_projection_handler_fails_the_command(
         self, environment: ProjectionEnvironment
     ) -> None:
         tills, till = Tills(), new_till()
-        tills.refused = {13}
+        tills.rejected = {13}
         mediator = await create_inline_mediator(environment, tills)
         await mediator.send(Sell(till_id=till.aggregate_id, cents=1))
 
-        with pytest.raises(ValueError, match="cannot take 13"):
+        with pytest.raises(ValueError, match="cannot process 13"):
             await mediator.send(Sell(till_id=till.aggregate_id, cents=13))
 
         assert len(await environment.events.get_events(till.aggregate_id)) == 1
-        found = await environment.all_of(tills, till.aggregate_id)
+        found = await environment.get_documents(tills, till.aggregate_id)
         assert found[till.aggregate_id]["cents"] == 1
 
-    async def test_commands_that_change_one_document_lose_no_change(
+    async def test_concurrent_commands_lose_no_change_of_one_inline_document(
         self, environment: ProjectionEnvironment
     ) -> None:
         days = Days()
         mediator = await create_inline_mediator(environment, days)
 
         async def sell(number: int) -> None:
-            # Each till is of its own: nothing but the view is common to them.
+            # Each seller has a till of its own: they share only the document of the day.
             for _ in range(5):
                 await mediator.send(Sell(till_id=f"stall-{number}", cents=number))
 
         await asyncio.gather(*(sell(number) for number in range(10)))
 
-        found = await environment.all_of(days, "monday")
+        found = await environment.get_documents(days, "monday")
         assert found == {"monday": {"cents": 225, "count": 50}}
 
-    async def test_a_rebuild_while_commands_are_under_way_loses_no_event(
+    async def test_rebuild_of_an_inline_projection_during_commands_loses_no_event(
         self, environment: ProjectionEnvironment
     ) -> None:
         days = Days()
@@ -119,8 +121,8 @@ class InlineProjectionKit:
 
         async def sell(number: int, is_over: asyncio.Event) -> None:
             nonlocal sent
-            # Not for ever: SQLite gives its lock to no one in turn, and who sells without a pause
-            # may keep it from all others.
+            # The loop is bounded because the lock of SQLite is not fair: a task that sells without
+            # a pause can keep the lock from all others.
             for _ in range(SALES):
                 if is_over.is_set():
                     return
@@ -132,15 +134,15 @@ class InlineProjectionKit:
             async with run_in_background(*(partial(sell, number) for number in range(4))):
                 await asyncio.sleep(0.01)
                 await environment.rebuild(
-                    days, batch=50, positions=Lingering(environment.positions)
+                    days, batch=50, positions=SlowReplacement(environment.positions)
                 ).run()
 
-        assert await environment.all_of(days, "monday") == {
+        assert await environment.get_documents(days, "monday") == {
             "monday": {"cents": sent, "count": sent}
         }
         assert sent > 3
 
-    async def test_another_version_than_the_live_one_is_not_written(
+    async def test_inline_projection_of_an_outdated_version_is_not_written(
         self, environment: ProjectionEnvironment
     ) -> None:
         mediator = await create_inline_mediator(environment, Tills())
@@ -159,19 +161,21 @@ class InlineProjectionKit:
         with pytest.raises(ProjectionVersionError, match="is run by workers"):
             await create_inline_mediator(environment, days)
 
-    async def test_a_rebuild_adds_what_was_before_an_inline_one_was_there(
+    async def test_rebuild_adds_the_events_stored_before_the_inline_projection_existed(
         self, environment: ProjectionEnvironment
     ) -> None:
         days, till = Days(), new_till()
-        await environment.append(stored(till, [ItemSold(cents=3)]))
+        await environment.append(to_stored(till, [ItemSold(cents=3)]))
         mediator = await create_inline_mediator(environment, days)
 
         await environment.rebuild(days).run()
         await mediator.send(Sell(till_id=new_till().aggregate_id, cents=4))
 
-        assert await environment.all_of(days, "monday") == {"monday": {"cents": 7, "count": 2}}
+        assert await environment.get_documents(days, "monday") == {
+            "monday": {"cents": 7, "count": 2}
+        }
 
-    async def test_commands_that_are_cancelled_leave_view_and_events_in_step(
+    async def test_cancelled_commands_leave_inline_projection_and_events_consistent(
         self, environment: ProjectionEnvironment
     ) -> None:
         chance, days = random.Random(SEED), Days()
@@ -189,12 +193,12 @@ class InlineProjectionKit:
             await asyncio.gather(*(sell(number) for number in range(12)))
 
         live = await LiveProjection(days, environment.events).get_all()
-        assert await environment.all_of(days, "monday") == live
+        assert await environment.get_documents(days, "monday") == live
         await asyncio.wait_for(mediator.send(Sell(till_id="kiosk-0", cents=1)), 30)
 
 
-class Lingering:
-    """Lets others go on, if anything does, between the last look at the events and the swap."""
+class SlowReplacement:
+    """Position store that waits between the last read of the events and the replacement."""
 
     def __init__(self, positions: IPositionStore) -> None:
         self._positions = positions
@@ -202,6 +206,6 @@ class Lingering:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._positions, name)
 
-    async def replace(self, *given: Any, **options: Any) -> None:
+    async def replace(self, *arguments: Any, **options: Any) -> None:
         await asyncio.sleep(0.03)
-        await self._positions.replace(*given, **options)
+        await self._positions.replace(*arguments, **options)

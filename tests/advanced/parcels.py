@@ -1,4 +1,4 @@
-"""Handlers of the contract's parcels, over the fake of a repository."""
+"""Handlers of the parcels of the dispatcher contract, over a repository in memory."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from cqrs_ddd_core.testing.contracts.parcel import Parcel
 
 
 class CountedParcels(InMemoryRepository[Parcel, str]):
-    """Remembers which ids it was asked for; an answer is on its way for a while."""
+    """Repository that records the ids of each read and returns after a random delay."""
 
     def __init__(self) -> None:
         super().__init__(Parcel)
-        self.asked: list[list[str] | None] = []
+        self.reads: list[list[str] | None] = []
         self._random = Random(20261121)
 
     async def list_all(
         self, entity_ids: list[str] | None = None, uow: UnitOfWork | None = None
     ) -> list[Parcel]:
-        self.asked.append(entity_ids)
+        self.reads.append(entity_ids)
         found = await super().list_all(entity_ids, uow)
         for _ in range(self._random.randrange(20)):
             await asyncio.sleep(0)
@@ -58,7 +58,7 @@ class ParcelPersistence(
         return await self._parcels.add(entity, uow)
 
     async def retrieve(self, ids: Sequence[str], uow: UnitOfWork) -> list[Parcel]:
-        # As a naive IN would find them: in no order that was asked for.
+        # In the order of a naive SQL IN, not in the order of the ids.
         return sorted(await self._parcels.list_all(list(ids), uow), key=lambda each: each.id)
 
 

@@ -1,4 +1,4 @@
-"""Projections over the stores of one back end."""
+"""Projections over the stores of one back end, for the kits of projections."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ class ProjectionEnvironment:
         for stream in streams:
             await self.events.append_batch(stream)
 
-    async def all_of(self, handler: ProjectionHandler, *ids: str) -> dict[str, dict[str, Any]]:
+    async def get_documents(
+        self, handler: ProjectionHandler, *ids: str
+    ) -> dict[str, dict[str, Any]]:
         return await self.store.get_batch(handler.collection, ids)
 
     async def position(self, handler: ProjectionHandler) -> int | None:
@@ -87,7 +89,7 @@ class ProjectionEnvironment:
 async def create_inline_mediator(
     environment: ProjectionEnvironment, *handlers: ProjectionHandler, **options: Any
 ) -> Mediator:
-    """Commands are sent again after a conflict, as an application would."""
+    """Create a mediator that writes projections inline and retries commands after a conflict."""
     inline = InlineProjectionMiddleware(handlers, positions=environment.positions, **options)
     await inline.prepare(environment.uow_factory)
     registry = HandlerRegistry()

@@ -1,4 +1,4 @@
-"""What projections that a worker runs must do on every back end."""
+"""Tests of projection workers, run on every back end."""
 
 from __future__ import annotations
 
@@ -33,107 +33,109 @@ from tests.advanced.till_domain import (
     TillClosed,
     Tills,
     new_till,
-    opened_and_sold,
+    open_and_sell,
     random_events,
-    stored,
+    to_stored,
 )
 
 
 class ProjectionWorkerKit:
-    """Tests that take a fixture ``environment``."""
+    """Tests of a projection worker, over the fixture ``environment``."""
 
-    async def test_a_worker_makes_the_documents_and_goes_on_where_it_ended(
+    async def test_projection_worker_writes_documents_and_resumes_at_its_position(
         self, environment: ProjectionEnvironment
     ) -> None:
         till, handler = new_till(), Tills()
-        await environment.append(stored(till, opened_and_sold(100, 250)))
+        await environment.append(to_stored(till, open_and_sell(100, 250)))
         first = await environment.worker(handler).drain()
-        await environment.append(stored(till, [ItemSold(cents=7)], after=3))
+        await environment.append(to_stored(till, [ItemSold(cents=7)], after=3))
 
         then = await environment.worker(handler).drain()
 
         assert (first, then) == (3, 1)
-        assert await environment.all_of(handler, till.aggregate_id) == {
+        assert await environment.get_documents(handler, till.aggregate_id) == {
             till.aggregate_id: {"place": "hall", "cents": 357, "seen": [1, 2, 3, 4]}
         }
         assert await environment.position(handler) == await environment.events.latest_position()
 
-    async def test_a_document_that_an_event_deletes_is_gone(
+    async def test_document_deleted_by_an_event_is_gone(
         self, environment: ProjectionEnvironment
     ) -> None:
         one, other, handler = new_till(), new_till(), Tills()
         await environment.append(
-            stored(one, opened_and_sold(5)), stored(other, [*opened_and_sold(5), TillClosed()])
+            to_stored(one, open_and_sell(5)), to_stored(other, [*open_and_sell(5), TillClosed()])
         )
         worker = environment.worker(handler)
         await worker.drain()
-        await environment.append(stored(one, [TillClosed()], after=2))
+        await environment.append(to_stored(one, [TillClosed()], after=2))
         await worker.drain()
 
-        assert await environment.all_of(handler, one.aggregate_id, other.aggregate_id) == {}
+        assert await environment.get_documents(handler, one.aggregate_id, other.aggregate_id) == {}
 
-    async def test_one_document_may_be_made_by_many_streams(
+    async def test_events_of_many_streams_can_change_one_document(
         self, environment: ProjectionEnvironment
     ) -> None:
         tills, handler = [new_till() for _ in range(5)], Days()
-        await environment.append(*(stored(each, opened_and_sold(10, 20)) for each in tills))
+        await environment.append(*(to_stored(each, open_and_sell(10, 20)) for each in tills))
 
         await environment.worker(handler, batch=3).drain()
 
-        assert await environment.all_of(handler, "monday") == {
+        assert await environment.get_documents(handler, "monday") == {
             "monday": {"cents": 150, "count": 10}
         }
 
-    async def test_events_of_others_are_passed_and_the_position_moves_on(
+    async def test_projection_worker_skips_unhandled_events_and_advances_its_position(
         self, environment: ProjectionEnvironment
     ) -> None:
         till, handler = new_till(), Days()
-        stranger = stored(till, opened_and_sold(5))
-        object.__setattr__(stranger[1], "event_type", "NobodyKnowsThisEvent")
+        stranger = to_stored(till, open_and_sell(5))
+        object.__setattr__(stranger[1], "event_type", "UnknownEvent")
         await environment.append(stranger)
 
         await environment.worker(handler).drain()
 
-        assert await environment.all_of(handler, "monday") == {}
+        assert await environment.get_documents(handler, "monday") == {}
         assert await environment.position(handler) == await environment.events.latest_position()
 
-    async def test_documents_and_checkpoint_are_committed_together_wherever_it_is_cancelled(
+    async def test_cancelled_projection_worker_commits_documents_and_checkpoint_together(
         self, environment: ProjectionEnvironment
     ) -> None:
         till, handler = new_till(), Tills()
-        await environment.append(stored(till, opened_and_sold(*range(1, 40))))
+        await environment.append(to_stored(till, open_and_sell(*range(1, 40))))
         await environment.worker(handler, batch=1).drain()
         at = 40
 
         async def work() -> None:
             nonlocal at
             at += 1
-            await environment.append(stored(till, [ItemSold(cents=1)], after=at - 1))
+            await environment.append(to_stored(till, [ItemSold(cents=1)], after=at - 1))
             await environment.worker(handler, worker_id="it").drain()
 
         async def check() -> None:
-            found = await environment.all_of(handler, till.aggregate_id)
+            found = await environment.get_documents(handler, till.aggregate_id)
             seen = found[till.aggregate_id]["seen"]
-            assert seen == list(range(1, len(seen) + 1)), "lost, doubled or out of order"
+            assert seen == list(range(1, len(seen) + 1)), (
+                "an event was lost, repeated or out of order"
+            )
 
         events: list[Any] = []
 
-        async def append_all_the_same() -> None:
-            # A cancelled append leaves no event, and the next one must have its version.
+        async def read_events_and_check() -> None:
+            # A cancelled append stores no event, and the next append must use its version.
             nonlocal at
             events[:] = await environment.events.get_events(till.aggregate_id)
             at = len(events)
             await check()
 
-        assert await cancel_sweep(work, append_all_the_same) > 0
+        assert await cancel_sweep(work, read_events_and_check) > 0
         await environment.worker(handler, worker_id="it").drain()
         await check()
 
-    async def test_of_two_workers_one_has_the_projection(
+    async def test_only_one_of_two_workers_runs_a_projection(
         self, environment: ProjectionEnvironment
     ) -> None:
         handler = Tills()
-        await environment.append(stored(new_till(), opened_and_sold(1, 2, 3)))
+        await environment.append(to_stored(new_till(), open_and_sell(1, 2, 3)))
         holder = environment.run(handler)
         assert await holder.claim()
 
@@ -145,9 +147,11 @@ class ProjectionWorkerKit:
         await holder.release()
         assert await environment.worker(handler).drain() == 0
 
-    async def test_overtaken_worker_cannot_commit(self, environment: ProjectionEnvironment) -> None:
+    async def test_projection_worker_that_lost_its_lease_cannot_commit(
+        self, environment: ProjectionEnvironment
+    ) -> None:
         till, handler = new_till(), Tills()
-        await environment.append(stored(till, opened_and_sold(1)))
+        await environment.append(to_stored(till, open_and_sell(1)))
         await environment.store.ensure_collection(handler.collection, handler.fields)
         frozen = environment.run(handler, "frozen", lease=0.01)
         assert await frozen.claim()
@@ -157,67 +161,67 @@ class ProjectionWorkerKit:
 
         with pytest.raises(LeaseLostError):
             await frozen.step()
-        assert await environment.all_of(handler, till.aggregate_id) == {}
+        assert await environment.get_documents(handler, till.aggregate_id) == {}
 
         await other.step()
         with pytest.raises(LeaseLostError):
             await frozen.step()
-        found = await environment.all_of(handler, till.aggregate_id)
+        found = await environment.get_documents(handler, till.aggregate_id)
         assert found[till.aggregate_id]["seen"] == [1, 2]
 
-    async def test_a_stream_with_a_poison_event_waits_and_the_others_go_on(
+    async def test_poison_event_blocks_its_own_stream_and_no_other(
         self, environment: ProjectionEnvironment
     ) -> None:
         sick, well, handler = new_till(), new_till(), Tills()
-        handler.refused = {13}
+        handler.rejected = {13}
         await environment.append(
-            stored(sick, opened_and_sold(1, 13, 2)), stored(well, opened_and_sold(1, 2))
+            to_stored(sick, open_and_sell(1, 13, 2)), to_stored(well, open_and_sell(1, 2))
         )
         worker = environment.worker(handler)
         await worker.drain()
-        await environment.append(stored(sick, [ItemSold(cents=3)], after=4))
-        await environment.append(stored(well, [ItemSold(cents=3)], after=3))
+        await environment.append(to_stored(sick, [ItemSold(cents=3)], after=4))
+        await environment.append(to_stored(well, [ItemSold(cents=3)], after=3))
         await worker.drain()
 
-        found = await environment.all_of(handler, sick.aggregate_id, well.aggregate_id)
+        found = await environment.get_documents(handler, sick.aggregate_id, well.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2]
         assert found[well.aggregate_id]["seen"] == [1, 2, 3, 4]
         poison, *waiting = await environment.dead_letters.list_dead_letters(handler.collection)
         assert (poison.state, poison.attempts) == (DeadLetterState.POISON, 1)
-        assert "cannot take 13" in str(poison.error)
+        assert "cannot process 13" in str(poison.error)
         assert [each.state for each in waiting] == [DeadLetterState.WAITING] * 2
 
-    async def test_a_retry_takes_the_stream_in_order(
+    async def test_retry_processes_the_dead_letters_of_a_stream_in_order(
         self, environment: ProjectionEnvironment
     ) -> None:
         sick, handler = new_till(), Tills()
-        handler.refused = {13}
-        await environment.append(stored(sick, opened_and_sold(1, 13, 2, 3)))
+        handler.rejected = {13}
+        await environment.append(to_stored(sick, open_and_sell(1, 13, 2, 3)))
         worker = environment.worker(handler)
         await worker.drain()
         poison, *_ = await environment.dead_letters.list_dead_letters(handler.collection)
 
-        # In vain at first.
+        # The first retry fails again.
         await environment.dead_letters.retry(handler.collection, poison.position)
         await worker.drain()
         again, *_ = await environment.dead_letters.list_dead_letters(handler.collection)
         assert (again.state, again.attempts) == (DeadLetterState.POISON, 2)
 
-        handler.refused = set()
-        await environment.append(stored(sick, [ItemSold(cents=4)], after=5))
+        handler.rejected = set()
+        await environment.append(to_stored(sick, [ItemSold(cents=4)], after=5))
         await environment.dead_letters.retry(handler.collection, poison.position)
         await worker.drain()
 
-        found = await environment.all_of(handler, sick.aggregate_id)
+        found = await environment.get_documents(handler, sick.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2, 3, 4, 5, 6]
         assert await environment.dead_letters.list_dead_letters(handler.collection) == []
 
-    async def test_behind_a_discarded_event_its_stream_goes_on(
+    async def test_discard_of_a_poison_event_releases_its_stream(
         self, environment: ProjectionEnvironment
     ) -> None:
         sick, handler = new_till(), Tills()
-        handler.refused = {13}
-        await environment.append(stored(sick, opened_and_sold(1, 13, 2, 3)))
+        handler.rejected = {13}
+        await environment.append(to_stored(sick, open_and_sell(1, 13, 2, 3)))
         worker = environment.worker(handler)
         await worker.drain()
         poison, *_ = await environment.dead_letters.list_dead_letters(handler.collection)
@@ -225,61 +229,61 @@ class ProjectionWorkerKit:
         await environment.dead_letters.discard(handler.collection, poison.position)
         await worker.drain()
 
-        found = await environment.all_of(handler, sick.aggregate_id)
+        found = await environment.get_documents(handler, sick.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2, 4, 5]
         assert await environment.dead_letters.list_dead_letters(handler.collection) == []
 
-    async def test_a_skipped_event_holds_up_nothing(
+    async def test_skipped_poison_event_does_not_block_its_stream(
         self, environment: ProjectionEnvironment
     ) -> None:
         sick, handler = new_till(), Tills()
-        handler.refused = {13}
-        await environment.append(stored(sick, opened_and_sold(1, 13, 2)))
+        handler.rejected = {13}
+        await environment.append(to_stored(sick, open_and_sell(1, 13, 2)))
 
         await environment.worker(handler, on_poison=PoisonEventPolicy.SKIP).drain()
 
-        found = await environment.all_of(handler, sick.aggregate_id)
+        found = await environment.get_documents(handler, sick.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2, 4]
-        (letter,) = await environment.dead_letters.list_dead_letters(handler.collection)
-        assert letter.state is DeadLetterState.SKIPPED
+        (dead_letter,) = await environment.dead_letters.list_dead_letters(handler.collection)
+        assert dead_letter.state is DeadLetterState.SKIPPED
 
-    async def test_a_projection_may_stop_before_what_it_cannot_take(
+    async def test_projection_with_the_stop_policy_stops_before_a_poison_event(
         self, environment: ProjectionEnvironment
     ) -> None:
         sick, handler = new_till(), Tills()
-        handler.refused = {13}
-        await environment.append(stored(sick, opened_and_sold(1, 13, 2)))
+        handler.rejected = {13}
+        await environment.append(to_stored(sick, open_and_sell(1, 13, 2)))
 
         with pytest.raises(PoisonEventError, match="ItemSold at position") as caught:
             await environment.worker(handler, on_poison=PoisonEventPolicy.STOP).drain()
 
-        found = await environment.all_of(handler, sick.aggregate_id)
+        found = await environment.get_documents(handler, sick.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2]
         assert caught.value.position == (await environment.position(handler) or 0) + 1
-        handler.refused = set()
+        handler.rejected = set()
         await environment.worker(handler, on_poison=PoisonEventPolicy.STOP).drain()
-        found = await environment.all_of(handler, sick.aggregate_id)
+        found = await environment.get_documents(handler, sick.aggregate_id)
         assert found[sick.aggregate_id]["seen"] == [1, 2, 3, 4]
 
-    async def test_event_with_a_transient_error_is_retried(
+    async def test_event_with_a_transient_error_is_retried_without_a_dead_letter(
         self, environment: ProjectionEnvironment
     ) -> None:
         till, handler = new_till(), Tills()
-        await environment.append(stored(till, opened_and_sold(1, 2)))
-        # The second one does not wait between its tries.
+        await environment.append(to_stored(till, open_and_sell(1, 2)))
+        # The second policy does not wait between its attempts.
         waiting, at_once = FixedRetryPolicy(max_attempts=3, delay=0.001), RetryPolicy(3)
 
         handler.failures = 2
         await environment.worker(handler, retry=waiting).drain()
-        await environment.append(stored(till, [ItemSold(cents=3)], after=3))
+        await environment.append(to_stored(till, [ItemSold(cents=3)], after=3))
         handler.failures = 2
         await environment.worker(handler, retry=at_once).drain()
 
-        found = await environment.all_of(handler, till.aggregate_id)
+        found = await environment.get_documents(handler, till.aggregate_id)
         assert found[till.aggregate_id]["seen"] == [1, 2, 3, 4]
         assert await environment.dead_letters.list_dead_letters(handler.collection) == []
 
-    async def test_a_document_that_the_store_refuses_is_put_down_to_its_event(
+    async def test_event_whose_document_the_store_rejects_becomes_a_dead_letter(
         self, environment: ProjectionEnvironment
     ) -> None:
         one, other = new_till(), new_till()
@@ -294,74 +298,78 @@ class ProjectionWorkerKit:
 
         handler = Misfits()
         await environment.append(
-            stored(one, opened_and_sold(1, 13, 2)), stored(other, opened_and_sold(1, 2))
+            to_stored(one, open_and_sell(1, 13, 2)), to_stored(other, open_and_sell(1, 2))
         )
 
         await environment.worker(handler).drain()
 
-        found = await environment.all_of(handler, one.aggregate_id, other.aggregate_id)
+        found = await environment.get_documents(handler, one.aggregate_id, other.aggregate_id)
         assert found[one.aggregate_id]["seen"] == [1, 2]
         assert found[other.aggregate_id]["seen"] == [1, 2, 3]
         poison, waiting = await environment.dead_letters.list_dead_letters(handler.collection)
         assert poison.state is DeadLetterState.POISON
         assert waiting.state is DeadLetterState.WAITING
 
-    async def test_a_started_worker_follows_new_events_and_stops(
+    async def test_started_projection_worker_processes_new_events_until_it_stops(
         self, environment: ProjectionEnvironment
     ) -> None:
         till, tills, days = new_till(), Tills(), Days()
         async with environment.worker(tills, days):
             for version, cents in enumerate(range(1, 11), 1):
-                await environment.append(stored(till, [ItemSold(cents=cents)], after=version - 1))
+                await environment.append(
+                    to_stored(till, [ItemSold(cents=cents)], after=version - 1)
+                )
             end = await environment.events.latest_position()
-            there = await environment.positions.wait_until(
+            has_caught_up = await environment.positions.wait_until(
                 end, [tills.collection, days.collection], timeout=20.0
             )
 
-        assert there
-        found = await environment.all_of(tills, till.aggregate_id)
+        assert has_caught_up
+        found = await environment.get_documents(tills, till.aggregate_id)
         assert found[till.aggregate_id]["seen"] == list(range(1, 11))
-        assert await environment.all_of(days, "monday") == {"monday": {"cents": 55, "count": 10}}
-        # Given back: another one need not wait for the end of the lease.
+        assert await environment.get_documents(days, "monday") == {
+            "monday": {"cents": 55, "count": 10}
+        }
+        # The worker released its lease, so another worker can claim it at once.
         assert await environment.run(tills, "another").claim()
 
-    async def test_on_change_is_called_after_the_commit(
+    async def test_projection_worker_calls_on_change_after_the_commit(
         self, environment: ProjectionEnvironment
     ) -> None:
         till, handler = new_till(), Tills()
-        told: list[tuple[str, list[str], dict[str, Any]]] = []
+        calls: list[tuple[str, list[str], dict[str, Any]]] = []
 
         async def on_change(collection: str, ids: Any) -> None:
-            told.append((collection, sorted(ids), await environment.all_of(handler, *ids)))
+            calls.append((collection, sorted(ids), await environment.get_documents(handler, *ids)))
 
-        await environment.append(stored(till, opened_and_sold(5)))
+        await environment.append(to_stored(till, open_and_sell(5)))
         await environment.worker(handler, on_change=on_change).drain()
 
-        ((collection, ids, found),) = told
+        ((collection, ids, found),) = calls
         assert (collection, ids) == ("tills", [till.aggregate_id])
         assert found[till.aggregate_id]["cents"] == 5
 
-    async def test_a_cached_read_model_is_dropped_in_the_name_of_the_tenant_of_its_events(
+    async def test_on_change_runs_in_the_context_of_the_tenant_of_the_events(
         self, environment: ProjectionEnvironment
     ) -> None:
         till, handler = new_till(), Tills()
-        told: list[tuple[str | None, list[str]]] = []
+        calls: list[tuple[str | None, list[str]]] = []
 
         async def on_change(collection: str, ids: Any) -> None:
-            told.append((get_tenant_id(), sorted(ids)))
+            calls.append((get_tenant_id(), sorted(ids)))
 
         events = [
             replace(event, metadata={"tenant_id": tenant})
             for event, tenant in zip(
-                stored(till, opened_and_sold(5, 6)), ("red", "red", "blue"), strict=True
+                to_stored(till, open_and_sell(5, 6)), ("red", "red", "blue"), strict=True
             )
         ]
         await environment.append(events)
         await environment.worker(handler, on_change=on_change).drain()
 
-        assert told == [("red", [till.aggregate_id]), ("blue", [till.aggregate_id])]
+        assert calls == [("red", [till.aggregate_id]), ("blue", [till.aggregate_id])]
 
-    async def test_live_rebuilt_and_followed_are_the_same(
+    async def test_live_rebuilt_and_worker_written_documents_are_equal(
         self, environment: ProjectionEnvironment
     ) -> None:
         chance = random.Random(SEED)
@@ -372,21 +380,21 @@ class ProjectionWorkerKit:
         for _ in range(12):
             stream = chance.choice(streams)
             events = random_events(chance, chance.randrange(1, 9))
-            await environment.append(stored(stream, events, after=at[stream]))
+            await environment.append(to_stored(stream, events, after=at[stream]))
             at[stream] += len(events)
             if chance.random() < 0.5:
                 await worker.drain()
         await worker.drain()
         followed = [
-            await environment.all_of(tills, *(each.aggregate_id for each in streams)),
-            await environment.all_of(days, "monday", "tuesday", "sunday"),
+            await environment.get_documents(tills, *(each.aggregate_id for each in streams)),
+            await environment.get_documents(days, "monday", "tuesday", "sunday"),
         ]
 
         for each in (tills, days):
             await environment.rebuild(each, batch=11).run()
         rebuilt = [
-            await environment.all_of(tills, *(each.aggregate_id for each in streams)),
-            await environment.all_of(days, "monday", "tuesday", "sunday"),
+            await environment.get_documents(tills, *(each.aggregate_id for each in streams)),
+            await environment.get_documents(days, "monday", "tuesday", "sunday"),
         ]
         live = [
             await LiveProjection(tills, environment.events).get_all(),

@@ -1,4 +1,4 @@
-"""What the query roles over documents must do on every back end."""
+"""Tests of the query roles over documents, run on every back end."""
 
 from __future__ import annotations
 
@@ -73,37 +73,37 @@ async def handle_get_customer_orders(
     return await result
 
 
-class OfTheTenant(OrderSummaryQueryPersistence):
+class TenantOrders(OrderSummaryQueryPersistence):
     def row_scope(self) -> ISpecification[Any] | None:
         return TenantSpecification(get_tenant_id() or "")
 
 
-class ById(ProjectionBackedQueryPersistence[dict[str, Any], uuid.UUID]):
+class DocumentById(ProjectionBackedQueryPersistence[dict[str, Any], uuid.UUID]):
     collection = "order_summaries"
 
     def to_dto(self, doc: dict[str, Any]) -> dict[str, Any]:
         return doc
 
 
-class Search(ProjectionBackedSpecPersistence[dict[str, Any]]):
+class DocumentSearch(ProjectionBackedSpecPersistence[dict[str, Any]]):
     collection = "order_summaries"
 
     def to_dto(self, doc: dict[str, Any]) -> dict[str, Any]:
         return doc
 
 
-class WithoutCollection(Search):
+class SearchWithoutCollection(DocumentSearch):
     collection = ""
 
 
 class ProjectionRolesKit:
-    """Fixtures: ``new_uow``, which makes units of work that carry a store."""
+    """Tests over ``new_uow``, a factory of units of work with a projection store."""
 
     roles: ClassVar[type[Any]] = OrderSummaryQueryPersistence
 
     @pytest.fixture
     async def dispatcher(self, new_uow: NewUnitOfWork) -> PersistenceDispatcher:
-        """Order n of 0 to 24 was made n hours after the start, in turn for three customers."""
+        """Store orders 0 to 24 of three customers in turn, order n at ``START`` plus n hours."""
         uow = new_uow()
         assert isinstance(uow, IProjectionStoreProvider)
         await uow.projections.ensure_collection("order_summaries", FIELDS)
@@ -123,15 +123,15 @@ class ProjectionRolesKit:
                 },
                 uow=uow,
             )
-        return self.a_dispatcher(new_uow, self.roles)
+        return self.create_dispatcher(new_uow, self.roles)
 
-    def a_dispatcher(self, new_uow: NewUnitOfWork, roles: type[Any]) -> PersistenceDispatcher:
+    def create_dispatcher(self, new_uow: NewUnitOfWork, roles: type[Any]) -> PersistenceDispatcher:
         registry = PersistenceRegistry()
         registry.register_query(OrderSummaryDTO, roles, source="default")
         registry.register_query_spec(OrderSummaryDTO, roles, source="default")
         return PersistenceDispatcher({"default": new_uow}, registry)
 
-    async def test_the_orders_of_a_customer_come_as_the_document_prints_it(
+    async def test_projection_search_pages_the_orders_of_a_customer_by_date(
         self, dispatcher: PersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         query = GetCustomerOrdersQuery(customer_id="cust_1", limit=3)
@@ -148,7 +148,7 @@ class ProjectionRolesKit:
             created_at=START + timedelta(hours=22),
         )
 
-    async def test_a_specification_joins_conditions_over_declared_fields(
+    async def test_projection_search_combines_conditions_over_declared_fields(
         self, dispatcher: PersistenceDispatcher
     ) -> None:
         spec = (
@@ -163,7 +163,7 @@ class ProjectionRolesKit:
 
         assert {each.id for each in found} == {"order_19"}
 
-    async def test_ids_give_their_order(
+    async def test_projection_query_returns_documents_in_the_order_of_the_ids(
         self, dispatcher: PersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         asked = ["order_7", "none", "order_3", "order_7"]
@@ -175,7 +175,7 @@ class ProjectionRolesKit:
         assert [each.id for each in alone] == ["order_7", "order_3"]
         assert [each.id for each in directly] == ["order_7", "order_3"]
 
-    async def test_a_search_is_streamed_within_a_unit_of_work(
+    async def test_projection_search_can_be_streamed_within_a_unit_of_work(
         self, dispatcher: PersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         options = QueryOptions().with_ordering("created_at")
@@ -189,7 +189,7 @@ class ProjectionRolesKit:
 
         assert found == [f"order_{n}" for n in range(25)]
 
-    async def test_the_next_page_begins_behind_the_last_result(
+    async def test_next_page_of_a_projection_search_begins_after_the_last_result(
         self, dispatcher: PersistenceDispatcher
     ) -> None:
         options = QueryOptions().with_ordering("-created_at").with_pagination(limit=20)
@@ -199,10 +199,10 @@ class ProjectionRolesKit:
 
         assert [each.id for each in first + second] == [f"order_{n}" for n in range(24, -1, -1)]
 
-    async def test_a_scope_holds_for_ids_searches_pages_and_streams(
+    async def test_row_scope_restricts_ids_searches_pages_and_streams(
         self, dispatcher: PersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
-        scoped = self.a_dispatcher(new_uow, OfTheTenant)
+        scoped = self.create_dispatcher(new_uow, TenantOrders)
         spec = AttributeSpecification("total", ">=", 10)
         pages = QueryOptions(spec).with_ordering("total").with_pagination(limit=1)
 
@@ -227,18 +227,18 @@ class ProjectionRolesKit:
         assert in_stream == ["order_10", "order_11"]
         assert len(everything) == 12
 
-    async def test_the_scope_is_that_of_the_request_that_asked(
+    async def test_row_scope_is_evaluated_when_the_query_is_made_not_when_it_is_awaited(
         self, dispatcher: PersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         async with new_uow() as uow:
             with request_context(tenant_id="acme"):
-                result = await OfTheTenant().fetch(AllOf(()), uow)
+                result = await TenantOrders().fetch(AllOf(()), uow)
             with request_context(tenant_id="other"):
                 found = await result
 
         assert len(found) == 12
 
-    async def test_one_role_alone_can_be_had(
+    async def test_query_role_and_search_role_work_as_separate_classes(
         self, dispatcher: PersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         key = uuid.uuid4()
@@ -246,12 +246,14 @@ class ProjectionRolesKit:
         async with new_uow() as uow:
             assert isinstance(uow, IProjectionStoreProvider)
             await uow.projections.upsert("order_summaries", str(key), {"status": "new"}, uow=uow)
-            by_id = await ById().fetch([key], uow)
-            found = await (await Search().fetch(AttributeSpecification("status", "=", "new"), uow))
+            by_id = await DocumentById().fetch([key], uow)
+            found = await (
+                await DocumentSearch().fetch(AttributeSpecification("status", "=", "new"), uow)
+            )
 
         assert by_id == found == [{"status": "new"}]
 
-    async def test_condition_on_an_undeclared_field_is_an_error(
+    async def test_projection_search_rejects_conditions_on_undeclared_fields(
         self, dispatcher: PersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         async with new_uow() as uow:
@@ -260,14 +262,16 @@ class ProjectionRolesKit:
                     OrderSummaryDTO, AttributeSpecification("id", "=", "order_1"), uow
                 )
             with pytest.raises(InvalidOperationError, match="cannot search by 'x'"):
-                await Search().fetch("x", uow)  # type: ignore[arg-type]
-            with pytest.raises(ConfigError, match="WithoutCollection has no collection"):
-                await WithoutCollection().fetch(AllOf(()), uow)
+                await DocumentSearch().fetch("x", uow)  # type: ignore[arg-type]
+            with pytest.raises(ConfigError, match="SearchWithoutCollection has no collection"):
+                await SearchWithoutCollection().fetch(AllOf(()), uow)
 
-    async def test_a_collection_that_nobody_made_is_told(self, new_uow: NewUnitOfWork) -> None:
-        class Elsewhere(Search):
+    async def test_search_in_a_missing_collection_names_the_collection(
+        self, new_uow: NewUnitOfWork
+    ) -> None:
+        class MissingCollection(DocumentSearch):
             collection = "elsewhere"
 
         with pytest.raises(ProjectionStoreError, match="there is no collection elsewhere"):
             async with new_uow() as uow:
-                await Elsewhere().fetch(AllOf(()), uow)
+                await MissingCollection().fetch(AllOf(()), uow)

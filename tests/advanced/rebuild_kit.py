@@ -1,4 +1,4 @@
-"""What a rebuild must do on every back end."""
+"""Tests of rebuilds of projections, run on every back end."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from tests.advanced.till_domain import (
     LaterTills,
     Tills,
     new_till,
-    opened_and_sold,
-    stored,
+    open_and_sell,
+    to_stored,
 )
 
 ROUNDS_OF_SALES = 100
 
 
 class ProjectionRebuildKit:
-    """Tests that take a fixture ``environment``."""
+    """Tests of a rebuild, over the fixture ``environment``."""
 
-    async def test_a_rebuild_takes_the_place_of_the_live_one(
+    async def test_rebuild_replaces_the_live_projection(
         self, environment: ProjectionEnvironment
     ) -> None:
         till, tills, later = new_till(), Tills(), LaterTills()
-        await environment.append(stored(till, opened_and_sold(150)))
+        await environment.append(to_stored(till, open_and_sell(150)))
         await environment.worker(tills).drain()
         progress: list[RebuildProgress] = []
 
@@ -53,39 +53,39 @@ class ProjectionRebuildKit:
         assert end == await environment.events.latest_position()
         assert [each.position for each in progress] == sorted(each.position for each in progress)
         assert (progress[-1].position, progress[-1].target) == (end, end)
-        assert await environment.all_of(later, till.aggregate_id) == {
+        assert await environment.get_documents(later, till.aggregate_id) == {
             till.aggregate_id: {"euros": 1.5}
         }
-        await environment.append(stored(till, [ItemSold(cents=50)], after=2))
+        await environment.append(to_stored(till, [ItemSold(cents=50)], after=2))
         assert await environment.worker(tills).drain() == 0
         assert await environment.worker(later).drain() == 1
-        assert await environment.all_of(later, till.aggregate_id) == {
+        assert await environment.get_documents(later, till.aggregate_id) == {
             till.aggregate_id: {"euros": 2.0}
         }
 
-    async def test_worker_of_the_old_documents_cannot_commit_after_the_swap(
+    async def test_worker_of_the_old_documents_cannot_commit_after_the_rebuild(
         self, environment: ProjectionEnvironment
     ) -> None:
         till, tills = new_till(), Tills()
-        await environment.append(stored(till, opened_and_sold(1)))
+        await environment.append(to_stored(till, open_and_sell(1)))
         await environment.store.ensure_collection(tills.collection, tills.fields)
-        old = environment.run(tills, "the old one")
+        old = environment.run(tills, "old worker")
         assert await old.claim()
         await old.step()
-        await environment.append(stored(till, [ItemSold(cents=2)], after=2))
+        await environment.append(to_stored(till, [ItemSold(cents=2)], after=2))
 
         await environment.rebuild(LaterTills()).run()
 
         with pytest.raises(LeaseLostError):
             await old.step()
-        found = await environment.all_of(tills, till.aggregate_id)
+        found = await environment.get_documents(tills, till.aggregate_id)
         assert found == {till.aggregate_id: {"euros": 0.03}}
 
-    async def test_a_rebuild_that_was_cancelled_goes_on_where_it_ended(
+    async def test_cancelled_rebuild_resumes_at_its_last_position(
         self, environment: ProjectionEnvironment
     ) -> None:
         till, tills = new_till(), Tills()
-        await environment.append(stored(till, opened_and_sold(*range(1, 10))))
+        await environment.append(to_stored(till, open_and_sell(*range(1, 10))))
         await environment.worker(tills).drain()
         seen: list[int] = []
 
@@ -96,35 +96,35 @@ class ProjectionRebuildKit:
                 assert task is not None
                 task.cancel()
 
-        async def cancelled() -> None:
+        async def run_until_cancelled() -> None:
             await environment.rebuild(tills, batch=1, on_progress=cancel_after_some).run()
 
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.ensure_future(cancelled())
-        before = await environment.all_of(tills, till.aggregate_id)
+            await asyncio.ensure_future(run_until_cancelled())
+        before = await environment.get_documents(tills, till.aggregate_id)
         await environment.rebuild(
             tills, batch=1, on_progress=lambda progress: seen.append(progress.position)
         ).run(resume=True)
 
         assert before[till.aggregate_id]["seen"] == list(range(1, 11))
-        assert seen == sorted(set(seen)), "an event was taken twice"
-        assert await environment.all_of(tills, till.aggregate_id) == before
+        assert seen == sorted(set(seen)), "an event was processed twice"
+        assert await environment.get_documents(tills, till.aggregate_id) == before
 
-    async def test_a_rebuild_that_was_given_up_leaves_nothing_to_the_next(
+    async def test_failed_rebuild_leaves_no_documents_to_the_next_rebuild(
         self, environment: ProjectionEnvironment
     ) -> None:
         till, tills, later = new_till(), Tills(), LaterTills()
-        await environment.append(stored(till, opened_and_sold(13, 1)))
-        tills.refused = {13}
+        await environment.append(to_stored(till, open_and_sell(13, 1)))
+        tills.rejected = {13}
         with pytest.raises(PoisonEventError):
             await environment.rebuild(tills, retry=NoRetry()).run()
 
         await environment.rebuild(later).run()
 
-        found = await environment.all_of(later, till.aggregate_id)
+        found = await environment.get_documents(later, till.aggregate_id)
         assert found == {till.aggregate_id: {"euros": 0.14}}
 
-    async def test_a_rebuild_that_is_run_again_begins_anew(
+    async def test_second_run_of_a_failed_rebuild_starts_from_the_first_event(
         self, environment: ProjectionEnvironment
     ) -> None:
         class Scaled(Tills):
@@ -134,30 +134,30 @@ class ProjectionRebuildKit:
                 super()._add(event, cents * self.scale, documents)
 
         till, handler = new_till(), Scaled()
-        handler.refused = {13}
-        await environment.append(stored(till, opened_and_sold(1, 2, 13, 3)))
+        handler.rejected = {13}
+        await environment.append(to_stored(till, open_and_sell(1, 2, 13, 3)))
         with pytest.raises(PoisonEventError):
             await environment.rebuild(handler, batch=1).run()
 
-        handler.scale, handler.refused = 1, set()
+        handler.scale, handler.rejected = 1, set()
         await environment.rebuild(handler, batch=1).run()
 
-        found = await environment.all_of(handler, till.aggregate_id)
+        found = await environment.get_documents(handler, till.aggregate_id)
         assert (found[till.aggregate_id]["cents"], len(found[till.aggregate_id]["seen"])) == (19, 5)
 
-    async def test_a_rebuild_that_was_frozen_takes_nothing_from_the_one_that_took_over(
+    async def test_frozen_rebuild_does_not_disturb_the_rebuild_that_replaced_it(
         self, environment: ProjectionEnvironment
     ) -> None:
         tills, thawed = Tills(), asyncio.Event()
         streams = [new_till() for _ in range(6)]
-        await environment.append(*(stored(each, opened_and_sold(5)) for each in streams))
+        await environment.append(*(to_stored(each, open_and_sell(5)) for each in streams))
 
-        class Frozen(ProjectionRebuild):
+        class FrozenRebuild(ProjectionRebuild):
             async def _begin(self, run: ProjectionRun) -> None:
                 await thawed.wait()
                 await super()._begin(run)
 
-        frozen = Frozen(tills, **environment.stores, lease=0.01, worker_id="frozen")
+        frozen = FrozenRebuild(tills, **environment.stores, lease=0.01, worker_id="frozen")
         task = asyncio.ensure_future(frozen.run())
         await asyncio.sleep(0.1)
         steps = 0
@@ -168,29 +168,33 @@ class ProjectionRebuildKit:
             if steps == 3:
                 thawed.set()
 
-        class Slow(ProjectionRebuild):
+        class SlowRebuild(ProjectionRebuild):
             async def _claim(self, run: ProjectionRun, *, restart: bool = False) -> None:
                 await super()._claim(run, restart=restart)
                 step = run.step
 
-                async def slowly(uow: UnitOfWork | None = None) -> int:
+                async def step_slowly(uow: UnitOfWork | None = None) -> int:
                     if thawed.is_set():
                         await asyncio.wait({task})
                     return await step(uow)
 
-                run.step = slowly  # type: ignore[method-assign]
+                run.step = step_slowly  # type: ignore[method-assign]
 
-        await Slow(tills, **environment.stores, batch=2, on_progress=thaw_in_the_middle).run()
+        await SlowRebuild(
+            tills, **environment.stores, batch=2, on_progress=thaw_in_the_middle
+        ).run()
 
         with pytest.raises(LeaseLostError):
             await task
         ids = [each.aggregate_id for each in streams]
-        assert list(await environment.all_of(tills, *ids)) == ids
+        assert list(await environment.get_documents(tills, *ids)) == ids
 
-    async def test_one_rebuild_at_a_time(self, environment: ProjectionEnvironment) -> None:
+    async def test_second_rebuild_of_a_projection_is_rejected_while_one_runs(
+        self, environment: ProjectionEnvironment
+    ) -> None:
         tills = Tills()
-        await environment.append(stored(new_till(), opened_and_sold(1, 2)))
-        refusals: list[str] = []
+        await environment.append(to_stored(new_till(), open_and_sell(1, 2)))
+        errors: list[str] = []
 
         second = environment.rebuild(tills)
         tasks: list[asyncio.Task[int]] = []
@@ -203,13 +207,15 @@ class ProjectionRebuildKit:
         try:
             await tasks[0]
         except ProjectionError as error:
-            refusals.append(str(error))
+            errors.append(str(error))
 
-        assert refusals
-        assert "another rebuild" in refusals[0]
+        assert errors
+        assert "another rebuild" in errors[0]
 
-    async def test_an_older_version_is_refused(self, environment: ProjectionEnvironment) -> None:
-        await environment.append(stored(new_till(), opened_and_sold(1)))
+    async def test_rebuild_into_an_older_version_is_rejected(
+        self, environment: ProjectionEnvironment
+    ) -> None:
+        await environment.append(to_stored(new_till(), open_and_sell(1)))
         await environment.rebuild(LaterTills()).run()
 
         with pytest.raises(ProjectionVersionError, match="version 2 of tills is live") as caught:
@@ -217,27 +223,27 @@ class ProjectionRebuildKit:
 
         assert (caught.value.asked, caught.value.live) == (1, 2)
 
-    async def test_readers_never_see_fewer_documents_while_it_is_rebuilt_under_load(
+    async def test_readers_never_see_fewer_documents_during_a_rebuild_under_load(
         self, environment: ProjectionEnvironment
     ) -> None:
         tills, later = Tills(), LaterTills()
         streams = [new_till() for _ in range(30)]
         ids = [each.aggregate_id for each in streams]
-        await environment.append(*(stored(each, opened_and_sold(100)) for each in streams))
+        await environment.append(*(to_stored(each, open_and_sell(100)) for each in streams))
         old = environment.worker(tills)
         await old.drain()
         counts: list[int] = []
 
         async def read(is_over: asyncio.Event) -> None:
             while not is_over.is_set():
-                counts.append(len(await environment.all_of(tills, *ids)))
+                counts.append(len(await environment.get_documents(tills, *ids)))
                 await asyncio.sleep(0.001)
 
         async def sell(is_over: asyncio.Event) -> None:
-            # Not for ever, or it may keep the lock of SQLite from all others.
+            # The loop is bounded because the lock of SQLite is not fair to the other tasks.
             for version in range(2, 2 + ROUNDS_OF_SALES):
                 for each in streams[:5]:
-                    await environment.append(stored(each, [ItemSold(cents=1)], after=version))
+                    await environment.append(to_stored(each, [ItemSold(cents=1)], after=version))
                     await asyncio.sleep(0.002)
                 if is_over.is_set():
                     return
@@ -249,6 +255,6 @@ class ProjectionRebuildKit:
         await environment.worker(later).drain()
 
         assert set(counts) == {len(ids)}
-        found = await environment.all_of(later, *ids)
+        found = await environment.get_documents(later, *ids)
         fresh = await LiveProjection(later, environment.events).get_all()
         assert found == {each: fresh[each] for each in ids}

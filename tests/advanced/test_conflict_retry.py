@@ -1,4 +1,4 @@
-"""Commands that are decided again after a conflict."""
+"""Tests of the middleware that retries commands after a conflict."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ from cqrs_ddd_core.testing.contracts.middleware import MiddlewareContract
 from cqrs_ddd_core.testing.contracts.parcel import Parcel, load_parcel, store_parcel
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
-CONFLICT = OptimisticConcurrencyError("faster", subject="Parcel 1", expected=1, actual=2)
+CONFLICT = OptimisticConcurrencyError("conflict", subject="Parcel 1", expected=1, actual=2)
 
 
 class Weigh(Command[int]):
-    """Adds to the weight, while ``rivals`` others do so first, one before each try."""
+    """Command that adds to the weight; a rival changes it first in ``rivals`` attempts."""
 
     parcel_id: str = "none"
     rivals: int = 0
@@ -70,36 +70,36 @@ class WeighTwice(Command[int]):
     rivals: int = 0
 
 
-class HowHeavy(Query[int]):
+class GetWeight(Query[int]):
     pass
 
 
-class Waits(FakeClock):
-    """Notes how long it was to wait, and does not."""
+class RecordingClock(FakeClock):
+    """Clock that records each wait instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.waited: list[float] = []
+        self.waits: list[float] = []
 
     async def sleep(self, seconds: float) -> None:
-        self.waited.append(seconds)
+        self.waits.append(seconds)
         await asyncio.sleep(0)
 
 
 class Depot:
-    """A mediator over one table; ``tries`` are the aggregates that a handler was given."""
+    """Mediator over one repository; ``attempts`` are the aggregates that a handler loaded."""
 
     def __init__(
         self, *middlewares: IMiddleware, parcels: InMemoryRepository[Parcel, str] | None = None
     ) -> None:
         self.parcels = parcels or InMemoryRepository(Parcel)
-        self.tries: list[Parcel] = []
+        self.attempts: list[Parcel] = []
         self.weights: list[int | None] = []
         self.units: list[UnitOfWork | None] = []
         handlers = HandlerRegistry()
         handlers.register_command_handler(Weigh, self.weigh)
         handlers.register_command_handler(WeighTwice, self.weigh_twice)
-        handlers.register_query_handler(HowHeavy, self.how_heavy)
+        handlers.register_query_handler(GetWeight, self.get_weight)
         inbox = InMemoryInbox()
         self.mediator = Mediator(
             handlers,
@@ -116,13 +116,13 @@ class Depot:
         self.weights.append(parcel.grams)
         parcel.note = "a change by hand"
         parcel.weigh((parcel.grams or 0) + 1)
-        self.tries.append(parcel)
-        if len(self.tries) <= command.rivals:
-            await self.a_rival(command.parcel_id)
+        self.attempts.append(parcel)
+        if len(self.attempts) <= command.rivals:
+            await self.change_as_rival(command.parcel_id)
         await self.parcels.add(parcel)
         return parcel.grams or 0
 
-    async def a_rival(self, parcel_id: str) -> None:
+    async def change_as_rival(self, parcel_id: str) -> None:
         async with InMemoryUnitOfWork() as other:
             parcel = await self.parcels.get(parcel_id, other)
             assert parcel is not None
@@ -134,33 +134,33 @@ class Depot:
         await self.mediator.send(weigh)
         return (await self.mediator.send(weigh)).result
 
-    async def how_heavy(self, query: HowHeavy) -> int:
-        self.tries.append(Parcel.register("none", "nobody"))
+    async def get_weight(self, query: GetWeight) -> int:
+        self.attempts.append(Parcel.register("none", "anna"))
         raise CONFLICT
 
 
-def at_once(max_attempts: int = 5) -> ConflictRetryMiddleware:
+def retry_at_once(max_attempts: int = 5) -> ConflictRetryMiddleware:
     return ConflictRetryMiddleware(RetryPolicy(max_attempts))
 
 
-async def settled() -> None:
-    """Until everybody waits for the clock, or for a lock."""
+async def let_tasks_wait() -> None:
+    """Yield until every task waits for the clock or for a lock."""
     for _ in range(200):
         await asyncio.sleep(0)
 
 
-async def fails(errors: Sequence[BaseException], retrying: IMiddleware) -> int:
-    """How often it was tried before it went well; raises what the middleware lets through."""
-    left, tries = list(errors), 0
+async def count_attempts(errors: Sequence[BaseException], retrying: IMiddleware) -> int:
+    """Return how often the message was handled while ``errors`` were raised, one per attempt."""
+    left, attempts = list(errors), 0
 
     async def next_(message: Any) -> Any:
-        nonlocal tries
-        tries += 1
+        nonlocal attempts
+        attempts += 1
         if left:
             raise left.pop(0)
 
     await retrying(Weigh(), next_)
-    return tries
+    return attempts
 
 
 class TestConflictRetryMiddleware(MiddlewareContract):
@@ -169,8 +169,8 @@ class TestConflictRetryMiddleware(MiddlewareContract):
         return ConflictRetryMiddleware()
 
 
-async def test_after_a_conflict_the_whole_command_is_decided_again() -> None:
-    depot = Depot(at_once())
+async def test_conflict_retry_runs_the_whole_command_again() -> None:
+    depot = Depot(retry_at_once())
     parcel = await store_parcel(depot.parcels)
 
     response = await depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=2))
@@ -182,18 +182,18 @@ async def test_after_a_conflict_the_whole_command_is_decided_again() -> None:
     assert [event.aggregate_version for event in response.events] == [4]
 
 
-async def test_each_try_has_a_fresh_unit_of_work_and_a_clean_aggregate() -> None:
-    depot = Depot(at_once())
+async def test_every_attempt_has_a_new_unit_of_work_and_a_freshly_loaded_aggregate() -> None:
+    depot = Depot(retry_at_once())
     parcel = await store_parcel(depot.parcels, note="as stored")
     notes = []
     load = depot.load
 
-    async def noting(parcel_id: str) -> Parcel:
+    async def load_and_note(parcel_id: str) -> Parcel:
         found = await load(parcel_id)
         notes.append((found.note, found.uncommitted_event_count))
         return found
 
-    depot.load = noting  # type: ignore[method-assign]
+    depot.load = load_and_note  # type: ignore[method-assign]
     await depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=2))
 
     assert notes == [("as stored", 0)] * 3
@@ -201,31 +201,32 @@ async def test_each_try_has_a_fresh_unit_of_work_and_a_clean_aggregate() -> None
     assert get_current_uow() is None
 
 
-async def test_naive_handler_that_keeps_the_aggregate_between_tries_never_succeeds() -> None:
-    depot = Depot(at_once(max_attempts=3))
+async def test_naive_handler_that_keeps_the_aggregate_between_attempts_never_succeeds() -> None:
+    depot = Depot(retry_at_once(max_attempts=3))
     parcel = await store_parcel(depot.parcels)
     kept: dict[str, Parcel] = {}
     load = depot.load
 
-    async def once(parcel_id: str) -> Parcel:
+    async def load_once(parcel_id: str) -> Parcel:
         return kept.get(parcel_id) or kept.setdefault(parcel_id, await load(parcel_id))
 
-    depot.load = once  # type: ignore[method-assign]
+    depot.load = load_once  # type: ignore[method-assign]
     with pytest.raises(OptimisticConcurrencyError):
         await depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=1))
 
-    assert len(depot.tries) == 3
+    assert len(depot.attempts) == 3
 
 
 class ReplacedError(ConcurrencyError):
-    """As an adapter may have one of its own."""
+    """Conflict error of an adapter."""
 
 
 @pytest.mark.parametrize(
-    "conflict", [CONFLICT, ConcurrencyError("deadlock"), ReplacedError("meanwhile")]
+    "conflict",
+    [CONFLICT, ConcurrencyError("deadlock"), ReplacedError("the collection was replaced")],
 )
-async def test_conflicts_are_tried_again(conflict: ConcurrencyError) -> None:
-    assert await fails([conflict, conflict], at_once()) == 3
+async def test_conflict_retry_repeats_after_concurrency_errors(conflict: ConcurrencyError) -> None:
+    assert await count_attempts([conflict, conflict], retry_at_once()) == 3
 
 
 @pytest.mark.parametrize(
@@ -233,39 +234,41 @@ async def test_conflicts_are_tried_again(conflict: ConcurrencyError) -> None:
     [
         LockAcquisitionError("taken"),
         LeaseLostError("gone"),
-        CommitOutcomeUnknownError("who knows"),
+        CommitOutcomeUnknownError("connection lost"),
         DuplicateEventError("stored already"),
         BusinessRuleError("no"),
         ValueError("a bug"),
         asyncio.CancelledError(),
     ],
 )
-async def test_nothing_else_is_tried_again(error: BaseException) -> None:
+async def test_conflict_retry_does_not_repeat_after_other_errors(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
-        await fails([error], at_once())
+        await count_attempts([error], retry_at_once())
 
     assert caught.value is error
 
 
-@pytest.mark.parametrize("tries", [1, 3])
-async def test_the_last_error_goes_up_as_it_is_and_a_line_tells_the_tries(
-    tries: int, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("attempts", [1, 3])
+async def test_last_conflict_is_raised_unchanged_and_the_attempts_are_logged(
+    attempts: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, last = OptimisticConcurrencyError("first"), CONFLICT
 
     with pytest.raises(OptimisticConcurrencyError) as caught:
-        await fails([*[first] * (tries - 1), last, first], at_once(max_attempts=tries))
+        await count_attempts(
+            [*[first] * (attempts - 1), last, first], retry_at_once(max_attempts=attempts)
+        )
 
     assert caught.value is last
     assert caught.value.__context__ is None
     assert (last.subject, last.expected, last.actual) == ("Parcel 1", 1, 2)
     (line,) = caplog.records
     assert line.levelno == logging.WARNING
-    assert f"after {tries} tries" in line.getMessage()
+    assert f"after {attempts} tries" in line.getMessage()
     assert "Weigh" in line.getMessage()
 
 
-class RetriesForEver(IMiddleware):
+class EndlessRetry(IMiddleware):
     async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
         while True:
             try:
@@ -274,28 +277,28 @@ class RetriesForEver(IMiddleware):
                 await asyncio.sleep(0)
 
 
-async def test_naive_retry_without_a_bound_never_gives_up() -> None:
-    assert await fails([CONFLICT] * 1000, RetriesForEver()) == 1001
+async def test_naive_retry_without_a_limit_never_gives_up() -> None:
+    assert await count_attempts([CONFLICT] * 1000, EndlessRetry()) == 1001
     with pytest.raises(OptimisticConcurrencyError):
-        await fails([CONFLICT] * 1000, ConflictRetryMiddleware())
+        await count_attempts([CONFLICT] * 1000, ConflictRetryMiddleware())
 
 
-async def test_a_policy_that_forbids_it_means_one_try() -> None:
+async def test_conflict_retry_with_no_retry_policy_makes_one_attempt() -> None:
     with pytest.raises(OptimisticConcurrencyError):
-        await fails([CONFLICT], ConflictRetryMiddleware(NoRetry()))
+        await count_attempts([CONFLICT], ConflictRetryMiddleware(NoRetry()))
 
 
-async def test_a_query_passes_through_and_is_asked_once() -> None:
-    depot = Depot(at_once())
+async def test_conflict_retry_runs_a_query_once() -> None:
+    depot = Depot(retry_at_once())
 
     with pytest.raises(OptimisticConcurrencyError):
-        await depot.mediator.query(HowHeavy())
+        await depot.mediator.query(GetWeight())
 
-    assert len(depot.tries) == 1
+    assert len(depot.attempts) == 1
 
 
-async def test_a_nested_command_hands_its_conflict_up_and_the_outermost_is_tried_again() -> None:
-    depot = Depot(at_once())
+async def test_conflict_in_a_nested_command_retries_the_outermost_command() -> None:
+    depot = Depot(retry_at_once())
     parcel = await store_parcel(depot.parcels)
 
     response = await depot.mediator.send(WeighTwice(parcel_id=parcel.id, rivals=1))
@@ -306,19 +309,19 @@ async def test_a_nested_command_hands_its_conflict_up_and_the_outermost_is_tried
     assert (stored.grams, stored.version) == (102, 4)
 
 
-async def test_in_a_unit_of_work_of_the_caller_the_conflict_goes_up() -> None:
-    depot = Depot(at_once())
+async def test_conflict_in_the_unit_of_work_of_the_caller_is_not_retried() -> None:
+    depot = Depot(retry_at_once())
     parcel = await store_parcel(depot.parcels)
 
     with pytest.raises(OptimisticConcurrencyError):
         async with InMemoryUnitOfWork():
             await depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=1))
 
-    assert len(depot.tries) == 1
+    assert len(depot.attempts) == 1
 
 
-class RetriesInside(IMiddleware):
-    """In the unit of work that failed."""
+class InnerRetry(IMiddleware):
+    """Retry within the unit of work that failed."""
 
     placement: ClassVar[Placement] = Placement.INSIDE
 
@@ -331,8 +334,8 @@ class RetriesInside(IMiddleware):
         return await next_(message)
 
 
-class RetriesAtEveryLevel(IMiddleware):
-    """Also in the unit of work of somebody else."""
+class EveryLevelRetry(IMiddleware):
+    """Retry at every level, even in the unit of work of another command."""
 
     async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
         for _ in range(3):
@@ -344,9 +347,9 @@ class RetriesAtEveryLevel(IMiddleware):
 
 
 @pytest.mark.parametrize(
-    ("naive", "command"), [(RetriesInside(), Weigh), (RetriesAtEveryLevel(), WeighTwice)]
+    ("naive", "command"), [(InnerRetry(), Weigh), (EveryLevelRetry(), WeighTwice)]
 )
-async def test_a_retry_inside_an_open_unit_of_work_cannot_succeed(
+async def test_naive_retry_inside_an_open_unit_of_work_cannot_succeed(
     naive: IMiddleware, command: type[Weigh | WeighTwice]
 ) -> None:
     depot = Depot(naive)
@@ -360,40 +363,40 @@ async def test_a_retry_inside_an_open_unit_of_work_cannot_succeed(
     assert stored.grams in (None, 100)
 
 
-async def test_it_waits_between_tries_as_the_policy_says_and_never_after_the_last() -> None:
-    clock = Waits()
+async def test_conflict_retry_waits_as_the_policy_defines_but_not_after_the_last_attempt() -> None:
+    clock = RecordingClock()
     policy = ExponentialBackoffPolicy(
         max_attempts=4, base=1.0, maximum=3.0, random=Random(20261121).random
     )
     expected = Random(20261121)
 
     with pytest.raises(OptimisticConcurrencyError):
-        await fails([CONFLICT] * 9, ConflictRetryMiddleware(policy, clock=clock))
+        await count_attempts([CONFLICT] * 9, ConflictRetryMiddleware(policy, clock=clock))
 
-    assert clock.waited == [ceiling * expected.random() for ceiling in (1.0, 2.0, 3.0)]
+    assert clock.waits == [ceiling * expected.random() for ceiling in (1.0, 2.0, 3.0)]
 
 
-def test_unless_told_otherwise_it_is_bounded_and_the_jitter_is_full() -> None:
+def test_default_conflict_retry_is_bounded_and_has_full_jitter() -> None:
     assert CONFLICT_RETRY.max_attempts == 5
     assert CONFLICT_RETRY.jitter == 1.0
     assert CONFLICT_RETRY.base <= 0.02
 
 
-async def test_of_two_that_failed_together_only_jitter_tells_them_apart() -> None:
-    def waits_of(policy: RetryPolicy) -> set[float]:
+async def test_jitter_gives_concurrent_retries_different_waits() -> None:
+    def sample_backoffs(policy: RetryPolicy) -> set[float]:
         return {policy.get_backoff(1) for _ in range(50)}
 
-    assert len(waits_of(CONFLICT_RETRY)) > 40
-    assert len(waits_of(FixedRetryPolicy(delay=0.01))) == 1
+    assert len(sample_backoffs(CONFLICT_RETRY)) > 40
+    assert len(sample_backoffs(FixedRetryPolicy(delay=0.01))) == 1
 
 
-async def test_each_wait_is_told_to_the_hooks() -> None:
-    depot = Depot(ConflictRetryMiddleware(RetryPolicy(5), clock=Waits()))
+async def test_conflict_retry_reports_every_wait_to_the_hooks() -> None:
+    depot = Depot(ConflictRetryMiddleware(RetryPolicy(5), clock=RecordingClock()))
     parcel = await store_parcel(depot.parcels)
-    told: list[Operation] = []
+    operations: list[Operation] = []
 
     def watch(operation: Operation) -> AbstractContextManager[None]:
-        told.append(operation)
+        operations.append(operation)
         return nullcontext()
 
     remove = hooks.register(watch, operations="conflict.*")
@@ -407,17 +410,17 @@ async def test_each_wait_is_told_to_the_hooks() -> None:
         "subject": "Weigh",
         "subject_id": "c-1",
     }
-    assert [operation.name for operation in told] == ["conflict.retry"] * 2
-    assert [operation.attributes for operation in told] == [
+    assert [operation.name for operation in operations] == ["conflict.retry"] * 2
+    assert [operation.attributes for operation in operations] == [
         {"attempt": 1, **facts},
         {"attempt": 2, **facts},
     ]
 
 
-# Its place among the others.
+# Order of the middlewares.
 
 
-async def test_locks_of_a_guard_behind_it_are_free_while_it_waits() -> None:
+async def test_locks_of_a_later_middleware_are_free_during_a_retry_wait() -> None:
     lock, clock = InMemoryLockStrategy(), FakeClock()
     retrying = ConflictRetryMiddleware(FixedRetryPolicy(delay=60.0), clock=clock)
     depot = Depot(retrying, LockingMiddleware(lock, timeout=5))
@@ -425,7 +428,7 @@ async def test_locks_of_a_guard_behind_it_are_free_while_it_waits() -> None:
     waiting = asyncio.ensure_future(
         depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=1, command_id="slow"))
     )
-    await settled()
+    await let_tasks_wait()
 
     other = await depot.mediator.send(Weigh(parcel_id=parcel.id))
     await clock.advance(60.0)
@@ -433,13 +436,13 @@ async def test_locks_of_a_guard_behind_it_are_free_while_it_waits() -> None:
     assert (other.result, (await waiting).result) == (101, 102)
 
 
-async def test_locks_of_a_guard_before_it_are_held_while_it_waits() -> None:
+async def test_locks_of_an_earlier_middleware_are_held_during_a_retry_wait() -> None:
     lock, clock = InMemoryLockStrategy(), FakeClock()
     retrying = ConflictRetryMiddleware(FixedRetryPolicy(delay=60.0), clock=clock)
     depot = Depot(LockingMiddleware(lock, timeout=0.01), retrying)
     parcel = await store_parcel(depot.parcels)
     waiting = asyncio.ensure_future(depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=1)))
-    await settled()
+    await let_tasks_wait()
 
     with pytest.raises(LockAcquisitionError):
         await depot.mediator.send(Weigh(parcel_id=parcel.id))
@@ -448,7 +451,7 @@ async def test_locks_of_a_guard_before_it_are_held_while_it_waits() -> None:
     await waiting
 
 
-class CountsValidations:
+class CountingValidator:
     def __init__(self) -> None:
         self.count = 0
 
@@ -457,12 +460,12 @@ class CountsValidations:
         return ValidationResult()
 
 
-async def test_middleware_listed_before_runs_once_and_behind_at_each_try(
+async def test_middleware_before_the_retry_runs_once_and_after_it_at_every_attempt(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    validator = CountsValidations()
-    depot = Depot(ValidatorMiddleware(validator), at_once(), LoggingMiddleware())
+    validator = CountingValidator()
+    depot = Depot(ValidatorMiddleware(validator), retry_at_once(), LoggingMiddleware())
     parcel = await store_parcel(depot.parcels)
 
     await depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=2))
@@ -471,8 +474,8 @@ async def test_middleware_listed_before_runs_once_and_behind_at_each_try(
     assert len([r for r in caplog.records if r.name.endswith("messages")]) == 3
 
 
-async def test_a_repetition_of_a_command_that_was_retried_is_answered_from_the_inbox() -> None:
-    depot = Depot(at_once(), IdempotencyMiddleware())
+async def test_repeated_command_is_answered_from_the_inbox_even_if_it_was_retried() -> None:
+    depot = Depot(retry_at_once(), IdempotencyMiddleware())
     parcel = await store_parcel(depot.parcels)
     command = Weigh(parcel_id=parcel.id, rivals=2)
 
@@ -480,19 +483,19 @@ async def test_a_repetition_of_a_command_that_was_retried_is_answered_from_the_i
     again = await depot.mediator.send(command)
 
     assert (first.result, again.result) == (201, 201)
-    assert len(depot.tries) == 3
+    assert len(depot.attempts) == 3
 
 
 # Cancellation.
 
 
-async def test_a_cancellation_anywhere_leaves_all_or_nothing_and_nothing_open() -> None:
-    clock = Waits()
+async def test_cancelled_command_with_retry_stores_all_or_nothing() -> None:
+    clock = RecordingClock()
     depot = Depot(ConflictRetryMiddleware(FixedRetryPolicy(delay=1.0), clock=clock))
     ids: list[str] = []
 
     async def work() -> None:
-        depot.tries.clear()
+        depot.attempts.clear()
         parcel = await store_parcel(depot.parcels)
         ids[:] = [parcel.id]
         await depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=1))
@@ -504,20 +507,20 @@ async def test_a_cancellation_anywhere_leaves_all_or_nothing_and_nothing_open() 
             assert stored.grams in (None, 100, 101)
 
     assert await cancel_sweep(work, check) > 5
-    assert clock.waited
+    assert clock.waits
 
 
-async def test_a_cancellation_while_it_waits_goes_up_and_the_command_is_not_tried_again() -> None:
+async def test_cancelled_retry_wait_ends_the_command_without_another_attempt() -> None:
     clock = FakeClock()
     depot = Depot(ConflictRetryMiddleware(FixedRetryPolicy(delay=60.0), clock=clock))
     parcel = await store_parcel(depot.parcels)
     waiting = asyncio.ensure_future(depot.mediator.send(Weigh(parcel_id=parcel.id, rivals=1)))
-    await settled()
+    await let_tasks_wait()
 
     waiting.cancel()
     await asyncio.wait({waiting})
     await clock.advance(120.0)
 
     assert waiting.cancelled()
-    assert len(depot.tries) == 1
+    assert len(depot.attempts) == 1
     assert [unit.is_open for unit in depot.units if unit is not None] == [False]

@@ -1,4 +1,4 @@
-"""Many tasks on one aggregate, on the fakes."""
+"""Tests of concurrent increments of one aggregate, over the fakes."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def new_uow() -> NewUnitOfWork:
     return lambda: InMemoryUnitOfWork(events)
 
 
-class TestInMemory(CountingKit):
+class TestInMemoryCounting(CountingKit):
     pass

@@ -1,4 +1,4 @@
-"""Dead letters on the fake."""
+"""Tests of the dead-letter store in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Naive stores of documents, and the sentence that each of them breaks."""
+"""Naive projection stores, and the contract test that each of them fails."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
 
 
-class KeepsWhatItIsGiven(InMemoryProjectionStore):
-    """Not what JSON makes of it, and not a copy."""
+class SharedDocumentsStore(InMemoryProjectionStore):
+    """Store that keeps the given objects instead of copies in their JSON form."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,8 +41,8 @@ class KeepsWhatItIsGiven(InMemoryProjectionStore):
         return found
 
 
-class Merges(InMemoryProjectionStore):
-    """Keys of the old document that the new one lacks stay."""
+class MergingStore(InMemoryProjectionStore):
+    """Store that merges the new document into the old one instead of replacing it."""
 
     async def upsert_batch(
         self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
@@ -52,8 +52,8 @@ class Merges(InMemoryProjectionStore):
         await super().upsert_batch(collection, merged, uow=uow)
 
 
-class WritesOneByOne(InMemoryProjectionStore):
-    """What comes before the one that fails is kept."""
+class OneByOneStore(InMemoryProjectionStore):
+    """Store that keeps the documents of a batch that come before an invalid one."""
 
     async def upsert_batch(
         self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
@@ -62,7 +62,7 @@ class WritesOneByOne(InMemoryProjectionStore):
             await super().upsert_batch(collection, {doc_id: doc}, uow=uow)
 
 
-class WritesBesideTheTransaction(InMemoryProjectionStore):
+class SeparateTransactionStore(InMemoryProjectionStore):
     async def upsert_batch(
         self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
     ) -> None:
@@ -70,16 +70,16 @@ class WritesBesideTheTransaction(InMemoryProjectionStore):
             await super().upsert_batch(collection, docs, uow=own)
 
 
-class TakesTextForNumbers(InMemoryProjectionStore):
-    """Each declared field is what the document has there, whatever was declared."""
+class TextFieldsStore(InMemoryProjectionStore):
+    """Store that treats every declared field as text."""
 
     async def ensure_collection(self, collection: str, fields: Fields | None = None) -> None:
         names: Fields = dict.fromkeys(fields or {}, str)
         await super().ensure_collection(collection, names)
 
 
-class KnowsNoFields(InMemoryProjectionStore):
-    """Whoever ensures a collection first decides, and nobody is told."""
+class FirstFieldsStore(InMemoryProjectionStore):
+    """Store that ignores the fields of a collection that exists, without an error."""
 
     async def ensure_collection(self, collection: str, fields: Fields | None = None) -> None:
         found = self._collections.get(collection)
@@ -87,21 +87,21 @@ class KnowsNoFields(InMemoryProjectionStore):
             await super().ensure_collection(collection, fields)
 
 
-class LocksNothing(InMemoryProjectionStore):
+class NonLockingStore(InMemoryProjectionStore):
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
         pass
 
 
-class LocksWhatIsThere(InMemoryProjectionStore):
-    """As SELECT FOR UPDATE does, for which a document that is not there yet is none."""
+class ExistingRowsLockStore(InMemoryProjectionStore):
+    """Store that locks existing documents only, as ``SELECT FOR UPDATE`` does."""
 
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
         found = await self.get_batch(collection, doc_ids, uow=uow)
         await super().lock(collection, list(found), uow=uow)
 
 
-class CopiesAtOnce(InMemoryProjectionStore):
-    """Truncates the live collection and fills it, where everybody sees it."""
+class ImmediateReplacementStore(InMemoryProjectionStore):
+    """Store that truncates the live collection and fills it outside the transaction."""
 
     async def replace_collection(self, collection: str, by: str, *, uow: UnitOfWork) -> None:
         new = self._collections[by]
@@ -112,8 +112,8 @@ class CopiesAtOnce(InMemoryProjectionStore):
         del self._collections[by]
 
 
-class KeepsTheOldFields(InMemoryProjectionStore):
-    """The documents are replaced, and what may be asked for is not."""
+class OldFieldsStore(InMemoryProjectionStore):
+    """Store that replaces the documents but not the declared fields."""
 
     async def replace_collection(self, collection: str, by: str, *, uow: UnitOfWork) -> None:
         old = self._collections.get(collection)
@@ -123,8 +123,8 @@ class KeepsTheOldFields(InMemoryProjectionStore):
         await super().replace_collection(collection, by, uow=uow)
 
 
-class KeepsTheReplacement(InMemoryProjectionStore):
-    """The new documents stay where they were as well."""
+class UndeletedReplacementStore(InMemoryProjectionStore):
+    """Store that does not delete the collection that replaced another one."""
 
     async def replace_collection(self, collection: str, by: str, *, uow: UnitOfWork) -> None:
         new = self._collections[by]
@@ -132,20 +132,20 @@ class KeepsTheReplacement(InMemoryProjectionStore):
         self._changes(uow)._names[by] = new  # type: ignore[arg-type]
 
 
-class TruncatesAtOnce(InMemoryProjectionStore):
+class ImmediateTruncateStore(InMemoryProjectionStore):
     async def truncate_collection(self, collection: str, *, uow: UnitOfWork | None = None) -> None:
         self._collections[collection].rows.clear()
 
 
-class FindsWhatIsCommittedOnly(InMemoryProjectionStore):
+class CommittedSearchStore(InMemoryProjectionStore):
     async def find(
         self, collection: str, criteria: Condition, *, uow: UnitOfWork | None = None
     ) -> Any:
         return await super().find(collection, criteria, uow=InMemoryUnitOfWork())
 
 
-class AnswersAsItFinds(InMemoryProjectionStore):
-    """Not in the order asked for."""
+class SortedBatchStore(InMemoryProjectionStore):
+    """Store that returns a batch in its own order instead of the order of the ids."""
 
     async def get_batch(
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
@@ -153,8 +153,8 @@ class AnswersAsItFinds(InMemoryProjectionStore):
         return await super().get_batch(collection, sorted(doc_ids), uow=uow)
 
 
-class HasIdsOfAnyLength(InMemoryProjectionStore):
-    """As long as it runs on no database."""
+class UncheckedIdsStore(InMemoryProjectionStore):
+    """Store that accepts ids which no database can store."""
 
     async def upsert(
         self, collection: str, doc_id: str, doc: Document, *, uow: UnitOfWork | None = None
@@ -167,41 +167,41 @@ class HasIdsOfAnyLength(InMemoryProjectionStore):
 
 
 STORES: list[tuple[type[InMemoryProjectionStore], str]] = [
-    (KeepsWhatItIsGiven, "test_document_is_read_back_in_its_json_form"),
-    (KeepsWhatItIsGiven, "test_projection_store_returns_independent_copies_of_documents"),
-    (Merges, "test_upsert_replaces_the_document_under_the_same_id"),
-    (WritesOneByOne, "test_batch_with_a_document_that_is_not_json_writes_nothing"),
-    (WritesOneByOne, "test_cancelled_write_stores_all_documents_or_none"),
-    (WritesBesideTheTransaction, "test_rolled_back_writes_leave_the_documents_unchanged"),
+    (SharedDocumentsStore, "test_document_is_read_back_in_its_json_form"),
+    (SharedDocumentsStore, "test_projection_store_returns_independent_copies_of_documents"),
+    (MergingStore, "test_upsert_replaces_the_document_under_the_same_id"),
+    (OneByOneStore, "test_batch_with_a_document_that_is_not_json_writes_nothing"),
+    (OneByOneStore, "test_cancelled_write_stores_all_documents_or_none"),
+    (SeparateTransactionStore, "test_rolled_back_writes_leave_the_documents_unchanged"),
     (
-        WritesBesideTheTransaction,
+        SeparateTransactionStore,
         "test_uncommitted_document_is_visible_in_its_transaction_only",
     ),
-    (WritesBesideTheTransaction, "test_projection_store_joins_the_open_unit_of_work"),
-    (TakesTextForNumbers, "test_search_compares_numbers_and_times_by_value_and_not_as_text"),
-    (TakesTextForNumbers, "test_value_of_a_wrong_type_is_rejected_with_the_name_of_its_field"),
-    (KnowsNoFields, "test_ensuring_an_existing_collection_keeps_it_or_rejects_other_fields"),
-    (LocksNothing, "test_transactions_that_lock_documents_do_not_overwrite_each_other"),
-    (LocksWhatIsThere, "test_transactions_that_lock_documents_do_not_overwrite_each_other"),
-    (CopiesAtOnce, "test_rolled_back_replacement_of_a_collection_changes_nothing"),
-    (KeepsTheOldFields, "test_replaced_collection_has_the_new_documents_and_fields_at_the_commit"),
+    (SeparateTransactionStore, "test_projection_store_joins_the_open_unit_of_work"),
+    (TextFieldsStore, "test_search_compares_numbers_and_times_by_value_and_not_as_text"),
+    (TextFieldsStore, "test_value_of_a_wrong_type_is_rejected_with_the_name_of_its_field"),
+    (FirstFieldsStore, "test_ensuring_an_existing_collection_keeps_it_or_rejects_other_fields"),
+    (NonLockingStore, "test_transactions_that_lock_documents_do_not_overwrite_each_other"),
+    (ExistingRowsLockStore, "test_transactions_that_lock_documents_do_not_overwrite_each_other"),
+    (ImmediateReplacementStore, "test_rolled_back_replacement_of_a_collection_changes_nothing"),
+    (OldFieldsStore, "test_replaced_collection_has_the_new_documents_and_fields_at_the_commit"),
     (
-        KeepsTheReplacement,
+        UndeletedReplacementStore,
         "test_replaced_collection_has_the_new_documents_and_fields_at_the_commit",
     ),
-    (TruncatesAtOnce, "test_truncated_collection_is_empty_for_others_only_after_the_commit"),
-    (TruncatesAtOnce, "test_rolled_back_writes_leave_the_documents_unchanged"),
-    (FindsWhatIsCommittedOnly, "test_uncommitted_document_is_visible_in_its_transaction_only"),
-    (AnswersAsItFinds, "test_batch_read_returns_the_existing_documents_in_the_order_of_the_ids"),
-    (HasIdsOfAnyLength, "test_invalid_document_id_is_rejected_by_writes_and_missing_for_reads"),
+    (ImmediateTruncateStore, "test_truncated_collection_is_empty_for_others_only_after_the_commit"),
+    (ImmediateTruncateStore, "test_rolled_back_writes_leave_the_documents_unchanged"),
+    (CommittedSearchStore, "test_uncommitted_document_is_visible_in_its_transaction_only"),
+    (SortedBatchStore, "test_batch_read_returns_the_existing_documents_in_the_order_of_the_ids"),
+    (UncheckedIdsStore, "test_invalid_document_id_is_rejected_by_writes_and_missing_for_reads"),
 ]
 
 
-@pytest.mark.parametrize(("naive", "sentence"), STORES)
-async def test_a_naive_store_breaks_a_sentence_that_the_fake_keeps(
-    naive: type[InMemoryProjectionStore], sentence: str
+@pytest.mark.parametrize(("naive_store", "test_name"), STORES)
+async def test_naive_projection_store_fails_a_contract_test_that_the_fake_passes(
+    naive_store: type[InMemoryProjectionStore], test_name: str
 ) -> None:
-    test: Callable[..., Any] = getattr(ProjectionStoreContract(), sentence)
+    test: Callable[..., Any] = getattr(ProjectionStoreContract(), test_name)
     wanted = inspect.signature(test).parameters
 
     def fixtures(store: InMemoryProjectionStore) -> dict[str, Any]:
@@ -215,4 +215,4 @@ async def test_a_naive_store_breaks_a_sentence_that_the_fake_keeps(
 
     await test(**fixtures(InMemoryProjectionStore()))
     with pytest.raises((AssertionError, AttributeError, DocumentError, KeyError)):
-        await test(**fixtures(naive()))
+        await test(**fixtures(naive_store()))

@@ -1,4 +1,4 @@
-"""What the repository of events is made with, and what it refuses."""
+"""Tests of the event-sourced repository: its construction, its limits and its errors."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class Accounts(EventSourcedRepository[Account, str]):
     pass
 
 
-class InBetween(EventSourcedRepository[T, str]):
+class GenericAccounts(EventSourcedRepository[T, str]):
     pass
 
 
-class Indirect(InBetween[Account]):
+class IndirectAccounts(GenericAccounts[Account]):
     pass
 
 
@@ -82,13 +82,15 @@ def accounts(events: InMemoryEventStore) -> Accounts:
     "make",
     [
         Accounts,
-        Indirect,
+        IndirectAccounts,
         EventSourcedRepository[Account, str],
         lambda: EventSourced(Account),
         lambda: EventSourced(loader=EventSourcedLoader(Account)),
     ],
 )
-async def test_the_type_is_in_the_brackets_or_given(make: Any, events: InMemoryEventStore) -> None:
+async def test_event_sourced_repository_finds_its_type_in_brackets_or_arguments(
+    make: Any, events: InMemoryEventStore
+) -> None:
     repository = make()
     account = Account.open(new_account_id())
 
@@ -100,30 +102,30 @@ async def test_the_type_is_in_the_brackets_or_given(make: Any, events: InMemoryE
     assert found == account
 
 
-def test_it_has_the_roles_of_a_repository_and_of_the_dispatcher() -> None:
+def test_event_sourced_repository_has_the_repository_and_the_dispatcher_roles() -> None:
     assert isinstance(Accounts(), IRepository)
     assert isinstance(Accounts(), IOperationPersistence)
     assert isinstance(Accounts(), IRetrievalPersistence)
 
 
-async def test_a_repository_of_no_type_says_so() -> None:
-    class Nothing(EventSourcedRepository[T, str]):
+async def test_event_sourced_repository_without_an_aggregate_type_is_an_error() -> None:
+    class Untyped(EventSourcedRepository[T, str]):
         pass
 
-    with pytest.raises(ConfigError, match="Nothing does not name the class of its aggregates"):
-        await Nothing(event_store=InMemoryEventStore()).get("a")
+    with pytest.raises(ConfigError, match="Untyped does not name the class of its aggregates"):
+        await Untyped(event_store=InMemoryEventStore()).get("a")
 
 
-def test_arguments_that_a_loader_would_ignore_are_errors() -> None:
-    kept = InMemorySnapshotStore()
+def test_repository_rejects_arguments_that_its_loader_would_ignore() -> None:
+    snapshots = InMemorySnapshotStore()
 
     with pytest.raises(ConfigError, match="a loader has its own snapshots"):
-        Accounts(loader=EventSourcedLoader(Account), snapshot_store=kept)
+        Accounts(loader=EventSourcedLoader(Account), snapshot_store=snapshots)
     with pytest.raises(ConfigError, match="strategy needs a store"):
         Accounts(strategy=EveryNEventsStrategy(2))
 
 
-async def test_without_an_event_store_it_says_where_one_could_come_from() -> None:
+async def test_event_sourced_repository_without_an_event_store_names_the_remedy() -> None:
     with pytest.raises(InvalidOperationError, match="no unit of work is given or open"):
         await Accounts().get("a")
     with pytest.raises(InvalidOperationError, match="has no event store"):
@@ -131,7 +133,7 @@ async def test_without_an_event_store_it_says_where_one_could_come_from() -> Non
             await Accounts().get("a", uow)
 
 
-async def test_a_store_of_its_own_works_in_the_unit_of_work_that_was_entered(
+async def test_repository_with_its_own_event_store_joins_the_entered_unit_of_work(
     accounts: Accounts, events: InMemoryEventStore
 ) -> None:
     account, other = Account.open(new_account_id()), InMemoryUnitOfWork(event_store=events)
@@ -149,8 +151,10 @@ async def test_a_store_of_its_own_works_in_the_unit_of_work_that_was_entered(
     assert account.version == 1
 
 
-async def test_an_event_store_of_the_printed_port_is_enough(events: InMemoryEventStore) -> None:
-    class Small:
+async def test_event_sourced_repository_works_with_the_small_event_store_port(
+    events: InMemoryEventStore,
+) -> None:
+    class SmallEventStore:
         def __init__(self) -> None:
             self.append, self.append_batch = events.append, events.append_batch
             self.get_events_after = events.get_events_after
@@ -160,15 +164,15 @@ async def test_an_event_store_of_the_printed_port_is_enough(events: InMemoryEven
         ) -> list[StoredEvent]:
             return await events.get_events(aggregate_id, after_version=after_version)
 
-    small: IEventStore = Small()
-    accounts, many = Accounts(event_store=small), [Account.open(new_account_id()) for _ in "ab"]
+    store: IEventStore = SmallEventStore()
+    accounts, many = Accounts(event_store=store), [Account.open(new_account_id()) for _ in "ab"]
 
     await accounts.add_many(many)
 
     assert await accounts.list_all([account.id for account in many]) == many
 
 
-async def test_operation_that_an_event_stream_does_not_support_is_an_error(
+async def test_event_sourced_repository_rejects_search_delete_and_list_without_ids(
     accounts: Accounts,
 ) -> None:
     with pytest.raises(InvalidOperationError, match="Accounts keeps events, so it cannot search"):
@@ -181,7 +185,7 @@ async def test_operation_that_an_event_stream_does_not_support_is_an_error(
         await accounts.list_all()
 
 
-async def test_a_new_one_without_events_is_refused_and_an_old_one_left_as_it_is(
+async def test_new_aggregate_without_events_is_rejected_and_a_stored_one_is_unchanged(
     accounts: Accounts, events: InMemoryEventStore
 ) -> None:
     with pytest.raises(InvalidOperationError, match="is new and has recorded no event"):
@@ -195,7 +199,7 @@ async def test_a_new_one_without_events_is_refused_and_an_old_one_left_as_it_is(
     assert len(await events.get_events(account.id)) == 1
 
 
-async def test_events_that_somebody_collected_are_given_back_or_missed(
+async def test_persist_needs_all_events_that_were_collected_from_the_aggregate(
     accounts: Accounts, events: InMemoryEventStore
 ) -> None:
     account = Account.open(new_account_id())
@@ -216,7 +220,9 @@ async def test_events_that_somebody_collected_are_given_back_or_missed(
     assert len(await events.get_events(account.id)) == 3
 
 
-async def test_an_event_that_the_aggregate_has_not_recorded_is_refused(accounts: Accounts) -> None:
+async def test_persist_rejects_an_event_that_the_aggregate_has_not_recorded(
+    accounts: Accounts,
+) -> None:
     account = Account.open(new_account_id())
 
     async with InMemoryUnitOfWork() as uow:
@@ -225,7 +231,7 @@ async def test_an_event_that_the_aggregate_has_not_recorded_is_refused(accounts:
         await uow.rollback()
 
 
-async def test_an_event_outside_the_closed_table_is_not_written(
+async def test_event_outside_the_given_registry_is_not_written(
     events: InMemoryEventStore,
 ) -> None:
     table = EventTypeRegistry()
@@ -255,7 +261,7 @@ def test_stored_event_has_the_tenant_of_the_request() -> None:
     assert back.metadata == {"tenant_id": "t-1"}
 
 
-async def test_ids_that_are_no_text_come_back_as_they_are(events: InMemoryEventStore) -> None:
+async def test_aggregate_ids_that_are_not_text_keep_their_type(events: InMemoryEventStore) -> None:
     class Ticket(AggregateRoot[UUID]):
         event_registry = EventTypeRegistry()
         note: str = ""
@@ -273,7 +279,7 @@ async def test_ids_that_are_no_text_come_back_as_they_are(events: InMemoryEventS
     assert await tickets.get(ticket.id) == ticket
 
 
-async def test_a_stream_with_a_hole_makes_no_state(
+async def test_stream_with_a_missing_version_cannot_be_loaded(
     accounts: Accounts, events: InMemoryEventStore
 ) -> None:
     account = Account.open(new_account_id())
@@ -286,7 +292,7 @@ async def test_a_stream_with_a_hole_makes_no_state(
         await accounts.get(account.id)
 
 
-async def test_past_state_has_a_version_from_one_on_or_an_aware_time(accounts: Accounts) -> None:
+async def test_past_state_needs_a_positive_version_or_an_aware_time(accounts: Accounts) -> None:
     account = Account.open(new_account_id())
     await accounts.add(account)
 
@@ -315,7 +321,7 @@ async def test_past_state_has_a_version_from_one_on_or_an_aware_time(accounts: A
         lambda past: pickle.loads(pickle.dumps(past)),
     ],
 )
-async def test_a_state_of_the_past_and_a_copy_of_it_are_not_saved(
+async def test_past_state_and_copies_of_it_cannot_be_saved(
     accounts: Accounts, copied: Callable[[Account], Account]
 ) -> None:
     account = Account.open(new_account_id())
@@ -332,7 +338,7 @@ async def test_a_state_of_the_past_and_a_copy_of_it_are_not_saved(
     assert (caught.value.aggregate_id, caught.value.version) == (account.id, 1)
 
 
-async def test_at_a_time_counts_the_last_event_that_had_occurred(
+async def test_past_state_at_a_time_ends_with_the_last_event_that_had_occurred(
     accounts: Accounts, events: InMemoryEventStore
 ) -> None:
     account = Account.open(new_account_id())
@@ -350,10 +356,10 @@ async def test_at_a_time_counts_the_last_event_that_had_occurred(
     assert [past and past.balance for past in found] == [0, 1, 7]
 
 
-async def test_many_ids_are_one_read(events: InMemoryEventStore) -> None:
+async def test_loading_many_ids_is_one_read_of_the_event_store(events: InMemoryEventStore) -> None:
     reads: list[str] = []
 
-    class Counting(InMemoryEventStore):
+    class CountingEventStore(InMemoryEventStore):
         async def get_events(self, *args: Any, **kwargs: Any) -> list[StoredEvent]:
             reads.append("get_events")
             return await super().get_events(*args, **kwargs)
@@ -362,7 +368,7 @@ async def test_many_ids_are_one_read(events: InMemoryEventStore) -> None:
             reads.append("get_streams")
             return await super().get_streams(*args, **kwargs)
 
-    accounts = Accounts(event_store=Counting())
+    accounts = Accounts(event_store=CountingEventStore())
     many = [Account.open(new_account_id()) for _ in range(20)]
     await accounts.add_many(many)
 
@@ -370,7 +376,7 @@ async def test_many_ids_are_one_read(events: InMemoryEventStore) -> None:
     assert reads == ["get_streams"]
 
 
-async def test_a_subclass_whose_stream_would_never_be_found_is_refused(
+async def test_subclass_with_another_aggregate_type_is_rejected_by_the_repository(
     accounts: Accounts,
 ) -> None:
     class SavingsAccount(Account):
@@ -380,10 +386,12 @@ async def test_a_subclass_whose_stream_would_never_be_found_is_refused(
         await accounts.add(SavingsAccount.open(new_account_id()))
 
 
-async def test_it_serves_the_persistence_dispatcher(events: InMemoryEventStore) -> None:
+async def test_event_sourced_repository_serves_the_persistence_dispatcher(
+    events: InMemoryEventStore,
+) -> None:
     registry = PersistenceRegistry()
     registry.register_operation(Account, Accounts, priority=1)
-    registry.register_operation(Account, Indirect)
+    registry.register_operation(Account, IndirectAccounts)
     registry.register_retrieval(Account, Accounts)
     dispatcher = PersistenceDispatcher(
         uow_factories={"default": lambda: InMemoryUnitOfWork(event_store=events)},
@@ -415,7 +423,7 @@ class Visited(DomainEvent):
 
 
 class OpenHandler(CommandHandler[str]):
-    """Saves one aggregate as events and another one as a row."""
+    """Handler that saves one aggregate as events and another one as a row."""
 
     def __init__(self, visits: InMemoryRepository[Visits, str]) -> None:
         self._visits = visits
@@ -431,7 +439,7 @@ class OpenHandler(CommandHandler[str]):
         return account.id
 
 
-async def test_a_mediator_keeps_all_events_once_in_store_and_outbox(
+async def test_mediator_writes_every_event_once_to_event_store_and_outbox(
     events: InMemoryEventStore,
 ) -> None:
     outbox, visits = InMemoryOutboxStorage(), InMemoryRepository[Visits, str](Visits)
@@ -445,17 +453,17 @@ async def test_a_mediator_keeps_all_events_once_in_store_and_outbox(
 
     response = await mediator.send(Open(account_id="a-mixed"))
 
-    told = [event.event_type for event in response.events]
-    assert sorted(told) == ["SourcedAccountOpened", "SourcedPaidIn", "Visited"]
+    event_types = [event.event_type for event in response.events]
+    assert sorted(event_types) == ["SourcedAccountOpened", "SourcedPaidIn", "Visited"]
     streams = await events.get_streams(
         [StreamId("Account", "a-mixed"), StreamId("Visits", "a-mixed")]
     )
     assert [len(stream) for stream in streams.values()] == [2, 1]
-    assert [message.event_type for message in await outbox.get_pending()] == told
+    assert [message.event_type for message in await outbox.get_pending()] == event_types
     assert mediator.explain(Open).inside == ("OutboxMiddleware", "EventStorePersistenceMiddleware")
 
 
-async def test_rows_and_events_of_one_aggregate_can_be_saved_together(
+async def test_rows_and_events_of_one_aggregate_can_be_saved_in_one_unit_of_work(
     events: InMemoryEventStore,
 ) -> None:
     rows, accounts = InMemoryRepository[Account, str](Account), Accounts()
@@ -471,7 +479,7 @@ async def test_rows_and_events_of_one_aggregate_can_be_saved_together(
     assert len(await events.get_events(account.id)) == 3
 
 
-def test_snapshots_of_a_type_whose_json_loses_something_are_refused_at_once() -> None:
+def test_repository_rejects_snapshots_of_a_type_whose_json_loses_fields() -> None:
     class Hidden(AggregateRoot[str]):
         secret: str = Field(default="", exclude=True)
 

@@ -1,4 +1,4 @@
-"""Naive ways, and the sentence that each of them breaks."""
+"""Naive snapshot stores, loaders and repositories, and the test that each of them fails."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from cqrs_ddd_core.unit_of_work import TrackedAggregates
 from tests.advanced.accounts import Account
 from tests.advanced.event_sourcing_kit import (
     EventSourcingKit,
-    a_late_repair_replaces_no_later_snapshot,
-    a_loader,
-    rolled_back_leaves_no_snapshot,
+    check_late_repair,
+    check_rollback_leaves_no_snapshot,
+    create_loader,
 )
 
 
-class LastWriterWins(InMemorySnapshotStore):
-    """Versions go back."""
+class LastWriterStore(InMemorySnapshotStore):
+    """Store in which an earlier version replaces a later one."""
 
     async def save_many(
         self, snapshots: Collection[Snapshot], uow: UnitOfWork | None = None, **options: Any
@@ -39,8 +39,8 @@ class LastWriterWins(InMemorySnapshotStore):
         await super().save_many(snapshots, uow)
 
 
-class SavesEachAlone(InMemorySnapshotStore):
-    """Many are as many transactions."""
+class OneByOneStore(InMemorySnapshotStore):
+    """Store that saves many snapshots in as many transactions."""
 
     async def save_many(
         self, snapshots: Collection[Snapshot], uow: UnitOfWork | None = None, **options: Any
@@ -49,8 +49,8 @@ class SavesEachAlone(InMemorySnapshotStore):
             await super().save_many([snapshot], uow, **options)
 
 
-class ReplacesWhateverIsThere(InMemorySnapshotStore):
-    """Where one was of no use, it does not look which one is there by now."""
+class UnconditionalReplaceStore(InMemorySnapshotStore):
+    """Store that replaces the stored snapshot without a check that it is the unusable one."""
 
     async def save_many(
         self,
@@ -64,8 +64,8 @@ class ReplacesWhateverIsThere(InMemorySnapshotStore):
         await super().save_many(snapshots, uow)
 
 
-class ComparesWhenSavedOnly(InMemorySnapshotStore):
-    """Reads the version, and lets others in before it writes."""
+class UncheckedCommitStore(InMemorySnapshotStore):
+    """Store that compares versions at the save, but not again at the commit."""
 
     class Changes(fake._Changes):
         def apply(self) -> None:
@@ -75,8 +75,8 @@ class ComparesWhenSavedOnly(InMemorySnapshotStore):
         return uow.change_set(self, lambda: self.Changes(self._rows))
 
 
-class KeepsTheFirstOfAVersion(InMemorySnapshotStore):
-    """What is unreadable stays for ever."""
+class FirstOfVersionStore(InMemorySnapshotStore):
+    """Store in which a snapshot cannot be replaced by one of the same version."""
 
     async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
         kept = (await self.load([snapshot.stream], uow)).get(snapshot.stream)
@@ -84,35 +84,35 @@ class KeepsTheFirstOfAVersion(InMemorySnapshotStore):
             await super().save(snapshot, uow)
 
 
-class SavesBesideTheTransaction(InMemorySnapshotStore):
+class SeparateTransactionStore(InMemorySnapshotStore):
     async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
         async with InMemoryUnitOfWork() as own:
             await super().save(snapshot, own)
 
 
 STORES: list[tuple[type[InMemorySnapshotStore], str]] = [
-    (LastWriterWins, "test_saving_many_snapshots_never_lowers_a_stored_version"),
-    (SavesEachAlone, "test_cancelled_save_stores_all_snapshots_or_none"),
+    (LastWriterStore, "test_saving_many_snapshots_never_lowers_a_stored_version"),
+    (OneByOneStore, "test_cancelled_save_stores_all_snapshots_or_none"),
     (
-        ReplacesWhateverIsThere,
+        UnconditionalReplaceStore,
         "test_earlier_snapshot_replaces_only_the_unusable_version_it_names",
     ),
     (
-        ReplacesWhateverIsThere,
+        UnconditionalReplaceStore,
         "test_newer_snapshot_is_not_mistaken_for_the_unusable_one_it_replaced",
     ),
-    (LastWriterWins, "test_snapshot_of_an_earlier_version_never_replaces_a_later_one"),
-    (ComparesWhenSavedOnly, "test_concurrent_writers_leave_the_snapshot_of_the_latest_version"),
-    (KeepsTheFirstOfAVersion, "test_snapshot_of_the_same_version_replaces_the_stored_one"),
-    (SavesBesideTheTransaction, "test_rolled_back_saves_leave_the_snapshots_unchanged"),
+    (LastWriterStore, "test_snapshot_of_an_earlier_version_never_replaces_a_later_one"),
+    (UncheckedCommitStore, "test_concurrent_writers_leave_the_snapshot_of_the_latest_version"),
+    (FirstOfVersionStore, "test_snapshot_of_the_same_version_replaces_the_stored_one"),
+    (SeparateTransactionStore, "test_rolled_back_saves_leave_the_snapshots_unchanged"),
 ]
 
 
-@pytest.mark.parametrize(("naive", "sentence"), STORES)
-async def test_a_naive_store_breaks_a_sentence_that_the_fake_keeps(
-    naive: type[InMemorySnapshotStore], sentence: str
+@pytest.mark.parametrize(("naive_store", "test_name"), STORES)
+async def test_naive_snapshot_store_fails_a_contract_test_that_the_fake_passes(
+    naive_store: type[InMemorySnapshotStore], test_name: str
 ) -> None:
-    test: Callable[..., Any] = getattr(SnapshotStoreContract(), sentence)
+    test: Callable[..., Any] = getattr(SnapshotStoreContract(), test_name)
     wanted = test.__code__.co_varnames[: test.__code__.co_argcount]
 
     def fixtures(store: InMemorySnapshotStore) -> dict[str, Any]:
@@ -121,11 +121,11 @@ async def test_a_naive_store_breaks_a_sentence_that_the_fake_keeps(
 
     await test(**fixtures(InMemorySnapshotStore()))
     with pytest.raises(AssertionError):
-        await test(**fixtures(naive()))
+        await test(**fixtures(naive_store()))
 
 
-class WritesBeforeTheCommit(EventSourcedLoader[Account]):
-    """Of a state that may be rolled back."""
+class EarlySnapshotLoader(EventSourcedLoader[Account]):
+    """Loader that saves a snapshot of a state which may still be rolled back."""
 
     async def _save_snapshots(
         self, due: list[Snapshot], uow: UnitOfWork | None, stale: dict[StreamId, int]
@@ -135,22 +135,22 @@ class WritesBeforeTheCommit(EventSourcedLoader[Account]):
             await self.snapshots.save(due, instead_of=stale)
 
 
-async def test_a_snapshot_before_the_commit_is_of_what_never_was() -> None:
+async def test_naive_loader_that_saves_before_the_commit_keeps_a_rolled_back_state() -> None:
     events, kept = InMemoryEventStore(), InMemorySnapshotStore()
 
     def new_uow() -> InMemoryUnitOfWork:
         return InMemoryUnitOfWork(event_store=events)
 
-    await rolled_back_leaves_no_snapshot(new_uow, a_loader(kept, 1), kept)
-    naive = WritesBeforeTheCommit(
+    await check_rollback_leaves_no_snapshot(new_uow, create_loader(kept, 1), kept)
+    naive_store = EarlySnapshotLoader(
         Account, snapshots=AggregateSnapshots(Account, kept, EveryNEventsStrategy(1))
     )
     with pytest.raises(AssertionError):
-        await rolled_back_leaves_no_snapshot(new_uow, naive, kept)
+        await check_rollback_leaves_no_snapshot(new_uow, naive_store, kept)
 
 
-class DeletesAndSaves(AggregateSnapshots[Account]):
-    """Makes room for a snapshot first, whatever is there by then."""
+class TwoStepRepairSnapshots(AggregateSnapshots[Account]):
+    """Snapshots that delete an unusable snapshot in a separate step before the save."""
 
     async def save(
         self, snapshots: Collection[Snapshot], *, instead_of: Mapping[StreamId, int]
@@ -161,20 +161,18 @@ class DeletesAndSaves(AggregateSnapshots[Account]):
         await self._store.save_many(snapshots)
 
 
-async def test_a_repair_in_two_steps_loses_a_later_snapshot() -> None:
+async def test_naive_snapshot_repair_in_two_steps_loses_a_newer_snapshot() -> None:
     events = InMemoryEventStore()
 
     def new_uow() -> InMemoryUnitOfWork:
         return InMemoryUnitOfWork(event_store=events)
 
-    with pytest.raises(AssertionError, match="a later one is lost"):
-        await a_late_repair_replaces_no_later_snapshot(
-            new_uow, InMemorySnapshotStore(), DeletesAndSaves
-        )
+    with pytest.raises(AssertionError, match="a newer snapshot is lost"):
+        await check_late_repair(new_uow, InMemorySnapshotStore(), TwoStepRepairSnapshots)
 
 
-class TellsNobody(TrackedAggregates):
-    """The middleware does not learn what is stored."""
+class UnmarkedAggregates(TrackedAggregates):
+    """Tracking that does not exclude appended events from the events still to append."""
 
     def exclude_appended(self, events: Any) -> Any:
         return list(events)
@@ -185,17 +183,15 @@ async def test_naive_repository_that_does_not_mark_stored_events_stores_them_twi
 
     def new_uow() -> InMemoryUnitOfWork:
         uow = InMemoryUnitOfWork(event_store=events)
-        uow.aggregates = TellsNobody()
+        uow.aggregates = UnmarkedAggregates()
         return uow
 
     with pytest.raises(Exception, match="already has a version 1"):
-        await EventSourcingKit().test_a_mediator_that_stores_events_too_stores_none_twice(
-            new_uow, events
-        )
+        await EventSourcingKit().test_event_sourced_mediator_stores_no_event_twice(new_uow, events)
 
 
-class SnapshotOfTheObject(real.EventSourcedRepository[Account, str]):
-    """Takes a snapshot of what was saved, whatever the handler did to it beside."""
+class ObjectSnapshotRepository(real.EventSourcedRepository[Account, str]):
+    """Repository whose snapshots contain the saved object, with its changes without an event."""
 
     async def add(self, entity: Account, uow: UnitOfWork | None = None) -> str:
         answer = await super().add(entity, uow)
@@ -210,7 +206,7 @@ class SnapshotOfTheObject(real.EventSourcedRepository[Account, str]):
         return answer
 
 
-async def test_a_snapshot_of_the_object_keeps_what_no_event_says(
+async def test_naive_snapshot_of_the_saved_object_keeps_changes_without_an_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     events, kept = InMemoryEventStore(), InMemorySnapshotStore()
@@ -219,9 +215,9 @@ async def test_a_snapshot_of_the_object_keeps_what_no_event_says(
         return InMemoryUnitOfWork(event_store=events)
 
     kit = EventSourcingKit()
-    sentence = kit.test_a_snapshot_is_of_events_and_not_of_what_somebody_did_to_the_object
-    await sentence(new_uow, kept)
-    monkeypatch.setattr("tests.advanced.event_sourcing_kit.Accounts", SnapshotOfTheObject)
+    test_name = kit.test_snapshot_contains_only_changes_made_by_events
+    await test_name(new_uow, kept)
+    monkeypatch.setattr("tests.advanced.event_sourcing_kit.Accounts", ObjectSnapshotRepository)
 
     with pytest.raises(AssertionError):
-        await sentence(new_uow, InMemorySnapshotStore())
+        await test_name(new_uow, InMemorySnapshotStore())

@@ -1,4 +1,4 @@
-"""Event sourcing on the fakes."""
+"""Tests of event sourcing over the fakes."""
 
 from __future__ import annotations
 

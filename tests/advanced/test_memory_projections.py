@@ -1,4 +1,4 @@
-"""Projections on the fakes."""
+"""Tests of projections over the fakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the cache holds, what drops it, and how it fails."""
+"""Tests of the caching dispatcher: fills, invalidation and failures of the cache."""
 
 from __future__ import annotations
 
@@ -73,15 +73,15 @@ def dispatcher(
     return CachingPersistenceDispatcher(inner=plain, cache_service=cache, default_ttl=300)
 
 
-# The table of the caching behaviour, row by row.
+# The rows of the table of caching behaviour in the documentation.
 
 
-async def test_apply_writes_through_and_drops_what_is_cached(
+async def test_apply_stores_the_aggregate_and_invalidates_its_cache_entries(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
     parcel = await store_parcel(dispatcher, grams=1)
     assert await read_parcel(dispatcher, parcel.id) == (1, 1, "anna: 1")
-    parcels.asked.clear()
+    parcels.reads.clear()
 
     parcel.weigh(2)
     await dispatcher.apply(parcel)
@@ -90,11 +90,11 @@ async def test_apply_writes_through_and_drops_what_is_cached(
     assert stored is not None
     assert stored.grams == 2
     assert await read_parcel(dispatcher, parcel.id) == (2, 2, "anna: 2")
-    assert len(parcels.asked) == 3
+    assert len(parcels.reads) == 3
 
 
 @pytest.mark.parametrize("ids", [1, 3])
-async def test_aggregates_and_read_models_by_ids_are_read_once(
+async def test_repeated_fetches_by_ids_read_the_database_once(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels, ids: int
 ) -> None:
     stored = [(await store_parcel(dispatcher)).id for _ in range(ids)]
@@ -102,16 +102,16 @@ async def test_aggregates_and_read_models_by_ids_are_read_once(
     first = await dispatcher.fetch_domain(Parcel, stored)
     read = await fetch_summaries(dispatcher, stored)
     label = await (await dispatcher.fetch(ParcelLabel, stored))
-    parcels.asked.clear()
+    parcels.reads.clear()
     for _ in range(3):
         assert await dispatcher.fetch_domain(Parcel, stored) == first
         assert await fetch_summaries(dispatcher, stored) == read
         assert await (await dispatcher.fetch(ParcelLabel, stored)) == label
 
-    assert parcels.asked == []
+    assert parcels.reads == []
 
 
-async def test_a_search_is_never_cached(
+async def test_search_results_are_never_cached(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCacheService
 ) -> None:
     await store_parcel(dispatcher)
@@ -124,28 +124,28 @@ async def test_a_search_is_never_cached(
     assert cache._values == {}
 
 
-# What belongs to the rows.
+# Consequences of the rows.
 
 
-async def test_missing_values_are_loaded_in_one_call(
+async def test_cache_misses_of_one_fetch_are_loaded_in_one_call(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
     one, two, three = [(await store_parcel(dispatcher)).id for _ in range(3)]
     await dispatcher.fetch_domain(Parcel, [two])
-    parcels.asked.clear()
+    parcels.reads.clear()
 
     found = await dispatcher.fetch_domain(Parcel, [three, two, one, three])
 
     assert [each.id for each in found] == [three, two, one]
-    assert parcels.asked == [[three, one]]
+    assert parcels.reads == [[three, one]]
 
 
-async def test_within_a_unit_of_work_the_cache_is_read_and_not_filled(
+async def test_cache_is_read_but_not_filled_within_a_unit_of_work(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
     one, two, three = [await store_parcel(dispatcher) for _ in range(3)]
     await dispatcher.fetch_domain(Parcel, [one.id, two.id])
-    parcels.asked.clear()
+    parcels.reads.clear()
 
     async with InMemoryUnitOfWork() as uow:
         for _ in range(2):
@@ -154,10 +154,10 @@ async def test_within_a_unit_of_work_the_cache_is_read_and_not_filled(
         await dispatcher.apply(one, uow=uow)
         await dispatcher.fetch_domain(Parcel, [one.id, two.id, three.id], uow=uow)
 
-    assert parcels.asked == [[three.id], [three.id], [one.id, three.id]]
+    assert parcels.reads == [[three.id], [three.id], [one.id, three.id]]
 
 
-async def test_object_saved_in_the_unit_of_work_is_read_from_inner(
+async def test_aggregate_saved_in_the_unit_of_work_is_not_read_from_the_cache(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
     parcel = await store_parcel(dispatcher, grams=1)
@@ -178,7 +178,7 @@ async def test_results_named_by_invalidate_with_are_invalidated(
         parcels: int
 
     class Customers(IPersistenceDispatcher):
-        """Knows nothing but what the port prints."""
+        """Dispatcher with only the methods of the port."""
 
         async def apply(
             self, entity: Any, uow: UnitOfWork | None = None, events: list[Any] | None = None
@@ -203,7 +203,7 @@ async def test_results_named_by_invalidate_with_are_invalidated(
     await dispatcher.apply(make_parcel("anna"))
     for _ in range(2):
         await (await dispatcher.fetch(Customer, ["anna"]))
-    assert len(calls) == 2, "what nobody drops is not cached"
+    assert len(calls) == 2, "a result that no change invalidates was cached"
 
     dispatcher.invalidate_with(Parcel, Customer, ids=lambda parcel: [parcel.owner])
     for count in range(1, 4):
@@ -215,7 +215,7 @@ async def test_results_named_by_invalidate_with_are_invalidated(
     assert len(calls) == 2 + 3
 
 
-def test_a_link_to_what_nobody_reads_by_id_is_refused_at_once(
+def test_invalidate_with_rejects_a_result_type_without_a_query_handler(
     dispatcher: CachingPersistenceDispatcher,
 ) -> None:
     with pytest.raises(HandlerNotRegisteredError, match=r"for .*ParcelSummary.*; call registry\."):
@@ -238,7 +238,7 @@ class Strict(BaseModel):
     "result",
     [Renamed(id="a", fullName="ann"), Strict(id="a", at=datetime(2026, 1, 1), sizes=(1, 2))],
 )
-async def test_read_models_with_aliases_and_strict_ones_are_cached(
+async def test_results_with_aliases_or_strict_fields_are_cached(
     cache: InMemoryCacheService, result: Any
 ) -> None:
     asked: list[Any] = []
@@ -260,7 +260,7 @@ async def test_read_models_with_aliases_and_strict_ones_are_cached(
 
 
 @pytest.mark.parametrize("value", ["Ann Secret", object()])
-def test_why_a_value_is_not_cached_is_told_without_the_value(
+def test_log_about_an_uncacheable_value_does_not_contain_the_value(
     value: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     form = ResultCodec(Renamed)
@@ -273,7 +273,7 @@ def test_why_a_value_is_not_cached_is_told_without_the_value(
     assert "object at" not in caplog.text
 
 
-async def test_a_type_may_be_left_out(
+async def test_excluded_types_are_not_cached(
     plain: PersistenceDispatcher, cache: InMemoryCacheService
 ) -> None:
     dispatcher = CachingPersistenceDispatcher(plain, cache, exclude=[Parcel, ParcelSummary])
@@ -284,7 +284,7 @@ async def test_a_type_may_be_left_out(
     assert len(cache._values) == 1
 
 
-async def test_a_read_model_whose_id_nothing_tells_is_cached_where_it_is_asked_for_alone(
+async def test_result_without_a_known_id_is_cached_only_if_fetched_alone(
     cache: InMemoryCacheService,
 ) -> None:
     class Summary(BaseModel):
@@ -315,29 +315,29 @@ async def test_a_read_model_whose_id_nothing_tells_is_cached_where_it_is_asked_f
     assert asked == [["a"], ["a", "b"], ["a", "b"], ["b"]]
 
 
-async def test_many_who_miss_at_once_load_once(
+async def test_concurrent_cache_misses_share_one_load(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
     ids = [(await store_parcel(dispatcher)).id for _ in range(3)]
-    parcels.asked.clear()
+    parcels.reads.clear()
 
     found = await asyncio.gather(
         *(dispatcher.fetch_domain(Parcel, ids[n % 2 : 2 + n % 2]) for n in range(300))
     )
 
-    assert len(parcels.asked) == 2
-    assert sum(len(asked or ()) for asked in parcels.asked) == 3
+    assert len(parcels.reads) == 2
+    assert sum(len(asked or ()) for asked in parcels.reads) == 3
     assert len({id(parcel) for some in found for parcel in some}) == 600
-    parcels.asked.clear()
+    parcels.reads.clear()
     absent = await asyncio.gather(*(fetch_summaries(dispatcher, ["absent"]) for _ in range(300)))
     assert absent == [[]] * 300
-    assert len(parcels.asked) <= 2
+    assert len(parcels.reads) <= 2
 
 
-async def test_when_a_load_is_cancelled_one_of_those_who_wait_is_the_next(
+async def test_waiting_caller_takes_over_a_cancelled_cache_load(
     plain: PersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCacheService
 ) -> None:
-    slow = Slow(parcels)
+    slow = SlowDispatcher(parcels)
     dispatcher = CachingPersistenceDispatcher(slow, cache)
     parcel = await store_parcel(plain)
     first, *others = (
@@ -350,14 +350,14 @@ async def test_when_a_load_is_cancelled_one_of_those_who_wait_is_the_next(
 
     assert first.cancelled()
     assert [[each.id for each in some] for some in found] == [[parcel.id]] * 299
-    assert parcels.asked == [[parcel.id]] * 2
+    assert parcels.reads == [[parcel.id]] * 2
     assert dispatcher._values._flights == {}
 
 
-async def test_when_a_load_fails_those_who_asked_for_the_same_get_its_error(
+async def test_failed_cache_load_raises_its_error_for_callers_with_the_same_ids(
     plain: PersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCacheService
 ) -> None:
-    slow = Slow(parcels, PersistenceError("the database is away"))
+    slow = SlowDispatcher(parcels, PersistenceError("the database is unavailable"))
     dispatcher = CachingPersistenceDispatcher(slow, cache)
     one, two = [(await store_parcel(plain)).id for _ in range(2)]
     both = [dispatcher.fetch_domain(Parcel, [one, two]) for _ in range(150)]
@@ -366,24 +366,24 @@ async def test_when_a_load_fails_those_who_asked_for_the_same_get_its_error(
     )
     await slow.has_read.wait()
 
-    slow.may_answer.set()
+    slow.may_return.set()
     found = await asking
 
     assert found[:150] == [slow.error] * 150
     assert [[each.id for each in some] for some in found[150:] if isinstance(some, list)] == [
         [one]
     ] * 150
-    assert parcels.asked == [[one, two], [one]]
+    assert parcels.reads == [[one, two], [one]]
     assert dispatcher._values._flights == {}
 
 
-class Slow(PersistenceDispatcher):
-    """Its first load has read, and answers or fails when it is let."""
+class SlowDispatcher(PersistenceDispatcher):
+    """Dispatcher whose first load waits after its read, and then returns or raises ``error``."""
 
     def __init__(self, parcels: CountedParcels, error: Exception | None = None) -> None:
         super().__init__({}, PersistenceRegistry())
         self._plain = in_memory_dispatcher(parcels)
-        self.has_read, self.may_answer = asyncio.Event(), asyncio.Event()
+        self.has_read, self.may_return = asyncio.Event(), asyncio.Event()
         self.error = error
 
     async def fetch_domain(
@@ -392,18 +392,19 @@ class Slow(PersistenceDispatcher):
         found = await self._plain.fetch_domain(entity_type, ids, uow)
         if not self.has_read.is_set():
             self.has_read.set()
-            await self.may_answer.wait()
+            await self.may_return.wait()
             if self.error is not None:
                 raise self.error
         return found
 
 
-async def test_caller_that_has_written_does_not_get_an_older_load(
+async def test_caller_that_wrote_does_not_receive_a_load_from_before_its_write(
     plain: PersistenceDispatcher, parcels: CountedParcels, cache: InMemoryCacheService
 ) -> None:
-    slow = Slow(parcels)
+    slow = SlowDispatcher(parcels)
     reader = CachingPersistenceDispatcher(slow, cache)
-    writer = CachingPersistenceDispatcher(plain, cache)  # As in another process.
+    # Stands for the dispatcher of another process.
+    writer = CachingPersistenceDispatcher(plain, cache)
     parcel = await store_parcel(plain, grams=1)
     early = asyncio.ensure_future(reader.fetch_domain(Parcel, [parcel.id]))
     await slow.has_read.wait()
@@ -412,7 +413,7 @@ async def test_caller_that_has_written_does_not_get_an_older_load(
     await writer.apply(parcel)
     own = asyncio.ensure_future(reader.fetch_domain(Parcel, [parcel.id]))
     await asyncio.sleep(0.01)
-    slow.may_answer.set()
+    slow.may_return.set()
 
     assert [each.grams for each in await early] == [1]
     assert [each.grams for each in await own] == [2]
@@ -420,10 +421,10 @@ async def test_caller_that_has_written_does_not_get_an_older_load(
 
 
 @pytest.mark.parametrize(("kind", "grams"), [(InMemoryCacheService, 2), (PlainCache, 1)])
-async def test_among_processes_a_plain_cache_may_keep_a_load_that_raced_a_change(
+async def test_cache_without_fill_leases_can_keep_a_load_that_raced_a_change_elsewhere(
     plain: PersistenceDispatcher, parcels: CountedParcels, kind: type[Any], grams: int
 ) -> None:
-    slow, cache = Slow(parcels), kind()
+    slow, cache = SlowDispatcher(parcels), kind()
     reader, writer = (CachingPersistenceDispatcher(each, cache) for each in (slow, plain))
     parcel = await store_parcel(plain, grams=1)
     early = asyncio.ensure_future(reader.fetch_domain(Parcel, [parcel.id]))
@@ -431,13 +432,13 @@ async def test_among_processes_a_plain_cache_may_keep_a_load_that_raced_a_change
 
     parcel.weigh(2)
     await writer.apply(parcel)
-    slow.may_answer.set()
+    slow.may_return.set()
     await early
 
     assert [each.grams for each in await writer.fetch_domain(Parcel, [parcel.id])] == [grams]
 
 
-async def test_leases_of_keys_that_never_had_a_value_are_forgotten() -> None:
+async def test_expired_fill_leases_are_removed_from_memory() -> None:
     clock = FakeClock()
     cache = InProcessFillLeases(PlainCache(), clock)
     for number in range(5_000):
@@ -447,13 +448,13 @@ async def test_leases_of_keys_that_never_had_a_value_are_forgotten() -> None:
     assert len(cache._leases) <= 1_000
 
 
-async def test_a_conflict_drops_the_stale_state_so_that_a_retry_reads_anew(
+async def test_conflict_invalidates_the_stale_state_so_that_a_retry_reloads_it(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
     parcel = await store_parcel(dispatcher, grams=1)
     await read_parcel(dispatcher, parcel.id)
     parcel.weigh(2)
-    await parcels.add(parcel)  # Past the dispatcher.
+    await parcels.add(parcel)  # Bypasses the dispatcher.
 
     (stale,) = await dispatcher.fetch_domain(Parcel, [parcel.id])
     stale.weigh(3)
@@ -463,7 +464,7 @@ async def test_a_conflict_drops_the_stale_state_so_that_a_retry_reads_anew(
     assert await read_parcel(dispatcher, parcel.id) == (2, 2, "anna: 2")
 
 
-async def test_change_that_bypasses_the_dispatcher_is_seen_after_the_ttl(
+async def test_change_that_bypasses_the_dispatcher_is_visible_after_the_ttl(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels, clock: FakeClock
 ) -> None:
     parcel = await store_parcel(dispatcher, grams=1)
@@ -478,7 +479,7 @@ async def test_change_that_bypasses_the_dispatcher_is_seen_after_the_ttl(
 
 
 class BrokenCache(PlainCache):
-    """Fails as its driver does, with no error of ours."""
+    """Cache that raises an error of its driver instead of a ``CacheError``."""
 
     async def get(self, *_: Any) -> Any | None:
         raise ConnectionError("no cache")
@@ -490,7 +491,7 @@ class BrokenCache(PlainCache):
         raise ConnectionError("no cache")
 
 
-async def test_a_cache_that_fails_is_logged_and_passed_by(
+async def test_failing_cache_is_logged_and_bypassed(
     plain: PersistenceDispatcher, caplog: pytest.LogCaptureFixture
 ) -> None:
     dispatcher = CachingPersistenceDispatcher(plain, BrokenCache())
@@ -510,21 +511,21 @@ async def test_a_cache_that_fails_is_logged_and_passed_by(
         ), failed
 
 
-class CountsAtOnce(PlainCache):
+class ConcurrencyCountingCache(PlainCache):
     def __init__(self) -> None:
         super().__init__()
-        self.under_way = self.most = 0
+        self.running_reads = self.most_reads = 0
 
     async def get(self, key: str) -> Any | None:
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
+        self.running_reads += 1
+        self.most_reads = max(self.most_reads, self.running_reads)
         await asyncio.sleep(0)
-        self.under_way -= 1
+        self.running_reads -= 1
         return await super().get(key)
 
 
-async def test_a_plain_cache_is_asked_for_many_keys_at_once() -> None:
-    cache = CountsAtOnce()
+async def test_fill_leases_read_many_keys_of_a_plain_cache_concurrently() -> None:
+    cache = ConcurrencyCountingCache()
     leases = InProcessFillLeases(cache)
     keys = [f"k-{number}" for number in range(20)]
     for key in keys[1:]:
@@ -533,10 +534,10 @@ async def test_a_plain_cache_is_asked_for_many_keys_at_once() -> None:
     found = await leases.get_many([*keys, *keys])
 
     assert found == {key: key for key in keys[1:]}
-    assert cache.most == 20
+    assert cache.most_reads == 20
 
 
-class SetsSlowly(PlainCache):
+class SlowSetCache(PlainCache):
     def __init__(self) -> None:
         super().__init__()
         self.is_setting, self.may_set = asyncio.Event(), asyncio.Event()
@@ -547,8 +548,8 @@ class SetsSlowly(PlainCache):
         await super().set(key, value, ttl)
 
 
-async def test_a_fill_that_is_on_its_way_does_not_outlive_a_clearing() -> None:
-    cache = SetsSlowly()
+async def test_cache_fill_that_is_under_way_is_removed_by_clear() -> None:
+    cache = SlowSetCache()
     leases = InProcessFillLeases(cache)
     lease = await leases.lease_fill("k", 30)
     assert lease is not None
@@ -562,15 +563,15 @@ async def test_a_fill_that_is_on_its_way_does_not_outlive_a_clearing() -> None:
     assert await leases.get("k") is None
 
 
-async def test_of_several_that_a_plain_cache_deletes_all_end_before_a_failure_is_told() -> None:
-    class Fails(PlainCache):
+async def test_delete_many_deletes_all_keys_before_it_raises_an_error() -> None:
+    class FailingDeleteCache(PlainCache):
         async def delete(self, key: str) -> None:
             if key == "broken":
                 raise CacheError("no connection")
             await asyncio.sleep(0)
             await super().delete(key)
 
-    leases = InProcessFillLeases(Fails())
+    leases = InProcessFillLeases(FailingDeleteCache())
     await leases.set("k", 1)
 
     with pytest.raises(CacheError):
@@ -579,17 +580,17 @@ async def test_of_several_that_a_plain_cache_deletes_all_end_before_a_failure_is
     assert await leases.get("k") is None
 
 
-class KeepsEverything(InMemoryCacheService):
-    """Cannot be reached for a drop, as if the process died after the commit."""
+class UndeletableCache(InMemoryCacheService):
+    """Cache whose deletes fail, as if the process crashed after the commit."""
 
     async def delete_many(self, keys: Sequence[str]) -> None:
         raise CacheError("no connection")
 
 
-async def test_failed_invalidation_leaves_a_state_until_its_ttl_that_cannot_be_saved(
+async def test_stale_state_after_a_failed_invalidation_cannot_be_saved(
     plain: PersistenceDispatcher, clock: FakeClock
 ) -> None:
-    dispatcher = CachingPersistenceDispatcher(plain, KeepsEverything(clock), default_ttl=60)
+    dispatcher = CachingPersistenceDispatcher(plain, UndeletableCache(clock), default_ttl=60)
     parcel = await store_parcel(dispatcher, grams=1)
     await read_parcel(dispatcher, parcel.id)
     parcel.weigh(2)
@@ -605,7 +606,7 @@ async def test_failed_invalidation_leaves_a_state_until_its_ttl_that_cannot_be_s
     assert await read_parcel(dispatcher, parcel.id) == (2, 2, "anna: 2")
 
 
-async def test_garbage_in_the_cache_is_a_miss(
+async def test_invalid_value_in_the_cache_is_a_miss(
     dispatcher: CachingPersistenceDispatcher, cache: InMemoryCacheService
 ) -> None:
     parcel = await store_parcel(dispatcher, grams=1)
@@ -630,7 +631,7 @@ class Odd:
 
 
 @pytest.mark.parametrize("result", [Odd(), {"a": 1}, ParcelLabel("p", "t")])
-async def test_type_without_json_is_read_without_the_cache(
+async def test_type_that_json_cannot_represent_is_read_without_the_cache(
     result: Any, cache: InMemoryCacheService, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Notes:
@@ -655,7 +656,7 @@ async def test_type_without_json_is_read_without_the_cache(
     assert caplog.text.count("Note cannot be cached") == 1
 
 
-async def test_a_result_that_would_come_back_changed_is_not_cached(
+async def test_result_that_json_would_change_is_not_cached(
     cache: InMemoryCacheService,
 ) -> None:
     class Loose(BaseModel):
@@ -672,13 +673,13 @@ async def test_a_result_that_would_come_back_changed_is_not_cached(
     plain = PersistenceDispatcher({"default": InMemoryUnitOfWork}, registry)
     dispatcher = CachingPersistenceDispatcher(plain, cache)
 
-    found = await asyncio.gather(*(_all(dispatcher, Loose, ["a", "b"]) for _ in range(3)))
+    found = await asyncio.gather(*(_fetch_all(dispatcher, Loose, ["a", "b"]) for _ in range(3)))
 
     assert [each.content for some in found for each in some] == [{1, 2}] * 6
     assert cache._values == {}
 
 
-async def test_a_read_model_that_cannot_be_compared_is_not_cached(
+async def test_result_that_cannot_be_compared_is_not_cached(
     cache: InMemoryCacheService,
 ) -> None:
     class Cells(BaseModel):
@@ -698,15 +699,15 @@ async def test_a_read_model_that_cannot_be_compared_is_not_cached(
     plain = PersistenceDispatcher({"default": InMemoryUnitOfWork}, registry)
     dispatcher = CachingPersistenceDispatcher(plain, cache)
 
-    assert [each.id for each in await _all(dispatcher, Matrix, ["a"])] == ["a"]
+    assert [each.id for each in await _fetch_all(dispatcher, Matrix, ["a"])] == ["a"]
     assert cache._values == {}
 
 
-async def _all(dispatcher: Any, result_type: Any, ids: Iterable[str]) -> list[Any]:
+async def _fetch_all(dispatcher: Any, result_type: Any, ids: Iterable[str]) -> list[Any]:
     return list(await (await dispatcher.fetch(result_type, ids)))
 
 
-async def test_tenants_and_ids_that_read_alike_have_keys_of_their_own(
+async def test_similar_tenants_and_ids_have_different_cache_keys(
     dispatcher: CachingPersistenceDispatcher, cache: InMemoryCacheService
 ) -> None:
     form = dispatcher._codec_of(Parcel)
@@ -720,7 +721,9 @@ async def test_tenants_and_ids_that_read_alike_have_keys_of_their_own(
     assert form.key(7) == form.key("7")
 
 
-def test_a_ttl_that_is_no_time_is_refused(plain: PersistenceDispatcher) -> None:
+def test_caching_dispatcher_rejects_a_default_ttl_that_is_not_positive(
+    plain: PersistenceDispatcher,
+) -> None:
     for ttl in (0, -1, float("nan")):
         with pytest.raises(ConfigError, match="default_ttl must be positive"):
             CachingPersistenceDispatcher(plain, InMemoryCacheService(), default_ttl=ttl)
@@ -731,7 +734,7 @@ IDS = st.sampled_from(["p-1", "p-2", "p-3"])
 STEPS = st.one_of(
     st.tuples(st.just("weigh"), IDS),
     st.tuples(st.just("read"), st.lists(IDS, max_size=4)),
-    st.tuples(st.just("read elsewhere"), st.lists(IDS, max_size=4)),
+    st.tuples(st.just("read in new context"), st.lists(IDS, max_size=4)),
     st.tuples(st.sampled_from(["begin", "commit", "roll back"]), st.none()),
 )
 
@@ -745,14 +748,16 @@ def test_cache_returns_the_values_of_the_inner_dispatcher_after_any_operations(
     asyncio.run(_compare(CachingPersistenceDispatcher, kind(), steps))
 
 
-def test_a_naive_cache_does_not() -> None:
-    class FillsInside(CachingPersistenceDispatcher):
+def test_naive_cache_filled_within_a_unit_of_work_returns_a_rolled_back_value() -> None:
+    class UncommittedFillDispatcher(CachingPersistenceDispatcher):
         async def _read(self, type_: Any, ids: Any, load: Any, id_of: Any, current: Any) -> Any:
             return await super()._read(type_, ids, load, id_of, None)
 
     steps = [("begin", None), ("weigh", "p-1"), ("read", ["p-1"]), ("roll back", None)]
     with pytest.raises(AssertionError):
-        asyncio.run(_compare(FillsInside, InMemoryCacheService(), [*steps, ("read", ["p-1"])]))
+        asyncio.run(
+            _compare(UncommittedFillDispatcher, InMemoryCacheService(), [*steps, ("read", ["p-1"])])
+        )
 
 
 async def _compare(
@@ -764,7 +769,7 @@ async def _compare(
         await cached.apply(Parcel.register(each, "anna"))
     uow: UnitOfWork | None = None
 
-    async def same(ids: list[str], uow: UnitOfWork | None) -> None:
+    async def compare(ids: list[str], uow: UnitOfWork | None) -> None:
         assert await cached.fetch_domain(Parcel, ids, uow) == await plain.fetch_domain(
             Parcel, ids, uow
         )
@@ -776,9 +781,9 @@ async def _compare(
                 parcel.weigh(parcel.version + parcel.uncommitted_event_count)
                 await cached.apply(parcel, uow)
         elif step == "read":
-            await same(given_ids, uow)
-        elif step == "read elsewhere":
-            await run_in_new_context(same(given_ids, None))
+            await compare(given_ids, uow)
+        elif step == "read in new context":
+            await run_in_new_context(compare(given_ids, None))
         elif step == "begin":
             uow = uow or InMemoryUnitOfWork()
         elif uow is not None:

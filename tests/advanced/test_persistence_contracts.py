@@ -1,4 +1,4 @@
-"""The dispatchers keep their contract over handlers in memory."""
+"""Tests of the dispatchers by their contract, over handlers in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.core.conftest import Equals, QueryOptions
 
 
 class PlainCache(ICacheService):
-    """As an adapter that was written from the printed protocol."""
+    """Cache with only the methods of ``ICacheService``."""
 
     def __init__(self) -> None:
         self._cache = InMemoryCacheService()
@@ -75,17 +75,17 @@ class TestCachingPersistenceDispatcher(PersistenceDispatcherContract):
         return CachingPersistenceDispatcher(in_memory_dispatcher(parcels), InMemoryCacheService())
 
 
-class TestCachingPersistenceDispatcherOverAPlainCache(PersistenceDispatcherContract):
+class TestCachingPersistenceDispatcherWithPlainCache(PersistenceDispatcherContract):
     @pytest.fixture
     def dispatcher(self, parcels: CountedParcels) -> CachingPersistenceDispatcher:
         return CachingPersistenceDispatcher(in_memory_dispatcher(parcels), PlainCache())
 
 
-class TestLocalLeases(CacheContract):
+class TestInProcessFillLeases(CacheContract):
     async def test_cache_rejects_unusable_keys_ttls_and_values(
         self, cache: IVersionedCache
     ) -> None:
-        """By the cache below; keys are made by the dispatcher."""
+        """Check only keys and values, since the dispatcher builds keys and times."""
         with pytest.raises(InvalidOperationError):
             await cache.set("", 1)
         with pytest.raises(SerializationError):

@@ -1,4 +1,4 @@
-"""The command side and the query side of an order system, and what goes wrong on the way."""
+"""Tests of the persistence dispatcher over the commands and queries of an order system."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ orders = InMemoryRepository[Order, str](Order)
 
 
 @pytest.fixture(autouse=True)
-def no_orders() -> None:
+def clear_orders() -> None:
     orders.__init__(Order)  # type: ignore[misc]
 
 
@@ -102,24 +102,24 @@ class OrderPersistence(IOperationPersistence[Order, str], IRetrievalPersistence[
 class OrderQueries(
     IQueryPersistence[OrderSummary, str], IQuerySpecificationPersistence[OrderSummary]
 ):
-    """One class for both: ids give a list, criteria a result."""
+    """Handler for both query roles: ids return a list, criteria a search result."""
 
     async def fetch(self, criteria: Any, uow: UnitOfWork) -> Any:
         if isinstance(criteria, list):
-            return [summary(each) for each in await orders.list_all(criteria, uow)]
+            return [to_summary(each) for each in await orders.list_all(criteria, uow)]
         found = await orders.search(criteria, uow)
 
         async def stream(batch_size: int) -> AsyncIterator[OrderSummary]:
             async for each in found.stream(batch_size):
-                yield summary(each)
+                yield to_summary(each)
 
         async def fetch() -> list[OrderSummary]:
-            return [summary(each) for each in await found]
+            return [to_summary(each) for each in await found]
 
         return SearchResult(fetch, stream)
 
 
-def summary(order: Order) -> OrderSummary:
+def to_summary(order: Order) -> OrderSummary:
     return OrderSummary(id=order.id, customer_id=order.customer_id, status=order.status)
 
 
@@ -133,8 +133,8 @@ def registry() -> PersistenceRegistry:
     return registry
 
 
-class Opened:
-    """Factories that count."""
+class CountingFactories:
+    """Factories of units of work that record the source of each unit of work."""
 
     def __init__(self) -> None:
         self.sources: list[str] = []
@@ -150,34 +150,38 @@ class Opened:
 
 
 @pytest.fixture
-def opened() -> Opened:
-    return Opened()
+def factories() -> CountingFactories:
+    return CountingFactories()
 
 
 @pytest.fixture
-def dispatcher(registry: PersistenceRegistry, opened: Opened) -> PersistenceDispatcher:
+def dispatcher(
+    registry: PersistenceRegistry, factories: CountingFactories
+) -> PersistenceDispatcher:
     return PersistenceDispatcher(
-        uow_factories={"default": opened("default"), "read_replica": opened("read_replica")},
+        uow_factories={"default": factories("default"), "read_replica": factories("read_replica")},
         registry=registry,
         handler_factory=lambda cls: cls(),
     )
 
 
-async def test_an_order_is_saved_in_the_given_unit_of_work_or_in_one_of_its_own(
-    dispatcher: PersistenceDispatcher, opened: Opened
+async def test_apply_uses_the_given_unit_of_work_or_opens_one(
+    dispatcher: PersistenceDispatcher, factories: CountingFactories
 ) -> None:
     async with InMemoryUnitOfWork() as uow:
         await dispatcher.apply(Order.place("o-1", "c-1"), uow=uow)
         assert await orders.get("o-1", InMemoryUnitOfWork()) is None
-    assert opened.sources == []
+    assert factories.sources == []
 
     await dispatcher.apply(Order.place("o-2", "c-1"))
 
-    assert opened.sources == ["default"]
+    assert factories.sources == ["default"]
     assert [each.id for each in await orders.list_all(["o-1", "o-2"])] == ["o-1", "o-2"]
 
 
-async def test_a_command_loads_decides_and_saves(dispatcher: PersistenceDispatcher) -> None:
+async def test_command_handler_loads_and_saves_through_the_persistence_dispatcher(
+    dispatcher: PersistenceDispatcher,
+) -> None:
     class Submit(Command[str]):
         order_id: str
 
@@ -204,8 +208,8 @@ async def test_a_command_loads_decides_and_saves(dispatcher: PersistenceDispatch
         await mediator.send(Submit(order_id="o-9"))
 
 
-async def test_read_models_come_by_ids_and_by_criteria_from_their_own_source(
-    dispatcher: PersistenceDispatcher, opened: Opened
+async def test_query_results_are_fetched_from_their_own_source(
+    dispatcher: PersistenceDispatcher, factories: CountingFactories
 ) -> None:
     for number in range(3):
         await dispatcher.apply(Order.place(f"o-{number}", "c-1"))
@@ -213,42 +217,44 @@ async def test_read_models_come_by_ids_and_by_criteria_from_their_own_source(
         SpecificationBuilder().where("customer_id", "=", "c-1").where("status", "=", "created")
     ).build()
     options = QueryOptions().with_specification(spec).with_ordering("-id").with_pagination(limit=2)
-    opened.sources.clear()
+    factories.sources.clear()
 
     result = await dispatcher.fetch(OrderSummary, ["o-1", "o-0"])
-    assert opened.sources == []
+    assert factories.sources == []
     assert [each.id for each in await result] == ["o-1", "o-0"]
     assert len(await (await dispatcher.fetch(OrderSummary, spec))) == 3
     assert [each.id for each in await (await dispatcher.fetch(OrderSummary, options))] == [
         "o-2",
         "o-1",
     ]
-    assert opened.sources == ["read_replica"] * 3
+    assert factories.sources == ["read_replica"] * 3
     async with InMemoryUnitOfWork() as uow:
         result = await dispatcher.fetch(OrderSummary, options, uow=uow)
         assert [each.id async for each in result.stream(batch_size=100)] == ["o-2", "o-1"]
-    assert len(opened.sources) == 3
+    assert len(factories.sources) == 3
 
 
-async def test_every_unit_of_work_of_its_own_has_ended(
-    dispatcher: PersistenceDispatcher, opened: Opened
+async def test_every_unit_of_work_opened_by_the_dispatcher_is_ended(
+    dispatcher: PersistenceDispatcher, factories: CountingFactories
 ) -> None:
     await dispatcher.apply(Order.place("o-1", "c-1"))
     await dispatcher.fetch_domain(Order, ["o-1"])
     await (await dispatcher.fetch(OrderSummary, ["o-1"]))
 
-    assert [uow.is_open for uow in opened.uows] == [False] * 3
+    assert [uow.is_open for uow in factories.uows] == [False] * 3
 
 
-async def test_no_ids_open_nothing(dispatcher: PersistenceDispatcher, opened: Opened) -> None:
+async def test_fetch_without_ids_opens_no_unit_of_work(
+    dispatcher: PersistenceDispatcher, factories: CountingFactories
+) -> None:
     assert await dispatcher.fetch_domain(Order, []) == []
     assert await (await dispatcher.fetch(OrderSummary, ())) == []
 
-    assert opened.sources == []
+    assert factories.sources == []
 
 
-async def test_each_context_has_its_own_database(
-    registry: PersistenceRegistry, opened: Opened
+async def test_each_source_uses_its_own_unit_of_work_factory(
+    registry: PersistenceRegistry, factories: CountingFactories
 ) -> None:
     class Invoice(AggregateRoot[str]):
         pass
@@ -259,15 +265,15 @@ async def test_each_context_has_its_own_database(
 
     registry.register_operation(Invoice, Invoices, source="invoicing_db")
     sources = ("default", "read_replica", "invoicing_db")
-    dispatcher = PersistenceDispatcher({each: opened(each) for each in sources}, registry)
+    dispatcher = PersistenceDispatcher({each: factories(each) for each in sources}, registry)
 
     await dispatcher.apply(Invoice(id="i-1"))
     await dispatcher.apply(Order.place("o-1", "c-1"))
 
-    assert opened.sources == ["invoicing_db", "default"]
+    assert factories.sources == ["invoicing_db", "default"]
 
 
-async def test_a_chain_runs_by_priority_with_events_for_those_who_take_them(
+async def test_operation_handlers_run_by_priority_and_receive_events_if_they_accept_them(
     registry: PersistenceRegistry, dispatcher: PersistenceDispatcher
 ) -> None:
     calls: list[tuple[str, Any, Any]] = []
@@ -275,18 +281,21 @@ async def test_a_chain_runs_by_priority_with_events_for_those_who_take_them(
     class First(IOperationPersistence[Order, str]):
         async def persist(self, entity: Order, uow: UnitOfWork, events: Any = ()) -> str:
             calls.append(("first", uow, events))
-            return "the answer"
+            return "result of the first handler"
 
     class Last(IOperationPersistence[Order, str]):
         async def persist(self, entity: Order, uow: UnitOfWork) -> str:
             calls.append(("last", uow, (await orders.get(entity.id, uow)) is not None))
-            return "not heard"
+            return "ignored result"
 
     registry.register_operation(Order, Last, priority=-5)
     registry.register_operation(Order, First, priority=5)
     events = [OrderSubmitted()]
     async with InMemoryUnitOfWork() as uow:
-        assert await dispatcher.apply(Order.place("o-1", "c-1"), uow, events) == "the answer"
+        assert (
+            await dispatcher.apply(Order.place("o-1", "c-1"), uow, events)
+            == "result of the first handler"
+        )
         await dispatcher.apply(Order.place("o-2", "c-1"), uow=uow)
 
     assert calls == [
@@ -297,26 +306,28 @@ async def test_a_chain_runs_by_priority_with_events_for_those_who_take_them(
     ]
 
 
-async def test_a_handler_is_made_once_for_all_its_roles(registry: PersistenceRegistry) -> None:
-    made: list[type[Any]] = []
+async def test_persistence_handler_is_created_once_for_all_its_roles(
+    registry: PersistenceRegistry,
+) -> None:
+    created: list[type[Any]] = []
 
-    def make(cls: type[Any]) -> Any:
-        made.append(cls)
+    def create(cls: type[Any]) -> Any:
+        created.append(cls)
         return cls()
 
     factories = dict.fromkeys(("default", "read_replica"), InMemoryUnitOfWork)
-    dispatcher = PersistenceDispatcher(factories, registry, handler_factory=make)
-    assert made == []
+    dispatcher = PersistenceDispatcher(factories, registry, handler_factory=create)
+    assert created == []
 
     for number in range(3):
         await dispatcher.apply(Order.place(f"o-{number}", "c-1"))
         await dispatcher.fetch_domain(Order, ["o-0"])
         await (await dispatcher.fetch(OrderSummary, ["o-0"]))
 
-    assert made == [OrderPersistence, OrderQueries]
+    assert created == [OrderPersistence, OrderQueries]
 
 
-async def test_a_handler_that_is_not_over_a_repository_loses_no_events() -> None:
+async def test_handler_without_a_repository_loses_no_events() -> None:
     rows: dict[str, str] = {}
 
     class Rows(IOperationPersistence[Order, str], IRetrievalPersistence[Order, str]):
@@ -328,14 +339,14 @@ async def test_a_handler_that_is_not_over_a_repository_loses_no_events() -> None
             return [Order(id=each, customer_id="c-1", status=rows[each]) for each in ids]
 
     class Submit(Command[None]):
-        forgets: bool = False
+        skips_apply: bool = False
 
     async def submit_twice(command: Submit) -> None:
         (order,) = await own.fetch_domain(Order, ["o-1"])
         order.submit()
         await own.apply(order)
         order.submit()
-        if not command.forgets:
+        if not command.skips_apply:
             await own.apply(order)
 
     registry, handlers = PersistenceRegistry(), HandlerRegistry()
@@ -352,10 +363,10 @@ async def test_a_handler_that_is_not_over_a_repository_loses_no_events() -> None
     assert order.version == 1
     assert [event.event_type for event in response.events] == ["OrderSubmitted"] * 2
     with pytest.raises(UnsavedChangesError):
-        await mediator.send(Submit(forgets=True))
+        await mediator.send(Submit(skips_apply=True))
 
 
-async def test_results_keep_the_order_of_ids_even_if_they_are_of_another_type() -> None:
+async def test_results_follow_the_order_of_ids_even_if_the_ids_have_another_type() -> None:
     class Parcel(AggregateRoot[UUID]):
         pass
 
@@ -374,7 +385,7 @@ async def test_results_keep_the_order_of_ids_even_if_they_are_of_another_type() 
         assert await dispatcher.fetch_domain(Parcel, [str(ids[0])]) == [Parcel(id=ids[0])]
 
 
-def test_a_source_without_a_factory_is_told_when_the_dispatcher_is_made(
+def test_dispatcher_with_a_source_without_a_factory_cannot_be_created(
     registry: PersistenceRegistry,
 ) -> None:
     with pytest.raises(
@@ -383,7 +394,7 @@ def test_a_source_without_a_factory_is_told_when_the_dispatcher_is_made(
         PersistenceDispatcher({"default": InMemoryUnitOfWork}, registry)
 
 
-async def test_or_at_its_first_use() -> None:
+async def test_source_without_a_factory_registered_later_fails_at_its_first_use() -> None:
     registry = PersistenceRegistry()
     dispatcher = PersistenceDispatcher({}, registry)
     registry.register_operation(Order, OrderPersistence)
@@ -394,22 +405,27 @@ async def test_or_at_its_first_use() -> None:
         assert await dispatcher.apply(Order.place("o-1", "c-1"), uow=uow) == "o-1"
 
 
-async def test_a_handler_that_needs_arguments_is_told(opened: Opened) -> None:
-    class Needy(OrderPersistence):
+async def test_handler_with_constructor_arguments_is_an_error_that_names_handler_factory(
+    factories: CountingFactories,
+) -> None:
+    class HandlerWithArguments(OrderPersistence):
         def __init__(self, table: str, schema: str = "public") -> None:
             pass
 
     registry = PersistenceRegistry()
-    registry.register_operation(Order, Needy)
-    dispatcher = PersistenceDispatcher({"default": opened("default")}, registry)
+    registry.register_operation(Order, HandlerWithArguments)
+    dispatcher = PersistenceDispatcher({"default": factories("default")}, registry)
 
     with pytest.raises(
-        HandlerRegistrationError, match="Needy cannot be created without table; .*_factory"
+        HandlerRegistrationError,
+        match="Arguments cannot be created without table; .*_factory",
     ):
         await dispatcher.apply(Order.place("o-1", "c-1"))
 
 
-async def test_a_wrong_answer_of_a_handler_is_told_by_its_name(opened: Opened) -> None:
+async def test_wrong_result_of_a_persistence_handler_names_the_handler(
+    factories: CountingFactories,
+) -> None:
     class Wrong:
         async def persist(self, entity: Any, uow: Any) -> None: ...
 
@@ -424,7 +440,7 @@ async def test_a_wrong_answer_of_a_handler_is_told_by_its_name(opened: Opened) -
     registry.register_retrieval(Order, Wrong)
     registry.register_query(OrderSummary, Wrong)
     registry.register_query_spec(OrderSummary, Wrong)
-    dispatcher = PersistenceDispatcher({"default": opened("default")}, registry)
+    dispatcher = PersistenceDispatcher({"default": factories("default")}, registry)
     spec = SpecificationBuilder().where("id", "=", "o-1").build()
 
     with pytest.raises(HandlerResultError, match="Wrong.persist must return the id of"):
@@ -437,10 +453,10 @@ async def test_a_wrong_answer_of_a_handler_is_told_by_its_name(opened: Opened) -
         await (await dispatcher.fetch(OrderSummary, ["o-1"]))
     with pytest.raises(HandlerResultError, match="Wrong.fetch must return a SearchResult"):
         await (await dispatcher.fetch(OrderSummary, spec))
-    assert [uow.state.value for uow in opened.uows] == ["rolled back"] * 5
+    assert [uow.state.value for uow in factories.uows] == ["rolled back"] * 5
 
 
-async def test_a_factory_may_be_a_context_manager(registry: PersistenceRegistry) -> None:
+async def test_unit_of_work_factory_can_be_a_context_manager(registry: PersistenceRegistry) -> None:
     ended: list[bool] = []
 
     @asynccontextmanager
@@ -455,7 +471,9 @@ async def test_a_factory_may_be_a_context_manager(registry: PersistenceRegistry)
     assert ended == [True]
 
 
-async def test_the_hooks_see_each_operation(dispatcher: PersistenceDispatcher) -> None:
+async def test_persistence_operations_are_reported_to_the_hooks(
+    dispatcher: PersistenceDispatcher,
+) -> None:
     seen: list[tuple[str, dict[str, object]]] = []
 
     @contextmanager
@@ -483,7 +501,9 @@ async def test_the_hooks_see_each_operation(dispatcher: PersistenceDispatcher) -
     ]
 
 
-def test_the_dispatchers_are_what_their_ports_say(dispatcher: PersistenceDispatcher) -> None:
+def test_dispatchers_and_handlers_are_instances_of_their_ports(
+    dispatcher: PersistenceDispatcher,
+) -> None:
     cached = CachingPersistenceDispatcher(dispatcher, InMemoryCacheService())
     for each in (dispatcher, cached):
         assert isinstance(each, IPersistenceDispatcher)
@@ -494,7 +514,7 @@ def test_the_dispatchers_are_what_their_ports_say(dispatcher: PersistenceDispatc
 
 
 @pytest.mark.parametrize("dispatcher", [PersistenceDispatcher, CachingPersistenceDispatcher])
-def test_a_dispatcher_has_the_signatures_of_its_port(dispatcher: type[Any]) -> None:
+def test_dispatcher_methods_have_the_signatures_of_the_port(dispatcher: type[Any]) -> None:
     for name in ("apply", "fetch_domain", "fetch"):
         ours, theirs = (
             inspect.signature(getattr(each, name)) for each in (dispatcher, IPersistenceDispatcher)
@@ -502,7 +522,7 @@ def test_a_dispatcher_has_the_signatures_of_its_port(dispatcher: type[Any]) -> N
         assert str(ours) == str(theirs)
 
 
-def test_a_role_has_its_printed_method() -> None:
+def test_every_persistence_role_has_its_documented_method() -> None:
     printed = {
         IOperationPersistence: "persist(self, entity, uow)",
         IRetrievalPersistence: "retrieve(self, ids, uow)",
@@ -515,7 +535,7 @@ def test_a_role_has_its_printed_method() -> None:
         assert f"{name}({parameters})" == method
 
 
-async def test_a_unit_of_work_that_can_only_be_rolled_back_is_refused(
+async def test_dispatcher_rejects_a_unit_of_work_that_was_rolled_back(
     dispatcher: PersistenceDispatcher,
 ) -> None:
     async with InMemoryUnitOfWork() as uow:

@@ -1,4 +1,4 @@
-"""Ids that are asked for in another spelling than the aggregates have, such as from a URL."""
+"""Tests of fetches by the text of an id, such as from a URL, instead of the id itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Account(AggregateRoot[UUID]):
 
 
 class Statement(BaseModel):
-    """Does not tell its id by a name that is known."""
+    """Result without an attribute that is known as its id."""
 
     number: UUID
     balance: int
@@ -47,7 +47,7 @@ class Line(NamedTuple):
 accounts = InMemoryRepository[Account, UUID](Account)
 
 
-async def _found(ids: Sequence[Any], uow: UnitOfWork) -> list[Account]:
+async def _load(ids: Sequence[Any], uow: UnitOfWork) -> list[Account]:
     await asyncio.sleep(0.001)
     found = await accounts.list_all([UUID(str(each)) for each in ids], uow)
     return sorted(found, key=lambda account: account.id)
@@ -58,25 +58,25 @@ class Accounts(IOperationPersistence[Account, UUID], IRetrievalPersistence[Accou
         return await accounts.add(entity, uow)
 
     async def retrieve(self, ids: Sequence[UUID], uow: UnitOfWork) -> list[Account]:
-        return await _found(ids, uow)
+        return await _load(ids, uow)
 
 
 class Statements(IQueryPersistence[Statement, UUID]):
     async def fetch(self, ids: Sequence[UUID], uow: UnitOfWork) -> list[Statement]:
-        return [Statement(number=a.id, balance=a.balance) for a in await _found(ids, uow)]
+        return [Statement(number=a.id, balance=a.balance) for a in await _load(ids, uow)]
 
 
 class Lines(IQueryPersistence[Line, UUID]):
     async def fetch(self, ids: Sequence[UUID], uow: UnitOfWork) -> list[Line]:
-        return [Line(a.id, a.balance) for a in await _found(ids, uow) for _ in "ab"]
+        return [Line(a.id, a.balance) for a in await _load(ids, uow) for _ in "ab"]
 
 
-class Nothing(BaseModel):
+class Missing(BaseModel):
     id: UUID
 
 
-class Nothings(IQueryPersistence[Nothing, UUID]):
-    async def fetch(self, ids: Sequence[UUID], uow: UnitOfWork) -> list[Nothing]:
+class MissingQuery(IQueryPersistence[Missing, UUID]):
+    async def fetch(self, ids: Sequence[UUID], uow: UnitOfWork) -> list[Missing]:
         return [None]  # type: ignore[list-item]
 
 
@@ -87,7 +87,7 @@ def plain() -> PersistenceDispatcher:
     registry.register_retrieval(Account, Accounts)
     registry.register_query(Statement, Statements)
     registry.register_query(Line, Lines)
-    registry.register_query(Nothing, Nothings)
+    registry.register_query(Missing, MissingQuery)
     return PersistenceDispatcher({"default": InMemoryUnitOfWork}, registry)
 
 
@@ -100,17 +100,17 @@ def dispatcher(
     return CachingPersistenceDispatcher(plain, InMemoryCacheService())
 
 
-async def _stored(dispatcher: IPersistenceDispatcher, number: int = 1) -> list[Account]:
-    made = [Account(id=uuid4()) for _ in range(number)]
-    for account in made:
+async def _store(dispatcher: IPersistenceDispatcher, number: int = 1) -> list[Account]:
+    accounts = [Account(id=uuid4()) for _ in range(number)]
+    for account in accounts:
         await dispatcher.apply(account)
-    return made
+    return accounts
 
 
-async def test_many_who_ask_for_the_text_of_an_id_at_once_all_find_it(
+async def test_concurrent_fetches_by_the_text_of_an_id_all_find_the_aggregate(
     dispatcher: IPersistenceDispatcher,
 ) -> None:
-    (account,) = await _stored(dispatcher)
+    (account,) = await _store(dispatcher)
 
     found = await asyncio.gather(
         *(dispatcher.fetch_domain(Account, [str(account.id)]) for _ in range(5))
@@ -119,27 +119,27 @@ async def test_many_who_ask_for_the_text_of_an_id_at_once_all_find_it(
     assert [len(each) for each in found] == [1] * 5
 
 
-async def test_a_change_is_seen_by_who_asked_for_the_text_of_its_id(
+async def test_fetch_by_the_text_of_an_id_returns_the_changed_result(
     dispatcher: IPersistenceDispatcher,
 ) -> None:
-    (account,) = await _stored(dispatcher)
+    (account,) = await _store(dispatcher)
     text = str(account.id)
     assert [each.balance for each in await (await dispatcher.fetch(Statement, [text]))] == [0]
 
     async with InMemoryUnitOfWork() as uow:
         account.balance = 77
         await dispatcher.apply(account, uow)
-        within = await (await dispatcher.fetch(Statement, [text], uow))
+        in_uow = await (await dispatcher.fetch(Statement, [text], uow))
     after = await (await dispatcher.fetch(Statement, [text]))
 
-    assert [each.balance for each in (*within, *after)] == [77, 77]
+    assert [each.balance for each in (*in_uow, *after)] == [77, 77]
 
 
-async def test_texts_of_ids_give_the_order_and_each_is_found_once(
+async def test_fetch_by_texts_of_ids_returns_each_object_once_in_their_order(
     dispatcher: IPersistenceDispatcher,
 ) -> None:
-    made = sorted(await _stored(dispatcher, 5), key=lambda account: account.id, reverse=True)
-    wanted = [account.id for account in made]
+    stored = sorted(await _store(dispatcher, 5), key=lambda account: account.id, reverse=True)
+    wanted = [account.id for account in stored]
 
     texts = [str(each) for each in wanted]
 
@@ -147,8 +147,8 @@ async def test_texts_of_ids_give_the_order_and_each_is_found_once(
     assert [each.id for each in await (await dispatcher.fetch(Line, texts))] == wanted
 
 
-async def test_a_handler_that_answers_none_for_what_is_not_there_is_named(
+async def test_query_handler_that_returns_none_for_a_missing_result_is_named(
     dispatcher: IPersistenceDispatcher,
 ) -> None:
-    with pytest.raises(HandlerResultError, match="Nothings"):
-        await (await dispatcher.fetch(Nothing, [uuid4()]))
+    with pytest.raises(HandlerResultError, match="MissingQuery"):
+        await (await dispatcher.fetch(Missing, [uuid4()]))

@@ -1,4 +1,4 @@
-"""Naive dispatchers, and the sentence of the contract that each of them breaks."""
+"""Naive dispatchers, and the contract test that each of them fails."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from tests.advanced.parcels import CountedParcels, in_memory_dispatcher
 from tests.core.conftest import Equals, QueryOptions
 
 
-class ChainInPieces(PersistenceDispatcher):
-    """Each handler in a unit of work of its own."""
+class SeparateTransactionsDispatcher(PersistenceDispatcher):
+    """Dispatcher that runs each handler in a unit of work of its own."""
 
     async def apply(
         self, entity: Any, uow: UnitOfWork | None = None, events: list[Any] | None = None
@@ -42,18 +42,18 @@ class ChainInPieces(PersistenceDispatcher):
         return answers[0]
 
 
-class AnswersTheLast(PersistenceDispatcher):
-    """The id of whichever handler came last."""
+class LastResultDispatcher(PersistenceDispatcher):
+    """Dispatcher that returns the result of the handler that ran last."""
 
     async def apply(
         self, entity: Any, uow: UnitOfWork | None = None, events: list[Any] | None = None
     ) -> Any:
         await super().apply(entity, uow, events)
-        return "the answer of the second handler"
+        return "result of the second handler"
 
 
-class AsksAsItIsAsked(PersistenceDispatcher):
-    """Hands on the ids, and the answer in the handler's order."""
+class UnorderedDispatcher(PersistenceDispatcher):
+    """Dispatcher that passes duplicate ids on and keeps the order of the handler."""
 
     async def fetch_domain(
         self, entity_type: Any, ids: Sequence[Any], uow: UnitOfWork | None = None
@@ -63,8 +63,8 @@ class AsksAsItIsAsked(PersistenceDispatcher):
             return list(await handler.retrieve(ids, current_uow(uow) or own))
 
 
-class WorksAlone(PersistenceDispatcher):
-    """Joins only what it is given."""
+class NonJoiningDispatcher(PersistenceDispatcher):
+    """Dispatcher that ignores the current unit of work and joins only the argument."""
 
     async def apply(
         self, entity: Any, uow: UnitOfWork | None = None, events: list[Any] | None = None
@@ -73,8 +73,8 @@ class WorksAlone(PersistenceDispatcher):
             return await super().apply(entity, uow or own, events)
 
 
-class StreamsWhatItHolds(PersistenceDispatcher):
-    """Has all of it in memory, and calls that a stream."""
+class BufferedStreamDispatcher(PersistenceDispatcher):
+    """Dispatcher that loads all results into memory before it streams them."""
 
     async def fetch(
         self, result_type: Any, criteria: Any, uow: UnitOfWork | None = None
@@ -82,26 +82,26 @@ class StreamsWhatItHolds(PersistenceDispatcher):
         return SearchResult.from_items(await (await super().fetch(result_type, criteria, uow)))
 
 
-class ForWhoeverAwaits(PersistenceDispatcher):
-    """A result takes the tenant of the request that happens to run."""
+class LateTenantDispatcher(PersistenceDispatcher):
+    """Dispatcher whose results have the tenant of the request that awaits them."""
 
     async def fetch(
         self, result_type: Any, criteria: Any, uow: UnitOfWork | None = None
     ) -> SearchResult[Any]:
-        ask = super().fetch
+        fetch_now = super().fetch
 
         async def fetch() -> list[Any]:
-            return await (await ask(result_type, criteria, uow))
+            return await (await fetch_now(result_type, criteria, uow))
 
         async def stream(batch_size: int) -> AsyncIterator[Any]:
-            async for each in (await ask(result_type, criteria, uow)).stream(batch_size):
+            async for each in (await fetch_now(result_type, criteria, uow)).stream(batch_size):
                 yield each
 
         return SearchResult(fetch, stream)
 
 
-class FillsWithinTheUnitOfWork(CachingPersistenceDispatcher):
-    """What its own transaction has not committed is cached too."""
+class UncommittedFillDispatcher(CachingPersistenceDispatcher):
+    """Dispatcher that caches uncommitted changes of its own transaction."""
 
     async def _read(
         self, type_: Any, ids: list[Any], load: Any, id_of: Any, current: UnitOfWork | None
@@ -110,8 +110,8 @@ class FillsWithinTheUnitOfWork(CachingPersistenceDispatcher):
         return list(await self._values.get_values(form, ids, load, id_of))
 
 
-class ReadsItsOwnFromTheCache(CachingPersistenceDispatcher):
-    """Others may have filled it before the commit."""
+class StaleOwnReadDispatcher(CachingPersistenceDispatcher):
+    """Dispatcher that reads its own changes from a cache that others filled before the commit."""
 
     async def _read(
         self, type_: Any, ids: list[Any], load: Any, id_of: Any, current: UnitOfWork | None
@@ -120,8 +120,8 @@ class ReadsItsOwnFromTheCache(CachingPersistenceDispatcher):
         return list(await self._values.get_values(form, ids, load, id_of, fills=current is None))
 
 
-class DropsBeforeTheCommit(CachingPersistenceDispatcher):
-    """At once, as if nobody could ask in between."""
+class EarlyInvalidationDispatcher(CachingPersistenceDispatcher):
+    """Dispatcher that invalidates before the commit, so that others can fill the cache again."""
 
     async def apply(
         self, entity: Any, uow: UnitOfWork | None = None, events: list[Any] | None = None
@@ -131,16 +131,16 @@ class DropsBeforeTheCommit(CachingPersistenceDispatcher):
         return await self._inner.apply(entity, uow, events)
 
 
-class DropsTheAggregateOnly(CachingPersistenceDispatcher):
-    """Read models under the same id stay."""
+class AggregateOnlyInvalidationDispatcher(CachingPersistenceDispatcher):
+    """Dispatcher that leaves query results under the same id in the cache."""
 
     def _list_affected(self, entity: object) -> Any:
         assert isinstance(entity, AggregateRoot)
         yield type(entity), entity.id
 
 
-class DropsInTheCallersTask(CachingPersistenceDispatcher):
-    """A cancellation leaves what is stored and what is cached apart."""
+class CancellableInvalidationDispatcher(CachingPersistenceDispatcher):
+    """Dispatcher whose invalidation after a commit can be cancelled with the caller."""
 
     async def apply(
         self, entity: Any, uow: UnitOfWork | None = None, events: list[Any] | None = None
@@ -152,8 +152,8 @@ class DropsInTheCallersTask(CachingPersistenceDispatcher):
             await self._values.drop([form.key(each) for form, each in forms if form])
 
 
-class TellsNobody(CachingPersistenceDispatcher):
-    """A unit of work does not know what it got from the cache."""
+class UntrackedAggregatesDispatcher(CachingPersistenceDispatcher):
+    """Dispatcher that does not track aggregates from the cache in the unit of work."""
 
     async def fetch_domain(
         self, entity_type: Any, ids: Sequence[Any], uow: UnitOfWork | None = None
@@ -166,8 +166,8 @@ class TellsNobody(CachingPersistenceDispatcher):
         )
 
 
-class CachesSearches(CachingPersistenceDispatcher):
-    """By what the criteria look like."""
+class SearchCachingDispatcher(CachingPersistenceDispatcher):
+    """Dispatcher that caches searches by the text of their criteria."""
 
     async def fetch(
         self, result_type: Any, criteria: Any, uow: UnitOfWork | None = None
@@ -181,8 +181,8 @@ class CachesSearches(CachingPersistenceDispatcher):
         return SearchResult.from_items(self.searches[repr(criteria)])
 
 
-class HandsOutOneObject(CachingPersistenceDispatcher):
-    """The same to everybody."""
+class SharedObjectDispatcher(CachingPersistenceDispatcher):
+    """Dispatcher that returns the same object to every caller."""
 
     async def _read(
         self, type_: Any, ids: list[Any], load: Any, id_of: Any, current: UnitOfWork | None
@@ -194,12 +194,12 @@ class HandsOutOneObject(CachingPersistenceDispatcher):
         return self.held[key]
 
 
-class WithoutTenant(CachingPersistenceDispatcher):
-    """Keys that all tenants share."""
+class SharedTenantKeysDispatcher(CachingPersistenceDispatcher):
+    """Dispatcher whose cache keys do not contain the tenant."""
 
 
-class FillsAnyway(CachingPersistenceDispatcher):
-    """A load that raced a change is kept."""
+class UnguardedFillDispatcher(CachingPersistenceDispatcher):
+    """Dispatcher that caches a load although a change raced it."""
 
     class Cache(InMemoryCacheService):
         async def fill_many(
@@ -213,8 +213,8 @@ class FillsAnyway(CachingPersistenceDispatcher):
         super().__init__(inner, self.Cache())
 
 
-class TakesAnyFlight(CachingPersistenceDispatcher):
-    """Waits for whatever load is under way, also one that began before the own change."""
+class AnyFlightDispatcher(CachingPersistenceDispatcher):
+    """Dispatcher that joins any load under way, even if it began before the caller's change."""
 
     class Flights(ReadThrough):
         async def drop(self, keys: Iterable[str]) -> None:
@@ -239,73 +239,89 @@ class TakesAnyFlight(CachingPersistenceDispatcher):
 
 
 @dataclass(frozen=True)
-class Breaks:
+class Mutant:
     mutant: type[Any]
     test: Callable[..., Awaitable[None]]
     error: type[BaseException] = AssertionError
 
 
 KIT = PersistenceDispatcherContract()
-MUTANTS: Collection[Breaks] = (
-    Breaks(ChainInPieces, KIT.test_all_persistence_handlers_of_a_type_share_one_unit_of_work),
-    Breaks(
-        AnswersTheLast, KIT.test_applied_aggregate_is_found_as_an_aggregate_and_as_every_result_type
+MUTANTS: Collection[Mutant] = (
+    Mutant(
+        SeparateTransactionsDispatcher,
+        KIT.test_all_persistence_handlers_of_a_type_share_one_unit_of_work,
     ),
-    Breaks(AsksAsItIsAsked, KIT.test_fetch_by_ids_returns_each_object_once_in_the_order_of_the_ids),
-    Breaks(WorksAlone, KIT.test_persistence_dispatcher_joins_the_open_unit_of_work),
-    Breaks(StreamsWhatItHolds, KIT.test_search_result_can_be_streamed_only_within_a_unit_of_work),
-    Breaks(
-        StreamsWhatItHolds, KIT.test_search_result_cannot_be_read_after_its_unit_of_work_has_ended
+    Mutant(
+        LastResultDispatcher,
+        KIT.test_applied_aggregate_is_found_as_an_aggregate_and_as_every_result_type,
     ),
-    Breaks(ForWhoeverAwaits, KIT.test_tenant_never_receives_results_that_another_tenant_fetched),
-    Breaks(FillsWithinTheUnitOfWork, KIT.test_rolled_back_change_of_an_aggregate_is_never_fetched),
-    Breaks(
-        ReadsItsOwnFromTheCache,
+    Mutant(
+        UnorderedDispatcher, KIT.test_fetch_by_ids_returns_each_object_once_in_the_order_of_the_ids
+    ),
+    Mutant(NonJoiningDispatcher, KIT.test_persistence_dispatcher_joins_the_open_unit_of_work),
+    Mutant(
+        BufferedStreamDispatcher, KIT.test_search_result_can_be_streamed_only_within_a_unit_of_work
+    ),
+    Mutant(
+        BufferedStreamDispatcher,
+        KIT.test_search_result_cannot_be_read_after_its_unit_of_work_has_ended,
+    ),
+    Mutant(
+        LateTenantDispatcher, KIT.test_tenant_never_receives_results_that_another_tenant_fetched
+    ),
+    Mutant(UncommittedFillDispatcher, KIT.test_rolled_back_change_of_an_aggregate_is_never_fetched),
+    Mutant(
+        StaleOwnReadDispatcher,
         KIT.test_applied_change_is_visible_to_other_callers_only_after_the_commit,
     ),
-    Breaks(
-        DropsBeforeTheCommit,
+    Mutant(
+        EarlyInvalidationDispatcher,
         KIT.test_applied_change_is_visible_to_other_callers_only_after_the_commit,
     ),
-    Breaks(
-        DropsTheAggregateOnly,
+    Mutant(
+        AggregateOnlyInvalidationDispatcher,
         KIT.test_caller_reads_its_own_change_at_once_in_the_aggregate_and_all_results,
     ),
-    Breaks(
-        DropsInTheCallersTask,
+    Mutant(
+        CancellableInvalidationDispatcher,
         KIT.test_cancelled_apply_changes_the_aggregate_and_all_results_or_nothing,
     ),
-    Breaks(
-        TellsNobody, KIT.test_commit_fails_if_a_fetched_aggregate_has_events_that_were_not_applied
+    Mutant(
+        UntrackedAggregatesDispatcher,
+        KIT.test_commit_fails_if_a_fetched_aggregate_has_events_that_were_not_applied,
     ),
-    Breaks(
-        CachesSearches,
+    Mutant(
+        SearchCachingDispatcher,
         KIT.test_repeated_search_finds_every_committed_aggregate,
     ),
-    Breaks(HandsOutOneObject, KIT.test_every_fetch_returns_independent_copies),
-    Breaks(WithoutTenant, KIT.test_tenant_never_receives_results_that_another_tenant_fetched),
-    Breaks(
-        FillsAnyway, KIT.test_caller_reads_its_own_changes_while_others_change_the_same_aggregates
+    Mutant(SharedObjectDispatcher, KIT.test_every_fetch_returns_independent_copies),
+    Mutant(
+        SharedTenantKeysDispatcher,
+        KIT.test_tenant_never_receives_results_that_another_tenant_fetched,
     ),
-    Breaks(
-        TakesAnyFlight,
+    Mutant(
+        UnguardedFillDispatcher,
+        KIT.test_caller_reads_its_own_changes_while_others_change_the_same_aggregates,
+    ),
+    Mutant(
+        AnyFlightDispatcher,
         KIT.test_caller_reads_its_own_changes_while_others_change_the_same_aggregates,
     ),
 )
 
 
 @pytest.mark.parametrize(
-    "breaks", MUTANTS, ids=lambda b: f"{b.mutant.__name__}-{b.test.__name__[5:45]}"
+    "mutant", MUTANTS, ids=lambda b: f"{b.mutant.__name__}-{b.test.__name__[5:45]}"
 )
-async def test_the_contract_catches_the_naive_version(
-    breaks: Breaks, monkeypatch: pytest.MonkeyPatch
+async def test_naive_persistence_dispatcher_fails_the_contract_test(
+    mutant: Mutant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parcels = CountedParcels()
-    if issubclass(breaks.mutant, PersistenceDispatcher):
-        dispatcher: Any = in_memory_dispatcher(parcels, breaks.mutant)
+    if issubclass(mutant.mutant, PersistenceDispatcher):
+        dispatcher: Any = in_memory_dispatcher(parcels, mutant.mutant)
     else:
-        dispatcher = breaks.mutant(in_memory_dispatcher(parcels), InMemoryCacheService())
-    if breaks.mutant is WithoutTenant:
+        dispatcher = mutant.mutant(in_memory_dispatcher(parcels), InMemoryCacheService())
+    if mutant.mutant is SharedTenantKeysDispatcher:
         monkeypatch.setattr(aggregate_codec, "get_tenant_id", lambda: None)
     fixtures = {
         "dispatcher": dispatcher,
@@ -313,7 +329,7 @@ async def test_the_contract_catches_the_naive_version(
         "where": lambda attribute, operator, value: Equals(attribute, value),
         "options": QueryOptions,
     }
-    wanted = inspect.signature(breaks.test).parameters
+    wanted = inspect.signature(mutant.test).parameters
 
-    with pytest.raises(breaks.error):
-        await breaks.test(**{name: fixtures[name] for name in wanted})
+    with pytest.raises(mutant.error):
+        await mutant.test(**{name: fixtures[name] for name in wanted})

@@ -1,4 +1,4 @@
-"""A dispatcher over an event-sourced repository, whose read models a second handler writes."""
+"""Tests of a dispatcher whose handlers store events, and rows for the query results."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ class ParcelEvents(EventSourcedRepository[Parcel, str]):
     async def list_all(
         self, entity_ids: list[str] | None = None, uow: UnitOfWork | None = None
     ) -> list[Parcel]:
-        return visible(await super().list_all(entity_ids, uow))
+        return filter_visible(await super().list_all(entity_ids, uow))
 
     async def retrieve(self, ids: object, uow: UnitOfWork) -> list[Parcel]:
-        return visible(await super().retrieve(ids, uow))  # type: ignore[arg-type]
+        return filter_visible(await super().retrieve(ids, uow))  # type: ignore[arg-type]
 
 
-def visible(parcels: list[Parcel]) -> list[Parcel]:
+def filter_visible(parcels: list[Parcel]) -> list[Parcel]:
     owner = visible_owner()
     return [each for each in parcels if owner in (None, each.owner)]
 
 
 class ParcelRows(Handler, IOperationPersistence[Parcel, str]):
-    """The table of the read models, in the transaction of the events."""
+    """Handler that writes the rows of the query results in the transaction of the events."""
 
     async def persist(self, entity: Parcel, uow: UnitOfWork) -> str:
         await self._parcels.add(entity, uow)
-        return "not heard"
+        return "ignored result"
 
 
 @pytest.fixture
@@ -79,10 +79,10 @@ def registry() -> PersistenceRegistry:
 def plain(registry: PersistenceRegistry, new_uow: NewUnitOfWork) -> PersistenceDispatcher:
     parcels = CountedParcels()
 
-    def made(cls: type) -> object:
+    def create(cls: type) -> object:
         return cls() if cls in (ParcelEvents, RejectingPersistence) else cls(parcels)
 
-    return PersistenceDispatcher({"default": new_uow}, registry, handler_factory=made)
+    return PersistenceDispatcher({"default": new_uow}, registry, handler_factory=create)
 
 
 @pytest.fixture
@@ -100,17 +100,17 @@ def options() -> Options:
     return QueryOptions
 
 
-class TestEvents(PersistenceDispatcherContract):
+class TestEventSourcedDispatcher(PersistenceDispatcherContract):
     pass
 
 
-class TestEventsBehindACache(PersistenceDispatcherContract):
+class TestCachedEventSourcedDispatcher(PersistenceDispatcherContract):
     @pytest.fixture
     def dispatcher(self, plain: PersistenceDispatcher) -> CachingPersistenceDispatcher:
         return CachingPersistenceDispatcher(plain, InMemoryCacheService())
 
 
-async def test_events_that_were_collected_before_are_handed_over(
+async def test_apply_stores_events_that_were_collected_before(
     plain: PersistenceDispatcher, new_uow: NewUnitOfWork
 ) -> None:
     parcel = make_parcel()
@@ -124,7 +124,7 @@ async def test_events_that_were_collected_before_are_handed_over(
     assert (found.grams, found.version) == (3, 2)
 
 
-async def test_an_event_sourced_repository_needs_no_class_of_its_own(
+async def test_event_sourced_repository_can_be_registered_without_a_subclass(
     new_uow: NewUnitOfWork,
 ) -> None:
     registry = PersistenceRegistry()

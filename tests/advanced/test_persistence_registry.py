@@ -1,4 +1,4 @@
-"""What a registry takes, and what it says of what it does not take."""
+"""Tests of the persistence registry and of its errors."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def registry() -> PersistenceRegistry:
     return PersistenceRegistry()
 
 
-def test_operations_run_the_highest_priority_first(registry: PersistenceRegistry) -> None:
+def test_registry_lists_operations_by_descending_priority(registry: PersistenceRegistry) -> None:
     class Last(Orders):
         pass
 
@@ -59,13 +59,15 @@ def test_operations_run_the_highest_priority_first(registry: PersistenceRegistry
     assert [each.handler_cls for each in registry.find_operations(Order)] == [Journal, Orders, Last]
 
 
-def test_a_place_is_taken_once_and_it_is_said_by_whom(registry: PersistenceRegistry) -> None:
+def test_second_registration_for_a_role_names_the_registered_handler(
+    registry: PersistenceRegistry,
+) -> None:
     registry.register_operation(Order, Orders)
     registry.register_retrieval(Order, Orders)
     registry.register_query(OrderSummary, Orders, source="read_replica")
     registry.register_query_spec(OrderSummary, Orders)
 
-    refused: list[tuple[Callable[[], None], str]] = [
+    rejected: list[tuple[Callable[[], None], str]] = [
         (lambda: registry.register_operation(Order, Orders, priority=1), "an operation of Order"),
         (
             lambda: registry.register_operation(Order, Journal),
@@ -82,13 +84,13 @@ def test_a_place_is_taken_once_and_it_is_said_by_whom(registry: PersistenceRegis
             "already the specification query of OrderSummary",
         ),
     ]
-    for register, place in refused:
+    for register, place in rejected:
         with pytest.raises(HandlerAlreadyRegisteredError, match=place) as caught:
             register()
         assert caught.value.handler == "Orders"
 
 
-def test_a_chain_across_sources_is_refused(registry: PersistenceRegistry) -> None:
+def test_operations_of_one_type_cannot_use_different_sources(registry: PersistenceRegistry) -> None:
     registry.register_operation(Order, Orders, source="orders_db")
 
     with pytest.raises(HandlerRegistrationError, match="'archive_db'.*'orders_db'.*one unit of"):
@@ -107,7 +109,7 @@ def test_a_chain_across_sources_is_refused(registry: PersistenceRegistry) -> Non
         (IOperationPersistence, "is abstract; implement persist"),
     ],
 )
-def test_a_handler_that_does_not_fit_is_refused(
+def test_handler_without_the_async_method_of_its_role_is_rejected(
     handler: Any, problem: str, registry: PersistenceRegistry
 ) -> None:
     with pytest.raises(HandlerRegistrationError, match=problem) as caught:
@@ -118,7 +120,7 @@ def test_a_handler_that_does_not_fit_is_refused(
         registry.find_operations(Order)
 
 
-def test_a_handler_with_another_signature_is_refused(registry: PersistenceRegistry) -> None:
+def test_handler_with_a_wrong_signature_is_rejected(registry: PersistenceRegistry) -> None:
     class One:
         async def persist(self, entity: Order) -> str:
             return entity.id
@@ -132,18 +134,20 @@ def test_a_handler_with_another_signature_is_refused(registry: PersistenceRegist
         registry.register_retrieval(Order, One)
 
 
-def test_registered_handler_and_type_are_classes(registry: PersistenceRegistry) -> None:
-    no_class: Any = "Order"
-    no_aggregate: Any = OrderSummary
+def test_registry_rejects_a_type_that_is_not_a_class_or_not_an_aggregate(
+    registry: PersistenceRegistry,
+) -> None:
+    not_a_class: Any = "Order"
+    not_an_aggregate: Any = OrderSummary
     with pytest.raises(HandlerRegistrationError, match="OrderSummary.*register_query"):
-        registry.register_operation(no_aggregate, Orders)
+        registry.register_operation(not_an_aggregate, Orders)
     with pytest.raises(HandlerRegistrationError, match="'Order' is not a class of aggregates"):
-        registry.register_retrieval(no_class, Orders)
+        registry.register_retrieval(not_a_class, Orders)
     with pytest.raises(HandlerRegistrationError, match="'Order' is not a class"):
-        registry.register_query(no_class, Orders)
+        registry.register_query(not_a_class, Orders)
 
 
-def test_whether_events_are_taken_is_found_at_the_registration(
+def test_registration_detects_if_a_handler_accepts_events(
     registry: PersistenceRegistry,
 ) -> None:
     class Named(Orders):
@@ -165,7 +169,7 @@ def test_whether_events_are_taken_is_found_at_the_registration(
     assert [each.takes_events for each in chain] == [False, True, True, True]
 
 
-def test_error_for_a_missing_handler_lists_the_registered_ones(
+def test_error_for_a_missing_handler_lists_the_registered_types(
     registry: PersistenceRegistry,
 ) -> None:
     registry.register_query(OrderSummary, Orders)
@@ -183,7 +187,7 @@ def test_error_for_a_missing_handler_lists_the_registered_ones(
         registry.find(QUERY_SPEC, OrderSummary)
 
 
-def test_the_id_of_a_read_model_is_its_id_or_what_is_said(registry: PersistenceRegistry) -> None:
+def test_result_id_is_read_from_the_id_attribute(registry: PersistenceRegistry) -> None:
     @dataclass
     class WithId:
         id: str
@@ -200,22 +204,24 @@ def test_the_id_of_a_read_model_is_its_id_or_what_is_said(registry: PersistenceR
     registry.register_query(ByProperty, Orders, id_attribute="key")
     registry.register_query(dict, Orders)
 
-    tell = registry.result_types
-    assert tell[OrderSummary] is None
-    assert tell[dict] is None
-    by_id, by_property = tell[WithId], tell[ByProperty]
+    result_types = registry.result_types
+    assert result_types[OrderSummary] is None
+    assert result_types[dict] is None
+    by_id, by_property = result_types[WithId], result_types[ByProperty]
     assert by_id is not None
     assert by_id(WithId("o-1")) == "o-1"
     assert by_property is not None
     assert by_property(ByProperty(order="o-2")) == "o-2"
 
 
-def test_an_id_attribute_that_is_not_there_is_refused(registry: PersistenceRegistry) -> None:
+def test_registration_with_an_unknown_id_attribute_is_rejected(
+    registry: PersistenceRegistry,
+) -> None:
     with pytest.raises(HandlerRegistrationError, match="no attribute 'id' .* fields are order_id"):
         registry.register_query(OrderSummary, Orders, id_attribute="id")
 
 
-def test_the_calls_are_those_that_are_printed() -> None:
+def test_registry_methods_have_the_documented_signatures() -> None:
     printed = {
         "register_operation": "entity_type, handler_cls, source='default', priority=0",
         "register_retrieval": "entity_type, handler_cls, source='default'",
@@ -225,5 +231,5 @@ def test_the_calls_are_those_that_are_printed() -> None:
     for name, expected in printed.items():
         signature = inspect.signature(getattr(PersistenceRegistry, name))
         bare = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
-        told = signature.replace(parameters=bare, return_annotation=signature.empty)
-        assert str(told) == f"(self, {expected})"
+        found = signature.replace(parameters=bare, return_annotation=signature.empty)
+        assert str(found) == f"(self, {expected})"

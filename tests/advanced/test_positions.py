@@ -1,4 +1,4 @@
-"""Positions of projections on the fake."""
+"""Tests of the position store in memory."""
 
 from __future__ import annotations
 

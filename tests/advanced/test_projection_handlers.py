@@ -1,4 +1,4 @@
-"""How projections are written, and what is refused."""
+"""Tests of projection handlers, their documents and their registry."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from tests.advanced.till_domain import (
     TillOpened,
     Tills,
     new_till,
-    opened_and_sold,
-    stored,
+    open_and_sell,
+    to_stored,
 )
 
 
 @contextmanager
-def changed_by(documents: ProjectionDocuments, ids: Collection[str]) -> Iterator[None]:
+def apply_event(documents: ProjectionDocuments, ids: Collection[str]) -> Iterator[None]:
     documents.begin_event(ids)
     try:
         yield
@@ -47,45 +47,45 @@ def changed_by(documents: ProjectionDocuments, ids: Collection[str]) -> Iterator
     documents.end_event(keep=True)
 
 
-def with_one_document() -> ProjectionDocuments:
+def create_documents() -> ProjectionDocuments:
     documents = ProjectionDocuments("tills")
     documents.add_stored(["one"], {"one": {"cents": 1, "seen": []}})
     return documents
 
 
-def test_an_event_whose_class_is_not_imported_is_missed_before_the_first_event() -> None:
+def test_verify_reports_a_handled_event_whose_class_is_not_imported() -> None:
     def apply(self: Any, event: Any, documents: Any) -> None: ...
 
     apply.__annotations__.clear()
-    members = {"collection": "careless", "apply_NowhereImported": apply}
-    careless: type[ProjectionHandler] = type("Careless", (ProjectionHandler,), members)
+    members = {"collection": "unverified", "apply_NowhereImported": apply}
+    unverified: type[ProjectionHandler] = type("Unverified", (ProjectionHandler,), members)
 
     with pytest.raises(ProjectionError, match="no event class of this name"):
-        careless().verify()
+        unverified().verify()
     Tills().verify()
 
 
-def test_events_are_found_by_name_and_by_mark() -> None:
+def test_projection_handler_finds_methods_by_event_name_and_by_decorator() -> None:
     tills = Tills()
 
-    assert [tills.handles(each) for each in ("ItemSold", "SaleTakenBack", "Unheard")] == [
+    assert [tills.handles(each) for each in ("ItemSold", "SaleRefunded", "UnknownEvent")] == [
         True,
         True,
         False,
     ]
 
 
-def test_a_handled_event_whose_class_nobody_registered_is_an_error_and_not_passed_over() -> None:
+def test_handled_event_of_an_unregistered_class_is_an_error_and_not_skipped() -> None:
     class NeverRegistered(DomainEvent):
         pass
 
-    class Forgetful(Tills):
+    class UnregisteredTills(Tills):
         def apply_NeverRegistered(
             self, event: NeverRegistered, documents: ProjectionDocuments
         ) -> None: ...
 
-    handler = Forgetful()
-    event = stored(new_till(), [TillOpened(place="hall")])[0]
+    handler = UnregisteredTills()
+    event = to_stored(new_till(), [TillOpened(place="hall")])[0]
     object.__setattr__(event, "event_type", "NeverRegistered")
 
     assert handler.handles("NeverRegistered")
@@ -104,14 +104,16 @@ def test_a_handled_event_whose_class_nobody_registered_is_an_error_and_not_passe
         ({"collection": 3}, "has no collection"),
     ],
 )
-def test_a_handler_that_cannot_run_is_refused(members: dict[str, Any], problem: str) -> None:
+def test_projection_handler_with_invalid_collection_or_version_is_rejected(
+    members: dict[str, Any], problem: str
+) -> None:
     wrong = type("Wrong", (Tills,), members)
 
     with pytest.raises(ProjectionError, match=problem):
         wrong()
 
 
-def test_a_handler_without_methods_is_refused() -> None:
+def test_projection_handler_without_event_methods_is_rejected() -> None:
     class Empty(ProjectionHandler):
         collection = "empty"
 
@@ -119,7 +121,7 @@ def test_a_handler_without_methods_is_refused() -> None:
         Empty()
 
 
-def test_a_method_that_lacks_the_view_is_refused_where_the_class_is_written() -> None:
+def test_event_method_without_a_documents_parameter_is_rejected_in_the_class_body() -> None:
     with pytest.raises(
         EventHandlerError, match=r"write def apply_ItemSold\(self, event, documents\)"
     ):
@@ -129,7 +131,7 @@ def test_a_method_that_lacks_the_view_is_refused_where_the_class_is_written() ->
 
 
 @pytest.mark.parametrize("ids", ["monday", (1,), [None]])
-def test_ids_that_are_none_are_refused(ids: Any) -> None:
+def test_document_ids_that_are_not_a_tuple_of_texts_are_rejected(ids: Any) -> None:
     class Wrong(Days):
         def document_ids(self, event: DomainEvent) -> Iterable[str]:
             answer: Iterable[str] = ids
@@ -139,18 +141,18 @@ def test_ids_that_are_none_are_refused(ids: Any) -> None:
         Wrong().resolve_document_ids(ItemSold(cents=1))
 
 
-def test_document_that_the_event_does_not_affect_is_an_error() -> None:
-    documents = with_one_document()
+def test_handler_cannot_touch_a_document_that_document_ids_does_not_name() -> None:
+    documents = create_documents()
 
-    with changed_by(documents, {"one"}):
+    with apply_event(documents, {"one"}):
         for touch in (documents.get, documents.delete, lambda doc_id: documents.upsert(doc_id, {})):
             with pytest.raises(ProjectionError, match="return this id from document_ids"):
                 touch("other")
 
 
 def test_handler_gets_copies_of_documents_as_json_restores_them() -> None:
-    documents = with_one_document()
-    with changed_by(documents, {"one"}):
+    documents = create_documents()
+    with apply_event(documents, {"one"}):
         got = documents.get("one") or {}
         got["seen"].append(7)
         given = {"price": Decimal("1.50"), "seen": [1]}
@@ -163,11 +165,11 @@ def test_handler_gets_copies_of_documents_as_json_restores_them() -> None:
     assert documents.upserts == {"one": {"price": "1.50", "seen": [1]}}
 
 
-def test_an_event_that_fails_changes_nothing() -> None:
-    documents = with_one_document()
+def test_failing_event_leaves_the_documents_unchanged() -> None:
+    documents = create_documents()
 
     def fail() -> None:
-        with changed_by(documents, {"one"}):
+        with apply_event(documents, {"one"}):
             documents.upsert("one", {"cents": 2})
             raise ZeroDivisionError
 
@@ -175,32 +177,32 @@ def test_an_event_that_fails_changes_nothing() -> None:
         fail()
 
     assert documents.upserts == {}
-    with changed_by(documents, {"one"}):
+    with apply_event(documents, {"one"}):
         assert documents.get("one") == {"cents": 1, "seen": []}
 
 
 @pytest.mark.parametrize("doc", [{"cents": object()}, {"cents": b"\xff"}])
-def test_document_that_is_no_json_fails_at_its_event(doc: Any) -> None:
-    documents = with_one_document()
+def test_document_that_is_not_json_fails_at_its_event(doc: Any) -> None:
+    documents = create_documents()
 
-    with pytest.raises(SerializationError, match="tills one"), changed_by(documents, {"one"}):
+    with pytest.raises(SerializationError, match="tills one"), apply_event(documents, {"one"}):
         documents.upsert("one", doc)
 
 
-def test_a_model_instead_of_a_dict_is_refused() -> None:
+def test_document_that_is_a_model_instead_of_a_dict_is_rejected() -> None:
     class Model(pydantic.BaseModel):
         cents: int = 1
 
-    documents = with_one_document()
+    documents = create_documents()
 
-    with pytest.raises(SerializationError, match="model_dump"), changed_by(documents, {"one"}):
+    with pytest.raises(SerializationError, match="model_dump"), apply_event(documents, {"one"}):
         documents.upsert("one", Model())  # type: ignore[arg-type]
 
 
-def test_a_document_that_was_never_stored_need_not_be_deleted() -> None:
+def test_deleting_a_document_that_was_never_stored_writes_nothing() -> None:
     documents = ProjectionDocuments("tills")
     documents.add_stored(["one", "two"], {"two": {}})
-    with changed_by(documents, {"one", "two"}):
+    with apply_event(documents, {"one", "two"}):
         documents.upsert("one", {})
         documents.delete("one")
         documents.delete("two")
@@ -222,16 +224,16 @@ def test_second_handler_of_a_collection_cannot_be_registered() -> None:
 
 
 @pytest.mark.parametrize("projections", [Tills, Tills(), [Tills], 3])
-def test_argument_that_is_no_list_of_handlers_is_an_error(projections: Any) -> None:
+def test_projection_registry_accepts_only_a_list_of_handlers(projections: Any) -> None:
     with pytest.raises(ProjectionError):
         ProjectionRegistry.create(projections)
 
 
-async def test_a_live_projection_tells_how_it_was() -> None:
+async def test_live_projection_returns_documents_as_of_a_position() -> None:
     events, one, other = InMemoryEventStore(), new_till(), new_till()
-    await events.append_batch(stored(one, opened_and_sold(5)))
-    await events.append_batch(stored(other, opened_and_sold(7)))
-    await events.append_batch(stored(one, [ItemSold(cents=1)], after=2))
+    await events.append_batch(to_stored(one, open_and_sell(5)))
+    await events.append_batch(to_stored(other, open_and_sell(7)))
+    await events.append_batch(to_stored(one, [ItemSold(cents=1)], after=2))
     days, tills = LiveProjection(Days(), events, page=2), LiveProjection(Tills(), events)
 
     assert await days.get("monday") == {"cents": 13, "count": 3}
@@ -242,10 +244,10 @@ async def test_a_live_projection_tells_how_it_was() -> None:
     assert set(await tills.get_all()) == {one.aggregate_id, other.aggregate_id}
 
 
-async def test_two_types_that_share_an_id_make_one_live_document() -> None:
+async def test_aggregate_types_that_share_an_id_share_one_live_document() -> None:
     events, till = InMemoryEventStore(), new_till()
-    await events.append_batch(stored(till, opened_and_sold(5)))
-    await events.append_batch(stored(till._replace(aggregate_type="Kiosk"), [ItemSold(cents=2)]))
+    await events.append_batch(to_stored(till, open_and_sell(5)))
+    await events.append_batch(to_stored(till._replace(aggregate_type="Kiosk"), [ItemSold(cents=2)]))
 
     found = await LiveProjection(Tills(), events).get(till.aggregate_id)
 

@@ -1,4 +1,4 @@
-"""Naive projections, and the sentence that each of them breaks."""
+"""Naive projections, and the test that each of them fails."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ from tests.advanced.projection_kit import ProjectionWorkerKit
 from tests.advanced.rebuild_kit import ProjectionRebuildKit
 
 
-class MovesAfterTheCommit(InMemoryPositionStore):
-    """A crash in between, and the events are taken again."""
+class LateCheckpointStore(InMemoryPositionStore):
+    """Store that advances after the commit: a crash in between repeats the events."""
 
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
         async def later() -> None:
             async with InMemoryUnitOfWork() as own:
-                await super(MovesAfterTheCommit, self).advance(checkpoint, position, uow=own)
+                await super(LateCheckpointStore, self).advance(checkpoint, position, uow=own)
 
         uow.on_commit(later)
         return replace(checkpoint, position=position)
 
 
-class MovesBeforeTheCommit(InMemoryPositionStore):
-    """A crash in between, and the events are never taken."""
+class EarlyCheckpointStore(InMemoryPositionStore):
+    """Store that advances before the commit: a crash in between loses the events."""
 
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
@@ -57,8 +57,8 @@ class MovesBeforeTheCommit(InMemoryPositionStore):
             return await super().advance(checkpoint, position, lease=lease, uow=own)
 
 
-class MovesWhoeverAsks(InMemoryPositionStore):
-    """Sets the position without a look at whose it is."""
+class UnfencedCheckpointStore(InMemoryPositionStore):
+    """Store that sets the position without a check of the lease."""
 
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
@@ -75,16 +75,16 @@ class NoLocks(TransactionLocks):
         pass
 
 
-class HoldsNothing(InMemoryPositionStore):
-    """Looks where the live one stands, and lets everybody go on."""
+class NonLockingPositionStore(InMemoryPositionStore):
+    """Store whose exclusive lock does not block workers or inline writes."""
 
     def __init__(self) -> None:
         super().__init__()
         self._locks = NoLocks()
 
 
-class ForgetsWhoIsHeld(InMemoryDeadLetterStore):
-    """The next batch overtakes the poison event."""
+class NonBlockingDeadLetterStore(InMemoryDeadLetterStore):
+    """Store without blocked streams: the next batch overtakes the poison event."""
 
     async def blocked_streams(
         self, projection: str, streams: Collection[StreamId], *, uow: UnitOfWork | None = None
@@ -92,7 +92,7 @@ class ForgetsWhoIsHeld(InMemoryDeadLetterStore):
         return set()
 
 
-class LocksNothing(InMemoryProjectionStore):
+class NonLockingProjectionStore(InMemoryProjectionStore):
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
         pass
 
@@ -108,89 +108,99 @@ def create_environment(
         kept,
         positions or InMemoryPositionStore(),
         dead_letters or InMemoryDeadLetterStore(),
-        partial(CutOff, event_store=events, projections=kept),
+        partial(CutOffUnitOfWork, event_store=events, projections=kept),
     )
 
 
-class CutOff(InMemoryUnitOfWork):
-    """Whose hooks a cancellation ends, as a crash would."""
+class CutOffUnitOfWork(InMemoryUnitOfWork):
+    """Unit of work whose hooks end with a cancellation, as in a crash."""
 
     hook_timeout = 0.0
 
 
 STORES: list[tuple[dict[str, Any], type[Any], str]] = [
     (
-        {"positions": MovesAfterTheCommit},
+        {"positions": LateCheckpointStore},
         ProjectionWorkerKit,
-        "test_documents_and_checkpoint_are_committed_together_wherever_it_is_cancelled",
+        "test_cancelled_projection_worker_commits_documents_and_checkpoint_together",
     ),
     (
-        {"positions": MovesBeforeTheCommit},
+        {"positions": EarlyCheckpointStore},
         ProjectionWorkerKit,
-        "test_documents_and_checkpoint_are_committed_together_wherever_it_is_cancelled",
+        "test_cancelled_projection_worker_commits_documents_and_checkpoint_together",
     ),
-    ({"positions": MovesWhoeverAsks}, ProjectionWorkerKit, "test_overtaken_worker_cannot_commit"),
     (
-        {"positions": MovesWhoeverAsks},
+        {"positions": UnfencedCheckpointStore},
+        ProjectionWorkerKit,
+        "test_projection_worker_that_lost_its_lease_cannot_commit",
+    ),
+    (
+        {"positions": UnfencedCheckpointStore},
         ProjectionRebuildKit,
-        "test_worker_of_the_old_documents_cannot_commit_after_the_swap",
+        "test_worker_of_the_old_documents_cannot_commit_after_the_rebuild",
     ),
     (
-        {"positions": HoldsNothing},
+        {"positions": NonLockingPositionStore},
         InlineProjectionKit,
-        "test_a_rebuild_while_commands_are_under_way_loses_no_event",
+        "test_rebuild_of_an_inline_projection_during_commands_loses_no_event",
     ),
     (
-        {"dead_letters": ForgetsWhoIsHeld},
+        {"dead_letters": NonBlockingDeadLetterStore},
         ProjectionWorkerKit,
-        "test_a_stream_with_a_poison_event_waits_and_the_others_go_on",
+        "test_poison_event_blocks_its_own_stream_and_no_other",
     ),
     (
-        {"store": LocksNothing},
+        {"store": NonLockingProjectionStore},
         InlineProjectionKit,
-        "test_commands_that_change_one_document_lose_no_change",
+        "test_concurrent_commands_lose_no_change_of_one_inline_document",
     ),
 ]
 
 
-@pytest.mark.parametrize(("naive", "kit", "sentence"), STORES)
-async def test_over_a_naive_store_a_sentence_is_broken(
-    naive: dict[str, Any], kit: type[Any], sentence: str
+@pytest.mark.parametrize(("naive_stores", "kit", "test_name"), STORES)
+async def test_naive_store_makes_a_projection_test_fail(
+    naive_stores: dict[str, Any], kit: type[Any], test_name: str
 ) -> None:
     with pytest.raises((AssertionError, pytest.fail.Exception)):
-        await getattr(kit(), sentence)(
-            create_environment(**{name: each() for name, each in naive.items()})
+        await getattr(kit(), test_name)(
+            create_environment(**{name: each() for name, each in naive_stores.items()})
         )
 
 
-async def test_a_view_that_keeps_half_an_event_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def keeps_what_is_done(self: ProjectionDocuments, *, keep: bool) -> None:
+async def test_naive_documents_that_keep_a_failed_event_are_detected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def keep_changes(self: ProjectionDocuments, *, keep: bool) -> None:
         self._changed.update(self._by_event)
 
-    monkeypatch.setattr(ProjectionDocuments, "end_event", keeps_what_is_done)
+    monkeypatch.setattr(ProjectionDocuments, "end_event", keep_changes)
 
     with pytest.raises(AssertionError):
-        await ProjectionWorkerKit().test_a_skipped_event_holds_up_nothing(create_environment())
-
-
-async def test_a_quarantine_of_the_event_alone_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    add_dead_letter = batches.Batch._add_dead_letter
-
-    def without_its_stream(self: batches.Batch, *given: Any) -> None:
-        held = set(self.blocked)
-        add_dead_letter(self, *given)
-        self.blocked = held
-
-    monkeypatch.setattr(batches.Batch, "_add_dead_letter", without_its_stream)
-
-    with pytest.raises(AssertionError):
-        await ProjectionWorkerKit().test_a_stream_with_a_poison_event_waits_and_the_others_go_on(
+        await ProjectionWorkerKit().test_skipped_poison_event_does_not_block_its_stream(
             create_environment()
         )
 
 
-class InPlace(ProjectionRebuild):
-    """Empties the live view, and begins again."""
+async def test_naive_quarantine_of_a_single_event_is_detected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    add_dead_letter = batches.Batch._add_dead_letter
+
+    def add_without_blocking(self: batches.Batch, *given: Any) -> None:
+        held = set(self.blocked)
+        add_dead_letter(self, *given)
+        self.blocked = held
+
+    monkeypatch.setattr(batches.Batch, "_add_dead_letter", add_without_blocking)
+
+    with pytest.raises(AssertionError):
+        await ProjectionWorkerKit().test_poison_event_blocks_its_own_stream_and_no_other(
+            create_environment()
+        )
+
+
+class InPlaceRebuild(ProjectionRebuild):
+    """Rebuild that truncates the live collection and fills it again."""
 
     async def run(self, *, resume: bool = False) -> int:
         async with self._runtime.uow_factory() as uow:
@@ -199,31 +209,31 @@ class InPlace(ProjectionRebuild):
         return await super().run(resume=resume)
 
 
-async def test_a_rebuild_in_place_shows_readers_fewer_documents() -> None:
-    class RebuiltInPlace(ProjectionEnvironment):
+async def test_naive_rebuild_in_place_shows_readers_fewer_documents() -> None:
+    class InPlaceEnvironment(ProjectionEnvironment):
         def rebuild(self, handler: ProjectionHandler, **options: Any) -> ProjectionRebuild:
-            return InPlace(handler, **{**self.stores, **options})
+            return InPlaceRebuild(handler, **{**self.stores, **options})
 
     environment = create_environment()
-    naive = RebuiltInPlace(
+    naive_stores = InPlaceEnvironment(
         environment.events,
         environment.store,
         environment.positions,
         environment.dead_letters,
         environment.uow_factory,
     )
-    name = "test_readers_never_see_fewer_documents_while_it_is_rebuilt_under_load"
+    name = "test_readers_never_see_fewer_documents_during_a_rebuild_under_load"
 
     with pytest.raises(AssertionError):
-        await getattr(ProjectionRebuildKit(), name)(naive)
+        await getattr(ProjectionRebuildKit(), name)(naive_stores)
 
 
-async def test_a_rebuild_that_clears_before_it_looks_takes_from_another(
+async def test_naive_rebuild_that_clears_before_its_lease_check_disturbs_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begin = ProjectionRebuild._begin
 
-    async def clears_first(self: ProjectionRebuild, run: ProjectionRun) -> None:
+    async def clear_first(self: ProjectionRebuild, run: ProjectionRun) -> None:
         if run.checkpoint.position == 0:
             async with self._runtime.uow_factory() as uow:
                 assert isinstance(uow, InMemoryUnitOfWork)
@@ -231,8 +241,8 @@ async def test_a_rebuild_that_clears_before_it_looks_takes_from_another(
                 await uow.projections.ensure_collection(run.collection, run.handler.fields)
         await begin(self, run)
 
-    monkeypatch.setattr(ProjectionRebuild, "_begin", clears_first)
-    name = "test_a_rebuild_that_was_frozen_takes_nothing_from_the_one_that_took_over"
+    monkeypatch.setattr(ProjectionRebuild, "_begin", clear_first)
+    name = "test_frozen_rebuild_does_not_disturb_the_rebuild_that_replaced_it"
 
     with pytest.raises(ConcurrencyError, match="tills__rebuild"):
         await getattr(ProjectionRebuildKit(), name)(create_environment())

@@ -1,4 +1,4 @@
-"""The query roles over documents in memory."""
+"""Tests of the query roles over documents in memory."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def new_uow() -> Callable[[], InMemoryUnitOfWork]:
     return lambda: InMemoryUnitOfWork(projections=store)
 
 
-class TestRolesInMemory(ProjectionRolesKit):
+class TestInMemoryProjectionRoles(ProjectionRolesKit):
     pass
 
 
-async def test_a_unit_of_work_without_a_store_says_how_to_give_it_one() -> None:
+async def test_unit_of_work_without_a_projection_store_is_an_error_with_the_remedy() -> None:
     async with InMemoryTransaction() as uow:
         with pytest.raises(InvalidOperationError, match="has no projection store"):
             await OrderSummaryQueryPersistence().fetch(["order_1"], uow)

@@ -1,4 +1,4 @@
-"""The store of documents in memory."""
+"""Tests of the projection store in memory."""
 
 from __future__ import annotations
 

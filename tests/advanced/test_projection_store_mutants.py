@@ -1,4 +1,4 @@
-"""Naive stores of positions and of dead letters, and the sentence that each of them breaks."""
+"""Naive stores of positions and dead letters, and the contract test that each of them fails."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction, join_
 from cqrs_ddd_core.primitives.exceptions import CQRSDDDError
 
 
-class _Naive(InMemoryPositionStore):
-    """With a set of changes of its own."""
+class _NaiveStore(InMemoryPositionStore):
+    """Position store whose changes a subclass replaces."""
 
     changes: type[fake_positions._Changes] = fake_positions._Changes
 
@@ -32,8 +32,8 @@ class _Naive(InMemoryPositionStore):
         return uow.change_set(self, lambda: self.changes(self))
 
 
-class ComparesPositionsOnly(_Naive):
-    """Who was frozen goes on while the new owner has not moved yet."""
+class PositionOnlyStore(_NaiveStore):
+    """Store in which a frozen worker can advance until the new holder has advanced."""
 
     class changes(fake_positions._Changes):
         def advance(self, checkpoint: Checkpoint, position: int, leased_until: float) -> None:
@@ -43,8 +43,8 @@ class ComparesPositionsOnly(_Naive):
             self._own[checkpoint.projection] = replace(row, position=position)
 
 
-class ComparesEpochsOnly(_Naive):
-    """Two tasks of one worker take the same events."""
+class EpochOnlyStore(_NaiveStore):
+    """Store in which two tasks of one worker can process the same events."""
 
     class changes(fake_positions._Changes):
         def advance(self, checkpoint: Checkpoint, position: int, leased_until: float) -> None:
@@ -54,8 +54,8 @@ class ComparesEpochsOnly(_Naive):
             self._own[checkpoint.projection] = replace(row, position=position)
 
 
-class KnowsWorkersByName(_Naive):
-    """Who claims again under the same id has the old right too."""
+class WorkerIdStore(_NaiveStore):
+    """Store in which a second claim under a worker id does not end the first lease."""
 
     async def claim(self, projection: str, worker_id: str, **given: Any) -> Checkpoint | None:
         before = self._rows.get(projection)
@@ -67,16 +67,16 @@ class KnowsWorkersByName(_Naive):
         return replace(checkpoint, epoch=before.epoch)
 
 
-class ComparesAtTheCallOnly(_Naive):
-    """Others commit between the comparison and the commit."""
+class UncheckedCommitStore(_NaiveStore):
+    """Store that compares checkpoints at the call, but not again at the commit."""
 
     class changes(fake_positions._Changes):
         def check(self) -> None:
             pass
 
 
-class TrustsTheLeaseAlone(_Naive):
-    """What ran out is lost, though nobody took it."""
+class ExpiringLeaseStore(_NaiveStore):
+    """Store in which an expired lease is lost although no other worker claimed it."""
 
     async def advance(self, checkpoint: Checkpoint, *args: Any, **given: Any) -> Checkpoint:
         row = self._rows.get(checkpoint.projection)
@@ -85,8 +85,8 @@ class TrustsTheLeaseAlone(_Naive):
         return await super().advance(checkpoint, *args, **given)
 
 
-class LocksOf(TransactionLocks):
-    """Takes one kind of locks alone."""
+class PartialLocks(TransactionLocks):
+    """Locks of which only one kind, shared or exclusive, has an effect."""
 
     def __init__(self, *, shared: bool) -> None:
         super().__init__()
@@ -99,20 +99,20 @@ class LocksOf(TransactionLocks):
             await super().acquire(key, transaction, shared=shared)
 
 
-class LooksInsteadOfHolding(_Naive):
+class NoExclusiveLockStore(_NaiveStore):
     def __init__(self) -> None:
         super().__init__()
-        self._locks = LocksOf(shared=True)
+        self._locks = PartialLocks(shared=True)
 
 
-class LooksInsteadOfJoining(_Naive):
+class NoSharedLockStore(_NaiveStore):
     def __init__(self) -> None:
         super().__init__()
-        self._locks = LocksOf(shared=False)
+        self._locks = PartialLocks(shared=False)
 
 
-class ReplacesWhoeverAsks(_Naive):
-    """Without a look at the lease of the one that takes the place."""
+class UnfencedReplacementStore(_NaiveStore):
+    """Store that replaces a projection without a check of the lease of the replacement."""
 
     class changes(fake_positions._Changes):
         def replace(self, projection: str, by: Checkpoint) -> None:
@@ -122,8 +122,8 @@ class ReplacesWhoeverAsks(_Naive):
             )
 
 
-class KeepsTheEpochOfARelease(_Naive):
-    """Who has released goes on."""
+class SameEpochReleaseStore(_NaiveStore):
+    """Store in which a worker can advance after it released its lease."""
 
     async def release(self, checkpoint: Checkpoint) -> None:
         row = self._rows.get(checkpoint.projection)
@@ -133,53 +133,53 @@ class KeepsTheEpochOfARelease(_Naive):
 
 POSITIONS: list[tuple[type[InMemoryPositionStore], str]] = [
     (
-        ComparesPositionsOnly,
+        PositionOnlyStore,
         "test_worker_without_the_lease_cannot_advance_even_if_the_new_holder_is_idle",
     ),
-    (ComparesEpochsOnly, "test_exactly_one_of_many_concurrent_advances_of_a_checkpoint_succeeds"),
+    (EpochOnlyStore, "test_exactly_one_of_many_concurrent_advances_of_a_checkpoint_succeeds"),
     (
-        KnowsWorkersByName,
+        WorkerIdStore,
         "test_second_claim_by_the_same_worker_id_ends_its_first_lease",
     ),
     (
-        ComparesAtTheCallOnly,
+        UncheckedCommitStore,
         "test_exactly_one_of_many_concurrent_advances_of_a_checkpoint_succeeds",
     ),
     (
-        ComparesAtTheCallOnly,
+        UncheckedCommitStore,
         "test_claim_during_an_advance_never_lets_two_workers_process_the_same_events",
     ),
     (
-        TrustsTheLeaseAlone,
+        ExpiringLeaseStore,
         "test_worker_with_an_expired_lease_advances_unless_another_worker_claimed",
     ),
-    (LooksInsteadOfHolding, "test_worker_cannot_advance_a_projection_during_an_exclusive_lock"),
+    (NoExclusiveLockStore, "test_worker_cannot_advance_a_projection_during_an_exclusive_lock"),
     (
-        LooksInsteadOfHolding,
+        NoExclusiveLockStore,
         "test_replacement_sees_every_inline_write_of_the_version_it_replaces",
     ),
     (
-        LooksInsteadOfJoining,
+        NoSharedLockStore,
         "test_inline_write_begun_before_a_replacement_does_not_commit_after_it",
     ),
-    (ReplacesWhoeverAsks, "test_worker_without_the_lease_cannot_replace_a_projection"),
+    (UnfencedReplacementStore, "test_worker_without_the_lease_cannot_replace_a_projection"),
     (
-        ReplacesWhoeverAsks,
+        UnfencedReplacementStore,
         "test_replacement_keeps_an_inline_projection_inline_or_creates_a_new_one",
     ),
-    (KeepsTheEpochOfARelease, "test_released_projection_can_be_claimed_at_once_but_not_advanced"),
+    (SameEpochReleaseStore, "test_released_projection_can_be_claimed_at_once_but_not_advanced"),
 ]
 
 
-class RetriesTheLetterAlone(InMemoryDeadLetterStore):
-    """Those behind it stay for ever, or overtake it."""
+class SingleRetryStore(InMemoryDeadLetterStore):
+    """Store in which a retry makes only one dead letter of the stream due."""
 
     async def retry(self, projection: str, position: int) -> None:
         fake_letters._make_due(self._dead_letters, [self._get(projection, position)])
 
 
-class HoldsBehindFailuresOnly(InMemoryDeadLetterStore):
-    """What comes next overtakes those that still wait."""
+class FailedOnlyBlockingStore(InMemoryDeadLetterStore):
+    """Store in which new events overtake the waiting dead letters of their stream."""
 
     async def blocked_streams(
         self, projection: str, streams: Collection[StreamId], *, uow: UnitOfWork | None = None
@@ -192,18 +192,18 @@ class HoldsBehindFailuresOnly(InMemoryDeadLetterStore):
         return failed & set(streams)
 
 
-class HandsOutWhatIsDue(InMemoryDeadLetterStore):
-    """Also behind one that failed again."""
+class UnorderedRetryStore(InMemoryDeadLetterStore):
+    """Store that returns due dead letters even behind one that failed again."""
 
     async def retryable(
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[DeadLetter]:
-        letters = await self.list_dead_letters(projection, limit=10_000)
-        return [each for each in letters if each.is_due][:limit]
+        dead_letters = await self.list_dead_letters(projection, limit=10_000)
+        return [each for each in dead_letters if each.is_due][:limit]
 
 
-class AddsAsItIsTold(InMemoryDeadLetterStore):
-    """What is set aside after the retry stays behind, and nobody asks for it."""
+class UnconditionalAddStore(InMemoryDeadLetterStore):
+    """Store in which a dead letter added after a retry never becomes due."""
 
     async def add(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
         async with join_transaction(uow, "add dead letters") as active:
@@ -211,15 +211,15 @@ class AddsAsItIsTold(InMemoryDeadLetterStore):
             self._changes(active).add(lambda kept: kept.update(added))
 
 
-class DiscardsTheLetterAlone(InMemoryDeadLetterStore):
-    """Those that waited behind it do so for ever."""
+class SingleDiscardStore(InMemoryDeadLetterStore):
+    """Store in which a discard never makes the waiting dead letters due."""
 
     async def discard(self, projection: str, position: int) -> None:
         del self._dead_letters[fake_letters._place_of(self._get(projection, position))]
 
 
-class CutsPagesAnywhere(InMemoryDeadLetterStore):
-    """The next page begins after the position, and leaves the other projections' letters out."""
+class SplitPositionPagesStore(InMemoryDeadLetterStore):
+    """Store whose pages can end between two dead letters of the same position."""
 
     async def list_dead_letters(
         self, projection: str | None = None, *, after: int = 0, limit: int = 100
@@ -227,53 +227,56 @@ class CutsPagesAnywhere(InMemoryDeadLetterStore):
         return (await super().list_dead_letters(projection, after=after, limit=limit))[:limit]
 
 
-LETTERS: list[tuple[type[InMemoryDeadLetterStore], str]] = [
+DEAD_LETTERS: list[tuple[type[InMemoryDeadLetterStore], str]] = [
     (
-        RetriesTheLetterAlone,
+        SingleRetryStore,
         "test_retry_makes_all_dead_letters_of_the_stream_due_in_position_order",
     ),
     (
-        HoldsBehindFailuresOnly,
+        FailedOnlyBlockingStore,
         "test_failed_and_waiting_dead_letters_block_their_stream_even_when_due",
     ),
     (
-        HoldsBehindFailuresOnly,
+        FailedOnlyBlockingStore,
         "test_discard_of_a_failed_dead_letter_makes_the_waiting_dead_letters_due",
     ),
-    (HandsOutWhatIsDue, "test_retryable_dead_letter_waits_for_earlier_dead_letters_of_its_stream"),
-    (AddsAsItIsTold, "test_dead_letter_added_after_a_retry_or_discard_of_its_stream_is_due"),
     (
-        AddsAsItIsTold,
+        UnorderedRetryStore,
+        "test_retryable_dead_letter_waits_for_earlier_dead_letters_of_its_stream",
+    ),
+    (UnconditionalAddStore, "test_dead_letter_added_after_a_retry_or_discard_of_its_stream_is_due"),
+    (
+        UnconditionalAddStore,
         "test_dead_letter_added_during_a_retry_or_discard_of_its_stream_becomes_due",
     ),
     (
-        DiscardsTheLetterAlone,
+        SingleDiscardStore,
         "test_discard_of_a_failed_dead_letter_makes_the_waiting_dead_letters_due",
     ),
-    (CutsPagesAnywhere, "test_pages_of_dead_letters_contain_every_dead_letter_by_position"),
+    (SplitPositionPagesStore, "test_pages_of_dead_letters_contain_every_dead_letter_by_position"),
 ]
 
 
-@pytest.mark.parametrize(("naive", "sentence"), POSITIONS)
-async def test_a_naive_store_of_positions_breaks_a_sentence(
-    naive: type[InMemoryPositionStore], sentence: str
+@pytest.mark.parametrize(("naive_store", "test_name"), POSITIONS)
+async def test_naive_position_store_fails_a_contract_test(
+    naive_store: type[InMemoryPositionStore], test_name: str
 ) -> None:
-    test = getattr(PositionStoreContract(), sentence)
+    test = getattr(PositionStoreContract(), test_name)
 
     with pytest.raises((AssertionError, CQRSDDDError)):
-        await test(**_wanted(test, positions=naive()))
+        await test(**_select_fixtures(test, positions=naive_store()))
 
 
-@pytest.mark.parametrize(("naive", "sentence"), LETTERS)
-async def test_a_naive_store_of_dead_letters_breaks_a_sentence(
-    naive: type[InMemoryDeadLetterStore], sentence: str
+@pytest.mark.parametrize(("naive_store", "test_name"), DEAD_LETTERS)
+async def test_naive_dead_letter_store_fails_a_contract_test(
+    naive_store: type[InMemoryDeadLetterStore], test_name: str
 ) -> None:
-    test = getattr(DeadLetterStoreContract(), sentence)
+    test = getattr(DeadLetterStoreContract(), test_name)
 
     with pytest.raises(AssertionError):
-        await test(**_wanted(test, dead_letters=naive()))
+        await test(**_select_fixtures(test, dead_letters=naive_store()))
 
 
-def _wanted(test: Callable[..., Any], **given: Any) -> dict[str, Any]:
+def _select_fixtures(test: Callable[..., Any], **given: Any) -> dict[str, Any]:
     given["new_uow"] = InMemoryUnitOfWork
     return {name: given[name] for name in inspect.signature(test).parameters}

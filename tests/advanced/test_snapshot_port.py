@@ -1,4 +1,4 @@
-"""Who keeps a port of events and projections has its methods, as they are written there."""
+"""Tests that fakes and adapters have the signatures of their ports."""
 
 from __future__ import annotations
 
@@ -95,23 +95,24 @@ IMPLEMENTATIONS: list[tuple[type[Any], type[Any], tuple[str, ...]]] = [
 ]
 
 
-def _bare(function: Any) -> str:
-    """The parameters with kinds and defaults, without annotations."""
+def _format_signature(function: Any) -> str:
+    """Return the parameters with kinds and defaults, without annotations."""
     signature = inspect.signature(function)
     parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
     return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
 
 
 @pytest.mark.parametrize(("ours", "port", "names"), IMPLEMENTATIONS)
-def test_it_has_the_signatures_of_its_port(
+def test_implementation_has_the_signatures_of_its_port(
     ours: type[Any], port: type[Any], names: tuple[str, ...]
 ) -> None:
     assert issubclass(ours, port)
     for name in names:
-        assert _bare(getattr(ours, name)) == _bare(getattr(port, name)), name
+        signatures = [_format_signature(getattr(each, name)) for each in (ours, port)]
+        assert signatures[0] == signatures[1], name
 
 
-def test_a_store_that_leaves_a_method_out_cannot_be_made() -> None:
+def test_snapshot_store_without_all_port_methods_cannot_be_created() -> None:
     class Incomplete(ISnapshotStore):
         pass
 

@@ -1,4 +1,4 @@
-"""Snapshots: when they are taken, what they tell, and that they change nothing."""
+"""Tests of snapshots: when they are taken, their schema hash and their restored state."""
 
 from __future__ import annotations
 
@@ -39,24 +39,26 @@ NEVER = EveryNEventsStrategy(10**9)
     ("version", "snapshot", "seconds", "due"),
     [(99, 0, 0.0, False), (100, 0, 0.0, True), (150, 60, 0.4, False), (150, 60, 0.5, True)],
 )
-def test_strategies_combine(version: int, snapshot: int, seconds: float, due: bool) -> None:
+def test_combined_snapshot_strategies_are_due_when_one_is_due(
+    version: int, snapshot: int, seconds: float, due: bool
+) -> None:
     strategy = EveryNEventsStrategy(100) | LoadingTimeStrategy(0.5)
 
     assert strategy.is_due(Loading(version, snapshot, seconds)) is due
 
 
-def test_a_slow_loading_that_applied_nothing_needs_no_new_snapshot() -> None:
+def test_slow_load_that_applied_no_events_needs_no_new_snapshot() -> None:
     assert not LoadingTimeStrategy(0.5).is_due(Loading(7, 7, 10.0))
 
 
 @pytest.mark.parametrize("make", [lambda: EveryNEventsStrategy(0), lambda: LoadingTimeStrategy(-1)])
-def test_a_strategy_without_sense_is_refused(make: object) -> None:
+def test_snapshot_strategy_rejects_a_threshold_below_its_minimum(make: object) -> None:
     assert callable(make)
     with pytest.raises(ConfigError, match="got"):
         make()
 
 
-async def test_the_time_of_a_loading_is_measured_by_the_clock() -> None:
+async def test_load_time_for_the_snapshot_strategy_is_measured_by_the_clock() -> None:
     clock, store, kept = FakeClock(), InMemoryEventStore(), InMemorySnapshotStore()
     account = Account.open(new_account_id())
     await store.append_batch([StoredEvent.from_event(event) for event in account.pending_events])
@@ -74,7 +76,7 @@ async def test_the_time_of_a_loading_is_measured_by_the_clock() -> None:
 
 
 class SlowStore(InMemoryEventStore):
-    """Takes two seconds for a read."""
+    """Event store whose reads take two seconds of the clock."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__()
@@ -89,16 +91,16 @@ class SlowStore(InMemoryEventStore):
         )
 
 
-class IgnoresTheOrder(EventSourcedLoader[Account]):
-    """Applies the tail as a table without ORDER BY might give it."""
+class ReversedOrderLoader(EventSourcedLoader[Account]):
+    """Loader that applies later events in reverse, as a query without ORDER BY could."""
 
     def _apply(self, aggregate: Account, stored: object) -> None:
         assert isinstance(stored, list)
         aggregate.replay([self._events.decode(event) for event in reversed(stored)])
 
 
-class IgnoresTheVersion(EventSourcedLoader[Account]):
-    """Applies all events to the snapshot."""
+class FullReplayLoader(EventSourcedLoader[Account]):
+    """Loader that applies all events to the snapshot, not only the later ones."""
 
     async def _read_tails(
         self,
@@ -115,7 +117,7 @@ class IgnoresTheVersion(EventSourcedLoader[Account]):
         aggregate.replay([self._events.decode(event) for event in stored])
 
 
-async def every_snapshot_plus_tail_is_the_full_replay(
+async def check_snapshot_and_later_events(
     loader_type: type[EventSourcedLoader[Account]], histories: int
 ) -> None:
     chance = random.Random(SEED)
@@ -137,53 +139,53 @@ async def every_snapshot_plus_tail_is_the_full_replay(
             assert not snapshots.misses, facts
 
 
-async def test_of_a_thousand_histories_any_snapshot_and_its_tail_make_the_full_state() -> None:
+async def test_snapshot_and_later_events_equal_the_full_replay_in_1000_random_histories() -> None:
     print(f"seed {SEED}")  # noqa: T201 - shown with a failure
-    await every_snapshot_plus_tail_is_the_full_replay(EventSourcedLoader, HISTORIES)
+    await check_snapshot_and_later_events(EventSourcedLoader, HISTORIES)
 
 
-@pytest.mark.parametrize("naive", [IgnoresTheOrder, IgnoresTheVersion])
-async def test_a_naive_loader_makes_another_state(
+@pytest.mark.parametrize("naive", [ReversedOrderLoader, FullReplayLoader])
+async def test_naive_loader_restores_a_wrong_state(
     naive: type[EventSourcedLoader[Account]],
 ) -> None:
     with pytest.raises(AssertionError, match="snapshot at"):
-        await every_snapshot_plus_tail_is_the_full_replay(naive, 100)
+        await check_snapshot_and_later_events(naive, 100)
 
 
 def hash_of(entity_type: type[AggregateRoot[str]]) -> str:
     return AggregateSnapshots(entity_type, InMemorySnapshotStore()).schema_hash
 
 
-def test_words_about_a_class_are_no_part_of_its_shape() -> None:
-    def made(words: str, kind: type) -> type[AggregateRoot[str]]:
+def test_descriptions_and_docstrings_do_not_change_the_schema_hash() -> None:
+    def create_type(words: str, kind: type) -> type[AggregateRoot[str]]:
         part = create_model("Part", __doc__=words, size=(kind, Field(description=words)))
         return create_model(
             "Whole", __base__=AggregateRoot[str], __doc__=words, part=(part, ...), title=(str, "")
         )
 
-    assert hash_of(made("one", int)) == hash_of(made("two", int))
-    assert hash_of(made("one", int)) != hash_of(made("one", str))
+    assert hash_of(create_type("one", int)) == hash_of(create_type("two", int))
+    assert hash_of(create_type("one", int)) != hash_of(create_type("one", str))
 
 
-def test_the_hash_tells_the_shape_and_the_declared_revision() -> None:
+def test_schema_hash_depends_on_the_fields_and_the_state_revision() -> None:
     class One(AggregateRoot[str]):
         total: int = 0
 
-    def revised() -> type[AggregateRoot[str]]:
+    def create_revised() -> type[AggregateRoot[str]]:
         class One(AggregateRoot[str]):
             state_revision: ClassVar[int] = 1
             total: int = 0
 
         return One
 
-    def renamed() -> type[AggregateRoot[str]]:
+    def create_renamed() -> type[AggregateRoot[str]]:
         class One(AggregateRoot[str]):
             sum: int = 0
 
         return One
 
     assert hash_of(One) == hash_of(One)
-    assert len({hash_of(One), hash_of(revised()), hash_of(renamed())}) == 3
+    assert len({hash_of(One), hash_of(create_revised()), hash_of(create_renamed())}) == 3
 
 
 class WithSecret(AggregateRoot[str]):
@@ -211,7 +213,7 @@ class WithoutSchema(AggregateRoot[str]):
         (WithoutSchema, "has no JSON schema"),
     ],
 )
-def test_a_type_whose_json_loses_something_is_refused(
+def test_aggregate_type_whose_json_loses_fields_cannot_have_snapshots(
     entity_type: type[AggregateRoot[str]], problem: str
 ) -> None:
     with pytest.raises(
@@ -224,7 +226,7 @@ class Rounded(AggregateRoot[str]):
     amounts: dict[str, object] = Field(default_factory=dict)
 
 
-def test_a_state_that_comes_back_changed_from_json_is_not_kept(
+def test_state_that_json_would_change_gets_no_snapshot(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     snapshots = AggregateSnapshots(Rounded, InMemorySnapshotStore())
@@ -251,7 +253,7 @@ class Strict(AggregateRoot[UUID]):
 
 
 @pytest.mark.parametrize("aggregate", [Renamed(id="a", fullName="ann"), Strict(id=uuid4())])
-async def test_aggregates_with_aliases_and_strict_ones_have_snapshots(aggregate: Any) -> None:
+async def test_aggregates_with_aliases_or_strict_fields_can_have_snapshots(aggregate: Any) -> None:
     kept = InMemorySnapshotStore()
     snapshots = AggregateSnapshots[Any](type(aggregate), kept)
     aggregate.mark_persisted(1)
@@ -264,7 +266,7 @@ async def test_aggregates_with_aliases_and_strict_ones_have_snapshots(aggregate:
     assert usable == {snapshot.stream: aggregate}
 
 
-async def test_a_miss_is_told_to_the_hooks() -> None:
+async def test_unusable_snapshot_is_reported_to_the_hooks() -> None:
     kept, seen = InMemorySnapshotStore(), []
     stream = StreamId("Account", new_account_id())
     await kept.save(Snapshot(stream=stream, version=1, schema_hash="old", state=b""))
@@ -284,14 +286,14 @@ async def test_a_miss_is_told_to_the_hooks() -> None:
     assert seen == [("snapshot.miss", {"aggregate_type": "Account", "reason": "another shape"})]
 
 
-def test_a_snapshot_without_a_time_zone_is_refused() -> None:
+def test_snapshot_time_without_a_time_zone_is_rejected() -> None:
     naive = FakeClock().now().replace(tzinfo=None)
 
     with pytest.raises(NaiveDatetimeError):
         Snapshot(stream=StreamId("A", "a"), version=1, schema_hash="", state=b"", taken_at=naive)
 
 
-async def test_without_a_unit_of_work_a_snapshot_is_written_at_once() -> None:
+async def test_snapshot_is_written_at_once_without_a_unit_of_work() -> None:
     store, kept = InMemoryEventStore(), InMemorySnapshotStore()
     account = Account.open(new_account_id())
     await store.append_batch([StoredEvent.from_event(event) for event in account.pending_events])
@@ -302,7 +304,7 @@ async def test_without_a_unit_of_work_a_snapshot_is_written_at_once() -> None:
     assert len(await kept.load([StreamId("Account", account.id)])) == 1
 
 
-class CountsSaves(InMemorySnapshotStore):
+class CountingSnapshotStore(InMemorySnapshotStore):
     def __init__(self) -> None:
         super().__init__()
         self.saved: list[int] = []
@@ -315,10 +317,10 @@ class CountsSaves(InMemorySnapshotStore):
 
 
 @pytest.mark.parametrize("is_in_unit_of_work", [True, False])
-async def test_all_that_are_due_after_one_loading_are_saved_at_once(
+async def test_due_snapshots_of_one_load_are_saved_in_one_call(
     is_in_unit_of_work: bool,
 ) -> None:
-    store, kept = InMemoryEventStore(), CountsSaves()
+    store, kept = InMemoryEventStore(), CountingSnapshotStore()
     many = [Account.open(new_account_id()) for _ in range(50)]
     for account in many:
         await store.append_batch([StoredEvent.from_event(e) for e in account.pending_events])

@@ -1,4 +1,4 @@
-"""Locks that in-memory transactions hold to their end."""
+"""Tests of the locks that in-memory transactions hold until they end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
 
-async def test_exclusive_holder_is_alone_and_shared_holders_go_together() -> None:
+async def test_exclusive_lock_excludes_all_holders_and_shared_locks_coexist() -> None:
     locks, inside, most, order = TransactionLocks(), 0, 0, []
 
     async def hold(name: str, shared: bool) -> None:
@@ -32,7 +32,7 @@ async def test_exclusive_holder_is_alone_and_shared_holders_go_together() -> Non
     assert not locks._locks
 
 
-async def test_holder_may_acquire_its_lock_again_and_exclusively() -> None:
+async def test_transaction_can_acquire_its_lock_again_and_exclusively() -> None:
     locks = TransactionLocks()
     async with InMemoryUnitOfWork() as uow:
         await locks.acquire("it", uow, shared=True)
@@ -49,7 +49,7 @@ async def test_holder_may_acquire_its_lock_again_and_exclusively() -> None:
     assert not locks._locks
 
 
-async def test_cancelled_request_leaves_no_lock() -> None:
+async def test_cancelled_lock_request_leaves_no_lock() -> None:
     locks = TransactionLocks()
 
     async def work() -> None:

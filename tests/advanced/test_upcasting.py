@@ -1,4 +1,4 @@
-"""Old events in today's shape."""
+"""Tests of upcasters, which convert old events to the current schema."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class WeighInGrams(EventUpcaster):
 
 
 class TagInPlace(EventUpcaster):
-    """Changes what it gets, which it should not."""
+    """Upcaster that wrongly changes its argument."""
 
     event_type = "Dispatched"
     source_version = 3
@@ -90,7 +90,7 @@ PAYLOADS: dict[int, dict[str, object]] = {
 }
 
 
-def a_stored(schema_version: int, payload: dict[str, object] | None = None) -> StoredEvent:
+def make_stored(schema_version: int, payload: dict[str, object] | None = None) -> StoredEvent:
     return StoredEvent(
         event_id="e-1",
         event_type="Dispatched",
@@ -102,8 +102,8 @@ def a_stored(schema_version: int, payload: dict[str, object] | None = None) -> S
     )
 
 
-def decoded(schema_version: int) -> Dispatched:
-    event = Shipment.event_registry.decode(a_stored(schema_version))
+def decode(schema_version: int) -> Dispatched:
+    event = Shipment.event_registry.decode(make_stored(schema_version))
     assert isinstance(event, Dispatched)
     return event
 
@@ -118,20 +118,20 @@ def old() -> dict[str, Any]:
     return dict(PAYLOADS[1])
 
 
-class TestAnUpcaster(UpcasterContract):
+class TestUpcaster(UpcasterContract):
     pass
 
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4])
-def test_an_event_of_any_version_is_read_in_the_shape_of_today(version: int) -> None:
-    event = decoded(version)
+def test_event_of_any_schema_version_is_decoded_in_the_current_schema(version: int) -> None:
+    event = decode(version)
 
     assert (event.recipient, event.grams, event.tags) == ("ada", 2000, ("old",))
     assert (event.event_id, event.aggregate_version) == ("e-1", 1)
 
 
-def test_nothing_stored_changes_even_if_an_upcaster_changes_what_it_gets() -> None:
-    stored = a_stored(3, {"recipient": "ada", "grams": 1, "tags": ["new"]})
+def test_upcaster_that_changes_its_argument_does_not_change_the_stored_event() -> None:
+    stored = make_stored(3, {"recipient": "ada", "grams": 1, "tags": ["new"]})
 
     for _ in range(2):
         event = Shipment.event_registry.decode(stored)
@@ -141,9 +141,9 @@ def test_nothing_stored_changes_even_if_an_upcaster_changes_what_it_gets() -> No
     assert stored.payload == {"recipient": "ada", "grams": 1, "tags": ["new"]}
 
 
-def test_every_way_from_a_stored_event_leads_through_the_upcasters() -> None:
-    stored = a_stored(1)
-    message = OutboxMessage.from_event(decoded(4).model_copy(update={"aggregate_type": "Shipment"}))
+def test_every_decoder_of_stored_events_applies_the_upcasters() -> None:
+    stored = make_stored(1)
+    message = OutboxMessage.from_event(decode(4).model_copy(update={"aggregate_type": "Shipment"}))
     old_message = OutboxMessage(
         message_id=message.message_id,
         event_type="Dispatched",
@@ -163,23 +163,23 @@ def test_every_way_from_a_stored_event_leads_through_the_upcasters() -> None:
     assert (by_message.aggregate_id, by_message.event_id) == ("s-1", "e-1")
 
 
-def test_a_stored_form_that_tells_no_version_is_of_today() -> None:
-    class Told:
+def test_stored_event_without_a_schema_version_has_the_current_schema() -> None:
+    class StoredWithoutVersion:
         event_type = "Dispatched"
         payload: ClassVar[dict[str, object]] = PAYLOADS[4]
 
-    event = Shipment.event_registry.decode(Told())
+    event = Shipment.event_registry.decode(StoredWithoutVersion())
 
     assert isinstance(event, Dispatched)
     assert event.grams == 2000
 
 
-def test_a_missing_step_names_type_version_and_step() -> None:
+def test_error_for_a_missing_upcaster_names_event_type_version_and_step() -> None:
     events = UpcastingEventRegistry(UpcasterRegistry(CHAIN[1], CHAIN[2]))
     events.register(Dispatched)
 
     with pytest.raises(UpcastingError, match="the step from 1 to 2 is missing") as caught:
-        events.decode(a_stored(1))
+        events.decode(make_stored(1))
 
     error = caught.value
     assert (error.event_type, error.stored_version, error.class_version) == ("Dispatched", 1, 4)
@@ -187,29 +187,29 @@ def test_a_missing_step_names_type_version_and_step() -> None:
     assert classify_error(error) is ErrorClass.PERMANENT
 
 
-def test_an_event_of_the_future_says_so() -> None:
+def test_event_with_a_newer_schema_version_is_an_error() -> None:
     with pytest.raises(UpcastingError, match="schema version 5, but its class has 4") as caught:
-        Shipment.event_registry.decode(a_stored(5))
+        Shipment.event_registry.decode(make_stored(5))
 
     assert (caught.value.stored_version, caught.value.step) == (5, None)
 
 
-def test_a_step_that_fails_and_one_that_answers_no_dict_are_named() -> None:
+def test_upcaster_that_fails_or_returns_no_dict_is_named_in_the_error() -> None:
     with pytest.raises(UpcastingError, match="NameTheRecipient cannot upcast Dispatched") as caught:
-        Shipment.event_registry.decode(a_stored(1, {"kilos": 2}))
+        Shipment.event_registry.decode(make_stored(1, {"kilos": 2}))
     assert isinstance(caught.value.__cause__, KeyError)
 
-    class Forgets(NameTheRecipient):
+    class NoneUpcaster(NameTheRecipient):
         def upcast(self, payload: Mapping[str, Any]) -> dict[str, Any]:
             return None  # type: ignore[return-value]
 
-    events = UpcastingEventRegistry(UpcasterRegistry(Forgets(), *CHAIN[1:]))
+    events = UpcastingEventRegistry(UpcasterRegistry(NoneUpcaster(), *CHAIN[1:]))
     events.register(Dispatched)
-    with pytest.raises(UpcastingError, match="Forgets .* returned None, not a dict"):
-        events.decode(a_stored(1))
+    with pytest.raises(UpcastingError, match="NoneUpcaster .* returned None, not a dict"):
+        events.decode(make_stored(1))
 
 
-def test_a_table_without_upcasters_refuses_old_events_instead_of_misreading_them() -> None:
+def test_event_registry_without_upcasters_rejects_old_events() -> None:
     class Weighed(DomainEvent):
         schema_version: ClassVar[int] = 2
         grams: int = 0
@@ -225,7 +225,7 @@ def test_a_table_without_upcasters_refuses_old_events_instead_of_misreading_them
         payload={"kilos": 2},
     )
 
-    # Without a look at the version 2 kilos are nothing at all.
+    # Without a check of the version, the weight of 2 kilos is lost silently.
     assert Weighed.model_validate(stored.payload).grams == 0
     with pytest.raises(SerializationError, match="has schema version 1, but .*Weighed has 2"):
         plain.decode(stored)
@@ -233,7 +233,7 @@ def test_a_table_without_upcasters_refuses_old_events_instead_of_misreading_them
         add_upcasting(plain).decode(stored)
 
 
-def test_a_step_is_taken_once() -> None:
+def test_second_upcaster_for_the_same_schema_version_is_rejected() -> None:
     class AnotherName(NameTheRecipient):
         pass
 
@@ -245,7 +245,7 @@ def test_a_step_is_taken_once() -> None:
     upcasters.register(CHAIN[0])
 
 
-def test_a_gap_is_refused_and_nothing_of_the_call_is_kept() -> None:
+def test_upcaster_chain_with_a_gap_is_rejected_completely() -> None:
     upcasters = UpcasterRegistry()
 
     with pytest.raises(UpcasterChainError, match="from schema version 2 is missing"):
@@ -263,7 +263,9 @@ def test_a_gap_is_refused_and_nothing_of_the_call_is_kept() -> None:
         ((*CHAIN, 4), "from schema version 4 leads beyond Dispatched, which has schema_version 4"),
     ],
 )
-def test_a_chain_ends_at_its_class(chain: tuple[Any, ...], problem: str) -> None:
+def test_upcaster_chain_must_end_at_the_schema_version_of_its_class(
+    chain: tuple[Any, ...], problem: str
+) -> None:
     class Beyond(EventUpcaster):
         event_type = "Dispatched"
         source_version = 4
@@ -281,13 +283,13 @@ def test_a_chain_ends_at_its_class(chain: tuple[Any, ...], problem: str) -> None
         UpcastingEventRegistry(upcasters, table)
 
 
-def test_a_chain_without_a_class_is_found() -> None:
+def test_upcaster_chain_for_an_unregistered_event_class_is_an_error() -> None:
     with pytest.raises(UnknownTypeError, match="'Dispatched'"):
         UpcastingEventRegistry(UpcasterRegistry(*CHAIN), EventTypeRegistry())
 
 
 @pytest.mark.parametrize("version", [0, -1, True, "1"])
-def test_a_step_from_no_version_is_refused(version: Any) -> None:
+def test_upcaster_with_an_invalid_source_version_is_rejected(version: Any) -> None:
     class Wrong(NameTheRecipient):
         source_version = version
 
@@ -295,14 +297,14 @@ def test_a_step_from_no_version_is_refused(version: Any) -> None:
         UpcasterRegistry(Wrong())
 
 
-def test_object_that_is_no_upcaster_cannot_be_registered() -> None:
-    something: Any = object()
+def test_object_that_is_not_an_upcaster_cannot_be_registered() -> None:
+    not_an_upcaster: Any = object()
 
     with pytest.raises(UpcasterChainError, match="is not an upcaster"):
-        UpcasterRegistry(something)
+        UpcasterRegistry(not_an_upcaster)
 
 
-def test_a_subclass_without_a_step_cannot_be_made() -> None:
+def test_upcaster_without_an_upcast_method_cannot_be_created() -> None:
     class Nothing(EventUpcaster):
         event_type = "Dispatched"
         source_version = 1
@@ -312,11 +314,11 @@ def test_a_subclass_without_a_step_cannot_be_made() -> None:
 
 
 @pytest.mark.parametrize("text", ['{"recipient": "ada"', "[1]", "null", ""])
-def test_a_payload_that_is_no_object_is_named(text: str) -> None:
+def test_stored_payload_that_is_not_a_json_object_names_the_event(text: str) -> None:
     class Kept(StoredEvent):
         payload_json: str
 
-    stored = Kept(**vars(a_stored(4)))
+    stored = Kept(**vars(make_stored(4)))
     stored.__dict__["payload_json"] = text
 
     with pytest.raises(SerializationError, match="stored Dispatched e-1"):
@@ -324,8 +326,8 @@ def test_a_payload_that_is_no_object_is_named(text: str) -> None:
 
 
 @given(st.permutations([0, 1, 2]), st.integers(1, 4))
-def test_the_order_of_registration_does_not_matter(order: list[int], version: int) -> None:
+def test_upcasters_can_be_registered_in_any_order(order: list[int], version: int) -> None:
     events = UpcastingEventRegistry(UpcasterRegistry(*(CHAIN[index] for index in order)))
     events.register(Dispatched)
 
-    assert events.decode(a_stored(version)).payload() == decoded(4).payload()
+    assert events.decode(make_stored(version)).payload() == decode(4).payload()

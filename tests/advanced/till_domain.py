@@ -1,4 +1,4 @@
-"""A small domain for projections: tills that sell, and what they took."""
+"""Small domain for projections: tills that sell, and their takings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ItemSold(DomainEvent):
 
 
 @till_events.register
-class SaleTakenBack(DomainEvent):
+class SaleRefunded(DomainEvent):
     cents: int
     day: str = "monday"
 
@@ -46,7 +46,7 @@ class TillClosed(DomainEvent):
 
 
 class Tills(ProjectionHandler):
-    """One document a till, which tells its versions in the order in which they came."""
+    """One document a till, which lists the versions of its events in the order of arrival."""
 
     collection = "tills"
     fields: ClassVar = {"place": str, "cents": int}
@@ -54,10 +54,10 @@ class Tills(ProjectionHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.refused: set[int] = set()
-        """Amounts that the handler cannot take."""
+        self.rejected: set[int] = set()
+        """Amounts for which the handler raises an error."""
         self.failures = 0
-        """How often it fails for no lasting reason."""
+        """Number of transient errors that the handler still raises."""
 
     def apply_TillOpened(self, event: TillOpened, documents: ProjectionDocuments) -> None:
         documents.upsert(str(event.aggregate_id), {"place": event.place, "cents": 0, "seen": [1]})
@@ -65,8 +65,8 @@ class Tills(ProjectionHandler):
     def apply_ItemSold(self, event: ItemSold, documents: ProjectionDocuments) -> None:
         self._add(event, event.cents, documents)
 
-    @when(SaleTakenBack)
-    def undo(self, event: SaleTakenBack, documents: ProjectionDocuments) -> None:
+    @when(SaleRefunded)
+    def undo(self, event: SaleRefunded, documents: ProjectionDocuments) -> None:
         self._add(event, -event.cents, documents)
 
     def apply_TillClosed(self, event: TillClosed, documents: ProjectionDocuments) -> None:
@@ -77,16 +77,16 @@ class Tills(ProjectionHandler):
         till["cents"] += cents
         till["seen"].append(event.aggregate_version)
         documents.upsert(str(event.aggregate_id), till)
-        # After the change: what an event has done in part must not stay.
-        if abs(cents) in self.refused:
-            raise ValueError(f"cannot take {cents}")
+        # After the change: a partial change of a failed event must not remain.
+        if abs(cents) in self.rejected:
+            raise ValueError(f"cannot process {cents}")
         if self.failures:
             self.failures -= 1
-            raise ConnectionError("somebody pulled a plug")
+            raise ConnectionError("the connection was closed")
 
 
 class LaterTills(Tills):
-    """The same projection, a version later: its documents have another shape."""
+    """Next version of the projection, whose documents have other fields."""
 
     version = 2
     fields: ClassVar = {"euros": float}
@@ -100,19 +100,19 @@ class LaterTills(Tills):
 
 
 class Days(ProjectionHandler):
-    """One document a day, over all tills."""
+    """One document a day, over all tills together."""
 
     collection = "days"
     fields: ClassVar = {"cents": int}
     event_registry = till_events
 
     def document_ids(self, event: DomainEvent) -> Iterable[str]:
-        return (event.day,) if isinstance(event, (ItemSold, SaleTakenBack)) else ()
+        return (event.day,) if isinstance(event, (ItemSold, SaleRefunded)) else ()
 
     def apply_ItemSold(self, event: ItemSold, documents: ProjectionDocuments) -> None:
         self._add(event.day, event.cents, documents)
 
-    def apply_SaleTakenBack(self, event: SaleTakenBack, documents: ProjectionDocuments) -> None:
+    def apply_SaleRefunded(self, event: SaleRefunded, documents: ProjectionDocuments) -> None:
         self._add(event.day, -event.cents, documents)
 
     def _add(self, day: str, cents: int, documents: ProjectionDocuments) -> None:
@@ -127,8 +127,8 @@ def new_till() -> StreamId:
     return StreamId("Till", f"till-{next(_numbers)}")
 
 
-def stored(stream: StreamId, events: Sequence[DomainEvent], after: int = 0) -> list[StoredEvent]:
-    """The events as the next ones of the stream."""
+def to_stored(stream: StreamId, events: Sequence[DomainEvent], after: int = 0) -> list[StoredEvent]:
+    """Build the stored events of a stream that has ``after`` events."""
     return [
         StoredEvent(
             event_id=event.event_id,
@@ -142,14 +142,14 @@ def stored(stream: StreamId, events: Sequence[DomainEvent], after: int = 0) -> l
     ]
 
 
-def opened_and_sold(*cents: int) -> list[DomainEvent]:
+def open_and_sell(*cents: int) -> list[DomainEvent]:
     return [TillOpened(place="hall"), *(ItemSold(cents=each) for each in cents)]
 
 
 def random_events(chance: random.Random, length: int) -> list[DomainEvent]:
-    """What a till may see, in no sensible order at all."""
+    """Build random events of a till, in an arbitrary order."""
     days = ("monday", "tuesday", "sunday")
-    kinds: list[Any] = [ItemSold] * 6 + [SaleTakenBack] * 2
+    kinds: list[Any] = [ItemSold] * 6 + [SaleRefunded] * 2
     events: list[DomainEvent] = []
     for _ in range(length):
         if chance.random() < 0.1:

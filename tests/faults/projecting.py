@@ -52,7 +52,7 @@ class Repairable(Tills):
 
     def _add(self, event: DomainEvent, cents: int, documents: ProjectionDocuments) -> None:
         if cents == POISON:
-            self.refused = set() if (self._folder / REPAIRED).exists() else {POISON}
+            self.rejected = set() if (self._folder / REPAIRED).exists() else {POISON}
         super()._add(event, cents, documents)
 
 
@@ -204,7 +204,7 @@ async def _repair(place: Place, environment: ProjectionEnvironment, findings: Fi
     )
     assert poison.state is DeadLetterState.POISON
     assert waiting, "nothing came behind the poison"
-    (sick,) = (await environment.all_of(Tills(), SICK.aggregate_id)).values()
+    (sick,) = (await environment.get_documents(Tills(), SICK.aggregate_id)).values()
     stored_events = await environment.events.get_events(SICK.aggregate_id)
     before = [each.version for each in stored_events if (each.position or 0) < poison.position]
     findings.overtaken += sick["seen"] != before
@@ -224,7 +224,7 @@ async def judge(
     findings.letters += len(await environment.dead_letters.list_dead_letters())
     for handler in projections or (Tills(), Days()):
         fresh = await LiveProjection(handler, environment.events).get_all()
-        found = await environment.all_of(handler, *fresh)
+        found = await environment.get_documents(handler, *fresh)
         everything = await (await environment.store.find(handler.collection, QueryOptions()))
         strays = len(everything) - len(found)
         if apart_from is not None:

@@ -193,7 +193,7 @@ async def _until_there(environment: ProjectionEnvironment, streams: list[StreamI
     while await environment.events.latest_position() < 100:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
     await environment.store.ensure_collection(Tills.collection, tills_of(1).fields)
-    while len(await environment.all_of(Tills(), *ids)) < len(ids):
+    while len(await environment.get_documents(Tills(), *ids)) < len(ids):
         assert time.monotonic() < deadline, "the worker makes no documents"
         await asyncio.sleep(0.02)
 
@@ -204,7 +204,7 @@ async def _read(
     ids = [each.aggregate_id for each in streams]
     while True:
         findings.reads += 1
-        findings.fewer += len(await environment.all_of(Tills(), *ids)) < len(ids)
+        findings.fewer += len(await environment.get_documents(Tills(), *ids)) < len(ids)
         await asyncio.sleep(0.002)
 
 

@@ -19,7 +19,7 @@ from cqrs_ddd_persistence_sqlalchemy.advanced import (
     SQLAlchemyProjectionStore,
 )
 from tests.advanced.projection_environment import ProjectionEnvironment
-from tests.advanced.till_domain import ItemSold, SaleTakenBack, TillOpened, stored
+from tests.advanced.till_domain import ItemSold, SaleRefunded, TillOpened, to_stored
 from tests.faults.crashing import Place
 from tests.faults.naive_positions import Kind
 
@@ -79,7 +79,7 @@ async def append(
     """Events of several streams in one transaction, whose versions ``at`` keeps."""
     batch: list[StoredEvent] = []
     for stream, its in new.items():
-        batch += stored(stream, its, after=at[stream])
+        batch += to_stored(stream, its, after=at[stream])
     with contextlib.suppress(ConcurrencyError):
         await events.append_batch(batch)
         for stream, its in new.items():
@@ -89,7 +89,7 @@ async def append(
 
 
 def _sales(dice: random.Random, at: int) -> list[DomainEvent]:
-    kinds: list[Any] = [ItemSold] * 4 + [SaleTakenBack]
+    kinds: list[Any] = [ItemSold] * 4 + [SaleRefunded]
     days = ("monday", "tuesday", "sunday")
     sales: list[DomainEvent] = [
         dice.choice(kinds)(cents=dice.randrange(POISON + 1, 900), day=dice.choice(days))

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cqrs_ddd_persistence_sqlalchemy import Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
 from tests.advanced.projection_environment import ProjectionEnvironment
-from tests.advanced.till_domain import ItemSold, Tills, opened_and_sold, stored
+from tests.advanced.till_domain import ItemSold, Tills, open_and_sell, to_stored
 from tests.faults.crashing import Place
 from tests.faults.freezing_workers import FROZEN, LOG, FreezesWithTheRow, run_follow
 from tests.faults.naive_positions import Kind, MovesWhoeverAsks
@@ -67,7 +67,7 @@ async def _after_a_freeze(
     its = SQLAlchemyPositionStore if kind is FreezesWithTheRow else kind
     environment = create_environment(place, engine, its)
     for stream in STREAMS:
-        await environment.append(stored(stream, opened_and_sold(1, POISON, 3, 4)))
+        await environment.append(to_stored(stream, open_and_sell(1, POISON, 3, 4)))
     with process(run_follow, place, kind, patience) as one:
         while not (place.folder / FROZEN).exists():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -94,7 +94,7 @@ async def _after_a_freeze(
 
 async def _sell_more(environment: ProjectionEnvironment, *, after: int) -> None:
     for stream in STREAMS:
-        await environment.append(stored(stream, [ItemSold(cents=after)], after=after))
+        await environment.append(to_stored(stream, [ItemSold(cents=after)], after=after))
 
 
 async def _until_taken(environment: ProjectionEnvironment) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from cqrs_ddd_advanced_core.projections import ProjectionDocuments
 from cqrs_ddd_core import DomainEvent
 from cqrs_ddd_persistence_sqlalchemy import Tables
-from tests.advanced.till_domain import Tills, new_till, opened_and_sold, stored
+from tests.advanced.till_domain import Tills, new_till, open_and_sell, to_stored
 from tests.faults.crashing import Place
 from tests.faults.outages import go_away_and_come_back
 from tests.faults.projecting import Findings, judge, worker
@@ -79,7 +79,7 @@ async def test_who_puts_it_down_to_the_event_is_caught(
 
 async def _after_a_cut(place: Place, engine: AsyncEngine, at_commit: AtCommit) -> Findings:
     environment, findings = create_environment(place, engine), Findings()
-    await environment.append(stored(new_till(), opened_and_sold(1, POISON, 2)))
+    await environment.append(to_stored(new_till(), open_and_sell(1, POISON, 2)))
     end = await environment.events.latest_position()
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(Proxy(place.url).running())

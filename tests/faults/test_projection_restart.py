@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cqrs_ddd_persistence_sqlalchemy import create_schema
-from tests.advanced.till_domain import ItemSold, Tills, new_till, opened_and_sold, stored
+from tests.advanced.till_domain import ItemSold, Tills, new_till, open_and_sell, to_stored
 from tests.faults.crashing import Place
 from tests.faults.projecting import Findings, judge, worker
 from tests.faults.selling import create_environment
@@ -72,7 +72,7 @@ async def test_a_worker_goes_on_when_the_server_was_started_again(
     async with place.engine() as engine:
         await create_schema(engine, place.tables)
         environment = create_environment(place, engine)
-        await environment.append(stored(till, opened_and_sold(1, 2)))
+        await environment.append(to_stored(till, open_and_sell(1, 2)))
         with ExitStack() as servers:
             async with worker(environment, [Tills()]):
                 assert await environment.positions.wait_until(3, [Tills.collection], timeout=20.0)
@@ -82,7 +82,7 @@ async def test_a_worker_goes_on_when_the_server_was_started_again(
                 servers.enter_context(server.started_again())
                 async with place.engine() as another:
                     await create_environment(place, another).append(
-                        stored(till, [ItemSold(cents=3)], after=3)
+                        to_stored(till, [ItemSold(cents=3)], after=3)
                     )
                 assert await environment.positions.wait_until(4, [Tills.collection], timeout=20.0)
             await judge(environment, findings, [Tills()])

@@ -17,7 +17,7 @@ from tests.advanced.inline_kit import InlineProjectionKit
 from tests.advanced.projection_environment import ProjectionEnvironment, create_inline_mediator
 from tests.advanced.projection_kit import ProjectionWorkerKit
 from tests.advanced.rebuild_kit import ProjectionRebuildKit
-from tests.advanced.till_domain import Days, ItemSold, Sell, new_till, opened_and_sold, stored
+from tests.advanced.till_domain import Days, ItemSold, Sell, new_till, open_and_sell, to_stored
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 
 
@@ -58,7 +58,7 @@ async def test_a_rebuild_waits_for_who_appends_without_the_view_before_those_who
     days = Days()
     mediator = await create_inline_mediator(environment, days)
     async with new_uow() as stranger:
-        await stranger.event_store.append_batch(stored(new_till(), [ItemSold(cents=1)]))
+        await stranger.event_store.append_batch(to_stored(new_till(), [ItemSold(cents=1)]))
         for _ in range(3):
             await mediator.send(Sell(till_id=new_till().aggregate_id, cents=2))
         rebuilding = asyncio.ensure_future(environment.rebuild(days).run())
@@ -67,7 +67,7 @@ async def test_a_rebuild_waits_for_who_appends_without_the_view_before_those_who
     await rebuilding
 
     assert was_waiting
-    assert await environment.all_of(days, "monday") == {"monday": {"cents": 7, "count": 4}}
+    assert await environment.get_documents(days, "monday") == {"monday": {"cents": 7, "count": 4}}
 
 
 async def test_the_highest_position_is_above_what_a_slow_one_keeps_from_readers(
@@ -77,10 +77,10 @@ async def test_the_highest_position_is_above_what_a_slow_one_keeps_from_readers(
     assert await events.highest_position() == 0
     if backend == "postgres":
         async with new_uow() as slow:
-            await slow.event_store.append_batch(stored(new_till(), [ItemSold(cents=1)]))
-            await environment.append(stored(new_till(), [ItemSold(cents=1)]))
+            await slow.event_store.append_batch(to_stored(new_till(), [ItemSold(cents=1)]))
+            await environment.append(to_stored(new_till(), [ItemSold(cents=1)]))
             assert (await events.latest_position(), await events.highest_position()) == (0, 2)
     else:
-        await environment.append(stored(new_till(), opened_and_sold(1)))
+        await environment.append(to_stored(new_till(), open_and_sell(1)))
 
     assert await events.latest_position() == await events.highest_position() == 2

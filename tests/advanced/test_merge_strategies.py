@@ -1,4 +1,4 @@
-"""Merging two changes of one value."""
+"""Tests of the merge strategies, by their laws and by examples."""
 
 from __future__ import annotations
 
@@ -42,31 +42,31 @@ KEYED = st.lists(
 )
 
 
-def three(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Sides]:
+def create_sides(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Sides]:
     return st.tuples(values, values, values)
 
 
-class Sum(MergeStrategy):
-    """One of a user's own, for whole numbers."""
+class SumStrategy(MergeStrategy):
+    """Strategy of a user, for whole numbers."""
 
     def resolve(self, base: Any, theirs: Any, mine: Any) -> Any:
         return theirs + mine - base
 
 
-class Either(IMergeStrategy):
-    """One of a user's own that knows the port only, and hands on what it was given."""
+class BothStrategy(IMergeStrategy):
+    """Strategy of a user that implements only the port and returns both arguments."""
 
     def merge(self, base: Any, theirs: Any, mine: Any) -> Any:
         return [theirs, mine]
 
 
 def text(value: Any) -> str:
-    """As JSON has it, in which True is not 1 and 1 is not 1.0."""
+    """Return the JSON text, in which True differs from 1 and 1 from 1.0."""
     return json.dumps(value, sort_keys=True)
 
 
-def merged(strategy: IMergeStrategy, sides: Sides) -> Any:
-    """None where nobody may choose."""
+def merge_or_none(strategy: IMergeStrategy, sides: Sides) -> Any:
+    """Merge the sides; return None if they are in conflict."""
     try:
         return strategy.merge(*sides)
     except MergeConflictError:
@@ -99,8 +99,8 @@ class TestTimestampLastWins(TestLastWins):
 class TestFieldLevel(TestLastWins):
     @pytest.fixture
     def strategy(self) -> IMergeStrategy:
-        tags, either = UnionListMergeStrategy(), Either()
-        return FieldLevelMergeStrategy({"tags": tags, "either": either, "sum": Sum()})
+        tags, either = UnionListMergeStrategy(), BothStrategy()
+        return FieldLevelMergeStrategy({"tags": tags, "either": either, "sum": SumStrategy()})
 
     @pytest.fixture
     def changes(self) -> Changes:
@@ -115,7 +115,7 @@ class TestFieldLevel(TestLastWins):
 class TestDeepMerge(TestFieldLevel):
     @pytest.fixture
     def strategy(self) -> IMergeStrategy:
-        return DeepMergeStrategy(default=Either())
+        return DeepMergeStrategy(default=BothStrategy())
 
 
 class TestUnionList(TestLastWins):
@@ -141,27 +141,27 @@ class TestUnionListByKey(TestLastWins):
         ]
 
 
-# Laws, for whatever strategy and values.
+# Laws, which hold for any strategy and any values.
 
 
-def what_only_they_changed_is_theirs(strategy: IMergeStrategy, sides: Sides) -> None:
+def keep_changes_of_theirs(strategy: IMergeStrategy, sides: Sides) -> None:
     base, theirs, _ = sides
     assert text(strategy.merge(base, theirs, base)) == text(theirs)
 
 
-def what_only_i_changed_is_mine(strategy: IMergeStrategy, sides: Sides) -> None:
+def keep_changes_of_mine(strategy: IMergeStrategy, sides: Sides) -> None:
     base, _, mine = sides
     assert text(strategy.merge(base, base, mine)) == text(mine)
 
 
-def equal_changes_are_one(strategy: IMergeStrategy, sides: Sides) -> None:
+def merge_equal_changes_once(strategy: IMergeStrategy, sides: Sides) -> None:
     base, both, _ = sides
     assert text(strategy.merge(base, both, both)) == text(both)
 
 
-def what_is_given_stays_as_it_is(strategy: IMergeStrategy, sides: Sides) -> None:
+def leave_arguments_unchanged(strategy: IMergeStrategy, sides: Sides) -> None:
     before = text(sides)
-    answer = merged(strategy, sides)
+    answer = merge_or_none(strategy, sides)
     if isinstance(answer, dict):
         answer["new"] = 1
     for value in answer if isinstance(answer, list) else []:
@@ -170,25 +170,25 @@ def what_is_given_stays_as_it_is(strategy: IMergeStrategy, sides: Sides) -> None
     assert text(sides) == before
 
 
-def the_sides_may_be_swapped(strategy: IMergeStrategy, sides: Sides) -> None:
+def allow_swapped_sides(strategy: IMergeStrategy, sides: Sides) -> None:
     base, theirs, mine = sides
-    one, other = merged(strategy, sides), merged(strategy, (base, mine, theirs))
-    if isinstance(one, list) and isinstance(other, list):  # Theirs are first.
+    one, other = merge_or_none(strategy, sides), merge_or_none(strategy, (base, mine, theirs))
+    if isinstance(one, list) and isinstance(other, list):  # The first argument comes first.
         one, other = sorted(map(text, one)), sorted(map(text, other))
     assert text(one) == text(other)
 
 
-def no_change_is_lost(strategy: IMergeStrategy, sides: Sides) -> None:
+def lose_no_change(strategy: IMergeStrategy, sides: Sides) -> None:
     base, theirs, mine = sides
-    answer = merged(strategy, sides)
+    answer = merge_or_none(strategy, sides)
     if answer is not None:
-        assert holds_the_changes(base, theirs, answer)
-        assert holds_the_changes(base, mine, answer)
+        assert contains_changes(base, theirs, answer)
+        assert contains_changes(base, mine, answer)
 
 
-def no_field_is_lost(strategy: IMergeStrategy, sides: Sides) -> None:
+def lose_no_field(strategy: IMergeStrategy, sides: Sides) -> None:
     base, theirs, mine = sides
-    answer = merged(strategy, sides)
+    answer = merge_or_none(strategy, sides)
     if answer is None:
         return
     for side in (theirs, mine):
@@ -197,11 +197,11 @@ def no_field_is_lost(strategy: IMergeStrategy, sides: Sides) -> None:
                 assert text_at(answer, name) == text_at(side, name)
 
 
-def holds_the_changes(base: Any, side: Any, answer: Any) -> bool:
-    """Of what differs between ``base`` and ``side``, down to what is no mapping."""
+def contains_changes(base: Any, side: Any, answer: Any) -> bool:
+    """Return True if the answer has all changes from ``base`` to ``side``, at any depth."""
     if all(isinstance(each, dict) for each in (base, side, answer)):
         return all(
-            holds_the_changes(base.get(name, {}), side[name], answer[name])
+            contains_changes(base.get(name, {}), side[name], answer[name])
             if isinstance(base.get(name, {}), dict) and name in side and name in answer
             else text_at(side, name) == text_at(answer, name)
             for name in {**base, **side}
@@ -217,21 +217,21 @@ def text_at(state: dict[str, Any], name: str) -> str | None:
 Law = Callable[[IMergeStrategy, Sides], None]
 
 ALWAYS: list[Law] = [
-    what_only_they_changed_is_theirs,
-    what_only_i_changed_is_mine,
-    equal_changes_are_one,
-    what_is_given_stays_as_it_is,
+    keep_changes_of_theirs,
+    keep_changes_of_mine,
+    merge_equal_changes_once,
+    leave_arguments_unchanged,
 ]
 LAWS: list[tuple[IMergeStrategy, st.SearchStrategy[Any], list[Law]]] = [
     (LastWinsStrategy(), VALUES, ALWAYS),
-    (TimestampLastWinsStrategy("a"), STATES, [*ALWAYS, the_sides_may_be_swapped]),
-    (FieldLevelMergeStrategy(), STATES, [*ALWAYS, the_sides_may_be_swapped, no_field_is_lost]),
-    (FieldLevelMergeStrategy(), ALIKE, [*ALWAYS, no_field_is_lost]),
+    (TimestampLastWinsStrategy("a"), STATES, [*ALWAYS, allow_swapped_sides]),
+    (FieldLevelMergeStrategy(), STATES, [*ALWAYS, allow_swapped_sides, lose_no_field]),
+    (FieldLevelMergeStrategy(), ALIKE, [*ALWAYS, lose_no_field]),
     (FieldLevelMergeStrategy(default=LastWinsStrategy()), STATES, ALWAYS),
-    (DeepMergeStrategy(), STATES, [*ALWAYS, the_sides_may_be_swapped, no_change_is_lost]),
+    (DeepMergeStrategy(), STATES, [*ALWAYS, allow_swapped_sides, lose_no_change]),
     (DeepMergeStrategy(default=UnionListMergeStrategy()), STATES, ALWAYS),
-    (UnionListMergeStrategy(), LISTS, [*ALWAYS, the_sides_may_be_swapped]),
-    (UnionListMergeStrategy(key="id"), KEYED, [*ALWAYS, the_sides_may_be_swapped]),
+    (UnionListMergeStrategy(), LISTS, [*ALWAYS, allow_swapped_sides]),
+    (UnionListMergeStrategy(key="id"), KEYED, [*ALWAYS, allow_swapped_sides]),
 ]
 
 
@@ -239,19 +239,19 @@ LAWS: list[tuple[IMergeStrategy, st.SearchStrategy[Any], list[Law]]] = [
     ("strategy", "values", "law"),
     [(strategy, values, law) for strategy, values, laws in LAWS for law in laws],
 )
-def test_a_strategy_keeps_the_laws(
+def test_merge_strategy_obeys_its_laws(
     strategy: IMergeStrategy, values: st.SearchStrategy[Any], law: Law
 ) -> None:
     @settings(max_examples=60)
-    @given(three(values))
+    @given(create_sides(values))
     def holds(sides: Sides) -> None:
         law(strategy, sides)
 
     holds()
 
 
-@given(three(LISTS))
-def test_a_union_has_every_addition_and_no_item_that_either_side_removed(sides: Sides) -> None:
+@given(create_sides(LISTS))
+def test_list_union_contains_all_additions_and_no_removed_item(sides: Sides) -> None:
     was, stored, new = (Counter(map(text, side)) for side in sides)
 
     union = Counter(map(text, UnionListMergeStrategy().merge(*sides)))
@@ -262,44 +262,44 @@ def test_a_union_has_every_addition_and_no_item_that_either_side_removed(sides: 
         assert union[item] == was[item] + more - less
 
 
-@given(three(KEYED))
-def test_a_union_by_key_is_a_merge_of_fields(sides: Sides) -> None:
+@given(create_sides(KEYED))
+def test_list_union_by_key_equals_a_field_level_merge(sides: Sides) -> None:
     by_key = tuple({str(item["id"]): item for item in side} for side in sides)
 
-    union = merged(UnionListMergeStrategy(key="id"), sides)
+    union = merge_or_none(UnionListMergeStrategy(key="id"), sides)
 
-    expected = merged(FieldLevelMergeStrategy(), by_key)  # type: ignore[arg-type]
+    expected = merge_or_none(FieldLevelMergeStrategy(), by_key)  # type: ignore[arg-type]
     if sides[1] != sides[2] and sides[0] not in sides[1:]:
         assert text(union) == text(None if expected is None else list(expected.values()))
 
 
-# Naive ways, and the law that each of them breaks.
+# Naive strategies, and the law that each of them breaks.
 
 
-class TwoWay(IMergeStrategy):
-    """Knows no base."""
+class TwoWayMerge(IMergeStrategy):
+    """Strategy that ignores the base."""
 
     def merge(self, base: Any, theirs: Any, mine: Any) -> Any:
         return {**theirs, **mine}
 
 
-class KnowsNoRemovals(IMergeStrategy):
-    """Looks only at what is there."""
+class AdditionsOnlyMerge(IMergeStrategy):
+    """Strategy that ignores removed fields."""
 
     def merge(self, base: Any, theirs: Any, mine: Any) -> Any:
         changed = {name: mine[name] for name in mine if text_at(base, name) != text(mine[name])}
         return {**base, **theirs, **changed}
 
 
-class TakesMineInConflict(FieldLevelMergeStrategy):
-    """Chooses without being asked to."""
+class MineInConflictMerge(FieldLevelMergeStrategy):
+    """Strategy that resolves conflicts although no default is configured."""
 
     def _resolve_field(self, name: str, base: Any, theirs: Any, mine: Any) -> Any:
         return mine
 
 
-class PythonEquality(FieldLevelMergeStrategy):
-    """True == 1 == 1.0."""
+class PythonEqualityMerge(FieldLevelMergeStrategy):
+    """Strategy that compares with Python equality, where ``True == 1 == 1.0``."""
 
     def merge(self, base: Any, theirs: Any, mine: Any) -> Any:
         if base == theirs:
@@ -307,38 +307,38 @@ class PythonEquality(FieldLevelMergeStrategy):
         return dict(theirs) if mine == base else super().merge(base, theirs, mine)
 
 
-class WritesIntoTheirs(IMergeStrategy):
+class InPlaceMerge(IMergeStrategy):
     def merge(self, base: Any, theirs: Any, mine: Any) -> Any:
         theirs.update(mine)
         return theirs
 
 
-class HandsOutItsArguments(IMergeStrategy):
+class AliasingMerge(IMergeStrategy):
     def merge(self, base: Any, theirs: Any, mine: Any) -> Any:
         return theirs if text(mine) == text(base) else mine
 
 
 class TwoWayUnion(IMergeStrategy):
-    """Brings back what was removed."""
+    """Strategy that restores removed items."""
 
     def merge(self, base: Any, theirs: Any, mine: Any) -> Any:
         return [*theirs, *(item for item in mine if item not in theirs)]
 
 
 NAIVE: list[tuple[IMergeStrategy, st.SearchStrategy[Any], Law]] = [
-    (TwoWay(), STATES, what_only_they_changed_is_theirs),
-    (KnowsNoRemovals(), STATES, what_only_i_changed_is_mine),
-    (TakesMineInConflict(), STATES, no_field_is_lost),
-    (FieldLevelMergeStrategy(default=LastWinsStrategy()), STATES, no_field_is_lost),
-    (PythonEquality(), ALIKE, what_only_they_changed_is_theirs),
-    (WritesIntoTheirs(), STATES, what_is_given_stays_as_it_is),
-    (HandsOutItsArguments(), STATES, what_is_given_stays_as_it_is),
-    (TwoWayUnion(), LISTS, what_only_they_changed_is_theirs),
+    (TwoWayMerge(), STATES, keep_changes_of_theirs),
+    (AdditionsOnlyMerge(), STATES, keep_changes_of_mine),
+    (MineInConflictMerge(), STATES, lose_no_field),
+    (FieldLevelMergeStrategy(default=LastWinsStrategy()), STATES, lose_no_field),
+    (PythonEqualityMerge(), ALIKE, keep_changes_of_theirs),
+    (InPlaceMerge(), STATES, leave_arguments_unchanged),
+    (AliasingMerge(), STATES, leave_arguments_unchanged),
+    (TwoWayUnion(), LISTS, keep_changes_of_theirs),
 ]
 
 
 @pytest.mark.parametrize(("naive", "values", "law"), NAIVE)
-def test_a_naive_strategy_breaks_a_law(
+def test_naive_merge_strategy_breaks_a_law(
     naive: IMergeStrategy, values: st.SearchStrategy[Any], law: Law
 ) -> None:
     @settings(
@@ -348,7 +348,7 @@ def test_a_naive_strategy_breaks_a_law(
         phases=[Phase.generate],
         report_multiple_bugs=False,
     )
-    @given(three(values))
+    @given(create_sides(values))
     def holds(sides: Sides) -> None:
         law(naive, sides)
 
@@ -356,10 +356,10 @@ def test_a_naive_strategy_breaks_a_law(
         holds()
 
 
-# What the laws do not say.
+# Behaviour that the laws do not cover.
 
 
-def test_strategies_nest_and_all_conflicts_are_told_by_their_paths() -> None:
+def test_nested_merge_strategies_report_every_conflict_by_its_path() -> None:
     strategy = DeepMergeStrategy({"tags": UnionListMergeStrategy(), "note": LastWinsStrategy()})
     base = {"tags": ["a"], "note": "", "size": {"w": 1, "h": 1, "unit": {"name": "cm"}}, "x": 1}
     theirs = {"tags": ["b"], "note": "t", "size": {"w": 2, "h": 2, "unit": {"name": "m"}}}
@@ -385,8 +385,8 @@ def test_strategies_nest_and_all_conflicts_are_told_by_their_paths() -> None:
     }
 
 
-def test_a_default_chooses_wherever_nothing_is_said_also_deep_inside() -> None:
-    strategy = DeepMergeStrategy({"n": Sum()}, default=LastWinsStrategy())
+def test_default_merge_strategy_applies_at_every_depth() -> None:
+    strategy = DeepMergeStrategy({"n": SumStrategy()}, default=LastWinsStrategy())
 
     answer = strategy.merge(
         {"n": 10, "in": {"a": 1, "n": 1}, "gone": 1},
@@ -397,7 +397,7 @@ def test_a_default_chooses_wherever_nothing_is_said_also_deep_inside() -> None:
     assert answer == {"n": 14, "in": {"a": 3, "n": 3, "b": 5}}
 
 
-def test_a_strategy_that_is_named_comes_before_the_way_through_a_mapping() -> None:
+def test_merge_strategy_named_for_a_field_is_used_instead_of_a_deep_merge() -> None:
     strategy = DeepMergeStrategy({"in": LastWinsStrategy()})
 
     answer = strategy.merge({"in": {}}, {"in": {"a": 1}}, {"in": {"b": 2}})
@@ -405,7 +405,7 @@ def test_a_strategy_that_is_named_comes_before_the_way_through_a_mapping() -> No
     assert answer == {"in": {"b": 2}}
 
 
-def test_mappings_that_both_added_are_merged_deeply_and_conflict_by_field() -> None:
+def test_mappings_added_by_both_sides_merge_deeply_or_conflict_as_a_field() -> None:
     sides: Sides = ({}, {"in": {"a": 1}}, {"in": {"b": 2}})
 
     assert DeepMergeStrategy().merge(*sides) == {"in": {"a": 1, "b": 2}}
@@ -414,14 +414,14 @@ def test_mappings_that_both_added_are_merged_deeply_and_conflict_by_field() -> N
     assert caught.value.fields == ("in",)
 
 
-def test_values_that_both_sides_added_are_in_conflict() -> None:
+def test_different_values_added_by_both_sides_are_in_conflict() -> None:
     with pytest.raises(MergeConflictError) as caught:
         DeepMergeStrategy().merge({"in": None}, {"in": {"a": 1}}, {"in": {"b": 2}})
 
     assert caught.value.fields == ("in",)
 
 
-def test_value_that_is_no_mapping_is_a_conflict_without_fields() -> None:
+def test_conflict_of_values_that_are_not_mappings_has_no_fields() -> None:
     with pytest.raises(MergeConflictError) as caught:
         FieldLevelMergeStrategy().merge(1, 2, 3)
 
@@ -429,17 +429,17 @@ def test_value_that_is_no_mapping_is_a_conflict_without_fields() -> None:
     assert set(caught.value.reasons) == {""}
 
 
-def test_a_strategy_is_told_of_a_removal_and_may_remove() -> None:
-    asked = []
+def test_field_strategy_receives_a_removal_and_can_remove_the_field() -> None:
+    arguments = []
 
-    class Remembers(MergeStrategy):
+    class RecordingStrategy(MergeStrategy):
         def resolve(self, base: Any, theirs: Any, mine: Any) -> Any:
-            asked.append((base, theirs, mine))
+            arguments.append((base, theirs, mine))
             return ABSENT
 
-    answer = FieldLevelMergeStrategy({"a": Remembers()}).merge({"a": 1}, {"a": 2}, {})
+    answer = FieldLevelMergeStrategy({"a": RecordingStrategy()}).merge({"a": 1}, {"a": 2}, {})
 
-    assert (asked, answer) == ([(1, 2, ABSENT)], {})
+    assert (arguments, answer) == ([(1, 2, ABSENT)], {})
 
 
 @pytest.mark.parametrize(
@@ -452,7 +452,7 @@ def test_a_strategy_is_told_of_a_removal_and_may_remove() -> None:
         (datetime(2026, 1, 2, tzinfo=timezone.utc), "2026-01-01T00:00:00Z", "theirs"),
     ],
 )
-def test_the_later_time_wins_as_a_whole_and_of_one_time_mine(
+def test_timestamp_strategy_takes_the_later_state_or_mine_if_the_times_are_equal(
     theirs: Any, mine: Any, winner: str
 ) -> None:
     sides = {"theirs": {"at": theirs, "x": 1}, "mine": {"at": mine, "y": 2}}
@@ -464,7 +464,7 @@ def test_the_later_time_wins_as_a_whole_and_of_one_time_mine(
 
 @pytest.mark.parametrize("time", ["2026-01-01T00:00:00", "soon", None, 7, datetime(2026, 1, 1)])
 @pytest.mark.parametrize("is_mine", [True, False])
-def test_without_an_aware_time_neither_side_is_later(time: Any, is_mine: bool) -> None:
+def test_timestamp_strategy_conflicts_without_a_time_with_a_zone(time: Any, is_mine: bool) -> None:
     sides = [{"at": "2026-01-01T00:00:00Z"}, {"at": time}]
 
     with pytest.raises(MergeConflictError, match="not a time with a zone") as caught:
@@ -473,13 +473,13 @@ def test_without_an_aware_time_neither_side_is_later(time: Any, is_mine: bool) -
     assert caught.value.fields == ("at",)
 
 
-def test_a_union_is_in_their_order_and_what_both_added_is_there_once() -> None:
+def test_list_union_keeps_their_order_and_adds_common_additions_once() -> None:
     union = UnionListMergeStrategy().merge([1, 2, 3, 2], [3, "x", 2, 1, True], ["y", 2, 3, "x", 2])
 
     assert text(union) == text([3, "x", 2, True, "y"])
 
 
-def test_objects_that_both_changed_go_to_the_strategy_of_items() -> None:
+def test_items_changed_by_both_sides_are_merged_by_the_item_strategy() -> None:
     sides: Sides = (
         [{"sku": "a", "n": 1, "w": 1}, {"sku": "b", "n": 1}],
         [{"sku": "b", "n": 1}, {"sku": "c", "n": 9}, {"sku": "a", "n": 2, "w": 1}],
@@ -499,17 +499,17 @@ def test_objects_that_both_changed_go_to_the_strategy_of_items() -> None:
 @pytest.mark.parametrize(
     "items", [[{}], [{"id": None}], [{"id": True}], [1], [{"id": 1}, {"id": 1}]]
 )
-def test_items_that_cannot_be_told_apart_are_in_conflict(items: list[Any]) -> None:
+def test_items_without_a_unique_key_are_in_conflict(items: list[Any]) -> None:
     with pytest.raises(MergeConflictError, match="id"):
         UnionListMergeStrategy(key="id").merge([], items, [{"id": 5}])
 
 
-def test_a_strategy_for_items_needs_a_key() -> None:
+def test_item_strategy_requires_a_key() -> None:
     with pytest.raises(ConfigError, match="key="):
         UnionListMergeStrategy(items=LastWinsStrategy())
 
 
-def test_other_values_than_json_are_compared_with_their_own_kind() -> None:
+def test_merge_compares_decimals_and_nan_by_value_and_rejects_sets() -> None:
     nan = float("nan")
     base = {"price": Decimal("1.0"), "at": datetime(2026, 1, 1, tzinfo=timezone.utc), "n": nan}
 

@@ -1,4 +1,4 @@
-"""One aggregate, changed without a mediator."""
+"""Tests of the aggregate updater, which changes one aggregate without a mediator."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ MERGING = DeepMergeStrategy({"tags": UnionListMergeStrategy()})
 
 
 class Desk:
-    """A handler over one table, and the rivals who are faster."""
+    """Updater over one repository; each rival commits a change before the updater does."""
 
     def __init__(self, strategy: IMergeStrategy | None = None, *, max_attempts: int = 5) -> None:
         self.articles = InMemoryRepository[Article, str](Article)
@@ -91,12 +91,12 @@ class Desk:
             retry=RetryPolicy(max_attempts),
         )
 
-    async def an_article(self, **fields: Any) -> Article:
+    async def add_article(self, **fields: Any) -> Article:
         article = Article(id="a-1", **fields)
         await self.articles.add(article)
         return article
 
-    async def stored(self) -> Article:
+    async def load_article(self) -> Article:
         found = await self.articles.get("a-1")
         assert found is not None
         return found
@@ -104,7 +104,7 @@ class Desk:
     def _new_uow(self) -> InMemoryUnitOfWork:
         desk = self
 
-        class Overtaken(InMemoryUnitOfWork):
+        class OvertakenUnitOfWork(InMemoryUnitOfWork):
             async def commit(self) -> None:
                 if desk.rivals:
                     change = desk.rivals.pop(0)
@@ -115,11 +115,11 @@ class Desk:
                         await desk.articles.add(article, other)
                 await super().commit()
 
-        self.units.append(Overtaken())
+        self.units.append(OvertakenUnitOfWork())
         return self.units[-1]
 
 
-def sets(**fields: Any) -> Callable[[Article], None]:
+def set_fields(**fields: Any) -> Callable[[Article], None]:
     def change(article: Article) -> None:
         for name, value in fields.items():
             setattr(article, name, value)
@@ -127,63 +127,63 @@ def sets(**fields: Any) -> Callable[[Article], None]:
     return change
 
 
-async def test_it_stores_what_was_decided_and_answers() -> None:
+async def test_update_stores_the_change_and_returns_the_result_of_the_callback() -> None:
     desk = Desk()
-    await desk.an_article(title="old")
+    await desk.add_article(title="old")
 
-    def decide(article: Article) -> str:
+    def change(article: Article) -> str:
         before, article.title = article.title, "new"
         return before
 
-    assert await desk.handler.update("a-1", decide) == "old"
-    assert (await desk.stored()).title == "new"
-    assert (await desk.stored()).version == 2
+    assert await desk.handler.update("a-1", change) == "old"
+    assert (await desk.load_article()).title == "new"
+    assert (await desk.load_article()).version == 2
 
 
-async def test_after_a_conflict_it_decides_again_on_a_clean_and_fresh_aggregate() -> None:
+async def test_update_runs_the_callback_on_a_reloaded_aggregate_after_a_conflict() -> None:
     desk = Desk()
-    await desk.an_article(tags=["a"])
-    desk.rivals = [sets(text="theirs"), sets(title="theirs")]
+    await desk.add_article(tags=["a"])
+    desk.rivals = [set_fields(text="theirs"), set_fields(title="theirs")]
     seen = []
 
-    def decide(article: Article) -> None:
+    def change(article: Article) -> None:
         seen.append((article.title, article.text, list(article.tags), article.version))
         article.tags.append("mine")
 
-    await desk.handler.update("a-1", decide)
+    await desk.handler.update("a-1", change)
 
     assert seen == [("", "", ["a"], 1), ("", "theirs", ["a"], 2), ("theirs", "theirs", ["a"], 3)]
-    assert (await desk.stored()).tags == ["a", "mine"]
+    assert (await desk.load_article()).tags == ["a", "mine"]
     assert len(desk.units) == 3
 
 
-async def test_with_a_strategy_the_change_is_merged_and_decided_only_once() -> None:
+async def test_update_with_a_strategy_merges_the_change_and_runs_the_callback_once() -> None:
     desk = Desk(MERGING)
-    await desk.an_article(tags=["a", "b"])
+    await desk.add_article(tags=["a", "b"])
     desk.rivals = [
-        sets(tags=["b", "theirs"], text="theirs"),
+        set_fields(tags=["b", "theirs"], text="theirs"),
         lambda article: setattr(article.size, "width", Decimal("2.50")),
     ]
-    decided = []
+    versions = []
 
-    def decide(article: Article) -> str:
-        decided.append(article.version)
+    def change(article: Article) -> str:
+        versions.append(article.version)
         article.tags.append("mine")
         article.title = "mine"
         article.size.height = Decimal("7.00")
         return "answer"
 
-    answer = await desk.handler.update("a-1", decide)
+    answer = await desk.handler.update("a-1", change)
 
-    stored = await desk.stored()
-    assert (answer, decided) == ("answer", [1])
+    stored = await desk.load_article()
+    assert (answer, versions) == ("answer", [1])
     assert (stored.title, stored.text, stored.tags) == ("mine", "theirs", ["b", "theirs", "mine"])
     assert stored.size == Size(width=Decimal("2.50"), height=Decimal("7.00"))
     assert stored.version == 4
 
 
-class MergesWithoutBase(AggregateUpdater[Article, str]):
-    """Takes what is stored now for what the change was made of."""
+class BaselessUpdater(AggregateUpdater[Article, str]):
+    """Updater that uses the stored state as the base of the change."""
 
     async def _merge(
         self, entity_id: str, base: Mapping[str, Any], mine: Mapping[str, Any], uow: UnitOfWork
@@ -192,85 +192,85 @@ class MergesWithoutBase(AggregateUpdater[Article, str]):
         return await super()._merge(entity_id, stored, mine, uow)
 
 
-async def test_naive_merge_without_a_base_undoes_their_change() -> None:
+async def test_naive_merge_without_a_base_undoes_the_change_of_the_other_side() -> None:
     texts = []
-    for kind in (MergesWithoutBase, AggregateUpdater[Article, str]):
+    for kind in (BaselessUpdater, AggregateUpdater[Article, str]):
         desk = Desk()
-        await desk.an_article()
-        desk.rivals = [sets(text="theirs")]
+        await desk.add_article()
+        desk.rivals = [set_fields(text="theirs")]
         handler = kind(desk.articles, uow_factory=desk._new_uow, strategy=MERGING)
-        await handler.update("a-1", sets(title="mine"))
-        texts.append((await desk.stored()).text)
+        await handler.update("a-1", set_fields(title="mine"))
+        texts.append((await desk.load_article()).text)
 
     assert texts == ["", "theirs"]
 
 
-async def test_conflict_names_the_path_and_keeps_the_stored_value() -> None:
+async def test_merge_conflict_names_the_paths_and_keeps_the_stored_value() -> None:
     desk = Desk(MERGING)
-    await desk.an_article()
-    desk.rivals = [sets(title="theirs", size=Size(width=Decimal(3), height=Decimal(1)))]
+    await desk.add_article()
+    desk.rivals = [set_fields(title="theirs", size=Size(width=Decimal(3), height=Decimal(1)))]
 
     with pytest.raises(MergeConflictError) as caught:
         await desk.handler.update(
-            "a-1", sets(title="mine", size=Size(width=Decimal(4), height=Decimal(1)))
+            "a-1", set_fields(title="mine", size=Size(width=Decimal(4), height=Decimal(1)))
         )
 
     assert caught.value.fields == ("title", "size.width")
-    assert (await desk.stored()).title == "theirs"
+    assert (await desk.load_article()).title == "theirs"
     assert not any(unit.is_open for unit in desk.units)
 
 
-async def test_recorded_events_are_never_merged_but_decided_again() -> None:
+async def test_update_with_recorded_events_runs_the_callback_again_instead_of_merging() -> None:
     desk = Desk(FieldLevelMergeStrategy(default=LastWinsStrategy()))
-    await desk.an_article(title="old")
-    desk.rivals = [sets(title="theirs")]
+    await desk.add_article(title="old")
+    desk.rivals = [set_fields(title="theirs")]
 
     await desk.handler.update("a-1", lambda article: article.rename(f"{article.title}+"))
 
-    stored = await desk.stored()
+    stored = await desk.load_article()
     assert (stored.title, stored.version) == ("theirs+", 3)
 
 
-async def test_a_merge_that_leaves_theirs_as_it_is_stores_nothing() -> None:
+async def test_merge_that_equals_the_stored_state_stores_nothing() -> None:
     desk = Desk(MERGING)
-    await desk.an_article()
-    desk.rivals = [sets(title="both")]
+    await desk.add_article()
+    desk.rivals = [set_fields(title="both")]
 
-    await desk.handler.update("a-1", sets(title="both"))
+    await desk.handler.update("a-1", set_fields(title="both"))
 
-    assert (await desk.stored()).version == 2
+    assert (await desk.load_article()).version == 2
 
 
-async def test_it_gives_up_with_the_last_conflict() -> None:
+async def test_update_raises_the_last_conflict_after_all_attempts() -> None:
     for strategy in (None, MERGING):
         desk = Desk(strategy, max_attempts=3)
-        await desk.an_article()
-        desk.rivals = [sets(text=str(number)) for number in range(9)]
+        await desk.add_article()
+        desk.rivals = [set_fields(text=str(number)) for number in range(9)]
 
         with pytest.raises(OptimisticConcurrencyError) as caught:
-            await desk.handler.update("a-1", sets(title="mine"))
+            await desk.handler.update("a-1", set_fields(title="mine"))
 
         assert len(desk.units) == 3
         assert (caught.value.expected, caught.value.actual) == (3, 4)
 
 
-async def test_each_wait_is_told_to_the_hooks() -> None:
+async def test_update_reports_every_wait_to_the_hooks() -> None:
     desk = Desk()
-    await desk.an_article()
-    desk.rivals = [sets(text="theirs")]
-    told: list[Operation] = []
+    await desk.add_article()
+    desk.rivals = [set_fields(text="theirs")]
+    operations: list[Operation] = []
 
     def watch(operation: Operation) -> AbstractContextManager[None]:
-        told.append(operation)
+        operations.append(operation)
         return nullcontext()
 
     remove = hooks.register(watch, operations="conflict.*")
     try:
-        await desk.handler.update("a-1", sets(title="mine"))
+        await desk.handler.update("a-1", set_fields(title="mine"))
     finally:
         remove()
 
-    (operation,) = told
+    (operation,) = operations
     assert operation.name == "conflict.retry"
     assert operation.attributes == {
         "attempt": 1,
@@ -280,49 +280,49 @@ async def test_each_wait_is_told_to_the_hooks() -> None:
     }
 
 
-async def test_other_errors_go_up_at_once() -> None:
+async def test_update_does_not_retry_other_errors() -> None:
     desk = Desk()
-    await desk.an_article()
+    await desk.add_article()
 
-    def decide(article: Article) -> None:
+    def change(article: Article) -> None:
         raise LockAcquisitionError("taken")
 
     with pytest.raises(LockAcquisitionError):
-        await desk.handler.update("a-1", decide)
+        await desk.handler.update("a-1", change)
     assert len(desk.units) == 1
 
 
 async def test_missing_aggregate_cannot_be_updated() -> None:
     with pytest.raises(EntityNotFoundError) as caught:
-        await Desk().handler.update("nobody", sets(title="x"))
+        await Desk().handler.update("a-2", set_fields(title="x"))
 
-    assert caught.value.entity_id == "nobody"
+    assert caught.value.entity_id == "a-2"
 
 
-async def test_inside_an_open_unit_of_work_it_refuses_to_work() -> None:
+async def test_aggregate_updater_rejects_an_open_unit_of_work() -> None:
     desk = Desk(MERGING)
-    await desk.an_article()
+    await desk.add_article()
 
     async with InMemoryUnitOfWork():
         with pytest.raises(InvalidOperationError, match="ConflictRetryMiddleware"):
-            await desk.handler.update("a-1", sets(title="x"))
+            await desk.handler.update("a-1", set_fields(title="x"))
         with pytest.raises(InvalidOperationError, match="ConflictRetryMiddleware"):
             await desk.handler.merge("a-1", base={"title": ""}, mine={"title": "x"})
 
     assert desk.units == []
 
 
-async def test_a_cancellation_while_it_waits_leaves_nothing_open() -> None:
+async def test_cancelled_retry_wait_of_an_update_leaves_no_open_unit_of_work() -> None:
     desk, clock = Desk(), FakeClock()
-    await desk.an_article()
-    desk.rivals = [sets(text="theirs")]
+    await desk.add_article()
+    desk.rivals = [set_fields(text="theirs")]
     handler = AggregateUpdater(
         desk.articles,
         uow_factory=desk._new_uow,
         retry=FixedRetryPolicy(delay=60.0),
         clock=clock,
     )
-    waiting = asyncio.ensure_future(handler.update("a-1", sets(title="mine")))
+    waiting = asyncio.ensure_future(handler.update("a-1", set_fields(title="mine")))
     await clock.advance(1.0)
     for _ in range(200):
         await asyncio.sleep(0)
@@ -333,11 +333,11 @@ async def test_a_cancellation_while_it_waits_leaves_nothing_open() -> None:
 
     assert waiting.cancelled()
     assert [unit.is_open for unit in desk.units] == [False]
-    assert (await desk.stored()).title == ""
+    assert (await desk.load_article()).title == ""
 
 
 @pytest.mark.parametrize("strategy", [None, MERGING])
-async def test_a_cancellation_anywhere_leaves_all_or_nothing(strategy: Any) -> None:
+async def test_cancelled_update_stores_all_or_nothing(strategy: Any) -> None:
     desk = Desk(strategy)
 
     async def work() -> None:
@@ -345,9 +345,9 @@ async def test_a_cancellation_anywhere_leaves_all_or_nothing(strategy: Any) -> N
         desk.handler = AggregateUpdater(
             desk.articles, uow_factory=desk._new_uow, strategy=strategy, retry=RetryPolicy()
         )
-        await desk.an_article()
-        desk.rivals = [sets(text="theirs")]
-        await desk.handler.update("a-1", sets(title="mine"))
+        await desk.add_article()
+        desk.rivals = [set_fields(text="theirs")]
+        await desk.handler.update("a-1", set_fields(title="mine"))
 
     async def check() -> None:
         assert get_current_uow() is None
@@ -360,31 +360,31 @@ async def test_a_cancellation_anywhere_leaves_all_or_nothing(strategy: Any) -> N
     assert await cancel_sweep(work, check) > 5
 
 
-# A form that was open for a while.
+# Edits in a form that was open for some time.
 
 
-async def test_an_edit_keeps_what_others_changed_since_the_form_was_shown() -> None:
+async def test_merge_keeps_changes_made_by_others_since_the_base_was_read() -> None:
     desk = Desk(MERGING)
-    shown = (await desk.an_article(title="old", tags=["a"])).model_dump(mode="json")
+    shown = (await desk.add_article(title="old", tags=["a"])).model_dump(mode="json")
     base = {name: shown[name] for name in ("title", "tags", "size", "published_at")}
-    await desk.handler.update("a-1", sets(tags=["a", "b"], text="theirs"))
-    desk.rivals = [sets(published_at=datetime(2026, 1, 1, tzinfo=timezone.utc))]
+    await desk.handler.update("a-1", set_fields(tags=["a", "b"], text="theirs"))
+    desk.rivals = [set_fields(published_at=datetime(2026, 1, 1, tzinfo=timezone.utc))]
 
     answer = await desk.handler.merge(
         "a-1", base=base, mine={**base, "title": "mine", "size": {"width": "9.5", "height": "1.00"}}
     )
 
-    stored = await desk.stored()
+    stored = await desk.load_article()
     assert (stored.title, stored.text, stored.tags) == ("mine", "theirs", ["a", "b"])
     assert stored.size.width == Decimal("9.5")
     assert stored.published_at is not None
     assert (answer.version, answer.title) == (stored.version, "mine")
 
 
-async def test_an_edit_of_what_another_changed_is_a_conflict_for_the_user() -> None:
+async def test_merge_of_a_field_changed_by_another_user_is_a_conflict() -> None:
     desk = Desk(MERGING)
-    await desk.an_article(title="old")
-    await desk.handler.update("a-1", sets(title="theirs"))
+    await desk.add_article(title="old")
+    await desk.handler.update("a-1", set_fields(title="theirs"))
 
     with pytest.raises(MergeConflictError) as caught:
         await desk.handler.merge("a-1", base={"title": "old"}, mine={"title": "mine"})
@@ -392,13 +392,13 @@ async def test_an_edit_of_what_another_changed_is_a_conflict_for_the_user() -> N
     assert caught.value.fields == ("title",)
 
 
-async def test_an_edit_that_changes_nothing_stores_nothing() -> None:
+async def test_merge_without_a_change_stores_nothing() -> None:
     desk = Desk(MERGING)
-    await desk.an_article(title="old")
+    await desk.add_article(title="old")
 
     await desk.handler.merge("a-1", base={"title": "old"}, mine={"title": "old"})
 
-    assert (await desk.stored()).version == 1
+    assert (await desk.load_article()).version == 1
 
 
 @pytest.mark.parametrize(
@@ -412,28 +412,28 @@ async def test_an_edit_that_changes_nothing_stores_nothing() -> None:
         ({"size": {"width": "1.00"}}, {"size": {"width": "wide"}}, "size.width"),
     ],
 )
-async def test_an_edit_that_the_aggregate_refuses_is_not_valid(
+async def test_merge_that_violates_the_validation_of_the_aggregate_is_rejected(
     base: dict[str, Any], mine: dict[str, Any], field: str
 ) -> None:
     desk = Desk(MERGING)
-    await desk.an_article(title="old")
+    await desk.add_article(title="old")
 
     with pytest.raises(ValidationError) as caught:
         await desk.handler.merge("a-1", base=base, mine=mine)
 
     assert field in caught.value.errors
-    assert (await desk.stored()).version == 1
+    assert (await desk.load_article()).version == 1
 
 
-async def test_an_edit_needs_a_strategy() -> None:
+async def test_merge_requires_a_strategy() -> None:
     desk = Desk()
-    await desk.an_article()
+    await desk.add_article()
 
     with pytest.raises(ConfigError, match="strategy="):
         await desk.handler.merge("a-1", base={"title": ""}, mine={"title": "x"})
 
 
-async def test_an_edit_of_what_is_kept_as_events_is_refused_instead_of_lost() -> None:
+async def test_merge_into_an_event_sourced_aggregate_is_rejected() -> None:
     events = InMemoryEventStore()
     parcels = EventSourcedRepository[Parcel, str](Parcel)
     handler = AggregateUpdater(
@@ -446,7 +446,7 @@ async def test_an_edit_of_what_is_kept_as_events_is_refused_instead_of_lost() ->
         await handler.merge("p-1", base={"note": None}, mine={"note": "x"})
 
 
-# States that do not come back from JSON.
+# States that JSON would change.
 
 
 class Masked(AggregateRoot[str]):
@@ -466,20 +466,20 @@ class Drawing(AggregateRoot[str]):
 
 
 @pytest.mark.parametrize(
-    ("aggregate", "error", "said"),
+    ("aggregate", "error", "message"),
     [
         (Masked(id="1"), ConfigError, "password"),
         (Drawing(id="1", shape=Square()), SerializationError, "JSON changes its state"),
     ],
 )
-async def test_a_state_that_json_would_change_is_not_merged(
-    aggregate: AggregateRoot[str], error: type[Exception], said: str
+async def test_update_rejects_merging_a_state_that_json_would_change(
+    aggregate: AggregateRoot[str], error: type[Exception], message: str
 ) -> None:
     repository = InMemoryRepository[Any, str](type(aggregate))
     await repository.add(aggregate)
     handler = AggregateUpdater(repository, uow_factory=InMemoryUnitOfWork, strategy=MERGING)
 
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         await handler.update("1", lambda each: None)
 
     without = AggregateUpdater(repository, uow_factory=InMemoryUnitOfWork)
