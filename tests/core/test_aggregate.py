@@ -156,7 +156,7 @@ def test_an_event_is_recorded_once_only() -> None:
     account, event = Account(id="a-1", owner="anna"), AccountLooked()
     account.add_event(event)
 
-    with pytest.raises(EventApplicationError, match="recorded already; make a new one"):
+    with pytest.raises(EventApplicationError, match="already recorded; create a new one"):
         account.add_event(event)
 
     assert len(account.pending_events) == 1

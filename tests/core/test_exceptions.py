@@ -137,7 +137,7 @@ def test_findings_of_pydantic_are_kept_by_field() -> None:
         ),
         (
             LeaseLostError.lease_ended("outbox key", "o-1", 7),
-            "the lease of outbox key o-1 (epoch 7) is over: it expired, was released, or a later "
+            "the lease of outbox key o-1 (epoch 7) has ended: it expired, was released, or a later "
             "claim replaced it; claim it again",
         ),
         (

@@ -23,7 +23,7 @@ def test_a_value_is_what_its_fields_are() -> None:
 def test_a_value_cannot_be_changed(name: str) -> None:
     money: Any = Money(amount=1)
 
-    with pytest.raises(ImmutableObjectError, match=f"Money.{name} cannot be changed; make a new"):
+    with pytest.raises(ImmutableObjectError, match=f"Money.{name} cannot be changed; create a new"):
         setattr(money, name, 2)
     with pytest.raises(ImmutableObjectError) as caught:
         delattr(money, name)

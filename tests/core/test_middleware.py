@@ -208,7 +208,7 @@ async def test_a_unit_of_work_without_an_event_store_is_named() -> None:
     with pytest.raises(InvalidOperationError, match="Bare carries no event_store; use a unit of"):
         async with Bare():
             await EventStorePersistenceMiddleware()(Register(name="x"), next_)
-    with pytest.raises(InvalidOperationError, match="this unit of work has no event store; make"):
+    with pytest.raises(InvalidOperationError, match="this unit of work has no event store; create"):
         async with InMemoryUnitOfWork():
             await EventStorePersistenceMiddleware()(Register(name="x"), next_)
 

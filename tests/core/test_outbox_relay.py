@@ -402,7 +402,7 @@ async def test_a_running_relay_is_woken_by_a_signal_and_stops_when_asked() -> No
         sent = await _saved(outbox, "a")
         await signal.notify("outbox")
         await asyncio.sleep(0.05)
-        with pytest.raises(InvalidOperationError, match="has been started; stop it first"):
+        with pytest.raises(InvalidOperationError, match="is already running; stop it first"):
             await relay.start()
 
     assert [m.message_id for m in bus.published] == sent

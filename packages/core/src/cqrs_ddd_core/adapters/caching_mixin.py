@@ -12,7 +12,7 @@ T = TypeVar("T", bound=AggregateRoot)
 
 
 class CachingMixin(IRepository[T, ID], Generic[T, ID]):
-    """Repository mixin that reads single aggregates through a cache, as ``CachingRepository``.
+    """Repository mixin that reads single aggregates through a cache, like ``CachingRepository``.
 
     Call ``use_cache`` once; until then the repository works without a cache.
     """

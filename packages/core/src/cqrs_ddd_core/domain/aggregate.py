@@ -241,7 +241,7 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
         if not isinstance(event, DomainEvent):
             problem = f"{event!r} is not a DomainEvent; subclass DomainEvent for it"
         elif event.aggregate_version is not None:
-            problem = "the event is recorded already; make a new one"
+            problem = "the event is already recorded; create a new one"
         elif event.aggregate_id is not None and event.aggregate_id != str(self.id):
             problem = f"the event belongs to {event.aggregate_id!r}; leave aggregate_id out"
         else:

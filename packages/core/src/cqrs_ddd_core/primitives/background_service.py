@@ -44,7 +44,7 @@ class BackgroundService(ABC):
         """
         if self._tasks:
             raise InvalidOperationError(
-                f"the {type(self).__name__} has been started; stop it first"
+                f"the {type(self).__name__} is already running; stop it first"
             )
         self._tasks = [asyncio.ensure_future(each) for each in self.create_loops()]
 
@@ -55,7 +55,9 @@ class BackgroundService(ABC):
             await asyncio.wait(self._tasks)
         for task in self._tasks:
             if not task.cancelled() and (error := task.exception()) is not None:
-                logger.error("a loop of %s had ended", type(self).__name__, exc_info=error)
+                logger.error(
+                    "a loop of %s ended with an error", type(self).__name__, exc_info=error
+                )
         self._tasks = []
         self._stopping = asyncio.Event()
 

@@ -46,7 +46,7 @@ class KeyedQueue(Generic[C]):
             await wait(turn)
             return turn.done()
         except BaseException:
-            # Cancelled right after its turn came: the next caller must not wait in vain.
+            # Cancelled after it got the turn: pass the turn on, or the next caller waits forever.
             if turn.done() and self.current.get(key) is caller:
                 self.leave(key)
             raise

@@ -176,7 +176,7 @@ def ensure_lockable(resource: object, *, ttl: float, timeout: float = 0.0) -> No
     """Raise ``InvalidOperationError`` for a name, ``ttl`` or ``timeout`` that no lock accepts."""
     if not isinstance(resource, str) or not resource:
         raise InvalidOperationError(
-            f"the name of a lock must be a text that is not empty, got {resource!r}"
+            f"the name of a lock must be a non-empty text, got {resource!r}"
         )
     try:
         resource.encode()

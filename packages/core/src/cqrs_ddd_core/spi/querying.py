@@ -130,7 +130,7 @@ def _sort(rows: list[R], name: str, read: Callable[[R, str], Any]) -> None:
         rows.sort(key=key, reverse=name.startswith("-"))
     except TypeError as error:
         raise ValidationError.not_orderable(
-            path, f"cannot order by {name}, which has values of unlike types"
+            path, f"cannot order by {name}, which has values of different types"
         ) from error
 
 
@@ -142,7 +142,7 @@ def _find_annotation(model: type[BaseModel], path: str) -> object:
             known = owner.model_fields if owner is not None else ()
             raise ValidationError(
                 f"{model.__name__} has no attribute {path!r} to order by; "
-                f"known here: {', '.join(known) or 'none'}",
+                f"known attributes: {', '.join(known) or 'none'}",
                 errors={path: ("is not an attribute",)},
             )
         annotation = owner.model_fields[name].annotation if issubclass(owner, BaseModel) else Any

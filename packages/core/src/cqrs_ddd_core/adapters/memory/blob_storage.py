@@ -37,4 +37,4 @@ class InMemoryBlobStorage(IBlobStorage):
 
 def _ensure_key(key: object) -> None:
     if not isinstance(key, str) or not key:
-        raise InvalidOperationError(f"a blob key must be a text that is not empty, got {key!r}")
+        raise InvalidOperationError(f"a blob key must be a non-empty text, got {key!r}")

@@ -132,7 +132,7 @@ class AsyncACLInheritanceService(Generic[N]):
         return Failure(
             "ACL_WIDENING",
             f"the list of {node_id} grants {', '.join(map(str, excess))}, which its ancestors do "
-            "not; leave that out, or grant it above first",
+            "not grant; remove these grants, or add them to the ancestors first",
             {"node_id": node_id, "excess": tuple(excess)},
         )
 

@@ -115,7 +115,7 @@ class LeaseLostError(ConcurrencyError):
     def lease_ended(cls, kind: str, resource: str, epoch: int) -> LeaseLostError:
         """Build the error for a lease that ended, or with an ``epoch`` that is not the last."""
         return cls(
-            f"the lease of {kind} {resource} (epoch {epoch}) is over: it expired, was released, "
+            f"the lease of {kind} {resource} (epoch {epoch}) has ended: it expired, was released, "
             "or a later claim replaced it; claim it again",
             resource=resource,
         )

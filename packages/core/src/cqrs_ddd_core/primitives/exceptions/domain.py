@@ -163,7 +163,7 @@ class ImmutableObjectError(DomainError):
     def unchangeable(cls, type_name: str, field: str) -> ImmutableObjectError:
         """Build the error for an attempt to set or delete a field."""
         return cls(
-            f"{type_name}.{field} cannot be changed; make a new one, for example with "
+            f"{type_name}.{field} cannot be changed; create a new object, for example with "
             f"model_copy(update={{{field!r}: ...}})",
             type_name=type_name,
             field=field,

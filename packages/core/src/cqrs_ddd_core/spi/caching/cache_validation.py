@@ -9,7 +9,7 @@ from ..json_fidelity import encode_json
 def ensure_key(key: object) -> None:
     """Raise ``InvalidOperationError`` unless the key is a text that UTF-8 can encode."""
     if not isinstance(key, str) or not key:
-        raise InvalidOperationError(f"a cache key must be a text that is not empty, got {key!r}")
+        raise InvalidOperationError(f"a cache key must be a non-empty text, got {key!r}")
     try:
         key.encode()
     except UnicodeEncodeError:

@@ -142,7 +142,7 @@ class Leader:
             held = [key for key, lease in leases.items() if lease]
             free = [each for each in ids if self._keys[each] in leases]
             if is_again:
-                # A key may be free because its value has been filled since the last look.
+                # A key may be free because its value has been filled since the last read.
                 free = await self._find_absent(free)
         except asyncio.CancelledError as error:
             await self._release(held, error)
