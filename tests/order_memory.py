@@ -93,9 +93,9 @@ def _main(file: str, kept: str | None = None) -> None:
 def _keep(what: str) -> None:
     """Be naive. Such a one only sends the commands: what it keeps is there by then."""
 
-    async def tell(*_: object) -> None: ...
+    async def drain_outbox(*_: object) -> None: ...
 
-    program.tell = tell  # type: ignore[assignment,attr-defined]
+    program.drain_outbox = drain_outbox  # type: ignore[assignment,attr-defined]
     lines, send, kept = OrderFile.lines, Mediator.send, list[Any]()
 
     def keeping_lines(self: OrderFile) -> Iterator[Any]:

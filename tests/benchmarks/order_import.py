@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from order_system.composition import Settings, open_system
-from order_system.importing import Import, catch_up, rejected_lines, tell
+from order_system.importing import Import, catch_up, drain_outbox, open_rejected_lines
 from order_system.order_file import OrderFile
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -57,7 +57,7 @@ Opened = Callable[[str], AbstractAsyncContextManager[Program]]
 async def order_system(url: str) -> AsyncIterator[Program]:
     """What the program does between opening its database and the report."""
     async with open_system(Settings(database_url=url)) as system:
-        with rejected_lines(Path("not saved")) as rejected:
+        with open_rejected_lines(Path("not saved")) as rejected:
 
             async def send(path: Path) -> None:
                 file, importing = OrderFile(path), Import(system, rejected)
@@ -67,7 +67,7 @@ async def order_system(url: str) -> AsyncIterator[Program]:
                     raise SystemExit(f"{path} has lines that are not taken: {importing.summary}")
 
             async def tell_all() -> None:
-                await tell(system, lambda done: None)
+                await drain_outbox(system, lambda done: None)
                 await catch_up(system, lambda done: None)
 
             yield Program(send, tell_all)

@@ -62,8 +62,8 @@ def test_demo_prints_what_each_move_changes() -> None:
     output = _run("-m", "block_hierarchy")
 
     assert "expenses under travel and salaries: gained nothing, lost bob:read, eve:read" in output
-    assert "travel under receipts: refused, CycleDetectedError" in output
-    assert "receipts under salaries: refused, ACLWideningError" in output
+    assert "travel under receipts: rejected, CycleDetectedError" in output
+    assert "receipts under salaries: rejected, ACLWideningError" in output
     assert "expenses under travel: gained bob:read, eve:read, lost nothing" in output
 
 
@@ -104,7 +104,7 @@ async def main():
     assert printed[0].startswith("ACLWideningError the list of")
     assert "grants bob:read, which its ancestors do not" in printed[0]
     assert printed[1].startswith("NodeNotFoundError no node 00000000-0000-0000-0000-000000000001")
-    assert printed[2].startswith("BusinessRuleError under its new parents nobody could use child")
+    assert printed[2].startswith("BusinessRuleError under its new parents no user could access child")
     assert printed[3].startswith("EntityNotFoundError there is no block")
     assert printed[4] == "3"
 

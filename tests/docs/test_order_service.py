@@ -20,7 +20,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from order_service import service as endpoints
 from order_service.problems import ANSWERS, answer_to
-from order_service.service import create_app, from_environment, one_transaction, snapshot_uow
+from order_service.service import create_app, from_environment, open_transaction, snapshot_uow
 from order_system import composition
 from order_system.composition import Settings, System
 from order_system.projections import OrderSummaries
@@ -347,7 +347,7 @@ async def test_who_reads_at_the_position_of_a_write_finds_it(service: Service) -
 async def test_a_list_that_does_not_get_to_the_position_says_so(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoints, "PATIENCE", 0.05)
+    monkeypatch.setattr(endpoints, "POSITION_TIMEOUT", 0.05)
     await service.relayed()
     await service.stop_working()
     written = await service.add_line()
@@ -634,9 +634,9 @@ async def test_a_commit_that_fails_is_answered_with_the_error(in_memory: Service
 async def test_without_its_scope_a_dependency_commits_behind_the_answer(
     in_memory: Service,
 ) -> None:
-    """Why `OneTransaction` has the scope; should it ever fail, FastAPI has changed."""
+    """Why `UowDep` has the scope; should it ever fail, FastAPI has changed."""
 
-    async def change(uow: Annotated[UnitOfWork, Depends(one_transaction)]) -> None:
+    async def change(uow: Annotated[UnitOfWork, Depends(open_transaction)]) -> None:
         pass
 
     in_memory.app.add_api_route("/changes", change, methods=["POST"])
@@ -697,7 +697,7 @@ async def test_a_report_that_is_cancelled_anywhere_gives_its_connection_back(
     assert await cancel_sweep(ask, check) > 2
 
 
-@pytest.mark.parametrize("dependency", [one_transaction, snapshot_uow])
+@pytest.mark.parametrize("dependency", [open_transaction, snapshot_uow])
 async def test_reads_see_one_state_where_they_are_held_still(
     service: Service, dependency: Callable[[System], AsyncIterator[UnitOfWork]]
 ) -> None:

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 from order_system import domain, tables
 from order_system.composition import Settings, open_system
-from order_system.importing import Import, catch_up, rejected_lines, tell
+from order_system.importing import Import, catch_up, drain_outbox, open_rejected_lines
 from order_system.order_file import OrderFile, ReadLine, Rejection
-from order_system.sales import LATE_AFTER_DAYS, AskForSales, ListOrders
+from order_system.sales import LATE_AFTER_DAYS, GetSalesReport, ListOrders
 from sqlalchemy import Connection
 
 from cqrs_ddd_persistence_sqlalchemy import schema
@@ -121,7 +121,7 @@ def _refused(process: CompletionResult) -> str:
 
 
 def _is_progress(line: str) -> bool:
-    return not line.strip() or "━" in line or "telling the tables" in line
+    return not line.strip() or "━" in line or "relaying messages" in line
 
 
 def test_the_sample_gives_its_figures(any_shop: Shop) -> None:
@@ -182,11 +182,11 @@ async def test_rows_and_documents_add_up_to_the_same(
     file = OrderFile(write_orders(tmp_path / "orders.csv", orders=40, lines=104))
 
     async with open_system(Settings(style=style, **kept)) as system:
-        with rejected_lines(tmp_path / "rejected.csv") as rejected:
+        with open_rejected_lines(tmp_path / "rejected.csv") as rejected:
             await Import(system, rejected).run(file, lambda done: None)
-        await tell(system, lambda done: None)
+        await drain_outbox(system, lambda done: None)
         await catch_up(system, lambda done: None)
-        report = (await system.mediator.query(AskForSales(top=100))).result
+        report = (await system.mediator.query(GetSalesReport(top=100))).result
         orders = (await system.mediator.query(ListOrders(limit=100))).result
 
     total = report.totals
@@ -252,7 +252,7 @@ def test_an_event_that_makes_no_document_is_one_line_and_tried_again(shop: Shop)
     )
 
     (line,) = lines
-    assert line.startswith("LineAdded at position 2 is refused by order_summaries: ")
+    assert line.startswith("LineAdded at position 2 is a dead letter of order_summaries: ")
     assert _report(shop.run()) == report
 
 
@@ -331,7 +331,7 @@ def test_a_second_run_finds_all_there_and_says_so(lasting_shop: Shop) -> None:
     second = lasting_shop.run()
 
     assert "resumed" not in first.stdout
-    assert "resumed: 25 of the accepted were there from another run" in second.stdout
+    assert "resumed: 25 of the accepted lines were stored by another run" in second.stdout
     assert _report(second) == _report(first)
 
 
@@ -420,7 +420,7 @@ def test_a_file_in_another_spelling_is_read_through_a_mapping(any_shop: Shop) ->
         (LINE.replace("ANNA", " "), "customer_id is empty"),
         (LINE.replace("2026-01-02", "02.01.2026"), "order_date is '02.01.2026': time data"),
         (LINE.replace("2026-01-05", "2026-01-32"), "shipped_date is '2026-01-32': "),
-        (LINE.replace("-02,2026-01-05", "-06,2026-01-05"), "shipped_date is '2026-01-05': it lies"),
+        (LINE.replace("-02,2026-01-05", "-06,2026-01-05"), "shipped_date is '2026-01-05': it is before"),
         (f"{LINE},surplus", "12 cells for 11 columns"),
         ("1,ANNA", "2 cells for 11 columns"),
         (LINE.replace("ANNA", "BERT"), "order 1 has another customer than BERT"),
@@ -470,9 +470,9 @@ def test_a_file_that_grew_adds_what_is_new(shop: Shop) -> None:
         (f"{HEAD},quantity\n".encode(), "has the column quantity twice"),
         (
             f"{HEAD}\n{LINE}\n".encode() + b"2,\xff\xfe",
-            "is not utf-8-sig: invalid start byte; name its encoding",
+            "is not utf-8-sig: invalid start byte; set its encoding",
         ),
-        (f'{HEAD}\n{LINE}\n2,"BERT\n{LINE}\n'.encode(), "is broken behind line"),
+        (f'{HEAD}\n{LINE}\n2,"BERT\n{LINE}\n'.encode(), "is invalid after line"),
     ],
 )
 def test_a_file_that_cannot_be_read_to_its_end_changes_nothing(
@@ -491,7 +491,7 @@ def test_a_file_that_is_not_there_is_named(shop: Shop) -> None:
     missing, folder = shop.run("none.csv"), shop.run(shop.folder)
 
     assert _refused(missing) == "cannot read none.csv: No such file or directory; give another file"
-    assert "is no regular file, which can be read twice" in _refused(folder)
+    assert "is not a regular file, which can be read twice" in _refused(folder)
 
 
 @pytest.mark.parametrize(
@@ -501,8 +501,8 @@ def test_a_file_that_is_not_there_is_named(shop: Shop) -> None:
         ("{", "the mapping mapping.json is not usable: Invalid JSON"),
         ('{"delimiter": ";;"}', "delimiter: String should match pattern"),
         ('{"delimiter": "\\""}', "delimiter: String should match pattern"),
-        ('{"date_format": "%Y-%m"}', "date_format: Value error, it should tell day, month and"),
-        ('{"date_format": "%Y%Y-%m-%d"}', "date_format: Value error, it should tell day, month"),
+        ('{"date_format": "%Y-%m"}', "date_format: Value error, it must contain day, month"),
+        ('{"date_format": "%Y%Y-%m-%d"}', "date_format: Value error, it must contain day, month"),
         ('{"encoding": "rot13"}', "encoding: Value error, there is no encoding rot13 for text"),
         ('{"columns": {"prize": "p"}}', "columns.prize: Extra inputs are not permitted"),
         ('{"encoding": "klingon"}', "encoding: Value error, there is no encoding klingon for text"),
@@ -523,14 +523,14 @@ def test_a_mapping_that_is_not_usable_is_named(
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("", "DATABASE_URL names no database"),
-        ("orders", "DATABASE_URL names no database"),
+        ("", "DATABASE_URL is not a database URL"),
+        ("orders", "DATABASE_URL is not a database URL"),
         ("mysql://root@localhost/orders", "DATABASE_URL begins with mysql"),
         ("postgresql://localhost/orders", "DATABASE_URL begins with postgresql"),
         ("sqlite+aiosqlite:///none/orders.db", "there is no folder none for"),
         ("sqlite+aiosqlite://", "shares one connection"),
         ("postgresql+asyncpg://me@127.0.0.1:1/orders", "Connect call failed"),
-        ("postgresql+asyncpg://me@127.0.0.1:port/orders", "DATABASE_URL names no database"),
+        ("postgresql+asyncpg://me@127.0.0.1:port/orders", "DATABASE_URL is not a database URL"),
         ("postgresql+asyncpg://me@host.invalid/orders", "cannot"),
     ],
 )
@@ -593,9 +593,9 @@ def test_a_read_only_database_is_one_line(shop: Shop, postgres_url: str) -> None
     [
         (
             "ALTER TABLE country_sales DROP COLUMN lines",
-            "table country_sales is of another version",
+            "table country_sales has another version",
         ),
-        ("ALTER TABLE orders ADD COLUMN seller TEXT", "table orders is of another version or"),
+        ("ALTER TABLE orders ADD COLUMN seller TEXT", "table orders has another version or"),
         ("UPDATE cqrs_ddd_versions SET version = 99", "are of version 99, this library needs"),
     ],
 )
@@ -612,7 +612,7 @@ def test_a_database_of_somebody_else_is_left_alone(shop: Shop) -> None:
 
     line = _refused(shop.run())
 
-    assert "table orders is of another version or somebody else's" in line
+    assert "table orders has another version or belongs to another application" in line
     assert shop.execute("SELECT name FROM sqlite_master") == [("orders",)]
 
 
@@ -635,7 +635,7 @@ def test_a_pipe_is_refused_as_a_file(shop: Shop) -> None:
     pipe = shop.folder / "pipe.csv"
     os.mkfifo(pipe)
 
-    assert "is no regular file, which can be read twice" in _refused(shop.run(pipe))
+    assert "is not a regular file, which can be read twice" in _refused(shop.run(pipe))
 
 
 def test_text_that_looks_like_markup_is_printed_as_it_is(in_memory: Shop) -> None:
@@ -699,7 +699,7 @@ def test_a_file_that_is_read_in_another_way_is_not_imported_twice(shop: Shop) ->
     process = shop.run(file, "--mapping", mapping)
 
     assert "0 accepted, 1 rejected" in process.stdout
-    assert "it was imported before, read through another mapping" in shop.rejected()[0]
+    assert "it was imported before with another mapping" in shop.rejected()[0]
 
 
 def test_rejected_lines_overwrite_nothing_else(shop: Shop) -> None:
@@ -708,7 +708,7 @@ def test_rejected_lines_overwrite_nothing_else(shop: Shop) -> None:
 
     line = _refused(shop.run(file, "--rejected", file))
 
-    assert line.endswith("holds no rejected lines; name another file")
+    assert line.endswith("is not a file of rejected lines; name another file")
     assert file.read_bytes() == before
 
 
@@ -722,7 +722,7 @@ def test_an_interruption_is_told_and_resumed(shop: Shop) -> None:
     again = shop.run(file)
 
     assert process.code == 130
-    assert process.stderr.splitlines()[-1] == "interrupted; run it again to go on"
+    assert process.stderr.splitlines()[-1] == "interrupted; run it again to continue"
     assert re.search(r"resumed: \d+ of the accepted", again.stdout)
     assert "40 orders, 40 lines" in again.stdout
 

@@ -1,4 +1,4 @@
-"""Runs the migrations of the toolkit and of the application."""
+"""Run the migrations of the toolkit and of the application."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from cqrs_ddd_persistence_sqlalchemy import Tables
 
-# Tables() for the usual names; the revisions of the toolkit find it here.
+# The revisions of the toolkit read the table names from here; Tables() has the default names.
 tables = context.config.attributes.setdefault("cqrs_ddd_tables", Tables())
 
 
@@ -26,7 +26,7 @@ def run(connection: Connection) -> None:
 
 
 def _is_ours(name: str | None, kind: str, parents: object) -> bool:
-    """Schemas of others are none of our business, nor tables that projections make themselves."""
+    """Exclude other schemas, and tables that projections create themselves."""
     if kind == "table":
         return name is None or not name.startswith(tables.advanced.view_prefix)
     return kind != "schema" or name in (None, tables.schema)

@@ -67,7 +67,7 @@ async def move_block(mediator: Mediator, title: str, parents: list[str]) -> str:
     try:
         response = await mediator.send(command)
     except DomainError as error:
-        return f"refused, {type(error).__name__}"
+        return f"rejected, {type(error).__name__}"
     (event,) = (event for event in response.events if isinstance(event, BlockMoved))
     return f"gained {_format_grants(event.gained)}, lost {_format_grants(event.lost)}"
 

@@ -92,7 +92,7 @@ class MoveBlockHandler(CommandHandler[UUID]):
         self._blocks = blocks
 
     async def handle(self, command: MoveBlock) -> UUID:
-        block = await self._existing(command.block_id)
+        block = await self._get_existing(command.block_id)
         parents = command.parent_block_ids
         cycles = AsyncCycleDetectionService(
             RepositoryBlockParentReader(self._blocks), on_missing="raise"
@@ -106,12 +106,12 @@ class MoveBlockHandler(CommandHandler[UUID]):
         change = await access.compare_move(block.id, parents)
         if change.becomes_empty:
             raise BusinessRuleError(
-                f"under its new parents nobody could use {block.title}; change its access first"
+                f"under its new parents no user could access {block.title}; change its access first"
             )
         block.move(parents, change)
         return await self._blocks.add(block)
 
-    async def _existing(self, block_id: UUID) -> Block:
+    async def _get_existing(self, block_id: UUID) -> Block:
         block = await self._blocks.get(block_id)
         if block is None:
             raise EntityNotFoundError(

@@ -1,4 +1,4 @@
-"""Composition root: the only place that knows the adapters."""
+"""Composition root: the only module that chooses the adapters."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def compose() -> Mediator:
     return Mediator(
         handlers,
         uow_factory=lambda: InMemoryUnitOfWork(event_store=event_store),
-        # The lock is outside the unit of work: freed when the move is committed, not before.
+        # The lock is outside the unit of work, so it is released after the commit of the move.
         middlewares=[
             LockingMiddleware(InMemoryLockStrategy()),
             EventStorePersistenceMiddleware(),

@@ -1,4 +1,4 @@
-"""The application of ``order_system`` behind HTTP, with FastAPI.
+"""HTTP service for the application of ``order_system``, with FastAPI.
 
-``service`` holds the endpoints; ``problems`` and ``correlation`` know nothing of orders.
+``service`` contains the endpoints; ``problems`` and ``correlation`` do not depend on orders.
 """

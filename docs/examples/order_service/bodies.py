@@ -1,4 +1,4 @@
-"""What is sent and answered as JSON."""
+"""JSON bodies of requests and responses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Order(_Sent):
 
 
 class NewLine(_Order):
-    """A line, and the order that it belongs to."""
+    """Line with the data of its order."""
 
     line: OrderLine
 
@@ -57,7 +57,7 @@ class _Row(BaseModel):
 class Page(BaseModel):
     orders: list[OrderSummary]
     next: str | None
-    """Where the next page is; None for the last one."""
+    """Link to the next page; None on the last page."""
 
 
 class Customer(_Row):

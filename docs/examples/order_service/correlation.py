@@ -12,14 +12,14 @@ from cqrs_ddd_core import correlation_scope
 
 HEADER = "X-Correlation-ID"
 
-_SANE = re.compile(r"[\w.:/+=-]{1,100}", re.ASCII)
-"""What goes into logs and databases as it came."""
+_SAFE = re.compile(r"[\w.:/+=-]{1,100}", re.ASCII)
+"""Ids that are safe to copy into logs and databases unchanged."""
 
 
 class CorrelationMiddleware:
-    """Takes the id of the client where it is sane, else a new one; the response carries it.
+    """Middleware that sets the correlation id of the client, or a new id, and returns it.
 
-    It is in ``request.state.correlation_id`` as well, for what runs outside of the scope.
+    The id is also in ``request.state.correlation_id``, for code outside the correlation scope.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -29,8 +29,8 @@ class CorrelationMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        told = Headers(scope=scope).get(HEADER, "")
-        correlation_id = told if _SANE.fullmatch(told) else str(uuid4())
+        requested = Headers(scope=scope).get(HEADER, "")
+        correlation_id = requested if _SAFE.fullmatch(requested) else str(uuid4())
         scope.setdefault("state", {})["correlation_id"] = correlation_id
 
         async def send_with_id(message: Message) -> None:

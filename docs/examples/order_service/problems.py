@@ -46,11 +46,11 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class BehindError(CQRSDDDError):
-    """What is read has not got to where the client asked it to be."""
+    """Error for a read model that has not reached the position that the client requested."""
 
 
 class Problem(BaseModel):
-    """What a client is told; ``errors`` maps a field to what is wrong with it."""
+    """Problem document for a client; ``errors`` maps each field to its errors."""
 
     type: str = "about:blank"
     title: str
@@ -63,7 +63,7 @@ class Problem(BaseModel):
 
 @dataclass(frozen=True)
 class Answer:
-    """What an error is answer_error with; without a ``detail`` the error speaks for itself."""
+    """Response to an error; without a ``detail`` the message of the error is used."""
 
     status: int
     type: str
@@ -77,28 +77,26 @@ _INVALID = Answer(422, "/problems/invalid", "The request is not valid")
 _CONFLICT = Answer(
     409,
     "/problems/conflict",
-    "Somebody else was faster",
-    "It was changed in the meantime; reload it and try again.",
+    "Changed by another request",
+    "It was changed after it was loaded; reload it and retry.",
 )
-_BUSY = Answer(
-    503, "/problems/busy", "Busy", "Somebody else is at work on it; send it again.", _SOON
-)
+_BUSY = Answer(503, "/problems/busy", "Busy", "Another request is changing it; retry.", _SOON)
 _UNAVAILABLE = Answer(
-    503, "/problems/unavailable", "Not available", "It cannot be done now; send it again.", _SOON
+    503, "/problems/unavailable", "Not available", "A service is unavailable; retry.", _SOON
 )
 _FAULT = Answer(
-    500, "/problems/fault", "A fault of ours", "Tell us the correlation id; we have the rest."
+    500, "/problems/fault", "Internal error", "Report the correlation id to the operator."
 )
 
 ANSWERS: Mapping[type[Exception], Answer] = {
     ValidationError: _INVALID,
     NotFoundError: Answer(404, "/problems/not-found", "It does not exist"),
-    DomainError: Answer(409, "/problems/refused", "A rule forbids it"),
+    DomainError: Answer(409, "/problems/refused", "A business rule was broken"),
     DuplicateCommandError: Answer(
         422,
         "/problems/key-in-use",
         "The Idempotency-Key was used before",
-        "Another request was sent under this key; take a new key.",
+        "Another request was sent with this key; use a new key.",
     ),
     ConcurrencyError: _CONFLICT,
     LockAcquisitionError: _BUSY,
@@ -108,21 +106,21 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     BehindError: Answer(
         503,
         "/problems/behind",
-        "Not there yet",
-        "What you have sent is stored, but cannot be read yet; ask again.",
+        "Not up to date yet",
+        "Your change is stored, but the list does not contain it yet; retry.",
         _SOON,
     ),
     CommitOutcomeUnknownError: Answer(
         503,
         "/problems/outcome-unknown",
-        "It may be done, or not",
-        "Send it again under the same Idempotency-Key; without one, look first.",
+        "Outcome unknown",
+        "Retry with the same Idempotency-Key; without a key, check the state first.",
         _SOON,
     ),
     DuplicateKeyError: Answer(
-        409, "/problems/taken", "Taken", "Another one has a value that must be unique."
+        409, "/problems/taken", "Taken", "A value that must be unique is already used."
     ),
-    # Sent again, these would fail again, and the client can do nothing about it.
+    # A retry would fail again, and the client cannot correct the cause.
     ImmutableObjectError: _FAULT,
     MissingIdentityError: _FAULT,
     EventApplicationError: _FAULT,
@@ -132,7 +130,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     AmbiguousStreamError: _FAULT,
     Exception: _FAULT,
 }
-"""By the nearest class: a subclass is answer_error as its base, unless it is named here."""
+"""Answers by error class; a subclass that is not listed has the answer of its nearest base."""
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {
@@ -140,17 +138,17 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
     }
 }
-"""For OpenAPI."""
+"""Description of the problem documents for OpenAPI."""
 
 
 def install(app: FastAPI) -> None:
-    """One handler for every error; needs ``CorrelationMiddleware``."""
+    """Register one handler for all errors; it needs ``CorrelationMiddleware``."""
     for kind in (CQRSDDDError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer_error)
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """The problem that the error is; what the client is not told goes to the log."""
+    """Return the problem document of an error, and log internal errors."""
     answer = answer_to(error)
     problem = Problem(
         type=answer.type,
@@ -162,7 +160,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
         errors=_findings(error),
     )
     if answer.status >= 500:
-        # An error that no class is named for comes here outside of the middlewares.
+        # Starlette handles `Exception` outside the middlewares, so the scope is set again.
         with correlation_scope(problem.correlation_id):
             logger.error("%s %s: %r", request.method, problem.instance, error, exc_info=error)
     return Response(
@@ -179,8 +177,8 @@ def answer_to(error: Exception) -> Answer:
         detail, headers = str(error.detail), error.headers or {}
         return Answer(error.status_code, "about:blank", phrase, detail, headers)
     if isinstance(error, RequestValidationError):
-        # Its own words are a file and a line of ours, and all that was sent.
-        return replace(_INVALID, detail="What is wrong stands in errors, field by field.")
+        # The message of the error contains a source file and the whole input.
+        return replace(_INVALID, detail="The member errors lists the errors of each field.")
     return next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
 
 
@@ -190,6 +188,6 @@ def _findings(error: Exception) -> Mapping[str, Sequence[str]] | None:
     if not isinstance(error, RequestValidationError):
         return None
     findings: dict[str, list[str]] = {}
-    for each in error.errors():  # Each holds the input as well, which is not sent back.
+    for each in error.errors():  # Each also contains the input, which is not returned.
         findings.setdefault(".".join(map(str, each["loc"])), []).append(each["msg"])
     return findings

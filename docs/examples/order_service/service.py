@@ -1,4 +1,4 @@
-"""Orders over HTTP: ``uvicorn --factory order_service.service:from_environment``."""
+"""HTTP endpoints for orders: ``uvicorn --factory order_service.service:from_environment``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from order_system.application import AddLine, ShipOrder
 from order_system.composition import Settings, System, open_system
 from order_system.domain import Text
 from order_system.projections import Day, OrderSummaries
-from order_system.sales import AskForDay, AskForSales, ListOrders
+from order_system.sales import GetDay, GetSalesReport, ListOrders
 
 from cqrs_ddd_core import Mediator, UnitOfWork
 from cqrs_ddd_core.spi.inbox import compute_fingerprint, get_inbox
@@ -25,8 +25,8 @@ from .correlation import CorrelationMiddleware
 from .snapshot import repeatable_read
 
 POSITION = "Consistency-Position"
-PATIENCE = 2.0
-"""Seconds that a reader waits for the position that it asks for."""
+POSITION_TIMEOUT = 2.0
+"""Seconds to wait until the order list reaches the requested position."""
 
 router = APIRouter()
 
@@ -34,7 +34,7 @@ router = APIRouter()
 def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Worker and relay end first, and hand back what they had begun.
+        # Worker and relay stop first and release their leases.
         async with open_system(settings) as system, system.relay, system.worker:
             app.state.system = system
             yield
@@ -47,57 +47,57 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def from_environment() -> FastAPI:
-    """Raises ``ConfigError``."""
+    """Create the application; raise ``ConfigError`` for an invalid environment variable."""
     return create_app(Settings.from_env())
 
 
-async def the_system(request: Request) -> System:
+async def get_system(request: Request) -> System:
     system: System = request.app.state.system
     return system
 
 
-async def the_mediator(system: Annotated[System, Depends(the_system)]) -> Mediator:
+async def get_mediator(system: Annotated[System, Depends(get_system)]) -> Mediator:
     return system.mediator
 
 
-async def one_transaction(
-    system: Annotated[System, Depends(the_system)],
+async def open_transaction(
+    system: Annotated[System, Depends(get_system)],
 ) -> AsyncIterator[UnitOfWork]:
     async with system.uow_factory() as uow:
         yield uow
 
 
 async def snapshot_uow(
-    system: Annotated[System, Depends(the_system)],
+    system: Annotated[System, Depends(get_system)],
 ) -> AsyncIterator[UnitOfWork]:
     async with system.uow_factory() as uow:
         await repeatable_read(uow)
         yield uow
 
 
-async def key_or_new_id(
+async def get_command_id(
     idempotency_key: Annotated[str | None, Header(pattern="^[!-~]{1,100}$")] = None,
 ) -> str:
     return idempotency_key or str(uuid4())
 
 
 async def wait_for_position(
-    system: Annotated[System, Depends(the_system)],
+    system: Annotated[System, Depends(get_system)],
     position: Annotated[int | None, Header(alias=POSITION, ge=0, le=2**63 - 1)] = None,
 ) -> None:
-    """Waits until the order list is there; raises ``BehindError``."""
+    """Wait until the order list has reached the position; raise ``BehindError`` if it has not."""
     if position is None:
         return
     projections = [OrderSummaries.collection]
-    if not await system.positions.wait_until(position, projections, timeout=PATIENCE):
-        raise problems.BehindError(f"the order list has not got to position {position}")
+    if not await system.positions.wait_until(position, projections, timeout=POSITION_TIMEOUT):
+        raise problems.BehindError(f"the order list has not reached position {position}")
 
 
-MediatorDep = Annotated[Mediator, Depends(the_mediator)]
-# They end when the endpoint has returned; without the scope, after the response was sent.
-OneTransaction = Annotated[UnitOfWork, Depends(one_transaction, scope="function")]
-OnePicture = Annotated[UnitOfWork, Depends(snapshot_uow, scope="function")]
-CommandId = Annotated[str, Depends(key_or_new_id)]
+MediatorDep = Annotated[Mediator, Depends(get_mediator)]
+# The scope ends them before the response is sent; by default they end after it.
+UowDep = Annotated[UnitOfWork, Depends(open_transaction, scope="function")]
+SnapshotUowDep = Annotated[UnitOfWork, Depends(snapshot_uow, scope="function")]
+CommandId = Annotated[str, Depends(get_command_id)]
 OrderId = Annotated[Text, Path()]
 
 
@@ -111,7 +111,7 @@ async def add_line(
 ) -> LineAnswer:
     command = AddLine(command_id=command_id, order_id=order_id, **dict(body))
     added = await mediator.send(command)
-    _tell_position(response, added.position)
+    _set_position_header(response, added.position)
     if added.result == "duplicate":
         response.status_code = 200
     return LineAnswer(order_id=order_id, line_id=body.line.id, result=added.result)
@@ -127,15 +127,15 @@ async def ship(
 ) -> OrderAnswer:
     command = ShipOrder(command_id=command_id, order_id=order_id, shipped_at=body.shipped_at)
     shipped = await mediator.send(command)
-    _tell_position(response, shipped.position)
+    _set_position_header(response, shipped.position)
     return OrderAnswer(order_id=shipped.result)
 
 
 @router.post("/orders", status_code=201)
 async def place_order(
-    body: NewOrder, command_id: CommandId, mediator: MediatorDep, uow: OneTransaction
+    body: NewOrder, command_id: CommandId, mediator: MediatorDep, uow: UowDep
 ) -> OrderAnswer:
-    """All lines or none, since each command joins the open unit of work."""
+    """Place an order with all its lines or none; each command joins the open unit of work."""
     fingerprint = compute_fingerprint(body)
     if await get_inbox(uow).register("orders", command_id, fingerprint, uow) is None:
         order = dict(body)
@@ -151,7 +151,7 @@ async def list_orders(
     after: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 10,
 ) -> Page:
-    # One more than asked for tells whether there is a next page.
+    # One order more than requested shows if there is a next page.
     orders = (await mediator.query(ListOrders(after=after, limit=limit + 1))).result
     following = None
     if len(orders) > limit:
@@ -162,18 +162,18 @@ async def list_orders(
 
 @router.get("/revenue/{day}")
 async def revenue(day: date, mediator: MediatorDep) -> Day:
-    """Written with each line, so there is nothing to wait for."""
-    return (await mediator.query(AskForDay(day=day))).result
+    """Return the revenue of a day, which an inline projection keeps up to date."""
+    return (await mediator.query(GetDay(day=day))).result
 
 
 @router.get("/sales")
 async def sales(
-    mediator: MediatorDep, uow: OnePicture, top: Annotated[int, Query(ge=1, le=100)] = 5
+    mediator: MediatorDep, uow: SnapshotUowDep, top: Annotated[int, Query(ge=1, le=100)] = 5
 ) -> Sales:
-    """The query reads four times, by way of the open unit of work."""
-    return Sales.model_validate((await mediator.query(AskForSales(top=top))).result)
+    """Return the sales; the query reads four times in the open unit of work."""
+    return Sales.model_validate((await mediator.query(GetSalesReport(top=top))).result)
 
 
-def _tell_position(response: Response, position: int | None) -> None:
+def _set_position_header(response: Response, position: int | None) -> None:
     if position is not None:
         response.headers[POSITION] = str(position)

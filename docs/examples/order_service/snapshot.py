@@ -1,4 +1,4 @@
-"""Several reads that see one state; all of this that knows SQL."""
+"""Several reads of the same committed state; the only module that contains SQL."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork
 
 _FIRST = {
     "postgresql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-    # Without a BEGIN each statement reads for itself.
+    # Without BEGIN each statement reads the newest committed state.
     "sqlite": "BEGIN",
 }
 
 
 async def repeatable_read(uow: UnitOfWork) -> None:
-    """All further reads in ``uow`` see one state; to be called before the first of them.
+    """Make all reads in ``uow`` see the same committed state; call it before the first read.
 
-    Fakes go on reading what is committed.
+    It has no effect on the fakes.
     """
     if isinstance(uow, SQLAlchemyUnitOfWork):
         connection = await uow.connection()

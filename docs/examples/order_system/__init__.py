@@ -1,4 +1,4 @@
-"""Imports a file of orders and reports on them: a small application on the toolkit.
+"""Small application that imports a file of orders and prints a report.
 
-Only ``composition`` knows which adapters there are.
+Only ``composition`` chooses the adapters.
 """

@@ -1,4 +1,4 @@
-"""``python -m order_system``: import the orders of a file, and report on all there are."""
+"""Import the orders of a file and report on all orders: ``python -m order_system``."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ from cqrs_ddd_advanced_core.projections import RebuildProgress
 from cqrs_ddd_core import CQRSDDDError
 
 from .composition import Settings, System, open_system
-from .importing import Import, RejectedLines, Summary, catch_up, rejected_lines, tell
+from .importing import Import, RejectedLines, Summary, catch_up, drain_outbox, open_rejected_lines
 from .order_file import OrderFile
 from .order_mapping import OrderMapping
 from .projections import DailyRevenue, OrderSummaries
 from .report import show_report, show_summary
-from .sales import AskForSales, ListOrders
+from .sales import GetSalesReport, ListOrders
 
 SAMPLE = Path(__file__).with_name("orders.csv")
-DESCRIPTION = "Imports the orders of a file and reports on all orders there are."
+DESCRIPTION = "Import the orders of a file and report on all stored orders."
 EPILOG = """\
 environment:
-  DATABASE_URL  where the orders are kept, by default the file NAME.db in the current folder:
+  DATABASE_URL  database of the orders, by default the file NAME.db in the current folder:
                   sqlite+aiosqlite:///orders.db
                   postgresql+asyncpg://user:password@host/database
-  BACKEND       memory: keep nothing
-  STYLE         state: keep an order as a row (default)
-                events: keep its events alone, by default in the file NAME.events.db
-  BUSY_SECONDS  how long to wait for another writer on SQLite (default: 5)
-  LEASE_SECONDS how long the messages of a killed run wait for the next (default: 8)
+  BACKEND       memory: store nothing permanently
+  STYLE         state: store an order as a row (default)
+                events: store only its events, by default in the file NAME.events.db
+  BUSY_SECONDS  seconds to wait for another writer on SQLite (default: 5)
+  LEASE_SECONDS seconds until another run can take over the messages of a killed run (default: 8)
 
 exit codes:
-  0    imported; lines that were rejected are counted, and are in a file
-  1    nothing, or no more, can be done with this file and database; one line says why
+  0    imported; rejected lines are counted and written to a file
+  1    the file or the database cannot be used, or no longer; one line names the reason
   2    wrong arguments
   130  interrupted
 
-Killed at any moment, it goes on where it was when it is run again.
+After a kill at any moment, run it again to continue.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
-    # What the relay warns of is tried again; what stays is told at the end.
+    # The relay retries the failures that it logs; remaining dead letters are reported at the end.
     logging.getLogger("cqrs_ddd_core").addHandler(logging.NullHandler())
     try:
         asyncio.run(_run(asked))
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; run it again to go on", file=sys.stderr)
+        print("interrupted; run it again to continue", file=sys.stderr)
         return 130
     return 0
 
@@ -80,20 +80,19 @@ def _parser() -> argparse.ArgumentParser:
         "file", nargs="?", type=Path, default=SAMPLE, help="orders as CSV (default: a sample)"
     )
     parser.add_argument(
-        "--mapping", type=Path, help="JSON that says how the file is written (see the README)"
+        "--mapping", type=Path, help="JSON that describes the format of the file (see the README)"
     )
     parser.add_argument(
-        "--rejected", type=Path, help="where rejected lines go (default: NAME.rejected.csv)"
+        "--rejected", type=Path, help="file for rejected lines (default: NAME.rejected.csv)"
     )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--report", action="store_true", help="report only, import nothing")
     instead.add_argument(
         "--rebuild",
         action="store_true",
-        help="import nothing, make the order list and the revenue by day anew, also while others "
-        "import",
+        help="import nothing, rebuild the order list and the revenue by day; other imports may run",
     )
-    parser.add_argument("--after", metavar="ORDER", help="list the orders that follow this one")
+    parser.add_argument("--after", metavar="ORDER", help="list the orders after this order")
     return parser
 
 
@@ -103,18 +102,18 @@ async def _run(asked: argparse.Namespace) -> None:
     mapping = OrderMapping() if asked.mapping is None else OrderMapping.read(asked.mapping)
     file = OrderFile(path, mapping)
     imports = not (asked.report or asked.rebuild)
-    lines = file.count() if imports else 0  # Before anything is changed.
+    lines = file.count() if imports else 0  # Read the whole file before any change.
     out = Console()
     async with open_system(Settings.for_file(path), read_only=asked.report) as system:
         if asked.rebuild:
             await _rebuild(system)
         elif imports:
             rejected_path = asked.rejected or Path(f"{path.stem}.rejected.csv")
-            with rejected_lines(rejected_path) as rejected:
+            with open_rejected_lines(rejected_path) as rejected:
                 summary = await _import(system, file, lines, rejected)
                 rejected.save()
             show_summary(out, summary, rejected_path, time.monotonic() - began)
-        report = (await system.mediator.query(AskForSales())).result
+        report = (await system.mediator.query(GetSalesReport())).result
         page = (await system.mediator.query(ListOrders(after=asked.after))).result
     show_report(out, report, page)
 
@@ -124,10 +123,10 @@ async def _import(system: System, file: OrderFile, lines: int, rejected: Rejecte
         imported = progress.add_task(f"importing {file.path.name}", total=lines)
         importing = Import(system, rejected)
         await importing.run(file, lambda done: progress.advance(imported, done))
-        told = progress.add_task("telling the tables", total=None)
-        await tell(system, lambda done: progress.advance(told, done))
-        progress.update(told, total=progress.tasks[told].completed)
-        listed = progress.add_task("making the documents", total=None)
+        relayed = progress.add_task("relaying messages", total=None)
+        await drain_outbox(system, lambda done: progress.advance(relayed, done))
+        progress.update(relayed, total=progress.tasks[relayed].completed)
+        listed = progress.add_task("updating the order list", total=None)
         await catch_up(system, lambda done: progress.advance(listed, done))
         progress.update(listed, total=progress.tasks[listed].completed)
     return importing.summary
@@ -145,7 +144,7 @@ async def _rebuild(system: System) -> None:
 
 
 def _progress() -> Progress:
-    """Drawn again and again on a terminal; elsewhere once, at its end."""
+    """Return a progress display, updated on a terminal and printed once at the end elsewhere."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

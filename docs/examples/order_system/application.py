@@ -1,4 +1,4 @@
-"""What can be asked of orders."""
+"""Commands of orders and their handlers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Recorded = Literal["added", "duplicate"]
 
 
 class AddLine(Command[Recorded]):
-    """Adds a line to an order, and places the order with its first line."""
+    """Command that adds a line to an order; the first line places the order."""
 
     order_id: Text
     customer_id: Text
@@ -30,7 +30,7 @@ class ShipOrder(Command[str]):
 
 
 class OrderHandlers:
-    """Every command of an order, over any repository."""
+    """Handlers of all commands of an order, over any repository."""
 
     def __init__(self, orders: IRepository[Order, str]) -> None:
         self._orders = orders
@@ -53,7 +53,7 @@ class OrderHandlers:
                 is_cancellation=command.is_cancellation,
                 **buyer,
             )
-        order.refuse_another_buyer(**buyer)
+        order.ensure_same_buyer(**buyer)
         order.add_line(command.line)
         if not order.pending_events:
             return "duplicate"

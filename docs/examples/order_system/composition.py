@@ -1,4 +1,4 @@
-"""Where the application meets its adapters: the one place to change them."""
+"""Composition root: the only module that chooses the adapters."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ from cqrs_ddd_persistence_sqlalchemy.advanced import (
 
 from . import tables
 from .application import OrderHandlers
-from .database import engine_of, prepare
+from .database import build_engine, prepare
 from .domain import Order, events
 from .projections import DailyRevenue, OrderSummaries
 from .sales import CountrySales, CustomerSales, SalesProjection, SalesQueries
 
 BATCH = 10
-"""Messages are handled one after the other, and all of a batch within the lease."""
+"""Messages of a relay batch, which are handled one by one and all within the lease."""
 EVENTS = 100
-"""They are in memory together while documents are made of them."""
+"""Events of a projection batch, which are in memory at the same time."""
 
 
 Seconds = Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)]
@@ -79,19 +79,19 @@ Seconds = Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)]
 
 @dataclass(frozen=True)
 class Settings(EnvConfig):
-    """From the environment, in capital letters."""
+    """Settings, read from the environment variables with the same names in capital letters."""
 
     database_url: str = ""
     backend: Literal["database", "memory"] = "database"
     style: tables.Style = "state"
     busy_seconds: Seconds = 5.0
-    """How long a writer waits for another one on SQLite."""
+    """Time that a writer waits for another writer on SQLite."""
     lease_seconds: Seconds = 8.0
-    """How long what a run had taken when it was killed waits for the next one."""
+    """Time until another run can take over the messages and events of a killed run."""
 
     @classmethod
     def for_file(cls, path: Path) -> Settings:
-        """Unless the environment says another, a database beside us that is named as the file."""
+        """Return settings with a database named after the file, unless DATABASE_URL is set."""
         settings = cls.from_env()
         if "DATABASE_URL" in os.environ:
             return settings
@@ -102,7 +102,7 @@ class Settings(EnvConfig):
 
 @dataclass(frozen=True)
 class System:
-    """The application, ready to use."""
+    """Application that is ready to use."""
 
     mediator: Mediator
     relay: OutboxRelay
@@ -110,16 +110,16 @@ class System:
     uow_factory: Callable[[], UnitOfWork]
     events: IEventLog
     worker: ProjectionWorker
-    """Makes the order list."""
+    """Worker of the order list."""
     positions: IPositionStore
     dead_letters: IDeadLetterStore
     rebuild: Callable[..., ProjectionRebuild]
-    """Of a handler; takes ``on_progress`` as well."""
+    """Factory of a rebuild for a projection handler; it accepts ``on_progress`` as well."""
 
 
 @dataclass(frozen=True)
 class _Adapters:
-    """What differs from one back end to the next."""
+    """Adapters of one backend."""
 
     uow_factory: Callable[[], UnitOfWork]
     outbox: ILeasedOutbox
@@ -134,33 +134,33 @@ class _Adapters:
 
 @asynccontextmanager
 async def open_system(settings: Settings, *, read_only: bool = False) -> AsyncIterator[System]:
-    """Makes the tables that are missing, unless it is for reading only.
+    """Open the application, and create missing tables unless it is read only.
 
-    Raises ``ConfigError`` or ``InfrastructureError`` when the database cannot be used.
+    Raises ``ConfigError`` or ``InfrastructureError`` if the database cannot be used.
     """
     if settings.backend == "memory":
-        adapters = _in_memory()
+        adapters = _build_memory_adapters()
         await _begin_projections(adapters)
-        yield _assembled(adapters, settings)
+        yield _assemble(adapters, settings)
         return
-    engine = engine_of(
+    engine = build_engine(
         settings.database_url, busy_seconds=settings.busy_seconds, read_only=read_only
     )
     try:
         await prepare(engine, settings.style, read_only=read_only)
-        adapters = _on(engine)
+        adapters = _build_database_adapters(engine)
         if not read_only:
             await _begin_projections(adapters)
-        yield _assembled(adapters, settings)
+        yield _assemble(adapters, settings)
     finally:
         await engine.dispose()
 
 
-def _assembled(adapters: _Adapters, settings: Settings) -> System:
+def _assemble(adapters: _Adapters, settings: Settings) -> System:
     handlers = HandlerRegistry()
     placed = adapters.placed
     if settings.style == "events":
-        # On every back end, since the event store comes with the unit of work.
+        # Works on every backend, because the event store comes from the unit of work.
         placed = EventSourcedRepository(Order, registry=events)
     OrderHandlers(placed).register(handlers)
     SalesQueries(adapters, adapters.documents).register(handlers)
@@ -168,7 +168,7 @@ def _assembled(adapters: _Adapters, settings: Settings) -> System:
         handlers,
         uow_factory=adapters.uow_factory,
         middlewares=[
-            # Another import may work on the same order, and every line writes to its day.
+            # Imports that run at the same time change the same orders and days.
             ConflictRetryMiddleware(
                 ExponentialBackoffPolicy(max_attempts=20, base=0.01, maximum=1.0)
             ),
@@ -181,11 +181,11 @@ def _assembled(adapters: _Adapters, settings: Settings) -> System:
     consumer = InboxConsumer("sales", SalesProjection(adapters), uow_factory=adapters.uow_factory)
     relay = OutboxRelay(
         adapters.outbox,
-        _Handover(consumer),
+        _DirectPublisher(consumer),
         retry=ExponentialBackoffPolicy(max_attempts=20, base=0.05, maximum=2.0),
         batch=BATCH,
         lease=settings.lease_seconds,
-        # Above `busy_seconds`, which the consumer may have to wait.
+        # Longer than `busy_seconds`, because the consumer may wait that long for a writer.
         publish_timeout=settings.lease_seconds * 3 / 4,
     )
     following: dict[str, Any] = {
@@ -208,22 +208,22 @@ def _assembled(adapters: _Adapters, settings: Settings) -> System:
     )
 
 
-class _Handover(IMessagePublisher):
-    """In place of a broker: who publishes waits until the message is handled.
+class _DirectPublisher(IMessagePublisher):
+    """Publisher that calls the consumer directly instead of a message broker.
 
-    One at a time, since most of them change the row of the same country.
+    It handles one message at a time, because most messages change the row of the same country.
     """
 
     def __init__(self, consumer: InboxConsumer) -> None:
         self._consumer = consumer
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def publish(self, message: OutboxMessage) -> None:
-        async with self._turn:
+        async with self._lock:
             await self._consumer(message)
 
 
-def _in_memory() -> _Adapters:
+def _build_memory_adapters() -> _Adapters:
     event_store, outbox, inbox = InMemoryEventStore(), InMemoryOutboxStorage(), InMemoryInbox()
     documents = InMemoryProjectionStore()
     return _Adapters(
@@ -239,7 +239,7 @@ def _in_memory() -> _Adapters:
     )
 
 
-def _on(engine: AsyncEngine) -> _Adapters:
+def _build_database_adapters(engine: AsyncEngine) -> _Adapters:
     sessions = async_sessionmaker(engine)
     return _Adapters(
         uow_factory=lambda: SQLAlchemyUnitOfWork(session_factory=sessions),
@@ -258,5 +258,5 @@ async def _begin_projections(adapters: _Adapters) -> None:
     for handler in (OrderSummaries(), DailyRevenue()):
         await adapters.documents.ensure_collection(handler.collection, handler.fields)
     async with adapters.uow_factory() as uow:
-        # A rebuild before the first command would make it one that workers run.
+        # Marks the projection as inline before a rebuild could register it for workers.
         await adapters.positions.lock_shared(DailyRevenue.collection, uow=uow)

@@ -1,4 +1,4 @@
-"""The database: what a URL names, and whether its tables are ours."""
+"""Engine of the database, and checks of its URL and tables."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _KINDS = (
 )
 
 
-def engine_of(database_url: str, *, busy_seconds: float, read_only: bool) -> AsyncEngine:
-    """Raises ``ConfigError`` for what is no database that is supported."""
+def build_engine(database_url: str, *, busy_seconds: float, read_only: bool) -> AsyncEngine:
+    """Return the engine; raise ``ConfigError`` for a URL of an unsupported database."""
     try:
         url = make_url(database_url)
     except (ArgumentError, ValueError):
-        raise ConfigError(f"DATABASE_URL names no database: {_KINDS}") from None
+        raise ConfigError(f"DATABASE_URL is not a database URL: {_KINDS}") from None
     if url.drivername == "sqlite+aiosqlite":
-        _refuse_absent_place(url, read_only=read_only)
-        # The unit of work has rolled back or committed; the pool need not roll back once more.
+        _ensure_path_exists(url, read_only=read_only)
+        # The unit of work has committed or rolled back, so the pool need not roll back again.
         engine = create_async_engine(url, pool_reset_on_return=None)
         return configure_sqlite(engine, busy_timeout=busy_seconds)
     if url.drivername == "postgresql+asyncpg":
@@ -35,7 +35,7 @@ def engine_of(database_url: str, *, busy_seconds: float, read_only: bool) -> Asy
     raise ConfigError(f"DATABASE_URL begins with {url.drivername}: {_KINDS}")
 
 
-def _refuse_absent_place(url: URL, *, read_only: bool) -> None:
+def _ensure_path_exists(url: URL, *, read_only: bool) -> None:
     if not url.database or "uri" in url.query:
         return
     path = Path(url.database)
@@ -46,7 +46,7 @@ def _refuse_absent_place(url: URL, *, read_only: bool) -> None:
 
 
 async def prepare(engine: AsyncEngine, style: tables.Style, *, read_only: bool) -> None:
-    """Makes the tables that are missing, unless it is for reading only."""
+    """Check the tables, and create missing tables unless the database is read only."""
     try:
         await schema.check(engine)
     except ConfigError:

@@ -12,7 +12,7 @@ from cqrs_ddd_core import AggregateRoot, DomainEvent, EventTypeRegistry, ValueOb
 from cqrs_ddd_core.primitives.exceptions import BusinessRuleError
 
 Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
-"""PostgreSQL keeps any character but NUL."""
+"""Text without NUL, which PostgreSQL cannot store."""
 Remark = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
 Moment = Annotated[
     AwareDatetime,
@@ -21,13 +21,13 @@ Moment = Annotated[
     ),
 ]
 MAX_LINES = 1_000
-"""Of an order, which is loaded and saved as a whole."""
+"""Lines of an order, which is loaded and saved as a whole."""
 
 
 class OrderLine(ValueObject):
-    """So many units of a product; a cancellation takes back, so its quantities are negative.
+    """Quantity of a product, negative in a cancellation.
 
-    ``id`` tells a line from the others of its order, ``discount`` is a share of the price.
+    ``id`` is unique within the order, ``discount`` is a fraction of the price.
     """
 
     id: Text
@@ -39,7 +39,7 @@ class OrderLine(ValueObject):
 
     @property
     def amount(self) -> Decimal:
-        """Exact, with up to five digits behind the point; only what is printed is rounded."""
+        """Exact amount with up to five decimal places; only printed amounts are rounded."""
         return self.quantity * self.unit_price * (1 - self.discount)
 
 
@@ -57,7 +57,7 @@ class OrderPlaced(DomainEvent):
 
 @events.register
 class LineAdded(DomainEvent):
-    """It tells whose order it is, and of when: who follows the events need not look it up."""
+    """Event that repeats customer, country and time, so that projections need not look them up."""
 
     customer_id: str
     country: str
@@ -73,12 +73,12 @@ class OrderShipped(DomainEvent):
 
     @property
     def days(self) -> int:
-        """From the order to the shipment."""
+        """Days from the order to the shipment."""
         return (self.shipped_at - self.placed_at).days
 
 
 class Order(AggregateRoot[str]):
-    """Takes lines until it is shipped; a cancellation is an order that takes goods back."""
+    """Order that accepts lines until it is shipped; a cancellation contains returned goods."""
 
     customer_id: str
     city: str
@@ -111,20 +111,20 @@ class Order(AggregateRoot[str]):
         )
         return order
 
-    def refuse_another_buyer(self, *, customer_id: str, city: str, country: str) -> None:
-        """Raises ``BusinessRuleError`` unless the order is theirs."""
-        for name, held, told in (
+    def ensure_same_buyer(self, *, customer_id: str, city: str, country: str) -> None:
+        """Raise ``BusinessRuleError`` if the order has another customer, city or country."""
+        for name, expected, actual in (
             ("customer", self.customer_id, customer_id),
             ("city", self.city, city),
             ("country", self.country, country),
         ):
-            if held != told:
+            if expected != actual:
                 raise BusinessRuleError(
-                    f"order {self.id} has another {name} than {told or 'none'}; use another order"
+                    f"order {self.id} has another {name} than {actual or 'none'}; use another order"
                 )
 
     def add_line(self, line: OrderLine) -> None:
-        """A line that is there already changes nothing."""
+        """Add a line; do nothing if the order has a line with this id."""
         if line.id in self.lines:
             return
         if self.shipped_at is not None:

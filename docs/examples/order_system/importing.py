@@ -1,4 +1,4 @@
-"""From a file to the report: sends every line, and sees to it that what is read knows of all."""
+"""Import of a file, and waiting until the read models contain all of its events."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ from .order_file import OrderFile, ReadLine, Rejection
 from .projections import OrderSummaries
 
 Progress = Callable[[int], object]
-"""Told how many more are done."""
+"""Callback that gets the number of items completed since the last call."""
 
 
 @dataclass
 class Summary:
-    """What became of the lines; ``resumed`` of those added were there from another run.
+    """Counts of the lines by result.
 
-    ``unshipped`` orders could not be shipped as the file says.
+    ``resumed`` counts the added lines that another run had stored, ``unshipped`` the orders that
+    could not be shipped.
     """
 
     added: int = 0
@@ -53,14 +54,14 @@ _HEAD = "line,reason,cells"
 
 
 class RejectedLines:
-    """A file with a line for each rejection, written at the end and in one go.
+    """File with a line for each rejection, replaced as a whole at the end.
 
-    Raises ``ValidationError`` for a file that holds something else.
+    Raises ``ValidationError`` if the path is a file with other content.
     """
 
     def __init__(self, path: Path, spool: TextIO) -> None:
         if path.exists() and not _is_ours(path):
-            raise ValidationError(f"{path} holds no rejected lines; name another file")
+            raise ValidationError(f"{path} is not a file of rejected lines; name another file")
         self.path = path
         self._spool = spool
         self._rows = csv.writer(spool)
@@ -72,7 +73,7 @@ class RejectedLines:
         self._rows.writerow([rejection.number, rejection.reason, *rejection.cells])
 
     def save(self) -> None:
-        """Where there is nothing to say, a file of an earlier run says so."""
+        """Write the file; without rejections, replace only a file of an earlier run."""
         if self._is_empty and not self.path.exists():
             return
         self._spool.seek(0)
@@ -96,19 +97,19 @@ def _is_ours(path: Path) -> bool:
 
 
 @contextmanager
-def rejected_lines(path: Path) -> Iterator[RejectedLines]:
+def open_rejected_lines(path: Path) -> Iterator[RejectedLines]:
     with TemporaryFile("w+", encoding="utf-8", errors="backslashreplace", newline="") as spool:
         yield RejectedLines(path, spool)
 
 
 class Import:
-    """The lines of one file. Import it again after a crash: what was done stays as it is."""
+    """Import of one file, which can be repeated after a crash without a second effect."""
 
     def __init__(self, system: System, rejected: RejectedLines) -> None:
         self._mediator = system.mediator
         self._rejected = rejected
         self._last: ReadLine | None = None
-        """Of the order that is being read, the last line taken that says when it was shipped."""
+        """Last imported line of the current order that has a shipping date."""
         self.summary = Summary()
 
     async def run(self, file: OrderFile, progress: Progress) -> None:
@@ -126,16 +127,16 @@ class Import:
                 await self._ship()
             elif line.shipped_at not in (None, self._last.shipped_at):
                 self._reject(
-                    line.rejected("an earlier line of the order was shipped at another time")
+                    line.reject("an earlier line of the order was shipped at another time")
                 )
                 return
         try:
             response = await self._mediator.send(line.command)
         except DomainError as error:
-            self._reject(line.rejected(error))
+            self._reject(line.reject(error))
             return
         except DuplicateCommandError:
-            self._reject(line.rejected("it was imported before, read through another mapping"))
+            self._reject(line.reject("it was imported before with another mapping"))
             return
         if response.result == "duplicate":
             self.summary.duplicates += 1
@@ -146,7 +147,7 @@ class Import:
             self._last = line
 
     async def _ship(self) -> None:
-        """After its last line, since a shipped order takes no more."""
+        """Ship the current order, after its last line because a shipped order accepts no more."""
         line, self._last = self._last, None
         at = None if line is None else line.shipped_at
         if line is None or at is None:
@@ -159,39 +160,39 @@ class Import:
             await self._mediator.send(command)
         except DomainError as error:
             self.summary.unshipped += 1
-            self._rejected.add(line.rejected(error))
+            self._rejected.add(line.reject(error))
 
     def _reject(self, rejection: Rejection) -> None:
         self.summary.rejected += 1
         self._rejected.add(rejection)
 
 
-async def tell(system: System, progress: Progress) -> None:
-    """Hand every event to the tables that are read, also those that an earlier run left behind.
+async def drain_outbox(system: System, progress: Progress) -> None:
+    """Run the relay until the outbox is empty, including messages of earlier runs.
 
-    Raises ``OutboxError`` when one is refused again and again.
+    Raises ``OutboxError`` for a dead letter.
     """
     for message in await system.outbox.list_dead_letters():
         await system.outbox.retry(message.message_id)
     while True:
-        if told := await system.relay.run_once():
-            progress(told)
-        elif refused := await system.outbox.list_dead_letters(limit=1):
+        if published := await system.relay.run_once():
+            progress(published)
+        elif failed := await system.outbox.list_dead_letters(limit=1):
             raise OutboxError(
-                f"{refused[0].event_type} {refused[0].message_id} is refused: {refused[0].error}; "
-                "run it again when the cause is gone"
+                f"{failed[0].event_type} {failed[0].message_id} is a dead letter: "
+                f"{failed[0].error}; correct the cause and run it again"
             )
         elif await system.outbox.get_pending(limit=1):
-            # Another run has the rest, or one that was killed had it until its lease ends.
+            # Another run publishes the rest, or a killed run holds it until its lease ends.
             await asyncio.sleep(0.1)
         else:
             return
 
 
 async def catch_up(system: System, progress: Progress) -> None:
-    """Make the documents of every event, also of those that an earlier run left behind.
+    """Run the worker until the order list contains all events, including events of earlier runs.
 
-    Raises ``ProjectionError`` when one cannot be taken.
+    Raises ``ProjectionError`` for a dead letter.
     """
     name = OrderSummaries.collection
     for letter in await system.dead_letters.list_dead_letters(name):
@@ -201,13 +202,13 @@ async def catch_up(system: System, progress: Progress) -> None:
         try:
             progress(await system.worker.drain())
         except LeaseLostError:
-            continue  # To a rebuild, which is live now.
-        if refused := await system.dead_letters.list_dead_letters(name, limit=1):
+            continue  # A rebuild took the lease and has replaced the documents.
+        if failed := await system.dead_letters.list_dead_letters(name, limit=1):
             raise ProjectionError(
-                f"{refused[0].event_type} at position {refused[0].position} is refused by {name}: "
-                f"{refused[0].error}; run it again when the cause is gone",
+                f"{failed[0].event_type} at position {failed[0].position} is a dead letter of "
+                f"{name}: {failed[0].error}; correct the cause and run it again",
                 projection=name,
             )
-        # Another run has the rest, or one that was killed had it until its lease ends.
+        # Another run handles the rest, or a killed run holds it until its lease ends.
         if await system.positions.wait_until(end, [name], timeout=0.5):
             return

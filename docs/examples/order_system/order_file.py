@@ -1,4 +1,4 @@
-"""A file of order lines, as commands."""
+"""Conversion of a file of order lines to commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OF_A_LINE = ("product_id", "product", "quantity", "unit_price", "discount")
 
 @dataclass(frozen=True)
 class Rejection:
-    """A line that is not taken, and why; ``cells`` is what it says."""
+    """Line that is not imported, with the reason and its cells."""
 
     number: int
     reason: str
@@ -33,22 +33,22 @@ class Rejection:
 
 @dataclass(frozen=True)
 class ReadLine:
-    """A line that can be sent; ``shipped_at`` tells of its whole order."""
+    """Line with its command; ``shipped_at`` is the shipping date of its whole order."""
 
     number: int
     command: AddLine
     shipped_at: datetime | None
     cells: Sequence[str]
 
-    def rejected(self, reason: object) -> Rejection:
+    def reject(self, reason: object) -> Rejection:
         return Rejection(self.number, str(reason), self.cells)
 
 
 class OrderFile:
-    """Read one line at a time, so its size does not matter.
+    """File that is read line by line, so its size does not matter.
 
-    A command has the same id each time the file is read: it is made of the number and the text of
-    the line.
+    The id of a command is derived from the number and the text of its line, so it is the same at
+    each read of the file.
     """
 
     def __init__(self, path: Path, mapping: OrderMapping | None = None) -> None:
@@ -62,12 +62,12 @@ class OrderFile:
         }
 
     def count(self) -> int:
-        """The lines after the first one, which names the columns; empty ones do not count.
+        """Return the number of lines without the header and empty lines.
 
-        Raises ``ValidationError`` unless the file can be read to its end.
+        Raises ``ValidationError`` if the file cannot be read to its end.
         """
         if self.path.exists() and not self.path.is_file():
-            raise ValidationError(f"{self.path} is no regular file, which can be read twice")
+            raise ValidationError(f"{self.path} is not a regular file, which can be read twice")
         with self._cells() as (_, rows):
             return sum(1 for _ in rows)
 
@@ -99,7 +99,7 @@ class OrderFile:
                     wrong[fact] = str(error)
         placed_at, shipped_at = facts["placed_at"], facts.get("shipped_at") or None
         if not wrong and placed_at and shipped_at and shipped_at < placed_at:
-            wrong["shipped_at"] = "it lies before the order"
+            wrong["shipped_at"] = "it is before the order date"
         line_id = _digest(cells)
         prefix = self._mapping.cancellation_prefix
         command: AddLine | None = None
@@ -108,8 +108,8 @@ class OrderFile:
                 {
                     "command_id": f"line-{number}-{line_id}",
                     "is_cancellation": prefix is not None and texts["order_id"].startswith(prefix),
-                    "line": {"id": line_id, "product": "", **_picked(facts, _OF_A_LINE)},
-                    **_picked(facts, _OF_AN_ORDER),
+                    "line": {"id": line_id, "product": "", **_pick(facts, _OF_A_LINE)},
+                    **_pick(facts, _OF_AN_ORDER),
                 }
             )
         except pydantic.ValidationError as error:
@@ -126,9 +126,9 @@ class OrderFile:
 
     @contextmanager
     def _cells(self) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
-        """The names of the columns, and behind them each line that is not empty, with its number.
+        """Yield the column names and an iterator of the numbered lines that are not empty.
 
-        Raises ``ValidationError``, also when the file turns out to be broken further down.
+        Raises ``ValidationError``, also during the iteration.
         """
         line = 0
         try:
@@ -144,7 +144,7 @@ class OrderFile:
 
                 found = rows()
                 _, header = next(found, (0, []))
-                self._refuse_unknown(header)
+                self._ensure_columns(header)
                 yield header, found
         except OSError as error:
             raise ValidationError(
@@ -153,31 +153,31 @@ class OrderFile:
         except UnicodeError as error:
             reason = error.reason if isinstance(error, UnicodeDecodeError) else error
             raise ValidationError(
-                f"{self.path} is not {self._mapping.encoding}: {reason}; name its encoding in a "
+                f"{self.path} is not {self._mapping.encoding}: {reason}; set its encoding in a "
                 "mapping"
             ) from error
         except csv.Error as error:
             raise ValidationError(
-                f"{self.path} is broken behind line {line}: {error}; look there for a quote that "
-                "is not closed"
+                f"{self.path} is invalid after line {line}: {error}; look there for a missing "
+                "closing quote"
             ) from error
 
-    def _refuse_unknown(self, header: Sequence[str]) -> None:
+    def _ensure_columns(self, header: Sequence[str]) -> None:
         wanted = [column for _, column in self._mapping.columns if column is not None]
         if missing := [column for column in wanted if column not in header]:
             raise ValidationError(
                 f"{self.path} has no column {', '.join(missing)}; its first line names "
-                f"{', '.join(header) or 'none'}; say in a mapping what they are called"
+                f"{', '.join(header) or 'none'}; set the column names in a mapping"
             )
         if twice := [column for column in wanted if header.count(column) > 1]:
             raise ValidationError(f"{self.path} has the column {', '.join(twice)} twice")
 
 
 def _digest(cells: Sequence[str]) -> str:
-    # With their lengths, or two lines could join to the same text.
+    # Includes the lengths; otherwise cells of two different lines could join to the same text.
     text = "".join(f"{len(cell)}:{cell}" for cell in cells)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def _picked(facts: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def _pick(facts: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: facts[name] for name in names if name in facts}

@@ -1,4 +1,4 @@
-"""How a file of orders is written: its columns and the spelling of its values."""
+"""Format of a file of orders: its columns and the notation of its values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cqrs_ddd_core.primitives.exceptions import ValidationError
 Column = Annotated[str, Field(min_length=1)]
 
 
-def _text_encoding(name: str) -> str:
+def _check_encoding(name: str) -> str:
     try:
         "a".encode(name)
     except (LookupError, ValueError):
@@ -24,18 +24,18 @@ def _text_encoding(name: str) -> str:
     return name
 
 
-def _telling_format(date_format: str) -> str:
+def _check_date_format(date_format: str) -> str:
     day = datetime(2026, 1, 31)
     try:
         if datetime.strptime(day.strftime(date_format), date_format).date() == day.date():
             return date_format
     except (ValueError, re.error):
         pass
-    raise ValueError("it should tell day, month and year, as strptime reads them")
+    raise ValueError("it must contain day, month and year, as in strptime")
 
 
 class Columns(ValueObject, extra="forbid"):
-    """The name of the column for each fact; None where the file does not tell it."""
+    """Column name for each field; None if the file lacks the field."""
 
     order_id: Column = "order_id"
     customer_id: Column = "customer_id"
@@ -51,22 +51,22 @@ class Columns(ValueObject, extra="forbid"):
 
 
 class OrderMapping(ValueObject, extra="forbid"):
-    """Read from a JSON file; what it leaves out is as in the sample of this folder.
+    """Format of an order file, read from JSON; the defaults fit the sample in this folder.
 
-    ``date_format`` is one of ``strptime``; a time without a zone is UTC. An order whose id begins
-    with ``cancellation_prefix`` is a cancellation.
+    ``date_format`` is a format of ``strptime``; a time without a time zone is UTC. An order is a
+    cancellation if its id begins with ``cancellation_prefix``.
     """
 
     columns: Columns = Columns()
     delimiter: str = Field(default=",", pattern=r'^[^"\r\n]$')
-    encoding: Annotated[str, AfterValidator(_text_encoding)] = "utf-8-sig"
+    encoding: Annotated[str, AfterValidator(_check_encoding)] = "utf-8-sig"
     decimal: Literal[".", ","] = "."
-    date_format: Annotated[str, AfterValidator(_telling_format)] = "%Y-%m-%d"
+    date_format: Annotated[str, AfterValidator(_check_date_format)] = "%Y-%m-%d"
     cancellation_prefix: str | None = Field(default=None, min_length=1)
 
     @classmethod
     def read(cls, path: Path) -> OrderMapping:
-        """Raises ``ValidationError`` that names the file and what is wrong in it."""
+        """Read a mapping; raise ``ValidationError`` with the path and the problem."""
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
@@ -79,7 +79,7 @@ class OrderMapping(ValueObject, extra="forbid"):
             ) from None
 
     def date(self, text: str) -> datetime:
-        """Raises ``ValueError``."""
+        """Parse a date; raise ``ValueError`` if the text does not fit the format."""
         read = datetime.strptime(text, self.date_format)
         try:
             return (read if read.tzinfo else read.replace(tzinfo=timezone.utc)).astimezone(
@@ -89,9 +89,9 @@ class OrderMapping(ValueObject, extra="forbid"):
             raise ValueError("it is out of range in UTC") from None
 
     def number(self, text: str) -> str:
-        """With a point, as Python reads it; raises ``ValueError`` for another decimal sign."""
+        """Return the number with a point; raise ``ValueError`` for another decimal separator."""
         if self.decimal == ",":
             if "." in text:
-                raise ValueError("the decimal sign of this file is a comma")
+                raise ValueError("the decimal separator of this file is a comma")
             return text.replace(",", ".")
         return text

@@ -1,4 +1,4 @@
-"""Documents that the events make: the order list by a worker, the revenue of a day inline."""
+"""Projections: the order list by a worker, the revenue by day inline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .domain import LineAdded, OrderPlaced, OrderShipped, events
 
 
 class OrderSummary(BaseModel):
-    """A line of the order list; in ``amount`` what was sold, below zero for a cancellation."""
+    """Row of the order list; ``amount`` is negative for a cancellation."""
 
     id: str
     customer_id: str
@@ -30,7 +30,7 @@ class OrderSummary(BaseModel):
 
 
 class OrderSummaries(ProjectionHandler):
-    """Many orders, and nobody who waits for them: made beside the commands."""
+    """Projection of the order list; a worker runs it, because no command waits for the list."""
 
     collection = "order_summaries"
     fields: ClassVar[Fields] = {"placed_at": datetime, "days_to_ship": int}
@@ -59,7 +59,7 @@ class OrderSummaries(ProjectionHandler):
 
 
 class Day(BaseModel):
-    """What was sold on it; ``id`` is its date in UTC."""
+    """Revenue of one day; ``id`` is the date in UTC."""
 
     id: str
     lines: int = 0
@@ -67,7 +67,10 @@ class Day(BaseModel):
 
 
 class DailyRevenue(ProjectionHandler):
-    """Written with each line. All who sell on one day wait for each other, or decide again."""
+    """Inline projection of the revenue by day.
+
+    Commands for the same day wait for each other, or are retried after a conflict.
+    """
 
     collection = "daily_revenue"
     event_registry = events

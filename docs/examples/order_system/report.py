@@ -1,4 +1,4 @@
-"""What is printed."""
+"""Printed report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def show_summary(out: Console, summary: Summary, rejected: Path, seconds: float)
         f"{summary.duplicates:,} duplicates, in {seconds:.1f} s"
     )
     if summary.resumed:
-        out.print(f"resumed: {summary.resumed:,} of the accepted were there from another run")
+        out.print(f"resumed: {summary.resumed:,} of the accepted lines were stored by another run")
     if summary.unshipped:
         out.print(f"{summary.unshipped:,} orders could not be shipped")
     if summary.rejected or summary.unshipped:

@@ -1,4 +1,4 @@
-"""What is read: rows that messages keep up to date, and the questions that are answered."""
+"""Sales tables that messages update, and the queries over all read models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CustomerSales(AggregateRoot[str]):
 
 
 class CountrySales(AggregateRoot[str]):
-    """``customers`` counts those whose first order came from here."""
+    """Row of a country; ``customers`` counts the customers with their first order from it."""
 
     orders: int = 0
     cancellations: int = 0
@@ -39,7 +39,7 @@ class CountrySales(AggregateRoot[str]):
 
 
 class SalesTables(Protocol):
-    """The tables that are read. Their rows are aggregates, so any repository keeps them."""
+    """Repositories of the sales tables; their rows are aggregates without events."""
 
     @property
     def customers(self) -> IRepository[CustomerSales, str]: ...
@@ -49,7 +49,7 @@ class SalesTables(Protocol):
 
 
 class SalesProjection:
-    """Brings the tables up to date, a message in the transaction of the inbox that knows it."""
+    """Message handler that updates the tables in the transaction of the inbox."""
 
     def __init__(self, tables: SalesTables) -> None:
         self._tables = tables
@@ -57,15 +57,15 @@ class SalesProjection:
     async def __call__(self, message: OutboxMessage) -> None:
         event = decode_event(message, events)
         if isinstance(event, OrderPlaced):
-            await self._placed(event)
+            await self._count_order(event)
         elif isinstance(event, LineAdded):
-            await self._line_added(event)
+            await self._count_line(event)
         elif isinstance(event, OrderShipped) and event.days > LATE_AFTER_DAYS:
             country = await self._country(event.country)
             country.late_orders += 1
             await self._tables.countries.add(country)
 
-    async def _placed(self, event: OrderPlaced) -> None:
+    async def _count_order(self, event: OrderPlaced) -> None:
         customer = await self._customer(event.customer_id)
         country = await self._country(event.country)
         if customer.version == 0:
@@ -78,7 +78,7 @@ class SalesProjection:
         await self._tables.customers.add(customer)
         await self._tables.countries.add(country)
 
-    async def _line_added(self, event: LineAdded) -> None:
+    async def _count_line(self, event: LineAdded) -> None:
         customer = await self._customer(event.customer_id)
         country = await self._country(event.country)
         country.lines += 1
@@ -97,16 +97,16 @@ class SalesProjection:
 @dataclass(frozen=True)
 class SalesReport:
     late_orders: list[OrderSummary]
-    """Some of them, the worst first."""
+    """Late orders with the longest delay first, at most ``top``."""
     top_customers: list[CustomerSales]
     countries: list[CountrySales]
-    """By revenue, the highest first."""
+    """Countries by descending revenue."""
     days: list[Day]
-    """The newest first; together they have the revenue of all countries."""
+    """Days from the newest to the oldest; their sum is the revenue of all countries."""
 
     @property
     def totals(self) -> CountrySales:
-        """Of all countries."""
+        """Sums over all countries."""
         total = CountrySales(id="total")
         for country in self.countries:
             total.orders += country.orders
@@ -118,36 +118,36 @@ class SalesReport:
         return total
 
 
-class AskForSales(Query[SalesReport]):
-    """At most ``top`` customers, and as many late orders."""
+class GetSalesReport(Query[SalesReport]):
+    """Query for the sales, with at most ``top`` customers and ``top`` late orders."""
 
     top: int = Field(default=5, ge=1, le=100)
 
 
 class ListOrders(Query[list[OrderSummary]]):
-    """A page of all orders, the newest first: the one that follows the order ``after``."""
+    """Query for a page of the order list, newest first, that begins after the order ``after``."""
 
     after: str | None = None
     limit: int = Field(default=10, ge=1, le=1_000)
 
 
-class AskForDay(Query[Day]):
+class GetDay(Query[Day]):
     day: date
 
 
 class SalesQueries:
-    """Every question, over any repositories and documents."""
+    """Handlers of all queries, over any repositories and projection store."""
 
     def __init__(self, tables: SalesTables, documents: IProjectionStore) -> None:
         self._tables = tables
         self._documents = documents
 
     def register(self, handlers: HandlerRegistry) -> None:
-        handlers.register_query_handler(AskForSales, self.sales)
-        handlers.register_query_handler(AskForDay, self.day)
+        handlers.register_query_handler(GetSalesReport, self.sales)
+        handlers.register_query_handler(GetDay, self.day)
         handlers.register_query_handler(ListOrders, self.list_orders)
 
-    async def sales(self, query: AskForSales) -> SalesReport:
+    async def sales(self, query: GetSalesReport) -> SalesReport:
         tables = self._tables
         is_late = AttributeSpecification("days_to_ship", ">", LATE_AFTER_DAYS)
         bought = AttributeSpecification("orders", ">", 0)
@@ -164,7 +164,7 @@ class SalesQueries:
             days=[Day.model_validate(day) for day in await days],
         )
 
-    async def day(self, query: AskForDay) -> Day:
+    async def day(self, query: GetDay) -> Day:
         day_id = query.day.isoformat()
         found = await self._documents.get(DailyRevenue.collection, day_id)
         return Day.model_validate(found or {"id": day_id})

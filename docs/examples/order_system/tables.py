@@ -1,4 +1,4 @@
-"""The tables of the application; those of the toolkit lie beside them."""
+"""Tables of the application, in the same database as the tables of the toolkit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cqrs_ddd_core.primitives.exceptions import ConfigError
 from cqrs_ddd_persistence_sqlalchemy import ExactDecimal, Json, UtcDateTime, VersionMixin, schema
 
 Style = Literal["state", "events"]
-"""An order is kept as a row, or as its events alone."""
+"""Storage of an order: as a row with its events, or as events only."""
 
 
 class Base(DeclarativeBase):
@@ -54,11 +54,11 @@ class CountrySalesModel(VersionMixin, Base):
 
 
 def install(connection: Connection, style: Style) -> None:
-    """Make what is missing, in the caller's transaction; any number of processes may do so at once.
+    """Create missing tables in the caller's transaction; several processes may do so at once.
 
     Raises ``ConfigError`` and ``PersistenceError`` for tables of another version or style.
     """
-    schema.install(connection)  # It keeps other processes out until the commit.
+    schema.install(connection)  # Locks out other processes until the commit.
     check(connection, style)
     tables = Base.metadata.sorted_tables
     if style == "events":
@@ -67,7 +67,7 @@ def install(connection: Connection, style: Style) -> None:
 
 
 def check(connection: Connection, style: Style) -> None:
-    """Raises ``ConfigError`` for tables of another version or style; absent ones are fine."""
+    """Raise ``ConfigError`` for tables of another version or style; missing tables are allowed."""
     inspector = inspect(connection)
     present = Base.metadata.tables.keys() & set(inspector.get_table_names())
     for name in sorted(present):
@@ -75,12 +75,12 @@ def check(connection: Connection, style: Style) -> None:
         found = {column["name"] for column in inspector.get_columns(name)}
         if found != set(table.columns.keys()):
             raise ConfigError(
-                f"table {name} is of another version or somebody else's: it has the columns "
-                f"{', '.join(sorted(found))}; use another database"
+                f"table {name} has another version or belongs to another application: it has "
+                f"the columns {', '.join(sorted(found))}; use another database"
             )
     kept = "state" if OrderModel.__tablename__ in present else "events"
     if present and kept != style:
-        # In the other style orders would be missing, or rows would stay behind their events.
+        # In the other style orders would be missing, or rows would lack the newest events.
         raise ConfigError(
             f"the orders of this database are kept as {kept}; set STYLE={kept}, or use another "
             "database"
