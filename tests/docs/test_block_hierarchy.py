@@ -104,7 +104,7 @@ async def main():
     assert printed[0].startswith("ACLWideningError the list of")
     assert "grants bob:read, which its ancestors do not" in printed[0]
     assert printed[1].startswith("NodeNotFoundError no node 00000000-0000-0000-0000-000000000001")
-    assert printed[2].startswith("BusinessRuleError under its new parents no user could access child")
+    assert printed[2].startswith("BusinessRuleError under its new parents no user could access")
     assert printed[3].startswith("EntityNotFoundError there is no block")
     assert printed[4] == "3"
 
