@@ -1,4 +1,4 @@
-"""Criteria to search the fakes by."""
+"""Specifications and query options for searches of in-memory repositories."""
 
 from __future__ import annotations
 

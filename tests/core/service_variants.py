@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 
 def build_hierarchy(*nodes: str) -> InMemoryHierarchy[str]:
-    """Build nodes such as ``"a", "b < a", "c < a b"``, with the parents behind the sign."""
+    """Build nodes such as ``"a", "b < a", "c < a b"``, with the parents after the sign."""
     found: InMemoryHierarchy[str] = InMemoryHierarchy()
     for node in nodes:
         name, _, parents = node.partition("<")
@@ -36,7 +36,7 @@ def build_hierarchy(*nodes: str) -> InMemoryHierarchy[str]:
 
 
 def build_ladder(steps: int) -> InMemoryHierarchy[str]:
-    """Build diamonds on diamonds: 2 ** steps paths lead from the bottom (b0) to the top."""
+    """Build a chain of diamonds, in which 2 ** steps paths lead from the bottom (b0) to the top."""
     found: InMemoryHierarchy[str] = InMemoryHierarchy()
     for i in range(steps):
         found.node(f"b{i}", (f"l{i}", f"r{i}")).node(f"l{i}", (f"b{i + 1}",))

@@ -34,27 +34,27 @@ ANN, BOB, CAT, DAN = (Grant(name, "read") for name in ("ann", "bob", "cat", "dan
 ALL = frozenset({ANN, BOB, CAT, DAN})
 
 
-def tree() -> InMemoryHierarchy[str]:
+def new_tree() -> InMemoryHierarchy[str]:
     return InMemoryHierarchy()
 
 
-def only(*grants: Grant) -> ACL:
+def allow(*grants: Grant) -> ACL:
     return ACL.from_grants(*grants)
 
 
-def denying(*grants: Grant) -> ACL:
+def deny(*grants: Grant) -> ACL:
     return ACL(deny=frozenset(grants))
 
 
-def line(*lists: ACL | None) -> InMemoryHierarchy[str]:
-    """n0 at the top, each the parent of the next."""
-    found = tree()
+def build_chain(*lists: ACL | None) -> InMemoryHierarchy[str]:
+    """Build a chain with n0 at the top, in which each node is the parent of the next."""
+    found = new_tree()
     for i, acl in enumerate(lists):
         found.node(f"n{i}", (f"n{i - 1}",) if i else (), acl=acl)
     return found
 
 
-def grants(source: InMemoryHierarchy[str], node: str) -> frozenset[Grant] | None:
+def find_grants(source: InMemoryHierarchy[str], node: str) -> frozenset[Grant] | None:
     return ACLInheritanceService(source).effective_acl(node).acl.grants
 
 
@@ -62,27 +62,27 @@ def grants(source: InMemoryHierarchy[str], node: str) -> frozenset[Grant] | None
 @pytest.mark.parametrize(
     ("lists", "expected"),
     [
-        pytest.param([only(ANN)], {ANN}, id="own"),
+        pytest.param([allow(ANN)], {ANN}, id="own"),
         pytest.param([None, None], set(), id="no-list-anywhere"),
-        pytest.param([only(ANN), None], {ANN}, id="inherited"),
-        pytest.param([only(ANN), None, None], {ANN}, id="inherited-through-a-node-without"),
-        pytest.param([only(ANN, BOB), only(ANN)], {ANN}, id="narrowed"),
-        pytest.param([only(ANN), only(ANN, BOB)], {ANN}, id="wider-is-cut"),
-        pytest.param([only(ANN), only(BOB)], set(), id="disjoint"),
-        pytest.param([ACL.nobody(), None, only(ANN)], set(), id="nobody-at-the-root"),
-        pytest.param([only(ANN), ACL.nobody(), only(ANN)], set(), id="nobody-absorbs-below"),
-        pytest.param([ACL(ALL, frozenset({BOB})), only(ANN, BOB)], {ANN}, id="denied-above-wins"),
-        pytest.param([only(ANN, BOB), denying(BOB)], {ANN}, id="denied-below"),
-        pytest.param([only(ANN), denying(DAN)], {ANN}, id="denied-but-never-allowed"),
-        pytest.param([denying(BOB), only(ANN, BOB)], {ANN}, id="denied-without-allow"),
-        pytest.param([denying(BOB), None], set(), id="a-denial-alone-opens-nothing"),
-        pytest.param([ACL.unrestricted(), only(ANN)], {ANN}, id="unrestricted-is-neutral"),
+        pytest.param([allow(ANN), None], {ANN}, id="inherited"),
+        pytest.param([allow(ANN), None, None], {ANN}, id="inherited-through-a-node-without-a-list"),
+        pytest.param([allow(ANN, BOB), allow(ANN)], {ANN}, id="narrowed"),
+        pytest.param([allow(ANN), allow(ANN, BOB)], {ANN}, id="wider-list-is-narrowed"),
+        pytest.param([allow(ANN), allow(BOB)], set(), id="disjoint"),
+        pytest.param([ACL.nobody(), None, allow(ANN)], set(), id="empty-list-at-the-root"),
+        pytest.param([allow(ANN), ACL.nobody(), allow(ANN)], set(), id="empty-list-denies-below"),
+        pytest.param([ACL(ALL, frozenset({BOB})), allow(ANN, BOB)], {ANN}, id="denied-above-wins"),
+        pytest.param([allow(ANN, BOB), deny(BOB)], {ANN}, id="denied-below"),
+        pytest.param([allow(ANN), deny(DAN)], {ANN}, id="denied-but-never-allowed"),
+        pytest.param([deny(BOB), allow(ANN, BOB)], {ANN}, id="denied-without-allow"),
+        pytest.param([deny(BOB), None], set(), id="denial-alone-grants-nothing"),
+        pytest.param([ACL.unrestricted(), allow(ANN)], {ANN}, id="unrestricted-is-neutral"),
     ],
 )
-async def test_a_node_grants_what_all_lists_above_it_grant(
+async def test_node_grants_only_what_all_access_lists_above_it_grant(
     variant: ServiceVariant, lists: list[ACL | None], expected: set[Grant]
 ) -> None:
-    source, last = line(*lists), f"n{len(lists) - 1}"
+    source, last = build_chain(*lists), f"n{len(lists) - 1}"
     acls = variant.acls(source)
 
     effective = await acls.effective_acl(last)
@@ -97,9 +97,9 @@ async def test_access_under_two_parents_is_the_intersection_in_any_order(
     variant: ServiceVariant,
 ) -> None:
     source = (
-        tree()
-        .node("l", acl=only(ANN, BOB))
-        .node("r", acl=only(BOB, CAT))
+        new_tree()
+        .node("l", acl=allow(ANN, BOB))
+        .node("r", acl=allow(BOB, CAT))
         .node("free")
         .node("closed", acl=ACL.nobody())
         .node("lr", ("l", "r"))
@@ -118,34 +118,36 @@ async def test_access_under_two_parents_is_the_intersection_in_any_order(
         assert (await acls.effective_acl(node)).acl.grants == frozenset(expected)
 
 
-def test_a_shared_ancestor_counts_once() -> None:
+def test_access_list_of_a_shared_ancestor_counts_once() -> None:
     source = (
-        tree()
-        .node("top", acl=only(ANN, BOB))
+        new_tree()
+        .node("top", acl=allow(ANN, BOB))
         .node("l", ("top",))
         .node("r", ("top",))
-        .node("me", ("l", "r"), acl=only(ANN))
+        .node("me", ("l", "r"), acl=allow(ANN))
     )
 
     assert ACLInheritanceService(source).effective_acl("me") == EffectiveACL(
-        only(ANN), sources=("me", "top"), restricted=True
+        allow(ANN), sources=("me", "top"), restricted=True
     )
 
 
 @each_variant
-async def test_without_any_allow_list_the_default_applies(variant: ServiceVariant) -> None:
-    source = line(None, denying(BOB), None)
+async def test_default_acl_applies_if_no_ancestor_has_an_allow_list(
+    variant: ServiceVariant,
+) -> None:
+    source = build_chain(None, deny(BOB), None)
 
     secure, open_ = variant.acls(source), variant.acls(source, default=ACL.unrestricted())
 
     assert await secure.effective_acl("n0") == EffectiveACL(ACL.nobody(), (), restricted=False)
     assert (await secure.effective_acl("n2")).acl.is_nobody
-    assert (await open_.effective_acl("n2")).acl == denying(BOB)
+    assert (await open_.effective_acl("n2")).acl == deny(BOB)
     assert await open_.is_allowed("n2", ["ann"], "read")
     assert not await open_.is_allowed("n2", ["bob"], "read")
     assert not await secure.is_allowed("n0", ["ann"], "read")
     # The default does not widen where a list restricts.
-    assert not await variant.acls(line(only(ANN)), default=ACL.unrestricted()).is_allowed(
+    assert not await variant.acls(build_chain(allow(ANN)), default=ACL.unrestricted()).is_allowed(
         "n0", ["bob"], "read"
     )
 
@@ -154,9 +156,9 @@ async def test_without_any_allow_list_the_default_applies(variant: ServiceVarian
 @pytest.mark.parametrize("node", ["gone", "orphan", "below"])
 async def test_missing_node_or_ancestor_grants_nothing(variant: ServiceVariant, node: str) -> None:
     source = (
-        tree()
-        .node("top", acl=only(ANN))
-        .node("orphan", ("top", "gone"), acl=only(ANN))
+        new_tree()
+        .node("top", acl=allow(ANN))
+        .node("orphan", ("top", "gone"), acl=allow(ANN))
         .node("below", ("orphan",))
     )
     acls, denying_acls = variant.acls(source), variant.acls(source, on_missing="deny")
@@ -175,7 +177,7 @@ async def test_missing_node_or_ancestor_grants_nothing(variant: ServiceVariant, 
 
 def test_parent_id_that_is_none_hides_no_ancestor() -> None:
     class Rows:
-        """Reader that names the missing parent of a row, as a nullable column does."""
+        """Reader that returns None for a missing parent, as a nullable column does."""
 
         def get_acl_and_parents(
             self, node_id: str | None
@@ -194,11 +196,11 @@ def test_parent_id_that_is_none_hides_no_ancestor() -> None:
 
 
 @each_variant
-async def test_access_on_a_stored_cycle_is_answered(variant: ServiceVariant) -> None:
+async def test_access_is_decided_despite_a_stored_cycle(variant: ServiceVariant) -> None:
     source = (
-        tree()
-        .node("a", ("c", "a"), acl=only(ANN, BOB))
-        .node("b", ("a",), acl=only(ANN, CAT))
+        new_tree()
+        .node("a", ("c", "a"), acl=allow(ANN, BOB))
+        .node("b", ("a",), acl=allow(ANN, CAT))
         .node("c", ("b",))
     )
     acls = variant.acls(source)
@@ -208,16 +210,16 @@ async def test_access_on_a_stored_cycle_is_answered(variant: ServiceVariant) -> 
         assert await acls.is_allowed(node, ["ann"], "read")
 
 
-def test_a_node_that_is_its_own_parent_grants_what_its_list_grants() -> None:
-    assert grants(tree().node("me", ("me",), acl=only(ANN)), "me") == frozenset({ANN})
+def test_node_that_is_its_own_parent_grants_what_its_access_list_grants() -> None:
+    assert find_grants(new_tree().node("me", ("me",), acl=allow(ANN)), "me") == frozenset({ANN})
 
 
 @each_variant
 @pytest.mark.parametrize("limits", [TraversalLimits(max_depth=1), TraversalLimits(max_nodes=2)])
-async def test_access_is_not_answered_at_a_limit(
+async def test_access_check_beyond_a_traversal_limit_raises(
     variant: ServiceVariant, limits: TraversalLimits
 ) -> None:
-    acls = variant.acls(line(only(BOB), only(ANN), only(ANN)), limits=limits)
+    acls = variant.acls(build_chain(allow(BOB), allow(ANN), allow(ANN)), limits=limits)
 
     with pytest.raises(HierarchyLimitExceededError):
         await acls.effective_acl("n2")
@@ -231,7 +233,7 @@ async def test_access_is_not_answered_at_a_limit(
 async def test_access_in_a_long_chain_needs_no_recursion(variant: ServiceVariant) -> None:
     chain = InMemoryHierarchy[int]()
     for i in range(1_100):
-        chain.node(i, (i + 1,) if i < 1_099 else (), acl=only(ANN, BOB) if i % 2 else None)
+        chain.node(i, (i + 1,) if i < 1_099 else (), acl=allow(ANN, BOB) if i % 2 else None)
 
     assert (await variant.acls(chain).effective_acl(0)).acl.grants == frozenset({ANN, BOB})
 
@@ -240,10 +242,10 @@ STAFF_READ = Grant("group:staff", "read")
 
 
 @each_variant
-async def test_group_entry_covers_its_members_although_the_entries_differ(
+async def test_group_entry_above_and_member_entry_below_grant_access_to_the_member(
     variant: ServiceVariant,
 ) -> None:
-    acls = variant.acls(line(only(STAFF_READ), only(ANN)))
+    acls = variant.acls(build_chain(allow(STAFF_READ), allow(ANN)))
 
     assert (await acls.effective_acl("n1")).acl.is_nobody
     assert await acls.is_allowed("n1", ["ann", "group:staff"], "read")
@@ -258,7 +260,7 @@ class Wildcards(ExactMatcher):
 
 
 def test_matcher_decides_which_requests_an_entry_covers() -> None:
-    source = line(only(Grant("*", "read")), only(Grant("ann", "admin"), BOB))
+    source = build_chain(allow(Grant("*", "read")), allow(Grant("ann", "admin"), BOB))
     acls = ACLInheritanceService(source, matcher=Wildcards())
 
     assert acls.is_allowed("n1", ["ann"], "read")
@@ -267,9 +269,9 @@ def test_matcher_decides_which_requests_an_entry_covers() -> None:
     assert not acls.is_allowed("n1", ["cat"], "read")
 
 
-def test_denial_of_one_group_of_the_caller_refuses_on_any_level() -> None:
-    for lists in ([denying(STAFF_READ), only(ANN)], [only(ANN), denying(STAFF_READ)]):
-        acls = ACLInheritanceService(line(*lists))
+def test_denial_of_one_group_of_the_caller_denies_access_on_any_level() -> None:
+    for lists in ([deny(STAFF_READ), allow(ANN)], [allow(ANN), deny(STAFF_READ)]):
+        acls = ACLInheritanceService(build_chain(*lists))
 
         assert acls.is_allowed("n1", ["ann"], "read")
         assert not acls.is_allowed("n1", ["ann", "group:staff"], "read")
@@ -277,19 +279,21 @@ def test_denial_of_one_group_of_the_caller_refuses_on_any_level() -> None:
 
 def test_text_is_rejected_as_a_collection_of_principals() -> None:
     with pytest.raises(InvalidOperationError, match=r"pass \('ann',\)"):
-        ACLInheritanceService(line(only(ANN))).is_allowed("n0", "ann", "read")
+        ACLInheritanceService(build_chain(allow(ANN))).is_allowed("n0", "ann", "read")
 
 
-def test_first_level_that_refuses_ends_the_reading() -> None:
-    reader = CountingReader(line(*[only(ANN)] * 8, only(BOB), only(ANN, BOB)).get_acl_and_parents)
+def test_access_check_stops_reading_at_the_first_level_that_denies() -> None:
+    reader = CountingReader(
+        build_chain(*[allow(ANN)] * 8, allow(BOB), allow(ANN, BOB)).get_acl_and_parents
+    )
     acls = ACLInheritanceService(reader)
 
     assert not acls.is_allowed("n9", ["ann"], "read")
     assert reader.round_trips == 2
 
 
-def test_each_level_is_one_round_trip_and_each_node_is_read_once() -> None:
-    source = tree().node("top", acl=only(ANN)).node("l", ("top",)).node("r", ("top",))
+def test_acl_service_reads_each_level_in_one_round_trip_and_each_node_once() -> None:
+    source = new_tree().node("top", acl=allow(ANN)).node("l", ("top",)).node("r", ("top",))
     reader = CountingReader(source.node("me", ("l", "r")).get_acl_and_parents)
 
     ACLInheritanceService(reader).effective_acl("me")
@@ -302,98 +306,98 @@ def test_each_level_is_one_round_trip_and_each_node_is_read_once() -> None:
 @pytest.mark.parametrize(
     ("proposed", "excess"),
     [
-        pytest.param(only(ANN, BOB), (), id="equal"),
-        pytest.param(only(ANN), (), id="subset"),
-        pytest.param(ACL.nobody(), (), id="nobody"),
+        pytest.param(allow(ANN, BOB), (), id="equal"),
+        pytest.param(allow(ANN), (), id="subset"),
+        pytest.param(ACL.nobody(), (), id="empty"),
         pytest.param(ACL.unrestricted(), (), id="inherits"),
-        pytest.param(denying(ANN), (), id="denies"),
-        pytest.param(only(ANN, CAT, DAN), (CAT, DAN), id="more"),
+        pytest.param(deny(ANN), (), id="denies"),
+        pytest.param(allow(ANN, CAT, DAN), (CAT, DAN), id="more"),
         pytest.param(ACL(ALL, frozenset({CAT})), (DAN,), id="more-but-denied-by-itself"),
-        pytest.param(only(ANN, CAT), (CAT,), id="denied-above"),
+        pytest.param(allow(ANN, CAT), (CAT,), id="denied-above"),
     ],
 )
-async def test_list_may_only_narrow_the_access_above(
+async def test_access_list_may_only_narrow_the_access_above(
     variant: ServiceVariant, proposed: ACL, excess: tuple[Grant, ...]
 ) -> None:
-    source = line(ACL(frozenset({ANN, BOB, CAT}), frozenset({CAT})), only(DAN))
+    source = build_chain(ACL(frozenset({ANN, BOB, CAT}), frozenset({CAT})), allow(DAN))
     acls = variant.acls(source)
 
-    verdicts = [
+    outcomes = [
         await acls.validate_narrowing("n1", proposed),
         await acls.validate_narrowing("new", proposed, ("n0",)),
     ]
 
-    for verdict in verdicts:
+    for outcome in outcomes:
         if excess:
-            assert isinstance(verdict, Failure)
-            assert verdict.code == "ACL_WIDENING"
-            assert (verdict.details or {})["excess"] == excess
+            assert isinstance(outcome, Failure)
+            assert outcome.code == "ACL_WIDENING"
+            assert (outcome.details or {})["excess"] == excess
         else:
-            assert verdict == Success(proposed)
+            assert outcome == Success(proposed)
 
 
-def test_a_denial_above_is_a_bound_also_without_an_allow_list() -> None:
-    verdict = ACLInheritanceService(line(denying(BOB))).validate_narrowing(
-        "new", only(ANN, BOB), ("n0",)
+def test_denial_above_limits_an_access_list_even_without_an_allow_list() -> None:
+    outcome = ACLInheritanceService(build_chain(deny(BOB))).validate_narrowing(
+        "new", allow(ANN, BOB), ("n0",)
     )
 
-    assert isinstance(verdict, Failure)
-    assert (verdict.details or {})["excess"] == (BOB,)
+    assert isinstance(outcome, Failure)
+    assert (outcome.details or {})["excess"] == (BOB,)
 
 
-def test_no_grant_is_in_excess_if_no_ancestor_restricts() -> None:
-    acls = ACLInheritanceService(line(None, None))
+def test_access_list_may_grant_anything_if_no_ancestor_restricts_access() -> None:
+    acls = ACLInheritanceService(build_chain(None, None))
 
-    assert acls.validate_narrowing("n0", only(ANN)) == Success(only(ANN))
-    assert acls.validate_narrowing("n1", only(ANN)) == Success(only(ANN))
-    assert acls.validate_narrowing("new", only(ANN), ()) == Success(only(ANN))
+    assert acls.validate_narrowing("n0", allow(ANN)) == Success(allow(ANN))
+    assert acls.validate_narrowing("n1", allow(ANN)) == Success(allow(ANN))
+    assert acls.validate_narrowing("new", allow(ANN), ()) == Success(allow(ANN))
 
 
 @each_variant
 async def test_ensure_narrowing_raises_an_error_for_a_wider_list(variant: ServiceVariant) -> None:
-    acls = variant.acls(line(only(ANN), None))
+    acls = variant.acls(build_chain(allow(ANN), None))
 
     with pytest.raises(ACLWideningError, match="n1 grants bob:read, which its") as caught:
-        await acls.ensure_narrowing("n1", only(ANN, BOB))
+        await acls.ensure_narrowing("n1", allow(ANN, BOB))
 
     assert (caught.value.node_id, caught.value.excess) == ("n1", (BOB,))
     assert isinstance(caught.value, InvariantViolationError)
-    await acls.ensure_narrowing("n1", only(ANN))
+    await acls.ensure_narrowing("n1", allow(ANN))
 
 
-def test_narrowing_of_a_missing_node_or_under_a_missing_parent_is_refused() -> None:
-    source = line(only(ANN))
+def test_validate_narrowing_raises_for_a_missing_node_or_parent() -> None:
+    source = build_chain(allow(ANN))
     acls = ACLInheritanceService(source)
 
     with pytest.raises(NodeNotFoundError):
-        acls.validate_narrowing("new", only(ANN))
+        acls.validate_narrowing("new", allow(ANN))
     with pytest.raises(NodeNotFoundError):
-        acls.validate_narrowing("new", only(ANN), ("n0", "gone"))
+        acls.validate_narrowing("new", allow(ANN), ("n0", "gone"))
     denying_acls = ACLInheritanceService(source, on_missing="deny")
-    assert isinstance(denying_acls.validate_narrowing("new", only(ANN), ("gone",)), Failure)
+    assert isinstance(denying_acls.validate_narrowing("new", allow(ANN), ("gone",)), Failure)
 
 
 @each_variant
 async def test_comparison_of_a_move_lists_gained_and_lost_access(variant: ServiceVariant) -> None:
     source = (
-        tree()
-        .node("here", acl=only(ANN, BOB))
-        .node("there", acl=only(BOB, CAT))
-        .node("far", acl=only(DAN))
-        .node("me", ("here",), acl=only(ANN, BOB, CAT))
+        new_tree()
+        .node("here", acl=allow(ANN, BOB))
+        .node("there", acl=allow(BOB, CAT))
+        .node("far", acl=allow(DAN))
+        .node("me", ("here",), acl=allow(ANN, BOB, CAT))
         .node("both", ("here", "there"))
     )
     acls = variant.acls(source)
 
     change = await acls.compare_move("me", ("there",))
-    assert change == AccessChange(gained=only(CAT), lost=only(ANN), becomes_empty=False)
-    # To take a parent away widens.
+    assert change == AccessChange(gained=allow(CAT), lost=allow(ANN), becomes_empty=False)
+    # The removal of a parent widens the access.
     change = await acls.compare_move("both", ("there",))
-    assert change == AccessChange(gained=only(CAT), lost=only(), becomes_empty=False)
+    assert change == AccessChange(gained=allow(CAT), lost=allow(), becomes_empty=False)
     change = await acls.compare_move("me", ("far",))
-    assert change == AccessChange(gained=only(), lost=only(ANN, BOB), becomes_empty=True)
+    assert change == AccessChange(gained=allow(), lost=allow(ANN, BOB), becomes_empty=True)
     change = await acls.compare_move("both", ())
-    assert (change.lost, change.becomes_empty) == (only(BOB), True)
+    assert (change.lost, change.becomes_empty) == (allow(BOB), True)
     with pytest.raises(NodeNotFoundError):
         await acls.compare_move("me", ("gone",))
     with pytest.raises(NodeNotFoundError):
@@ -401,20 +405,20 @@ async def test_comparison_of_a_move_lists_gained_and_lost_access(variant: Servic
 
 
 def test_move_to_unrestricted_parents_gains_all_but_the_former_grants() -> None:
-    source = line(ACL(frozenset({ANN, BOB})), None)
+    source = build_chain(ACL(frozenset({ANN, BOB})), None)
     acls = ACLInheritanceService(source, default=ACL.unrestricted())
 
     change = acls.compare_move("n1", ())
 
-    assert change.gained == denying(ANN, BOB)
+    assert change.gained == deny(ANN, BOB)
     assert change.lost.is_nobody
 
 
-def test_subtracting_a_list_keeps_the_grants_that_it_lacks() -> None:
-    assert only(ANN, BOB).subtract(only(BOB, CAT)) == only(ANN)
-    assert only(ANN, BOB).subtract(denying(BOB)) == only(BOB)
-    assert denying(ANN).subtract(only(BOB)) == denying(ANN, BOB)
-    assert denying(ANN).subtract(denying(ANN, BOB)) == only(BOB)
+def test_subtracting_an_acl_keeps_the_grants_that_are_not_in_it() -> None:
+    assert allow(ANN, BOB).subtract(allow(BOB, CAT)) == allow(ANN)
+    assert allow(ANN, BOB).subtract(deny(BOB)) == allow(BOB)
+    assert deny(ANN).subtract(allow(BOB)) == deny(ANN, BOB)
+    assert deny(ANN).subtract(deny(ANN, BOB)) == allow(BOB)
     assert ACL.unrestricted().subtract(ACL.unrestricted()).is_nobody
 
 
@@ -424,7 +428,7 @@ some_acl = st.builds(ACL, st.none() | some_grants, some_grants)
 
 @settings(max_examples=30)
 @given(some_acl, some_acl, some_acl)
-def test_meet_is_associative_commutative_and_idempotent(a: ACL, b: ACL, c: ACL) -> None:
+def test_meet_of_acls_is_associative_commutative_and_idempotent(a: ACL, b: ACL, c: ACL) -> None:
     assert a.meet(b) == b.meet(a)
     assert a.meet(b).meet(c) == a.meet(b.meet(c))
     assert a.meet(a) == a
@@ -434,7 +438,7 @@ def test_meet_is_associative_commutative_and_idempotent(a: ACL, b: ACL, c: ACL) 
 
 @settings(max_examples=30)
 @given(st.data())
-def test_one_pass_over_all_ancestors_is_the_recursive_definition(data: st.DataObject) -> None:
+def test_effective_acl_equals_its_recursive_definition(data: st.DataObject) -> None:
     size = 8
     nodes = {
         i: (
@@ -450,23 +454,23 @@ def test_one_pass_over_all_ancestors_is_the_recursive_definition(data: st.DataOb
         source.node(node, parents, acl=acl)
     acls = ACLInheritanceService(source, default=ACL.unrestricted())
 
-    def granted(node: int) -> frozenset[Grant]:
+    def find_granted(node: int) -> frozenset[Grant]:
         acl, parents = nodes[node]
         own = ALL if acl is None else (ALL if acl.allow is None else acl.allow) - acl.deny
-        return reduce(frozenset.__and__, map(granted, parents), own)
+        return reduce(frozenset.__and__, map(find_granted, parents), own)
 
     for node in nodes:
         found = acls.effective_acl(node).acl
-        assert (ALL if found.allow is None else found.allow) - found.deny == granted(node)
+        assert (ALL if found.allow is None else found.allow) - found.deny == find_granted(node)
         allowed = {grant for grant in ALL if acls.is_allowed(node, [grant.principal], "read")}
-        assert allowed == granted(node)
+        assert allowed == find_granted(node)
 
 
 Service = type[AsyncACLInheritanceService[str]]
 
 
 class SkipsMissing(AsyncACLInheritanceService[str]):
-    """Service that takes a missing node for one without a list."""
+    """Naive: treats a missing node as a node without a list."""
 
     def _combine(self, walk: Walk[str]) -> EffectiveACL[str]:
         walk.missing.clear()
@@ -474,7 +478,7 @@ class SkipsMissing(AsyncACLInheritanceService[str]):
 
 
 class AnswersAtTheLimit(AsyncACLInheritanceService[str]):
-    """Service that takes the lists read so far for all."""
+    """Naive: decides by the lists that were read before the limit."""
 
     async def effective_acl(self, node_id: str) -> EffectiveACL[str]:
         try:
@@ -485,7 +489,7 @@ class AnswersAtTheLimit(AsyncACLInheritanceService[str]):
 
 
 class EmptyIsAbsent(AsyncACLInheritanceService[str]):
-    """Service that takes a list of nobody for no list."""
+    """Naive: treats an empty list as no list."""
 
     def _combine(self, walk: Walk[str]) -> EffectiveACL[str]:
         for node_id, (acl, parents) in walk.records.items():
@@ -493,44 +497,44 @@ class EmptyIsAbsent(AsyncACLInheritanceService[str]):
         return super()._combine(walk)
 
 
-HIGH = line(only(BOB), None, only(ANN, BOB))
+HIGH = build_chain(allow(BOB), None, allow(ANN, BOB))
 
 
 def _async(source: InMemoryHierarchy[str]) -> Any:
     return ServiceVariant(True, "batch").reader(source, "get_acl_and_parents")
 
 
-async def _nobody_under_a_missing_ancestor(service: Service) -> None:
-    source = tree().node("me", ("gone",), acl=only(ANN))
+async def _check_missing_ancestor_denies(service: Service) -> None:
+    source = new_tree().node("me", ("gone",), acl=allow(ANN))
 
     effective = await service(_async(source), on_missing="deny").effective_acl("me")
     assert effective.acl.is_nobody
 
 
-async def _no_answer_at_a_limit(service: Service) -> None:
+async def _check_limit_raises(service: Service) -> None:
     limits = TraversalLimits(max_depth=1)
 
     with pytest.raises(HierarchyLimitExceededError):
         await service(_async(HIGH), limits=limits).effective_acl("n2")
 
 
-async def _nobody_stays_nobody(service: Service) -> None:
-    effective = await service(_async(line(ACL.nobody(), only(ANN)))).effective_acl("n1")
+async def _check_empty_list_denies(service: Service) -> None:
+    effective = await service(_async(build_chain(ACL.nobody(), allow(ANN)))).effective_acl("n1")
 
     assert effective.acl.is_nobody
 
 
 @pytest.mark.parametrize(
-    ("naive", "sentence"),
+    ("naive", "check"),
     [
-        (SkipsMissing, _nobody_under_a_missing_ancestor),
-        (AnswersAtTheLimit, _no_answer_at_a_limit),
-        (EmptyIsAbsent, _nobody_stays_nobody),
+        (SkipsMissing, _check_missing_ancestor_denies),
+        (AnswersAtTheLimit, _check_limit_raises),
+        (EmptyIsAbsent, _check_empty_list_denies),
     ],
 )
-async def test_tests_of_access_catch_a_naive_service(
-    naive: Service, sentence: Callable[[Service], Awaitable[None]]
+async def test_access_checks_catch_naive_acl_services(
+    naive: Service, check: Callable[[Service], Awaitable[None]]
 ) -> None:
-    await sentence(AsyncACLInheritanceService)
+    await check(AsyncACLInheritanceService)
     with pytest.raises((AssertionError, pytest.fail.Exception)):
-        await sentence(naive)
+        await check(naive)

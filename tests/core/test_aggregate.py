@@ -59,13 +59,13 @@ class Account(AggregateRoot[str]):
 
 @dataclass
 class Stored:
-    """What a stored event has to have, and no more."""
+    """Stored event with its two required attributes only."""
 
     event_type: str
     payload: dict[str, Any] = field(default_factory=dict)
 
 
-def test_an_event_changes_the_state_and_is_recorded() -> None:
+def test_added_event_changes_the_aggregate_and_is_recorded() -> None:
     account = Account.open("a-1", "anna")
 
     account.pay_in(Decimal("2.50"))
@@ -74,7 +74,7 @@ def test_an_event_changes_the_state_and_is_recorded() -> None:
     assert [type(event) for event in account.pending_events] == [AccountOpened, MoneyPaidIn]
 
 
-def test_a_recorded_event_knows_its_place() -> None:
+def test_recorded_event_carries_aggregate_id_type_and_version() -> None:
     account = Account.open("a-1", "anna")
     account.pay_in(Decimal(1))
 
@@ -86,7 +86,7 @@ def test_a_recorded_event_knows_its_place() -> None:
     assert places == [("a-1", "Account", 1), ("a-1", "Account", 2)]
 
 
-def test_the_version_counts_what_is_persisted_and_not_what_is_recorded() -> None:
+def test_aggregate_version_counts_persisted_events_only() -> None:
     account = Account.open("a-1", "anna")
 
     assert (account.version, account.uncommitted_event_count, account.next_version) == (0, 1, 1)
@@ -98,7 +98,7 @@ def test_the_version_counts_what_is_persisted_and_not_what_is_recorded() -> None
     assert account.pending_events[-1].aggregate_version == 2
 
 
-def test_events_are_handed_over_once() -> None:
+def test_collect_events_returns_each_event_once() -> None:
     account = Account.open("a-1", "anna")
 
     first, second = account.collect_events(), account.collect_events()
@@ -107,7 +107,7 @@ def test_events_are_handed_over_once() -> None:
     assert second == []
 
 
-def test_an_event_without_a_handler_is_recorded_all_the_same() -> None:
+def test_event_without_a_handler_method_is_recorded() -> None:
     account = Account.open("a-1", "anna")
 
     account.add_event(AccountLooked())
@@ -115,7 +115,7 @@ def test_an_event_without_a_handler_is_recorded_all_the_same() -> None:
     assert account.next_version == 2
 
 
-def test_a_handler_that_raises_an_error_of_the_domain_leaves_everything_as_it_was() -> None:
+def test_domain_error_in_a_handler_method_leaves_the_aggregate_unchanged() -> None:
     account = Account.open("a-1", "anna")
     before = account.model_copy(deep=True)
 
@@ -128,7 +128,7 @@ def test_a_handler_that_raises_an_error_of_the_domain_leaves_everything_as_it_wa
     assert [event.aggregate_version for event in account.pending_events] == [1, 2]
 
 
-def test_a_handler_that_fails_is_named_with_its_aggregate_and_event() -> None:
+def test_error_of_a_failing_handler_method_names_aggregate_and_event() -> None:
     class Fragile(AggregateRoot[str]):
         count: int = 0
 
@@ -147,12 +147,12 @@ def test_a_handler_that_fails_is_named_with_its_aggregate_and_event() -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, 7, "AccountOpened", object(), AccountOpened])
-def test_something_else_than_an_event_is_refused(nothing: Any) -> None:
+def test_add_event_rejects_objects_that_are_not_events(nothing: Any) -> None:
     with pytest.raises(EventApplicationError, match="is not a DomainEvent; subclass DomainEvent"):
         Account(id="a-1", owner="anna").add_event(nothing)
 
 
-def test_an_event_is_recorded_once_only() -> None:
+def test_same_event_cannot_be_recorded_twice() -> None:
     account, event = Account(id="a-1", owner="anna"), AccountLooked()
     account.add_event(event)
 
@@ -162,13 +162,13 @@ def test_an_event_is_recorded_once_only() -> None:
     assert len(account.pending_events) == 1
 
 
-def test_an_event_of_another_aggregate_is_refused() -> None:
+def test_add_event_rejects_an_event_of_another_aggregate() -> None:
     with pytest.raises(EventApplicationError, match="belongs to 'a-2'"):
         Account(id="a-1", owner="anna").add_event(AccountLooked(aggregate_id="a-2"))
 
 
 @pytest.mark.parametrize("fields", [{}, {"id": None}, {"id": ""}])
-def test_an_aggregate_without_an_id_is_refused(fields: dict[str, Any]) -> None:
+def test_aggregate_without_an_id_is_rejected(fields: dict[str, Any]) -> None:
     with pytest.raises(MissingIdentityError, match="Account has no id; pass id=") as caught:
         Account(owner="anna", **fields)
 
@@ -176,7 +176,7 @@ def test_an_aggregate_without_an_id_is_refused(fields: dict[str, Any]) -> None:
     assert caught.value.type_name == "Account"
 
 
-def test_ids_may_be_numbers_and_uuids() -> None:
+def test_aggregate_ids_may_be_numbers_and_uuids() -> None:
     class Numbered(AggregateRoot[int]):
         pass
 
@@ -194,7 +194,7 @@ def test_ids_may_be_numbers_and_uuids() -> None:
         Numbered(id="seven")  # type: ignore[arg-type]
 
 
-def test_the_past_makes_the_state_and_the_version() -> None:
+def test_rehydration_restores_state_and_version_from_events() -> None:
     account = Account.rehydrate(
         "a-1", [AccountOpened(owner="anna"), MoneyPaidIn(amount=Decimal(3))]
     )
@@ -203,7 +203,7 @@ def test_the_past_makes_the_state_and_the_version() -> None:
     assert (account.version, account.uncommitted_event_count, account.pending_events) == (2, 0, ())
 
 
-def test_stored_events_are_decoded_on_the_way() -> None:
+def test_rehydration_decodes_stored_events() -> None:
     account = Account.rehydrate(
         "a-1",
         [Stored("AccountOpened", {"owner": "anna"}), Stored("MoneyPaidIn", {"amount": "3.10"})],
@@ -213,7 +213,7 @@ def test_stored_events_are_decoded_on_the_way() -> None:
     assert account.version == 2
 
 
-def test_apply_event_takes_a_typed_and_a_stored_event() -> None:
+def test_apply_event_accepts_typed_and_stored_events() -> None:
     account = Account.create_empty("a-1")
 
     account.apply_event(AccountOpened(owner="anna"))
@@ -224,12 +224,12 @@ def test_apply_event_takes_a_typed_and_a_stored_event() -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, 7, {"event_type": "AccountOpened"}])
-def test_apply_event_refuses_anything_else(nothing: Any) -> None:
+def test_apply_event_rejects_objects_that_are_not_events(nothing: Any) -> None:
     with pytest.raises(EventApplicationError, match="pass a DomainEvent, or a stored event"):
         Account.create_empty("a-1").apply_event(nothing)
 
 
-def test_an_unknown_stored_event_says_what_is_known() -> None:
+def test_error_for_an_unknown_stored_event_lists_known_events() -> None:
     class Own(AggregateRoot[str]):
         event_registry = EventTypeRegistry()
 
@@ -242,7 +242,7 @@ def test_an_unknown_stored_event_says_what_is_known() -> None:
     assert "there is AccountOpened" in str(caught.value.__cause__)
 
 
-def test_a_required_field_that_no_event_sets_is_named() -> None:
+def test_rehydration_error_names_a_required_field_that_no_event_sets() -> None:
     with pytest.raises(
         EventApplicationError, match=r"owner: Field required \(no event sets it\)"
     ) as e:
@@ -252,7 +252,7 @@ def test_a_required_field_that_no_event_sets_is_named() -> None:
     assert (e.value.aggregate_type, e.value.event_type) == ("Account", "MoneyPaidIn")
 
 
-def test_a_field_that_is_read_before_it_was_set_is_named() -> None:
+def test_rehydration_error_names_a_field_that_is_read_before_it_is_set() -> None:
     class Greedy(AggregateRoot[str]):
         total: int
 
@@ -265,7 +265,7 @@ def test_a_field_that_is_read_before_it_was_set_is_named() -> None:
     assert e.value.field == "total"
 
 
-def test_validators_run_once_at_the_end_of_a_replay() -> None:
+def test_validators_run_once_at_the_end_of_rehydration() -> None:
     runs: list[int] = []
 
     class Checked(AggregateRoot[str]):
@@ -311,7 +311,7 @@ class ByEither(AggregateRoot[str]):
 
 
 @pytest.mark.parametrize("kind", [Renamed, Camel, ByEither])
-def test_a_field_with_an_alias_keeps_what_its_events_set(kind: Any) -> None:
+def test_rehydrated_field_with_an_alias_keeps_the_value_of_its_event(kind: Any) -> None:
     def apply(aggregate: Any, event: AccountOpened) -> None:
         aggregate.owner = event.owner
         if "second_name" in kind.model_fields:
@@ -325,7 +325,7 @@ def test_a_field_with_an_alias_keeps_what_its_events_set(kind: Any) -> None:
     assert getattr(account, "second_name", "ann") == "ann"
 
 
-def test_a_field_that_is_taken_from_inside_of_another_value_cannot_be_replayed() -> None:
+def test_aggregate_field_with_a_nested_alias_path_cannot_be_rehydrated() -> None:
     class Inside(AggregateRoot[str]):
         owner: str = Field(default="nobody", validation_alias=AliasPath("names", 0))
 
@@ -333,11 +333,11 @@ def test_a_field_that_is_taken_from_inside_of_another_value_cannot_be_replayed()
         Inside.rehydrate("a-1", [AccountOpened(owner="ann")])
 
 
-def test_a_replay_without_events_leaves_a_blank_instance() -> None:
+def test_rehydration_without_events_returns_an_aggregate_at_version_zero() -> None:
     assert Account.rehydrate("a-1", []).version == 0
 
 
-def test_copies_have_a_history_of_their_own() -> None:
+def test_copies_of_an_aggregate_have_separate_pending_events() -> None:
     account = Account.open("a-1", "anna")
     copies = [
         copy.copy(account),
@@ -354,7 +354,7 @@ def test_copies_have_a_history_of_their_own() -> None:
     assert len(account.pending_events) == 2
 
 
-def test_dumping_and_loading_keeps_the_fields_and_starts_a_new_history() -> None:
+def test_aggregate_loaded_from_json_keeps_its_fields_and_has_no_pending_events() -> None:
     account = Account.open("a-1", "anna")
 
     loaded = Account.model_validate_json(account.model_dump_json())
@@ -364,7 +364,7 @@ def test_dumping_and_loading_keeps_the_fields_and_starts_a_new_history() -> None
     assert (loaded.version, loaded.pending_events) == (0, ())
 
 
-def test_subclasses_inherit_handlers_and_may_override_them() -> None:
+def test_aggregate_subclass_inherits_and_overrides_handler_methods() -> None:
     class Savings(Account):
         interest: int = 0
 
@@ -379,7 +379,7 @@ def test_subclasses_inherit_handlers_and_may_override_them() -> None:
     assert savings.pending_events[0].aggregate_type == "Savings"
 
 
-def test_a_stored_name_can_be_set() -> None:
+def test_stored_name_of_an_aggregate_type_can_be_set() -> None:
     class RenamedAccount(Account):
         aggregate_type = "Account"
 
@@ -388,7 +388,7 @@ def test_a_stored_name_can_be_set() -> None:
     assert renamed.pending_events[0].aggregate_type == "Account"
 
 
-def test_nan_and_infinity_are_not_state() -> None:
+def test_aggregate_rejects_nan_and_infinity() -> None:
     class Scale(AggregateRoot[str]):
         grams: float
 
@@ -397,7 +397,7 @@ def test_nan_and_infinity_are_not_state() -> None:
             Scale(id="s", grams=value)
 
 
-def test_a_marked_method_applies_several_events() -> None:
+def test_method_marked_with_when_applies_several_event_types() -> None:
     class Diary(AggregateRoot[str]):
         entries: list[str] = Field(default_factory=list)
 

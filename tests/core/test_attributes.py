@@ -35,14 +35,14 @@ class Offer(AggregateRoot[str]):
 
 
 @pytest.mark.parametrize("path", ["id", "price.amount", "labels.colour", "anything"])
-def test_what_is_declared_can_be_ordered_by(path: str) -> None:
+def test_declared_attribute_path_can_be_ordered_by(path: str) -> None:
     ensure_orderable(Offer, path)
 
 
 @pytest.mark.parametrize(
     "path", ["cost", "price.cost", "id.length", "former.amount", "_journal", "price."]
 )
-def test_anything_else_is_refused(path: str) -> None:
+def test_undeclared_attribute_path_cannot_be_ordered_by(path: str) -> None:
     with pytest.raises(ValidationError, match="Offer has no attribute") as caught:
         ensure_orderable(Offer, path)
 
@@ -50,7 +50,7 @@ def test_anything_else_is_refused(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "what"),
+    ("path", "kind"),
     [
         ("colour", "an enum"),
         ("second_colour", "an enum"),
@@ -59,24 +59,24 @@ def test_anything_else_is_refused(path: str) -> None:
         ("former", "a collection"),
     ],
 )
-async def test_an_order_by_what_has_none_is_refused_also_where_nothing_is_stored(
-    path: str, what: str
+async def test_ordering_by_a_type_without_order_is_rejected_even_in_an_empty_repository(
+    path: str, kind: str
 ) -> None:
     offers = InMemoryRepository[Offer, str](Offer)
 
     for name in (path, f"-{path}"):
-        with pytest.raises(ValidationError, match=f"{what} has no order") as caught:
+        with pytest.raises(ValidationError, match=f"{kind} has no order") as caught:
             await offers.search(QueryOptions(ordering=(name,)))
 
         assert list(caught.value.errors) == [path]
 
 
-async def test_an_unknown_attribute_is_refused_also_where_nothing_is_stored() -> None:
+async def test_ordering_by_an_unknown_attribute_is_rejected_even_in_an_empty_repository() -> None:
     with pytest.raises(ValidationError, match="Offer has no attribute 'cost'"):
         await InMemoryRepository[Offer, str](Offer).search(QueryOptions(ordering=("cost",)))
 
 
-async def test_an_order_by_values_of_unlike_kinds_is_refused() -> None:
+async def test_ordering_by_values_of_different_types_is_rejected() -> None:
     offers = InMemoryRepository[Offer, str](Offer)
     await offers.add_many([Offer(id="o-1", anything=1), Offer(id="o-2", anything="one")])
 
@@ -84,7 +84,7 @@ async def test_an_order_by_values_of_unlike_kinds_is_refused() -> None:
         await (await offers.search(QueryOptions(ordering=("-anything",))))
 
 
-def test_what_json_leaves_out_or_masks_is_found_in_models_within_models() -> None:
+def test_attributes_that_json_omits_or_masks_are_found_in_nested_models() -> None:
     class Key(BaseModel):
         text: SecretStr | None = None
         raw: dict[str, list[SecretBytes]] = Field(default_factory=dict)
@@ -100,7 +100,7 @@ def test_what_json_leaves_out_or_masks_is_found_in_models_within_models() -> Non
     assert list_lossy_attributes(Offer) == []
 
 
-def test_a_value_is_none_where_something_on_the_way_is() -> None:
+def test_read_attribute_returns_none_if_a_part_of_its_path_is_none() -> None:
     offer = Offer(id="o-1", labels={"colour": "red"})
 
     assert read_attribute(offer, "labels.colour") == "red"
@@ -108,7 +108,7 @@ def test_a_value_is_none_where_something_on_the_way_is() -> None:
     assert read_attribute(offer, "price.amount") is None
 
 
-async def test_a_search_is_ordered_by_a_part_of_a_value_object() -> None:
+async def test_in_memory_search_is_ordered_by_a_part_of_a_value_object() -> None:
     offers = InMemoryRepository[Offer, str](Offer)
     for number, amount in enumerate(("2", "10", "1.5")):
         await offers.add(Offer(id=str(number), price=Price(amount=Decimal(amount))))
@@ -120,7 +120,7 @@ async def test_a_search_is_ordered_by_a_part_of_a_value_object() -> None:
 
 
 class Ticket(AggregateRoot[str]):
-    """Equal by its id, as entities often are."""
+    """Aggregate that compares equal by its id, as entities often do."""
 
     seats: list[str] = Field(default_factory=list)
     _looks: int = PrivateAttr(default=0)
@@ -135,7 +135,7 @@ class Row:
     size: int = field(default=0, compare=False)
 
 
-def test_what_holds_the_same_is_told_by_its_attributes() -> None:
+def test_has_equal_state_compares_attributes_and_ignores_eq() -> None:
     looked = Ticket(id="t")
     looked._looks = 1
 

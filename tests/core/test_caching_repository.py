@@ -39,7 +39,7 @@ from tests.core.conftest import Equals, QueryOptions
 
 
 class CountingParcels(InMemoryRepository[Parcel, str]):
-    """Counts its loads, which may be made to wait."""
+    """Repository that counts its loads and can delay them."""
 
     def __init__(self) -> None:
         super().__init__(Parcel)
@@ -107,17 +107,17 @@ class TestCachingMixin(RepositoryContract, BulkRepositoryContract):
         return CachedParcels()
 
 
-async def _stored(parcels: Any, parcel_id: str = "p-1") -> Parcel:
+async def _store_parcel(parcels: Any, parcel_id: str = "p-1") -> Parcel:
     await parcels.add(Parcel.register(parcel_id, "anna"))
     found = await parcels.get(parcel_id)
     assert isinstance(found, Parcel)
     return found
 
 
-async def test_a_hit_does_not_load(
+async def test_cache_hit_does_not_load_the_aggregate(
     parcels: CachingRepository[Parcel, str], inner: CountingParcels
 ) -> None:
-    first = await _stored(parcels)
+    first = await _store_parcel(parcels)
     again = await parcels.get("p-1")
 
     assert inner.loads == 1
@@ -127,31 +127,31 @@ async def test_a_hit_does_not_load(
     assert again.version == 1
 
 
-async def test_a_change_is_seen_after_its_commit(
+async def test_other_readers_of_a_cached_aggregate_see_a_change_after_its_commit(
     parcels: CachingRepository[Parcel, str],
 ) -> None:
-    parcel = await _stored(parcels)
+    parcel = await _store_parcel(parcels)
     parcel.weigh(5)
 
     async with InMemoryUnitOfWork() as uow:
         await parcels.add(parcel, uow)
-        own = await parcels.get("p-1", uow)
+        own_view = await parcels.get("p-1", uow)
         async with InMemoryUnitOfWork() as other:
-            of_others = await parcels.get("p-1", other)
+            other_view = await parcels.get("p-1", other)
     after = await parcels.get("p-1")
 
-    assert own is not None
-    assert own.grams == 5
-    assert of_others is not None
-    assert of_others.grams is None
+    assert own_view is not None
+    assert own_view.grams == 5
+    assert other_view is not None
+    assert other_view.grams is None
     assert after is not None
     assert (after.grams, after.version) == (5, 2)
 
 
-async def test_what_is_rolled_back_is_never_cached(
+async def test_rolled_back_change_is_never_cached(
     parcels: CachingRepository[Parcel, str],
 ) -> None:
-    parcel = await _stored(parcels)
+    parcel = await _store_parcel(parcels)
     parcel.weigh(5)
 
     async with InMemoryUnitOfWork() as uow:
@@ -164,10 +164,10 @@ async def test_what_is_rolled_back_is_never_cached(
     assert found.grams is None
 
 
-async def test_a_fill_that_raced_a_change_is_thrown_away(
+async def test_cache_fill_that_raced_a_change_is_dropped(
     parcels: CachingRepository[Parcel, str], inner: CountingParcels
 ) -> None:
-    parcel = await _stored(inner)
+    parcel = await _store_parcel(inner)
     inner.gate.clear()
     inner.loading.clear()
     reading = asyncio.ensure_future(parcels.get("p-1"))
@@ -186,7 +186,9 @@ async def test_a_fill_that_raced_a_change_is_thrown_away(
     assert fresh.grams == 5
 
 
-async def test_a_naive_fill_would_stay_stale(inner: CountingParcels) -> None:
+async def test_cache_without_fill_leases_would_keep_a_stale_aggregate(
+    inner: CountingParcels,
+) -> None:
     class NoLeases(InMemoryCacheService):
         async def fill_many(
             self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
@@ -197,13 +199,13 @@ async def test_a_naive_fill_would_stay_stale(inner: CountingParcels) -> None:
 
     parcels = CachingRepository(inner, NoLeases(), Parcel)
     with pytest.raises(AssertionError):
-        await test_a_fill_that_raced_a_change_is_thrown_away(parcels, inner)
+        await test_cache_fill_that_raced_a_change_is_dropped(parcels, inner)
 
 
-async def test_many_misses_of_one_key_load_once(
+async def test_concurrent_cache_misses_of_one_key_load_once(
     parcels: CachingRepository[Parcel, str], inner: CountingParcels
 ) -> None:
-    await _stored(inner)
+    await _store_parcel(inner)
     inner.loads = 0
 
     found = await asyncio.gather(*(parcels.get("p-1") for _ in range(500)))
@@ -212,10 +214,10 @@ async def test_many_misses_of_one_key_load_once(
     assert len({id(parcel) for parcel in found}) == 500
 
 
-async def test_within_a_unit_of_work_the_cache_is_read_but_not_filled(
+async def test_unit_of_work_reads_the_cache_but_does_not_fill_it(
     parcels: CachingRepository[Parcel, str], inner: CountingParcels
 ) -> None:
-    await _stored(inner)
+    await _store_parcel(inner)
     inner.loads = 0
 
     async with InMemoryUnitOfWork() as uow:
@@ -230,18 +232,18 @@ async def test_within_a_unit_of_work_the_cache_is_read_but_not_filled(
     assert inner.loads == 3
 
 
-async def test_a_snapshot_from_before_a_change_is_not_cached_after_it(
+async def test_state_read_by_an_older_transaction_is_not_cached_after_a_change(
     cache: InMemoryCacheService,
 ) -> None:
     class Snapshots(InMemoryRepository[Parcel, str]):
-        """A unit of work sees what was there when it began, as at REPEATABLE READ."""
+        """Repository with the isolation level REPEATABLE READ."""
 
         async def get(self, entity_id: str, uow: UnitOfWork | None = None) -> Parcel | None:
             return await super().get(entity_id) if uow is None else before
 
     inner = Snapshots(Parcel)
     parcels = CachingRepository[Parcel, str](inner, cache, Parcel)
-    before = await _stored(inner)
+    before = await _store_parcel(inner)
     changed = await inner.get("p-1")
     assert changed is not None
     changed.weigh(5)
@@ -268,7 +270,7 @@ class Letter(AggregateRoot[str]):
 @pytest.mark.parametrize(
     "content", [b"\xff", object(), "\ud800", float("inf"), {1, 2}, Parcel.register("p-1", "anna")]
 )
-async def test_what_would_not_come_back_from_json_as_it_is_is_not_cached(
+async def test_aggregate_that_changes_in_a_json_round_trip_is_not_cached(
     content: object, cache: InMemoryCacheService, caplog: pytest.LogCaptureFixture
 ) -> None:
     inner = InMemoryRepository[Letter, str](Letter)
@@ -283,7 +285,7 @@ async def test_what_would_not_come_back_from_json_as_it_is_is_not_cached(
     assert "cannot" in caplog.text
 
 
-async def test_a_field_that_is_read_by_an_alias_keeps_its_value(
+async def test_cached_field_with_an_alias_keeps_its_value(
     cache: InMemoryCacheService,
 ) -> None:
     inner = InMemoryRepository[Letter, str](Letter)
@@ -297,7 +299,7 @@ async def test_a_field_that_is_read_by_an_alias_keeps_its_value(
         assert found.pages == 3
 
 
-def test_a_type_whose_json_lacks_a_field_is_refused(
+def test_aggregate_type_with_fields_missing_in_json_cannot_be_cached(
     inner: InMemoryRepository[Any, str], cache: InMemoryCacheService
 ) -> None:
     class Account(AggregateRoot[str]):
@@ -308,11 +310,11 @@ def test_a_type_whose_json_lacks_a_field_is_refused(
         CachingRepository[Account, str](inner, cache, Account)
 
 
-async def test_a_load_that_is_cancelled_holds_up_nobody(
+async def test_cancelled_load_does_not_block_other_readers_of_the_cache(
     inner: CountingParcels, cache: InMemoryCacheService
 ) -> None:
     parcels = CachingRepository(inner, cache, Parcel)
-    await _stored(inner)
+    await _store_parcel(inner)
     inner.loads = 0
     inner.gate.clear()
     inner.loading.clear()
@@ -330,14 +332,14 @@ async def test_a_load_that_is_cancelled_holds_up_nobody(
     assert inner.loads == 2
 
 
-async def test_a_conflict_drops_the_stale_state_so_that_a_retry_reads_anew(
+async def test_conflict_invalidates_the_cached_aggregate_so_that_a_retry_reloads_it(
     parcels: CachingRepository[Parcel, str], inner: CountingParcels
 ) -> None:
-    await _stored(parcels)
-    behind_its_back = await inner.get("p-1")
-    assert behind_its_back is not None
-    behind_its_back.weigh(1)
-    await inner.add(behind_its_back)
+    await _store_parcel(parcels)
+    uncached = await inner.get("p-1")
+    assert uncached is not None
+    uncached.weigh(1)
+    await inner.add(uncached)
 
     for _ in range(2):
         parcel = await parcels.get("p-1")
@@ -353,10 +355,10 @@ async def test_a_conflict_drops_the_stale_state_so_that_a_retry_reads_anew(
     assert found.grams == 2
 
 
-async def test_a_state_lives_no_longer_than_its_ttl(inner: CountingParcels) -> None:
+async def test_cached_aggregate_expires_after_its_ttl(inner: CountingParcels) -> None:
     clock = FakeClock()
     parcels = CachingRepository(inner, InMemoryCacheService(clock), Parcel, default_ttl=60)
-    await _stored(parcels)
+    await _store_parcel(parcels)
 
     await clock.advance(59)
     await parcels.get("p-1")
@@ -367,11 +369,11 @@ async def test_a_state_lives_no_longer_than_its_ttl(inner: CountingParcels) -> N
     assert inner.loads == 2
 
 
-async def test_a_cache_that_is_down_is_passed_by(
+async def test_caching_repository_works_while_the_cache_fails(
     inner: CountingParcels, caplog: pytest.LogCaptureFixture
 ) -> None:
     parcels = CachingRepository(inner, BrokenCache(), Parcel)
-    parcel = await _stored(parcels)
+    parcel = await _store_parcel(parcels)
     parcel.weigh(5)
     await parcels.add(parcel)
 
@@ -382,7 +384,7 @@ async def test_a_cache_that_is_down_is_passed_by(
     assert "no connection" in caplog.text
 
 
-async def test_a_failure_over_many_keys_names_the_first_and_their_number(
+async def test_log_of_a_cache_failure_names_the_first_key_and_the_number_of_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     cache, keys = FailOpenCache(BrokenCache(), 60), [f"key-{number}" for number in range(100)]
@@ -399,7 +401,7 @@ async def test_a_failure_over_many_keys_names_the_first_and_their_number(
     ]
 
 
-async def test_another_shape_of_the_class_has_other_keys(
+async def test_changed_aggregate_class_uses_different_cache_keys(
     inner: CountingParcels, cache: InMemoryCacheService
 ) -> None:
     class Changed(Parcel):
@@ -412,10 +414,10 @@ async def test_another_shape_of_the_class_has_other_keys(
     assert old._states.key("p-1") != new._states.key("p-1")
 
 
-async def test_what_is_unusable_in_the_cache_is_a_miss(
+async def test_unusable_cache_entry_is_a_miss(
     parcels: CachingRepository[Parcel, str], inner: CountingParcels, cache: InMemoryCacheService
 ) -> None:
-    await _stored(parcels)
+    await _store_parcel(parcels)
     for garbage in ("text", {"version": 1}, {"state": {}, "version": 1}, 0):
         await cache.set(parcels._states.key("p-1"), garbage)
 
@@ -438,7 +440,7 @@ class Strict(AggregateRoot[UUID]):
 @pytest.mark.parametrize(
     "aggregate", [Renamed(id="a", fullName="ann"), Strict(id=uuid4(), name="ann")]
 )
-async def test_aggregates_with_aliases_and_strict_ones_come_from_the_cache(
+async def test_aggregates_with_aliases_or_strict_types_are_read_from_the_cache(
     aggregate: Any, cache: InMemoryCacheService
 ) -> None:
     inner = InMemoryRepository[Any, Any](type(aggregate))
@@ -450,7 +452,7 @@ async def test_aggregates_with_aliases_and_strict_ones_come_from_the_cache(
     assert await aggregates.get(aggregate.id) == aggregate
 
 
-def test_why_a_state_is_unusable_is_told_without_its_values(
+def test_log_of_an_unusable_cache_entry_omits_its_values(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     states = AggregateCodec(Renamed)
@@ -483,7 +485,7 @@ async def documents() -> Documents:
     return documents
 
 
-async def test_a_tenant_sees_its_own_and_nothing_else(documents: Documents) -> None:
+async def test_tenant_reads_only_its_own_aggregates(documents: Documents) -> None:
     with request_context(tenant_id="one"):
         everything: Any = Equals("title", "b")
         assert (await documents.get("a")) is not None
@@ -496,7 +498,7 @@ async def test_a_tenant_sees_its_own_and_nothing_else(documents: Documents) -> N
         assert [d.id for d in await (await documents.search(page))] == ["c"]
 
 
-async def test_a_tenant_changes_its_own_and_nothing_else(documents: Documents) -> None:
+async def test_tenant_changes_only_its_own_aggregates(documents: Documents) -> None:
     with request_context(tenant_id="one"):
         mine = await documents.get("a")
         assert mine is not None
@@ -515,7 +517,9 @@ async def test_a_tenant_changes_its_own_and_nothing_else(documents: Documents) -
         assert found.title == "changed"
 
 
-async def test_one_that_lost_its_tenant_is_not_claimed_by_another(documents: Documents) -> None:
+async def test_aggregate_that_lost_its_tenant_id_is_not_claimed_by_another_tenant(
+    documents: Documents,
+) -> None:
     with request_context(tenant_id="one"):
         theirs = await documents.get("a")
     assert theirs is not None
@@ -530,7 +534,7 @@ async def test_one_that_lost_its_tenant_is_not_claimed_by_another(documents: Doc
     assert theirs.tenant_id is None
 
 
-async def test_a_new_one_that_could_not_be_saved_belongs_to_nobody(documents: Documents) -> None:
+async def test_new_aggregate_that_could_not_be_saved_gets_no_tenant(documents: Documents) -> None:
     taken, new = Document(id="a", title="taken"), Document(id="f", title="f")
 
     with request_context(tenant_id="two"):
@@ -541,23 +545,23 @@ async def test_a_new_one_that_could_not_be_saved_belongs_to_nobody(documents: Do
     assert (taken.tenant_id, new.tenant_id) == (None, None)
 
 
-async def test_a_new_one_that_was_saved_keeps_its_tenant_though_the_answer_is_lost() -> None:
-    class LosesAnswers(InMemoryRepository[Document, str]):
+async def test_saved_aggregate_keeps_its_tenant_if_add_is_cancelled_after_the_save() -> None:
+    class LosesReplies(InMemoryRepository[Document, str]):
         async def add(self, entity: Document, uow: UnitOfWork | None = None) -> str:
             await super().add(entity, uow)
             raise asyncio.CancelledError
 
-    class Unanswered(MultitenantMixin[Document, str], LosesAnswers):
+    class DocumentsWithLostReplies(MultitenantMixin[Document, str], LosesReplies):
         pass
 
     document = Document(id="a", title="a")
     with request_context(tenant_id="one"), pytest.raises(asyncio.CancelledError):
-        await Unanswered(Document).add(document)
+        await DocumentsWithLostReplies(Document).add(document)
 
     assert (document.tenant_id, document.version) == ("one", 1)
 
 
-async def test_many_of_a_tenant_are_its_own_and_those_of_another_are_refused_whole(
+async def test_add_many_rejects_the_whole_list_if_one_aggregate_has_another_tenant(
     documents: Documents,
 ) -> None:
     with request_context(tenant_id="one"):
@@ -572,7 +576,7 @@ async def test_many_of_a_tenant_are_its_own_and_those_of_another_are_refused_who
         assert [d.id for d in await documents.list_all()] == ["b"]
 
 
-async def test_states_that_were_saved_together_are_dropped_together(
+async def test_add_many_invalidates_the_cache_for_every_saved_aggregate(
     documents: Documents,
 ) -> None:
     with request_context(tenant_id="one"):
@@ -587,7 +591,7 @@ async def test_states_that_were_saved_together_are_dropped_together(
     assert [document and document.title for document in found] == ["changed", "changed"]
 
 
-async def test_over_a_repository_that_saves_one_at_a_time_many_are_refused() -> None:
+async def test_add_many_is_rejected_if_the_wrapped_repository_lacks_it() -> None:
     class OneByOne(IRepository[Document, str]):
         def __init__(self) -> None:
             self.inner = InMemoryRepository[Document, str](Document)
@@ -611,14 +615,16 @@ async def test_over_a_repository_that_saves_one_at_a_time_many_are_refused() -> 
         ) -> SearchResult[Document]:
             return await self.inner.search(criteria, uow)
 
-    class Laid(MultitenantMixin[Document, str], CachingMixin[Document, str], OneByOne):
+    class LayeredDocuments(MultitenantMixin[Document, str], CachingMixin[Document, str], OneByOne):
         pass
 
     with request_context(tenant_id="one"):
-        documents = Laid()
+        documents = LayeredDocuments()
         await documents.add(Document(id="a", title="a"))
         assert [document.id for document in await documents.list_all()] == ["a"]
-        with pytest.raises(InvalidOperationError, match="wrapped by Laid has no add_many"):
+        with pytest.raises(
+            InvalidOperationError, match="wrapped by LayeredDocuments has no add_many"
+        ):
             await documents.add_many([Document(id="b", title="b")])
 
     cached = CachingRepository[Document, str](OneByOne(), InMemoryCacheService(), Document)
@@ -626,14 +632,16 @@ async def test_over_a_repository_that_saves_one_at_a_time_many_are_refused() -> 
         await cached.add_many([Document(id="b", title="b")])
 
 
-async def test_one_id_of_two_tenants_has_two_keys_in_the_cache(documents: Documents) -> None:
+async def test_same_id_of_two_tenants_has_separate_cache_keys(documents: Documents) -> None:
     with request_context(tenant_id="one"):
         assert await documents.get("a") is not None
     with request_context(tenant_id="two"):
         assert await documents.get("a") is None
 
 
-async def test_without_a_tenant_nothing_can_be_asked(documents: Documents) -> None:
+async def test_multitenant_repository_rejects_every_call_without_a_tenant(
+    documents: Documents,
+) -> None:
     asked: list[Callable[[], Any]] = [
         lambda: documents.get("a"),
         lambda: documents.list_all(),
@@ -646,7 +654,7 @@ async def test_without_a_tenant_nothing_can_be_asked(documents: Documents) -> No
             await ask()
 
 
-async def test_an_aggregate_without_the_field_is_named() -> None:
+async def test_multitenant_repository_rejects_an_aggregate_without_tenant_id() -> None:
     class ParcelsByTenant(MultitenantMixin[Parcel, str], InMemoryRepository[Parcel, str]):
         pass
 
@@ -660,7 +668,7 @@ async def test_an_aggregate_without_the_field_is_named() -> None:
 async def test_caller_that_has_written_does_not_get_an_older_load(
     parcels: CachingRepository[Parcel, str], inner: CountingParcels
 ) -> None:
-    parcel = await _stored(inner)
+    parcel = await _store_parcel(inner)
     inner.gate.clear()
     inner.loading.clear()
     early = asyncio.ensure_future(parcels.get("p-1"))
@@ -680,7 +688,7 @@ async def test_caller_that_has_written_does_not_get_an_older_load(
     assert after.grams == 5
 
 
-def test_tenants_and_ids_that_read_alike_have_keys_of_their_own(
+def test_tenants_and_ids_that_concatenate_alike_have_separate_cache_keys(
     parcels: CachingRepository[Parcel, str],
 ) -> None:
     keys = set()
@@ -691,8 +699,8 @@ def test_tenants_and_ids_that_read_alike_have_keys_of_their_own(
     assert len(keys) == 4
 
 
-class TakesAnyFlight(ReadThrough):
-    """Waits for whatever load is under way, and takes what it brings."""
+class JoinsAnyLoad(ReadThrough):
+    """Naive: waits for any running load and uses its result."""
 
     async def drop(self, keys: Iterable[str]) -> None:
         await self._cache.drop(list(keys))
@@ -707,9 +715,9 @@ class TakesAnyFlight(ReadThrough):
         return [codec.decode(landed.state)]
 
 
-async def test_who_waits_for_any_load_would_take_what_is_older_than_his_change(
+async def test_naive_waiter_of_any_load_would_get_a_state_older_than_its_own_write(
     parcels: CachingRepository[Parcel, str], inner: CountingParcels
 ) -> None:
-    parcels._states._values = TakesAnyFlight(parcels._states._values._cache)
+    parcels._states._values = JoinsAnyLoad(parcels._states._values._cache)
     with pytest.raises(AssertionError):
         await test_caller_that_has_written_does_not_get_an_older_load(parcels, inner)

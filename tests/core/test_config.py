@@ -27,7 +27,7 @@ class Settings(EnvConfig):
             raise ValueError(f"max_retries is {self.max_retries}, below 0")
 
 
-def test_values_are_parsed_by_their_types() -> None:
+def test_environment_variables_are_parsed_by_field_type() -> None:
     settings = Settings.from_env(
         environ={
             "DATABASE_URL": "sqlite://",
@@ -44,18 +44,18 @@ def test_values_are_parsed_by_their_types() -> None:
     )
 
 
-def test_what_is_not_set_has_its_default() -> None:
+def test_unset_environment_variable_uses_the_default() -> None:
     assert Settings.from_env(environ={"DATABASE_URL": ""}) == Settings("")
 
 
-def test_a_prefix_stands_before_every_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_env_adds_its_prefix_to_every_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_DATABASE_URL", "sqlite://")
     monkeypatch.setenv("DATABASE_URL", "another")
 
     assert Settings.from_env("shop_").database_url == "sqlite://"
 
 
-def test_a_missing_variable_is_named() -> None:
+def test_config_error_names_a_missing_variable() -> None:
     with pytest.raises(ConfigError, match="SHOP_DATABASE_URL is not set; Settings needs it") as e:
         Settings.from_env("SHOP_", environ={})
 
@@ -67,7 +67,9 @@ def test_a_missing_variable_is_named() -> None:
     ("variable", "text"),
     [("MAX_RETRIES", "many"), ("VERBOSE", "perhaps"), ("HOSTS", "a,b"), ("HOSTS", '["a", 1]')],
 )
-def test_an_unusable_variable_is_named_without_its_value(variable: str, text: str) -> None:
+def test_config_error_names_an_unusable_variable_without_its_value(
+    variable: str, text: str
+) -> None:
     with pytest.raises(ConfigError, match=f"{variable} is not usable") as caught:
         Settings.from_env(environ={"DATABASE_URL": "x", variable: text})
 
@@ -75,12 +77,12 @@ def test_an_unusable_variable_is_named_without_its_value(variable: str, text: st
     assert text not in str(caught.value)
 
 
-def test_a_rule_of_the_class_itself_is_a_config_error() -> None:
+def test_value_error_in_post_init_becomes_a_config_error() -> None:
     with pytest.raises(ConfigError, match="max_retries is -1, below 0"):
         Settings.from_env(environ={"DATABASE_URL": "x", "MAX_RETRIES": "-1"})
 
 
-def test_settings_are_frozen_and_secrets_stay_hidden() -> None:
+def test_settings_from_env_are_frozen_and_hide_secrets() -> None:
     settings: Any = Settings.from_env(environ={"DATABASE_URL": "x", "PASSWORD": "geheim"})
 
     with pytest.raises(FrozenInstanceError):

@@ -1,4 +1,4 @@
-"""Naive implementations, and the sentence of the contract that each of them breaks."""
+"""Naive implementations, each with the contract test that catches it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
 
 
 class PositionsAtAppend(InMemoryEventStore):
-    """As a sequence does it, read without care: the order of commits is another one."""
+    """Naive: assigns positions at the append, like a sequence, instead of at the commit."""
 
     class Changes(fake_events._AppendedEvents):
         def append(self, events: Sequence[StoredEvent]) -> None:
@@ -75,7 +75,7 @@ class PositionsAtAppend(InMemoryEventStore):
 
 
 class WaitsAtGaps(InMemoryEventStore):
-    """Takes a hole for a transaction that is still running."""
+    """Naive: waits at a gap between positions, as if a transaction were still running."""
 
     async def get_events_after(self, position: int, limit: int = 1000) -> list[StoredEvent]:
         found: list[StoredEvent] = []
@@ -88,7 +88,7 @@ class WaitsAtGaps(InMemoryEventStore):
 
 
 class BatchInPieces(InMemoryEventStore):
-    """Each event in a transaction of its own."""
+    """Naive: appends each event of a batch in its own transaction."""
 
     async def append_batch(self, events: list[StoredEvent]) -> None:
         for event in events:
@@ -96,7 +96,7 @@ class BatchInPieces(InMemoryEventStore):
 
 
 class ExpectsNothing(InMemoryEventStore):
-    """Takes every expectation for "any version"."""
+    """Naive: ignores the expected version."""
 
     async def append_to_stream(
         self,
@@ -109,7 +109,7 @@ class ExpectsNothing(InMemoryEventStore):
 
 
 class OneKindOfConflict(InMemoryEventStore):
-    """Maps every unique violation to a version conflict, to be retried for ever."""
+    """Naive: reports a repeated event id as a version conflict, which callers retry."""
 
     async def append(self, stored_event: StoredEvent) -> None:
         try:
@@ -118,8 +118,8 @@ class OneKindOfConflict(InMemoryEventStore):
             raise OptimisticConcurrencyError(str(error)) from error
 
 
-class CommitsAtOnce(InMemoryEventStore):
-    """Works beside the unit of work."""
+class AppendsOutsideTheTransaction(InMemoryEventStore):
+    """Naive: appends outside of the unit of work."""
 
     def bind(self, uow: UnitOfWork) -> InMemoryEventStore:
         return self
@@ -130,7 +130,7 @@ class CommitsAtOnce(InMemoryEventStore):
 
 
 class FirstIdWins(InMemoryEventStore):
-    """Streams are told apart by id alone."""
+    """Naive: identifies a stream by its id, without the aggregate type."""
 
     async def get_events(
         self, aggregate_id: str, *, after_version: int = 0, aggregate_type: str | None = None
@@ -142,7 +142,7 @@ class FirstIdWins(InMemoryEventStore):
 
 
 class KeepsReferences(InMemoryRepository[Parcel, str]):
-    """A dict of the very objects."""
+    """Naive: returns the stored object itself."""
 
     async def get(self, entity_id: str, uow: UnitOfWork | None = None) -> Parcel | None:
         row = self._rows.get(entity_id)
@@ -150,7 +150,7 @@ class KeepsReferences(InMemoryRepository[Parcel, str]):
 
 
 class LastWriterWins(InMemoryRepository[Parcel, str]):
-    """Saves whatever version the aggregate was loaded at."""
+    """Naive: saves an aggregate without a check of its version."""
 
     class Changes(fake_rows._Changes[Parcel, str]):
         def write(self, entity_id: str, entity: Parcel) -> None:
@@ -166,7 +166,7 @@ class LastWriterWins(InMemoryRepository[Parcel, str]):
 
 
 class ChecksWhenAddedOnly(InMemoryRepository[Parcel, str]):
-    """Reads the version, and lets others in before it writes."""
+    """Naive: checks the version when the aggregate is added, and not when it is written."""
 
     class Changes(fake_rows._Changes[Parcel, str]):
         def check(self) -> None:
@@ -177,7 +177,7 @@ class ChecksWhenAddedOnly(InMemoryRepository[Parcel, str]):
 
 
 class IgnoresTheUnitOfWork(InMemoryRepository[Parcel, str]):
-    """Writes at once."""
+    """Naive: writes in its own transaction."""
 
     async def add(self, entity: Parcel, uow: UnitOfWork | None = None) -> str:
         async with InMemoryUnitOfWork() as own:
@@ -185,7 +185,7 @@ class IgnoresTheUnitOfWork(InMemoryRepository[Parcel, str]):
 
 
 class SavesOneByOne(InMemoryRepository[Parcel, str]):
-    """Each of many in a transaction of its own."""
+    """Naive: saves each aggregate of a batch separately."""
 
     async def add_many(
         self, entities: Sequence[Parcel], uow: UnitOfWork | None = None
@@ -194,7 +194,7 @@ class SavesOneByOne(InMemoryRepository[Parcel, str]):
 
 
 class RollsBackOnErrorsOnly(InMemoryUnitOfWork):
-    """``except Exception`` does not see a cancellation."""
+    """Naive: rolls back after an ``Exception``, which a cancellation is not."""
 
     async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         seen = error if isinstance(error, Exception) else None
@@ -202,7 +202,7 @@ class RollsBackOnErrorsOnly(InMemoryUnitOfWork):
 
 
 class SwallowsCancellation(InMemoryUnitOfWork):
-    """Rolls back, and lets the block end as if nothing had happened."""
+    """Naive: rolls back after a cancellation and suppresses it."""
 
     async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> Any:
         await super().__aexit__(kind, error, traceback)
@@ -210,7 +210,7 @@ class SwallowsCancellation(InMemoryUnitOfWork):
 
 
 class CommitsInTheCallersTask(InMemoryUnitOfWork):
-    """A cancellation meets the commit half-way."""
+    """Naive: a cancellation interrupts the commit."""
 
     commits_in_task: ClassVar[bool] = False
 
@@ -222,7 +222,7 @@ class CommitsInTheCallersTask(InMemoryUnitOfWork):
 
 
 class StopsAtAFailingHook(InMemoryUnitOfWork):
-    """The first hook that fails keeps the others from running."""
+    """Naive: skips the remaining hooks after a hook has failed."""
 
     async def trigger_commit_hooks(self) -> None:
         while self._on_commit_hooks:
@@ -230,7 +230,7 @@ class StopsAtAFailingHook(InMemoryUnitOfWork):
 
 
 class RunsHooksBeforeTheCommit(InMemoryUnitOfWork):
-    """Tells the world what is not stored yet."""
+    """Naive: runs the commit hooks before the commit."""
 
     async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         while self._on_commit_hooks:
@@ -238,8 +238,8 @@ class RunsHooksBeforeTheCommit(InMemoryUnitOfWork):
         await super().__aexit__(kind, error, traceback)
 
 
-class LetsEverybodyIn(InMemoryUnitOfWork):
-    """Two tasks talk over one connection."""
+class AllowsConcurrentUse(InMemoryUnitOfWork):
+    """Naive: lets two tasks use one unit of work at the same time."""
 
     @contextmanager
     def guard_exclusive(self, operation: str) -> Iterator[None]:
@@ -247,46 +247,46 @@ class LetsEverybodyIn(InMemoryUnitOfWork):
         yield
 
 
-class NeverEnds(InMemoryUnitOfWork):
-    """Goes on working after its end."""
+class StaysOpen(InMemoryUnitOfWork):
+    """Naive: accepts work after its commit or rollback."""
 
     def ensure_open(self, purpose: str) -> None:
         pass
 
 
-class SavesWithoutAsking(InMemoryUnitOfWork):
-    """Commits although events were recorded that nobody saved."""
+class CommitsUnsavedEvents(InMemoryUnitOfWork):
+    """Naive: commits although an aggregate has unsaved events."""
 
     def __init__(self, event_store: InMemoryEventStore | None = None) -> None:
         super().__init__(event_store)
         self.aggregates.ensure_all_saved = lambda: None  # type: ignore[method-assign]
 
 
-class AnybodyReleases(InMemoryLockStrategy):
-    """DEL without a look at the token."""
+class ReleasesWithoutToken(InMemoryLockStrategy):
+    """Naive: releases a lock without a check of the token."""
 
     async def release(self, resource: str) -> None:
         if resource in self._queue.current:
             self._queue.leave(resource)
 
 
-class NeverRunsOut(InMemoryLockStrategy):
-    """A holder that died holds for ever."""
+class NeverExpires(InMemoryLockStrategy):
+    """Naive: never expires the lock of a dead holder."""
 
     def _find_holder(self, resource: str) -> Any:
         return self._queue.current.get(resource)
 
 
 class SameToken(InMemoryLockStrategy):
-    """Cannot tell an old holder's write from a new one's."""
+    """Naive: gives every holder the same fencing token."""
 
     def __init__(self) -> None:
         super().__init__()
         self._tokens = repeat(1)  # type: ignore[assignment]
 
 
-class ForgetsCancelledWaiters(InMemoryLockStrategy):
-    """Grants the lock to one who has gone."""
+class KeepsCancelledWaiters(InMemoryLockStrategy):
+    """Naive: keeps a cancelled waiter in the queue."""
 
     async def acquire(self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0) -> bool:
         return await asyncio.shield(super().acquire(resource, timeout=timeout, ttl=ttl))
@@ -299,7 +299,7 @@ class LastFirstQueue(KeyedQueue[Any]):
 
 
 class LastInFirstOut(InMemoryLockStrategy):
-    """Serves whoever came last."""
+    """Naive: serves the waiter that arrived last."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -307,7 +307,7 @@ class LastInFirstOut(InMemoryLockStrategy):
 
 
 class NeverRenews(InMemoryLockStrategy):
-    """Holds for the ttl and not a moment longer."""
+    """Naive: does not renew the lock during a hold block."""
 
     @asynccontextmanager
     async def hold(
@@ -326,8 +326,8 @@ class NeverRenews(InMemoryLockStrategy):
                 await self.release(resource)
 
 
-class NeverTellsOfTheLoss(InMemoryLockStrategy):
-    """A lease whose event nobody sets."""
+class NeverReportsTheLoss(InMemoryLockStrategy):
+    """Naive: never sets the event of a lost lease."""
 
     @asynccontextmanager
     async def hold(self, resource: str, **how: Any) -> AsyncIterator[Any]:
@@ -336,7 +336,7 @@ class NeverTellsOfTheLoss(InMemoryLockStrategy):
 
 
 class CancelsAnyway(InMemoryLockStrategy):
-    """Does not ask whether the block may run on."""
+    """Naive: ignores ``cancel_on_loss``."""
 
     @asynccontextmanager
     async def hold(
@@ -347,18 +347,18 @@ class CancelsAnyway(InMemoryLockStrategy):
 
 
 class ReleasesByName(NeverRenews):
-    """At the end of the block, whoever holds it by then."""
+    """Naive: releases the lock at the end of the block even if it has another holder by then."""
 
 
 class NoLeaseCheck(InMemoryOutboxStorage):
-    """UPDATE without a look at the epoch."""
+    """Naive: marks messages without a check of the lease epoch."""
 
     def _get_leased_key(self, lease: OutboxLease) -> Any:
         return self._keys.get(lease.key) or fake_outbox._Key()
 
 
 class ClaimsRows(InMemoryOutboxStorage):
-    """SKIP LOCKED by row: two relays share one key."""
+    """Naive: claims single rows, so that two relays share one partition key."""
 
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
@@ -369,8 +369,8 @@ class ClaimsRows(InMemoryOutboxStorage):
         return leases
 
 
-class SavesBesideTheTransaction(InMemoryOutboxStorage):
-    """Tells the world of changes that are rolled back."""
+class SavesOutsideTheTransaction(InMemoryOutboxStorage):
+    """Naive: saves messages in its own transaction, so that they survive a rollback."""
 
     async def save_messages(
         self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
@@ -380,7 +380,7 @@ class SavesBesideTheTransaction(InMemoryOutboxStorage):
 
 
 class SkipsPoison(InMemoryOutboxStorage):
-    """What is behind a failure overtakes it."""
+    """Naive: publishes later messages of a partition before a failed one is resolved."""
 
     async def fail(
         self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
@@ -391,7 +391,7 @@ class SkipsPoison(InMemoryOutboxStorage):
 
 
 class PurgesEverything(InMemoryOutboxStorage):
-    """DELETE by age alone."""
+    """Naive: deletes by age, including unpublished messages."""
 
     async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
         await self.mark_published(list(self._waiting))
@@ -399,30 +399,30 @@ class PurgesEverything(InMemoryOutboxStorage):
 
 
 class FillsAnyway(InMemoryCacheService):
-    """Takes a value that was loaded before the change."""
+    """Naive: accepts a value that was loaded before a change."""
 
     async def fill(self, key: str, value: Any, lease: str, ttl: float | None = None) -> bool:
         await self.set(key, value, ttl)
         return True
 
 
-class EverybodyFills(InMemoryCacheService):
-    """No lease: each miss loads."""
+class GrantsEveryLease(InMemoryCacheService):
+    """Naive: grants a fill lease at each miss."""
 
     async def lease_fill(self, key: str, ttl: float) -> str | None:
         await asyncio.sleep(0)
         return str(next(self._tokens))
 
 
-class KeepsForEver(InMemoryCacheService):
-    """Knows no ttl."""
+class NeverExpiresValues(InMemoryCacheService):
+    """Naive: ignores the ttl."""
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
         await super().set(key, value)
 
 
 class KeepsTheObject(InMemoryCacheService):
-    """Hands out what it keeps."""
+    """Naive: returns the cached object itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -435,15 +435,15 @@ class KeepsTheObject(InMemoryCacheService):
         return self._objects.get(key)
 
 
-class ForgetsWhoSubscribed(InMemoryMessageBus):
-    """One subscriber a topic."""
+class KeepsOneSubscriber(InMemoryMessageBus):
+    """Naive: keeps one subscriber per topic."""
 
     async def subscribe(self, topic: str, handler: Any) -> None:
         self._handlers[topic] = [handler]
 
 
 class AcknowledgesFirst(InMemoryMessageBus):
-    """A message is gone before it is handled."""
+    """Naive: removes a message before it is handled."""
 
     async def deliver(self) -> None:
         while self._queue:
@@ -451,8 +451,8 @@ class AcknowledgesFirst(InMemoryMessageBus):
             await handler(message)
 
 
-class LooksThenHandles(InMemoryInbox):
-    """Looks whether the message is known, without a key that is unique."""
+class ChecksBeforeRegistering(InMemoryInbox):
+    """Naive: checks whether the message is known, without a unique key."""
 
     class Blind(dict[Any, Any]):
         def __contains__(self, place: object) -> bool:
@@ -463,8 +463,8 @@ class LooksThenHandles(InMemoryInbox):
         self._open = self.Blind()
 
 
-class RemembersAtOnce(InMemoryInbox):
-    """The id in another transaction than the effect."""
+class RegistersOutsideTheTransaction(InMemoryInbox):
+    """Naive: registers the message id in another transaction than the effect."""
 
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
@@ -474,7 +474,7 @@ class RemembersAtOnce(InMemoryInbox):
 
 
 class OneConsumer(InMemoryInbox):
-    """By message id alone."""
+    """Naive: shares the message ids between all consumers."""
 
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
@@ -483,7 +483,7 @@ class OneConsumer(InMemoryInbox):
 
 
 class IgnoresContent(InMemoryInbox):
-    """Takes another message for a repetition."""
+    """Naive: treats a different message with a known id as a redelivery."""
 
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
@@ -493,7 +493,7 @@ class IgnoresContent(InMemoryInbox):
 
 @dataclass(frozen=True)
 class Breaks:
-    """A mutant, and the test that has to fail on it."""
+    """A naive implementation and the contract test that must fail on it."""
 
     mutant: type[Any]
     test: Callable[..., Awaitable[None]]
@@ -527,12 +527,17 @@ MUTANTS: Collection[Breaks] = (
         OptimisticConcurrencyError,
     ),
     Breaks(
-        CommitsAtOnce, EVENTS.test_uncommitted_events_are_visible_only_in_their_own_unit_of_work
+        AppendsOutsideTheTransaction,
+        EVENTS.test_uncommitted_events_are_visible_only_in_their_own_unit_of_work,
     ),
     Breaks(
-        CommitsAtOnce, EVENTS.test_rolled_back_events_leave_no_trace_in_the_event_store, Exception
+        AppendsOutsideTheTransaction,
+        EVENTS.test_rolled_back_events_leave_no_trace_in_the_event_store,
+        Exception,
     ),
-    Breaks(CommitsAtOnce, EVENTS.test_event_payload_and_metadata_are_returned_as_json),
+    Breaks(
+        AppendsOutsideTheTransaction, EVENTS.test_event_payload_and_metadata_are_returned_as_json
+    ),
     Breaks(FirstIdWins, EVENTS.test_aggregate_types_that_share_an_id_have_separate_streams),
     Breaks(KeepsReferences, ROWS.test_repository_returns_an_independent_copy_of_the_aggregate),
     Breaks(LastWriterWins, ROWS.test_second_writer_of_an_aggregate_conflicts_and_keeps_its_events),
@@ -566,8 +571,8 @@ MUTANTS: Collection[Breaks] = (
     ),
     Breaks(RunsHooksBeforeTheCommit, WORK.test_commit_hooks_do_not_run_after_a_rollback),
     Breaks(RunsHooksBeforeTheCommit, WORK.test_commit_hooks_run_in_order_after_the_commit),
-    Breaks(LetsEverybodyIn, WORK.test_unit_of_work_rejects_concurrent_use_by_two_tasks),
-    Breaks(NeverEnds, WORK.test_finished_unit_of_work_rejects_further_work),
+    Breaks(AllowsConcurrentUse, WORK.test_unit_of_work_rejects_concurrent_use_by_two_tasks),
+    Breaks(StaysOpen, WORK.test_finished_unit_of_work_rejects_further_work),
     Breaks(NoLeaseCheck, OUTBOX.test_relay_with_a_lost_lease_cannot_complete_or_fail_messages),
     Breaks(
         ClaimsRows, OUTBOX.test_claim_leases_a_partition_key_to_one_relay_with_its_messages_in_order
@@ -576,7 +581,7 @@ MUTANTS: Collection[Breaks] = (
         ClaimsRows, OUTBOX.test_relays_that_claim_concurrently_never_lease_the_same_partition_key
     ),
     Breaks(
-        SavesBesideTheTransaction,
+        SavesOutsideTheTransaction,
         OUTBOX.test_outbox_message_is_visible_only_after_its_transaction_commits,
     ),
     Breaks(
@@ -587,30 +592,35 @@ MUTANTS: Collection[Breaks] = (
         PurgesEverything, OUTBOX.test_outbox_purge_deletes_only_messages_published_before_a_time
     ),
     Breaks(FillsAnyway, CACHE.test_cache_drops_a_fill_that_raced_a_write_or_an_invalidation),
-    Breaks(EverybodyFills, CACHE.test_cache_grants_one_fill_lease_per_key_at_a_time),
-    Breaks(KeepsForEver, CACHE.test_cached_value_expires_after_its_ttl),
+    Breaks(GrantsEveryLease, CACHE.test_cache_grants_one_fill_lease_per_key_at_a_time),
+    Breaks(NeverExpiresValues, CACHE.test_cached_value_expires_after_its_ttl),
     Breaks(KeepsTheObject, CACHE.test_cache_returns_a_value_as_an_independent_json_copy),
     Breaks(
-        ForgetsWhoSubscribed,
+        KeepsOneSubscriber,
         BROKER.test_broker_delivers_the_whole_message_to_every_subscriber_of_its_topic,
     ),
     Breaks(AcknowledgesFirst, BROKER.test_broker_redelivers_a_message_after_its_handler_failed),
-    Breaks(LooksThenHandles, INBOX.test_exactly_one_of_many_concurrent_deliveries_is_processed),
     Breaks(
-        RemembersAtOnce,
+        ChecksBeforeRegistering, INBOX.test_exactly_one_of_many_concurrent_deliveries_is_processed
+    ),
+    Breaks(
+        RegistersOutsideTheTransaction,
         INBOX.test_message_of_a_rolled_back_delivery_is_not_registered_in_the_inbox,
         DuplicateCommandError,
     ),
-    Breaks(RemembersAtOnce, INBOX.test_redelivered_message_waits_until_the_first_delivery_commits),
+    Breaks(
+        RegistersOutsideTheTransaction,
+        INBOX.test_redelivered_message_waits_until_the_first_delivery_commits,
+    ),
     Breaks(OneConsumer, INBOX.test_inbox_consumers_register_the_same_message_independently),
     Breaks(IgnoresContent, INBOX.test_inbox_rejects_a_known_message_id_with_different_content),
-    Breaks(AnybodyReleases, LOCKS.test_only_its_holder_can_release_or_extend_a_lock),
-    Breaks(NeverRunsOut, LOCKS.test_acquired_lock_expires_after_its_ttl),
+    Breaks(ReleasesWithoutToken, LOCKS.test_only_its_holder_can_release_or_extend_a_lock),
+    Breaks(NeverExpires, LOCKS.test_acquired_lock_expires_after_its_ttl),
     Breaks(SameToken, LOCKS.test_fencing_token_increases_with_each_holder),
-    Breaks(ForgetsCancelledWaiters, LOCKS.test_cancelled_waiter_never_holds_the_lock),
+    Breaks(KeepsCancelledWaiters, LOCKS.test_cancelled_waiter_never_holds_the_lock),
     Breaks(LastInFirstOut, ORDER.test_fifo_lock_serves_waiters_in_order_of_arrival),
     Breaks(NeverRenews, LOCKS.test_hold_keeps_the_lock_beyond_its_ttl),
-    Breaks(NeverTellsOfTheLoss, LOCKS.test_lease_is_marked_lost_before_its_block_is_cancelled),
+    Breaks(NeverReportsTheLoss, LOCKS.test_lease_is_marked_lost_before_its_block_is_cancelled),
     Breaks(
         CancelsAnyway,
         LOCKS.test_block_without_cancel_on_loss_keeps_running_and_can_see_the_loss,
@@ -620,11 +630,11 @@ MUTANTS: Collection[Breaks] = (
         LOCKS.test_hold_block_that_releases_its_lock_fails_and_the_next_holder_keeps_it,
     ),
     Breaks(
-        ForgetsCancelledWaiters,
+        KeepsCancelledWaiters,
         LOCKS.test_waiter_cancelled_at_any_point_never_holds_the_lock,
     ),
     Breaks(
-        SavesWithoutAsking,
+        CommitsUnsavedEvents,
         WORK.test_commit_rejects_events_recorded_after_the_last_save,
     ),
 )
@@ -633,7 +643,7 @@ MUTANTS: Collection[Breaks] = (
 @pytest.mark.parametrize(
     "breaks", MUTANTS, ids=lambda b: f"{b.mutant.__name__}-{b.test.__name__[5:45]}"
 )
-async def test_the_contract_catches_the_naive_version(breaks: Breaks) -> None:
+async def test_contract_catches_the_naive_implementation(breaks: Breaks) -> None:
     store = breaks.mutant() if issubclass(breaks.mutant, InMemoryEventStore) else None
     rows = breaks.mutant(Parcel) if issubclass(breaks.mutant, InMemoryRepository) else None
     is_uow = issubclass(breaks.mutant, UnitOfWork)

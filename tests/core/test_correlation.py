@@ -17,7 +17,7 @@ def _ids() -> tuple[str | None, str | None]:
     return get_correlation_id(), get_causation_id()
 
 
-def test_scopes_nest_and_end() -> None:
+def test_correlation_scopes_nest_and_restore_the_outer_ids() -> None:
     assert _ids() == (None, None)
 
     with correlation_scope("request-1", "command-1"):
@@ -28,7 +28,7 @@ def test_scopes_nest_and_end() -> None:
     assert _ids() == (None, None)
 
 
-async def test_tasks_inherit_and_do_not_leak() -> None:
+async def test_tasks_inherit_the_correlation_id_and_do_not_leak_their_own() -> None:
     seen: list[str | None] = []
 
     async def child() -> None:
@@ -43,7 +43,7 @@ async def test_tasks_inherit_and_do_not_leak() -> None:
     assert seen == ["of the parent", "of the parent"]
 
 
-def test_tenant_and_user_are_set_for_a_block_even_when_it_fails() -> None:
+def test_request_context_resets_tenant_and_user_after_a_failed_block() -> None:
     try:
         with request_context(tenant_id="t-1", user_id="u-1"):
             assert (get_tenant_id(), get_user_id()) == ("t-1", "u-1")
@@ -54,7 +54,7 @@ def test_tenant_and_user_are_set_for_a_block_even_when_it_fails() -> None:
     assert (get_tenant_id(), get_user_id()) == (None, None)
 
 
-def test_log_records_of_child_loggers_carry_the_ids() -> None:
+def test_log_records_of_child_loggers_carry_the_context_ids() -> None:
     lines: list[str] = []
 
     class Collecting(logging.Handler):

@@ -56,7 +56,7 @@ def build_links(links: Links) -> InMemoryHierarchy[int]:
         pytest.param("parent", False, id="parent-already"),
         pytest.param("uncle", False, id="uncle"),
         pytest.param(None, False, id="no-parent"),
-        pytest.param("nobody", False, id="missing"),
+        pytest.param("absent", False, id="missing"),
     ],
 )
 async def test_only_the_node_and_its_descendants_cannot_become_its_parent(
@@ -76,7 +76,7 @@ async def test_shared_ancestor_is_not_a_cycle(variant: ServiceVariant) -> None:
 
 
 @each_variant
-async def test_walk_ends_on_a_stored_cycle_elsewhere(variant: ServiceVariant) -> None:
+async def test_cycle_check_ends_on_a_stored_cycle_elsewhere(variant: ServiceVariant) -> None:
     assert not await variant.cycles(LOOP).would_create_cycle("other", "below")
 
 
@@ -102,7 +102,7 @@ def test_chain_of_20_000_nodes_needs_no_recursion() -> None:
     assert cycles.would_create_cycle(19_999, 0)
 
 
-def test_many_paths_up_are_one_walk() -> None:
+def test_cycle_check_walks_exponentially_many_paths_once() -> None:
     reader = CountingReader(build_ladder(500).get_parent_ids)
 
     assert CycleDetectionService(reader).would_create_cycle("b500", "b0")
@@ -121,7 +121,9 @@ def test_new_node_can_be_placed_anywhere_but_under_itself() -> None:
 
 
 @each_variant
-async def test_missing_parent_or_ancestor_is_an_error_on_demand(variant: ServiceVariant) -> None:
+async def test_cycle_check_raises_for_a_missing_parent_or_ancestor_if_requested(
+    variant: ServiceVariant,
+) -> None:
     dangling = build_hierarchy("a < gone")
     cycles = variant.cycles(dangling, on_missing="raise")
 
@@ -132,7 +134,7 @@ async def test_missing_parent_or_ancestor_is_an_error_on_demand(variant: Service
     assert not await variant.cycles(dangling).would_create_cycle("new", "a")
 
 
-def test_stored_cycle_is_an_error_on_demand() -> None:
+def test_strict_cycle_check_raises_for_a_stored_cycle() -> None:
     cycles = CycleDetectionService(LOOP, strict=True)
 
     with pytest.raises(CorruptHierarchyError, match="the stored links form a cycle") as caught:
@@ -143,7 +145,7 @@ def test_stored_cycle_is_an_error_on_demand() -> None:
     assert not cycles.would_create_cycle("new", "other")
 
 
-def test_one_of_several_parents_can_create_a_cycle() -> None:
+def test_cycle_is_found_if_any_of_several_parents_creates_it() -> None:
     cycles = CycleDetectionService(FAMILY)
 
     assert cycles.would_create_cycle_any("me", ("uncle", "great", "stranger"))
@@ -170,7 +172,7 @@ async def test_cycle_path_leads_from_the_node_over_the_parent_back_to_the_node(
 
 
 @each_variant
-async def test_error_of_a_cycle_has_the_path(variant: ServiceVariant) -> None:
+async def test_cycle_error_carries_the_path(variant: ServiceVariant) -> None:
     cycles = variant.cycles(FAMILY)
 
     with pytest.raises(CycleDetectedError, match="me -> child -> me; choose another") as caught:
@@ -186,7 +188,7 @@ async def test_error_of_a_cycle_has_the_path(variant: ServiceVariant) -> None:
     ("limits", "limit"),
     [(TraversalLimits(max_depth=2), "max_depth"), (TraversalLimits(max_nodes=3), "max_nodes")],
 )
-async def test_cycles_are_not_judged_beyond_a_limit(
+async def test_cycle_check_beyond_a_traversal_limit_raises(
     variant: ServiceVariant, limits: TraversalLimits, limit: str
 ) -> None:
     cycles = variant.cycles(FAMILY, limits=limits)
@@ -199,7 +201,7 @@ async def test_cycles_are_not_judged_beyond_a_limit(
     assert await cycles.would_create_cycle("grandchild", "last")
 
 
-def test_each_level_is_one_round_trip_and_each_node_is_read_once() -> None:
+def test_cycle_service_reads_each_level_in_one_round_trip_and_each_node_once() -> None:
     reader = CountingReader(build_ladder(10).get_parent_ids)
 
     CycleDetectionService(reader).would_create_cycle("new", "b0")
@@ -229,7 +231,7 @@ async def test_stored_cycle_is_found_anywhere_above_the_node(variant: ServiceVar
 
 
 @each_variant
-async def test_new_links_are_judged_together(variant: ServiceVariant) -> None:
+async def test_new_links_are_checked_for_cycles_together(variant: ServiceVariant) -> None:
     cycles = variant.cycles(build_hierarchy("root", "a < root", "b < root", "c < b"))
 
     with pytest.raises(CycleDetectedError) as caught:
@@ -243,11 +245,11 @@ async def test_new_links_are_judged_together(variant: ServiceVariant) -> None:
     await cycles.check_links({"b": ("a",)})
     await cycles.check_links({"a": ("c",), "b": ()})
     await cycles.check_links({"x": ("y",), "y": ("a",)})
-    # The new links of b replace the one that would close a cycle.
+    # The new links of b replace the link that would close a cycle.
     await cycles.check_links({"root": ("c",), "b": ()})
 
 
-def test_new_links_are_accepted_beside_a_stored_cycle() -> None:
+def test_new_links_are_accepted_despite_a_stored_cycle() -> None:
     links = {f"x{i}": (f"x{i - 1}",) for i in range(1, 2_000)} | {"x0": ("below",)}
 
     CycleDetectionService(LOOP).check_links(links)
@@ -282,7 +284,7 @@ def some_links(draw: st.DrawFn, *, acyclic: bool) -> Links:
     } | {size: ()}
 
 
-def reachable(links: Links, start: int) -> set[int]:
+def find_reachable(links: Links, start: int) -> set[int]:
     found = {start}
     while grown := {p for node in found for p in links.get(node, ())} - found:
         found |= grown
@@ -291,14 +293,14 @@ def reachable(links: Links, start: int) -> set[int]:
 
 @settings(max_examples=50)
 @given(some_links(acyclic=True), st.integers(0, 9), st.integers(0, 9))
-def test_no_new_cycle_is_accepted_and_no_other_link_refused(
+def test_cycle_check_rejects_exactly_the_links_that_close_a_cycle(
     links: Links, node: int, parent: int
 ) -> None:
-    refused = CycleDetectionService(build_links(links)).would_create_cycle(node, parent)
+    rejected = CycleDetectionService(build_links(links)).would_create_cycle(node, parent)
 
     links = {**links, node: (*links.get(node, ()), parent)}
-    assert refused == any(
-        at in reachable(links, above) for at, parents in links.items() for above in parents
+    assert rejected == any(
+        at in find_reachable(links, above) for at, parents in links.items() for above in parents
     )
 
 
@@ -308,21 +310,21 @@ def test_new_links_are_rejected_for_a_cycle_through_one_of_them(
     stored: Links, given: Links
 ) -> None:
     together = {**stored, **given}
-    expected = any(at in reachable(together, above) for at in given for above in given[at])
+    expected = any(at in find_reachable(together, above) for at in given for above in given[at])
     cycles = CycleDetectionService(build_links(stored))
 
-    refused: tuple[Any, ...] = ()
+    rejected: tuple[Any, ...] = ()
     try:
         cycles.check_links(given)
     except CycleDetectedError as error:
-        refused = error.path
+        rejected = error.path
 
-    assert bool(refused) == expected
-    assert all(above in together[at] for at, above in pairwise(refused))
+    assert bool(rejected) == expected
+    assert all(above in together[at] for at, above in pairwise(rejected))
 
 
-class WalksEveryWay(CycleDetectionService[str]):
-    """Calls itself for each parent, and forgets which nodes it has seen on another variant."""
+class WalksEveryPath(CycleDetectionService[str]):
+    """Naive: recurses for each parent and does not remember the nodes it has visited."""
 
     def __init__(self, reader: InMemoryHierarchy[str]) -> None:
         super().__init__(reader)
@@ -332,7 +334,7 @@ class WalksEveryWay(CycleDetectionService[str]):
     def would_create_cycle(self, node_id: str, new_parent_id: str | None) -> bool:
         self._steps += 1
         if self._steps > 5_000:
-            raise TimeoutError("a walk without end")
+            raise TimeoutError("the walk does not end")
         return new_parent_id == node_id or any(
             self.would_create_cycle(node_id, parent)
             for parent in self._tree.get_parent_ids(new_parent_id or "") or ()
@@ -340,7 +342,7 @@ class WalksEveryWay(CycleDetectionService[str]):
 
 
 class AnswersAtTheLimit(CycleDetectionService[str]):
-    """Takes what was read so far for all there is."""
+    """Naive: decides by the nodes that were read before the limit."""
 
     def would_create_cycle(self, node_id: str, new_parent_id: str | None) -> bool:
         try:
@@ -349,43 +351,43 @@ class AnswersAtTheLimit(CycleDetectionService[str]):
             return False
 
 
-def _ends_on_a_cycle(cycles: CycleDetectionService[str]) -> None:
+def _check_ends_on_a_cycle(cycles: CycleDetectionService[str]) -> None:
     assert not cycles.would_create_cycle("other", "below")
 
 
-def _ends_on_a_ladder(cycles: CycleDetectionService[str]) -> None:
+def _check_ends_on_a_ladder(cycles: CycleDetectionService[str]) -> None:
     assert not cycles.would_create_cycle("new", "b0")
 
 
-def _gives_no_answer_at_a_limit(cycles: CycleDetectionService[str]) -> None:
+def _check_limit_raises(cycles: CycleDetectionService[str]) -> None:
     with pytest.raises(HierarchyLimitExceededError):
         cycles.would_create_cycle("root", "last")
 
 
 @pytest.mark.parametrize(
-    ("naive", "sound", "sentence", "symptom"),
+    ("naive", "sound", "check", "symptom"),
     [
-        (WalksEveryWay(LOOP), CycleDetectionService(LOOP), _ends_on_a_cycle, RecursionError),
+        (WalksEveryPath(LOOP), CycleDetectionService(LOOP), _check_ends_on_a_cycle, RecursionError),
         (
-            WalksEveryWay(build_ladder(20)),
+            WalksEveryPath(build_ladder(20)),
             CycleDetectionService(build_ladder(20)),
-            _ends_on_a_ladder,
+            _check_ends_on_a_ladder,
             TimeoutError,
         ),
         (
             AnswersAtTheLimit(FAMILY, limits=TraversalLimits(max_nodes=3)),
             CycleDetectionService(FAMILY, limits=TraversalLimits(max_nodes=3)),
-            _gives_no_answer_at_a_limit,
+            _check_limit_raises,
             pytest.fail.Exception,
         ),
     ],
 )
-def test_tests_of_cycles_catch_a_naive_service(
+def test_cycle_checks_catch_naive_services(
     naive: CycleDetectionService[str],
     sound: CycleDetectionService[str],
-    sentence: Callable[[CycleDetectionService[str]], None],
+    check: Callable[[CycleDetectionService[str]], None],
     symptom: type[BaseException],
 ) -> None:
-    sentence(sound)
+    check(sound)
     with pytest.raises(symptom):
-        sentence(naive)
+        check(naive)

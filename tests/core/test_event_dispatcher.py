@@ -20,7 +20,7 @@ class Left(DomainEvent):
     pass
 
 
-async def test_each_event_goes_to_its_handlers_in_order() -> None:
+async def test_dispatcher_calls_handlers_of_the_event_class_and_its_base_class_in_order() -> None:
     seen: list[str] = []
 
     async def greet(event: Arrived) -> None:
@@ -38,7 +38,7 @@ async def test_each_event_goes_to_its_handlers_in_order() -> None:
     assert seen == ["hello Ada", "Arrived", "Left"]
 
 
-async def test_what_a_handler_does_is_caused_by_the_event() -> None:
+async def test_event_handler_runs_with_the_event_id_as_causation_id() -> None:
     seen: list[tuple[str | None, str | None]] = []
 
     async def look(event: DomainEvent) -> None:
@@ -55,7 +55,7 @@ async def test_what_a_handler_does_is_caused_by_the_event() -> None:
     assert seen == [("r-1", own.event_id), ("r-2", inherited.event_id)]
 
 
-async def test_an_error_stops_the_rest() -> None:
+async def test_error_of_an_event_handler_stops_the_dispatch_of_later_events() -> None:
     seen: list[str] = []
 
     async def fail(event: Arrived) -> None:

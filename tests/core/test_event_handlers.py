@@ -20,7 +20,7 @@ class Reopened(Opened):
     pass
 
 
-def test_a_handler_for_an_event_of_another_name_is_refused_when_the_class_is_defined() -> None:
+def test_handler_method_named_for_another_event_raises_at_class_definition() -> None:
     with pytest.raises(EventHandlerError, match="rename it, or mark it with @when") as caught:
 
         class Wrong(AggregateRoot[str]):
@@ -29,7 +29,7 @@ def test_a_handler_for_an_event_of_another_name_is_refused_when_the_class_is_def
     assert (caught.value.aggregate_type, caught.value.handler) == ("Wrong", "apply_Opened")
 
 
-def test_two_handlers_for_one_event_are_refused() -> None:
+def test_two_handler_methods_for_one_event_are_rejected() -> None:
     with pytest.raises(EventHandlerError, match="both apply Opened; keep one"):
 
         class Ambiguous(AggregateRoot[str]):
@@ -39,7 +39,7 @@ def test_two_handlers_for_one_event_are_refused() -> None:
             def on_opening(self, event: Opened) -> None: ...
 
 
-def test_a_marked_method_in_a_subclass_does_not_hide_an_inherited_handler() -> None:
+def test_method_marked_with_when_cannot_replace_an_inherited_handler_method() -> None:
     class Parent(AggregateRoot[str]):
         def apply_Opened(self, event: Opened) -> None: ...
 
@@ -50,7 +50,7 @@ def test_a_marked_method_in_a_subclass_does_not_hide_an_inherited_handler() -> N
             def on_opening(self, event: Opened) -> None: ...
 
 
-def test_an_async_handler_is_refused() -> None:
+def test_async_handler_method_is_rejected() -> None:
     with pytest.raises(EventHandlerError, match="is not a plain method with one event"):
 
         class Waiting(AggregateRoot[str]):
@@ -58,7 +58,7 @@ def test_an_async_handler_is_refused() -> None:
 
 
 @pytest.mark.parametrize("parameters", ["self", "self, event, more"])
-def test_a_handler_takes_one_event(parameters: str) -> None:
+def test_handler_method_must_take_exactly_one_event(parameters: str) -> None:
     names: dict[str, Any] = {}
     exec(f"def apply_Opened({parameters}): ...", names)  # noqa: S102
 
@@ -66,14 +66,14 @@ def test_a_handler_takes_one_event(parameters: str) -> None:
         type("Wrong", (AggregateRoot[str],), {"apply_Opened": names["apply_Opened"]})
 
 
-def test_an_event_that_is_no_event_is_refused() -> None:
+def test_handler_method_for_a_class_that_is_not_an_event_is_rejected() -> None:
     with pytest.raises(EventHandlerError, match="not a DomainEvent named Thing"):
 
         class Wrong(AggregateRoot[str]):
             def apply_Thing(self, event: int) -> None: ...
 
 
-def test_an_unannotated_handler_is_found_by_the_name_of_the_event() -> None:
+def test_unannotated_handler_method_is_matched_by_event_name() -> None:
     class Loose(AggregateRoot[str]):
         opened: bool = False
 
@@ -86,7 +86,7 @@ def test_an_unannotated_handler_is_found_by_the_name_of_the_event() -> None:
     assert loose.opened
 
 
-def test_a_handler_for_a_local_event_class_is_found() -> None:
+def test_handler_method_for_a_local_event_class_is_found() -> None:
     class Local(DomainEvent):
         pass
 
@@ -102,7 +102,7 @@ def test_a_handler_for_a_local_event_class_is_found() -> None:
     assert owner.seen == 1
 
 
-def test_a_handler_of_a_parent_event_does_not_apply_its_children() -> None:
+def test_handler_method_of_an_event_does_not_apply_its_subclasses() -> None:
     class Door(AggregateRoot[str]):
         opened: int = 0
 
@@ -115,7 +115,7 @@ def test_a_handler_of_a_parent_event_does_not_apply_its_children() -> None:
     assert door.opened == 0
 
 
-def test_methods_that_merely_begin_with_apply_are_left_alone() -> None:
+def test_other_methods_that_begin_with_apply_are_not_handler_methods() -> None:
     class Till(AggregateRoot[str]):
         def apply_discount(self, percent: int, reason: str) -> str:
             return f"{percent} % for {reason}"
@@ -123,7 +123,7 @@ def test_methods_that_merely_begin_with_apply_are_left_alone() -> None:
     assert Till(id="t-1").apply_discount(3, "age") == "3 % for age"
 
 
-def test_a_mixin_may_bring_handlers() -> None:
+def test_mixin_can_provide_handler_methods() -> None:
     class Openable:
         def apply_Opened(self, event: Opened) -> None:
             self.owner = event.owner
@@ -137,7 +137,7 @@ def test_a_mixin_may_bring_handlers() -> None:
     assert shop.owner == "anna"
 
 
-def test_handlers_are_looked_up_once_for_each_class() -> None:
+def test_handler_methods_are_resolved_once_per_aggregate_class() -> None:
     class Counting(AggregateRoot[str]):
         def apply_Opened(self, event: Opened) -> None: ...
 

@@ -25,11 +25,11 @@ class Stored:
     payload: dict[str, Any] = field(default_factory=dict)
 
 
-def _event_named(name: str, module: str) -> type[DomainEvent]:
+def _create_event_class(name: str, module: str) -> type[DomainEvent]:
     return type(name, (DomainEvent,), {"__module__": module})
 
 
-def test_a_name_leads_to_its_class() -> None:
+def test_event_registry_returns_the_class_of_a_name() -> None:
     registry = EventTypeRegistry()
 
     assert registry.register(ShelfFilled) is ShelfFilled
@@ -41,15 +41,15 @@ def test_a_name_leads_to_its_class() -> None:
     assert len(registry) == 1
 
 
-def test_two_classes_cannot_share_a_name() -> None:
+def test_event_registry_rejects_two_classes_with_one_name() -> None:
     registry = EventTypeRegistry()
-    registry.register(_event_named("Crowded", "here"))
+    registry.register(_create_event_class("Crowded", "here"))
 
     with pytest.raises(DuplicateTypeError, match=r"give .*elsewhere.Crowded a name of its own"):
-        registry.register(_event_named("Crowded", "elsewhere"))
+        registry.register(_create_event_class("Crowded", "elsewhere"))
 
 
-def test_an_unknown_name_lists_the_near_ones() -> None:
+def test_error_for_an_unknown_event_name_suggests_similar_names() -> None:
     registry = EventTypeRegistry()
     registry.register(ShelfFilled)
 
@@ -59,12 +59,12 @@ def test_an_unknown_name_lists_the_near_ones() -> None:
         registry.get("ShelfFiled")
 
 
-def test_nothing_is_imported_by_name() -> None:
+def test_event_registry_never_imports_a_class_by_name() -> None:
     with pytest.raises(UnknownTypeError):
         EventTypeRegistry().decode(Stored("os.system", {"command": "true"}))
 
 
-def test_a_payload_that_does_not_fit_names_the_event_and_the_remedy() -> None:
+def test_error_for_an_unfitting_payload_names_the_event_and_the_remedy() -> None:
     registry = EventTypeRegistry()
     registry.register(ShelfFilled)
 
@@ -74,7 +74,7 @@ def test_a_payload_that_does_not_fit_names_the_event_and_the_remedy() -> None:
     assert caught.value.type_name == "ShelfFilled"
 
 
-def test_an_aggregate_finds_every_event_class_without_registering_it() -> None:
+def test_aggregate_decodes_event_classes_without_registration() -> None:
     class Shelf(AggregateRoot[str]):
         units: int = 0
 
@@ -86,9 +86,9 @@ def test_an_aggregate_finds_every_event_class_without_registering_it() -> None:
     assert shelf.units == 3
 
 
-def test_a_name_that_two_classes_have_cannot_be_read_without_a_registry() -> None:
-    _event_named("Doubled", "one")
-    _event_named("Doubled", "two")
+def test_ambiguous_event_name_cannot_be_decoded_without_a_registry() -> None:
+    _create_event_class("Doubled", "one")
+    _create_event_class("Doubled", "two")
 
     with pytest.raises(DuplicateTypeError, match=r"the name of one\.Doubled, two\.Doubled"):
         default_event_registry.get("Doubled")

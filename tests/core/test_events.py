@@ -30,7 +30,7 @@ class Opaque(DomainEvent):
     thing: object
 
 
-def test_an_event_has_an_id_a_time_and_the_ids_of_its_request() -> None:
+def test_new_event_has_an_id_a_time_and_the_ids_of_its_request() -> None:
     with correlation_scope("request-1", "command-1"):
         event = PricePaid(amount=Decimal(1))
 
@@ -39,7 +39,7 @@ def test_an_event_has_an_id_a_time_and_the_ids_of_its_request() -> None:
     assert (event.correlation_id, event.causation_id) == ("request-1", "command-1")
 
 
-def test_the_stored_name_is_the_class_name_unless_set() -> None:
+def test_event_type_is_the_class_name_unless_set() -> None:
     class Renamed(DomainEvent):
         event_type = "PriceWasPaid"
 
@@ -51,7 +51,7 @@ def test_the_stored_name_is_the_class_name_unless_set() -> None:
     assert Child.event_type == "Child"
 
 
-def test_an_event_cannot_be_changed() -> None:
+def test_domain_event_is_immutable() -> None:
     event: Any = PricePaid(amount=Decimal(1))
 
     with pytest.raises(ImmutableObjectError, match=r"PricePaid.amount cannot be changed") as caught:
@@ -63,7 +63,7 @@ def test_an_event_cannot_be_changed() -> None:
     assert event.amount == Decimal(1)
 
 
-def test_a_time_without_a_zone_is_refused() -> None:
+def test_domain_event_rejects_a_time_without_a_zone() -> None:
     with pytest.raises(NaiveDatetimeError, match=r"PricePaid.occurred_at is 2026-01-01") as caught:
         PricePaid(amount=Decimal(1), occurred_at=datetime(2026, 1, 1))
 
@@ -72,12 +72,12 @@ def test_a_time_without_a_zone_is_refused() -> None:
 
 
 @pytest.mark.parametrize("event_id", ["", None, 7])
-def test_an_unusable_id_is_refused(event_id: Any) -> None:
+def test_domain_event_rejects_an_unusable_id(event_id: Any) -> None:
     with pytest.raises(pydantic.ValidationError):
         PricePaid(amount=Decimal(1), event_id=event_id)
 
 
-def test_the_payload_is_json_without_the_envelope() -> None:
+def test_event_payload_is_json_without_the_envelope() -> None:
     event = PricePaid(
         amount=Decimal("1.10"), when=datetime(2026, 1, 1, tzinfo=timezone.utc), tags=("a",)
     )
@@ -85,7 +85,7 @@ def test_the_payload_is_json_without_the_envelope() -> None:
     assert event.payload() == {"amount": "1.10", "when": "2026-01-01T00:00:00Z", "tags": ["a"]}
 
 
-def test_what_is_not_json_is_refused_when_it_is_stored() -> None:
+def test_event_that_is_not_json_cannot_be_stored() -> None:
     event = Opaque(thing=object(), aggregate_id="1", aggregate_type="A", aggregate_version=1)
 
     with pytest.raises(SerializationError, match=r"Opaque .* cannot be written as JSON") as caught:
@@ -95,19 +95,19 @@ def test_what_is_not_json_is_refused_when_it_is_stored() -> None:
     assert "give it values that pydantic writes as JSON" in str(caught.value)
 
 
-def test_metadata_must_be_json() -> None:
+def test_event_metadata_must_be_json() -> None:
     with pytest.raises(pydantic.ValidationError):
         PricePaid(amount=Decimal(1), metadata={"thing": object()})  # type: ignore[dict-item]
 
 
-def test_an_event_that_no_aggregate_recorded_belongs_to_no_stream() -> None:
+def test_event_that_no_aggregate_recorded_cannot_be_stored() -> None:
     with pytest.raises(MissingIdentityError, match=r"record it with aggregate.add_event") as caught:
         StoredEvent.from_event(PricePaid(amount=Decimal(1), aggregate_id="a-1"))
 
     assert caught.value.missing == ("aggregate_type", "aggregate_version")
 
 
-def test_the_stored_form_has_the_envelope_in_columns_and_the_metadata_laid_over() -> None:
+def test_stored_event_separates_envelope_and_payload_and_merges_metadata() -> None:
     event = PricePaid(
         amount=Decimal(1),
         aggregate_id="a-1",
@@ -131,7 +131,7 @@ def test_the_stored_form_has_the_envelope_in_columns_and_the_metadata_laid_over(
     when=st.none() | st.datetimes(timezones=st.timezones()),
     metadata=st.dictionaries(st.text(), st.text() | st.integers() | st.none()),
 )
-def test_what_is_stored_is_read_back_equal(
+def test_stored_event_decodes_to_an_equal_event(
     amount: Decimal, tags: list[str], when: datetime | None, metadata: dict[str, Any]
 ) -> None:
     event = PricePaid(
@@ -144,10 +144,10 @@ def test_what_is_stored_is_read_back_equal(
         aggregate_version=1,
     )
 
-    assert _decoded(StoredEvent.from_event(event)) == event
+    assert _decode(StoredEvent.from_event(event)) == event
 
 
-def _decoded(stored: StoredEvent) -> DomainEvent:
+def _decode(stored: StoredEvent) -> DomainEvent:
     registry = EventTypeRegistry()
     registry.register(PricePaid)
     return registry.decode(stored)

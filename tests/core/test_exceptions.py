@@ -37,8 +37,8 @@ ERRORS = [
 ]
 
 
-def _drawn() -> dict[str, str | None]:
-    """Error name to the name of its parent, read from the tree in the docstring."""
+def _read_error_tree() -> dict[str, str | None]:
+    """Read the tree in the docstring: the name of each error and of its parent."""
     parents: dict[str, str | None] = {}
     path: list[str] = []
     for line in (exceptions.__doc__ or "").splitlines():
@@ -51,17 +51,17 @@ def _drawn() -> dict[str, str | None]:
     return parents
 
 
-def test_the_drawn_tree_is_the_tree() -> None:
+def test_error_tree_in_the_docstring_matches_the_classes() -> None:
     actual = {
         error.__name__: None if error is CQRSDDDError else error.__mro__[1].__name__
         for error in ERRORS
     }
 
-    assert _drawn() == actual
+    assert _read_error_tree() == actual
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
-def test_each_error_is_made_of_a_message_and_survives_a_process_boundary(
+def test_each_error_carries_its_facts_and_survives_pickling(
     error: type[CQRSDDDError],
 ) -> None:
     facts = {
@@ -101,11 +101,13 @@ def test_each_error_is_made_of_a_message_and_survives_a_process_boundary(
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value.value,
 )
-def test_an_error_tells_what_it_calls_for(error: Exception, expected: ErrorClass) -> None:
+def test_error_is_classified_as_business_permanent_or_transient(
+    error: Exception, expected: ErrorClass
+) -> None:
     assert classify_error(error) is expected
 
 
-def test_findings_of_pydantic_are_kept_by_field() -> None:
+def test_validation_error_keeps_pydantic_errors_by_field() -> None:
     class Inner(pydantic.BaseModel):
         number: int
 
@@ -148,13 +150,13 @@ def test_findings_of_pydantic_are_kept_by_field() -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_a_built_error_states_the_problem_and_the_next_step(
+def test_error_message_states_the_problem_and_the_next_step(
     error: CQRSDDDError, message: str
 ) -> None:
     assert str(error) == message
 
 
-def test_a_stale_version_carries_what_was_expected_and_what_is_stored() -> None:
+def test_stale_version_error_carries_expected_and_actual_version() -> None:
     error = OptimisticConcurrencyError.stale_version("Order o-1", 2, 5)
 
     assert (error.subject, error.expected, error.actual) == ("Order o-1", 2, 5)

@@ -10,11 +10,11 @@ import pytest
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
 
-async def _fine() -> None:
+async def _do_nothing() -> None:
     pass
 
 
-async def test_every_suspension_is_cancelled_once() -> None:
+async def test_cancel_sweep_cancels_every_suspension_once() -> None:
     reached: list[int] = []
 
     async def work() -> None:
@@ -23,13 +23,13 @@ async def test_every_suspension_is_cancelled_once() -> None:
             await asyncio.sleep(0)
         reached.append(3)
 
-    suspensions = await cancel_sweep(work, _fine)
+    suspensions = await cancel_sweep(work, _do_nothing)
 
     assert suspensions == 3
     assert reached == [0, 0, 1, 0, 1, 2, 0, 1, 2, 3]
 
 
-async def test_suspensions_on_futures_queues_and_timers_count() -> None:
+async def test_cancel_sweep_counts_suspensions_on_futures_queues_and_timers() -> None:
     queue: asyncio.Queue[int] = asyncio.Queue()
 
     async def work() -> int:
@@ -46,7 +46,7 @@ async def test_suspensions_on_futures_queues_and_timers_count() -> None:
     assert await cancel_sweep(work, empty_the_queue) >= 2
 
 
-async def test_the_check_sees_what_a_cancellation_left_behind() -> None:
+async def test_cancel_sweep_fails_if_its_check_finds_a_broken_invariant() -> None:
     ledger = {"anna": 10, "berta": 0}
 
     async def transfer() -> None:
@@ -54,75 +54,75 @@ async def test_the_check_sees_what_a_cancellation_left_behind() -> None:
         await asyncio.sleep(0)
         ledger["berta"] += 1
 
-    async def nothing_is_lost() -> None:
+    async def check_total() -> None:
         assert sum(ledger.values()) == 10
 
     with pytest.raises(AssertionError):
-        await cancel_sweep(transfer, nothing_is_lost)
+        await cancel_sweep(transfer, check_total)
 
 
-async def test_a_swallowed_cancellation_is_found() -> None:
-    async def deaf() -> str:
+async def test_cancel_sweep_detects_a_swallowed_cancellation() -> None:
+    async def swallow_cancellation() -> str:
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(0)
         return "as if nothing had happened"
 
     with pytest.raises(AssertionError, match="suspension 1 was swallowed: it returned 'as if"):
-        await cancel_sweep(deaf, _fine)
+        await cancel_sweep(swallow_cancellation, _do_nothing)
 
 
-async def test_a_cancellation_turned_into_another_error_is_found() -> None:
-    async def translating() -> None:
+async def test_cancel_sweep_detects_a_cancellation_turned_into_another_error() -> None:
+    async def replace_cancellation() -> None:
         try:
             await asyncio.sleep(0)
         except asyncio.CancelledError:
             raise LookupError("something else") from None
 
     with pytest.raises(AssertionError, match="it raised LookupError") as caught:
-        await cancel_sweep(translating, _fine)
+        await cancel_sweep(replace_cancellation, _do_nothing)
 
     assert isinstance(caught.value.__cause__, LookupError)
 
 
-async def test_a_task_that_outlives_the_work_is_found() -> None:
+async def test_cancel_sweep_detects_a_task_that_outlives_the_work() -> None:
     started: list[asyncio.Task[Any]] = []
 
-    async def leaking() -> None:
+    async def leak_task() -> None:
         started.append(asyncio.ensure_future(asyncio.sleep(60)))
         await asyncio.sleep(0)
 
     with pytest.raises(AssertionError, match="these tasks still run"):
-        await cancel_sweep(leaking, _fine)
+        await cancel_sweep(leak_task, _do_nothing)
     for task in started:
         task.cancel()
 
 
-async def test_work_that_hangs_after_its_cancellation_is_found() -> None:
+async def test_cancel_sweep_detects_work_that_hangs_after_its_cancellation() -> None:
     release = asyncio.Event()
 
-    async def stubborn() -> None:
+    async def hang_after_cancellation() -> None:
         try:
             await asyncio.sleep(0)
         finally:
             await release.wait()
 
     with pytest.raises(AssertionError, match=r"did not end within 0.05 s .* suspension 1"):
-        await cancel_sweep(stubborn, _fine, timeout=0.05)
+        await cancel_sweep(hang_after_cancellation, _do_nothing, timeout=0.05)
     release.set()
     await asyncio.sleep(0)
 
 
-async def test_an_error_of_the_unharmed_run_is_raised() -> None:
-    async def broken() -> None:
+async def test_cancel_sweep_raises_the_error_of_the_uncancelled_run() -> None:
+    async def fail() -> None:
         await asyncio.sleep(0)
         raise LookupError("in the work")
 
     with pytest.raises(LookupError, match="in the work"):
-        await cancel_sweep(broken, _fine)
+        await cancel_sweep(fail, _do_nothing)
 
 
-async def test_work_without_a_suspension_has_none() -> None:
+async def test_cancel_sweep_of_work_without_suspensions_returns_zero() -> None:
     def work() -> Coroutine[Any, Any, None]:
-        return _fine()
+        return _do_nothing()
 
-    assert await cancel_sweep(work, _fine) == 0
+    assert await cancel_sweep(work, _do_nothing) == 0

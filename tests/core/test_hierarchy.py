@@ -42,7 +42,7 @@ def walk(
     return HierarchyWalk(starts, links, limits)
 
 
-async def test_each_level_is_read_at_once() -> None:
+async def test_hierarchy_walk_reads_each_level_in_one_call() -> None:
     reader = RecordingReader()
 
     await walk("me", reader=reader).climb()
@@ -50,7 +50,7 @@ async def test_each_level_is_read_at_once() -> None:
     assert reader.levels == [("me",), ("r", "l"), ("top",)]
 
 
-async def test_nodes_are_found_nearest_first_and_in_the_order_of_the_parents() -> None:
+async def test_hierarchy_walk_finds_nodes_nearest_first_in_parent_order() -> None:
     up = walk("me", "stranger")
 
     await up.climb()
@@ -61,7 +61,7 @@ async def test_nodes_are_found_nearest_first_and_in_the_order_of_the_parents() -
     assert up.path_to("top") == ("me", "r", "top")
 
 
-async def test_cached_records_are_not_read() -> None:
+async def test_hierarchy_walk_does_not_read_cached_records() -> None:
     reader = RecordingReader()
     links = AsyncReader[str, Parents](reader, "get_parent_ids", is_async=False)
     cache: dict[str, Parents | None] = {"me": ("l",), "top": None}
@@ -71,7 +71,7 @@ async def test_cached_records_are_not_read() -> None:
     assert reader.levels == [("l",)]
 
 
-async def test_records_beyond_the_level_are_left_alone() -> None:
+async def test_hierarchy_walk_ignores_records_that_were_not_requested() -> None:
     class Generous(RecordingReader):
         def get_many(self, node_ids: Collection[str]) -> Mapping[str, Parents]:
             return super().get_many(("me", "l", "r", "top"))
@@ -112,7 +112,7 @@ def test_endless_hierarchy_exceeds_the_default_limits() -> None:
 
 
 @pytest.mark.parametrize("limits", [{"max_depth": -1}, {"max_nodes": 0}])
-def test_limit_that_allows_no_read_is_rejected(limits: dict[str, int]) -> None:
+def test_traversal_limit_that_allows_no_read_is_rejected(limits: dict[str, int]) -> None:
     with pytest.raises(InvalidOperationError, match="allows no node to be read"):
         TraversalLimits(**limits)
 
@@ -173,7 +173,7 @@ class ReaderOfSeveralKinds(ACLBatches):
         return self.source.get_acl_and_parents(node_id)
 
 
-def test_batch_of_a_reader_of_several_kinds_is_not_taken_for_parents() -> None:
+def test_batch_of_access_lists_is_not_read_as_a_batch_of_parents() -> None:
     reader = ReaderOfSeveralKinds()
     reader.source.node("root").node("leaf", ("root",))
 
@@ -187,7 +187,7 @@ def fill(source: InMemoryHierarchy[str]) -> None:
         source.node(f"n{i}", (f"n{i - 1}",) if i else (), tags=(f"t{i}",), acl=read_by_ann)
 
 
-def test_ancestry_is_one_round_trip_and_its_values_another() -> None:
+def test_ancestry_and_its_values_are_read_in_one_round_trip_each() -> None:
     links, tags, acls = RecordingHierarchy(), TagBatches(), ACLBatches()
     for source in (links, tags.source, acls.source):
         fill(source)
@@ -210,7 +210,7 @@ def test_dangling_ancestor_costs_no_further_round_trip() -> None:
     assert source.trips == ["ancestry", "tags"]
 
 
-def test_link_that_appears_between_the_two_reads_is_followed() -> None:
+def test_parent_link_that_appears_between_two_reads_is_followed() -> None:
     class Moving(ACLBatches):
         def get_many(self, node_ids: Collection[str]) -> Mapping[str, ACLAndParents[str]]:
             self.source.node("me", ("strict",))
@@ -232,7 +232,7 @@ async def test_levels_beyond_a_depth_limit_are_read_on_demand() -> None:
     assert (await reader.read_upwards(["n45"], 3))["n45"] == (("t45",), ("n44",))
 
 
-def test_ancestry_of_a_ladder_is_found_in_one_walk() -> None:
+def test_ancestry_with_exponentially_many_paths_is_found_in_one_walk() -> None:
     whole = build_ladder(30)
 
     assert len(whole.get_ancestry(("b0",))) == 91

@@ -14,13 +14,13 @@ class Money(ValueObject):
     currency: str = "EUR"
 
 
-def test_a_value_is_what_its_fields_are() -> None:
+def test_value_objects_compare_by_their_fields() -> None:
     assert Money(amount=1) == Money(amount=1, currency="EUR")
     assert len({Money(amount=1), Money(amount=1.0), Money(amount=2)}) == 2
 
 
 @pytest.mark.parametrize("name", ["amount", "currency", "unknown"])
-def test_a_value_cannot_be_changed(name: str) -> None:
+def test_value_object_is_immutable(name: str) -> None:
     money: Any = Money(amount=1)
 
     with pytest.raises(ImmutableObjectError, match=f"Money.{name} cannot be changed; create a new"):
@@ -33,11 +33,11 @@ def test_a_value_cannot_be_changed(name: str) -> None:
     assert (caught.value.type_name, caught.value.field) == ("Money", name)
 
 
-def test_a_changed_copy_is_another_value() -> None:
+def test_changed_copy_of_a_value_object_is_a_different_value() -> None:
     assert Money(amount=1).model_copy(update={"amount": 2}) == Money(amount=2)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_numbers_that_json_does_not_know_are_refused(number: float) -> None:
+def test_value_object_rejects_nan_and_infinity(number: float) -> None:
     with pytest.raises(pydantic.ValidationError):
         Money(amount=number)

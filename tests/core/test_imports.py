@@ -1,4 +1,4 @@
-"""What importing the package brings in, and what it offers."""
+"""Modules that an import of core loads, and names that core exports."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_broken_module_is_reported_with_its_error(
     root = importlib.import_module("lazy_root")
 
     with pytest.raises(ImportError, match="cannot import lazy_root.part: .*no attribute 'missing'"):
-        getattr(root, "Anything")  # noqa: B009 - a type checker knows nothing of the package
+        getattr(root, "Anything")  # noqa: B009 - a type checker does not know the package
 
 
 def test_importing_the_root_loads_no_other_package() -> None:
@@ -129,7 +129,7 @@ def test_unknown_name_of_the_root_is_an_attribute_error() -> None:
 
 
 def root_names() -> list[str]:
-    names: list[str] = getattr(cqrs_ddd_core, "__all__")  # noqa: B009 - it is made on demand
+    names: list[str] = getattr(cqrs_ddd_core, "__all__")  # noqa: B009 - it is created on demand
     return names
 
 

@@ -20,7 +20,7 @@ def log() -> list[str]:
     return []
 
 
-def _noting(log: list[str], name: str) -> Any:
+def _build_hook(log: list[str], name: str) -> Any:
     @contextmanager
     def hook(operation: Operation) -> Iterator[None]:
         log.append(f"{name} before {operation.name}")
@@ -35,18 +35,18 @@ def _noting(log: list[str], name: str) -> Any:
     return hook
 
 
-def test_without_hooks_a_span_is_one_shared_object(hooks: InstrumentationHooks) -> None:
+def test_span_without_hooks_is_one_shared_object(hooks: InstrumentationHooks) -> None:
     assert not hooks
     assert hooks.span("one", fact=1) is hooks.span("two")
     with hooks.span("one"):
         pass
 
 
-def test_the_highest_priority_is_entered_first_and_left_last(
+def test_hook_with_the_highest_priority_is_entered_first_and_left_last(
     hooks: InstrumentationHooks, log: list[str]
 ) -> None:
-    hooks.register(_noting(log, "low"), priority=-1)
-    hooks.register(_noting(log, "high"), priority=5)
+    hooks.register(_build_hook(log, "low"), priority=-1)
+    hooks.register(_build_hook(log, "high"), priority=5)
 
     with hooks.span("save"):
         log.append("work")
@@ -60,11 +60,13 @@ def test_the_highest_priority_is_entered_first_and_left_last(
     ]
 
 
-def test_patterns_and_conditions_choose_operations(
+def test_instrumentation_hooks_select_operations_by_pattern_and_condition(
     hooks: InstrumentationHooks, log: list[str]
 ) -> None:
-    hooks.register(_noting(log, "sends"), operations="*.send")
-    hooks.register(_noting(log, "slow"), when=lambda operation: bool(operation.attributes["slow"]))
+    hooks.register(_build_hook(log, "sends"), operations="*.send")
+    hooks.register(
+        _build_hook(log, "slow"), when=lambda operation: bool(operation.attributes["slow"])
+    )
 
     with hooks.span("command.send", slow=False):
         pass
@@ -79,8 +81,10 @@ def test_patterns_and_conditions_choose_operations(
     ]
 
 
-def test_a_removed_hook_is_not_called(hooks: InstrumentationHooks, log: list[str]) -> None:
-    remove = hooks.register(_noting(log, "hook"))
+def test_removed_instrumentation_hook_is_not_called(
+    hooks: InstrumentationHooks, log: list[str]
+) -> None:
+    remove = hooks.register(_build_hook(log, "hook"))
     remove()
     remove()
 
@@ -91,8 +95,10 @@ def test_a_removed_hook_is_not_called(hooks: InstrumentationHooks, log: list[str
     assert not hooks
 
 
-def test_an_error_passes_through_the_hooks(hooks: InstrumentationHooks, log: list[str]) -> None:
-    hooks.register(_noting(log, "hook"))
+def test_error_passes_through_instrumentation_hooks(
+    hooks: InstrumentationHooks, log: list[str]
+) -> None:
+    hooks.register(_build_hook(log, "hook"))
 
     with pytest.raises(LookupError, match="in the work"), hooks.span("save"):
         raise LookupError("in the work")
@@ -100,27 +106,27 @@ def test_an_error_passes_through_the_hooks(hooks: InstrumentationHooks, log: lis
     assert log[1] == "hook saw LookupError('in the work')"
 
 
-def test_a_hook_that_swallows_errors_cannot(hooks: InstrumentationHooks) -> None:
+def test_instrumentation_hook_cannot_swallow_an_error(hooks: InstrumentationHooks) -> None:
     @contextmanager
-    def swallowing(operation: Operation) -> Iterator[None]:
+    def swallow_errors(operation: Operation) -> Iterator[None]:
         with suppress(LookupError):
             yield
 
-    hooks.register(swallowing)
+    hooks.register(swallow_errors)
 
     with pytest.raises(LookupError), hooks.span("save"):
         raise LookupError
 
 
 @pytest.mark.parametrize("moment", ["when called", "before", "after", "condition"])
-def test_a_failing_hook_is_logged_and_harms_nothing(
+def test_failing_instrumentation_hook_is_logged_and_does_not_affect_the_operation(
     hooks: InstrumentationHooks,
     log: list[str],
     caplog: pytest.LogCaptureFixture,
     moment: str,
 ) -> None:
     @contextmanager
-    def failing(operation: Operation) -> Iterator[None]:
+    def fail(operation: Operation) -> Iterator[None]:
         if moment == "before":
             raise OSError("no collector")
         yield
@@ -130,7 +136,7 @@ def test_a_failing_hook_is_logged_and_harms_nothing(
     def hook(operation: Operation) -> Any:
         if moment == "when called":
             raise OSError("no collector")
-        return failing(operation)
+        return fail(operation)
 
     def when(operation: Operation) -> bool:
         if moment == "condition":
@@ -138,7 +144,7 @@ def test_a_failing_hook_is_logged_and_harms_nothing(
         return True
 
     hooks.register(hook, priority=1, when=when)
-    hooks.register(_noting(log, "other"))
+    hooks.register(_build_hook(log, "other"))
 
     with hooks.span("save"):
         log.append("work")
@@ -152,12 +158,12 @@ async def test_spans_of_concurrent_tasks_do_not_mix(hooks: InstrumentationHooks)
     open_spans: dict[str, int] = {}
 
     @contextmanager
-    def counting(operation: Operation) -> Iterator[None]:
+    def count_span(operation: Operation) -> Iterator[None]:
         open_spans[operation.name] = open_spans.get(operation.name, 0) + 1
         yield
         open_spans[operation.name] -= 1
 
-    hooks.register(counting)
+    hooks.register(count_span)
 
     async def work(name: str) -> None:
         with hooks.span(name):
@@ -169,15 +175,15 @@ async def test_spans_of_concurrent_tasks_do_not_mix(hooks: InstrumentationHooks)
     assert set(open_spans.values()) == {0}
 
 
-def test_attributes_may_grow_while_the_operation_runs(hooks: InstrumentationHooks) -> None:
+def test_span_attributes_can_be_added_while_the_operation_runs(hooks: InstrumentationHooks) -> None:
     seen: list[dict[str, object]] = []
 
     @contextmanager
-    def exporting(operation: Operation) -> Iterator[None]:
+    def export_span(operation: Operation) -> Iterator[None]:
         yield
         seen.append(operation.attributes)
 
-    hooks.register(exporting)
+    hooks.register(export_span)
 
     with hooks.span("load", id="o-1") as operation:
         assert isinstance(operation, Operation)
@@ -186,9 +192,11 @@ def test_attributes_may_grow_while_the_operation_runs(hooks: InstrumentationHook
     assert seen == [{"id": "o-1", "rows": 3}]
 
 
-def test_a_tracers_context_manager_is_a_hook(hooks: InstrumentationHooks) -> None:
+def test_context_manager_of_a_tracer_can_be_registered_as_a_hook(
+    hooks: InstrumentationHooks,
+) -> None:
     class Tracer:
-        """The shape of OpenTelemetry's."""
+        """Tracer with the method of OpenTelemetry tracers."""
 
         def __init__(self) -> None:
             self.ended: list[tuple[str, dict[str, object]]] = []

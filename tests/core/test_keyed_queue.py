@@ -20,14 +20,14 @@ async def wait_long(turn: Turn) -> None:
     await asyncio.wait({turn}, timeout=30)
 
 
-async def test_one_caller_at_a_time_has_the_turn_of_a_key(queue: KeyedQueue[int]) -> None:
+async def test_keyed_queue_serves_one_caller_per_key_at_a_time(queue: KeyedQueue[int]) -> None:
     assert queue.try_enter("a", 0)
     assert queue.try_enter("b", 0)
     assert not queue.try_enter("a", 0)
     assert not await queue.wait_turn("a", 1, wait_briefly)
 
 
-async def test_turns_come_in_the_order_of_the_callers(queue: KeyedQueue[int]) -> None:
+async def test_keyed_queue_serves_callers_in_order_of_arrival(queue: KeyedQueue[int]) -> None:
     served: list[int] = []
 
     async def enter(number: int) -> None:
@@ -44,7 +44,7 @@ async def test_turns_come_in_the_order_of_the_callers(queue: KeyedQueue[int]) ->
     assert served == [0, 1, 2]
 
 
-async def test_caller_that_gave_up_is_skipped(queue: KeyedQueue[int]) -> None:
+async def test_keyed_queue_skips_a_caller_that_gave_up(queue: KeyedQueue[int]) -> None:
     assert queue.try_enter("a", 0)
     impatient = asyncio.ensure_future(queue.wait_turn("a", 1, wait_briefly))
     patient = asyncio.ensure_future(queue.wait_turn("a", 1, wait_long))
@@ -55,7 +55,7 @@ async def test_caller_that_gave_up_is_skipped(queue: KeyedQueue[int]) -> None:
     assert await patient
 
 
-async def test_caller_that_is_cancelled_after_its_turn_came_passes_it_on(
+async def test_keyed_queue_passes_the_turn_of_a_cancelled_caller_to_the_next(
     queue: KeyedQueue[int],
 ) -> None:
     assert queue.try_enter("a", 0)
@@ -69,7 +69,7 @@ async def test_caller_that_is_cancelled_after_its_turn_came_passes_it_on(
     assert first.cancelled()
 
 
-async def test_nothing_is_kept_for_a_key_without_callers(queue: KeyedQueue[int]) -> None:
+async def test_keyed_queue_keeps_no_state_for_a_key_without_callers(queue: KeyedQueue[int]) -> None:
     assert queue.try_enter("a", 0)
     assert not await queue.wait_turn("a", 1, wait_briefly)
     queue.leave("a")
@@ -78,7 +78,7 @@ async def test_nothing_is_kept_for_a_key_without_callers(queue: KeyedQueue[int])
     assert not queue._waiting
 
 
-async def test_next_caller_is_current_before_it_runs() -> None:
+async def test_next_caller_of_a_keyed_queue_is_current_before_it_runs() -> None:
     reported: list[int] = []
     queue = KeyedQueue[int](reported.append)
     assert queue.try_enter("a", 1)

@@ -35,7 +35,7 @@ def _account(name: str) -> ResourceIdentifier:
 
 
 class Bank:
-    """Handlers that say what is held while they run."""
+    """Application that logs which locks are held while its handlers run."""
 
     def __init__(self) -> None:
         self.lock = InMemoryLockStrategy()
@@ -49,23 +49,23 @@ class Bank:
         self.log.append(f"{command.source}{command.target} begins")
         uow = get_current_uow()
         assert uow is not None
-        uow.on_commit(self.committed)
+        uow.on_commit(self.log_commit)
         await asyncio.sleep(0.001)
         self.log.append(f"{command.source}{command.target} ends")
 
-    async def committed(self) -> None:
-        self.log.append("committed with " + ",".join(await self.held()))
+    async def log_commit(self) -> None:
+        self.log.append("committed with " + ",".join(await self.list_held()))
 
-    async def held(self) -> list[str]:
+    async def list_held(self) -> list[str]:
         return [name for name in "abc" if not await self.is_free(name)]
 
     async def is_free(self, name: str) -> bool:
-        async def ask() -> bool:
+        async def try_lock() -> bool:
             if free := await self.lock.acquire(str(_account(name)), timeout=0):
                 await self.lock.release(str(_account(name)))
             return free
 
-        return await asyncio.ensure_future(ask())
+        return await asyncio.ensure_future(try_lock())
 
 
 @pytest.fixture
@@ -73,19 +73,19 @@ def bank() -> Bank:
     return Bank()
 
 
-def test_a_resource_is_named_by_type_and_id() -> None:
+def test_resource_identifier_is_named_and_sorted_by_type_and_id() -> None:
     assert str(ResourceIdentifier("account", "a")) == "account:a"
     assert sorted([_account("b"), _account("a")]) == [_account("a"), _account("b")]
 
 
-async def test_locks_are_held_until_the_work_is_committed(bank: Bank) -> None:
+async def test_locking_middleware_holds_locks_until_the_commit(bank: Bank) -> None:
     await bank.mediator.send(Move(source="b", target="a"))
 
     assert bank.log == ["ba begins", "ba ends", "committed with a,b"]
-    assert await bank.held() == []
+    assert await bank.list_held() == []
 
 
-async def test_a_guard_inside_the_unit_of_work_would_free_them_too_early() -> None:
+async def test_locking_inside_the_unit_of_work_would_release_locks_before_the_commit() -> None:
     class Naive(LockingMiddleware):
         placement: ClassVar[Placement] = Placement.INSIDE
 
@@ -99,7 +99,7 @@ async def test_a_guard_inside_the_unit_of_work_would_free_them_too_early() -> No
     assert bank.log[-1] == "committed with "
 
 
-async def test_messages_that_share_a_resource_take_turns_and_never_wait_for_each_other(
+async def test_commands_that_share_locks_run_one_after_the_other_without_deadlock(
     bank: Bank,
 ) -> None:
     pairs = [("a", "b"), ("b", "a"), ("b", "c"), ("c", "a")] * 3
@@ -114,9 +114,9 @@ async def test_messages_that_share_a_resource_take_turns_and_never_wait_for_each
         assert begins.removesuffix(" begins") == ends.removesuffix(" ends")
 
 
-async def test_a_message_without_resources_is_not_locked(bank: Bank) -> None:
+async def test_command_without_lock_keys_takes_no_lock(bank: Bank) -> None:
     async def free(command: Free) -> None:
-        bank.log.append(",".join(await bank.held()))
+        bank.log.append(",".join(await bank.list_held()))
 
     bank.handlers.register_command_handler(Free, free)
 
@@ -127,12 +127,12 @@ async def test_a_message_without_resources_is_not_locked(bank: Bank) -> None:
     assert not bank.mediator.explain(Free).needs_locks
 
 
-async def test_nested_messages_reenter_and_keep_their_locks_until_the_root_commits(
+async def test_nested_commands_reuse_held_locks_and_keep_theirs_until_the_root_commits(
     bank: Bank,
 ) -> None:
     async def twice(command: MoveTwice) -> None:
         await bank.mediator.send(Move(source="a", target="b"))
-        bank.log.append("between " + ",".join(await bank.held()))
+        bank.log.append("between " + ",".join(await bank.list_held()))
         await bank.mediator.send(Move(source="b", target="c"))
 
     bank.handlers.register_command_handler(MoveTwice, twice)
@@ -148,19 +148,19 @@ async def test_nested_messages_reenter_and_keep_their_locks_until_the_root_commi
         "committed with a,b,c",
         "committed with a,b,c",
     ]
-    assert await bank.held() == []
+    assert await bank.list_held() == []
 
 
-async def test_a_task_that_outlives_its_command_takes_locks_of_its_own(bank: Bank) -> None:
+async def test_task_that_outlives_its_command_takes_its_own_locks(bank: Bank) -> None:
     ended = asyncio.Event()
     tasks: list[asyncio.Task[Any]] = []
 
-    async def later() -> None:
+    async def send_later() -> None:
         await ended.wait()
         await bank.mediator.send(Move(source="a", target="b"))
 
     async def free(command: Free) -> None:
-        tasks.append(asyncio.ensure_future(later()))
+        tasks.append(asyncio.ensure_future(send_later()))
 
     bank.handlers.register_command_handler(Free, free)
     await bank.mediator.send(Free())
@@ -168,10 +168,10 @@ async def test_a_task_that_outlives_its_command_takes_locks_of_its_own(bank: Ban
     await tasks[0]
 
     assert bank.log[-1] == "committed with a,b"
-    assert await bank.held() == []
+    assert await bank.list_held() == []
 
 
-async def test_a_lock_that_is_not_granted_refuses_the_message_and_frees_the_others(
+async def test_command_that_cannot_get_a_lock_fails_and_releases_its_other_locks(
     bank: Bank,
 ) -> None:
     assert await bank.lock.acquire("account:b")
@@ -186,20 +186,20 @@ async def test_a_lock_that_is_not_granted_refuses_the_message_and_frees_the_othe
 
     assert (e.value.resource, e.value.timeout) == ("account:b", 0.01)
     assert bank.log == []
-    assert await bank.held() == ["b"]
+    assert await bank.list_held() == ["b"]
 
 
-async def test_a_cancellation_anywhere_frees_every_lock(bank: Bank) -> None:
+async def test_command_cancelled_at_any_point_releases_every_lock(bank: Bank) -> None:
     async def send() -> None:
         await bank.mediator.send(Move(source="a", target="b"))
 
     async def check() -> None:
-        assert await bank.held() == []
+        assert await bank.list_held() == []
 
     assert await cancel_sweep(send, check) > 0
 
 
-async def test_a_section_takes_each_lock_once_in_sorted_order() -> None:
+async def test_critical_section_takes_each_lock_once_in_sorted_order() -> None:
     lock = InMemoryLockStrategy()
     resources = [_account("b"), _account("a"), _account("b")]
 

@@ -77,7 +77,7 @@ class Total(Query[int]):
 
 @dataclass
 class Shop:
-    """An application on fakes."""
+    """Application on in-memory adapters."""
 
     counters: InMemoryRepository[Counter, str] = field(
         default_factory=lambda: InMemoryRepository(Counter)
@@ -107,7 +107,7 @@ class Shop:
     def mediator(self, *middlewares: IMiddleware) -> Mediator:
         return Mediator(self.handlers, uow_factory=self.new_uow, middlewares=middlewares)
 
-    async def stored(self, counter: str) -> int:
+    async def load_total(self, counter: str) -> int:
         found = await self.counters.get(counter)
         return found.total if found else 0
 
@@ -118,7 +118,7 @@ def shop() -> Shop:
 
 
 class Passing(IMiddleware):
-    """Notes when it is entered and left, and whether a unit of work is open then."""
+    """Middleware that logs when it is entered and left and whether a unit of work is open."""
 
     def __init__(self, name: str, log: list[str]) -> None:
         self._name = name
@@ -131,8 +131,8 @@ class Passing(IMiddleware):
         return response
 
     def _note(self, way: str) -> None:
-        where = "inside" if get_current_uow() else "outside"
-        self._log.append(f"{self._name} {way} ({where})")
+        place = "inside" if get_current_uow() else "outside"
+        self._log.append(f"{self._name} {way} ({place})")
 
 
 class Outer(Passing):
@@ -143,15 +143,15 @@ class Inner(Passing):
     placement: ClassVar[Placement] = Placement.INSIDE
 
 
-async def test_a_command_is_answered_and_its_work_stored(shop: Shop) -> None:
+async def test_mediator_returns_the_result_of_a_command_and_commits_its_changes(shop: Shop) -> None:
     response = await shop.mediator().send(Raise(counter="c", by=3))
 
     assert isinstance(response, CommandResponse)
     assert response.result == 3
-    assert await shop.stored("c") == 3
+    assert await shop.load_total("c") == 3
 
 
-async def test_the_response_holds_the_events_and_the_position(shop: Shop) -> None:
+async def test_command_response_carries_the_events_and_the_position(shop: Shop) -> None:
     mediator = shop.mediator(EventStorePersistenceMiddleware())
 
     first = await mediator.send(Raise(counter="c"))
@@ -164,7 +164,7 @@ async def test_the_response_holds_the_events_and_the_position(shop: Shop) -> Non
     assert stored[1].event_id == second.events[0].event_id
 
 
-async def test_a_handler_may_answer_with_a_response_whose_events_count_once(shop: Shop) -> None:
+async def test_events_that_a_handler_returns_are_counted_once(shop: Shop) -> None:
     class Note(Command[str]):
         pass
 
@@ -182,7 +182,7 @@ async def test_a_handler_may_answer_with_a_response_whose_events_count_once(shop
     assert [event.event_type for event in response.events] == ["CounterRaised", "Noted"]
 
 
-async def test_an_error_rolls_back_and_reaches_the_sender(shop: Shop) -> None:
+async def test_error_of_a_command_handler_rolls_back_and_reaches_the_sender(shop: Shop) -> None:
     class Fail(Command[None]):
         pass
 
@@ -195,7 +195,7 @@ async def test_an_error_rolls_back_and_reaches_the_sender(shop: Shop) -> None:
     with pytest.raises(BusinessRuleError, match="no"):
         await shop.mediator(EventStorePersistenceMiddleware()).send(Fail())
 
-    assert await shop.stored("c") == 0
+    assert await shop.load_total("c") == 0
     assert await shop.events.latest_position() == 0
 
 
@@ -219,7 +219,7 @@ async def test_nested_commands_share_one_unit_of_work_and_one_commit(shop: Shop)
     assert await shop.events.latest_position() == 2
 
 
-async def test_a_failing_root_takes_its_nested_commands_back(shop: Shop) -> None:
+async def test_failing_root_command_rolls_its_nested_commands_back(shop: Shop) -> None:
     mediator = shop.mediator()
 
     async def raise_two(command: RaiseTwo) -> int:
@@ -231,10 +231,12 @@ async def test_a_failing_root_takes_its_nested_commands_back(shop: Shop) -> None
     with pytest.raises(BusinessRuleError):
         await mediator.send(RaiseTwo(first="a", second="b"))
 
-    assert await shop.stored("a") == 0
+    assert await shop.load_total("a") == 0
 
 
-async def test_a_unit_of_work_of_the_caller_is_joined_and_not_committed(shop: Shop) -> None:
+async def test_mediator_joins_the_unit_of_work_of_the_caller_and_does_not_commit_it(
+    shop: Shop,
+) -> None:
     mediator = shop.mediator(EventStorePersistenceMiddleware())
 
     async with shop.new_uow() as uow:
@@ -245,7 +247,7 @@ async def test_a_unit_of_work_of_the_caller_is_joined_and_not_committed(shop: Sh
 
     assert (first.result, second.result) == (1, 2)
     assert [len(response.events) for response in (first, second)] == [1, 1]
-    assert await shop.stored("c") == 0
+    assert await shop.load_total("c") == 0
     assert await shop.events.latest_position() == 0
 
 
@@ -261,23 +263,23 @@ async def test_event_handlers_run_inside_the_transaction_and_may_raise_further_e
     response = await shop.mediator(EventStorePersistenceMiddleware()).send(Raise(counter="c", by=2))
 
     assert [event.aggregate_id for event in response.events] == ["c", "echo"]
-    assert await shop.stored("echo") == 2
+    assert await shop.load_total("echo") == 2
     assert len(shop.units) == 1
 
 
-async def test_an_event_handler_that_fails_rolls_the_command_back(shop: Shop) -> None:
-    async def refuse(event: CounterRaised) -> None:
+async def test_failing_event_handler_rolls_the_command_back(shop: Shop) -> None:
+    async def reject(event: CounterRaised) -> None:
         raise BusinessRuleError("not like this")
 
-    shop.handlers.register_event_handler(CounterRaised, refuse)
+    shop.handlers.register_event_handler(CounterRaised, reject)
 
     with pytest.raises(BusinessRuleError, match="not like this"):
         await shop.mediator().send(Raise(counter="c"))
 
-    assert await shop.stored("c") == 0
+    assert await shop.load_total("c") == 0
 
 
-async def test_a_command_sent_by_an_event_handler_is_a_part_of_the_root(shop: Shop) -> None:
+async def test_command_sent_by_an_event_handler_is_part_of_the_root_command(shop: Shop) -> None:
     mediator = shop.mediator(EventStorePersistenceMiddleware())
 
     async def send(event: CounterRaised) -> None:
@@ -292,7 +294,7 @@ async def test_a_command_sent_by_an_event_handler_is_a_part_of_the_root(shop: Sh
     assert len(shop.units) == 1
 
 
-async def test_event_handlers_that_go_in_circles_are_stopped(shop: Shop) -> None:
+async def test_endless_chain_of_event_handlers_is_stopped(shop: Shop) -> None:
     async def again(event: CounterRaised) -> None:
         await shop.raise_(Raise(counter="c"))
 
@@ -301,10 +303,10 @@ async def test_event_handlers_that_go_in_circles_are_stopped(shop: Shop) -> None
     with pytest.raises(InvalidOperationError, match="after 100 rounds, the last CounterRaised"):
         await shop.mediator().send(Raise(counter="c"))
 
-    assert await shop.stored("c") == 0
+    assert await shop.load_total("c") == 0
 
 
-async def test_correlation_and_causation_follow_the_message(shop: Shop) -> None:
+async def test_correlation_and_causation_ids_follow_the_message(shop: Shop) -> None:
     mediator = shop.mediator(EventStorePersistenceMiddleware())
     seen: list[tuple[str | None, str | None]] = []
 
@@ -328,13 +330,13 @@ async def test_correlation_and_causation_follow_the_message(shop: Shop) -> None:
     assert (stored.correlation_id, stored.causation_id) == ("request-1", "command-1")
 
 
-async def test_a_message_without_a_correlation_id_starts_a_request(shop: Shop) -> None:
+async def test_command_without_a_correlation_id_uses_its_own_id(shop: Shop) -> None:
     response = await shop.mediator().send(Raise(counter="c", command_id="command-1"))
 
     assert response.events[0].correlation_id == "command-1"
 
 
-async def test_a_query_is_answered_without_a_unit_of_work(shop: Shop) -> None:
+async def test_query_runs_without_a_unit_of_work(shop: Shop) -> None:
     mediator = shop.mediator()
     await mediator.send(Raise(counter="c", by=5))
 
@@ -382,18 +384,20 @@ async def test_inner_middlewares_run_once_for_a_root_with_nested_commands(shop: 
     assert log == ["inner in (inside)", "inner out (inside)"]
 
 
-async def test_a_middleware_that_forgets_to_call_next_is_named(shop: Shop) -> None:
-    class Forgetful(IMiddleware):
+async def test_error_names_a_middleware_that_returns_no_response(shop: Shop) -> None:
+    class WithoutResponse(IMiddleware):
         async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
             return None
 
-    with pytest.raises(MiddlewareError, match="Forgetful returned None for Raise; return await"):
-        await shop.mediator(Forgetful()).send(Raise(counter="c"))
+    with pytest.raises(
+        MiddlewareError, match="WithoutResponse returned None for Raise; return await"
+    ):
+        await shop.mediator(WithoutResponse()).send(Raise(counter="c"))
 
-    assert await shop.stored("c") == 0
+    assert await shop.load_total("c") == 0
 
 
-async def test_a_middleware_may_answer_itself(shop: Shop) -> None:
+async def test_middleware_can_return_its_own_response(shop: Shop) -> None:
     class Cached(IMiddleware):
         async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
             return QueryResponse(42) if isinstance(message, Total) else await next_(message)
@@ -402,7 +406,7 @@ async def test_a_middleware_may_answer_itself(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["three", None, CommandResponse("three"), QueryResponse(3), 3.5])
-async def test_a_handler_that_returns_the_wrong_thing_is_named(shop: Shop, wrong: Any) -> None:
+async def test_error_names_a_handler_that_returns_the_wrong_type(shop: Shop, wrong: Any) -> None:
     class Count(Command[int]):
         pass
 
@@ -416,24 +420,26 @@ async def test_a_handler_that_returns_the_wrong_thing_is_named(shop: Shop, wrong
         await shop.mediator().send(Count())
 
     assert caught.value.expected == "int"
-    assert await shop.stored("c") == 0
+    assert await shop.load_total("c") == 0
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-async def test_a_result_that_was_not_awaited_is_named(shop: Shop) -> None:
-    class Forget(Command):
+async def test_error_reports_a_handler_result_that_was_not_awaited(shop: Shop) -> None:
+    class ReturnCoroutine(Command):
         pass
 
-    async def forget(command: Forget) -> Any:
-        return shop.stored("c")
+    async def return_coroutine(command: ReturnCoroutine) -> Any:
+        return shop.load_total("c")
 
-    shop.handlers.register_command_handler(Forget, forget)
+    shop.handlers.register_command_handler(ReturnCoroutine, return_coroutine)
 
-    with pytest.raises(HandlerResultError, match=r"returned coroutine for Forget, .*; await it"):
-        await shop.mediator().send(Forget())
+    with pytest.raises(
+        HandlerResultError, match=r"returned coroutine for ReturnCoroutine, .*; await it"
+    ):
+        await shop.mediator().send(ReturnCoroutine())
 
 
-async def test_an_unknown_message_says_what_is_known(shop: Shop) -> None:
+async def test_error_for_an_unknown_message_lists_known_messages(shop: Shop) -> None:
     class Rise(Command[int]):
         pass
 
@@ -448,7 +454,7 @@ async def test_an_unknown_message_says_what_is_known(shop: Shop) -> None:
         await shop.mediator().query(Totals())
 
 
-async def test_a_query_is_not_sent_and_a_command_not_queried(shop: Shop) -> None:
+async def test_send_rejects_a_query_and_query_rejects_a_command(shop: Shop) -> None:
     query: Any = Total(counter="c")
     command: Any = Raise(counter="c")
 
@@ -458,7 +464,7 @@ async def test_a_query_is_not_sent_and_a_command_not_queried(shop: Shop) -> None
         await shop.mediator().query(command)
 
 
-def test_a_plan_tells_what_would_happen(shop: Shop) -> None:
+def test_explain_returns_the_plan_of_a_message(shop: Shop) -> None:
     mediator = shop.mediator(Outer("outer", []), EventStorePersistenceMiddleware())
 
     plan = mediator.explain(Raise)
@@ -474,21 +480,21 @@ def test_a_plan_tells_what_would_happen(shop: Shop) -> None:
     assert (mediator.explain(Total).unit_of_work, mediator.explain(Total).inside) == (None, ())
 
 
-async def test_changes_that_nobody_saved_are_refused(shop: Shop) -> None:
-    class Forget(Command[None]):
+async def test_unsaved_changes_of_a_loaded_aggregate_fail_the_command(shop: Shop) -> None:
+    class ChangeOnly(Command[None]):
         pass
 
-    async def forget(command: Forget) -> None:
+    async def change_only(command: ChangeOnly) -> None:
         counter = await shop.counters.get("c")
         assert counter is not None
         counter.raise_by(1)
 
-    shop.handlers.register_command_handler(Forget, forget)
+    shop.handlers.register_command_handler(ChangeOnly, change_only)
     mediator = shop.mediator()
     await mediator.send(Raise(counter="c"))
 
     with pytest.raises(UnsavedChangesError, match=r"call repository\.add"):
-        await mediator.send(Forget())
+        await mediator.send(ChangeOnly())
 
 
 async def test_concurrent_commands_on_one_aggregate_lose_no_update(shop: Shop) -> None:
@@ -504,12 +510,12 @@ async def test_concurrent_commands_on_one_aggregate_lose_no_update(shop: Shop) -
 
     await asyncio.gather(*(raise_until_done() for _ in range(30)))
 
-    assert await shop.stored("c") == 30
+    assert await shop.load_total("c") == 30
     versions = [event.version for event in await shop.events.get_events("c")]
     assert versions == list(range(1, 31))
 
 
-async def test_a_task_that_a_handler_leaves_behind_has_its_own_transaction(shop: Shop) -> None:
+async def test_task_that_outlives_its_handler_has_its_own_transaction(shop: Shop) -> None:
     class Start(Command[None]):
         pass
 
@@ -517,23 +523,23 @@ async def test_a_task_that_a_handler_leaves_behind_has_its_own_transaction(shop:
     ended = asyncio.Event()
     tasks: list[asyncio.Task[CommandResponse[int]]] = []
 
-    async def later() -> CommandResponse[int]:
+    async def send_later() -> CommandResponse[int]:
         await ended.wait()
         return await mediator.send(Raise(counter="c"))
 
     async def start(command: Start) -> None:
-        tasks.append(asyncio.ensure_future(later()))
+        tasks.append(asyncio.ensure_future(send_later()))
 
     shop.handlers.register_command_handler(Start, start)
     await mediator.send(Start())
     ended.set()
     await tasks[0]
 
-    assert await shop.stored("c") == 1
+    assert await shop.load_total("c") == 1
     assert len(shop.units) == 2
 
 
-async def test_hooks_see_each_message_once(shop: Shop) -> None:
+async def test_instrumentation_hooks_see_each_message_once(shop: Shop) -> None:
     seen: list[tuple[str, object]] = []
 
     @contextmanager
@@ -552,7 +558,7 @@ async def test_hooks_see_each_message_once(shop: Shop) -> None:
 
 
 class SlowUnitOfWork(InMemoryUnitOfWork):
-    """Waits before and after its commit, as one over a network does."""
+    """Unit of work that waits before and after its commit, like a remote database."""
 
     commits_in_task: ClassVar[bool] = True
 
@@ -563,21 +569,21 @@ class SlowUnitOfWork(InMemoryUnitOfWork):
 
 
 @pytest.mark.parametrize("unit_of_work", [InMemoryUnitOfWork, SlowUnitOfWork])
-async def test_a_send_that_is_cancelled_anywhere_leaves_all_or_nothing(
+async def test_command_cancelled_at_any_point_commits_everything_or_nothing(
     unit_of_work: type[InMemoryUnitOfWork],
 ) -> None:
     shop = Shop()
-    told: list[str] = []
+    hook_runs: list[str] = []
 
     async def echo(event: CounterRaised) -> None:
         if event.aggregate_id == "c":
             await shop.raise_(Raise(counter="echo"))
         uow = get_current_uow()
         assert uow is not None
-        uow.on_commit(tell)
+        uow.on_commit(record_commit)
 
-    async def tell() -> None:
-        told.append("hook")
+    async def record_commit() -> None:
+        hook_runs.append("hook")
         await asyncio.sleep(0)
 
     shop.handlers.register_event_handler(CounterRaised, echo)
@@ -592,14 +598,14 @@ async def test_a_send_that_is_cancelled_anywhere_leaves_all_or_nothing(
         await mediator.send(Raise(counter="c"))
 
     async def check() -> None:
-        raised = await shop.stored("c")
-        assert await shop.stored("echo") == raised
+        raised = await shop.load_total("c")
+        assert await shop.load_total("echo") == raised
         for stream in ("c", "echo"):
             versions = [event.version for event in await shop.events.get_events(stream)]
             assert versions == list(range(1, raised + 1))
-        assert len(told) == 2 * raised
+        assert len(hook_runs) == 2 * raised
         assert (get_current_uow(), get_correlation_id()) == (None, None)
-        history.append((raised, len(told)))
+        history.append((raised, len(hook_runs)))
 
     suspensions = await cancel_sweep(send, check)
 

@@ -13,7 +13,7 @@ from cqrs_ddd_core.spi.system_clock import SystemClock
 START = datetime(2026, 5, 1, tzinfo=timezone.utc)
 
 
-async def test_it_stands_still_until_it_is_advanced() -> None:
+async def test_fake_clock_stands_still_until_it_is_advanced() -> None:
     clock = FakeClock(START)
     assert (clock.now(), clock.monotonic()) == (START, 0)
 
@@ -22,7 +22,7 @@ async def test_it_stands_still_until_it_is_advanced() -> None:
     assert (clock.now(), clock.monotonic()) == (START + timedelta(seconds=90), 90)
 
 
-async def test_sleepers_wake_in_order_each_at_its_own_time() -> None:
+async def test_sleeps_on_the_fake_clock_end_in_order_at_their_own_times() -> None:
     clock = FakeClock(START)
     woken: list[tuple[str, float]] = []
 
@@ -42,7 +42,7 @@ async def test_sleepers_wake_in_order_each_at_its_own_time() -> None:
     assert len(woken) == 3
 
 
-async def test_a_sleeper_may_sleep_again_within_one_advance() -> None:
+async def test_repeated_sleeps_end_within_one_advance_of_the_fake_clock() -> None:
     clock = FakeClock(START)
     ticks: list[float] = []
 
@@ -58,19 +58,19 @@ async def test_a_sleeper_may_sleep_again_within_one_advance() -> None:
     assert ticks == [10, 20, 30]
 
 
-async def test_time_does_not_go_back() -> None:
+async def test_fake_clock_cannot_go_back() -> None:
     with pytest.raises(InvalidOperationError, match="cannot advance the clock by"):
         await FakeClock().advance(-1)
 
 
-def test_a_start_without_a_zone_is_refused() -> None:
+def test_fake_clock_rejects_a_start_without_a_zone() -> None:
     with pytest.raises(NaiveDatetimeError, match="pass an aware datetime") as caught:
         FakeClock(datetime(2026, 5, 1))
 
     assert caught.value.field == "start"
 
 
-async def test_the_machines_clock_moves_on() -> None:
+async def test_system_clock_advances_in_utc() -> None:
     clock: IClock = SystemClock()
     before = clock.monotonic()
 

@@ -1,4 +1,4 @@
-"""The fakes keep the contracts that the adapters keep."""
+"""Contracts of the in-memory adapters."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class TestInMemoryLockOrder(FifoLockContract):
     pass
 
 
-async def test_time_is_the_clocks() -> None:
+async def test_in_memory_lock_expires_by_the_given_clock() -> None:
     clock = FakeClock()
     lock = InMemoryLockStrategy(clock)
     assert await lock.acquire("door", ttl=30)
@@ -45,7 +45,7 @@ async def test_time_is_the_clocks() -> None:
     assert await waiting
 
 
-async def test_waiter_gets_a_lock_whose_ttl_ends_with_its_timeout() -> None:
+async def test_waiter_gets_a_lock_that_expires_at_the_end_of_its_timeout() -> None:
     clock = FakeClock()
     lock = InMemoryLockStrategy(clock)
     assert await lock.acquire("door", ttl=30)
@@ -57,13 +57,13 @@ async def test_waiter_gets_a_lock_whose_ttl_ends_with_its_timeout() -> None:
     assert await waiting
 
 
-async def test_a_block_whose_lease_is_lost_is_cancelled_and_says_so() -> None:
+async def test_hold_block_is_cancelled_and_raises_lease_lost_error_if_its_lease_is_lost() -> None:
     lock = InMemoryLockStrategy()
     reached: list[str] = []
 
     async def work() -> None:
         async with lock.hold("door", timeout=1, ttl=0.05):
-            time.sleep(0.1)  # noqa: ASYNC251 - the loop stands still, and with it every renewal
+            time.sleep(0.1)  # noqa: ASYNC251 - a blocked loop renews no lease
             reached.append("after the pause")
             await asyncio.sleep(5)
             reached.append("after the loss")
@@ -75,7 +75,7 @@ async def test_a_block_whose_lease_is_lost_is_cancelled_and_says_so() -> None:
     assert await lock.acquire("door", timeout=0)
 
 
-async def test_a_lost_lease_is_found_at_the_end_of_the_block_at_the_latest() -> None:
+async def test_lost_lease_is_reported_at_the_end_of_the_block_at_the_latest() -> None:
     lock = InMemoryLockStrategy()
     reached: list[str] = []
 
@@ -91,7 +91,7 @@ async def test_a_lost_lease_is_found_at_the_end_of_the_block_at_the_latest() -> 
     assert await lock.acquire("door", timeout=0)
 
 
-async def test_a_lease_that_cannot_be_renewed_is_taken_for_lost(
+async def test_lease_that_cannot_be_renewed_is_lost(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def renew() -> bool:
@@ -109,7 +109,7 @@ async def test_a_lease_that_cannot_be_renewed_is_taken_for_lost(
     assert "the lease of door cannot be renewed" in caplog.text
 
 
-async def test_a_cancelled_holder_stays_cancelled() -> None:
+async def test_cancelled_lock_holder_stays_cancelled() -> None:
     lock = InMemoryLockStrategy()
     inside = asyncio.Event()
 
@@ -127,7 +127,7 @@ async def test_a_cancelled_holder_stays_cancelled() -> None:
     assert await lock.acquire("door", timeout=0)
 
 
-async def test_a_holder_that_answers_a_loss_by_an_error_of_its_own_can_go_on() -> None:
+async def test_own_error_of_a_holder_after_a_lost_lease_leaves_its_task_usable() -> None:
     lock = InMemoryLockStrategy()
 
     async def lose() -> None:
@@ -149,29 +149,29 @@ async def test_a_holder_that_answers_a_loss_by_an_error_of_its_own_can_go_on() -
         await lose_again()
 
 
-async def test_a_cancellation_that_comes_after_a_loss_is_one() -> None:
+async def test_cancellation_after_a_lost_lease_cancels_the_holder() -> None:
     lock = InMemoryLockStrategy()
-    went_on = asyncio.Event()
+    saw_loss = asyncio.Event()
 
     async def work() -> None:
         async with lock.hold("door", timeout=1, ttl=0.05, cancel_on_loss=False) as lease:
             time.sleep(0.1)  # noqa: ASYNC251
             with pytest.raises(LeaseLostError):
                 lease.check()
-            went_on.set()
+            saw_loss.set()
             await asyncio.sleep(5)
 
     task = asyncio.ensure_future(work())
-    await went_on.wait()
+    await saw_loss.wait()
     task.cancel()
     await asyncio.wait({task})
 
     assert task.cancelled()
 
 
-async def test_a_loss_while_its_task_is_being_cancelled_is_told() -> None:
+async def test_lost_lease_is_reported_in_a_task_that_is_being_cancelled() -> None:
     lock = InMemoryLockStrategy()
-    told: list[str] = []
+    reported: list[str] = []
 
     async def work() -> None:
         try:
@@ -182,7 +182,7 @@ async def test_a_loss_while_its_task_is_being_cancelled_is_told() -> None:
                     time.sleep(0.1)  # noqa: ASYNC251
                     await asyncio.sleep(5)
             except LeaseLostError:
-                told.append("lost")
+                reported.append("lost")
 
     task = asyncio.ensure_future(work())
     await asyncio.sleep(0)
@@ -190,15 +190,15 @@ async def test_a_loss_while_its_task_is_being_cancelled_is_told() -> None:
     await asyncio.wait({task})
 
     assert task.cancelled()
-    assert told == ["lost"]
+    assert reported == ["lost"]
 
 
-async def test_a_renewal_that_is_on_its_way_ends_before_the_block() -> None:
+async def test_running_lease_renewal_ends_before_the_block() -> None:
     steps: list[str] = []
-    is_asking = asyncio.Event()
+    is_renewing = asyncio.Event()
 
     async def renew() -> bool:
-        is_asking.set()
+        is_renewing.set()
         try:
             await asyncio.sleep(5)
         finally:
@@ -209,7 +209,7 @@ async def test_a_renewal_that_is_on_its_way_ends_before_the_block() -> None:
     clock = SystemClock()
     until = clock.monotonic() + 5
     async with LeaseRenewal("door", renew, ttl=0.05, valid_until=lambda: until, clock=clock):
-        await is_asking.wait()
+        await is_renewing.wait()
     steps.append("release")
 
     assert steps == ["renewal", "release"]

@@ -1,4 +1,4 @@
-"""What the fake of a table asks of criteria, beside what the contract says."""
+"""Searches of the in-memory repository, in addition to the contract of repositories."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.core.conftest import QueryOptions
 
 @dataclass
 class Heavier(ICompiledSpecification[Parcel]):
-    """Knows at once whether a class can be asked for its attribute."""
+    """Specification that checks its attribute when it is compiled for a class."""
 
     grams: int
     attribute: str = "grams"
     compiled: list[type] = field(default_factory=list)
 
     def is_satisfied_by(self, candidate: Parcel) -> bool:
-        raise AssertionError("one function is asked for all")
+        raise AssertionError("the compiled predicate was not used")
 
     def predicate_for(self, candidates: type) -> Callable[[Any], bool]:
         self.compiled.append(candidates)
@@ -43,7 +43,7 @@ def parcels() -> InMemoryRepository[Parcel, str]:
     return InMemoryRepository(Parcel)
 
 
-async def test_a_condition_that_can_be_compiled_is_compiled_once_for_a_search(
+async def test_compilable_specification_is_compiled_once_per_search(
     parcels: InMemoryRepository[Parcel, str],
 ) -> None:
     await parcels.add_many([make_parcel(grams=grams) for grams in (1, 2, 3)])
@@ -57,7 +57,7 @@ async def test_a_condition_that_can_be_compiled_is_compiled_once_for_a_search(
     assert alone.compiled == on_a_page.compiled == [Parcel]
 
 
-async def test_a_condition_that_cannot_be_asked_is_refused_also_where_nothing_is_stored(
+async def test_invalid_specification_is_rejected_even_in_an_empty_repository(
     parcels: InMemoryRepository[Parcel, str],
 ) -> None:
     for criteria in (Heavier(1, "weight"), QueryOptions(Heavier(1, "weight"))):
@@ -65,7 +65,7 @@ async def test_a_condition_that_cannot_be_asked_is_refused_also_where_nothing_is
             await parcels.search(criteria)
 
 
-async def test_options_that_select_fields_are_refused_since_an_aggregate_is_read_whole(
+async def test_repository_search_rejects_options_that_select_fields(
     parcels: InMemoryRepository[Parcel, str],
 ) -> None:
     with pytest.raises(InvalidOperationError, match="cannot read only owner, grams"):

@@ -1,4 +1,4 @@
-"""Two interleaved transactions over the fakes, beside a model in plain dicts."""
+"""Two interleaved transactions on the in-memory adapters, compared with a model of dicts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SLOTS = st.sampled_from([0, 1])
 
 
 class Transaction:
-    """An open unit of work, what the model has written in it, and the versions it built upon."""
+    """Open unit of work, with the rows that the model wrote and the versions that it expects."""
 
     def __init__(self, uow: InMemoryUnitOfWork) -> None:
         self.uow = uow
@@ -52,43 +52,43 @@ class Interleaving(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.loop.close()
 
-    def transaction(self, slot: int) -> Transaction:
+    def get_transaction(self, slot: int) -> Transaction:
         found = self.slots[slot]
         if found is None:
             found = self.slots[slot] = Transaction(InMemoryUnitOfWork(event_store=self.events))
         return found
 
-    def seen(self, transaction: Transaction, parcel_id: str) -> Row | None:
+    def read_model(self, transaction: Transaction, parcel_id: str) -> Row | None:
         if parcel_id in transaction.written:
             return transaction.written[parcel_id]
         return self.committed.get(parcel_id)
 
     @rule(slot=SLOTS, parcel_id=IDS)
     def read(self, slot: int, parcel_id: str) -> None:
-        transaction = self.transaction(slot)
+        transaction = self.get_transaction(slot)
 
         found = self.run(self.parcels.get(parcel_id, transaction.uow))
 
         row = None if found is None else (found.version, found.grams)
-        assert row == self.seen(transaction, parcel_id)
+        assert row == self.read_model(transaction, parcel_id)
 
     @rule(slot=SLOTS, parcel_id=IDS, grams=st.integers(0, 9))
     def change(self, slot: int, parcel_id: str, grams: int) -> None:
-        transaction = self.transaction(slot)
+        transaction = self.get_transaction(slot)
         found = self.run(self.parcels.get(parcel_id, transaction.uow))
         parcel = found or Parcel.register(parcel_id, "anna")
         parcel.weigh(grams)
 
         self.run(self.parcels.add(parcel, transaction.uow))
 
-        before = self.seen(transaction, parcel_id)
+        before = self.read_model(transaction, parcel_id)
         if parcel_id not in transaction.written:
             transaction.expected[parcel_id] = before[0] if before else 0
         transaction.written[parcel_id] = (parcel.next_version, grams)
 
     @rule(slot=SLOTS, parcel_id=IDS)
     def delete(self, slot: int, parcel_id: str) -> None:
-        transaction = self.transaction(slot)
+        transaction = self.get_transaction(slot)
 
         self.run(self.parcels.delete(parcel_id, transaction.uow))
 
@@ -96,7 +96,7 @@ class Interleaving(RuleBasedStateMachine):
 
     @rule(slot=SLOTS)
     def append(self, slot: int) -> None:
-        transaction = self.transaction(slot)
+        transaction = self.get_transaction(slot)
         number = len(self.appended)
         self.appended.append("open")
         event = StoredEvent(
@@ -115,7 +115,7 @@ class Interleaving(RuleBasedStateMachine):
     @precondition(lambda self: any(self.slots))
     @rule(slot=SLOTS)
     def commit(self, slot: int) -> None:
-        transaction = self.transaction(slot)
+        transaction = self.get_transaction(slot)
         self.slots[slot] = None
         rows = {k: v for k, v in transaction.written.items() if k in ("a", "b")}
         stale = [
@@ -128,32 +128,32 @@ class Interleaving(RuleBasedStateMachine):
             self.run(transaction.uow.commit())
         except OptimisticConcurrencyError:
             assert stale
-            self.ended(transaction, "rolled back")
+            self.record_end(transaction, "rolled back")
             return
         assert not stale
         for parcel_id, row in rows.items():
             self.committed.pop(parcel_id, None)
             if row is not None:
                 self.committed[parcel_id] = row
-        self.ended(transaction, "committed")
+        self.record_end(transaction, "committed")
 
     @precondition(lambda self: any(self.slots))
     @rule(slot=SLOTS)
     def roll_back(self, slot: int) -> None:
-        transaction = self.transaction(slot)
+        transaction = self.get_transaction(slot)
         self.slots[slot] = None
 
         self.run(transaction.uow.rollback())
 
-        self.ended(transaction, "rolled back")
+        self.record_end(transaction, "rolled back")
 
-    def ended(self, transaction: Transaction, how: str) -> None:
+    def record_end(self, transaction: Transaction, how: str) -> None:
         for key in transaction.written:
             if key.startswith("event "):
                 self.appended[int(key.removeprefix("event "))] = how
 
     @invariant()
-    def others_see_what_is_committed(self) -> None:
+    def check_committed_state(self) -> None:
         async def look() -> tuple[dict[str, Row], list[StoredEvent]]:
             parcels = await self.parcels.list_all()
             return {

@@ -28,7 +28,7 @@ class Untyped(Command):
     pass
 
 
-def test_every_message_has_an_id_of_its_own() -> None:
+def test_every_message_has_its_own_id() -> None:
     one, two = Rename(thing_id="1", name="a"), Rename(thing_id="1", name="a")
 
     assert one.command_id != two.command_id
@@ -38,7 +38,7 @@ def test_every_message_has_an_id_of_its_own() -> None:
     assert Untyped().command_id
 
 
-def test_a_given_id_is_kept() -> None:
+def test_message_keeps_the_given_ids() -> None:
     command = Rename(thing_id="1", name="a", command_id="c-1", correlation_id="r-1")
 
     assert (command.command_id, command.correlation_id) == ("c-1", "r-1")
@@ -48,31 +48,31 @@ def test_a_given_id_is_kept() -> None:
 @pytest.mark.parametrize(
     "fields", [{}, {"name": "a"}, {"thing_id": "1", "name": "a", "nmae": "b"}, {"command_id": ""}]
 )
-def test_missing_surplus_and_empty_fields_are_refused(fields: dict[str, Any]) -> None:
+def test_message_rejects_missing_surplus_and_empty_fields(fields: dict[str, Any]) -> None:
     with pytest.raises(pydantic.ValidationError):
         Rename(**{"thing_id": "1", **fields} if "command_id" in fields else fields)
 
 
-def test_a_message_cannot_be_changed() -> None:
+def test_message_is_immutable() -> None:
     command: Any = Rename(thing_id="1", name="a")
 
     with pytest.raises(ImmutableObjectError, match="Rename.name cannot be changed"):
         command.name = "b"
 
 
-def test_a_message_goes_through_json() -> None:
+def test_message_survives_a_json_round_trip() -> None:
     command = Rename(thing_id="1", name="ü")
 
     assert Rename.model_validate_json(command.model_dump_json()) == command
 
 
-def test_responses_are_values() -> None:
+def test_responses_compare_by_value() -> None:
     assert CommandResponse("x") == CommandResponse("x", (), None)
     assert QueryResponse(None) == QueryResponse(None)
     assert CommandResponse[str]("x").result == "x"
 
 
-def test_a_message_is_made_from_its_name_and_data() -> None:
+def test_message_registry_builds_a_message_from_its_name_and_data() -> None:
     registry = MessageRegistry()
     registry.register(Rename)
     assert registry.register(FindName) is FindName
@@ -82,7 +82,7 @@ def test_a_message_is_made_from_its_name_and_data() -> None:
     assert command == Rename(thing_id="1", name="a", command_id="c-1")
 
 
-def test_unknown_names_and_unfitting_data_are_refused() -> None:
+def test_message_registry_rejects_unknown_names_and_unfitting_data() -> None:
     registry = MessageRegistry()
     registry.register(Rename)
 
@@ -94,7 +94,7 @@ def test_unknown_names_and_unfitting_data_are_refused() -> None:
     assert set(caught.value.errors) == {"thing_id", "surplus"}
 
 
-def test_a_name_is_registered_once() -> None:
+def test_message_registry_rejects_a_second_class_with_the_same_name() -> None:
     registry = MessageRegistry()
     registry.register(Rename)
     registry.register(Rename)

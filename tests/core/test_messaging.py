@@ -1,4 +1,4 @@
-"""From a command through outbox and broker to a handler elsewhere."""
+"""Path of an event from a command through outbox and broker to a consumer."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ def theatre() -> Theatre:
     return Theatre()
 
 
-async def test_events_become_messages_in_the_same_transaction(theatre: Theatre) -> None:
+async def test_events_of_a_command_are_saved_to_the_outbox_in_its_transaction(
+    theatre: Theatre,
+) -> None:
     with request_context(tenant_id="t-1"):
         response = await theatre.mediator.send(
             Sell(hall_id="h", seat="A1", command_id="c-1", correlation_id="r-1")
@@ -118,7 +120,7 @@ async def test_events_become_messages_in_the_same_transaction(theatre: Theatre) 
     assert "user_id" not in saved.metadata
 
 
-async def test_relays_are_woken_by_the_commit(theatre: Theatre) -> None:
+async def test_commit_wakes_the_outbox_relays(theatre: Theatre) -> None:
     waiting = asyncio.ensure_future(theatre.signal.wait("outbox", 30))
     await asyncio.sleep(0)
 
@@ -128,7 +130,9 @@ async def test_relays_are_woken_by_the_commit(theatre: Theatre) -> None:
     assert not await theatre.signal.wait("outbox", 0.001)
 
 
-async def test_a_command_sent_twice_is_handled_once_and_answered_alike(theatre: Theatre) -> None:
+async def test_repeated_command_is_handled_once_and_returns_the_same_result(
+    theatre: Theatre,
+) -> None:
     command = Sell(hall_id="h", seat="A1")
 
     first = await theatre.mediator.send(command)
@@ -139,7 +143,7 @@ async def test_a_command_sent_twice_is_handled_once_and_answered_alike(theatre: 
     assert len(await theatre.outbox.get_pending()) == 1
 
 
-async def test_a_hundred_copies_at_once_have_one_effect(theatre: Theatre) -> None:
+async def test_hundred_concurrent_copies_of_a_command_have_one_effect(theatre: Theatre) -> None:
     command = Sell(hall_id="h", seat="A1")
 
     answers = await asyncio.gather(*(theatre.mediator.send(command) for _ in range(100)))
@@ -148,7 +152,9 @@ async def test_a_hundred_copies_at_once_have_one_effect(theatre: Theatre) -> Non
     assert {tuple(answer.result) for answer in answers} == {("A1",)}
 
 
-async def test_without_a_memory_each_copy_would_have_an_effect(theatre: Theatre) -> None:
+async def test_repeated_command_without_idempotency_middleware_is_handled_twice(
+    theatre: Theatre,
+) -> None:
     naive = Mediator(
         theatre.mediator._handlers, uow_factory=theatre.new_uow, middlewares=[OutboxMiddleware()]
     )
@@ -161,7 +167,7 @@ async def test_without_a_memory_each_copy_would_have_an_effect(theatre: Theatre)
     assert theatre.handled == 2
 
 
-async def test_a_command_that_failed_is_handled_again(theatre: Theatre) -> None:
+async def test_failed_command_is_handled_again_when_it_is_repeated(theatre: Theatre) -> None:
     await theatre.mediator.send(Sell(hall_id="h", seat="A1"))
     again = Sell(hall_id="h", seat="A1")
 
@@ -172,7 +178,7 @@ async def test_a_command_that_failed_is_handled_again(theatre: Theatre) -> None:
     assert theatre.handled == 3
 
 
-async def test_an_id_with_another_content_is_refused(theatre: Theatre) -> None:
+async def test_known_command_id_with_different_content_is_rejected(theatre: Theatre) -> None:
     await theatre.mediator.send(Sell(hall_id="h", seat="A1", command_id="c-1"))
 
     with pytest.raises(DuplicateCommandError, match="with id c-1 and different content") as caught:
@@ -182,7 +188,7 @@ async def test_an_id_with_another_content_is_refused(theatre: Theatre) -> None:
     assert theatre.handled == 1
 
 
-async def test_a_cancellation_anywhere_leaves_state_events_messages_and_memory_in_step(
+async def test_command_cancelled_at_any_point_keeps_state_events_outbox_and_inbox_consistent(
     theatre: Theatre,
 ) -> None:
     command = Sell(hall_id="h", seat="A1")
@@ -202,7 +208,7 @@ async def test_a_cancellation_anywhere_leaves_state_events_messages_and_memory_i
     assert await theatre.halls.get("h") is not None
 
 
-async def test_a_message_reaches_its_handler_once_however_often_it_is_delivered(
+async def test_inbox_consumer_handles_a_redelivered_message_once(
     theatre: Theatre,
 ) -> None:
     bus = InMemoryMessageBus(TopicRouting({"Ticket*": "tickets"}).find_topic)
@@ -227,7 +233,9 @@ async def test_a_message_reaches_its_handler_once_however_often_it_is_delivered(
     assert seen == [({"seat": "A1"}, "request-1", event_id)] * 2
 
 
-async def test_a_handler_that_raises_gets_the_message_again(theatre: Theatre) -> None:
+async def test_failing_inbox_consumer_rolls_back_and_receives_the_message_again(
+    theatre: Theatre,
+) -> None:
     bus = InMemoryMessageBus()
     tries: list[str] = []
 
@@ -252,9 +260,9 @@ async def test_a_handler_that_raises_gets_the_message_again(theatre: Theatre) ->
     assert [hall.id for hall in await theatre.halls.list_all()] == [sent.message_id]
 
 
-async def test_a_message_that_is_no_json_is_refused_by_name(theatre: Theatre) -> None:
+async def test_inbox_consumer_rejects_a_message_that_is_not_json(theatre: Theatre) -> None:
     async def never(message: OutboxMessage) -> None:
-        raise AssertionError("reached")
+        raise AssertionError("the consumer called its handler")
 
     consumer = InboxConsumer("x", never, uow_factory=theatre.new_uow)
 
@@ -262,7 +270,7 @@ async def test_a_message_that_is_no_json_is_refused_by_name(theatre: Theatre) ->
         await consumer(message("k", payload={"thing": object()}))
 
 
-async def test_a_unit_of_work_without_outbox_or_inbox_is_named() -> None:
+async def test_error_names_a_unit_of_work_without_outbox_or_inbox() -> None:
     class Bare(UnitOfWork):
         async def commit(self) -> None: ...
 
@@ -280,7 +288,7 @@ async def test_a_unit_of_work_without_outbox_or_inbox_is_named() -> None:
                 await IdempotencyMiddleware()(Sell(hall_id="h", seat="A1"), next_)
 
 
-def test_topics_go_by_the_first_pattern_that_fits() -> None:
+def test_topic_routing_uses_the_first_matching_pattern() -> None:
     routing = TopicRouting({"Parcel*": "parcels", "*": "rest"})
 
     assert routing.find_topic(message("k")) == "parcels"
@@ -288,7 +296,7 @@ def test_topics_go_by_the_first_pattern_that_fits() -> None:
     assert TopicRouting().find_topic(message("k")) == "ParcelWeighed"
 
 
-def test_a_message_becomes_the_event_that_it_was_made_of() -> None:
+def test_outbox_message_decodes_to_its_original_event() -> None:
     hall = Hall(id="h-1")
     hall.add_event(
         TicketSold(seat="A1", metadata={"till": 3}, correlation_id="r-1", causation_id="c-1")
@@ -299,12 +307,12 @@ def test_a_message_becomes_the_event_that_it_was_made_of() -> None:
     assert decode_event(OutboxMessage.from_event(TicketSold(seat="A1"))).aggregate_id is None
 
 
-def test_a_table_of_events_is_told_the_schema_version_of_a_message() -> None:
-    told: list[object] = []
+def test_event_registry_receives_the_schema_version_of_a_message() -> None:
+    versions: list[object] = []
 
     class Watching(EventTypeRegistry):
         def decode(self, stored: StoredForm) -> DomainEvent:
-            told.append(getattr(stored, "schema_version", "nothing"))
+            versions.append(getattr(stored, "schema_version", "nothing"))
             return super().decode(stored)
 
     events = Watching()
@@ -314,10 +322,10 @@ def test_a_table_of_events_is_told_the_schema_version_of_a_message() -> None:
     decode_event(message, events)
     decode_event(OutboxMessage("m-1", "TicketSold", {"seat": "A1"}), events)
 
-    assert told == [1, None]
+    assert versions == [1, None]
 
 
-def test_a_message_that_is_no_known_event_is_named() -> None:
+def test_error_names_a_message_that_is_not_a_known_event() -> None:
     with pytest.raises(UnknownTypeError, match="TicketLost"):
         decode_event(OutboxMessage("m-1", "TicketLost", {}))
     with pytest.raises(SerializationError, match="TicketSold"):

@@ -44,8 +44,8 @@ class Person(AggregateRoot[str]):
     name: str = ""
 
 
-class Refusing:
-    """A validator with one finding."""
+class RejectingValidator:
+    """Validator that reports one error."""
 
     def __init__(self, field: str, text: str) -> None:
         self._finding = {field: (text,)}
@@ -61,14 +61,16 @@ def _events(number: int = 1) -> list[DomainEvent]:
     return person.collect_events()
 
 
-def _answering(response: CommandResponse[Any]) -> Callable[[Any], Any]:
+def _build_next(response: CommandResponse[Any]) -> Callable[[Any], Any]:
     async def next_(message: Any) -> CommandResponse[Any]:
         return response
 
     return next_
 
 
-async def test_a_message_that_went_well_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+async def test_logging_middleware_logs_a_successful_message_in_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     clock = FakeClock()
     caplog.set_level(logging.INFO)
 
@@ -84,7 +86,7 @@ async def test_a_message_that_went_well_is_one_line(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.parametrize("error", [LookupError("in the handler"), asyncio.CancelledError()])
-async def test_a_message_that_failed_is_a_warning_and_still_fails(
+async def test_logging_middleware_logs_a_failed_message_as_a_warning_and_reraises(
     caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     async def next_(message: Any) -> None:
@@ -98,7 +100,7 @@ async def test_a_message_that_failed_is_a_warning_and_still_fails(
     assert record.getMessage() == f"Register failed after 0.0 ms: {error!r}"
 
 
-async def test_an_invalid_message_does_not_reach_its_handler() -> None:
+async def test_validator_middleware_keeps_an_invalid_message_from_its_handler() -> None:
     reached: list[Any] = []
 
     async def next_(message: Any) -> CommandResponse[None]:
@@ -106,7 +108,9 @@ async def test_an_invalid_message_does_not_reach_its_handler() -> None:
         return CommandResponse(None)
 
     validator = CompositeValidator(
-        Refusing("name", "is taken"), Refusing("name", "is rude"), Refusing("", "comes too late")
+        RejectingValidator("name", "is taken"),
+        RejectingValidator("name", "is rude"),
+        RejectingValidator("", "comes too late"),
     )
 
     with pytest.raises(ValidationError) as caught:
@@ -119,43 +123,43 @@ async def test_an_invalid_message_does_not_reach_its_handler() -> None:
     assert reached == []
 
 
-async def test_a_valid_message_passes() -> None:
+async def test_validator_middleware_passes_a_valid_message() -> None:
     response = CommandResponse("done")
 
     answer = await ValidatorMiddleware(PydanticValidator())(
-        Register(name="x"), _answering(response)
+        Register(name="x"), _build_next(response)
     )
 
     assert answer is response
 
 
-async def test_pydantic_finds_what_was_smuggled_past_it() -> None:
-    smuggled = Register(name="x").model_copy(update={"age": "old"})
+async def test_pydantic_validator_finds_invalid_data_that_was_never_validated() -> None:
+    unvalidated = Register(name="x").model_copy(update={"age": "old"})
 
-    verdict = await PydanticValidator().validate(smuggled)
+    outcome = await PydanticValidator().validate(unvalidated)
 
-    assert not verdict.is_valid
-    assert set(verdict.errors) == {"age"}
+    assert not outcome.is_valid
+    assert set(outcome.errors) == {"age"}
 
 
-async def test_pydantic_judges_by_another_model_and_refuses_what_is_no_model() -> None:
+async def test_pydantic_validator_uses_a_given_model_and_rejects_objects_without_one() -> None:
     class Adult(Register):
         age: int = 18
 
     assert (await PydanticValidator(Adult).validate({"name": "x", "age": 3})).is_valid
     assert not (await PydanticValidator(Adult).validate({"age": 3})).is_valid
-    verdict = await PydanticValidator().validate("text")
-    assert verdict.errors == {"": ("str is not a pydantic model",)}
+    outcome = await PydanticValidator().validate("text")
+    assert outcome.errors == {"": ("str is not a pydantic model",)}
 
 
-async def test_events_are_appended_with_tenant_and_user() -> None:
+async def test_event_store_middleware_appends_events_with_tenant_and_user() -> None:
     store = InMemoryEventStore()
     response = CommandResponse("done", _events(2))
 
     async with InMemoryUnitOfWork(event_store=store):
         with request_context(tenant_id="t-1", user_id="u-1"):
             answer = await EventStorePersistenceMiddleware()(
-                Register(name="x"), _answering(response)
+                Register(name="x"), _build_next(response)
             )
 
     assert answer is response
@@ -164,7 +168,7 @@ async def test_events_are_appended_with_tenant_and_user() -> None:
     assert stored[0].metadata == {"tenant_id": "t-1", "user_id": "u-1"}
 
 
-async def test_events_that_a_repository_has_appended_are_left_out() -> None:
+async def test_event_store_middleware_skips_events_that_a_repository_has_appended() -> None:
     store = InMemoryEventStore()
     appended, other = _events(2)
 
@@ -172,39 +176,39 @@ async def test_events_that_a_repository_has_appended_are_left_out() -> None:
         await uow.event_store.append(StoredEvent.from_event(appended))
         uow.aggregates.mark_appended(Person(id="p-1"), [appended])
         answer = await EventStorePersistenceMiddleware()(
-            Register(name="x"), _answering(CommandResponse("done", (appended, other)))
+            Register(name="x"), _build_next(CommandResponse("done", (appended, other)))
         )
 
     assert [event.event_id for event in answer.events] == [appended.event_id, other.event_id]
     assert [event.version for event in await store.get_events("p-1")] == [1, 2]
 
 
-async def test_where_all_are_appended_no_event_store_is_needed() -> None:
+async def test_event_store_middleware_needs_no_store_if_all_events_are_appended() -> None:
     events = _events(1)
 
     async with InMemoryUnitOfWork() as uow:
         uow.aggregates.mark_appended(Person(id="p-1"), events)
         await EventStorePersistenceMiddleware()(
-            Register(name="x"), _answering(CommandResponse("done", events))
+            Register(name="x"), _build_next(CommandResponse("done", events))
         )
 
 
-async def test_without_events_no_event_store_is_needed() -> None:
+async def test_event_store_middleware_needs_no_store_without_events() -> None:
     response = CommandResponse("done")
 
     async with InMemoryUnitOfWork():
-        answer = await EventStorePersistenceMiddleware()(Register(name="x"), _answering(response))
+        answer = await EventStorePersistenceMiddleware()(Register(name="x"), _build_next(response))
 
     assert answer is response
 
 
-async def test_a_unit_of_work_without_an_event_store_is_named() -> None:
+async def test_error_names_a_unit_of_work_without_an_event_store() -> None:
     class Bare(UnitOfWork):
         async def commit(self) -> None: ...
 
         async def rollback(self) -> None: ...
 
-    next_ = _answering(CommandResponse("done", _events()))
+    next_ = _build_next(CommandResponse("done", _events()))
     with pytest.raises(InvalidOperationError, match="Bare carries no event_store; use a unit of"):
         async with Bare():
             await EventStorePersistenceMiddleware()(Register(name="x"), next_)
@@ -221,13 +225,13 @@ async def test_events_that_cannot_be_stored_fail_the_command() -> None:
     person.add_event(Opaque(thing=object()))
     store = InMemoryEventStore()
     unstorable: list[tuple[list[DomainEvent], type[Exception]]] = [
-        ([Registered(name="of nobody")], MissingIdentityError),
+        ([Registered(name="not recorded")], MissingIdentityError),
         (person.collect_events(), SerializationError),
         (_events() + _events(), OptimisticConcurrencyError),
     ]
 
     for events, error in unstorable:
-        next_ = _answering(CommandResponse("done", events))
+        next_ = _build_next(CommandResponse("done", events))
         with pytest.raises(error):
             async with InMemoryUnitOfWork(event_store=store):
                 await EventStorePersistenceMiddleware()(Register(name="x"), next_)

@@ -24,7 +24,7 @@ class Place(SpatialMixin, AggregateRoot[str]):
     pass
 
 
-def test_the_first_touch_is_the_creation() -> None:
+def test_first_touch_of_an_auditable_aggregate_sets_its_creation() -> None:
     page = Page(id="p-1")
 
     page.touch(MONDAY, by="ada")
@@ -35,7 +35,7 @@ def test_the_first_touch_is_the_creation() -> None:
     assert (page.updated_at, page.updated_by) == (TUESDAY, "grace")
 
 
-def test_what_is_archived_can_be_restored_and_neither_twice() -> None:
+def test_aggregate_can_be_archived_and_restored_but_neither_twice() -> None:
     page = Page(id="p-1")
     with pytest.raises(InvariantViolationError, match="Page is not archived; nothing to restore"):
         page.restore()
@@ -49,12 +49,12 @@ def test_what_is_archived_can_be_restored_and_neither_twice() -> None:
     assert (page.is_archived, page.archived_at, page.archived_by) == (False, None, None)
 
 
-def test_times_have_zones() -> None:
+def test_audit_times_must_have_a_zone() -> None:
     with pytest.raises(pydantic.ValidationError):
         Page(id="p-1", created_at=datetime(2026, 6, 1))
 
 
-def test_a_place_is_geojson() -> None:
+def test_spatial_mixin_reads_and_writes_geojson() -> None:
     place = Place.model_validate(
         {"id": "1", "geometry": {"type": "Point", "coordinates": [11.97, 57.71]}}
     )
@@ -65,7 +65,7 @@ def test_a_place_is_geojson() -> None:
         Place.model_validate({"id": "1", "geometry": {"type": "Point", "coordinates": ["here"]}})
 
 
-def test_error_without_the_extra_has_the_pip_line() -> None:
+def test_spatial_mixin_without_its_extra_raises_an_error_with_the_pip_line() -> None:
     code = (
         "import sys; sys.modules['geojson_pydantic'] = None\n"
         "import cqrs_ddd_core.domain\n"

@@ -30,20 +30,20 @@ from cqrs_ddd_core.testing.faults import cancel_sweep
 
 
 class Broker(IMessagePublisher):
-    """Takes messages, unless told otherwise."""
+    """Publisher with errors and delays on demand."""
 
     def __init__(self) -> None:
-        self.taken: list[str] = []
-        self.refuse: Callable[[OutboxMessage], Exception | None] = lambda message: None
+        self.published_ids: list[str] = []
+        self.choose_error: Callable[[OutboxMessage], Exception | None] = lambda message: None
         self.before: Callable[[OutboxMessage], Awaitable[None]] | None = None
 
     async def publish(self, message: OutboxMessage) -> None:
         await asyncio.sleep(0)
         if self.before:
             await self.before(message)
-        if error := self.refuse(message):
+        if error := self.choose_error(message):
             raise error
-        self.taken.append(message.message_id)
+        self.published_ids.append(message.message_id)
 
 
 @pytest.fixture
@@ -68,25 +68,25 @@ def relay(outbox: InMemoryOutboxStorage, broker: Broker, clock: FakeClock) -> Ou
     )
 
 
-async def _saved(outbox: InMemoryOutboxStorage, *keys: str | None) -> list[str]:
+async def _save_messages(outbox: InMemoryOutboxStorage, *keys: str | None) -> list[str]:
     sent = [message(key) for key in keys]
     await outbox.save_messages(sent)
     return [each.message_id for each in sent]
 
 
-async def test_everything_is_published_once(
+async def test_outbox_relay_publishes_every_message_once(
     outbox: InMemoryOutboxStorage, broker: Broker, relay: OutboxRelay
 ) -> None:
-    sent = await _saved(outbox, "a", "b", "a", None)
+    sent = await _save_messages(outbox, "a", "b", "a", None)
 
     assert await relay.run_once() == 4
     assert await relay.run_once() == 0
 
-    assert sorted(broker.taken) == sorted(sent)
+    assert sorted(broker.published_ids) == sorted(sent)
     assert await outbox.get_pending() == []
 
 
-async def test_draining_claims_each_batch_with_the_marks_of_the_one_before(
+async def test_drain_marks_a_batch_and_claims_the_next_in_one_call(
     broker: Broker, clock: FakeClock
 ) -> None:
     class Counting(InMemoryOutboxStorage):
@@ -103,33 +103,35 @@ async def test_draining_claims_each_batch_with_the_marks_of_the_one_before(
             return await super().complete_batch(published)
 
     outbox = Counting(clock)
-    sent = await _saved(outbox, "a", "b", "a", "a", "a")
+    sent = await _save_messages(outbox, "a", "b", "a", "a", "a")
 
     assert await OutboxRelay(outbox, broker, clock=clock, batch=2).drain() == 5
 
-    assert sorted(broker.taken) == sorted(sent)
-    assert [m for m in broker.taken if m != sent[1]] == [sent[0], *sent[2:]]
+    assert sorted(broker.published_ids) == sorted(sent)
+    assert [m for m in broker.published_ids if m != sent[1]] == [sent[0], *sent[2:]]
     assert await outbox.get_pending() == []
     assert (outbox.claims, outbox.marks) == (1, 0)
 
 
-async def test_draining_goes_on_behind_a_failure(
+async def test_drain_continues_after_a_failed_message(
     outbox: InMemoryOutboxStorage, broker: Broker, clock: FakeClock
 ) -> None:
-    sent = await _saved(outbox, "a", "b", "c", "d")
-    broker.refuse = lambda m: SerializationError("unreadable") if m.message_id == sent[1] else None
+    sent = await _save_messages(outbox, "a", "b", "c", "d")
+    broker.choose_error = lambda m: (
+        SerializationError("unreadable") if m.message_id == sent[1] else None
+    )
 
     assert await OutboxRelay(outbox, broker, clock=clock, batch=2).drain() == 3
 
-    assert broker.taken == [sent[0], *sent[2:]]
+    assert broker.published_ids == [sent[0], *sent[2:]]
     assert [p.message_id for p in await outbox.list_dead_letters()] == [sent[1]]
 
 
-async def test_a_partition_keeps_its_order_while_others_overtake_it(
+async def test_slow_partition_keeps_its_order_while_others_overtake_it(
     outbox: InMemoryOutboxStorage, broker: Broker, relay: OutboxRelay
 ) -> None:
-    slow = await _saved(outbox, "slow", "slow", "slow")
-    quick = await _saved(outbox, "quick", "quick")
+    slow = await _save_messages(outbox, "slow", "slow", "slow")
+    quick = await _save_messages(outbox, "quick", "quick")
 
     async def dawdle(message: OutboxMessage) -> None:
         for _ in range(20 if message.partition_key == "slow" else 0):
@@ -138,38 +140,40 @@ async def test_a_partition_keeps_its_order_while_others_overtake_it(
     broker.before = dawdle
     await relay.run_once()
 
-    assert [m for m in broker.taken if m in slow] == slow
-    assert [m for m in broker.taken if m in quick] == quick
-    assert broker.taken[:2] == quick
+    assert [m for m in broker.published_ids if m in slow] == slow
+    assert [m for m in broker.published_ids if m in quick] == quick
+    assert broker.published_ids[:2] == quick
 
 
-async def test_a_failure_holds_its_partition_back_and_is_tried_again(
+async def test_failed_message_blocks_its_partition_and_is_retried(
     outbox: InMemoryOutboxStorage, broker: Broker, relay: OutboxRelay, clock: FakeClock
 ) -> None:
-    sent = await _saved(outbox, "a", "a", "b")
-    broker.refuse = lambda m: OSError("no route") if m.message_id == sent[0] else None
+    sent = await _save_messages(outbox, "a", "a", "b")
+    broker.choose_error = lambda m: OSError("no route") if m.message_id == sent[0] else None
 
     assert await relay.run_once() == 1
     assert await relay.run_once() == 0
-    broker.refuse = lambda m: None
+    broker.choose_error = lambda m: None
     await clock.advance(10)
     assert await relay.run_once() == 2
 
-    assert broker.taken == [sent[2], sent[0], sent[1]]
+    assert broker.published_ids == [sent[2], sent[0], sent[1]]
 
 
-async def test_poison_message_becomes_a_dead_letter_and_others_go_on(
+async def test_poison_message_becomes_a_dead_letter_and_others_are_published(
     outbox: InMemoryOutboxStorage,
     broker: Broker,
     relay: OutboxRelay,
     clock: FakeClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    sent = await _saved(outbox, "a", "a")
-    broker.refuse = lambda m: LookupError("no such topic") if m.message_id == sent[0] else None
+    sent = await _save_messages(outbox, "a", "a")
+    broker.choose_error = lambda m: (
+        LookupError("no such topic") if m.message_id == sent[0] else None
+    )
 
     for _ in range(5):
-        await _saved(outbox, "other")
+        await _save_messages(outbox, "other")
         await relay.run_once()
         await clock.advance(10)
 
@@ -177,17 +181,17 @@ async def test_poison_message_becomes_a_dead_letter_and_others_go_on(
     assert (dead_letter.message_id, dead_letter.retry_count) == (sent[0], 3)
     assert dead_letter.error == "LookupError('no such topic')"
     assert f"outbox message {sent[0]} is a dead letter after 3 tries" in caplog.text
-    assert len(broker.taken) == 5
+    assert len(broker.published_ids) == 5
     await outbox.discard(sent[0])
     await relay.run_once()
-    assert broker.taken[-1] == sent[1]
+    assert broker.published_ids[-1] == sent[1]
 
 
-async def test_what_can_never_be_published_is_parked_at_once(
+async def test_unpublishable_message_becomes_a_dead_letter_at_once(
     outbox: InMemoryOutboxStorage, broker: Broker, relay: OutboxRelay
 ) -> None:
-    (sent,) = await _saved(outbox, "a")
-    broker.refuse = lambda m: SerializationError("too large")
+    (sent,) = await _save_messages(outbox, "a")
+    broker.choose_error = lambda m: SerializationError("too large")
 
     await relay.run_once()
 
@@ -195,31 +199,31 @@ async def test_what_can_never_be_published_is_parked_at_once(
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), MessagingError("gone"), TimeoutError("gone")])
-async def test_an_outage_of_the_broker_is_not_poison(
+async def test_broker_outage_creates_no_dead_letters(
     outbox: InMemoryOutboxStorage,
     broker: Broker,
     relay: OutboxRelay,
     clock: FakeClock,
     error: Exception,
 ) -> None:
-    sent = await _saved(outbox, "a", "b", "a")
-    broker.refuse = lambda m: error
+    sent = await _save_messages(outbox, "a", "b", "a")
+    broker.choose_error = lambda m: error
 
     async with relay:
         await clock.advance(600)
-        broker.refuse = lambda m: None
+        broker.choose_error = lambda m: None
         await clock.advance(31)
 
-    assert sorted(broker.taken) == sorted(sent)
+    assert sorted(broker.published_ids) == sorted(sent)
     assert await outbox.list_dead_letters() == []
     assert all(m.retry_count == 0 for m in outbox._messages.values())
 
 
-async def test_an_outage_is_told_to_who_runs_one_round(
+async def test_run_once_raises_messaging_error_during_a_broker_outage(
     outbox: InMemoryOutboxStorage, broker: Broker, relay: OutboxRelay
 ) -> None:
-    await _saved(outbox, "a", "b")
-    broker.refuse = lambda m: OSError("gone")
+    await _save_messages(outbox, "a", "b")
+    broker.choose_error = lambda m: OSError("gone")
 
     with pytest.raises(MessagingError, match="the broker accepted none of 2 messages"):
         await relay.run_once()
@@ -227,10 +231,10 @@ async def test_an_outage_is_told_to_who_runs_one_round(
     assert len(await outbox.claim("another")) == 2
 
 
-async def test_a_publisher_that_hangs_is_given_up(
+async def test_relay_ends_a_publish_that_hangs_after_its_timeout(
     outbox: InMemoryOutboxStorage, broker: Broker
 ) -> None:
-    sent = await _saved(outbox, "a", "b")
+    sent = await _save_messages(outbox, "a", "b")
 
     async def hang(message: OutboxMessage) -> None:
         if message.message_id == sent[0]:
@@ -246,7 +250,7 @@ async def test_a_publisher_that_hangs_is_given_up(
 
 
 @pytest.mark.parametrize("work", [OutboxRelay.run_once, OutboxRelay.drain])
-async def test_a_crash_between_publishing_and_marking_repeats_and_never_loses(
+async def test_relay_crash_between_publish_and_mark_repeats_messages_and_loses_none(
     outbox: InMemoryOutboxStorage,
     broker: Broker,
     clock: FakeClock,
@@ -265,7 +269,7 @@ async def test_a_crash_between_publishing_and_marking_repeats_and_never_loses(
     crashing = CrashingOutbox(clock)
     crashing._keys, crashing._messages = outbox._keys, outbox._messages
     crashing._waiting = outbox._waiting
-    sent = await _saved(outbox, "a", "a")
+    sent = await _save_messages(outbox, "a", "a")
 
     with pytest.raises(Crash):
         await work(OutboxRelay(crashing, broker, clock=clock))
@@ -274,10 +278,10 @@ async def test_a_crash_between_publishing_and_marking_repeats_and_never_loses(
     await clock.advance(30)
     assert await survivor.run_once() == 2
 
-    assert broker.taken == sent + sent
+    assert broker.published_ids == sent + sent
 
 
-async def test_marking_before_publishing_would_lose_a_message(
+async def test_relay_that_marks_before_publishing_would_lose_a_message(
     outbox: InMemoryOutboxStorage, broker: Broker
 ) -> None:
     class MarksFirst(OutboxRelay):
@@ -285,27 +289,27 @@ async def test_marking_before_publishing_would_lose_a_message(
             await self._outbox.complete(lease, [m.message_id for m in lease.messages])
             return await super()._publish(lease, deadline)
 
-    await _saved(outbox, "a")
-    broker.refuse = lambda m: OSError("the process dies here")
+    await _save_messages(outbox, "a")
+    broker.choose_error = lambda m: OSError("the process dies here")
 
     with pytest.raises(MessagingError):
         await MarksFirst(outbox, broker).run_once()
 
-    assert (broker.taken, await outbox.get_pending()) == ([], [])
+    assert (broker.published_ids, await outbox.get_pending()) == ([], [])
 
 
-async def test_a_relay_that_lost_its_lease_marks_nothing(
+async def test_relay_that_lost_its_lease_marks_no_message(
     outbox: InMemoryOutboxStorage,
     broker: Broker,
     clock: FakeClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    sent = await _saved(outbox, "a", "a", "a")
+    sent = await _save_messages(outbox, "a", "a", "a")
     frozen = OutboxRelay(outbox, broker, clock=clock, lease=30)
     other = OutboxRelay(outbox, broker, clock=clock)
 
     async def freeze(message: OutboxMessage) -> None:
-        if message.message_id == sent[1] and broker.taken.count(sent[0]) == 1:
+        if message.message_id == sent[1] and broker.published_ids.count(sent[0]) == 1:
             await clock.advance(31)
             assert await other.run_once() == 3
 
@@ -314,13 +318,13 @@ async def test_a_relay_that_lost_its_lease_marks_nothing(
 
     assert "ended; another relay publishes it now" in caplog.text
     assert await outbox.get_pending() == []
-    assert list(dict.fromkeys(broker.taken)) == sent
+    assert list(dict.fromkeys(broker.published_ids)) == sent
 
 
-async def test_publishing_stops_before_the_lease_ends(
+async def test_relay_stops_publishing_before_its_lease_ends(
     outbox: InMemoryOutboxStorage, broker: Broker, clock: FakeClock
 ) -> None:
-    sent = await _saved(outbox, "a", "a", "a")
+    sent = await _save_messages(outbox, "a", "a", "a")
 
     async def take_long(message: OutboxMessage) -> None:
         await clock.advance(11)
@@ -330,23 +334,25 @@ async def test_publishing_stops_before_the_lease_ends(
 
     assert await relay.run_once() == 2
     assert await relay.run_once() == 1
-    assert broker.taken == sent
+    assert broker.published_ids == sent
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_many_relays_with_faults_lose_nothing_and_keep_the_order(seed: int) -> None:
+async def test_concurrent_relays_with_faults_lose_nothing_and_keep_partition_order(
+    seed: int,
+) -> None:
     chance = random.Random(seed)
     outbox, broker = InMemoryOutboxStorage(), Broker()
     sent: dict[str, list[str]] = defaultdict(list)
     for _ in range(200):
         key = f"k{chance.randrange(12)}"
-        sent[key] += await _saved(outbox, key)
+        sent[key] += await _save_messages(outbox, key)
 
     async def dawdle(message: OutboxMessage) -> None:
         await asyncio.sleep(chance.random() * 0.002)
 
     broker.before = dawdle
-    broker.refuse = lambda m: OSError("now and then") if chance.random() < 0.1 else None
+    broker.choose_error = lambda m: OSError("now and then") if chance.random() < 0.1 else None
 
     async def work(number: int) -> None:
         relay = OutboxRelay(
@@ -365,20 +371,20 @@ async def test_many_relays_with_faults_lose_nothing_and_keep_the_order(seed: int
     await asyncio.gather(*(work(number) for number in range(6)))
 
     assert await outbox.get_pending() == []
-    assert set(Counter(broker.taken).values()) == {1}
+    assert set(Counter(broker.published_ids).values()) == {1}
     for key, ids in sent.items():
-        assert [m for m in broker.taken if m in set(ids)] == ids, f"seed {seed}, {key}"
+        assert [m for m in broker.published_ids if m in set(ids)] == ids, f"seed {seed}, {key}"
 
 
 @pytest.mark.parametrize("relay_all", [OutboxRelay.run_once, OutboxRelay.drain])
-async def test_a_cancelled_round_leaves_every_message_pending_or_published(
+async def test_cancelled_relay_round_leaves_every_message_pending_or_published(
     clock: FakeClock, relay_all: Callable[[OutboxRelay], Awaitable[int]]
 ) -> None:
     outbox, broker = InMemoryOutboxStorage(clock), Broker()
     sent: list[str] = []
 
     async def work() -> None:
-        sent[:] = await _saved(outbox, "a", "b", "a")
+        sent[:] = await _save_messages(outbox, "a", "b", "a")
         await relay_all(OutboxRelay(outbox, broker, clock=clock, batch=2))
 
     async def check() -> None:
@@ -387,19 +393,19 @@ async def test_a_cancelled_round_leaves_every_message_pending_or_published(
             pass
         assert await outbox.get_pending() == []
         published = {m.message_id for m in outbox._messages.values()}
-        assert published <= set(broker.taken)
+        assert published <= set(broker.published_ids)
 
     assert await cancel_sweep(work, check) > 3
-    assert set(sent) <= set(broker.taken)
+    assert set(sent) <= set(broker.published_ids)
 
 
-async def test_a_running_relay_is_woken_by_a_signal_and_stops_when_asked() -> None:
+async def test_running_relay_is_woken_by_a_notification_and_can_be_stopped() -> None:
     outbox, bus, signal = InMemoryOutboxStorage(), InMemoryMessageBus(), InMemoryQueueSignal()
     relay = OutboxRelay(outbox, bus, signal=signal, poll_interval=60)
 
     async with relay:
         await asyncio.sleep(0.01)
-        sent = await _saved(outbox, "a")
+        sent = await _save_messages(outbox, "a")
         await signal.notify("outbox")
         await asyncio.sleep(0.05)
         with pytest.raises(InvalidOperationError, match="is already running; stop it first"):
@@ -409,26 +415,28 @@ async def test_a_running_relay_is_woken_by_a_signal_and_stops_when_asked() -> No
     await relay.stop()
 
 
-async def test_polling_suffices_alone(clock: FakeClock, outbox: InMemoryOutboxStorage) -> None:
+async def test_relay_without_notifications_polls_the_outbox(
+    clock: FakeClock, outbox: InMemoryOutboxStorage
+) -> None:
     bus = InMemoryMessageBus()
 
     async with OutboxRelay(outbox, bus, clock=clock, poll_interval=5):
         await clock.advance(1)
-        await _saved(outbox, "a")
+        await _save_messages(outbox, "a")
         await clock.advance(5)
 
     assert len(bus.published) == 1
 
 
-async def test_stopping_finishes_the_message_in_hand_and_hands_the_rest_back(
+async def test_stopping_relay_finishes_the_current_message_and_releases_the_rest(
     outbox: InMemoryOutboxStorage, broker: Broker, clock: FakeClock
 ) -> None:
-    sent = await _saved(outbox, "a", "a", "a")
-    reached, go_on = asyncio.Event(), asyncio.Event()
+    sent = await _save_messages(outbox, "a", "a", "a")
+    reached, may_publish = asyncio.Event(), asyncio.Event()
 
     async def hold(message: OutboxMessage) -> None:
         reached.set()
-        await go_on.wait()
+        await may_publish.wait()
 
     broker.before = hold
     relay = OutboxRelay(outbox, broker, clock=clock)
@@ -436,17 +444,17 @@ async def test_stopping_finishes_the_message_in_hand_and_hands_the_rest_back(
     await reached.wait()
     stopping = asyncio.ensure_future(relay.stop())
     await asyncio.sleep(0)
-    go_on.set()
+    may_publish.set()
     await stopping
 
-    assert broker.taken == sent[:1]
+    assert broker.published_ids == sent[:1]
     (lease,) = await outbox.claim("another")
     assert [m.message_id for m in lease.messages] == sent[1:]
     await outbox.release(lease)
     assert await relay.run_once() == 2
 
 
-async def test_what_is_claimed_while_the_relay_stops_is_handed_back(
+async def test_messages_claimed_while_the_relay_stops_are_released(
     broker: Broker, clock: FakeClock
 ) -> None:
     stopping: list[asyncio.Future[None]] = []
@@ -461,19 +469,19 @@ async def test_what_is_claimed_while_the_relay_stops_is_handed_back(
             return claimed
 
     stopped = Stopping(clock)
-    sent = await _saved(stopped, "a", "a")
+    sent = await _save_messages(stopped, "a", "a")
     running = OutboxRelay(stopped, broker, clock=clock, batch=1)
 
     await running.start()
     await is_stopping.wait()
     await stopping[0]
 
-    assert broker.taken == sent[:1]
+    assert broker.published_ids == sent[:1]
     (lease,) = await stopped.claim("another")
     assert [m.message_id for m in lease.messages] == sent[1:]
 
 
-async def test_a_storage_that_fails_does_not_end_the_relay(
+async def test_failing_outbox_storage_does_not_end_the_relay(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -490,7 +498,7 @@ async def test_a_storage_that_fails_does_not_end_the_relay(
             return await super().claim(relay_id, limit=limit, lease=lease)
 
     outbox, bus = Failing(clock), InMemoryMessageBus()
-    await _saved(outbox, "a")
+    await _save_messages(outbox, "a")
 
     async with OutboxRelay(outbox, bus, clock=clock):
         await clock.advance(120)
@@ -499,7 +507,9 @@ async def test_a_storage_that_fails_does_not_end_the_relay(
     assert caplog.text.count("the database is away") == 3
 
 
-def test_unusable_settings_are_refused(outbox: InMemoryOutboxStorage, broker: Broker) -> None:
+def test_relay_rejects_an_unusable_publish_timeout(
+    outbox: InMemoryOutboxStorage, broker: Broker
+) -> None:
     for publish_timeout in (0.0, -1.0, 30.0):
         with pytest.raises(ConfigError, match="publish_timeout must be positive and below lease"):
             OutboxRelay(outbox, broker, lease=30, publish_timeout=publish_timeout)

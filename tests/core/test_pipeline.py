@@ -41,7 +41,7 @@ def _mediator(*middlewares: Any) -> Mediator:
     return Mediator(HandlerRegistry(), uow_factory=InMemoryUnitOfWork, middlewares=middlewares)
 
 
-async def test_middlewares_wrap_the_last_step_in_order() -> None:
+async def test_pipeline_wraps_its_last_step_in_middleware_order() -> None:
     async def last(message: str) -> CommandResponse[str]:
         return CommandResponse(message)
 
@@ -50,7 +50,7 @@ async def test_middlewares_wrap_the_last_step_in_order() -> None:
     assert (await step(">")).result == ">abba"
 
 
-async def test_a_middleware_may_call_next_again() -> None:
+async def test_middleware_may_call_the_next_step_twice() -> None:
     calls: list[str] = []
 
     class Twice(IMiddleware):
@@ -68,7 +68,7 @@ async def test_a_middleware_may_call_next_again() -> None:
 
 
 @pytest.mark.parametrize("answer", [None, "text", 0])
-async def test_an_answer_that_is_no_response_is_refused(answer: Any) -> None:
+async def test_pipeline_rejects_a_middleware_result_that_is_not_a_response(answer: Any) -> None:
     class Answering(IMiddleware):
         async def __call__(self, message: Any, next_: Next) -> Any:
             return answer
@@ -82,7 +82,7 @@ async def test_an_answer_that_is_no_response_is_refused(answer: Any) -> None:
     assert "Answering" in e.value.middleware
 
 
-def test_an_outer_middleware_after_an_inner_one_is_refused_at_the_start() -> None:
+def test_outer_middleware_listed_after_an_inner_middleware_is_rejected() -> None:
     with pytest.raises(MiddlewareError) as caught:
         _mediator(EventStorePersistenceMiddleware(), LoggingMiddleware())
 
@@ -93,7 +93,7 @@ def test_an_outer_middleware_after_an_inner_one_is_refused_at_the_start() -> Non
     )
 
 
-def test_a_middleware_that_is_given_twice_is_refused() -> None:
+def test_middleware_listed_twice_is_rejected() -> None:
     with pytest.raises(MiddlewareError, match="Inside is given twice; keep one"):
         _mediator(LoggingMiddleware(), Inside(), Inside())
 
@@ -108,7 +108,7 @@ async def _function(message: Any, next_: Next) -> Any:
 
 
 @pytest.mark.parametrize("nothing", [Synchronous(), _function, object(), None, LoggingMiddleware])
-def test_what_is_no_middleware_is_refused(nothing: Any) -> None:
+def test_mediator_rejects_objects_that_are_not_middlewares(nothing: Any) -> None:
     with pytest.raises(
         MiddlewareError, match="is not a middleware; subclass IMiddleware and write"
     ):

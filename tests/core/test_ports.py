@@ -1,4 +1,4 @@
-"""Ports keep the shape that adapters in the world were written against."""
+"""Signatures of the ports, on which adapters in other code bases depend."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cqrs_ddd_redis import (
     RedlockLockStrategy,
 )
 
-PRINTED: dict[type[Any], dict[str, str]] = {
+DOCUMENTED: dict[type[Any], dict[str, str]] = {
     ports.IRepository: {
         "add": "(self, entity, uow=None)",
         "get": "(self, entity_id, uow=None)",
@@ -93,35 +93,39 @@ PROTOCOLS = [
 ]
 
 
-def _bare(function: Any) -> str:
-    """The parameters with kinds and defaults, without annotations."""
+def _format_parameters(function: Any) -> str:
+    """Return the parameters with kinds and defaults, without annotations."""
     signature = inspect.signature(function)
     parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
     return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
 
 
-def _methods(port: type[Any]) -> set[str]:
+def _list_methods(port: type[Any]) -> set[str]:
     return set(port.__abstractmethods__)
 
 
-@pytest.mark.parametrize("port", PRINTED, ids=lambda port: port.__name__)
-def test_a_printed_port_has_its_printed_methods_and_no_others(port: type[Any]) -> None:
-    assert {name: _bare(getattr(port, name)) for name in _methods(port)} == PRINTED[port]
+@pytest.mark.parametrize("port", DOCUMENTED, ids=lambda port: port.__name__)
+def test_documented_port_has_exactly_its_documented_methods(port: type[Any]) -> None:
+    assert {
+        name: _format_parameters(getattr(port, name)) for name in _list_methods(port)
+    } == DOCUMENTED[port]
 
 
-@pytest.mark.parametrize("kept", IMPLEMENTATIONS, ids=lambda kept: kept.__name__)
-def test_a_fake_or_an_adapter_has_the_signatures_of_its_port(kept: type[Any]) -> None:
-    port = IMPLEMENTATIONS[kept]
+@pytest.mark.parametrize(
+    "implementation", IMPLEMENTATIONS, ids=lambda implementation: implementation.__name__
+)
+def test_fake_or_adapter_has_the_signatures_of_its_port(implementation: type[Any]) -> None:
+    port = IMPLEMENTATIONS[implementation]
 
-    assert issubclass(kept, port)
-    for name in _methods(port):
-        ours, theirs = getattr(kept, name), getattr(port, name)
+    assert issubclass(implementation, port)
+    for name in _list_methods(port):
+        ours, theirs = getattr(implementation, name), getattr(port, name)
         if not isinstance(theirs, property):
-            assert _bare(ours) == _bare(theirs), name
+            assert _format_parameters(ours) == _format_parameters(theirs), name
 
 
 @pytest.mark.parametrize("port", PROTOCOLS, ids=lambda port: port.__name__)
-def test_an_implementation_that_leaves_a_method_out_cannot_be_made(port: type[Any]) -> None:
+def test_port_implementation_without_a_method_cannot_be_instantiated(port: type[Any]) -> None:
     class Incomplete(port):  # type: ignore[misc]
         pass
 
@@ -130,11 +134,11 @@ def test_an_implementation_that_leaves_a_method_out_cannot_be_made(port: type[An
 
 
 @pytest.mark.parametrize("port", PROTOCOLS, ids=lambda port: port.__name__)
-def test_every_port_can_be_asked_for_at_run_time(port: type[Any]) -> None:
+def test_every_port_supports_isinstance(port: type[Any]) -> None:
     assert not isinstance(object(), port)
 
 
-def test_an_adapter_that_knows_only_the_printed_methods_is_an_event_store() -> None:
+def test_adapter_with_the_documented_methods_only_is_an_event_store() -> None:
     class Foreign:
         async def append(self, stored_event: StoredEvent) -> None: ...
 
@@ -152,7 +156,7 @@ def test_an_adapter_that_knows_only_the_printed_methods_is_an_event_store() -> N
     assert not isinstance(Foreign(), ports.IEventLog)
 
 
-def test_other_names_of_a_port_are_the_port() -> None:
+def test_alias_of_a_port_is_the_port() -> None:
     assert ports.ICacheStrategy is ports.ICacheService
     assert ports.IUnitOfWork is ports.UnitOfWork
 
@@ -162,11 +166,11 @@ class Thing(AggregateRoot[str]):
 
 
 class IThingRepository(IRepository[Thing, str]):
-    """As an application declares its own port."""
+    """Port that an application declares."""
 
 
 class IThingUnitOfWork(UnitOfWork):
-    """As an application declares its own unit of work, with repositories in it."""
+    """Unit of work that an application declares, with a repository in it."""
 
     things: IThingRepository
 
@@ -175,28 +179,28 @@ class IThingUnitOfWork(UnitOfWork):
     async def rollback(self) -> None: ...
 
 
-def test_a_port_of_the_application_is_abstract_too() -> None:
+def test_port_of_an_application_is_abstract() -> None:
     with pytest.raises(TypeError, match="abstract"):
         IThingRepository()  # type: ignore[abstract]
 
 
-async def test_a_unit_of_work_of_the_application_keeps_the_hooks() -> None:
-    told: list[str] = []
+async def test_unit_of_work_of_an_application_runs_commit_hooks() -> None:
+    hook_runs: list[str] = []
 
-    async def tell() -> None:
-        told.append("stored")
+    async def record_commit() -> None:
+        hook_runs.append("stored")
 
     uow = IThingUnitOfWork()
     assert uow._on_commit_hooks == deque()
     async with uow:
-        uow.on_commit(lambda: tell())
+        uow.on_commit(lambda: record_commit())
         await uow.commit()
-        assert told == ["stored"]
+        assert hook_runs == ["stored"]
 
-    assert told == ["stored"]
+    assert hook_runs == ["stored"]
 
 
-async def test_a_search_result_is_awaited_and_streamed() -> None:
+async def test_search_result_runs_its_query_at_each_await_and_stream() -> None:
     calls: list[str] = []
 
     async def fetch() -> list[int]:
@@ -218,7 +222,7 @@ async def test_a_search_result_is_awaited_and_streamed() -> None:
     assert calls == ["fetch", "stream by 2", "stream by 100", "fetch"]
 
 
-async def test_a_result_that_is_in_memory_already_is_one_too() -> None:
+async def test_search_result_can_hold_items_in_memory() -> None:
     result = SearchResult.from_items(iter([1, 2]))
 
     assert await result == [1, 2]
@@ -228,7 +232,7 @@ async def test_a_result_that_is_in_memory_already_is_one_too() -> None:
             result.stream(batch_size)
 
 
-def test_a_stored_event_and_an_outbox_message_need_only_what_they_cannot_know() -> None:
+def test_stored_event_and_outbox_message_have_defaults_for_optional_fields() -> None:
     stored = StoredEvent(
         event_id="e-1",
         event_type="ThingMade",
@@ -249,7 +253,7 @@ def test_a_stored_event_and_an_outbox_message_need_only_what_they_cannot_know() 
     assert message.created_at.tzinfo is timezone.utc
 
 
-def test_a_stored_event_without_a_zone_is_refused() -> None:
+def test_stored_event_rejects_a_time_without_a_zone() -> None:
     with pytest.raises(NaiveDatetimeError, match="occurred_at of ThingMade e-1 .* pass an aware"):
         StoredEvent(
             event_id="e-1",
@@ -262,6 +266,6 @@ def test_a_stored_event_without_a_zone_is_refused() -> None:
         )
 
 
-def test_stored_events_are_told_apart_by_keywords_only() -> None:
+def test_stored_event_takes_keyword_arguments_only() -> None:
     with pytest.raises(TypeError):
         StoredEvent("e-1", "ThingMade", "t-1", "Thing", 1, 1, {})  # type: ignore[call-arg]

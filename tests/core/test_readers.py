@@ -53,23 +53,23 @@ async def folders() -> Folders:
     return stored
 
 
-def in_memory() -> InMemoryHierarchy[str]:
+def build_in_memory() -> InMemoryHierarchy[str]:
     stored: InMemoryHierarchy[str] = InMemoryHierarchy()
     for folder in FOLDERS:
         stored.node(folder.id, folder.parent_ids, tags=folder.tags, acl=folder.acl)
     return stored
 
 
-def limited(source: object, method: str, *, is_async: bool, reads: Any = "batch") -> Any:
+def limit_reader(source: object, method: str, *, is_async: bool, reads: Any = "batch") -> Any:
     return ServiceVariant(is_async, reads).reader(source, method)
 
 
 CREATE_READER: list[Callable[[object, str], object]] = [
     lambda source, method: source,
-    lambda source, method: limited(source, method, is_async=False, reads="single"),
-    lambda source, method: limited(source, method, is_async=False),
-    lambda source, method: limited(source, method, is_async=True, reads="single"),
-    lambda source, method: CachingReader(limited(source, method, is_async=True)),
+    lambda source, method: limit_reader(source, method, is_async=False, reads="single"),
+    lambda source, method: limit_reader(source, method, is_async=False),
+    lambda source, method: limit_reader(source, method, is_async=True, reads="single"),
+    lambda source, method: CachingReader(limit_reader(source, method, is_async=True)),
 ]
 
 
@@ -79,21 +79,21 @@ CREATE_READER: list[Callable[[object, str], object]] = [
 class TestInMemoryHierarchy(ParentReaderContract, TagReaderContract, ACLReaderContract):
     @pytest.fixture
     def parent_reader(self, create_reader: Callable[[object, str], object]) -> object:
-        return create_reader(in_memory(), "get_parent_ids")
+        return create_reader(build_in_memory(), "get_parent_ids")
 
     @pytest.fixture
     def tag_reader(self, create_reader: Callable[[object, str], object]) -> object:
-        return create_reader(in_memory(), "get_tags_and_parents")
+        return create_reader(build_in_memory(), "get_tags_and_parents")
 
     @pytest.fixture
     def acl_reader(self, create_reader: Callable[[object, str], object]) -> object:
-        return create_reader(in_memory(), "get_acl_and_parents")
+        return create_reader(build_in_memory(), "get_acl_and_parents")
 
 
 class TestAncestryInMemory(AncestryReaderContract):
     @pytest.fixture
     def ancestry_reader(self) -> InMemoryHierarchy[str]:
-        return in_memory()
+        return build_in_memory()
 
 
 class TestReadersOfARepository(ParentReaderContract, TagReaderContract, ACLReaderContract):
@@ -114,7 +114,7 @@ class TestReadersOfARepository(ParentReaderContract, TagReaderContract, ACLReade
         )
 
 
-async def test_services_work_over_a_repository(folders: Folders) -> None:
+async def test_hierarchy_services_work_over_a_repository(folders: Folders) -> None:
     cycles = AsyncCycleDetectionService(
         RepositoryParentReader(folders, parents=lambda folder: folder.parent_ids)
     )
@@ -149,7 +149,7 @@ async def test_repository_reader_sees_its_unit_of_work(folders: Folders) -> None
 
 
 async def test_caching_reader_reads_each_node_once_even_a_missing_one() -> None:
-    counted = CountingReader(in_memory().get_acl_and_parents)
+    counted = CountingReader(build_in_memory().get_acl_and_parents)
     reader: CachingReader[str, ACLAndParents[str]] = CachingReader(
         AsyncReader(counted, "get_acl_and_parents", is_async=False)
     )
@@ -177,13 +177,13 @@ def test_async_service_rejects_a_sync_reader() -> None:
     with pytest.raises(InvalidOperationError, match="SyncParents.get_parent_ids is sync; use"):
         AsyncCycleDetectionService[str](SyncParents())  # type: ignore[arg-type]
     with pytest.raises(InvalidOperationError, match="is sync; use the sync form"):
-        AsyncTagInheritanceService[str](in_memory())  # type: ignore[arg-type]
+        AsyncTagInheritanceService[str](build_in_memory())  # type: ignore[arg-type]
     with pytest.raises(InvalidOperationError, match="is sync; use the sync form"):
-        AsyncACLInheritanceService[str](in_memory())  # type: ignore[arg-type]
+        AsyncACLInheritanceService[str](build_in_memory())  # type: ignore[arg-type]
 
 
 def test_sync_service_rejects_an_async_reader() -> None:
-    # The names alone fit, and so does isinstance.
+    # isinstance compares method names only, so it accepts the reader.
     assert isinstance(AsyncParents(), IBatchReader)
     with pytest.raises(InvalidOperationError, match="get_many is async; use the async form"):
         CycleDetectionService[str](AsyncParents())  # type: ignore[arg-type]
@@ -200,7 +200,7 @@ def test_service_rejects_a_reader_of_other_records(reader: Any) -> None:
         TagInheritanceService[str](reader)
 
 
-def test_sync_service_has_the_methods_of_the_async_one() -> None:
+def test_sync_service_has_the_methods_of_the_async_service() -> None:
     for sync, asynchronous in (
         (CycleDetectionService, AsyncCycleDetectionService),
         (TagInheritanceService, AsyncTagInheritanceService),
@@ -220,7 +220,7 @@ def _public_methods(service: type[object]) -> dict[str, tuple[inspect.Signature,
     }
 
 
-def test_any_class_with_the_methods_is_a_reader() -> None:
+def test_any_class_with_the_reader_methods_is_a_reader() -> None:
     class Blocks:
         def get_parent_ids(self, node_id: int) -> tuple[int, ...] | None:
             return (node_id - 1,) if node_id else ()
@@ -244,14 +244,14 @@ def test_any_class_with_the_methods_is_a_reader() -> None:
 
 
 class RootsAreMissing(InMemoryHierarchy[str]):
-    """Takes an empty tuple for nothing."""
+    """Naive: treats a root as a missing node."""
 
     def get_parent_ids(self, node_id: str) -> tuple[str, ...] | None:
         return super().get_parent_ids(node_id) or None
 
 
 class MissingHasNone(InMemoryHierarchy[str]):
-    """Gives a record without tags, or without a list, for a missing node."""
+    """Naive: treats a missing node as a node without tags or list."""
 
     def get_tags_and_parents(self, node_id: str) -> TagsAndParents[str]:
         return super().get_tags_and_parents(node_id) or ((), ())
@@ -261,7 +261,7 @@ class MissingHasNone(InMemoryHierarchy[str]):
 
 
 class EmptyIsNone(InMemoryHierarchy[str]):
-    """Takes a list of nobody for no list."""
+    """Naive: treats an empty list as no list."""
 
     def get_acl_and_parents(self, node_id: str) -> ACLAndParents[str] | None:
         found = super().get_acl_and_parents(node_id)
@@ -272,7 +272,7 @@ class EmptyIsNone(InMemoryHierarchy[str]):
 
 
 class Sorted(InMemoryHierarchy[str]):
-    """Returns parents and tags in an order of its own."""
+    """Naive: sorts parents and tags."""
 
     def get_parent_ids(self, node_id: str) -> tuple[str, ...] | None:
         parents = super().get_parent_ids(node_id)
@@ -283,19 +283,19 @@ class Sorted(InMemoryHierarchy[str]):
         return None if found is None else (tuple(sorted(found[0])), found[1])
 
 
-async def _parents_hold(reader: InMemoryHierarchy[str]) -> None:
+async def _check_parents(reader: InMemoryHierarchy[str]) -> None:
     contract = ParentReaderContract()
     await contract.test_parent_reader_returns_parents_in_stored_order(reader)
     await contract.test_parent_reader_omits_missing_nodes_and_returns_no_parents_for_a_root(reader)
 
 
-async def _tags_hold(reader: InMemoryHierarchy[str]) -> None:
+async def _check_tags(reader: InMemoryHierarchy[str]) -> None:
     contract = TagReaderContract()
     await contract.test_tags_keep_their_order_and_spelling(reader)
     await contract.test_tag_reader_omits_missing_nodes_but_not_nodes_without_tags(reader)
 
 
-async def _lists_hold(reader: InMemoryHierarchy[str]) -> None:
+async def _check_lists(reader: InMemoryHierarchy[str]) -> None:
     contract = ACLReaderContract()
     await contract.test_acl_reader_distinguishes_no_list_from_an_empty_and_an_unrestricted_list(
         reader
@@ -304,24 +304,24 @@ async def _lists_hold(reader: InMemoryHierarchy[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("naive", "sentences"),
+    ("naive", "check"),
     [
-        (RootsAreMissing, _parents_hold),
-        (Sorted, _parents_hold),
-        (Sorted, _tags_hold),
-        (MissingHasNone, _tags_hold),
-        (MissingHasNone, _lists_hold),
-        (EmptyIsNone, _lists_hold),
+        (RootsAreMissing, _check_parents),
+        (Sorted, _check_parents),
+        (Sorted, _check_tags),
+        (MissingHasNone, _check_tags),
+        (MissingHasNone, _check_lists),
+        (EmptyIsNone, _check_lists),
     ],
 )
-async def test_contract_catches_a_naive_reader(
+async def test_reader_contract_catches_a_naive_reader(
     naive: type[InMemoryHierarchy[str]],
-    sentences: Callable[[InMemoryHierarchy[str]], Awaitable[None]],
+    check: Callable[[InMemoryHierarchy[str]], Awaitable[None]],
 ) -> None:
     reader = naive()
     for folder in FOLDERS:
         reader.node(folder.id, folder.parent_ids, tags=folder.tags, acl=folder.acl)
 
-    await sentences(in_memory())
+    await check(build_in_memory())
     with pytest.raises(AssertionError):
-        await sentences(reader)
+        await check(reader)

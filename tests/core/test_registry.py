@@ -61,7 +61,7 @@ async def greet_with(word: str, command: Greet) -> str:
 
 
 class Greeter:
-    """A callable with state."""
+    """Callable with state."""
 
     async def __call__(self, command: Greet) -> str:
         return f"hello {command.name}"
@@ -74,7 +74,7 @@ class Greeter:
         return f"hello {command.name}"
 
     @classmethod
-    async def of_class(cls, command: Greet) -> str:
+    async def class_method(cls, command: Greet) -> str:
         return f"hello {command.name}"
 
 
@@ -94,7 +94,7 @@ def registry() -> HandlerRegistry:
         Greeter(),
         Greeter().method,
         Greeter.static,
-        Greeter.of_class,
+        Greeter.class_method,
     ],
     ids=[
         "instance",
@@ -108,13 +108,15 @@ def registry() -> HandlerRegistry:
         "class method",
     ],
 )
-async def test_a_handler_comes_in_many_forms(registry: HandlerRegistry, handler: Any) -> None:
+async def test_handler_can_be_registered_in_many_forms(
+    registry: HandlerRegistry, handler: Any
+) -> None:
     registry.register_command_handler(Greet, handler)
 
     assert await registry.get_handler(Greet).call(Greet(name="Ada")) == "hello Ada"
 
 
-async def test_a_class_is_made_by_the_resolver_for_each_message() -> None:
+async def test_resolver_creates_the_handler_for_each_message() -> None:
     made: list[type[Any]] = []
 
     def resolve(kind: type[Any]) -> Any:
@@ -137,7 +139,7 @@ async def test_a_class_is_made_by_the_resolver_for_each_message() -> None:
     assert made == [Polite, Polite]
 
 
-def test_a_class_that_needs_something_wants_a_resolver(registry: HandlerRegistry) -> None:
+def test_handler_class_with_dependencies_needs_a_resolver(registry: HandlerRegistry) -> None:
     class Needy:
         def __init__(self, repository: object) -> None: ...
 
@@ -184,7 +186,7 @@ class NoMessage:
         (None, "it is not callable"),
     ],
 )
-def test_what_cannot_handle_the_message_is_refused(
+def test_registry_rejects_a_handler_that_cannot_handle_the_message(
     registry: HandlerRegistry, handler: Any, problem: str
 ) -> None:
     with pytest.raises(HandlerRegistrationError, match=f"cannot handle Greet: {problem}") as e:
@@ -194,7 +196,7 @@ def test_what_cannot_handle_the_message_is_refused(
     assert e.value.handler
 
 
-def test_a_handler_of_a_parent_or_of_one_of_several_messages_fits(
+def test_handler_for_a_base_class_or_a_union_of_messages_is_accepted(
     registry: HandlerRegistry,
 ) -> None:
     async def either(command: Greet | Ask) -> str:
@@ -207,14 +209,14 @@ def test_a_handler_of_a_parent_or_of_one_of_several_messages_fits(
 
 
 @pytest.mark.parametrize("message", [Ask, Greeted, int, "Greet", None])
-def test_a_command_handler_is_registered_for_a_command(
+def test_command_handler_can_only_be_registered_for_a_command(
     registry: HandlerRegistry, message: Any
 ) -> None:
     with pytest.raises(HandlerRegistrationError, match="is not a subclass of Command"):
         registry.register_command_handler(message, greet)
 
 
-def test_a_message_has_one_handler(registry: HandlerRegistry) -> None:
+def test_registry_rejects_a_second_handler_for_a_message(registry: HandlerRegistry) -> None:
     registry.register_query_handler(Ask, AskHandler())
 
     with pytest.raises(
@@ -226,7 +228,9 @@ def test_a_message_has_one_handler(registry: HandlerRegistry) -> None:
     assert "AskHandler" in e.value.handler
 
 
-def test_an_unknown_message_lists_what_there_is(registry: HandlerRegistry) -> None:
+def test_error_for_a_message_without_a_handler_lists_registered_messages(
+    registry: HandlerRegistry,
+) -> None:
     with pytest.raises(HandlerNotRegisteredError, match="there are handlers for nothing"):
         registry.get_handler(Greet)
     registry.register_command_handler(Greet, greet)
@@ -236,7 +240,9 @@ def test_an_unknown_message_lists_what_there_is(registry: HandlerRegistry) -> No
     assert caught.value.message_type == "GreetPolitely"
 
 
-async def test_an_event_has_any_number_of_handlers_in_order(registry: HandlerRegistry) -> None:
+async def test_handlers_of_an_event_and_its_base_class_run_in_registration_order(
+    registry: HandlerRegistry,
+) -> None:
     seen: list[str] = []
 
     class First(EventHandler):
@@ -246,10 +252,10 @@ async def test_an_event_has_any_number_of_handlers_in_order(registry: HandlerReg
     async def second(event: Greeted) -> None:
         seen.append("second")
 
-    async def of_the_child(event: GreetedPolitely) -> None:
+    async def handle_child(event: GreetedPolitely) -> None:
         seen.append("of the child")
 
-    registry.register_event_handler(GreetedPolitely, of_the_child)
+    registry.register_event_handler(GreetedPolitely, handle_child)
     registry.register_event_handler(Greeted, First())
     registry.register_event_handler(Greeted, second)
     for event in (Greeted(), GreetedPolitely()):
@@ -259,7 +265,7 @@ async def test_an_event_has_any_number_of_handlers_in_order(registry: HandlerReg
     assert seen == ["first", "second", "of the child", "first", "second"]
 
 
-def test_an_event_handler_registered_later_is_found(registry: HandlerRegistry) -> None:
+def test_event_handler_registered_later_is_found(registry: HandlerRegistry) -> None:
     assert registry.get_event_handlers(Greeted) == ()
 
     async def late(event: Greeted) -> None: ...
@@ -269,7 +275,7 @@ def test_an_event_handler_registered_later_is_found(registry: HandlerRegistry) -
     assert len(registry.get_event_handlers(Greeted)) == 1
 
 
-def test_names_lead_to_functions(registry: HandlerRegistry) -> None:
+def test_registry_finds_functions_by_module_and_name(registry: HandlerRegistry) -> None:
     @registry.decorator("hall", "greet")
     async def handler(data: dict[str, str]) -> str:
         return data["name"]
@@ -287,11 +293,11 @@ def test_names_lead_to_functions(registry: HandlerRegistry) -> None:
 def test_verify_lists_each_message_without_a_handler_or_with_two(
     registry: HandlerRegistry,
 ) -> None:
-    async def by_name(data: dict[str, str]) -> None: ...
+    async def handle_by_name(data: dict[str, str]) -> None: ...
 
     registry.register_command_handler(Greet, greet)
     registry.verify([Greet])
-    registry.register("hall", "Greet", by_name)
+    registry.register("hall", "Greet", handle_by_name)
 
     with pytest.raises(HandlerRegistrationError) as caught:
         registry.verify([Greet, Ask])
@@ -302,7 +308,7 @@ def test_verify_lists_each_message_without_a_handler_or_with_two(
     assert "register exactly one handler for each message" in message
 
 
-def test_verify_without_arguments_knows_every_message_of_the_process(
+def test_verify_without_arguments_checks_every_message_of_the_process(
     registry: HandlerRegistry,
 ) -> None:
     with pytest.raises(HandlerRegistrationError, match="GreetPolitely has no handler"):
@@ -316,7 +322,7 @@ def test_verify_without_arguments_knows_every_message_of_the_process(
         (Ask, AskHandler(), (str,)),
     ],
 )
-def test_the_message_says_what_a_result_must_be(
+def test_result_type_of_a_handler_comes_from_the_message_class(
     registry: HandlerRegistry, message: Any, handler: Any, expected: Any
 ) -> None:
     register = (
@@ -329,7 +335,7 @@ def test_the_message_says_what_a_result_must_be(
     assert registry.get_handler(message).result_types == expected
 
 
-def test_without_a_promise_of_the_message_the_handlers_annotation_counts(
+def test_result_type_of_an_untyped_message_comes_from_the_handler_annotation(
     registry: HandlerRegistry,
 ) -> None:
     class Plain(Command):

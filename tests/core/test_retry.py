@@ -23,7 +23,7 @@ from cqrs_ddd_core.primitives.retry import (
 CONFLICT = OptimisticConcurrencyError("again")
 
 
-def test_it_ends_after_so_many_attempts() -> None:
+def test_retry_policy_ends_after_max_attempts() -> None:
     policy = RetryPolicy(max_attempts=3)
 
     assert [policy.should_retry(attempt, CONFLICT) for attempt in (1, 2, 3, 4)] == [
@@ -36,21 +36,21 @@ def test_it_ends_after_so_many_attempts() -> None:
 
 
 @pytest.mark.parametrize("error", [BusinessRuleError("no"), PermanentCommandError("never")])
-def test_what_trying_again_cannot_help_is_not_tried_again(error: Exception) -> None:
+def test_retry_policy_does_not_retry_business_and_permanent_errors(error: Exception) -> None:
     assert not RetryPolicy(max_attempts=9).should_retry(1, error)
 
 
-def test_no_retry_means_one_attempt() -> None:
+def test_no_retry_policy_allows_one_attempt() -> None:
     assert not NoRetry().should_retry(1, CONFLICT)
 
 
-def test_a_fixed_delay_stays() -> None:
+def test_fixed_retry_policy_keeps_its_delay() -> None:
     policy = FixedRetryPolicy(delay=2.5)
 
     assert [policy.get_backoff(attempt) for attempt in (1, 2, 9)] == [2.5, 2.5, 2.5]
 
 
-def test_the_last_entry_of_a_schedule_repeats() -> None:
+def test_schedule_retry_policy_repeats_its_last_delay() -> None:
     policy = ScheduleRetryPolicy(schedule=(1, 5, 30))
 
     assert [policy.get_backoff(attempt) for attempt in (0, 1, 2, 3, 4, 99)] == [1, 1, 5, 30, 30, 30]
@@ -64,7 +64,7 @@ def test_the_last_entry_of_a_schedule_repeats() -> None:
     jitter=st.floats(0, 1),
     chance=st.floats(0, 1, exclude_max=True),
 )
-def test_an_exponential_delay_stays_within_its_bounds(
+def test_exponential_backoff_stays_within_its_bounds(
     attempt: int, base: float, multiplier: float, maximum: float, jitter: float, chance: float
 ) -> None:
     policy = ExponentialBackoffPolicy(
@@ -80,13 +80,13 @@ def test_an_exponential_delay_stays_within_its_bounds(
     assert 0 <= delay <= maximum * (1 + 1e-9)
 
 
-def test_an_exponential_delay_grows_to_its_maximum() -> None:
+def test_exponential_backoff_grows_to_its_maximum() -> None:
     policy = ExponentialBackoffPolicy(base=1, multiplier=2, maximum=5, jitter=0)
 
     assert [policy.get_backoff(attempt) for attempt in (1, 2, 3, 4, 10**6)] == [1, 2, 4, 5, 5]
 
 
-def test_jitter_is_the_share_left_to_chance() -> None:
+def test_jitter_randomises_its_share_of_the_backoff() -> None:
     delays = [
         ExponentialBackoffPolicy(base=8, jitter=0.25, random=lambda c=c: c).get_backoff(1)  # type: ignore[misc]
         for c in (0.0, 0.5)
@@ -95,7 +95,7 @@ def test_jitter_is_the_share_left_to_chance() -> None:
     assert delays == [6.0, 7.0]
 
 
-def test_failing_callers_do_not_come_back_together() -> None:
+def test_exponential_backoff_gives_callers_different_delays() -> None:
     policy = ExponentialBackoffPolicy()
 
     assert len({policy.get_backoff(5) for _ in range(50)}) > 40
@@ -114,6 +114,6 @@ def test_failing_callers_do_not_come_back_together() -> None:
         (ExponentialBackoffPolicy, {"maximum": -1}, "maximum must not be negative, got -1"),
     ],
 )
-def test_unusable_settings_are_refused(policy: Any, arguments: Any, message: str) -> None:
+def test_retry_policy_rejects_unusable_settings(policy: Any, arguments: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         policy(**arguments)

@@ -63,19 +63,19 @@ def mediator() -> Mediator:
     return Mediator(handlers, uow_factory=InMemoryUnitOfWork)
 
 
-def test_events_result_and_state_follow() -> None:
+def test_scenario_checks_events_result_and_state() -> None:
     outcome = given(Copy, "c-1", Lent(reader="anna"), Returned()).when(lambda c: c.lend("berta"))
 
     outcome.then(Lent(reader="berta")).then_result("berta").then_state(reader="berta")
 
 
-def test_a_refusal_follows() -> None:
+def test_scenario_checks_the_raised_error() -> None:
     outcome = given(Copy, "c-1", Lent(reader="anna")).when(lambda copy: copy.lend("berta"))
 
     outcome.then_raises(BusinessRuleError, "is lent to anna")
 
 
-def test_a_different_field_is_shown() -> None:
+def test_scenario_shows_the_fields_that_differ() -> None:
     outcome = given(Copy, "c-1").when(lambda copy: copy.lend("berta"))
 
     with pytest.raises(AssertionError) as caught:
@@ -89,7 +89,7 @@ def test_a_different_field_is_shown() -> None:
     )
 
 
-def test_missing_unexpected_and_other_events_are_shown() -> None:
+def test_scenario_shows_missing_unexpected_and_different_events() -> None:
     def act(copy: Copy) -> None:
         copy.lend("anna")
         copy.add_event(Returned())
@@ -106,7 +106,7 @@ def test_missing_unexpected_and_other_events_are_shown() -> None:
         outcome.then()
 
 
-def test_an_error_that_nobody_expected_is_the_cause() -> None:
+def test_scenario_chains_an_unexpected_error_as_the_cause() -> None:
     outcome = given(Copy, "c-1", Lent(reader="anna")).when(lambda copy: copy.lend("berta"))
 
     with pytest.raises(AssertionError, match="it raised BusinessRuleError") as caught:
@@ -119,19 +119,19 @@ def test_an_error_that_nobody_expected_is_the_cause() -> None:
     assert isinstance(caught.value.__cause__, BusinessRuleError)
 
 
-def test_an_expected_error_must_come_and_be_the_right_one() -> None:
-    fine = given(Copy, "c-1").when(lambda copy: copy.lend("berta"))
-    refused = given(Copy, "c-1", Lent(reader="anna")).when(lambda copy: copy.lend("berta"))
+def test_scenario_fails_if_the_expected_error_is_missing_or_different() -> None:
+    succeeded = given(Copy, "c-1").when(lambda copy: copy.lend("berta"))
+    failed = given(Copy, "c-1", Lent(reader="anna")).when(lambda copy: copy.lend("berta"))
 
     with pytest.raises(AssertionError, match="expected BusinessRuleError, but nothing was raised"):
-        fine.then_raises(BusinessRuleError)
+        succeeded.then_raises(BusinessRuleError)
     with pytest.raises(AssertionError, match="expected LookupError, got BusinessRuleError"):
-        refused.then_raises(LookupError)
+        failed.then_raises(LookupError)
     with pytest.raises(AssertionError, match="expected BusinessRuleError 'is lost'"):
-        refused.then_raises(BusinessRuleError, "is lost")
+        failed.then_raises(BusinessRuleError, "is lost")
 
 
-def test_a_refusal_after_an_event_was_recorded_is_found() -> None:
+def test_scenario_fails_if_an_event_was_recorded_before_the_error() -> None:
     def act(copy: Copy) -> None:
         copy.lend("anna")
         raise BusinessRuleError("too late")
@@ -140,7 +140,7 @@ def test_a_refusal_after_an_event_was_recorded_is_found() -> None:
         given(Copy, "c-1").when(act).then_raises(BusinessRuleError)
 
 
-def test_a_wrong_result_or_state_is_shown() -> None:
+def test_scenario_shows_a_wrong_result_or_state() -> None:
     outcome = given(Copy, "c-1").when(lambda copy: copy.lend("berta"))
 
     with pytest.raises(AssertionError, match="expected 'anna', got 'berta'"):
@@ -149,7 +149,7 @@ def test_a_wrong_result_or_state_is_shown() -> None:
         outcome.then_state(reader=None)
 
 
-async def test_a_command_follows_other_commands(mediator: Mediator) -> None:
+async def test_message_scenario_sends_earlier_commands_first(mediator: Mediator) -> None:
     first = await given_sent(mediator).when(Lend(copy_id="c-1", reader="anna"))
     second = await given_sent(mediator, Lend(copy_id="c-2", reader="anna")).when(
         Lend(copy_id="c-2", reader="berta")
@@ -161,7 +161,7 @@ async def test_a_command_follows_other_commands(mediator: Mediator) -> None:
         first.then_state(reader="anna")
 
 
-async def test_a_failure_of_the_history_is_not_taken_for_the_outcome(mediator: Mediator) -> None:
+async def test_message_scenario_raises_the_error_of_an_earlier_command(mediator: Mediator) -> None:
     lost: Any = Lend(copy_id="lost", reader="anna")
 
     with pytest.raises(EntityNotFoundError):

@@ -8,11 +8,11 @@ import pytest
 from cqrs_ddd_core.primitives.shielding import CompletionResult, run_to_completion, timeout_after
 
 
-async def test_work_that_ends_well_says_so() -> None:
+async def test_run_to_completion_returns_a_result_without_error() -> None:
     assert await run_to_completion(asyncio.sleep(0)) == CompletionResult(None)
 
 
-async def test_an_error_is_handed_over_and_not_raised() -> None:
+async def test_run_to_completion_returns_an_error_instead_of_raising_it() -> None:
     error = LookupError("in the work")
 
     async def work() -> None:
@@ -21,7 +21,7 @@ async def test_an_error_is_handed_over_and_not_raised() -> None:
     assert await run_to_completion(work()) == CompletionResult(error)
 
 
-async def test_work_ends_although_its_caller_is_cancelled_again_and_again() -> None:
+async def test_work_completes_although_its_caller_is_cancelled_repeatedly() -> None:
     steps: list[str] = []
 
     async def work() -> None:
@@ -41,7 +41,7 @@ async def test_work_ends_although_its_caller_is_cancelled_again_and_again() -> N
     assert steps == ["done", "interrupted by call 0"]
 
 
-async def test_after_its_grace_the_work_is_cancelled_too() -> None:
+async def test_work_of_a_cancelled_caller_is_cancelled_after_its_grace_period() -> None:
     steps: list[str] = []
 
     async def work() -> None:
@@ -63,7 +63,7 @@ async def test_after_its_grace_the_work_is_cancelled_too() -> None:
     assert steps == ["cleaned up"]
 
 
-async def test_a_caller_who_was_cancelled_before_grants_the_grace_from_the_start() -> None:
+async def test_grace_period_starts_at_once_if_the_caller_was_already_cancelled() -> None:
     ended = await run_to_completion(
         asyncio.sleep(60), grace=0.01, interruption=asyncio.CancelledError()
     )
@@ -72,11 +72,11 @@ async def test_a_caller_who_was_cancelled_before_grants_the_grace_from_the_start
     assert ended.interruption is not None
 
 
-async def test_without_a_cancellation_there_is_no_limit() -> None:
+async def test_grace_period_does_not_limit_work_without_a_cancellation() -> None:
     assert await run_to_completion(asyncio.sleep(0.03), grace=0.001) == CompletionResult(None)
 
 
-async def test_work_within_its_time_answers_or_raises_as_it_is() -> None:
+async def test_timeout_after_returns_or_raises_the_outcome_of_fast_work() -> None:
     assert await timeout_after(30, asyncio.sleep(0, "done")) == "done"
 
     async def fail() -> None:
@@ -86,7 +86,7 @@ async def test_work_within_its_time_answers_or_raises_as_it_is() -> None:
         await timeout_after(30, fail())
 
 
-async def test_work_that_takes_too_long_is_cancelled_and_its_caller_goes_on() -> None:
+async def test_timeout_after_cancels_slow_work_and_lets_the_caller_continue() -> None:
     cancelled: list[bool] = []
 
     async def hang() -> None:
@@ -103,7 +103,7 @@ async def test_work_that_takes_too_long_is_cancelled_and_its_caller_goes_on() ->
     assert cancelled == [True, True]
 
 
-async def test_a_cancellation_from_outside_is_no_time_out() -> None:
+async def test_timeout_after_passes_a_cancellation_from_outside_on() -> None:
     async def work() -> None:
         await timeout_after(30, asyncio.Event().wait())
 
@@ -115,7 +115,7 @@ async def test_a_cancellation_from_outside_is_no_time_out() -> None:
     assert task.cancelled()
 
 
-async def test_a_time_out_while_its_caller_is_being_cancelled_is_one() -> None:
+async def test_timeout_after_raises_timeout_error_in_a_task_that_is_being_cancelled() -> None:
     ended: list[str] = []
 
     async def work() -> None:
@@ -137,7 +137,7 @@ async def test_a_time_out_while_its_caller_is_being_cancelled_is_one() -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 does not count cancellations")
-async def test_a_time_out_that_the_work_turns_into_an_error_of_its_own_leaves_nothing() -> None:
+async def test_timeout_after_leaves_no_cancellation_if_the_work_raises_its_own_error() -> None:
     async def work() -> None:
         try:
             await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""One load for everybody: two repositories over one cache are two processes."""
+"""Single flight of loads; two repositories on one cache act as two processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cqrs_ddd_core.testing.faults import cancel_sweep
 
 
 class SlowParcels(InMemoryRepository[Parcel, str]):
-    """Its loads are counted, and answer when they may."""
+    """Repository that counts its loads and can delay them."""
 
     def __init__(self) -> None:
         super().__init__(Parcel)
@@ -49,12 +49,12 @@ class SlowParcels(InMemoryRepository[Parcel, str]):
 
 
 class CountingCache(InMemoryCacheService):
-    """Counts its round trips, and those that ask for leases."""
+    """Cache that records its round trips and reports a denied lease."""
 
     def __init__(self) -> None:
         super().__init__()
         self.trips: list[str] = []
-        self.has_refused = asyncio.Event()
+        self.has_denied = asyncio.Event()
 
     async def get_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
         self.trips.append("read")
@@ -64,7 +64,7 @@ class CountingCache(InMemoryCacheService):
         self.trips.append("lease")
         leases = await super().lease_many(keys, ttl)
         if len(leases) < len(keys):
-            self.has_refused.set()
+            self.has_denied.set()
         return leases
 
     async def fill_many(
@@ -94,25 +94,25 @@ def parcels(inner: SlowParcels, cache: CountingCache) -> CachingRepository[Parce
 
 
 @pytest.fixture
-def elsewhere(inner: SlowParcels, cache: CountingCache) -> CachingRepository[Parcel, str]:
+def other_process(inner: SlowParcels, cache: CountingCache) -> CachingRepository[Parcel, str]:
     return CachingRepository(inner, cache, Parcel)
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flights, "PAUSES", (0.0,) * 3)
 
 
 Parcels = CachingRepository[Parcel, str]
 
 
-async def test_who_misses_what_another_process_loads_waits_for_it(
-    parcels: Parcels, elsewhere: Parcels, inner: SlowParcels, cache: CountingCache
+async def test_cache_miss_waits_for_the_load_of_another_process(
+    parcels: Parcels, other_process: Parcels, inner: SlowParcels, cache: CountingCache
 ) -> None:
     await inner.add(Parcel.register("p-1", "anna"))
     inner.may_answer.clear()
-    asking = [asyncio.ensure_future(each.get("p-1")) for each in [parcels, elsewhere] * 50]
-    await cache.has_refused.wait()
+    asking = [asyncio.ensure_future(each.get("p-1")) for each in [parcels, other_process] * 50]
+    await cache.has_denied.wait()
     inner.may_answer.set()
 
     found = await asyncio.gather(*asking)
@@ -121,8 +121,8 @@ async def test_who_misses_what_another_process_loads_waits_for_it(
     assert inner.loads == 1
 
 
-async def test_who_holds_a_lease_and_is_gone_holds_up_nobody_for_long(
-    impatient: None, parcels: Parcels, inner: SlowParcels, cache: CountingCache
+async def test_fill_lease_of_a_dead_process_does_not_block_readers_for_long(
+    without_pauses: None, parcels: Parcels, inner: SlowParcels, cache: CountingCache
 ) -> None:
     await inner.add(Parcel.register("p-1", "anna"))
     key = parcels._states.key("p-1")
@@ -132,19 +132,19 @@ async def test_who_holds_a_lease_and_is_gone_holds_up_nobody_for_long(
 
     assert found is not None
     assert inner.loads == 1
-    assert await cache.get(key) is None, "only who has the lease may fill"
+    assert await cache.get(key) is None, "only the holder of the lease may fill"
     assert cache.trips.count("lease") == 1 + 1 + 3
 
 
-async def test_a_lease_that_becomes_free_is_taken(
+async def test_waiter_takes_a_fill_lease_that_becomes_free(
     parcels: Parcels, inner: SlowParcels, cache: CountingCache
 ) -> None:
     await inner.add(Parcel.register("p-1", "anna"))
     key = parcels._states.key("p-1")
     await cache.lease_fill(key, 30)
-    cache.has_refused.clear()
+    cache.has_denied.clear()
     asking = asyncio.ensure_future(parcels.get("p-1"))
-    await cache.has_refused.wait()
+    await cache.has_denied.wait()
     await cache.delete(key)
 
     assert await asking is not None
@@ -154,21 +154,21 @@ async def test_a_lease_that_becomes_free_is_taken(
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("the database is away")])
-async def test_what_a_load_does_not_bring_others_need_not_wait_for(
-    parcels: Parcels, elsewhere: Parcels, inner: SlowParcels, error: Exception | None
+async def test_absent_value_or_failed_load_does_not_make_other_processes_wait(
+    parcels: Parcels, other_process: Parcels, inner: SlowParcels, error: Exception | None
 ) -> None:
     inner.error = error
-    for loads, each in enumerate([parcels, elsewhere], 1):
+    for loads, each in enumerate([parcels, other_process], 1):
         (answer,) = await asyncio.gather(each.get("absent"), return_exceptions=True)
 
         assert answer is error
         assert inner.loads == loads
     cache = parcels._states._values._cache._cache
     assert isinstance(cache, CountingCache)
-    assert cache.trips.count("read") == 2, "nobody had to look again"
+    assert cache.trips.count("read") == 2, "no reader had to read the cache again"
 
 
-async def test_a_cancelled_load_leaves_no_lease_behind(
+async def test_cancelled_load_leaves_no_fill_lease(
     parcels: Parcels, inner: SlowParcels, cache: CountingCache
 ) -> None:
     await inner.add(Parcel.register("p-1", "anna"))
@@ -185,14 +185,14 @@ async def test_a_cancelled_load_leaves_no_lease_behind(
     assert await cancel_sweep(work, check) > 0
 
 
-async def test_who_is_cancelled_while_he_waits_leaves_the_other_his_lease(
-    parcels: Parcels, elsewhere: Parcels, inner: SlowParcels, cache: CountingCache
+async def test_cancelled_waiter_does_not_void_the_fill_lease_of_the_loader(
+    parcels: Parcels, other_process: Parcels, inner: SlowParcels, cache: CountingCache
 ) -> None:
     await inner.add(Parcel.register("p-1", "anna"))
     inner.may_answer.clear()
     loading = asyncio.ensure_future(parcels.get("p-1"))
-    waiting = asyncio.ensure_future(elsewhere.get("p-1"))
-    await cache.has_refused.wait()
+    waiting = asyncio.ensure_future(other_process.get("p-1"))
+    await cache.has_denied.wait()
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
@@ -202,8 +202,8 @@ async def test_who_is_cancelled_while_he_waits_leaves_the_other_his_lease(
     assert await cache.get(parcels._states.key("p-1")) is not None
 
 
-async def _asking(inner: SlowParcels, *asked: Parcels) -> list[asyncio.Task[Parcel | None]]:
-    """The first of them loads, and all others wait for it."""
+async def _start_reads(inner: SlowParcels, *asked: Parcels) -> list[asyncio.Task[Parcel | None]]:
+    """Start one read for each repository: the first read loads, the others wait for it."""
     inner.may_answer.clear()
     asking = [asyncio.create_task(each.get("p-1")) for each in asked]
     for _ in range(20):
@@ -212,11 +212,11 @@ async def _asking(inner: SlowParcels, *asked: Parcels) -> list[asyncio.Task[Parc
     return asking
 
 
-async def test_when_a_load_is_cancelled_one_of_those_who_wait_is_the_next(
+async def test_single_waiter_takes_over_a_cancelled_load(
     parcels: Parcels, inner: SlowParcels
 ) -> None:
     await inner.add(Parcel.register("p-1", "anna"))
-    first, *others = await _asking(inner, *[parcels] * 500)
+    first, *others = await _start_reads(inner, *[parcels] * 500)
     first.cancel()
     inner.may_answer.set()
 
@@ -227,34 +227,34 @@ async def test_when_a_load_is_cancelled_one_of_those_who_wait_is_the_next(
     assert inner.loads == 2
 
 
-async def test_when_a_load_fails_those_who_wait_get_its_error(
-    parcels: Parcels, inner: SlowParcels
-) -> None:
+async def test_waiters_of_a_failed_load_get_its_error(parcels: Parcels, inner: SlowParcels) -> None:
     await inner.add(Parcel.register("p-1", "anna"))
     error = inner.error = RuntimeError("the database is away")
-    asking = await _asking(inner, *[parcels] * 500)
+    asking = await _start_reads(inner, *[parcels] * 500)
     inner.may_answer.set()
 
     found = await asyncio.gather(*asking, return_exceptions=True)
 
     assert found == [error] * 500
     assert inner.loads == 1
-    assert len(traceback.extract_tb(error.__traceback__)) < 20, "not longer with each"
+    assert len(traceback.extract_tb(error.__traceback__)) < 20, (
+        "the traceback does not grow with each waiter"
+    )
     inner.error = None
     assert await parcels.get("p-1") is not None
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("the database is away")])
-async def test_when_a_load_ends_early_another_process_takes_over(
+async def test_another_process_takes_over_a_load_that_ends_early(
     parcels: Parcels,
-    elsewhere: Parcels,
+    other_process: Parcels,
     inner: SlowParcels,
     cache: CountingCache,
     error: Exception | None,
 ) -> None:
     await inner.add(Parcel.register("p-1", "anna"))
-    first, *others = await _asking(inner, parcels, *[elsewhere] * 50)
-    await cache.has_refused.wait()
+    first, *others = await _start_reads(inner, parcels, *[other_process] * 50)
+    await cache.has_denied.wait()
     if error is None:
         first.cancel()
     inner.error = error
@@ -270,7 +270,7 @@ async def test_when_a_load_ends_early_another_process_takes_over(
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 8)), max_size=10))
-def test_whoever_is_cancelled_the_others_are_served_by_one_load_at_a_time(
+def test_uncancelled_waiters_are_served_by_one_load_at_a_time(
     cancelled: list[tuple[int, int]],
 ) -> None:
     asyncio.run(_cancel_some(cancelled))
@@ -282,25 +282,25 @@ async def _cancel_some(cancelled: list[tuple[int, int]]) -> None:
     await inner.add(Parcel.register("p-1", "anna"))
     inner.may_answer.clear()
     asking = [asyncio.ensure_future(parcels.get("p-1")) for _ in range(10)]
-    for who, turns in cancelled:
-        asking[who].cancel()
+    for reader, turns in cancelled:
+        asking[reader].cancel()
         for _ in range(turns):
             await asyncio.sleep(0)
     inner.may_answer.set()
 
     found = await asyncio.gather(*asking, return_exceptions=True)
 
-    gone = {who for who, _ in cancelled}
-    for who, each in enumerate(found):
-        assert isinstance(each, asyncio.CancelledError if who in gone else Parcel)
+    gone = {reader for reader, _ in cancelled}
+    for reader, each in enumerate(found):
+        assert isinstance(each, asyncio.CancelledError if reader in gone else Parcel)
     assert inner.most_at_once <= 1
     assert inner.loads <= 1 + len(gone)
     assert parcels._states._values._flights == {}
     assert cache._leases == {}
 
 
-class Numbers:
-    """Texts as they are."""
+class TextCodec:
+    """Codec that stores texts unchanged."""
 
     def key(self, value_id: object) -> str:
         return f"number {value_id}"
@@ -312,7 +312,9 @@ class Numbers:
         return state
 
 
-async def test_a_miss_of_many_takes_as_many_round_trips_as_one(cache: CountingCache) -> None:
+async def test_cache_miss_of_many_keys_takes_as_many_round_trips_as_of_one(
+    cache: CountingCache,
+) -> None:
     values, asked = ReadThrough(FailOpenCache(cache, 60)), []
     ids = [str(number) for number in range(100)]
 
@@ -320,53 +322,55 @@ async def test_a_miss_of_many_takes_as_many_round_trips_as_one(cache: CountingCa
         asked.append(missing)
         return missing
 
-    assert await values.get_values(Numbers(), ids, load, str) == ids
+    assert await values.get_values(TextCodec(), ids, load, str) == ids
     assert asked == [ids]
     assert cache.trips == ["read", "lease", "fill"]
 
-    assert await values.get_values(Numbers(), ids, load, str) == ids
-    await values.drop([Numbers().key(each) for each in ids])
+    assert await values.get_values(TextCodec(), ids, load, str) == ids
+    await values.drop([TextCodec().key(each) for each in ids])
     assert asked == [ids]
     assert cache.trips == ["read", "lease", "fill", "read", "delete"]
 
 
-async def test_of_many_those_that_another_process_loads_are_waited_for(
+async def test_batch_waits_for_the_keys_that_another_process_loads(
     cache: CountingCache,
 ) -> None:
     here, there = (ReadThrough(FailOpenCache(cache, 60)) for _ in range(2))
-    both_have_begun, begun, asked = asyncio.Event(), [], []
+    all_begun, begun, asked = asyncio.Event(), [], []
 
     async def load(missing: list[str]) -> list[str]:
         asked.extend(missing)
         begun.append(missing)
         if len(begun) == 2:
-            both_have_begun.set()
-        await both_have_begun.wait()
+            all_begun.set()
+        await all_begun.wait()
         return missing
 
     found = await asyncio.gather(
-        here.get_values(Numbers(), ["a", "b", "c"], load, str),
-        there.get_values(Numbers(), ["c", "d", "a"], load, str),
+        here.get_values(TextCodec(), ["a", "b", "c"], load, str),
+        there.get_values(TextCodec(), ["c", "d", "a"], load, str),
     )
 
     assert [sorted(each) for each in found] == [["a", "b", "c"], ["a", "c", "d"]]
     assert sorted(asked) == ["a", "b", "c", "d"]
 
 
-async def test_what_else_a_load_asked_for_fails_nobody_else(cache: CountingCache) -> None:
+async def test_failed_load_of_a_batch_does_not_fail_callers_of_its_other_keys(
+    cache: CountingCache,
+) -> None:
     values, asked = ReadThrough(FailOpenCache(cache, 60)), []
 
     async def load(missing: list[str]) -> list[str]:
         asked.append(missing)
         await asyncio.sleep(0.01)
         if "unreadable" in missing:
-            raise ValueError("unreadable is no number")
+            raise ValueError("unreadable is not a number")
         return missing
 
     first, *others = await asyncio.gather(
-        values.get_values(Numbers(), ["1", "unreadable"], load, str),
-        *(values.get_values(Numbers(), ["1"], load, str) for _ in range(100)),
-        values.get_values(Numbers(), ["unreadable", "1"], load, str),
+        values.get_values(TextCodec(), ["1", "unreadable"], load, str),
+        *(values.get_values(TextCodec(), ["1"], load, str) for _ in range(100)),
+        values.get_values(TextCodec(), ["unreadable", "1"], load, str),
         return_exceptions=True,
     )
 
@@ -375,8 +379,8 @@ async def test_what_else_a_load_asked_for_fails_nobody_else(cache: CountingCache
     assert asked == [["1", "unreadable"], ["1"]]
 
 
-async def test_who_came_before_a_load_began_takes_what_it_brings(
-    impatient: None, parcels: Parcels, inner: SlowParcels, cache: CountingCache
+async def test_caller_that_arrived_before_a_load_began_uses_its_result(
+    without_pauses: None, parcels: Parcels, inner: SlowParcels, cache: CountingCache
 ) -> None:
     await inner.add(Parcel.register("p-1", "anna"))
     await cache.lease_fill(parcels._states.key("p-1"), 30)
@@ -386,8 +390,8 @@ async def test_who_came_before_a_load_began_takes_what_it_brings(
     assert inner.loads == 1
 
 
-class LoadsAtOnce(Leader):
-    """Waits for nobody."""
+class NeverWaits(Leader):
+    """Naive: never waits for another load."""
 
     async def _load_free(self, ids: list[Any], *, is_again: bool = False) -> list[Any]:
         leases = await self._cache.lease([self._keys[each] for each in ids])
@@ -396,52 +400,56 @@ class LoadsAtOnce(Leader):
 
 
 class KeepsItsLease(Leader):
+    """Naive: does not release its leases after a cancelled load."""
+
     async def _release(self, keys: Collection[str], error: BaseException) -> None:
         pass
 
 
-class LeavesTheOthersToThemselves(Leader):
-    """Who waits for a load that ends early loads by himself."""
+class LeavesWaitersAlone(Leader):
+    """Naive: lets each waiter of a load that ended early load for itself."""
 
     def _finish(self, each: Any, landed: Any) -> None:
         super()._finish(each, None if isinstance(landed, LoadFailed) else landed)
 
 
-class TellsNobody(Leader):
-    """Whoever waits for a load that fails tries it again."""
+class KeepsTheError(Leader):
+    """Naive: does not pass the error of a failed load to its waiters."""
 
     def _fail(self, ids: list[Any], error: Exception) -> None:
         pass
 
 
-class TellsEverybody(Leader):
-    """Also those who have not asked for what else was loaded."""
+class FailsEveryKey(Leader):
+    """Naive: passes the error of a failed load to the waiters of each of its keys."""
 
     def _fail(self, ids: list[Any], error: Exception) -> None:
         for each in ids:
             self._finish(each, LoadFailed(error, error.__traceback__))
 
 
-class RaisesOnAndOn(LoadFailed):
+class RaisesTheSameError(LoadFailed):
+    """Naive: raises one error object repeatedly, so that its traceback grows."""
+
     def raise_for(self, asked: object) -> None:
         if self.error is not None:
             raise self.error
 
 
-CANCELLED = test_when_a_load_is_cancelled_one_of_those_who_wait_is_the_next
-FAILED = test_when_a_load_fails_those_who_wait_get_its_error
+CANCELLED = test_single_waiter_takes_over_a_cancelled_load
+FAILED = test_waiters_of_a_failed_load_get_its_error
 
 
 @pytest.mark.parametrize(
     ("name", "naive", "test"),
     [
-        ("read_through.Leader", LeavesTheOthersToThemselves, CANCELLED),
-        ("read_through.Leader", LeavesTheOthersToThemselves, FAILED),
-        ("read_through.Leader", TellsNobody, FAILED),
-        ("single_flight.LoadFailed", RaisesOnAndOn, FAILED),
+        ("read_through.Leader", LeavesWaitersAlone, CANCELLED),
+        ("read_through.Leader", LeavesWaitersAlone, FAILED),
+        ("read_through.Leader", KeepsTheError, FAILED),
+        ("single_flight.LoadFailed", RaisesTheSameError, FAILED),
     ],
 )
-async def test_a_naive_load_that_ends_early_is_caught(
+async def test_naive_leader_that_ends_early_is_caught(
     parcels: Parcels,
     inner: SlowParcels,
     monkeypatch: pytest.MonkeyPatch,
@@ -455,34 +463,34 @@ async def test_a_naive_load_that_ends_early_is_caught(
         await test(parcels, inner)
 
 
-async def test_who_tells_everybody_fails_those_who_have_not_asked_for_it(
+async def test_naive_leader_that_fails_every_key_is_caught(
     cache: CountingCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cqrs_ddd_core.spi.caching.read_through.Leader", TellsEverybody)
+    monkeypatch.setattr("cqrs_ddd_core.spi.caching.read_through.Leader", FailsEveryKey)
 
     with pytest.raises(AssertionError):
-        await test_what_else_a_load_asked_for_fails_nobody_else(cache)
+        await test_failed_load_of_a_batch_does_not_fail_callers_of_its_other_keys(cache)
 
 
-async def test_who_waits_for_nobody_loads_again(
+async def test_naive_leader_that_never_waits_is_caught(
     parcels: Parcels,
-    elsewhere: Parcels,
+    other_process: Parcels,
     inner: SlowParcels,
     cache: CountingCache,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cqrs_ddd_core.spi.caching.read_through.Leader", LoadsAtOnce)
+    monkeypatch.setattr("cqrs_ddd_core.spi.caching.read_through.Leader", NeverWaits)
 
     with pytest.raises(AssertionError):
-        await test_who_misses_what_another_process_loads_waits_for_it(
-            parcels, elsewhere, inner, cache
+        await test_cache_miss_waits_for_the_load_of_another_process(
+            parcels, other_process, inner, cache
         )
 
 
-async def test_who_keeps_his_lease_lets_others_wait(
+async def test_naive_leader_that_keeps_its_lease_is_caught(
     parcels: Parcels, inner: SlowParcels, cache: CountingCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cqrs_ddd_core.spi.caching.read_through.Leader", KeepsItsLease)
 
     with pytest.raises(AssertionError):
-        await test_a_cancelled_load_leaves_no_lease_behind(parcels, inner, cache)
+        await test_cancelled_load_leaves_no_fill_lease(parcels, inner, cache)

@@ -1,4 +1,4 @@
-"""What is small enough keeps its contract here."""
+"""Contracts of the small ports, and naive implementations that the contracts catch."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class TestValidators(ValidatorContract):
 
 
 class OutboxWork:
-    """A relay's work is in its outbox."""
+    """Work of an outbox relay: the messages in its outbox."""
 
     def __init__(self) -> None:
         self.outbox, self.bus = InMemoryOutboxStorage(), InMemoryMessageBus()
@@ -137,7 +137,7 @@ class TestOutboxRelay(WorkerContract):
 
 
 class LeavesItsTask(OutboxRelay):
-    """Forgets to wait for its loop."""
+    """Naive: does not wait for its task when it stops."""
 
     async def stop(self) -> None:
         self._task = None
@@ -150,7 +150,7 @@ class LeavesItsTask(OutboxRelay):
         (LeavesItsTask, WorkerContract.test_worker_processes_jobs_only_between_start_and_stop),
     ],
 )
-async def test_the_contract_catches_a_naive_worker(mutant: Any, test: Any) -> None:
+async def test_worker_contract_catches_a_naive_worker(mutant: Any, test: Any) -> None:
     work = OutboxWork()
     worker = mutant(work.outbox, work.bus, poll_interval=0.01)
     fixtures = {"worker": worker, "work": work}
@@ -163,19 +163,19 @@ async def test_the_contract_catches_a_naive_worker(mutant: Any, test: Any) -> No
     await asyncio.sleep(0.05)
 
 
-def test_the_contract_catches_ids_that_come_twice() -> None:
-    class Clumsy(IIdGenerator):
-        made = 0
+def test_id_generator_contract_catches_repeated_ids() -> None:
+    class Repeating(IIdGenerator):
+        number = 0
 
         def next_id(self) -> str:
-            self.made = (self.made + 1) % 1_000
-            return str(self.made)
+            self.number = (self.number + 1) % 1_000
+            return str(self.number)
 
     with pytest.raises(AssertionError):
-        IdGeneratorContract().test_generated_ids_are_unique_across_threads(Clumsy())
+        IdGeneratorContract().test_generated_ids_are_unique_across_threads(Repeating())
 
 
-def _shouting() -> Mediator:
+def _build_shouting_bus() -> Mediator:
     shouts: list[str] = []
     handlers = HandlerRegistry()
 
@@ -197,7 +197,7 @@ def _shouting() -> Mediator:
 class TestMediator(BusContract):
     @pytest.fixture
     def bus(self) -> Mediator:
-        return _shouting()
+        return _build_shouting_bus()
 
 
 class TestEventDispatcher(EventDispatcherContract):
@@ -277,7 +277,7 @@ class TestInMemoryBackgroundWorker(BackgroundWorkerContract):
 
 
 class Swallowing(IMiddleware):
-    """Answers although the handler failed."""
+    """Naive: returns a response although the handler failed."""
 
     async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
         try:
@@ -293,12 +293,12 @@ class Swallowing(IMiddleware):
         MiddlewareContract.test_cancellation_passes_through_the_middleware,
     ],
 )
-async def test_the_contract_catches_a_naive_middleware(test: Any) -> None:
+async def test_middleware_contract_catches_a_naive_middleware(test: Any) -> None:
     with pytest.raises(AssertionError):
         await test(MiddlewareContract(), Swallowing())
 
 
-def test_the_contract_catches_an_upcaster_that_changes_what_it_is_given() -> None:
+def test_upcaster_contract_catches_an_upcaster_that_modifies_its_payload() -> None:
     class Mutating(NamesInOneField):
         def upcast(self, payload: Mapping[str, Any]) -> dict[str, Any]:
             changed: Any = payload
@@ -311,7 +311,7 @@ def test_the_contract_catches_an_upcaster_that_changes_what_it_is_given() -> Non
         )
 
 
-async def test_the_contract_catches_a_dispatcher_that_goes_on_after_an_error() -> None:
+async def test_event_dispatcher_contract_catches_a_dispatcher_that_ignores_errors() -> None:
     handlers = HandlerRegistry()
 
     class Lenient(EventDispatcher):
@@ -326,7 +326,7 @@ async def test_the_contract_catches_a_dispatcher_that_goes_on_after_an_error() -
         )
 
 
-async def test_the_contract_catches_a_worker_that_dies_of_a_job() -> None:
+async def test_background_worker_contract_catches_a_worker_that_dies_of_a_failed_job() -> None:
     handled: list[Any] = []
 
     class Mortal(InMemoryBackgroundWorker):
@@ -347,7 +347,7 @@ async def test_the_contract_catches_a_worker_that_dies_of_a_job() -> None:
 
 
 class KeepsTheBuffer(InMemoryBlobStorage):
-    """Hands out what its caller may still change."""
+    """Naive: keeps the buffer of the caller, who can still change it."""
 
     async def save(self, key: str, content: bytes, *, content_type: str | None = None) -> None:
         await super().save(key, b"")
@@ -355,32 +355,32 @@ class KeepsTheBuffer(InMemoryBlobStorage):
 
 
 class WakesOne(InMemoryQueueSignal):
-    """As a semaphore would."""
+    """Naive: wakes one waiter, like a semaphore."""
 
     async def notify(self, channel: str) -> None:
         for waiter in list(self._waiters._waiting.get(channel, ()))[:1]:
             waiter.set_result(None)
 
 
-class ComesBackAtOnce(FakeClock):
-    """Sleeps for no time at all."""
+class NeverSleeps(FakeClock):
+    """Naive: does not sleep."""
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(0)
 
 
-class RaisesItsFindings(PydanticValidator):
-    """Finds something, and makes the caller catch it."""
+class RaisesItsErrors(PydanticValidator):
+    """Naive: raises its errors instead of returning them."""
 
     async def validate(self, obj: Any) -> ValidationResult:
-        verdict = await super().validate(obj)
-        if not verdict.is_valid:
-            raise AssertionError(verdict.errors)
-        return verdict
+        outcome = await super().validate(obj)
+        if not outcome.is_valid:
+            raise AssertionError(outcome.errors)
+        return outcome
 
 
-class AnswersTheLast:
-    """One slot for the answer."""
+class SharesOneResponse:
+    """Naive: keeps one slot for the responses of concurrent commands."""
 
     def __init__(self, bus: Mediator) -> None:
         self._bus = bus
@@ -395,7 +395,7 @@ class AnswersTheLast:
         return await self._bus.query(query)
 
 
-async def test_the_contracts_catch_further_naive_versions() -> None:
+async def test_blob_signal_clock_and_validator_contracts_catch_naive_implementations() -> None:
     blobs = BlobStorageContract().test_saving_a_blob_again_replaces_its_whole_content(
         KeepsTheBuffer()
     )
@@ -406,22 +406,22 @@ async def test_the_contracts_catch_further_naive_versions() -> None:
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(signal, timeout=0.5)
 
-    clock = ComesBackAtOnce()
+    clock = NeverSleeps()
     sleeper = ClockContract().test_clock_sleep_ends_after_its_duration_and_not_before(
         clock, clock.advance
     )
     with pytest.raises(AssertionError):
         await sleeper
 
-    verdict = ValidatorContract().test_validator_returns_errors_by_field_instead_of_raising(
-        RaisesItsFindings(), Sized(size=1).model_copy(update={"size": "large"})
+    outcome = ValidatorContract().test_validator_returns_errors_by_field_instead_of_raising(
+        RaisesItsErrors(), Sized(size=1).model_copy(update={"size": "large"})
     )
     with pytest.raises(AssertionError):
-        await verdict
+        await outcome
 
 
-async def test_the_contract_catches_a_bus_that_mixes_up_its_answers() -> None:
-    bus: Any = AnswersTheLast(_shouting())
+async def test_bus_contract_catches_a_bus_that_mixes_up_responses() -> None:
+    bus: Any = SharesOneResponse(_build_shouting_bus())
 
     with pytest.raises(AssertionError):
         await BusContract().test_bus_returns_each_of_many_concurrent_commands_its_own_response(bus)

@@ -21,16 +21,16 @@ from cqrs_ddd_core.primitives.exceptions import (
 from tests.core.service_variants import CountingReader, ServiceVariant, each_variant
 
 
-def tree() -> InMemoryHierarchy[str]:
+def new_tree() -> InMemoryHierarchy[str]:
     return InMemoryHierarchy()
 
 
-def tags_of(source: InMemoryHierarchy[str], node: str) -> tuple[str, ...]:
+def find_tags(source: InMemoryHierarchy[str], node: str) -> tuple[str, ...]:
     return TagInheritanceService(source).effective_tags(node)
 
 
 FAMILY = (
-    tree()
+    new_tree()
     .node("root", tags=("all", "old"))
     .node("other", tags=("other", "old"))
     .node("parent", ("root",), tags=("p2", "p1"))
@@ -38,7 +38,7 @@ FAMILY = (
     .node("me", ("parent", "second"), tags=("mine", "all", "also mine"))
 )
 LOOP = (
-    tree()
+    new_tree()
     .node("a", ("c",), tags=("A",))
     .node("b", ("a",), tags=("B",))
     .node("c", ("b",), tags=("C",))
@@ -46,16 +46,16 @@ LOOP = (
 
 
 def test_node_without_parents_has_only_its_own_tags() -> None:
-    assert tags_of(FAMILY, "root") == ("all", "old")
+    assert find_tags(FAMILY, "root") == ("all", "old")
 
 
 def test_node_under_parents_without_tags_has_only_its_own_tags() -> None:
-    assert tags_of(tree().node("root").node("me", ("root",), tags=("x",)), "me") == ("x",)
+    assert find_tags(new_tree().node("root").node("me", ("root",), tags=("x",)), "me") == ("x",)
 
 
 @each_variant
 async def test_node_inherits_the_tags_of_its_parent(variant: ServiceVariant) -> None:
-    source = tree().node("root", tags=("r",)).node("me", ("root",), tags=("m",))
+    source = new_tree().node("root", tags=("r",)).node("me", ("root",), tags=("m",))
 
     assert await variant.tags(source).effective_tags("me") == ("m", "r")
 
@@ -69,21 +69,21 @@ async def test_own_tags_come_first_as_stored_then_the_nearest(variant: ServiceVa
 
 def test_tags_are_inherited_over_three_levels_and_listed_once() -> None:
     source = (
-        tree()
+        new_tree()
         .node("a", tags=("x", "deep"))
         .node("b", ("a",))
         .node("c", ("b",), tags=("x",))
         .node("d", ("c",), tags=("x", "d", "x"))
     )
 
-    assert tags_of(source, "d") == ("x", "d", "deep")
+    assert find_tags(source, "d") == ("x", "d", "deep")
 
 
 def test_tags_at_one_distance_are_in_the_order_of_the_parents() -> None:
-    source = tree().node("l", tags=("left",)).node("r", tags=("right",))
+    source = new_tree().node("l", tags=("left",)).node("r", tags=("right",))
 
-    assert tags_of(source.node("me", ("l", "r")), "me") == ("left", "right")
-    assert tags_of(source.node("me", ("r", "l")), "me") == ("right", "left")
+    assert find_tags(source.node("me", ("l", "r")), "me") == ("left", "right")
+    assert find_tags(source.node("me", ("r", "l")), "me") == ("right", "left")
 
 
 @each_variant
@@ -91,7 +91,7 @@ async def test_tags_of_several_parents_unite_and_a_shared_ancestor_counts_once(
     variant: ServiceVariant,
 ) -> None:
     source = (
-        tree()
+        new_tree()
         .node("top", tags=("t",))
         .node("l", ("top",), tags=("l",))
         .node("r", ("top",), tags=("r",))
@@ -112,9 +112,9 @@ async def test_tags_of_several_parents_unite_and_a_shared_ancestor_counts_once(
 
 
 def test_nodes_without_tags_have_no_effective_tags() -> None:
-    source = tree().node("root").node("me", ("root",))
+    source = new_tree().node("root").node("me", ("root",))
 
-    assert tags_of(source, "me") == ()
+    assert find_tags(source, "me") == ()
     assert TagInheritanceService(source).find_tags("me") == TagResult((), (), {})
 
 
@@ -132,15 +132,15 @@ async def test_missing_node_is_an_error_and_not_a_node_without_tags(
     tags = variant.tags(FAMILY)
 
     for ask in (tags.effective_tags, tags.inherited_tags, tags.tag_sources):
-        with pytest.raises(NodeNotFoundError, match="no node nobody, so it has no tags") as caught:
-            await ask("nobody")
-        assert caught.value.node_id == "nobody"
-    assert await tags.find_tags("nobody") is None
+        with pytest.raises(NodeNotFoundError, match="no node absent, so it has no tags") as caught:
+            await ask("absent")
+        assert caught.value.node_id == "absent"
+    assert await tags.find_tags("absent") is None
 
 
 @each_variant
 async def test_missing_ancestor_has_no_tags_and_is_reported(variant: ServiceVariant) -> None:
-    source = tree().node("root", tags=("r",)).node("me", ("gone", "root"), tags=("m",))
+    source = new_tree().node("root", tags=("r",)).node("me", ("gone", "root"), tags=("m",))
 
     result = await variant.tags(source).find_tags("me")
 
@@ -158,16 +158,18 @@ async def test_all_members_of_a_stored_cycle_have_the_same_tags(variant: Service
 
 
 def test_node_that_is_its_own_parent_inherits_nothing_from_itself() -> None:
-    source = tree().node("me", ("me", "me"), tags=("m",))
+    source = new_tree().node("me", ("me", "me"), tags=("m",))
 
-    assert tags_of(source, "me") == ("m",)
+    assert find_tags(source, "me") == ("m",)
     assert TagInheritanceService(source).inherited_tags("me") == ()
 
 
 def test_tags_can_be_equal_in_different_spellings() -> None:
-    source = tree().node("root", tags=("RED", "Blue")).node("me", ("root",), tags=("Red", "red"))
+    source = (
+        new_tree().node("root", tags=("RED", "Blue")).node("me", ("root",), tags=("Red", "red"))
+    )
 
-    assert tags_of(source, "me") == ("Red", "red", "RED", "Blue")
+    assert find_tags(source, "me") == ("Red", "red", "RED", "Blue")
     folded = TagInheritanceService(source, normalize=str.casefold)
     assert folded.effective_tags("me") == ("Red", "Blue")
     assert folded.inherited_tags("me") == ("RED", "Blue")
@@ -184,7 +186,7 @@ def test_sources_of_a_tag_are_listed_nearest_first() -> None:
 
 def test_tag_can_be_excluded_from_inheritance() -> None:
     source = (
-        tree()
+        new_tree()
         .node("root", tags=("draft", "r"))
         .node("parent", ("root",), tags=("draft",))
         .node("me", ("parent",), tags=("m",))
@@ -199,7 +201,7 @@ def test_tag_can_be_excluded_from_inheritance() -> None:
 async def test_tags_of_many_nodes_are_the_same_as_one_by_one(variant: ServiceVariant) -> None:
     tags = variant.tags(FAMILY)
 
-    answers = await tags.effective_tags_many(("me", "root", "nobody", "second"))
+    answers = await tags.effective_tags_many(("me", "root", "absent", "second"))
 
     assert answers == {node: await tags.effective_tags(node) for node in ("me", "root", "second")}
 
@@ -240,7 +242,7 @@ async def test_tags_in_a_long_chain_need_no_recursion(variant: ServiceVariant) -
 
 @each_variant
 @pytest.mark.parametrize("limits", [TraversalLimits(max_depth=1), TraversalLimits(max_nodes=3)])
-async def test_tags_are_not_answered_at_a_limit(
+async def test_tag_query_beyond_a_traversal_limit_raises(
     variant: ServiceVariant, limits: TraversalLimits
 ) -> None:
     tags = variant.tags(FAMILY, limits=limits)
@@ -261,7 +263,7 @@ async def test_tags_are_not_answered_at_a_limit(
     ),
     st.randoms(use_true_random=False),
 )
-def test_set_of_tags_is_the_union_above_in_any_order_of_the_parents(
+def test_effective_tags_are_the_union_over_all_ancestors_in_any_parent_order(
     drawn: list[tuple[list[int], list[str]]], random: Random
 ) -> None:
     nodes = {i: (tuple(tags), tuple(parents)) for i, (parents, tags) in enumerate(drawn)}

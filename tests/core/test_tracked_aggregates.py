@@ -22,7 +22,7 @@ def _book(events: int = 0, book_id: str = "b-1") -> Book:
     return book
 
 
-def test_events_of_tracked_aggregates_are_taken_once() -> None:
+def test_events_of_tracked_aggregates_are_drained_once() -> None:
     tracked, book = TrackedAggregates(), _book(2)
     tracked.track(book)
 
@@ -34,7 +34,7 @@ def test_events_of_tracked_aggregates_are_taken_once() -> None:
     assert [event.aggregate_version for event in second] == [3]
 
 
-def test_an_event_that_a_handler_returns_as_well_counts_once() -> None:
+def test_event_that_a_handler_also_returns_is_drained_once() -> None:
     tracked, book = TrackedAggregates(), _book(1)
     further = Noted()
     tracked.mark_saved(book, 1)
@@ -44,7 +44,7 @@ def test_an_event_that_a_handler_returns_as_well_counts_once() -> None:
     assert tracked.drain_new_events() == [book.pending_events[0], further]
 
 
-def test_events_recorded_after_the_save_are_refused() -> None:
+def test_events_recorded_after_the_save_are_rejected() -> None:
     tracked, book = TrackedAggregates(), _book(1)
     tracked.mark_saved(book, book.next_version)
     book.add_event(Noted())
@@ -55,7 +55,7 @@ def test_events_recorded_after_the_save_are_refused() -> None:
     assert (caught.value.aggregate_type, caught.value.aggregate_id) == ("Book", "b-1")
 
 
-def test_a_loaded_aggregate_without_changes_need_not_be_saved() -> None:
+def test_tracked_aggregate_without_changes_need_not_be_saved() -> None:
     tracked = TrackedAggregates()
 
     tracked.track(_book())
@@ -63,7 +63,7 @@ def test_a_loaded_aggregate_without_changes_need_not_be_saved() -> None:
     tracked.ensure_all_saved()
 
 
-def test_versions_move_on_with_the_commit() -> None:
+def test_aggregate_version_advances_at_the_commit() -> None:
     tracked, book = TrackedAggregates(), _book(2)
     tracked.mark_saved(book, book.next_version)
     tracked.drain_new_events()
@@ -74,7 +74,7 @@ def test_versions_move_on_with_the_commit() -> None:
     assert (book.version, book.uncommitted_event_count, book.pending_events) == (2, 0, ())
 
 
-def test_events_that_nobody_took_stay_pending() -> None:
+def test_events_that_were_not_drained_stay_pending() -> None:
     tracked, book = TrackedAggregates(), _book(1)
     tracked.mark_saved(book, book.next_version)
 
@@ -83,7 +83,7 @@ def test_events_that_nobody_took_stay_pending() -> None:
     assert (book.version, len(book.pending_events)) == (1, 1)
 
 
-def test_events_of_a_deleted_aggregate_still_count() -> None:
+def test_events_of_a_deleted_aggregate_are_drained() -> None:
     tracked, book = TrackedAggregates(), _book(1)
     other = _book(0, "b-2")
     tracked.track(book)
@@ -95,7 +95,7 @@ def test_events_of_a_deleted_aggregate_still_count() -> None:
     assert len(tracked.drain_new_events()) == 1
 
 
-def test_an_aggregate_that_was_deleted_and_changed_again_is_refused() -> None:
+def test_change_of_an_aggregate_after_its_deletion_is_rejected() -> None:
     tracked, book = TrackedAggregates(), _book(0)
     tracked.track(book)
     tracked.mark_deleted(Book, "b-1")
@@ -106,7 +106,7 @@ def test_an_aggregate_that_was_deleted_and_changed_again_is_refused() -> None:
         tracked.ensure_all_saved()
 
 
-def test_the_version_of_the_last_save_is_of_this_very_object() -> None:
+def test_saved_version_belongs_to_the_object_and_not_to_its_id() -> None:
     tracked, book = TrackedAggregates(), _book(1)
 
     assert tracked.get_saved_version(book) is None
@@ -119,7 +119,7 @@ def test_the_version_of_the_last_save_is_of_this_very_object() -> None:
     assert tracked.get_saved_version(book) == 1
 
 
-def test_what_was_let_go_is_watched_no_more_unless_it_has_changed() -> None:
+def test_untracked_aggregate_is_ignored_unless_it_has_changed() -> None:
     tracked = TrackedAggregates()
     untouched, changed, saved = _book(), _book(1, "b-2"), _book(0, "b-3")
     for book in (untouched, changed):
@@ -133,7 +133,7 @@ def test_what_was_let_go_is_watched_no_more_unless_it_has_changed() -> None:
     assert tracked.drain_new_events() == list(changed.pending_events)
 
 
-def test_events_that_a_repository_appended_are_told_from_the_others() -> None:
+def test_exclude_appended_removes_the_events_that_a_repository_appended() -> None:
     tracked, book, other = TrackedAggregates(), _book(2), _book(1, "b-2")
     first, second = book.pending_events
     (of_another,) = other.pending_events
@@ -145,7 +145,7 @@ def test_events_that_a_repository_appended_are_told_from_the_others() -> None:
     assert tracked.drain_new_events() == [first, second, of_another]
 
 
-def test_an_appended_aggregate_moves_on_with_the_commit_and_not_before() -> None:
+def test_version_of_an_appended_aggregate_advances_only_at_the_commit() -> None:
     tracked, book = TrackedAggregates(), _book(2)
 
     tracked.mark_appended(book, book.pending_events)
@@ -158,7 +158,7 @@ def test_an_appended_aggregate_moves_on_with_the_commit_and_not_before() -> None
     assert (book.version, book.uncommitted_event_count) == (2, 0)
 
 
-def test_an_event_after_the_appending_is_refused_until_it_is_appended_too() -> None:
+def test_event_recorded_after_the_append_is_rejected_until_it_is_appended() -> None:
     tracked, book = TrackedAggregates(), _book(1)
     tracked.mark_appended(book, book.pending_events)
     book.add_event(Noted())

@@ -12,7 +12,7 @@ class Circle: ...
 class Square: ...
 
 
-def test_a_name_holds_one_class() -> None:
+def test_type_registry_rejects_a_second_class_for_a_name() -> None:
     shapes: TypeRegistry[object] = TypeRegistry("shape")
     shapes.add("round", Circle)
     shapes.add("round", Circle)
@@ -31,7 +31,7 @@ def test_a_name_holds_one_class() -> None:
     )
 
 
-def test_an_unknown_name_lists_the_near_ones_or_says_that_there_is_none() -> None:
+def test_type_registry_error_lists_similar_names_if_there_are_any() -> None:
     shapes: TypeRegistry[object] = TypeRegistry("shape")
 
     with pytest.raises(UnknownTypeError, match="no shape 'rund' is registered; there is none yet"):

@@ -1,4 +1,4 @@
-"""What the base class promises for every subclass; the rest is in the contract."""
+"""Behaviour of the base class UnitOfWork, in addition to the contract."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cqrs_ddd_core.unit_of_work import UnitOfWorkState
 
 
 class Recording(UnitOfWork):
-    """As an application writes one: the bare steps, each of which takes a while."""
+    """Unit of work of an application, with a commit and a rollback that take some time."""
 
     commit_error: Exception | None = None
     rollback_error: Exception | None = None
@@ -45,7 +45,7 @@ class Recording(UnitOfWork):
             raise self.rollback_error
         self.steps.append("rollback ends")
 
-    def noting(self, word: str) -> Callable[[], Awaitable[None]]:
+    def build_hook(self, word: str) -> Callable[[], Awaitable[None]]:
         async def hook() -> None:
             self.steps.append(word)
 
@@ -56,10 +56,10 @@ COMMITTED = ["commit begins", "commit ends"]
 ROLLED_BACK = ["rollback begins", "rollback ends"]
 
 
-async def _cancelled_while_committing(uow: Recording) -> asyncio.Task[None]:
+async def _cancel_during_commit(uow: Recording) -> asyncio.Task[None]:
     async def work() -> None:
         async with uow:
-            uow.on_commit(uow.noting("hook"))
+            uow.on_commit(uow.build_hook("hook"))
 
     task = asyncio.ensure_future(work())
     await uow.committing.wait()
@@ -68,23 +68,23 @@ async def _cancelled_while_committing(uow: Recording) -> asyncio.Task[None]:
     return task
 
 
-def test_the_protocol_name_is_the_base_class() -> None:
+def test_iunitofwork_is_an_alias_of_unit_of_work() -> None:
     assert IUnitOfWork is UnitOfWork
 
 
-async def test_hooks_hold_for_a_subclass_that_overrides_commit() -> None:
+async def test_commit_hooks_run_once_in_a_subclass_that_overrides_commit() -> None:
     uow = Recording()
 
     async with uow:
-        uow.on_commit(uow.noting("first hook"))
-        uow.on_commit(uow.noting("second hook"))
+        uow.on_commit(uow.build_hook("first hook"))
+        uow.on_commit(uow.build_hook("second hook"))
         await uow.commit()
         await uow.commit()
 
     assert uow.steps == [*COMMITTED, "first hook", "second hook"]
 
 
-async def test_a_subclass_may_extend_the_step_of_its_parent() -> None:
+async def test_unit_of_work_subclass_can_extend_the_commit_of_its_parent() -> None:
     class Extended(Recording):
         async def commit(self) -> None:
             self.steps.append("flush")
@@ -92,12 +92,12 @@ async def test_a_subclass_may_extend_the_step_of_its_parent() -> None:
 
     uow = Extended()
     async with uow:
-        uow.on_commit(uow.noting("hook"))
+        uow.on_commit(uow.build_hook("hook"))
 
     assert uow.steps == ["flush", *COMMITTED, "hook"]
 
 
-async def test_a_mixin_that_knows_nothing_of_units_of_work_may_extend_the_step() -> None:
+async def test_plain_mixin_can_extend_the_commit_of_a_unit_of_work() -> None:
     class Flushing:
         async def commit(self) -> None:
             steps.append("flush")
@@ -109,32 +109,32 @@ async def test_a_mixin_that_knows_nothing_of_units_of_work_may_extend_the_step()
     uow = Mixed()
     steps = uow.steps
     async with uow:
-        uow.on_commit(uow.noting("hook"))
+        uow.on_commit(uow.build_hook("hook"))
         await uow.commit()
 
     assert uow.steps == ["flush", *COMMITTED, "hook"]
 
 
-async def test_a_commit_that_fails_is_rolled_back_and_runs_no_hook() -> None:
+async def test_failed_commit_is_rolled_back_and_runs_no_hook() -> None:
     uow = Recording()
     uow.commit_error = PersistenceError("disk full")
 
     with pytest.raises(PersistenceError, match="disk full"):
         async with uow:
-            uow.on_commit(uow.noting("hook"))
+            uow.on_commit(uow.build_hook("hook"))
 
     assert uow.steps == ["commit begins", *ROLLED_BACK]
     assert uow.state is UnitOfWorkState.ROLLED_BACK
     assert get_current_uow() is None
 
 
-async def test_an_unknown_outcome_is_neither_rolled_back_nor_hidden() -> None:
+async def test_unknown_commit_outcome_is_neither_rolled_back_nor_hidden() -> None:
     uow = Recording()
     uow.commit_error = CommitOutcomeUnknownError("the connection died")
 
     with pytest.raises(CommitOutcomeUnknownError):
         async with uow:
-            uow.on_commit(uow.noting("hook"))
+            uow.on_commit(uow.build_hook("hook"))
 
     assert uow.steps == ["commit begins"]
     assert uow.state is UnitOfWorkState.UNKNOWN
@@ -142,28 +142,28 @@ async def test_an_unknown_outcome_is_neither_rolled_back_nor_hidden() -> None:
         await uow.commit()
 
 
-async def test_a_commit_on_its_way_ends_although_its_caller_was_cancelled() -> None:
+async def test_running_commit_completes_although_its_caller_is_cancelled() -> None:
     uow = Recording()
 
-    task = await _cancelled_while_committing(uow)
+    task = await _cancel_during_commit(uow)
 
     assert task.cancelled()
     assert uow.steps == [*COMMITTED, "hook"]
     assert uow.state is UnitOfWorkState.COMMITTED
 
 
-async def test_without_a_task_of_its_own_the_same_commit_stops_half_way() -> None:
+async def test_commit_in_the_task_of_the_caller_is_interrupted_by_a_cancellation() -> None:
     class Naive(Recording):
         commits_in_task: ClassVar[bool] = False
 
     uow = Naive()
 
-    await _cancelled_while_committing(uow)
+    await _cancel_during_commit(uow)
 
     assert "commit ends" not in uow.steps
 
 
-async def test_a_failed_commit_of_a_cancelled_caller_tells_both() -> None:
+async def test_failed_commit_of_a_cancelled_caller_reports_both_errors() -> None:
     uow = Recording()
     uow.commit_error = PersistenceError("disk full")
 
@@ -187,7 +187,7 @@ async def test_a_failed_commit_of_a_cancelled_caller_tells_both() -> None:
     assert uow.steps == ["commit begins", *ROLLED_BACK]
 
 
-async def test_a_rollback_on_its_way_ends_although_its_caller_was_cancelled_again() -> None:
+async def test_running_rollback_completes_although_its_caller_is_cancelled_again() -> None:
     uow = Recording()
 
     async def work() -> None:
@@ -205,7 +205,9 @@ async def test_a_rollback_on_its_way_ends_although_its_caller_was_cancelled_agai
     assert uow.steps == ROLLED_BACK
 
 
-async def test_a_rollback_that_fails_does_not_hide_why(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failed_rollback_does_not_hide_the_original_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     uow = Recording()
     uow.rollback_error = PersistenceError("connection lost")
 
@@ -217,7 +219,7 @@ async def test_a_rollback_that_fails_does_not_hide_why(caplog: pytest.LogCapture
     assert "connection lost" in caplog.text
 
 
-async def test_a_failing_hook_is_logged_with_its_traceback(
+async def test_failing_commit_hook_is_logged_with_its_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     uow = Recording()
@@ -227,7 +229,7 @@ async def test_a_failing_hook_is_logged_with_its_traceback(
 
     async with uow:
         uow.on_commit(failing_hook)
-        uow.on_commit(uow.noting("last"))
+        uow.on_commit(uow.build_hook("last"))
 
     assert uow.steps == [*COMMITTED, "last"]
     (record,) = caplog.records
@@ -238,7 +240,7 @@ async def test_a_failing_hook_is_logged_with_its_traceback(
     assert isinstance(record.exc_info[1], LookupError)
 
 
-async def test_hooks_of_a_cancelled_caller_have_a_grace_and_no_more() -> None:
+async def test_commit_hooks_of_a_cancelled_caller_end_after_the_hook_timeout() -> None:
     class Impatient(Recording):
         hook_timeout: ClassVar[float] = 0.02
 
@@ -264,14 +266,14 @@ async def test_hooks_of_a_cancelled_caller_have_a_grace_and_no_more() -> None:
     assert uow.steps == [*COMMITTED, "hangs", "was stopped"]
 
 
-async def test_a_hook_may_open_a_unit_of_work_but_not_use_the_finished_one() -> None:
+async def test_commit_hook_can_open_a_unit_of_work_but_not_use_the_finished_one() -> None:
     uow, further = Recording(), Recording()
 
     async def hook() -> None:
         assert get_current_uow() is None
         async with further:
-            further.on_commit(further.noting("hook of the hook"))
-        uow.on_commit(uow.noting("too late"))
+            further.on_commit(further.build_hook("hook of the hook"))
+        uow.on_commit(uow.build_hook("too late"))
 
     async with uow:
         uow.on_commit(hook)
@@ -280,18 +282,18 @@ async def test_a_hook_may_open_a_unit_of_work_but_not_use_the_finished_one() -> 
     assert uow.steps == COMMITTED
 
 
-async def test_asking_for_the_hooks_before_the_commit_runs_them_once() -> None:
+async def test_commit_hooks_triggered_again_after_the_commit_do_not_run_twice() -> None:
     uow = Recording()
 
     async with uow:
-        uow.on_commit(uow.noting("hook"))
+        uow.on_commit(uow.build_hook("hook"))
         await uow.commit()
         await uow.trigger_commit_hooks()
 
     assert uow.steps == [*COMMITTED, "hook"]
 
 
-async def test_a_subclass_needs_both_steps() -> None:
+async def test_unit_of_work_subclass_needs_commit_and_rollback() -> None:
     class Half(UnitOfWork):
         async def commit(self) -> None: ...
 
