@@ -528,7 +528,7 @@ def test_a_mapping_that_is_not_usable_is_named(
         ("mysql://root@localhost/orders", "DATABASE_URL begins with mysql"),
         ("postgresql://localhost/orders", "DATABASE_URL begins with postgresql"),
         ("sqlite+aiosqlite:///none/orders.db", "there is no folder none for"),
-        ("sqlite+aiosqlite://", "shares one connection"),
+        ("sqlite+aiosqlite://", "share one connection"),
         ("postgresql+asyncpg://me@127.0.0.1:1/orders", "Connect call failed"),
         ("postgresql+asyncpg://me@127.0.0.1:port/orders", "DATABASE_URL is not a database URL"),
         ("postgresql+asyncpg://me@host.invalid/orders", "cannot"),

@@ -366,7 +366,7 @@ async def test_who_holds_does_not_wait_long_for_a_command_under_way(
     async with new_uow() as command:
         await positions.lock_shared(name, uow=command)
 
-        with pytest.raises(ConcurrencyError, match="others use it for longer than 0.1 s"):
+        with pytest.raises(ConcurrencyError, match="has held a lock for longer than 0.1 s"):
             async with new_uow() as uow:
                 await positions.lock_exclusive(name, uow=uow)
 

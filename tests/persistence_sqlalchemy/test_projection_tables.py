@@ -247,10 +247,10 @@ async def test_a_replacement_does_not_wait_long_for_a_report_that_reads(
     async with new_uow() as report:
         stream = (await store.find(live, QueryOptions(), uow=report)).stream(batch_size=5)
         await stream.__anext__()
-        with pytest.raises(ConcurrencyError, match="others use it for longer than 0.1 s"):
+        with pytest.raises(ConcurrencyError, match="has held a lock for longer than 0.1 s"):
             async with new_uow() as uow:
                 await store.replace_collection(live, new, uow=uow)
-        with pytest.raises(ConcurrencyError, match="others use it for longer than 0.1 s"):
+        with pytest.raises(ConcurrencyError, match="has held a lock for longer than 0.1 s"):
             async with new_uow() as uow:
                 await store.drop_collection(live, uow=uow)
         assert len([doc async for doc in stream]) == 19

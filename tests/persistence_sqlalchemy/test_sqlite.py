@@ -181,7 +181,7 @@ async def _insert_returning(engine: AsyncEngine) -> None:
 
 async def test_it_is_for_sqlite_and_may_come_late_or_twice(tmp_path: Path) -> None:
     memory = create_async_engine("sqlite+aiosqlite://")
-    with pytest.raises(ConfigError, match="shares one connection"):
+    with pytest.raises(ConfigError, match="share one connection"):
         configure_sqlite(memory)
     elsewhere = create_async_engine("postgresql+asyncpg://nobody@localhost/none")
     with pytest.raises(ConfigError, match="it is for SQLite only"):

@@ -21,7 +21,7 @@ from .schema.tables import TABLES, Tables
 from .unit_of_work import SQLAlchemyUnitOfWork
 
 metadata = TABLES.metadata
-"""The tables under their usual names."""
+"""Metadata of the tables with the default prefix."""
 
 __all__ = [
     "ACLColumns",

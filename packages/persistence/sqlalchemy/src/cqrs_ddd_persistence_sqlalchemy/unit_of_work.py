@@ -1,4 +1,4 @@
-"""The unit of work of an application: a transaction, and the adapters that take part in it."""
+"""Unit of work of an application: a transaction, and the adapters that take part in it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,20 @@ if TYPE_CHECKING:
 
 
 class SQLAlchemyUnitOfWork(SQLAlchemyTransaction):
-    """Transaction on one connection, with the adapters that take part in it.
+    """Unit of work on one database connection, with the adapters that take part in it.
 
-    After an error of the database it can only be rolled back.
+    After a database error it can only be rolled back. Pass either ``session`` or
+    ``session_factory``.
 
     Args:
-        session: session of the caller, who closes it.
-        session_factory: makes ``session`` at the first use, where no session is given.
-        tables: the tables of the event store, the outbox and the inbox.
-        signal: notified of new events after the commit, so that ``wait_for`` need not poll.
+        session: session that the caller creates and closes.
+        session_factory: creates ``session`` at its first use.
+        tables: tables of the toolkit.
+        signal: notified of new events after the commit, so that ``wait_for`` of the event store
+            need not poll.
+
+    Raises:
+        ConfigError: both or neither of ``session`` and ``session_factory`` are passed.
     """
 
     def __init__(
@@ -51,7 +56,7 @@ class SQLAlchemyUnitOfWork(SQLAlchemyTransaction):
 
     @cached_property
     def outbox(self) -> SQLAlchemyOutboxStorage:
-        """Outbox whose saves and marks take part in this transaction."""
+        """Outbox; saving and marking messages takes part in this transaction."""
         return SQLAlchemyOutboxStorage(self._session_factory, tables=self._tables, uow=self)
 
     @cached_property
@@ -61,7 +66,7 @@ class SQLAlchemyUnitOfWork(SQLAlchemyTransaction):
 
     @cached_property
     def projections(self) -> SQLAlchemyProjectionStore:
-        """Store of documents in this transaction; it needs the extra ``advanced``."""
+        """Projection store in this transaction; it requires the extra ``advanced``."""
         from .advanced import SQLAlchemyProjectionStore
 
         return SQLAlchemyProjectionStore(self._session_factory, tables=self._tables, uow=self)

@@ -19,14 +19,14 @@ from .transaction import SQLAlchemyTransaction
 
 
 class Connections:
-    """Source of transactions and connections for one adapter, which translates their errors.
+    """Source of transactions and connections for one adapter, with translation of errors.
 
-    The transaction is that of the ``uow`` argument of a call, else that of the adapter, else the
-    current unit of work, else a new one for the call.
+    A call joins its ``uow`` argument, else the unit of work of the adapter, else the current unit
+    of work; without any of them it runs in a new transaction.
 
     Args:
-        session_factory: makes new transactions and connections.
-        error: class of the errors into which errors of the database are translated.
+        session_factory: creates new transactions and connections; None if the adapter has none.
+        error: class of the errors into which database errors are translated.
         uow: unit of work of the adapter.
     """
 
@@ -44,31 +44,44 @@ class Connections:
 
     @property
     def engine(self) -> AsyncEngine | None:
-        """Engine of the session factory."""
+        """Engine of the session factory, None if it has several engines or a connection."""
         return None if self.session_factory is None else find_engine(self.session_factory)
 
     def require_engine(self) -> AsyncEngine:
-        """Return the engine of the factory or of the adapter's unit of work."""
+        """Return the engine of the factory or of the adapter's unit of work.
+
+        Raises:
+            ConfigError: neither has an engine, or the toolkit does not support it.
+        """
         engine = self.engine
         if engine is None and isinstance(self._uow, SQLAlchemyTransaction):
             engine = self._uow.engine
         if engine is None:
             raise exceptions.ConfigError(
-                "to create or drop a collection takes an engine; give the store "
+                "cannot create or drop a collection without an engine; pass the store "
                 "async_sessionmaker(engine)"
             )
         ensure_usable(engine)
         return engine
 
     def current(self, uow: UnitOfWork | None = None) -> UnitOfWork | None:
-        """Return the unit of work that a call joins, or None if it begins a new transaction."""
+        """Return the unit of work that a call joins, or None if it needs a new transaction."""
         return uow or self._uow or get_current_uow()
 
     @asynccontextmanager
     async def join_transaction(
         self, uow: UnitOfWork | None, operation: str
     ) -> AsyncIterator[SQLAlchemyTransaction]:
-        """Take part in the current transaction, or in a new one that is committed at the end."""
+        """Join the current transaction, or begin a new one that is committed at the end.
+
+        Args:
+            uow: the ``uow`` argument of the call.
+            operation: the work, for error messages: ``cannot {operation}: ...``.
+
+        Raises:
+            InvalidOperationError: the unit of work is not in this database.
+            ConcurrentUseError: another task is using the unit of work.
+        """
         current = uow or self._uow or get_current_uow()
         if current is None:
             async with SQLAlchemyTransaction(session_factory=self.session_factory) as new:
@@ -90,7 +103,12 @@ class Connections:
     async def read_connection(
         self, uow: UnitOfWork | None, operation: str
     ) -> AsyncIterator[AsyncConnection]:
-        """Read in the current transaction, or else without one where the factory has an engine."""
+        """Read in the current transaction, or without a transaction if the factory has an engine.
+
+        Args:
+            uow: the ``uow`` argument of the call.
+            operation: the work, for error messages.
+        """
         engine = self.engine
         if engine is None or self.current(uow) is not None:
             async with self.join_transaction(uow, operation) as transaction:
@@ -103,11 +121,15 @@ class Connections:
 
     @asynccontextmanager
     async def new_transaction(self, operation: str) -> AsyncIterator[SQLAlchemyTransaction]:
-        """Begin a transaction apart from the current one, and commit it at the end."""
+        """Begin a transaction independent of the current one, and commit it at the end.
+
+        Raises:
+            InvalidOperationError: the adapter has no session factory.
+        """
         if self.session_factory is None:
             raise exceptions.InvalidOperationError(
-                f"cannot {operation}: it needs a transaction of its own, and this adapter has one "
-                "session only; give it a session_factory"
+                f"cannot {operation}: it requires its own transaction, and this adapter has only "
+                "one session; pass it a session_factory"
             )
         async with SQLAlchemyTransaction(session_factory=self.session_factory) as new:
             with translate_errors(self._error, operation):
@@ -115,7 +137,7 @@ class Connections:
 
     @asynccontextmanager
     async def autocommit_connection(self, operation: str) -> AsyncIterator[AsyncConnection]:
-        """Read the committed rows apart from the current transaction."""
+        """Read committed rows independently of the current transaction."""
         engine = self.engine
         if engine is None:
             async with self.new_transaction(operation) as transaction:
@@ -127,7 +149,10 @@ class Connections:
                 yield connection
 
     def stream_transaction(self, uow: UnitOfWork | None) -> AbstractAsyncContextManager[UnitOfWork]:
-        """Yield the unit of work that a stream joins for each batch; a new one is rolled back."""
+        """Return a context manager of the unit of work that a stream joins for each batch.
+
+        A new transaction is rolled back at the end.
+        """
         current = self.current(uow)
         if current is not None:
             return nullcontext(current)
@@ -136,7 +161,7 @@ class Connections:
     def _ensure_joinable(self, current: UnitOfWork, operation: str) -> SQLAlchemyTransaction:
         if not isinstance(current, SQLAlchemyTransaction):
             raise exceptions.InvalidOperationError(
-                f"{operation} happens in a database and cannot join a {type(current).__name__}; "
+                f"cannot {operation}: a database adapter cannot join a {type(current).__name__}; "
                 "use a SQLAlchemyUnitOfWork"
             )
         mine = self.engine
@@ -150,10 +175,10 @@ class Connections:
 
 @dataclass
 class _Rollback(AbstractAsyncContextManager[UnitOfWork]):
-    """Block at whose end the transaction of a stream is rolled back.
+    """Context manager that rolls back the transaction of a stream.
 
     It does not enter the transaction, which would become the current unit of work of the stream's
-    reader. It is no generator, since an event loop that ends closes all generators at once.
+    reader. It is a class because an event loop closes all generators at once when it ends.
     """
 
     transaction: UnitOfWork

@@ -1,7 +1,7 @@
-"""Statements straight to the driver, and how its transactions begin and end.
+"""Statements sent directly to the driver, and the begin and end of its transactions.
 
-SQLAlchemy's compiler, cursor and result are left out, since they cost more than the statement. The
-driver commits by itself each statement before a BEGIN: see ADR 8.
+These statements bypass the compiler, cursor and result of SQLAlchemy, which cost more time than the
+statement. The driver autocommits each statement before a BEGIN: see ADR 8.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def is_postgres(bind: AsyncEngine | AsyncConnection | sa.Connection) -> bool:
 
 
 async def fetch(connection: AsyncConnection, statement: str, *values: Any) -> Sequence[Any]:
-    """Return the rows of a statement whose parameters are ``$1``, ``$2``, on SQLite ``?``."""
+    """Return the rows of a statement with parameters ``$1``, ``$2``, or ``?`` on SQLite."""
     driver = get_driver(connection)
     try:
         if is_postgres(connection):
@@ -49,7 +49,7 @@ async def fetch(connection: AsyncConnection, statement: str, *values: Any) -> Se
 async def execute_many(
     connection: AsyncConnection, statement: str, rows: Sequence[Sequence[Any]]
 ) -> None:
-    """Execute a statement for all rows in one hop to the thread; on SQLite only."""
+    """Execute a statement for all rows in one hop to the driver's thread; on SQLite only."""
     try:
         await (await get_driver(connection).executemany(statement, rows)).close()
     except _list_driver_exceptions(connection) as error:
@@ -57,7 +57,7 @@ async def execute_many(
 
 
 async def execute(connection: AsyncConnection, statement: str) -> str:
-    """Return PostgreSQL's answer to the statement, such as ``COMMIT``."""
+    """Execute a statement and return PostgreSQL's status, such as ``COMMIT``."""
     try:
         status: str = await get_driver(connection).execute(statement)
         return status
@@ -66,7 +66,7 @@ async def execute(connection: AsyncConnection, statement: str) -> str:
 
 
 async def begin(connection: AsyncConnection) -> None:
-    """Begin a transaction that ``commit`` ends."""
+    """Begin a transaction that ``commit`` or ``rollback`` ends."""
     if not is_postgres(connection):
         ensure_transactional(connection)
         return  # The sqlite3 module sends BEGIN before the first change.
@@ -83,22 +83,26 @@ async def begin(connection: AsyncConnection) -> None:
 
 
 async def commit(connection: AsyncConnection) -> None:
-    """Commit, raising ``PersistenceError`` if PostgreSQL has rolled back instead."""
+    """Commit the transaction.
+
+    Raises:
+        PersistenceError: PostgreSQL has rolled back instead.
+    """
     if not is_postgres(connection):
-        if connection.in_transaction():  # SQLAlchemy has joined, and is to know of the end.
+        if connection.in_transaction():  # SQLAlchemy has joined and must track the end.
             await connection.commit()
         else:
             await get_driver(connection).commit()
     elif (status := await execute(connection, "COMMIT")) != "COMMIT":
         raise PersistenceError(
-            f"cannot commit: PostgreSQL answered {status}, so a statement has failed before "
+            f"cannot commit: PostgreSQL replied {status}, since an earlier statement has failed "
             "and its error was caught; let such an error end the unit of work, or use a "
             "savepoint of the session"
         )
 
 
 async def rollback(connection: AsyncConnection) -> None:
-    """Roll back; on SQLite too, since not every pool rolls back a connection that it gets back."""
+    """Roll back; on SQLite too, since not every pool rolls back a returned connection."""
     if is_postgres(connection):
         await execute(connection, "ROLLBACK")
         return
@@ -117,15 +121,16 @@ def ensure_transactional(connection: AsyncConnection) -> None:
         is_transactional = driver.isolation_level == "IMMEDIATE"
     if not is_transactional:
         raise ConfigError(
-            "the engine is in AUTOCOMMIT mode, so nothing could be rolled back; make it without"
+            "the engine is in AUTOCOMMIT mode, so nothing could be rolled back; create it without "
+            "isolation_level"
         )
 
 
 def share_transaction(connection: AsyncConnection) -> None:
-    """Let SQLAlchemy's statements on the connection take part in the driver's transaction.
+    """Make SQLAlchemy's statements on the connection take part in the driver's transaction.
 
-    Call it before SQLAlchemy's first statement. It changes SQLAlchemy's settings of the adapter
-    alone; no statement is sent to the database.
+    Call it before SQLAlchemy's first statement. It changes the settings of SQLAlchemy only, and
+    sends no statement to the database.
     """
     sync_connection = connection.sync_connection
     assert sync_connection is not None
@@ -136,6 +141,7 @@ def share_transaction(connection: AsyncConnection) -> None:
 
 
 def get_driver(connection: AsyncConnection) -> Any:
+    """Return the connection of the driver, of asyncpg or aiosqlite."""
     sync_connection = connection.sync_connection
     assert sync_connection is not None
     return sync_connection.connection.driver_connection
@@ -143,7 +149,7 @@ def get_driver(connection: AsyncConnection) -> Any:
 
 @asynccontextmanager
 async def autocommit_connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Open a connection whose statements each see the committed rows, without BEGIN and COMMIT."""
+    """Open a connection on which each statement sees the rows committed before it."""
     if is_postgres(engine):
         if engine not in _autocommit_engines:
             _autocommit_engines[engine] = engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -153,13 +159,13 @@ async def autocommit_connection(engine: AsyncEngine) -> AsyncIterator[AsyncConne
 
 
 async def take_write_lock(connection: AsyncConnection) -> None:
-    """Begin a transaction with the write lock; on SQLite only, where it has one holder."""
+    """Begin a transaction with the write lock of the file, unless one is open; on SQLite only."""
     if not get_driver(connection).in_transaction:
         await fetch(connection, "BEGIN IMMEDIATE")
 
 
 def get_database_time(connection: AsyncConnection) -> sa.ColumnElement[datetime] | datetime:
-    """Return the time of the database, for a statement."""
+    """Return the time of the database as an expression, or the local time on SQLite."""
     if is_postgres(connection):
         return sa.func.clock_timestamp(type_=sa.DateTime(timezone=True))
     # SQLite is one file on one host, so the local clock is shared by all processes.
@@ -170,7 +176,13 @@ def get_database_time(connection: AsyncConnection) -> sa.ColumnElement[datetime]
 async def lock_timeout(
     seconds: float, connection: AsyncConnection, operation: str
 ) -> AsyncIterator[None]:
-    """Limit the waits for locks, since others queue behind, and raise ``ConcurrencyError``."""
+    """Limit the wait for each lock of a block, since later callers queue behind the waiter.
+
+    On SQLite the ``busy_timeout`` of the engine applies instead.
+
+    Raises:
+        ConcurrencyError: another transaction held a lock for longer than ``seconds``.
+    """
     if not is_postgres(connection):
         yield
         return
@@ -182,7 +194,8 @@ async def lock_timeout(
         if sqlstate(error) != _LOCK_NOT_AVAILABLE:
             raise
         raise ConcurrencyError(
-            f"cannot {operation}: others use it for longer than {seconds} s; try it again"
+            f"cannot {operation}: another transaction has held a lock for longer than {seconds} s; "
+            "retry it"
         ) from error
     await connection.execute(_SET_LOCK_TIMEOUT, {"value": before})
 
@@ -190,28 +203,30 @@ async def lock_timeout(
 def upsert_statement(
     connection: AsyncConnection | sa.Connection, table: sa.Table
 ) -> postgresql.Insert | sqlite.Insert:
-    """Return an INSERT that knows ON CONFLICT."""
+    """Return an INSERT of the dialect, which supports ON CONFLICT."""
     return postgresql.insert(table) if is_postgres(connection) else sqlite.insert(table)
 
 
 def get_dialect(is_postgres: bool) -> sa.Dialect:
+    """Return a dialect for quoting names and encoding values, without a connection."""
     dialect: sa.Dialect = postgresql.dialect() if is_postgres else sqlite.dialect()  # type: ignore[no-untyped-call]
     return dialect
 
 
 def quote_table(table: sa.Table, is_postgres: bool) -> str:
+    """Return the name of the table with its schema, quoted where necessary."""
     return get_dialect(is_postgres).identifier_preparer.format_table(table)
 
 
 def adapt_parameters(statement: str, is_postgres: bool) -> str:
-    """Replace ``$1``, ``$2`` by ``?`` on SQLite; each number occurs once and in its order."""
+    """Replace ``$1``, ``$2`` by ``?`` on SQLite; each number must occur once and in order."""
     return statement if is_postgres else re.sub(r"\$\d", "?", statement)
 
 
 def insert_arrays(
     table: str, columns: Mapping[str, str], returning: str, on_conflict: str = "DO NOTHING"
 ) -> str:
-    """Return an INSERT for PostgreSQL that takes an array for each column, by its SQL type."""
+    """Return an INSERT for PostgreSQL that takes one array per column, by SQL type."""
     names = ", ".join(columns)
     arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(columns.values(), 1))
     values = ", ".join(f"{c}::json" if c in ("payload", "metadata") else c for c in columns)
@@ -223,7 +238,7 @@ def insert_arrays(
 
 
 def insert_values(table: str, columns: Mapping[str, str], returning: str, rows: int) -> str:
-    """Return an INSERT for SQLite that takes the values of so many rows."""
+    """Return an INSERT for SQLite that takes the values of ``rows`` rows."""
     row = f"({', '.join('?' * len(columns))})"
     return (
         f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)} "
@@ -232,7 +247,7 @@ def insert_values(table: str, columns: Mapping[str, str], returning: str, rows: 
 
 
 def _read_isolation_level(connection: sa.Connection) -> str:
-    """Return the level that the engine was made with, or else the server's default."""
+    """Return the isolation level set on the engine, or else the server's default."""
     level = connection.get_isolation_level()
     connection.connection.rollback()
     return level
@@ -240,7 +255,7 @@ def _read_isolation_level(connection: sa.Connection) -> str:
 
 def _list_driver_exceptions(connection: AsyncConnection) -> tuple[type[Exception], ...]:
     if is_postgres(connection):
-        import asyncpg  # An extra, which is there if a connection is.
+        import asyncpg  # An extra, but no connection exists without it.
 
         return asyncpg.PostgresError, asyncpg.InterfaceError
     return connection.dialect.loaded_dbapi.Error, UnicodeEncodeError
@@ -248,6 +263,6 @@ def _list_driver_exceptions(connection: AsyncConnection) -> tuple[type[Exception
 
 async def _to_driver_error(connection: AsyncConnection, error: Exception) -> DriverError:
     if is_postgres(connection) and get_driver(connection).is_closed():
-        # SQLAlchemy has not seen the error, and would hand the dead connection out again.
+        # SQLAlchemy has not seen the error, and its pool would reuse the dead connection.
         await connection.invalidate(error)
     return DriverError(error)

@@ -1,4 +1,4 @@
-"""Errors of drivers and of SQLAlchemy, translated into errors of the toolkit."""
+"""Translation of errors of drivers and of SQLAlchemy into errors of the toolkit."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from cqrs_ddd_core.primitives import exceptions
 UNIQUE_VIOLATION = "23505"
 _CONFLICTS = {"40001": "serialization failure", "40P01": "deadlock"}
 _MISSING = ("42P01", "42883", "3F000")
-"""A table, a function, a schema."""
+"""Codes for a missing table, function and schema."""
 _POSTGRES_UNIQUE = re.compile(r'unique constraint "(.+?)"')
 _SQLITE_UNIQUE = re.compile(r"UNIQUE constraint failed: (.+)")
 
 
 class DriverError(Exception):
-    """Error of a driver, kept as ``orig``, until ``translate_errors`` translates it."""
+    """Error of a driver, before ``translate_errors`` translates it.
+
+    Attributes:
+        orig: the error of the driver.
+    """
 
     def __init__(self, orig: BaseException) -> None:
         super().__init__(str(orig))
@@ -31,20 +35,20 @@ class DriverError(Exception):
 
 
 def sqlstate(error: BaseException) -> str | None:
-    """Return PostgreSQL's code of the error; None on SQLite and if the server did not answer."""
+    """Return PostgreSQL's error code; None on SQLite, and if the server did not reply."""
     code = getattr(getattr(error, "orig", None) or error, "sqlstate", None)
     return code if isinstance(code, str) else None
 
 
 def is_connection_lost(error: BaseException) -> bool:
-    """Return whether the server did not answer, so that its work may or may not be done."""
+    """Return whether the server did not reply, so that the outcome is unknown."""
     if isinstance(error, (asyncio.TimeoutError, OSError)):
         return True
     if not isinstance(error, (DriverError, sa.exc.DBAPIError)):
         return False
     if isinstance(error.orig, sqlite3.Error):
         return False
-    # 08: the connection; 57P: the server was stopped.
+    # Class 08 is a lost connection; 57P a server that shuts down.
     code = sqlstate(error)
     return code is None or code.startswith(("08", "57P"))
 
@@ -62,22 +66,23 @@ def translate_errors(kind: type[exceptions.InfrastructureError], operation: str)
 def raise_translated(
     error: Exception, kind: type[exceptions.InfrastructureError], operation: str
 ) -> None:
-    """Raise the error of the toolkit for an error of the driver or of SQLAlchemy.
+    """Raise the toolkit's error for an error of the driver or of SQLAlchemy.
 
     Return if the error comes from neither, so that the caller can raise it again.
 
     Args:
-        kind: class of the error if there is no more exact one.
+        error: the error to translate.
+        kind: class of the new error, if no more specific class applies.
         operation: the work that failed, for the message: ``cannot {operation}: ...``.
     """
     if isinstance(error, sa.exc.StatementError) and isinstance(error.orig, exceptions.CQRSDDDError):
-        raise error.orig from None  # The type of a column rejected the value.
+        raise error.orig from None  # A column type rejected the value.
     database = (sa.exc.SQLAlchemyError, DriverError, OSError, sqlite3.Error, UnicodeEncodeError)
     # SQLAlchemy 2.0 does not wrap errors before its first statement, such as when connecting.
     if isinstance(error, database) or type(error).__module__.startswith("asyncpg."):
         raise _to_toolkit_error(error, kind, operation) from error
     if isinstance(error, OverflowError) and "SQLite" in str(error):
-        raise kind(f"cannot {operation}: {error}; a whole number has 64 bits at most") from error
+        raise kind(f"cannot {operation}: {error}; integers have at most 64 bits") from error
 
 
 def _to_toolkit_error(
@@ -86,7 +91,7 @@ def _to_toolkit_error(
     code, text = sqlstate(error), (str(error).strip() or repr(error)).splitlines()[0]
     if isinstance(error, StaleDataError):
         return exceptions.OptimisticConcurrencyError(
-            f"cannot {operation}: {text}; reload it and retry"
+            f"cannot {operation}: {text}; reload it and retry the command"
         )
     if code in _CONFLICTS:
         return exceptions.ConcurrencyError(
@@ -94,19 +99,20 @@ def _to_toolkit_error(
         )
     if isinstance(error, sa.exc.IntegrityError) and (constraint := _find_unique_constraint(error)):
         return exceptions.DuplicateKeyError(
-            f"cannot {operation}: another row has the same values for {constraint}; choose others",
+            f"cannot {operation}: another row has the same values for {constraint}; "
+            "choose other values",
             constraint=constraint,
         )
     advice = ""
     if code in _MISSING or "no such table" in text:
         advice = "; run create_schema(engine), or your migrations, to create the toolkit's tables"
     elif "database is locked" in text:
-        advice = "; another writer has locked it, see busy_timeout of configure_sqlite"
+        advice = "; another writer has locked it: raise busy_timeout of configure_sqlite"
     return kind(f"cannot {operation}: {text}{advice}")
 
 
 def _find_unique_constraint(error: sa.exc.IntegrityError) -> str | None:
-    """Return its name on PostgreSQL, its columns (or a partial index's name) on SQLite."""
+    """Return its name on PostgreSQL; its columns, or the name of a partial index, on SQLite."""
     pattern = _POSTGRES_UNIQUE if sqlstate(error) == UNIQUE_VIOLATION else _SQLITE_UNIQUE
     found = pattern.search(str(error.orig))
     return found.group(1) if found else None

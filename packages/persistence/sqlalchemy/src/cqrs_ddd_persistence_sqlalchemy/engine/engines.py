@@ -1,4 +1,4 @@
-"""Engines, and a check that the toolkit can work on one."""
+"""Engines of session factories, and a check that the toolkit supports an engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .driver import is_postgres
 from .sqlite import is_configured
 
 SessionFactory = async_sessionmaker[AsyncSession]
-"""Factory of the sessions of an application, made by ``async_sessionmaker(engine)``."""
+"""Type of the session factory of an application: ``async_sessionmaker(engine)``."""
 
 _checked: WeakSet[AsyncEngine] = WeakSet()
 
@@ -24,17 +24,18 @@ def find_engine(session_factory: SessionFactory) -> AsyncEngine | None:
 
 
 def get_bind(session: AsyncSession) -> AsyncEngine | AsyncConnection | None:
-    # SQLAlchemy 2.0 leaves the attribute out where there is none.
+    """Return the engine or connection of the session, or None if it has none for all tables."""
+    # In SQLAlchemy 2.0 a session without a bind lacks the attribute.
     return getattr(session, "bind", None)
 
 
 def ensure_usable(engine: AsyncEngine) -> None:
-    """Raise ``ConfigError`` for an engine on which the toolkit cannot keep its promises."""
+    """Raise ``ConfigError`` for an engine on which the toolkit cannot keep its guarantees."""
     if engine in _checked:
         return
     if engine.dialect.driver not in ("asyncpg", "aiosqlite"):
         raise ConfigError(
-            f"{engine.dialect.name} by {engine.dialect.driver} is not supported; use "
+            f"{engine.dialect.name}+{engine.dialect.driver} is not supported; use "
             "postgresql+asyncpg or sqlite+aiosqlite"
         )
     if "schema_translate_map" in engine.sync_engine.get_execution_options():

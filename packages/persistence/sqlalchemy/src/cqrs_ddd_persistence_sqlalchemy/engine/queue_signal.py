@@ -18,20 +18,26 @@ from .driver_errors import translate_errors
 logger = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT = 5.0
-"""Seconds that a reconnection may take, even if the wait is shorter."""
+"""Seconds that a reconnection may take, even if the timeout of ``wait`` is shorter."""
 
 
 class PostgresQueueSignal(IQueueSignal):
-    """Wake-up notifications by LISTEN and NOTIFY, on a connection outside the pool.
+    """Queue signal by LISTEN and NOTIFY, on a connection outside the pool.
 
     Enter it by ``async with``. A lost connection is replaced at the next wait; until then
     notifications may be lost.
+
+    Args:
+        engine: engine on PostgreSQL.
+
+    Raises:
+        ConfigError: the engine is not on PostgreSQL.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         if not is_postgres(engine):
             raise ConfigError(
-                f"{engine.dialect.name} has no NOTIFY; leave the signal out, polling suffices"
+                f"{engine.dialect.name} does not support NOTIFY; omit the signal to poll instead"
             )
         self._engine = engine
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
@@ -43,7 +49,7 @@ class PostgresQueueSignal(IQueueSignal):
 
     async def __aenter__(self) -> PostgresQueueSignal:
         with translate_errors(PersistenceError, "listen"):
-            await self._open()
+            await self._open_connection()
         self._is_entered = True
         return self
 
@@ -54,40 +60,50 @@ class PostgresQueueSignal(IQueueSignal):
         traceback: TracebackType | None,
     ) -> None:
         self._is_entered = False
-        await self._close()
+        await self._close_connection()
 
     async def notify(self, channel: str) -> None:
+        """Send a wake-up notification at once, independently of the current transaction.
+
+        Raises:
+            PersistenceError: the database did not accept it.
+        """
         with translate_errors(PersistenceError, "notify"):
             async with autocommit_connection(self._engine) as connection:
                 await fetch(connection, "SELECT pg_notify($1, '')", channel)
 
     async def wait(self, channel: str, timeout: float) -> bool:
+        """Wait for a notification, ``timeout`` seconds at most, and return whether it came.
+
+        Raises:
+            InvalidOperationError: the signal has not been entered.
+        """
         if not self._is_entered:
-            raise InvalidOperationError("the signal listens to nothing; use it by async with")
+            raise InvalidOperationError("the signal does not listen; enter it by async with first")
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         waiter: asyncio.Future[None] = loop.create_future()
         waiters = self._waiting.setdefault(channel, set())
         waiters.add(waiter)
         try:
-            # To its end even when cancelled: an abandoned query leaves tasks of the driver.
+            # Run to completion even when cancelled: an abandoned query leaves driver tasks behind.
             listening = await run_to_completion(
-                timeout_after(max(timeout, _CONNECT_TIMEOUT), self._listen(channel))
+                timeout_after(max(timeout, _CONNECT_TIMEOUT), self._listen_to(channel))
             )
             if listening.interruption is not None:
                 raise listening.interruption
             if listening.error is not None:
-                logger.warning("cannot listen to %s: %r; poll", channel, listening.error)
+                logger.warning("cannot listen to %s: %r; polling", channel, listening.error)
             await asyncio.wait({waiter}, timeout=max(deadline - loop.time(), 0))
             return waiter.done()
         finally:
             waiters.discard(waiter)
 
-    async def _listen(self, channel: str) -> None:
+    async def _listen_to(self, channel: str) -> None:
         async with self._opening:
             if self._connection is None or self._driver.is_closed():
-                await self._close()
-                await self._open()
+                await self._close_connection()
+                await self._open_connection()
             if channel not in self._listening:
                 await self._driver.add_listener(channel, self._wake)
                 self._listening.add(channel)
@@ -97,7 +113,7 @@ class PostgresQueueSignal(IQueueSignal):
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def _open(self) -> None:
+    async def _open_connection(self) -> None:
         connection = await self._engine.connect()
         try:
             raw = await connection.get_raw_connection()
@@ -111,7 +127,7 @@ class PostgresQueueSignal(IQueueSignal):
         self._connection, self._driver = connection, driver
         self._listening = set(self._waiting)
 
-    async def _close(self) -> None:
+    async def _close_connection(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()

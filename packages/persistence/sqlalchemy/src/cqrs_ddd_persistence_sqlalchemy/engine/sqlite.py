@@ -1,4 +1,4 @@
-"""Preparation of engines on SQLite, whose file several tasks and processes may share."""
+"""Configuration of SQLite engines for a file shared by tasks and processes."""
 
 from __future__ import annotations
 
@@ -19,31 +19,36 @@ from cqrs_ddd_specifications import field_types, operators
 from cqrs_ddd_specifications.memory import documents, evaluator
 
 _OLDEST = (3, 35, 0)
-"""The first version with RETURNING."""
+"""First version that supports RETURNING."""
 _NEEDS_NO_LOCK = {
     *("SELECT", "PRAGMA", "EXPLAIN", "VALUES", "BEGIN"),
-    *("VACUUM", "ATTACH", "DETACH"),  # These cannot be in a transaction.
+    *("VACUUM", "ATTACH", "DETACH"),  # SQLite rejects these in a transaction.
 }
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(\w*)", re.DOTALL)
 _CHANGE = re.compile(r"\b(INSERT|UPDATE|DELETE|REPLACE\s+INTO)\b", re.IGNORECASE)
-"""A change after WITH, so that the statement is no query."""
+"""Change after WITH; without a change the statement is a query."""
 _CONFIGURED = "cqrs_ddd_sqlite"
 JSON_FUNCTION = "cqrs_ddd_json"
-"""Its name in SQL; ``configure_sqlite`` adds it to every connection."""
+"""SQL name of ``evaluate_json``, which ``configure_sqlite`` adds to every connection."""
 _LONGEST_CACHED = 4_000
 
 
 def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> AsyncEngine:
-    """Prepare an engine of the application, and return it.
+    """Configure an SQLite engine of the application, and return it.
 
     Its connections use the write-ahead log, so that readers never wait, check foreign keys, and
-    wait up to ``busy_timeout`` seconds for another writer. A transaction takes the write lock
-    with its first change (``BEGIN IMMEDIATE``); its earlier reads see the rows committed at their
-    time, as on PostgreSQL, and never make a change fail. An engine that was made
-    with ``pool_reset_on_return=None`` commits faster: the pool does not roll back once more.
+    wait up to ``busy_timeout`` seconds for another writer. A transaction takes the write lock at
+    its first change (``BEGIN IMMEDIATE``). Its earlier reads see the rows committed at their time,
+    as on PostgreSQL, and never make a change fail. An engine created with
+    ``pool_reset_on_return=None`` commits faster, since the pool does not roll back again.
+
+    Args:
+        engine: engine on SQLite, before its first connection.
+        busy_timeout: seconds to wait for another writer.
 
     Raises:
-        ConfigError: for another database, and for a SQLite that is too old.
+        ConfigError: the engine is on another database, SQLite is too old, or all transactions would
+            share one connection.
     """
     if engine.dialect.name != "sqlite":
         raise ConfigError(
@@ -51,8 +56,8 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
         )
     if isinstance(engine.pool, sa.pool.StaticPool):
         raise ConfigError(
-            "the engine shares one connection among all transactions, as it does for a database "
-            "in memory; use a file, or poolclass=AsyncAdaptedQueuePool, pool_size=1, "
+            "all transactions of the engine share one connection, which is the default for an "
+            "in-memory database; use a file, or poolclass=AsyncAdaptedQueuePool, pool_size=1, "
             "max_overflow=0"
         )
     sync_engine = engine.sync_engine
@@ -61,7 +66,7 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
     if sqlite_version(engine) < _OLDEST:
         raise ConfigError(
             f"SQLite {'.'.join(map(str, sqlite_version(engine)))} is too old; "
-            f"{'.'.join(map(str, _OLDEST))} or newer is needed"
+            f"use {'.'.join(map(str, _OLDEST))} or newer"
         )
 
     def prepare(connection: Any, entry: sa.pool.ConnectionPoolEntry, proxy: object) -> None:
@@ -69,7 +74,7 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
         if _CONFIGURED not in entry.info:
             if driver.in_transaction:
                 raise ConfigError(
-                    "the driver has begun a transaction by itself; make the engine without "
+                    "the driver has begun a transaction by itself; create the engine without "
                     "autocommit"
                 )
             cursor = connection.cursor()
@@ -80,8 +85,8 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
             cursor.close()
             entry.info[_CONFIGURED] = True
         if driver.isolation_level != "IMMEDIATE":
-            # The sqlite3 module then sends BEGIN IMMEDIATE before the first change, and only there.
-            # An earlier user in AUTOCOMMIT mode has set another level.
+            # The sqlite3 module then sends BEGIN IMMEDIATE before the first change only. An
+            # AUTOCOMMIT user of the pooled connection may have set another level.
             connection.isolation_level = "IMMEDIATE"
 
     def lock(
@@ -92,8 +97,8 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
         context: Any,
         executemany: bool,
     ) -> None:
-        # The module begins before INSERT, UPDATE and DELETE. Other changes, and a savepoint, which
-        # would commit by itself when it is released, need the statement here.
+        # The sqlite3 module begins a transaction before INSERT, UPDATE and DELETE only. Other
+        # changes need BEGIN here, and so does a savepoint: its RELEASE would commit otherwise.
         driver: Any = connection.connection.driver_connection
         if not driver.in_transaction and not _needs_no_lock(statement):
             cursor.execute("BEGIN IMMEDIATE")
@@ -101,9 +106,9 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
     def roll_back(
         connection: Any, entry: sa.pool.ConnectionPoolEntry, error: BaseException | None
     ) -> None:
-        # A cancelled statement may have rows left. SQLite would close the connection only when the
-        # last reference to its cursor is gone, and keep the write lock until then. The rollback is
-        # on its way to the thread before anything can interrupt it again.
+        # A cancelled statement may have rows left. SQLite would keep the connection and its write
+        # lock until the last reference to the cursor is gone. The rollback is queued in the
+        # thread before a second cancellation can interrupt it.
         with suppress(asyncio.CancelledError, sa.exc.MissingGreenlet):
             connection.rollback()
 
@@ -115,10 +120,12 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
 
 
 def is_configured(engine: AsyncEngine) -> bool:
+    """Return whether ``configure_sqlite`` has configured the engine."""
     return bool(engine.sync_engine.get_execution_options().get(_CONFIGURED))
 
 
 def sqlite_version(engine: AsyncEngine) -> tuple[int, ...]:
+    """Return the version of the SQLite library."""
     version: tuple[int, ...] = engine.dialect.loaded_dbapi.sqlite_version_info
     return version
 
@@ -135,7 +142,7 @@ def _switch_to_write_ahead_log(cursor: Any, busy_timeout: float) -> None:
     cursor.execute("PRAGMA journal_mode")
     deadline = time.monotonic() + busy_timeout
     while cursor.fetchone()[0] not in ("wal", "memory"):
-        # SQLite does not wait here: it fails if two connections switch at once.
+        # SQLite ignores busy_timeout here: it fails if two connections switch at once.
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
         except Exception as error:
@@ -146,7 +153,7 @@ def _switch_to_write_ahead_log(cursor: Any, busy_timeout: float) -> None:
 
 def evaluate_json(document: str | None, condition: str) -> int:
     """Return 1 if the document satisfies the condition ``[operator or null, keys, value]``."""
-    # Long conditions may come from outside, and would fill the memory.
+    # Clients may send many long conditions, which would fill the memory.
     is_cached = len(condition) <= _LONGEST_CACHED
     test = (_compile_condition if is_cached else _compile_condition.__wrapped__)(condition)
     return test(None if document is None else json.loads(document))

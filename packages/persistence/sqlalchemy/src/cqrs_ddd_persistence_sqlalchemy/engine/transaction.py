@@ -1,4 +1,4 @@
-"""Transactions of a database, which adapters take part in."""
+"""Database transactions that adapters join."""
 
 from __future__ import annotations
 
@@ -24,18 +24,23 @@ logger = logging.getLogger(__name__)
 
 
 class SQLAlchemyTransaction(UnitOfWork):
-    """Transaction on one connection, which is opened at the first use.
+    """Unit of work on one connection, which is opened at its first use.
 
-    After an error of the database it can only be rolled back.
+    After a database error it can only be rolled back. Pass either ``session`` or
+    ``session_factory``.
 
     Args:
-        session: session of the caller, who closes it.
-        session_factory: makes ``session`` at the first use, where no session is given.
-        signal: notified of new events after the commit, so that ``wait_for`` need not poll.
+        session: session that the caller creates and closes.
+        session_factory: creates ``session`` at its first use.
+        signal: notified of new events after the commit, so that ``wait_for`` of the event store
+            need not poll.
+
+    Raises:
+        ConfigError: both or neither of ``session`` and ``session_factory`` are passed.
     """
 
     commit_timeout: ClassVar[float] = 30.0
-    """Seconds after which a commit without an answer is of unknown outcome."""
+    """Seconds to wait for the reply to COMMIT; then ``CommitOutcomeUnknownError`` is raised."""
 
     def __init__(
         self,
@@ -47,14 +52,14 @@ class SQLAlchemyTransaction(UnitOfWork):
         super().__init__()
         if (session is None) == (session_factory is None):
             raise exceptions.ConfigError(
-                f"{type(self).__name__} takes a session or a session_factory, one of them; "
-                "for example session_factory=async_sessionmaker(engine)"
+                f"{type(self).__name__} takes either a session or a session_factory; "
+                "pass for example session_factory=async_sessionmaker(engine)"
             )
         self._session = session
         self._session_factory = session_factory
         self._owns_session = session is None
         self._connection: AsyncConnection | None = None
-        self._driver: Any = None  # Of PostgreSQL.
+        self._driver: Any = None  # Only on PostgreSQL.
         self._is_joined = False
         self._is_interrupted = False
         self._first_positions: dict[sa.Table, int] = {}
@@ -63,7 +68,7 @@ class SQLAlchemyTransaction(UnitOfWork):
 
     @property
     def session(self) -> AsyncSession:
-        """Session in this transaction; commit and roll back the transaction, not the session."""
+        """Session in this transaction; commit or roll back the unit of work, not the session."""
         if self._session is None:
             self.ensure_open("make a session")
             assert self._session_factory is not None
@@ -77,7 +82,7 @@ class SQLAlchemyTransaction(UnitOfWork):
 
     @property
     def engine(self) -> AsyncEngine | None:
-        """Engine of the factory or the session, if it has one for all tables."""
+        """Engine of the factory or the session, if one engine serves all tables."""
         if self._session_factory is not None:
             return find_engine(self._session_factory)
         bind = get_bind(self.session)
@@ -90,10 +95,10 @@ class SQLAlchemyTransaction(UnitOfWork):
         return connection
 
     async def driver_connection(self) -> AsyncConnection:
-        """Return the same connection, for statements that go straight to the driver."""
+        """Return the same connection, for statements sent directly to the driver."""
         self.ensure_open("use its connection")
         if self._session is not None:
-            # By way of the session, so that its savepoints hold for these statements too.
+            # Through the session, so that its savepoints apply to these statements too.
             return await self._open_session_connection(self._session)
         if self._connection is None:
             engine = self.engine
@@ -118,7 +123,7 @@ class SQLAlchemyTransaction(UnitOfWork):
         bind = get_bind(session)
         if bind is None:
             raise exceptions.ConfigError(
-                "the session has no engine for all tables; make it with bind=, not with binds="
+                "the session has no engine for all tables; create it with bind=, not with binds="
             )
         engine = bind.engine
         ensure_usable(engine if isinstance(engine, AsyncEngine) else AsyncEngine(engine))
@@ -142,14 +147,14 @@ class SQLAlchemyTransaction(UnitOfWork):
             self._is_joined = True
 
     def record_append(self, positions: Sequence[int], events: sa.Table) -> None:
-        """Note the positions of new rows of an event table, to announce them after the commit."""
+        """Record positions of new rows of an event table, to notify waiters after the commit."""
         if not self._first_positions and self._signal is not None:
             self.on_commit(partial(self._signal.notify, EVENTS_CHANNEL))
         self._first_positions.setdefault(events, min(positions))
         self._last_position = max(positions)
 
     def first_position(self, events: sa.Table) -> int | None:
-        """Return the lowest position that this transaction has given out in an event table."""
+        """Return the lowest position that this transaction has assigned in an event table."""
         return self._first_positions.get(events)
 
     def can_retry_insert(self, events: sa.Table) -> bool:
@@ -157,23 +162,30 @@ class SQLAlchemyTransaction(UnitOfWork):
         return self._session is None and not self._is_joined and events not in self._first_positions
 
     async def restart_transaction(self, failure: Exception) -> None:
-        """Begin again, only to find out the cause of ``failure``; a commit raises an error."""
+        """Begin again to find the cause of ``failure``; a later commit raises an error."""
         assert self._connection is not None
         self.mark_failed(failure)  # Before a cancellation can come.
         await driver.rollback(self._connection)
         await driver.begin(self._connection)
 
     def mark_failed(self, error: BaseException) -> None:
-        """Allow nothing but a rollback any more, since an operation was done in part."""
+        """Allow only a rollback from now on, since an operation was done in part."""
         if not isinstance(error, Exception):
             error = exceptions.InvalidOperationError(f"work was interrupted by {error!r}")
         self._failure = error
 
     def mark_interrupted(self) -> None:
-        """Give the connection up at the rollback, since a statement may still run on it."""
+        """Discard the connection at the rollback, since a statement may still run on it."""
         self._is_interrupted = True
 
     async def commit(self) -> None:
+        """Flush the session, commit the transaction and close the connection.
+
+        Raises:
+            CommitOutcomeUnknownError: no reply came within ``commit_timeout``, or the connection
+                was lost.
+            PersistenceError: the database has rolled back.
+        """
         with translate_errors(exceptions.PersistenceError, "commit"):
             if self._session is not None:
                 await self._flush(self._session)
@@ -185,16 +197,17 @@ class SQLAlchemyTransaction(UnitOfWork):
             logger.warning("closing after a commit failed; the commit stands", exc_info=True)
 
     async def rollback(self) -> None:
+        """Roll back and close the connection, or discard it if a statement may still run on it."""
         connection = self._connection
         interrupted = self._is_interrupted
         if connection is not None and connection.invalidated:
-            # The server has rolled back, and a statement would open another connection.
+            # The server has rolled back, and a statement would open a new connection.
             interrupted = True
         # SQLite ends an interrupted statement in its thread, and then rolls back.
         elif connection is not None and not (interrupted and driver.is_postgres(connection)):
             try:
                 await driver.rollback(connection)
-            except (DriverError, sa.exc.SQLAlchemyError):  # The connection is closed already.
+            except (DriverError, sa.exc.SQLAlchemyError):  # The connection is already closed.
                 interrupted = True
         with translate_errors(exceptions.PersistenceError, "roll back"):
             await self._close(interrupted=interrupted)
@@ -202,18 +215,18 @@ class SQLAlchemyTransaction(UnitOfWork):
     async def _flush(self, session: AsyncSession) -> None:
         await session.flush()
         if self._connection is None and session.in_transaction():
-            # PostgreSQL answers COMMIT with ROLLBACK if a statement has failed before, which
-            # SQLAlchemy does not report.
+            # PostgreSQL replies ROLLBACK to COMMIT if an earlier statement has failed, and
+            # SQLAlchemy does not report it: this statement then raises an error.
             connection = await session.connection()
             if driver.is_postgres(connection):
                 self._driver = driver.get_driver(connection)
                 await driver.fetch(connection, "SELECT 1")
 
     async def _send_commit(self) -> None:
-        # Cut off rather than cancelled, since a cancellation waits for the server as well.
+        # Terminate the connection instead of cancelling: a cancellation waits for the server too.
         deadline = asyncio.get_running_loop().call_later(self.commit_timeout, self._cut_off)
         try:
-            # A session that was bound to our connection leaves the transaction to us.
+            # A session bound to self._connection does not end the transaction.
             if self._session is not None:
                 await self._session.commit()
             if self._connection is not None:
@@ -223,17 +236,20 @@ class SQLAlchemyTransaction(UnitOfWork):
                 raise
             await self._close(interrupted=True)
             raise exceptions.CommitOutcomeUnknownError(
-                f"no answer to the commit came ({error!r}), so the work may or may not be "
-                "stored; look, or send the command again under its id"
+                f"no reply to the commit ({error!r}), so the changes may or may not be stored; "
+                "check, or send the command again with the same id"
             ) from error
         finally:
             deadline.cancel()
 
     def _on_session_end(self, session: object, transaction: SessionTransaction) -> None:
-        # Its writes are still in the transaction; a savepoint has undone its own.
+        # After a rollback of the session its writes are still in the transaction; only a savepoint
+        # has undone its own writes.
         if self.is_open and self._connection is not None and not transaction.nested:
             self.mark_failed(
-                exceptions.InvalidOperationError("the session was rolled back by itself")
+                exceptions.InvalidOperationError(
+                    "the session was rolled back without its unit of work"
+                )
             )
 
     def _cut_off(self) -> None:

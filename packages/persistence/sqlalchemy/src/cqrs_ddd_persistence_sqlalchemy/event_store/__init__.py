@@ -1,1 +1,1 @@
-"""The event store in a table."""
+"""Event store in a table."""

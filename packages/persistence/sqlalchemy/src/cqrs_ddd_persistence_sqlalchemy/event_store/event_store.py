@@ -1,4 +1,4 @@
-"""Events in a table, in one order that no reader can overtake."""
+"""Event store in a table, with global positions that readers never skip."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from ..schema.tables import TABLES, Tables
 from . import event_rows, statements
 
 _ROWS_A_STATEMENT = 500
-"""On SQLite, where a statement takes at most 32,766 values."""
+"""Limit on SQLite, where a statement takes at most 32,766 values."""
 _ALL = 2**63 - 1
 
 
 class SQLAlchemyEventStore(IEventLog):
-    """Event store in a table, with one statement to append a batch or to read a stream.
+    """Event store in a table; one statement appends a batch or reads a stream.
 
-    A position is given out before the commit, yet a reader of all streams gets no event while one
-    below it may still be committed: on PostgreSQL through the locks that ``create_schema`` sets
-    up, on SQLite because it has one writer.
+    A position is assigned before the commit, yet a reader of all streams gets no event while an
+    event with a lower position may still be committed. On PostgreSQL this relies on the locks that
+    ``create_schema`` sets up, on SQLite on its single writer.
 
     Args:
-        session_factory: makes a transaction where no unit of work is given or current.
-        tables: the tables of the toolkit.
+        session_factory: creates a transaction for calls outside a unit of work.
+        tables: tables of the toolkit.
         signal: wakes ``wait_for`` early; units of work with the same signal notify it.
         poll_interval: seconds between two queries of ``wait_for``.
         uow: unit of work that all calls join.
@@ -62,9 +62,21 @@ class SQLAlchemyEventStore(IEventLog):
         self._poll_interval = poll_interval
 
     async def append(self, stored_event: StoredEvent) -> None:
+        """Append one event.
+
+        Raises:
+            OptimisticConcurrencyError: the stream already has an event of this version.
+            DuplicateEventError: the id of the event is already stored.
+        """
         await self.append_batch([stored_event])
 
     async def append_batch(self, events: list[StoredEvent]) -> None:
+        """Append events by one INSERT (on SQLite one for each 500 events).
+
+        Raises:
+            OptimisticConcurrencyError: a stream already has an event of one of the versions.
+            DuplicateEventError: the id of an event is already stored.
+        """
         rows = [event_rows.to_row(event) for event in events]
         if not rows:
             return
@@ -78,6 +90,17 @@ class SQLAlchemyEventStore(IEventLog):
         *,
         expected_version: ExpectedVersion | int = ExpectedVersion.ANY,
     ) -> int:
+        """Append events after the last version of the stream, and return the new version.
+
+        Args:
+            stream: type and id of the aggregate.
+            events: events to append; their versions are replaced.
+            expected_version: version that the stream must have.
+
+        Raises:
+            OptimisticConcurrencyError: the stream has another version, or another transaction
+                appends to it at the same time.
+        """
         stream.ensure_storable()
         async with self._connections.join_transaction(None, "append to a stream") as uow:
             connection = await uow.driver_connection()
@@ -95,6 +118,11 @@ class SQLAlchemyEventStore(IEventLog):
     async def get_events(
         self, aggregate_id: str, *, after_version: int = 0, aggregate_type: str | None = None
     ) -> list[StoredEvent]:
+        """Return the events of an aggregate by version; without its type, by the index on ids.
+
+        Raises:
+            AmbiguousStreamError: aggregates of several types have the id; pass ``aggregate_type``.
+        """
         async with self._connections.read_connection(None, "read events") as connection:
             sql = self._get_statements(connection)
             if aggregate_type is not None:
@@ -115,6 +143,7 @@ class SQLAlchemyEventStore(IEventLog):
     async def get_streams(
         self, streams: Collection[StreamId], *, after_version: int = 0
     ) -> dict[StreamId, list[StoredEvent]]:
+        """Return the events of many streams by one statement."""
         found: dict[StreamId, list[StoredEvent]] = {stream: [] for stream in streams}
         async with self._connections.read_connection(None, "read streams") as connection:
             if driver.is_postgres(connection):
@@ -129,27 +158,35 @@ class SQLAlchemyEventStore(IEventLog):
         return found
 
     async def get_events_after(self, position: int, limit: int = 1000) -> list[StoredEvent]:
+        """Return the next page of all streams, up to the first event that may still be preceded.
+
+        An uncommitted event of a slow transaction may precede it.
+        """
         return await self._read_page(position, limit)
 
     async def get_events_of_types(
         self, event_types: Collection[str], *, after: int = 0, limit: int = 1000
     ) -> list[StoredEvent]:
+        """Return the next page of events of some types, by the index on type and position."""
         return await self._read_page(after, limit, types=sorted(set(event_types)))
 
     async def get_events_between(
         self, start: datetime, end: datetime, *, after: int = 0, limit: int = 1000
     ) -> list[StoredEvent]:
+        """Return the next page of events from ``start`` to before ``end``, by the index on time."""
         return await self._read_page(after, limit, times=(start, end))
 
     async def stream_after(
         self, position: int, *, batch_size: int = 500
     ) -> AsyncIterator[StoredEvent]:
+        """Yield all later events, by one statement per batch; no cursor stays open in between."""
         while batch := await self.get_events_after(position, batch_size):
             for event in batch:
                 yield event
             position = batch[-1].position or 0
 
     async def latest_position(self) -> int:
+        """Return the highest position that readers of all streams may get."""
         async with self._connections.read_connection(None, "read the last position") as connection:
             end = await self._find_end(connection)
             latest: int = (
@@ -158,6 +195,7 @@ class SQLAlchemyEventStore(IEventLog):
             return latest
 
     async def highest_position(self) -> int:
+        """Return the highest committed position, even if readers cannot get it yet."""
         async with self._connections.read_connection(None, "read the last position") as connection:
             highest: int = (
                 await driver.fetch(connection, self._get_statements(connection).latest, _ALL)
@@ -165,6 +203,12 @@ class SQLAlchemyEventStore(IEventLog):
             return highest
 
     async def wait_for(self, position: int, *, timeout: float) -> bool:
+        """Poll until readers may get the position; the signal ends a pause early.
+
+        Args:
+            position: position to wait for.
+            timeout: seconds to wait; then False is returned.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while await self.latest_position() < position:
@@ -206,7 +250,7 @@ class SQLAlchemyEventStore(IEventLog):
         sql = self._get_statements(connection)
         columns = [list(column) for column in zip(*rows, strict=True)]
         if len(rows) > 1 and uow.can_retry_insert(self._tables.events):
-            # ON CONFLICT would cost a sixth of the time of a large batch.
+            # Without ON CONFLICT, which takes a sixth of the time of a large batch.
             try:
                 return await driver.fetch(connection, sql.insert_arrays_or_fail, *columns)
             except DriverError as error:
@@ -242,7 +286,10 @@ class SQLAlchemyEventStore(IEventLog):
             return _read_events(connection, rows)
 
     async def _find_end(self, connection: AsyncConnection) -> int:
-        """Return the position up to which no event can appear any more; own events lie above."""
+        """Return the position up to which no event can appear any more.
+
+        Events that this unit of work has appended lie above it.
+        """
         end = _ALL
         if driver.is_postgres(connection):
             end = (await driver.fetch(connection, self._get_statements(connection).safe_position))[
@@ -261,7 +308,7 @@ async def _find_append_error(
     events: Sequence[StoredEvent],
     inserted: set[int],
 ) -> exceptions.EventStoreError | exceptions.OptimisticConcurrencyError:
-    """Build the error for the first event that was skipped; the batch rolls back with it."""
+    """Build the error for the first skipped event; the caller rolls the batch back."""
     places: set[tuple[StreamId, int]] = set()
     for event in events:
         rows = await driver.fetch(connection, sql.places, *event.stream, event.version)
@@ -275,8 +322,8 @@ async def _find_append_error(
             return exceptions.DuplicateEventError.already_stored(event.event_type, event.event_id)
         places.add((event.stream, event.version))
     return exceptions.EventStoreError(
-        "the event table took fewer rows than it was given, and no version and no id is taken; "
-        "look for triggers or rules on it"
+        "the event table has skipped rows although their versions and ids are free; "
+        "check its triggers and rules"
     )
 
 

@@ -1,4 +1,4 @@
-"""The SQL of the event store."""
+"""SQL of the event store."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .event_rows import COLUMNS, read_columns
 
 
 class EventStatements:
-    """Statements for one set of tables.
+    """SQL of the event store for one set of tables.
 
-    PostgreSQL takes a list as an array, and one array a column inserts any number of rows; SQLite
-    takes a list as JSON, and rows as values.
+    PostgreSQL takes a list as an array, and inserts any number of rows from one array per column;
+    SQLite takes a list as JSON, and rows as values.
     """
 
     def __init__(self, tables: Tables, is_postgres: bool) -> None:
@@ -52,6 +52,7 @@ class EventStatements:
             self.safe_position = f"SELECT {schema}{quote(f'{tables.prefix}safe_position')}()"
 
     def insert_values(self, rows: int) -> str:
+        """Return an INSERT for SQLite of so many rows."""
         return driver.insert_values(self._events, COLUMNS, "position", rows)
 
 
@@ -67,4 +68,5 @@ _SQLITE_LISTS = {
 
 @lru_cache(maxsize=64)
 def event_statements(tables: Tables, is_postgres: bool) -> EventStatements:
+    """Return the statements, built once per set of tables and database."""
     return EventStatements(tables, is_postgres)

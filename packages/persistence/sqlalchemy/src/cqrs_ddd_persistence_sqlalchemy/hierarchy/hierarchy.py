@@ -1,7 +1,7 @@
 """Readers of hierarchies in tables of the application.
 
-A batch is one statement, so the values of a node belong together. With a unit of work, or inside
-one, a reader sees the changes of that unit of work.
+One statement reads a batch, so that all values of a node are from the same moment. A reader with a
+unit of work, or inside one, sees the changes of that unit of work.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ R = TypeVar("R")
 Rows = Sequence[Any]
 
 _IDS_A_STATEMENT = 30_000
-"""On SQLite, where a statement takes at most 32,766 values; PostgreSQL takes any as one array."""
+"""Limit on SQLite, where a statement takes at most 32,766 values; PostgreSQL takes one array."""
 _COUNTED_LEVELS = 32
-"""Up to this depth the database counts levels: at most so many rows a node, also on a cycle."""
+"""Depth up to which the database counts levels, with at most this many rows for each node."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,7 +37,7 @@ class TagColumns:
     Args:
         node_id: id of the node that has the tag.
         tag: the tag.
-        order: sorts the tags of a node, ascending; without it, the tags sort themselves.
+        order: sorts the tags of a node, ascending; None sorts them by the tag itself.
     """
 
     node_id: sa.SQLColumnExpression[object]
@@ -52,14 +52,14 @@ class ACLColumns:
     Both flags may be expressions, such as ``folders.c.access == "listed"``.
 
     Args:
-        is_restricted: column of the nodes: NULL for no list, false for a list that restricts
-            nothing, true for one that allows only its entries, and without entries nobody. Entries
-            that deny count in each case.
+        is_restricted: column of the nodes: NULL for a node without a list, false for a list without
+            restriction, true for a list that allows its entries only (without entries: no
+            principal). Entries that deny apply in each case.
         node_id: id of the node that has the list.
         principal: principal of the entry.
         permission: permission of the entry.
-        is_allowed: column of the entries: true for one that allows, anything else for one that
-            denies; without it, all of them allow.
+        is_allowed: column of the entries: true for an entry that allows, otherwise the entry
+            denies; by default all entries allow.
     """
 
     is_restricted: sa.SQLColumnExpression[bool | None]
@@ -105,15 +105,17 @@ class TableReader(IAsyncBatchReader[N, R], IAsyncAncestryReader[N]):
     _build_records: Callable[[Rows], dict[N, R]]
 
     async def get_many(self, node_ids: Collection[N]) -> Mapping[N, R]:
+        """Return the records of the nodes, by one statement (on SQLite one per 30,000 nodes)."""
         rows = await self._tables.read(self._kind, node_ids, self._statement)
         return self._build_records(rows)
 
     async def get_ancestry(
         self, node_ids: Collection[N], *, max_depth: int | None = None
     ) -> Mapping[N, tuple[N, ...]]:
+        """Return all ancestors with their parents, by one recursive statement."""
         counted = max_depth if max_depth is not None and max_depth <= _COUNTED_LEVELS else None
         rows = await self._tables.read("an ancestry", node_ids, lambda sql: sql.ancestry(counted))
-        # The statement may return further levels, and levels above another of the nodes.
+        # The statement may return more levels than requested.
         return select_ancestry(_build_parents(rows), node_ids, max_depth)
 
 
@@ -121,14 +123,17 @@ class SQLAlchemyHierarchyReader(Generic[N]):
     """Readers over columns of tables, views or mapped classes, one for each domain service.
 
     Args:
-        session_factory: makes the sessions of reads outside a unit of work.
-        node_id: key of the table of the nodes.
-        parent_id: column of a table of links; in a tree, of the table of the nodes itself.
-        child_id: column beside ``parent_id`` in the table of links; a tree has none.
-        parent_order: sorts the parents of a node, ascending; without it, they sort by their ids.
+        session_factory: creates the sessions of reads outside a unit of work.
+        node_id: primary key of the table of nodes.
+        parent_id: parent column in a table of links; for a tree, in the table of nodes itself.
+        child_id: child column in the table of links; None for a tree.
+        parent_order: sorts the parents of a node, ascending; None sorts them by id.
         tags: columns of the tags, for the reader ``tags``.
         acl: columns of the access lists, for the reader ``acls``.
-        uow: unit of work to read in.
+        uow: unit of work in which the readers read.
+
+    Raises:
+        ConfigError: the columns of nodes or links belong to several tables.
     """
 
     def __init__(
@@ -162,7 +167,11 @@ class SQLAlchemyHierarchyReader(Generic[N]):
 
     @property
     def tags(self) -> TableReader[N, TagsAndParents[N]]:
-        """Reader for ``AsyncTagInheritanceService``."""
+        """Reader for ``AsyncTagInheritanceService``.
+
+        Raises:
+            InvalidOperationError: ``tags`` was not passed.
+        """
         columns = _require(self._tags, "tags", "tags=TagColumns")
         place = columns.tag if columns.order is None else columns.order
         tags = select_columns("tags", node_id=columns.node_id, tag=columns.tag, place=place)
@@ -170,7 +179,11 @@ class SQLAlchemyHierarchyReader(Generic[N]):
 
     @property
     def acls(self) -> TableReader[N, ACLAndParents[N]]:
-        """Reader for ``AsyncACLInheritanceService``."""
+        """Reader for ``AsyncACLInheritanceService``.
+
+        Raises:
+            InvalidOperationError: ``acl`` was not passed.
+        """
         columns = _require(self._acl, "access lists", "acl=ACLColumns")
         entries = select_columns(
             "entries",

@@ -1,4 +1,4 @@
-"""SQL of the readers of hierarchies."""
+"""SQL of the hierarchy readers."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from cqrs_ddd_core.primitives.exceptions import ConfigError
 
 
 def select_columns(name: str, **columns: sa.SQLColumnExpression[Any]) -> sa.Subquery:
-    """Select columns of the application under our names; a database sees through it to the table.
+    """Select columns of the application under fixed names, as a subquery that keeps their indexes.
 
-    Raises ``ConfigError`` if they are of several tables, since that would multiply the rows.
+    Raises:
+        ConfigError: the columns belong to several tables, which would multiply the rows.
     """
     labels: list[sa.ColumnElement[Any]] = [column.label(as_) for as_, column in columns.items()]
     rows = sa.select(*labels)
     if len(tables := rows.get_final_froms()) != 1:
         raise ConfigError(
-            f"{', '.join(columns)} of the {name} must be columns of one table, they are of "
+            f"{', '.join(columns)} of the {name} must be columns of one table, but belong to "
             f"{' and '.join(str(table) for table in tables)}; pass columns of one table or view"
         )
     return rows.subquery(name)
 
 
 class HierarchyStatements:
-    """Statements that take the nodes as ``ids`` and return at least one row for each node.
+    """Statements that take node ids as ``ids`` and return at least one row for each node.
 
-    A row starts with id, parent and place. All values of a node come in the same statement, as
-    further rows with NULL in the other columns, so that they are of one moment.
+    A row starts with id, parent and place. Tags and entries come from the same statement, as
+    further rows with NULL in the other columns, so that all values of a node are from the same
+    moment.
     """
 
     def __init__(self, nodes: sa.Subquery, links: sa.Subquery, is_postgres: bool) -> None:
@@ -41,27 +43,30 @@ class HierarchyStatements:
             self._is_wanted = nodes.c.id.in_(sa.bindparam("ids", expanding=True))
 
     def parents(self) -> sa.Executable:
-        return self._link(self._wanted()).order_by("place")
+        """Select the parents of the nodes."""
+        return self._link(self._select_wanted()).order_by("place")
 
     def ancestry(self, max_depth: int | None) -> sa.Executable:
+        """Select the parents of the nodes and of all their ancestors, ``max_depth`` levels up."""
         nodes, links = self._nodes, self._links
         start = sa.select(nodes.c.id).where(self._is_wanted)
         if max_depth is not None:
             start = start.add_columns(sa.literal(0).label("level"))
         above = start.cte("above", recursive=True)
-        # By way of the nodes: the links of a missing one lead nowhere.
+        # Joined with the nodes, since a link may name a node that does not exist.
         linked = above.join(links, links.c.node_id == above.c.id)
         step = sa.select(nodes.c.id).select_from(
             linked.join(nodes, nodes.c.id == links.c.parent_id)
         )
         if max_depth is not None:
             step = step.add_columns(above.c.level + 1).where(above.c.level < max_depth)
-        # UNION drops the rows that are there already, and so ends on a cycle.
+        # UNION drops rows that were found before, so the recursion ends on a cycle.
         wanted = sa.select(above.union(step).c.id).distinct().cte("wanted")
         return self._link(wanted).order_by("place")
 
     def tags(self, tags: sa.Subquery) -> sa.Executable:
-        wanted = self._wanted()
+        """Select the parents and the tags of the nodes."""
+        wanted = self._select_wanted()
         place = sa.func.row_number().over(order_by=(tags.c.place.nulls_last(), tags.c.tag))
         own = sa.select(wanted.c.id, _null_like(self._links.c.parent_id), place, tags.c.tag)
         return sa.union_all(
@@ -70,7 +75,8 @@ class HierarchyStatements:
         ).order_by("place")
 
     def acls(self, entries: sa.Subquery) -> sa.Executable:
-        wanted = self._wanted(self._nodes.c.is_restricted)
+        """Select the parents and the access list entries of the nodes."""
+        wanted = self._select_wanted(self._nodes.c.is_restricted)
         entry = (entries.c.principal, entries.c.permission, entries.c.is_allowed)
         parent = _null_like(self._links.c.parent_id)
         flag = _null_like(wanted.c.is_restricted)
@@ -80,7 +86,7 @@ class HierarchyStatements:
             own.select_from(wanted.join(entries, entries.c.node_id == wanted.c.id)),
         ).order_by("place")
 
-    def _wanted(self, *more: sa.ColumnElement[Any]) -> sa.CTE:
+    def _select_wanted(self, *more: sa.ColumnElement[Any]) -> sa.CTE:
         return sa.select(self._nodes.c.id, *more).where(self._is_wanted).cte("wanted")
 
     def _link(self, wanted: sa.CTE, *more: sa.ColumnElement[Any]) -> sa.Select[Any]:
@@ -92,5 +98,5 @@ class HierarchyStatements:
 
 
 def _null_like(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    # PostgreSQL takes a bare NULL in a union for a text.
+    # PostgreSQL gives a bare NULL in a union the type text.
     return sa.cast(sa.null(), column.type)

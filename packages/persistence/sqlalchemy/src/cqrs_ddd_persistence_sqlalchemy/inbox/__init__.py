@@ -1,1 +1,1 @@
-"""The inbox in a table."""
+"""Inbox in a table."""

@@ -1,4 +1,4 @@
-"""Inbox of handled messages in a table."""
+"""Inbox of processed messages in a table."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from ..schema.tables import TABLES, Tables
 
 
 class SQLAlchemyInbox(IInbox):
-    """Inbox in a table, whose ``register`` waits for an open transaction with the same message.
+    """Inbox in a table with the primary key (consumer, message id).
+
+    ``register`` waits for an open transaction that has registered the same message.
 
     Args:
-        session_factory: makes a transaction where no unit of work is given or current.
-        tables: the tables of the toolkit.
-        uow: unit of work that all calls without one join.
+        session_factory: creates a transaction for calls outside a unit of work.
+        tables: tables of the toolkit.
+        uow: unit of work that calls without ``uow`` join.
     """
 
     def __init__(
@@ -39,6 +41,17 @@ class SQLAlchemyInbox(IInbox):
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
     ) -> InboxEntry | None:
+        """Insert the message and return None, or return the entry of its first delivery.
+
+        Args:
+            consumer: name of the consumer.
+            message_id: id of the message.
+            fingerprint: hash of the content, to detect another message with the same id.
+            uow: unit of work in which the consumer stores its effects.
+
+        Raises:
+            DuplicateCommandError: the id was registered with another content.
+        """
         entry = InboxEntry(consumer, message_id, fingerprint)
         now = datetime.now(timezone.utc)
         async with self._connections.join_transaction(uow, "register a message") as active:
@@ -47,7 +60,7 @@ class SQLAlchemyInbox(IInbox):
             at = now if is_postgres(connection) else iso_utc(now)
             if await fetch(connection, sql.register, consumer, message_id, fingerprint, at):
                 return None
-            # A new statement, so it sees the row that the first transaction has committed.
+            # A new statement, which sees the row that another transaction has just committed.
             ((known, outcome),) = await fetch(connection, sql.known, consumer, message_id)
         entry = replace(
             entry, fingerprint=known, outcome=None if outcome is None else from_json(outcome)
@@ -58,13 +71,19 @@ class SQLAlchemyInbox(IInbox):
     async def store_outcome(
         self, consumer: str, message_id: str, outcome: Any, uow: UnitOfWork | None = None
     ) -> None:
+        """Update the row of a registered message with its outcome, as JSON.
+
+        Raises:
+            InboxError: the message is not registered.
+            SerializationError: JSON cannot represent the outcome without loss.
+        """
         encoded = encode_json(
             outcome, f"the outcome of message {message_id}", type_name=type(outcome).__name__
         )
         async with self._connections.join_transaction(uow, "store an outcome") as active:
             connection = await active.driver_connection()
             sql = inbox_statements(self._tables, is_postgres(connection))
-            # Bytes on SQLite: it would convert a text of digits to a number and lose some digits.
+            # Bytes on SQLite, which converts a text of digits to a number and loses some digits.
             stored = encoded.decode() if is_postgres(connection) else encoded
             value = None if outcome is None else stored
             if not await fetch(connection, sql.store_outcome, value, consumer, message_id):
@@ -72,7 +91,7 @@ class SQLAlchemyInbox(IInbox):
 
 
 class InboxStatements:
-    """Statements for one set of tables; the time is a datetime on PostgreSQL, else a text."""
+    """SQL of the inbox for one set of tables; times are datetimes on PostgreSQL, text on SQLite."""
 
     def __init__(self, tables: Tables, is_postgres: bool) -> None:
         inbox = driver.quote_table(tables.inbox, is_postgres)
@@ -94,4 +113,5 @@ class InboxStatements:
 
 @lru_cache(maxsize=64)
 def inbox_statements(tables: Tables, is_postgres: bool) -> InboxStatements:
+    """Return the statements, built once per set of tables and database."""
     return InboxStatements(tables, is_postgres)

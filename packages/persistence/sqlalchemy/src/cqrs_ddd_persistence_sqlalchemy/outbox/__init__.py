@@ -1,1 +1,1 @@
-"""The outbox in a table, claimed by relays through leases."""
+"""Outbox in a table, claimed by relays through leases."""

@@ -1,4 +1,4 @@
-"""Leases of keys of the outbox, with the messages that wait under the keys."""
+"""Claims of partitions of the outbox: leases, and the messages that wait under the leased keys."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ async def claim_leases(
     connection: AsyncConnection, tables: Tables, relay_id: str, *, limit: int, lease: float
 ) -> list[OutboxLease]:
     """Lease the oldest due keys, in the transaction of the connection."""
-    # Two statements: the second one sees the messages that another relay has published since the
-    # first one chose the keys.
+    # The keys and their messages in two statements: the second sees which messages another relay
+    # has published since the first.
     claim = _claim_on_postgres if driver.is_postgres(connection) else _claim_on_sqlite
     return await claim(connection, tables, relay_id, limit, timedelta(seconds=lease))
 
@@ -49,7 +49,7 @@ async def _claim_on_sqlite(
     due = sa.select(outbox.c.lease_key).where(waits, ~blocked).order_by(outbox.c.seq).limit(limit)
     keys = list(dict.fromkeys(await connection.scalars(due)))
     if not keys:
-        return []  # Without the write lock, which only the first change takes.
+        return []  # Before the first change, which takes the write lock.
     await connection.execute(sa.delete(leases).where(leases.c.lease_key.in_(keys), ~is_blocked))
     insert = (
         driver.upsert_statement(connection, leases)

@@ -18,7 +18,11 @@ _FIELDS = tuple(OutboxMessage.__dataclass_fields__)
 
 
 def to_row(message: OutboxMessage) -> Row:
-    """Return the values of ``COLUMNS``; raise ``SerializationError`` unless both are JSON."""
+    """Return the values of ``COLUMNS``.
+
+    Raises:
+        SerializationError: JSON cannot represent the payload or the metadata without loss.
+    """
     subject = f"message {message.message_id}"
     return (
         message.message_id,
@@ -43,13 +47,14 @@ def to_sqlite_row(row: Row) -> Row:
 
 
 def read_message(row: sa.Row[Any]) -> OutboxMessage:
+    """Return the message of a row that SQLAlchemy has read."""
     fields = dict(row._mapping)
     del fields["lease_key"]
     return _create(fields)
 
 
 def read_driver_row(row: Sequence[Any]) -> OutboxMessage:
-    """Read a row of ``OutboxStatements.waiting``, whose first column is the key."""
+    """Return the message of a row of ``OutboxStatements.waiting``, with the lease key first."""
     fields = dict(zip(_FIELDS, row[1:]))  # noqa: B905
     fields["payload"] = from_json(fields["payload"])
     fields["metadata"] = from_json(fields["metadata"])
@@ -58,5 +63,6 @@ def read_driver_row(row: Sequence[Any]) -> OutboxMessage:
 
 def _create(fields: dict[str, Any]) -> OutboxMessage:
     message = OutboxMessage.__new__(OutboxMessage)
-    message.__dict__.update(fields)  # Checked when it was saved, so not again by the constructor.
+    # Without the constructor: save_messages has validated the fields.
+    message.__dict__.update(fields)
     return message

@@ -1,4 +1,4 @@
-"""Messages in a table, and leases of their keys in another."""
+"""Outbox in a table of messages, with a table of leased keys."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ..schema.tables import TABLES, Tables
 from . import claims, message_rows, statements
 
 _ROWS_A_STATEMENT = 80
-"""Old builds of SQLite take 999 values in a statement."""
+"""Limit on SQLite, where old builds take 999 values in a statement."""
 
 
 class SQLAlchemyOutboxStorage(ILeasedOutbox):
-    """Outbox in a table, whose leases begin and end in transactions of their own.
+    """Outbox in a table; leases begin and end in their own transactions.
 
-    A key has a row among the leases while it is leased, delayed or blocked by a dead letter. Times
-    are those of the database, so the clocks of relays may differ.
+    A partition key has a row among the leases while it is leased, delayed or blocked by a dead
+    letter. Times come from the database, so the clocks of relays may differ.
 
     Args:
-        session_factory: makes a transaction where no unit of work is given or current.
-        tables: the tables of the toolkit.
-        uow: unit of work that all calls without one join.
+        session_factory: creates a transaction for calls outside a unit of work.
+        tables: tables of the toolkit.
+        uow: unit of work that calls without ``uow`` join.
     """
 
     def __init__(
@@ -47,6 +47,11 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def save_messages(
         self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
     ) -> None:
+        """Insert messages by one statement (on SQLite one for each 80 messages).
+
+        Raises:
+            OutboxError: the id of a message is already saved.
+        """
         rows = [message_rows.to_row(message) for message in messages]
         if not rows:
             return
@@ -61,6 +66,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def get_pending(
         self, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[OutboxMessage]:
+        """Return the oldest unpublished messages, without keys that a dead letter blocks."""
         outbox, leases = self._outbox, self._leases
         blocked = sa.select(leases.c.lease_key).where(leases.c.parked_message_id.is_not(None))
         pending = (
@@ -73,6 +79,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             return [message_rows.read_message(row) for row in await connection.execute(pending)]
 
     async def mark_published(self, message_ids: list[str], uow: UnitOfWork | None = None) -> None:
+        """Set the time of publication by the clock of the database, and unblock the keys."""
         leases = self._leases
         async with self._connections.join_transaction(uow, "mark messages as published") as active:
             connection = await active.connection()
@@ -82,6 +89,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             )
 
     async def mark_failed(self, message_id: str, error: str, uow: UnitOfWork | None = None) -> None:
+        """Count a failed try and store its error."""
         async with self._connections.join_transaction(uow, "mark a message as failed") as active:
             connection = await active.connection()
             await self._count_try(connection, message_id, error)
@@ -89,6 +97,13 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
     ) -> list[OutboxLease]:
+        """Lease the keys of the oldest due messages; rows locked by other relays are skipped.
+
+        Args:
+            relay_id: name of the relay, for operators.
+            limit: largest number of messages to claim.
+            lease: seconds until the leases expire.
+        """
         ensure_usable_claim(limit, lease)
         async with self._connections.new_transaction("claim messages") as new:
             connection = await _relay_connection(new)
@@ -97,6 +112,11 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             )
 
     async def complete(self, lease: OutboxLease, message_ids: Sequence[str]) -> None:
+        """Mark messages as published and end the lease, after locking both.
+
+        Raises:
+            LeaseLostError: the lease has expired, or another relay holds the key.
+        """
         async with self._connections.new_transaction("mark messages as published") as new:
             connection = await new.connection()
             await self._lock_lease(connection, lease, message_ids)
@@ -105,6 +125,10 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def complete_batch(
         self, published: Sequence[tuple[OutboxLease, Sequence[str]]]
     ) -> list[OutboxLease]:
+        """Mark messages as published and end their leases, by one statement on PostgreSQL.
+
+        Return the leases that were lost; their messages stay unpublished.
+        """
         async with self._connections.new_transaction("mark messages as published") as new:
             connection = await _relay_connection(new)
             return await self._complete(connection, published)
@@ -117,6 +141,16 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         limit: int = 100,
         lease: float = 30.0,
     ) -> tuple[list[OutboxLease], list[OutboxLease]]:
+        """Complete leases and claim the next leases in one transaction.
+
+        Return the leases that were lost, and the new leases.
+
+        Args:
+            published: leases with the ids of their published messages.
+            relay_id: name of the relay, for operators.
+            limit: largest number of messages to claim.
+            lease: seconds until the new leases expire.
+        """
         ensure_usable_claim(limit, lease)
         operation = "mark messages as published and claim the next"
         async with self._connections.new_transaction(operation) as new:
@@ -130,6 +164,17 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def fail(
         self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
     ) -> None:
+        """Count a failed try, and delay the key or block it by a dead letter.
+
+        Args:
+            lease: lease of the key.
+            message_id: id of the message.
+            error: text of the failure, for operators.
+            retry_at: time of the next try; None makes the message a dead letter.
+
+        Raises:
+            LeaseLostError: the lease has expired, or another relay holds the key.
+        """
         leases = self._leases
         async with self._connections.new_transaction("delay a message") as new:
             connection = await new.connection()
@@ -143,6 +188,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             )
 
     async def release(self, lease: OutboxLease) -> None:
+        """Delete the row of the lease, unless the lease is lost."""
         leases = self._leases
         async with self._connections.new_transaction("release a key") as new:
             connection = await new.connection()
@@ -153,6 +199,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             )
 
     async def list_dead_letters(self, limit: int = 100) -> list[OutboxMessage]:
+        """Return the oldest dead letters, joined through the keys that they block."""
         outbox, leases = self._outbox, self._leases
         dead_letters = (
             self._select_messages()
@@ -167,6 +214,11 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             ]
 
     async def retry(self, message_id: str) -> None:
+        """Unblock the key of a dead letter and reset its count of tries.
+
+        Raises:
+            OutboxError: the message is not a dead letter.
+        """
         outbox = self._outbox
         async with self._connections.new_transaction("retry a message") as new:
             connection = await new.connection()
@@ -176,6 +228,11 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             )
 
     async def discard(self, message_id: str) -> None:
+        """Unblock the key of a dead letter and delete the message.
+
+        Raises:
+            OutboxError: the message is not a dead letter.
+        """
         outbox = self._outbox
         async with self._connections.new_transaction("discard a message") as new:
             connection = await new.connection()
@@ -183,6 +240,10 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             await connection.execute(sa.delete(outbox).where(outbox.c.message_id == message_id))
 
     async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
+        """Delete at most ``limit`` messages published earlier, and return their number.
+
+        Rows that another purge has locked are skipped.
+        """
         outbox = self._outbox
         old = (
             sa.select(outbox.c.seq)
@@ -234,10 +295,14 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def _lock_lease(
         self, connection: AsyncConnection, lease: OutboxLease, message_ids: Sequence[str]
     ) -> None:
-        """Lock the messages and the lease, raising ``LeaseLostError`` if it has ended."""
+        """Lock the messages and the lease.
+
+        Raises:
+            LeaseLostError: the lease has expired, or another relay holds the key.
+        """
         outbox = self._outbox
         messages = sa.select(outbox.c.seq).where(outbox.c.message_id.in_(message_ids))
-        # Messages before leases, as a claim does, or the two could wait for each other.
+        # Messages before leases, as in a claim: another order could deadlock with it.
         await connection.execute(messages.order_by(outbox.c.seq).with_for_update())
         if not await self._select_held(connection, [lease]):
             raise exceptions.LeaseLostError.lease_ended("outbox key", lease.key, lease.epoch)
@@ -283,6 +348,6 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
 
 
 async def _relay_connection(transaction: SQLAlchemyTransaction) -> AsyncConnection:
-    """Return the connection; on PostgreSQL for statements that go straight to the driver."""
+    """Return the connection; on PostgreSQL for statements sent directly to the driver."""
     connection = await transaction.driver_connection()
     return connection if driver.is_postgres(connection) else await transaction.connection()

@@ -21,7 +21,7 @@ COLUMNS = {
     "correlation_id": "text",
     "causation_id": "text",
 }
-"""Columns of an insert, with the types of the arrays for PostgreSQL."""
+"""Columns of an insert, with the SQL types of the arrays on PostgreSQL."""
 
 _BLOCKS = (
     "(held.parked_message_id IS NOT NULL OR coalesce(held.leased_until > clock_timestamp(), false) "
@@ -30,13 +30,16 @@ _BLOCKS = (
 
 
 class OutboxStatements:
-    """Statements for one set of tables; lists are arrays, so each is prepared once."""
+    """SQL of a relay on PostgreSQL, for one set of tables; lists are array parameters.
+
+    Each text is therefore prepared once for any number of values.
+    """
 
     def __init__(self, tables: Tables) -> None:
         outbox = driver.quote_table(tables.outbox, True)
         leases = driver.quote_table(tables.outbox_leases, True)
-        # Keys of the oldest messages without a lease; two relays get different keys. By name, so
-        # that two relays with the same keys wait in one direction only.
+        # Lease the keys of the oldest messages; SKIP LOCKED gives two relays different keys. ORDER
+        # BY lease_key makes relays with the same keys lock them in the same order.
         self.lease = f"""
             WITH due AS (
                 SELECT lease_key FROM {outbox} AS waiting
@@ -59,8 +62,8 @@ class OutboxStatements:
             FROM {outbox} WHERE published_at IS NULL AND lease_key = ANY($1::text[])
             ORDER BY seq LIMIT $2"""
         self.release = f"DELETE FROM {leases} WHERE epoch = ANY($1::bigint[])"
-        # Messages before leases, as a claim locks them, or the two could wait for each other: the
-        # count is needed before the first lease is looked at.
+        # Messages before leases, as in a claim: another order could deadlock with it. The count
+        # forces PostgreSQL to lock the messages before it reads the first lease.
         self.complete = f"""
             WITH ours AS MATERIALIZED (
                 SELECT seq FROM {outbox} WHERE message_id = ANY($2::text[])
@@ -80,16 +83,19 @@ class OutboxStatements:
 
 @lru_cache(maxsize=64)
 def outbox_statements(tables: Tables) -> OutboxStatements:
+    """Return the statements, built once per set of tables."""
     return OutboxStatements(tables)
 
 
 @lru_cache(maxsize=64)
 def insert_arrays(tables: Tables) -> str:
+    """Return an INSERT for PostgreSQL that takes one array per column."""
     name = driver.quote_table(tables.outbox, True)
     return driver.insert_arrays(name, COLUMNS, "message_id")
 
 
 @lru_cache(maxsize=256)
 def insert_values(tables: Tables, rows: int) -> str:
+    """Return an INSERT for SQLite that takes the values of ``rows`` rows."""
     name = driver.quote_table(tables.outbox, False)
     return driver.insert_values(name, COLUMNS, "message_id", rows)
