@@ -90,6 +90,10 @@ docs: $(UV) ## Build the documentation site into build/site (Python 3.11 or newe
 operators: install ## Generate docs/reference/operators.md from the operator table.
 	$(RUN) python -m tests.docs.operators
 
+.PHONY: glossary
+glossary: install ## Link each term of docs/reference/glossary.md where a page first uses it.
+	$(RUN) python -m tests.docs.glossary
+
 .PHONY: structure
 structure: install ## Measure the code structure of the packages: make structure ARGS="--base HEAD~1"
 	@$(RUN) python -m tests.architecture.structure $(ARGS)

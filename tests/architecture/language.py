@@ -146,7 +146,7 @@ def area_files(area: str) -> list[Path]:
 def without_code(text: str) -> str:
     """Replace code spans, quotations and the targets of links, which are not our prose."""
     text = re.sub(r"```.*?```|``.*?``|`[^`]*`", "X", text, flags=re.DOTALL)
-    text = re.sub(r"\]\([^)]*\)", "]", text)
+    text = re.sub(r"\](?:\([^)]*\)|\[[^\]]*\])|^\[[^\]]+\]: .*$", "]", text, flags=re.MULTILINE)
     return re.sub(r'"[^"]*"', "X", text)
 
 
