@@ -96,7 +96,7 @@ def _keep(what: str) -> None:
     async def drain_outbox(*_: object) -> None: ...
 
     program.drain_outbox = drain_outbox  # type: ignore[assignment,attr-defined]
-    lines, send, kept = OrderFile.lines, Mediator.send, list[Any]()
+    lines, send, kept = OrderFile.read_lines, Mediator.send, list[Any]()
 
     def keeping_lines(self: OrderFile) -> Iterator[Any]:
         return iter(list(lines(self)))
@@ -106,7 +106,7 @@ def _keep(what: str) -> None:
         return kept[-1]
 
     if what == "lines":
-        OrderFile.lines = keeping_lines  # type: ignore[method-assign]
+        OrderFile.read_lines = keeping_lines  # type: ignore[method-assign]
     else:
         Mediator.send = keeping_responses  # type: ignore[method-assign]
 

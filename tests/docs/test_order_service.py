@@ -286,7 +286,7 @@ async def test_an_order_with_its_lines_is_placed_whole(service: Service) -> None
 async def test_an_order_with_a_wrong_line_is_not_placed(service: Service) -> None:
     refused = await service.place_order("1", {"id": "1"}, {"id": "2", "quantity": 0}, key="k-1")
 
-    assert "the quantity is 0" in _problem(refused, 409, "refused")["detail"]
+    assert "the quantity is 0" in _problem(refused, 409, "rejected")["detail"]
     assert await service.events() == []
     assert (await service.place_order("1", {"id": "1"}, key="k-1")).status_code == 201
 
@@ -484,7 +484,7 @@ async def test_findings_of_the_application_are_told_by_field(in_memory: Service)
 async def test_a_rule_speaks_for_itself(in_memory: Service, kind: type[CQRSDDDError]) -> None:
     in_memory.break_with(kind("order 1 was shipped"))
 
-    problem = _problem(await in_memory.client.get("/broken"), 409, "refused")
+    problem = _problem(await in_memory.client.get("/broken"), 409, "rejected")
 
     assert problem["detail"] == "order 1 was shipped"
 

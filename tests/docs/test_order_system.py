@@ -728,7 +728,7 @@ def test_an_interruption_is_told_and_resumed(shop: Shop) -> None:
 
 
 def interrupt_in_the_middle() -> None:
-    lines = OrderFile.lines
+    lines = OrderFile.read_lines
 
     def interrupting(self: OrderFile) -> Iterator[ReadLine | Rejection]:
         for number, line in enumerate(lines(self)):
@@ -736,7 +736,7 @@ def interrupt_in_the_middle() -> None:
                 os.kill(os.getpid(), signal.SIGINT)
             yield line
 
-    OrderFile.lines = interrupting  # type: ignore[method-assign]
+    OrderFile.read_lines = interrupting  # type: ignore[method-assign]
 
 
 def test_it_runs_as_a_module(shop: Shop) -> None:

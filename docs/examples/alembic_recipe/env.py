@@ -14,6 +14,7 @@ tables = context.config.attributes.setdefault("cqrs_ddd_tables", Tables())
 
 
 def run(connection: Connection) -> None:
+    """Run the migrations on a connection."""
     context.configure(
         connection=connection,
         target_metadata=[shop.metadata, tables.metadata],
@@ -33,6 +34,7 @@ def _is_ours(name: str | None, kind: str, parents: object) -> bool:
 
 
 async def main() -> None:
+    """Run the migrations on the database of the configuration."""
     engine = create_async_engine(context.config.get_main_option("sqlalchemy.url") or "")
     async with engine.begin() as connection:
         await connection.run_sync(run)

@@ -21,12 +21,14 @@ ANN, BOB, EVE = (Grant(name, "read") for name in ("ann", "bob", "eve"))
 
 
 def block_id(title: str) -> UUID:
+    """Return the id of a block, which is the same in every run."""
     return uuid5(HANDBOOK, title)
 
 
 def create_block(
     title: str, *parents: str, tags: tuple[str, ...] = (), acl: ACL | None = None
 ) -> CreateBlock:
+    """Return the command that creates a block under blocks with the given titles."""
     return CreateBlock(
         block_id=block_id(title),
         title=title,
@@ -53,6 +55,7 @@ MOVES = (
 
 
 async def run_demo(mediator: Mediator, console: Console) -> None:
+    """Create the blocks, try all moves, and print the blocks before and after."""
     for command in BLOCKS:
         await mediator.send(command)
     console.print(build_table("Before", (await mediator.query(DescribeBlocks())).result))
@@ -63,6 +66,7 @@ async def run_demo(mediator: Mediator, console: Console) -> None:
 
 
 async def move_block(mediator: Mediator, title: str, parents: list[str]) -> str:
+    """Move a block and return a text about the outcome."""
     command = MoveBlock(block_id=block_id(title), parent_block_ids=tuple(map(block_id, parents)))
     try:
         response = await mediator.send(command)
@@ -73,6 +77,7 @@ async def move_block(mediator: Mediator, title: str, parents: list[str]) -> str:
 
 
 def build_table(title: str, views: tuple[BlockView, ...]) -> Table:
+    """Return a table with a row for each block."""
     table = Table("block", "depth", "tags", "access", title=title)
     for view in views:
         grants = tuple(sorted(view.access.grants or (), key=str))
@@ -85,6 +90,7 @@ def _format_grants(grants: tuple[Grant, ...]) -> str:
 
 
 def main() -> None:
+    """Run the demo on the in-memory adapters."""
     asyncio.run(run_demo(compose(), Console()))
 
 

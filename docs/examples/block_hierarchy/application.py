@@ -36,6 +36,8 @@ TREE = ResourceIdentifier("blocks", "tree")
 
 
 class CreateBlock(Command[UUID]):
+    """Command that creates a block and returns its id."""
+
     block_id: UUID
     title: str
     parent_block_ids: tuple[UUID, ...] = ()
@@ -44,15 +46,20 @@ class CreateBlock(Command[UUID]):
 
 
 class MoveBlock(Command[UUID]):
+    """Command that gives a block other parents and returns its id."""
+
     block_id: UUID
     parent_block_ids: tuple[UUID, ...]
 
     def lock_keys(self) -> Collection[ResourceIdentifier]:
+        """Return one lock for all moves."""
         # Two moves that are checked concurrently could close a cycle together.
         return (TREE,)
 
 
 class GetBlockTags(Query[tuple[str, ...]]):
+    """Query for the own and inherited tags of a block."""
+
     block_id: UUID
 
 
@@ -62,6 +69,8 @@ class DescribeBlocks(Query[tuple["BlockView", ...]]):
 
 @dataclass(frozen=True)
 class BlockView:
+    """Block with the tags and the access list that result from inheritance."""
+
     title: str
     depth: int
     tags: tuple[str, ...]
@@ -69,6 +78,8 @@ class BlockView:
 
 
 class CreateBlockHandler(CommandHandler[UUID]):
+    """Handler that rejects a cycle, and an access list that is wider than that of a parent."""
+
     def __init__(self, blocks: IBlockRepository) -> None:
         self._blocks = blocks
         self._cycles = AsyncCycleDetectionService(
@@ -88,6 +99,8 @@ class CreateBlockHandler(CommandHandler[UUID]):
 
 
 class MoveBlockHandler(CommandHandler[UUID]):
+    """Handler that rejects a move that causes a cycle, wider access or no access."""
+
     def __init__(self, blocks: IBlockRepository) -> None:
         self._blocks = blocks
 
@@ -123,6 +136,8 @@ class MoveBlockHandler(CommandHandler[UUID]):
 
 
 class GetBlockTagsHandler(QueryHandler[tuple[str, ...]]):
+    """Handler that reads one block and its ancestors."""
+
     def __init__(self, blocks: IBlockRepository) -> None:
         self._tags = AsyncTagInheritanceService(RepositoryBlockTagReader(blocks))
 
@@ -131,6 +146,8 @@ class GetBlockTagsHandler(QueryHandler[tuple[str, ...]]):
 
 
 class DescribeBlocksHandler(QueryHandler[tuple[BlockView, ...]]):
+    """Handler that reads all blocks once and computes every view in memory."""
+
     def __init__(self, blocks: IBlockRepository) -> None:
         self._blocks = blocks
 
@@ -144,6 +161,7 @@ class DescribeBlocksHandler(QueryHandler[tuple[BlockView, ...]]):
 def build_view(
     block: Block, parents: BlockParentReader, tags: BlockTagReader, lists: BlockACLReader
 ) -> BlockView:
+    """Compute the depth, the tags and the access list of a block."""
     return BlockView(
         title=block.title,
         depth=CycleDetectionService(parents).depth_of(block.id, longest=True),

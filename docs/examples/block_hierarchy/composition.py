@@ -28,6 +28,7 @@ from .domain import Block
 
 
 def compose() -> Mediator:
+    """Create the mediator with handlers, middlewares and in-memory adapters."""
     blocks: IBlockRepository = InMemoryRepository[Block, UUID](Block)
     event_store = InMemoryEventStore()
     handlers = HandlerRegistry()

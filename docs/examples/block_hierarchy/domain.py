@@ -9,6 +9,8 @@ from cqrs_ddd_core.domain.services import ACL, AccessChange, Grant
 
 
 class BlockCreated(DomainEvent):
+    """Event of a new block."""
+
     title: str
     parent_block_ids: tuple[UUID, ...]
     tags: tuple[str, ...]
@@ -16,6 +18,8 @@ class BlockCreated(DomainEvent):
 
 
 class BlockMoved(DomainEvent):
+    """Event of a move, with the grants that the block gained and lost."""
+
     parent_block_ids: tuple[UUID, ...]
     gained: tuple[Grant, ...]
     lost: tuple[Grant, ...]
@@ -39,11 +43,13 @@ class Block(AggregateRoot[UUID]):
         tags: tuple[str, ...],
         acl: ACL | None,
     ) -> Block:
+        """Create a block; the caller has checked its parents and access list."""
         block = cls.create_empty(block_id)
         block.add_event(BlockCreated(title=title, parent_block_ids=parents, tags=tags, acl=acl))
         return block
 
     def move(self, parents: tuple[UUID, ...], change: AccessChange) -> None:
+        """Give the block other parents; the caller has checked them and computed the change."""
         self.add_event(
             BlockMoved(
                 parent_block_ids=parents,

@@ -27,16 +27,19 @@ class BlockSnapshot(BlockParentReader, BlockTagReader, BlockACLReader):
         self._blocks = {block.id: block for block in blocks}
 
     def get_parent_ids(self, node_id: UUID) -> tuple[UUID, ...] | None:
+        """Return the parents of a block, None for an unknown block."""
         block = self._blocks.get(node_id)
         return block.parent_block_ids if block else None
 
     def get_tags_and_parents(
         self, node_id: UUID
     ) -> tuple[tuple[str, ...], tuple[UUID, ...]] | None:
+        """Return the own tags and the parents of a block, None for an unknown block."""
         block = self._blocks.get(node_id)
         return (block.tags, block.parent_block_ids) if block else None
 
     def get_acl_and_parents(self, node_id: UUID) -> tuple[ACL | None, tuple[UUID, ...]] | None:
+        """Return the own access list and the parents of a block, None for an unknown block."""
         block = self._blocks.get(node_id)
         return (block.acl, block.parent_block_ids) if block else None
 

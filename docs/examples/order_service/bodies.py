@@ -11,11 +11,11 @@ from order_system.projections import Day, OrderSummary
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
-class _Sent(BaseModel):
+class _RequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class _Order(_Sent):
+class _Order(_RequestBody):
     customer_id: Text
     city: Remark = ""
     country: Text
@@ -30,21 +30,29 @@ class NewLine(_Order):
 
 
 class NewOrder(_Order):
+    """Order to place with all of its lines."""
+
     order_id: Text
     lines: Annotated[list[OrderLine], Field(min_length=1, max_length=100)]
 
 
-class Shipment(_Sent):
+class Shipment(_RequestBody):
+    """Shipment of an order."""
+
     shipped_at: AwareDatetime
 
 
 class LineAnswer(BaseModel):
+    """Result of adding a line."""
+
     order_id: str
     line_id: str
     result: Recorded
 
 
 class OrderAnswer(BaseModel):
+    """Id of a placed or shipped order."""
+
     order_id: str
 
 
@@ -55,17 +63,23 @@ class _Row(BaseModel):
 
 
 class Page(BaseModel):
+    """Page of the order list."""
+
     orders: list[OrderSummary]
     next: str | None
     """Link to the next page; None on the last page."""
 
 
 class Customer(_Row):
+    """Totals of one customer."""
+
     orders: int
     revenue: Decimal
 
 
 class Country(Customer):
+    """Totals of one country, or of all countries."""
+
     cancellations: int
     lines: int
     customers: int
@@ -73,6 +87,8 @@ class Country(Customer):
 
 
 class Sales(BaseModel):
+    """Sales report."""
+
     model_config = ConfigDict(from_attributes=True)
 
     totals: Country

@@ -26,6 +26,7 @@ class CorrelationMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the request within the scope of its correlation id."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

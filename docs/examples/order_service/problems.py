@@ -91,7 +91,7 @@ _FAULT = Answer(
 ANSWERS: Mapping[type[Exception], Answer] = {
     ValidationError: _INVALID,
     NotFoundError: Answer(404, "/problems/not-found", "It does not exist"),
-    DomainError: Answer(409, "/problems/refused", "A business rule was broken"),
+    DomainError: Answer(409, "/problems/rejected", "A business rule was broken"),
     DuplicateCommandError: Answer(
         422,
         "/problems/key-in-use",
@@ -157,7 +157,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
         detail=answer.detail or str(error) or None,
         instance=quote(request.url.path),
         correlation_id=request.state.correlation_id,
-        errors=_findings(error),
+        errors=_list_findings(error),
     )
     if answer.status >= 500:
         # Starlette handles `Exception` outside the middlewares, so the scope is set again.
@@ -172,6 +172,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 
 def answer_to(error: Exception) -> Answer:
+    """Return the answer to the nearest base class of the error."""
     if isinstance(error, HTTPException):
         phrase = HTTPStatus(error.status_code).phrase
         detail, headers = str(error.detail), error.headers or {}
@@ -182,7 +183,8 @@ def answer_to(error: Exception) -> Answer:
     return next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
 
 
-def _findings(error: Exception) -> Mapping[str, Sequence[str]] | None:
+def _list_findings(error: Exception) -> Mapping[str, Sequence[str]] | None:
+    """Return the errors by field, without the invalid values."""
     if isinstance(error, ValidationError):
         return error.errors
     if not isinstance(error, RequestValidationError):

@@ -52,11 +52,13 @@ def from_environment() -> FastAPI:
 
 
 async def get_system(request: Request) -> System:
+    """Return the opened system of the application."""
     system: System = request.app.state.system
     return system
 
 
 async def get_mediator(system: Annotated[System, Depends(get_system)]) -> Mediator:
+    """Return the mediator of the application."""
     return system.mediator
 
 
@@ -70,6 +72,7 @@ async def open_transaction(
 async def snapshot_uow(
     system: Annotated[System, Depends(get_system)],
 ) -> AsyncIterator[UnitOfWork]:
+    """Open a unit of work in which all reads see the same committed state."""
     async with system.uow_factory() as uow:
         await repeatable_read(uow)
         yield uow
@@ -78,6 +81,7 @@ async def snapshot_uow(
 async def get_command_id(
     idempotency_key: Annotated[str | None, Header(pattern="^[!-~]{1,100}$")] = None,
 ) -> str:
+    """Return the ``Idempotency-Key`` of the request, or a new id."""
     return idempotency_key or str(uuid4())
 
 
@@ -125,6 +129,7 @@ async def ship(
     mediator: MediatorDep,
     response: Response,
 ) -> OrderAnswer:
+    """Ship an order."""
     command = ShipOrder(command_id=command_id, order_id=order_id, shipped_at=body.shipped_at)
     shipped = await mediator.send(command)
     _set_position_header(response, shipped.position)
@@ -151,6 +156,7 @@ async def list_orders(
     after: Text | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 10,
 ) -> Page:
+    """Return a page of the order list."""
     # One order more than requested shows if there is a next page.
     orders = (await mediator.query(ListOrders(after=after, limit=limit + 1))).result
     following = None

@@ -55,11 +55,12 @@ After a kill at any moment, run it again to continue.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    asked = _parser().parse_args(arguments)
+    """Run the program and return its exit code."""
+    options = _create_parser().parse_args(arguments)
     # The relay retries the failures that it logs; remaining dead letters are reported at the end.
     logging.getLogger("cqrs_ddd_core").addHandler(logging.NullHandler())
     try:
-        asyncio.run(_run(asked))
+        asyncio.run(_run(options))
     except (CQRSDDDError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _create_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="order_system",
         description=DESCRIPTION,
@@ -85,9 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rejected", type=Path, help="file for rejected lines (default: NAME.rejected.csv)"
     )
-    instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--report", action="store_true", help="report only, import nothing")
-    instead.add_argument(
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument("--report", action="store_true", help="report only, import nothing")
+    modes.add_argument(
         "--rebuild",
         action="store_true",
         help="import nothing, rebuild the order list and the revenue by day; other imports may run",
@@ -96,30 +97,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def _run(asked: argparse.Namespace) -> None:
+async def _run(options: argparse.Namespace) -> None:
     began = time.monotonic()
-    path: Path = asked.file
-    mapping = OrderMapping() if asked.mapping is None else OrderMapping.read(asked.mapping)
+    path: Path = options.file
+    mapping = OrderMapping() if options.mapping is None else OrderMapping.read(options.mapping)
     file = OrderFile(path, mapping)
-    imports = not (asked.report or asked.rebuild)
+    imports = not (options.report or options.rebuild)
     lines = file.count() if imports else 0  # Read the whole file before any change.
     out = Console()
-    async with open_system(Settings.for_file(path), read_only=asked.report) as system:
-        if asked.rebuild:
+    async with open_system(Settings.for_file(path), read_only=options.report) as system:
+        if options.rebuild:
             await _rebuild(system)
         elif imports:
-            rejected_path = asked.rejected or Path(f"{path.stem}.rejected.csv")
+            rejected_path = options.rejected or Path(f"{path.stem}.rejected.csv")
             with open_rejected_lines(rejected_path) as rejected:
                 summary = await _import(system, file, lines, rejected)
                 rejected.save()
             show_summary(out, summary, rejected_path, time.monotonic() - began)
         report = (await system.mediator.query(GetSalesReport())).result
-        page = (await system.mediator.query(ListOrders(after=asked.after))).result
+        page = (await system.mediator.query(ListOrders(after=options.after))).result
     show_report(out, report, page)
 
 
 async def _import(system: System, file: OrderFile, lines: int, rejected: RejectedLines) -> Summary:
-    with _progress() as progress:
+    with _create_progress() as progress:
         imported = progress.add_task(f"importing {file.path.name}", total=lines)
         importing = Import(system, rejected)
         await importing.run(file, lambda done: progress.advance(imported, done))
@@ -133,7 +134,7 @@ async def _import(system: System, file: OrderFile, lines: int, rejected: Rejecte
 
 
 async def _rebuild(system: System) -> None:
-    with _progress() as progress:
+    with _create_progress() as progress:
         for handler in (OrderSummaries(), DailyRevenue()):
             rebuilt = progress.add_task(f"rebuilding {handler.collection}", total=None)
 
@@ -143,7 +144,7 @@ async def _rebuild(system: System) -> None:
             await system.rebuild(handler, on_progress=show).run()
 
 
-def _progress() -> Progress:
+def _create_progress() -> Progress:
     """Return a progress display, updated on a terminal and printed once at the end elsewhere."""
     return Progress(
         TextColumn("{task.description}", markup=False),

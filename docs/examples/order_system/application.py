@@ -25,6 +25,8 @@ class AddLine(Command[Recorded]):
 
 
 class ShipOrder(Command[str]):
+    """Command that ships an order and returns its id."""
+
     order_id: Text
     shipped_at: Moment
 
@@ -36,10 +38,12 @@ class OrderHandlers:
         self._orders = orders
 
     def register(self, handlers: HandlerRegistry) -> None:
+        """Register the handlers."""
         handlers.register_command_handler(AddLine, self.add_line)
         handlers.register_command_handler(ShipOrder, self.ship)
 
     async def add_line(self, command: AddLine) -> Recorded:
+        """Add a line; report whether it was added or is a duplicate."""
         buyer = {
             "customer_id": command.customer_id,
             "city": command.city,
@@ -61,6 +65,7 @@ class OrderHandlers:
         return "added"
 
     async def ship(self, command: ShipOrder) -> str:
+        """Ship the order; do nothing if it was shipped at the same time before."""
         order = await self._orders.get(command.order_id)
         if order is None:
             raise EntityNotFoundError(

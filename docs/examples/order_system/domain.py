@@ -48,6 +48,8 @@ events = EventTypeRegistry()
 
 @events.register
 class OrderPlaced(DomainEvent):
+    """Event of a new order or cancellation."""
+
     customer_id: str
     city: str
     country: str
@@ -67,6 +69,8 @@ class LineAdded(DomainEvent):
 
 @events.register
 class OrderShipped(DomainEvent):
+    """Event of the shipment of an order."""
+
     country: str
     placed_at: Moment
     shipped_at: Moment
@@ -99,6 +103,7 @@ class Order(AggregateRoot[str]):
         placed_at: datetime,
         is_cancellation: bool = False,
     ) -> Order:
+        """Create an order without lines."""
         order = cls.create_empty(order_id)
         order.add_event(
             OrderPlaced(
@@ -149,6 +154,7 @@ class Order(AggregateRoot[str]):
         )
 
     def ship(self, at: datetime) -> None:
+        """Ship the order; do nothing if it was shipped at the same time before."""
         if self.shipped_at == at:
             return
         if self.shipped_at is not None or not self.lines:

@@ -47,6 +47,7 @@ class Summary:
 
     @property
     def lines(self) -> int:
+        """Number of lines read."""
         return self.added + self.duplicates + self.rejected
 
 
@@ -60,7 +61,7 @@ class RejectedLines:
     """
 
     def __init__(self, path: Path, spool: TextIO) -> None:
-        if path.exists() and not _is_ours(path):
+        if path.exists() and not _is_rejection_file(path):
             raise ValidationError(f"{path} is not a file of rejected lines; name another file")
         self.path = path
         self._spool = spool
@@ -69,6 +70,7 @@ class RejectedLines:
         self._is_empty = True
 
     def add(self, rejection: Rejection) -> None:
+        """Add a row for a rejected line."""
         self._is_empty = False
         self._rows.writerow([rejection.number, rejection.reason, *rejection.cells])
 
@@ -89,7 +91,7 @@ class RejectedLines:
             ) from error
 
 
-def _is_ours(path: Path) -> bool:
+def _is_rejection_file(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -98,6 +100,7 @@ def _is_ours(path: Path) -> bool:
 
 @contextmanager
 def open_rejected_lines(path: Path) -> Iterator[RejectedLines]:
+    """Collect rejected lines in a temporary file until they are saved."""
     with TemporaryFile("w+", encoding="utf-8", errors="backslashreplace", newline="") as spool:
         yield RejectedLines(path, spool)
 
@@ -113,15 +116,16 @@ class Import:
         self.summary = Summary()
 
     async def run(self, file: OrderFile, progress: Progress) -> None:
-        for line in file.lines():
+        """Send a command for each line, and ship each order after its last line."""
+        for line in file.read_lines():
             if isinstance(line, ReadLine):
-                await self._take(line)
+                await self._send(line)
             else:
                 self._reject(line)
             progress(1)
         await self._ship()
 
-    async def _take(self, line: ReadLine) -> None:
+    async def _send(self, line: ReadLine) -> None:
         if self._last is not None:
             if self._last.command.order_id != line.command.order_id:
                 await self._ship()

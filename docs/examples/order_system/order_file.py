@@ -18,8 +18,8 @@ from cqrs_ddd_core.primitives.exceptions import ValidationError
 from .application import AddLine
 from .order_mapping import OrderMapping
 
-_OF_AN_ORDER = ("order_id", "customer_id", "city", "country", "placed_at")
-_OF_A_LINE = ("product_id", "product", "quantity", "unit_price", "discount")
+_ORDER_FIELDS = ("order_id", "customer_id", "city", "country", "placed_at")
+_LINE_FIELDS = ("product_id", "product", "quantity", "unit_price", "discount")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class ReadLine:
     cells: Sequence[str]
 
     def reject(self, reason: object) -> Rejection:
+        """Return the rejection of this line."""
         return Rejection(self.number, str(reason), self.cells)
 
 
@@ -55,10 +56,10 @@ class OrderFile:
         self.path = path
         self._mapping = mapping or OrderMapping()
         self._spellings: Mapping[str, Callable[[str], object]] = {
-            "placed_at": self._mapping.date,
-            "shipped_at": self._mapping.date,
-            "unit_price": self._mapping.number,
-            "discount": self._mapping.number,
+            "placed_at": self._mapping.parse_date,
+            "shipped_at": self._mapping.parse_date,
+            "unit_price": self._mapping.parse_number,
+            "discount": self._mapping.parse_number,
         }
 
     def count(self) -> int:
@@ -68,11 +69,12 @@ class OrderFile:
         """
         if self.path.exists() and not self.path.is_file():
             raise ValidationError(f"{self.path} is not a regular file, which can be read twice")
-        with self._cells() as (_, rows):
+        with self._open_rows() as (_, rows):
             return sum(1 for _ in rows)
 
-    def lines(self) -> Iterator[ReadLine | Rejection]:
-        with self._cells() as (header, rows):
+    def read_lines(self) -> Iterator[ReadLine | Rejection]:
+        """Read the lines in the order of the file."""
+        with self._open_rows() as (header, rows):
             places = {
                 fact: header.index(column)
                 for fact, column in self._mapping.columns
@@ -80,12 +82,12 @@ class OrderFile:
             }
             for number, cells in rows:
                 if len(cells) == len(header):
-                    yield self._line(number, cells, places)
+                    yield self._parse_line(number, cells, places)
                 else:
                     reason = f"{len(cells)} cells for {len(header)} columns"
                     yield Rejection(number, reason, cells)
 
-    def _line(
+    def _parse_line(
         self, number: int, cells: Sequence[str], places: dict[str, int]
     ) -> ReadLine | Rejection:
         texts = {fact: cells[place].strip() for fact, place in places.items()}
@@ -108,8 +110,8 @@ class OrderFile:
                 {
                     "command_id": f"line-{number}-{line_id}",
                     "is_cancellation": prefix is not None and texts["order_id"].startswith(prefix),
-                    "line": {"id": line_id, "product": "", **_pick(facts, _OF_A_LINE)},
-                    **_pick(facts, _OF_AN_ORDER),
+                    "line": {"id": line_id, "product": "", **_pick(facts, _LINE_FIELDS)},
+                    **_pick(facts, _ORDER_FIELDS),
                 }
             )
         except pydantic.ValidationError as error:
@@ -125,7 +127,7 @@ class OrderFile:
         return f"{column} is {text!r}: {reason}" if text else f"{column} is empty"
 
     @contextmanager
-    def _cells(self) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
+    def _open_rows(self) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
         """Yield the column names and an iterator of the numbered lines that are not empty.
 
         Raises ``ValidationError``, also during the iteration.

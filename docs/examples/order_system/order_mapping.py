@@ -78,7 +78,7 @@ class OrderMapping(ValueObject, extra="forbid"):
                 f"the mapping {path} is not usable: {f'{place}: ' if place else ''}{finding['msg']}"
             ) from None
 
-    def date(self, text: str) -> datetime:
+    def parse_date(self, text: str) -> datetime:
         """Parse a date; raise ``ValueError`` if the text does not fit the format."""
         read = datetime.strptime(text, self.date_format)
         try:
@@ -88,7 +88,7 @@ class OrderMapping(ValueObject, extra="forbid"):
         except OverflowError:
             raise ValueError("it is out of range in UTC") from None
 
-    def number(self, text: str) -> str:
+    def parse_number(self, text: str) -> str:
         """Return the number with a point; raise ``ValueError`` for another decimal separator."""
         if self.decimal == ",":
             if "." in text:

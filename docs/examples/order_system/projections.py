@@ -37,6 +37,7 @@ class OrderSummaries(ProjectionHandler):
     event_registry = events
 
     def apply_OrderPlaced(self, event: OrderPlaced, documents: ProjectionDocuments) -> None:
+        """Add the order to the list."""
         order = OrderSummary(
             id=str(event.aggregate_id),
             customer_id=event.customer_id,
@@ -47,12 +48,14 @@ class OrderSummaries(ProjectionHandler):
         documents.upsert(order.id, order.model_dump())
 
     def apply_LineAdded(self, event: LineAdded, documents: ProjectionDocuments) -> None:
+        """Add the amount of the line to the order."""
         order = OrderSummary.model_validate(documents.get(str(event.aggregate_id)))
         order.lines += 1
         order.amount += event.line.amount
         documents.upsert(order.id, order.model_dump())
 
     def apply_OrderShipped(self, event: OrderShipped, documents: ProjectionDocuments) -> None:
+        """Set the number of days until the shipment."""
         order = OrderSummary.model_validate(documents.get(str(event.aggregate_id)))
         order.days_to_ship = event.days
         documents.upsert(order.id, order.model_dump())
@@ -76,9 +79,11 @@ class DailyRevenue(ProjectionHandler):
     event_registry = events
 
     def document_ids(self, event: DomainEvent) -> Iterable[str]:
+        """Return the day of a line; other events affect no document."""
         return (_day_of(event),) if isinstance(event, LineAdded) else ()
 
     def apply_LineAdded(self, event: LineAdded, documents: ProjectionDocuments) -> None:
+        """Add the amount of the line to its day."""
         day_id = _day_of(event)
         day = Day.model_validate(documents.get(day_id) or {"id": day_id})
         day.lines += 1

@@ -23,6 +23,8 @@ LATE_AFTER_DAYS = 21
 
 
 class CustomerSales(AggregateRoot[str]):
+    """Row of a customer with totals."""
+
     orders: int = 0
     revenue: Decimal = Decimal(0)
 
@@ -42,10 +44,14 @@ class SalesTables(Protocol):
     """Repositories of the sales tables; their rows are aggregates without events."""
 
     @property
-    def customers(self) -> IRepository[CustomerSales, str]: ...
+    def customers(self) -> IRepository[CustomerSales, str]:
+        """Rows by customer."""
+        ...
 
     @property
-    def countries(self) -> IRepository[CountrySales, str]: ...
+    def countries(self) -> IRepository[CountrySales, str]:
+        """Rows by country."""
+        ...
 
 
 class SalesProjection:
@@ -55,19 +61,20 @@ class SalesProjection:
         self._tables = tables
 
     async def __call__(self, message: OutboxMessage) -> None:
+        """Update the totals that the event changes."""
         event = decode_event(message, events)
         if isinstance(event, OrderPlaced):
             await self._count_order(event)
         elif isinstance(event, LineAdded):
             await self._count_line(event)
         elif isinstance(event, OrderShipped) and event.days > LATE_AFTER_DAYS:
-            country = await self._country(event.country)
+            country = await self._load_country(event.country)
             country.late_orders += 1
             await self._tables.countries.add(country)
 
     async def _count_order(self, event: OrderPlaced) -> None:
-        customer = await self._customer(event.customer_id)
-        country = await self._country(event.country)
+        customer = await self._load_customer(event.customer_id)
+        country = await self._load_country(event.country)
         if customer.version == 0:
             country.customers += 1
         if event.is_cancellation:
@@ -79,23 +86,25 @@ class SalesProjection:
         await self._tables.countries.add(country)
 
     async def _count_line(self, event: LineAdded) -> None:
-        customer = await self._customer(event.customer_id)
-        country = await self._country(event.country)
+        customer = await self._load_customer(event.customer_id)
+        country = await self._load_country(event.country)
         country.lines += 1
         for row in (customer, country):
             row.revenue += event.line.amount
         await self._tables.customers.add(customer)
         await self._tables.countries.add(country)
 
-    async def _customer(self, customer_id: str) -> CustomerSales:
+    async def _load_customer(self, customer_id: str) -> CustomerSales:
         return await self._tables.customers.get(customer_id) or CustomerSales(id=customer_id)
 
-    async def _country(self, name: str) -> CountrySales:
+    async def _load_country(self, name: str) -> CountrySales:
         return await self._tables.countries.get(name) or CountrySales(id=name)
 
 
 @dataclass(frozen=True)
 class SalesReport:
+    """Data of the printed report."""
+
     late_orders: list[OrderSummary]
     """Late orders with the longest delay first, at most ``top``."""
     top_customers: list[CustomerSales]
@@ -132,6 +141,8 @@ class ListOrders(Query[list[OrderSummary]]):
 
 
 class GetDay(Query[Day]):
+    """Query for the revenue of one day."""
+
     day: date
 
 
@@ -143,11 +154,13 @@ class SalesQueries:
         self._documents = documents
 
     def register(self, handlers: HandlerRegistry) -> None:
-        handlers.register_query_handler(GetSalesReport, self.sales)
-        handlers.register_query_handler(GetDay, self.day)
+        """Register the handlers."""
+        handlers.register_query_handler(GetSalesReport, self.get_report)
+        handlers.register_query_handler(GetDay, self.get_day)
         handlers.register_query_handler(ListOrders, self.list_orders)
 
-    async def sales(self, query: GetSalesReport) -> SalesReport:
+    async def get_report(self, query: GetSalesReport) -> SalesReport:
+        """Return the report, from the sales tables and both projections."""
         tables = self._tables
         is_late = AttributeSpecification("days_to_ship", ">", LATE_AFTER_DAYS)
         bought = AttributeSpecification("orders", ">", 0)
@@ -156,7 +169,7 @@ class SalesQueries:
         newest = QueryOptions(ordering=(f"-{DOC_ID}",))
         days = await self._documents.find(DailyRevenue.collection, newest)
         return SalesReport(
-            late_orders=await self._orders(worst),
+            late_orders=await self._find_orders(worst),
             top_customers=await (await tables.customers.search(best)),
             countries=await (
                 await tables.countries.search(QueryOptions(ordering=("-revenue", "id")))
@@ -164,23 +177,25 @@ class SalesQueries:
             days=[Day.model_validate(day) for day in await days],
         )
 
-    async def day(self, query: GetDay) -> Day:
+    async def get_day(self, query: GetDay) -> Day:
+        """Return the revenue of a day, zero for a day without lines."""
         day_id = query.day.isoformat()
         found = await self._documents.get(DailyRevenue.collection, day_id)
         return Day.model_validate(found or {"id": day_id})
 
     async def list_orders(self, query: ListOrders) -> list[OrderSummary]:
+        """Return a page of the order list, by keyset pagination."""
         page = QueryOptions(ordering=("-placed_at", DOC_ID), limit=query.limit)
         if query.after is not None:
-            last = await self._order(query.after)
+            last = await self._get_order(query.after)
             page = page.with_pagination(query.limit, after=(last.placed_at, last.id))
-        return await self._orders(page)
+        return await self._find_orders(page)
 
-    async def _orders(self, criteria: QueryOptions) -> list[OrderSummary]:
+    async def _find_orders(self, criteria: QueryOptions) -> list[OrderSummary]:
         found = await self._documents.find(OrderSummaries.collection, criteria)
         return [OrderSummary.model_validate(order) for order in await found]
 
-    async def _order(self, order_id: str) -> OrderSummary:
+    async def _get_order(self, order_id: str) -> OrderSummary:
         order = await self._documents.get(OrderSummaries.collection, order_id)
         if order is None:
             raise EntityNotFoundError(

@@ -17,10 +17,12 @@ Style = Literal["state", "events"]
 
 
 class Base(DeclarativeBase):
-    pass
+    """Base class of the mapped classes."""
 
 
 class OrderModel(VersionMixin, Base):
+    """Row of an order, unless orders are stored as events."""
+
     __tablename__ = "orders"
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -34,6 +36,8 @@ class OrderModel(VersionMixin, Base):
 
 
 class CustomerSalesModel(VersionMixin, Base):
+    """Row with the totals of a customer."""
+
     __tablename__ = "customer_sales"
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -42,6 +46,8 @@ class CustomerSalesModel(VersionMixin, Base):
 
 
 class CountrySalesModel(VersionMixin, Base):
+    """Row with the totals of a country."""
+
     __tablename__ = "country_sales"
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
