@@ -4,7 +4,7 @@
 UV := $(or $(shell command -v uv),.tools/bin/uv)
 export UV_PROJECT_ENVIRONMENT ?= .venv
 RUN = $(UV) run --frozen --no-sync
-PYTEST = python -m pytest -p tests.docs.blocks
+PYTEST = python -m pytest -p tests.docs.blocks -p tests.workers
 PYTHONS := 3.10 3.11 3.12 3.13
 QUICK := tests/core tests/specifications \
 	$(addprefix tests/persistence_sqlalchemy/test_,contracts.py unit_of_work.py repository.py mapping.py) \

@@ -7,33 +7,41 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from xdist.workermanage import WorkerController
 
-from tests.services import SOURCES, Postgres, Product, Redis, Server, Source, running
+from tests.databases import database_of_worker
+from tests.processes import WORKER
+from tests.services import SOURCES, Postgres, Product, Redis, Source, running
 
-pytest_plugins = ["tests.docs.blocks"]
+pytest_plugins = ["tests.docs.blocks", "tests.workers"]
 pytest.register_assert_rewrite("cqrs_ddd_core.testing")
 
 SERVERS_VARIABLE = "CQRS_DDD_TEST_SERVERS"
-USED_SERVERS = pytest.StashKey[list[tuple[str, Server]]]()
+USED_SERVERS = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
 def postgres_url(pytestconfig: pytest.Config) -> Iterator[str]:
-    """A real PostgreSQL, started at the first use."""
+    """Return the URL of a real PostgreSQL, started at the first use in each worker."""
     yield from _url(Postgres(), pytestconfig)
 
 
 @pytest.fixture(scope="session")
 def redis_url(pytestconfig: pytest.Config) -> Iterator[str]:
-    """A real Redis or Valkey, started at the first use."""
+    """Return the URL of a real Redis or Valkey, started at the first use in each worker."""
     yield from _url(Redis(), pytestconfig)
 
 
 def _url(product: Product, config: pytest.Config) -> Iterator[str]:
     url = os.environ.get(product.variable)
     with running(product, url=url, sources=_chosen_sources()) as server:
-        config.stash.setdefault(USED_SERVERS, []).append((product.name, server))
-        yield server.url
+        used = f"{product.name} {server.version} ({server.source})"
+        config.stash.setdefault(USED_SERVERS, []).append(used)
+        if url is None or WORKER is None:
+            yield server.url
+            return
+        with database_of_worker(product, url, WORKER) as own_url:
+            yield own_url
 
 
 def _chosen_sources() -> tuple[Source, ...]:
@@ -51,8 +59,20 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if WORKER is not None:
+        output = session.config.workeroutput  # type: ignore[attr-defined]
+        output["servers"] = session.config.stash.get(USED_SERVERS, [])
+
+
+def pytest_testnodedown(node: WorkerController) -> None:
+    output = getattr(node, "workeroutput", {})  # A worker that crashed has none.
+    node.config.stash.setdefault(USED_SERVERS, []).extend(output.get("servers", []))
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    for name, server in config.stash.get(USED_SERVERS, []):
-        terminalreporter.write_line(f"{name} {server.version} ({server.source})")
+    servers = config.stash.get(USED_SERVERS, list[str]())
+    for used in dict.fromkeys(servers):
+        terminalreporter.write_line(used)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from tests.processes import ServerUnavailableError, serve, temporary_room
+from tests.processes import ServerUnavailableError, free_port, serve, temporary_room
 from tests.services import SOURCES, Redis, wait_until_it_answers
 
 
@@ -20,7 +18,7 @@ class OwnRedis:
     def __init__(self, room: Path) -> None:
         self._product = Redis()
         self._room = room
-        self._port = _port()
+        self._port = free_port()
         self._serving: AbstractContextManager[subprocess.Popen[str]] | None = None
         self._process: subprocess.Popen[str] | None = None
         self.url = self._product.url(self._port)
@@ -70,13 +68,3 @@ def own_redis() -> Iterator[OwnRedis]:
         finally:
             server.thaw()
             server.end()
-
-
-def _port() -> int:
-    """Of those that no system gives to a client, who would have it when the server comes back."""
-    return next(port for port in random.sample(range(20_000, 32_000), 100) if _is_free(port))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0

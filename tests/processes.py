@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -19,6 +20,8 @@ STOP_SECONDS = 10.0
 DROP_PRIVILEGES = (sys.executable, "-I", "-S", str(Path(__file__).with_name("drop_privileges.py")))
 ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}
 OURSELVES = "-"
+WORKER = int(os.environ["PYTEST_XDIST_WORKER"][2:]) if "PYTEST_XDIST_WORKER" in os.environ else None
+"""Number of this process in a run of pytest-xdist, which names its workers gw0, gw1 and so on."""
 
 
 class ServerUnavailableError(Exception):
@@ -124,9 +127,18 @@ def copy_install(program: Path, target: Path, account: str) -> Path:
 
 
 def free_port() -> int:
+    """Return a port for a server.
+
+    No system assigns one of these ports to a client, not even while the server is down, and no two
+    workers choose from the same ones.
+    """
+    first = 20_000 + 1_000 * ((WORKER or 0) % 12)
+    return next(port for port in random.sample(range(first, first + 1_000), 100) if is_free(port))
+
+
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def is_abandoned(room: Path) -> bool:

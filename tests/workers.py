@@ -1,0 +1,43 @@
+"""Plugin that distributes the tests to the worker processes of pytest-xdist.
+
+``-n auto`` starts the workers; without ``-n`` the tests run in one process and in their own order.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+from tests.processes import WORKER
+
+LONGEST = ("tests/faults/", "tests/docs/", "docs/")
+"""Folders with the longest tests, which start first, so that all workers end at about one time."""
+EXTRA_WORKERS = 1
+"""Workers beyond the number of cores, because tests wait for servers and processes."""
+
+
+class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Distribution of one file at a time, and of one test at a time in the folder of the faults.
+
+    The blocks of a page depend on one another, and tests share the fixtures of their module.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return nodeid if file.startswith("tests/faults/") else file
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    return (os.cpu_count() or 1) + EXTRA_WORKERS
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config) -> FileScheduling:
+    config.option.loadscopereorder = False  # Else the files with the most tests start first.
+    return FileScheduling(config)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if WORKER is not None:
+        items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
