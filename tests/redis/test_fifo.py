@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from redis.asyncio import Redis
 
+from cqrs_ddd_core.ports.locking import ILeasedLock
 from cqrs_ddd_core.testing.contracts.locking import FifoLockContract, LockContract
 from cqrs_ddd_redis.locking.fifo import FifoRedisLockStrategy
 
@@ -22,4 +25,8 @@ class TestFifoRedisLock(LockContract):
 
 
 class TestFifoRedisLockOrder(FifoLockContract):
-    pass
+    async def wait_for_waiters(self, lock: ILeasedLock, resource: str, count: int) -> None:
+        assert isinstance(lock, FifoRedisLockStrategy)
+        queue = lock._keys(resource)[2]
+        while await lock._acquire_script._execute("ZCARD", queue) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)

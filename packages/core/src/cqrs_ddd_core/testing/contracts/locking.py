@@ -338,13 +338,20 @@ class FifoLockContract:
         waiters = []
         for number in range(5):
             waiters.append(asyncio.ensure_future(wait(number)))
-            await asyncio.sleep(0.01)
+            await self.wait_for_waiters(lock, name, number + 1)
         waiters[1].cancel()
         await asyncio.wait({waiters[1]})
         await lock.release(name)
         await asyncio.gather(*waiters, return_exceptions=True)
 
         assert served == [0, 2, 3, 4]
+
+    async def wait_for_waiters(self, lock: ILeasedLock, resource: str, count: int) -> None:
+        """Wait until the queue of the lock has `count` waiters.
+
+        A lock whose queue is on a server overrides this and asks the server.
+        """
+        await asyncio.sleep(0.01)
 
 
 _numbers = count(1)
