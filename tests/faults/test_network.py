@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import QueuePool
 
@@ -17,10 +19,13 @@ from cqrs_ddd_core.middleware import IdempotencyMiddleware
 from cqrs_ddd_core.primitives.exceptions import (
     CommitOutcomeUnknownError,
     InfrastructureError,
+    PersistenceError,
 )
 from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
 from cqrs_ddd_core.unit_of_work import UnitOfWorkState
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore, SQLAlchemyUnitOfWork, Tables
+from cqrs_ddd_persistence_sqlalchemy.engine import driver
+from cqrs_ddd_persistence_sqlalchemy.engine.driver_errors import DriverError, is_connection_lost
 from tests.faults.proxy import AtCommit, Proxy
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 
@@ -93,6 +98,41 @@ async def test_a_commit_without_an_answer_is_of_unknown_outcome(
     # The pool holds one connection, and it works again.
     async with Impatient(session_factory=async_sessionmaker(proxied), tables=tables) as again:
         assert len(await again.event_store.get_events(stream.aggregate_id)) == stored
+
+
+async def test_lost_connection_is_not_opened_again_by_the_next_statement(
+    proxy: Proxy, proxied: AsyncEngine
+) -> None:
+    """SQLAlchemy would open it outside of its greenlet and never await the connect of asyncpg."""
+    async with driver.autocommit_connection(proxied) as connection:
+        proxy.drop_all()
+        with pytest.raises(DriverError, match="closed"):
+            await driver.fetch(connection, "SELECT 1")
+
+        with pytest.raises(DriverError, match="has lost the connection") as caught:
+            await driver.fetch(connection, "SELECT 1")
+
+    assert is_connection_lost(caught.value)
+
+
+async def test_commit_after_a_lost_connection_has_a_known_outcome(
+    proxy: Proxy, proxied: AsyncEngine, tables: Tables, store: SQLAlchemyEventStore
+) -> None:
+    uow = SQLAlchemyUnitOfWork(session_factory=async_sessionmaker(proxied), tables=tables)
+
+    async def work() -> None:
+        async with uow:
+            connection = await uow.connection()
+            await uow.event_store.append(event(new_stream(), 1))
+            proxy.drop_all()
+            with pytest.raises(DBAPIError):
+                await connection.execute(text("SELECT 1"))
+
+    with pytest.raises(PersistenceError, match="so the server has rolled back"):
+        await work()
+
+    assert uow.state is UnitOfWorkState.ROLLED_BACK
+    assert await store.get_events_after(0) == []
 
 
 class Deposit(Command[int]):

@@ -134,14 +134,23 @@ def share_transaction(connection: AsyncConnection) -> None:
     """
     sync_connection = connection.sync_connection
     assert sync_connection is not None
+    ensure_connected(connection)
     if is_postgres(connection):
         sync_connection.execution_options(isolation_level="AUTOCOMMIT")
     else:
         sync_connection.begin()
 
 
+def ensure_connected(connection: AsyncConnection) -> None:
+    """Raise an error if an earlier statement has lost the connection."""
+    # SQLAlchemy would open another connection at its next use, and here outside of its greenlet.
+    if connection.invalidated:
+        raise DriverError(ConnectionError("an earlier statement has lost the connection"))
+
+
 def get_driver(connection: AsyncConnection) -> Any:
     """Return the connection of the driver, of asyncpg or aiosqlite."""
+    ensure_connected(connection)
     sync_connection = connection.sync_connection
     assert sync_connection is not None
     return sync_connection.connection.driver_connection
@@ -262,7 +271,8 @@ def _list_driver_exceptions(connection: AsyncConnection) -> tuple[type[Exception
 
 
 async def _to_driver_error(connection: AsyncConnection, error: Exception) -> DriverError:
-    if is_postgres(connection) and get_driver(connection).is_closed():
+    is_lost = connection.invalidated
+    if is_postgres(connection) and not is_lost and get_driver(connection).is_closed():
         # SQLAlchemy has not seen the error, and its pool would reuse the dead connection.
         await connection.invalidate(error)
     return DriverError(error)

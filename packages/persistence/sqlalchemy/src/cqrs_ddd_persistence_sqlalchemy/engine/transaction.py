@@ -223,6 +223,11 @@ class SQLAlchemyTransaction(UnitOfWork):
                 await driver.fetch(connection, "SELECT 1")
 
     async def _send_commit(self) -> None:
+        if self._connection is not None and self._connection.invalidated:
+            raise exceptions.PersistenceError(
+                "cannot commit: an earlier statement has lost the connection, so the server has "
+                "rolled back; retry the work in a new unit of work"
+            )
         # Terminate the connection instead of cancelling: a cancellation waits for the server too.
         deadline = asyncio.get_running_loop().call_later(self.commit_timeout, self._cut_off)
         try:
