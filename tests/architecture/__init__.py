@@ -1,1 +1,1 @@
-"""Rules of the whole tree that are checked by machine."""
+"""Tests of the structure of the whole repository."""

@@ -92,7 +92,7 @@ class Module:
 
 
 def exported_names(modules: Mapping[str, Module], name: str) -> set[str]:
-    """Return the `__all__` of a module, or else the exports of what it imports by `*`.
+    """Return the `__all__` of a module, or else the exports of the modules it imports by `*`.
 
     A module that is imported by `*` and has no `__all__` exports its public classes and functions.
     """

@@ -33,7 +33,7 @@ class Package:
         return table
 
     def required_names(self, extra: str | None = None) -> set[str]:
-        """Return the names of what it depends on, or of what an extra adds."""
+        """Return the names of the dependencies, or of the dependencies that an extra adds."""
         project = self.project()
         wanted = project["optional-dependencies"][extra] if extra else project["dependencies"]
         return {re.split(r"[^\w.-]", requirement)[0] for requirement in wanted}

@@ -39,7 +39,7 @@ def unresolved_names(root: ModuleType) -> list[str]:
 
 
 def changes(kept: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return the names that came (+) and went (-), or that the snapshot is not in order."""
+    """Return the added (+) and removed (-) names, or report that the snapshot is not sorted."""
     found = [f"+ {name}" for name in sorted({*names} - {*kept})]
     found += [f"- {name}" for name in sorted({*kept} - {*names})]
     return found if found or list(kept) == list(names) else ["names are not sorted or repeated"]
@@ -77,7 +77,7 @@ def undocumented_names(package: Package, pages: str) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> str:
-    """Return what the command prints: the public names, or how many it has written."""
+    """Return the output of the command: the public names, or the number of written names."""
     parser = argparse.ArgumentParser("python -m tests.architecture.public_api")
     parser.add_argument("--write", action="store_true", help=f"write {SNAPSHOT.name}")
     names = public_names(public_roots())

@@ -37,7 +37,7 @@ LONG_FUNCTION = 30
 
 @dataclass(frozen=True)
 class Surface:
-    """Names that a package exports, and import names of what its extras add."""
+    """Names that a package exports, and import names of the packages that its extras add."""
 
     exported: set[str]
     extras: set[str]
@@ -141,7 +141,7 @@ def _measure(package: Package, modules: Mapping[str, Module], graph: Graph) -> M
 
 
 def count_any(trees: Sequence[ast.Module]) -> int:
-    """Count the expressions that name `Any` or an alias of it; an import is no such expression."""
+    """Count the expressions that name `Any` or an alias of it; an import does not count."""
     nodes = [node for tree in trees for node in ast.walk(tree)]
     aliases = {"Any"}
     for node in nodes:
@@ -215,7 +215,7 @@ def findings(measures: Measures) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> str:
-    """Return what the command prints."""
+    """Return the output of the command."""
     parser = argparse.ArgumentParser("python -m tests.architecture.structure")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--base", metavar="REV", help="measure this Git revision too")

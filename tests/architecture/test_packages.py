@@ -1,4 +1,4 @@
-"""Each package is complete, small at the door and depends on what its place allows."""
+"""Name, readme, dependencies and version of each package."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ README_LINES = 40
 each_package = pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
 
 
-def test_every_package_of_the_tree_is_known_here() -> None:
+def test_every_package_of_the_tree_is_listed_in_the_architecture_tests() -> None:
     folders = {path.parent for path in ROOT.glob("packages/**/pyproject.toml")}
 
     assert folders == {package.folder for package in PACKAGES}
 
 
 @each_package
-def test_a_package_is_named_as_its_folder_promises(package: Package) -> None:
+def test_package_has_its_expected_name_root_and_type_marker(package: Package) -> None:
     assert package.project()["name"] == package.name
     assert (package.source / "__init__.py").is_file()
     assert (package.source / "py.typed").is_file()
 
 
 @each_package
-def test_a_readme_is_short_and_stands_at_the_door(package: Package) -> None:
+def test_package_readme_is_short_and_not_inside_the_source(package: Package) -> None:
     readme = package.folder / "README.md"
 
     assert len(readme.read_text("utf-8").splitlines()) <= README_LINES
@@ -48,7 +48,7 @@ def test_a_readme_is_short_and_stands_at_the_door(package: Package) -> None:
 
 
 @each_package
-def test_a_package_depends_on_what_its_place_allows(package: Package) -> None:
+def test_package_has_exactly_its_allowed_dependencies(package: Package) -> None:
     assert package.required_names() == DEPENDENCIES[package.name]
 
 
@@ -57,7 +57,7 @@ def test_all_packages_have_one_version() -> None:
 
 
 @each_package
-def test_a_package_is_imported_without_what_is_optional(package: Package) -> None:
+def test_package_import_loads_no_optional_dependency(package: Package) -> None:
     code = f"import sys, {package.import_name}; print(*sys.modules)"
 
     loaded = subprocess.run(

@@ -11,8 +11,8 @@ from tests.architecture.packages import ROOT
 CORE = ROOT / "packages/core/src/cqrs_ddd_core"
 ADVANCED = ROOT / "packages/advanced/src/cqrs_ddd_advanced_core"
 VALUES = {"search_result"}
-"""No ports, but what a port answers with."""
-WORK_AS_THEY_ARE = {
+"""Modules in ``ports/`` with return types of a port instead of a port."""
+WITHOUT_INFRASTRUCTURE = {
     "bus",
     "conflict",
     "event_dispatcher",
@@ -21,10 +21,10 @@ WORK_AS_THEY_ARE = {
     "upcasting",
     "validation",
 }
-"""Need no infrastructure of their own, so the real thing serves in tests too."""
+"""Ports without infrastructure, for which tests use the real implementation."""
 
 SHARED_BY_FAKES = {"transaction", "transaction_locks"}
-"""Machinery of several fakes."""
+"""Modules that several fakes share."""
 
 each_package = pytest.mark.parametrize("package", [CORE, ADVANCED], ids=lambda path: path.name)
 
@@ -42,11 +42,11 @@ def test_every_port_has_a_contract_of_its_name(package: Path) -> None:
 def test_every_port_that_needs_infrastructure_has_a_fake_of_its_name(package: Path) -> None:
     fakes = _modules(package, "adapters/memory")
 
-    assert _modules(package, "ports") - VALUES - WORK_AS_THEY_ARE <= fakes
+    assert _modules(package, "ports") - VALUES - WITHOUT_INFRASTRUCTURE <= fakes
 
 
 @each_package
-def test_every_fake_is_of_a_port_or_a_primitive(package: Path) -> None:
+def test_every_fake_has_the_name_of_a_port_or_a_primitive(package: Path) -> None:
     named = _modules(package, "ports") | _modules(package, "primitives")
 
     assert _modules(package, "adapters/memory") - SHARED_BY_FAKES <= named

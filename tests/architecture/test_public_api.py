@@ -29,7 +29,7 @@ def test_every_package_has_a_public_root() -> None:
     assert {package.import_name for package in PACKAGES} <= {root.__name__ for root in ROOTS}
 
 
-def test_public_api_is_as_the_snapshot_keeps_it() -> None:
+def test_public_api_matches_the_snapshot() -> None:
     found = changes(SNAPSHOT.read_text("utf-8").splitlines(), public_names(ROOTS))
 
     message = f"the public API changed; if that is intended, run: {COMMAND}\n"
@@ -46,7 +46,7 @@ def test_every_public_name_has_an_entry_in_the_reference(package: Package) -> No
     assert undocumented_names(package, reference_pages()) == []
 
 
-def test_added_and_removed_names_are_changes() -> None:
+def test_added_and_removed_public_names_are_reported() -> None:
     assert changes(["shop.Cart", "shop.Old"], ["shop.Cart", "shop.New"]) == [
         "+ shop.New",
         "- shop.Old",
@@ -54,12 +54,12 @@ def test_added_and_removed_names_are_changes() -> None:
 
 
 @pytest.mark.parametrize("kept", [["shop.B", "shop.A"], ["shop.A", "shop.A", "shop.B"]])
-def test_snapshot_out_of_order_or_with_repeated_names_is_a_change(kept: list[str]) -> None:
+def test_unsorted_or_repeated_names_of_the_snapshot_are_reported(kept: list[str]) -> None:
     assert changes(kept, ["shop.A", "shop.B"])
     assert not changes(["shop.A", "shop.B"], ["shop.A", "shop.B"])
 
 
-def test_name_that_the_root_loads_on_demand_is_resolved() -> None:
+def test_public_name_that_the_root_loads_on_demand_is_resolved() -> None:
     root = ModuleType("shop")
 
     def load(name: str) -> object:
@@ -102,7 +102,7 @@ RATE = 20
     return package
 
 
-def test_names_without_any_entry_are_undocumented(shop: Package) -> None:
+def test_public_names_without_any_reference_entry_are_undocumented(shop: Package) -> None:
     assert undocumented_names(shop, "# Reference\n\n::: shop.testing\n") == [
         "shop.Bare",
         "shop.Cart",
@@ -113,21 +113,23 @@ def test_names_without_any_entry_are_undocumented(shop: Package) -> None:
 
 
 @pytest.mark.parametrize("entry", ["shop", "shop.cart"])
-def test_entry_of_a_module_covers_names_with_a_docstring(shop: Package, entry: str) -> None:
+def test_reference_entry_of_a_module_covers_names_with_a_docstring(
+    shop: Package, entry: str
+) -> None:
     assert undocumented_names(shop, f"::: {entry}\n") == ["shop.Bare", "shop.RATE"]
 
 
-def test_entry_of_a_folder_covers_the_same_name_in_the_root(shop: Package) -> None:
+def test_reference_entry_of_a_folder_covers_the_same_name_in_the_root(shop: Package) -> None:
     assert undocumented_names(shop, "::: shop.folder\n") == ["shop.Bare", "shop.LIMIT", "shop.RATE"]
 
 
-def test_own_entry_or_mention_covers_a_name_without_docstring(shop: Package) -> None:
+def test_own_reference_entry_or_mention_covers_a_name_without_docstring(shop: Package) -> None:
     pages = "::: shop\n\n::: shop.cart.Bare\n\nThe rate is `RATE`.\n"
 
     assert undocumented_names(shop, pages) == []
 
 
-def test_root_exports_what_it_imports_by_star(shop: Package) -> None:
+def test_root_exports_the_names_that_it_imports_by_star(shop: Package) -> None:
     root = "if TYPE_CHECKING:\n    from .cart import *\n    from .folder import *\n"
     (shop.source / "__init__.py").write_text(root, "utf-8")
 

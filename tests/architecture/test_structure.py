@@ -85,7 +85,7 @@ LONG_BODY = 30 * "    ...\n"
 BIG = "\n".join(f"line_{number} = {number}" for number in range(40)) + "\n"
 
 
-def test_blank_lines_and_comments_and_docstrings_are_no_code(tmp_path: Path) -> None:
+def test_blank_lines_comments_and_docstrings_do_not_count_as_code(tmp_path: Path) -> None:
     text = '''"""Module of
 two lines."""
 
@@ -133,13 +133,13 @@ def local() -> None:
     assert found.import_share == pytest.approx(8 / 12)
 
 
-def test_block_for_the_runtime_only_is_no_import(tmp_path: Path) -> None:
+def test_block_that_type_checkers_skip_does_not_count_as_import(tmp_path: Path) -> None:
     text = "from typing import TYPE_CHECKING\nif not TYPE_CHECKING:\n    x = 1\n"
 
     assert measure_files(tmp_path, {"goods.py": text}).import_lines == 1
 
 
-def test_test_kits_are_left_out_of_the_figures(tmp_path: Path) -> None:
+def test_measures_leave_test_kits_out(tmp_path: Path) -> None:
     found = measure_files(tmp_path, {"goods.py": BIG, "testing/contracts/goods.py": BIG})
 
     assert found.code_lines == 40
@@ -156,7 +156,9 @@ def test_test_kits_are_left_out_of_the_figures(tmp_path: Path) -> None:
     ],
     ids=["relative", "absolute", "for types", "inside a function"],
 )
-def test_circle_over_three_modules_is_reported_with_its_members(tmp_path: Path, back: str) -> None:
+def test_import_circle_of_three_modules_is_reported_with_its_members(
+    tmp_path: Path, back: str
+) -> None:
     found = measure_files(
         tmp_path,
         {
@@ -170,7 +172,7 @@ def test_circle_over_three_modules_is_reported_with_its_members(tmp_path: Path, 
     assert found.circles == [["shop.cart", "shop.prices", "shop.taxes"]]
 
 
-def test_folder_root_that_is_imported_by_its_own_module_is_a_circle(tmp_path: Path) -> None:
+def test_folder_root_that_its_own_module_imports_is_an_import_circle(tmp_path: Path) -> None:
     found = measure_files(
         tmp_path,
         {"cart/__init__.py": "from .lines import Line", "cart/lines.py": "from . import Cart"},
@@ -179,7 +181,7 @@ def test_folder_root_that_is_imported_by_its_own_module_is_a_circle(tmp_path: Pa
     assert found.circles == [["shop.cart", "shop.cart.lines"]]
 
 
-def test_chain_of_modules_is_no_circle(tmp_path: Path) -> None:
+def test_chain_of_imports_is_not_a_circle(tmp_path: Path) -> None:
     found = measure_files(
         tmp_path, {"a.py": "from . import b", "b.py": "from . import c", "c.py": ""}
     )
@@ -218,7 +220,7 @@ def test_small_module_with_one_user_is_reported_with_its_user(tmp_path: Path) ->
     assert found.small_modules == {"shop.tiny": ["shop.user"], "shop.unused": []}
 
 
-def test_user_in_another_package_counts(tmp_path: Path) -> None:
+def test_user_of_a_small_module_in_another_package_counts(tmp_path: Path) -> None:
     core = write_package(tmp_path, {"tiny.py": "", "user.py": f"from . import tiny\n{BIG}"})
     adapter = write_package(tmp_path, {"row.py": f"from shop.tiny import x\n{BIG}"}, "adapter")
 
@@ -238,7 +240,7 @@ def test_user_in_another_package_counts(tmp_path: Path) -> None:
         "migrations/goods_1.py",
     ],
 )
-def test_module_of_an_excepted_place_may_be_small(tmp_path: Path, path: str) -> None:
+def test_module_in_an_excepted_folder_may_be_small(tmp_path: Path, path: str) -> None:
     assert measure_files(tmp_path, {path: "x = 1"}).small_modules == {}
 
 
@@ -297,7 +299,7 @@ def test_function_over_thirty_lines_is_reported_with_its_line(tmp_path: Path) ->
     assert found.long_functions == ["shop.goods:32 load"]
 
 
-def test_table_shows_the_figures_of_a_base_beside_those_of_today(tmp_path: Path) -> None:
+def test_structure_table_shows_the_measures_of_a_base_and_of_today(tmp_path: Path) -> None:
     before = measure([write_package(tmp_path / "before", {"goods.py": "import json\nx = json\n"})])
     after = measure([write_package(tmp_path / "after", {"goods.py": BIG})])
 
@@ -307,7 +309,7 @@ def test_table_shows_the_figures_of_a_base_beside_those_of_today(tmp_path: Path)
     assert rows["share of import lines"].endswith("  50.0% -> 0.0%")
 
 
-def test_table_names_each_finding(tmp_path: Path) -> None:
+def test_structure_table_names_each_finding(tmp_path: Path) -> None:
     files = {
         "cart.py": f"from . import line\n{BIG}def long() -> None:\n{LONG_BODY}",
         "line.py": "from . import cart",
@@ -319,7 +321,7 @@ def test_table_names_each_finding(tmp_path: Path) -> None:
     assert "small module: shop.line, imported by shop.cart" in text
 
 
-def test_command_prints_json_with_the_figures_of_a_revision() -> None:
+def test_structure_command_prints_json_with_the_measures_of_a_revision() -> None:
     sides = json.loads(main(["--json", "--base", "HEAD"]))
 
     names = {package.name for package in PACKAGES}

@@ -1,4 +1,4 @@
-"""The top level stays small enough to take in at a glance."""
+"""Files and folders at the top level of the repository."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tracked_files() -> list[str]:
     return [name for name in listing.stdout.split("\0") if name]
 
 
-def test_nothing_else_is_tracked_at_the_top() -> None:
+def test_top_level_tracks_allowed_names_only() -> None:
     assert {name.partition("/")[0] for name in tracked_files()} <= ALLOWED
 
 

@@ -1,4 +1,4 @@
-"""What users install: wheels with the code, its types and nothing else."""
+"""Contents of the wheels that users install: the code, its types and nothing else."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def wheel_of(package: Package, wheels: Path) -> Path:
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
-def test_a_wheel_holds_the_package_and_its_types_only(package: Package, wheels: Path) -> None:
+def test_wheel_contains_the_package_and_its_types_only(package: Package, wheels: Path) -> None:
     with zipfile.ZipFile(wheel_of(package, wheels)) as wheel:
         names = wheel.namelist()
         (metadata_name,) = (name for name in names if name.endswith("/METADATA"))

@@ -56,7 +56,9 @@ async def other_clients(server_urls: list[str], clients: list[Redis]) -> AsyncIt
 
 
 @pytest.fixture
-async def troubled(server_urls: list[str], clients: list[Redis]) -> AsyncIterator[list[Troubled]]:
+async def troubled_clients(
+    server_urls: list[str], clients: list[Redis]
+) -> AsyncIterator[list[Troubled]]:
     """Return the clients of another process, with faults on demand."""
     async with AsyncExitStack() as stack:
         troubled = []

@@ -23,14 +23,14 @@ LOCK = "lock:redlock:{door}"
 FENCE = f"{LOCK}:fence"
 WAITING = f"{LOCK}:waiting"
 FAR_AHEAD = 8 * 10**15
-"""A token of a client whose clock is two centuries ahead."""
+"""Fencing token from a clock that is two centuries ahead."""
 
 
 class Troubled(Redis):
     """Client with faults on demand."""
 
     is_away = False
-    loses_answers = False
+    loses_replies = False
     delays_a_release = False
     delayed: tuple[Any, ...] | None = None
 
@@ -42,7 +42,7 @@ class Troubled(Redis):
             self.delayed = args
             raise exceptions.TimeoutError("late")
         answer = await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-        if self.loses_answers:
+        if self.loses_replies:
             raise exceptions.TimeoutError("lost")
         return answer
 
@@ -52,7 +52,7 @@ class Troubled(Redis):
 
 
 class ClockAhead(SystemClock):
-    """Clock that is wrong by a number of seconds."""
+    """Clock that is ahead by a number of seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -73,9 +73,13 @@ class SlowAnswers(SystemClock):
 
 
 class RedlockKit:
-    """Kit with the fixtures ``clients`` of three empty servers, ``troubled`` and ``new_lock``."""
+    """Tests of Redlock on three servers.
 
-    async def test_a_minority_of_the_servers_is_not_enough(
+    Fixtures: ``clients`` of three empty servers, ``troubled_clients`` of the same servers, and
+    ``new_lock``.
+    """
+
+    async def test_redlock_is_not_granted_by_a_minority_of_the_servers(
         self, clients: list[Redis], new_lock: NewLock
     ) -> None:
         await _occupy(clients[1:])
@@ -84,7 +88,9 @@ class RedlockKit:
 
         assert not await clients[0].exists(LOCK)
 
-    async def test_a_majority_is_enough(self, clients: list[Redis], new_lock: NewLock) -> None:
+    async def test_redlock_is_granted_extended_and_released_by_a_majority(
+        self, clients: list[Redis], new_lock: NewLock
+    ) -> None:
         lock = new_lock(clients)
         await _occupy(clients[:1])
 
@@ -92,46 +98,46 @@ class RedlockKit:
         assert await lock.extend("door", 10)
         await lock.release("door")
 
-        assert await _left(clients[1:]) == set()
-        assert await clients[0].get(LOCK) == b"somebody"
+        assert await _list_keys(clients[1:]) == set()
+        assert await clients[0].get(LOCK) == b"another"
 
-    async def test_grant_that_comes_after_its_ttl_is_released(
+    async def test_redlock_releases_a_grant_that_took_longer_than_its_ttl(
         self, clients: list[Redis], new_lock: NewLock
     ) -> None:
         lock = new_lock(clients, clock=SlowAnswers())
 
         assert not await lock.acquire("door", timeout=0, ttl=30)
 
-        assert await _left(clients) == set()
+        assert await _list_keys(clients) == set()
 
-    async def test_possible_grant_without_a_reply_is_released(
-        self, clients: list[Redis], troubled: list[Troubled], new_lock: NewLock
+    async def test_redlock_releases_a_possible_grant_of_a_server_without_a_reply(
+        self, clients: list[Redis], troubled_clients: list[Troubled], new_lock: NewLock
     ) -> None:
         await _occupy(clients[1:])
-        troubled[0].loses_answers = True
+        troubled_clients[0].loses_replies = True
 
-        assert not await new_lock(troubled).acquire("door", timeout=0)
+        assert not await new_lock(troubled_clients).acquire("door", timeout=0)
 
         assert not await clients[0].exists(LOCK)
 
-    async def test_late_release_does_not_end_a_newer_grant(
-        self, clients: list[Redis], troubled: list[Troubled], new_lock: NewLock
+    async def test_late_release_of_redlock_does_not_end_a_newer_grant(
+        self, clients: list[Redis], troubled_clients: list[Troubled], new_lock: NewLock
     ) -> None:
         await _occupy(clients[1:])
-        troubled[0].delays_a_release = True
-        waiting = asyncio.ensure_future(new_lock(troubled).acquire("door", timeout=30))
-        while troubled[0].delayed is None:  # noqa: ASYNC110
+        troubled_clients[0].delays_a_release = True
+        waiting = asyncio.ensure_future(new_lock(troubled_clients).acquire("door", timeout=30))
+        while troubled_clients[0].delayed is None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await clients[1].delete(LOCK)
         await asyncio.sleep(0.5)
 
-        await troubled[0].deliver()
+        await troubled_clients[0].deliver()
         assert await waiting
         await clients[2].delete(LOCK)
 
         assert not await new_lock(clients).acquire("door", timeout=0)
 
-    async def test_token_is_the_largest_of_all_servers(
+    async def test_redlock_fencing_token_is_larger_than_the_tokens_of_all_servers(
         self, clients: list[Redis], new_lock: NewLock
     ) -> None:
         await clients[2].set(FENCE, FAR_AHEAD)
@@ -139,7 +145,7 @@ class RedlockKit:
         async with new_lock(clients).hold("door", timeout=1) as lease:
             assert lease.fencing_token == FAR_AHEAD + 1
 
-    async def test_a_majority_knows_the_token_before_it_is_granted(
+    async def test_majority_stores_the_fencing_token_before_redlock_grants_it(
         self, clients: list[Redis], new_lock: NewLock
     ) -> None:
         await clients[2].set(FENCE, FAR_AHEAD)
@@ -150,8 +156,8 @@ class RedlockKit:
         async with new_lock(clients).hold("door", timeout=1) as lease:
             assert lease.fencing_token > earlier
 
-    async def test_tokens_grow_with_any_server_away_and_any_token_ahead(
-        self, clients: list[Redis], troubled: list[Troubled], new_lock: NewLock
+    async def test_redlock_fencing_tokens_increase_with_any_server_unreachable(
+        self, clients: list[Redis], troubled_clients: list[Troubled], new_lock: NewLock
     ) -> None:
         chance, tokens = random.Random(7), []
 
@@ -159,15 +165,15 @@ class RedlockKit:
             ahead = FAR_AHEAD + chance.randrange(1000)
             if ahead > int(await clients[2].get(FENCE) or 0):
                 await clients[2].set(FENCE, ahead)
-            away = chance.choice(troubled)
+            away = chance.choice(troubled_clients)
             away.is_away = True
-            async with new_lock(troubled).hold("door", timeout=5) as lease:
+            async with new_lock(troubled_clients).hold("door", timeout=5) as lease:
                 tokens.append(lease.fencing_token)
             away.is_away = False
 
         assert tokens == sorted(set(tokens))
 
-    async def test_tokens_grow_when_every_server_has_forgotten_them(
+    async def test_redlock_fencing_tokens_increase_after_every_server_lost_its_data(
         self, clients: list[Redis], new_lock: NewLock
     ) -> None:
         async with new_lock(clients).hold("door", timeout=1) as lease:
@@ -178,7 +184,7 @@ class RedlockKit:
         async with new_lock(clients).hold("door", timeout=1) as lease:
             assert lease.fencing_token > earlier
 
-    async def test_a_clock_that_is_ahead_makes_no_token_that_the_servers_cannot_beat(
+    async def test_redlock_fencing_tokens_increase_after_a_holder_with_a_fast_clock(
         self, clients: list[Redis], new_lock: NewLock
     ) -> None:
         ahead, lock = new_lock(clients, clock=ClockAhead(30.0)), new_lock(clients)
@@ -192,18 +198,18 @@ class RedlockKit:
 
         assert tokens == sorted(set(tokens))
 
-    async def test_repeated_request_of_an_owner_is_granted_once(
+    async def test_repeated_redlock_request_of_an_owner_gets_the_same_grant(
         self, clients: list[Redis], new_lock: NewLock
     ) -> None:
         lock = new_lock(clients)
-        asking = ("somebody:1", 10_000, 7, 86_400_000)
+        asking = ("another:1", 10_000, 7, 86_400_000)
 
         first = await lock._servers.execute(lock._acquire_script, lock._keys("door"), asking)
         second = await lock._servers.execute(lock._acquire_script, lock._keys("door"), asking)
 
         assert first.values == second.values == [7, 7, 7]
 
-    async def test_waiter_is_woken_by_a_message(
+    async def test_redlock_waiter_is_woken_by_a_notification(
         self, clients: list[Redis], new_lock: NewLock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("cqrs_ddd_redis.locking.redlock._PATROL", (1000.0, 1000.0))
@@ -218,12 +224,12 @@ class RedlockKit:
         assert await asyncio.wait_for(waiting, timeout=20)
         assert not await clients[0].exists(WAITING)
 
-    async def test_missing_majority_is_a_locking_error(
-        self, troubled: list[Troubled], new_lock: NewLock
+    async def test_redlock_without_a_majority_raises_locking_error(
+        self, troubled_clients: list[Troubled], new_lock: NewLock
     ) -> None:
-        lock = new_lock(troubled)
+        lock = new_lock(troubled_clients)
         assert await lock.acquire("door", timeout=0)
-        troubled[0].is_away = troubled[2].is_away = True
+        troubled_clients[0].is_away = troubled_clients[2].is_away = True
 
         for asked in (
             lock.extend("door", 10),
@@ -235,11 +241,11 @@ class RedlockKit:
                 await asked
             assert caught.value.resource == "door"
 
-    async def test_waiter_without_a_turn_reports_that_the_servers_are_away(
-        self, troubled: list[Troubled], new_lock: NewLock
+    async def test_queued_redlock_waiter_reports_unreachable_servers(
+        self, troubled_clients: list[Troubled], new_lock: NewLock
     ) -> None:
-        lock = new_lock(troubled)
-        for client in troubled:
+        lock = new_lock(troubled_clients)
+        for client in troubled_clients:
             client.is_away = True
         first = asyncio.ensure_future(lock.acquire("door", timeout=30))
         await asyncio.sleep(0)
@@ -247,24 +253,24 @@ class RedlockKit:
         with pytest.raises(LockingError, match="0 of 3 servers replied"):
             await lock.acquire("door", timeout=0.1)
 
-        for client in troubled:
+        for client in troubled_clients:
             client.is_away = False
         assert await first
 
-    async def test_one_server_may_be_away(
-        self, clients: list[Redis], troubled: list[Troubled], new_lock: NewLock
+    async def test_redlock_works_with_one_server_unreachable(
+        self, clients: list[Redis], troubled_clients: list[Troubled], new_lock: NewLock
     ) -> None:
-        lock = new_lock(troubled)
-        troubled[1].is_away = True
+        lock = new_lock(troubled_clients)
+        troubled_clients[1].is_away = True
 
         async with lock.hold("door", timeout=1, ttl=0.2) as lease:
             await asyncio.sleep(0.4)
             lease.check()
             assert not await new_lock(clients).acquire("door", timeout=0)
 
-        assert await _left(clients) == set()
+        assert await _list_keys(clients) == set()
 
-    async def test_a_majority_that_has_forgotten_the_lock_has_lost_it(
+    async def test_redlock_is_lost_if_a_majority_lost_its_data(
         self, clients: list[Redis], new_lock: NewLock
     ) -> None:
         lock = new_lock(clients)
@@ -276,9 +282,9 @@ class RedlockKit:
         with pytest.raises(LeaseLostError):
             await lock.release("door")
 
-        assert await _left(clients) == set()
+        assert await _list_keys(clients) == set()
 
-    async def test_cancelled_holder_leaves_no_trace(
+    async def test_cancelled_redlock_holder_leaves_no_trace(
         self, clients: list[Redis], new_lock: NewLock
     ) -> None:
         lock = new_lock(clients)
@@ -287,9 +293,9 @@ class RedlockKit:
             async with lock.hold("door", timeout=5, ttl=5):
                 await lock.extend("door", 5)
 
-        assert await cancel_sweep(work, lambda: _refuse_traces(clients, lock)) > 0
+        assert await cancel_sweep(work, lambda: _ensure_no_traces(clients, lock)) > 0
 
-    async def test_a_waiter_that_is_cancelled_at_any_point_leaves_nothing(
+    async def test_redlock_waiter_cancelled_at_any_point_leaves_no_trace(
         self, clients: list[Redis], new_lock: NewLock
     ) -> None:
         lock = new_lock(clients)
@@ -299,7 +305,7 @@ class RedlockKit:
                 pass
 
         async def check() -> None:
-            await _refuse_traces(clients, lock)
+            await _ensure_no_traces(clients, lock)
             await _occupy(clients, milliseconds=40)
 
         await _occupy(clients, milliseconds=40)
@@ -307,12 +313,12 @@ class RedlockKit:
         assert await cancel_sweep(work, check) > 0
 
 
-async def _refuse_traces(clients: list[Redis], lock: RedlockLockStrategy) -> None:
+async def _ensure_no_traces(clients: list[Redis], lock: RedlockLockStrategy) -> None:
     for _ in range(100):
-        if not await _left(clients):
+        if not await _list_keys(clients):
             break
         await asyncio.sleep(0.01)  # The ttl of the holder may not be over.
-    assert await _left(clients) == set()
+    assert await _list_keys(clients) == set()
     assert not lock._queue.current
     assert not lock._queue._waiting
     for client in clients:
@@ -323,10 +329,10 @@ async def _refuse_traces(clients: list[Redis], lock: RedlockLockStrategy) -> Non
 
 async def _occupy(clients: list[Redis], *, milliseconds: int = 60_000) -> None:
     for client in clients:
-        await client.set(LOCK, "somebody", px=milliseconds)
+        await client.set(LOCK, "another", px=milliseconds)
 
 
-async def _left(clients: list[Redis]) -> set[str]:
+async def _list_keys(clients: list[Redis]) -> set[str]:
     """Return all keys but those of tokens and waiters."""
     keys: set[str] = set()
     for client in clients:

@@ -18,7 +18,7 @@ from cqrs_ddd_redis import RedisCacheService
 from cqrs_ddd_redis.driver import Script
 
 PATIENT = 10.0
-"""Seconds: no test is about a server that is slow because the machine is."""
+"""Response timeout in seconds, long enough for a slow machine."""
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ class TestRedisCacheServiceOnAClientThatDecodes(CacheContract):
 
 
 @pytest.mark.parametrize("name", sorted(IVersionedCache.__abstractmethods__))
-def test_cache_has_the_signatures_of_its_port(name: str) -> None:
+def test_redis_cache_has_the_signatures_of_its_port(name: str) -> None:
     ours, theirs = (
         inspect.signature(getattr(kind, name), eval_str=True).parameters
         for kind in (RedisCacheService, IVersionedCache)
@@ -52,7 +52,7 @@ def test_cache_has_the_signatures_of_its_port(name: str) -> None:
     assert list(ours.values()) == list(theirs.values())
 
 
-async def test_processes_share_values_and_leases(
+async def test_processes_share_cached_values_and_fill_leases(
     cache: RedisCacheService, other: RedisCacheService
 ) -> None:
     await cache.set("k", {"grams": 5})
@@ -65,7 +65,7 @@ async def test_processes_share_values_and_leases(
     assert not await cache.fill("other", 1, lease)
 
 
-async def test_one_namespace_is_cleared_and_the_others_stay(client: Redis) -> None:
+async def test_clear_removes_the_keys_of_its_own_namespace_only(client: Redis) -> None:
     names = ("a", "a*", "a?", "a[b]", "ab", "a:b", "a\\")
     caches = {
         name: RedisCacheService(client, namespace=name, response_timeout=PATIENT) for name in names
@@ -80,7 +80,7 @@ async def test_one_namespace_is_cleared_and_the_others_stay(client: Redis) -> No
         assert found == {**dict.fromkeys(names, "value"), name: None}
 
 
-async def test_many_keys_are_cleared(cache: RedisCacheService, client: Redis) -> None:
+async def test_clear_removes_thousands_of_keys(cache: RedisCacheService, client: Redis) -> None:
     keys = [f"k-{number}" for number in range(3_000)]
     leases = await cache.lease_many(keys, 30)
     await cache.fill_many(dict.fromkeys(keys[:2_000], 1), leases)
@@ -90,7 +90,9 @@ async def test_many_keys_are_cleared(cache: RedisCacheService, client: Redis) ->
     assert await client.keys("*") == [b"cache:g"]
 
 
-async def test_value_of_another_program_is_a_miss(cache: RedisCacheService, client: Redis) -> None:
+async def test_cache_entry_of_another_program_is_a_miss(
+    cache: RedisCacheService, client: Redis
+) -> None:
     await client.set("cache:v:bytes", b"\x80\x04\xff")
     await client.rpush("cache:v:list", "item")
     await cache.set("k", 1)
@@ -103,7 +105,9 @@ async def test_value_of_another_program_is_a_miss(cache: RedisCacheService, clie
     assert await cache.get("list") == 2
 
 
-async def test_a_time_to_live_is_shortened_by_the_jitter_and_never_longer(client: Redis) -> None:
+async def test_jitter_shortens_the_ttl_of_a_cached_value_and_never_extends_it(
+    client: Redis,
+) -> None:
     dice = iter([0.0, 0.5, 1.0])
     cache = RedisCacheService(
         client, response_timeout=PATIENT, jitter=0.5, random=lambda: next(dice)
@@ -113,7 +117,7 @@ async def test_a_time_to_live_is_shortened_by_the_jitter_and_never_longer(client
     await cache.set("b", 1, ttl=1_000)
     await cache.fill("c", 1, leases["c"], ttl=1_000)
     await cache.set("for ever", 1)
-    await cache.set("as good as for ever", 1, ttl=float("inf"))
+    await cache.set("infinite ttl", 1, ttl=float("inf"))
 
     left = [await client.ttl(f"cache:v:{key}") for key in "abc"]
 
@@ -122,11 +126,11 @@ async def test_a_time_to_live_is_shortened_by_the_jitter_and_never_longer(client
         for seconds, bound in zip(left, (1000, 750, 500), strict=True)
     )
     assert await client.ttl("cache:v:for ever") == -1
-    assert await client.ttl("cache:v:as good as for ever") == -1
+    assert await client.ttl("cache:v:infinite ttl") == -1
 
 
 @pytest.mark.parametrize("lost", ["cache:g", "cache:l:k"])
-async def test_keys_dropped_by_the_server_void_the_lease(
+async def test_fill_lease_is_void_after_the_server_evicted_its_keys(
     cache: RedisCacheService, client: Redis, lost: str
 ) -> None:
     lease = await cache.lease_fill("k", 30)
@@ -138,7 +142,7 @@ async def test_keys_dropped_by_the_server_void_the_lease(
     assert await cache.lease_fill("k", 30) is not None
 
 
-async def test_scripts_are_sent_again_to_a_server_that_lost_them(
+async def test_cache_sends_its_scripts_again_to_a_server_that_lost_them(
     cache: RedisCacheService, client: Redis
 ) -> None:
     await cache.set("k", 1)
@@ -157,7 +161,7 @@ class RepeatsScripts(RedisCacheService):
         return await super()._run(script, keys, arguments)
 
 
-async def test_command_that_the_driver_repeats_has_one_effect(
+async def test_cache_command_that_the_driver_repeats_has_one_effect(
     client: Redis, cache: RedisCacheService, other: RedisCacheService
 ) -> None:
     twice = RepeatsScripts(client, response_timeout=PATIENT, fail_open=False)
@@ -165,7 +169,7 @@ async def test_command_that_the_driver_repeats_has_one_effect(
     leases = await twice.lease_many(["k", "l"], 30)
     assert set(leases) == {"k", "l"}
     assert dict(await other.lease_many(["k", "l"], 30)) == {}
-    assert dict(await twice.lease_many(["k"], 30)) == {}, "granted to who asked first"
+    assert dict(await twice.lease_many(["k"], 30)) == {}, "the lease stays with its first holder"
 
     # The second reply denies the fill, although the first one has stored the value.
     await twice.fill_many({"k": "filled"}, leases)
@@ -197,7 +201,7 @@ def test_invalid_settings_of_the_cache_are_rejected(
     assert caught.value.variable == setting
 
 
-async def test_many_keys_take_one_round_trip_each_way(
+async def test_cache_batch_of_many_keys_takes_one_round_trip(
     cache: RedisCacheService, client: Redis
 ) -> None:
     keys = [f"k-{number}" for number in range(100)]
@@ -239,7 +243,7 @@ async def _clear(cache: RedisCacheService) -> None:
 
 
 @pytest.mark.parametrize("change", [_delete, _set, _clear])
-async def test_a_change_that_was_cancelled_is_made_before_anything_is_read(
+async def test_cancelled_cache_change_is_applied_before_the_next_read(
     cache: RedisCacheService, other: RedisCacheService, client: Redis, change: Change
 ) -> None:
     await other.set("k", "old")
@@ -258,7 +262,7 @@ async def test_a_change_that_was_cancelled_is_made_before_anything_is_read(
     assert await cancel_sweep(work, check) > 0
 
 
-async def test_a_cancelled_call_leaves_no_answer_for_the_next_one(
+async def test_cancelled_cache_call_leaves_no_reply_for_the_next_call(
     cache: RedisCacheService, client: Redis
 ) -> None:
     await cache.set("k", "value")
@@ -281,7 +285,7 @@ async def test_a_cancelled_call_leaves_no_answer_for_the_next_one(
     assert await cancel_sweep(work, check) > 0
 
 
-async def test_many_calls_cancelled_at_once_leave_no_connection_in_use(
+async def test_many_cancelled_cache_calls_leave_no_connection_in_use(
     cache: RedisCacheService, client: Redis
 ) -> None:
     await cache.set("k", "value")
@@ -297,11 +301,11 @@ async def test_many_calls_cancelled_at_once_leave_no_connection_in_use(
         assert await cache.get("k") == "value"
 
 
-async def test_a_write_that_comes_late_does_not_outlive_a_later_deletion(
+async def test_late_cache_write_does_not_outlive_a_later_deletion(
     cache: RedisCacheService, other: RedisCacheService
 ) -> None:
     await cache.set("k", "old")
-    late = await _cut_short(cache)
+    late = await _cancel_write(cache)
     await cache.delete("k")
     assert await cache.get("k") is None
 
@@ -311,26 +315,26 @@ async def test_a_write_that_comes_late_does_not_outlive_a_later_deletion(
     assert await other.get("k") is None
 
 
-async def test_fill_during_a_clear_is_dropped(
+async def test_cache_fill_during_a_clear_is_dropped(
     cache: RedisCacheService,
 ) -> None:
     lease = await cache.lease_fill("k", 30)
     assert lease is not None
     execute = cache._execute
 
-    async def fill_after_the_look(*command: Any) -> Any:
+    async def fill_after_the_scan(*command: Any) -> Any:
         answer = await execute(*command)
         if command[0] == "SCAN":
             await cache.fill("k", "old", lease)
         return answer
 
-    cache._execute = fill_after_the_look  # type: ignore[method-assign]
+    cache._execute = fill_after_the_scan  # type: ignore[method-assign]
     await cache.clear()
 
     assert await cache.get("k") is None
 
 
-async def _cut_short(cache: RedisCacheService) -> Callable[[], Awaitable[Any]]:
+async def _cancel_write(cache: RedisCacheService) -> Callable[[], Awaitable[Any]]:
     """Cancel a write whose command is still on its way, and return the command."""
     run, sent = cache._run, []
 

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from cqrs_ddd_core.testing.contracts.cache import CacheContract
 from cqrs_ddd_redis import RedisCacheService
 from cqrs_ddd_redis.circuit_breaker import CircuitBreaker
-from tests.redis import test_cache as sentences
+from tests.redis import test_cache as cache_tests
 
 
 class FillsAnyway(RedisCacheService):
@@ -28,7 +28,7 @@ class FillsAnyway(RedisCacheService):
 
 
 class LooksThenFills(RedisCacheService):
-    """Naive: checks and fills in two steps, between which a change may come."""
+    """Naive: checks and fills in two steps, between which a change can happen."""
 
     async def fill_many(
         self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
@@ -57,13 +57,17 @@ class SetsTheValueOnly(RedisCacheService):
         return arguments[2]
 
 
-class EverybodyFills(RedisCacheService):
+class GrantsEveryLease(RedisCacheService):
+    """Naive: grants a fill lease at each miss."""
+
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
         await self._execute("UNLINK", *self._names(keys, "l"))
         return await super().lease_many(keys, ttl)
 
 
-class KeepsForEver(RedisCacheService):
+class NeverExpires(RedisCacheService):
+    """Naive: ignores the ttl."""
+
     def _to_milliseconds(self, ttl: float | None) -> int:
         return 0
 
@@ -76,6 +80,8 @@ class KeepsItsGeneration(RedisCacheService):
 
 
 class ClearsEverything(RedisCacheService):
+    """Naive: clears the keys of all namespaces."""
+
     async def _unlink_all(self) -> None:
         await self._execute("FLUSHDB")
 
@@ -90,6 +96,8 @@ class OneGeneration(RedisCacheService):
 
 
 class IgnoresFailures(CircuitBreaker):
+    """Naive: does not record failed invalidations."""
+
     async def execute_change(
         self, operation: str, work: Any, keys: Any, *, includes_write: bool = False
     ) -> None:
@@ -97,22 +105,28 @@ class IgnoresFailures(CircuitBreaker):
 
 
 class IgnoresCancelledChanges(RedisCacheService):
+    """Naive: does not repeat a cancelled change."""
+
     def __init__(self, client: Redis, **settings: Any) -> None:
         super().__init__(client, **settings)
         self._breaker.__class__ = IgnoresFailures
 
 
-async def _generation_is_lost(cache: RedisCacheService, client: Redis) -> None:
-    await sentences.test_keys_dropped_by_the_server_void_the_lease(cache, client, "cache:g")
+async def _check_lost_generation(cache: RedisCacheService, client: Redis) -> None:
+    await cache_tests.test_fill_lease_is_void_after_the_server_evicted_its_keys(
+        cache, client, "cache:g"
+    )
 
 
-async def _late_write(cache: RedisCacheService, client: Redis) -> None:
-    other = RedisCacheService(client, response_timeout=sentences.PATIENT)
-    await sentences.test_a_write_that_comes_late_does_not_outlive_a_later_deletion(cache, other)
+async def _check_late_write(cache: RedisCacheService, client: Redis) -> None:
+    other = RedisCacheService(client, response_timeout=cache_tests.PATIENT)
+    await cache_tests.test_late_cache_write_does_not_outlive_a_later_deletion(cache, other)
 
 
-async def _namespaces(cache: RedisCacheService, client: Redis) -> None:
-    neighbour = RedisCacheService(client, namespace="neighbour", response_timeout=sentences.PATIENT)
+async def _check_namespaces(cache: RedisCacheService, client: Redis) -> None:
+    neighbour = RedisCacheService(
+        client, namespace="neighbour", response_timeout=cache_tests.PATIENT
+    )
     await neighbour.set("k", 1)
     await cache.clear()
     assert await neighbour.get("k") == 1
@@ -138,25 +152,25 @@ MUTANTS = (
     Breaks(
         SetsTheValueOnly, KIT.test_fill_many_drops_only_the_keys_that_changed_since_they_were_leased
     ),
-    Breaks(SetsTheValueOnly, _late_write),
-    Breaks(EverybodyFills, KIT.test_cache_grants_one_fill_lease_per_key_at_a_time),
-    Breaks(EverybodyFills, KIT.test_cache_leases_and_fills_several_keys_in_one_call),
-    Breaks(KeepsForEver, KIT.test_cached_value_expires_after_its_ttl),
-    Breaks(KeepsForEver, KIT.test_fill_many_values_expire_after_their_ttl),
-    Breaks(KeepsItsGeneration, sentences.test_fill_during_a_clear_is_dropped),
-    Breaks(KeepsItsGeneration, _late_write),
-    Breaks(ClearsEverything, _namespaces),
-    Breaks(OneGeneration, _generation_is_lost),
-    Breaks(IgnoresCancelledChanges, _late_write),
+    Breaks(SetsTheValueOnly, _check_late_write),
+    Breaks(GrantsEveryLease, KIT.test_cache_grants_one_fill_lease_per_key_at_a_time),
+    Breaks(GrantsEveryLease, KIT.test_cache_leases_and_fills_several_keys_in_one_call),
+    Breaks(NeverExpires, KIT.test_cached_value_expires_after_its_ttl),
+    Breaks(NeverExpires, KIT.test_fill_many_values_expire_after_their_ttl),
+    Breaks(KeepsItsGeneration, cache_tests.test_cache_fill_during_a_clear_is_dropped),
+    Breaks(KeepsItsGeneration, _check_late_write),
+    Breaks(ClearsEverything, _check_namespaces),
+    Breaks(OneGeneration, _check_lost_generation),
+    Breaks(IgnoresCancelledChanges, _check_late_write),
 )
 
 
 @pytest.mark.parametrize(
     "breaks", MUTANTS, ids=lambda each: f"{each.mutant.__name__}-{each.test.__name__}"
 )
-async def test_a_naive_cache_is_caught(client: Redis, breaks: Breaks) -> None:
+async def test_naive_redis_cache_is_caught(client: Redis, breaks: Breaks) -> None:
     given: dict[str, Any] = {
-        "cache": breaks.mutant(client, response_timeout=sentences.PATIENT),
+        "cache": breaks.mutant(client, response_timeout=cache_tests.PATIENT),
         "client": client,
     }
     wanted = inspect.signature(breaks.test).parameters

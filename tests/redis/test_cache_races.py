@@ -1,4 +1,4 @@
-"""Races: no value survives the deletion that followed its change."""
+"""Races of the cache: no value survives the deletion that follows its change."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class World:
         self._caches = caches
         self._stored: dict[str, int] = {}
         self._deleted: dict[str, int] = {}
-        """What was stored when the last deletion began that has ended."""
+        """Number of each key that was stored when its last finished deletion began."""
         self._reading: dict[int, Any] = {}
         self._writing: dict[int, tuple[str, int]] = {}
 
@@ -84,13 +84,13 @@ class World:
 
 
 @asynccontextmanager
-async def in_memory(redis_url: str) -> AsyncIterator[list[IVersionedCache]]:
+async def open_in_memory(redis_url: str) -> AsyncIterator[list[IVersionedCache]]:
     cache = InMemoryCacheService()
     yield [cache, cache]
 
 
 @asynccontextmanager
-async def on_redis(
+async def open_on_redis(
     redis_url: str, kind: type[RedisCacheService] = RedisCacheService
 ) -> AsyncIterator[list[IVersionedCache]]:
     async with AsyncExitStack() as stack:
@@ -99,31 +99,31 @@ async def on_redis(
         yield [kind(each, response_timeout=PATIENT, fail_open=False) for each in clients]
 
 
-async def _interleave(opened: Open, redis_url: str, steps: list[tuple[str, int, str]]) -> None:
-    async with opened(redis_url) as caches:
+async def _interleave(open_caches: Open, redis_url: str, steps: list[tuple[str, int, str]]) -> None:
+    async with open_caches(redis_url) as caches:
         world = World(caches)
-        for name, who, key in steps:
-            await getattr(world, name)(who, key)
+        for name, process, key in steps:
+            await getattr(world, name)(process, key)
             await world.check()
 
 
-@pytest.mark.parametrize("opened", [in_memory, on_redis])
-def test_no_fill_brings_back_what_was_deleted(opened: Open, redis_url: str) -> None:
+@pytest.mark.parametrize("open_caches", [open_in_memory, open_on_redis])
+def test_no_cache_fill_restores_a_deleted_value(open_caches: Open, redis_url: str) -> None:
     @settings(max_examples=100, deadline=None)
     @given(STEPS)
     @example(FILLED_AFTER)
     def check(steps: list[tuple[str, int, str]]) -> None:
-        asyncio.run(_interleave(opened, redis_url, steps))
+        asyncio.run(_interleave(open_caches, redis_url, steps))
 
     check()
 
 
 @pytest.mark.parametrize("naive", [FillsAnyway, DeletesTheValueOnly])
-async def test_naive_cache_brings_back_a_deleted_value(
+async def test_naive_cache_restores_a_deleted_value(
     naive: type[RedisCacheService], redis_url: str
 ) -> None:
     with pytest.raises(AssertionError):
-        await _interleave(lambda url: on_redis(url, naive), redis_url, FILLED_AFTER)
+        await _interleave(lambda url: open_on_redis(url, naive), redis_url, FILLED_AFTER)
 
 
 class Flaky(RedisCacheService):
@@ -146,12 +146,12 @@ class Flaky(RedisCacheService):
         if fault == "lost":
             raise RedisConnectionError("lost")
         answer = await work(*given)
-        if fault == "not answered":
-            raise RedisConnectionError("not answered")
+        if fault == "no reply":
+            raise RedisConnectionError("no reply")
         return answer
 
 
-FAULTS = st.lists(st.sampled_from(["none", "none", "lost", "not answered"]), max_size=8)
+FAULTS = st.lists(st.sampled_from(["none", "none", "lost", "no reply"]), max_size=8)
 CHANGES = st.lists(
     st.tuples(
         st.sampled_from(["delete", "set", "clear", "lease", "fill", "wait"]),
@@ -176,28 +176,29 @@ async def _change_amid_faults(
             flaky,
             RedisCacheService(clients[1], response_timeout=PATIENT),
         ]
-        # Oldest value that each may serve; the other process sees a change once the server has it.
+        # Oldest value that each cache may return: the other process can see a change only after
+        # the server has received it.
         least = [0, 0]
         loads: list[tuple[str, int]] = []
-        for what, who, faults in changes:
-            cache = caches[who]
+        for change, process, faults in changes:
+            cache = caches[process]
             flaky.faults = deque(faults if cache is flaky else ())
-            if what in ("delete", "set", "clear"):
+            if change in ("delete", "set", "clear"):
                 stored += 1
-                if what == "set":
+                if change == "set":
                     await cache.set("k", stored)
-                elif what == "delete":
+                elif change == "delete":
                     await cache.delete("k")
                 else:
                     await cache.clear()
                 least[0] = stored
                 if cache is not flaky:
                     least[1] = stored
-            elif what == "lease":
+            elif change == "lease":
                 lease = await cache.lease_fill("k", 30)
                 if lease:
                     loads.append((lease, stored))
-            elif what == "fill" and loads:
+            elif change == "fill" and loads:
                 lease, value = loads.pop(0)
                 await cache.fill("k", value, lease)
             else:
@@ -213,7 +214,7 @@ async def _change_amid_faults(
             assert found is None or found >= least[0]
 
 
-def test_process_never_serves_a_deleted_value_whichever_message_is_lost(
+def test_cache_never_serves_a_deleted_value_if_commands_or_replies_are_lost(
     redis_url: str,
 ) -> None:
     @settings(max_examples=150, deadline=None)

@@ -66,7 +66,7 @@ def other(client: Redis) -> RedisCacheService:
     return RedisCacheService(client, response_timeout=10.0, fail_open=False)
 
 
-async def test_cache_without_a_server_returns_and_stores_nothing(
+async def test_cache_without_its_server_returns_and_stores_nothing(
     cache: RedisCacheService, link: Link, failures: list[CacheError]
 ) -> None:
     lease = await cache.lease_fill("leased", 30)
@@ -81,14 +81,14 @@ async def test_cache_without_a_server_returns_and_stores_nothing(
     assert lease is not None
     assert not await cache.fill("leased", 1, lease)
     granted = await cache.lease_fill("k", 30)
-    assert granted is not None, "nobody should wait for one who fills"
+    assert granted is not None, "no caller waits for another fill"
     assert not await cache.fill("k", 1, granted)
 
     assert len(failures) == 1
     assert "cannot read k" in str(failures[0])
 
 
-async def test_one_call_at_a_time_probes_after_a_failure(
+async def test_circuit_breaker_probes_with_a_single_call_after_a_failure(
     cache: RedisCacheService, link: Link, clock: FakeClock, failures: list[CacheError]
 ) -> None:
     link.cut()
@@ -102,7 +102,7 @@ async def test_one_call_at_a_time_probes_after_a_failure(
         assert len(failures) == tries
 
 
-async def test_one_of_several_simultaneous_failures_is_reported(
+async def test_circuit_breaker_reports_simultaneous_failures_once(
     cache: RedisCacheService, link: Link, clock: FakeClock, failures: list[CacheError]
 ) -> None:
     await asyncio.gather(*(cache.get("k") for _ in range(5)))
@@ -150,7 +150,7 @@ class Faulty(Redis):
         ValueError("I/O operation on closed file"),
     ],
 )
-async def test_no_error_of_the_driver_reaches_the_caller(
+async def test_no_driver_error_reaches_the_caller_of_the_cache(
     redis_url: str,
     other: RedisCacheService,
     clock: FakeClock,
@@ -286,7 +286,7 @@ async def test_read_during_a_repeated_deletion_returns_no_stale_value(
     assert await cache.get("k") is None
 
 
-async def test_a_cancelled_deletion_holds_up_no_other_one(
+async def test_cancelled_cache_deletion_does_not_block_other_deletions(
     cache: RedisCacheService, other: RedisCacheService, through: Redis
 ) -> None:
     await other.set("k", "old")
@@ -324,7 +324,7 @@ async def test_too_many_pending_keys_invalidate_the_whole_namespace(
     assert await other.get("k-5") is None
 
 
-async def test_remembered_keys_are_deleted_one_by_one(
+async def test_pending_invalidations_delete_their_own_keys_only(
     cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
 ) -> None:
     keys = [f"k-{number}" for number in range(circuit_breaker.MAX_PENDING)]
@@ -340,7 +340,7 @@ async def test_remembered_keys_are_deleted_one_by_one(
     assert await other.get(keys[-1]) is None
 
 
-async def test_failing_hook_does_not_fail_the_call(
+async def test_failing_failure_hook_does_not_fail_the_cache_call(
     through: Redis, link: Link, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(error: CacheError) -> None:
@@ -354,7 +354,7 @@ async def test_failing_hook_does_not_fail_the_call(
     assert "no metrics today" in caplog.text
 
 
-async def test_failure_is_logged_without_a_hook(
+async def test_cache_failure_is_logged_without_a_hook(
     through: Redis, link: Link, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = RedisCacheService(through, response_timeout=10.0)
@@ -366,7 +366,7 @@ async def test_failure_is_logged_without_a_hook(
 
 
 class NeverProbes(circuit_breaker.CircuitBreaker):
-    """Naive: its pause never ends."""
+    """Naive: never probes the server again."""
 
     async def _probe(self, operation: str) -> None:
         raise CacheError("left alone")
@@ -381,17 +381,23 @@ class StaysHalfOpen(circuit_breaker.CircuitBreaker):
 
 
 class NeverPauses(circuit_breaker.CircuitBreaker):
+    """Naive: probes without a pause."""
+
     async def _probe(self, operation: str) -> None:
         self._until = 0.0
         await super()._probe(operation)
 
 
 class ReportsEach(circuit_breaker.CircuitBreaker):
+    """Naive: reports every failure."""
+
     async def _attempt(self, operation: str, work: Any, *, is_probe: bool = False) -> Any:
         return await super()._attempt(operation, work, is_probe=True)
 
 
 class RemembersWithoutBound(circuit_breaker.PendingInvalidations):
+    """Naive: keeps any number of pending keys."""
+
     def add(self, keys: Any, *, includes_write: bool = False) -> None:
         self.includes_write |= includes_write
         self.all_keys |= keys is None
@@ -399,7 +405,7 @@ class RemembersWithoutBound(circuit_breaker.PendingInvalidations):
 
 
 @pytest.mark.parametrize("naive", [NeverProbes, StaysHalfOpen, NeverPauses])
-async def test_naive_probing_is_caught(
+async def test_circuit_breaker_with_naive_probes_is_caught(
     cache: RedisCacheService,
     other: RedisCacheService,
     link: Link,
@@ -418,7 +424,7 @@ async def test_breaker_that_reports_each_failure_is_caught(
     cache._breaker.__class__ = ReportsEach
 
     with pytest.raises(AssertionError):
-        await test_one_of_several_simultaneous_failures_is_reported(cache, link, clock, failures)
+        await test_circuit_breaker_reports_simultaneous_failures_once(cache, link, clock, failures)
 
 
 async def test_unbounded_pending_invalidations_are_caught(
@@ -436,7 +442,7 @@ async def test_unbounded_pending_invalidations_are_caught(
         )
 
 
-class ForgetsFailedChanges(circuit_breaker.CircuitBreaker):
+class DropsFailedChanges(circuit_breaker.CircuitBreaker):
     """Naive: does not remember failed invalidations."""
 
     async def execute_change(
@@ -462,7 +468,7 @@ async def test_breaker_without_pending_invalidations_serves_stale_values(
     clock: FakeClock,
     change: Change,
 ) -> None:
-    cache._breaker.__class__ = ForgetsFailedChanges
+    cache._breaker.__class__ = DropsFailedChanges
 
     with pytest.raises(AssertionError):
         await test_key_with_a_pending_deletion_is_not_served(

@@ -26,7 +26,7 @@ from cqrs_ddd_redis import (
         lambda client: RedlockLockStrategy([client]),
     ],
 )
-def test_client_of_another_kind_is_rejected(make: Callable[[Any], object]) -> None:
+def test_redis_adapters_reject_a_client_of_another_kind(make: Callable[[Any], object]) -> None:
     for client, kind in ((redis.Redis(), "redis.client.Redis"), (None, "builtins.NoneType")):
         with pytest.raises(ConfigError, match=f"client of redis.asyncio, got {kind}"):
             make(client)

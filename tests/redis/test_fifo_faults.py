@@ -35,14 +35,14 @@ HEARTBEAT = 0.1
 
 
 class GrantsToDeadWaiters(FifoRedisLockStrategy):
-    """Naive: grants to a waiter for good, even if it is dead."""
+    """Naive: grants the lock to a waiter without an expiry, even if the waiter is dead."""
 
     def _create_owner(self, ttl: float) -> str:
         return super()._create_owner(ttl).rpartition("/")[0] + "/60000"
 
 
 class TrustsEveryNotification(FifoRedisLockStrategy):
-    """Naive: takes any notification for a grant."""
+    """Naive: treats any notification as a grant."""
 
     async def _claim(self, waiter: FifoAttempt) -> Grant | None:
         return Grant(waiter.owner, 1, self._clock.monotonic() + 1)
@@ -54,7 +54,7 @@ class NeverLeavesQueue(FifoRedisLockStrategy):
     async def _clean_up(self, resource: str, owner: str) -> None: ...
 
 
-class ForgetsItsTicket(FifoRedisLockStrategy):
+class DropsItsTicket(FifoRedisLockStrategy):
     """Naive: rejoins the queue at its end."""
 
     async def _enqueue(self, waiter: FifoAttempt) -> Grant | None:
@@ -87,7 +87,7 @@ def server() -> Iterator[OwnRedis]:
 
 
 @asynccontextmanager
-async def locking(
+async def open_lock(
     url: str, kind: type[FifoRedisLockStrategy] = FifoRedisLockStrategy
 ) -> AsyncIterator[FifoRedisLockStrategy]:
     async with Redis.from_url(url) as client:
@@ -97,7 +97,7 @@ async def locking(
 async def stand_in_line(url: str, name: str, kind: type[FifoRedisLockStrategy]) -> None:
     async with (
         Redis.from_url(url) as client,
-        locking(url, kind) as lock,
+        open_lock(url, kind) as lock,
         lock.hold("door", timeout=60),
     ):
         await client.rpush("served", name)
@@ -111,7 +111,7 @@ async def serve_after_death(
     client: Redis, url: str, kind: type[FifoRedisLockStrategy]
 ) -> list[int]:
     """Kill the first of four waiters, and return the waiters that got the lock."""
-    async with locking(url) as lock:
+    async with open_lock(url) as lock:
         assert await lock.acquire("door")
         with ExitStack() as stack:
             victims = []
@@ -160,7 +160,7 @@ async def _pass(lock: FifoRedisLockStrategy) -> None:
         pass
 
 
-async def test_old_notification_is_no_grant(client: Redis) -> None:
+async def test_waiter_of_the_fifo_lock_ignores_an_old_notification(client: Redis) -> None:
     assert await ignores_old_notification(client, FifoRedisLockStrategy)
 
 
@@ -177,14 +177,14 @@ async def test_naive_cancelled_waiter_blocks_the_queue(client: Redis, other_clie
         )
 
 
-async def test_a_cancelled_waiter_leaves_neither_keys_nor_connections(client: Redis) -> None:
+async def test_cancelled_fifo_waiter_leaves_neither_keys_nor_connections(client: Redis) -> None:
     holder, lock = FifoRedisLockStrategy(client), FifoRedisLockStrategy(client)
     assert await holder.acquire("door", ttl=60)
 
     async def work() -> None:
         with pytest.raises(LockAcquisitionError):
             async with lock.hold("door", timeout=0.05):
-                raise AssertionError("two are inside")
+                raise AssertionError("the lock has two holders")
 
     async def check() -> None:
         assert not client.connection_pool._in_use_connections
@@ -219,7 +219,7 @@ async def test_naive_release_leaves_a_late_request_holding_the_lock(client: Redi
     assert await acquires_after_release(client, ReleasesWithoutTombstone)
 
 
-async def test_nothing_renews_a_lock_that_was_released(client: Redis) -> None:
+async def test_released_fifo_lock_is_not_renewed(client: Redis) -> None:
     lock = FifoRedisLockStrategy(client)
 
     for number in range(30):
@@ -235,7 +235,7 @@ def hold_and_stop(contest: Contest) -> None:
 
     async def work() -> None:
         with closing(contest.open()) as connection:
-            async with locking(contest.urls[0]) as lock, lock.hold("door", ttl=0.5) as lease:
+            async with open_lock(contest.urls[0]) as lock, lock.hold("door", ttl=0.5) as lease:
                 write(connection, lease.fencing_token, "one")
                 (contest.folder / "stops").touch()
                 os.kill(os.getpid(), signal.SIGSTOP)
@@ -257,7 +257,7 @@ async def test_late_write_of_a_frozen_holder_is_rejected_by_the_store(
         while not (tmp_path / "stops").exists():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
-        async with locking(redis_url) as lock, lock.hold("door", timeout=30) as lease:
+        async with open_lock(redis_url) as lock, lock.hold("door", timeout=30) as lease:
             with closing(contest.open()) as connection:
                 write(connection, lease.fencing_token, "two")
                 assert one.pid is not None
@@ -287,7 +287,7 @@ async def collect_tokens_across_restart(
             if len(tokens) == 2:
                 await asyncio.sleep(30)
 
-    async with locking(server.url, kind) as lock:
+    async with open_lock(server.url, kind) as lock:
         await take(1)
         second = asyncio.ensure_future(take(1))
         while len(tokens) < 2:  # noqa: ASYNC110
@@ -302,7 +302,9 @@ async def collect_tokens_across_restart(
     return tokens, is_lost
 
 
-async def test_tokens_grow_across_a_restart_without_data(server: OwnRedis) -> None:
+async def test_fencing_tokens_increase_across_a_server_restart_without_data(
+    server: OwnRedis,
+) -> None:
     tokens, is_lost = await collect_tokens_across_restart(server, FifoRedisLockStrategy)
 
     assert tokens == sorted(set(tokens))
@@ -310,7 +312,7 @@ async def test_tokens_grow_across_a_restart_without_data(server: OwnRedis) -> No
     assert is_lost
 
 
-async def test_counted_tokens_start_again_after_a_restart(server: OwnRedis) -> None:
+async def test_naive_counted_tokens_restart_after_a_server_restart(server: OwnRedis) -> None:
     tokens, _ = await collect_tokens_across_restart(server, CountsTokens)
 
     assert tokens != sorted(set(tokens))
@@ -336,7 +338,7 @@ async def serve_after_data_loss(client: Redis, kind: type[FifoRedisLockStrategy]
     return served
 
 
-async def test_waiters_keep_their_places_when_the_server_forgets_the_queue(
+async def test_waiters_keep_their_places_after_the_server_lost_the_queue(
     client: Redis,
 ) -> None:
     served = await serve_after_data_loss(client, FifoRedisLockStrategy)
@@ -347,12 +349,12 @@ async def test_waiters_keep_their_places_when_the_server_forgets_the_queue(
 
 
 async def test_waiters_without_tickets_lose_their_places(client: Redis) -> None:
-    served = await serve_after_data_loss(client, ForgetsItsTicket)
+    served = await serve_after_data_loss(client, DropsItsTicket)
 
     assert served[1:] != sorted(served[1:])
 
 
-async def test_abandoned_queue_expires(client: Redis) -> None:
+async def test_abandoned_fifo_queue_expires(client: Redis) -> None:
     holder, lock = FifoRedisLockStrategy(client), NeverLeavesQueue(client)
     assert await holder.acquire("door", ttl=60)
 
@@ -380,7 +382,7 @@ async def test_waiter_with_a_slower_heartbeat_keeps_its_place(client: Redis) -> 
     assert await waiting
 
 
-async def test_tombstone_of_an_owner_expires(client: Redis) -> None:
+async def test_tombstone_of_a_lock_owner_expires(client: Redis) -> None:
     holder, lock = FifoRedisLockStrategy(client), FifoRedisLockStrategy(client)
     assert await holder.acquire("door", ttl=60)
 
@@ -391,7 +393,7 @@ async def test_tombstone_of_an_owner_expires(client: Redis) -> None:
     await holder.release("door")
 
 
-async def test_locks_that_are_never_released_are_dropped(client: Redis) -> None:
+async def test_local_records_of_locks_that_are_never_released_are_dropped(client: Redis) -> None:
     clock = FakeClock()
     lock = FifoRedisLockStrategy(client, clock=clock)
 
@@ -402,7 +404,7 @@ async def test_locks_that_are_never_released_are_dropped(client: Redis) -> None:
     assert len(lock._holders) <= 2_000
 
 
-async def test_a_lock_counts_as_held_for_less_than_its_time(client: Redis) -> None:
+async def test_fifo_lock_is_considered_held_for_less_than_its_ttl(client: Redis) -> None:
     lock = FifoRedisLockStrategy(client)
     asked = lock._clock.monotonic()
 
@@ -411,7 +413,7 @@ async def test_a_lock_counts_as_held_for_less_than_its_time(client: Redis) -> No
     assert lock._holders["door"].valid_until < asked + 99.5
 
 
-async def test_shortened_lock_ends_at_its_new_ttl(client: Redis) -> None:
+async def test_holder_of_a_shortened_lock_loses_it_at_the_new_ttl(client: Redis) -> None:
     lock = FifoRedisLockStrategy(client)
 
     async def work() -> None:
@@ -419,13 +421,13 @@ async def test_shortened_lock_ends_at_its_new_ttl(client: Redis) -> None:
             assert await lock.extend("door", 0.1)
             await asyncio.sleep(0.15)
             lease.check()
-            raise AssertionError("it does not know")
+            raise AssertionError("the holder does not know that its lock has expired")
 
     with pytest.raises(LeaseLostError):
         await work()
 
 
-async def test_expired_token_is_replaced(client: Redis) -> None:
+async def test_fifo_lock_replaces_an_expired_fencing_token(client: Redis) -> None:
     lock = FifoRedisLockStrategy(client)
     owner = lock._create_owner(30)
     waiter = FifoAttempt("door", owner, 30, 0, waits=False)
@@ -481,7 +483,7 @@ async def test_naive_release_ignores_a_waiter_named_in_a_lost_reply(client: Redi
     assert not await serve_after_lost_reply(client, ExpectsEveryReply)
 
 
-async def test_a_release_that_fails_at_once_is_tried_again(client: Redis) -> None:
+async def test_failed_release_of_the_fifo_lock_is_retried(client: Redis) -> None:
     lock = FifoRedisLockStrategy(client)
     release, failures = lock._release_script, [MaxConnectionsError("Too many connections")]
 
@@ -497,8 +499,8 @@ async def test_a_release_that_fails_at_once_is_tried_again(client: Redis) -> Non
     assert not await client.exists("lock:fifo:{door}")
 
 
-async def test_a_server_that_is_back_in_time_is_no_error(server: OwnRedis) -> None:
-    async with locking(server.url) as lock:
+async def test_acquire_succeeds_if_the_server_returns_before_the_timeout(server: OwnRedis) -> None:
+    async with open_lock(server.url) as lock:
         server.kill()
         acquiring = asyncio.ensure_future(lock.acquire("door", timeout=30))
         await asyncio.sleep(0.2)
@@ -511,8 +513,8 @@ async def test_a_server_that_is_back_in_time_is_no_error(server: OwnRedis) -> No
 
 
 @pytest.mark.parametrize("trouble", ["dead", "frozen"])
-async def test_server_without_replies_is_a_locking_error(server: OwnRedis, trouble: str) -> None:
-    async with locking(server.url) as lock:
+async def test_server_without_replies_raises_locking_error(server: OwnRedis, trouble: str) -> None:
+    async with open_lock(server.url) as lock:
         assert await lock.acquire("held", ttl=60)
         server.kill() if trouble == "dead" else server.freeze()
 
@@ -535,7 +537,7 @@ async def test_holder_without_replies_treats_its_lock_as_lost(server: OwnRedis) 
             await asyncio.sleep(30)
             reached.append("after")
 
-    async with locking(server.url) as lock:
+    async with open_lock(server.url) as lock:
         with pytest.raises(LeaseLostError):
             await work()
         server.thaw()
@@ -545,10 +547,10 @@ async def test_holder_without_replies_treats_its_lock_as_lost(server: OwnRedis) 
         await lock.release("door")
 
 
-async def test_a_server_that_comes_back_in_time_is_not_noticed_by_the_holder(
+async def test_holder_keeps_its_lock_if_the_server_returns_before_the_ttl_ends(
     server: OwnRedis,
 ) -> None:
-    async with locking(server.url) as lock, lock.hold("door", ttl=3.0) as lease:
+    async with open_lock(server.url) as lock, lock.hold("door", ttl=3.0) as lease:
         server.freeze()
         await asyncio.sleep(1.5)
         server.thaw()
@@ -557,10 +559,10 @@ async def test_a_server_that_comes_back_in_time_is_not_noticed_by_the_holder(
         lease.check()
 
 
-async def test_block_ends_without_an_error_if_the_server_is_gone(
+async def test_hold_block_ends_without_an_error_if_the_server_is_gone(
     server: OwnRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with locking(server.url) as lock, lock.hold("door", ttl=30):
+    async with open_lock(server.url) as lock, lock.hold("door", ttl=30):
         server.kill()
 
     assert "cannot release door" in caplog.text
@@ -576,17 +578,19 @@ async def collect_errors(client: Redis, other: Redis) -> list[BaseException]:
     """Return the errors of many waiters that only notifications wake in time."""
     locks = [FifoRedisLockStrategy(each, heartbeat=60) for each in (client, other)]
 
-    async def come_and_go(number: int) -> None:
+    async def hold_repeatedly(number: int) -> None:
         for step in range(40):
             async with locks[number % 2].hold("door", timeout=5):
                 await asyncio.sleep((number * 7 + step * 3) % 5 / 2_000)
             await asyncio.sleep((number * 3 + step * 7) % 11 / 1_000)
 
-    ends = await asyncio.gather(*map(come_and_go, range(6)), return_exceptions=True)
+    ends = await asyncio.gather(*map(hold_repeatedly, range(6)), return_exceptions=True)
     return [end for end in ends if end is not None]
 
 
-async def test_waiters_are_notified_without_polling(client: Redis, other_client: Redis) -> None:
+async def test_fifo_waiters_are_notified_without_polling(
+    client: Redis, other_client: Redis
+) -> None:
     assert await collect_errors(client, other_client) == []
 
 

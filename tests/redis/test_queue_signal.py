@@ -28,7 +28,7 @@ class TestRedisQueueSignal(QueueSignalContract):
     pass
 
 
-async def test_notification_of_another_process_is_received(
+async def test_notification_of_another_process_wakes_a_waiter(
     signal: RedisQueueSignal, other_client: Redis
 ) -> None:
     waiting = asyncio.ensure_future(signal.wait("orders", 30))
@@ -41,7 +41,7 @@ async def test_notification_of_another_process_is_received(
     assert not await elsewhere
 
 
-async def test_notification_of_another_namespace_is_not_received(
+async def test_notification_of_another_namespace_wakes_no_waiter(
     signal: RedisQueueSignal, client: Redis
 ) -> None:
     waiting = asyncio.ensure_future(signal.wait("orders", 0.2))
@@ -52,7 +52,7 @@ async def test_notification_of_another_namespace_is_not_received(
     assert not await waiting
 
 
-async def test_signal_listens_only_inside_its_block(client: Redis) -> None:
+async def test_queue_signal_listens_only_inside_its_block(client: Redis) -> None:
     signal = RedisQueueSignal(client)
 
     with pytest.raises(InvalidOperationError, match="enter it by async with"):
@@ -66,7 +66,9 @@ async def test_signal_listens_only_inside_its_block(client: Redis) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["dead", "frozen"])
-async def test_signal_works_again_when_the_server_is_back(server: OwnRedis, trouble: str) -> None:
+async def test_queue_signal_works_again_when_the_server_is_back(
+    server: OwnRedis, trouble: str
+) -> None:
     async with (
         Redis.from_url(server.url) as client,
         RedisQueueSignal(client, response_timeout=0.2) as signal,
@@ -85,17 +87,17 @@ async def test_signal_works_again_when_the_server_is_back(server: OwnRedis, trou
             if await waiting:
                 break
         else:
-            raise AssertionError("it hears nothing any more")
+            raise AssertionError("the signal receives no notification")
 
 
-async def test_a_server_that_is_not_there_yet_is_no_error(server: OwnRedis) -> None:
+async def test_queue_signal_can_start_before_the_server(server: OwnRedis) -> None:
     server.kill()
 
     async with Redis.from_url(server.url) as client, RedisQueueSignal(client) as signal:
         assert not await signal.wait("orders", 0.01)
 
 
-async def test_message_of_another_program_is_ignored(
+async def test_queue_signal_ignores_messages_of_other_programs(
     signal: RedisQueueSignal, client: Redis, other_client: Redis
 ) -> None:
     async with RedisQueueSignal(other_client) as decoding:
@@ -110,10 +112,10 @@ async def test_message_of_another_program_is_ignored(
                 if await waiting:
                     break
             else:
-                raise AssertionError("it hears nothing any more")
+                raise AssertionError("the signal receives no notification")
 
 
-async def test_a_second_block_is_refused_and_leaves_the_first_alone(
+async def test_queue_signal_rejects_a_second_block_and_keeps_the_first_working(
     signal: RedisQueueSignal,
 ) -> None:
     with pytest.raises(InvalidOperationError, match="already listens"):

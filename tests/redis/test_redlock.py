@@ -51,14 +51,14 @@ class TestRedlock(RedlockKit):
     pass
 
 
-async def test_repeated_and_missing_clients_are_rejected(clients: list[Redis]) -> None:
+async def test_redlock_rejects_repeated_and_missing_clients(clients: list[Redis]) -> None:
     for unusable in ([], [clients[0], clients[0]]):
         with pytest.raises(InvalidOperationError, match="cannot build a majority of"):
             RedlockLockStrategy(unusable)
 
 
-async def test_a_silent_server_is_given_less_time_until_it_answers(
-    troubled: list[Troubled], monkeypatch: pytest.MonkeyPatch
+async def test_redlock_waits_less_for_a_silent_server_until_it_replies(
+    troubled_clients: list[Troubled], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[float] = []
 
@@ -68,23 +68,23 @@ async def test_a_silent_server_is_given_less_time_until_it_answers(
             given.append(seconds)
 
     monkeypatch.setattr(servers, "Deadline", Deadline)
-    lock = RedlockLockStrategy(troubled, response_timeout=1.0)
-    troubled[1].is_away = True
+    lock = RedlockLockStrategy(troubled_clients, response_timeout=1.0)
+    troubled_clients[1].is_away = True
 
     assert await lock.acquire("door", timeout=0)
     assert await lock.extend("door", 10)
-    troubled[1].is_away = False
+    troubled_clients[1].is_away = False
     assert await lock.extend("door", 10)
     await lock.release("door")
 
     assert given == [1.0, 1.0, 0.05, 1.0, 0.05, 1.0]
 
 
-async def test_no_server_is_given_less_time_where_the_majority_depends_on_it(
-    troubled: list[Troubled],
+async def test_redlock_waits_fully_for_a_silent_server_that_the_majority_needs(
+    troubled_clients: list[Troubled],
 ) -> None:
-    lock = RedlockLockStrategy(troubled)
-    troubled[0].is_away = troubled[1].is_away = True
+    lock = RedlockLockStrategy(troubled_clients)
+    troubled_clients[0].is_away = troubled_clients[1].is_away = True
 
     await lock._servers.execute(lock._extend_script, ["door"], ["nobody", 1])
 

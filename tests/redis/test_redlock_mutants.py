@@ -69,25 +69,31 @@ class OneOwnerForAllRounds(RedlockLockStrategy):
 KIT = RedlockKit()
 
 MUTANTS: list[tuple[type[RedlockLockStrategy], Callable[..., Coroutine[Any, Any, None]]]] = [
-    (CountsAnyYes, KIT.test_a_minority_of_the_servers_is_not_enough),
-    (IgnoresElapsedTime, KIT.test_grant_that_comes_after_its_ttl_is_released),
-    (ReleasesConfirmedGrantsOnly, KIT.test_possible_grant_without_a_reply_is_released),
-    (TokenOfTheFirstServer, KIT.test_token_is_the_largest_of_all_servers),
-    (WritesNothingBack, KIT.test_a_majority_knows_the_token_before_it_is_granted),
-    (WritesNothingBack, KIT.test_tokens_grow_with_any_server_away_and_any_token_ahead),
-    (CountsFromOne, KIT.test_tokens_grow_when_every_server_has_forgotten_them),
-    (OneOwnerForAllRounds, KIT.test_late_release_does_not_end_a_newer_grant),
+    (CountsAnyYes, KIT.test_redlock_is_not_granted_by_a_minority_of_the_servers),
+    (IgnoresElapsedTime, KIT.test_redlock_releases_a_grant_that_took_longer_than_its_ttl),
+    (
+        ReleasesConfirmedGrantsOnly,
+        KIT.test_redlock_releases_a_possible_grant_of_a_server_without_a_reply,
+    ),
+    (
+        TokenOfTheFirstServer,
+        KIT.test_redlock_fencing_token_is_larger_than_the_tokens_of_all_servers,
+    ),
+    (WritesNothingBack, KIT.test_majority_stores_the_fencing_token_before_redlock_grants_it),
+    (WritesNothingBack, KIT.test_redlock_fencing_tokens_increase_with_any_server_unreachable),
+    (CountsFromOne, KIT.test_redlock_fencing_tokens_increase_after_every_server_lost_its_data),
+    (OneOwnerForAllRounds, KIT.test_late_release_of_redlock_does_not_end_a_newer_grant),
 ]
 
 
 @pytest.mark.parametrize(("mutant", "sentence"), MUTANTS, ids=lambda part: part.__name__[:60])
-async def test_naive_lock_is_caught(
+async def test_naive_redlock_is_caught(
     mutant: type[RedlockLockStrategy],
     sentence: Callable[..., Coroutine[Any, Any, None]],
     clients: list[Redis],
-    troubled: list[Troubled],
+    troubled_clients: list[Troubled],
 ) -> None:
-    fixtures = {"clients": clients, "troubled": troubled, "new_lock": mutant}
+    fixtures = {"clients": clients, "troubled_clients": troubled_clients, "new_lock": mutant}
     wanted = inspect.signature(sentence).parameters
 
     with pytest.raises(AssertionError):

@@ -94,7 +94,7 @@ WORLDS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a dataclass": lambda values: Thing(**values),
     "a pydantic model": lambda values: ThingModel(**values),
     "a dict": lambda values: asdict(Thing(**values)),
-    "a dict without what is None": lambda values: {
+    "a dict without None": lambda values: {
         name: value for name, value in asdict(Thing(**values)).items() if value is not None
     },
 }
@@ -377,11 +377,11 @@ DOCUMENTS: list[tuple[str, Any, str, Any, bool]] = [
     ("data", {}, "json_contained_by", {}, True),
 ]
 
-ADA, NOBODY = Owner("Ada", {"city": "Rome"}), Owner(None)
+ADA, UNNAMED = Owner("Ada", {"city": "Rome"}), Owner(None)
 PARTS = [Part("a", 1, {"x": 1}), Part(None, 5), Part("b", 9, {"x": None})]
 PATHS = [
     ({"owner": ADA}, "owner.name", "=", "Ada", True),
-    ({"owner": NOBODY}, "owner.name", "is_null", None, True),
+    ({"owner": UNNAMED}, "owner.name", "is_null", None, True),
     ({"owner": None}, "owner.name", "is_null", None, True),
     ({"owner": None}, "owner.name", "=", "Ada", False),
     ({"owner": None}, "owner.name", "!=", "Ada", True),
@@ -389,7 +389,7 @@ PATHS = [
     ({"owner": ADA}, "owner", "is_null", None, False),
     ({"owner": ADA}, "owner.home.city", "=", "Rome", True),
     ({"owner": ADA}, "owner.home.street", "is_null", None, True),
-    ({"owner": NOBODY}, "owner.home.city", "is_null", None, True),
+    ({"owner": UNNAMED}, "owner.home.city", "is_null", None, True),
     ({"owner": ADA}, "owner", "json_contains", {"home": {"city": "Rome"}}, True),
     ({"parts": PARTS}, "parts.code", "=", "b", True),
     ({"parts": PARTS}, "parts.code", "=", "c", False),

@@ -27,13 +27,13 @@ def builder() -> SpecificationBuilder:
     return SpecificationBuilder()
 
 
-def test_conditions_of_a_builder_all_hold() -> None:
+def test_conditions_of_a_specification_builder_are_joined_by_and() -> None:
     built = builder().where("status", "=", "open").where("total", ">", 100).build()
 
     assert built == AndSpecification([OPEN, LARGE])
 
 
-def test_one_condition_stands_alone() -> None:
+def test_builder_with_a_single_condition_returns_that_condition() -> None:
     assert builder().where("status", "=", "open").build() == OPEN
 
 
@@ -41,7 +41,7 @@ def test_builder_without_conditions_is_always_satisfied() -> None:
     assert builder().build().is_satisfied_by({})
 
 
-def test_groups_of_a_builder_nest() -> None:
+def test_groups_of_a_specification_builder_can_be_nested() -> None:
     built = (
         builder()
         .where("status", "=", "open")
@@ -69,20 +69,20 @@ def test_not_group_holds_unless_all_its_conditions_hold() -> None:
     assert built == NotSpecification(AndSpecification([OPEN, LARGE]))
 
 
-def test_an_or_group_without_a_condition_is_never_satisfied() -> None:
+def test_empty_or_group_is_never_satisfied() -> None:
     built = builder().where("status", "=", "open").or_group().end_group().build()
 
     assert not built.is_satisfied_by({"status": "open"})
 
 
-def test_condition_may_have_no_value() -> None:
+def test_builder_accepts_a_condition_without_a_value() -> None:
     built = builder().where("note", "is_null").build()
 
     assert built.is_satisfied_by({"note": None})
 
 
 @pytest.mark.parametrize("in_a_group", [False, True])
-def test_an_opaque_specification_is_added_as_it_is(in_a_group: bool) -> None:
+def test_builder_adds_an_opaque_specification_unchanged(in_a_group: bool) -> None:
     opaque = IsLarge()
 
     started = builder().not_group() if in_a_group else builder()
@@ -92,17 +92,17 @@ def test_an_opaque_specification_is_added_as_it_is(in_a_group: bool) -> None:
     assert built.is_satisfied_by({"total": 200}) is not in_a_group
 
 
-def test_a_group_that_was_not_opened_cannot_end() -> None:
+def test_builder_rejects_the_end_of_a_group_that_is_not_open() -> None:
     with pytest.raises(InvalidOperationError, match="no group is open"):
         builder().where("status", "=", "open").end_group()
 
 
-def test_an_open_group_is_noticed() -> None:
+def test_builder_rejects_build_with_open_groups() -> None:
     with pytest.raises(InvalidOperationError, match=r"2 group\(s\) still open"):
         builder().or_group().and_group().build()
 
 
-def test_builder_can_be_extended_after_it_built() -> None:
+def test_builder_can_be_extended_after_a_build() -> None:
     started = builder().where("status", "=", "open")
     first = started.build()
 

@@ -70,7 +70,7 @@ def as_kind(value: Any, kind: Kind, operator: Operator = EQ) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "made"),
+    ("kind", "value", "expected"),
     [
         (Kind.TEXT, "a", "a"),
         (Kind.TEXT, "", ""),
@@ -116,15 +116,17 @@ def as_kind(value: Any, kind: Kind, operator: Operator = EQ) -> Any:
         (Kind.ANY, Decimal("1.5"), Decimal("1.5")),
     ],
 )
-def test_field_converts_values(kind: Kind, value: Any, made: Any) -> None:
+def test_operand_is_converted_to_the_type_of_its_field(
+    kind: Kind, value: Any, expected: Any
+) -> None:
     given = as_kind(value, kind)
 
-    assert given == made
-    assert type(given) is type(made)
+    assert given == expected
+    assert type(given) is type(expected)
 
 
 @pytest.mark.parametrize("kind", [each for each in Kind if each is not Kind.ARRAY])
-def test_only_equality_takes_none(kind: Kind) -> None:
+def test_none_is_accepted_as_operand_of_equality_only(kind: Kind) -> None:
     assert as_kind(None, kind) is None
     if kind not in LT.kinds:
         return
@@ -192,7 +194,7 @@ def test_only_equality_takes_none(kind: Kind) -> None:
         (Kind.ANY, datetime(2026, 3, 1)),
     ],
 )
-def test_field_rejects_values_of_other_types(kind: Kind, value: Any) -> None:
+def test_operand_of_another_type_than_its_field_is_rejected(kind: Kind, value: Any) -> None:
     with pytest.raises(SpecificationValueError) as caught:
         as_kind(value, kind)
 
@@ -201,7 +203,9 @@ def test_field_rejects_values_of_other_types(kind: Kind, value: Any) -> None:
 
 @pytest.mark.parametrize("number", INFINITIES)
 @pytest.mark.parametrize("kind", [Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL, Kind.JSON, Kind.ANY])
-def test_a_number_must_be_finite(kind: Kind, number: float | Decimal) -> None:
+def test_operand_that_is_not_a_finite_number_is_rejected(
+    kind: Kind, number: float | Decimal
+) -> None:
     with pytest.raises(SpecificationValueError):
         as_kind(number, kind)
 
@@ -210,14 +214,14 @@ def test_a_number_must_be_finite(kind: Kind, number: float | Decimal) -> None:
 @pytest.mark.parametrize(
     "wrapped", [lambda t: t, lambda t: [t], lambda t: {t: 1}, lambda t: {"a": t}]
 )
-def test_values_cannot_contain_unstorable_text(text: str, wrapped: Any) -> None:
+def test_operand_with_unstorable_text_is_rejected(text: str, wrapped: Any) -> None:
     with pytest.raises(SpecificationValueError, match="cannot be stored in a database"):
         as_kind(wrapped(text), Kind.JSON)
 
 
 @pytest.mark.parametrize("text", ["a\x00", "\ud800"])
 @pytest.mark.parametrize("operator", [CONTAINS, LIKE, HAS_KEY, PATH_EXISTS])
-def test_patterns_and_keys_cannot_contain_unstorable_text(text: str, operator: Operator) -> None:
+def test_pattern_or_key_with_unstorable_text_is_rejected(text: str, operator: Operator) -> None:
     with pytest.raises(SpecificationValueError, match="cannot be stored in a database"):
         validate_shape(operator, text)
 
@@ -245,18 +249,20 @@ def test_patterns_and_keys_cannot_contain_unstorable_text(text: str, operator: O
         ),
     ],
 )
-def test_error_names_the_expected_and_the_given(kind: Kind, value: Any, text: str) -> None:
+def test_error_of_a_rejected_operand_names_the_expected_and_the_given_type(
+    kind: Kind, value: Any, text: str
+) -> None:
     with pytest.raises(SpecificationValueError, match=f"^{re.escape(text)}$"):
         as_kind(value, kind)
 
 
-def test_equal_instants_of_different_zones_are_equal() -> None:
+def test_instant_operand_is_converted_to_utc() -> None:
     zone = timezone(timedelta(hours=5, minutes=30))
 
     assert as_kind(NOON.astimezone(zone), Kind.DATETIME).tzinfo is timezone.utc
 
 
-def test_an_operator_that_is_not_for_a_field_says_what_it_is_for() -> None:
+def test_error_of_an_unsupported_operator_lists_the_supported_field_types() -> None:
     with pytest.raises(UnsupportedOperatorError) as caught:
         as_kind("a", Kind.INTEGER, CONTAINS)
 
@@ -291,13 +297,15 @@ def test_an_operator_that_is_not_for_a_field_says_what_it_is_for() -> None:
         (IS_NULL, []),
     ],
 )
-def test_a_value_of_another_shape_is_refused(operator: Operator, value: Any) -> None:
+def test_operand_of_another_shape_than_the_operator_takes_is_rejected(
+    operator: Operator, value: Any
+) -> None:
     with pytest.raises(SpecificationValueError, match=re.escape(f"{operator.name} takes ")):
         validate_shape(operator, value)
 
 
 @pytest.mark.parametrize(
-    ("operator", "value", "made"),
+    ("operator", "value", "expected"),
     [
         (IN, [1, 2], (1, 2)),
         (IN, (1,), (1,)),
@@ -312,11 +320,13 @@ def test_a_value_of_another_shape_is_refused(operator: Operator, value: Any) -> 
         (JSON_CONTAINS, {"a": (1,)}, {"a": [1]}),
     ],
 )
-def test_value_takes_the_shape_of_its_operator(operator: Operator, value: Any, made: Any) -> None:
-    assert validate_shape(operator, value) == made
+def test_operand_is_converted_to_the_shape_of_its_operator(
+    operator: Operator, value: Any, expected: Any
+) -> None:
+    assert validate_shape(operator, value) == expected
 
 
-def test_lists_and_patterns_are_bounded() -> None:
+def test_operand_lists_and_patterns_are_bounded() -> None:
     assert validate_shape(IN, [0] * MAX_LIST) == (0,) * MAX_LIST
     assert validate_shape(LIKE, "%" * MAX_WILDCARDS)
     assert validate_shape(CONTAINS, "a" * MAX_PATTERN)
@@ -330,7 +340,7 @@ def test_lists_and_patterns_are_bounded() -> None:
             validate_shape(operator, value)
 
 
-def test_json_is_bounded_in_depth() -> None:
+def test_json_operand_is_bounded_in_depth() -> None:
     value: Any = 1
     for _ in range(10_000):
         value = [value]
@@ -342,12 +352,12 @@ def test_json_is_bounded_in_depth() -> None:
 
 
 @pytest.mark.parametrize("value", [None, [1], {"a": 1}])
-def test_a_list_is_searched_for_plain_values(value: Any) -> None:
+def test_list_field_can_only_be_searched_for_plain_values(value: Any) -> None:
     with pytest.raises(SpecificationValueError, match="list the_field can be searched for plain"):
         as_kind([value], Kind.ARRAY, CONTAINS_ANY)
 
 
-def test_each_value_of_a_list_is_converted() -> None:
+def test_each_item_of_an_operand_list_is_converted() -> None:
     assert as_kind(["red", Color.RED, None], Kind.ENUM, IN) == (Color.RED, Color.RED, None)
     assert as_kind(["1", 2], Kind.DECIMAL, BETWEEN) == (Decimal(1), Decimal(2))
     with pytest.raises(SpecificationValueError):
@@ -356,13 +366,13 @@ def test_each_value_of_a_list_is_converted() -> None:
         as_kind([None, 2], Kind.INTEGER, BETWEEN)
 
 
-def test_operator_without_kinds_keeps_the_value() -> None:
+def test_operator_without_kinds_keeps_its_operand_unchanged() -> None:
     given = object()
 
     assert as_kind(given, Kind.INTEGER, Operator("mine", Takes.VALUE, "")) is given
 
 
-def test_field_values_become_json() -> None:
+def test_field_values_are_converted_to_json() -> None:
     assert to_field_json(Color.RED) == "red"
     assert to_field_json({"at": NOON, "id": ID}) == {"at": "2026-03-01T12:00:00Z", "id": str(ID)}
 
@@ -391,17 +401,17 @@ def test_field_values_become_json() -> None:
         (Kind.ARRAY, (1, 2)),
     ],
 )
-def test_field_restores_the_value_that_was_written(kind: Kind, value: Any) -> None:
+def test_field_value_survives_a_json_round_trip(kind: Kind, value: Any) -> None:
     assert as_kind(to_stored_json(value), kind) == as_kind(value, kind)
 
 
 @pytest.mark.parametrize("value", [object(), float("nan"), Decimal("inf"), {1: 2}, [object()]])
-def test_value_without_a_json_form_cannot_be_written(value: Any) -> None:
+def test_value_without_a_json_form_cannot_be_stored(value: Any) -> None:
     with pytest.raises(SpecificationValueError):
         to_stored_json(value)
 
 
-def test_values_of_every_operator_are_coerced() -> None:
+def test_every_operator_with_one_operand_coerces_it() -> None:
     for each in OPERATORS:
         if each.takes is Takes.VALUE:
             with pytest.raises(SpecificationValueError):

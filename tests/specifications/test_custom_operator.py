@@ -41,26 +41,26 @@ NO_MULTIPLE = Operator("no_multiple_of", Takes.VALUE, "the opposite", complement
 
 
 @pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+def registered_operators(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OPERATORS, "_by_spelling", dict(OPERATORS._by_spelling))
     OPERATORS.register(MULTIPLE)
     OPERATORS.register(NO_MULTIPLE)
 
 
-@pytest.mark.usefixtures("registered")
-def test_a_registered_operator_is_found_by_name() -> None:
+@pytest.mark.usefixtures("registered_operators")
+def test_registered_operator_is_found_by_name() -> None:
     condition = AttributeSpecification("value", "Multiple of", 3)
 
     assert [n for n in range(7) if condition.is_satisfied_by(Number(n))] == [0, 3, 6]
 
 
-@pytest.mark.usefixtures("registered")
-def test_an_operator_is_registered_once() -> None:
+@pytest.mark.usefixtures("registered_operators")
+def test_operator_cannot_be_registered_twice() -> None:
     with pytest.raises(ConfigError, match="multiple_of"):
         OPERATORS.register(MULTIPLE)
 
 
-def test_an_operator_that_is_not_registered_is_passed_itself() -> None:
+def test_unregistered_operator_can_be_passed_as_an_object() -> None:
     assert AttributeSpecification("value", MULTIPLE, 2).is_satisfied_by({"value": 4})
 
 
@@ -70,7 +70,7 @@ def test_custom_operator_is_not_called_for_none() -> None:
     assert AttributeSpecification("missing", NO_MULTIPLE, 3).is_satisfied_by({})
 
 
-def test_a_complement_is_the_exact_opposite() -> None:
+def test_complement_of_an_operator_has_the_opposite_result_for_every_value() -> None:
     for value in (None, 0, 1, 2, 3):
         holds = AttributeSpecification("value", MULTIPLE, 2).is_satisfied_by(Number(value))
         opposite = AttributeSpecification("value", NO_MULTIPLE, 2).is_satisfied_by(Number(value))
@@ -78,7 +78,7 @@ def test_a_complement_is_the_exact_opposite() -> None:
         assert opposite is not holds
 
 
-def test_custom_operator_gets_the_given_value() -> None:
+def test_custom_operator_receives_its_operand_unchanged() -> None:
     seen: list[Any] = []
     given = object()
 
@@ -92,7 +92,7 @@ def test_custom_operator_gets_the_given_value() -> None:
     assert seen == [given]
 
 
-def test_an_operator_with_kinds_gets_its_value_as_the_field_has_it() -> None:
+def test_custom_operator_with_kinds_receives_a_coerced_operand() -> None:
     near = Operator(
         "near",
         Takes.VALUE,
@@ -110,7 +110,7 @@ def test_an_operator_with_kinds_gets_its_value_as_the_field_has_it() -> None:
         AttributeSpecification("text", near, 3).is_satisfied_by(Number(4))
 
 
-def test_an_operator_without_memory_says_so() -> None:
+def test_operator_without_an_in_memory_function_raises_unsupported_operator_error() -> None:
     sql_only = Operator("sounds_like", Takes.TEXT, "")
 
     with pytest.raises(UnsupportedOperatorError, match="cannot be evaluated in memory"):
@@ -119,8 +119,8 @@ def test_an_operator_without_memory_says_so() -> None:
         AttributeSpecification("text", FTS, "a").is_satisfied_by(Number(1))
 
 
-@pytest.mark.usefixtures("registered")
-def test_registered_operator_survives_pickling_and_json() -> None:
+@pytest.mark.usefixtures("registered_operators")
+def test_specification_with_a_registered_operator_survives_pickling_and_json() -> None:
     condition = AttributeSpecification("value", MULTIPLE, 3)
 
     assert pickle.loads(pickle.dumps(condition)) == condition
@@ -128,7 +128,7 @@ def test_registered_operator_survives_pickling_and_json() -> None:
     assert SpecificationFactory.from_json(SpecificationFactory.to_json(condition)) == condition
 
 
-def test_input_may_name_an_operator_that_is_passed_in() -> None:
+def test_input_can_name_an_operator_that_the_caller_allows() -> None:
     data = {"attribute": "text", "operator": "Regex", "value": "^a+$"}
 
     with pytest.raises(UnknownOperatorError):

@@ -45,20 +45,20 @@ def assert_answer(candidate: Any, path: str, operator: str, value: Any, answer: 
 
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize(("stored", "path", "operator", "value", "answer"), MEANINGS)
-def test_result_of_each_meaning(
+def test_each_operator_has_the_specified_result_in_memory(
     world: str, stored: dict[str, Any], path: str, operator: str, value: Any, answer: bool
 ) -> None:
     assert_answer(WORLDS[world](stored), path, operator, value, answer)
 
 
 @pytest.mark.parametrize(("name", "stored", "operator", "value", "answer"), DECLARED)
-def test_the_meaning_for_a_declared_type(
+def test_each_operator_has_the_specified_result_for_declared_field_types(
     name: str, stored: Any, operator: str, value: Any, answer: bool
 ) -> None:
     assert_answer(Moment(**{name: stored}), name, operator, value, answer)
 
 
-def test_every_portable_operator_has_its_meaning_written_down() -> None:
+def test_every_portable_operator_has_specified_results() -> None:
     asked = {OPERATORS.find(row[2]) for row in (*MEANINGS, *DECLARED)}
 
     missing = {
@@ -92,7 +92,7 @@ def test_every_portable_operator_has_its_meaning_written_down() -> None:
         (object(), "<", 1, False),
     ],
 )
-def test_values_of_unlike_kinds_in_a_dict_are_neither_equal_nor_less(
+def test_dict_values_of_different_types_are_neither_equal_nor_ordered(
     stored: Any, operator: str, value: Any, answer: bool
 ) -> None:
     assert_answer({"a": stored}, "a", operator, value, answer)
@@ -102,12 +102,12 @@ def test_values_of_unlike_kinds_in_a_dict_are_neither_equal_nor_less(
     "path", ["__class__", "text.upper", "owner.__dict__", "data_", "owner.nam"]
 )
 @pytest.mark.parametrize("candidate", [Thing(), ThingModel()])
-def test_undeclared_attribute_cannot_be_compared(candidate: Any, path: str) -> None:
+def test_undeclared_attribute_raises_unknown_field_error(candidate: Any, path: str) -> None:
     with pytest.raises(UnknownFieldError):
         AttributeSpecification(path, "=", 1).is_satisfied_by(candidate)
 
 
-def test_a_key_of_json_with_a_dunder_name_is_a_key() -> None:
+def test_json_key_with_a_dunder_name_is_an_ordinary_key() -> None:
     condition = AttributeSpecification("data.__class__", "is_null")
 
     assert condition.is_satisfied_by(Thing(data={"a": 1}))
@@ -115,19 +115,19 @@ def test_a_key_of_json_with_a_dunder_name_is_a_key() -> None:
 
 
 @pytest.mark.parametrize("value", ["__import__('os')", "{x}", "{v}", "') or True or ('", "%s"])
-def test_values_never_become_code(value: str) -> None:
+def test_compiled_predicate_never_executes_operands_as_code(value: str) -> None:
     assert AttributeSpecification("text", "=", value).is_satisfied_by(Thing(text=value))
     assert not AttributeSpecification("text", "=", value).is_satisfied_by(Thing(text="other"))
     assert AttributeSpecification(f"a {value}", "=", 1).is_satisfied_by({f"a {value}": 1})
 
 
-def test_a_predicate_is_made_once_for_many_candidates() -> None:
+def test_compiled_predicate_evaluates_many_candidates() -> None:
     predicate = AttributeSpecification("number", ">", 1).predicate_for(Thing)
 
     assert [predicate(Thing(number=number)) for number in (1, 2, 3)] == [False, True, True]
 
 
-def test_one_specification_evaluates_objects_of_several_classes() -> None:
+def test_specification_evaluates_objects_of_several_classes() -> None:
     condition = AttributeSpecification("number", "=", 1)
 
     assert condition.is_satisfied_by(Thing(number=1))
@@ -135,7 +135,7 @@ def test_one_specification_evaluates_objects_of_several_classes() -> None:
     assert condition.is_satisfied_by(ThingModel(number=1))
 
 
-def test_errors_are_raised_before_the_first_evaluation() -> None:
+def test_invalid_specification_raises_before_the_first_evaluation() -> None:
     asked = AttributeSpecification("number", "=", 1) | AttributeSpecification("text", "<", 5)
 
     with pytest.raises(SpecificationError):
@@ -173,11 +173,11 @@ def assert_complements(evaluate: Callable[[Operator, Any, Any], bool | None]) ->
             assert evaluate(OPPOSITES[operator], actual, value) is (not answer)
 
 
-def test_each_pair_is_one_condition_and_its_complement() -> None:
+def test_each_operator_and_its_complement_have_opposite_results() -> None:
     assert_complements(in_memory)
 
 
-def test_an_evaluator_of_three_values_breaks_the_rule() -> None:
+def test_complement_check_catches_three_valued_logic() -> None:
     with pytest.raises(AssertionError):
         assert_complements(like_sql)
 
@@ -186,8 +186,8 @@ class TooManyStepsError(Exception):
     pass
 
 
-def backtracking(pattern: str) -> Callable[[str], bool]:
-    """Match ``like`` by backtracking, with a limit of steps."""
+def match_by_backtracking(pattern: str) -> Callable[[str], bool]:
+    """Match ``like`` by match_by_backtracking, with a limit of steps."""
     tokens = parse_pattern(pattern)
     steps = 0
 
@@ -213,28 +213,28 @@ def assert_ends(matcher: Callable[[str], Callable[[str], bool]], length: int) ->
 
 
 @pytest.mark.parametrize("length", [60, 50_000])
-def test_a_pattern_cannot_explode(length: int) -> None:
+def test_like_pattern_is_matched_in_bounded_time(length: int) -> None:
     assert_ends(match_pattern, length)
 
 
-def test_a_matcher_that_goes_back_explodes() -> None:
+def test_backtracking_like_matcher_exceeds_the_step_limit() -> None:
     with pytest.raises(TooManyStepsError):
-        assert_ends(backtracking, 60)
+        assert_ends(match_by_backtracking, 60)
 
 
 @pytest.mark.parametrize(
     "pattern", ["%a%a%a%b", "%" + "_" * 900 + "b", "%a_" * 32 + "b", "%aaaaaaaaaaaaaaab%b"]
 )
-def test_a_long_text_is_read_quickly(pattern: str) -> None:
+def test_like_pattern_on_a_long_text_ends(pattern: str) -> None:
     assert not AttributeSpecification("text", "like", pattern).is_satisfied_by(
         Thing(text="a" * 50_000)
     )
 
 
-def test_a_pattern_that_ends_with_the_escape_character_is_refused() -> None:
+def test_like_pattern_that_ends_with_the_escape_character_is_rejected() -> None:
     with pytest.raises(SpecificationError, match=r"ends with \\"):
         AttributeSpecification("text", "like", "a\\").is_satisfied_by(Thing())
 
 
-def test_folding_changes_a_to_z_only() -> None:
+def test_case_folding_changes_a_to_z_only() -> None:
     assert fold_case("ABCXYZ[ÄÖÜ\u0130ΣK\u212a") == "abcxyz[ÄÖÜ\u0130Σk\u212a"

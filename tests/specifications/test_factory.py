@@ -50,7 +50,7 @@ OPEN = {"attribute": "status", "operator": "=", "value": "open"}
 STATUS = AttributeSpecification("status", "=", "open")
 
 
-def nested(levels: int, inner: Any = OPEN, key: str = "not") -> Any:
+def nest(levels: int, inner: Any = OPEN, key: str = "not") -> Any:
     for _ in range(levels):
         inner = {key: inner if key == "not" else [inner]}
     return inner
@@ -75,13 +75,13 @@ def nested(levels: int, inner: Any = OPEN, key: str = "not") -> Any:
         ),
     ],
 )
-def test_factory_reads_a_dict(data: dict[str, Any], specification: Any) -> None:
+def test_specification_factory_reads_a_dict(data: dict[str, Any], specification: Any) -> None:
     assert from_dict(data) == specification
     assert from_json(json.dumps(data)) == specification
     assert from_dict(to_dict(specification)) == specification
 
 
-def test_json_is_read_from_text_and_bytes() -> None:
+def test_specification_factory_reads_json_from_text_and_bytes() -> None:
     assert from_json(b'{"attribute": "status", "operator": "=", "value": "open"}') == STATUS
     assert to_json(STATUS) == '{"attribute":"status","operator":"=","value":"open"}'
 
@@ -126,7 +126,7 @@ UNREADABLE: list[Any] = [
 
 
 @pytest.mark.parametrize("data", UNREADABLE, ids=repr)
-def test_malformed_input_is_rejected_with_the_expected_form(data: Any) -> None:
+def test_malformed_specification_input_is_rejected_with_the_expected_form(data: Any) -> None:
     with pytest.raises(SpecificationError, match=r'a specification is \{"and": \[...\]\}'):
         from_dict(data)
 
@@ -149,12 +149,12 @@ def test_malformed_input_is_rejected_with_the_expected_form(data: Any) -> None:
     ],
     ids=range(12),
 )
-def test_invalid_json_is_rejected(text: str | bytes) -> None:
+def test_specification_factory_rejects_invalid_json(text: str | bytes) -> None:
     with pytest.raises(SpecificationError, match="^cannot parse the JSON"):
         from_json(text)
 
 
-def test_json_is_bounded_in_length() -> None:
+def test_json_input_of_a_specification_is_bounded_in_length() -> None:
     with pytest.raises(SpecificationLimitError) as caught:
         from_json(" " * (MAX_JSON + 1))
 
@@ -162,22 +162,22 @@ def test_json_is_bounded_in_length() -> None:
 
 
 @pytest.mark.parametrize("key", ["not", "and", "or"])
-def test_levels_of_input_are_bounded(key: str) -> None:
-    from_dict(nested(MAX_LEVELS - 1, key=key))
+def test_nesting_of_specification_input_is_bounded(key: str) -> None:
+    from_dict(nest(MAX_LEVELS - 1, key=key))
 
     for levels in (MAX_LEVELS, 10_000):
         with pytest.raises(SpecificationLimitError, match="at most 32 levels"):
-            from_dict(nested(levels, key=key))
+            from_dict(nest(levels, key=key))
 
 
-def test_conditions_of_input_are_bounded() -> None:
+def test_number_of_conditions_in_specification_input_is_bounded() -> None:
     from_dict({"or": [OPEN] * (MAX_NODES - 1)})
 
     with pytest.raises(SpecificationLimitError, match="at most 500 conditions and groups"):
         from_dict({"or": [OPEN] * MAX_NODES})
 
 
-def test_groups_that_share_their_parts_do_not_multiply() -> None:
+def test_shared_groups_in_specification_input_count_at_each_use() -> None:
     shared: Any = OPEN
     for _ in range(MAX_LEVELS - 1):
         shared = {"and": [shared, shared]}
@@ -186,7 +186,7 @@ def test_groups_that_share_their_parts_do_not_multiply() -> None:
         from_dict(shared)
 
 
-def test_lists_of_input_are_bounded() -> None:
+def test_operand_lists_in_specification_input_are_bounded() -> None:
     with pytest.raises(SpecificationLimitError, match="at most 10,000 items in a list"):
         from_dict({"attribute": "a", "operator": "in", "value": [0] * (MAX_LIST + 1)})
 
@@ -210,14 +210,14 @@ for _ in range(10_000):
     ],
     ids=range(8),
 )
-def test_too_deep_input_is_rejected_with_a_short_error(data: Any) -> None:
+def test_deeply_nested_specification_input_is_rejected_with_a_short_error(data: Any) -> None:
     with pytest.raises(SpecificationError) as caught:
         from_dict(data)
 
     assert len(str(caught.value)) < 300
 
 
-def test_a_deep_value_is_refused_by_the_field() -> None:
+def test_deeply_nested_operand_is_rejected_by_its_field() -> None:
     condition = from_dict({"attribute": "name", "operator": "=", "value": DEEP})
 
     with pytest.raises(SpecificationValueError, match="name is text"):
@@ -227,19 +227,19 @@ def test_a_deep_value_is_refused_by_the_field() -> None:
 
 
 @pytest.mark.parametrize("operator", [EQ, REGEX, 1, None, True, ["="], {"=": 1}, b"=", object()])
-def test_input_names_operators_by_text_only(operator: Any) -> None:
+def test_specification_input_can_name_an_operator_by_text_only(operator: Any) -> None:
     with pytest.raises(UnknownOperatorError, match="pass the name of an operator"):
         from_dict({"attribute": "a", "operator": operator, "value": 1})
 
 
 @pytest.mark.parametrize("name", ["regex", "~", "iregex", "fts", "search", "Matches"])
-def test_input_cannot_name_an_operator_that_is_not_portable(name: str) -> None:
+def test_specification_input_cannot_name_an_operator_that_is_not_portable(name: str) -> None:
     with pytest.raises(UnknownOperatorError):
         from_dict({"attribute": "a", "operator": name, "value": "(a+)+$"})
 
 
 @pytest.mark.parametrize("attribute", [None, 1, True, [], {}, "", ".", "a..b", "a.", ["a"], b"a"])
-def test_an_attribute_is_text(attribute: Any) -> None:
+def test_specification_input_rejects_an_attribute_that_is_not_a_path(attribute: Any) -> None:
     with pytest.raises(SpecificationError):
         from_dict({"attribute": attribute, "operator": "=", "value": 1})
     with pytest.raises(SpecificationError):
@@ -250,7 +250,7 @@ def test_an_attribute_is_text(attribute: Any) -> None:
     "attribute",
     ["__class__", "name.__class__", "__dict__.name", "__init__.__globals__", "name.__len__", "nam"],
 )
-def test_paths_stay_within_the_fields(attribute: str) -> None:
+def test_attribute_path_in_input_cannot_leave_the_declared_fields(attribute: str) -> None:
     condition = from_dict({"attribute": attribute, "operator": "is_null"})
 
     with pytest.raises(UnknownFieldError):
@@ -274,7 +274,7 @@ def test_paths_stay_within_the_fields(attribute: str) -> None:
 @pytest.mark.parametrize(
     "wrapped", [lambda c: c, lambda c: {"not": c}, lambda c: {"or": [OPEN, c]}]
 )
-def test_field_outside_the_list_is_rejected_at_every_level(attribute: str, wrapped: Any) -> None:
+def test_field_that_is_not_allowed_is_rejected_at_every_level(attribute: str, wrapped: Any) -> None:
     condition = {"attribute": attribute, "operator": "=", "value": 1}
 
     with pytest.raises(UnknownFieldError):
@@ -291,7 +291,7 @@ def test_no_error_names_a_field_that_is_not_allowed(asked: str) -> None:
     assert set(caught.value.near) <= {"name", "status"}
 
 
-def test_each_field_may_have_its_own_operators() -> None:
+def test_each_allowed_field_can_have_its_own_operators() -> None:
     allowed: dict[str, list[Any]] = {"status": ["eq", IN], "name": ["like"]}
 
     assert from_dict(OPEN, allowed_fields=allowed) == STATUS
@@ -304,19 +304,19 @@ def test_each_field_may_have_its_own_operators() -> None:
     assert str(caught.value) == "like is not allowed for status; use =, in"
 
 
-def test_no_field_at_all_may_be_allowed() -> None:
+def test_empty_list_of_allowed_fields_rejects_every_field() -> None:
     with pytest.raises(UnknownFieldError):
         from_dict(OPEN, allowed_fields=[])
 
 
-def test_a_key_that_is_given_twice_is_refused() -> None:
+def test_json_input_with_a_repeated_key_is_rejected() -> None:
     text = '{"attribute": "status", "operator": "=", "attribute": "password_hash", "value": 1}'
 
     with pytest.raises(SpecificationError, match="twice"):
         from_json(text, allowed_fields=["status"])
 
 
-def test_a_text_is_no_list_of_allowed_fields() -> None:
+def test_text_is_rejected_as_a_list_of_allowed_fields() -> None:
     asked = {"attribute": "stat", "operator": "=", "value": 1}
 
     with pytest.raises(ConfigError, match="list of names"):
@@ -327,14 +327,14 @@ def test_a_text_is_no_list_of_allowed_fields() -> None:
     "value",
     ["'; DROP TABLE accounts; --", "%s", ":name", "$1", "\\", "{0}", "__import__('os')", "a'\""],
 )
-def test_values_of_input_stay_values(value: str) -> None:
+def test_operands_from_input_are_never_interpreted(value: str) -> None:
     condition = from_dict({"attribute": "name", "operator": "=", "value": value})
 
     assert condition.is_satisfied_by(Account(value, 1))
     assert not condition.is_satisfied_by(Account("other", 1))
 
 
-def test_input_cannot_import_anything() -> None:
+def test_specification_input_cannot_import_a_class() -> None:
     with pytest.raises(SpecificationError):
         from_dict({"type": "os.system", "value": "true"})
 
@@ -386,7 +386,7 @@ def ensure_short_error() -> Iterator[None]:
 
 @settings(deadline=None, max_examples=500)
 @given(data=TREES)
-def test_random_input_raises_specification_errors_only(data: Any) -> None:
+def test_random_specification_input_raises_specification_errors_only(data: Any) -> None:
     for candidates in (ACCOUNTS, [vars(each) for each in ACCOUNTS]):
         with ensure_short_error():
             condition = from_dict(data)
@@ -398,7 +398,7 @@ def test_random_input_raises_specification_errors_only(data: Any) -> None:
 
 @settings(deadline=None, max_examples=300)
 @given(data=OPTIONS | JSON)
-def test_random_options_raise_specification_errors_only(data: Any) -> None:
+def test_random_query_options_raise_specification_errors_only(data: Any) -> None:
     with ensure_short_error():
         options = QueryOptions.from_dict(data)
         select(ACCOUNTS, options)
@@ -407,7 +407,7 @@ def test_random_options_raise_specification_errors_only(data: Any) -> None:
 
 @settings(deadline=None, max_examples=300)
 @given(text=st.text() | st.binary() | st.from_regex(re.compile(r'[\[\]{}":,a-z0-9.]*')))
-def test_random_text_raises_specification_errors_only(text: str | bytes) -> None:
+def test_random_json_text_raises_specification_errors_only(text: str | bytes) -> None:
     with ensure_short_error():
         from_json(text)
 
@@ -420,7 +420,7 @@ def test_misspelled_allowed_operators_are_a_config_error(operators: Any) -> None
         from_dict(asked, allowed_fields={"status": operators})
 
 
-def test_half_a_surrogate_pair_is_not_written() -> None:
+def test_query_options_with_half_a_surrogate_pair_cannot_be_written_as_json() -> None:
     options = QueryOptions(after=("\ud800",), ordering=("name",))
 
     with pytest.raises(SpecificationError):

@@ -103,7 +103,7 @@ TEXT, INTEGER = FieldType(Kind.TEXT), FieldType(Kind.INTEGER)
         (T, Kind.ANY),
     ],
 )
-def test_a_kind_follows_from_the_annotation(annotation: Any, kind: Kind) -> None:
+def test_field_kind_follows_from_the_annotation(annotation: Any, kind: Kind) -> None:
     assert type_of(annotation).kind is kind
 
 
@@ -118,7 +118,7 @@ def test_a_kind_follows_from_the_annotation(annotation: Any, kind: Kind) -> None
         Optional[Annotated[int, "note"]],  # noqa: UP045
     ],
 )
-def test_none_and_notes_do_not_change_the_kind(annotation: Any) -> None:
+def test_optional_and_annotated_types_have_the_kind_of_the_inner_type(annotation: Any) -> None:
     assert type_of(annotation) == INTEGER
 
 
@@ -136,11 +136,11 @@ def test_none_and_notes_do_not_change_the_kind(annotation: Any) -> None:
         list[int] | None,
     ],
 )
-def test_array_has_the_type_of_its_items(annotation: Any) -> None:
+def test_array_field_has_the_type_of_its_items(annotation: Any) -> None:
     assert type_of(annotation) == FieldType(Kind.ARRAY, item=INTEGER)
 
 
-def test_an_enum_knows_its_class() -> None:
+def test_enum_field_keeps_its_enum_class() -> None:
     assert type_of(Color | None) == FieldType(Kind.ENUM, enum=Color)
 
 
@@ -166,7 +166,7 @@ def test_an_enum_knows_its_class() -> None:
         ("by_code.x.grams", (Step("by_code"),), ("x", "grams"), JSON),
     ],
 )
-def test_path_leads_through_declared_fields(
+def test_attribute_path_follows_declared_fields(
     attribute: str, steps: tuple[Step, ...], keys: tuple[str, ...], field_type: FieldType
 ) -> None:
     path = path_of(Order, attribute)
@@ -174,7 +174,7 @@ def test_path_leads_through_declared_fields(
     assert (path.steps, path.keys, path.type) == (steps, keys, field_type)
 
 
-def test_a_path_into_a_dict_is_made_of_keys() -> None:
+def test_attribute_path_of_a_dict_consists_of_keys() -> None:
     path = path_of(dict, "a.b")
 
     assert (path.steps, path.keys, path.type) == ((), ("a", "b"), ANY)
@@ -200,12 +200,12 @@ def test_a_path_into_a_dict_is_made_of_keys() -> None:
         "model_dump",
     ],
 )
-def test_other_attributes_of_an_object_cannot_be_compared(attribute: str) -> None:
+def test_attribute_path_to_an_undeclared_attribute_is_rejected(attribute: str) -> None:
     with pytest.raises(UnknownFieldError):
         path_of(Order, attribute)
 
 
-def test_unknown_field_names_similar_fields() -> None:
+def test_unknown_field_error_names_similar_fields() -> None:
     with pytest.raises(UnknownFieldError) as caught:
         path_of(Order, "place.citty")
 
@@ -213,20 +213,20 @@ def test_unknown_field_names_similar_fields() -> None:
     assert str(caught.value) == ("unknown field 'place.citty'; did you mean 'place.city'?")
 
 
-def test_a_class_with_annotations_is_enough() -> None:
+def test_plain_class_with_annotations_has_field_types() -> None:
     assert path_of(Plain, "name").type == TEXT
 
 
 @pytest.mark.parametrize("owner", [int, str, object, type(None), tuple])
-def test_value_without_fields_cannot_be_compared(owner: type) -> None:
+def test_attribute_path_into_a_type_without_fields_is_rejected(owner: type) -> None:
     with pytest.raises(UnknownFieldError):
         path_of(owner, "real")
 
 
-def test_a_generic_model_has_the_types_it_was_given() -> None:
+def test_field_of_a_generic_model_has_the_type_argument() -> None:
     assert path_of(Page[int], "item").type == INTEGER
     assert path_of(Page, "item").type == ANY
 
 
-def test_the_dates_of_an_audited_aggregate_are_dates() -> None:
+def test_created_at_of_an_auditable_aggregate_is_a_datetime_field() -> None:
     assert path_of(AuditableMixin, "created_at").type.kind is Kind.DATETIME

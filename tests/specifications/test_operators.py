@@ -26,18 +26,20 @@ SPELLINGS = [(text, each) for each in PORTABLE for text in (each.name, *each.spe
 
 
 @pytest.mark.parametrize(("spelling", "operator"), SPELLINGS)
-def test_every_spelling_finds_its_operator(spelling: str, operator: Operator) -> None:
+def test_every_spelling_of_an_operator_is_found(spelling: str, operator: Operator) -> None:
     assert OPERATORS.find(spelling) is operator
 
 
 @pytest.mark.parametrize(("spelling", "operator"), SPELLINGS)
-def test_case_blanks_and_hyphens_do_not_matter(spelling: str, operator: Operator) -> None:
+def test_operator_spellings_ignore_case_blanks_and_hyphens(
+    spelling: str, operator: Operator
+) -> None:
     assert OPERATORS.find(f" {spelling.upper()}\n") is operator
     assert OPERATORS.find(spelling.replace("_", "-")) is operator
     assert OPERATORS.find(spelling.replace("_", "  ")) is operator
 
 
-def test_an_operator_finds_itself() -> None:
+def test_operator_table_finds_an_operator_object() -> None:
     assert OPERATORS.find(GE) is GE
     assert OPERATORS.find(REGEX) is REGEX
 
@@ -49,11 +51,11 @@ def test_operator_that_differs_between_databases_is_not_found_by_name(operator: 
             OPERATORS.find(spelling)
 
 
-def test_only_text_search_is_not_portable() -> None:
+def test_only_regular_expressions_and_full_text_search_are_not_portable() -> None:
     assert {each for each in OPERATORS if not each.portable} == {REGEX, IREGEX, FTS, FTS_PHRASE}
 
 
-def test_unknown_spelling_names_similar_spellings() -> None:
+def test_unknown_operator_error_names_similar_spellings() -> None:
     with pytest.raises(UnknownOperatorError) as caught:
         OPERATORS.find("start_with")
 
@@ -61,7 +63,7 @@ def test_unknown_spelling_names_similar_spellings() -> None:
     assert str(caught.value).startswith("unknown operator 'start_with'; did you")
 
 
-def test_operator_that_is_not_portable_is_not_suggested() -> None:
+def test_unknown_operator_error_suggests_portable_operators_only() -> None:
     with pytest.raises(UnknownOperatorError) as caught:
         OPERATORS.find("regexp")
 
@@ -69,7 +71,7 @@ def test_operator_that_is_not_portable_is_not_suggested() -> None:
 
 
 @pytest.mark.parametrize("spelling", ["", "___", "'; DROP TABLE orders", "x" * 100_000, "=\x00"])
-def test_error_is_short_for_any_spelling(spelling: str) -> None:
+def test_unknown_operator_error_is_short_for_any_spelling(spelling: str) -> None:
     with pytest.raises(UnknownOperatorError) as caught:
         OPERATORS.find(spelling)
 
@@ -78,7 +80,7 @@ def test_error_is_short_for_any_spelling(spelling: str) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["near", "EQ", "starts with"])
-def test_spelling_of_another_operator_is_rejected(spelling: str) -> None:
+def test_operator_with_the_spelling_of_another_operator_is_rejected(spelling: str) -> None:
     table = OperatorTable()
     for each in (EQ, STARTSWITH, Operator("near", Takes.VALUE, "")):
         table.register(each)
@@ -89,7 +91,7 @@ def test_spelling_of_another_operator_is_rejected(spelling: str) -> None:
     assert len(list(table)) == 3
 
 
-def test_an_operator_may_repeat_its_own_spelling() -> None:
+def test_operator_may_repeat_its_own_spelling() -> None:
     table = OperatorTable()
 
     operator = table.register(Operator("is near", Takes.VALUE, "", ("is_near", "IS-NEAR")))
@@ -104,19 +106,19 @@ def test_operator_table_contains_registered_operators() -> None:
 
 
 @pytest.mark.parametrize("operator", list(OPERATORS), ids=lambda each: each.name)
-def test_an_operator_says_what_it_takes_and_means(operator: Operator) -> None:
+def test_each_operator_has_a_meaning_and_field_kinds(operator: Operator) -> None:
     assert operator.meaning
     assert operator.kinds
     assert repr(operator) == f"<operator {operator.name}>"
 
 
 @pytest.mark.parametrize("operator", list(OPERATORS), ids=lambda each: each.name)
-def test_a_copy_of_an_operator_is_the_operator(operator: Operator) -> None:
+def test_copy_of_an_operator_is_the_operator_itself(operator: Operator) -> None:
     assert pickle.loads(pickle.dumps(operator)) is operator
     assert copy.deepcopy(operator) is operator
 
 
-def test_a_complement_takes_what_the_other_takes() -> None:
+def test_complement_of_an_operator_takes_the_same_operands() -> None:
     pairs = [(each, each.complement) for each in OPERATORS if each.complement is not None]
 
     assert (NOT_IN, IN) in pairs

@@ -71,14 +71,14 @@ def test_negation_is_the_complement_and_undoes_itself(seed: int) -> None:
     cases = Cases(seed)
 
     for specification in cases.specifications(60):
-        said = answers(specification, cases)
+        results = answers(specification, cases)
 
-        assert answers(~specification, cases) == [not each for each in said]
-        assert answers(~~specification, cases) == said
+        assert answers(~specification, cases) == [not each for each in results]
+        assert answers(~~specification, cases) == results
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_laws_of_de_morgan_hold(seed: int) -> None:
+def test_de_morgans_laws_hold_for_specifications(seed: int) -> None:
     cases = Cases(seed)
     parts = list(cases.specifications(60))
 
@@ -91,7 +91,7 @@ def test_the_laws_of_de_morgan_hold(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_objects_of_a_page_satisfy_its_condition(seed: int) -> None:
+def test_selected_objects_of_a_page_satisfy_its_condition(seed: int) -> None:
     cases = Cases(seed)
 
     for _ in range(20):
@@ -169,7 +169,7 @@ def questions(draw: st.DrawFn) -> tuple[str, list[Any], str, Any]:
 
 @settings(deadline=None, max_examples=1_500)
 @given(question=questions())
-def test_comparison_of_stored_json_is_the_same(
+def test_comparison_operators_agree_with_an_independent_implementation(
     question: tuple[str, list[Any], str, Any],
 ) -> None:
     name, stored, operator, value = question
@@ -186,7 +186,7 @@ def test_comparison_of_stored_json_is_the_same(
             assert condition.is_satisfied_by({name: held}) is expected
 
 
-def test_independent_comparison_covers_the_whole_family() -> None:
+def test_independent_implementation_covers_all_comparison_operators() -> None:
     family = {"=", "<", "<=", ">", ">=", "in", "between", "is_null"}
     complements = {
         each.name for each in OPERATORS if each.complement and each.complement.name in family

@@ -96,12 +96,12 @@ def test_next_page_read_from_json_selects_the_same_items(ordering: tuple[str, ..
     for item in ITEMS:
         after = QueryOptions(ordering=ordering, limit=3).next_page(item)
 
-        told = QueryOptions.from_json(after.to_json())
+        restored = QueryOptions.from_json(after.to_json())
 
-        assert select(ITEMS, told) == select(ITEMS, after)
+        assert select(ITEMS, restored) == select(ITEMS, after)
 
 
-def test_pages_keep_the_condition() -> None:
+def test_next_pages_keep_the_condition() -> None:
     options = QueryOptions(NAMED, ("grams", "id"), limit=1)
 
     read = [item.grams for page in pages(options) for item in page]
@@ -109,7 +109,7 @@ def test_pages_keep_the_condition() -> None:
     assert read == [-1, 0, 2, None]
 
 
-def test_pages_keep_an_opaque_condition() -> None:
+def test_next_pages_keep_an_opaque_condition() -> None:
     items = [Item(1, grams=6), Item(2, grams=1), Item(3, grams=7)]
     options = QueryOptions(IsHeavy(), ("id",), limit=1)
 
@@ -129,9 +129,9 @@ class WithoutNone(QueryOptions):
         alike: list[Specification] = []
         for name, value in zip(self.ordering, self.after, strict=True):
             attribute = name.removeprefix("-")
-            behind = LT if name.startswith("-") else GT
+            later = LT if name.startswith("-") else GT
             is_known = value is not None
-            beyond = AttributeSpecification(attribute, behind, value) if is_known else None
+            beyond = AttributeSpecification(attribute, later, value) if is_known else None
             ways += [AndSpecification([*alike, beyond])] if beyond else []
             alike.append(AttributeSpecification(attribute, EQ, value))
         return OrSpecification(ways)
@@ -147,16 +147,16 @@ class FirstAttributeOnly(QueryOptions):
 
 
 @pytest.mark.parametrize("naive", [WithoutNone, FirstAttributeOnly])
-def test_a_naive_cursor_loses_items(naive: Callable[..., QueryOptions]) -> None:
+def test_naive_keyset_cursor_loses_items(naive: Callable[..., QueryOptions]) -> None:
     with pytest.raises(AssertionError):
         assert_every_item_once(naive(ordering=("name", "grams", "id"), limit=5))
 
 
-def test_options_answer_to_the_port() -> None:
+def test_query_options_implement_the_port() -> None:
     assert isinstance(QueryOptions(), IQueryOptions)
 
 
-def test_options_are_made_step_by_step() -> None:
+def test_query_options_can_be_built_step_by_step() -> None:
     options = (
         QueryOptions()
         .with_specification(HEAVY)
@@ -169,27 +169,27 @@ def test_options_are_made_step_by_step() -> None:
     assert options == QueryOptions(HEAVY, ("-name", "id"), 10, 20, None, ("id", "name"), True)
 
 
-def test_lists_become_tuples() -> None:
+def test_query_options_convert_lists_to_tuples() -> None:
     options = QueryOptions(ordering=["id"], after=[1], select_fields=["id"])  # type: ignore[arg-type]
 
     assert (options.ordering, options.after, options.select_fields) == (("id",), (1,), ("id",))
 
 
 @pytest.mark.parametrize("ordering", ["name", [""], [None], [1], [["name"]]])
-def test_an_order_is_a_list_of_names(ordering: Any) -> None:
+def test_ordering_must_be_a_list_of_attribute_names(ordering: Any) -> None:
     with pytest.raises(SpecificationValueError, match="takes a list of attribute names"):
         QueryOptions(ordering=ordering)
     with pytest.raises(SpecificationValueError, match="takes a list of attribute names"):
         QueryOptions(select_fields=ordering)
 
 
-def test_an_order_is_bounded() -> None:
+def test_number_of_ordering_attributes_is_bounded() -> None:
     with pytest.raises(SpecificationLimitError, match="attributes to order by"):
         QueryOptions(ordering=("a",) * 9)
 
 
 @pytest.mark.parametrize("count", [-1, 1.5, "10", True, 2**63, [1]])
-def test_limit_and_offset_are_counts(count: Any) -> None:
+def test_limit_and_offset_must_be_non_negative_integers(count: Any) -> None:
     with pytest.raises(SpecificationValueError, match="limit takes a whole number from 0"):
         QueryOptions(limit=count)
     with pytest.raises(SpecificationValueError, match="offset takes a whole number from 0"):
@@ -199,12 +199,14 @@ def test_limit_and_offset_are_counts(count: Any) -> None:
 @pytest.mark.parametrize(
     ("ordering", "after"), [((), (1,)), (("id",), ()), (("id",), (1, 2)), ((), ())]
 )
-def test_after_fits_the_order(ordering: tuple[str, ...], after: tuple[Any, ...]) -> None:
+def test_after_values_must_match_the_ordering(
+    ordering: tuple[str, ...], after: tuple[Any, ...]
+) -> None:
     with pytest.raises(SpecificationValueError, match="after takes a value for each attribute"):
         _ = QueryOptions(ordering=ordering, after=after).condition
 
 
-def test_merged_options_join_conditions_and_prefer_the_other_settings() -> None:
+def test_merged_query_options_join_conditions_and_prefer_the_other_settings() -> None:
     ours = QueryOptions(HEAVY, ("name",), 10, 5, ("a",), ("id",))
 
     assert ours.merge(QueryOptions()) == ours
@@ -214,7 +216,7 @@ def test_merged_options_join_conditions_and_prefer_the_other_settings() -> None:
     )
 
 
-def test_options_become_a_dict_without_default_values() -> None:
+def test_query_options_are_written_to_a_dict_without_default_values() -> None:
     made = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
     assert QueryOptions().to_dict() == {}
@@ -236,23 +238,23 @@ def test_options_become_a_dict_without_default_values() -> None:
         QueryOptions(NAMED & ~HEAVY, ("-name", "id"), 0, 3, (None, 1), ("id", "name"), True),
     ],
 )
-def test_options_come_back_from_json(options: QueryOptions) -> None:
+def test_query_options_survive_a_json_round_trip(options: QueryOptions) -> None:
     assert QueryOptions.from_json(options.to_json()) == options
 
 
-def test_options_with_an_opaque_condition_cannot_be_written_as_json() -> None:
+def test_query_options_with_an_opaque_condition_cannot_be_written_as_json() -> None:
     with pytest.raises(SpecificationError, match="cannot be written as JSON"):
         QueryOptions(IsHeavy()).to_dict()
 
 
-def test_input_without_a_limit_gets_the_largest() -> None:
+def test_query_options_from_input_without_a_limit_get_the_largest_limit() -> None:
     assert QueryOptions.from_dict({}).limit == MAX_LIMIT
     assert QueryOptions.from_dict({}, max_limit=50).limit == 50
     assert QueryOptions.from_dict({"limit": 50}, max_limit=50).limit == 50
 
 
 @pytest.mark.parametrize("limit", [51, None, 2**62])
-def test_a_limit_is_bounded(limit: int | None) -> None:
+def test_limit_of_query_options_from_input_is_bounded(limit: int | None) -> None:
     with pytest.raises(SpecificationLimitError) as caught:
         QueryOptions.from_dict({"limit": limit}, max_limit=50)
 
@@ -272,7 +274,7 @@ def test_a_limit_is_bounded(limit: int | None) -> None:
         {"where": {"attribute": "secret", "operator": "=", "value": 1}},
     ],
 )
-def test_no_field_is_asked_for_that_is_not_allowed(data: dict[str, Any]) -> None:
+def test_query_options_from_input_reject_fields_that_are_not_allowed(data: dict[str, Any]) -> None:
     with pytest.raises(UnknownFieldError) as caught:
         QueryOptions.from_dict(data, allowed_fields=["name", "grams"])
 
@@ -305,12 +307,12 @@ def test_no_field_is_asked_for_that_is_not_allowed(data: dict[str, Any]) -> None
         {1: 2},
     ],
 )
-def test_options_of_another_form_are_refused(data: Any) -> None:
+def test_malformed_query_options_input_is_rejected(data: Any) -> None:
     with pytest.raises(SpecificationError):
         QueryOptions.from_dict(data)
 
 
-def test_cursor_from_input_is_checked_when_it_is_used() -> None:
+def test_invalid_cursor_from_input_raises_when_it_is_used() -> None:
     cursors: list[Any] = [["x"], [[1]], [{}], [True], [1, 2], []]
     for after in cursors:
         options = QueryOptions.from_dict({"order_by": ["id"], "after": after})
@@ -319,7 +321,7 @@ def test_cursor_from_input_is_checked_when_it_is_used() -> None:
             select(ITEMS, options)
 
 
-def test_order_that_backends_do_not_share_is_rejected() -> None:
+def test_ordering_by_arrays_or_json_is_rejected() -> None:
     @dataclass
     class Listed:
         tags: list[str]

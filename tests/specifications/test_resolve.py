@@ -40,7 +40,7 @@ def is_large(condition: AttributeSpecification) -> ISpecification[Any] | None:
     return IsLarge() if condition.attribute == "is_large" else None
 
 
-def test_condition_is_replaced_at_every_level() -> None:
+def test_resolve_replaces_a_condition_at_every_level() -> None:
     asked = AttributeSpecification("is_open", "=", True)
     cheap = AttributeSpecification("total", "<", 10)
 
@@ -51,23 +51,23 @@ def test_condition_is_replaced_at_every_level() -> None:
     assert resolved == OrSpecification([NotSpecification(OPEN), AndSpecification([OPEN, cheap])])
 
 
-def test_a_hook_sees_the_operator() -> None:
+def test_resolve_passes_the_operator_to_its_hooks() -> None:
     assert resolve(AttributeSpecification("is_open", NE, True), is_open) == NotSpecification(OPEN)
 
 
-def test_condition_without_a_replacement_stays() -> None:
+def test_resolve_keeps_a_condition_without_a_replacement() -> None:
     asked = AttributeSpecification("status", "between", ["a", "b"]) & ~OPEN
 
     assert resolve(asked, is_open, is_large) == asked
 
 
-def test_first_replacement_wins() -> None:
+def test_resolve_uses_the_first_replacement() -> None:
     asked = AttributeSpecification("is_open", "=", True)
 
     assert resolve(asked, is_large, is_open, lambda _: AndSpecification()) == OPEN
 
 
-def test_replacement_is_not_resolved_again() -> None:
+def test_resolve_does_not_resolve_a_replacement_again() -> None:
     def again(condition: AttributeSpecification) -> ISpecification[Any]:
         return AttributeSpecification(f"{condition.attribute}.x", "=", 1)
 
@@ -76,14 +76,14 @@ def test_replacement_is_not_resolved_again() -> None:
     )
 
 
-def test_replacement_may_be_an_opaque_specification() -> None:
+def test_resolve_accepts_an_opaque_specification_as_replacement() -> None:
     resolved = resolve(AttributeSpecification("is_large", "=", True), is_large)
 
     assert resolved.is_satisfied_by(Order("new", 200))
     assert not resolved.is_satisfied_by(Order("new", 20))
 
 
-def test_opaque_specifications_in_the_tree_stay() -> None:
+def test_resolve_keeps_opaque_specifications_in_the_tree() -> None:
     opaque = IsLarge()
 
     assert resolve(OPEN & opaque, is_open) == AndSpecification([OPEN, opaque])

@@ -64,28 +64,28 @@ def names(*ordering: str, **options: Any) -> list[str]:
     return [each.name for each in select(PEOPLE, QueryOptions(ordering=ordering, **options))]
 
 
-def test_options_without_settings_select_all_items() -> None:
+def test_query_options_without_settings_select_all_items() -> None:
     assert select(PEOPLE, QueryOptions()) == PEOPLE
 
 
-def test_no_items_are_selected_from_no_items() -> None:
+def test_select_returns_no_items_for_an_empty_list() -> None:
     assert select([], QueryOptions(ordering=("whatever",))) == []
 
 
-def test_none_comes_after_every_value() -> None:
+def test_select_orders_none_after_every_value() -> None:
     assert names("age") == ["Dot", "Ada", "Cyd", "bob"]
     assert names("-age") == ["bob", "Ada", "Cyd", "Dot"]
 
 
-def test_text_is_ordered_by_code_point() -> None:
+def test_select_orders_text_by_code_point() -> None:
     assert names("name") == ["Ada", "Cyd", "Dot", "bob"]
 
 
-def test_later_attributes_order_equal_items() -> None:
+def test_later_ordering_attributes_order_equal_items() -> None:
     assert names("age", "-name") == ["Dot", "Cyd", "Ada", "bob"]
 
 
-def test_a_path_that_leads_nowhere_leads_to_none() -> None:
+def test_ordering_path_through_none_counts_as_none() -> None:
     assert names("home.city", "name") == ["Dot", "Ada", "Cyd", "bob"]
 
 
@@ -99,25 +99,25 @@ def test_a_path_that_leads_nowhere_leads_to_none() -> None:
         (5, 9, []),
     ],
 )
-def test_page_has_an_offset_and_a_limit(limit: int | None, offset: int, found: list[str]) -> None:
+def test_select_applies_offset_and_limit(limit: int | None, offset: int, found: list[str]) -> None:
     assert names("name", limit=limit, offset=offset) == found
 
 
-def test_only_the_selected_fields() -> None:
+def test_select_returns_only_the_selected_fields() -> None:
     rows = select(PEOPLE, QueryOptions(select_fields=("home.city", "age")))
 
     assert rows[0] == {"home.city": "London", "age": 36}
     assert rows[2] == {"home.city": None, "age": 36}
 
 
-def test_distinct_removes_equal_rows() -> None:
+def test_distinct_query_options_remove_equal_rows() -> None:
     options = QueryOptions(ordering=("age",), select_fields=("age",), distinct=True)
 
     assert select(PEOPLE, options) == [{"age": 7}, {"age": 36}, {"age": None}]
     assert select(PEOPLE, options.with_pagination(1, 1)) == [{"age": 36}]
 
 
-def test_times_are_ordered_by_instant_in_the_repeated_hour() -> None:
+def test_select_orders_times_in_a_repeated_hour_by_instant() -> None:
     first = datetime(2026, 10, 25, 2, 30, tzinfo=Winter())
     second = first.replace(minute=10, fold=1)
     third = datetime(2026, 10, 25, 1, 20, tzinfo=timezone.utc)
@@ -128,18 +128,18 @@ def test_times_are_ordered_by_instant_in_the_repeated_hour() -> None:
     assert [each.name for each in ordered] == ["a", "b", "c"]
 
 
-def test_options_of_another_class() -> None:
+def test_select_accepts_query_options_of_another_class() -> None:
     assert select(PEOPLE, FirstTwo()) == [DOT, ADA]
 
 
-def test_dicts_are_ordered_by_their_keys() -> None:
+def test_select_orders_dicts_by_the_value_of_a_key() -> None:
     rows = [{"a": 2}, {"a": 1.5}, {}, {"a": None}]
 
     assert select(rows, QueryOptions(ordering=("-a",))) == [{}, {"a": None}, {"a": 2}, {"a": 1.5}]
 
 
 @pytest.mark.parametrize("values", [("a", 1), (date(2026, 1, 1), "a"), ([], {})])
-def test_values_of_unlike_kinds_have_no_order(values: tuple[Any, Any]) -> None:
+def test_ordering_by_values_of_different_types_raises(values: tuple[Any, Any]) -> None:
     rows = [{"a": value} for value in values]
 
     with pytest.raises(UnsupportedOperatorError, match="cannot order by a, which has v"):
@@ -147,17 +147,17 @@ def test_values_of_unlike_kinds_have_no_order(values: tuple[Any, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["friends", "friends.city", "home"])
-def test_several_values_and_objects_have_no_order(name: str) -> None:
+def test_ordering_by_a_collection_or_an_object_raises(name: str) -> None:
     with pytest.raises(UnsupportedOperatorError, match=f"cannot order by {name}, which is"):
         names(name)
 
 
-def test_an_unknown_attribute_has_no_order() -> None:
+def test_ordering_by_an_unknown_attribute_raises() -> None:
     with pytest.raises(UnknownFieldError):
         names("-nam")
 
 
-def test_the_items_themselves_stay_in_their_order() -> None:
+def test_select_does_not_reorder_the_given_list() -> None:
     people = list(PEOPLE)
 
     select(people, QueryOptions(ordering=("-name",)))

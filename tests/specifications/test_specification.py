@@ -51,20 +51,22 @@ WEAK = AttributeSpecification("watts", "<", 10)
         (Lamp(40, "attic"), False, False, True),
     ],
 )
-def test_and_or_not(lamp: Lamp, both: bool, one: bool, not_bright: bool) -> None:
+def test_specifications_combine_by_and_or_and_not(
+    lamp: Lamp, both: bool, one: bool, not_bright: bool
+) -> None:
     assert (BRIGHT & HALL).is_satisfied_by(lamp) is both
     assert (BRIGHT | HALL).is_satisfied_by(lamp) is one
     assert (~BRIGHT).is_satisfied_by(lamp) is not_bright
     assert (~~BRIGHT).is_satisfied_by(lamp) is not not_bright
 
 
-def test_empty_and_always_holds_and_empty_or_never() -> None:
+def test_empty_and_is_always_satisfied_and_empty_or_never() -> None:
     assert AndSpecification().is_satisfied_by(Lamp(1))
     assert not OrSpecification().is_satisfied_by(Lamp(1))
     assert not (~AndSpecification()).is_satisfied_by(Lamp(1))
 
 
-def test_a_long_chain_stays_flat() -> None:
+def test_long_chain_of_and_stays_flat() -> None:
     joined: Specification = BRIGHT
     for _ in range(400):
         joined = joined & HALL
@@ -74,7 +76,7 @@ def test_a_long_chain_stays_flat() -> None:
     assert (joined.depth, joined.nodes) == (2, 402)
 
 
-def test_chains_of_two_kinds_are_not_mixed() -> None:
+def test_chains_of_and_and_or_are_not_merged() -> None:
     mixed = (BRIGHT & HALL) | WEAK
 
     assert mixed == OrSpecification([AndSpecification([BRIGHT, HALL]), WEAK])
@@ -91,7 +93,7 @@ def test_opaque_specification_is_evaluated_by_itself() -> None:
     assert not (HALL & opaque).is_satisfied_by(Lamp(40))
 
 
-def test_an_opaque_specification_on_the_left_keeps_its_place() -> None:
+def test_opaque_specification_on_the_left_keeps_its_place() -> None:
     opaque = IsBright()
 
     assert (opaque & HALL) == AndSpecification([opaque, HALL])
@@ -120,7 +122,7 @@ def test_evaluation_does_not_change_equality() -> None:
     assert asked == AttributeSpecification("watts", ">", 60)
 
 
-def test_a_specification_cannot_be_changed() -> None:
+def test_specification_is_immutable() -> None:
     with pytest.raises(AttributeError):
         BRIGHT.value = 1  # type: ignore[misc]
 
@@ -139,17 +141,17 @@ def test_copy_of_a_specification_is_equal(copied: Any) -> None:
     assert twin.is_satisfied_by(Lamp(1, "attic"))
 
 
-def test_the_repr_reads_as_the_conditions() -> None:
+def test_repr_of_a_specification_shows_its_conditions() -> None:
     shown = repr(BRIGHT & ~HALL)
 
     assert shown == "AndSpecification(watts > 60, NotSpecification(room = 'hall'))"
 
 
-def test_a_specification_is_one_by_the_port() -> None:
+def test_specification_implements_the_port() -> None:
     assert isinstance(BRIGHT, ISpecification)
 
 
-def test_the_list_of_a_condition_cannot_be_changed_afterwards() -> None:
+def test_condition_keeps_a_copy_of_its_operand_list() -> None:
     rooms = ["attic"]
     condition = AttributeSpecification("room", "in", rooms)
     rooms.append("hall")
@@ -158,7 +160,7 @@ def test_the_list_of_a_condition_cannot_be_changed_afterwards() -> None:
     assert not condition.is_satisfied_by(Lamp(1, "hall"))
 
 
-def test_too_many_levels_are_refused() -> None:
+def test_specification_with_too_many_levels_is_rejected() -> None:
     deep: Specification = BRIGHT
     for _ in range(MAX_DEPTH - 1):
         deep = ~deep
@@ -172,7 +174,7 @@ def test_too_many_levels_are_refused() -> None:
 
 
 @pytest.mark.parametrize("join", [AndSpecification, OrSpecification])
-def test_the_deepest_tree_is_evaluated(join: type[AndSpecification]) -> None:
+def test_deepest_allowed_specification_is_evaluated(join: type[AndSpecification]) -> None:
     deep: Specification = BRIGHT
     for _ in range(MAX_DEPTH - 1):
         deep = join([HALL, deep])
@@ -180,7 +182,7 @@ def test_the_deepest_tree_is_evaluated(join: type[AndSpecification]) -> None:
     assert deep.is_satisfied_by(Lamp(75, "hall"))
 
 
-def test_too_many_conditions_are_refused() -> None:
+def test_specification_with_too_many_conditions_is_rejected() -> None:
     most = OrSpecification([WEAK] * (MAX_NODES - 1))
     assert most.nodes == MAX_NODES
     assert not most.is_satisfied_by(Lamp(75))
@@ -191,7 +193,7 @@ def test_too_many_conditions_are_refused() -> None:
         NotSpecification(most)
 
 
-def test_shared_conditions_are_counted_once_for_each_use() -> None:
+def test_shared_conditions_count_at_each_use() -> None:
     shared: Specification = BRIGHT
     for _ in range(7):
         shared = AndSpecification([shared, shared])
@@ -202,12 +204,12 @@ def test_shared_conditions_are_counted_once_for_each_use() -> None:
 
 
 @pytest.mark.parametrize("attribute", ["", ".", "a.", ".a", "a..b", None, 1, ["a"]])
-def test_an_attribute_is_a_path_of_names(attribute: Any) -> None:
+def test_condition_rejects_an_attribute_that_is_not_a_path_of_names(attribute: Any) -> None:
     with pytest.raises(SpecificationValueError, match="an attribute takes a name"):
         AttributeSpecification(attribute, "=", 1)
 
 
-def test_a_path_is_bounded() -> None:
+def test_attribute_path_of_a_condition_is_bounded() -> None:
     AttributeSpecification(".".join("a" * 16), "=", 1)
 
     with pytest.raises(SpecificationLimitError, match="names in a path"):
@@ -217,11 +219,11 @@ def test_a_path_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("attribute", ["data.\x00", "data.\ud800"])
-def test_a_path_has_no_keys_that_databases_refuse(attribute: str) -> None:
+def test_condition_rejects_path_keys_that_databases_cannot_store(attribute: str) -> None:
     with pytest.raises(SpecificationValueError, match="cannot be stored in a database"):
         AttributeSpecification(attribute, "=", 1)
 
 
-def test_an_unknown_operator_is_refused_at_once() -> None:
+def test_condition_rejects_an_unknown_operator_at_construction() -> None:
     with pytest.raises(UnknownOperatorError):
         AttributeSpecification("watts", "=>", 1)

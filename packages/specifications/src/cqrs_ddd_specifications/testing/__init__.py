@@ -1,4 +1,4 @@
-"""Random cases that show whether a backend selects the same objects as memory."""
+"""Test kit: random cases that show whether a backend selects the same objects as memory."""
 
 from .cases import Cases, Color, Owner, Part, Place
 

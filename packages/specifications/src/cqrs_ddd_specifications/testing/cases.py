@@ -27,6 +27,8 @@ from .values import Values
 
 
 class Color(Enum):
+    """Values of the enum field."""
+
     RED = "red"
     GREEN = "green"
     BLUE = "BLUE"
@@ -34,7 +36,7 @@ class Color(Enum):
 
 @dataclass
 class Place:
-    """Value in one column of JSON."""
+    """Value object that a backend stores in one JSON column."""
 
     city: str | None = None
     number: int | None = None
@@ -81,11 +83,20 @@ _FIELDS: dict[str, Any] = {
 
 
 class Cases:
-    """Class with some of the fields, objects of it, and specifications, all from one seed.
+    """Random model class with objects and specifications, all generated from one seed.
 
-    The objects have ``id``, from 1 on. ``owner`` and ``parts`` are relations; ``data``, ``place``
-    and ``places`` are for one column of JSON each. A backend is right if it finds the objects for
-    which ``is_satisfied_by`` returns True.
+    The objects have an ``id`` from 1 on. ``owner`` and ``parts`` are relations; ``data``, ``place``
+    and ``places`` are stored in one JSON column each. A backend passes if it selects exactly the
+    objects for which ``is_satisfied_by`` returns True.
+
+    Args:
+        seed: Seed of the random numbers; the same seed generates the same cases.
+        objects: Number of objects.
+
+    Attributes:
+        model: The generated dataclass.
+        fields: Type annotation of each generated field, by name.
+        objects: The generated objects of ``model``.
     """
 
     def __init__(self, seed: int, *, objects: int = 40) -> None:
@@ -107,10 +118,11 @@ class Cases:
         self.objects = [self._object(number) for number in range(1, objects + 1)]
 
     def specifications(self, number: int) -> Iterator[Specification]:
+        """Generate this number of specifications for the fields of the model."""
         return (self._specification(self.random.choice((0, 0, 1, 1, 2, 3))) for _ in range(number))
 
     def options(self) -> QueryOptions:
-        """Return a page in an order that all backends share, by offset or after an object."""
+        """Return options of a page, by offset or after an object, in an order of all backends."""
         orderable = self._orderable()
         names = self.random.sample(orderable, k=min(len(orderable), self.random.choice((1, 1, 2))))
         ordering = (*(f"{self.random.choice(('', '-'))}{name}" for name in names), "id")

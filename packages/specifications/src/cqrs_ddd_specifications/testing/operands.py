@@ -1,4 +1,4 @@
-"""Random operands, as often as not close to a value that an object holds."""
+"""Random operands, about half of them equal or close to a value of an object."""
 
 from __future__ import annotations
 
@@ -11,14 +11,24 @@ from .values import Values
 
 
 class Operands:
-    """Generator of operands."""
+    """Generator of operands.
+
+    Args:
+        values: Generator of the values that are not taken from an object.
+    """
 
     def __init__(self, values: Values) -> None:
         self._values = values
         self._random = values.random
 
     def generate(self, operator: Operator, field_type: FieldType, held: Any) -> Any:
-        """Return an operand in the operator's shape; ``held`` is the value of one object."""
+        """Return an operand in the shape that the operator takes.
+
+        Args:
+            operator: The operator of the condition.
+            field_type: Type of the field that is compared.
+            held: Value of the field in one of the objects.
+        """
         takes = operator.takes
         if takes is Takes.NOTHING:
             return None
@@ -61,7 +71,8 @@ class Operands:
         text = held if isinstance(held, str) else self._values.text()
         start, end = sorted(self._random.randrange(len(text) + 1) for _ in range(2))
         part = self._random.choice((text[:end], text[start:], text[start:end]))
-        if part and self._random.random() < 0.2:  # A pattern would match it, a text does not.
+        # Such a character matches anything as a pattern, but only itself as plain text.
+        if part and self._random.random() < 0.2:
             place = self._random.randrange(len(part))
             part = part[:place] + self._random.choice("_%*?") + part[place + 1 :]
         return part.swapcase() if self._random.random() < 0.2 else part

@@ -1,4 +1,4 @@
-"""Random values of every kind, in which awkward values are far more frequent than by chance."""
+"""Random values of every kind, with a high share of edge cases."""
 
 from __future__ import annotations
 
@@ -33,13 +33,22 @@ _KEYS = ("a", "b", "c", "a b", "ключ", 'q"uote', "$", "0", "[0]", "", "A")
 
 
 class Values:
-    """Generator of values from one source of randomness."""
+    """Generator of values.
+
+    Args:
+        random: Source of the random numbers.
+    """
 
     def __init__(self, random: Random) -> None:
         self.random = random
 
     def generate(self, field_type: FieldType, *, is_stored: bool) -> Any:
-        """Return a value that a field of this type can hold, or any value to compare it with."""
+        """Return a value of a field, or an operand to compare it with.
+
+        Args:
+            field_type: Type of the field.
+            is_stored: Whether the field must be able to store the value.
+        """
         kind = field_type.kind
         if kind is Kind.ENUM:
             return self._member(field_type.enum)
@@ -67,23 +76,28 @@ class Values:
         }
 
     def text(self) -> str:
+        """Return a short text, often with special characters."""
         if self.random.random() < 0.7:
             return self.random.choice(_TEXTS)
         letters = string.ascii_letters[:6] + "%_\\ÄäΣσς*"
         return "".join(self.random.choices(letters, k=self.random.randrange(6)))
 
     def pattern(self) -> str:
+        """Return a valid pattern of the operator ``like``."""
         text = self.text().replace("\\", "\\\\")
         pieces = self.random.choices(["%", "_", "\\%", "\\_", "a", "A", text], k=self._length())
         return "".join(pieces) + text[: self.random.randrange(4)].rstrip("\\")
 
     def integer(self) -> int:
+        """Return an integer of at most 64 bits."""
         return self.random.choice(_INTEGERS) if self.random.random() < 0.5 else self._small()
 
     def float(self) -> float:
+        """Return a finite float."""
         return self.random.choice(_FLOATS) if self.random.random() < 0.7 else self._small() / 4
 
     def decimal(self, *, is_stored: bool) -> Decimal:
+        """Return a decimal, with at most two places if it is stored."""
         if not is_stored and self.random.random() < 0.3:
             return Decimal(self.random.choice(_BEYOND_SCALE))
         if self.random.random() < 0.6:
@@ -91,23 +105,26 @@ class Values:
         return Decimal(self._small()) / 4
 
     def datetime(self) -> datetime:
+        """Return a time with a zone, close to a change to summer time."""
         moved = _START + timedelta(
             minutes=30 * self._small(), microseconds=self.random.choice((0, 1))
         )
         return moved.astimezone(self.random.choice(_ZONES))
 
     def date(self) -> date:
+        """Return a date, often the first or the last possible one."""
         return self.random.choice(
             (date(1, 1, 1), date(9999, 12, 31), date(2026, 2, 28), self.datetime().date())
         )
 
     def time(self) -> time:
+        """Return a time of day without a zone."""
         return self.random.choice(
             (time(), time(23, 59, 59, 999999), time(12, 30), time(0, 0, 0, 1))
         )
 
     def document(self, depth: int = 0) -> Any:
-        """Return JSON: mostly objects at the top, anything below."""
+        """Return a JSON value: mostly an object at the top, and any value below."""
         dice = self.random.random()
         if depth < 3 and dice < (0.75 if depth == 0 else 0.3):
             return {self.key(): self.document(depth + 1) for _ in range(self._length())}
@@ -123,10 +140,11 @@ class Values:
         return make()
 
     def key(self) -> str:
+        """Return a key of a JSON object."""
         return self.random.choice(_KEYS)
 
     def path_key(self) -> str:
-        """Return a key that can stand between dots."""
+        """Return a key that can be a part of a dotted path."""
         return self.random.choice([key for key in _KEYS if key])
 
     def _member(self, kind: type[Enum] | None) -> Enum:
