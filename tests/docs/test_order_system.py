@@ -596,7 +596,7 @@ def test_a_read_only_database_is_one_line(shop: Shop, postgres_url: str) -> None
             "table country_sales has another version",
         ),
         ("ALTER TABLE orders ADD COLUMN seller TEXT", "table orders has another version or"),
-        ("UPDATE cqrs_ddd_versions SET version = 99", "are of version 99, this library needs"),
+        ("UPDATE cqrs_ddd_versions SET version = 99", "have version 99, this library requires"),
     ],
 )
 def test_tables_of_another_version_are_left_alone(shop: Shop, change: str, message: str) -> None:

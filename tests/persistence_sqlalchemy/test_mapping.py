@@ -383,10 +383,10 @@ async def test_a_search_is_ordered_by_a_part_of_a_value_object(orders: Orders) -
         ("price.cost", "unknown field 'price.cost'"),
         ("owner.name", "unknown field"),
         ("lines.colour", "unknown field"),
-        ("price", "has no column as a whole; ask for price.amount, price.currency"),
-        ("lines", "has no column as a whole; ask for lines.sku"),
-        ("place.known_since", "kept as text in JSON.*map it to a column of its own"),
-        ("places.known_since", "kept as text in JSON"),
+        ("price", "is stored in several columns; use price.amount, price.currency"),
+        ("lines", "is stored in several columns; use lines.sku"),
+        ("place.known_since", "which JSON stores and compares as text; map it to its own column"),
+        ("places.known_since", "which JSON stores and compares as text"),
         ("version", "unknown field"),
     ],
 )
@@ -423,7 +423,7 @@ async def test_what_is_not_of_its_type_is_not_written_as_json(orders: Orders) ->
     order = Order(id=uuid4(), owner="")
     order.__dict__["places"] = ["Lund"]
 
-    with pytest.raises(SerializationError, match="that was declared"):
+    with pytest.raises(SerializationError, match="of the declared type"):
         await orders.add(order)
 
 
@@ -433,7 +433,7 @@ async def test_a_number_that_no_column_holds_is_an_error_of_ours(orders: Orders)
 
 
 async def test_an_aggregate_with_a_field_that_nothing_has_set_is_refused(orders: Orders) -> None:
-    with pytest.raises(InvalidOperationError, match="cannot be saved: owner was never set"):
+    with pytest.raises(InvalidOperationError, match="cannot save .*: owner was never set"):
         await orders.add(Order.create_empty(uuid4()))
 
 

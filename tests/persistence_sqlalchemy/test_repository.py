@@ -125,7 +125,7 @@ async def test_an_instance_with_more_fields_than_the_repository_keeps_is_refused
         pass
 
     insured, plain = (kind(id=new_parcel_id(), owner="anna") for kind in (Insured, Plain))
-    told = f"Insured {insured.id} cannot be saved as a Parcel, which has no worth, insurer"
+    told = f"cannot save Insured {insured.id} as a Parcel, which lacks worth, insurer"
 
     with pytest.raises(InvalidOperationError, match=told):
         await parcels.add(insured)

@@ -78,10 +78,10 @@ async def test_tables_of_another_version_are_left_alone(bare: tuple[AsyncEngine,
     async with engine.begin() as connection:
         await connection.execute(update(tables.versions).values(version=7))
 
-    with pytest.raises(ConfigError, match=r"version 1 of the tables .*persistence: it has 7"):
+    with pytest.raises(ConfigError, match=r"version 1 of the tables .*persistence, found 7"):
         await schema.check(engine, tables)
     with pytest.raises(
-        PersistenceError, match=r"\(persistence\) are of version 7, this library needs 1"
+        PersistenceError, match=r"\(persistence\) have version 7, this library requires 1"
     ):
         await create_schema(engine, tables)
 
@@ -95,9 +95,9 @@ async def test_the_advanced_tables_have_a_version_of_their_own(
     async with engine.begin() as connection:
         await connection.execute(update(tables.versions).where(theirs).values(version=7))
 
-    with pytest.raises(ConfigError, match=r"version 1 of the tables .*advanced: it has 7"):
+    with pytest.raises(ConfigError, match=r"version 1 of the tables .*advanced, found 7"):
         await schema.check(engine, tables)
-    with pytest.raises(PersistenceError, match=r"\(advanced\) are of version 7"):
+    with pytest.raises(PersistenceError, match=r"\(advanced\) have version 7"):
         await create_schema(engine, tables)
 
 

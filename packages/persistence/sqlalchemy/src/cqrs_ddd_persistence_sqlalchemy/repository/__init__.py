@@ -1,1 +1,1 @@
-"""Aggregates in tables of the application."""
+"""Repositories over tables of the application."""

@@ -22,17 +22,17 @@ from ..schema.column_types import ColumnType
 from .lossy_columns import find_loss, find_value_type
 
 Encode = Callable[[Any], Any]
-"""Applies to values that are not None."""
+"""Function from a field value to a column value; it is not called for None."""
 
 _NOT_AS_TEXT = (Decimal, date, time, timedelta, int, float)
-"""Their texts sort in another order."""
+"""Types with values that sort in another order as text."""
 
 
 def choose_encoder(field: FieldInfo, column: sa.Column[Any]) -> Encode | None:
-    """Return the encoder, or None if the column takes the value as it is.
+    """Return the encoder of a field, or None if the column stores the value as it is.
 
     Raises:
-        ConfigError: if the column would store another value.
+        ConfigError: the column would change values of the field.
     """
     kinds, stored = set(list_kinds(field.annotation)), column.type
     if isinstance(stored, sa.JSON):
@@ -54,7 +54,7 @@ def choose_encoder(field: FieldInfo, column: sa.Column[Any]) -> Encode | None:
 
 
 def list_kinds(annotation: object) -> Iterator[type]:
-    """Yield the classes that a value may have, except None; for a list, ``list``."""
+    """Yield the classes that a value may have, except the class of None; for a list, ``list``."""
     annotation = _unwrap(annotation)
     origin = get_origin(annotation)
     if origin in (Union, types.UnionType):
@@ -65,6 +65,7 @@ def list_kinds(annotation: object) -> Iterator[type]:
 
 
 def allows_none(annotation: object) -> bool:
+    """Return whether a value of the annotation may be None."""
     annotation = _unwrap(annotation)
     if get_origin(annotation) in (Union, types.UnionType):
         return any(map(allows_none, get_args(annotation)))
@@ -72,7 +73,7 @@ def allows_none(annotation: object) -> bool:
 
 
 def find_model(annotation: object) -> type[BaseModel] | None:
-    """Return the pydantic model of all values that are not None, if there is just one."""
+    """Return the pydantic model of all values other than None, if there is exactly one."""
     kinds = list(list_kinds(annotation))
     if len(kinds) == 1 and issubclass(kind := kinds[0], BaseModel):
         return None if issubclass(kind, RootModel) else kind
@@ -109,7 +110,7 @@ def walk_models(annotation: object, seen: set[object] | None = None) -> Iterator
 
 
 def has_secret(annotation: object) -> bool:
-    """Return whether a value may be a secret of pydantic, without a look into models."""
+    """Return whether a value may be a pydantic secret; fields of models are not searched."""
     annotation = _unwrap(annotation)
     kind = get_origin(annotation) or annotation
     secrets = (pydantic.SecretStr, pydantic.SecretBytes, pydantic.Secret)
@@ -124,7 +125,7 @@ def _unwrap(annotation: Any) -> Any:
             annotation = get_args(annotation)[0]
         elif isinstance(annotation, NewType):
             annotation = annotation.__supertype__
-        elif type(annotation).__name__ == "TypeAliasType":  # Python 3.12 has the class.
+        elif type(annotation).__name__ == "TypeAliasType":  # The class is new in Python 3.12.
             annotation = annotation.__value__
         else:
             return annotation
@@ -177,7 +178,7 @@ def _encode_as_json(field: FieldInfo) -> Encode:
             return dump(value, mode="json", warnings="error")
         except PydanticSerializationError as error:
             raise SerializationError(
-                f"{value!r} is not the {annotation!r} that was declared: {error}; "
+                f"{value!r} is not of the declared type {annotation!r}: {error}; "
                 "give the field a value of its type",
                 type_name=type(value).__name__,
             ) from error

@@ -1,4 +1,4 @@
-"""The fields of a pydantic class, and the columns that hold them."""
+"""Mapping of the fields of a pydantic class to columns."""
 
 from __future__ import annotations
 
@@ -17,15 +17,22 @@ from . import field_encoding
 from .field_encoding import Encode
 
 Row = dict[str, Any]
-"""Row as a dict, by attribute of the model or by key of the column."""
+"""Row of values, by attribute of the model or by key of the column."""
 
 _DEEPEST = 8
-"""Value objects in value objects; one that holds its own kind has no end."""
+"""Levels of nested value objects; a recursive value object would have no end."""
 
 
 @dataclass(frozen=True)
 class ColumnField:
-    """Field that one attribute of the model stores, in one column."""
+    """Field stored in one column of the model.
+
+    Args:
+        attribute: attribute of the model.
+        encode: encoder of values other than None; None stores them as they are.
+        may_be_null: True if the field may be None.
+        is_json: True if the column has a JSON type.
+    """
 
     attribute: str
     encode: Encode | None
@@ -34,37 +41,48 @@ class ColumnField:
 
     @property
     def attributes(self) -> Sequence[str]:
+        """Attributes of the model that store the field."""
         return (self.attribute,)
 
     def write(self, value: Any, row: Row) -> None:
+        """Add the column value to the row."""
         row[self.attribute] = value if value is None or self.encode is None else self.encode(value)
 
     def pop(self, row: Row) -> object:
-        """Remove the values of the field from the row, and return them."""
+        """Remove the values of the field from the row, and return the field value."""
         return row.pop(self.attribute)
 
 
 @dataclass(frozen=True)
 class PartsField:
-    """Field with an attribute for each part of a value object, all NULL if it is None."""
+    """Field with a column for each part of a value object, all NULL if the value object is None.
+
+    Args:
+        parts: mapping of each part, by name.
+        is_optional: True if the value object may be None.
+    """
 
     parts: Mapping[str, ColumnField | PartsField]
     is_optional: bool
 
     @property
     def attributes(self) -> Sequence[str]:
+        """Attributes of the model that store the parts."""
         return [name for part in self.parts.values() for name in part.attributes]
 
     @property
     def may_be_null(self) -> bool:
+        """Return whether all columns of the parts may be NULL."""
         return self.is_optional or all(part.may_be_null for part in self.parts.values())
 
     def write(self, value: Any, row: Row) -> None:
+        """Add the column values of all parts to the row."""
         held = {} if value is None else value.__dict__
         for name, part in self.parts.items():
             part.write(held.get(name), row)
 
     def pop(self, row: Row) -> object:
+        """Remove the values of the parts from the row, and return them by name, or None."""
         is_none = self.is_optional and all(row[name] is None for name in self.attributes)
         parts = {name: part.pop(row) for name, part in self.parts.items()}
         return None if is_none else parts
@@ -74,10 +92,13 @@ Field = ColumnField | PartsField
 
 
 class MappedClass:
-    """Declarative class of one table, and its attributes that are columns of the table.
+    """Declarative class of one table, with its attributes that are columns of the table.
+
+    Args:
+        mapper: SQLAlchemy's mapper of the class.
 
     Raises:
-        ConfigError: if the class has several tables, or shares its table with other classes.
+        ConfigError: the class has several tables, or shares its table with other classes.
     """
 
     def __init__(self, mapper: Mapper[object]) -> None:
@@ -86,12 +107,12 @@ class MappedClass:
         table = mapper.local_table
         if not isinstance(table, sa.Table) or mapper.persist_selectable is not table:
             raise ConfigError(
-                f"{self.name} is mapped to {table!r}; a repository keeps aggregates in one table"
+                f"{self.name} is mapped to {table!r}; a repository stores aggregates in one table"
             )
         if mapper.single or mapper.polymorphic_on is not None:
             raise ConfigError(
                 f"{self.name} shares its table with other classes (inheritance); a repository "
-                "keeps aggregates of one kind in a table"
+                "stores aggregates of one class in a table"
             )
         self.table = table
         self.columns: dict[str, sa.Column[Any]] = {
@@ -104,14 +125,15 @@ class MappedClass:
         ]
 
     def ensure_single_key(self) -> None:
+        """Raise ``ConfigError`` unless the primary key is one column."""
         if len(self.keys) != 1:
             raise ConfigError(
-                f"{self.name} has a primary key of {len(self.keys)} columns; a repository needs "
-                "one, since an aggregate has one id"
+                f"{self.name} has a primary key of {len(self.keys)} columns; a repository requires "
+                "one column, since an aggregate has one id"
             )
 
     def find_unfilled(self, filled: set[str]) -> Iterator[str]:
-        """Yield the attributes that would be NULL and may not be."""
+        """Yield the attributes that an INSERT would leave NULL although they must not be NULL."""
         for name, column in self.columns.items():
             has_default = (
                 column.default is not None
@@ -123,13 +145,19 @@ class MappedClass:
 
 
 class FieldMapping:
-    """Mapping of the fields of a class to columns, with a list of the problems."""
+    """Mapping of the fields of a class to columns, which collects its problems.
+
+    Args:
+        mapped: class that stores the fields.
+        names: attributes of the model by field, if the names differ.
+        taken: attributes that other values use, with a description of each.
+    """
 
     def __init__(
         self, mapped: MappedClass, names: Mapping[str, str], taken: Mapping[str, str] | None = None
     ) -> None:
         self.problems: list[str] = []
-        self._taken = {mapped.columns.get(each): what for each, what in (taken or {}).items()}
+        self._taken = {mapped.columns.get(each): value for each, value in (taken or {}).items()}
         self._mapped = mapped
         self._names = names
         self._unused = set(names)
@@ -142,7 +170,7 @@ class FieldMapping:
         *,
         left_out: Collection[str] = (),
     ) -> dict[str, Field]:
-        """Map the fields by name; a field without a column is left out and listed as a problem."""
+        """Map the fields by name; a field without a column is omitted and listed as a problem."""
         found: dict[str, Field] = {}
         for name in owner.model_fields:
             self._find_misfits(owner, name)
@@ -173,7 +201,7 @@ class FieldMapping:
         other = self._taken.setdefault(column, full)
         if other != full:
             self.problems.append(
-                f"{full} and {other} would both go to {attribute}; name another column by "
+                f"{full} and {other} are both mapped to {attribute}; name another column by "
                 f"names={{{full!r}: ...}}"
             )
         try:
@@ -191,12 +219,13 @@ class FieldMapping:
         value_object = PartsField(parts, field_encoding.allows_none(field.annotation))
         if value_object.is_optional and all(part.may_be_null for part in parts.values()):
             self.problems.append(
-                f"{full}: each of its parts may be NULL, so None could not be told from it; keep "
-                f"it in one Json column {attribute}"
+                f"{full}: all of its parts may be NULL, which would read as None; store it in one "
+                f"Json column {attribute}"
             )
         return value_object
 
     def find_unused_names(self) -> None:
+        """Add a problem for each entry of ``names`` that is not a field."""
         for name in sorted(self._unused):
             self.problems.append(f"names has {name!r}, which is not a field")
 
@@ -204,12 +233,12 @@ class FieldMapping:
         field = owner.model_fields[name]
         if field.exclude:
             self.problems.append(
-                f"{owner.__name__}.{name} is left out of what pydantic writes (exclude=True); "
+                f"{owner.__name__}.{name} is excluded from pydantic's output (exclude=True); "
                 "make it a private attribute, or do not exclude it"
             )
         if field_encoding.has_secret(field.annotation):
             self.problems.append(
-                f"{owner.__name__}.{name} is a secret, of which pydantic writes asterisks; keep "
+                f"{owner.__name__}.{name} is a secret, which pydantic writes as asterisks; store "
                 "secrets elsewhere, or encrypt them and declare str or bytes"
             )
         alias = field.validation_alias
@@ -218,5 +247,5 @@ class FieldMapping:
         by_name = config.get("populate_by_name") or config.get("validate_by_name")
         if name not in choices and not by_name:
             self.problems.append(
-                f"{owner.__name__}.{name} is read by an alias only; set populate_by_name"
+                f"{owner.__name__}.{name} can be read by its alias only; set populate_by_name"
             )

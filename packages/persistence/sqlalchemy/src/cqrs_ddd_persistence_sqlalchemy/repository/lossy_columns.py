@@ -1,4 +1,4 @@
-"""Find column types that do not return every value that they are given."""
+"""Detection of column types that do not round-trip every Python value."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _LOSSES: Mapping[type, Sequence[tuple[Check, str]]] = {
     bool: (),
     int: (
         (_rounds, "rounds an int of more than 15 digits; use BigInteger, or Numeric"),
-        (_is_a(sa.Boolean), "knows 0 and 1 only; use BigInteger"),
+        (_is_a(sa.Boolean), "stores 0 and 1 only; use BigInteger"),
     ),
     float: (
         (_is_a(sa.Integer), "has no fractions for a float; use Float(53)"),
@@ -65,23 +65,23 @@ _LOSSES: Mapping[type, Sequence[tuple[Check, str]]] = {
         (_is_a(sa.Integer), "has no fractions for a Decimal; use Numeric, or ExactDecimal"),
     ),
     datetime: (
-        (_has_no_zone, "forgets the zone of a datetime; use UtcDateTime"),
-        (_is_a(sa.Date, sa.Time), "keeps a part of a datetime only; use UtcDateTime"),
+        (_has_no_zone, "drops the time zone of a datetime; use UtcDateTime"),
+        (_is_a(sa.Date, sa.Time), "stores a part of a datetime only; use UtcDateTime"),
     ),
     str: (
         (
             _is_a(sa.Numeric, sa.Float, sa.Integer, sa.Boolean, sa.Date, sa.DateTime, sa.Time),
-            "is not for str; use Text",
+            "does not store str; use Text",
         ),
-        (_is_uuid, "takes UUIDs and not str; use Text, or declare a UUID"),
+        (_is_uuid, "stores UUID and not str; use Text, or declare a UUID"),
     ),
-    UUID: ((_is_uuid_text, "takes str and not UUIDs; use Uuid"),),
+    UUID: ((_is_uuid_text, "stores str and not UUID; use Uuid"),),
 }
-"""Lossy columns by the class of a value; columns of other types lose nothing."""
+"""Lossy columns by the class of a value; other column types are lossless."""
 
 
 def find_loss(kind: type, stored: ColumnType) -> str | None:
-    """Describe the loss if the column stores a value of the class, or return None."""
+    """Return the loss if the column stores values of the class, or None if it is lossless."""
     if issubclass(kind, Enum):
         return None
     losses = next((_LOSSES[base] for base in find_value_type(kind).__mro__ if base in _LOSSES), ())
@@ -89,20 +89,20 @@ def find_loss(kind: type, stored: ColumnType) -> str | None:
 
 
 def find_sqlite_loss(column: sa.Column[object]) -> str | None:
-    """Describe the loss if SQLite stores values of the column, or return None."""
+    """Return the loss if SQLite stores values of the column, or None if it is lossless."""
     stored = column.type
     if isinstance(stored, (sa.DateTime, sa.Time)) and stored.timezone:
-        return f"{column.name} is {stored!r}, of which SQLite forgets the zone; use UtcDateTime"
+        return f"SQLite drops the time zone of {column.name} ({stored!r}); use UtcDateTime"
     if not isinstance(stored, sa.Numeric) or isinstance(stored, sa.Float) or not stored.asdecimal:
         return None
     if stored.precision is not None and stored.precision <= _FLOAT_DIGITS:
         return None
     return (
-        f"{column.name} is {stored!r}, which SQLite keeps as a float of {_FLOAT_DIGITS} digits; "
+        f"SQLite stores {column.name} ({stored!r}) as a float of {_FLOAT_DIGITS} digits; "
         "use ExactDecimal"
     )
 
 
 def find_value_type(kind: type) -> type:
-    """Return the class of the values of an annotation, which pydantic may have a class for."""
+    """Return the class of an annotation's values, for pydantic's own date and time types."""
     return _VALUE_TYPES.get(kind, kind)

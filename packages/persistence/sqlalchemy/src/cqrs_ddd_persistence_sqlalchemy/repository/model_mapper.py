@@ -30,17 +30,18 @@ _TEXT_IN_JSON = (
 class ModelMapper(Generic[T]):
     """Mapping of the fields of an aggregate to the columns of a declarative model.
 
-    A field goes to the attribute of its name. A value object without one goes to an attribute for
-    each of its parts: ``price.amount`` to ``price_amount``.
+    A field is stored in the attribute of the same name. A value object without such an attribute is
+    stored in one attribute per part: ``price.amount`` in ``price_amount``.
 
     Args:
         entity_type: class of the aggregates.
         model: declarative class of one table.
-        names: other attributes, by field: ``{"owner": "owner_name", "price.amount": "cost"}``.
-        relations: fields whose items are rows of a related model, which the aggregate owns.
+        names: attributes by field, if the names differ: ``{"owner": "owner_name", "price.amount":
+            "cost"}``.
+        relations: fields that are lists of rows of a related model, which the aggregate owns.
 
     Raises:
-        ConfigError: listing each field and column that does not fit.
+        ConfigError: fields and columns do not fit; the message lists every problem.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class ModelMapper(Generic[T]):
         self._ensure_no_problems(mapping.problems + self._find_problems())
         filled = [name for field in self.fields.values() for name in field.attributes]
         self.attributes = (*filled, self.version_attribute)
-        """Attributes of the model in the order in which they are selected."""
+        """Attributes of the model, in the order of the SELECT."""
         self.columns = [self._mapped.columns[name] for name in self.attributes]
         self.key = self._mapped.columns[self.id_attribute]
         self.renamed = {
@@ -77,7 +78,7 @@ class ModelMapper(Generic[T]):
             for name in self.attributes
             if self._mapped.columns[name] is column and key != name
         }
-        """Attributes whose column has another key in the table."""
+        """Keys of the table's columns by attribute, where the two differ."""
         self._relations = {relation.name: relation for relation in self.relations}
         self._fitting_dialects: set[str] = set()
         self._validate = entity_type.__pydantic_validator__.validate_python
@@ -93,7 +94,13 @@ class ModelMapper(Generic[T]):
         self._moved = [(n, f) for n, f in columns.items() if f.attribute != n] + self._composites
 
     def to_row(self, entity: T) -> Row:
-        """Return values by attribute of the model, with the version that the row will have."""
+        """Return values by attribute of the model, with the version after the save.
+
+        Raises:
+            InvalidOperationError: a field is not set, or the aggregate has more fields than the
+                class of this mapper.
+            SerializationError: JSON cannot represent the value of a field.
+        """
         if type(entity) is not self.entity_type:
             self._ensure_no_more_fields(entity)
         values = entity.__dict__
@@ -106,14 +113,18 @@ class ModelMapper(Generic[T]):
         except KeyError:
             unset = [name for name in self.fields if name not in values]
             raise InvalidOperationError(
-                f"{entity.aggregate_type} {entity.id} cannot be saved: {', '.join(unset)} was "
-                "never set; set it, or give it a default"
+                f"cannot save {entity.aggregate_type} {entity.id}: {', '.join(unset)} was "
+                "never set; set it, or declare a default"
             ) from None
         row[self.version_attribute] = entity.next_version
         return row
 
     def from_rows(self, rows: Iterable[sa.Row[Any]]) -> list[T]:
-        """Return the aggregates of rows whose values are in the order of ``attributes``."""
+        """Return the aggregates of rows with values in the order of ``attributes``.
+
+        Raises:
+            SerializationError: the class does not accept the values of a row.
+        """
         if not self._is_plain:
             return [self.from_row(dict(zip(self.attributes, row))) for row in rows]  # noqa: B905
         names, validate = self._names, self._validate
@@ -128,10 +139,10 @@ class ModelMapper(Generic[T]):
         return found
 
     def from_row(self, row: Row) -> T:
-        """Return the aggregate of a row, by attribute; relations are lists in it already.
+        """Return the aggregate of a row, by attribute; relations must be lists in the row already.
 
         Raises:
-            SerializationError: if the class does not accept the values.
+            SerializationError: the class does not accept the values.
         """
         version = row.pop(self.version_attribute)
         row.update({name: field.pop(row) for name, field in self._moved})
@@ -142,31 +153,40 @@ class ModelMapper(Generic[T]):
             raise SerializationError(
                 f"the row of {self.entity_type.__name__} {row.get('id')} is not valid: "
                 f"{'.'.join(map(str, found[0]['loc']))}: {found[0]['msg']}; correct the row, or "
-                "let the class accept it",
+                "change the class so that it accepts the value",
                 type_name=self.entity_type.__name__,
             ) from error
         entity.mark_persisted(version)
         return entity
 
     def map_path(self, path: str) -> str:
-        """Return the path of the model for a path of the aggregate."""
+        """Return the path of the model for a path of the aggregate.
+
+        Raises:
+            UnknownFieldError: the aggregate does not have the field.
+            UnsupportedOperatorError: the field cannot be searched.
+        """
         return _map_path(self.entity_type, self.fields, self._relations, path)
 
     def encode_operand(self, path: str, operator: operators.Operator, value: object) -> object:
-        """Return the operand of a condition on a field as the columns store it."""
+        """Return the operand of a condition in the form that the columns store.
+
+        Raises:
+            SpecificationError: the operator or the operand does not fit the field.
+        """
         return _encode_operand(
             self.entity_type, self.fields, self._relations, path, operator, value
         )
 
     def encode_ids(self, entity_ids: Iterable[object]) -> list[object]:
-        """Return the ids as their column stores them."""
+        """Return the ids in the form that their column stores."""
         field = self.fields["id"]
         if isinstance(field, ColumnField) and field.encode is not None:
             return list(map(field.encode, entity_ids))
         return list(entity_ids)
 
     def ensure_fits(self, dialect: str) -> None:
-        """Raise ``ConfigError`` for columns whose values this database would change."""
+        """Raise ``ConfigError`` if this database would change values of the columns."""
         if dialect in self._fitting_dialects:
             return
         if dialect == "sqlite":
@@ -182,8 +202,8 @@ class ModelMapper(Generic[T]):
         ]
         if more:
             raise InvalidOperationError(
-                f"{type(entity).__name__} {entity.id} cannot be saved as a "
-                f"{self.entity_type.__name__}, which has no {', '.join(more)}; use a repository "
+                f"cannot save {type(entity).__name__} {entity.id} as a "
+                f"{self.entity_type.__name__}, which lacks {', '.join(more)}; use a repository "
                 f"for {type(entity).__name__}"
             )
 
@@ -191,26 +211,27 @@ class ModelMapper(Generic[T]):
         problems: list[str] = []
         if self.version_attribute not in self._mapped.columns:
             problems.append(
-                f"{self._mapped.name} has no column {self.version_attribute}, by which a stale "
-                "aggregate is refused; add VersionMixin"
+                f"{self._mapped.name} has no column {self.version_attribute}, which detects "
+                "conflicts; add VersionMixin"
             )
         filled = {name for field in self.fields.values() for name in field.attributes}
         if self.id_attribute != self._mapped.keys[0]:
             problems.append(
-                f"id goes to {self.id_attribute}, the primary key is {self._mapped.keys[0]}"
+                f"id is mapped to {self.id_attribute}, but the primary key is "
+                f"{self._mapped.keys[0]}"
             )
         problems += [
-            f"{name} of {self._mapped.name} may not be NULL and nothing fills it; give it a default"
+            f"{name} of {self._mapped.name} must not be NULL and no field fills it; set a default"
             for name in self._mapped.find_unfilled({*filled, self.version_attribute})
         ]
         if self.entity_type.model_config.get("extra") == "allow":
-            problems.append("fields that are not declared (extra='allow') have no columns")
+            problems.append("undeclared fields (extra='allow') have no columns; forbid them")
         return problems
 
     def _ensure_no_problems(self, problems: Sequence[str]) -> None:
         if problems:
             raise ConfigError(
-                f"{self.entity_type.__name__} cannot be kept in {self._mapped.name}: "
+                f"cannot store {self.entity_type.__name__} in {self._mapped.name}: "
                 f"{'; '.join(problems)}"
             )
 
@@ -224,8 +245,8 @@ def _map_path(
     """Return the path of the model for a path of ``owner``.
 
     Raises:
-        UnknownFieldError: if there is no such field.
-        UnsupportedOperatorError: if the field cannot be searched by.
+        UnknownFieldError: ``owner`` does not have the field.
+        UnsupportedOperatorError: the field cannot be searched.
     """
     target = field_types.path_of(owner, path)
     first, _, rest = path.partition(".")
@@ -245,8 +266,8 @@ def _map_path(
             stored = target.type.item or target.type
             if field.is_json and stored.kind in _TEXT_IN_JSON:
                 raise exceptions.UnsupportedOperatorError(
-                    f"{path} holds {stored.kind.value}, kept as text in JSON, where it compares "
-                    "otherwise; map it to a column of its own"
+                    f"{path} is {stored.kind.value}, which JSON stores and compares as text; "
+                    "map it to its own column"
                 )
             if keys and not field.is_json:
                 raise exceptions.UnknownFieldError(path, [".".join(names[: index + 1])])
@@ -263,7 +284,7 @@ def _encode_operand(
     operator: operators.Operator,
     value: object,
 ) -> object:
-    """Return the operand as the column stores it, raising ``SpecificationError`` as memory does.
+    """Return the operand as the column stores it, raising the errors of the in-memory evaluator.
 
     The field decides which operators apply, not the column: an enum stored as a number has no
     order.
@@ -295,5 +316,5 @@ def _encode_operand(
 
 def _part_error(path: str, parts: list[str]) -> exceptions.UnsupportedOperatorError:
     return exceptions.UnsupportedOperatorError(
-        f"{path} has no column as a whole; ask for {', '.join(parts)}"
+        f"{path} is stored in several columns; use {', '.join(parts)}"
     )

@@ -1,4 +1,4 @@
-"""Columns that many models share, for the mixins of core with the same fields."""
+"""Mixins for declarative models, with the columns of core's mixins for aggregates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..schema.column_types import UtcDateTime
 
 
 class VersionMixin:
-    """Column of the stored version, by which a repository detects stale aggregates."""
+    """Column of the stored version, by which a repository detects conflicts."""
 
     version: Mapped[int] = mapped_column(sa.BigInteger)
 
@@ -33,6 +33,11 @@ class ArchivableModelMixin:
 
 
 def unique_unless_archived(name: str, *columns: str) -> sa.Index:
-    """Return a unique index for ``__table_args__`` that ignores archived rows."""
+    """Return a unique index for ``__table_args__`` that ignores archived rows.
+
+    Args:
+        name: name of the index.
+        columns: names of the columns.
+    """
     is_kept = sa.text("archived_at IS NULL")
     return sa.Index(name, *columns, unique=True, postgresql_where=is_kept, sqlite_where=is_kept)

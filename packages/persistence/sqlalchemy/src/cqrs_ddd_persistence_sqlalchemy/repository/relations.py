@@ -1,4 +1,4 @@
-"""Parts of aggregates in tables of their own, which change with the aggregate only."""
+"""Parts of aggregates in their own tables, which only change together with the aggregate."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from .field_encoding import find_item_model
 from .field_mapping import Field, FieldMapping, MappedClass, Row
 
 _POSITION = "position"
-"""An attribute of the related model that keeps the order."""
+"""Attribute of the related model that stores the order of the parts."""
 
 
 class Relation:
     """Field that is a list of pydantic models, stored by a one-to-many relationship.
 
     Args:
+        parent: class of the table of the aggregates.
+        owner: class of the aggregates.
+        name: name of the field and of the relationship.
         problems: list to which the problems of the mapping are added.
     """
 
@@ -36,9 +39,9 @@ class Relation:
         relationship = parent.mapper.relationships.get(name)
         if item is None or relationship is None or not _is_owned(relationship, parent):
             problems.append(
-                f"{name}: a relation is a list of pydantic models in {owner.__name__}, and a "
-                f"one-to-many relationship to the primary key in {parent.name}, from one column of "
-                "another table and with no further condition"
+                f"{name}: a relation must be a list of pydantic models in {owner.__name__}, and in "
+                f"{parent.name} a one-to-many relationship from its primary key to one column of "
+                "another table, without a further condition"
             )
             return
         self.item_type: type[BaseModel] = item
@@ -58,7 +61,7 @@ class Relation:
         filled |= {name for name, column in child.columns.items() if column is self._foreign}
         problems += [f"{name}.{problem}" for problem in mapping.problems]
         problems += [
-            f"{each} of {child.name} may not be NULL and nothing fills it; give it a default"
+            f"{each} of {child.name} must not be NULL and no field fills it; set a default"
             for each in child.find_unfilled(filled)
         ]
         self._order = [child.columns[each] for each in child.keys]
@@ -66,7 +69,7 @@ class Relation:
             self._order = [child.columns[_POSITION]]
 
     def select(self, version: sa.Column[Any]) -> sa.Select[Any]:
-        """Select a row for each part: parent, its version, the part; NULL without parts."""
+        """Select one row per part: parent, its version and the part, or NULL without parts."""
         parent = self._parent_key
         return (
             sa.select(parent, version, self._foreign, *self.columns)
@@ -92,6 +95,7 @@ class Relation:
 
     @property
     def insert(self) -> sa.Insert:
+        """Return an INSERT into the table of the parts."""
         return sa.insert(self.table)
 
     def to_rows(self, parent: object, parts: Sequence[BaseModel] | None) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Aggregates in tables of your own."""
+"""Repository of aggregates in tables of the application."""
 
 from __future__ import annotations
 
@@ -23,15 +23,18 @@ from .statements import KNOWN_ID, KNOWN_IDS, RepositoryStatements, Scope
 class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
     """Repository of aggregates as rows of a declarative model.
 
-    Each write is limited to the version that was loaded. A second row with a value that must be
-    unique is a ``DuplicateKeyError``. ``stream`` reads from a cursor of the database; between its
-    batches the unit of work is free for other statements.
+    Each write applies to the loaded version only. A second row with the value of a unique column is
+    a ``DuplicateKeyError``. ``stream`` reads from a database cursor; between its batches the unit
+    of work is free for other statements.
 
     Args:
         entity_type: class of the aggregates.
         model: declarative class of one table.
-        session_factory: makes a transaction where no unit of work is given or current.
-        mapper: mapping of fields to columns, where it does not follow from the names.
+        session_factory: creates a transaction for calls outside a unit of work.
+        mapper: mapping of fields to columns; None maps fields to attributes by name.
+
+    Raises:
+        ConfigError: fields and columns do not fit, or the mapper is for other classes.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
             raise exceptions.ConfigError(
                 f"the mapper is for {self.mapper.entity_type.__name__} in "
                 f"{self.mapper.model.__name__}, the repository for {entity_type.__name__} in "
-                f"{model.__name__}; pass a mapper of the same two"
+                f"{model.__name__}; pass a mapper for the same classes"
             )
         self._connections = Connections(session_factory)
         self._mapping: dict[str, Any] = {
@@ -60,17 +63,28 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         self._statements = {kind: RepositoryStatements(self.mapper, kind) for kind in (True, False)}
 
     def row_scope(self) -> ISpecification[T] | None:
-        """Return the specification that limits every statement; each call asks for it again."""
+        """Return a specification that limits every statement; each call evaluates it again."""
         return None
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
+        """Insert or update the row of an aggregate, under the loaded version.
+
+        Raises:
+            OptimisticConcurrencyError: the row has another version.
+            DuplicateKeyError: another row has the same value in a unique column.
+        """
         checks.ensure_entity_type(entity, self.entity_type)
         await self._save([entity], uow, f"add {entity.aggregate_type} {entity.id}")
         entity_id: ID = entity.id
         return entity_id
 
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
-        """Save new aggregates in one statement, and each changed one in a statement of its own."""
+        """Insert all new aggregates by one statement, and update each changed aggregate by its own.
+
+        Raises:
+            OptimisticConcurrencyError: a row has another version.
+            DuplicateKeyError: another row has the same value in a unique column.
+        """
         for entity in entities:
             checks.ensure_entity_type(entity, self.entity_type)
         checks.ensure_distinct(entities)
@@ -79,11 +93,13 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         return [entity.id for entity in entities]
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
+        """Return the aggregate by primary key, or None; each relation takes one more statement."""
         given = {KNOWN_ID: self.mapper.encode_ids([entity_id])[0]}
         found = await self._find(lambda sql: sql.row, given, uow, "get")
         return found[0] if found else None
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
+        """Delete the row by primary key, and the rows of its relations before it."""
         operation = f"delete {self.entity_type.aggregate_type} {entity_id}"
         scope = self._build_scope()
         async with self._connections.join_transaction(uow, operation) as active:
@@ -95,6 +111,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
     async def list_all(
         self, entity_ids: list[ID] | None = None, uow: UnitOfWork | None = None
     ) -> list[T]:
+        """Return the aggregates with these ids in their order, or all, with one array parameter."""
         if entity_ids is None:
             return await self._find(lambda sql: sql.rows, {}, uow, "list")
         asked = dict.fromkeys(entity_ids)
@@ -104,8 +121,13 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         return [by_id[each] for each in asked if each in by_id]
 
     async def search(self, criteria: Criteria, uow: UnitOfWork | None = None) -> SearchResult[T]:
+        """Return a search by the columns of the model, which runs when it is awaited or streamed.
+
+        Raises:
+            SpecificationError: the model does not support the criteria.
+        """
         checks.ensure_searchable(criteria)
-        # Built now: the result may be awaited in the request of another tenant.
+        # Built now: the caller may await the result in the context of another tenant.
         query, scope = self._build_query(criteria), self._build_scope()
 
         return SearchResult(
@@ -139,7 +161,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         async with self._connections.stream_transaction(uow) as shared:
             try:
                 while not cursor.is_at_end:
-                    # Joined for each batch: in between the unit of work is the consumer's.
+                    # Joined for each batch: in between, the consumer may use the unit of work.
                     async with self._connections.join_transaction(shared, operation) as active:
                         active.aggregates.untrack(batch)
                         connection = await active.connection()
@@ -179,7 +201,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
             with translate_errors(exceptions.PersistenceError, operation):
                 yield writer
         except BaseException as error:
-            # A commit after it would commit a part of the call.
+            # A later commit would commit a part of the call.
             if writer.has_begun or not isinstance(error, Exception):
                 transaction.mark_failed(error)
             raise
@@ -191,7 +213,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         return (build_sqla_filter(self.mapper.model, scope, **self._mapping),)
 
     def _get_statements(self, connection: AsyncConnection) -> RepositoryStatements:
-        """Return the statements of the database, raising ``ConfigError`` for unfit columns."""
+        """Return the statements for the database, raising ``ConfigError`` for lossy columns."""
         self.mapper.ensure_fits(connection.dialect.name)
         return self._statements[driver.is_postgres(connection)]
 

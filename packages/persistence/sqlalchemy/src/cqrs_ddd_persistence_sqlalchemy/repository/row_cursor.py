@@ -1,4 +1,4 @@
-"""Cursor of the database that returns the rows of a query in batches."""
+"""Database cursor that returns the rows of a query in batches."""
 
 from __future__ import annotations
 
@@ -19,13 +19,18 @@ from cqrs_ddd_core import InfrastructureError, InvalidOperationError, UnitOfWork
 from ..engine import AsyncConnection, Connections, is_postgres
 
 _cursors: WeakKeyDictionary[sa.Connection, set[str]] = WeakKeyDictionary()
-"""Names of cursors on PostgreSQL, where they live as long as the transaction."""
+"""Names of open cursors on PostgreSQL, where a cursor lives as long as its transaction."""
 _watched: WeakSet[sa.Engine] = WeakSet()
 _UNFINISHED = "cqrs_ddd_unfinished"
 
 
 class RowCursor:
-    """Cursor on the rows as they were at the first ``fetch``, whatever changes afterwards."""
+    """Cursor over the rows that match at the first ``fetch``; later changes do not affect it.
+
+    Args:
+        query: the rows to read.
+        size: rows of a batch.
+    """
 
     def __init__(self, query: sa.Select[Any], size: int) -> None:
         self._query = query
@@ -38,8 +43,8 @@ class RowCursor:
         self.is_at_end = False
 
     async def fetch(self, connection: AsyncConnection) -> Sequence[sa.Row[Any]]:
-        """Return the next ``size`` rows, or fewer at the end."""
-        self._connection = None  # An interrupted fetch ends with the transaction.
+        """Return the next ``size`` rows, or fewer rows at the end."""
+        self._connection = None  # After an interrupted fetch the transaction closes the cursor.
         if is_postgres(connection):
             if self._rows is None:
                 self._rows = await self._declare(connection)
@@ -52,19 +57,20 @@ class RowCursor:
             return rows
         self._connection = connection
         if (task := asyncio.current_task()) is not None:
-            # Weakly, or a task that was cancelled and the stream it reads would keep each other.
+            # A strong reference would keep a cancelled task and its stream alive in a cycle.
             self._task = ref(task)
         return rows
 
     async def leave(self, uow: UnitOfWork) -> None:
-        """Close the cursor if that is possible now; otherwise it ends with the transaction."""
+        """Close the cursor if possible; otherwise it ends with the transaction."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
         if self._result is not None:
             await connection.run_sync(self._close_on_sqlite)
         elif self._task is not None and self._task() is asyncio.current_task():
-            # Otherwise the generator was collected, while another task uses the unit of work.
+            # Otherwise the garbage collector closes the stream, and another task may be using the
+            # unit of work.
             with suppress(InvalidOperationError, InfrastructureError):
                 async with Connections(None).join_transaction(uow, "close a cursor"):
                     await self._close(connection)
@@ -77,9 +83,9 @@ class RowCursor:
             await connection.run_sync(self._close_on_sqlite)
 
     async def _declare(self, connection: AsyncConnection) -> sa.TextualSelect:
-        # A statement, since the cursors of asyncpg are for transactions that it has begun itself.
-        # Names are used again, so that the caches of prepared statements are not filled with them;
-        # but only for the same columns, which a prepared FETCH keeps.
+        # DECLARE, since asyncpg's cursors require a transaction that asyncpg has begun itself.
+        # Names are reused, or they would fill the caches of prepared statements; but only for the
+        # same columns, to which a prepared FETCH is bound.
         taken = _get_cursor_names(connection)
         columns = crc32(" ".join(map(str, self._query.selected_columns)).encode())
         names = (f"cqrs_ddd_{columns:08x}_{n}" for n in count(1))
@@ -91,7 +97,7 @@ class RowCursor:
 
     def _fetch_on_sqlite(self, connection: sa.Connection) -> Sequence[sa.Row[Any]]:
         if self._result is None:
-            # Materialized, or a change in between could bring a row twice, or leave it out.
+            # MATERIALIZED, or a change between two batches could repeat or skip a row.
             rows = sa.select(self._query.cte("cqrs_ddd_found").prefix_with("MATERIALIZED"))
             self._result = connection.execute(rows, execution_options={"yield_per": self._size})
             self._close_at_checkin(connection)
@@ -102,7 +108,7 @@ class RowCursor:
             self._result.close()
 
     def _close_at_checkin(self, connection: sa.Connection) -> None:
-        # An open cursor would keep the next user of the connection at an old state.
+        # An open cursor would show an old snapshot to the next user of the connection.
         connection.connection.info.setdefault(_UNFINISHED, WeakSet()).add(self)
         if connection.engine not in _watched:
             sa.event.listen(connection.engine, "checkin", _close_unfinished)
@@ -117,7 +123,7 @@ def _get_cursor_names(connection: AsyncConnection) -> set[str]:
 
 def _close_unfinished(driver_connection: object, entry: sa.pool.ConnectionPoolEntry) -> None:
     for stream in entry.info.pop(_UNFINISHED, ()):
-        if driver_connection is not None:  # Else it was closed, and its cursors with it.
+        if driver_connection is not None:  # A closed connection has closed its cursors.
             stream._close_on_sqlite()
 
 

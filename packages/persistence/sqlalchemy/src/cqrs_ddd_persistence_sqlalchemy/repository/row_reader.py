@@ -16,17 +16,24 @@ from .statements import KNOWN_IDS, RepositoryStatements, Scope
 
 _PARTITION = 500
 _ROUNDS = 10
-"""Rounds in which other transactions may change an aggregate while it is read."""
+"""Reads of an aggregate that other transactions may invalidate by a change."""
 
 RowsById = dict[object, Row]
 Parameters = Mapping[str, object]
 
 
 class RowReader(Generic[T]):
-    """Reader of the rows that a query finds, and of each relation in one further statement.
+    """Reader of the rows that a query finds, and of each relation by one further statement.
 
-    A statement sees the rows that were committed before it, so the parts are read together with
-    the version of their aggregate. If the version has changed, the aggregate is read again.
+    A statement sees the rows that were committed before it, so the parts are read together with the
+    version of their aggregate. If the version has changed, the aggregate is read again.
+
+    Args:
+        mapper: mapping of the rows to aggregates.
+        sql: statements for the database.
+        query: the rows to read.
+        scope: conditions that limit every statement.
+        parameters: values of the query.
     """
 
     def __init__(
@@ -48,12 +55,16 @@ class RowReader(Generic[T]):
         result = await connection.execute(self._query, self._parameters)
         if self._mapper.relations:
             return await self.complete(connection, result.all())
-        # In partitions, since the garbage collector takes most of the time for many new objects.
+        # In partitions: the garbage collector would take most of the time for many new objects.
         partitions = result.partitions(_PARTITION)
         return [entity for rows in partitions for entity in self._mapper.from_rows(rows)]
 
     async def complete(self, connection: AsyncConnection, rows: Sequence[sa.Row[Any]]) -> list[T]:
-        """Return the aggregates of rows that the query has found."""
+        """Return the aggregates of rows that the query has found.
+
+        Raises:
+            ConcurrencyError: an aggregate has changed ten times while its parts were read.
+        """
         if not self._mapper.relations:
             return self._mapper.from_rows(rows)
         by_id = self._group_by_id(rows)
@@ -65,8 +76,8 @@ class RowReader(Generic[T]):
             await self._read_again(connection, by_id, missing)
             missing = [each for each in missing if each in by_id]
         raise ConcurrencyError(
-            f"{self._mapper.entity_type.__name__} was changed {_ROUNDS} times while its parts were "
-            "read; read it again"
+            f"{self._mapper.entity_type.__name__} has changed {_ROUNDS} times while its parts were "
+            "read; retry the read"
         )
 
     def _group_by_id(self, rows: Sequence[sa.Row[Any]]) -> RowsById:
@@ -77,7 +88,7 @@ class RowReader(Generic[T]):
     async def _add_parts(
         self, connection: AsyncConnection, by_id: RowsById, ids: Collection[object]
     ) -> list[object]:
-        """Add the parts to the rows, and return the ids whose parts are of another version."""
+        """Add the parts to the rows, and return the ids with parts of another version."""
         changed: dict[object, None] = {}
         version = self._mapper.version_attribute
         for relation in self._mapper.relations:

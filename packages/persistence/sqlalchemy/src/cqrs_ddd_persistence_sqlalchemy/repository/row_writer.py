@@ -1,4 +1,4 @@
-"""Writer of the rows of aggregates, each under the version that was loaded."""
+"""Writer of the rows of aggregates, each under the loaded version."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ from .model_mapper import ModelMapper, T
 from .statements import KNOWN_ID, KNOWN_IDS, KNOWN_VERSION, RepositoryStatements, Scope
 
 Known = tuple[T, int]
-"""An aggregate and its stored version, which is 0 if there is none."""
+"""Aggregate with its stored version, which is 0 for a new aggregate."""
 
 
 class RowWriter(Generic[T]):
-    """Writer of aggregates on one connection, each under the version that was loaded.
+    """Writer of aggregates on one connection, each under the loaded version.
+
+    Args:
+        mapper: mapping of the aggregates to rows.
+        sql: statements for the database.
+        scope: conditions that limit every statement.
+        connection: connection of the transaction.
 
     Raises:
-        OptimisticConcurrencyError: if the row has another version.
+        OptimisticConcurrencyError: a row has another version.
     """
 
     def __init__(
@@ -38,14 +44,18 @@ class RowWriter(Generic[T]):
         self._scope = scope
         self._connection = connection
         self.has_begun = False
-        """Whether the database has executed a statement."""
+        """True if the database has executed a statement."""
 
     async def save(self, entities: Sequence[Known[T]]) -> None:
+        """Insert new aggregates and update changed ones, in the order of their ids.
+
+        Successive new aggregates are inserted by one statement.
+        """
         given = zip(self._mapper.encode_ids(each.id for each, _ in entities), entities)  # noqa: B905
-        # In one order, or two writers could each wait for a row of the other.
+        # All writers use the same order, or two writers could deadlock.
         in_order = sorted(given, key=lambda each: str(each[0]))
         ids, entities = [key for key, _ in in_order], [known for _, known in in_order]
-        # All rows before the first statement: a rejected value has then changed nothing.
+        # All rows before the first statement, so that a rejected value changes nothing.
         rows = [self._to_row(entity) for entity, _ in entities]
         parts = self._collect_parts(ids, entities)
         for is_new, run in groupby(zip(entities, rows), lambda each: not each[0][1]):  # noqa: B905
@@ -58,9 +68,10 @@ class RowWriter(Generic[T]):
         await self._write_parts(parts, changed)
 
     async def delete(self, entity_id: object) -> None:
+        """Delete the parts of an aggregate, then its row."""
         given = {KNOWN_ID: self._mapper.encode_ids([entity_id])[0]}
         if self._mapper.relations and is_postgres(self._connection):
-            # The aggregate before its parts, as a save does; SQLite has one writer.
+            # Lock the aggregate before its parts, as in a save; SQLite has a single writer.
             lock = sa.select(self._sql.key).where(self._sql.is_known_id, *self._scope)
             if (await self._execute(lock.with_for_update(), given)).first() is None:
                 return

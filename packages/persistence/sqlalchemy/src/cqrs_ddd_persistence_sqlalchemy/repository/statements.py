@@ -1,4 +1,4 @@
-"""The SQL of the repository: one text for each kind of statement and any number of rows."""
+"""SQL of the repository, with one text per kind of statement for any number of rows."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from ..specifications.dialects import Expression, Predicate
 from .model_mapper import ModelMapper
 
 Scope = Sequence[Predicate]
-"""Conditions that every statement of a repository is limited by."""
+"""Conditions that limit every statement of a repository."""
 
 KNOWN_ID = "known__id"
 KNOWN_IDS = "known__ids"
 KNOWN_VERSION = "known__version"
-"""Parameters, which must not be named like a column."""
+"""Names of parameters, which must differ from all names of columns."""
 
 
 class RepositoryStatements:
-    """Statements for one mapper, and for PostgreSQL or SQLite."""
+    """Statements for one mapper, and for PostgreSQL or SQLite.
+
+    Args:
+        mapper: mapping of the table.
+        is_postgres: True for PostgreSQL, False for SQLite.
+    """
 
     def __init__(self, mapper: ModelMapper[Any], is_postgres: bool) -> None:
         table = mapper.table
@@ -44,7 +49,7 @@ class RepositoryStatements:
 
 
 def in_values(key: Expression, is_postgres: bool) -> Predicate:
-    """Return the condition that the key is one of ``KNOWN_IDS``, as a single parameter."""
+    """Return the condition that the key is in ``KNOWN_IDS``, which is a single parameter."""
     if is_postgres:
         return key == sa.any_(sa.bindparam(KNOWN_IDS, type_=sa.ARRAY(key.type)))
     ids = sa.func.json_each(sa.bindparam(KNOWN_IDS, type_=ListAsJson(key.type)))

@@ -1,4 +1,4 @@
-"""Tables of the toolkit: their creation, checks and removal."""
+"""Tables of the toolkit: creation, checks and removal."""
 
 from .installation import *
 from .installation import __all__ as __all__

@@ -12,10 +12,15 @@ _BigKey = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 class AdvancedTables:
-    """Tables of the advanced adapters, with the prefix and the metadata of ``Tables``."""
+    """Tables of the advanced adapters, with the prefix and the metadata of ``Tables``.
+
+    Args:
+        metadata: collects the tables.
+        prefix: start of the names.
+    """
 
     VERSION = 1
-    """Version of these tables, which have their own row in the table of versions."""
+    """Version of these tables, stored in their own row of the table of versions."""
     COMPONENT = "advanced"
 
     def __init__(self, metadata: sa.MetaData, prefix: str) -> None:
@@ -32,7 +37,7 @@ class AdvancedTables:
         self.projections = sa.Table(
             f"{prefix}projections",
             metadata,
-            # Numbered from one sequence: an old lease fits no later one of any projection.
+            # Numbered from one sequence, so that no two leases of any projection share an epoch.
             sa.Column("epoch", _BigKey, primary_key=True, autoincrement=True),
             sa.Column("projection", sa.Text, nullable=False, unique=True),
             sa.Column("version", sa.Integer, nullable=False),
@@ -46,7 +51,7 @@ class AdvancedTables:
             f"{prefix}views",
             metadata,
             sa.Column("collection", sa.Text, primary_key=True),
-            # Names of indexes have it, since they stay when the table gets another name.
+            # Part of the names of indexes, which do not change when the table is renamed.
             sa.Column("number", sa.BigInteger, nullable=False, unique=True),
             sa.Column("fields", sa.Text, nullable=False),
         )
@@ -55,6 +60,7 @@ class AdvancedTables:
 
     @property
     def all(self) -> tuple[sa.Table, ...]:
+        """All tables of the advanced adapters."""
         return (self.snapshots, self.projections, self.dead_letters, self.views)
 
     def _define_dead_letters(self, metadata: sa.MetaData, prefix: str) -> sa.Table:
@@ -83,7 +89,8 @@ class AdvancedTables:
             table.c.projection,
             table.c.position,
             where=table.c.is_due,
-            sqlite_where=sa.text("is_due = 1"),  # As queries spell it on SQLite.
+            # SQLite uses the index only for a condition spelled like the condition of the queries.
+            sqlite_where=sa.text("is_due = 1"),
         )
         return table
 

@@ -15,17 +15,19 @@ ColumnType = sa.types.TypeEngine[Any]
 Json: sa.JSON = sa.JSON(none_as_null=True).with_variant(
     postgresql.JSONB(none_as_null=True), "postgresql"
 )
-"""JSONB on PostgreSQL; None is NULL."""
+"""Column type for JSON: JSONB on PostgreSQL; None is stored as NULL."""
 
 _MOST_DIGITS = 18
-"""Digits that every 64-bit integer can hold."""
+"""Digits that always fit a 64-bit integer."""
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
-    """Aware date and time, in UTC; on SQLite as ISO text of one length, which sorts by time.
+    """Aware date and time in UTC; on SQLite ISO text of fixed length, which sorts by time.
 
-    Raises ``NaiveDatetimeError`` for one without a zone, and ``ValidationError`` for the very first
-    and the very last one, which PostgreSQL would give back as infinity, without a zone.
+    Raises:
+        NaiveDatetimeError: a value has no time zone.
+        ValidationError: a value is the very first or very last datetime, which PostgreSQL would
+            return as infinity without a zone.
     """
 
     impl = sa.DateTime(timezone=True)
@@ -33,23 +35,29 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
 
     @property
     def python_type(self) -> type[datetime]:
+        """Python class of the values."""
         return datetime
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        """Return TIMESTAMP WITH TIME ZONE, or TEXT on SQLite."""
         kind = sa.Text() if dialect.name == "sqlite" else sa.DateTime(timezone=True)
         return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:
+        """Return the value in the form that the driver takes, after checking its zone and range."""
         if value is None:
             return None
         if value.utcoffset() is None:
             raise NaiveDatetimeError.without_zone("the value", value)
         if value.year in (MINYEAR, MAXYEAR) and _to_utc(value) in _INFINITE:
-            raise ValidationError(f"{value.isoformat()} stands for infinity; use None for no end")
+            raise ValidationError(
+                f"{value.isoformat()} stands for infinity; use None for an unlimited time"
+            )
         return iso_utc(value) if dialect.name == "sqlite" else value
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
-        # PostgreSQL's are as they should be, and a function called for each row is felt.
+        """Return a parser for SQLite; on PostgreSQL the driver returns aware datetimes in UTC."""
+        # None for PostgreSQL: a function call for each row would take measurable time.
         return _read_time if dialect.name == "sqlite" else None
 
 
@@ -68,15 +76,22 @@ def _read_time(value: str | None) -> datetime | None:
 
 
 def iso_utc(value: datetime) -> str:
-    """``2026-01-31T12:00:00.000000+00:00``"""
+    """Return the time as ISO text of fixed length: ``2026-01-31T12:00:00.000000+00:00``."""
     return value.astimezone(timezone.utc).isoformat(timespec="microseconds")
 
 
 class ExactDecimal(sa.TypeDecorator[Decimal]):
-    """NUMERIC, or an integer of the smallest unit on SQLite, which keeps NUMERIC as a float.
+    """NUMERIC column, stored on SQLite as an integer of the smallest unit.
 
-    Comparisons, order and sums are exact on both. Raises ``ValidationError`` for a value that
-    does not fit, instead of rounding it.
+    SQLite would store NUMERIC as a float. Comparisons, order and sums are exact on both databases.
+    A value that does not fit raises ``ValidationError`` instead of being rounded.
+
+    Args:
+        precision: number of digits, at most 18.
+        scale: number of digits after the point.
+
+    Raises:
+        ConfigError: the digits do not fit a 64-bit integer.
     """
 
     impl = sa.Numeric
@@ -85,9 +100,9 @@ class ExactDecimal(sa.TypeDecorator[Decimal]):
     def __init__(self, precision: int, scale: int) -> None:
         if not 0 <= scale <= precision <= _MOST_DIGITS:
             raise ConfigError(
-                f"ExactDecimal({precision}, {scale}) is not possible: it holds up to "
-                f"{_MOST_DIGITS} digits, {precision} of them after the point at most; use Numeric "
-                "for more, on PostgreSQL"
+                f"ExactDecimal({precision}, {scale}) is not possible: it stores at most "
+                f"{_MOST_DIGITS} digits, at most {precision} of them after the point; use Numeric "
+                "on PostgreSQL for more digits"
             )
         super().__init__(precision, scale)
         self.precision = precision
@@ -97,13 +112,16 @@ class ExactDecimal(sa.TypeDecorator[Decimal]):
 
     @property
     def python_type(self) -> type[Decimal]:
+        """Python class of the values."""
         return Decimal
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        """Return NUMERIC, or INTEGER on SQLite."""
         kind = sa.Integer() if dialect.name == "sqlite" else sa.Numeric(self.precision, self.scale)
         return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: Decimal | int | None, dialect: sa.Dialect) -> Any:
+        """Return the exact value, on SQLite as an integer of the smallest unit."""
         if value is None:
             return None
         exact = self._quantize(value)
@@ -112,6 +130,7 @@ class ExactDecimal(sa.TypeDecorator[Decimal]):
         return int(exact.scaleb(self.scale, self._context))
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        """Return a converter of SQLite's integers; on PostgreSQL the driver returns Decimal."""
         return self._read if dialect.name == "sqlite" else None
 
     def _read(self, value: int | None) -> Decimal | None:
@@ -125,9 +144,9 @@ class ExactDecimal(sa.TypeDecorator[Decimal]):
                 pass
         raise ValidationError(
             f"{value!r} does not fit {self.precision} digits, {self.scale} of them after the "
-            "point; round it as the domain says, or widen the column"
+            "point; round it by a rule of the domain, or widen the column"
         )
 
 
 _WIDE = Context(prec=38)
-"""A sum has more digits than its terms."""
+"""Context for sums, which have more digits than their terms."""

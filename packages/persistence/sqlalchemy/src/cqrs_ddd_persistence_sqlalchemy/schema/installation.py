@@ -28,26 +28,27 @@ __all__ = [
 Ordering = Literal["registered", "serialized"]
 
 COMPONENT = "persistence"
-"""Key of these tables in the table of versions; the tables of ``advanced`` have another key."""
+"""Key of the core tables in the table of versions; the advanced tables have another key."""
 
-# Bigint keys of advisory locks: 23 bits name the event table, 40 bits hold a position.
+# Bigint keys of advisory locks: 23 bits for the set of tables, 40 bits for a position.
 _POSITION_BITS = 40
 
 
 async def create_schema(
     engine: AsyncEngine, tables: Tables = TABLES, *, ordering: Ordering | None = None
 ) -> None:
-    """Create the missing tables in one transaction; several processes may do so at once.
+    """Create the missing tables in one transaction; several processes may do so concurrently.
 
     Args:
         engine: engine on PostgreSQL or SQLite.
-        tables: the tables of the toolkit.
-        ordering: how PostgreSQL keeps readers from overtaking a slow transaction. ``registered``
-            lets writers go in parallel; ``serialized`` makes each wait for the one before it.
-            None keeps the present ordering, which is ``registered`` at first.
+        tables: tables of the toolkit.
+        ordering: how PostgreSQL prevents readers from skipping events of a slow transaction.
+            ``registered`` lets writers run in parallel; ``serialized`` makes each writer wait for
+            the previous one. None keeps the present ordering, which is ``registered`` at first.
 
     Raises:
-        PersistenceError: if the tables have another version.
+        PersistenceError: the tables have another version.
+        ConfigError: the toolkit does not support the engine.
     """
     engines.ensure_usable(engine)
     with translate_errors(PersistenceError, "create the schema"):
@@ -56,14 +57,22 @@ async def create_schema(
 
 
 async def check(engine: AsyncEngine, tables: Tables = TABLES) -> None:
-    """Raise ``ConfigError`` if tables or columns are missing, or have another version."""
+    """Check that all tables and columns exist in the version of this library.
+
+    Args:
+        engine: engine on PostgreSQL or SQLite.
+        tables: tables of the toolkit.
+
+    Raises:
+        ConfigError: tables, columns or the trigger are missing, or have another version.
+    """
     engines.ensure_usable(engine)
     with translate_errors(PersistenceError, "check the schema"):
         async with engine.connect() as connection:
             findings = await connection.run_sync(lambda sync: _find_missing(sync, tables))
     if findings:
         raise ConfigError(
-            f"the database lacks {'; '.join(findings)}: run create_schema(engine), or your "
+            f"the database lacks {'; '.join(findings)}; run create_schema(engine), or your "
             "migrations"
         )
 
@@ -71,7 +80,16 @@ async def check(engine: AsyncEngine, tables: Tables = TABLES) -> None:
 def install(
     connection: sa.Connection, tables: Tables = TABLES, ordering: Ordering | None = None
 ) -> None:
-    """Create the missing tables in the transaction of the connection."""
+    """Create the missing tables in the transaction of the connection.
+
+    Args:
+        connection: connection on PostgreSQL or SQLite.
+        tables: tables of the toolkit.
+        ordering: as in ``create_schema``.
+
+    Raises:
+        PersistenceError: the tables have another version.
+    """
     install_core(connection, tables, ordering)
     install_advanced(connection, tables)
 
@@ -79,11 +97,18 @@ def install(
 def install_core(
     connection: sa.Connection, tables: Tables = TABLES, ordering: Ordering | None = None
 ) -> None:
-    """Create the tables of event store, outbox and inbox; for migrations."""
+    """Create the tables of event store, outbox and inbox; for migrations.
+
+    Args:
+        connection: connection of the migration.
+        tables: tables of the toolkit.
+        ordering: as in ``create_schema``.
+    """
     _begin(connection, tables)
     tables.metadata.create_all(connection, tables=tables.core)
     _note_version(connection, tables, COMPONENT, tables.VERSION)
-    # Replacing a trigger would wait for all transactions that append, and block others.
+    # Only if necessary: the replacement of a trigger waits for all appending transactions and
+    # blocks new transactions.
     if driver.is_postgres(connection) and (
         ordering is not None or not _has_trigger(connection, tables)
     ):
@@ -100,9 +125,9 @@ def install_advanced(connection: sa.Connection, tables: Tables = TABLES) -> None
 
 
 def begin_changes(connection: sa.Connection, tables: Tables) -> None:
-    """Lock out other changes of the schema until the transaction ends."""
+    """Block other changes of the schema until the transaction ends."""
     if driver.is_postgres(connection):
-        # IF NOT EXISTS looks first and creates afterwards: two at once would collide.
+        # IF NOT EXISTS checks first and creates afterwards: two transactions would collide.
         lock = _hash_namespace(tables, "schema") << _POSITION_BITS
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
     elif not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
@@ -117,7 +142,7 @@ def _begin(connection: sa.Connection, tables: Tables) -> None:
 
 
 def remove(connection: sa.Connection, tables: Tables = TABLES) -> None:
-    """Drop the tables with their rows; for the downgrade of a migration."""
+    """Drop all tables of the toolkit with their rows; for the downgrade of a migration."""
     _drop_views(connection, tables)
     if driver.is_postgres(connection):
         names = _Names(connection, tables)
@@ -137,7 +162,7 @@ def remove_advanced(connection: sa.Connection, tables: Tables = TABLES) -> None:
 
 
 def _drop_views(connection: sa.Connection, tables: Tables) -> None:
-    """Drop the tables of collections."""
+    """Drop the tables of document collections."""
     views, schema = tables.advanced.views, tables.schema
     if sa.inspect(connection).has_table(views.name, schema):
         for collection in connection.scalars(sa.select(views.c.collection)).all():
@@ -153,8 +178,8 @@ def _note_version(connection: sa.Connection, tables: Tables, component: str, ver
     found = _read_version(connection, tables, component)
     if found != version:
         raise PersistenceError(
-            f"the tables {tables.prefix}* ({component}) are of version {found}, this library needs "
-            f"{version}; run its migrations"
+            f"the tables {tables.prefix}* ({component}) have version {found}, this library "
+            f"requires {version}; run its migrations"
         )
 
 
@@ -190,7 +215,7 @@ def _find_missing(connection: sa.Connection, tables: Tables) -> list[str]:
         found = _read_version(connection, tables, component)
         if found != version:
             return [
-                f"version {version} of the tables {tables.prefix}* ({component}: it has {found})"
+                f"version {version} of the tables {tables.prefix}* ({component}, found {found})"
             ]
     findings = []
     for table in tables.metadata.sorted_tables:
@@ -217,26 +242,27 @@ class _Names:
 def _build_position_statements(
     connection: sa.Connection, tables: Tables, ordering: Ordering
 ) -> tuple[str, ...]:
-    """Build functions and a trigger by which readers see positions without gaps.
+    """Build functions and a trigger that let readers stop below positions still uncommitted.
 
-    A sequence hands out positions before the commit. So each statement that inserts first takes a
-    shared lock whose key is the last position given out so far; a reader then stops below the
-    lowest key that is still locked. A transaction without such a lock delays no reader, and neither
-    does a position that was rolled back.
+    A sequence assigns positions before the commit. Each statement that inserts events therefore
+    first takes a shared lock with the last assigned position in its key, and a reader stops below
+    the lowest key that is still locked. A transaction without such a lock does not delay readers,
+    and neither does a position that was rolled back.
     """
     names = _Names(connection, tables)
     namespace = _hash_namespace(tables, "positions")
     sequence = connection.scalar(
         sa.text("SELECT pg_get_serial_sequence(:events, 'position')"), {"events": names.events}
     )
-    # Once a transaction; a savepoint that is rolled back undoes the setting with the lock.
+    # The setting makes a transaction register once; the rollback of a savepoint undoes the setting
+    # together with the lock.
     setting = f"cqrs_ddd.registered_{namespace}"
     if ordering == "serialized":
         register = f"PERFORM pg_advisory_xact_lock({namespace << _POSITION_BITS});"
-        # Each transaction commits before the next one gets a position.
+        # Each transaction commits before the next transaction gets a position.
         safe_position = f"last := {2**63 - 1};"
     else:
-        # An unused sequence has last_value 1, too.
+        # last_value is 1 for an unused sequence too, so is_called decides.
         register = f"""
             IF coalesce(current_setting('{setting}', true), '') = '' THEN
                 PERFORM pg_advisory_xact_lock_shared(
@@ -245,8 +271,8 @@ def _build_position_statements(
                 FROM {sequence};
                 PERFORM set_config('{setting}', 'yes', true);
             END IF;"""
-        # In this order: what is drawn after the first line lies above it, and what was drawn
-        # before is held by a lock in the second, or has ended.
+        # The order matters: a position assigned after the first query lies above `last`; the
+        # transaction of an earlier position has ended, or its lock is visible to the second query.
         safe_position = f"""
             SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END
             INTO last FROM {sequence};
@@ -269,11 +295,11 @@ def _build_position_statements(
             registered bigint;
         BEGIN
             IF pg_is_in_recovery() THEN
-                RAISE EXCEPTION 'events of all streams are read on the primary: the locks of '
-                    'those who append are not known on a standby';
+                RAISE EXCEPTION 'read events of all streams on the primary: a standby does not '
+                    'have the locks of appending transactions';
             END IF;
             IF current_setting('transaction_isolation') NOT LIKE 'read%committed' THEN
-                RAISE EXCEPTION 'events of all streams are read in READ COMMITTED, not in %',
+                RAISE EXCEPTION 'read events of all streams in READ COMMITTED, not in %',
                     upper(current_setting('transaction_isolation'));
             END IF;
             {safe_position}
@@ -286,12 +312,12 @@ def _build_position_statements(
 
 
 def lock_key(tables: Tables, purpose: str, name: str) -> int:
-    """For an advisory lock of PostgreSQL; names that share a key only wait for each other."""
+    """Return the key of an advisory lock; names that share a key only wait for each other."""
     bits = int.from_bytes(sha256(name.encode()).digest()[: _POSITION_BITS // 8], "big")
     return _hash_namespace(tables, purpose) << _POSITION_BITS | bits
 
 
 def _hash_namespace(tables: Tables, purpose: str) -> int:
-    """23 bits that are the same in every process, for locks that concern these tables."""
+    """Return 23 bits that are the same in every process, for locks on these tables."""
     name = f"{tables.schema or ''}.{tables.prefix}{purpose}"
     return int.from_bytes(sha256(name.encode()).digest()[:3], "big") >> 1

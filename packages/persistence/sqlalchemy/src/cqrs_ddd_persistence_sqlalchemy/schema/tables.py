@@ -1,4 +1,4 @@
-"""The tables of the event store, the outbox and the inbox."""
+"""Tables of the event store, the outbox and the inbox."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ NAMING_CONVENTION = {
 }
 
 BigKey = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-"""SQLite numbers rows itself only if the type is spelled INTEGER."""
+"""Key that the database assigns; SQLite requires the type name INTEGER for it."""
 
 
 class Tables:
-    """Tables under a prefix and, on PostgreSQL, in a schema.
+    """Tables of the toolkit, under a prefix and, on PostgreSQL, in a schema.
 
-    ``metadata`` holds them all, for Alembic or ``create_all``. The columns of
-    type JSON keep the text as it was written. The tables of ``advanced`` are among them where that
-    extra is installed.
+    ``metadata`` contains all of them, for Alembic or ``create_all``; the tables of ``advanced``
+    only if the extra is installed. JSON columns preserve the text as it was written.
+
+    Args:
+        prefix: start of the names of all tables.
+        schema: schema on PostgreSQL; None uses the search path.
     """
 
     VERSION = 1
@@ -64,10 +67,10 @@ class Tables:
             sa.Column("occurred_at", UtcDateTime, nullable=False),
             sa.Column("correlation_id", sa.Text),
             sa.Column("causation_id", sa.Text),
-            # The id comes first, since a stream may be read by its id alone.
+            # The id comes first, since a stream can be read by the id alone.
             sa.UniqueConstraint("aggregate_id", "aggregate_type", "version"),
             sa.Index(None, "event_type", "position"),
-            # Events are stored about when they occur, so a summary of blocks finds a time.
+            # BRIN suffices: events are stored soon after they occur, in blocks of similar times.
             sa.Index(None, "occurred_at", postgresql_using="brin"),
             sqlite_autoincrement=True,
         )
@@ -103,7 +106,7 @@ class Tables:
         return sa.Table(
             f"{self.prefix}outbox_leases",
             self.metadata,
-            # Numbered from one sequence: an old lease fits no later one of the same key.
+            # Numbered from one sequence, so that no two leases share an epoch.
             sa.Column("epoch", BigKey, primary_key=True, autoincrement=True),
             sa.Column("lease_key", sa.Text, nullable=False, unique=True),
             sa.Column("relay_id", sa.Text, nullable=False),
@@ -126,4 +129,4 @@ class Tables:
 
 
 TABLES = Tables()
-"""The tables under their usual names."""
+"""Tables with the default prefix."""

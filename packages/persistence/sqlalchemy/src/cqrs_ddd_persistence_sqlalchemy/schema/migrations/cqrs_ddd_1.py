@@ -1,7 +1,7 @@
 """Event store, outbox and inbox, version 1.
 
-The tables are those of the models, which are at this version. When the models move on, this file
-keeps the old shape and the next one leads from it to the new.
+The revision creates the tables of this library, which are at version 1. When the tables change,
+this file will keep version 1, and the next revision will migrate to version 2.
 """
 
 from alembic import context, op
@@ -16,6 +16,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Create the core tables, with the tables and ordering set in the Alembic configuration."""
     given = context.config.attributes
     schema.install_core(
         op.get_bind(),
@@ -25,4 +26,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Drop all tables of the toolkit with their rows."""
     schema.remove(op.get_bind(), context.config.attributes.get("cqrs_ddd_tables", TABLES))

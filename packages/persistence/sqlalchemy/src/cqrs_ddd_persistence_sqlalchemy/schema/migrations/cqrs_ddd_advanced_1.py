@@ -1,7 +1,7 @@
 """Tables of the advanced adapters, version 1: snapshots and projections.
 
-They are made where the extra ``advanced`` is installed; where it came later, downgrade this branch
-and upgrade it again.
+They are created if the extra ``advanced`` is installed. After installing it later, downgrade this
+branch and upgrade it again.
 """
 
 from alembic import context, op
@@ -16,8 +16,10 @@ depends_on = "cqrs_ddd_1"
 
 
 def upgrade() -> None:
+    """Create the tables of the extra ``advanced``, if it is installed."""
     schema.install_advanced(op.get_bind(), context.config.attributes.get("cqrs_ddd_tables", TABLES))
 
 
 def downgrade() -> None:
+    """Drop the tables of the extra ``advanced`` with their rows."""
     schema.remove_advanced(op.get_bind(), context.config.attributes.get("cqrs_ddd_tables", TABLES))
