@@ -285,9 +285,9 @@ async def test_relay_that_marks_before_publishing_would_lose_a_message(
     outbox: InMemoryOutboxStorage, broker: Broker
 ) -> None:
     class MarksFirst(OutboxRelay):
-        async def _publish(self, lease: OutboxLease, deadline: float) -> Any:
+        async def _publish(self, lease: OutboxLease, batch: Any) -> Any:
             await self._outbox.complete(lease, [m.message_id for m in lease.messages])
-            return await super()._publish(lease, deadline)
+            return await super()._publish(lease, batch)
 
     await _save_messages(outbox, "a")
     broker.choose_error = lambda m: OSError("the process dies here")

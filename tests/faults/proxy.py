@@ -45,6 +45,10 @@ class Proxy:
             self.drop_all()
             await server.wait_closed()
 
+    def thaw(self) -> None:
+        """Drop the connections that were frozen."""
+        self._thawed.set()
+
     def drop_all(self) -> None:
         for writer in list(self._writers):
             writer.transport.abort()

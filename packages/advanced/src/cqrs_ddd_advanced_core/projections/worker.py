@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from cqrs_ddd_core import ExponentialBackoffPolicy, LeaseLostError, RetryPolicy
 from cqrs_ddd_core.ports import IClock, IEventStore, IQueueSignal, IWorkerLifecycle, UnitOfWork
 from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL
 from cqrs_ddd_core.primitives.background_service import BackgroundService, Loops
 from cqrs_ddd_core.spi.system_clock import SystemClock
+from cqrs_ddd_core.spi.waiters import wait_for_notification
 
 from ..exceptions import PoisonEventError, ProjectionVersionError
 from ..ports import IDeadLetterStore, IPositionStore
@@ -94,7 +96,7 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
 
     def create_loops(self) -> Loops:
         """Return one loop for each projection."""
-        return [self._follow(each) for each in self._projections]
+        return [partial(self._follow, each) for each in self._projections]
 
     async def drain(self) -> int:
         """Advance all projections to the present end; return the number of processed events.
@@ -187,10 +189,4 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
         await self.wait(self._clock.sleep(seconds))
 
     async def _wait_for_events(self, seconds: float) -> None:
-        if self._signal is not None:
-            try:
-                await self._signal.wait(EVENTS_CHANNEL, seconds)
-                return
-            except Exception as error:
-                logger.warning("projection worker: %r from the signal; polling continues", error)
-        await self._clock.sleep(seconds)
+        await wait_for_notification(self._signal, EVENTS_CHANNEL, seconds, clock=self._clock)

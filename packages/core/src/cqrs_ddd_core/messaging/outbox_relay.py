@@ -14,6 +14,7 @@ from ..primitives import id_generator, shielding
 from ..primitives.background_service import BackgroundService, Loops
 from ..primitives.retry import ExponentialBackoffPolicy, RetryPolicy
 from ..spi.system_clock import SystemClock
+from ..spi.waiters import wait_for_notification
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +32,14 @@ class _Outcome:
     error: Exception | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Batch:
     """Leases that were claimed together; publishing stops at ``deadline``."""
 
     leases: Sequence[OutboxLease]
     deadline: float
+    is_cancelled: bool = False
+    """True once the relay cancels the running publish calls."""
 
 
 class OutboxRelay(BackgroundService, IWorkerLifecycle):
@@ -95,7 +98,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
 
     def create_loops(self) -> Loops:
         """Return the loop that publishes batches until the relay stops."""
-        return (self._run(),)
+        return (self._run,)
 
     async def run_once(self) -> int:
         """Claim, publish and mark one batch; return the number of published messages.
@@ -129,11 +132,16 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
                 )
                 failures = 0
                 if not published:
-                    await self.wait(self._wait_for_work(self._poll_interval))
+                    await self._wait_for_work(self._poll_interval)
             except Exception as error:
                 failures, batch = failures + 1, None
                 logger.warning("outbox relay: %r, try %d", error, failures)
-                await self.wait(self._wait_for_work(self._pause.get_backoff(failures)))
+                await self._wait_for_work(self._pause.get_backoff(failures))
+
+    async def _wait_for_work(self, seconds: float) -> None:
+        await self.wait(
+            wait_for_notification(self._signal, OUTBOX_CHANNEL, seconds, clock=self._clock)
+        )
 
     async def _claim(self) -> _Batch:
         deadline = self._compute_deadline()
@@ -148,7 +156,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         outcomes: list[_Outcome] = []
         last: list[_Outcome] = []
         running = {
-            asyncio.create_task(self._publish(each, batch.deadline)) for each in batch.leases
+            asyncio.create_task(self._publish(each, batch)) for each in batch.leases
         }
         try:
             while running:
@@ -158,6 +166,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
                 last = [task.result() for task in ended]
                 outcomes += last
         finally:
+            batch.is_cancelled = True
             for task in running:
                 task.cancel()
         published = sum(len(outcome.published) for outcome in outcomes)
@@ -179,25 +188,22 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
             f"{failures[-1].error!r}; no try is counted"
         )
 
-    async def _wait_for_work(self, seconds: float) -> None:
-        if self._signal is not None:
-            try:
-                await self._signal.wait(OUTBOX_CHANNEL, seconds)
-                return
-            except Exception as error:
-                logger.warning("outbox relay: the signal raised %r; polling continues", error)
-        await self._clock.sleep(seconds)
-
-    async def _publish(self, lease: OutboxLease, deadline: float) -> _Outcome:
+    async def _publish(self, lease: OutboxLease, batch: _Batch) -> _Outcome:
         """Publish the messages of one partition in order, up to the first failure."""
         published: list[str] = []
         for message in lease.messages:
-            if self.is_stopping or self._clock.monotonic() >= deadline:
+            if self.is_stopping or self._clock.monotonic() >= batch.deadline:
                 break
             try:
                 await shielding.timeout_after(
                     self._publish_timeout, self._publisher.publish(message)
                 )
+            except asyncio.CancelledError:
+                if batch.is_cancelled:
+                    raise
+                # The client of the broker raised it, for example because its connection closed.
+                error = errors.MessagingError("the publisher raised CancelledError")
+                return _Outcome(lease, published, message, error)
             except Exception as error:
                 return _Outcome(lease, published, message, error)
             published.append(message.message_id)

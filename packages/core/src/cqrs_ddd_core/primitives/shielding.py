@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from .exceptions import InfrastructureError
+
 T = TypeVar("T")
 
 
@@ -55,6 +57,29 @@ async def run_to_completion(
                 deadline = None if grace is None else loop.time() + grace
     error = asyncio.CancelledError() if task.cancelled() else task.exception()
     return CompletionResult(error, interruption)
+
+
+async def isolate(work: Coroutine[Any, Any, T]) -> T:
+    """Await ``work`` in a task of its own, and cancel it with the caller.
+
+    Some clients raise ``CancelledError`` although nobody has cancelled the caller, for example when
+    their connection is closed. The caller would take that error for its own cancellation.
+
+    Raises:
+        InfrastructureError: the work raised ``CancelledError`` by itself.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task})
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+    if task.cancelled():
+        raise InfrastructureError(
+            "a call ended with CancelledError although its caller was not cancelled"
+        )
+    return task.result()
 
 
 class OwnCancellation:

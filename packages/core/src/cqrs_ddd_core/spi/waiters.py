@@ -1,6 +1,32 @@
-"""Waiters for wake-up notifications within one process."""
+"""Waiting for wake-up notifications, of other processes and of this one."""
 
 import asyncio
+import logging
+
+from ..ports import IClock, IQueueSignal
+from ..primitives.shielding import isolate
+
+logger = logging.getLogger(__name__)
+
+
+async def wait_for_notification(
+    signal: IQueueSignal | None, channel: str, seconds: float, *, clock: IClock
+) -> None:
+    """Wait for a notification, at most for ``seconds``; without a working signal, for ``seconds``.
+
+    Args:
+        signal: source of notifications; its errors are logged. None waits by the clock alone.
+        channel: channel of the notifications.
+        seconds: longest wait.
+        clock: measures the wait without a signal.
+    """
+    if signal is not None:
+        try:
+            await isolate(signal.wait(channel, seconds))
+            return
+        except Exception as error:
+            logger.warning("channel %s: %r from the signal; polling continues", channel, error)
+    await clock.sleep(seconds)
 
 
 class Waiters:

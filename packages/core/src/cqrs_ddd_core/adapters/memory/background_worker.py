@@ -40,7 +40,7 @@ class InMemoryBackgroundWorker(BackgroundService, IBackgroundWorker):
 
     def create_loops(self) -> Loops:
         """Return the loop that runs one job after the other."""
-        return (self._run(),)
+        return (self._run,)
 
     async def _run(self) -> None:
         while not self.is_stopping:

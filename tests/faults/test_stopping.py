@@ -1,0 +1,54 @@
+"""A service is stopped while the database does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+
+from cqrs_ddd_core.adapters.memory import InMemoryMessageBus
+from cqrs_ddd_core.messaging import OutboxRelay
+from cqrs_ddd_core.ports import OutboxMessage
+from cqrs_ddd_core.primitives.background_service import ServiceState
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyOutboxStorage, Tables
+from tests.faults.proxy import AtCommit, Proxy
+from tests.persistence_sqlalchemy.conftest import SessionFactory
+
+pytestmark = pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+
+
+@pytest.fixture
+async def proxy(database_url: str) -> AsyncIterator[Proxy]:
+    async with Proxy(database_url).running() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def proxied(proxy: Proxy) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(proxy.url)
+    yield engine
+    await engine.dispose()
+
+
+async def test_relay_stops_within_its_grace_period_although_the_database_does_not_answer(
+    proxy: Proxy, proxied: AsyncEngine, session_factory: SessionFactory, tables: Tables
+) -> None:
+    outbox = SQLAlchemyOutboxStorage(session_factory, tables=tables)
+    await outbox.save_messages([OutboxMessage("m-1", "Tested", {})])
+    frozen = SQLAlchemyOutboxStorage(async_sessionmaker(proxied), tables=tables)
+    proxy.at_commit = AtCommit.FREEZE
+    relay = OutboxRelay(frozen, InMemoryMessageBus())
+    await relay.start()
+    while proxy.at_commit is AtCommit.FREEZE:
+        await asyncio.sleep(0.01)
+    (loop,) = relay._loops
+
+    # Without a limit this waits until the database answers, which it never does.
+    await asyncio.wait_for(relay.stop(grace=0.1), timeout=60)
+
+    assert relay.status.state is ServiceState.STOPPED
+    proxy.thaw()
+    await asyncio.wait({loop.task})
+    assert len(await outbox.get_pending()) == 1
