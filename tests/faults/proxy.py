@@ -30,6 +30,7 @@ class Proxy:
         self.is_down = False
         self.url = server_url
         self._writers: set[asyncio.StreamWriter] = set()
+        self.frozen = asyncio.Event()
         self._thawed = asyncio.Event()
 
     @asynccontextmanager
@@ -78,6 +79,7 @@ class Proxy:
     ) -> None:
         at_commit, self.at_commit = self.at_commit, AtCommit.FORWARD
         if at_commit is AtCommit.FREEZE:
+            self.frozen.set()
             await self._thawed.wait()
         if at_commit is AtCommit.LOSE_THE_ANSWER:
             answering.cancel()

@@ -41,8 +41,7 @@ async def test_relay_stops_within_its_grace_period_although_the_database_does_no
     proxy.at_commit = AtCommit.FREEZE
     relay = OutboxRelay(frozen, InMemoryMessageBus())
     await relay.start()
-    while proxy.at_commit is AtCommit.FREEZE:
-        await asyncio.sleep(0.01)
+    await proxy.frozen.wait()
     (loop,) = relay._loops
 
     # Without a limit this waits until the database answers, which it never does.

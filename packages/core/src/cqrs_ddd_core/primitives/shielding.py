@@ -62,7 +62,7 @@ async def run_to_completion(
 async def isolate(work: Coroutine[Any, Any, T]) -> T:
     """Await ``work`` in a task of its own, and cancel it with the caller.
 
-    Some clients raise ``CancelledError`` although nobody has cancelled the caller, for example when
+    Some clients raise ``CancelledError`` although the caller was not cancelled, for example when
     their connection is closed. The caller would take that error for its own cancellation.
 
     Raises:
