@@ -163,7 +163,7 @@ def _lines(node: ast.stmt) -> range:
 
 
 def import_graph(modules: Mapping[str, Module]) -> dict[str, set[str]]:
-    """Map each module to those it imports, including imports for types and inside functions.
+    """Map each module to the modules it imports, including imports for types and inside functions.
 
     Importing a module also loads the roots of its folders; the graph leaves that out.
     """

@@ -45,6 +45,6 @@ def test_documented_import_line_works(line: str) -> None:
     run(line)
 
 
-def test_name_that_does_not_exist_fails_the_check() -> None:
+def test_documented_import_check_fails_for_a_missing_name() -> None:
     with pytest.raises(ImportError, match="cannot import name 'Missing'"):
         run("from cqrs_ddd_core.domain.events import Missing")

@@ -60,7 +60,7 @@ class CountingReader(IBatchReader[str, R]):
 
 
 class AwaitableService:
-    """Sync service whose methods are awaited like those of its async form."""
+    """Sync service with the awaitable methods of its async form."""
 
     def __init__(self, service: object) -> None:
         self._service = service

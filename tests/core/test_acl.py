@@ -154,7 +154,9 @@ async def test_default_acl_applies_if_no_ancestor_has_an_allow_list(
 
 @each_variant
 @pytest.mark.parametrize("node", ["gone", "orphan", "below"])
-async def test_missing_node_or_ancestor_grants_nothing(variant: ServiceVariant, node: str) -> None:
+async def test_missing_node_or_ancestor_grants_no_access(
+    variant: ServiceVariant, node: str
+) -> None:
     source = (
         new_tree()
         .node("top", acl=allow(ANN))
@@ -175,7 +177,7 @@ async def test_missing_node_or_ancestor_grants_nothing(variant: ServiceVariant, 
     assert not await denying_acls.is_allowed(node, ["ann"], "read")
 
 
-def test_parent_id_that_is_none_hides_no_ancestor() -> None:
+def test_parent_id_none_counts_as_a_missing_ancestor() -> None:
     class Rows:
         """Reader that returns None for a missing parent, as a nullable column does."""
 
@@ -259,7 +261,7 @@ class Wildcards(ExactMatcher):
         return anyone and (grant.permission in ("admin", permission))
 
 
-def test_matcher_decides_which_requests_an_entry_covers() -> None:
+def test_acl_matcher_decides_which_requests_an_entry_covers() -> None:
     source = build_chain(allow(Grant("*", "read")), allow(Grant("ann", "admin"), BOB))
     acls = ACLInheritanceService(source, matcher=Wildcards())
 

@@ -512,12 +512,14 @@ MANY = BulkRepositoryContract()
 WORK = UnitOfWorkContract()
 
 MUTANTS: Collection[Breaks] = (
-    Breaks(PositionsAtAppend, EVENTS.test_a_reader_never_skips_events_of_a_slow_transaction),
+    Breaks(
+        PositionsAtAppend, EVENTS.test_reader_of_all_events_never_skips_events_of_a_slow_transaction
+    ),
     Breaks(
         PositionsAtAppend,
         EVENTS.test_reader_sees_exactly_the_events_that_concurrent_writers_committed,
     ),
-    Breaks(WaitsAtGaps, EVENTS.test_a_reader_does_not_wait_for_events_that_were_rolled_back),
+    Breaks(WaitsAtGaps, EVENTS.test_reader_of_all_events_does_not_wait_for_rolled_back_events),
     Breaks(BatchInPieces, EVENTS.test_event_store_rejects_the_whole_batch_if_one_version_is_taken),
     Breaks(BatchInPieces, EVENTS.test_event_store_rejects_the_whole_batch_if_one_event_is_not_json),
     Breaks(ExpectsNothing, EVENTS.test_event_store_enforces_each_kind_of_expected_version),
@@ -623,7 +625,7 @@ MUTANTS: Collection[Breaks] = (
     Breaks(NeverReportsTheLoss, LOCKS.test_lease_is_marked_lost_before_its_block_is_cancelled),
     Breaks(
         CancelsAnyway,
-        LOCKS.test_block_without_cancel_on_loss_keeps_running_and_can_see_the_loss,
+        LOCKS.test_hold_block_without_cancel_on_loss_keeps_running_and_can_see_the_loss,
     ),
     Breaks(
         ReleasesByName,

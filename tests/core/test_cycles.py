@@ -94,7 +94,7 @@ async def test_cycle_at_the_end_of_a_long_chain_needs_no_recursion(variant: Serv
     assert await variant.cycles(chain).would_create_cycle(1_100, 0)
 
 
-def test_chain_of_20_000_nodes_needs_no_recursion() -> None:
+def test_cycle_check_of_a_chain_of_20_000_nodes_needs_no_recursion() -> None:
     chain = build_links({i: (i + 1,) for i in range(20_000)})
     cycles = CycleDetectionService(chain, limits=TraversalLimits(max_nodes=None))
 
@@ -258,7 +258,9 @@ def test_new_links_are_accepted_despite_a_stored_cycle() -> None:
 
 
 @each_variant
-async def test_depth_counts_links_to_the_nearest_or_farthest_root(variant: ServiceVariant) -> None:
+async def test_hierarchy_depth_counts_links_to_the_nearest_or_farthest_root(
+    variant: ServiceVariant,
+) -> None:
     cycles = variant.cycles(build_hierarchy("top", "a < top", "b < a", "c < b top", "d < gone"))
 
     assert await cycles.depth_of("top") == 0

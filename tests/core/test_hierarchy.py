@@ -160,7 +160,7 @@ class ACLBatches:
 
 
 class ReaderOfSeveralKinds(ACLBatches):
-    """Reader of parents and of access lists, whose batches are of access lists."""
+    """Reader of parents and of access lists with batches of access lists only."""
 
     def __init__(self) -> None:
         self.source = RecordingHierarchy()

@@ -41,7 +41,7 @@ def test_importing_core_loads_pydantic_and_no_other_package() -> None:
     assert found <= PYDANTIC | {"cqrs_ddd_core", "sitecustomize"}
 
 
-def test_root_exports_what_an_application_needs() -> None:
+def test_core_root_exports_the_names_that_an_application_needs() -> None:
     needed = {
         "AggregateRoot",
         "CachingMixin",
@@ -70,7 +70,7 @@ def test_root_exports_what_an_application_needs() -> None:
     assert needed | errors | set(middleware.__all__) <= set(root_names())
 
 
-def test_root_offers_each_name_once() -> None:
+def test_core_root_exports_each_name_once() -> None:
     names = root_names()
 
     assert sorted(set(names)) == names
@@ -79,7 +79,7 @@ def test_root_offers_each_name_once() -> None:
         assert getattr(cqrs_ddd_core, name) is not None
 
 
-def test_type_checkers_see_the_modules_that_the_root_searches() -> None:
+def test_type_checkers_see_the_modules_that_the_core_root_searches() -> None:
     tree = ast.parse(Path(cqrs_ddd_core.__file__).read_text("utf-8"))
     (call,) = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
     searched = [each.value for each in call.args if isinstance(each, ast.Constant)]
@@ -97,7 +97,7 @@ def star_imports(package: ModuleType) -> list[str]:
     ]
 
 
-def test_broken_module_is_reported_with_its_error(
+def test_lazy_export_reports_the_error_of_a_broken_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "lazy_root").mkdir()
@@ -113,7 +113,7 @@ def test_broken_module_is_reported_with_its_error(
         getattr(root, "Anything")  # noqa: B009 - a type checker does not know the package
 
 
-def test_importing_the_root_loads_no_other_package() -> None:
+def test_importing_the_core_root_loads_no_other_package() -> None:
     code = "import sys, cqrs_ddd_core; print(*{m.partition('.')[0] for m in sys.modules})"
 
     loaded = subprocess.run(
@@ -123,7 +123,7 @@ def test_importing_the_root_loads_no_other_package() -> None:
     assert not PYDANTIC & set(loaded)
 
 
-def test_unknown_name_of_the_root_is_an_attribute_error() -> None:
+def test_unknown_name_of_the_core_root_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'cqrs_ddd_core' has no attribute 'Missing'"):
         getattr(cqrs_ddd_core, "Missing")  # noqa: B009 - a type checker knows it is missing
 
@@ -140,7 +140,7 @@ def all_subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
             yield from all_subclasses(each)
 
 
-def test_every_exported_name_of_every_folder_exists() -> None:
+def test_every_exported_name_of_every_core_folder_exists() -> None:
     checked = 0
     for info in pkgutil.walk_packages(cqrs_ddd_core.__path__, "cqrs_ddd_core."):
         module = importlib.import_module(info.name)

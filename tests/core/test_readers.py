@@ -173,7 +173,7 @@ class AsyncParents:
         return {}
 
 
-def test_async_service_rejects_a_sync_reader() -> None:
+def test_async_hierarchy_service_rejects_a_sync_reader() -> None:
     with pytest.raises(InvalidOperationError, match="SyncParents.get_parent_ids is sync; use"):
         AsyncCycleDetectionService[str](SyncParents())  # type: ignore[arg-type]
     with pytest.raises(InvalidOperationError, match="is sync; use the sync form"):
@@ -182,7 +182,7 @@ def test_async_service_rejects_a_sync_reader() -> None:
         AsyncACLInheritanceService[str](build_in_memory())  # type: ignore[arg-type]
 
 
-def test_sync_service_rejects_an_async_reader() -> None:
+def test_sync_hierarchy_service_rejects_an_async_reader() -> None:
     # isinstance compares method names only, so it accepts the reader.
     assert isinstance(AsyncParents(), IBatchReader)
     with pytest.raises(InvalidOperationError, match="get_many is async; use the async form"):
@@ -195,12 +195,12 @@ class ParentBatches(SyncParents):
 
 
 @pytest.mark.parametrize("reader", [SyncParents(), ParentBatches(), object()])
-def test_service_rejects_a_reader_of_other_records(reader: Any) -> None:
+def test_tag_service_rejects_a_reader_of_other_records(reader: Any) -> None:
     with pytest.raises(InvalidOperationError, match="has neither get_tags_and_parents nor"):
         TagInheritanceService[str](reader)
 
 
-def test_sync_service_has_the_methods_of_the_async_service() -> None:
+def test_sync_hierarchy_service_has_the_methods_of_the_async_service() -> None:
     for sync, asynchronous in (
         (CycleDetectionService, AsyncCycleDetectionService),
         (TagInheritanceService, AsyncTagInheritanceService),
@@ -291,7 +291,7 @@ async def _check_parents(reader: InMemoryHierarchy[str]) -> None:
 
 async def _check_tags(reader: InMemoryHierarchy[str]) -> None:
     contract = TagReaderContract()
-    await contract.test_tags_keep_their_order_and_spelling(reader)
+    await contract.test_tag_reader_keeps_the_order_and_spelling_of_tags(reader)
     await contract.test_tag_reader_omits_missing_nodes_but_not_nodes_without_tags(reader)
 
 

@@ -290,7 +290,7 @@ def test_registry_finds_functions_by_module_and_name(registry: HandlerRegistry) 
         registry.register("hall", "greet", other)
 
 
-def test_verify_lists_each_message_without_a_handler_or_with_two(
+def test_registry_verify_lists_each_message_without_a_handler_or_with_two(
     registry: HandlerRegistry,
 ) -> None:
     async def handle_by_name(data: dict[str, str]) -> None: ...
@@ -308,7 +308,7 @@ def test_verify_lists_each_message_without_a_handler_or_with_two(
     assert "register exactly one handler for each message" in message
 
 
-def test_verify_without_arguments_checks_every_message_of_the_process(
+def test_registry_verify_without_arguments_checks_every_message_class(
     registry: HandlerRegistry,
 ) -> None:
     with pytest.raises(HandlerRegistrationError, match="GreetPolitely has no handler"):

@@ -353,7 +353,7 @@ async def test_background_worker_contract_catches_a_worker_that_dies_of_a_failed
 
 
 class KeepsTheBuffer(InMemoryBlobStorage):
-    """Naive: keeps the buffer of the caller, who can still change it."""
+    """Naive: keeps the buffer that the caller can still change."""
 
     async def save(self, key: str, content: bytes, *, content_type: str | None = None) -> None:
         await super().save(key, b"")

@@ -61,7 +61,9 @@ async def test_node_inherits_the_tags_of_its_parent(variant: ServiceVariant) -> 
 
 
 @each_variant
-async def test_own_tags_come_first_as_stored_then_the_nearest(variant: ServiceVariant) -> None:
+async def test_own_tags_come_first_in_stored_order_and_then_the_nearest(
+    variant: ServiceVariant,
+) -> None:
     assert await variant.tags(FAMILY).effective_tags("me") == (
         "mine", "all", "also mine", "p2", "p1", "s", "old", "other",
     )  # fmt: skip
@@ -126,7 +128,7 @@ def test_tag_of_an_ancestor_is_inherited_although_the_node_has_it() -> None:
 
 
 @each_variant
-async def test_missing_node_is_an_error_and_not_a_node_without_tags(
+async def test_tag_query_of_a_missing_node_raises(
     variant: ServiceVariant,
 ) -> None:
     tags = variant.tags(FAMILY)
@@ -164,7 +166,7 @@ def test_node_that_is_its_own_parent_inherits_nothing_from_itself() -> None:
     assert TagInheritanceService(source).inherited_tags("me") == ()
 
 
-def test_tags_can_be_equal_in_different_spellings() -> None:
+def test_tags_with_different_spellings_can_be_normalised_to_one_tag() -> None:
     source = (
         new_tree().node("root", tags=("RED", "Blue")).node("me", ("root",), tags=("Red", "red"))
     )
@@ -198,7 +200,7 @@ def test_tag_can_be_excluded_from_inheritance() -> None:
 
 
 @each_variant
-async def test_tags_of_many_nodes_are_the_same_as_one_by_one(variant: ServiceVariant) -> None:
+async def test_tags_of_many_nodes_equal_the_tags_read_one_by_one(variant: ServiceVariant) -> None:
     tags = variant.tags(FAMILY)
 
     answers = await tags.effective_tags_many(("me", "root", "absent", "second"))

@@ -717,7 +717,7 @@ LISTS, ANCESTRIES = ACLReaderContract(), AncestryReaderContract()
     ("naive", "kind", "sentence"),
     [
         (drop_order, "parents", PARENTS.test_parent_reader_returns_parents_in_stored_order),
-        (drop_order, "tags", TAGS.test_tags_keep_their_order_and_spelling),
+        (drop_order, "tags", TAGS.test_tag_reader_keeps_the_order_and_spelling_of_tags),
         (reverse_order, "parents", PARENTS.test_parent_reader_returns_parents_in_stored_order),
         (
             take_nodes_from_links,

@@ -246,11 +246,11 @@ MUTANTS: Collection[Breaks] = (
     # SQLite has one writer, so nothing overtakes there.
     Breaks(
         ReadsWhatItSees,
-        EVENTS.test_a_reader_never_skips_events_of_a_slow_transaction,
+        EVENTS.test_reader_of_all_events_never_skips_events_of_a_slow_transaction,
         POSTGRES,
     ),
     Breaks(
-        WaitsAtGaps, EVENTS.test_a_reader_does_not_wait_for_events_that_were_rolled_back, POSTGRES
+        WaitsAtGaps, EVENTS.test_reader_of_all_events_does_not_wait_for_rolled_back_events, POSTGRES
     ),
     Breaks(
         InsertsOneByOne, EVENTS.test_event_store_rejects_the_whole_batch_if_one_version_is_taken

@@ -333,7 +333,7 @@ async def _occupy(clients: list[Redis], *, milliseconds: int = 60_000) -> None:
 
 
 async def _list_keys(clients: list[Redis]) -> set[str]:
-    """Return all keys but those of tokens and waiters."""
+    """Return all keys except the keys of tokens and waiters."""
     keys: set[str] = set()
     for client in clients:
         keys |= {decode_text(key) for key in await client.keys("*")}

@@ -154,7 +154,7 @@ async def test_cache_sends_its_scripts_again_to_a_server_that_lost_them(
 
 
 class RepeatsScripts(RedisCacheService):
-    """Cache whose driver repeats each script, as after a lost reply."""
+    """Cache with a driver that repeats each script, as after a lost reply."""
 
     async def _run(self, script: Script, keys: list[bytes], arguments: list[Any]) -> Any:
         await super()._run(script, keys, arguments)
@@ -192,9 +192,7 @@ async def test_cache_command_that_the_driver_repeats_has_one_effect(
         ("jitter", -0.1),
     ],
 )
-def test_invalid_settings_of_the_cache_are_rejected(
-    client: Redis, setting: str, value: Any
-) -> None:
+def test_redis_cache_rejects_invalid_settings(client: Redis, setting: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         RedisCacheService(client, **{setting: value})
 
@@ -335,7 +333,7 @@ async def test_cache_fill_during_a_clear_is_dropped(
 
 
 async def _cancel_write(cache: RedisCacheService) -> Callable[[], Awaitable[Any]]:
-    """Cancel a write whose command is still on its way, and return the command."""
+    """Cancel a write before its command is sent, and return the command."""
     run, sent = cache._run, []
 
     async def keep(script: Script, keys: list[bytes], arguments: list[Any]) -> Any:

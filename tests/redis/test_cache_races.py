@@ -127,7 +127,7 @@ async def test_naive_cache_restores_a_deleted_value(
 
 
 class Flaky(RedisCacheService):
-    """Cache whose commands or replies get lost."""
+    """Cache that loses commands or replies on demand."""
 
     def __init__(self, client: Redis, clock: FakeClock) -> None:
         super().__init__(

@@ -216,7 +216,7 @@ async def _clear(cache: RedisCacheService) -> None:
 
 @pytest.mark.parametrize("is_first", [True, False])
 @pytest.mark.parametrize("change", [_delete, _set, _clear])
-async def test_key_with_a_pending_deletion_is_not_served(
+async def test_cached_key_with_a_pending_deletion_is_not_served(
     cache: RedisCacheService,
     other: RedisCacheService,
     link: Link,
@@ -471,7 +471,7 @@ async def test_breaker_without_pending_invalidations_serves_stale_values(
     cache._breaker.__class__ = DropsFailedChanges
 
     with pytest.raises(AssertionError):
-        await test_key_with_a_pending_deletion_is_not_served(
+        await test_cached_key_with_a_pending_deletion_is_not_served(
             cache, other, link, clock, change, True
         )
 

@@ -209,7 +209,7 @@ async def acquires_after_release(client: Redis, kind: type[FifoRedisLockStrategy
     return await lock._enqueue(waiter) is not None
 
 
-async def test_request_that_arrives_after_its_owner_has_left_is_ignored(
+async def test_lock_request_that_arrives_after_its_owner_has_left_is_ignored(
     client: Redis,
 ) -> None:
     assert not await acquires_after_release(client, FifoRedisLockStrategy)
@@ -319,7 +319,7 @@ async def test_naive_counted_tokens_restart_after_a_server_restart(server: OwnRe
 
 
 async def serve_after_data_loss(client: Redis, kind: type[FifoRedisLockStrategy]) -> list[int]:
-    """Return the order of five waiters whose heartbeats are in another order."""
+    """Return the order in which five waiters with staggered heartbeats are served."""
     served: list[int] = []
     holder, lock = FifoRedisLockStrategy(client), kind(client, heartbeat=0.5)
 
@@ -568,7 +568,7 @@ async def test_hold_block_ends_without_an_error_if_the_server_is_gone(
     assert "cannot release door" in caplog.text
 
 
-async def test_invalid_settings_of_the_lock_are_rejected(client: Redis) -> None:
+async def test_fifo_lock_rejects_invalid_settings(client: Redis) -> None:
     for settings in ({"heartbeat": 0}, {"heartbeat": -1}, {"response_timeout": 0}):
         with pytest.raises(InvalidOperationError):
             FifoRedisLockStrategy(client, **settings)  # type: ignore[arg-type]

@@ -126,7 +126,7 @@ def test_operand_is_converted_to_the_type_of_its_field(
 
 
 @pytest.mark.parametrize("kind", [each for each in Kind if each is not Kind.ARRAY])
-def test_none_is_accepted_as_operand_of_equality_only(kind: Kind) -> None:
+def test_equality_is_the_only_comparison_that_accepts_none(kind: Kind) -> None:
     assert as_kind(None, kind) is None
     if kind not in LT.kinds:
         return

@@ -413,7 +413,7 @@ def test_random_json_text_raises_specification_errors_only(text: str | bytes) ->
 
 
 @pytest.mark.parametrize("operators", ["in", ["eqq"]])
-def test_misspelled_allowed_operators_are_a_config_error(operators: Any) -> None:
+def test_misspelled_allowed_operators_raise_config_error(operators: Any) -> None:
     asked = {"attribute": "status", "operator": "=", "value": 1}
 
     with pytest.raises(ConfigError, match="allowed_fields of status"):

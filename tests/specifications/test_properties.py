@@ -67,7 +67,7 @@ def test_page_read_from_json_selects_the_same_items(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_negation_is_the_complement_and_undoes_itself(seed: int) -> None:
+def test_negation_of_a_specification_is_its_complement_and_undoes_itself(seed: int) -> None:
     cases = Cases(seed)
 
     for specification in cases.specifications(60):

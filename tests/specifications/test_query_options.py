@@ -85,7 +85,7 @@ def assert_every_item_once(options: QueryOptions) -> None:
     ],
     ids=",".join,
 )
-def test_pages_return_every_item_once(ordering: tuple[str, ...], size: int) -> None:
+def test_keyset_pages_return_every_item_once(ordering: tuple[str, ...], size: int) -> None:
     assert_every_item_once(QueryOptions(ordering=ordering, limit=size))
 
 

@@ -83,7 +83,7 @@ def test_chains_of_and_and_or_are_not_merged() -> None:
     assert mixed.depth == 3
 
 
-def test_opaque_specification_is_evaluated_by_itself() -> None:
+def test_opaque_specification_is_evaluated_by_its_own_method() -> None:
     opaque = IsBright()
 
     assert (HALL & opaque).is_satisfied_by(Lamp(75))
@@ -115,7 +115,7 @@ def test_specifications_compare_by_value() -> None:
     assert len({BRIGHT & HALL, AndSpecification([BRIGHT, HALL])}) == 1
 
 
-def test_evaluation_does_not_change_equality() -> None:
+def test_evaluation_does_not_change_the_equality_of_specifications() -> None:
     asked = AttributeSpecification("watts", ">", 60)
     asked.is_satisfied_by(Lamp(1))
 

@@ -31,6 +31,12 @@ class Outcome:
 
     Each ``then`` method raises an ``AssertionError`` that shows the differences, and returns the
     outcome itself, so that calls can be chained.
+
+    Args:
+        events: Events that the call or the command recorded.
+        result: Return value of the method or of the command handler.
+        error: Error that was raised instead of a result.
+        aggregate: The aggregate after the call; None after a command.
     """
 
     events: Sequence[DomainEvent]
@@ -89,7 +95,11 @@ class Outcome:
 
 
 class AggregateScenario(Generic[A]):
-    """Scenario of an aggregate with a history of events."""
+    """Scenario of an aggregate with a history of events.
+
+    Args:
+        aggregate: The aggregate, without pending events.
+    """
 
     def __init__(self, aggregate: A) -> None:
         self._aggregate = aggregate
@@ -105,7 +115,12 @@ class AggregateScenario(Generic[A]):
 
 
 class MessageScenario:
-    """Scenario of a mediator that first handles some earlier commands."""
+    """Scenario of a mediator that first handles some earlier commands.
+
+    Args:
+        mediator: The mediator under test.
+        before: Commands that are sent before the command of ``when``.
+    """
 
     def __init__(self, mediator: Mediator, before: Sequence[Command]) -> None:
         self._mediator = mediator

@@ -27,7 +27,7 @@ from .values import Values
 
 
 class Color(Enum):
-    """Values of the enum field."""
+    """Enum of the generated field ``color``."""
 
     RED = "red"
     GREEN = "green"

@@ -295,7 +295,7 @@ class EventStoreContract:
             with raises(EventStoreError):
                 await event_store.get_events_after(start, limit)
 
-    async def test_events_are_found_by_type(self, event_store: IEventLog) -> None:
+    async def test_event_store_finds_events_by_type(self, event_store: IEventLog) -> None:
         start = await event_store.latest_position()
         stream, sold, lost = new_stream(), uuid4_text(), uuid4_text()
         kinds = (sold, lost, "Other", sold)
@@ -312,7 +312,9 @@ class EventStoreContract:
         assert [e.version for e in page] == [4]
         assert await event_store.get_events_of_types([], after=start) == []
 
-    async def test_events_are_found_by_the_time_they_occurred(self, event_store: IEventLog) -> None:
+    async def test_event_store_finds_events_by_the_time_they_occurred(
+        self, event_store: IEventLog
+    ) -> None:
         start = await event_store.latest_position()
         stream = new_stream()
         noon = datetime(2001, 1, 1, 12, tzinfo=timezone.utc)
@@ -374,12 +376,12 @@ class EventStoreContract:
 
         assert await event_store.get_events(other.aggregate_id) == []
 
-    async def test_a_reader_never_skips_events_of_a_slow_transaction(
+    async def test_reader_of_all_events_never_skips_events_of_a_slow_transaction(
         self, event_store: IEventLog, new_uow: NewUnitOfWork
     ) -> None:
         await self._read_during_a_slow_transaction(event_store, new_uow, commits=True)
 
-    async def test_a_reader_does_not_wait_for_events_that_were_rolled_back(
+    async def test_reader_of_all_events_does_not_wait_for_rolled_back_events(
         self, event_store: IEventLog, new_uow: NewUnitOfWork
     ) -> None:
         await self._read_during_a_slow_transaction(event_store, new_uow, commits=False)

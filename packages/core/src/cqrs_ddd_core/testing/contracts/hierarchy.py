@@ -80,7 +80,9 @@ class TagReaderContract:
         tag_reader: A reader of single nodes or of batches; ``FOLDERS`` are stored.
     """
 
-    async def test_tags_keep_their_order_and_spelling(self, tag_reader: object) -> None:
+    async def test_tag_reader_keeps_the_order_and_spelling_of_tags(
+        self, tag_reader: object
+    ) -> None:
         found = await _read_many(tag_reader, "get_tags_and_parents", IDS)
 
         assert dict(found) == {folder.id: (folder.tags, folder.parent_ids) for folder in FOLDERS}

@@ -251,7 +251,7 @@ class LockContract:
 
         assert was_marked_lost
 
-    async def test_block_without_cancel_on_loss_keeps_running_and_can_see_the_loss(
+    async def test_hold_block_without_cancel_on_loss_keeps_running_and_can_see_the_loss(
         self, lock: ILeasedLock
     ) -> None:
         name, saw_loss = _name(), False
@@ -349,7 +349,7 @@ class FifoLockContract:
     async def wait_for_waiters(self, lock: ILeasedLock, resource: str, count: int) -> None:
         """Wait until the queue of the lock has `count` waiters.
 
-        A lock whose queue is on a server overrides this and asks the server.
+        A contract of a lock with its queue on a server overrides this and polls the server.
         """
         await asyncio.sleep(0.01)
 

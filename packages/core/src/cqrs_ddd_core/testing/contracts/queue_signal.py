@@ -29,7 +29,9 @@ class QueueSignalContract:
         assert await asyncio.gather(*waiting) == [True, True, True]
         assert not await elsewhere
 
-    async def test_wait_without_a_notification_times_out(self, signal: IQueueSignal) -> None:
+    async def test_wait_on_a_channel_without_a_notification_times_out(
+        self, signal: IQueueSignal
+    ) -> None:
         assert not await signal.wait(_channel(), 0.02)
         assert not await signal.wait(_channel(), 0)
 

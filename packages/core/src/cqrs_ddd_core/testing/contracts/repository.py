@@ -105,7 +105,9 @@ class RepositoryContract:
         assert (await load_parcel(parcels, parcel.id)).version == 3
         assert (await load_parcel(parcels, parcel.id)).grams == 2
 
-    async def test_save_without_events_increases_the_version_by_one(self, parcels: Parcels) -> None:
+    async def test_saving_an_aggregate_without_events_increases_its_version_by_one(
+        self, parcels: Parcels
+    ) -> None:
         parcel = await store_parcel(parcels)
 
         parcel.note = "by hand"
@@ -408,7 +410,9 @@ class RepositoryContract:
         with raises(InvalidOperationError):
             await parcels.search(options(distinct=True))
 
-    async def test_search_rejects_criteria_of_an_unknown_type(self, parcels: Parcels) -> None:
+    async def test_repository_search_rejects_criteria_of_an_unknown_type(
+        self, parcels: Parcels
+    ) -> None:
         for criteria in ("owner = 'anna'", None, {"owner": "anna"}):
             with raises(InvalidOperationError):
                 await parcels.search(criteria)

@@ -51,7 +51,7 @@ class UnitOfWorkContract:
         assert calls == ["hook"]
         assert await parcels.get(parcel.id) is not None
 
-    async def test_error_in_the_block_rolls_back_and_reaches_the_caller(
+    async def test_error_in_the_block_rolls_the_unit_of_work_back_and_reaches_the_caller(
         self, new_uow: NewUnitOfWork, parcels: Parcels
     ) -> None:
         parcel = _parcel()
