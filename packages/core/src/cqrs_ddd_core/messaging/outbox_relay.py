@@ -155,9 +155,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         """Publish and mark a batch; return the number of messages, and the next batch."""
         outcomes: list[_Outcome] = []
         last: list[_Outcome] = []
-        running = {
-            asyncio.create_task(self._publish(each, batch)) for each in batch.leases
-        }
+        running = {asyncio.create_task(self._publish(each, batch)) for each in batch.leases}
         try:
             while running:
                 # Mark leases as soon as they end, so that none waits for a slow partition.
