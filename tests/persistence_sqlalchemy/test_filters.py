@@ -378,7 +378,7 @@ def test_a_specification_that_is_only_code_has_no_sql() -> None:
         ("key", "x", r"Uuid\(\)"),
         ("hour", time(1), r"Time\(\)"),
         ("length", timedelta(1), "no operator"),
-        ("word", "s", "of a class"),
+        ("word", "s", "an enum class"),
         ("price", Decimal(1), "python_type"),
     ],
 )

@@ -218,9 +218,9 @@ class TestWithoutDatabase:
         class Misnamed(Line):
             id_attribute = "order"
 
-        with pytest.raises(ConfigError, match="Lines takes ids of as id_attribute"):
+        with pytest.raises(ConfigError, match="set id_attribute of Lines"):
             assert Lines()._key is not None
-        with pytest.raises(ConfigError, match="no column 'order'; there is order_id, number, sku"):
+        with pytest.raises(ConfigError, match="'order'; use one of order_id, number, sku"):
             assert Misnamed()._key is not None
 
     async def test_a_statement_that_takes_no_condition_is_refused(self, uow: Any) -> None:
@@ -228,7 +228,7 @@ class TestWithoutDatabase:
             def statement(self) -> GenerativeSelect:
                 return select(LineModel.order_id).union_all(select(LineModel.sku))
 
-        with pytest.raises(ConfigError, match="Both is a CompoundSelect, .* make it a select"):
+        with pytest.raises(ConfigError, match="Both is a CompoundSelect, .* return a select"):
             await Both().fetch(["a"], uow)
 
     def test_a_role_without_to_dto_is_refused_at_its_registration(self) -> None:

@@ -122,7 +122,7 @@ async def test_in_a_unit_of_work_a_replaced_table_is_a_conflict_that_a_second_tr
             await elsewhere.upsert(live, "late", {"total": 5}, uow=uow)
 
     if backend == "postgres":
-        with pytest.raises(ConcurrencyError, match="was replaced in the meantime"):
+        with pytest.raises(ConcurrencyError, match="was replaced at the same time"):
             await write()
     await write()
 

@@ -1,4 +1,4 @@
-"""Adapters of the advanced package's ports; they come with the extra ``advanced``."""
+"""Adapters of the advanced package's ports, which require the extra ``advanced``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _MODULES = ("dead_letters", "persistence", "positions.store", "projections.store", "snapshots")
-"""Imported at the first use, so that the package can be imported without the extra."""
+"""Modules imported at the first use, so that this package can be imported without the extra."""
 
 
 def __getattr__(name: str) -> object:
@@ -39,7 +39,7 @@ def __getattr__(name: str) -> object:
         if is_advanced_installed():
             raise
         raise ImportError(
-            f"{name} needs cqrs-ddd-advanced-core; "
+            f"{name} requires cqrs-ddd-advanced-core; "
             'run pip install "cqrs-ddd-persistence-sqlalchemy[advanced]"'
         ) from error
     return next(getattr(module, name) for module in modules if hasattr(module, name))

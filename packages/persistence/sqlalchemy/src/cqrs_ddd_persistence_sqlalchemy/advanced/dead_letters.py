@@ -29,14 +29,15 @@ _KEY_PARAMETERS: tuple[object, object] = (
 
 
 class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
-    """Dead letters in a table.
+    """Dead letters of projections in a table with the primary key (projection, position).
 
-    ``add`` for events that wait behind a failed one, and ``retry`` and ``discard`` of the failed
-    one, lock its row: the second of them waits, or an event would be left behind for ever.
+    ``retry`` and ``discard`` of a poison event lock its row, and so does ``add`` for events that
+    wait behind it. The later transaction therefore waits for the earlier one; otherwise an event
+    could be added as waiting after its poison event was resolved.
 
     Args:
-        session_factory: makes a transaction where no unit of work is given.
-        tables: the tables of the toolkit.
+        session_factory: creates a transaction for calls outside a unit of work.
+        tables: tables of the toolkit.
     """
 
     def __init__(self, session_factory: SessionFactory, *, tables: Tables = TABLES) -> None:
@@ -45,10 +46,12 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
         self._letters: sa.Table = tables.advanced.dead_letters
 
     async def add(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
+        """Insert or replace dead letters, in the transaction of the projection worker."""
         if not dead_letters:
             return
         table = self._letters
-        # In one order for all writers; a failed event comes before the events that wait behind it.
+        # All writers use the same order, or two could deadlock; a poison event precedes the events
+        # that wait behind it.
         rows = {_sort_key(each): _to_row(each) for each in sorted(dead_letters, key=_sort_key)}
         waiting = [e for e in dead_letters if e.state is DeadLetterState.WAITING and not e.is_due]
         async with self._connections.join_transaction(uow, "add dead letters") as active:
@@ -67,6 +70,7 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
                 await self._release_unblocked(connection, projection, ours)
 
     async def remove(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
+        """Delete dead letters by primary key, in the transaction of the projection worker."""
         if not dead_letters:
             return
         keys = [
@@ -82,6 +86,7 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
     async def blocked_streams(
         self, projection: str, streams: Collection[StreamId], *, uow: UnitOfWork | None = None
     ) -> set[StreamId]:
+        """Return the streams that a dead letter blocks, by a partial index of open dead letters."""
         if not streams:
             return set()
         async with self._connections.read_connection(uow, "read blocked streams") as connection:
@@ -90,15 +95,16 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
     async def retryable(
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[DeadLetter]:
+        """Return due dead letters without an earlier one in front, by the partial index ``due``."""
         ensure_page_limit(limit)
         table, before = self._letters, self._letters.alias("before")
-        # A letter waits for earlier letters of its stream that are not due yet.
+        # A dead letter waits for earlier ones of its stream that are not due yet.
         is_blocked = sa.exists().where(
             before.c.projection == table.c.projection,
             before.c.aggregate_type == table.c.aggregate_type,
             before.c.aggregate_id == table.c.aggregate_id,
             before.c.position < table.c.position,
-            # Not as a parameter, or a prepared statement could not use the index.
+            # As a literal: a prepared statement with a parameter could not use the partial index.
             before.c.state != sa.literal_column(f"'{_SKIPPED}'"),
             ~before.c.is_due,
         )
@@ -114,6 +120,7 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
     async def list_dead_letters(
         self, projection: str | None = None, *, after: int = 0, limit: int = 100
     ) -> list[DeadLetter]:
+        """Return the dead letters of a page of positions, with all letters of its last position."""
         ensure_page_limit(limit)
         table = self._letters
         conditions = [table.c.position > after]
@@ -124,7 +131,7 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
         )
         query = (
             sa.select(table)
-            # Several projections may have a letter at the last position of the page.
+            # Several projections may have a dead letter at the last position of the page.
             .where(*conditions, table.c.position.in_(page))
             .order_by(table.c.position, table.c.projection)
         )
@@ -132,6 +139,11 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
             return [_read_letter(row) for row in await connection.execute(query)]
 
     async def retry(self, projection: str, position: int) -> None:
+        """Make a dead letter due; for a poison event also the events that wait behind it.
+
+        Raises:
+            UnknownDeadLetterError: the table does not have the dead letter.
+        """
         table = self._letters
         async with self._connections.new_transaction("retry a dead letter") as new:
             connection = await new.connection()
@@ -142,11 +154,16 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
             if found.state == _SKIPPED:
                 await self._make_due(connection, self._is_at(projection, position))
             else:
-                # Two statements: the second one sees rows added while the first one waited.
+                # Two statements: the second sees rows that were added while the first waited.
                 await self._make_due(connection, self._is_in_stream(found, _POISON))
                 await self._make_due(connection, self._is_in_stream(found, _WAITING))
 
     async def discard(self, projection: str, position: int) -> None:
+        """Delete a dead letter; for a poison event make the events that wait behind it due.
+
+        Raises:
+            UnknownDeadLetterError: the table does not have the dead letter.
+        """
         table = self._letters
         async with self._connections.new_transaction("discard a dead letter") as new:
             connection = await new.connection()
@@ -158,6 +175,7 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
                 await self._make_due(connection, self._is_in_stream(found, _WAITING))
 
     async def replace(self, projection: str, by: str, *, uow: UnitOfWork) -> None:
+        """Delete the dead letters of a projection and rename the dead letters of ``by``."""
         table = self._letters
         if projection == by:
             return
@@ -171,7 +189,7 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
     async def _release_unblocked(
         self, connection: AsyncConnection, projection: str, waiting: Sequence[DeadLetter]
     ) -> None:
-        """Make waiting events due if their failed event is retried or discarded."""
+        """Make waiting events due if their poison event has been retried or discarded."""
         streams = {letter.stream for letter in waiting}
         blocking = await self._select_streams(connection, "blocking", projection, streams)
         if left := [letter for letter in waiting if letter.stream not in blocking]:
@@ -209,7 +227,7 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
         return (table.c.projection == projection) & (table.c.position == position)
 
     def _is_in_stream(self, row: sa.Row[Any], state: str) -> sa.ColumnElement[bool]:
-        """Return the condition for letters of one state in the stream of a row."""
+        """Return the condition for dead letters of one state in the stream of a row."""
         table = self._letters
         names = ("projection", "aggregate_type", "aggregate_id")
         same = [table.c[name] == getattr(row, name) for name in names]
@@ -240,7 +258,7 @@ def _statements(table: sa.Table, is_postgres: bool) -> _Statements:
     return _Statements(
         f"SELECT aggregate_type, aggregate_id FROM {streams} "
         f"WHERE EXISTS (SELECT 1 FROM {name} AS letters WHERE {same} AND state <> 'SKIPPED')",
-        # Locks the rows: a retry or a discard that comes now waits for this transaction.
+        # FOR UPDATE: a later retry or discard waits for this transaction.
         "SELECT letters.aggregate_type, letters.aggregate_id "
         f"FROM {streams} JOIN {name} AS letters ON {same} WHERE state = 'POISON' AND NOT is_due"
         + (" FOR UPDATE OF letters" if is_postgres else ""),
@@ -260,7 +278,7 @@ def _to_row(letter: DeadLetter) -> dict[str, object]:
 
 
 def _encode_text(text: str) -> str:
-    """Replace the characters that no database takes, so that every error can be stored."""
+    """Replace characters that databases reject, so that every error text can be stored."""
     return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 

@@ -1,7 +1,7 @@
-"""The roles of a persistence dispatcher, over tables of the application.
+"""Roles of a persistence dispatcher, over tables of the application.
 
-Subclasses set the class attributes that a role needs, so that they are made without arguments. The
-transaction is that of the unit of work.
+Subclasses set the class attributes that a role requires, since a dispatcher creates its handlers
+without arguments. Each call runs in the transaction of its unit of work.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..specifications.dialects import Expression
 
 R = TypeVar("R")
 _CONNECTIONS = Connections(None)
-"""Joins the unit of work that each call passes."""
+"""Connections that join the unit of work that is passed to each call."""
 
 
 class _AggregateRole(Generic[T, ID]):
@@ -44,27 +44,43 @@ class _AggregateRole(Generic[T, ID]):
 
 
 class SQLAlchemyOperationPersistence(_AggregateRole[T, ID], roles.IOperationPersistence[T, ID]):
-    """Writer of the state of aggregates, each under the version that was loaded."""
+    """Writer of the state of aggregates, each under the loaded version.
+
+    Attributes:
+        entity_type: class of the aggregates.
+        model: declarative class of their table.
+    """
 
     async def persist(self, entity: T, uow: UnitOfWork) -> ID:
+        """Insert or update the row of the aggregate, under the loaded version.
+
+        Raises:
+            OptimisticConcurrencyError: the row has another version.
+        """
         return await self.repository.add(entity, uow)
 
 
 class SQLAlchemyRetrievalPersistence(_AggregateRole[T, ID], roles.IRetrievalPersistence[T, ID]):
-    """Reader of aggregates, in one statement and one for each relation."""
+    """Reader of aggregates, by one statement and one more for each relation.
+
+    Attributes:
+        entity_type: class of the aggregates.
+        model: declarative class of their table.
+    """
 
     async def retrieve(self, ids: Sequence[ID], uow: UnitOfWork) -> list[T]:
+        """Return the aggregates with these ids, in the order of the ids."""
         return await self.repository.list_all(list(ids), uow)
 
 
 class _ReadModelRole(ABC, Generic[R]):
-    """Role over rows of ``model``, each of which makes a read model."""
+    """Role over rows of ``model``, each of which becomes a read model."""
 
     model: type[Any]
     id_attribute: ClassVar[str | None] = None
-    """Attribute of the model that holds the ids; None for the primary key."""
+    """Attribute of the model that stores the ids; None for the primary key."""
     relations: ClassVar[Sequence[str]] = ()
-    """Relationships that a specification may pass."""
+    """Relationships that the path of a specification may pass."""
 
     @abstractmethod
     def to_dto(self, row: sa.Row[Any]) -> R:
@@ -72,7 +88,7 @@ class _ReadModelRole(ABC, Generic[R]):
         ...
 
     def statement(self) -> sa.GenerativeSelect:
-        """Select all columns of the model, by the names of its attributes.
+        """Select all columns of the model, under the names of its attributes.
 
         An override may join other tables, but conditions and order apply to the model.
         """
@@ -88,7 +104,7 @@ class _ReadModelRole(ABC, Generic[R]):
         )
 
     def row_scope(self) -> ISpecification[Any] | None:
-        """Return the specification that limits every statement; each call asks for it again."""
+        """Return a specification that limits every statement; each call evaluates it again."""
         return None
 
     @cached_property
@@ -99,8 +115,8 @@ class _ReadModelRole(ABC, Generic[R]):
             return self._find_column(self.id_attribute)
         if len(mapper.primary_key) > 1:
             raise ConfigError(
-                f"{self.model.__name__} has a key of several columns; name the one that "
-                f"{type(self).__name__} takes ids of as id_attribute"
+                f"{self.model.__name__} has a primary key of several columns; set id_attribute of "
+                f"{type(self).__name__} to the attribute that stores the ids"
             )
         return mapper.primary_key[0]
 
@@ -108,7 +124,7 @@ class _ReadModelRole(ABC, Generic[R]):
         attributes = get_mapper(self.model).column_attrs
         if name not in attributes:
             raise ConfigError(
-                f"{self.model.__name__} has no column {name!r}; there is "
+                f"{self.model.__name__} does not have the column {name!r}; use one of "
                 f"{', '.join(attributes.keys())}"
             )
         return attributes[name].columns[0]
@@ -118,8 +134,8 @@ class _ReadModelRole(ABC, Generic[R]):
         query, scope = self.statement(), self.row_scope()
         if not isinstance(query, sa.Select):
             raise ConfigError(
-                f"the statement of {type(self).__name__} is a {type(query).__name__}, to which no "
-                "condition can be added; make it a select"
+                f"the statement of {type(self).__name__} is a {type(query).__name__}, which does "
+                "not accept conditions; return a select"
             )
         if scope is None:
             return query
@@ -140,14 +156,21 @@ class _ReadModelRole(ABC, Generic[R]):
 
 
 class SQLAlchemyQueryPersistence(_ReadModelRole[R], roles.IQueryPersistence[R, ID]):
-    """Reader of read models by ids, in one statement."""
+    """Reader of read models by ids, in one statement.
+
+    Attributes:
+        model: declarative class of the rows.
+        id_attribute: attribute of the model that stores the ids; None for the primary key.
+        relations: relationships that the path of a specification may pass.
+    """
 
     async def fetch(self, ids: Sequence[ID], uow: UnitOfWork) -> list[R]:
+        """Return the read models with these ids, in the order of the ids if the id is selected."""
         query = self._select_scoped()
         rows = await self._fetch_rows(query, uow, ids)
         selected = enumerate(query.selected_columns)
         place = next((index for index, each in selected if each.shares_lineage(self._key)), None)
-        if place is not None:  # Otherwise the dispatcher finds the order.
+        if place is not None:  # Otherwise the dispatcher restores the order.
             order = {each: index for index, each in enumerate(ids)}
             rows = sorted(rows, key=lambda row: order.get(row[place], len(order)))
         return [self.to_dto(row) for row in rows]
@@ -156,11 +179,22 @@ class SQLAlchemyQueryPersistence(_ReadModelRole[R], roles.IQueryPersistence[R, I
 class SQLAlchemyQuerySpecificationPersistence(
     _ReadModelRole[R], roles.IQuerySpecificationPersistence[R]
 ):
-    """Search by the attributes of the model; ``stream`` reads from a cursor of the database."""
+    """Search by the attributes of the model; ``stream`` reads from a database cursor.
+
+    Attributes:
+        model: declarative class of the rows.
+        id_attribute: attribute of the model that stores the ids; None for the primary key.
+        relations: relationships that the path of a specification may pass.
+    """
 
     async def fetch(self, criteria: Criteria, uow: UnitOfWork) -> SearchResult[R]:
+        """Return a search, which runs when it is awaited or streamed.
+
+        Raises:
+            SpecificationError: the model does not support the criteria.
+        """
         ensure_searchable(criteria)
-        # Built now: the result may be awaited in the request of another tenant.
+        # Built now: the caller may await the result in the context of another tenant.
         query = self._build_query(criteria)
 
         async def fetch() -> list[R]:
@@ -170,7 +204,7 @@ class SQLAlchemyQuerySpecificationPersistence(
             cursor = row_cursor.RowCursor(query, batch_size)
             try:
                 while not cursor.is_at_end:
-                    # Joined for each batch: in between the unit of work is the consumer's.
+                    # Joined for each batch: in between, the consumer may use the unit of work.
                     operation = f"stream {self.model.__name__}"
                     async with _CONNECTIONS.join_transaction(uow, operation) as active:
                         rows = await cursor.fetch(await active.connection())
@@ -187,9 +221,9 @@ class SQLAlchemyQuerySpecificationPersistence(
 
 
 class SQLAlchemyProjectionDualPersistence(roles.ProjectionBackedDualPersistence[R, ID]):
-    """Dual persistence over the projections of a unit of work.
+    """Reader of projections by id or criteria, over the store of the unit of work.
 
-    All SQL is in the store: a search reads indexed columns, and ``stream`` a cursor.
+    All SQL is in the store: a search uses the indexed columns, and ``stream`` a cursor.
     """
 
 
@@ -198,5 +232,5 @@ def _ensure_attributes(handler: object, *names: str) -> None:
     if unset:
         raise ConfigError(
             f"{type(handler).__name__} lacks {' and '.join(unset)}; set it as a class attribute, "
-            "since a dispatcher makes its handlers without arguments"
+            "since a dispatcher creates its handlers without arguments"
         )

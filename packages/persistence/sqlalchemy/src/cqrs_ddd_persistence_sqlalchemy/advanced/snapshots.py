@@ -18,11 +18,11 @@ from ..schema.tables import TABLES, Tables
 
 
 class SQLAlchemySnapshotStore(ISnapshotStore):
-    """Snapshots in a table, where one statement compares the versions and writes.
+    """Snapshots in a table with one row for each aggregate.
 
     Args:
-        session_factory: makes a transaction where no unit of work is given or current.
-        tables: the tables of the toolkit.
+        session_factory: creates a transaction for calls outside a unit of work.
+        tables: tables of the toolkit.
     """
 
     def __init__(self, session_factory: SessionFactory, *, tables: Tables = TABLES) -> None:
@@ -31,6 +31,7 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
         self._snapshots: sa.Table = tables.advanced.snapshots
 
     async def save(self, snapshot: Snapshot, uow: UnitOfWork | None = None) -> None:
+        """Insert a snapshot, or replace an older one."""
         await self.save_many([snapshot], uow)
 
     async def save_many(
@@ -40,10 +41,18 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
         *,
         instead_of: Mapping[StreamId, int] | None = None,
     ) -> None:
+        """Insert snapshots or replace older ones, comparing the versions in the same statement.
+
+        Args:
+            snapshots: snapshots to save.
+            uow: unit of work to write in.
+            instead_of: versions of stored snapshots to replace even by an older snapshot, by
+                stream.
+        """
         if not snapshots:
             return
         table, replaced = self._snapshots, instead_of or {}
-        # In one order, or two writers could each wait for a row of the other.
+        # All writers use the same order, or two could deadlock.
         rows = [
             {**_to_row(snapshot), "instead_of": replaced.get(snapshot.stream)}
             for snapshot in sorted(snapshots, key=lambda each: each.stream)
@@ -56,7 +65,7 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
                 insert.on_conflict_do_update(
                     index_elements=key,
                     set_={c.name: insert.excluded[c.name] for c in table.c if c not in key},
-                    # The same version may come again, to replace an unreadable snapshot.
+                    # An equal version replaces an unreadable snapshot.
                     where=(insert.excluded.version >= table.c.version)
                     | (table.c.version == sa.bindparam("instead_of", type_=sa.BigInteger)),
                 ),
@@ -66,6 +75,7 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
     async def load(
         self, streams: Collection[StreamId], uow: UnitOfWork | None = None
     ) -> dict[StreamId, Snapshot]:
+        """Return the snapshots of many streams by one statement, unreadable ones included."""
         wanted = list(streams)
         if not wanted:
             return {}
@@ -80,6 +90,7 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
         return {snapshot.stream: snapshot for snapshot in map(_read_snapshot, rows)}
 
     async def delete(self, stream: StreamId, uow: UnitOfWork | None = None) -> None:
+        """Delete the snapshot of a stream."""
         table = self._snapshots
         async with self._connections.join_transaction(uow, "delete a snapshot") as active:
             connection = await active.connection()
@@ -92,7 +103,7 @@ class SQLAlchemySnapshotStore(ISnapshotStore):
 
 
 class _Statements(NamedTuple):
-    """Texts for the driver, since SQLAlchemy's result costs more than the row."""
+    """SQL for the driver, since the result of SQLAlchemy would cost more than the row."""
 
     one: str
     many: str
@@ -124,7 +135,7 @@ def _to_row(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _read_snapshot(row: Sequence[Any]) -> Snapshot:
-    """Return the snapshot of any row; its reader detects an unreadable one."""
+    """Return the snapshot of a row without validation; its reader detects unreadable ones."""
     snapshot = Snapshot.__new__(Snapshot)
     snapshot.__dict__.update(
         stream=StreamId(row[0], row[1]),
@@ -137,7 +148,7 @@ def _read_snapshot(row: Sequence[Any]) -> Snapshot:
 
 
 def _read_time(value: Any) -> datetime:
-    """Return the epoch for an unreadable time, on which nothing depends."""
+    """Parse the time; return the epoch for an unreadable time, since nothing depends on it."""
     try:
         time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     except (TypeError, ValueError):

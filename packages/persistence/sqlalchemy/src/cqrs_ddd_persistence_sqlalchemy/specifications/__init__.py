@@ -1,4 +1,4 @@
-"""Specifications as SQL."""
+"""Translation of specifications to SQL."""
 
 from .compiler import build_sqla_filter
 from .options import Criteria, apply_criteria, apply_query_options

@@ -1,4 +1,4 @@
-"""Columns of type ARRAY, which only PostgreSQL has."""
+"""Conditions on columns of type ARRAY, which only PostgreSQL has."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _build_contains_all(column: Expression, values: Values, field_type: FieldTyp
 
 
 def _select_storable(column: Expression, values: Values, field_type: FieldType) -> Values:
-    """Return the values that an element of the column can hold."""
+    """Return the values that an element of the column can store."""
     assert field_type.item is not None
     if field_type.item.kind not in (Kind.INTEGER, Kind.DECIMAL):
         return list(values)
@@ -82,8 +82,8 @@ def _to_jsonb(column: Expression, field_type: FieldType) -> Expression:
     assert field_type.item is not None
     if field_type.item.kind not in _ALIKE_IN_JSON:
         raise UnsupportedOperatorError(
-            f"{column} is an array of {field_type.item.kind.value}, which JSON writes otherwise; "
-            "use contains_all"
+            f"{column} is an array of {field_type.item.kind.value}, which JSON writes in another "
+            "form; use contains_all"
         )
     return sa.cast(sa.func.to_jsonb(column), JSONB())
 

@@ -19,19 +19,31 @@ from ..schema.column_types import ColumnType
 
 @dataclass(frozen=True)
 class Target:
-    """Column that a path leads to, over relations, and the keys into its JSON."""
+    """Column at the end of a path, with the relations before it and the keys into its JSON.
+
+    Args:
+        relations: names of the relationships on the path.
+        name: attribute of the column.
+        column: the column of the table, which statements without the ORM accept as well.
+        keys: keys into a JSON column.
+        type: type of the value at the end of the path.
+    """
 
     relations: tuple[str, ...]
     name: str
     column: sa.Column[Any]
-    """Plain column, which a statement without ORM takes as well."""
     keys: tuple[str, ...]
     type: FieldType
 
 
 @lru_cache(maxsize=4096)
 def resolve_path(model: type, path: str, relations: frozenset[str]) -> Target:
-    """Find the column, raising ``UnknownFieldError`` if there is none on declared relations."""
+    """Return the column at the end of a path.
+
+    Raises:
+        UnknownFieldError: the model does not have the column, or the path passes a relationship
+            outside ``relations``.
+    """
     names = path.split(".")
     mapper = get_mapper(model)
     passed: list[str] = []
@@ -52,7 +64,11 @@ def resolve_path(model: type, path: str, relations: frozenset[str]) -> Target:
 
 
 def get_mapper(model: object) -> Mapper[Any]:
-    """Return the mapper, raising ``ConfigError`` if the model is no declarative class."""
+    """Return the mapper of a model.
+
+    Raises:
+        ConfigError: the model is not a declarative class.
+    """
     mapper: Any = sa.inspect(model, raiseerr=False) if isinstance(model, type) else None
     if not isinstance(mapper, Mapper):
         raise ConfigError(f"{model!r} is not mapped by SQLAlchemy; pass a declarative class")
@@ -74,39 +90,41 @@ def _find_field_type(name: str, kind: ColumnType) -> FieldType:
             return field_types.type_of(kind.python_type)
         if _is_changed(kind) and not isinstance(kind.impl_instance, (sa.String, sa.JSON)):
             raise ConfigError(
-                f"{name} is a {type(kind).__name__}, which does not tell what its values are; give "
-                "it a python_type"
+                f"{name} is a {type(kind).__name__}, which does not declare the class of its "
+                "values; give it a python_type"
             )
         kind = kind.impl_instance
     if isinstance(kind, sa.Enum):
         if kind.enum_class is None:
-            raise ConfigError(f"{name} is an Enum of texts; make it of a class, or of String")
+            raise ConfigError(f"{name} is an Enum of texts; use an enum class, or String")
         return FieldType(Kind.ENUM, enum=kind.enum_class)
     if isinstance(kind, sa.CHAR):
-        raise ConfigError(f"{name} is CHAR, which ignores blanks at the end; give it String")
+        raise ConfigError(f"{name} is CHAR, which ignores trailing blanks; use String")
     if isinstance(kind, sa.DateTime) and not kind.timezone:
-        raise ConfigError(f"{name} keeps no zone; give it UtcDateTime")
+        raise ConfigError(f"{name} does not store the time zone; use UtcDateTime")
     if isinstance(kind, sa.ARRAY):
         return FieldType(Kind.ARRAY, item=_find_field_type(name, kind.item_type))
     if isinstance(kind, sa.Uuid) and not kind.as_uuid:
-        raise ConfigError(f"{name} is a UUID that is read as text; give it Uuid()")
+        raise ConfigError(f"{name} is a UUID that is read as text; use Uuid()")
     if isinstance(kind, sa.Time) and kind.timezone:
-        raise ConfigError(f"{name} is a time of day with a zone, which no day tells; use Time()")
+        raise ConfigError(
+            f"{name} is a time of day with a time zone, whose offset depends on the day; use Time()"
+        )
     if isinstance(kind, sa.Float) or (isinstance(kind, sa.Numeric) and not kind.asdecimal):
         return FieldType(Kind.FLOAT)
     for sql_type, field_kind in _KINDS:
         if isinstance(kind, sql_type):
             return FieldType(field_kind)
-    raise ConfigError(f"{name} is {kind!r}, which no operator knows how to compare")
+    raise ConfigError(f"{name} is {kind!r}, which no operator supports; use another column type")
 
 
 def _is_declared(kind: sa.TypeDecorator[Any]) -> bool:
-    """Return whether the type declares its values in Python."""
+    """Return whether the type declares the Python class of its values."""
     return type(kind).python_type is not sa.TypeDecorator.python_type
 
 
 def _is_changed(kind: sa.TypeDecorator[Any]) -> bool:
-    """Return whether the type stores another value than it is given."""
+    """Return whether the type converts values before it stores them."""
     return type(kind).process_bind_param is not sa.TypeDecorator.process_bind_param
 
 
@@ -131,5 +149,6 @@ def find_related_class(owner: object, relation: str) -> type[object]:
 
 
 def is_collection(owner: object, relation: str) -> bool:
+    """Return whether a relationship leads to several rows."""
     mapper: Mapper[object] = sa.inspect(owner).mapper
     return bool(mapper.relationships[relation].uselist)

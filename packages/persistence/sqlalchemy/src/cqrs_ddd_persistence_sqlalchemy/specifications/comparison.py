@@ -1,4 +1,4 @@
-"""``=``, ``<``, ``in``, ``between`` and ``is_null``."""
+"""SQL of ``=``, ``<``, ``in``, ``between`` and ``is_null``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..schema.column_types import ColumnType, ExactDecimal
 from .dialects import ByDialect, Expression, Predicate, collate_text, ensure_faithful
 
 PredicateBuilder = Callable[[Expression, Any, FieldType], Predicate]
-"""Function of a column, an operand and the type of the field."""
+"""Function from a column, an operand and the type of the field to a condition."""
 
 _NUMBERS = (Kind.INTEGER, Kind.DECIMAL)
 _DIGITS = 10_000
@@ -32,7 +32,11 @@ COMPARE: dict[ops.Operator, Callable[[Expression, Any], Predicate]] = {
 
 
 class ListAsJson(sa.TypeDecorator[Sequence[Any]]):
-    """List as one JSON text, each element as the database keeps it."""
+    """List as one JSON text, with each element in the form that the database stores.
+
+    Args:
+        item: type of the elements.
+    """
 
     impl = sa.Text
     cache_ok = True
@@ -42,24 +46,32 @@ class ListAsJson(sa.TypeDecorator[Sequence[Any]]):
         self.item = item
 
     def process_bind_param(self, value: Sequence[object] | None, dialect: sa.Dialect) -> str:
+        """Return the JSON of the encoded elements."""
         encode = self.item.dialect_impl(dialect).bind_processor(dialect)
         return to_json(list(value or () if encode is None else map(encode, value or ()))).decode()
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Numbers that a column can hold: steps of ``10 ** -scale`` below ``limit``."""
+    """Numbers that a column can store: multiples of ``10 ** -scale`` within a limit.
+
+    Args:
+        scale: digits after the point; None for any number of digits.
+        limit: bound that every stored number is below; the negative limit is the lowest number.
+            None for a column without a bound.
+    """
 
     scale: int | None
     limit: Decimal | None
 
     def holds(self, number: Decimal) -> bool:
+        """Return whether the column can store the number exactly."""
         if not self._fits(number):
             return False
         return self.scale is None or number == self._round(number, ops.EQ)
 
     def nearest(self, operator: ops.Operator, number: Decimal) -> Decimal | bool:
-        """Return the number that compares the same, or the result for all values but None."""
+        """Return a storable number that compares alike, or the result for all values but None."""
         if operator is ops.EQ:
             return number if self.holds(number) else False
         if not self._fits(number):
@@ -74,7 +86,7 @@ class Grid:
         if number.as_tuple().exponent >= -self.scale:  # type: ignore[operator]
             return number
         step = Decimal(1).scaleb(-self.scale)
-        # x < 1.5 is x < 2 and x > 1.5 is x > 1 where only whole numbers are held.
+        # In a column of integers, x < 1.5 is x < 2 and x > 1.5 is x > 1.
         up = operator in (ops.LT, ops.GE)
         rounding = ROUND_CEILING if up else ROUND_FLOOR
         return number.quantize(step, rounding, Context(prec=_DIGITS))
@@ -84,10 +96,11 @@ WHOLE_NUMBERS = Grid(0, Decimal(2**63))
 
 
 def find_grid(kind: ColumnType, *, is_stored: bool = False) -> Grid:
-    """Return the numbers that a column of this type can hold.
+    """Return the numbers that a column of this type can store.
 
     Args:
-        is_stored: whether the number must fit the column itself, as an element of an array does.
+        kind: type of the column.
+        is_stored: True if the number must fit the column itself, as an element of an array does.
     """
     if isinstance(kind, ExactDecimal):
         return Grid(kind.scale, Decimal(10) ** (kind.precision - kind.scale))
@@ -107,7 +120,7 @@ def _count_bits(kind: sa.Integer) -> int:
 
 
 def choose_element_type(column: Expression, kind: Kind) -> ColumnType:
-    """Return the type of an operand of the column, wide enough to cut or round no value."""
+    """Return the type of an operand of the column, wide enough to neither cut nor round a value."""
     if isinstance(column.type, sa.TypeDecorator):
         return column.type
     if kind is Kind.INTEGER:
@@ -161,10 +174,10 @@ def _build_in_list(column: Expression, values: Sequence[Any], kind: Kind) -> Pre
     if kind is Kind.TEXT:
         column = collate_text(column, is_ordered=False)
     column = ensure_faithful(column)
-    # One parameter for any number of values: the statement stays the same.
+    # One parameter for any number of values, so that the statement is prepared once.
     in_array = column == sa.any_(sa.literal(values, sa.ARRAY(item)))
     if kind in (Kind.FLOAT, Kind.BYTES):
-        # JSON has no bytes, and SQLite rounds the floats that it reads in it.
+        # JSON cannot represent bytes, and SQLite rounds floats that it reads from JSON.
         return ByDialect(in_array, column.in_(values))
     listed = sa.func.json_each(sa.literal(values, ListAsJson(item))).table_valued("value")
     return ByDialect(in_array, column.in_(sa.select(listed.c.value)))
@@ -172,7 +185,7 @@ def _build_in_list(column: Expression, values: Sequence[Any], kind: Kind) -> Pre
 
 def _find_grid(column: Expression, kind: Kind) -> Grid:
     grid = find_grid(column.type)
-    # Of a foreign column type only the kind of its values is known: whole numbers.
+    # For an unknown column type, only the kind of its values is known: integers.
     return WHOLE_NUMBERS if kind is Kind.INTEGER and grid.scale is None else grid
 
 

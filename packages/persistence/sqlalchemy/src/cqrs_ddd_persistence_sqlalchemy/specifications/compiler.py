@@ -1,4 +1,4 @@
-"""Compiler of specifications into WHERE clauses, with every value bound."""
+"""Compiler of specifications to WHERE clauses, with every value as a bound parameter."""
 
 from __future__ import annotations
 
@@ -35,12 +35,14 @@ def build_sqla_filter(
     """Build the condition of a WHERE clause on a declarative class.
 
     Args:
+        model: declarative class.
+        specification: the condition.
         names: maps a path of the specification to a path of the model.
         values: maps an operand of the specification to a value of the column.
-        relations: relationships that a path may pass, dotted where one follows another.
+        relations: relationships that a path may pass, as dotted paths if they are nested.
 
     Raises:
-        SpecificationError: before there is any SQL.
+        SpecificationError: the model does not support the specification; no SQL is built.
     """
     return _Compiler(model, names, values, frozenset(relations)).compile(specification)
 
@@ -93,8 +95,8 @@ class _Compiler:
         if isinstance(specification, OneOf):
             return self.attribute(specification.attribute, ops.IN, specification.values)
         raise exceptions.UnsupportedOperatorError(
-            f"{specification!r} is not made of attributes, so there is no SQL for it; write its "
-            "condition with SpecificationBuilder"
+            f"{specification!r} cannot be translated to SQL, since it is not built of attributes; "
+            "build the same condition with SpecificationBuilder"
         )
 
     def _build(self, target: columns.Target, operator: ops.Operator, value: object) -> Predicate:
@@ -102,7 +104,7 @@ class _Compiler:
             self._model, target, lambda column: _build_on_column(column, target, operator, value)
         )
         if comparison.accepts_none(operator, value) and (target.relations or target.keys):
-            # A path that leads nowhere leads to None.
+            # A path without a value satisfies operators that accept None.
             has_value = _build_over_relations(
                 self._model, target, lambda column: _build_has_value(column, target)
             )
@@ -113,7 +115,7 @@ class _Compiler:
 def _build_over_relations(
     owner: object, target: columns.Target, build: Callable[[Expression], Predicate]
 ) -> Predicate:
-    """Build a condition that holds for the column of at least one of the related rows."""
+    """Build a condition that at least one of the related rows satisfies."""
 
     def build_over(owner: object, relations: tuple[str, ...]) -> Predicate:
         if not relations:
@@ -141,7 +143,7 @@ def _build_on_column(
         return custom
     if not operator.kinds:
         raise exceptions.UnsupportedOperatorError(
-            f"{operator.name} has no SQL; give its Operator sql="
+            f"{operator.name} cannot be translated to SQL; pass sql= to its Operator"
         )
     kind = target.type.kind
     if kind is Kind.JSON:

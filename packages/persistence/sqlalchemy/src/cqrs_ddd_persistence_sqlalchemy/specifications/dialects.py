@@ -21,7 +21,12 @@ _EXACT_FLOAT_DIGITS = 15
 
 
 class ByDialect(FunctionElement[Any]):
-    """One of two expressions, chosen when the statement is compiled."""
+    """One of two expressions, chosen when the statement is compiled.
+
+    Args:
+        postgres: expression for PostgreSQL.
+        sqlite: expression for SQLite.
+    """
 
     inherit_cache = True
     type = sa.Boolean()
@@ -31,35 +36,39 @@ class ByDialect(FunctionElement[Any]):
 
 
 class PostgresOnly(FunctionElement[Any]):
-    """Expression that SQLite has no counterpart for."""
+    """Expression without a counterpart on SQLite."""
 
     inherit_cache = True
     type = sa.Boolean()
 
 
 class NotTrue(FunctionElement[bool]):
-    """Exact opposite of a condition: true where the condition is false or NULL."""
+    """Exact opposite of a condition: true if the condition is false or NULL."""
 
     inherit_cache = True
     type = sa.Boolean()
 
 
 class ByCodePoint(FunctionElement[str]):
-    """Text that compares as Python's does, whatever the collation of its column or database."""
+    """Text that compares as in Python, regardless of the collation of its column or database."""
 
     inherit_cache = True
     type = sa.Text()
 
 
 class Document(FunctionElement[Any]):
-    """Column of JSON, as jsonb."""
+    """JSON column, as jsonb."""
 
     inherit_cache = True
     type = postgresql.JSONB()
 
 
 class Faithful(FunctionElement[Any]):
-    """Column whose type SQLite may not keep exactly."""
+    """Column of a type that SQLite may store inexactly.
+
+    Args:
+        column: the column.
+    """
 
     inherit_cache = True
 
@@ -69,14 +78,14 @@ class Faithful(FunctionElement[Any]):
 
 
 def ensure_faithful(column: Expression) -> Expression:
-    """Return the column so that compiling fails where the database would keep other values."""
+    """Return the column in a form that fails to compile if the database would change values."""
     kind = column.type
     is_doubtful = isinstance(kind, (sa.DateTime, sa.Numeric)) and not isinstance(kind, sa.Float)
     return Faithful(column) if is_doubtful else column
 
 
 def collate_text(column: Expression, *, is_ordered: bool) -> Expression:
-    """Return a text column in a form that is compared character by character."""
+    """Return a text column in a form that compares character by character."""
     if isinstance(column.type, postgresql.CITEXT):
         return sa.cast(column, sa.Text()).collate("C")
     collation = getattr(column.type, "collation", None)
@@ -108,7 +117,7 @@ def _compile_by_dialect(element: ByDialect, compiler: SQLCompiler, **kw: object)
 @compiles(PostgresOnly)
 def _reject_postgres_only(element: PostgresOnly, compiler: SQLCompiler, **kw: object) -> str:
     raise UnsupportedOperatorError(
-        f"{compiler.dialect.name} has no full-text search for ordinary columns; use contains"
+        f"{compiler.dialect.name} does not support full-text search of plain columns; use contains"
     )
 
 
@@ -125,11 +134,11 @@ def _compile_faithful(element: Faithful, compiler: SQLCompiler, **kw: object) ->
     [column] = element.clauses
     kind = column.type.dialect_impl(compiler.dialect)
     if isinstance(kind, sa.DateTime):
-        raise ConfigError(f"SQLite forgets the zone of {column}; give the column UtcDateTime")
+        raise ConfigError(f"SQLite drops the time zone of {column}; use UtcDateTime")
     digits = kind.precision if isinstance(kind, sa.Numeric) else 0
     if digits is None or digits > _EXACT_FLOAT_DIGITS:
         raise ConfigError(
-            f"SQLite keeps {column} as a float, of which {_EXACT_FLOAT_DIGITS} digits are "
-            "exact; give the column ExactDecimal, or a smaller precision"
+            f"SQLite stores {column} as a float with {_EXACT_FLOAT_DIGITS} exact digits; "
+            "use ExactDecimal, or a smaller precision"
         )
     return compiler.process(element.clauses, **kw)

@@ -1,4 +1,4 @@
-"""Conditions on JSON: jsonb on PostgreSQL, and on SQLite the evaluator that memory uses."""
+"""Conditions on JSON: jsonb on PostgreSQL, and the in-memory evaluator on SQLite."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from . import comparison, text
 from .dialects import ByDialect, Document, Expression, Predicate
 
 JsonbBuilder = Callable[[Expression, Any], Predicate]
-"""Function of an expression of type jsonb and an operand."""
+"""Function from an expression of type jsonb and an operand to a condition."""
 
 
 def build_document_condition(
@@ -35,7 +35,7 @@ def build_document_condition(
 
 
 def build_has_value(column: Expression, keys: Sequence[str]) -> Predicate:
-    """Build the condition that there is a value under the keys, be it null."""
+    """Build the condition that a value exists under the keys, even if it is null."""
     return ByDialect(
         sa.func.jsonb_path_exists(Document(column), _jsonpath(keys)),
         _build_for_sqlite(column, None, keys, None),
@@ -69,7 +69,7 @@ def _exists(condition: Predicate) -> Predicate:
 
 
 def _jsonpath(keys: Sequence[str]) -> Expression:
-    # In lax mode it finds, in a list, the value under the key of each element.
+    # In lax mode a key applied to a list finds the values of all its elements.
     path = "$" + "".join(f".{json.dumps(key, ensure_ascii=False)}" for key in keys)
     return sa.literal(path, JSONPATH())
 
@@ -87,7 +87,7 @@ def _elements(values: Sequence[object]) -> Expression:
 
 
 def _unquote(document: Expression) -> Expression:
-    """Return the text of a JSON text."""
+    """Return the text of a JSON string."""
     return document.op("#>>", return_type=sa.Text())(_texts([]))
 
 
@@ -137,7 +137,7 @@ def _build_contains_any(document: Expression, values: Sequence[object]) -> Predi
 
 
 def _build_operator(symbol: str, kind: str, operand: Callable[[Any], Expression]) -> JsonbBuilder:
-    """Build an operator of jsonb on documents of one kind."""
+    """Build a jsonb operator on documents of one JSON type."""
 
     def build(document: Expression, value: object) -> Predicate:
         return sa.and_(_is_a(document, kind), document.bool_op(symbol)(operand(value)))

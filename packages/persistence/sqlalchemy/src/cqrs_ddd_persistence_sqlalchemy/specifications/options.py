@@ -1,4 +1,4 @@
-"""Order, page and columns of a SELECT."""
+"""Condition, order, page and columns of a SELECT."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .compiler import Names, Values, build_sqla_filter
 from .dialects import Expression, collate_text, ensure_faithful
 
 Criteria = ISpecification[Any] | IQueryOptions[Any]
-"""A specification, or query options with one."""
+"""Specification, or query options."""
 
 
 def apply_criteria(
@@ -30,9 +30,21 @@ def apply_criteria(
     values: Values | None = None,
     relations: Collection[str] = (),
 ) -> sa.Select[Any]:
-    """Return the statement with the condition, and the order and page of query options.
+    """Return the statement with the condition, and with the order and page of query options.
 
-    Rows that are equal in the order follow by ``key``, so that each is on one page.
+    Rows that are equal in the order are sorted by ``key``, so that each row is on exactly one page.
+
+    Args:
+        rows: statement that selects the rows.
+        model: declarative class.
+        criteria: a specification, or query options.
+        key: unique column.
+        names: as in ``build_sqla_filter``.
+        values: as in ``build_sqla_filter``.
+        relations: as in ``build_sqla_filter``.
+
+    Raises:
+        SpecificationError: the model does not support the criteria; no SQL is built.
     """
     if isinstance(criteria, ISpecification):
         condition = build_sqla_filter(
@@ -58,10 +70,18 @@ def apply_query_options(
     values: Values | None = None,
     relations: Collection[str] = (),
 ) -> sa.Select[Any]:
-    """Return the statement with condition, order and page, and the selected fields alone.
+    """Return the statement with condition, order and page, and with the selected fields only.
+
+    Args:
+        stmt: statement that selects the rows.
+        model: declarative class.
+        options: the condition, the order, the page and the fields.
+        names: as in ``build_sqla_filter``.
+        values: as in ``build_sqla_filter``.
+        relations: as in ``build_sqla_filter``.
 
     Raises:
-        SpecificationError: before there is any SQL.
+        SpecificationError: the model does not support the options; no SQL is built.
     """
     if options.condition is not None:
         condition = build_sqla_filter(
@@ -104,7 +124,7 @@ def _select(model: type[Any], name: str, names: Names | None) -> Expression:
     target = _resolve(model, name, names)
     if target.keys:
         raise exceptions.UnsupportedOperatorError(
-            f"cannot select {name}, a part of JSON; select the whole of it"
+            f"cannot select {name}, a part of a JSON column; select the whole column"
         )
     return target.column
 

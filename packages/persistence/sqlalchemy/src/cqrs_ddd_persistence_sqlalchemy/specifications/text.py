@@ -1,4 +1,4 @@
-"""``like`` and its relatives, regular expressions and full-text search."""
+"""SQL of ``like`` and related operators, regular expressions and full-text search."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def _build_match(
         tokens = parse(patterns.fold_case(value) if is_folded else value)
         text = collate_text(column, is_ordered=False)
         if is_folded:
-            # With collation C, lower() knows A to Z and nothing else; so does SQLite's.
+            # With collation C, lower() changes A to Z only, as SQLite's lower() always does.
             text = sa.func.lower(ByCodePoint(column))
         return ByDialect(
             text.like(_literal(patterns.format_pattern(tokens))),
-            # LIKE ignores case on SQLite.
+            # GLOB, since LIKE ignores case on SQLite.
             text.bool_op("GLOB")(_literal(_format_glob(tokens))),
         )
 
@@ -98,4 +98,4 @@ SEARCHES: dict[ops.Operator, PredicateBuilder] = {
     ops.FTS: _build_fts,
     ops.FTS_PHRASE: _build_fts_phrase,
 }
-"""Differ between databases."""
+"""Operators with a meaning that differs between databases."""

@@ -13,13 +13,18 @@ from ...schema.tables import Tables
 
 
 class PositionRows:
-    """Statements on the table of projections, in the transaction of a connection."""
+    """Statements on the table of projections, in the transaction of a connection.
+
+    Args:
+        tables: tables of the toolkit.
+    """
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._projections = tables.advanced.projections
 
     async def find(self, connection: AsyncConnection, projection: str) -> sa.Row[Any] | None:
+        """Return the row of a projection in the form of ``select``, or None."""
         query = self.select(connection).where(self._projections.c.projection == projection)
         found: sa.Row[Any] | None = (await connection.execute(query)).one_or_none()
         return found
@@ -42,7 +47,7 @@ class PositionRows:
             table.c.leased_until <= driver.get_database_time(connection),
             table.c.worker_id == worker_id,
         )
-        # A worker frozen in a transaction must not block the others that ask for the lease.
+        # SKIP LOCKED: a worker frozen in a transaction must not block workers that claim the lease.
         free = sa.select(table.c.epoch).where(table.c.epoch == epoch, is_free)
         taken = await connection.execute(
             sa.delete(table)
@@ -60,7 +65,15 @@ class PositionRows:
         position: int | None,
         **lease: object,
     ) -> int | None:
-        """Return the epoch of the new row, or None if there is a row already."""
+        """Insert a row and return its epoch, or return None if the projection already has a row.
+
+        Args:
+            connection: connection of the transaction.
+            projection: name of the projection.
+            version: version of the projection.
+            position: last processed position; None for an inline projection.
+            lease: columns of the lease.
+        """
         table = self._projections
         row = {"projection": projection, "version": version, "position": position, **lease}
         result = await connection.execute(
@@ -81,16 +94,16 @@ class PositionRows:
     async def read_shared(
         self, connection: AsyncConnection, projection: str
     ) -> tuple[int, int | None] | None:
-        """Return version and position, with a lock shared with other inline writers.
+        """Return version and position, under a lock shared with other inline writers.
 
-        The statements go straight to the driver, since each command executes them.
+        The statements go directly to the driver, since each command executes them.
         """
         table = connection.dialect.identifier_preparer.format_table(self._projections)
         read = f"SELECT version, position FROM {table} WHERE projection = "
         if driver.is_postgres(connection):
             key = lock_key(self._tables, "projections", projection)
             is_fixed = (await driver.fetch(connection, _JOIN, key))[0][0]
-            # A transaction with one snapshot sees a newer row only by the lock of the row.
+            # Under REPEATABLE READ, only a row lock detects a newer version of the row.
             read += "$1 FOR KEY SHARE" if is_fixed else "$1"
         else:
             read += "?"
@@ -99,7 +112,7 @@ class PositionRows:
         return (rows[0][0], rows[0][1]) if rows else None
 
     async def lock_exclusive(self, connection: AsyncConnection, projection: str) -> None:
-        """Lock out ``read_shared`` and ``can_begin`` until the end; on PostgreSQL."""
+        """Block ``read_shared`` and ``can_begin`` until the transaction ends; PostgreSQL only."""
         if driver.is_postgres(connection):
             await self._lock(connection, "pg_advisory_xact_lock", projection)
 
@@ -115,5 +128,5 @@ _JOIN = (
 
 
 def find_lease_end(connection: AsyncConnection, seconds: float) -> Any:
-    """Return the time after so many seconds, by the clock that leases are compared with."""
+    """Return the end of a lease of ``seconds``, by the clock that leases are compared with."""
     return driver.get_database_time(connection) + timedelta(seconds=seconds)

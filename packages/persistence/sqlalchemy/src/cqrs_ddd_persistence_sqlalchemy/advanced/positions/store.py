@@ -22,29 +22,29 @@ from ...schema.tables import TABLES, Tables
 from .rows import PositionRows, find_lease_end
 
 _GRACE = 5.0
-"""Seconds for which a query may go on after its caller was cancelled."""
+"""Seconds for which a query may continue after the cancellation of its caller."""
 
 logger = logging.getLogger(__name__)
 
 
 class SQLAlchemyPositionStore(advanced.IPositionStore):
-    """Positions of projections in a table.
+    """Positions of projections in a table with one row for each projection.
 
     Times come from the database on PostgreSQL, and from the local clock on SQLite. A claim and a
     replacement insert the row again, under the next epoch. On PostgreSQL inline writers share an
-    advisory lock, which ``lock_exclusive`` takes alone; on SQLite all of them take the write lock,
-    so a command has it from its first ``lock_shared`` on and not from its first change.
+    advisory lock, which ``lock_exclusive`` takes exclusively. On SQLite all writers take the write
+    lock, so a command holds it from its first ``lock_shared`` instead of its first change.
 
     Args:
-        session_factory: makes a transaction where no unit of work is given.
-        tables: the tables of the toolkit.
-        signal: notified of committed positions, and wakes ``wait_until`` early.
+        session_factory: creates a transaction for calls outside a unit of work.
+        tables: tables of the toolkit.
+        signal: notified of committed positions; it wakes ``wait_until`` early.
         poll_interval: seconds between two queries of ``wait_until``.
     """
 
     lock_timeout: ClassVar[float] = 2.0
-    """Seconds for which ``lock_exclusive`` waits on PostgreSQL for running commands; new ones wait
-    too."""
+    """Seconds for which ``lock_exclusive`` waits on PostgreSQL for running commands; new commands
+    wait too."""
 
     def __init__(
         self,
@@ -71,6 +71,18 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
         lease: float = 30.0,
         restart: bool = False,
     ) -> Checkpoint | None:
+        """Claim the lease by replacing the row; return None if another worker holds the lease.
+
+        Args:
+            projection: name of the projection.
+            worker_id: name of the worker, for operators.
+            version: version of the projection that the worker runs.
+            lease: seconds until the lease expires.
+            restart: True to begin again at position 0, even from another version.
+
+        Raises:
+            ProjectionVersionError: the projection is inline, or another version is live.
+        """
         checks.ensure_usable_lease(lease)
         async with self._connections.new_transaction("claim a projection") as new:
             connection = await new.connection()
@@ -83,7 +95,7 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
                 if not restart:
                     checks.ensure_live_version(projection, version, found.version)
                 if found.holder not in (None, worker_id):
-                    return None  # Without a lock, since waiting workers ask again and again.
+                    return None  # Before any lock, since waiting workers repeat this call.
                 last = await self._rows.remove_free(connection, found.epoch, worker_id)
                 if last is None:
                     return None
@@ -105,12 +117,23 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
+        """Update position and lease, if the row has the epoch and the position of the checkpoint.
+
+        Args:
+            checkpoint: lease and position of the worker.
+            position: new position.
+            lease: seconds until the lease expires.
+            uow: unit of work in which the projection has written its documents.
+
+        Raises:
+            LeaseLostError: another worker holds the lease, or it was released.
+        """
         checks.ensure_usable_lease(lease)
         checks.ensure_forward(checkpoint, position)
         table = self._projections
         async with self._connections.join_transaction(uow, "advance a projection") as active:
             connection = await active.connection()
-            # After a wait for the row, it compares with the values committed in the meantime.
+            # After waiting for a row lock, UPDATE compares with the newly committed values.
             result = await connection.execute(
                 sa.update(table)
                 .where(
@@ -126,6 +149,11 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
         return replace(checkpoint, position=position)
 
     async def renew(self, checkpoint: Checkpoint, *, lease: float = 30.0) -> None:
+        """Extend the lease by ``lease`` seconds from now, in its own transaction.
+
+        Raises:
+            LeaseLostError: another worker holds the lease, or it was released.
+        """
         checks.ensure_usable_lease(lease)
         table = self._projections
         async with self._connections.new_transaction("renew the lease of a projection") as new:
@@ -139,6 +167,7 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
                 raise checkpoint.lease_ended()
 
     async def release(self, checkpoint: Checkpoint) -> None:
+        """End the lease; the row keeps its position."""
         table = self._projections
         async with self._connections.new_transaction("release a projection") as new:
             connection = await new.connection()
@@ -151,6 +180,7 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
     async def list_positions(
         self, projections: Collection[str] | None = None
     ) -> Sequence[ProjectionPosition]:
+        """Return the committed positions by name, without a lock."""
         operation = "read positions of projections"
         async with self._connections.autocommit_connection(operation) as connection:
             query = self._rows.select(connection)
@@ -160,11 +190,19 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
         return sorted(map(_to_position, rows), key=lambda each: each.projection)
 
     async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
+        """Lock the version of an inline projection until the transaction ends, with a shared lock.
+
+        The first call for a projection inserts its row.
+
+        Raises:
+            ProjectionVersionError: workers run the projection, or another version is live.
+            ConcurrencyError: the projection changed at the same time.
+        """
         async with self._connections.join_transaction(uow, "write a projection inline") as active:
             connection = await active.driver_connection()
             found = await self._rows.read_shared(connection, projection)
             if found is None:
-                # Of several transactions that begin it at once, the others wait and find the row.
+                # If several transactions insert the row at once, all but one wait and then find it.
                 connection = await active.connection()
                 if await self._rows.insert(connection, projection, version, None) is not None:
                     return
@@ -179,12 +217,17 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
     async def lock_exclusive(
         self, projection: str, *, uow: UnitOfWork
     ) -> ProjectionPosition | None:
+        """Block inline writers and claims until the transaction ends, and return the position.
+
+        Raises:
+            ConcurrencyError: running commands held the shared lock for ``lock_timeout`` seconds.
+        """
         table = self._projections
         async with self._connections.join_transaction(uow, "lock a projection") as active:
             connection = await active.connection()
             async with driver.lock_timeout(self.lock_timeout, connection, f"lock {projection}"):
                 await self._rows.lock_exclusive(connection, projection)
-                # Locks the row, and on SQLite the file, whether there is a row or not.
+                # UPDATE locks the row, and on SQLite the file even without a row.
                 await connection.execute(
                     sa.update(table)
                     .where(table.c.projection == projection)
@@ -194,6 +237,12 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
         return None if found is None else _to_position(found)
 
     async def replace(self, projection: str, by: Checkpoint, *, uow: UnitOfWork) -> None:
+        """Delete the rows of both projections, and insert the row of ``by`` under the other name.
+
+        Raises:
+            LeaseLostError: the lease ``by`` is lost.
+            ConcurrencyError: the projection changed at the same time, or is locked.
+        """
         table = self._projections
         found = await self.lock_exclusive(projection, uow=uow)
         async with self._connections.join_transaction(uow, "replace a projection") as active:
@@ -217,6 +266,16 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
     async def wait_until(
         self, position: int, projections: Collection[str], *, timeout: float
     ) -> bool:
+        """Poll until all projections have reached the position; the signal ends a pause early.
+
+        Args:
+            position: position to wait for.
+            projections: names of the projections.
+            timeout: seconds to wait; then False is returned.
+
+        Raises:
+            UnknownProjectionError: a projection has never run, at the end of the timeout.
+        """
         checks.ensure_name_list(projections)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
@@ -241,11 +300,11 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
                 await self._signal.wait(advanced.PROJECTIONS_CHANNEL, seconds)
                 return
             except Exception as error:
-                logger.warning("the signal failed with %r; polling instead", error)
+                logger.warning("the signal has failed with %r; polling", error)
         await asyncio.sleep(seconds)
 
     async def _read_positions(self, projections: Collection[str]) -> list[ProjectionPosition]:
-        """Read to the end even when cancelled: an abandoned query leaves tasks of the driver."""
+        """Read to the end even when cancelled: an abandoned query leaves driver tasks behind."""
         found: list[ProjectionPosition] = []
 
         async def read() -> None:

@@ -27,24 +27,28 @@ T = TypeVar("T")
 Work = Callable[[AsyncConnection, CollectionTable], Awaitable[T]]
 
 _REPLACED_STATES = {"42P01", "42703", "42804", "42883", "0A000"}
-"""No such table, no such column, other types, other results than the statement was prepared for."""
+"""Codes for a missing table, a missing column, other types, and a changed result type."""
 _REPLACED_ON_SQLITE = re.compile(r"no such (table|column): |has no column named ")
 _TRIES = 5
 Name = tuple[str | None, str, str]
-"""Schema, prefix, collection."""
+"""Schema, prefix and collection."""
 
 _known: WeakKeyDictionary[sa.pool.Pool, dict[Name, CollectionTable]] = WeakKeyDictionary()
 _replaced: WeakKeyDictionary[SQLAlchemyTransaction, dict[Name, CollectionTable | None]] = (
     WeakKeyDictionary()
 )
-"""Changes of transactions that are not committed yet."""
+"""Changes of uncommitted transactions."""
 
 
 class CollectionAccess:
     """Access to tables of collections, which detects a replaced table by a failing statement.
 
-    A call with its own transaction, and any call on SQLite, then repeats the work. In a unit of
-    work on PostgreSQL the transaction has failed, and ``ConcurrencyError`` is raised.
+    A call in its own transaction, and any call on SQLite, then repeats the work. In a unit of work
+    on PostgreSQL the transaction has failed, and ``ConcurrencyError`` is raised.
+
+    Args:
+        catalog: finds the tables.
+        connections: transactions and connections of the store.
     """
 
     def __init__(self, catalog: CollectionCatalog, connections: Connections) -> None:
@@ -54,6 +58,18 @@ class CollectionAccess:
     async def change(
         self, collection: str, uow: UnitOfWork | None, operation: str, work: Work[T]
     ) -> T:
+        """Run ``work`` on the table of the collection, in a transaction.
+
+        Args:
+            collection: name of the collection.
+            uow: the ``uow`` argument of the call.
+            operation: the work, for error messages.
+            work: runs statements on a connection and the table.
+
+        Raises:
+            ProjectionStoreError: the collection does not exist.
+            ConcurrencyError: the table was replaced while the unit of work used it.
+        """
         ensure_collection_name(collection)
 
         async def attempt() -> T:
@@ -66,6 +82,10 @@ class CollectionAccess:
     async def read(
         self, collection: str, uow: UnitOfWork | None, operation: str, work: Work[T]
     ) -> T:
+        """Run ``work`` on the table of the collection, in the current transaction if there is one.
+
+        Parameters and errors are the same as for ``change``.
+        """
         ensure_collection_name(collection)
 
         async def attempt() -> T:
@@ -85,7 +105,7 @@ class CollectionAccess:
             try:
                 return await work(connection, table)
             except (ValidationError, DocumentError):
-                # The document may be valid for the table as it is now.
+                # The document may be valid for the fields of a new table.
                 self._catalog.invalidate(collection, connection)
                 if (await find_table()).number == table.number:
                     raise
@@ -99,11 +119,11 @@ class CollectionAccess:
 
 
 class _ReplacedError(ConcurrencyError):
-    """Statement for a table that was replaced in the meantime."""
+    """Statement on a table that was replaced at the same time."""
 
 
 def _replaced_error(collection: str) -> _ReplacedError:
-    return _ReplacedError(f"{collection} was replaced in the meantime; retry")
+    return _ReplacedError(f"{collection} was replaced at the same time; retry the command")
 
 
 async def _retry(attempt: Callable[[], Awaitable[T]], *, is_alone: bool) -> T:
@@ -121,7 +141,11 @@ def _is_replaced(error: DriverError | sa.exc.DBAPIError) -> bool:
 
 
 class CollectionCatalog:
-    """Catalog that is read once for each collection, until a statement finds another table."""
+    """Catalog that is read once for each collection, until a statement finds another table.
+
+    Args:
+        tables: tables of the toolkit.
+    """
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -129,7 +153,11 @@ class CollectionCatalog:
     async def find_table(
         self, collection: str, connection: AsyncConnection, uow: SQLAlchemyTransaction | None = None
     ) -> CollectionTable:
-        """Return the table, raising ``ProjectionStoreError`` if there is none."""
+        """Return the table of the collection, as changed by ``uow``.
+
+        Raises:
+            ProjectionStoreError: the collection does not exist.
+        """
         name = self._qualify_name(collection)
         replaced = _replaced.get(uow, {}) if uow is not None else {}
         known = _get_known_tables(connection)
@@ -143,10 +171,15 @@ class CollectionCatalog:
         return found
 
     def invalidate(self, collection: str, connection: AsyncConnection) -> None:
+        """Remove the collection from the cached catalog of the engine."""
         _get_known_tables(connection).pop(self._qualify_name(collection), None)
 
     def ensure(self, connection: sa.Connection, collection: str, asked: DocumentFields) -> None:
-        """Create the table, raising ``ProjectionStoreError`` if its fields differ."""
+        """Create the table of the collection, unless it exists with the same fields.
+
+        Raises:
+            ProjectionStoreError: the collection exists with other fields.
+        """
         begin_changes(connection, self._tables)
         found = self._read_table(connection, collection)
         if found is not None:
@@ -165,6 +198,7 @@ class CollectionCatalog:
         connection.execute(sa.insert(views).values(row))
 
     def drop(self, connection: sa.Connection, collection: str) -> None:
+        """Drop the table of the collection, if it exists."""
         begin_changes(connection, self._tables)
         found = self._read_table(connection, collection)
         if found is not None:
@@ -172,7 +206,11 @@ class CollectionCatalog:
             self._remove(connection, collection)
 
     def replace(self, connection: sa.Connection, collection: str, by: str) -> CollectionTable:
-        """Rename the table of ``by``, and return it under its new name."""
+        """Rename the table of ``by``, and return it under its new name.
+
+        Raises:
+            ProjectionStoreError: ``by`` does not exist.
+        """
         begin_changes(connection, self._tables)
         old, new = self._read_table(connection, collection), self._read_table(connection, by)
         if new is None:
@@ -180,7 +218,7 @@ class CollectionCatalog:
         taken = CollectionTable(self._tables, collection, new.number, new.fields, new.is_postgres)
         gone = [each.quoted_name for each in (old, new) if each is not None]
         if new.is_postgres:
-            # Both at once, or readers of one table would wait while readers of the other finish.
+            # Both tables at once, or the readers of one would wait for the readers of the other.
             connection.execute(sa.text(f"LOCK TABLE {', '.join(gone)} IN ACCESS EXCLUSIVE MODE"))
         if old is not None:
             old.table.drop(connection)
@@ -199,7 +237,7 @@ class CollectionCatalog:
         connection: AsyncConnection,
         tables: Mapping[str, CollectionTable | None],
     ) -> None:
-        """Show the changes to ``uow`` at once, and to others from its commit on."""
+        """Show the changes to ``uow`` at once, and to other transactions after its commit."""
         changes = {self._qualify_name(collection): table for collection, table in tables.items()}
         _replaced.setdefault(uow, {}).update(changes)
         uow.on_commit(partial(_apply_changes, _get_known_tables(connection), changes))
@@ -224,6 +262,7 @@ class CollectionCatalog:
 
 
 def ensure_same_fields(found: CollectionTable, asked: DocumentFields) -> None:
+    """Raise ``ProjectionStoreError`` if the table has other fields."""
     if found.fields != asked:
         raise ProjectionStoreError.other_fields(
             found.collection, asked.type_names, found.fields.type_names

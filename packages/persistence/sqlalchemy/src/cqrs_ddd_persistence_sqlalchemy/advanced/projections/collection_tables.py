@@ -1,4 +1,4 @@
-"""The table of one collection, and the statements on it."""
+"""Table of one collection, and the statements on it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ class CollectionTable:
     """Table of one collection, and the statements on it.
 
     Args:
-        number: identifies the table, also after the collection has another one.
+        tables: tables of the toolkit.
+        collection: name of the collection.
+        number: identifies the table, even after the collection has got another table.
+        fields: declared fields of the documents.
+        is_postgres: True for PostgreSQL, False for SQLite.
     """
 
     tables: Tables
@@ -41,12 +45,13 @@ class CollectionTable:
 
     @cached_property
     def table(self) -> sa.Table:
+        """Definition of the table, with an indexed column for each declared field."""
         names = f"{self.tables.advanced.view_prefix}{self.number}"
         table = sa.Table(
             self.name,
             sa.MetaData(schema=self.tables.schema),
             sa.Column(DOC_ID, _text_type(self.is_postgres), nullable=False),
-            # As text: JSONB would drop the point of large floats, and sort the keys.
+            # JSON, since JSONB would change large floats to integers and sort the keys.
             sa.Column(DOC, sa.JSON, nullable=False),
             *(
                 sa.Column(name, _column_type(each, self.is_postgres))
@@ -62,32 +67,44 @@ class CollectionTable:
 
     @property
     def name(self) -> str:
+        """Name of the table."""
         return f"{self.tables.advanced.view_prefix}{self.collection}"
 
     @cached_property
     def quoted_name(self) -> str:
+        """Name with its schema, quoted where necessary."""
         return driver.quote_table(self.table, self.is_postgres)
 
     def select(self, criteria: Criteria) -> sa.Select[Any]:
-        """Select the documents, raising ``SpecificationError`` before there is any SQL."""
+        """Select the documents that satisfy the criteria.
+
+        Raises:
+            SpecificationError: the fields do not support the criteria; no SQL is built.
+        """
         columns = self.table.c
         rows = sa.select(sa.cast(columns[DOC], sa.Text))
         if not self.is_postgres:
-            # Without it, SQLite would compare values of a column whose type has changed.
+            # The query fails if the fields have changed; SQLite would compare with other types.
             rows = rows.add_columns(columns[self._shape])
         return apply_criteria(rows, self._model, criteria, columns[DOC_ID])
 
     def read_row(self, row: sa.Row[Any]) -> dict[str, Any]:
+        """Return the document of a row of ``select``."""
         return decode_document(row[0])
 
     async def write(self, connection: AsyncConnection, docs: Mapping[str, Document]) -> None:
+        """Insert or replace documents by one statement, in the order of their ids.
+
+        Raises:
+            DocumentError: a value does not fit its declared field.
+        """
         if not docs:
             return
         documents = [
             encode_document(self.collection, doc_id, doc, self.fields)
             for doc_id, doc in docs.items()
         ]
-        # In one order, or two writers could each wait for a row of the other.
+        # All writers use the same order, or two could deadlock.
         documents.sort(key=lambda each: each.doc_id)
         if self.is_postgres:
             await driver.fetch(connection, self.upsert, *self.to_parameters(documents))
@@ -97,7 +114,7 @@ class CollectionTable:
     async def read(
         self, connection: AsyncConnection, doc_ids: Sequence[str]
     ) -> dict[str, dict[str, Any]]:
-        """Return the documents by id, in the order of the ids."""
+        """Return the documents by id, in the order of the ids, by one statement."""
         if not doc_ids:
             return {}
         if len(doc_ids) == 1:
@@ -108,21 +125,23 @@ class CollectionTable:
         return {each: decode_document(documents[each]) for each in doc_ids if each in documents}
 
     async def delete(self, connection: AsyncConnection, doc_ids: Sequence[str]) -> None:
+        """Delete documents by one statement."""
         if doc_ids:
             await driver.fetch(connection, self.delete_many, self._id_parameter(doc_ids))
 
     async def delete_all(self, connection: AsyncConnection) -> None:
-        # TRUNCATE would let readers wait until the commit.
+        """Delete all rows."""
+        # TRUNCATE would block readers until the commit.
         await driver.fetch(connection, f"DELETE FROM {self.quoted_name}")
 
     @cached_property
     def upsert(self) -> str:
-        """Statement that takes an array for each column on PostgreSQL, and a row on SQLite."""
+        """INSERT that takes one array per column on PostgreSQL, and one row on SQLite."""
         names = [DOC_ID, DOC, *self.fields]
         quoted = [self._quote(name) for name in names]
         if self.is_postgres:
             kinds = ["text", "json", *(_POSTGRES_TYPES[each.kind] for each in self.fields.values())]
-            # JSON comes as text, since SQLAlchemy sets up the driver not to encode it.
+            # Arrays of JSON are passed as text, since SQLAlchemy disables JSON in the driver.
             arrays = [
                 f"${place}::{'text' if 'json' in kind else kind}[]"
                 for place, kind in enumerate(kinds, 1)
@@ -159,18 +178,21 @@ class CollectionTable:
 
     @cached_property
     def get(self) -> str:
+        """SELECT of one document by id."""
         place = "$1" if self.is_postgres else "?"
         return f"SELECT {DOC_ID}, {_READ} FROM {self.quoted_name} WHERE {DOC_ID} = {place}"
 
     @cached_property
     def get_many(self) -> str:
+        """SELECT of the documents in a list of ids, which is one parameter."""
         return f"SELECT {DOC_ID}, {_READ} FROM {self.quoted_name} WHERE {DOC_ID} {self._in_ids}"
 
     @cached_property
     def delete_many(self) -> str:
+        """DELETE of the documents in a list of ids, which is one parameter."""
         if not self.is_postgres:
             return f"DELETE FROM {self.quoted_name} WHERE {DOC_ID} {self._in_ids}"
-        # In the order of writes, or two writers could each wait for a row of the other.
+        # Locked in the order of ``write``, or two writers could deadlock.
         return (
             f"WITH gone AS (SELECT {DOC_ID} FROM {self.quoted_name} WHERE {DOC_ID} {self._in_ids} "
             f"ORDER BY {DOC_ID} FOR UPDATE) DELETE FROM {self.quoted_name} AS kept USING gone "
@@ -182,7 +204,7 @@ class CollectionTable:
 
     @cached_property
     def _model(self) -> type[Any]:
-        """Class that is mapped to the columns which criteria may name."""
+        """Class mapped to the columns that criteria may name."""
         model = type(self.collection, (), {})
         registry().map_imperatively(model, self.table, include_properties=[DOC_ID, *self.fields])
         return model
@@ -203,8 +225,7 @@ class CollectionTable:
     def _shape(self) -> str:
         """Column without values, named by a hash of the fields.
 
-        A statement of a process that knows other fields fails, instead of leaving new columns
-        empty.
+        A statement of a process with other fields fails, instead of leaving new columns empty.
         """
         fields = sorted(self.fields.type_names.items())
         return f"shape_{crc32(to_json(fields)):08x}"
@@ -218,7 +239,7 @@ class CollectionTable:
 
 
 _READ = f"CAST({DOC} AS TEXT)"
-"""As text, since the driver of PostgreSQL would decode JSON."""
+"""JSON as text, since the driver of PostgreSQL would decode it."""
 
 
 _POSTGRES_TYPES: dict[type, str] = {
@@ -233,7 +254,7 @@ _POSTGRES_TYPES: dict[type, str] = {
     dict: "jsonb",
     list: "jsonb",
 }
-"""Types of the arrays that ``upsert`` takes."""
+"""SQL types of the arrays that ``upsert`` takes."""
 _COLUMN_TYPES: dict[type, ColumnType] = {
     int: sa.BigInteger(),
     float: sa.Float(53),
@@ -255,7 +276,7 @@ def _column_type(field: DeclaredType, is_postgres: bool) -> ColumnType:
 
 
 def _text_type(is_postgres: bool) -> sa.Text:
-    """Return the type of texts that sort by character, as ids and specifications do."""
+    """Return the type of texts that sort by code point, as ids and specifications do."""
     return sa.Text(collation="C") if is_postgres else sa.Text()
 
 

@@ -1,4 +1,4 @@
-"""Documents in tables, one for each collection."""
+"""Documents in tables, one table for each collection."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .collection_access import CollectionAccess, CollectionCatalog, ensure_same_
 from .collection_tables import CollectionTable
 
 _LONGEST_NAME = 63
-"""Bytes of a name on PostgreSQL, which would cut off the rest."""
+"""Bytes of a name on PostgreSQL, which truncates longer names."""
 _TAKE_LOCKS = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
 SelectFrom = Callable[[CollectionTable], sa.Select[Any]]
 
@@ -33,15 +33,18 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     """Documents in a table for each collection, with a column for each declared field.
 
     Args:
-        session_factory: makes a transaction where no unit of work is given or current.
-        tables: the tables of the toolkit.
-        uow: unit of work that all calls without one join.
+        session_factory: creates a transaction for calls outside a unit of work.
+        tables: tables of the toolkit.
+        uow: unit of work that calls without ``uow`` join.
+
+    Raises:
+        ConfigError: the prefix of ``tables`` is too long for the names of collections.
     """
 
     lock_timeout: ClassVar[float] = 2.0
-    """Seconds for which a replacement waits for readers of PostgreSQL; other readers wait too."""
+    """Seconds for which a replacement waits for readers on PostgreSQL; new readers wait too."""
     creation_timeout: ClassVar[float] = 30.0
-    """Seconds for which a new collection waits for others that are created or replaced."""
+    """Seconds for which a new collection waits for concurrent creations and replacements."""
 
     def __init__(
         self,
@@ -57,11 +60,17 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         self._access = CollectionAccess(self._catalog, self._connections)
         if len(tables.advanced.view_prefix.encode()) + MAX_COLLECTION_NAME > _LONGEST_NAME:
             raise ConfigError(
-                f"the prefix {tables.prefix!r} is too long for tables of collections; take one of "
-                f"{_LONGEST_NAME - MAX_COLLECTION_NAME - len('view_')} bytes at most"
+                f"the prefix {tables.prefix!r} is too long for tables of collections; use at most "
+                f"{_LONGEST_NAME - MAX_COLLECTION_NAME - len('view_')} bytes"
             )
 
     async def ensure_collection(self, collection: str, fields: Fields | None = None) -> None:
+        """Create the table of the collection in its own transaction, unless it exists.
+
+        Raises:
+            ProjectionStoreError: the collection exists with other fields.
+            ConcurrencyError: other creations took longer than ``creation_timeout`` seconds.
+        """
         documents.ensure_collection_name(collection)
         engine = self._connections.require_engine()
         asked = DocumentFields(fields)
@@ -85,11 +94,21 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     async def upsert(
         self, collection: str, doc_id: str, doc: Document, *, uow: UnitOfWork | None = None
     ) -> None:
+        """Insert or replace a document.
+
+        Raises:
+            DocumentError: a value does not fit its declared field.
+        """
         await self.upsert_batch(collection, {doc_id: doc}, uow=uow)
 
     async def upsert_batch(
         self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
     ) -> None:
+        """Insert or replace documents by one statement, in the order of their ids.
+
+        Raises:
+            DocumentError: a value does not fit its declared field.
+        """
         await self._access.change(
             collection, uow, f"write to {collection}", lambda c, table: table.write(c, docs)
         )
@@ -97,12 +116,14 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     async def get(
         self, collection: str, doc_id: str, *, uow: UnitOfWork | None = None
     ) -> dict[str, Any] | None:
+        """Return a document by primary key, or None."""
         found = await self.get_batch(collection, [doc_id], uow=uow)
         return found.get(doc_id)
 
     async def get_batch(
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
     ) -> dict[str, dict[str, Any]]:
+        """Return documents by id, by one statement."""
         wanted = documents.filter_doc_ids(doc_ids)
 
         return await self._access.read(
@@ -112,6 +133,11 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     async def find(
         self, collection: str, criteria: Criteria, *, uow: UnitOfWork | None = None
     ) -> SearchResult[dict[str, Any]]:
+        """Return a search by the columns of the fields, which runs when it is awaited or streamed.
+
+        Raises:
+            SpecificationError: the fields do not support the criteria.
+        """
         ensure_searchable(criteria)
         operation = f"search {collection}"
 
@@ -137,11 +163,13 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         )
 
     async def delete(self, collection: str, doc_id: str, *, uow: UnitOfWork | None = None) -> None:
+        """Delete a document by primary key."""
         await self.delete_batch(collection, [doc_id], uow=uow)
 
     async def delete_batch(
         self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork | None = None
     ) -> None:
+        """Delete documents by one statement, locked in the order of their ids."""
         ids = documents.filter_doc_ids(doc_ids)
 
         await self._access.change(
@@ -149,11 +177,17 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         )
 
     async def truncate_collection(self, collection: str, *, uow: UnitOfWork | None = None) -> None:
+        """Delete all documents by DELETE, which does not block readers."""
         await self._access.change(
             collection, uow, f"truncate {collection}", lambda c, table: table.delete_all(c)
         )
 
     async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
+        """Drop the table of the collection, visible to other transactions after the commit.
+
+        Raises:
+            ConcurrencyError: readers used the table for longer than ``lock_timeout`` seconds.
+        """
         documents.ensure_collection_name(collection)
         operation = f"drop {collection}"
         async with self._connections.join_transaction(uow, operation) as active:
@@ -163,11 +197,15 @@ class SQLAlchemyProjectionStore(IProjectionStore):
             self._catalog.record_changes(active, connection, {collection: None})
 
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
+        """Lock documents until the transaction ends, even if they do not exist yet.
+
+        PostgreSQL takes an advisory lock per id, SQLite the write lock of the file.
+        """
         ids = documents.filter_doc_ids(doc_ids)
 
         async def take_locks(connection: AsyncConnection, table: CollectionTable) -> None:
             if driver.is_postgres(connection):
-                # In one order, or two writers could each wait for a lock of the other.
+                # All writers use the same order, or two could deadlock.
                 keys = sorted(
                     lock_key(self._tables, "documents", f"{collection} {doc_id}") for doc_id in ids
                 )
@@ -178,6 +216,12 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         await self._access.change(collection, uow, f"lock documents of {collection}", take_locks)
 
     async def replace_collection(self, collection: str, by: str, *, uow: UnitOfWork) -> None:
+        """Rename the table of ``by``, visible to other transactions after the commit.
+
+        Raises:
+            ProjectionStoreError: ``by`` does not exist.
+            ConcurrencyError: readers used a table for longer than ``lock_timeout`` seconds.
+        """
         documents.ensure_collection_name(collection)
         documents.ensure_collection_name(by)
         documents.ensure_other_collection(collection, by)
@@ -193,7 +237,7 @@ class SQLAlchemyProjectionStore(IProjectionStore):
     ) -> AsyncIterator[dict[str, Any]]:
         operation = f"search {collection}"
         if self._connections.current(uow) is None:
-            # A replaced table is detected here, where the statement can be repeated.
+            # Detect a replaced table here, where the statement can be repeated.
             await self._access.read(
                 collection, None, operation, lambda c, table: c.execute(select_from(table).limit(0))
             )
@@ -211,7 +255,7 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         async with self._connections.stream_transaction(uow) as shared:
             try:
                 while cursor is None or not cursor.is_at_end:
-                    # Joined for each batch: in between the unit of work is the consumer's.
+                    # Joined for each batch: in between, the consumer may use the unit of work.
                     batch = await self._access.change(
                         collection, shared, operation, fetch_documents
                     )
