@@ -64,6 +64,7 @@ DOCUMENTED: dict[type[Any], dict[str, str]] = {
 }
 
 IMPLEMENTATIONS: dict[type[Any], type[Any]] = {
+    memory.InMemoryBackend: ports.IBackend,
     memory.InMemoryRepository: ports.IBulkRepository,
     memory.InMemoryEventStore: ports.IEventLog,
     memory.InMemoryLockStrategy: ports.ILeasedLock,

@@ -6,6 +6,7 @@ from .primitives.lazy_exports import export_lazily
 
 if TYPE_CHECKING:
     from .adapters import *
+    from .adapters.memory.backend import *
     from .config import *
     from .context import *
     from .correlation import *
@@ -33,6 +34,7 @@ else:
         "middleware",
         "messaging",
         "adapters",
+        "adapters.memory.backend",
         "primitives.retry",
         "primitives.id_generator",
         "config",

@@ -10,9 +10,7 @@ from ..domain import ID, AggregateRoot, ISpecification
 from ..ports import IBulkRepository, IRepository, IVersionedCache, SearchResult
 from ..ports.unit_of_work import UnitOfWork, get_current_uow
 from ..primitives.exceptions import InvalidOperationError
-from ..spi.caching.aggregate_codec import AggregateCodec
-from ..spi.caching.fail_open_cache import FailOpenCache
-from ..spi.caching.read_through import ReadThrough
+from ..spi.caching import aggregate_codec, fail_open_cache, read_through
 
 T = TypeVar("T", bound=AggregateRoot)
 R = TypeVar("R")
@@ -43,9 +41,11 @@ class AggregateCache(Generic[T]):
         *,
         default_ttl: float | None = 300.0,
     ) -> None:
-        self._values = ReadThrough(FailOpenCache(cache_service, default_ttl))
+        self._values = read_through.ReadThrough(
+            fail_open_cache.FailOpenCache(cache_service, default_ttl)
+        )
         self._entity_type = entity_type
-        self._states = AggregateCodec(entity_type)
+        self._states = aggregate_codec.AggregateCodec(entity_type)
 
     def key(self, entity_id: object) -> str:
         """Return the cache key of an aggregate."""

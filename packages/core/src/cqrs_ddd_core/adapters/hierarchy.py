@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Generic, TypeVar
 
 from ..domain.aggregate import ID, AggregateRoot
-from ..domain.services import readers
-from ..domain.services.acl import ACL
+from ..domain.services import acl, readers
 from ..ports import IRepository, UnitOfWork
 
 T = TypeVar("T", bound=AggregateRoot)
@@ -107,7 +106,7 @@ class RepositoryACLReader(
         repository: IRepository[T, ID],
         uow: UnitOfWork | None = None,
         *,
-        acl: Callable[[T], ACL | None],
+        acl: Callable[[T], acl.ACL | None],
         parents: Callable[[T], Iterable[ID]],
     ) -> None:
         super().__init__(repository, uow, lambda entity: (acl(entity), tuple(parents(entity))))

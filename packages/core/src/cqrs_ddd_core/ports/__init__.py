@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..primitives.lazy_exports import export_lazily
 
 if TYPE_CHECKING:
+    from .backend import *
     from .background_worker import *
     from .blob_storage import *
     from .bus import *
@@ -44,6 +45,7 @@ else:
         "locking",
         "validation",
         "messaging",
+        "backend",
         "background_worker",
         "upcasting",
         "blob_storage",

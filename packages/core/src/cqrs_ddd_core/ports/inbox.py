@@ -4,9 +4,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from ..primitives.exceptions import (
-    DuplicateCommandError,
-)
+from ..primitives.exceptions import DuplicateCommandError
 from ..primitives.storable import ensure_storable
 from .unit_of_work import UnitOfWork
 

@@ -1,5 +1,6 @@
 """Fakes that behave as the database adapters do; the same contracts test both."""
 
+from .backend import InMemoryBackend
 from .background_worker import InMemoryBackgroundWorker
 from .blob_storage import InMemoryBlobStorage
 from .cache import InMemoryCacheService
@@ -17,6 +18,7 @@ from .unit_of_work import InMemoryUnitOfWork
 
 __all__ = [
     "FakeClock",
+    "InMemoryBackend",
     "InMemoryBackgroundWorker",
     "InMemoryBlobStorage",
     "InMemoryCacheService",

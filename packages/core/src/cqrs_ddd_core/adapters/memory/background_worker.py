@@ -7,13 +7,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ...ports.background_worker import IBackgroundWorker
-from ...primitives.background_service import BackgroundService, Loops
-from ...primitives.id_generator import IIdGenerator, UUID7Generator
+from ...primitives import background_service, id_generator
 
 logger = logging.getLogger(__name__)
 
 
-class InMemoryBackgroundWorker(BackgroundService, IBackgroundWorker):
+class InMemoryBackgroundWorker(background_service.BackgroundService, IBackgroundWorker):
     """Worker that passes jobs to ``handler`` in order; a failed job is logged and not retried.
 
     Args:
@@ -22,11 +21,14 @@ class InMemoryBackgroundWorker(BackgroundService, IBackgroundWorker):
     """
 
     def __init__(
-        self, handler: Callable[[Any], Awaitable[object]], *, ids: IIdGenerator | None = None
+        self,
+        handler: Callable[[Any], Awaitable[object]],
+        *,
+        ids: id_generator.IIdGenerator | None = None,
     ) -> None:
         super().__init__()
         self._handler = handler
-        self._ids = ids or UUID7Generator()
+        self._ids = ids or id_generator.UUID7Generator()
         self._jobs: deque[tuple[str, Any]] = deque()
         self._wake = asyncio.Event()
 
@@ -38,7 +40,7 @@ class InMemoryBackgroundWorker(BackgroundService, IBackgroundWorker):
         self._wake.set()
         return job_id
 
-    def create_loops(self) -> Loops:
+    def create_loops(self) -> background_service.Loops:
         """Return the loop that runs one job after the other."""
         return (self._run,)
 

@@ -2,17 +2,17 @@
 
 import asyncio
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
 
 from pydantic_core import from_json
 
-from ...ports import ExpectedVersion, IEventLog, StoredEvent, StreamId, UnitOfWork
+from ...ports import EVENTS_CHANNEL, ExpectedVersion, IEventLog, StoredEvent, StreamId, UnitOfWork
 from ...primitives import exceptions as errors
 from ...spi import checks, json_fidelity
+from .queue_signal import InMemoryQueueSignal
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 _position = attrgetter("position")
@@ -25,15 +25,18 @@ class InMemoryEventStore(IEventLog):
 
     Payloads become JSON, as in a database. Positions are assigned at the commit; a rollback uses up
     its positions, so there are gaps, as in a database.
+
+    Args:
+        signal: wakes readers at each commit of events; by default only ``wait_for`` wakes.
     """
 
-    def __init__(self) -> None:
-        self._log = _Log()
+    def __init__(self, signal: InMemoryQueueSignal | None = None) -> None:
+        self._log = _Log(signal or InMemoryQueueSignal())
         self._uow: UnitOfWork | None = None
 
     def bind(self, uow: UnitOfWork) -> "InMemoryEventStore":
         """Return a store of the same events that reads and writes in one unit of work."""
-        bound = InMemoryEventStore()
+        bound = InMemoryEventStore.__new__(InMemoryEventStore)
         bound._log, bound._uow = self._log, uow
         return bound
 
@@ -147,8 +150,7 @@ class InMemoryEventStore(IEventLog):
             remaining = deadline - loop.time()
             if remaining <= 0:
                 return False
-            with self._log.watch_growth() as grown:
-                await asyncio.wait({grown}, timeout=remaining)
+            await self._log.signal.wait(EVENTS_CHANNEL, remaining)
         return True
 
     async def _read_page(
@@ -166,7 +168,8 @@ class InMemoryEventStore(IEventLog):
 class _Log:
     """Committed events, with the indexes of an event table."""
 
-    def __init__(self) -> None:
+    def __init__(self, signal: InMemoryQueueSignal) -> None:
+        self.signal = signal
         self.events: list[StoredEvent] = []
         self.streams: dict[StreamId, list[StoredEvent]] = {}
         self.versions: set[tuple[StreamId, int]] = set()
@@ -176,7 +179,6 @@ class _Log:
         self.by_time: list[StoredEvent] = []
         self.latest = 0
         self._next_position = 1
-        self._waiters: set[asyncio.Future[None]] = set()
 
     def draw_position(self) -> int:
         position = self._next_position
@@ -193,19 +195,8 @@ class _Log:
             self.by_type.setdefault(event.event_type, []).append(event)
             insort(self.by_time, event, key=_occurred_at)
             self.latest = event.position or 0
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    @contextmanager
-    def watch_growth(self) -> Iterator[asyncio.Future[None]]:
-        """Yield a future that is done when further events are committed."""
-        grown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(grown)
-        try:
-            yield grown
-        finally:
-            self._waiters.discard(grown)
+        if events:
+            self.signal.wake(EVENTS_CHANNEL)
 
 
 class _AppendedEvents(ChangeSet):

@@ -9,8 +9,7 @@ from itertools import count
 
 from ...ports import IClock, ILeasedLock, ILockLease
 from ...primitives.exceptions import LeaseLostError, LockAcquisitionError
-from ...spi import keyed_queue, leases
-from ...spi.system_clock import SystemClock
+from ...spi import keyed_queue, leases, system_clock
 
 
 @dataclass(slots=True, eq=False)
@@ -29,7 +28,7 @@ class InMemoryLockStrategy(ILeasedLock):
     """
 
     def __init__(self, clock: IClock | None = None) -> None:
-        self._clock = clock or SystemClock()
+        self._clock = clock or system_clock.SystemClock()
         self._queue = keyed_queue.KeyedQueue(self._start)
         self._tokens = count(1)
 
@@ -121,7 +120,7 @@ class InMemoryLockStrategy(ILeasedLock):
             self._find_holder(resource)  # If the holder's ttl has ended, this passes the turn on.
 
     async def _sleep(self, turn: keyed_queue.Turn, seconds: float) -> None:
-        if isinstance(self._clock, SystemClock):
+        if isinstance(self._clock, system_clock.SystemClock):
             # A timer of the loop costs less than a task that sleeps.
             await asyncio.wait({turn}, timeout=seconds)
             return

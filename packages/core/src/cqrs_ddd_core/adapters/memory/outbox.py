@@ -8,8 +8,7 @@ from itertools import chain, count, islice
 
 from ...ports import IClock, ILeasedOutbox, OutboxLease, OutboxMessage, UnitOfWork
 from ...primitives.exceptions import LeaseLostError, OutboxError
-from ...spi import checks, json_fidelity
-from ...spi.system_clock import SystemClock
+from ...spi import checks, json_fidelity, system_clock
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 
@@ -37,7 +36,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
     """
 
     def __init__(self, clock: IClock | None = None) -> None:
-        self._clock = clock or SystemClock()
+        self._clock = clock or system_clock.SystemClock()
         # In the order of their oldest waiting message.
         self._keys: dict[str, _Key] = {}
         self._messages: dict[str, OutboxMessage] = {}

@@ -15,6 +15,10 @@ class InMemoryQueueSignal(IQueueSignal):
     async def notify(self, channel: str) -> None:
         """Wake the tasks of this process that wait on the channel."""
         await asyncio.sleep(0)
+        self.wake(channel)
+
+    def wake(self, channel: str) -> None:
+        """Do the same at once, for a store that has just committed."""
         self._waiters.notify(channel)
 
     async def wait(self, channel: str, timeout: float) -> bool:

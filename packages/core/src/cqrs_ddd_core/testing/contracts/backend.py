@@ -1,0 +1,239 @@
+"""Contract of backends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import count
+from typing import Protocol, runtime_checkable
+
+from ...ports import (
+    IBackend,
+    IEventStore,
+    IOutboxStorage,
+    IRepository,
+    OutboxMessage,
+    StoredEvent,
+    UnitOfWork,
+)
+from ...ports.event_store import EVENTS_CHANNEL, IEventStoreProvider
+from ...ports.inbox import IInboxProvider
+from ...ports.outbox import IOutboxProvider
+from ...primitives.exceptions import ConfigError
+from ..assertions import raises
+from .parcel import Parcel, make_parcel
+
+NewBackend = Callable[[], IBackend]
+
+
+class BackendContract:
+    """Contract of ``IBackend``.
+
+    Fixtures:
+        backend: The backend under test, open and empty.
+        new_backend: Returns a backend that is not open, on a new database without tables.
+        parcel_model: Model of ``Parcel`` for ``repository``, or None if the backend needs none.
+    """
+
+    async def test_unit_of_work_commits_the_changes_to_all_stores_of_the_backend(
+        self, backend: IBackend, parcel_model: object
+    ) -> None:
+        change = _Change(backend, parcel_model)
+
+        async with backend.unit_of_work() as uow:
+            await change.make(uow)
+
+        assert await change.find() == ALL
+
+    async def test_rollback_leaves_no_change_in_any_store_of_the_backend(
+        self, backend: IBackend, parcel_model: object
+    ) -> None:
+        change = _Change(backend, parcel_model)
+
+        async with backend.unit_of_work() as uow:
+            await change.make(uow)
+            await uow.rollback()
+
+        assert await change.find() == set()
+
+    async def test_stores_of_the_backend_join_the_current_unit_of_work(
+        self, backend: IBackend, parcel_model: object
+    ) -> None:
+        change = _Change(backend, parcel_model)
+
+        async with backend.unit_of_work() as uow:
+            await change.parcels.add(change.parcel)
+            await backend.event_store.append(change.event)
+            await backend.outbox.save_messages([change.message])
+            await backend.inbox.register("billing", change.key, "print")
+            await uow.rollback()
+
+        assert await change.find() == set()
+
+    async def test_repositories_of_one_entity_type_have_the_same_data(
+        self, backend: IBackend, parcel_model: object
+    ) -> None:
+        parcel = make_parcel()
+
+        await _get_parcels(backend, parcel_model).add(parcel)
+
+        assert await _get_parcels(backend, parcel_model).get(parcel.id) is not None
+
+    async def test_background_has_the_data_of_the_backend_and_accepts_its_stores(
+        self, backend: IBackend, parcel_model: object
+    ) -> None:
+        change = _Change(backend, parcel_model)
+
+        async with backend.background.unit_of_work() as uow:
+            await change.make(uow)
+
+        assert await change.find() == ALL
+        seen = _Change(backend.background, parcel_model, like=change)
+        assert await seen.find() == ALL
+
+    async def test_committed_events_wake_waiters_of_each_signal_of_the_backend(
+        self, backend: IBackend, parcel_model: object
+    ) -> None:
+        signals = [each.signal for each in (backend, backend.background) if each.signal is not None]
+        waiting = {asyncio.ensure_future(each.wait(EVENTS_CHANNEL, 30)) for each in signals}
+
+        pending = set(waiting)
+        while pending:
+            # Commit again, since a waiter may not have listened yet.
+            async with backend.unit_of_work() as uow:
+                await _Change(backend, parcel_model).make(uow)
+            _, pending = await asyncio.wait(pending, timeout=0.1)
+
+        assert all(each.result() for each in waiting)
+
+    async def test_missing_tables_fail_the_check_until_the_schema_is_created(
+        self, new_backend: NewBackend, parcel_model: object
+    ) -> None:
+        backend = new_backend()
+        parcels = _get_parcels(backend, parcel_model)
+        has_tables = await _lacks_tables(backend)
+        try:
+            if has_tables:
+                with raises(ConfigError) as caught:
+                    await backend.open()
+                assert "create_schema" in str(caught.error)
+            await backend.create_schema()
+            await backend.create_schema()
+            await backend.check_schema()
+            await backend.open()
+            parcel = make_parcel()
+            await parcels.add(parcel)
+            assert await parcels.get(parcel.id) is not None
+        finally:
+            await backend.close()
+
+    async def test_backend_can_be_closed_twice_and_opened_again(
+        self, new_backend: NewBackend, parcel_model: object
+    ) -> None:
+        backend = new_backend()
+        for _ in range(2):
+            await backend.create_schema()
+            await backend.open()
+            await backend.open()
+            change = _Change(backend, parcel_model)
+            async with backend.unit_of_work() as uow:
+                await change.make(uow)
+            assert await change.find() == ALL
+            await backend.close()
+            await backend.close()
+
+    async def test_backends_on_different_databases_share_no_data(
+        self, backend: IBackend, new_backend: NewBackend, parcel_model: object
+    ) -> None:
+        other = new_backend()
+        change = _Change(backend, parcel_model)
+        elsewhere = _Change(other, parcel_model, like=change)
+        await other.create_schema()
+
+        async with backend.unit_of_work() as uow:
+            await change.make(uow)
+
+        async with other:
+            assert await elsewhere.find() == set()
+
+
+ALL = {"parcel", "event", "message", "entry"}
+_numbers = count(1)
+
+
+class _Change:
+    """Rows that one unit of work writes to all stores of a backend.
+
+    Args:
+        backend: backend that is read by ``find``.
+        model: model of ``Parcel``.
+        like: change with the same rows, made through another backend.
+    """
+
+    def __init__(self, backend: IBackend, model: object, like: _Change | None = None) -> None:
+        self.backend = backend
+        self.parcels = _get_parcels(backend, model)
+        self.key: str = like.key if like else f"backend-{next(_numbers)}"
+        self.parcel: Parcel = like.parcel if like else make_parcel()
+        self.event = StoredEvent(
+            event_id=self.key,
+            event_type="ParcelRegistered",
+            aggregate_id=self.key,
+            aggregate_type="Parcel",
+            version=1,
+            payload={"owner": "anna"},
+        )
+        self.message = OutboxMessage(
+            message_id=self.key, event_type="ParcelRegistered", payload={}, correlation_id="c"
+        )
+
+    async def make(self, uow: UnitOfWork) -> None:
+        """Write the rows in the unit of work, through the stores that it carries."""
+        stores = _get_stores(uow)
+        await self.parcels.add(self.parcel, uow)
+        await stores.event_store.append(self.event)
+        await stores.outbox.save_messages([self.message], uow)
+        await stores.inbox.register("billing", self.key, "print", uow)
+
+    async def find(self) -> set[str]:
+        """Return the kinds of rows that are stored, read in a unit of work and without one."""
+        found = await self._read(self.backend.event_store, self.backend.outbox)
+        async with self.backend.unit_of_work() as uow:
+            stores = _get_stores(uow)
+            assert await self._read(stores.event_store, stores.outbox) == found
+            if await stores.inbox.register("billing", self.key, "print", uow) is not None:
+                found.add("entry")
+            await uow.rollback()
+        return found
+
+    async def _read(self, events: IEventStore, outbox: IOutboxStorage) -> set[str]:
+        found: set[str] = set()
+        if await self.parcels.get(self.parcel.id) is not None:
+            found.add("parcel")
+        if await events.get_events(self.key):
+            found.add("event")
+        if self.key in [each.message_id for each in await outbox.get_pending()]:
+            found.add("message")
+        return found
+
+
+@runtime_checkable
+class _Stores(IEventStoreProvider, IOutboxProvider, IInboxProvider, Protocol):
+    """Stores that each unit of work of a backend carries."""
+
+
+def _get_stores(uow: UnitOfWork) -> _Stores:
+    assert isinstance(uow, _Stores), "the unit of work lacks an event store, outbox or inbox"
+    return uow
+
+
+def _get_parcels(backend: IBackend, model: object) -> IRepository[Parcel, str]:
+    return backend.repository(Parcel, model)
+
+
+async def _lacks_tables(backend: IBackend) -> bool:
+    try:
+        await backend.check_schema()
+    except ConfigError:
+        return True
+    return False

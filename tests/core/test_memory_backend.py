@@ -1,0 +1,176 @@
+"""Backend of the fakes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import cached_property
+from typing import Any
+
+import pytest
+
+from cqrs_ddd_core import InMemoryBackend, InvalidOperationError, OutboxMessage, UnitOfWork
+from cqrs_ddd_core.adapters.memory import (
+    InMemoryEventStore,
+    InMemoryInbox,
+    InMemoryOutboxStorage,
+    InMemoryQueueSignal,
+    InMemoryRepository,
+    InMemoryUnitOfWork,
+)
+from cqrs_ddd_core.testing.contracts.backend import BackendContract, NewBackend
+from cqrs_ddd_core.testing.contracts.parcel import Parcel
+
+
+@pytest.fixture
+def new_backend() -> NewBackend:
+    return InMemoryBackend
+
+
+@pytest.fixture
+async def backend() -> AsyncIterator[InMemoryBackend]:
+    async with InMemoryBackend() as backend:
+        yield backend
+
+
+@pytest.fixture
+def parcel_model() -> None:
+    return None
+
+
+class TestInMemoryBackend(BackendContract):
+    pass
+
+
+def test_part_is_created_once_by_the_default_of_its_first_request() -> None:
+    backend = InMemoryBackend()
+
+    part = backend.part(list[int], lambda: [1])
+
+    assert part == [1]
+    assert backend.part(list[int], lambda: [2]) is part
+
+
+def test_repository_of_an_entity_type_is_created_once_whatever_its_model() -> None:
+    backend = InMemoryBackend()
+
+    assert backend.repository(Parcel, object()) is backend.repository(Parcel)
+
+
+class NewRepositoryEachTime(InMemoryBackend):
+    """Naive: gives each repository rows of its own."""
+
+    def repository(self, entity_type: Any, model: object = None) -> Any:
+        return InMemoryRepository(entity_type)
+
+
+class SavesMessagesOutsideTheTransaction(InMemoryBackend):
+    """Naive: saves outbox messages in a transaction of their own."""
+
+    class Outbox(InMemoryOutboxStorage):
+        async def save_messages(
+            self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
+        ) -> None:
+            async with InMemoryUnitOfWork() as own:
+                await super().save_messages(messages, own)
+
+    @cached_property
+    def outbox(self) -> InMemoryOutboxStorage:
+        return self.Outbox()
+
+
+class CarriesAnotherInbox(InMemoryBackend):
+    """Naive: gives each unit of work an inbox of its own."""
+
+    def unit_of_work(self) -> InMemoryUnitOfWork:
+        return InMemoryUnitOfWork(self.event_store, self.outbox, InMemoryInbox())
+
+
+class CarriesNoOutbox(InMemoryBackend):
+    """Naive: expects that the application adds the outbox to each unit of work."""
+
+    def unit_of_work(self) -> InMemoryUnitOfWork:
+        return InMemoryUnitOfWork(self.event_store, inbox=self.inbox)
+
+
+class SharesItsEvents(InMemoryBackend):
+    """Naive: keeps the events of all backends of the process in one place."""
+
+    event_store = InMemoryEventStore()
+
+
+class EmptyBackground(InMemoryBackend):
+    """Naive: starts the background services on a database of their own."""
+
+    @cached_property
+    def background(self) -> InMemoryBackend:
+        return InMemoryBackend()
+
+
+class DeafSignal(InMemoryBackend):
+    """Naive: lets the waiters of the background poll."""
+
+    class Signal(InMemoryQueueSignal):
+        async def wait(self, channel: str, timeout: float) -> bool:
+            return False
+
+    @cached_property
+    def signal(self) -> InMemoryQueueSignal:
+        return self.Signal()
+
+
+class ClosesOnce(InMemoryBackend):
+    """Naive: expects one call of close."""
+
+    async def close(self) -> None:
+        del self.inbox
+
+
+CONTRACT = BackendContract()
+
+
+@pytest.mark.parametrize(
+    ("mutant", "test"),
+    [
+        (
+            NewRepositoryEachTime,
+            CONTRACT.test_repositories_of_one_entity_type_have_the_same_data,
+        ),
+        (
+            NewRepositoryEachTime,
+            CONTRACT.test_background_has_the_data_of_the_backend_and_accepts_its_stores,
+        ),
+        (
+            SavesMessagesOutsideTheTransaction,
+            CONTRACT.test_rollback_leaves_no_change_in_any_store_of_the_backend,
+        ),
+        (
+            SavesMessagesOutsideTheTransaction,
+            CONTRACT.test_stores_of_the_backend_join_the_current_unit_of_work,
+        ),
+        (
+            CarriesAnotherInbox,
+            CONTRACT.test_unit_of_work_commits_the_changes_to_all_stores_of_the_backend,
+        ),
+        (
+            CarriesNoOutbox,
+            CONTRACT.test_unit_of_work_commits_the_changes_to_all_stores_of_the_backend,
+        ),
+        (SharesItsEvents, CONTRACT.test_backends_on_different_databases_share_no_data),
+        (
+            EmptyBackground,
+            CONTRACT.test_background_has_the_data_of_the_backend_and_accepts_its_stores,
+        ),
+        (DeafSignal, CONTRACT.test_committed_events_wake_waiters_of_each_signal_of_the_backend),
+        (ClosesOnce, CONTRACT.test_backend_can_be_closed_twice_and_opened_again),
+    ],
+    ids=lambda value: value.__name__,
+)
+async def test_contract_catches_the_naive_backend(
+    mutant: type[InMemoryBackend], test: Callable[..., Awaitable[None]]
+) -> None:
+    fixtures = {"backend": mutant(), "new_backend": mutant, "parcel_model": None}
+    wanted = inspect.signature(test).parameters
+
+    with pytest.raises((AssertionError, AttributeError, InvalidOperationError)):
+        await test(**{name: fixtures[name] for name in wanted})
