@@ -77,7 +77,7 @@ def _is_blocked(
 ) -> sa.ColumnElement[bool]:
     leases = tables.outbox_leases
     return sa.or_(
-        leases.c.parked_message_id.is_not(None),
+        leases.c.dead_letter_id.is_not(None),
         sa.func.coalesce(leases.c.leased_until > now, False),
         sa.func.coalesce(leases.c.due > now, False),
     )

@@ -68,7 +68,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     ) -> list[OutboxMessage]:
         """Return the oldest unpublished messages, without keys that a dead letter blocks."""
         outbox, leases = self._outbox, self._leases
-        blocked = sa.select(leases.c.lease_key).where(leases.c.parked_message_id.is_not(None))
+        blocked = sa.select(leases.c.lease_key).where(leases.c.dead_letter_id.is_not(None))
         pending = (
             self._select_messages()
             .where(outbox.c.published_at.is_(None), outbox.c.lease_key.not_in(blocked))
@@ -85,7 +85,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             connection = await active.connection()
             await self._publish(connection, message_ids)
             await connection.execute(
-                sa.delete(leases).where(leases.c.parked_message_id.in_(message_ids))
+                sa.delete(leases).where(leases.c.dead_letter_id.in_(message_ids))
             )
 
     async def mark_failed(self, message_id: str, error: str, uow: UnitOfWork | None = None) -> None:
@@ -184,7 +184,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             await connection.execute(
                 sa.update(leases)
                 .where(leases.c.epoch == lease.epoch)
-                .values(leased_until=None, due=retry_at, parked_message_id=dead_letter)
+                .values(leased_until=None, due=retry_at, dead_letter_id=dead_letter)
             )
 
     async def release(self, lease: OutboxLease) -> None:
@@ -203,7 +203,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         outbox, leases = self._outbox, self._leases
         dead_letters = (
             self._select_messages()
-            .join(leases, leases.c.parked_message_id == outbox.c.message_id)
+            .join(leases, leases.c.dead_letter_id == outbox.c.message_id)
             .order_by(outbox.c.seq)
             .limit(limit)
         )
@@ -222,7 +222,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         outbox = self._outbox
         async with self._connections.new_transaction("retry a message") as new:
             connection = await new.connection()
-            await self._unpark(connection, message_id)
+            await self._unblock_key(connection, message_id)
             await connection.execute(
                 sa.update(outbox).where(outbox.c.message_id == message_id).values(retry_count=0)
             )
@@ -236,7 +236,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         outbox = self._outbox
         async with self._connections.new_transaction("discard a message") as new:
             connection = await new.connection()
-            await self._unpark(connection, message_id)
+            await self._unblock_key(connection, message_id)
             await connection.execute(sa.delete(outbox).where(outbox.c.message_id == message_id))
 
     async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
@@ -338,10 +338,10 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
             .values(retry_count=outbox.c.retry_count + 1, error=error)
         )
 
-    async def _unpark(self, connection: AsyncConnection, message_id: str) -> None:
+    async def _unblock_key(self, connection: AsyncConnection, message_id: str) -> None:
         leases = self._leases
         result = await connection.execute(
-            sa.delete(leases).where(leases.c.parked_message_id == message_id)
+            sa.delete(leases).where(leases.c.dead_letter_id == message_id)
         )
         if not result.rowcount:
             raise exceptions.OutboxError.not_dead_lettered(message_id)

@@ -24,7 +24,7 @@ COLUMNS = {
 """Columns of an insert, with the SQL types of the arrays on PostgreSQL."""
 
 _BLOCKS = (
-    "(held.parked_message_id IS NOT NULL OR coalesce(held.leased_until > clock_timestamp(), false) "
+    "(held.dead_letter_id IS NOT NULL OR coalesce(held.leased_until > clock_timestamp(), false) "
     "OR coalesce(held.due > clock_timestamp(), false))"
 )
 

@@ -112,7 +112,7 @@ class Tables:
             sa.Column("relay_id", sa.Text, nullable=False),
             sa.Column("leased_until", UtcDateTime),
             sa.Column("due", UtcDateTime),
-            sa.Column("parked_message_id", sa.Text, unique=True),
+            sa.Column("dead_letter_id", sa.Text, unique=True),
             sqlite_autoincrement=True,
         )
 
