@@ -1,15 +1,17 @@
 """Base classes of handlers, and the binding of a handler to its message."""
 
 import inspect
-import types
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_origin
 
-from ..messages import CommandResponse, QueryResponse
-from ..primitives.exceptions import HandlerRegistrationError
+from ..domain import DomainEvent
+from ..messages import Command, CommandResponse, Query, QueryResponse
+from ..ports.unit_of_work import get_current_uow
+from ..primitives.exceptions import HandlerRegistrationError, InvalidOperationError
+from . import signatures
 
 R = TypeVar("R")
 
@@ -22,12 +24,12 @@ Unfit = Callable[[str], HandlerRegistrationError]
 class CommandHandler(ABC, Generic[R]):
     """Handler of one type of command; an ``async def`` with one parameter can replace it.
 
-    ``handle`` takes ``Any`` so that a subclass may narrow it to its message; the registry checks
-    that the annotation fits the message.
+    A subclass narrows ``command`` to its message, and may add a parameter ``uow: UnitOfWork``; the
+    registry checks both.
     """
 
     @abstractmethod
-    async def handle(self, command: Any) -> CommandResponse[R] | R:
+    async def handle(self, command: Any, *args: Any, **kwargs: Any) -> CommandResponse[R] | R:
         """Return the result, or a response that also raises events."""
         ...
 
@@ -36,7 +38,7 @@ class QueryHandler(ABC, Generic[R]):
     """Handler of one type of query."""
 
     @abstractmethod
-    async def handle(self, query: Any) -> QueryResponse[R] | R:
+    async def handle(self, query: Any, *args: Any, **kwargs: Any) -> QueryResponse[R] | R:
         """Return the result, or a response that contains it."""
         ...
 
@@ -45,7 +47,7 @@ class EventHandler(ABC):
     """Handler of events in the transaction that raised them: an error rolls it back."""
 
     @abstractmethod
-    async def handle(self, event: Any) -> None:
+    async def handle(self, event: Any, *args: Any, **kwargs: Any) -> None:
         """React to the event; the transaction has not committed yet."""
         ...
 
@@ -71,29 +73,69 @@ def bind(message_type: type, handler: Any, resolver: Resolver | None) -> BoundHa
     """Bind an instance with ``handle``, its class, an async function or a factory.
 
     A class is instantiated for each message, by ``resolver`` if there is one; a factory, a callable
-    without parameters, is called for each message.
+    without parameters, is called for each message. A parameter ``uow`` gets the current unit of
+    work.
 
     Raises:
         HandlerRegistrationError: the handler does not fit the message type.
     """
     name = describe_handler(handler)
     unfit = partial(HandlerRegistrationError.unfit, name, message_type.__name__, "handle")
+    if isinstance(handler, (Command, Query, DomainEvent)):
+        raise unfit("is a message; register a function or a class with handle")
     is_class = inspect.isclass(handler)
     if is_class and not hasattr(handler, "handle"):
-        raise unfit("has no handle method")
-    if is_class:
-        function = handler.handle
-        call = _build_call(_find_factory(handler, resolver, unfit))
-    elif hasattr(handler, "handle"):
-        function = call = handler.handle
-    elif not callable(handler):
-        raise unfit("is not callable and has no handle method")
-    elif not _list_required_parameters(handler):
-        return BoundHandler(message_type, name, _build_call(handler), None)
-    else:
-        function = call = handler
-    _ensure_fits(function, message_type, unfit)
+        raise unfit("has no handle method; write async def handle(self, message)")
+    if not is_class and not hasattr(handler, "handle") and _is_factory(handler, unfit):
+        return BoundHandler(message_type, name, _build_factory_call(handler, name), None)
+    function = handler.handle if hasattr(handler, "handle") else handler
+    if misfit := signatures.find_misfit(function, message_type):
+        raise unfit(misfit)
+    call = _build_class_call(_find_factory(handler, resolver, unfit)) if is_class else function
+    if signatures.takes_uow(function):
+        call = _pass_uow(call, name)
     return BoundHandler(message_type, name, call, _find_result_types(message_type, function))
+
+
+def find_message_type(handler: Any, kind: type) -> type:
+    """Return the message of a kind that the annotations of a handler name.
+
+    Args:
+        handler: function, class or instance.
+        kind: base class of the message, ``Command``, ``Query`` or ``DomainEvent``.
+
+    Raises:
+        HandlerRegistrationError: the annotations name no such message, or several.
+    """
+    function = getattr(handler, "handle", handler)
+    decorator = _DECORATORS[kind]
+    if isinstance(handler, (Command, Query, DomainEvent)):
+        raise HandlerRegistrationError.not_a_message(handler, kind.__name__)
+    unknown = partial(
+        HandlerRegistrationError.unknown_message, describe_handler(handler), decorator
+    )
+    if not inspect.isroutine(function):
+        raise HandlerRegistrationError.unfit(
+            describe_handler(handler),
+            f"a {kind.__name__}",
+            "handle",
+            "is no function and has no method handle; write async def handle(self, message)",
+        )
+    named = signatures.list_named_messages(function, kind)
+    if kind is not DomainEvent:  # All events can have one handler.
+        named = [message for message in named if not _is_base(message, kind)]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise unknown(f"it names {' and '.join(message.__name__ for message in named)}")
+    if not signatures.read_hints(function) and getattr(function, "__annotations__", None):
+        raise unknown(
+            "its annotations cannot be resolved, as in a function with postponed annotations"
+        )
+    for other, call in _DECORATORS.items():
+        if other is not kind and signatures.list_named_messages(function, other):
+            raise unknown(f"it takes a {other.__name__}, for which there is {call}")
+    raise unknown(f"no parameter is annotated with a subclass of {kind.__name__}")
 
 
 def find_declared_result(message_type: type) -> Any:
@@ -112,77 +154,86 @@ def describe_handler(handler: object) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
+def _is_factory(handler: object, unfit: Unfit) -> bool:
+    if not callable(handler):
+        raise unfit("is not callable and has no handle method; register a function or a class")
+    return not signatures.list_required_parameters(handler) and not signatures.is_async(handler)
+
+
+_DECORATORS: dict[type, str] = {
+    Command: "command_handler",
+    Query: "query_handler",
+    DomainEvent: "event_handler",
+}
+
+
+def _is_base(message: type, kind: type) -> bool:
+    """Return whether the class is ``Command`` or ``Command[int]``, and not a message."""
+    generic = getattr(message, "__pydantic_generic_metadata__", {})
+    return kind in (message, generic.get("origin"))
+
+
 def _find_factory(handler: type, resolver: Resolver | None, unfit: Unfit) -> Callable[[], Any]:
     if resolver is not None:
-        return lambda: resolver(handler)
-    if needed := _list_required_parameters(handler):
+        return partial(resolver, handler)
+    if needed := signatures.list_required_parameters(handler):
+        names = ", ".join(parameter.name for parameter in needed)
         raise unfit(
-            f"needs {', '.join(needed)} to be created; register an instance or a factory, or pass "
-            "a resolver to the registry"
+            f"needs {names} to be created; register an instance or a factory, or pass a resolver "
+            "to the registry"
         )
     return handler
 
 
-def _build_call(factory: Callable[[], Any]) -> Call:
-    def call(message: object) -> Awaitable[object]:
-        answer: Awaitable[object] = factory().handle(message)
+def _build_class_call(create: Callable[[], Any]) -> Callable[..., Awaitable[Any]]:
+    if not inspect.isclass(create) and signatures.is_async(create):
+
+        async def resolve_and_call(message: object, **uow: object) -> object:
+            return await (await create()).handle(message, **uow)
+
+        return resolve_and_call
+
+    def call(message: object, **uow: object) -> Awaitable[object]:
+        answer: Awaitable[object] = create().handle(message, **uow)
         return answer
 
     return call
 
 
-def _list_required_parameters(function: Callable[..., object]) -> list[str]:
-    return [
-        name
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    ]
+def _build_factory_call(factory: Callable[[], Any], name: str) -> Call:
+    needs_uow: bool | None = None  # The first instance tells.
+
+    def call(message: object) -> Awaitable[object]:
+        nonlocal needs_uow
+        handle: Call = factory().handle
+        if needs_uow is None:
+            needs_uow = signatures.takes_uow(handle)
+        return (_pass_uow(handle, name) if needs_uow else handle)(message)
+
+    return call
 
 
-def _ensure_fits(function: Callable[..., object], message_type: type, unfit: Unfit) -> None:
-    if not _is_async(function):
-        raise unfit("is not async; write async def")
-    parameters = _list_required_parameters(function)
-    if parameters[:1] == ["self"]:
-        del parameters[0]
-    if len(parameters) != 1:
-        raise unfit(f"takes ({', '.join(parameters)}), not exactly one message")
-    accepted = _read_hints(function).get(parameters[0], Any)
-    if not any(_accepts(option, message_type) for option in _split_union(accepted)):
-        raise unfit(f"takes {getattr(accepted, '__name__', accepted)}; register it for that")
+def _pass_uow(function: Callable[..., Awaitable[Any]], name: str) -> Call:
+    def call(message: object) -> Awaitable[object]:
+        uow = get_current_uow()
+        if uow is None:
+            raise InvalidOperationError(
+                f"{name} takes uow, but no unit of work is open; pass query_uow_factory= to the "
+                "mediator, or enter a unit of work first"
+            )
+        return function(message, uow=uow)
 
-
-def _is_async(function: object) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - is its code async, not: is it callable
-    )
-
-
-def _accepts(option: object, message_type: type) -> bool:
-    # Any is a class from Python 3.11 on.
-    return option is Any or not inspect.isclass(option) or issubclass(message_type, option)
-
-
-def _read_hints(function: object) -> dict[str, object]:
-    try:
-        return get_type_hints(getattr(function, "func", function))
-    except (NameError, TypeError):
-        return {}  # Hints of local classes and callable objects cannot be resolved.
-
-
-def _split_union(hint: object) -> tuple[object, ...]:
-    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return call
 
 
 def _find_result_types(message_type: type, function: object) -> tuple[type, ...] | None:
     """Return the types that the message declares, or else the types that the handler returns."""
     declared = find_declared_result(message_type)
     if declared is Any:
-        declared = _read_hints(function).get("return", Any)
+        declared = signatures.read_hints(function).get("return", Any)
     found: list[type] = []
-    for option in _split_union(declared):
-        for result in _split_union(_strip_response(option)):
+    for option in signatures.split_union(declared):
+        for result in signatures.split_union(_strip_response(option)):
             classes = _find_classes(result)
             if classes is None:
                 return None

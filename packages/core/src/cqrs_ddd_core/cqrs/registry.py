@@ -1,17 +1,19 @@
 """Registry of handlers by message type, and the dispatcher of events to handlers."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from ..correlation import correlation_scope, get_correlation_id
 from ..domain.events import DomainEvent
 from ..messages import Command, Query
 from ..ports.event_dispatcher import IEventDispatcher
 from ..primitives import exceptions as errors
-from .handlers import BoundHandler, Resolver, bind
+from .handlers import BoundHandler, Resolver, bind, find_message_type
 
 HandlerFn = Callable[..., Awaitable[Any]]
 F = TypeVar("F", bound=HandlerFn)
+H = TypeVar("H", bound=Callable[..., Any])
+"""Function or class that handles a message."""
 
 
 class HandlerRegistry:
@@ -26,7 +28,7 @@ class HandlerRegistry:
     def __init__(self, resolver: Resolver | None = None) -> None:
         self._resolver = resolver
         self._handlers: dict[type, BoundHandler] = {}
-        self._event_handlers: dict[type[DomainEvent], list[BoundHandler]] = {}
+        self._event_handlers: list[tuple[object, BoundHandler]] = []
         self._for_event: dict[type[DomainEvent], tuple[BoundHandler, ...]] = {}
         self._named: dict[tuple[str, str], HandlerFn] = {}
 
@@ -52,12 +54,63 @@ class HandlerRegistry:
         """Register a handler of an event and its subclasses; handlers run in this order.
 
         Raises:
+            HandlerAlreadyRegisteredError: it is a handler of the event type already.
             HandlerRegistrationError: the handler does not fit the event type.
         """
         _ensure_subclass(DomainEvent, event_type)
         bound = bind(event_type, handler, self._resolver)
-        self._event_handlers.setdefault(event_type, []).append(bound)
+        for known, other in self._event_handlers:
+            if other.message_type is event_type and known == handler:
+                raise errors.HandlerAlreadyRegisteredError.registered_twice(
+                    event_type.__name__, bound.name
+                )
+        self._event_handlers.append((handler, bound))
         self._for_event.clear()
+
+    @overload
+    def command_handler(self, handler: type[Command[Any]], /) -> Callable[[H], H]: ...
+    @overload
+    def command_handler(self, handler: H, /) -> H: ...
+    def command_handler(self, handler: Any, /) -> Any:
+        """Register the decorated function or class as the handler of a command, unchanged.
+
+        ``@handlers.command_handler`` takes the command from the annotations of the function, or of
+        the method ``handle`` of the class; ``@handlers.command_handler(Deposit)`` names it.
+
+        Raises:
+            HandlerAlreadyRegisteredError: the command type has a handler.
+            HandlerRegistrationError: the handler does not fit, or its annotations name no command,
+                or two.
+        """
+        return self._decorate(handler, Command, self.register_command_handler)
+
+    @overload
+    def query_handler(self, handler: type[Query[Any]], /) -> Callable[[H], H]: ...
+    @overload
+    def query_handler(self, handler: H, /) -> H: ...
+    def query_handler(self, handler: Any, /) -> Any:
+        """Register the decorated function or class as the handler of a query, unchanged.
+
+        Raises:
+            HandlerAlreadyRegisteredError: the query type has a handler.
+            HandlerRegistrationError: the handler does not fit, or its annotations name no query, or
+                two.
+        """
+        return self._decorate(handler, Query, self.register_query_handler)
+
+    @overload
+    def event_handler(self, handler: type[DomainEvent], /) -> Callable[[H], H]: ...
+    @overload
+    def event_handler(self, handler: H, /) -> H: ...
+    def event_handler(self, handler: Any, /) -> Any:
+        """Register the decorated function or class as a handler of an event, unchanged.
+
+        Raises:
+            HandlerAlreadyRegisteredError: it is a handler of the event type already.
+            HandlerRegistrationError: the handler does not fit, or its annotations name no event, or
+                two.
+        """
+        return self._decorate(handler, DomainEvent, self.register_event_handler)
 
     def register(self, domain: str, command_type: str, handler: HandlerFn) -> None:
         """Register a handler by domain and command name, for commands that arrive as data.
@@ -108,9 +161,8 @@ class HandlerRegistry:
         if handlers is None:
             handlers = tuple(
                 handler
-                for base, registered in self._event_handlers.items()
-                if issubclass(event_type, base)
-                for handler in registered
+                for _, handler in self._event_handlers
+                if issubclass(event_type, handler.message_type)
             )
             self._for_event[event_type] = handlers
         return handlers
@@ -146,6 +198,18 @@ class HandlerRegistry:
             holders.append(self._handlers[message].name)
         return holders
 
+    def _decorate(self, handler: Any, kind: type, register: Callable[[Any, Any], None]) -> Any:
+        if isinstance(handler, type) and issubclass(handler, (Command, Query, DomainEvent)):
+            _ensure_subclass(kind, handler)
+
+            def decorate(function: H) -> H:
+                register(handler, function)
+                return function
+
+            return decorate
+        register(find_message_type(handler, kind), handler)
+        return handler
+
     def _register(self, kind: type, message_type: type, handler: object) -> None:
         _ensure_subclass(kind, message_type)
         if holder := self._handlers.get(message_type):
@@ -180,10 +244,7 @@ class EventDispatcher(IEventDispatcher):
 
 def _ensure_subclass(kind: type, message_type: object) -> None:
     if not (isinstance(message_type, type) and issubclass(message_type, kind)):
-        raise errors.HandlerRegistrationError(
-            f"{message_type!r} is not a subclass of {kind.__name__}; register the message's class",
-            message_type=str(message_type),
-        )
+        raise errors.HandlerRegistrationError.not_a_message(message_type, kind.__name__)
 
 
 def _find_messages() -> Iterator[type]:

@@ -38,9 +38,35 @@ class HandlerRegistrationError(HandlerError):
             handler=handler,
         )
 
+    @classmethod
+    def unknown_message(
+        cls, handler: str, decorator: str, problem: str
+    ) -> HandlerRegistrationError:
+        """Build the error for a ``handler`` whose message a ``decorator`` cannot find out."""
+        return cls(
+            f"cannot find out the message of {handler}: {problem}; name its class: "
+            f"@{decorator}(...)",
+            handler=handler,
+        )
+
+    @classmethod
+    def not_a_message(cls, given: object, kind: str) -> HandlerRegistrationError:
+        """Build the error for a message type that is no subclass of ``kind``."""
+        problem = f"is not a subclass of {kind}; register the message's class"
+        return cls(f"{given!r} {problem}", message_type=str(given))
+
 
 class HandlerAlreadyRegisteredError(HandlerRegistrationError, ValueError):
     """The message already has a handler."""
+
+    @classmethod
+    def registered_twice(cls, name: str, handler: str) -> HandlerAlreadyRegisteredError:
+        """Build the error for the second registration of one ``handler`` of an event ``name``."""
+        return cls(
+            f"{handler} handles {name} already; register it once",
+            message_type=name,
+            handler=handler,
+        )
 
     @classmethod
     def already_handled(cls, name: str, holder: str) -> HandlerAlreadyRegisteredError:
