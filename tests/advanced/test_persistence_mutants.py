@@ -240,7 +240,7 @@ class AnyFlightDispatcher(CachingPersistenceDispatcher):
 
 @dataclass(frozen=True)
 class Mutant:
-    mutant: type[Any]
+    dispatcher: type[Any]
     test: Callable[..., Awaitable[None]]
     error: type[BaseException] = AssertionError
 
@@ -311,17 +311,17 @@ MUTANTS: Collection[Mutant] = (
 
 
 @pytest.mark.parametrize(
-    "mutant", MUTANTS, ids=lambda b: f"{b.mutant.__name__}-{b.test.__name__[5:45]}"
+    "mutant", MUTANTS, ids=lambda b: f"{b.dispatcher.__name__}-{b.test.__name__[5:45]}"
 )
 async def test_naive_persistence_dispatcher_fails_the_contract_test(
     mutant: Mutant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parcels = CountedParcels()
-    if issubclass(mutant.mutant, PersistenceDispatcher):
-        dispatcher: Any = in_memory_dispatcher(parcels, mutant.mutant)
+    if issubclass(mutant.dispatcher, PersistenceDispatcher):
+        dispatcher: Any = in_memory_dispatcher(parcels, mutant.dispatcher)
     else:
-        dispatcher = mutant.mutant(in_memory_dispatcher(parcels), InMemoryCacheService())
-    if mutant.mutant is SharedTenantKeysDispatcher:
+        dispatcher = mutant.dispatcher(in_memory_dispatcher(parcels), InMemoryCacheService())
+    if mutant.dispatcher is SharedTenantKeysDispatcher:
         monkeypatch.setattr(aggregate_codec, "get_tenant_id", lambda: None)
     fixtures = {
         "dispatcher": dispatcher,

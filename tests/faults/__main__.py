@@ -35,7 +35,7 @@ from tests.faults.selling import Market
 from tests.faults.snapshotting import kill_at_random as kill_payers
 from tests.order_memory import MAY_GROW, peaks
 from tests.persistence_sqlalchemy.conftest import asyncpg_url
-from tests.persistence_sqlalchemy.parity import Findings, compared
+from tests.persistence_sqlalchemy.parity import Findings, compare_with_memory
 from tests.services import Postgres, Redis, running
 
 Run = Callable[[Place, int], Awaitable[tuple[str, int]]]
@@ -162,7 +162,7 @@ async def parity(place: Place, seed: int) -> tuple[str, int]:
     async with place.engine() as engine:
         for first in range(seed, seed + SEEDS, SEEDS_A_LINE):
             seeds = range(first, min(first + SEEDS_A_LINE, seed + SEEDS))
-            part = await compared(engine, seeds, specifications=100, pages=10)
+            part = await compare_with_memory(engine, seeds, specifications=100, pages=10)
             found.compared += part.compared
             found.differences += part.differences
             print(f"    {found}", flush=True)

@@ -1,4 +1,4 @@
-"""Databases for the adapters: a file of SQLite and a schema of PostgreSQL for each test."""
+"""Databases for the adapter tests: a SQLite file or a PostgreSQL schema for each test."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def new_engine(database_url: str) -> Callable[..., AsyncEngine]:
 
 @pytest.fixture
 async def engine(new_engine: Callable[..., AsyncEngine]) -> AsyncIterator[AsyncEngine]:
-    """Every connection is back in its pool when a test has ended."""
-    async for engine in _pooled(new_engine):
+    """Engine with a pool, which fails the test if a connection is not released at its end."""
+    async for engine in _create_pooled_engine(new_engine):
         yield engine
 
 
@@ -67,14 +67,14 @@ async def engine(new_engine: Callable[..., AsyncEngine]) -> AsyncIterator[AsyncE
 async def forgetful_engine(
     new_engine: Callable[..., AsyncEngine], backend: str
 ) -> AsyncIterator[AsyncEngine]:
-    """Prepares each statement anew, so that a work suspends equally often each time it is done."""
+    """Engine without statement caches, so that repeated work suspends equally often each time."""
     caches = ("prepared_statement_cache_size", "statement_cache_size")
     options = dict.fromkeys(caches, 0) if backend == "postgres" else {}
-    async for engine in _pooled(new_engine, connect_args=options):
+    async for engine in _create_pooled_engine(new_engine, connect_args=options):
         yield engine
 
 
-async def _pooled(
+async def _create_pooled_engine(
     new_engine: Callable[..., AsyncEngine], **options: object
 ) -> AsyncIterator[AsyncEngine]:
     engine = new_engine(pool_size=10, max_overflow=20, poolclass=AsyncAdaptedQueuePool, **options)
@@ -82,15 +82,15 @@ async def _pooled(
     pool = engine.pool
     assert isinstance(pool, AsyncAdaptedQueuePool)
     try:
-        assert pool.checkedout() == 0, "a connection was not given back"
+        assert pool.checkedout() == 0, "a connection was not returned to the pool"
     finally:
-        # Else the others would be a warning in whichever test runs when they are collected.
+        # Otherwise other connections cause a warning in the test that runs when they are collected.
         await engine.dispose()
 
 
 @pytest.fixture
 async def tables(engine: AsyncEngine, backend: str) -> AsyncIterator[Tables]:
-    """Tables of this test alone."""
+    """Tables that only this test uses."""
     tables = Tables(schema=f"test {next(_schemas)}" if backend == "postgres" else None)
     await make_tables(engine, tables)
     yield tables

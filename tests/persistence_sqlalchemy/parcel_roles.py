@@ -1,4 +1,4 @@
-"""Handlers of the contract's parcels, over their table."""
+"""Handlers of the parcels of the dispatcher contract, over their table."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from tests.persistence_sqlalchemy.parcels import parcel_model
 
 class VisibleParcels(SQLAlchemyRepository[Parcel, str]):
     def row_scope(self) -> ISpecification[Parcel] | None:
-        return visible()
+        return owner_condition()
 
 
-def visible() -> ISpecification[Any] | None:
+def owner_condition() -> ISpecification[Any] | None:
     owner = visible_owner()
     return None if owner is None else AttributeSpecification("owner", "=", owner)
 
@@ -54,7 +54,7 @@ def parcel_roles(schema: str | None) -> PersistenceRegistry:
         model = parcels
 
         def row_scope(self) -> ISpecification[Any] | None:
-            return visible()
+            return owner_condition()
 
         def to_dto(self, row: Row[Any]) -> ParcelSummary:
             return ParcelSummary(id=row.id, owner=row.owner, grams=row.grams)
@@ -63,7 +63,7 @@ def parcel_roles(schema: str | None) -> PersistenceRegistry:
         model = parcels
 
         def row_scope(self) -> ISpecification[Any] | None:
-            return visible()
+            return owner_condition()
 
         def to_dto(self, row: Row[Any]) -> ParcelSummary:
             return ParcelSummary(id=row.id, owner=row.owner, grams=row.grams)
@@ -77,7 +77,7 @@ def parcel_roles(schema: str | None) -> PersistenceRegistry:
             )
 
         def row_scope(self) -> ISpecification[Any] | None:
-            return visible()
+            return owner_condition()
 
         def to_dto(self, row: Row[Any]) -> ParcelLabel:
             return ParcelLabel(row.which, f"{row.who}: {row.grams}")

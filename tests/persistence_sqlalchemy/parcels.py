@@ -1,4 +1,4 @@
-"""The aggregate of the contracts in a table of its own."""
+"""Repository of the aggregate of the contracts, in a table of its own."""
 
 from __future__ import annotations
 

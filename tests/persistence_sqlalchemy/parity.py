@@ -1,4 +1,4 @@
-"""The worlds side by side: objects in memory, and the same as rows of SQLite and PostgreSQL."""
+"""Comparison of specifications over objects in memory and over rows of SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ RELATIONS = ("owner", "parts")
 
 @dataclass
 class Rows:
-    """The objects of the cases in one database."""
+    """Rows with the objects of the cases in one database."""
 
     cases: Cases
     model: Any
     connection: AsyncConnection
 
-    async def found(self, specification: Specification) -> list[int]:
+    async def find(self, specification: Specification) -> list[int]:
         condition = build_sqla_filter(self.model, specification, relations=RELATIONS)
         rows = await self.connection.execute(select(self.model.id).where(condition))
         return sorted(rows.scalars())
 
-    async def page(self, options: QueryOptions) -> list[int]:
+    async def find_page(self, options: QueryOptions) -> list[int]:
         statement = apply_query_options(
             select(self.model.id), self.model, options, relations=RELATIONS
         )
@@ -69,9 +69,9 @@ class Rows:
 
 
 @asynccontextmanager
-async def stored(cases: Cases, engine: AsyncEngine) -> AsyncIterator[Rows]:
-    """In tables that are gone afterwards."""
-    model, part, owner = models(cases, engine.dialect.name)
+async def store_cases(cases: Cases, engine: AsyncEngine) -> AsyncIterator[Rows]:
+    """Store the cases in tables that are dropped at the end of the block."""
+    model, part, owner = create_models(cases, engine.dialect.name)
     async with engine.begin() as connection:
         await connection.run_sync(model.metadata.create_all)
         await _fill(connection, cases, model, part, owner)
@@ -85,7 +85,7 @@ async def stored(cases: Cases, engine: AsyncEngine) -> AsyncIterator[Rows]:
 
 @dataclass
 class Findings:
-    """Of one database beside memory."""
+    """Differences between one database and memory."""
 
     compared: int = 0
     differences: list[str] = dataclasses.field(default_factory=list)
@@ -93,41 +93,41 @@ class Findings:
     def __str__(self) -> str:
         return f"{self.compared:,} compared with memory, {len(self.differences)} differences"
 
-    def compare(self, cases: Cases, asked: object, found: list[int], wanted: list[int]) -> None:
+    def compare(self, cases: Cases, query: object, found: list[int], wanted: list[int]) -> None:
         self.compared += 1
         if found != wanted:
             self.differences.append(
-                f"seed {cases.seed}: {asked}: found {found}, memory finds {wanted}"
+                f"seed {cases.seed}: {query}: found {found}, memory finds {wanted}"
             )
 
 
-async def compared(
+async def compare_with_memory(
     engine: AsyncEngine, seeds: Sequence[int], *, specifications: int, pages: int
 ) -> Findings:
-    """Each specification and each page of each seed, in memory and in the database."""
+    """Compare every specification and page of every seed in memory and in the database."""
     findings = Findings()
     for seed in seeds:
         cases = Cases(seed)
-        async with stored(cases, engine) as rows:
-            for asked in cases.specifications(specifications):
-                findings.compare(cases, asked, await rows.found(asked), expected(cases, asked))
+        async with store_cases(cases, engine) as rows:
+            for query in cases.specifications(specifications):
+                findings.compare(cases, query, await rows.find(query), find_in_memory(cases, query))
             for _ in range(pages):
                 options = cases.options()
-                page = await rows.page(options)
-                findings.compare(cases, options, page, expected_page(cases, options))
+                page = await rows.find_page(options)
+                findings.compare(cases, options, page, find_page_in_memory(cases, options))
     return findings
 
 
-def expected(cases: Cases, specification: Specification) -> list[int]:
+def find_in_memory(cases: Cases, specification: Specification) -> list[int]:
     return [each.id for each in cases.objects if specification.is_satisfied_by(each)]
 
 
-def expected_page(cases: Cases, options: QueryOptions) -> list[int]:
+def find_page_in_memory(cases: Cases, options: QueryOptions) -> list[int]:
     return [each.id for each in select_in_memory(cases.objects, options)]
 
 
-def models(cases: Cases, dialect: str) -> tuple[Any, Any, Any]:
-    """Declarative classes; where a field can be kept in several ways, the seed decides."""
+def create_models(cases: Cases, dialect: str) -> tuple[Any, Any, Any]:
+    """Create declarative classes; the seed chooses the column type of fields that allow several."""
     random = Random(cases.seed)
 
     class Base(DeclarativeBase):
@@ -188,8 +188,8 @@ def _column_type(annotation: Any, random: Random, dialect: str) -> TypeEngine[An
 
 
 def _text(random: Random, dialect: str) -> TypeEngine[Any]:
-    strange = "NOCASE" if dialect == "sqlite" else "en-x-icu"
-    return Text(collation=random.choice((None, strange)))
+    unusual = "NOCASE" if dialect == "sqlite" else "en-x-icu"
+    return Text(collation=random.choice((None, unusual)))
 
 
 def _json(random: Random) -> TypeEngine[Any]:
@@ -203,7 +203,7 @@ async def _fill(
     owners = [{"id": each.id, **dataclasses.asdict(each.owner)} for each in objects if each.owner]
     items = [
         {"id": each.id, "owner_id": each.id if each.owner else None}
-        | {name: _kept(model, name, getattr(each, name)) for name in cases.fields}
+        | {name: _encode(model, name, getattr(each, name)) for name in cases.fields}
         for each in objects
     ]
     parts = [
@@ -214,6 +214,6 @@ async def _fill(
             await connection.execute(insert(kind.__table__), rows)
 
 
-def _kept(model: Any, name: str, value: Any) -> Any:
+def _encode(model: Any, name: str, value: Any) -> Any:
     is_json = isinstance(model.__table__.c[name].type, JSON)
     return to_jsonable_python(value) if is_json else value

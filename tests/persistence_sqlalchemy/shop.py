@@ -1,4 +1,4 @@
-"""An aggregate of every kind of field, and its tables."""
+"""Aggregate with every kind of field, and its tables."""
 
 from __future__ import annotations
 

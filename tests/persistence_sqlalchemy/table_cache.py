@@ -1,4 +1,4 @@
-"""Cache of the statements of ``create_schema``, which makes the tables of each test faster."""
+"""Cache of the statements of ``create_schema``, which speeds up creating tables for each test."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from cqrs_ddd_persistence_sqlalchemy.schema.advanced_tables import AdvancedTable
 from cqrs_ddd_persistence_sqlalchemy.schema.installation import COMPONENT, _hash_namespace
 
 _first: dict[str, tuple[Tables, str]] = {}
-"""By the name of the database: whose tables were made, and the statements that made them."""
+"""Tables that were created first, and their statements, by the name of the dialect."""
 
 
 async def make_tables(engine: AsyncEngine, tables: Tables) -> None:
-    """For an empty place; ``create_schema`` asks ten times what is there before it makes it."""
+    """Create the tables of an empty database without the ten queries of ``create_schema``."""
     if engine.dialect.name not in _first:
-        with _recorded(engine) as statements:
+        with _record_statements(engine) as statements:
             await create_schema(engine, tables)
         _first[engine.dialect.name] = tables, ";\n".join(statements)
         return
-    made, script = _first[engine.dialect.name]
-    if made.schema is not None and tables.schema is not None:
-        script = script.replace(made.schema, tables.schema)
-        # The locks of the positions have a number that is made of the name.
-        before, now = (_hash_namespace(each, "positions") for each in (made, tables))
+    first, script = _first[engine.dialect.name]
+    if first.schema is not None and tables.schema is not None:
+        script = script.replace(first.schema, tables.schema)
+        # The advisory locks of the positions have a number that is computed from the schema.
+        before, now = (_hash_namespace(each, "positions") for each in (first, tables))
         script = script.replace(str(before << 40), str(now << 40)).replace(str(before), str(now))
     script = f"{script};\n{_versions(engine, tables)}"
     async with engine.connect() as connection:
@@ -46,7 +46,7 @@ def _versions(engine: AsyncEngine, tables: Tables) -> str:
 
 
 @contextmanager
-def _recorded(engine: AsyncEngine) -> Iterator[list[str]]:
+def _record_statements(engine: AsyncEngine) -> Iterator[list[str]]:
     statements: list[str] = []
 
     def record(

@@ -1,3 +1,5 @@
+"""Tests of the column types of the toolkit."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
@@ -35,7 +37,7 @@ async def things(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
         await connection.run_sync(THINGS.metadata.drop_all)
 
 
-async def _keep(engine: AsyncEngine, **columns: list[Any]) -> None:
+async def _insert(engine: AsyncEngine, **columns: list[Any]) -> None:
     names, values = list(columns), zip(*columns.values(), strict=True)
     async with engine.begin() as connection:
         await connection.execute(
@@ -45,7 +47,7 @@ async def _keep(engine: AsyncEngine, **columns: list[Any]) -> None:
 
 async def test_exact_decimals_compare_sort_and_sum_exactly(things: AsyncEngine) -> None:
     prices = [Decimal("0.1"), Decimal("0.2"), Decimal("-99999999999999.9999"), Decimal("10")]
-    await _keep(things, price=prices)
+    await _insert(things, price=prices)
     price = THINGS.c.price
 
     async with things.connect() as connection:
@@ -65,15 +67,15 @@ async def test_exact_decimals_compare_sort_and_sum_exactly(things: AsyncEngine) 
         allow_nan=False, allow_infinity=False, places=4, min_value=-(10**13), max_value=10**13
     )
 )
-def test_an_exact_decimal_goes_to_sqlite_and_back_in_any_context(value: Decimal) -> None:
+def test_exact_decimal_survives_sqlite_in_any_decimal_context(value: Decimal) -> None:
     column = ExactDecimal(18, 4)
 
     with localcontext() as context:
         context.prec = 3
-        kept = column.process_bind_param(value, DIALECTS[0])
-        back = column.result_processor(DIALECTS[0], None)(kept)
+        stored = column.process_bind_param(value, DIALECTS[0])
+        back = column.result_processor(DIALECTS[0], None)(stored)
 
-    assert isinstance(kept, int)
+    assert isinstance(stored, int)
     assert back == value
 
 
@@ -81,16 +83,16 @@ def test_an_exact_decimal_goes_to_sqlite_and_back_in_any_context(value: Decimal)
 @pytest.mark.parametrize(
     "value", [Decimal("0.00001"), Decimal(10**14), Decimal("NaN"), Decimal("inf"), 0.5, "1"]
 )
-def test_what_an_exact_decimal_would_have_to_round_is_refused(dialect: Any, value: Any) -> None:
+def test_exact_decimal_column_rejects_values_that_it_would_round(dialect: Any, value: Any) -> None:
     with pytest.raises(ValidationError, match="does not fit 18 digits, 4 of them after the point"):
         ExactDecimal(18, 4).process_bind_param(value, dialect)
 
 
-async def test_times_sort_by_the_instant_and_come_back_in_utc(things: AsyncEngine) -> None:
+async def test_times_sort_by_instant_and_are_read_back_in_utc(things: AsyncEngine) -> None:
     noon = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
     far = timezone(timedelta(hours=-9))
     times = [noon + timedelta(microseconds=1), noon.astimezone(far), noon - timedelta(days=9000)]
-    await _keep(things, at=times)
+    await _insert(things, at=times)
     at = THINGS.c.at
 
     async with things.connect() as connection:
@@ -103,7 +105,7 @@ async def test_times_sort_by_the_instant_and_come_back_in_utc(things: AsyncEngin
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_a_time_without_a_zone_is_refused(dialect: Any) -> None:
+def test_time_column_rejects_a_time_without_a_zone(dialect: Any) -> None:
     naive = datetime(2026, 1, 31)
 
     with pytest.raises(
@@ -123,18 +125,20 @@ def test_a_time_without_a_zone_is_refused(dialect: Any) -> None:
         datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))),
     ],
 )
-def test_a_time_that_would_come_back_as_infinity_is_refused(dialect: Any, value: datetime) -> None:
+def test_time_column_rejects_times_that_postgres_stores_as_infinity(
+    dialect: Any, value: datetime
+) -> None:
     with pytest.raises(ValidationError):
         UtcDateTime().process_bind_param(value, dialect)
 
 
-async def test_times_beside_infinity_come_back(things: AsyncEngine) -> None:
+async def test_first_and_last_storable_times_are_read_back(things: AsyncEngine) -> None:
     tick = timedelta(microseconds=1)
     values = [
         datetime.min.replace(tzinfo=timezone.utc) + tick,
         datetime.max.replace(tzinfo=timezone.utc) - tick,
     ]
-    await _keep(things, id=[1, 2], at=values)
+    await _insert(things, id=[1, 2], at=values)
 
     async with things.connect() as connection:
         found = list(await connection.scalars(select(THINGS.c.at).order_by(THINGS.c.id)))
@@ -142,9 +146,11 @@ async def test_times_beside_infinity_come_back(things: AsyncEngine) -> None:
     assert found == values
 
 
-async def test_json_comes_back_and_none_is_null(things: AsyncEngine) -> None:
+async def test_json_column_returns_stored_values_and_stores_none_as_null(
+    things: AsyncEngine,
+) -> None:
     values: list[Any] = [{"a": [1, 2.5, None, "ü"], "": {}}, [], "text", None]
-    await _keep(things, id=[1, 2, 3, 4], data=values)
+    await _insert(things, id=[1, 2, 3, 4], data=values)
 
     async with things.connect() as connection:
         found = list(await connection.scalars(select(THINGS.c.data).order_by(THINGS.c.id)))

@@ -1,4 +1,4 @@
-"""The adapters keep the contracts that the fakes keep, on SQLite and on PostgreSQL."""
+"""Tests of the adapters by the public contracts, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 

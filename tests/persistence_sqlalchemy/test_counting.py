@@ -1,4 +1,4 @@
-"""Many tasks on one aggregate, and two that are merged, on SQLite and on PostgreSQL."""
+"""Tests of concurrent changes of one aggregate, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def times(request: pytest.FixtureRequest) -> int:
     return times
 
 
-class TestSQLAlchemy(CountingKit):
+class TestSQLAlchemyCounting(CountingKit):
     pass
 
 
-class Overtaken(AggregateUpdater[Parcel, str]):
-    """After its first loading a rival changes the owner."""
+class OvertakenUpdater(AggregateUpdater[Parcel, str]):
+    """Updater for which a rival changes the owner after the first load."""
 
     loadings = 0
 
@@ -38,19 +38,19 @@ class Overtaken(AggregateUpdater[Parcel, str]):
         return found
 
 
-async def test_a_change_of_a_row_is_merged_with_the_one_that_came_first(
+async def test_aggregate_updater_merges_its_change_with_a_committed_one(
     parcels: Parcels, new_uow: NewUnitOfWork
 ) -> None:
     parcel = await store_parcel(parcels, note="as stored")
-    handler = Overtaken(parcels, uow_factory=new_uow, strategy=FieldLevelMergeStrategy())
-    decided = []
+    handler = OvertakenUpdater(parcels, uow_factory=new_uow, strategy=FieldLevelMergeStrategy())
+    owners = []
 
-    def decide(found: Parcel) -> None:
-        decided.append(found.owner)
+    def change(found: Parcel) -> None:
+        owners.append(found.owner)
         found.note = "mine"
 
-    await handler.update(parcel.id, decide)
+    await handler.update(parcel.id, change)
 
     stored = await load_parcel(parcels, parcel.id)
     assert (stored.owner, stored.note, stored.version) == ("theirs", "mine", 3)
-    assert (decided, handler.loadings) == (["anna"], 2)
+    assert (owners, handler.loadings) == (["anna"], 2)

@@ -1,4 +1,4 @@
-"""Dead letters on SQLite and on PostgreSQL."""
+"""Tests of the dead-letter store on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class TestSQLAlchemyDeadLetterStore(DeadLetterStoreContract):
     pass
 
 
-class AddsAsItIsTold(SQLAlchemyDeadLetterStore):
-    """What is set aside after the retry stays behind, and nobody asks for it."""
+class UnconditionalAddStore(SQLAlchemyDeadLetterStore):
+    """Store in which a dead letter added after a retry never becomes due."""
 
     async def _release_unblocked(
         self, connection: AsyncConnection, projection: str, waiting: Sequence[DeadLetter]
@@ -48,8 +48,8 @@ class AddsAsItIsTold(SQLAlchemyDeadLetterStore):
         pass
 
 
-class LooksInsteadOfLocking(SQLAlchemyDeadLetterStore):
-    """What is set aside during the retry stays behind."""
+class UnlockedReadStore(SQLAlchemyDeadLetterStore):
+    """Store in which a dead letter added during a retry does not become due."""
 
     async def _select_streams(
         self,
@@ -67,41 +67,41 @@ class LooksInsteadOfLocking(SQLAlchemyDeadLetterStore):
 
 
 @pytest.mark.parametrize(
-    ("backend", "naive", "sentence"),
+    ("backend", "naive_store", "test_name"),
     [
         (
             "sqlite",
-            AddsAsItIsTold,
+            UnconditionalAddStore,
             "test_dead_letter_added_after_a_retry_or_discard_of_its_stream_is_due",
         ),
         (
             "postgres",
-            AddsAsItIsTold,
+            UnconditionalAddStore,
             "test_dead_letter_added_after_a_retry_or_discard_of_its_stream_is_due",
         ),
         (
             "postgres",
-            LooksInsteadOfLocking,
+            UnlockedReadStore,
             "test_dead_letter_added_during_a_retry_or_discard_of_its_stream_becomes_due",
         ),
     ],
     indirect=["backend"],
 )
-async def test_a_naive_store_breaks_a_sentence(
-    naive: type[SQLAlchemyDeadLetterStore],
-    sentence: str,
+async def test_naive_dead_letter_store_fails_a_contract_test(
+    naive_store: type[SQLAlchemyDeadLetterStore],
+    test_name: str,
     session_factory: SessionFactory,
     tables: Tables,
     new_uow: NewUnitOfWork,
 ) -> None:
-    test: Callable[..., Any] = getattr(DeadLetterStoreContract(), sentence)
-    given = {"dead_letters": naive(session_factory, tables=tables), "new_uow": new_uow}
+    test: Callable[..., Any] = getattr(DeadLetterStoreContract(), test_name)
+    given = {"dead_letters": naive_store(session_factory, tables=tables), "new_uow": new_uow}
 
     with pytest.raises(AssertionError):
         await test(**{name: given[name] for name in inspect.signature(test).parameters})
 
 
-async def test_what_is_asked_once_a_batch_is_one_statement_that_finds_its_rows_by_an_index(
+async def test_dead_letter_reads_of_a_batch_are_one_indexed_statement_each(
     engine: AsyncEngine,
     tables: Tables,
     dead_letters: SQLAlchemyDeadLetterStore,
@@ -111,25 +111,25 @@ async def test_what_is_asked_once_a_batch_is_one_statement_that_finds_its_rows_b
     await add(
         dead_letters, new_uow, make_dead_letter("p", 1, is_due=True), make_dead_letter("p", 2, "b")
     )
-    asked: list[tuple[str, tuple[Any, ...]]] = []
+    fetched: list[tuple[str, tuple[Any, ...]]] = []
 
-    async def noted(connection: AsyncConnection, statement: str, *values: Any) -> Any:
-        asked.append((statement, values))
+    async def fetch_and_record(connection: AsyncConnection, statement: str, *values: Any) -> Any:
+        fetched.append((statement, values))
         return await fetch(connection, statement, *values)
 
-    monkeypatch.setattr(driver, "fetch", noted)
-    with _sent(engine) as sent:
+    monkeypatch.setattr(driver, "fetch", fetch_and_record)
+    with _record_statements(engine) as sent:
         async with new_uow() as uow:
             await dead_letters.blocked_streams("p", [StreamId("Parcel", "a")], uow=uow)
             await dead_letters.retryable("p", uow=uow)
 
-    (held,), (due,) = asked, sent
-    assert "_held" in await _plan(engine, *held)
-    assert "_due" in await _plan(engine, *due)
+    (held,), (due,) = fetched, sent
+    assert "_held" in await _explain(engine, *held)
+    assert "_due" in await _explain(engine, *due)
 
 
 @contextmanager
-def _sent(engine: AsyncEngine) -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
+def _record_statements(engine: AsyncEngine) -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
     sent: list[tuple[str, tuple[Any, ...]]] = []
 
     def note(connection: object, cursor: object, statement: str, values: Any, *_: object) -> None:
@@ -140,11 +140,11 @@ def _sent(engine: AsyncEngine) -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
     remove(engine.sync_engine, "before_cursor_execute", note)
 
 
-async def _plan(engine: AsyncEngine, statement: str, values: tuple[Any, ...]) -> str:
+async def _explain(engine: AsyncEngine, statement: str, values: tuple[Any, ...]) -> str:
     async with engine.connect() as connection:
         explain = "EXPLAIN QUERY PLAN"
         if is_postgres(connection):
-            # The table is small: a database would read it all.
+            # PostgreSQL reads a small table sequentially.
             await connection.execute(text("SET LOCAL enable_seqscan = off"))
             explain = "EXPLAIN"
         rows = await connection.exec_driver_sql(f"{explain} {statement}", values)

@@ -1,4 +1,4 @@
-"""Event sourcing on SQLite and on PostgreSQL."""
+"""Tests of event sourcing on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def parcels(event_store: SQLAlchemyEventStore) -> EventSourcedRepository[Parcel,
 
 
 LATEST = 20
-"""Of the versions that the contract writes at once."""
+"""Greatest version that the contract writes concurrently."""
 
 
-class OverwritesWhatever(SQLAlchemySnapshotStore):
-    """ON CONFLICT DO UPDATE, without a look at the version, in the order given."""
+class UnconditionalUpsertStore(SQLAlchemySnapshotStore):
+    """Store that upserts without a check of the version, in the given order."""
 
     async def save_many(
         self, snapshots: Collection[Snapshot], uow: UnitOfWork | None = None, **options: Any
@@ -69,11 +69,11 @@ class OverwritesWhatever(SQLAlchemySnapshotStore):
             )
 
 
-class LooksThenOverwrites(OverwritesWhatever):
-    """Reads the version, and lets others in before it writes: here always the latest one first."""
+class CheckThenUpsertStore(UnconditionalUpsertStore):
+    """Store that checks the version before the write; here the latest version is written first."""
 
-    def __init__(self, *given: Any, **options: Any) -> None:
-        super().__init__(*given, **options)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._another_has_looked = asyncio.Event()
         self._latest_is_written = asyncio.Event()
 
@@ -94,21 +94,24 @@ class LooksThenOverwrites(OverwritesWhatever):
 
 
 @pytest.mark.parametrize(
-    ("naive", "sentence"),
+    ("naive_store", "test_name"),
     [
-        (OverwritesWhatever, "test_snapshot_of_an_earlier_version_never_replaces_a_later_one"),
-        (LooksThenOverwrites, "test_concurrent_writers_leave_the_snapshot_of_the_latest_version"),
+        (
+            UnconditionalUpsertStore,
+            "test_snapshot_of_an_earlier_version_never_replaces_a_later_one",
+        ),
+        (CheckThenUpsertStore, "test_concurrent_writers_leave_the_snapshot_of_the_latest_version"),
     ],
 )
-async def test_a_naive_store_lets_versions_go_back(
-    naive: type[SQLAlchemySnapshotStore],
-    sentence: str,
+async def test_naive_snapshot_store_replaces_a_later_version(
+    naive_store: type[SQLAlchemySnapshotStore],
+    test_name: str,
     session_factory: SessionFactory,
     tables: Tables,
     new_uow: NewUnitOfWork,
 ) -> None:
-    test: Callable[..., Any] = getattr(SnapshotStoreContract(), sentence)
-    given: dict[str, Any] = {"snapshots": naive(session_factory, tables=tables)}
+    test: Callable[..., Any] = getattr(SnapshotStoreContract(), test_name)
+    given: dict[str, Any] = {"snapshots": naive_store(session_factory, tables=tables)}
     if "new_uow" in inspect.signature(test).parameters:
         given["new_uow"] = new_uow
 
@@ -117,14 +120,14 @@ async def test_a_naive_store_lets_versions_go_back(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_a_store_that_writes_in_the_order_given_waits_for_itself(
+async def test_naive_snapshot_store_that_writes_in_the_given_order_deadlocks(
     session_factory: SessionFactory, tables: Tables, new_uow: NewUnitOfWork
 ) -> None:
-    naive = OverwritesWhatever(session_factory, tables=tables)
+    naive_store = UnconditionalUpsertStore(session_factory, tables=tables)
 
     with pytest.raises(ConcurrencyError, match="deadlock"):
         await SnapshotStoreContract().test_snapshot_batches_in_opposite_orders_do_not_deadlock(
-            naive, new_uow
+            naive_store, new_uow
         )
 
 
@@ -144,7 +147,7 @@ class TestEventSourcing(EventSourcingKit):
 @pytest.mark.parametrize(
     "change", ["taken_at = 'never'", "taken_at = '2020-01-01'", "version = 'x'"]
 )
-async def test_a_row_that_is_no_snapshot_hinders_no_loading(
+async def test_snapshot_row_with_invalid_values_does_not_prevent_loading(
     change: str,
     engine: AsyncEngine,
     session_factory: SessionFactory,

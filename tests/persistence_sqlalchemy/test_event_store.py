@@ -1,4 +1,4 @@
-"""What the event store does beyond its contract."""
+"""Tests of the SQLAlchemy event store beyond its contract."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def store(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyEventSto
     return SQLAlchemyEventStore(session_factory, tables=tables)
 
 
-async def test_a_found_event_equals_the_one_that_was_stored(store: SQLAlchemyEventStore) -> None:
+async def test_stored_event_equals_the_event_that_is_read_back(store: SQLAlchemyEventStore) -> None:
     stored = event(new_stream(), 1, payload={"a": [1]}, metadata={"tenant_id": "t"})
     await store.append(stored)
 
@@ -54,14 +54,14 @@ async def test_a_found_event_equals_the_one_that_was_stored(store: SQLAlchemyEve
         found.payload = {}  # type: ignore[misc]
 
 
-async def test_the_first_position_of_a_fresh_store_is_read(
+async def test_reader_does_not_skip_the_first_position_of_a_new_event_store(
     store: SQLAlchemyEventStore, new_uow: NewUnitOfWork
 ) -> None:
-    """A sequence that nobody has used says 1, as one that has given out 1."""
+    """Check the last value of the sequence, which is 1 both before and after its first use."""
     streams = new_stream(), new_stream()
     async with new_uow() as slow:
         await slow.event_store.append(event(streams[0], 1))
-        before = await _outside(store)
+        before = await _read_in_new_context(store)
     after = await store.get_events_after(before[-1].position or 0 if before else 0)
 
     assert before == []
@@ -69,13 +69,13 @@ async def test_the_first_position_of_a_fresh_store_is_read(
     assert await store.latest_position() == after[-1].position
 
 
-async def _outside(store: SQLAlchemyEventStore) -> list[StoredEvent]:
-    # In a context of its own there is no open unit of work to join.
+async def _read_in_new_context(store: SQLAlchemyEventStore) -> list[StoredEvent]:
+    # A new context has no open unit of work that the read could join.
     loop = asyncio.get_running_loop()
     return await contextvars.Context().run(loop.create_task, store.get_events_after(0))
 
 
-async def test_a_large_batch_keeps_its_order(store: SQLAlchemyEventStore) -> None:
+async def test_event_store_keeps_the_order_of_a_large_batch(store: SQLAlchemyEventStore) -> None:
     stream = new_stream()
     events = [event(stream, n) for n in range(1, 2_102)]
 
@@ -85,7 +85,7 @@ async def test_a_large_batch_keeps_its_order(store: SQLAlchemyEventStore) -> Non
     assert [e.event_id for e in found] == [e.event_id for e in events]
 
 
-async def test_a_conflict_says_what_was_expected_and_what_is_there(
+async def test_append_conflict_names_the_expected_and_the_actual_version(
     store: SQLAlchemyEventStore,
 ) -> None:
     stream = new_stream()
@@ -102,7 +102,7 @@ async def test_a_conflict_says_what_was_expected_and_what_is_there(
     assert (caught.value.expected, caught.value.actual) == (ExpectedVersion.NO_STREAM, 3)
 
 
-async def test_of_two_that_wait_for_one_version_the_second_learns_what_the_first_stored(
+async def test_second_concurrent_append_of_a_version_gets_the_actual_version(
     store: SQLAlchemyEventStore, new_uow: NewUnitOfWork
 ) -> None:
     stream = new_stream()
@@ -122,7 +122,9 @@ async def test_of_two_that_wait_for_one_version_the_second_learns_what_the_first
     assert (caught.value.expected, caught.value.actual) == (0, 2)
 
 
-async def test_twins_in_a_batch_are_refused(store: SQLAlchemyEventStore) -> None:
+async def test_batch_with_duplicate_events_or_versions_is_rejected(
+    store: SQLAlchemyEventStore,
+) -> None:
     stream = new_stream()
     first = event(stream, 1)
 
@@ -136,7 +138,7 @@ async def test_twins_in_a_batch_are_refused(store: SQLAlchemyEventStore) -> None
     assert await store.get_events(stream.aggregate_id) == []
 
 
-async def test_a_batch_meets_what_its_own_unit_of_work_appended_before(
+async def test_batch_conflicts_with_events_appended_earlier_in_its_unit_of_work(
     new_uow: NewUnitOfWork, store: SQLAlchemyEventStore
 ) -> None:
     stream = new_stream()
@@ -153,7 +155,7 @@ async def test_a_batch_meets_what_its_own_unit_of_work_appended_before(
     assert await store.get_events(stream.aggregate_id) == []
 
 
-async def test_a_batch_that_conflicts_leaves_a_savepoint_of_the_session_whole(
+async def test_conflicting_batch_keeps_the_savepoint_of_the_session_usable(
     new_uow: NewUnitOfWork, store: SQLAlchemyEventStore
 ) -> None:
     stream = new_stream()
@@ -170,19 +172,19 @@ async def test_a_batch_that_conflicts_leaves_a_savepoint_of_the_session_whole(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_who_is_cancelled_while_a_conflict_is_looked_into_cannot_commit(
+async def test_unit_of_work_cancelled_during_a_conflict_lookup_cannot_commit(
     new_uow: NewUnitOfWork, store: SQLAlchemyEventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The failed statement is undone by then, so PostgreSQL would commit nothing, and say so."""
+    """Check the state after the failed statement is undone, when PostgreSQL accepts a COMMIT."""
     stream = new_stream()
     await store.append(event(stream, 1))
     uow = new_uow()
     await uow.driver_connection()
 
-    async def cancelled(connection: AsyncConnection) -> None:
+    async def cancel(connection: AsyncConnection) -> None:
         raise asyncio.CancelledError
 
-    monkeypatch.setattr(driver, "begin", cancelled)
+    monkeypatch.setattr(driver, "begin", cancel)
     with pytest.raises(asyncio.CancelledError):
         await uow.event_store.append_batch([event(stream, 1), event(stream, 2)])
 
@@ -191,28 +193,28 @@ async def test_who_is_cancelled_while_a_conflict_is_looked_into_cannot_commit(
     await uow.rollback()
 
 
-async def test_one_statement_appends_a_batch_and_one_reads_a_stream(
+async def test_appending_a_batch_and_reading_streams_are_one_statement_each(
     store: SQLAlchemyEventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
+    statements: list[str] = []
 
-    async def noting(connection: AsyncConnection, statement: str, *values: Any) -> Any:
-        said.append(statement.split()[0])
+    async def fetch_and_record(connection: AsyncConnection, statement: str, *values: Any) -> Any:
+        statements.append(statement.split()[0])
         return await fetch(connection, statement, *values)
 
-    monkeypatch.setattr(driver, "fetch", noting)
+    monkeypatch.setattr(driver, "fetch", fetch_and_record)
     stream = new_stream()
 
     await store.append_batch([event(stream, n) for n in range(1, 101)])
     await store.get_events(stream.aggregate_id)
     await store.get_streams([stream, new_stream()])
 
-    assert said == ["INSERT", "SELECT", "SELECT"]
+    assert statements == ["INSERT", "SELECT", "SELECT"]
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-async def test_an_engine_with_snapshots_reads_all_streams_outside_of_them_only(
+async def test_global_reads_in_a_repeatable_read_transaction_are_rejected(
     new_engine: Callable[..., AsyncEngine], tables: Tables, level: str
 ) -> None:
     engine = new_engine(isolation_level=level)
@@ -228,10 +230,10 @@ async def test_an_engine_with_snapshots_reads_all_streams_outside_of_them_only(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_raw_inserts_take_part_in_the_order(
+async def test_events_inserted_with_sql_are_read_in_global_order(
     engine: AsyncEngine, store: SQLAlchemyEventStore, tables: Tables
 ) -> None:
-    """By the trigger, so an import with COPY or INSERT .. SELECT is read in order, too."""
+    """Check the trigger, which orders imports by COPY or INSERT .. SELECT, too."""
     template = event(new_stream(), 1)
     await store.append(template)
     table = f'"{tables.schema}".cqrs_ddd_events'
@@ -258,10 +260,10 @@ async def test_raw_inserts_take_part_in_the_order(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_a_transaction_registers_once_however_much_it_appends(
+async def test_transaction_holds_one_advisory_lock_for_any_number_of_appends(
     new_uow: NewUnitOfWork, engine: AsyncEngine, store: SQLAlchemyEventStore
 ) -> None:
-    """Each lock is an entry in a table of fixed size that the whole server shares."""
+    """Count the locks, as each is an entry in a table of fixed size that the server shares."""
     count = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
 
     async with new_uow() as uow:
@@ -272,7 +274,7 @@ async def test_a_transaction_registers_once_however_much_it_appends(
             await uow.event_store.append(event(new_stream(), 1))
         async with engine.connect() as other:
             assert await other.scalar(count) == 1
-        assert await _outside(store) == []
+        assert await _read_in_new_context(store) == []
 
     assert len(await store.get_events_after(0)) == 20
 
@@ -284,10 +286,10 @@ async def signal(engine: AsyncEngine) -> AsyncIterator[PostgresQueueSignal]:
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_who_waits_for_a_position_is_woken_by_the_commit(
+async def test_waiter_for_a_position_is_woken_by_the_commit(
     session_factory: SessionFactory, tables: Tables, signal: PostgresQueueSignal
 ) -> None:
-    # Without the notification this would take an hour.
+    # Without the notification, the wait would take an hour.
     store = SQLAlchemyEventStore(session_factory, tables=tables, signal=signal, poll_interval=3_600)
     waiting = asyncio.ensure_future(store.wait_for(1, timeout=3_600))
     await asyncio.sleep(0.2)
@@ -300,7 +302,7 @@ async def test_who_waits_for_a_position_is_woken_by_the_commit(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_a_listener_that_died_is_replaced(
+async def test_queue_signal_replaces_a_listener_connection_that_died(
     engine: AsyncEngine, signal: PostgresQueueSignal
 ) -> None:
     assert not await signal.wait("channel", 0.1)

@@ -1,4 +1,4 @@
-"""From specifications to SQL: what is refused before there is any, and what never gets into it."""
+"""Tests of filters: bound values, rejected fields and values, and the rows that they find."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class OrderRow(Base):
 
 
 class Cents(TypeDecorator[Decimal]):
-    """Money as whole cents."""
+    """Column type that stores money as whole cents."""
 
     impl = Integer
     cache_ok = True
@@ -110,7 +110,7 @@ class Cents(TypeDecorator[Decimal]):
         return None if value is None else Decimal(value) / 100
 
 
-class ToldCents(Cents):
+class TypedCents(Cents):
     cache_ok = True
 
     @property
@@ -130,7 +130,7 @@ class OddRow(Base):
     length: Mapped[timedelta | None] = mapped_column(Interval)
     word: Mapped[str | None] = mapped_column(EnumType("s", "m", name="filter_word"))
     price: Mapped[Decimal | None] = mapped_column(Cents)
-    told_price: Mapped[Decimal | None] = mapped_column(ToldCents)
+    typed_price: Mapped[Decimal | None] = mapped_column(TypedCents)
     whole: Mapped[Decimal | None] = mapped_column(Numeric(5))
 
 
@@ -140,17 +140,17 @@ OddRow.sum = column_property(OddRow.id + 1)
 DIALECTS: tuple[Any, ...] = (postgresql.dialect(), sqlite.dialect())  # type: ignore[no-untyped-call]
 
 
-def sql_of(statement: Select[Any], dialect: Any) -> str:
+def compile_sql(statement: Select[Any], dialect: Any) -> str:
     return str(statement.compile(dialect=dialect))
 
 
-def filtered(specification: ISpecification[Any], **options: Any) -> Select[Any]:
+def select_orders(specification: ISpecification[Any], **options: Any) -> Select[Any]:
     return select(OrderRow.id).where(build_sqla_filter(OrderRow, specification, **options))
 
 
 @pytest.fixture
 async def connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Some orders, in a transaction that is rolled back."""
+    """Insert some orders in a transaction that is rolled back."""
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     try:
@@ -172,7 +172,7 @@ async def connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             await connection.run_sync(Base.metadata.drop_all)
 
 
-async def found(connection: AsyncConnection, statement: Select[Any]) -> list[int]:
+async def find_ids(connection: AsyncConnection, statement: Select[Any]) -> list[int]:
     return sorted((await connection.execute(statement)).scalars())
 
 
@@ -193,11 +193,11 @@ HOSTILE = (
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize("operator", [each for each in OPERATORS if each.portable], ids=repr)
-def test_no_value_gets_into_the_text_of_a_statement(dialect: Any, operator: Operator) -> None:
+def test_filter_values_never_become_part_of_the_sql_text(dialect: Any, operator: Operator) -> None:
     path = "note" if "text" in {kind.value for kind in operator.kinds} else "data"
 
     texts = {
-        sql_of(filtered(where(path, operator, _value(operator, each))), dialect)
+        compile_sql(select_orders(where(path, operator, _value(operator, each))), dialect)
         for each in ("harmless", *HOSTILE)
         if operator.takes is not Takes.PATTERN or not each.endswith("\\")
     }
@@ -206,111 +206,117 @@ def test_no_value_gets_into_the_text_of_a_statement(dialect: Any, operator: Oper
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_no_key_of_json_gets_into_the_text_of_a_statement(dialect: Any) -> None:
+def test_json_keys_never_become_part_of_the_sql_text(dialect: Any) -> None:
     keys = [each.replace(".", "") for each in HOSTILE]
 
     texts = {
-        sql_of(filtered(where(f"data.{key}", "=", "x")), dialect) for key in ("harmless", *keys)
+        compile_sql(select_orders(where(f"data.{key}", "=", "x")), dialect)
+        for key in ("harmless", *keys)
     }
 
     assert len(texts) == 1
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_no_value_of_a_cursor_gets_into_the_text_of_a_statement(dialect: Any) -> None:
+def test_cursor_values_never_become_part_of_the_sql_text(dialect: Any) -> None:
     def page(value: str) -> str:
         options = QueryOptions(ordering=("-note", "id"), limit=5, after=(value, 3))
-        return sql_of(apply_query_options(select(OrderRow.id), OrderRow, options), dialect)
+        return compile_sql(apply_query_options(select(OrderRow.id), OrderRow, options), dialect)
 
     assert len({page(value) for value in ("harmless", *HOSTILE)}) == 1
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "__class__", "metadata", "registry", "customer", ""])
-def test_only_the_columns_of_the_model_can_be_asked_for(name: str) -> None:
+def test_filters_accept_only_columns_of_the_model(name: str) -> None:
     with pytest.raises(SpecificationError):
-        filtered(where(name, "=", "x"))
+        select_orders(where(name, "=", "x"))
     with pytest.raises(SpecificationError):
         apply_query_options(select(OrderRow), OrderRow, QueryOptions(ordering=(name,)))
     with pytest.raises(SpecificationError):
         apply_query_options(select(OrderRow), OrderRow, QueryOptions(select_fields=(name,)))
 
 
-def test_an_unknown_field_is_told_near_ones() -> None:
+def test_error_for_an_unknown_field_suggests_similar_fields() -> None:
     with pytest.raises(UnknownFieldError, match="did you mean 'status'"):
-        filtered(where("statuss", "=", "open"))
+        select_orders(where("statuss", "=", "open"))
 
 
-async def test_hostile_values_are_only_looked_for(connection: AsyncConnection) -> None:
+async def test_hostile_values_are_only_compared(connection: AsyncConnection) -> None:
     for value in HOSTILE:
         for operator in ("=", "!=", "<", "contains", "startswith", "icontains"):
-            await found(connection, filtered(where("note", operator, value)))
-            await found(connection, filtered(where("data.a", operator, value)))
+            await find_ids(connection, select_orders(where("note", operator, value)))
+            await find_ids(connection, select_orders(where("data.a", operator, value)))
 
-    assert len(await found(connection, select(OrderRow.id))) == 8
+    assert len(await find_ids(connection, select(OrderRow.id))) == 8
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_a_list_of_any_length_makes_one_statement(dialect: Any) -> None:
+def test_in_list_of_any_length_has_the_same_sql_text(dialect: Any) -> None:
     texts = {
-        sql_of(filtered(where("note", "in", [str(n) for n in range(length)])), dialect)
+        compile_sql(select_orders(where("note", "in", [str(n) for n in range(length)])), dialect)
         for length in (0, 1, 2, 10_000)
     }
 
     assert len(texts) == 1
 
 
-async def test_ten_thousand_values_are_found_and_an_empty_list_finds_nothing(
+async def test_in_list_finds_ten_thousand_values_and_nothing_if_it_is_empty(
     connection: AsyncConnection,
 ) -> None:
     many = list(range(5, 10_005))
 
-    assert await found(connection, filtered(where("count", "in", many))) == [5, 6, 7, 8]
-    assert await found(connection, filtered(where("count", "in", []))) == []
-    assert len(await found(connection, filtered(where("count", "not_in", [])))) == 8
+    assert await find_ids(connection, select_orders(where("count", "in", many))) == [5, 6, 7, 8]
+    assert await find_ids(connection, select_orders(where("count", "in", []))) == []
+    assert len(await find_ids(connection, select_orders(where("count", "not_in", [])))) == 8
 
 
-async def test_one_compiled_statement_serves_other_values(connection: AsyncConnection) -> None:
+async def test_cached_statement_is_executed_with_new_values(connection: AsyncConnection) -> None:
     for n in range(1, 9):
-        assert await found(connection, filtered(where("count", "=", n))) == [n]
-        assert await found(connection, filtered(where("note", "endswith", str(n)))) == [n]
-        assert await found(connection, filtered(where("count", "in", [n, 100]))) == [n]
+        assert await find_ids(connection, select_orders(where("count", "=", n))) == [n]
+        assert await find_ids(connection, select_orders(where("note", "endswith", str(n)))) == [n]
+        assert await find_ids(connection, select_orders(where("count", "in", [n, 100]))) == [n]
 
 
-async def test_an_undeclared_relation_is_unknown_and_a_declared_one_is_passed(
+async def test_filter_can_follow_only_declared_relations(
     connection: AsyncConnection,
 ) -> None:
     specification = where("customer.name", "=", "anna")
 
     with pytest.raises(UnknownFieldError):
-        filtered(specification)
+        select_orders(specification)
 
-    assert await found(connection, filtered(specification, relations=["customer"])) == [1, 5]
+    assert await find_ids(connection, select_orders(specification, relations=["customer"])) == [
+        1,
+        5,
+    ]
 
 
-async def test_a_relation_to_the_same_table_is_passed_as_often_as_it_is_declared(
+async def test_filter_follows_a_self_relation_as_deep_as_it_is_declared(
     connection: AsyncConnection,
 ) -> None:
     relations = ["customer", "customer.boss", "customer.boss.boss"]
 
-    def by(path: str) -> Select[Any]:
-        return filtered(where(path, "=", "anna"), relations=relations)
+    def select_by(path: str) -> Select[Any]:
+        return select_orders(where(path, "=", "anna"), relations=relations)
 
-    assert await found(connection, by("customer.name")) == [1, 5]
-    assert await found(connection, by("customer.boss.name")) == [2, 6]
-    assert await found(connection, by("customer.boss.boss.name")) == [3, 7]
+    assert await find_ids(connection, select_by("customer.name")) == [1, 5]
+    assert await find_ids(connection, select_by("customer.boss.name")) == [2, 6]
+    assert await find_ids(connection, select_by("customer.boss.boss.name")) == [3, 7]
     with pytest.raises(UnknownFieldError):
-        by("customer.boss.boss.boss.name")
+        select_by("customer.boss.boss.boss.name")
 
 
-async def test_whoever_has_no_related_row_has_none_there(connection: AsyncConnection) -> None:
-    nobody = filtered(where("customer.name", "is_null"), relations=["customer"])
-    others = filtered(where("customer.name", "!=", "anna"), relations=["customer"])
+async def test_field_of_a_missing_related_row_is_none(connection: AsyncConnection) -> None:
+    without_customer = select_orders(where("customer.name", "is_null"), relations=["customer"])
+    others = select_orders(where("customer.name", "!=", "anna"), relations=["customer"])
 
-    assert await found(connection, nobody) == [4, 8]
-    assert await found(connection, others) == [2, 3, 4, 6, 7, 8]
+    assert await find_ids(connection, without_customer) == [4, 8]
+    assert await find_ids(connection, others) == [2, 3, 4, 6, 7, 8]
 
 
-async def test_names_map_what_is_asked_to_the_model(connection: AsyncConnection) -> None:
+async def test_names_argument_maps_filter_fields_to_model_attributes(
+    connection: AsyncConnection,
+) -> None:
     names = {"amount": "count"}.__getitem__
     options = QueryOptions(where("amount", ">", 5), ("-amount",), limit=2)
 
@@ -322,21 +328,25 @@ async def test_names_map_what_is_asked_to_the_model(connection: AsyncConnection)
 async def test_numbers_that_a_column_cannot_hold_compare_by_size(
     connection: AsyncConnection,
 ) -> None:
-    everything = list(range(1, 9))
+    all_ids = list(range(1, 9))
     for operator, value, expected in (
-        ("<", 10**30, everything),
+        ("<", 10**30, all_ids),
         (">", 10**30, []),
-        (">=", -(10**30), everything),
+        (">=", -(10**30), all_ids),
         ("=", 10**30, []),
-        ("!=", 10**30, everything),
+        ("!=", 10**30, all_ids),
         ("=", Decimal("1.5"), []),
         ("<", 1.5, [1]),
         ("<=", Decimal("1.5"), [1]),
         (">", Decimal("7.5"), [8]),
         (">=", 7.0001, [8]),
     ):
-        assert await found(connection, filtered(where("count", operator, value))) == expected
-    assert await found(connection, filtered(where("count", "in", [1.0, 1.5, 10**30]))) == [1]
+        assert (
+            await find_ids(connection, select_orders(where("count", operator, value))) == expected
+        )
+    assert await find_ids(connection, select_orders(where("count", "in", [1.0, 1.5, 10**30]))) == [
+        1
+    ]
 
 
 async def test_distinct_fields_are_selected_and_ordered(connection: AsyncConnection) -> None:
@@ -349,25 +359,27 @@ async def test_distinct_fields_are_selected_and_ordered(connection: AsyncConnect
     assert [row.customer_id for row in rows] == [None, 3, 2]
 
 
-async def test_a_tenant_is_part_of_the_condition(connection: AsyncConnection) -> None:
+async def test_tenant_specification_adds_the_tenant_to_the_sql_condition(
+    connection: AsyncConnection,
+) -> None:
     await connection.execute(text("UPDATE filter_orders SET tenant_id = 'a' WHERE id < 4"))
 
     one = TenantSpecification("a", where("count", ">", 1))
     none = TenantSpecification("b", None)
 
-    assert await found(connection, filtered(one)) == [2, 3]
-    assert await found(connection, filtered(where("id", ">", 2) & one)) == [3]
-    assert await found(connection, filtered(none)) == []
+    assert await find_ids(connection, select_orders(one)) == [2, 3]
+    assert await find_ids(connection, select_orders(where("id", ">", 2) & one)) == [3]
+    assert await find_ids(connection, select_orders(none)) == []
 
 
-def test_a_specification_that_is_only_code_has_no_sql() -> None:
+def test_specification_written_in_python_cannot_be_compiled_to_sql() -> None:
     class Odd(ISpecification[Any]):
         def is_satisfied_by(self, candidate: Any) -> bool:
             return True
 
     for specification in (Odd(), where("id", "=", 1) & Odd(), TenantSpecification("a", Odd())):
         with pytest.raises(UnsupportedOperatorError, match="SpecificationBuilder"):
-            filtered(specification)
+            select_orders(specification)
 
 
 @pytest.mark.parametrize(
@@ -382,7 +394,7 @@ def test_a_specification_that_is_only_code_has_no_sql() -> None:
         ("price", Decimal(1), "python_type"),
     ],
 )
-def test_columns_that_mean_something_else_everywhere_are_refused(
+def test_filter_rejects_column_types_that_compare_differently_from_memory(
     path: str, value: Any, advice: str
 ) -> None:
     with pytest.raises(ConfigError, match=advice):
@@ -396,63 +408,63 @@ def test_columns_that_mean_something_else_everywhere_are_refused(
         ("wide", Decimal(1), "ExactDecimal"),
     ],
 )
-def test_columns_that_sqlite_keeps_otherwise_are_refused_there(
+def test_filter_rejects_column_types_that_only_sqlite_stores_differently(
     path: str, value: Any, advice: str
 ) -> None:
-    postgres, lite = DIALECTS
+    postgres_dialect, sqlite_dialect = DIALECTS
     for statement in (
         select(OddRow.id).where(build_sqla_filter(OddRow, where(path, "<", value))),
         select(OddRow.id).where(build_sqla_filter(OddRow, where(path, "in", [value]))),
         apply_query_options(select(OddRow.id), OddRow, QueryOptions(ordering=(path,))),
     ):
-        assert path in sql_of(statement, postgres)
+        assert path in compile_sql(statement, postgres_dialect)
         with pytest.raises(ConfigError, match=advice):
-            sql_of(statement, lite)
+            compile_sql(statement, sqlite_dialect)
 
 
 @pytest.mark.parametrize("model", [int, OrderRow.__table__, OrderRow()])
-def test_what_is_not_mapped_is_refused(model: Any) -> None:
+def test_filter_rejects_a_model_that_is_not_a_mapped_class(model: Any) -> None:
     with pytest.raises(ConfigError, match="declarative"):
         build_sqla_filter(model, where("id", "=", 1))
 
 
-def test_what_is_computed_from_columns_cannot_be_asked_for() -> None:
+def test_filter_on_a_computed_attribute_is_rejected() -> None:
     with pytest.raises(UnknownFieldError):
         build_sqla_filter(OddRow, where("sum", "=", 1))
 
 
-async def test_a_type_of_ones_own_that_tells_its_values_is_bound_through_itself(
+async def test_custom_column_type_with_a_python_type_converts_filter_values(
     connection: AsyncConnection,
 ) -> None:
     prices = {n: Decimal(n) / 2 for n in range(1, 7)}
-    rows = [{"id": n, "told_price": price, "whole": n} for n, price in prices.items()]
+    rows = [{"id": n, "typed_price": price, "whole": n} for n, price in prices.items()]
     await connection.execute(insert(OddRow), rows)
 
-    def asked(operator: str, value: Any) -> Select[Any]:
+    def select_by_price(operator: str, value: Any) -> Select[Any]:
         return select(OddRow.id).where(
-            build_sqla_filter(OddRow, where("told_price", operator, value))
+            build_sqla_filter(OddRow, where("typed_price", operator, value))
         )
 
-    assert await found(connection, asked("=", Decimal("1.50"))) == [3]
-    assert await found(connection, asked(">=", "2.5")) == [5, 6]
-    assert await found(connection, asked("in", [Decimal(1), Decimal(3)])) == [2, 6]
+    assert await find_ids(connection, select_by_price("=", Decimal("1.50"))) == [3]
+    assert await find_ids(connection, select_by_price(">=", "2.5")) == [5, 6]
+    assert await find_ids(connection, select_by_price("in", [Decimal(1), Decimal(3)])) == [2, 6]
     whole = build_sqla_filter(OddRow, where("whole", ">=", Decimal("4.5")))
-    assert await found(connection, select(OddRow.id).where(whole)) == [5, 6]
+    assert await find_ids(connection, select(OddRow.id).where(whole)) == [5, 6]
 
 
 @pytest.mark.parametrize("value", ["1e140000", "1e-20000", "1" * 1_001])
-def test_a_number_with_more_digits_than_any_database_keeps_is_refused(value: str) -> None:
+def test_filter_rejects_a_number_with_too_many_digits(value: str) -> None:
     with pytest.raises(SpecificationValueError, match="more digits"):
-        filtered(where("total", "<", value))
+        select_orders(where("total", "<", value))
 
 
-async def test_as_many_conditions_as_there_may_be_are_answered(
+async def test_filter_with_the_maximum_number_of_conditions_is_executed(
     connection: AsyncConnection,
 ) -> None:
     any_of = OrSpecification([where("count", "=", n) for n in range(MAX_NODES - 2)])
 
-    assert await found(connection, filtered(any_of)) == list(range(1, 9))
-    assert await found(connection, filtered(~any_of)) == []
+    assert await find_ids(connection, select_orders(any_of)) == list(range(1, 9))
+    assert await find_ids(connection, select_orders(~any_of)) == []
 
 
 def test_distinct_rows_need_selected_fields() -> None:
@@ -460,7 +472,7 @@ def test_distinct_rows_need_selected_fields() -> None:
         apply_query_options(select(OrderRow), OrderRow, QueryOptions(distinct=True))
 
 
-def test_a_long_question_about_json_is_not_kept_in_memory() -> None:
+def test_long_json_condition_is_not_cached_in_sqlite() -> None:
     engine_sqlite._compile_condition.cache_clear()
 
     answers = [
@@ -482,25 +494,25 @@ def test_a_long_question_about_json_is_not_kept_in_memory() -> None:
     ],
     ids=repr,
 )
-async def test_what_belongs_to_a_back_end_works_there_or_says_so(
+async def test_backend_specific_operator_works_or_raises_an_error(
     connection: AsyncConnection, operator: Operator, value: str, on_postgres: list[int]
 ) -> None:
-    statement = filtered(where("note", operator, value))
+    statement = select_orders(where("note", operator, value))
 
     if connection.dialect.name == "sqlite" and operator in (FTS, FTS_PHRASE):
         with pytest.raises(UnsupportedOperatorError, match="full-text"):
-            await found(connection, statement)
+            await find_ids(connection, statement)
     else:
-        assert await found(connection, statement) == on_postgres
+        assert await find_ids(connection, statement) == on_postgres
 
 
 @pytest.mark.parametrize("name", ["regex", "iregex", "fts", "fts_phrase", "~"])
-def test_a_stranger_cannot_ask_for_what_belongs_to_a_back_end(name: str) -> None:
+def test_deserialized_specification_cannot_use_backend_specific_operators(name: str) -> None:
     with pytest.raises(SpecificationError):
         SpecificationFactory.from_dict({"attribute": "note", "operator": name, "value": "(a+)+$"})
 
 
-async def test_an_operator_of_ones_own_is_one_definition_for_both_worlds(
+async def test_custom_operator_works_in_memory_and_in_sql(
     connection: AsyncConnection,
 ) -> None:
     divides = Operator(
@@ -520,7 +532,7 @@ async def test_an_operator_of_ones_own_is_one_definition_for_both_worlds(
 
     assert specification.is_satisfied_by(three)
     assert not specification.is_satisfied_by(Order())
-    assert await found(connection, filtered(specification)) == [3, 6]
+    assert await find_ids(connection, select_orders(specification)) == [3, 6]
 
 
 def _value(operator: Operator, given: str) -> Any:

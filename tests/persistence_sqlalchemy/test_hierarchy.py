@@ -1,4 +1,4 @@
-"""Hierarchies in tables of an application, through the contracts and the domain services."""
+"""Tests of hierarchies in tables of an application, by the contracts and the services."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ Reader = SQLAlchemyHierarchyReader[str]
 
 
 class FolderTables:
-    """Tables of an application, which does not know the reader."""
+    """Tables of an application that does not use the toolkit."""
 
     def __init__(
         self, engine: AsyncEngine, schema: str | None, id_type: TypeEngine[Any] | None = None
@@ -153,7 +153,7 @@ class FolderTables:
 
 
 def _link_rows(child: object, parents: Collection[object]) -> list[dict[str, Any]]:
-    # The later the row, the earlier the parent: an order of insertion would be wrong.
+    # Insert the last parent first, so that the order of insertion would be wrong.
     placed = reversed(list(enumerate(parents)))
     return [{"child_id": child, "position": i, "parent_id": parent} for i, parent in placed]
 
@@ -228,12 +228,12 @@ class ReaderContract(
 
 class TestSQLAlchemyHierarchyReader(ReaderContract):
     @pytest.fixture(autouse=True)
-    async def stored(self, app: FolderTables) -> None:
+    async def store_folders(self, app: FolderTables) -> None:
         await app.add(*FOLDERS)
 
 
-class TestReaderInAUnitOfWork(ReaderContract):
-    """Rows that are not committed yet."""
+class TestHierarchyReaderInUnitOfWork(ReaderContract):
+    """Tests over rows that are not committed yet."""
 
     @pytest.fixture
     async def reader(self, app: FolderTables, new_uow: NewUnitOfWork) -> AsyncIterator[Reader]:
@@ -243,7 +243,7 @@ class TestReaderInAUnitOfWork(ReaderContract):
             await uow.rollback()
 
 
-class TestReaderOfMappedClasses(ReaderContract):
+class TestHierarchyReaderOfMappedClasses(ReaderContract):
     @pytest.fixture
     async def reader(self, session_factory: SessionFactory, app: FolderTables) -> Reader:
         class Model(DeclarativeBase):
@@ -291,8 +291,8 @@ class TestReaderOfMappedClasses(ReaderContract):
         )
 
 
-class TestReaderOfATree(AncestryReaderContract):
-    """Tree with one parent in the table of the nodes; the last parent of each folder is stored."""
+class TestHierarchyReaderOfTree(AncestryReaderContract):
+    """Tests of a tree with one parent column, which holds the last parent of each folder."""
 
     @pytest.fixture
     async def ancestry_reader(
@@ -360,7 +360,7 @@ def numbers(
 
 
 @pytest.mark.parametrize("links", [CHAIN, build_ladder(1_000)], ids=["chain", "build_ladder"])
-async def test_ancestry_is_one_round_trip(
+async def test_hierarchy_reader_reads_an_ancestry_in_one_round_trip(
     numbers: SQLAlchemyHierarchyReader[int], numbered_app: FolderTables, links: dict[int, Any]
 ) -> None:
     await numbered_app.link(links)
@@ -391,7 +391,7 @@ async def test_service_reads_a_deep_hierarchy_in_one_round_trip_and_its_values_i
 
 
 @pytest.mark.parametrize("kind", ["parents", "tags", "acls"])
-async def test_batch_is_one_round_trip(
+async def test_hierarchy_reader_reads_a_batch_of_nodes_in_one_round_trip(
     numbers: SQLAlchemyHierarchyReader[int], numbered_app: FolderTables, kind: str
 ) -> None:
     await numbered_app.link(CHAIN)
@@ -405,7 +405,7 @@ async def test_batch_is_one_round_trip(
     assert len(sent) == 1
 
 
-async def test_more_ids_than_a_statement_takes_are_read_in_parts(
+async def test_hierarchy_reader_splits_more_ids_than_a_statement_can_take(
     numbers: SQLAlchemyHierarchyReader[int], numbered_app: FolderTables, backend: str
 ) -> None:
     await numbered_app.link({1: (70_000,), 70_000: (2,), 2: ()})
@@ -419,7 +419,7 @@ async def test_more_ids_than_a_statement_takes_are_read_in_parts(
     assert set(await numbers.parents.get_ancestry(range(70_000))) == {1, 2, 70_000}
 
 
-async def test_levels_are_not_counted_round_and_round_a_cycle(
+async def test_ancestry_of_a_cycle_ends_at_any_max_depth(
     numbers: SQLAlchemyHierarchyReader[int], numbered_app: FolderTables
 ) -> None:
     await numbered_app.link({1: (2, 1), 2: (1,)})
@@ -428,7 +428,7 @@ async def test_levels_are_not_counted_round_and_round_a_cycle(
         assert await numbers.parents.get_ancestry((1,), max_depth=max_depth) == {1: (2, 1), 2: (1,)}
 
 
-async def test_links_of_a_missing_node_lead_nowhere(
+async def test_hierarchy_reader_ignores_links_of_missing_nodes(
     numbers: SQLAlchemyHierarchyReader[int], numbered_app: FolderTables
 ) -> None:
     await numbered_app.link({1: (2,), 2: (3,), 3: ()})
@@ -440,7 +440,7 @@ async def test_links_of_a_missing_node_lead_nowhere(
 
 
 class BinaryUuid(TypeDecorator[uuid.UUID]):
-    """Compact form of ids."""
+    """Column type that stores UUIDs as 16 bytes."""
 
     impl = LargeBinary
     cache_ok = True
@@ -462,7 +462,7 @@ class BinaryUuid(TypeDecorator[uuid.UUID]):
     ],
     ids=["uuid", "decorated", "short text", "enum"],
 )
-async def test_ids_of_any_type_come_back_unchanged(
+async def test_hierarchy_reader_returns_ids_of_any_type_unchanged(
     session_factory: SessionFactory,
     engine: AsyncEngine,
     tables: Tables,
@@ -482,7 +482,9 @@ async def test_ids_of_any_type_come_back_unchanged(
     assert await reader.acls.get_many((below,)) == {below: (None, (top,))}
 
 
-async def test_services_work_over_tables(reader: Reader, app: FolderTables) -> None:
+async def test_hierarchy_services_work_over_the_tables_of_an_application(
+    reader: Reader, app: FolderTables
+) -> None:
     await app.add(*FOLDERS)
     cycles = AsyncCycleDetectionService(reader.parents)
     acls = AsyncACLInheritanceService(reader.acls)
@@ -498,7 +500,7 @@ async def test_services_work_over_tables(reader: Reader, app: FolderTables) -> N
         ).would_create_cycle("elsewhere", "grandchild")
 
 
-async def test_move_is_judged_by_the_changes_of_its_unit_of_work(
+async def test_cycle_check_sees_uncommitted_changes_of_its_unit_of_work(
     reader: Reader, app: FolderTables, new_uow: NewUnitOfWork
 ) -> None:
     await app.link({"a": (), "b": ()})
@@ -515,7 +517,7 @@ async def test_move_is_judged_by_the_changes_of_its_unit_of_work(
     assert not await cycles.would_create_cycle("b", "a")
 
 
-async def test_reader_does_not_wait_for_a_writer(
+async def test_hierarchy_reader_does_not_wait_for_a_writer(
     reader: Reader, app: FolderTables, engine: AsyncEngine
 ) -> None:
     await app.add(*FOLDERS)
@@ -527,7 +529,7 @@ async def test_reader_does_not_wait_for_a_writer(
         await writer.rollback()
 
 
-async def test_select_can_replace_a_table(
+async def test_hierarchy_reader_can_read_from_a_select_instead_of_a_table(
     session_factory: SessionFactory, app: FolderTables
 ) -> None:
     await app.add(*FOLDERS)
@@ -547,7 +549,7 @@ async def test_select_can_replace_a_table(
     }
 
 
-async def test_parents_and_tags_without_a_place_come_last(
+async def test_parents_and_tags_without_an_order_value_come_last(
     session_factory: SessionFactory, app: FolderTables
 ) -> None:
     await app.add(Folder(id="a", parent_ids=("z", "y", "x"), tags=("3", "2", "1")))
@@ -577,7 +579,7 @@ async def test_parents_and_tags_without_a_place_come_last(
         ("listed", {"ann": None}, ACL(frozenset(), frozenset({Grant("ann", "read")}))),
     ],
 )
-async def test_doubtful_entry_denies_and_a_denial_always_counts(
+async def test_acl_entry_with_an_unknown_effect_denies(
     reader: Reader,
     app: FolderTables,
     access: str | None,
@@ -596,7 +598,7 @@ async def test_doubtful_entry_denies_and_a_denial_always_counts(
     assert await reader.acls.get_many(("a",)) == {"a": (expected, ())}
 
 
-async def test_every_entry_allows_without_a_column_that_denies(
+async def test_acl_entries_allow_if_there_is_no_effect_column(
     session_factory: SessionFactory, app: FolderTables
 ) -> None:
     await app.add(Folder(id="a", acl=ACL.from_grants(Grant("ann", "read"), Grant("bob", "read"))))
@@ -618,7 +620,7 @@ async def test_every_entry_allows_without_a_column_that_denies(
     assert await reader.acls.get_many(("a",)) == {"a": (acl, ())}
 
 
-async def test_reader_without_columns_of_a_kind_names_the_argument(
+async def test_hierarchy_reader_without_tag_or_acl_columns_names_the_argument(
     session_factory: SessionFactory, app: FolderTables
 ) -> None:
     reader: Reader = SQLAlchemyHierarchyReader(
@@ -634,16 +636,16 @@ async def test_reader_without_columns_of_a_kind_names_the_argument(
         _ = reader.acls
 
 
-async def test_columns_of_two_tables_are_rejected(app: FolderTables) -> None:
+async def test_hierarchy_reader_rejects_link_columns_of_two_tables(app: FolderTables) -> None:
     with pytest.raises(ConfigError, match="of the links must be columns of one table, but"):
         SQLAlchemyHierarchyReader(node_id=app.folders.c.id, parent_id=app.links.c.parent_id)
 
 
-async def test_failed_statement_raises_an_error_of_the_toolkit(
+async def test_failed_hierarchy_statement_raises_a_persistence_error(
     session_factory: SessionFactory, engine: AsyncEngine, tables: Tables
 ) -> None:
-    never_made = FolderTables(engine, tables.schema)
-    reader: Reader = SQLAlchemyHierarchyReader(session_factory, **never_made.columns())
+    missing_tables = FolderTables(engine, tables.schema)
+    reader: Reader = SQLAlchemyHierarchyReader(session_factory, **missing_tables.columns())
 
     with pytest.raises(PersistenceError, match="cannot read parents: "):
         await reader.parents.get_many(("a",))
@@ -653,7 +655,7 @@ Changes = Callable[[FolderTables], dict[str, Any]]
 
 
 def drop_order(app: FolderTables) -> dict[str, Any]:
-    """Leave the order of parents and tags to the database."""
+    """Read parents and tags in the order of the database."""
     tags = TagColumns(node_id=app.tags.c.folder_id, tag=app.tags.c.tag)
     return {"parent_order": None, "tags": tags}
 
@@ -663,12 +665,12 @@ def reverse_order(app: FolderTables) -> dict[str, Any]:
 
 
 def take_nodes_from_links(app: FolderTables) -> dict[str, Any]:
-    """Read no table of nodes."""
+    """Read the nodes from the table of links."""
     return {"node_id": app.links.c.child_id, "acl": None}
 
 
 def take_lists_from_entries(app: FolderTables) -> dict[str, Any]:
-    """Read no column with the flag."""
+    """Read the restriction from the entries instead of the flag column."""
     entries = app.grants.c
     acl = ACLColumns(
         is_restricted=exists().where(entries.folder_id == app.folders.c.id),
@@ -681,13 +683,13 @@ def take_lists_from_entries(app: FolderTables) -> dict[str, Any]:
 
 
 def restrict_every_list(app: FolderTables) -> dict[str, Any]:
-    """Take every list without entries for nobody."""
+    """Treat every access list without entries as one that admits no principal."""
     acl: ACLColumns = app.columns()["acl"]
     return {"acl": replace(acl, is_restricted=app.folders.c.access.is_not(None))}
 
 
-class TakesTheMissingForRoots(IAsyncBatchReader[str, R]):
-    """Returns a record for every id."""
+class RecordForEveryIdReader(IAsyncBatchReader[str, R]):
+    """Reader that returns a record for every id, even for missing nodes."""
 
     def __init__(self, reader: IAsyncBatchReader[str, R], empty: R) -> None:
         self._reader = reader
@@ -697,7 +699,7 @@ class TakesTheMissingForRoots(IAsyncBatchReader[str, R]):
         return {**dict.fromkeys(node_ids, self._empty), **await self._reader.get_many(node_ids)}
 
 
-class OneLevelTooMany(IAsyncAncestryReader[str]):
+class ExtraLevelReader(IAsyncAncestryReader[str]):
     def __init__(self, reader: IAsyncAncestryReader[str]) -> None:
         self._reader = reader
 
@@ -714,7 +716,7 @@ LISTS, ANCESTRIES = ACLReaderContract(), AncestryReaderContract()
 
 
 @pytest.mark.parametrize(
-    ("naive", "kind", "sentence"),
+    ("naive", "kind", "contract_test"),
     [
         (drop_order, "parents", PARENTS.test_parent_reader_returns_parents_in_stored_order),
         (drop_order, "tags", TAGS.test_tag_reader_keeps_the_order_and_spelling_of_tags),
@@ -741,48 +743,50 @@ LISTS, ANCESTRIES = ACLReaderContract(), AncestryReaderContract()
         ),
     ],
 )
-async def test_contract_catches_columns_that_lose_something(
+async def test_naive_column_choice_fails_a_hierarchy_contract_test(
     session_factory: SessionFactory,
     app: FolderTables,
     reader: Reader,
     naive: Changes,
     kind: str,
-    sentence: Callable[[Any], Awaitable[None]],
+    contract_test: Callable[[Any], Awaitable[None]],
 ) -> None:
     await app.add(*FOLDERS)
     changed: Reader = SQLAlchemyHierarchyReader(session_factory, **{**app.columns(), **naive(app)})
 
-    await sentence(getattr(reader, kind))
+    await contract_test(getattr(reader, kind))
     with pytest.raises(AssertionError):
-        await sentence(getattr(changed, kind))
+        await contract_test(getattr(changed, kind))
 
 
-async def test_contract_catches_a_naive_reader(app: FolderTables, reader: Reader) -> None:
+async def test_naive_hierarchy_reader_fails_a_contract_test(
+    app: FolderTables, reader: Reader
+) -> None:
     await app.add(*FOLDERS)
 
-    for sentence, sound, naive in (
+    for contract_test, sound, naive in (
         (
             PARENTS.test_parent_reader_omits_missing_nodes_and_returns_no_parents_for_a_root,
             reader.parents,
-            TakesTheMissingForRoots(reader.parents, ()),
+            RecordForEveryIdReader(reader.parents, ()),
         ),
         (
             TAGS.test_tag_reader_omits_missing_nodes_but_not_nodes_without_tags,
             reader.tags,
-            TakesTheMissingForRoots(reader.tags, ((), ())),
+            RecordForEveryIdReader(reader.tags, ((), ())),
         ),
         (
             LISTS.test_acl_reader_omits_missing_nodes_but_not_nodes_without_a_list,
             reader.acls,
-            TakesTheMissingForRoots(reader.acls, (None, ())),
+            RecordForEveryIdReader(reader.acls, (None, ())),
         ),
         (
             ANCESTRIES.test_ancestry_reader_stops_at_max_depth,
             reader.parents,
-            OneLevelTooMany(reader.parents),
+            ExtraLevelReader(reader.parents),
         ),
     ):
-        check: Callable[[Any], Awaitable[None]] = sentence
+        check: Callable[[Any], Awaitable[None]] = contract_test
         await check(sound)
         with pytest.raises(AssertionError):
             await check(naive)

@@ -1,3 +1,5 @@
+"""Tests of repositories over mapped aggregates with every kind of field."""
+
 from __future__ import annotations
 
 import asyncio
@@ -94,7 +96,7 @@ def _full_order() -> Order:
     )
 
 
-async def test_every_kind_of_field_comes_back_as_it_was(orders: Orders) -> None:
+async def test_aggregate_with_every_kind_of_field_is_read_back_unchanged(orders: Orders) -> None:
     order = _full_order()
 
     await orders.add(order)
@@ -108,7 +110,7 @@ async def test_every_kind_of_field_comes_back_as_it_was(orders: Orders) -> None:
     assert found.ordered_at.utcoffset() is not None
 
 
-async def test_what_is_none_or_empty_comes_back_as_that(orders: Orders) -> None:
+async def test_aggregate_with_none_and_empty_values_is_read_back_unchanged(orders: Orders) -> None:
     order = Order(id=uuid4(), owner="")
 
     await orders.add(order)
@@ -116,7 +118,9 @@ async def test_what_is_none_or_empty_comes_back_as_that(orders: Orders) -> None:
     assert await orders.get(order.id) == order
 
 
-async def test_none_in_a_json_column_is_null(orders: Orders, engine: AsyncEngine) -> None:
+async def test_json_column_of_a_field_that_is_none_is_null(
+    orders: Orders, engine: AsyncEngine
+) -> None:
     await orders.add(Order(id=uuid4(), owner=""))
 
     async with engine.connect() as connection:
@@ -125,16 +129,14 @@ async def test_none_in_a_json_column_is_null(orders: Orders, engine: AsyncEngine
     assert nulls == 1
 
 
-async def test_a_column_that_the_aggregate_does_not_have_gets_its_default(
-    orders: Orders, engine: AsyncEngine
-) -> None:
+async def test_column_without_a_field_gets_its_default(orders: Orders, engine: AsyncEngine) -> None:
     await orders.add_many([Order(id=uuid4(), owner=name) for name in ("a", "b")])
 
     async with engine.connect() as connection:
         assert list(await connection.scalars(text("SELECT stock FROM orders"))) == [7, 7]
 
 
-async def test_the_parts_of_an_aggregate_are_replaced_with_it_and_go_with_it(
+async def test_parts_are_replaced_and_deleted_with_their_aggregate(
     orders: Orders, engine: AsyncEngine
 ) -> None:
     order, other = _full_order(), _full_order()
@@ -153,7 +155,7 @@ async def test_the_parts_of_an_aggregate_are_replaced_with_it_and_go_with_it(
         assert await connection.scalar(text("SELECT count(*) FROM order_notes")) == 2
 
 
-async def test_a_stale_aggregate_does_not_touch_the_parts(orders: Orders) -> None:
+async def test_stale_aggregate_does_not_change_the_stored_parts(orders: Orders) -> None:
     order = _full_order()
     await orders.add(order)
     stale = await orders.get(order.id)
@@ -167,13 +169,13 @@ async def test_a_stale_aggregate_does_not_touch_the_parts(orders: Orders) -> Non
     assert await orders.get(order.id) == order
 
 
-async def test_after_a_value_that_was_refused_between_two_statements_nothing_is_committed(
+async def test_value_rejected_between_two_statements_prevents_the_commit(
     orders: Orders, session_factory: SessionFactory
 ) -> None:
     order, other = sorted((_full_order(), _full_order()), key=lambda each: str(each.id))
     await orders.add_many([order, other])
 
-    async def save_and_go_on(change: Callable[[Order], None]) -> None:
+    async def save_and_commit(change: Callable[[Order], None]) -> None:
         async with SQLAlchemyUnitOfWork(session_factory=session_factory) as uow:
             found = await orders.list_all([order.id, other.id], uow)
             for each in found:
@@ -190,12 +192,12 @@ async def test_after_a_value_that_was_refused_between_two_statements_nothing_is_
 
     for change in (change_a_part, change_itself):
         with pytest.raises(InvalidOperationError, match="only be rolled back after Validation"):
-            await save_and_go_on(change)
+            await save_and_commit(change)
 
     assert await orders.list_all([order.id, other.id]) == [order, other]
 
 
-async def test_a_value_that_is_refused_before_there_was_a_statement_does_no_harm(
+async def test_value_rejected_before_the_first_statement_keeps_the_unit_of_work_usable(
     orders: Orders, session_factory: SessionFactory
 ) -> None:
     order, other = sorted((_full_order(), _full_order()), key=lambda each: str(each.id))
@@ -213,16 +215,16 @@ async def test_a_value_that_is_refused_before_there_was_a_statement_does_no_harm
     assert await orders.list_all([order.id, other.id, new.id]) == [order, other, new]
 
 
-async def test_a_save_that_is_cancelled_in_the_middle_cannot_be_committed(
+async def test_save_cancelled_between_statements_cannot_be_committed(
     orders: Orders, session_factory: SessionFactory
 ) -> None:
     order = _full_order()
     await orders.add(order)
 
-    async def cancelled(*given: object) -> None:
+    async def cancel(*given: object) -> None:
         raise asyncio.CancelledError
 
-    async def save_and_go_on() -> None:
+    async def save_and_commit() -> None:
         async with SQLAlchemyUnitOfWork(session_factory=session_factory) as uow:
             found = await orders.get(order.id, uow)
             assert found is not None
@@ -231,14 +233,14 @@ async def test_a_save_that_is_cancelled_in_the_middle_cannot_be_committed(
                 await orders.add(found, uow)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RowWriter, "_write_parts", cancelled)
+        patch.setattr(RowWriter, "_write_parts", cancel)
         with pytest.raises(InvalidOperationError, match="work was interrupted"):
-            await save_and_go_on()
+            await save_and_commit()
 
     assert await orders.get(order.id) == order
 
 
-async def test_a_delete_that_waited_takes_the_parts_that_came_meanwhile(
+async def test_delete_that_waited_for_a_save_deletes_its_new_parts(
     orders: Orders, session_factory: SessionFactory, engine: AsyncEngine
 ) -> None:
     order = _full_order()
@@ -264,7 +266,7 @@ async def test_a_delete_that_waited_takes_the_parts_that_came_meanwhile(
         assert await connection.scalar(text("SELECT count(*) FROM order_lines")) == 0
 
 
-async def test_many_aggregates_are_read_in_a_statement_for_each_relation(
+async def test_aggregates_are_read_in_one_statement_per_table(
     orders: Orders, engine: AsyncEngine
 ) -> None:
     many = [_full_order() for _ in range(20)]
@@ -279,23 +281,23 @@ async def test_many_aggregates_are_read_in_a_statement_for_each_relation(
 
 
 @contextmanager
-def changed_before_the_parts_are_read(change: Callable[[], Awaitable[None]]) -> Iterator[None]:
+def change_before_parts_are_read(change: Callable[[], Awaitable[None]]) -> Iterator[None]:
     """Run ``change`` once, after the rows of aggregates are read and before their parts are."""
     rounds: list[None] = []
     original = RowReader[Any]._add_parts
 
-    async def change_meanwhile(self: RowReader[Any], *given: Any) -> Any:
+    async def change_once(self: RowReader[Any], *given: Any) -> Any:
         if not rounds:
             rounds.append(None)
             await change()
         return await original(self, *given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RowReader, "_add_parts", change_meanwhile)
+        patch.setattr(RowReader, "_add_parts", change_once)
         yield
 
 
-async def test_an_aggregate_is_never_read_with_the_parts_of_another_version(
+async def test_aggregate_in_a_list_is_never_read_with_parts_of_another_version(
     orders: Orders,
 ) -> None:
     order, gone = _full_order(), _full_order()
@@ -308,14 +310,14 @@ async def test_an_aggregate_is_never_read_with_the_parts_of_another_version(
         await orders.add(changed)
         await orders.delete(gone.id)
 
-    with changed_before_the_parts_are_read(change):
+    with change_before_parts_are_read(change):
         found = await orders.list_all([gone.id, order.id])
 
     assert found == [changed]
     assert found[0].version == 2
 
 
-async def test_an_aggregate_that_changes_while_it_is_read_by_its_id_is_read_again(
+async def test_aggregate_that_changes_during_get_is_read_again(
     orders: Orders,
 ) -> None:
     order = _full_order()
@@ -327,17 +329,17 @@ async def test_an_aggregate_that_changes_while_it_is_read_by_its_id_is_read_agai
     async def change() -> None:
         await orders.add(changed)
 
-    with changed_before_the_parts_are_read(change):
+    with change_before_parts_are_read(change):
         found = await orders.get(order.id)
 
     assert found == changed
 
 
-async def test_a_search_goes_by_the_paths_of_the_aggregate(orders: Orders) -> None:
-    order, other = _full_order(), Order(id=uuid4(), owner="somebody else")
+async def test_search_uses_the_field_paths_of_the_aggregate(orders: Orders) -> None:
+    order, other = _full_order(), Order(id=uuid4(), owner="other")
     await orders.add_many([order, other])
 
-    async def found(attribute: str, operator: str, value: object) -> list[Order]:
+    async def find(attribute: str, operator: str, value: object) -> list[Order]:
         criteria = AttributeSpecification(attribute, operator, value)
         return await (await orders.search(criteria))
 
@@ -360,10 +362,10 @@ async def test_a_search_goes_by_the_paths_of_the_aggregate(orders: Orders) -> No
         ("lines.price.currency", "=", "SEK"),
     ):
         expected = [order] if attribute != "price.amount" else [order, other]
-        assert sorted(await found(attribute, operator, value), key=lambda o: o.owner) == expected
+        assert sorted(await find(attribute, operator, value), key=lambda o: o.owner) == expected
 
 
-async def test_a_search_is_ordered_by_a_part_of_a_value_object(orders: Orders) -> None:
+async def test_search_can_be_ordered_by_a_field_of_a_value_object(orders: Orders) -> None:
     amounts = [Decimal(amount) for amount in ("2", "10", "1.5")]
     await orders.add_many(
         [Order(id=uuid4(), owner="", price=Price(amount=amount)) for amount in amounts]
@@ -375,7 +377,7 @@ async def test_a_search_is_ordered_by_a_part_of_a_value_object(orders: Orders) -
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "message"),
     [
         ("colour", "unknown field 'colour'"),
         ("ownr", "did you mean 'owner'"),
@@ -390,17 +392,17 @@ async def test_a_search_is_ordered_by_a_part_of_a_value_object(orders: Orders) -
         ("version", "unknown field"),
     ],
 )
-async def test_a_path_that_cannot_be_asked_for_is_refused_before_there_is_sql(
-    orders: Orders, path: str, told: str
+async def test_search_rejects_an_invalid_path_before_it_builds_sql(
+    orders: Orders, path: str, message: str
 ) -> None:
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=message):
         await orders.search(AttributeSpecification(path, "=", "x"))
     if path not in ("lines", "lines.colour"):
         with pytest.raises(ValidationError):
             await orders.search(QueryOptions(ordering=(path,)))
 
 
-async def test_a_value_that_does_not_fit_its_column_is_refused_and_not_rounded(
+async def test_value_that_does_not_fit_its_column_is_rejected_and_not_rounded(
     orders: Orders,
 ) -> None:
     for amount in ("0.001", "12345678901", "NaN"):
@@ -411,7 +413,7 @@ async def test_a_value_that_does_not_fit_its_column_is_refused_and_not_rounded(
             await orders.add(order)
 
 
-async def test_a_datetime_without_a_zone_is_refused(orders: Orders) -> None:
+async def test_aggregate_with_a_datetime_without_a_zone_is_rejected(orders: Orders) -> None:
     order = Order(id=uuid4(), owner="")
     order.ordered_at = datetime(2026, 1, 31)
 
@@ -419,7 +421,7 @@ async def test_a_datetime_without_a_zone_is_refused(orders: Orders) -> None:
         await orders.add(order)
 
 
-async def test_what_is_not_of_its_type_is_not_written_as_json(orders: Orders) -> None:
+async def test_json_field_with_a_value_of_another_type_is_not_written(orders: Orders) -> None:
     order = Order(id=uuid4(), owner="")
     order.__dict__["places"] = ["Lund"]
 
@@ -427,17 +429,17 @@ async def test_what_is_not_of_its_type_is_not_written_as_json(orders: Orders) ->
         await orders.add(order)
 
 
-async def test_a_number_that_no_column_holds_is_an_error_of_ours(orders: Orders) -> None:
+async def test_number_too_large_for_its_column_raises_a_persistence_error(orders: Orders) -> None:
     with pytest.raises(PersistenceError, match="cannot add Order"):
         await orders.add(Order(id=uuid4(), owner="", count=2**70))
 
 
-async def test_an_aggregate_with_a_field_that_nothing_has_set_is_refused(orders: Orders) -> None:
+async def test_aggregate_with_an_unset_field_cannot_be_saved(orders: Orders) -> None:
     with pytest.raises(InvalidOperationError, match="cannot save .*: owner was never set"):
         await orders.add(Order.create_empty(uuid4()))
 
 
-async def test_a_row_that_the_class_does_not_accept_is_named(
+async def test_row_that_the_aggregate_class_rejects_is_named_in_the_error(
     orders: Orders, engine: AsyncEngine
 ) -> None:
     order = Order(id=uuid4(), owner="")

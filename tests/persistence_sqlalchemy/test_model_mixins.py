@@ -1,3 +1,5 @@
+"""Tests of the mixins for models of aggregates."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
@@ -60,7 +62,7 @@ async def accounts(engine: AsyncEngine, session_factory: SessionFactory) -> Asyn
         await connection.run_sync(Base.metadata.drop_all)
 
 
-async def test_the_mixins_of_the_model_keep_those_of_the_aggregate(accounts: Accounts) -> None:
+async def test_model_mixins_store_the_fields_of_the_aggregate_mixins(accounts: Accounts) -> None:
     account = Account(id="a-1", email="ann@example.org")
     account.touch(MONDAY, by="ada")
     account.archive(MONDAY, by="grace")
@@ -70,7 +72,7 @@ async def test_the_mixins_of_the_model_keep_those_of_the_aggregate(accounts: Acc
     assert await accounts.get("a-1") == account
 
 
-async def test_what_must_be_unique_is_so_among_what_is_not_archived(accounts: Accounts) -> None:
+async def test_unique_unless_archived_ignores_archived_aggregates(accounts: Accounts) -> None:
     old = Account(id="a-1", email="ann@example.org")
     await accounts.add(old)
     with pytest.raises(DuplicateKeyError):
@@ -85,7 +87,7 @@ async def test_what_must_be_unique_is_so_among_what_is_not_archived(accounts: Ac
         await accounts.add(old)
 
 
-async def test_a_second_row_with_a_unique_value_is_no_conflict_to_be_retried(
+async def test_duplicate_unique_value_is_a_permanent_error_and_not_a_conflict(
     accounts: Accounts, backend: str
 ) -> None:
     await accounts.add(Account(id="a-1", email="ann@example.org"))
@@ -100,8 +102,8 @@ async def test_a_second_row_with_a_unique_value_is_no_conflict_to_be_retried(
         assert wanted in str(caught.value)
 
 
-class TakesTheSecondOneForTheFirst(SQLAlchemyRepository[Account, str]):
-    """Does nothing on any conflict, also on one of a unique value."""
+class IgnoringConflictsRepository(SQLAlchemyRepository[Account, str]):
+    """Repository that inserts with ON CONFLICT DO NOTHING, for unique values, too."""
 
     def __init__(self, session_factory: SessionFactory) -> None:
         super().__init__(Account, AccountModel, session_factory)
@@ -110,16 +112,16 @@ class TakesTheSecondOneForTheFirst(SQLAlchemyRepository[Account, str]):
             sql.insert = insert(self.mapper.table).on_conflict_do_nothing()
 
 
-async def test_a_repository_that_takes_it_for_a_conflict_is_caught(
+async def test_naive_repository_reports_a_duplicate_unique_value_as_a_conflict(
     accounts: Accounts, session_factory: SessionFactory, backend: str
 ) -> None:
-    naive = TakesTheSecondOneForTheFirst(session_factory)
+    naive = IgnoringConflictsRepository(session_factory)
 
     with pytest.raises(OptimisticConcurrencyError):
-        await test_a_second_row_with_a_unique_value_is_no_conflict_to_be_retried(naive, backend)
+        await test_duplicate_unique_value_is_a_permanent_error_and_not_a_conflict(naive, backend)
 
 
-async def test_after_it_the_unit_of_work_can_only_be_rolled_back(
+async def test_unit_of_work_can_only_be_rolled_back_after_a_duplicate_unique_value(
     accounts: Accounts, session_factory: SessionFactory
 ) -> None:
     await accounts.add(Account(id="a-1", email="ann@example.org"))

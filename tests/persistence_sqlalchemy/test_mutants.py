@@ -1,4 +1,4 @@
-"""Naive adapters, and the sentence of the contract that each of them breaks on a database."""
+"""Naive adapters, and the contract test that each of them fails on a database."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ POSTGRES = ("postgres",)
 BOTH = ("sqlite", "postgres")
 
 
-class ReadsWhatItSees(SQLAlchemyEventStore):
-    """Takes every position that is visible for the next one."""
+class VisiblePositionsStore(SQLAlchemyEventStore):
+    """Event store whose readers accept every visible position as the next one."""
 
     async def _find_end(self, connection: AsyncConnection) -> int:
         return 2**62
 
 
-class WaitsAtGaps(SQLAlchemyEventStore):
-    """Takes a hole for a transaction that is still running."""
+class GapWaitingStore(SQLAlchemyEventStore):
+    """Event store whose readers wait at every gap as if a transaction were still running."""
 
     async def get_events_after(self, position: int, limit: int = 1000) -> list[StoredEvent]:
         found: list[StoredEvent] = []
@@ -57,16 +57,16 @@ class WaitsAtGaps(SQLAlchemyEventStore):
         return found
 
 
-class InsertsOneByOne(SQLAlchemyEventStore):
-    """Each event in a transaction of its own."""
+class OneByOneStore(SQLAlchemyEventStore):
+    """Event store that appends each event in a transaction of its own."""
 
     async def append_batch(self, events: list[StoredEvent]) -> None:
         for event in events:
             await super().append_batch([event])
 
 
-class PassesOver(SQLAlchemyEventStore):
-    """Takes what the table took for all that it was given."""
+class ErrorIgnoringStore(SQLAlchemyEventStore):
+    """Event store that ignores errors of an insert."""
 
     async def _insert(
         self, uow: SQLAlchemyTransaction, events: Sequence[StoredEvent], rows: list[Any]
@@ -77,8 +77,8 @@ class PassesOver(SQLAlchemyEventStore):
             return
 
 
-class AppendsBeside(SQLAlchemyEventStore):
-    """In a transaction of its own, whatever is open."""
+class SeparateTransactionStore(SQLAlchemyEventStore):
+    """Adapter that ignores the open unit of work and uses a transaction of its own."""
 
     async def append_batch(self, events: list[StoredEvent]) -> None:
         session_factory = self._connections.session_factory
@@ -87,12 +87,12 @@ class AppendsBeside(SQLAlchemyEventStore):
             await SQLAlchemyEventStore(tables=self._tables, uow=own).append_batch(events)
 
 
-class CommitsInTheCallersTask(SQLAlchemyUnitOfWork):
+class CallerTaskUnitOfWork(SQLAlchemyUnitOfWork):
     commits_in_task = False
 
 
-class KeepsCancelledConnections(SQLAlchemyUnitOfWork):
-    """Commits whatever the cancellation left."""
+class CommittingRollbackUnitOfWork(SQLAlchemyUnitOfWork):
+    """Unit of work whose rollback commits the statements sent before a cancellation."""
 
     async def rollback(self) -> None:
         if self._connection is not None:
@@ -100,15 +100,15 @@ class KeepsCancelledConnections(SQLAlchemyUnitOfWork):
         await super().rollback()
 
 
-class MarksWithoutALease(SQLAlchemyOutboxStorage):
+class UnleasedMarksOutbox(SQLAlchemyOutboxStorage):
     async def _select_held(
         self, connection: AsyncConnection, given: Sequence[OutboxLease]
     ) -> list[int]:
         return [lease.epoch for lease in given]
 
 
-class LeasesForNothing(SQLAlchemyOutboxStorage):
-    """Forgets the lease that it gave."""
+class ReleasedLeasesOutbox(SQLAlchemyOutboxStorage):
+    """Outbox that releases every lease at once."""
 
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
@@ -119,8 +119,8 @@ class LeasesForNothing(SQLAlchemyOutboxStorage):
         return leases
 
 
-class ClaimsThenMarks(SQLAlchemyOutboxStorage):
-    """Looks for the next while it still holds the last."""
+class ClaimBeforeCompleteOutbox(SQLAlchemyOutboxStorage):
+    """Outbox that claims the next messages while it still holds the last lease."""
 
     async def complete_and_claim(
         self,
@@ -134,8 +134,8 @@ class ClaimsThenMarks(SQLAlchemyOutboxStorage):
         return await self.complete_batch(published), leases
 
 
-class SavesBeside(SQLAlchemyOutboxStorage):
-    """In a transaction of its own, whatever is open."""
+class SeparateTransactionOutbox(SQLAlchemyOutboxStorage):
+    """Adapter that ignores the open unit of work and uses a transaction of its own."""
 
     async def save_messages(
         self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
@@ -144,8 +144,8 @@ class SavesBeside(SQLAlchemyOutboxStorage):
             await super().save_messages(messages, own)
 
 
-class LooksThenInserts(SQLAlchemyInbox):
-    """Without a unique key to lean on."""
+class UnconstrainedInbox(SQLAlchemyInbox):
+    """Inbox without a unique key: it reads before it inserts."""
 
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
@@ -157,8 +157,8 @@ class LooksThenInserts(SQLAlchemyInbox):
             return InboxEntry(consumer, message_id, "print") if known.first() else None
 
 
-class RegistersBeside(SQLAlchemyInbox):
-    """In a transaction of its own, whatever is open."""
+class SeparateTransactionInbox(SQLAlchemyInbox):
+    """Adapter that ignores the open unit of work and uses a transaction of its own."""
 
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
@@ -167,8 +167,8 @@ class RegistersBeside(SQLAlchemyInbox):
             return await super().register(consumer, message_id, fingerprint, own)
 
 
-class UpdatesWhateverIsThere(Parcels):
-    """Under the id alone."""
+class UnversionedParcels(Parcels):
+    """Repository that updates by the id alone, without the version."""
 
     def __init__(self, session_factory: SessionFactory, schema: str | None) -> None:
         super().__init__(session_factory, schema)
@@ -178,8 +178,8 @@ class UpdatesWhateverIsThere(Parcels):
             )
 
 
-class TakesTheNextVersion(Parcels):
-    """Of the row, not of what was loaded."""
+class StoredVersionParcels(Parcels):
+    """Repository that expects the stored version instead of the loaded one."""
 
     async def add(self, entity: Parcel, uow: UnitOfWork | None = None) -> str:
         stored = await self.get(entity.id, uow)
@@ -187,8 +187,8 @@ class TakesTheNextVersion(Parcels):
         return await super().add(entity, uow)
 
 
-class ForgetsWhatItSaved(Parcels):
-    """Expects the version that was loaded, also of what it has saved since."""
+class UntrackedSavesParcels(Parcels):
+    """Repository that expects the loaded version even after its own save."""
 
     async def add(self, entity: Parcel, uow: UnitOfWork | None = None) -> str:
         if uow is not None:
@@ -196,8 +196,8 @@ class ForgetsWhatItSaved(Parcels):
         return await super().add(entity, uow)
 
 
-class SavesOneByOne(Parcels):
-    """Each of many in a transaction of its own."""
+class OneByOneParcels(Parcels):
+    """Repository that saves each of many aggregates in a transaction of its own."""
 
     async def add_many(
         self, entities: Sequence[Parcel], uow: UnitOfWork | None = None
@@ -205,8 +205,8 @@ class SavesOneByOne(Parcels):
         return [await self.add(entity, uow) for entity in entities]
 
 
-class SavesParcelsBeside(Parcels):
-    """In a transaction of its own, whatever is open."""
+class SeparateTransactionParcels(Parcels):
+    """Adapter that ignores the open unit of work and uses a transaction of its own."""
 
     async def _save(
         self, entities: Sequence[Parcel], uow: UnitOfWork | None, operation: str
@@ -215,8 +215,8 @@ class SavesParcelsBeside(Parcels):
             await super()._save(entities, own, operation)
 
 
-class ListsAsTheyCome(Parcels):
-    """In the order of the database."""
+class UnorderedParcels(Parcels):
+    """Repository that lists aggregates by ids in the order of the database."""
 
     async def list_all(
         self, entity_ids: list[str] | None = None, uow: UnitOfWork | None = None
@@ -226,10 +226,10 @@ class ListsAsTheyCome(Parcels):
 
 
 @dataclass(frozen=True)
-class Breaks:
-    """A mutant, the test that has to fail on it, and where."""
+class Mutant:
+    """Naive adapter, the contract test that must fail on it, and the databases."""
 
-    mutant: type[Any]
+    adapter: type[Any]
     test: Callable[..., Awaitable[None]]
     backends: tuple[str, ...] = BOTH
     error: type[BaseException] = AssertionError
@@ -242,79 +242,82 @@ WORK = UnitOfWorkContract()
 ROWS = RepositoryContract()
 MANY = BulkRepositoryContract()
 
-MUTANTS: Collection[Breaks] = (
-    # SQLite has one writer, so nothing overtakes there.
-    Breaks(
-        ReadsWhatItSees,
+MUTANTS: Collection[Mutant] = (
+    # SQLite has one writer, so no transaction overtakes another.
+    Mutant(
+        VisiblePositionsStore,
         EVENTS.test_reader_of_all_events_never_skips_events_of_a_slow_transaction,
         POSTGRES,
     ),
-    Breaks(
-        WaitsAtGaps, EVENTS.test_reader_of_all_events_does_not_wait_for_rolled_back_events, POSTGRES
+    Mutant(
+        GapWaitingStore,
+        EVENTS.test_reader_of_all_events_does_not_wait_for_rolled_back_events,
+        POSTGRES,
     ),
-    Breaks(
-        InsertsOneByOne, EVENTS.test_event_store_rejects_the_whole_batch_if_one_version_is_taken
-    ),
-    Breaks(
-        InsertsOneByOne, EVENTS.test_event_store_rejects_the_whole_batch_if_one_event_is_not_json
-    ),
-    Breaks(
-        PassesOver,
+    Mutant(OneByOneStore, EVENTS.test_event_store_rejects_the_whole_batch_if_one_version_is_taken),
+    Mutant(OneByOneStore, EVENTS.test_event_store_rejects_the_whole_batch_if_one_event_is_not_json),
+    Mutant(
+        ErrorIgnoringStore,
         EVENTS.test_event_store_rejects_the_whole_batch_if_one_version_is_taken,
         error=Exception,
     ),
-    Breaks(PassesOver, EVENTS.test_only_one_concurrent_writer_appends_a_given_version),
-    Breaks(
-        AppendsBeside, EVENTS.test_uncommitted_events_are_visible_only_in_their_own_unit_of_work
+    Mutant(ErrorIgnoringStore, EVENTS.test_only_one_concurrent_writer_appends_a_given_version),
+    Mutant(
+        SeparateTransactionStore,
+        EVENTS.test_uncommitted_events_are_visible_only_in_their_own_unit_of_work,
     ),
-    Breaks(
-        AppendsBeside,
+    Mutant(
+        SeparateTransactionStore,
         EVENTS.test_rolled_back_events_leave_no_trace_in_the_event_store,
         error=Exception,
     ),
-    Breaks(
-        CommitsInTheCallersTask,
+    Mutant(
+        CallerTaskUnitOfWork,
         WORK.test_unit_of_work_cancelled_at_any_point_stores_everything_or_nothing,
     ),
-    Breaks(KeepsCancelledConnections, WORK.test_cancelled_unit_of_work_rolls_back),
-    Breaks(
-        MarksWithoutALease, OUTBOX.test_relay_with_a_lost_lease_cannot_complete_or_fail_messages
+    Mutant(CommittingRollbackUnitOfWork, WORK.test_cancelled_unit_of_work_rolls_back),
+    Mutant(
+        UnleasedMarksOutbox, OUTBOX.test_relay_with_a_lost_lease_cannot_complete_or_fail_messages
     ),
-    Breaks(
-        LeasesForNothing,
+    Mutant(
+        ReleasedLeasesOutbox,
         OUTBOX.test_claim_leases_a_partition_key_to_one_relay_with_its_messages_in_order,
     ),
-    Breaks(
-        ClaimsThenMarks,
+    Mutant(
+        ClaimBeforeCompleteOutbox,
         OUTBOX.test_complete_and_claim_completes_messages_and_leases_the_next_in_one_call,
     ),
-    Breaks(SavesBeside, OUTBOX.test_outbox_message_is_visible_only_after_its_transaction_commits),
-    Breaks(LooksThenInserts, INBOX.test_exactly_one_of_many_concurrent_deliveries_is_processed),
-    Breaks(
-        RegistersBeside,
+    Mutant(
+        SeparateTransactionOutbox,
+        OUTBOX.test_outbox_message_is_visible_only_after_its_transaction_commits,
+    ),
+    Mutant(UnconstrainedInbox, INBOX.test_exactly_one_of_many_concurrent_deliveries_is_processed),
+    Mutant(
+        SeparateTransactionInbox,
         INBOX.test_message_of_a_rolled_back_delivery_is_not_registered_in_the_inbox,
         error=Exception,
     ),
-    Breaks(
-        UpdatesWhateverIsThere,
+    Mutant(
+        UnversionedParcels,
         ROWS.test_second_writer_of_an_aggregate_conflicts_and_keeps_its_events,
     ),
-    Breaks(
-        UpdatesWhateverIsThere,
+    Mutant(
+        UnversionedParcels,
         ROWS.test_no_update_of_an_aggregate_is_lost_with_many_concurrent_writers,
     ),
-    Breaks(TakesTheNextVersion, ROWS.test_new_aggregate_with_a_taken_id_conflicts),
-    Breaks(
-        ForgetsWhatItSaved,
+    Mutant(StoredVersionParcels, ROWS.test_new_aggregate_with_a_taken_id_conflicts),
+    Mutant(
+        UntrackedSavesParcels,
         ROWS.test_saved_aggregate_can_be_changed_and_saved_again,
         error=OptimisticConcurrencyError,
     ),
-    Breaks(SavesOneByOne, MANY.test_add_many_with_a_taken_id_saves_nothing_and_names_the_id),
-    Breaks(
-        SavesParcelsBeside, ROWS.test_rollback_leaves_the_repository_and_the_aggregate_unchanged
+    Mutant(OneByOneParcels, MANY.test_add_many_with_a_taken_id_saves_nothing_and_names_the_id),
+    Mutant(
+        SeparateTransactionParcels,
+        ROWS.test_rollback_leaves_the_repository_and_the_aggregate_unchanged,
     ),
-    Breaks(
-        ListsAsTheyCome,
+    Mutant(
+        UnorderedParcels,
         ROWS.test_list_all_returns_requested_ids_in_order_without_duplicates_or_gaps,
     ),
 )
@@ -326,39 +329,39 @@ async def engine(forgetful_engine: AsyncEngine) -> AsyncEngine:
 
 
 @pytest.mark.parametrize(
-    ("backend", "breaks"),
-    [(backend, breaks) for breaks in MUTANTS for backend in breaks.backends],
+    ("backend", "mutant"),
+    [(backend, mutant) for mutant in MUTANTS for backend in mutant.backends],
     ids=lambda value: (
-        value if isinstance(value, str) else f"{value.mutant.__name__}-{value.test.__name__[5:45]}"
+        value if isinstance(value, str) else f"{value.adapter.__name__}-{value.test.__name__[5:45]}"
     ),
     indirect=["backend"],
 )
-async def test_the_contract_catches_the_naive_version(
-    breaks: Breaks, engine: AsyncEngine, session_factory: SessionFactory, tables: Tables
+async def test_naive_sqlalchemy_adapter_fails_its_contract_test(
+    mutant: Mutant, engine: AsyncEngine, session_factory: SessionFactory, tables: Tables
 ) -> None:
-    def built(kind: type[Any]) -> Any:
-        chosen = breaks.mutant if issubclass(breaks.mutant, kind) else kind
+    def create(kind: type[Any]) -> Any:
+        chosen = mutant.adapter if issubclass(mutant.adapter, kind) else kind
         return chosen(session_factory=session_factory, tables=tables)
 
     def new_uow() -> SQLAlchemyUnitOfWork:
-        uow: SQLAlchemyUnitOfWork = built(SQLAlchemyUnitOfWork)
-        if issubclass(breaks.mutant, SQLAlchemyEventStore):
-            # In place of the one that the unit of work would make.
-            uow.event_store = breaks.mutant(session_factory, tables=tables, uow=uow)
+        uow: SQLAlchemyUnitOfWork = create(SQLAlchemyUnitOfWork)
+        if issubclass(mutant.adapter, SQLAlchemyEventStore):
+            # Replaces the event store of the unit of work.
+            uow.event_store = mutant.adapter(session_factory, tables=tables, uow=uow)
         return uow
 
-    kind = breaks.mutant if issubclass(breaks.mutant, Parcels) else Parcels
+    kind = mutant.adapter if issubclass(mutant.adapter, Parcels) else Parcels
     parcels = kind(session_factory, tables.schema)
     async with engine.begin() as connection:
         await connection.run_sync(parcels.metadata.create_all)
     fixtures = {
-        "event_store": built(SQLAlchemyEventStore),
-        "outbox": built(SQLAlchemyOutboxStorage),
-        "inbox": built(SQLAlchemyInbox),
+        "event_store": create(SQLAlchemyEventStore),
+        "outbox": create(SQLAlchemyOutboxStorage),
+        "inbox": create(SQLAlchemyInbox),
         "parcels": parcels,
         "new_uow": new_uow,
     }
-    wanted = inspect.signature(breaks.test).parameters
+    wanted = inspect.signature(mutant.test).parameters
 
-    with pytest.raises(breaks.error):
-        await breaks.test(**{name: fixtures[name] for name in wanted})
+    with pytest.raises(mutant.error):
+        await mutant.test(**{name: fixtures[name] for name in wanted})

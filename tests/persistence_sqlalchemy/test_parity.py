@@ -1,4 +1,4 @@
-"""A specification finds the same in memory, on SQLite and on PostgreSQL."""
+"""Tests that a specification finds the same rows in memory, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cqrs_ddd_persistence_sqlalchemy.specifications import comparison, compiler
 from cqrs_ddd_specifications.operators import EQ, IN, LIKE, LT, STARTSWITH
-from tests.persistence_sqlalchemy.parity import compared
+from tests.persistence_sqlalchemy.parity import compare_with_memory
 
 SEEDS = (47, 20, 33, 5, 10, *range(5))
-"""At first those that ask for what is rare, such as a prefix that looks like a pattern."""
+"""Seeds; the first five generate rare cases, such as a prefix that looks like a pattern."""
 SPECIFICATIONS = 100
 PAGES = 20
 
 
-async def test_random_specifications_and_pages_find_what_they_find_in_memory(
+async def test_random_specifications_find_the_same_rows_in_memory_and_in_the_database(
     engine: AsyncEngine,
 ) -> None:
-    findings = await compared(engine, SEEDS, specifications=SPECIFICATIONS, pages=PAGES)
+    findings = await compare_with_memory(engine, SEEDS, specifications=SPECIFICATIONS, pages=PAGES)
 
     assert findings.compared == len(SEEDS) * (SPECIFICATIONS + PAGES)
     assert findings.differences == []
@@ -52,42 +52,42 @@ def _less(column: Any, value: Any, field_type: Any) -> ColumnElement[bool]:
 Mutate = Callable[[pytest.MonkeyPatch], None]
 
 MUTANTS: dict[str, Mutate] = {
-    "NOT of SQL, which keeps NULL": lambda patch: patch.setattr(compiler, "NotTrue", not_),
+    "SQL NOT, which keeps NULL": lambda patch: patch.setattr(compiler, "NotTrue", not_),
     "LIKE of the database": lambda patch: patch.setitem(compiler._BUILDERS, LIKE, _like),
-    "a prefix that is a pattern": lambda patch: patch.setitem(
+    "prefix used as a pattern": lambda patch: patch.setitem(
         compiler._BUILDERS, STARTSWITH, _startswith
     ),
-    "IN of SQL, which never finds NULL": lambda patch: patch.setitem(
-        compiler._BUILDERS, IN, _one_of
-    ),
+    "SQL IN, which never finds NULL": lambda patch: patch.setitem(compiler._BUILDERS, IN, _one_of),
     "= under the collation of the column": lambda patch: patch.setitem(
         compiler._BUILDERS, EQ, _equal
     ),
     "< under the collation of the column": lambda patch: patch.setitem(
         compiler._BUILDERS, LT, _less
     ),
-    "paths that lead nowhere are not null": lambda patch: patch.setattr(
+    "missing paths that are not null": lambda patch: patch.setattr(
         comparison, "accepts_none", lambda operator, value: False
     ),
 }
 
 
 @pytest.mark.parametrize("mutate", MUTANTS.values(), ids=MUTANTS)
-async def test_a_naive_compiler_finds_something_else(
+async def test_naive_sql_compiler_finds_other_rows_than_memory(
     engine: AsyncEngine, mutate: Mutate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if mutate is MUTANTS["LIKE of the database"] and engine.dialect.name == "postgresql":
-        return  # There it is what we mean.
+        return  # LIKE of PostgreSQL has the meaning of the toolkit.
     mutate(monkeypatch)
 
-    assert await _is_different_somewhere(engine)
+    assert await _has_difference(engine)
 
 
-async def _is_different_somewhere(engine: AsyncEngine) -> bool:
+async def _has_difference(engine: AsyncEngine) -> bool:
     for seed in SEEDS:
         try:
-            findings = await compared(engine, [seed], specifications=SPECIFICATIONS, pages=0)
-        except StatementError:  # A value that is refused is a difference as well.
+            findings = await compare_with_memory(
+                engine, [seed], specifications=SPECIFICATIONS, pages=0
+            )
+        except StatementError:  # A rejected value is a difference, too.
             return True
         if findings.differences:
             return True

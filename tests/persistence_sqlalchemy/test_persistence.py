@@ -1,4 +1,4 @@
-"""The roles of a dispatcher over tables, on SQLite and PostgreSQL."""
+"""Tests of the persistence roles over tables, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TestSQLAlchemyRoles(PersistenceDispatcherContract):
         return forgetful_engine
 
 
-class TestSQLAlchemyRolesBehindACache(PersistenceDispatcherContract):
+class TestCachedSQLAlchemyRoles(PersistenceDispatcherContract):
     @pytest.fixture
     async def engine(self, forgetful_engine: AsyncEngine) -> AsyncEngine:
         return forgetful_engine
@@ -136,7 +136,9 @@ async def lines(engine: AsyncEngine) -> AsyncIterator[None]:
 
 
 @pytest.mark.usefixtures("lines")
-async def test_an_id_may_have_many_rows_and_a_column_another_name(new_uow: NewUnitOfWork) -> None:
+async def test_query_returns_all_rows_of_an_id_and_columns_with_another_name(
+    new_uow: NewUnitOfWork,
+) -> None:
     async with new_uow() as uow:
         found = await Line().fetch(["c", "none", "a"], uow)
 
@@ -144,13 +146,13 @@ async def test_an_id_may_have_many_rows_and_a_column_another_name(new_uow: NewUn
 
 
 @pytest.mark.usefixtures("lines")
-async def test_a_statement_of_ones_own_may_count(new_uow: NewUnitOfWork) -> None:
+async def test_query_with_a_custom_statement_can_aggregate_rows(new_uow: NewUnitOfWork) -> None:
     async with new_uow() as uow:
         assert await Total().fetch(["b", "a"], uow) == [("b", 2), ("a", 2)]
 
 
 @pytest.mark.usefixtures("lines")
-async def test_a_search_knows_the_attributes_of_the_model_and_no_others(
+async def test_specification_query_knows_only_the_attributes_of_its_model(
     new_uow: NewUnitOfWork,
 ) -> None:
     search = LineSearch()
@@ -171,7 +173,7 @@ async def test_a_search_knows_the_attributes_of_the_model_and_no_others(
 
 
 @pytest.mark.usefixtures("lines")
-async def test_between_two_batches_the_unit_of_work_is_free(
+async def test_unit_of_work_is_usable_between_the_batches_of_a_stream(
     plain: PersistenceDispatcher, new_uow: NewUnitOfWork
 ) -> None:
     for _ in range(4):
@@ -188,50 +190,54 @@ async def test_between_two_batches_the_unit_of_work_is_free(
     assert {s.grams for s in await (await plain.fetch(ParcelSummary, annas))} == {9}
 
 
-async def test_a_fake_unit_of_work_is_refused(plain: PersistenceDispatcher) -> None:
+async def test_persistence_role_rejects_an_in_memory_unit_of_work(
+    plain: PersistenceDispatcher,
+) -> None:
     async with InMemoryUnitOfWork() as uow:
         with pytest.raises(InvalidOperationError, match="use a SQLAlchemyUnitOfWork"):
             await plain.fetch_domain(Parcel, ["p-1"], uow=uow)
 
 
 class TestWithoutDatabase:
-    """What is wrong with a role is said at its first use."""
+    """Tests of role errors, which are raised at the first use of the role."""
 
     @pytest.fixture
     def uow(self) -> Any:
         return object.__new__(SQLAlchemyUnitOfWork)
 
-    async def test_a_role_without_its_attributes_says_which(self, uow: Any) -> None:
+    async def test_persistence_role_without_class_attributes_names_them(self, uow: Any) -> None:
         class Orders(SQLAlchemyOperationPersistence[Parcel, str]):
             pass
 
         with pytest.raises(ConfigError, match="Orders lacks entity_type and model; set it"):
             await Orders().persist(Parcel(id="p-1", owner="anna"), uow)
 
-    async def test_a_key_of_several_columns_is_refused(self, uow: Any) -> None:
+    async def test_query_role_rejects_a_composite_or_unknown_id_attribute(self, uow: Any) -> None:
         class Lines(SQLAlchemyQueryPersistence[tuple[Any, ...], str]):
             model = LineModel
 
             def to_dto(self, row: Row[Any]) -> tuple[Any, ...]:
                 return tuple(row)
 
-        class Misnamed(Line):
+        class MisnamedLine(Line):
             id_attribute = "order"
 
         with pytest.raises(ConfigError, match="set id_attribute of Lines"):
             assert Lines()._key is not None
         with pytest.raises(ConfigError, match="'order'; use one of order_id, number, sku"):
-            assert Misnamed()._key is not None
+            assert MisnamedLine()._key is not None
 
-    async def test_a_statement_that_takes_no_condition_is_refused(self, uow: Any) -> None:
-        class Both(Line):
+    async def test_query_role_rejects_a_statement_without_a_where_clause(self, uow: Any) -> None:
+        class CompoundLine(Line):
             def statement(self) -> GenerativeSelect:
                 return select(LineModel.order_id).union_all(select(LineModel.sku))
 
-        with pytest.raises(ConfigError, match="Both is a CompoundSelect, .* return a select"):
-            await Both().fetch(["a"], uow)
+        with pytest.raises(
+            ConfigError, match="CompoundLine is a CompoundSelect, .* return a select"
+        ):
+            await CompoundLine().fetch(["a"], uow)
 
-    def test_a_role_without_to_dto_is_refused_at_its_registration(self) -> None:
+    def test_query_role_without_to_dto_is_rejected_at_its_registration(self) -> None:
         class Unfinished(SQLAlchemyQueryPersistence[ParcelSummary, str]):
             model = LineModel
 
@@ -239,7 +245,7 @@ class TestWithoutDatabase:
             PersistenceRegistry().register_query(ParcelSummary, Unfinished)
 
 
-def test_the_roles_name_the_command_that_installs_what_they_need() -> None:
+def test_import_without_the_advanced_package_names_the_install_command() -> None:
     code = (
         "import sys; sys.modules['cqrs_ddd_advanced_core'] = None\n"
         "import cqrs_ddd_persistence_sqlalchemy\n"
@@ -249,6 +255,8 @@ def test_the_roles_name_the_command_that_installs_what_they_need() -> None:
         "    print(error)\n"
     )
 
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    program = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
 
-    assert 'run pip install "cqrs-ddd-persistence-sqlalchemy[advanced]"' in told.stdout
+    assert 'run pip install "cqrs-ddd-persistence-sqlalchemy[advanced]"' in program.stdout

@@ -1,4 +1,4 @@
-"""Positions of projections on SQLite and on PostgreSQL."""
+"""Tests of the position store on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class TestSQLAlchemyPositionStore(PositionStoreContract):
     pass
 
 
-class LooksThenWrites(SQLAlchemyPositionStore):
-    """Compares in one statement, and writes in the next one."""
+class TwoStatementsStore(SQLAlchemyPositionStore):
+    """Store that compares in one statement and writes in the next one."""
 
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
@@ -76,8 +76,8 @@ class LooksThenWrites(SQLAlchemyPositionStore):
         return replace(checkpoint, position=position)
 
 
-class JoinsWithoutALock(PositionRows):
-    """Looks at the row, and writes whatever becomes of it."""
+class UnlockedReadRows(PositionRows):
+    """Rows that are read without a lock before an inline write."""
 
     lock_of_row = ""
 
@@ -91,8 +91,8 @@ class JoinsWithoutALock(PositionRows):
         return (rows[0][0], rows[0][1]) if rows else None
 
 
-class SharesTheRow(JoinsWithoutALock):
-    """A lock of the row does what the advisory one does, but those who share it come first."""
+class SharedRowLockRows(UnlockedReadRows):
+    """Rows whose lock replaces the advisory lock, but lets later inline writers go first."""
 
     lock_of_row = " FOR KEY SHARE"
 
@@ -102,8 +102,8 @@ class SharesTheRow(JoinsWithoutALock):
         await connection.execute(row.with_for_update())
 
 
-class WaitsForTheRow(PositionRows):
-    """A claim stands behind who was frozen in a transaction."""
+class WaitingClaimRows(PositionRows):
+    """Rows for which a claim waits for a frozen transaction."""
 
     async def remove_free(
         self, connection: AsyncConnection, epoch: int, worker_id: str
@@ -116,8 +116,8 @@ class WaitsForTheRow(PositionRows):
         return position
 
 
-def over(rows: type[PositionRows]) -> type[SQLAlchemyPositionStore]:
-    """The store with other statements."""
+def create_store_type(rows: type[PositionRows]) -> type[SQLAlchemyPositionStore]:
+    """Create a type of stores with the statements of ``rows``."""
 
     class Naive(SQLAlchemyPositionStore):
         def __init__(self, session_factory: SessionFactory, *, tables: Tables) -> None:
@@ -129,17 +129,17 @@ def over(rows: type[PositionRows]) -> type[SQLAlchemyPositionStore]:
 
 
 @pytest.mark.parametrize(
-    ("backend", "naive", "sentence"),
+    ("backend", "naive_store", "test_name"),
     [
         (
             "postgres",
-            LooksThenWrites,
+            TwoStatementsStore,
             "test_exactly_one_of_many_concurrent_advances_of_a_checkpoint_succeeds",
         ),
         *(
             (
                 backend,
-                over(JoinsWithoutALock),
+                create_store_type(UnlockedReadRows),
                 "test_replacement_sees_every_inline_write_of_the_version_it_replaces",
             )
             for backend in ("postgres", "sqlite")
@@ -147,15 +147,15 @@ def over(rows: type[PositionRows]) -> type[SQLAlchemyPositionStore]:
     ],
     indirect=["backend"],
 )
-async def test_a_naive_store_breaks_a_sentence(
-    naive: type[SQLAlchemyPositionStore],
-    sentence: str,
+async def test_naive_position_store_fails_a_contract_test(
+    naive_store: type[SQLAlchemyPositionStore],
+    test_name: str,
     session_factory: SessionFactory,
     tables: Tables,
     new_uow: NewUnitOfWork,
 ) -> None:
-    test: Callable[..., Any] = getattr(PositionStoreContract(), sentence)
-    given = {"positions": naive(session_factory, tables=tables), "new_uow": new_uow}
+    test: Callable[..., Any] = getattr(PositionStoreContract(), test_name)
+    given = {"positions": naive_store(session_factory, tables=tables), "new_uow": new_uow}
 
     with pytest.raises(AssertionError):
         await test(**{name: given[name] for name in inspect.signature(test).parameters})
@@ -163,9 +163,10 @@ async def test_a_naive_store_breaks_a_sentence(
 
 @on_postgres
 @pytest.mark.parametrize(
-    ("kind", "waits"), [(SQLAlchemyPositionStore, False), (over(WaitsForTheRow), True)]
+    ("kind", "waits"),
+    [(SQLAlchemyPositionStore, False), (create_store_type(WaitingClaimRows), True)],
 )
-async def test_nobody_waits_to_claim_what_is_locked_by_a_transaction_that_stands_still(
+async def test_claim_does_not_wait_for_an_idle_transaction_that_advances(
     kind: type[SQLAlchemyPositionStore],
     waits: bool,
     session_factory: SessionFactory,
@@ -192,7 +193,7 @@ async def test_nobody_waits_to_claim_what_is_locked_by_a_transaction_that_stands
 
 
 @on_postgres
-async def test_nobody_begins_what_is_held_as_a_new_one(
+async def test_claim_of_a_new_projection_under_an_exclusive_lock_returns_none(
     positions: SQLAlchemyPositionStore, new_uow: NewUnitOfWork
 ) -> None:
     name = new_name()
@@ -206,11 +207,12 @@ async def test_nobody_begins_what_is_held_as_a_new_one(
 
 @on_postgres
 @pytest.mark.parametrize(
-    ("kind", "comes_in"), [(SQLAlchemyPositionStore, True), (over(SharesTheRow), False)]
+    ("kind", "is_granted_first"),
+    [(SQLAlchemyPositionStore, True), (create_store_type(SharedRowLockRows), False)],
 )
-async def test_who_holds_comes_in_however_many_join(
+async def test_exclusive_lock_is_granted_before_later_inline_writers(
     kind: type[SQLAlchemyPositionStore],
-    comes_in: bool,
+    is_granted_first: bool,
     engine: AsyncEngine,
     session_factory: SessionFactory,
     tables: Tables,
@@ -232,15 +234,15 @@ async def test_who_holds_comes_in_however_many_join(
     async with new_uow() as uow:
         await positions.lock_shared(name, uow=uow)
         holding = asyncio.ensure_future(hold())
-        await _until_somebody_waits(engine)
+        await _wait_for_a_blocked_lock(engine)
         joining = asyncio.ensure_future(join())
         await asyncio.wait({joining}, timeout=0.5)
     await asyncio.gather(holding, joining)
 
-    assert order == (["held", "joined"] if comes_in else ["joined", "held"])
+    assert order == (["held", "joined"] if is_granted_first else ["joined", "held"])
 
 
-async def _until_somebody_waits(engine: AsyncEngine) -> None:
+async def _wait_for_a_blocked_lock(engine: AsyncEngine) -> None:
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     async with engine.connect() as connection:
         while not await connection.scalar(waiting):  # noqa: ASYNC110
@@ -248,7 +250,7 @@ async def _until_somebody_waits(engine: AsyncEngine) -> None:
 
 
 @on_postgres
-async def test_who_sees_an_old_state_for_ever_does_not_join_what_was_replaced(
+async def test_repeatable_read_transaction_cannot_write_a_replaced_projection(
     session_factory: SessionFactory,
     tables: Tables,
     new_uow: NewUnitOfWork,
@@ -261,36 +263,36 @@ async def test_who_sees_an_old_state_for_ever_does_not_join_what_was_replaced(
     await share_projection(positions, name, new_uow)
     by = await claim(positions, new_name(), "rebuild", version=2)
 
-    async def join(*, meanwhile: bool) -> None:
+    async def join(*, is_replaced: bool) -> None:
         async with SQLAlchemyUnitOfWork(session_factory=sessions, tables=tables) as uow:
             await frozen.lock_shared(new_name(), uow=uow)
-            if meanwhile:
+            if is_replaced:
                 async with new_uow() as other:
                     await replace_projection(positions, name, by, other)
             await frozen.lock_shared(name, uow=uow)
 
     with pytest.raises(ConcurrencyError):
-        await join(meanwhile=True)
+        await join(is_replaced=True)
     with pytest.raises(ProjectionVersionError):
-        await join(meanwhile=False)
+        await join(is_replaced=False)
 
     await engine.dispose()
 
 
-class RememberingSignal(InMemoryQueueSignal):
+class RecordingSignal(InMemoryQueueSignal):
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[str] = []
+        self.channels: list[str] = []
 
     async def notify(self, channel: str) -> None:
-        self.told.append(channel)
+        self.channels.append(channel)
         await super().notify(channel)
 
 
-async def test_those_who_wait_are_told_after_the_commit(
+async def test_waiters_for_a_projection_are_notified_after_the_commit(
     session_factory: SessionFactory, tables: Tables, new_uow: NewUnitOfWork
 ) -> None:
-    signal = RememberingSignal()
+    signal = RecordingSignal()
     positions = SQLAlchemyPositionStore(
         session_factory, tables=tables, signal=signal, poll_interval=30
     )
@@ -301,16 +303,16 @@ async def test_those_who_wait_are_told_after_the_commit(
     with suppress(LookupError):
         async with new_uow() as uow:
             await positions.advance(ours, 5, uow=uow)
-            assert signal.told == []
+            assert signal.channels == []
             raise LookupError
-    assert signal.told == []
+    assert signal.channels == []
     await advance(positions, ours, 5, new_uow)
 
-    assert signal.told == [PROJECTIONS_CHANNEL]
+    assert signal.channels == [PROJECTIONS_CHANNEL]
     assert await waiting
 
 
-async def test_a_step_is_one_statement_and_a_worker_that_stands_by_asks_in_one(
+async def test_advance_and_unsuccessful_claim_are_one_statement_each(
     engine: AsyncEngine,
     positions: SQLAlchemyPositionStore,
     new_uow: NewUnitOfWork,
@@ -326,22 +328,22 @@ async def test_a_step_is_one_statement_and_a_worker_that_stands_by_asks_in_one(
     assert len(sent) == 2
 
 
-async def test_what_lacks_the_tables_says_so(
+async def test_position_store_without_tables_names_create_schema(
     engine: AsyncEngine, session_factory: SessionFactory
 ) -> None:
-    positions = SQLAlchemyPositionStore(session_factory, tables=Tables(prefix="nobody_made_"))
+    positions = SQLAlchemyPositionStore(session_factory, tables=Tables(prefix="missing_"))
 
-    for asking in (positions.claim("orders", "one"), positions.list_positions()):
+    for call in (positions.claim("orders", "one"), positions.list_positions()):
         with pytest.raises(InfrastructureError, match=r"cannot .*projection.*create_schema"):
-            await asking
+            await call
 
 
-async def test_who_waits_goes_on_by_polling_where_the_signal_fails(
+async def test_wait_for_a_position_polls_if_the_queue_signal_fails(
     session_factory: SessionFactory, tables: Tables, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(InMemoryQueueSignal):
         async def wait(self, channel: str, timeout: float) -> bool:
-            raise ConnectionError("nobody listens")
+            raise ConnectionError("connection lost")
 
     positions = SQLAlchemyPositionStore(
         session_factory, tables=tables, signal=Broken(), poll_interval=0.01
@@ -354,7 +356,7 @@ async def test_who_waits_goes_on_by_polling_where_the_signal_fails(
 
 
 @on_postgres
-async def test_who_holds_does_not_wait_long_for_a_command_under_way(
+async def test_exclusive_lock_gives_up_after_its_timeout_without_blocking_others(
     session_factory: SessionFactory,
     tables: Tables,
     new_uow: NewUnitOfWork,
@@ -370,7 +372,7 @@ async def test_who_holds_does_not_wait_long_for_a_command_under_way(
             async with new_uow() as uow:
                 await positions.lock_exclusive(name, uow=uow)
 
-        # Nobody is kept waiting by who gave up.
+        # The transaction that gave up blocks no inline write.
         await share_projection(positions, name, new_uow)
     async with new_uow() as uow:
         assert await positions.lock_exclusive(name, uow=uow) is not None

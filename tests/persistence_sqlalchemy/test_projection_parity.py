@@ -1,4 +1,4 @@
-"""A search finds the same documents in memory, on SQLite and on PostgreSQL."""
+"""Tests that a search finds the same documents in memory, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ORDERED = [name for name, kind in FIELDS.items() if kind not in (dict, list)]
 
 
 class Searches:
-    """Documents, specifications and pages of one seed."""
+    """Generator of documents, specifications and pages from one seed."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
@@ -60,19 +60,19 @@ class Searches:
             left, right = self.specification(depth + 1), self.specification(depth + 1)
             return self.random.choice((left & right, left | right, ~left))
         name = self.random.choice([*FIELDS, "doc_id"])
-        held = self.random.choice([doc.get(name) for doc in self.documents.values()])
+        value = self.random.choice([doc.get(name) for doc in self.documents.values()])
         field_type = type_of(FIELDS.get(name, str))
         if name == "doc_id":
-            held = self.random.choice(list(self.documents))
+            value = self.random.choice(list(self.documents))
         elif name == "data" and self.random.random() < 0.7:
             key = self.values.path_key()
-            name, held = f"{name}.{key}", (held or {}).get(key)
-        return self._condition(name, field_type, held)
+            name, value = f"{name}.{key}", (value or {}).get(key)
+        return self._condition(name, field_type, value)
 
     def page(self) -> QueryOptions:
         names = self.random.sample([*ORDERED, "doc_id"], k=self.random.choice((0, 1, 1, 2)))
         ordering = [f"{self.random.choice(('', '-'))}{name}" for name in names]
-        # Without order, limit and offset it would be no page.
+        # A page needs an order, a limit or an offset.
         limit = self.random.choice((0, 3, 50, None) if names else (0, 3, 50))
         return (
             QueryOptions(self.specification())
@@ -80,27 +80,27 @@ class Searches:
             .with_pagination(limit=limit, offset=self.random.choice((0, 1, 5)))
         )
 
-    def _condition(self, name: str, field_type: FieldType, held: Any) -> Specification:
+    def _condition(self, name: str, field_type: FieldType, value: Any) -> Specification:
         kinds = [each for each in OPERATORS if each.portable and field_type.kind in each.kinds]
         operator = self.random.choice(kinds)
         return AttributeSpecification(
-            name, operator, self.operands.generate(operator, field_type, held)
+            name, operator, self.operands.generate(operator, field_type, value)
         )
 
     def _doc_id(self, number: int) -> str:
         return f"{self.values.text()}{number}"
 
     def _document(self) -> dict[str, Any]:
-        held: dict[str, Any] = {}
+        value: dict[str, Any] = {}
         for name, kind in FIELDS.items():
             chance = self.random.random()
             if chance < 0.1:
-                held[name] = None
+                value[name] = None
             elif chance < 0.9:
-                held[name] = self._held(kind)
-        return held
+                value[name] = self._generate(kind)
+        return value
 
-    def _held(self, kind: type[Any]) -> Any:
+    def _generate(self, kind: type[Any]) -> Any:
         few = range(self.random.randrange(4))
         if kind is dict:
             return {self.values.key(): self.values.document(1) for _ in few}
@@ -114,45 +114,45 @@ def store(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyProjecti
     return SQLAlchemyProjectionStore(session_factory, tables=tables)
 
 
-async def difference(store: IProjectionStore, seed: int) -> str | None:
-    """The first search of the seed that finds something else than in memory."""
+async def find_difference(store: IProjectionStore, seed: int) -> str | None:
+    """Return the first search of the seed that finds other documents than in memory."""
     searches, memory, collection = Searches(seed), InMemoryProjectionStore(), new_collection()
     for each in (memory, store):
         await each.ensure_collection(collection, FIELDS)
         await each.upsert_batch(collection, searches.documents)
     ids = list(searches.documents)
     if await store.get_batch(collection, ids) != await memory.get_batch(collection, ids):
-        return f"seed {seed}: the documents are others"
+        return f"seed {seed}: the documents differ"
     for _ in range(SEARCHES):
         page = searches.page()
         plain = page.specification
         assert plain is not None
         here, there = [await (await each.find(collection, page)) for each in (memory, store)]
         if here != there:
-            return f"seed {seed}: {page}: {len(here)} in memory, {len(there)} here"
+            return f"seed {seed}: {page}: {len(here)} in memory, {len(there)} in the database"
         unordered = [await (await each.find(collection, plain)) for each in (memory, store)]
         here, there = [sorted(found, key=lambda doc: doc["number"]) for found in unordered]
         if here != there:
-            return f"seed {seed}: {plain}: {len(here)} in memory, {len(there)} here"
+            return f"seed {seed}: {plain}: {len(here)} in memory, {len(there)} in the database"
     return None
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_random_searches_find_what_they_find_in_memory(
+async def test_random_searches_find_the_same_documents_in_memory_and_in_the_database(
     seed: int, store: SQLAlchemyProjectionStore
 ) -> None:
-    assert await difference(store, seed) is None
+    assert await find_difference(store, seed) is None
 
 
 def _not(part: ColumnElement[bool]) -> ColumnElement[bool]:
     return not_(part)
 
 
-async def test_a_naive_negation_finds_something_else(
+async def test_naive_negation_finds_other_documents_than_memory(
     store: SQLAlchemyProjectionStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiler, "NotTrue", _not)
 
-    found = [await difference(store, seed) for seed in range(3)]
+    found = [await find_difference(store, seed) for seed in range(3)]
 
     assert any(found)

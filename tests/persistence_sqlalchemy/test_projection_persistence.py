@@ -1,4 +1,4 @@
-"""The query roles over documents, on SQLite and PostgreSQL."""
+"""Tests of the query roles over documents, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ class TestProjectionBackedRoles(ProjectionRolesKit):
     pass
 
 
-class TestSQLAlchemyRoles(ProjectionRolesKit):
+class TestSQLAlchemyProjectionRoles(ProjectionRolesKit):
     roles = SQLAlchemyOrderSummaries

@@ -1,4 +1,4 @@
-"""The store of documents on SQLite and PostgreSQL."""
+"""Tests of the projection store on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TestSQLAlchemyProjectionStore(ProjectionStoreContract):
         return forgetful_engine
 
 
-class WritesInTheOrderGiven(SQLAlchemyProjectionStore):
+class UnsortedWritesStore(SQLAlchemyProjectionStore):
     async def upsert_batch(
         self, collection: str, docs: Mapping[str, Document], *, uow: UnitOfWork | None = None
     ) -> None:
@@ -57,13 +57,13 @@ class WritesInTheOrderGiven(SQLAlchemyProjectionStore):
         await self._access.change(collection, uow, "write", write)
 
 
-class LocksNothing(SQLAlchemyProjectionStore):
+class NonLockingStore(SQLAlchemyProjectionStore):
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
         pass
 
 
-class LocksRows(SQLAlchemyProjectionStore):
-    """A document that is not there yet is no row."""
+class RowLockStore(SQLAlchemyProjectionStore):
+    """Store that locks rows, and therefore no documents that do not exist yet."""
 
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
         async def take(connection: AsyncConnection, table: CollectionTable) -> None:
@@ -75,24 +75,24 @@ class LocksRows(SQLAlchemyProjectionStore):
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_a_store_that_writes_in_the_order_given_waits_for_itself(
+async def test_naive_projection_store_that_writes_in_the_given_order_deadlocks(
     session_factory: SessionFactory, tables: Tables, new_uow: NewUnitOfWork
 ) -> None:
-    naive = WritesInTheOrderGiven(session_factory, tables=tables)
+    naive_store = UnsortedWritesStore(session_factory, tables=tables)
 
     with pytest.raises(ConcurrencyError, match="deadlock"):
         await ProjectionStoreContract().test_document_batches_in_opposite_orders_do_not_deadlock(
-            naive, new_uow
+            naive_store, new_uow
         )
 
 
 @pytest.mark.parametrize(
-    ("backend", "naive"),
-    [("sqlite", LocksNothing), ("postgres", LocksNothing), ("postgres", LocksRows)],
+    ("backend", "naive_store"),
+    [("sqlite", NonLockingStore), ("postgres", NonLockingStore), ("postgres", RowLockStore)],
     indirect=["backend"],
 )
-async def test_a_store_that_locks_too_little_loses_a_change(
-    naive: type[SQLAlchemyProjectionStore],
+async def test_naive_projection_store_that_locks_too_little_loses_a_change(
+    naive_store: type[SQLAlchemyProjectionStore],
     session_factory: SessionFactory,
     tables: Tables,
     new_uow: NewUnitOfWork,
@@ -102,4 +102,4 @@ async def test_a_store_that_locks_too_little_loses_a_change(
     )
 
     with pytest.raises(AssertionError):
-        await test(naive(session_factory, tables=tables), new_uow)
+        await test(naive_store(session_factory, tables=tables), new_uow)

@@ -1,4 +1,4 @@
-"""Tables of collections: who knows them, what they are read by, and what becomes of them."""
+"""Tests of the tables of collections: their fields, indexes, replacement and removal."""
 
 from __future__ import annotations
 
@@ -31,95 +31,95 @@ def store(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyProjecti
 
 
 @pytest.fixture
-async def elsewhere(
+async def other_store(
     new_engine: Callable[..., AsyncEngine], tables: Tables
 ) -> AsyncIterator[SQLAlchemyProjectionStore]:
-    """A store of another process, which knows nothing of what this one does."""
+    """Store of another process, which does not see changes of the fields in this process."""
     engine = new_engine(pool_size=5, poolclass=AsyncAdaptedQueuePool)
     yield SQLAlchemyProjectionStore(async_sessionmaker(engine), tables=tables)
     await engine.dispose()
 
 
-def unit_of(store: SQLAlchemyProjectionStore, tables: Tables) -> SQLAlchemyUnitOfWork:
+def create_uow(store: SQLAlchemyProjectionStore, tables: Tables) -> SQLAlchemyUnitOfWork:
     return SQLAlchemyUnitOfWork(session_factory=store._connections.session_factory, tables=tables)
 
 
-async def replaced(
+async def replace_live(
     store: SQLAlchemyProjectionStore, tables: Tables, live: str, fields: dict[str, Any]
 ) -> None:
-    """By one of other fields, which has a document."""
+    """Replace the live collection by one with other fields and one document."""
     await store.ensure_collection(f"{live}__rebuild", fields)
     doc = {name: 1 for name, kind in fields.items() if kind is int}
     await store.upsert(f"{live}__rebuild", "new", doc)
-    async with unit_of(store, tables) as uow:
+    async with create_uow(store, tables) as uow:
         await store.replace_collection(live, f"{live}__rebuild", uow=uow)
 
 
-async def written_by_one_who_knows_the_old_fields(
-    store: SQLAlchemyProjectionStore, elsewhere: SQLAlchemyProjectionStore, tables: Tables
+async def write_with_outdated_fields(
+    store: SQLAlchemyProjectionStore, other_store: SQLAlchemyProjectionStore, tables: Tables
 ) -> list[dict[str, Any]]:
-    """What is found by the new field."""
+    """Write a document by a process with outdated fields; return the search by the new field."""
     live = new_collection()
     await store.ensure_collection(live, {"lines": int})
-    await elsewhere.upsert(live, "old", {"lines": 1})
-    await replaced(store, tables, live, {"lines": int, "total": int})
+    await other_store.upsert(live, "old", {"lines": 1})
+    await replace_live(store, tables, live, {"lines": int, "total": int})
 
-    await elsewhere.upsert(live, "late", {"lines": 2, "total": 5})
+    await other_store.upsert(live, "late", {"lines": 2, "total": 5})
 
     return await (await store.find(live, AttributeSpecification("total", "=", 5)))
 
 
-async def test_a_process_that_knows_other_fields_leaves_no_new_one_empty(
-    store: SQLAlchemyProjectionStore, elsewhere: SQLAlchemyProjectionStore, tables: Tables
+async def test_process_with_outdated_fields_fills_the_new_fields(
+    store: SQLAlchemyProjectionStore, other_store: SQLAlchemyProjectionStore, tables: Tables
 ) -> None:
-    found = await written_by_one_who_knows_the_old_fields(store, elsewhere, tables)
+    found = await write_with_outdated_fields(store, other_store, tables)
 
     assert found == [{"lines": 2, "total": 5}]
 
 
-async def test_without_the_shape_in_its_statements_it_does(
+async def test_naive_statement_without_a_shape_check_leaves_the_new_fields_empty(
     store: SQLAlchemyProjectionStore,
-    elsewhere: SQLAlchemyProjectionStore,
+    other_store: SQLAlchemyProjectionStore,
     tables: Tables,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(CollectionTable, "_shape", f"shape_{crc32(b''):08x}")
 
-    found = await written_by_one_who_knows_the_old_fields(store, elsewhere, tables)
+    found = await write_with_outdated_fields(store, other_store, tables)
 
     assert found == []
 
 
-async def test_a_process_that_knows_other_fields_finds_by_the_new_ones(
-    store: SQLAlchemyProjectionStore, elsewhere: SQLAlchemyProjectionStore, tables: Tables
+async def test_process_with_outdated_fields_searches_by_the_new_fields(
+    store: SQLAlchemyProjectionStore, other_store: SQLAlchemyProjectionStore, tables: Tables
 ) -> None:
     live = new_collection()
     await store.ensure_collection(live, {"lines": int, "total": str})
-    await elsewhere.upsert(live, "old", {"lines": 1, "total": "1"})
+    await other_store.upsert(live, "old", {"lines": 1, "total": "1"})
     page = QueryOptions().with_ordering("total")
-    stale = await elsewhere.find(live, page)
-    await replaced(store, tables, live, {"lines": int, "total": int})
+    stale = await other_store.find(live, page)
+    await replace_live(store, tables, live, {"lines": int, "total": int})
 
     assert await stale == [{"lines": 1, "total": 1}]
     assert [doc async for doc in stale.stream()] == [{"lines": 1, "total": 1}]
-    found = await elsewhere.find(live, AttributeSpecification("total", "=", 1))
+    found = await other_store.find(live, AttributeSpecification("total", "=", 1))
     assert [doc async for doc in found.stream()] == [{"lines": 1, "total": 1}]
 
 
-async def test_in_a_unit_of_work_a_replaced_table_is_a_conflict_that_a_second_try_does_not_have(
+async def test_write_to_a_replaced_table_conflicts_once_and_a_retry_succeeds(
     store: SQLAlchemyProjectionStore,
-    elsewhere: SQLAlchemyProjectionStore,
+    other_store: SQLAlchemyProjectionStore,
     tables: Tables,
     backend: str,
 ) -> None:
     live = new_collection()
     await store.ensure_collection(live, {"lines": int})
-    await elsewhere.upsert(live, "old", {"lines": 1})
-    await replaced(store, tables, live, {"total": int})
+    await other_store.upsert(live, "old", {"lines": 1})
+    await replace_live(store, tables, live, {"total": int})
 
     async def write() -> None:
-        async with unit_of(elsewhere, tables) as uow:
-            await elsewhere.upsert(live, "late", {"total": 5}, uow=uow)
+        async with create_uow(other_store, tables) as uow:
+            await other_store.upsert(live, "late", {"total": 5}, uow=uow)
 
     if backend == "postgres":
         with pytest.raises(ConcurrencyError, match="was replaced at the same time"):
@@ -129,24 +129,24 @@ async def test_in_a_unit_of_work_a_replaced_table_is_a_conflict_that_a_second_tr
     assert await store.get(live, "late") == {"total": 5}
 
 
-async def test_what_the_new_fields_allow_is_refused_by_nobody_who_knows_the_old_ones(
-    store: SQLAlchemyProjectionStore, elsewhere: SQLAlchemyProjectionStore, tables: Tables
+async def test_process_with_outdated_fields_accepts_what_the_new_fields_allow(
+    store: SQLAlchemyProjectionStore, other_store: SQLAlchemyProjectionStore, tables: Tables
 ) -> None:
     live = new_collection()
     await store.ensure_collection(live, {"lines": int})
-    await elsewhere.upsert(live, "old", {"lines": 1})
-    await replaced(store, tables, live, {"total": int, "lines": str})
+    await other_store.upsert(live, "old", {"lines": 1})
+    await replace_live(store, tables, live, {"total": int, "lines": str})
 
-    async with unit_of(elsewhere, tables) as uow:
-        found = await elsewhere.find(live, AttributeSpecification("total", "=", 1), uow=uow)
+    async with create_uow(other_store, tables) as uow:
+        found = await other_store.find(live, AttributeSpecification("total", "=", 1), uow=uow)
         documents = await found
-    await elsewhere.upsert(live, "new", {"lines": "two"})
+    await other_store.upsert(live, "new", {"lines": "two"})
 
     assert documents == [{"total": 1}]
 
 
-async def test_readers_in_units_of_work_see_no_error_while_fields_come_and_documents_are_replaced(
-    store: SQLAlchemyProjectionStore, elsewhere: SQLAlchemyProjectionStore, tables: Tables
+async def test_readers_see_no_error_during_replacements_with_new_fields(
+    store: SQLAlchemyProjectionStore, other_store: SQLAlchemyProjectionStore, tables: Tables
 ) -> None:
     live = new_collection()
     await store.ensure_collection(live, {"lines": int})
@@ -156,10 +156,10 @@ async def test_readers_in_units_of_work_see_no_error_while_fields_come_and_docum
     async def read() -> int:
         reads = 0
         while not is_over.is_set():
-            async with unit_of(elsewhere, tables) as uow:
-                page = await elsewhere.find(live, QueryOptions().with_ordering("lines"), uow=uow)
+            async with create_uow(other_store, tables) as uow:
+                page = await other_store.find(live, QueryOptions().with_ordering("lines"), uow=uow)
                 found = await page
-                one = await elsewhere.get(live, "0", uow=uow)
+                one = await other_store.get(live, "0", uow=uow)
             assert len(found) >= 5
             assert len({doc["lines"] for doc in found}) == 1
             assert one is not None
@@ -172,7 +172,7 @@ async def test_readers_in_units_of_work_see_no_error_while_fields_come_and_docum
             await store.ensure_collection(new, {"lines": int, f"since_{version}": str})
             docs = {str(n): {"lines": version} for n in range(5 + version)}
             await store.upsert_batch(new, docs)
-            async with unit_of(store, tables) as uow:
+            async with create_uow(store, tables) as uow:
                 await store.replace_collection(live, new, uow=uow)
             await asyncio.sleep(0.05)
 
@@ -186,7 +186,7 @@ async def test_readers_in_units_of_work_see_no_error_while_fields_come_and_docum
     assert min(reads) > 0
 
 
-async def test_readers_with_prepared_statements_see_the_old_documents_or_the_new_ones(
+async def test_readers_with_prepared_statements_see_all_old_or_all_new_documents(
     store: SQLAlchemyProjectionStore, new_uow: NewUnitOfWork
 ) -> None:
     contract = ProjectionStoreContract()
@@ -200,7 +200,7 @@ async def test_readers_with_prepared_statements_see_the_old_documents_or_the_new
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_a_collection_that_waits_for_its_own_transaction_gives_up(
+async def test_ensure_collection_gives_up_if_its_own_transaction_blocks_it(
     store: SQLAlchemyProjectionStore, new_uow: NewUnitOfWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SQLAlchemyProjectionStore, "creation_timeout", 0.1)
@@ -215,25 +215,25 @@ async def test_a_collection_that_waits_for_its_own_transaction_gives_up(
     await store.ensure_collection(live)
 
 
-async def test_one_that_was_dropped_elsewhere_is_missed(
+async def test_collection_dropped_by_another_process_is_missing(
     store: SQLAlchemyProjectionStore,
-    elsewhere: SQLAlchemyProjectionStore,
+    other_store: SQLAlchemyProjectionStore,
     new_uow: NewUnitOfWork,
 ) -> None:
     collection = new_collection()
     await store.ensure_collection(collection)
-    await elsewhere.upsert(collection, "one", {})
+    await other_store.upsert(collection, "one", {})
     async with new_uow() as uow:
         await store.drop_collection(collection, uow=uow)
 
     with pytest.raises(ProjectionStoreError, match="there is no collection"):
-        await elsewhere.get(collection, "one")
+        await other_store.get(collection, "one")
     await store.ensure_collection(collection, {"lines": int})
-    await elsewhere.ensure_collection(collection, {"lines": int})
+    await other_store.ensure_collection(collection, {"lines": int})
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_a_replacement_does_not_wait_long_for_a_report_that_reads(
+async def test_replacement_gives_up_after_its_timeout_while_a_report_reads(
     store: SQLAlchemyProjectionStore,
     new_uow: NewUnitOfWork,
     monkeypatch: pytest.MonkeyPatch,
@@ -263,7 +263,7 @@ async def test_a_replacement_does_not_wait_long_for_a_report_that_reads(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_writers_who_come_during_a_replacement_write_to_the_new_table(
+async def test_writers_that_wait_for_a_replacement_write_to_the_new_table(
     store: SQLAlchemyProjectionStore, new_uow: NewUnitOfWork
 ) -> None:
     live, new = new_collection(), new_collection()
@@ -273,7 +273,7 @@ async def test_writers_who_come_during_a_replacement_write_to_the_new_table(
 
     async with new_uow() as uow:
         await store.replace_collection(live, new, uow=uow)
-        # As other requests do it, which know nothing of this unit of work.
+        # Stand for other requests, which do not join this unit of work.
         work = [store.upsert(live, str(n), {"lines": n}) for n in range(5)]
         writing = [Context().run(asyncio.ensure_future, each) for each in work]
         reading = Context().run(asyncio.ensure_future, store.get(live, "old"))
@@ -285,7 +285,7 @@ async def test_writers_who_come_during_a_replacement_write_to_the_new_table(
     assert len(await (await store.find(live, QueryOptions()))) == 5
 
 
-async def test_fields_are_columns_with_indexes_that_keep_apart_in_every_generation(
+async def test_every_generation_of_a_collection_has_its_own_indexes(
     store: SQLAlchemyProjectionStore, engine: AsyncEngine, tables: Tables
 ) -> None:
     live = new_collection()
@@ -293,7 +293,7 @@ async def test_fields_are_columns_with_indexes_that_keep_apart_in_every_generati
     await store.ensure_collection(live, fields)
     for _ in range(3):
         await store.ensure_collection(f"{live}__rebuild", fields)
-        async with unit_of(store, tables) as uow:
+        async with create_uow(store, tables) as uow:
             await store.replace_collection(live, f"{live}__rebuild", uow=uow)
     await store.ensure_collection(f"{live}__rebuild", fields)
 
@@ -315,7 +315,7 @@ async def test_fields_are_columns_with_indexes_that_keep_apart_in_every_generati
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_a_search_and_an_order_read_the_index(
+async def test_searches_and_orders_use_an_index(
     store: SQLAlchemyProjectionStore, new_uow: NewUnitOfWork, tables: Tables
 ) -> None:
     collection = new_collection()
@@ -349,7 +349,7 @@ async def test_a_search_and_an_order_read_the_index(
             assert "Seq Scan" not in plan, (each, plan)
 
 
-async def test_the_tables_go_with_those_of_the_extra_and_can_come_back(
+async def test_collection_tables_are_removed_with_the_advanced_tables(
     store: SQLAlchemyProjectionStore, engine: AsyncEngine, tables: Tables
 ) -> None:
     collection = new_collection()
@@ -367,12 +367,14 @@ async def test_the_tables_go_with_those_of_the_extra_and_can_come_back(
     assert await store.get(collection, "one") is None
 
 
-def test_a_prefix_that_is_too_long_is_refused(session_factory: SessionFactory) -> None:
+def test_projection_store_rejects_a_table_prefix_that_is_too_long(
+    session_factory: SessionFactory,
+) -> None:
     with pytest.raises(ConfigError, match="too long for tables of collections"):
         SQLAlchemyProjectionStore(session_factory, tables=Tables("an_application_"))
 
 
-async def test_a_database_without_the_toolkits_tables_says_how_to_make_them(
+async def test_projection_store_without_tables_names_create_schema(
     session_factory: SessionFactory,
 ) -> None:
     store = SQLAlchemyProjectionStore(session_factory, tables=Tables("no_"))
@@ -383,7 +385,7 @@ async def test_a_database_without_the_toolkits_tables_says_how_to_make_them(
         await store.upsert("orders", "one", {})
 
 
-async def test_documents_share_the_transaction_of_a_session_of_ones_own(
+async def test_documents_share_the_transaction_of_a_session_of_the_caller(
     session_factory: SessionFactory, tables: Tables, store: SQLAlchemyProjectionStore
 ) -> None:
     collection = new_collection()

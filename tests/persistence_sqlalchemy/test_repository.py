@@ -1,4 +1,4 @@
-"""The repository keeps the contracts that the fake keeps, on SQLite and on PostgreSQL."""
+"""Tests of the SQLAlchemy repository, by the contracts and beyond, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TestSQLAlchemyRepository(RepositoryContract, BulkRepositoryContract):
     pass
 
 
-async def _stored(parcels: Parcels, number: int, owner: str = "anna") -> list[str]:
+async def _store(parcels: Parcels, number: int, owner: str = "anna") -> list[str]:
     many = [Parcel.register(new_parcel_id(), owner) for _ in range(number)]
     for grams, parcel in enumerate(many):
         parcel.grams = grams
@@ -67,40 +67,40 @@ async def _stored(parcels: Parcels, number: int, owner: str = "anna") -> list[st
 
 @pytest.fixture
 def statements(engine: AsyncEngine) -> list[str]:
-    """What is sent to the database from here on."""
+    """Return a list that grows by each statement sent to the database."""
     sent: list[str] = []
     listen(engine.sync_engine, "before_cursor_execute", lambda *given: sent.append(given[2]))
     return sent
 
 
-async def test_any_number_of_ids_is_one_statement_of_one_text(
+async def test_list_by_any_number_of_ids_is_one_statement_with_the_same_text(
     parcels: Parcels, statements: list[str]
 ) -> None:
-    ids = await _stored(parcels, 3)
+    ids = await _store(parcels, 3)
     statements.clear()
 
     one = await parcels.list_all(ids[:1])
-    all_of_them = await parcels.list_all([*ids, *(f"absent {n}" for n in range(100_000))])
+    many = await parcels.list_all([*ids, *(f"absent {n}" for n in range(100_000))])
 
     assert [parcel.id for parcel in one] == ids[:1]
-    assert [parcel.id for parcel in all_of_them] == ids
+    assert [parcel.id for parcel in many] == ids
     assert len(statements) == 2
     assert statements[0] == statements[1]
 
 
-async def test_many_new_ones_are_one_statement_of_a_thousand_rows(
+async def test_repository_inserts_a_thousand_aggregates_in_one_statement(
     parcels: Parcels, statements: list[str]
 ) -> None:
-    await _stored(parcels, 1000)
+    await _store(parcels, 1000)
 
     assert len([sent for sent in statements if sent.startswith("INSERT")]) == 1
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_two_who_save_the_same_in_opposite_order_do_not_wait_for_each_other(
+async def test_saves_of_the_same_aggregates_in_opposite_orders_do_not_deadlock(
     parcels: Parcels,
 ) -> None:
-    ids = await _stored(parcels, 100)
+    ids = await _store(parcels, 100)
 
     for _ in range(5):
         first, second = await parcels.list_all(ids), (await parcels.list_all(ids))[::-1]
@@ -114,7 +114,7 @@ async def test_two_who_save_the_same_in_opposite_order_do_not_wait_for_each_othe
         assert [type(each) for each in answers if each not in saved] == [OptimisticConcurrencyError]
 
 
-async def test_an_instance_with_more_fields_than_the_repository_keeps_is_refused(
+async def test_repository_rejects_a_subclass_with_additional_fields(
     parcels: Parcels,
 ) -> None:
     class Insured(Parcel):
@@ -125,11 +125,11 @@ async def test_an_instance_with_more_fields_than_the_repository_keeps_is_refused
         pass
 
     insured, plain = (kind(id=new_parcel_id(), owner="anna") for kind in (Insured, Plain))
-    told = f"cannot save Insured {insured.id} as a Parcel, which lacks worth, insurer"
+    message = f"cannot save Insured {insured.id} as a Parcel, which lacks worth, insurer"
 
-    with pytest.raises(InvalidOperationError, match=told):
+    with pytest.raises(InvalidOperationError, match=message):
         await parcels.add(insured)
-    with pytest.raises(InvalidOperationError, match=told):
+    with pytest.raises(InvalidOperationError, match=message):
         await parcels.add_many([plain, insured])
     await parcels.add(plain)
 
@@ -142,7 +142,7 @@ class Thing(AggregateRoot[str]):
 
 
 @asynccontextmanager
-async def _things_in(
+async def _create_things(
     table: str, engine: AsyncEngine
 ) -> AsyncIterator[SQLAlchemyRepository[Thing, str]]:
     class Base(DeclarativeBase):
@@ -161,20 +161,20 @@ async def _things_in(
         await connection.run_sync(Base.metadata.drop_all)
 
 
-async def test_a_table_may_have_any_name(engine: AsyncEngine) -> None:
-    async with _things_in("found", engine) as things:
+async def test_repository_works_with_any_table_name(engine: AsyncEngine) -> None:
+    async with _create_things("found", engine) as things:
         result = await things.search(QueryOptions())
 
         assert [thing.id async for thing in result.stream(batch_size=1)] == ["t-1"]
 
 
-async def test_streams_of_two_repositories_share_a_connection(
+async def test_streams_of_two_repositories_can_share_a_connection(
     engine: AsyncEngine, parcels: Parcels, new_uow: NewUnitOfWork
 ) -> None:
-    (parcel_id,) = await _stored(parcels, 1)
+    (parcel_id,) = await _store(parcels, 1)
 
-    # A statement of PostgreSQL that was prepared for one cursor would not fit the other.
-    async with _things_in("things", engine) as things, new_uow() as uow:
+    # A statement that PostgreSQL prepared for one cursor would not fit the other.
+    async with _create_things("things", engine) as things, new_uow() as uow:
         for _ in range(2):
             result: Any = await things.search(QueryOptions(), uow)
             assert [thing.id async for thing in result.stream()] == ["t-1"]
@@ -182,22 +182,22 @@ async def test_streams_of_two_repositories_share_a_connection(
             assert [parcel.id async for parcel in result.stream()] == [parcel_id]
 
 
-async def test_pages_of_what_is_equal_hold_each_once(parcels: Parcels) -> None:
-    ids = await _stored(parcels, 10)
-    everything = QueryOptions(AttributeSpecification("id", "in", ids), ordering=("owner",))
+async def test_pages_contain_each_of_equally_ordered_aggregates_once(parcels: Parcels) -> None:
+    ids = await _store(parcels, 10)
+    options = QueryOptions(AttributeSpecification("id", "in", ids), ordering=("owner",))
 
     pages = [
-        await (await parcels.search(everything.with_pagination(limit=3, offset=offset)))
+        await (await parcels.search(options.with_pagination(limit=3, offset=offset)))
         for offset in range(0, 12, 3)
     ]
 
     assert sorted(parcel.id for page in pages for parcel in page) == sorted(ids)
-    unordered = await (await parcels.search(replace(everything, ordering=(), limit=4)))
+    unordered = await (await parcels.search(replace(options, ordering=(), limit=4)))
     assert [parcel.id for parcel in unordered] == sorted(ids)[:4]
 
 
-async def test_a_page_may_follow_another_one(parcels: Parcels) -> None:
-    ids = await _stored(parcels, 7)
+async def test_next_page_starts_after_the_last_aggregate_of_the_page(parcels: Parcels) -> None:
+    ids = await _store(parcels, 7)
     mine = AttributeSpecification("id", "in", ids)
     options = QueryOptions(mine, ordering=("-grams", "id"), limit=3)
 
@@ -209,21 +209,21 @@ async def test_a_page_may_follow_another_one(parcels: Parcels) -> None:
     assert seen == ids[::-1]
 
 
-async def test_what_cannot_be_asked_of_the_database_is_refused_at_once(parcels: Parcels) -> None:
-    class Heavy(ISpecification[Parcel]):
+async def test_search_rejects_criteria_without_sql_and_selected_fields(parcels: Parcels) -> None:
+    class HeavyParcels(ISpecification[Parcel]):
         def is_satisfied_by(self, candidate: Parcel) -> bool:
             return True
 
     with pytest.raises(UnsupportedOperatorError, match="cannot be translated to SQL"):
-        await parcels.search(Heavy())
+        await parcels.search(HeavyParcels())
     with pytest.raises(InvalidOperationError, match="apply_query_options"):
         await parcels.search(QueryOptions(select_fields=("owner",)))
 
 
-async def test_the_unit_of_work_is_free_between_the_batches_of_a_stream(
+async def test_unit_of_work_is_usable_between_the_batches_of_a_repository_stream(
     parcels: Parcels, new_uow: NewUnitOfWork
 ) -> None:
-    ids = await _stored(parcels, 10)
+    ids = await _store(parcels, 10)
     result = await parcels.search(QueryOptions(ordering=("grams",)))
 
     async with new_uow() as uow:
@@ -236,8 +236,8 @@ async def test_the_unit_of_work_is_free_between_the_batches_of_a_stream(
     assert [parcel.grams for parcel in await parcels.list_all(ids)] == list(range(100, 110))
 
 
-class HoldsTheUnitOfWork(Parcels):
-    """From the first row to the last."""
+class OccupyingParcels(Parcels):
+    """Repository whose stream occupies the unit of work from the first row to the last."""
 
     async def _stream(
         self, query: Select[Any], scope: Any, size: int, uow: UnitOfWork | None
@@ -247,19 +247,19 @@ class HoldsTheUnitOfWork(Parcels):
                 yield self.mapper.from_row(dict(zip(self.mapper.attributes, row)))  # noqa: B905
 
 
-async def test_a_stream_that_holds_the_unit_of_work_is_caught(
+async def test_naive_stream_that_occupies_the_unit_of_work_is_detected(
     parcels: Parcels, session_factory: SessionFactory, tables: Tables, new_uow: NewUnitOfWork
 ) -> None:
-    naive = HoldsTheUnitOfWork(session_factory, tables.schema)
+    naive = OccupyingParcels(session_factory, tables.schema)
 
     with pytest.raises(ConcurrentUseError):
-        await test_the_unit_of_work_is_free_between_the_batches_of_a_stream(naive, new_uow)
+        await test_unit_of_work_is_usable_between_the_batches_of_a_repository_stream(naive, new_uow)
 
 
-async def test_a_stream_shows_what_was_there_when_it_began(
+async def test_stream_returns_the_aggregates_that_existed_when_it_began(
     parcels: Parcels, new_uow: NewUnitOfWork
 ) -> None:
-    ids = await _stored(parcels, 9)
+    ids = await _store(parcels, 9)
 
     async with new_uow() as uow:
         seen: list[str] = []
@@ -278,12 +278,14 @@ async def test_a_stream_shows_what_was_there_when_it_began(
     assert seen == ids
 
 
-async def test_a_stream_holds_one_batch_at_a_time(parcels: Parcels, new_uow: NewUnitOfWork) -> None:
-    await _stored(parcels, 60)
+async def test_repository_stream_holds_one_batch_in_memory(
+    parcels: Parcels, new_uow: NewUnitOfWork
+) -> None:
+    await _store(parcels, 60)
     gc.collect()
-    gc.freeze()  # What other tests left: to look at it each time takes seconds.
+    gc.freeze()  # A scan of the objects of other tests would take seconds each time.
 
-    async def most_at_a_time(uow: SQLAlchemyUnitOfWork | None) -> int:
+    async def measure_most_alive(uow: SQLAlchemyUnitOfWork | None) -> int:
         most, seen = 0, 0
         before = sum(type(each) is Parcel for each in gc.get_objects())
         async for _ in (await parcels.search(QueryOptions(), uow)).stream(batch_size=5):
@@ -295,15 +297,15 @@ async def test_a_stream_holds_one_batch_at_a_time(parcels: Parcels, new_uow: New
         assert seen == 60
         return most
 
-    assert await most_at_a_time(None) <= 6
+    assert await measure_most_alive(None) <= 6
     async with new_uow() as uow:
-        assert await most_at_a_time(uow) <= 6
+        assert await measure_most_alive(uow) <= 6
 
 
-async def test_what_was_changed_in_a_stream_and_not_saved_is_refused(
+async def test_unsaved_change_of_a_streamed_aggregate_fails_the_commit(
     parcels: Parcels, new_uow: NewUnitOfWork
 ) -> None:
-    await _stored(parcels, 6)
+    await _store(parcels, 6)
 
     async def change_one() -> None:
         async with new_uow() as uow:
@@ -315,8 +317,8 @@ async def test_what_was_changed_in_a_stream_and_not_saved_is_refused(
         await change_one()
 
 
-async def test_a_stream_of_its_own_is_nobody_elses_unit_of_work(parcels: Parcels) -> None:
-    ids = await _stored(parcels, 4)
+async def test_stream_without_a_unit_of_work_sets_no_current_unit_of_work(parcels: Parcels) -> None:
+    ids = await _store(parcels, 4)
 
     async for parcel in (await parcels.search(QueryOptions())).stream(batch_size=2):
         assert get_current_uow() is None
@@ -355,10 +357,10 @@ async def _close(stream: AsyncIterator[Parcel]) -> None:
 
 
 @pytest.mark.parametrize("leave", [_break, _raise, _cancel, _close])
-async def test_a_stream_that_is_left_early_gives_its_connection_back(
+async def test_stream_left_early_releases_its_connection(
     parcels: Parcels, engine: AsyncEngine, leave: Callable[[AsyncIterator[Parcel]], Any]
 ) -> None:
-    await _stored(parcels, 6)
+    await _store(parcels, 6)
     pool = engine.pool
     assert isinstance(pool, AsyncAdaptedQueuePool)
 
@@ -374,7 +376,7 @@ async def test_a_stream_that_is_left_early_gives_its_connection_back(
 async def test_unfinished_stream_is_closed_when_its_event_loop_ends(
     parcels: Parcels, engine: AsyncEngine
 ) -> None:
-    await _stored(parcels, 6)
+    await _store(parcels, 6)
     pool, started = engine.pool, list[AsyncGenerator[Any, None]]()
     assert isinstance(pool, AsyncAdaptedQueuePool)
     hooks = sys.get_asyncgen_hooks()
@@ -384,7 +386,7 @@ async def test_unfinished_stream_is_closed_when_its_event_loop_ends(
     finally:
         sys.set_asyncgen_hooks(*hooks)
 
-    # As a loop does at its end: all generators at once, the stream and any that it waits in.
+    # An event loop closes all generators at once at its end, in any order.
     ended = await asyncio.gather(*(each.aclose() for each in started), return_exceptions=True)
 
     assert [error for error in ended if error is not None] == []
@@ -392,12 +394,12 @@ async def test_unfinished_stream_is_closed_when_its_event_loop_ends(
 
 
 @pytest.mark.parametrize("leave", [_break, _raise, _cancel, _close])
-async def test_a_stream_that_is_left_early_leaves_the_unit_of_work_to_others(
+async def test_stream_left_early_keeps_the_unit_of_work_usable(
     parcels: Parcels,
     new_uow: NewUnitOfWork,
     leave: Callable[[AsyncIterator[Parcel]], Any],
 ) -> None:
-    ids = await _stored(parcels, 6)
+    ids = await _store(parcels, 6)
 
     async with new_uow() as uow:
         for _ in range(3):
@@ -413,15 +415,17 @@ async def test_a_stream_that_is_left_early_leaves_the_unit_of_work_to_others(
     assert found.grams == 5
 
 
-@pytest.mark.parametrize("shares", [False, True], ids=["on its own", "in a unit of work"])
-async def test_a_stream_that_is_cancelled_anywhere_gives_its_connection_back(
+@pytest.mark.parametrize(
+    "is_joined", [False, True], ids=["without a unit of work", "in a unit of work"]
+)
+async def test_cancelled_stream_releases_its_connection(
     parcels: Parcels,
     engine: AsyncEngine,
     new_uow: NewUnitOfWork,
-    shares: bool,
+    is_joined: bool,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    ids = await _stored(parcels, 5)
+    ids = await _store(parcels, 5)
     pool = engine.pool
     assert isinstance(pool, AsyncAdaptedQueuePool)
     seen: list[str] = []
@@ -429,7 +433,7 @@ async def test_a_stream_that_is_cancelled_anywhere_gives_its_connection_back(
     async def read() -> None:
         seen.clear()
         async with AsyncExitStack() as stack:
-            uow = await stack.enter_async_context(new_uow()) if shares else None
+            uow = await stack.enter_async_context(new_uow()) if is_joined else None
             result = await parcels.search(QueryOptions(ordering=("grams",)), uow)
             seen.extend([parcel.id async for parcel in result.stream(batch_size=2)])
 
@@ -442,10 +446,10 @@ async def test_a_stream_that_is_cancelled_anywhere_gives_its_connection_back(
     assert "Error closing cursor" not in caplog.text
 
 
-async def test_a_stream_ends_with_its_unit_of_work_and_holds_nobody_up(
+async def test_stream_ends_with_its_unit_of_work_and_releases_the_connection(
     new_engine: Callable[..., AsyncEngine], tables: Tables, parcels: Parcels
 ) -> None:
-    ids = await _stored(parcels, 6)
+    ids = await _store(parcels, 6)
     engine = new_engine(pool_size=1, max_overflow=0, poolclass=AsyncAdaptedQueuePool)
     one = Parcels(async_sessionmaker(engine), tables.schema)
     uow = SQLAlchemyUnitOfWork(session_factory=async_sessionmaker(engine))
@@ -453,11 +457,11 @@ async def test_a_stream_ends_with_its_unit_of_work_and_holds_nobody_up(
         stream = (await one.search(QueryOptions(ordering=("grams",)), uow)).stream(batch_size=2)
         await anext(stream)
 
-    behind = await parcels.get(ids[0])
-    assert behind is not None
-    behind.weigh(5)
-    await parcels.add(behind)
-    # On the one connection of the stream, which is not in the past.
+    other = await parcels.get(ids[0])
+    assert other is not None
+    other.weigh(5)
+    await parcels.add(other)
+    # The one connection of the stream no longer reads an old snapshot.
     found = await one.get(ids[0])
     assert found is not None
     assert found.grams == 5
@@ -469,12 +473,12 @@ async def test_a_stream_ends_with_its_unit_of_work_and_holds_nobody_up(
     await engine.dispose()
 
 
-def test_it_has_the_signatures_of_its_port() -> None:
-    def bare(function: Any) -> str:
+def test_repository_has_the_signatures_of_its_port() -> None:
+    def format_signature(function: Any) -> str:
         signature = inspect.signature(function)
         parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
         return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
 
     for name in ("add", "add_many", "get", "delete", "list_all", "search"):
         ours, theirs = getattr(SQLAlchemyRepository, name), getattr(IBulkRepository, name)
-        assert bare(ours) == bare(theirs), name
+        assert format_signature(ours) == format_signature(theirs), name

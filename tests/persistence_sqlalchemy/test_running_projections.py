@@ -1,4 +1,4 @@
-"""Projections on SQLite and on PostgreSQL."""
+"""Tests of projections on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class TestInlineProjection(InlineProjectionKit):
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_a_rebuild_waits_for_who_appends_without_the_view_before_those_who_write_it(
+async def test_rebuild_waits_for_an_append_without_the_inline_projection(
     environment: ProjectionEnvironment, new_uow: NewUnitOfWork
 ) -> None:
     days = Days()
     mediator = await create_inline_mediator(environment, days)
-    async with new_uow() as stranger:
-        await stranger.event_store.append_batch(to_stored(new_till(), [ItemSold(cents=1)]))
+    async with new_uow() as unaware:
+        await unaware.event_store.append_batch(to_stored(new_till(), [ItemSold(cents=1)]))
         for _ in range(3):
             await mediator.send(Sell(till_id=new_till().aggregate_id, cents=2))
         rebuilding = asyncio.ensure_future(environment.rebuild(days).run())
@@ -70,7 +70,7 @@ async def test_a_rebuild_waits_for_who_appends_without_the_view_before_those_who
     assert await environment.get_documents(days, "monday") == {"monday": {"cents": 7, "count": 4}}
 
 
-async def test_the_highest_position_is_above_what_a_slow_one_keeps_from_readers(
+async def test_highest_position_includes_events_behind_a_slow_transaction(
     environment: ProjectionEnvironment, new_uow: NewUnitOfWork, backend: str
 ) -> None:
     events = environment.events

@@ -1,4 +1,4 @@
-"""Making the tables, and telling whether they are there."""
+"""Tests of creating, checking and removing the tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _context = multiprocessing.get_context("forkserver")
 async def bare(
     new_engine: Callable[..., AsyncEngine], backend: str
 ) -> AsyncIterator[tuple[AsyncEngine, Tables]]:
-    """An engine, and tables that nobody has made."""
+    """Return an engine and tables that do not exist yet."""
     engine = new_engine()
     tables = Tables(schema='a "quoted" Schema' if backend == "postgres" else None, prefix="My App_")
     yield engine, tables
@@ -45,7 +45,7 @@ async def bare(
     await engine.dispose()
 
 
-async def test_it_is_made_once_and_checked(bare: tuple[AsyncEngine, Tables]) -> None:
+async def test_schema_is_created_once_and_can_be_checked(bare: tuple[AsyncEngine, Tables]) -> None:
     engine, tables = bare
     with pytest.raises(ConfigError, match=r"lacks the tables .*My App_events.*create_schema"):
         await schema.check(engine, tables)
@@ -60,7 +60,7 @@ async def test_it_is_made_once_and_checked(bare: tuple[AsyncEngine, Tables]) -> 
     assert len(await store.get_events_after(0)) == 1
 
 
-async def test_a_lacking_column_is_found(bare: tuple[AsyncEngine, Tables]) -> None:
+async def test_schema_check_finds_a_missing_column(bare: tuple[AsyncEngine, Tables]) -> None:
     engine, tables = bare
     await create_schema(engine, tables)
     table = tables.inbox
@@ -72,7 +72,9 @@ async def test_a_lacking_column_is_found(bare: tuple[AsyncEngine, Tables]) -> No
         await schema.check(engine, tables)
 
 
-async def test_tables_of_another_version_are_left_alone(bare: tuple[AsyncEngine, Tables]) -> None:
+async def test_create_schema_leaves_tables_of_another_version_unchanged(
+    bare: tuple[AsyncEngine, Tables],
+) -> None:
     engine, tables = bare
     await create_schema(engine, tables)
     async with engine.begin() as connection:
@@ -86,7 +88,7 @@ async def test_tables_of_another_version_are_left_alone(bare: tuple[AsyncEngine,
         await create_schema(engine, tables)
 
 
-async def test_the_advanced_tables_have_a_version_of_their_own(
+async def test_advanced_tables_have_their_own_version(
     bare: tuple[AsyncEngine, Tables],
 ) -> None:
     engine, tables = bare
@@ -101,7 +103,7 @@ async def test_the_advanced_tables_have_a_version_of_their_own(
         await create_schema(engine, tables)
 
 
-async def test_the_advanced_tables_can_come_and_go_beside_the_others(
+async def test_advanced_tables_can_be_installed_and_removed_separately(
     bare: tuple[AsyncEngine, Tables],
 ) -> None:
     engine, tables = bare
@@ -120,7 +122,9 @@ async def test_the_advanced_tables_can_come_and_go_beside_the_others(
         await schema.check(engine, tables)
 
 
-async def test_what_fails_half_way_leaves_nothing(bare: tuple[AsyncEngine, Tables]) -> None:
+async def test_failed_schema_installation_leaves_no_tables(
+    bare: tuple[AsyncEngine, Tables],
+) -> None:
     engine, tables = bare
 
     def install(connection: object) -> None:
@@ -137,7 +141,7 @@ async def test_what_fails_half_way_leaves_nothing(bare: tuple[AsyncEngine, Table
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_the_order_stays_as_it_was_made_unless_one_says_so(
+async def test_create_schema_keeps_the_event_ordering_unless_it_is_given(
     bare: tuple[AsyncEngine, Tables],
 ) -> None:
     engine, tables = bare
@@ -163,7 +167,7 @@ async def _has_shared_locks(engine: AsyncEngine) -> bool:
     return "pg_advisory_xact_lock_shared" in str(source)
 
 
-async def test_two_sets_of_tables_in_one_database_keep_apart(
+async def test_two_sets_of_tables_in_one_database_are_independent(
     engine: AsyncEngine, bare: tuple[AsyncEngine, Tables], tables: Tables
 ) -> None:
     _, others = bare
@@ -175,7 +179,7 @@ async def test_two_sets_of_tables_in_one_database_keep_apart(
         await slow.event_store.append(event(new_stream(), 1))
         assert await stores[1].get_events_after(0) == []
         if engine.dialect.name == "postgresql":
-            # The slow writer holds back the readers of its own table, and no others.
+            # The slow writer delays the readers of its own table only.
             async with SQLAlchemyUnitOfWork(session_factory=sessions, tables=others) as uow:
                 await uow.event_store.append(event(new_stream(), 1))
             assert len(await stores[1].get_events_after(0)) == 1
@@ -183,7 +187,7 @@ async def test_two_sets_of_tables_in_one_database_keep_apart(
     assert len(await stores[0].get_events_after(0)) == 1
 
 
-def test_the_usual_names_follow_a_convention() -> None:
+def test_default_table_and_constraint_names_follow_a_convention() -> None:
     names = {
         str(constraint.name)
         for table in metadata.sorted_tables
@@ -204,18 +208,18 @@ def test_the_usual_names_follow_a_convention() -> None:
     assert set(metadata.tables.values()) == {*TABLES.core, *TABLES.advanced.all}
 
 
-async def _lacking_a_lock(engine: AsyncEngine, tables: Tables) -> None:
-    """Looks what is there, and makes the rest."""
+async def _create_without_lock(engine: AsyncEngine, tables: Tables) -> None:
+    """Create the missing tables without a lock."""
     async with engine.begin() as connection:
         await connection.run_sync(tables.metadata.create_all)
 
 
-async def test_any_number_of_processes_may_make_it_at_once(
+async def test_many_processes_can_create_the_schema_at_once(
     database_url: str, new_engine: Callable[..., AsyncEngine]
 ) -> None:
     engine, tables = new_engine(), Tables(prefix="race_")
 
-    assert _raced(create_schema, database_url, tables) == ["made"] * PROCESSES
+    assert _create_concurrently(create_schema, database_url, tables) == ["created"] * PROCESSES
     await schema.check(engine, tables)
 
     async with engine.begin() as connection:
@@ -224,37 +228,37 @@ async def test_any_number_of_processes_may_make_it_at_once(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_without_a_lock_some_of_them_fail(
+async def test_naive_schema_creation_without_a_lock_fails_in_some_processes(
     database_url: str, new_engine: Callable[..., AsyncEngine]
 ) -> None:
-    engine, told = new_engine(), ["made"]
+    engine, outcomes = new_engine(), ["created"]
     for number in range(5):
         tables = Tables(prefix=f"naive_{number}_")
-        told = _raced(_lacking_a_lock, database_url, tables)
+        outcomes = _create_concurrently(_create_without_lock, database_url, tables)
         async with engine.begin() as connection:
             await connection.run_sync(schema.remove, tables)
-        if set(told) != {"made"}:
+        if set(outcomes) != {"created"}:
             break
 
-    assert set(told) != {"made"}
+    assert set(outcomes) != {"created"}
     await engine.dispose()
 
 
-def _raced(make: Make, url: str, tables: Tables) -> list[str]:
-    """What each of the processes says when all have begun at the same moment."""
+def _create_concurrently(make: Make, url: str, tables: Tables) -> list[str]:
+    """Create the tables in all processes at once and return the outcome of each process."""
     _context.set_forkserver_preload([__name__])
-    answers, start = _context.Queue(), _context.Barrier(PROCESSES)
-    arguments = (make, url, tables.prefix, start, answers)
+    outcome_queue, start = _context.Queue(), _context.Barrier(PROCESSES)
+    arguments = (make, url, tables.prefix, start, outcome_queue)
     processes = [_context.Process(target=_run, args=arguments) for _ in range(PROCESSES)]
     for process in processes:
         process.start()
-    told = [answers.get(timeout=60) for _ in processes]
+    outcomes = [outcome_queue.get(timeout=60) for _ in processes]
     for process in processes:
         process.join(10)
-    return told
+    return outcomes
 
 
-def _run(make: Make, url: str, prefix: str, start: Any, answers: Any) -> None:
+def _run(make: Make, url: str, prefix: str, start: Any, outcome_queue: Any) -> None:
     async def run() -> None:
         engine = create_async_engine(url)
         if engine.dialect.name == "sqlite":
@@ -266,6 +270,6 @@ def _run(make: Make, url: str, prefix: str, start: Any, answers: Any) -> None:
 
     try:
         asyncio.run(run())
-        answers.put("made")
+        outcome_queue.put("created")
     except Exception as error:
-        answers.put(repr(error))
+        outcome_queue.put(repr(error))

@@ -1,4 +1,4 @@
-"""An engine of the user's own on SQLite, shared by tasks and processes."""
+"""Tests of SQLite engines of the user, which tasks and processes share."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from cqrs_ddd_persistence_sqlalchemy import (
     create_schema,
 )
 
-_A_THREAD_ENDS = 0.1
-"""Seconds; aiosqlite does not wait for the thread of a connection that was never made."""
+_THREAD_END = 0.1
+"""Seconds; aiosqlite does not wait for the thread of a connection that was never opened."""
 
 
 @pytest.fixture
-async def plain(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+async def bare_engine(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/own.db")
     yield engine
     await engine.dispose()
 
 
 @pytest.fixture
-async def own(plain: AsyncEngine) -> AsyncEngine:
-    configure_sqlite(plain, busy_timeout=0.2)
-    async with plain.begin() as connection:
+async def own(bare_engine: AsyncEngine) -> AsyncEngine:
+    configure_sqlite(bare_engine, busy_timeout=0.2)
+    async with bare_engine.begin() as connection:
         await connection.execute(text("CREATE TABLE parents (id INTEGER PRIMARY KEY)"))
         await connection.execute(
             text("CREATE TABLE rows (n INTEGER, parent INTEGER REFERENCES parents (id))")
         )
-    return plain
+    return bare_engine
 
 
 async def _rows(engine: AsyncEngine) -> list[int]:
@@ -48,7 +48,7 @@ async def _rows(engine: AsyncEngine) -> list[int]:
         return list(await connection.scalars(text("SELECT n FROM rows ORDER BY n")))
 
 
-async def test_readers_do_not_wait_and_keys_are_checked(own: AsyncEngine) -> None:
+async def test_configured_sqlite_uses_wal_mode_and_checks_foreign_keys(own: AsyncEngine) -> None:
     async with own.connect() as writer:
         await writer.execute(text("INSERT INTO rows (n) VALUES (1)"))
         assert await _rows(own) == []
@@ -61,8 +61,10 @@ async def test_readers_do_not_wait_and_keys_are_checked(own: AsyncEngine) -> Non
             await connection.execute(text("INSERT INTO rows (parent) VALUES (7)"))
 
 
-async def test_who_has_read_may_still_write_though_others_did_meanwhile(own: AsyncEngine) -> None:
-    """A transaction that reads first and then asks for the lock is refused at once, elsewhere."""
+async def test_transaction_that_read_first_can_write_after_a_concurrent_commit(
+    own: AsyncEngine,
+) -> None:
+    """On an engine that is not configured, the write lock is denied at once after a read."""
     async with own.connect() as one:
         assert await one.scalar(text("SELECT count(*) FROM rows")) == 0
         async with own.begin() as two:
@@ -73,15 +75,17 @@ async def test_who_has_read_may_still_write_though_others_did_meanwhile(own: Asy
     assert await _rows(own) == [1, 2]
 
 
-async def test_unconfigured_such_a_one_is_refused(plain: AsyncEngine) -> None:
-    async with plain.begin() as connection:
+async def test_unconfigured_sqlite_rejects_a_write_after_a_read_and_a_concurrent_commit(
+    bare_engine: AsyncEngine,
+) -> None:
+    async with bare_engine.begin() as connection:
         await connection.execute(text("PRAGMA journal_mode = WAL"))
         await connection.execute(text("CREATE TABLE rows (n INTEGER)"))
 
-    async with plain.connect() as one:
+    async with bare_engine.connect() as one:
         await one.execute(text("BEGIN"))
         await one.scalar(text("SELECT count(*) FROM rows"))
-        async with plain.begin() as two:
+        async with bare_engine.begin() as two:
             await two.execute(text("INSERT INTO rows (n) VALUES (2)"))
         with pytest.raises(OperationalError, match="database is locked"):
             await one.execute(text("INSERT INTO rows (n) VALUES (1)"))
@@ -96,7 +100,9 @@ async def test_unconfigured_such_a_one_is_refused(plain: AsyncEngine) -> None:
         "CREATE TABLE more (n INTEGER)",
     ],
 )
-async def test_every_change_is_undone_by_a_rollback(own: AsyncEngine, change: str) -> None:
+async def test_rollback_undoes_every_kind_of_statement_on_sqlite(
+    own: AsyncEngine, change: str
+) -> None:
     async with own.connect() as connection:
         await connection.execute(text(change))
         await connection.rollback()
@@ -114,19 +120,19 @@ async def test_every_change_is_undone_by_a_rollback(own: AsyncEngine, change: st
         "WITH x AS (SELECT 'a' AS a) SELECT replace(a, 'a', 'b') FROM x",
     ],
 )
-async def test_a_query_takes_no_lock(own: AsyncEngine, query: str) -> None:
+async def test_query_on_sqlite_takes_no_write_lock(own: AsyncEngine, query: str) -> None:
     async with own.connect() as writer:
         await writer.execute(text("INSERT INTO rows (n) VALUES (1)"))
         async with own.connect() as reader:
             await reader.execute(text(query))
 
 
-async def test_what_cannot_be_in_a_transaction_still_works(own: AsyncEngine) -> None:
+async def test_vacuum_works_on_a_configured_sqlite_engine(own: AsyncEngine) -> None:
     async with own.connect() as connection:
         await connection.execute(text("VACUUM"))
 
 
-async def test_a_connection_that_was_in_autocommit_mode_is_put_right(own: AsyncEngine) -> None:
+async def test_connection_used_in_autocommit_mode_is_transactional_again(own: AsyncEngine) -> None:
     async with own.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
         await connection.execute(text("ANALYZE"))
@@ -139,7 +145,9 @@ async def test_a_connection_that_was_in_autocommit_mode_is_put_right(own: AsyncE
     assert await SQLAlchemyEventStore(async_sessionmaker(own)).get_events_after(0) == []
 
 
-async def test_a_savepoint_that_comes_first_commits_nothing_by_itself(own: AsyncEngine) -> None:
+async def test_savepoint_as_the_first_statement_is_not_committed_by_itself(
+    own: AsyncEngine,
+) -> None:
     async with own.connect() as connection:
         async with connection.begin_nested():
             await connection.execute(text("INSERT INTO rows (n) VALUES (1)"))
@@ -148,7 +156,9 @@ async def test_a_savepoint_that_comes_first_commits_nothing_by_itself(own: Async
     assert await _rows(own) == []
 
 
-async def test_a_writer_that_waits_too_long_is_told_so(own: AsyncEngine) -> None:
+async def test_writer_that_waits_too_long_gets_an_error_that_names_busy_timeout(
+    own: AsyncEngine,
+) -> None:
     await create_schema(own)
     store = SQLAlchemyEventStore(async_sessionmaker(own))
     async with own.connect() as writer:
@@ -160,18 +170,18 @@ async def test_a_writer_that_waits_too_long_is_told_so(own: AsyncEngine) -> None
     await store.append(event(new_stream(), 1))
 
 
-async def test_a_cancelled_statement_frees_the_lock(own: AsyncEngine) -> None:
+async def test_cancelled_statement_on_sqlite_releases_the_write_lock(own: AsyncEngine) -> None:
     for turns in range(1, 12):
         task = asyncio.ensure_future(_insert_returning(own))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait({task})
-        # The task keeps the cursor alive by its traceback.
+        # The traceback of the task keeps the cursor alive.
         async with own.begin() as connection:
             await connection.execute(text("INSERT INTO rows (n) VALUES (1)"))
         del task
-    await asyncio.sleep(_A_THREAD_ENDS)
+    await asyncio.sleep(_THREAD_END)
 
 
 async def _insert_returning(engine: AsyncEngine) -> None:
@@ -179,13 +189,15 @@ async def _insert_returning(engine: AsyncEngine) -> None:
         await connection.execute(text("INSERT INTO rows (n) VALUES (1), (2) RETURNING n"))
 
 
-async def test_it_is_for_sqlite_and_may_come_late_or_twice(tmp_path: Path) -> None:
+async def test_configure_sqlite_works_late_or_twice_and_only_on_sqlite_files(
+    tmp_path: Path,
+) -> None:
     memory = create_async_engine("sqlite+aiosqlite://")
     with pytest.raises(ConfigError, match="share one connection"):
         configure_sqlite(memory)
-    elsewhere = create_async_engine("postgresql+asyncpg://nobody@localhost/none")
+    postgres = create_async_engine("postgresql+asyncpg://user@localhost/none")
     with pytest.raises(ConfigError, match="it is for SQLite only"):
-        configure_sqlite(elsewhere)
+        configure_sqlite(postgres)
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/used.db")
     async with engine.connect() as connection:
         assert await connection.scalar(text("PRAGMA foreign_keys")) == 0
@@ -195,16 +207,16 @@ async def test_it_is_for_sqlite_and_may_come_late_or_twice(tmp_path: Path) -> No
     await engine.dispose()
 
 
-async def test_a_database_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> None:
+async def test_sqlite_file_that_cannot_be_opened_raises_a_persistence_error(tmp_path: Path) -> None:
     engine = configure_sqlite(create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/no/such.db"))
     with pytest.raises(PersistenceError, match="cannot create the schema: .*unable to open"):
         await create_schema(engine)
-    await asyncio.sleep(_A_THREAD_ENDS)
+    await asyncio.sleep(_THREAD_END)
     await engine.dispose()
 
 
 @pytest.mark.parametrize("reset", [None, "rollback", "commit"])
-async def test_what_is_undone_stays_undone_whatever_the_pool_does_on_return(
+async def test_rolled_back_changes_stay_undone_for_every_pool_reset_setting(
     tmp_path: Path, reset: str | None
 ) -> None:
     engine = create_async_engine(

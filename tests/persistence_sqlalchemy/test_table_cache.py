@@ -1,4 +1,4 @@
-"""What the tests are given in place of a new schema is what a new schema would be."""
+"""Tests that the cached statements create the same schema as ``create_schema``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUERIES = {
 }
 
 
-async def test_cached_statements_make_the_tables_of_create_schema(
+async def test_cached_statements_create_the_same_tables_as_create_schema(
     engine: AsyncEngine, tables: Tables
 ) -> None:
     others = Tables(schema=None if tables.schema is None else f"{tables.schema} again")

@@ -1,4 +1,4 @@
-"""No statement of a repository with tenants is without the tenant."""
+"""Tests that every statement of a multitenant repository names the tenant."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class Letters(
         self.use_cache(InMemoryCacheService(), Letter)
 
 
-class LooksAfterwards(Letters):
-    """Asks the database for everything, and lets the mixin sort it out."""
+class FiltersInPython(Letters):
+    """Repository that reads the rows of all tenants and filters them in Python."""
 
     def row_scope(self) -> ISpecification[Letter] | None:
         return None
@@ -103,7 +103,7 @@ def _letter(title: str, pages: int = 2) -> Letter:
     return Letter(id=title, title=title, pages=[Page(text=str(n)) for n in range(pages)])
 
 
-async def _use_everything(letters: Letters, session_factory: SessionFactory) -> None:
+async def _call_every_method(letters: Letters, session_factory: SessionFactory) -> None:
     await letters.add(_letter("a"))
     await letters.add_many([_letter("b"), _letter("c"), _letter("d", 0)])
     found = await letters.get("a")
@@ -128,18 +128,18 @@ async def _use_everything(letters: Letters, session_factory: SessionFactory) -> 
     await letters.delete("a")
 
 
-async def _refuse_statements_without_tenant(
+async def _assert_statements_name_tenant(
     letters: Letters, session_factory: SessionFactory, sent: list[tuple[str, Any]]
 ) -> None:
     with request_context(tenant_id="the tenant of this request"):
-        await _use_everything(letters, session_factory)
+        await _call_every_method(letters, session_factory)
 
-    about = [(text, given) for text, given in sent if "letters" in text or "pages" in text]
-    kinds = {text.split()[0] for text, _ in about}
+    relevant = [(text, given) for text, given in sent if "letters" in text or "pages" in text]
+    kinds = {text.split()[0] for text, _ in relevant}
     assert kinds >= {"INSERT", "SELECT", "UPDATE", "DELETE"}
-    for text, given in about:
+    for text, given in relevant:
         if text.startswith("INSERT INTO pages"):
-            continue  # Of a letter that was written, under the tenant, in the statement before.
+            continue  # The statement before wrote the letter of these pages, under the tenant.
         assert "owning_tenant" in text, text
         if text.startswith("INSERT"):
             assert "the tenant of this request" in str(given), text
@@ -149,24 +149,24 @@ async def _refuse_statements_without_tenant(
             assert "the tenant of this request" in str(given), text
 
 
-async def test_every_statement_names_the_tenant(
+async def test_every_statement_of_a_multitenant_repository_names_the_tenant(
     letters: Letters, session_factory: SessionFactory, sent: list[tuple[str, Any]]
 ) -> None:
-    await _refuse_statements_without_tenant(letters, session_factory, sent)
+    await _assert_statements_name_tenant(letters, session_factory, sent)
 
 
-async def test_a_repository_that_looks_afterwards_is_caught(
+async def test_naive_multitenant_repository_that_filters_in_python_is_detected(
     letters: Letters, session_factory: SessionFactory, sent: list[tuple[str, Any]]
 ) -> None:
-    careless = LooksAfterwards(session_factory)
+    naive = FiltersInPython(session_factory)
 
     with pytest.raises(AssertionError, match=r"FROM letters"):
-        await _refuse_statements_without_tenant(careless, session_factory, sent)
+        await _assert_statements_name_tenant(naive, session_factory, sent)
 
 
 @pytest.fixture
 async def theirs(letters: Letters) -> Letter:
-    """Of the north, while the request is one of the south."""
+    """Store a letter of the tenant north; the requests of the tests belong to the tenant south."""
     with request_context(tenant_id="north"):
         letter = _letter("theirs")
         await letters.add(letter)
@@ -174,7 +174,7 @@ async def theirs(letters: Letters) -> Letter:
 
 
 @pytest.mark.usefixtures("south")
-async def test_what_is_of_another_tenant_is_neither_seen_nor_deleted(
+async def test_aggregate_of_another_tenant_is_neither_visible_nor_deleted(
     letters: Letters, theirs: Letter
 ) -> None:
     assert await letters.get(theirs.id) is None
@@ -190,7 +190,7 @@ async def test_what_is_of_another_tenant_is_neither_seen_nor_deleted(
 
 @pytest.mark.usefixtures("south")
 @pytest.mark.parametrize("version", [0, 1])
-async def test_an_aggregate_with_the_id_of_another_tenants_conflicts_and_changes_nothing(
+async def test_save_under_an_id_of_another_tenant_conflicts_and_changes_nothing(
     letters: Letters, theirs: Letter, version: int
 ) -> None:
     for save in (letters.add, lambda letter: letters.add_many([letter])):
@@ -198,14 +198,14 @@ async def test_an_aggregate_with_the_id_of_another_tenants_conflicts_and_changes
         mine.mark_persisted(version)
         with pytest.raises(OptimisticConcurrencyError) as caught:
             await save(mine)
-        # Nor is it told that there is something, beyond that the id is taken.
+        # The error does not reveal the stored version, only that the id is taken.
         assert caught.value.actual is None
 
     with request_context(tenant_id="north"):
         assert await letters.list_all() == [theirs]
 
 
-async def test_a_result_stays_with_the_tenant_that_searched(
+async def test_search_result_keeps_the_tenant_of_the_search(
     letters: Letters, theirs: Letter
 ) -> None:
     with request_context(tenant_id="south"):
@@ -217,8 +217,10 @@ async def test_a_result_stays_with_the_tenant_that_searched(
     assert [letter.id async for letter in result.stream()] == ["ours"]
 
 
-async def test_without_a_tenant_nothing_can_be_asked(letters: Letters) -> None:
-    asked: list[Callable[[], Any]] = [
+async def test_multitenant_repository_without_a_tenant_rejects_every_operation(
+    letters: Letters,
+) -> None:
+    calls: list[Callable[[], Any]] = [
         lambda: letters.get("a"),
         lambda: letters.list_all(),
         lambda: letters.list_all(["a"]),
@@ -228,13 +230,13 @@ async def test_without_a_tenant_nothing_can_be_asked(letters: Letters) -> None:
         lambda: letters.add_many([_letter("a")]),
     ]
 
-    for ask in asked:
+    for call in calls:
         with pytest.raises(InvalidOperationError, match=r"request_context\(tenant_id"):
-            await ask()
+            await call()
 
 
 @pytest.mark.usefixtures("south")
-async def test_a_specification_cannot_lead_out_of_the_tenant(
+async def test_specification_cannot_match_rows_of_another_tenant(
     letters: Letters, theirs: Letter
 ) -> None:
     anything = AttributeSpecification("title", "=", "theirs") | AttributeSpecification(

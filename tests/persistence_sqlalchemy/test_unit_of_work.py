@@ -1,4 +1,4 @@
-"""What the unit of work does beyond its contract."""
+"""Tests of the SQLAlchemy unit of work beyond its contract."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ async def _texts(session_factory: SessionFactory) -> list[str]:
         return list(await session.scalars(select(Note.text).order_by(Note.id)))
 
 
-async def test_it_takes_a_session_or_a_factory(session_factory: SessionFactory) -> None:
+async def test_unit_of_work_requires_either_a_session_or_a_session_factory(
+    session_factory: SessionFactory,
+) -> None:
     with pytest.raises(ConfigError, match="either a session or a"):
         SQLAlchemyUnitOfWork()
     async with session_factory() as session:
@@ -78,7 +80,7 @@ async def test_it_takes_a_session_or_a_factory(session_factory: SessionFactory) 
 
 @pytest.mark.usefixtures("notes")
 @pytest.mark.parametrize("first", ["session", "events"])
-async def test_rows_of_the_session_and_events_are_committed_together(
+async def test_session_rows_and_events_are_committed_together(
     new_uow: NewUnitOfWork,
     session_factory: SessionFactory,
     store: SQLAlchemyEventStore,
@@ -101,7 +103,7 @@ async def test_rows_of_the_session_and_events_are_committed_together(
 
 
 @pytest.mark.usefixtures("notes")
-async def test_a_session_of_the_callers_own_stays_open(
+async def test_session_of_the_caller_stays_open_after_the_unit_of_work(
     session_factory: SessionFactory, tables: Tables, store: SQLAlchemyEventStore
 ) -> None:
     stream = new_stream()
@@ -119,13 +121,13 @@ async def test_a_session_of_the_callers_own_stays_open(
     assert len(await store.get_events(stream.aggregate_id)) == 1
 
 
-async def test_appending_makes_no_session(new_uow: NewUnitOfWork) -> None:
+async def test_appending_events_creates_no_session(new_uow: NewUnitOfWork) -> None:
     async with new_uow() as uow:
         await uow.event_store.append(event(new_stream(), 1))
         assert uow._session is None
 
 
-async def test_a_savepoint_of_the_session_holds_for_events_too(
+async def test_rollback_to_a_session_savepoint_removes_events(
     new_uow: NewUnitOfWork, store: SQLAlchemyEventStore
 ) -> None:
     kept, lost = new_stream(), new_stream()
@@ -142,7 +144,7 @@ async def test_a_savepoint_of_the_session_holds_for_events_too(
 
 
 @pytest.mark.usefixtures("notes")
-async def test_a_session_that_is_rolled_back_takes_the_unit_of_work_with_it(
+async def test_unit_of_work_cannot_commit_after_its_session_was_rolled_back(
     new_uow: NewUnitOfWork, session_factory: SessionFactory
 ) -> None:
     async def work() -> None:
@@ -161,7 +163,7 @@ async def test_a_session_that_is_rolled_back_takes_the_unit_of_work_with_it(
 
 
 @pytest.mark.usefixtures("notes")
-async def test_a_session_that_is_committed_commits_nothing_by_itself(
+async def test_commit_of_the_session_does_not_commit_the_unit_of_work(
     new_uow: NewUnitOfWork, session_factory: SessionFactory
 ) -> None:
     async with new_uow() as uow:
@@ -173,7 +175,7 @@ async def test_a_session_that_is_committed_commits_nothing_by_itself(
     assert await _texts(session_factory) == []
 
 
-async def test_a_released_savepoint_commits_nothing_by_itself(
+async def test_released_savepoint_is_undone_by_the_rollback_of_the_unit_of_work(
     new_uow: NewUnitOfWork, store: SQLAlchemyEventStore
 ) -> None:
     stream = new_stream()
@@ -186,10 +188,10 @@ async def test_a_released_savepoint_commits_nothing_by_itself(
     assert await store.get_events(stream.aggregate_id) == []
 
 
-async def test_the_drivers_connection_cannot_commit_by_itself(
+async def test_statement_on_the_driver_connection_is_undone_by_the_rollback(
     engine: AsyncEngine, new_uow: NewUnitOfWork, tables: Tables, store: SQLAlchemyEventStore
 ) -> None:
-    """The mutant is what the SQL toolkit does with a driver's statement that comes first."""
+    """Compare with plain SQLAlchemy, which commits a driver statement that comes first."""
     stream = new_stream()
     insert_inbox = tables.inbox.fullname
     if tables.schema:
@@ -223,10 +225,10 @@ async def _count(engine: AsyncEngine, table: Table) -> int:
 
 @pytest.mark.usefixtures("notes")
 @pytest.mark.parametrize("first", ["session", "connection"])
-async def test_a_statement_that_failed_before_cannot_be_committed_over(
+async def test_commit_after_a_failed_statement_raises_an_error_on_postgres(
     new_uow: NewUnitOfWork, session_factory: SessionFactory, engine: AsyncEngine, first: str
 ) -> None:
-    """PostgreSQL would answer the COMMIT with a ROLLBACK, and no driver tells."""
+    """Check that the ROLLBACK with which PostgreSQL answers such a COMMIT is detected."""
     hooks: list[str] = []
 
     async def hook() -> None:
@@ -257,11 +259,11 @@ async def test_a_statement_that_failed_before_cannot_be_committed_over(
         await connection.begin()
         with pytest.raises(SQLAlchemyError):
             await connection.execute(text("SELECT no_such_function()"))
-        await connection.commit()  # The silence that is spoken of.
+        await connection.commit()  # Plain SQLAlchemy reports no error.
 
 
 @pytest.mark.usefixtures("notes")
-async def test_a_failure_within_a_savepoint_is_over_with_it(
+async def test_failed_statement_within_a_savepoint_does_not_fail_the_commit(
     new_uow: NewUnitOfWork, session_factory: SessionFactory
 ) -> None:
     async with new_uow() as uow:
@@ -274,7 +276,7 @@ async def test_a_failure_within_a_savepoint_is_over_with_it(
 
 
 @pytest.mark.usefixtures("notes")
-async def test_errors_at_the_commit_are_ours(
+async def test_driver_errors_at_the_commit_are_translated(
     new_uow: NewUnitOfWork, session_factory: SessionFactory
 ) -> None:
     async with new_uow() as uow:
@@ -298,7 +300,7 @@ async def test_errors_at_the_commit_are_ours(
     assert await _texts(session_factory) == ["early"]
 
 
-async def test_fifty_tasks_on_one_aggregate_lose_no_update(
+async def test_fifty_concurrent_tasks_lose_no_update_of_one_row(
     session_factory: SessionFactory, tables: Tables, engine: AsyncEngine, new_uow: NewUnitOfWork
 ) -> None:
     parcels = Parcels(session_factory, tables.schema)
@@ -326,7 +328,7 @@ async def test_fifty_tasks_on_one_aggregate_lose_no_update(
     assert weighed.version == 51
 
 
-async def test_two_that_wait_for_each_other_are_told_to_try_again(
+async def test_deadlocked_transaction_gets_a_concurrency_error(
     new_uow: NewUnitOfWork, backend: str
 ) -> None:
     one, two = new_stream(), new_stream()
@@ -339,11 +341,13 @@ async def test_two_that_wait_for_each_other_are_told_to_try_again(
 
     answers = await asyncio.gather(append(one, two), append(two, one), return_exceptions=True)
 
-    (refused,) = [answer for answer in answers if answer is not None]
-    assert isinstance(refused, ConcurrencyError), answers
+    (failure,) = [answer for answer in answers if answer is not None]
+    assert isinstance(failure, ConcurrencyError), answers
 
 
-async def test_an_engine_on_sqlite_must_be_configured(tmp_path: object) -> None:
+async def test_unit_of_work_rejects_a_sqlite_engine_that_is_not_configured(
+    tmp_path: object,
+) -> None:
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/bare.db")
     with pytest.raises(ConfigError, match=r"configure_sqlite\(engine\)"):
         async with SQLAlchemyUnitOfWork(session_factory=async_sessionmaker(engine)) as uow:
@@ -352,10 +356,10 @@ async def test_an_engine_on_sqlite_must_be_configured(tmp_path: object) -> None:
 
 
 @pytest.mark.usefixtures("tables")
-async def test_engines_that_no_promise_can_be_kept_on_are_refused(
+async def test_unit_of_work_rejects_session_factories_with_unsupported_options(
     new_engine: Callable[..., AsyncEngine],
 ) -> None:
-    elsewhere = new_engine()
+    other_engine = new_engine()
 
     async def work(factory: SessionFactory) -> None:
         async with SQLAlchemyUnitOfWork(session_factory=factory) as uow:
@@ -363,44 +367,44 @@ async def test_engines_that_no_promise_can_be_kept_on_are_refused(
             await uow.connection()
 
     for factory, message in (
-        (async_sessionmaker(binds={Note: elsewhere}), "create it with bind="),
+        (async_sessionmaker(binds={Note: other_engine}), "create it with bind="),
         (
-            async_sessionmaker(elsewhere.execution_options(schema_translate_map={None: "a"})),
+            async_sessionmaker(other_engine.execution_options(schema_translate_map={None: "a"})),
             "schema_translate_map",
         ),
         (
-            async_sessionmaker(elsewhere.execution_options(isolation_level="AUTOCOMMIT")),
+            async_sessionmaker(other_engine.execution_options(isolation_level="AUTOCOMMIT")),
             "AUTOCOMMIT",
         ),
     ):
         with pytest.raises(ConfigError, match=message):
             await work(factory)
-    await elsewhere.dispose()
+    await other_engine.dispose()
 
 
-async def test_a_factory_may_be_given_another_engine(
+async def test_unit_of_work_uses_the_engine_configured_later_on_the_factory(
     new_engine: Callable[..., AsyncEngine], tables: Tables, store: SQLAlchemyEventStore
 ) -> None:
     factory: SessionFactory = async_sessionmaker(new_engine())
-    elsewhere = new_engine()
-    factory.configure(bind=elsewhere)
+    other_engine = new_engine()
+    factory.configure(bind=other_engine)
 
     async with SQLAlchemyUnitOfWork(session_factory=factory, tables=tables) as uow:
         await uow.event_store.append(event(new_stream(), 1))
-        assert (await uow.connection()).engine is elsewhere
-    await elsewhere.dispose()
+        assert (await uow.connection()).engine is other_engine
+    await other_engine.dispose()
 
 
-async def test_a_failure_before_the_commit_is_known_as_one(
+async def test_error_before_the_commit_rolls_the_unit_of_work_back(
     new_uow: NewUnitOfWork, store: SQLAlchemyEventStore
 ) -> None:
-    def refuse(session: object) -> None:
-        raise LookupError("policy says no")
+    def reject(session: object) -> None:
+        raise LookupError("rejected by a policy")
 
     async def work() -> None:
         async with uow:
             await uow.event_store.append(event(new_stream(), 1))
-            listening.listen(uow.session.sync_session, "before_commit", refuse)
+            listening.listen(uow.session.sync_session, "before_commit", reject)
 
     uow = new_uow()
     with pytest.raises(LookupError):
@@ -410,7 +414,7 @@ async def test_a_failure_before_the_commit_is_known_as_one(
     assert await store.get_events_after(0) == []
 
 
-async def test_a_block_that_ends_before_its_task_leaves_no_connection_behind(
+async def test_block_that_ends_before_its_task_leaves_no_open_connection(
     new_uow: NewUnitOfWork, engine: AsyncEngine, store: SQLAlchemyEventStore
 ) -> None:
     tasks = []
@@ -430,7 +434,7 @@ async def test_a_block_that_ends_before_its_task_leaves_no_connection_behind(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_the_modes_of_the_engine_are_kept(
+async def test_unit_of_work_keeps_isolation_level_and_read_only_mode_of_the_engine(
     new_engine: Callable[..., AsyncEngine], tables: Tables
 ) -> None:
     engine = new_engine()
@@ -446,7 +450,7 @@ async def test_the_modes_of_the_engine_are_kept(
     await engine.dispose()
 
 
-async def test_a_conflict_within_a_savepoint_is_told_as_one(
+async def test_append_conflict_within_a_savepoint_is_a_concurrency_error(
     new_uow: NewUnitOfWork, store: SQLAlchemyEventStore
 ) -> None:
     stream = new_stream()
@@ -464,7 +468,7 @@ async def test_a_conflict_within_a_savepoint_is_told_as_one(
             await work(events_first=events_first)
 
 
-async def test_adapters_refuse_a_unit_of_work_that_is_not_theirs(
+async def test_event_store_rejects_a_unit_of_work_of_another_kind_or_engine(
     session_factory: SessionFactory,
     tables: Tables,
     store: SQLAlchemyEventStore,
@@ -473,15 +477,15 @@ async def test_adapters_refuse_a_unit_of_work_that_is_not_theirs(
     async with InMemoryUnitOfWork():
         with pytest.raises(InvalidOperationError, match="cannot join a InMemoryUnitOfWork"):
             await store.append(event(new_stream(), 1))
-    elsewhere = new_engine()
-    uow = SQLAlchemyUnitOfWork(session_factory=async_sessionmaker(elsewhere), tables=tables)
+    other_engine = new_engine()
+    uow = SQLAlchemyUnitOfWork(session_factory=async_sessionmaker(other_engine), tables=tables)
     async with uow:
         with pytest.raises(InvalidOperationError, match="on the same engine"):
             await store.append(event(new_stream(), 1))
-    await elsewhere.dispose()
+    await other_engine.dispose()
 
 
-async def test_missing_tables_are_told_with_the_next_step(
+async def test_error_for_missing_tables_names_create_schema(
     session_factory: SessionFactory,
 ) -> None:
     absent = Tables(prefix="absent_")
@@ -495,7 +499,7 @@ async def test_missing_tables_are_told_with_the_next_step(
             await work
 
 
-async def test_closing_after_a_commit_cannot_undo_it(
+async def test_error_while_closing_after_the_commit_is_only_logged(
     new_uow: NewUnitOfWork, caplog: pytest.LogCaptureFixture
 ) -> None:
     uow = new_uow()

@@ -1,4 +1,4 @@
-"""The package works where the extra ``advanced`` is not installed."""
+"""Tests of the package without its extra ``advanced``."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from cqrs_ddd_persistence_sqlalchemy import (
 from cqrs_ddd_persistence_sqlalchemy.schema.tables import TABLES
 
 
-def refused(ask):
+def get_import_error(call):
     try:
-        ask()
+        call()
     except ImportError as error:
         return str(error)
 
 
-async def make_check_and_remove():
+async def create_check_and_remove():
     engine = configure_sqlite(create_async_engine(sys.argv[1]))
     await create_schema(engine)
     await schema.check(engine)
@@ -45,10 +45,10 @@ async def make_check_and_remove():
 report = {
     "tables": list(TABLES.metadata.tables),
     "are all": set(TABLES.metadata.tables.values()) == set(TABLES.core),
-    "schema": asyncio.run(make_check_and_remove()),
-    "adapter": refused(lambda: advanced.SQLAlchemySnapshotStore),
+    "schema": asyncio.run(create_check_and_remove()),
+    "adapter": get_import_error(lambda: advanced.SQLAlchemySnapshotStore),
     "has nothing": not hasattr(advanced, "Nothing"),
-    "documents": refused(
+    "documents": get_import_error(
         lambda: SQLAlchemyUnitOfWork(session_factory=async_sessionmaker()).projections
     ),
 }
@@ -59,7 +59,7 @@ ADVICE = 'pip install "cqrs-ddd-persistence-sqlalchemy[advanced]"'
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What one fresh interpreter tells that has no advanced package."""
+    """Run the program in a new interpreter without the advanced package; return its report."""
     url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('without')}/test.db"
     done = subprocess.run([sys.executable, "-c", PROGRAM, url], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -67,19 +67,25 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return found
 
 
-def test_its_tables_are_not_among_ours(report: dict[str, object]) -> None:
+def test_core_metadata_has_no_tables_of_the_advanced_package(report: dict[str, object]) -> None:
     assert report["are all"]
     assert "snapshots" not in str(report["tables"])
 
 
-def test_the_schema_is_made_checked_and_removed_without_it(report: dict[str, object]) -> None:
+def test_schema_is_created_and_removed_without_the_advanced_package(
+    report: dict[str, object],
+) -> None:
     assert report["schema"] == "done"
 
 
-def test_its_adapters_name_the_command_that_installs_it(report: dict[str, object]) -> None:
+def test_advanced_adapters_name_the_install_command_if_not_installed(
+    report: dict[str, object],
+) -> None:
     assert ADVICE in str(report["adapter"])
     assert report["has nothing"]
 
 
-def test_a_unit_of_work_names_it_when_it_is_asked_for_documents(report: dict[str, object]) -> None:
+def test_unit_of_work_projections_name_the_install_command_if_not_installed(
+    report: dict[str, object],
+) -> None:
     assert ADVICE in str(report["documents"])

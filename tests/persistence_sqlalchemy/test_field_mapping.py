@@ -1,4 +1,4 @@
-"""What cannot be kept is refused when the mapper is made, all of it at once."""
+"""Tests that a mapper rejects fields which their columns cannot store, all at once."""
 
 from __future__ import annotations
 
@@ -70,28 +70,28 @@ class Tree(ValueObject):
 
 
 def _model(**columns: Any) -> Any:
-    """A model with a key and a version, unless they are given."""
+    """Create a model with a key and a version, unless they are given."""
     body = {
         "id": Column(Text, primary_key=True),
         "version": Column(BigInteger, nullable=False),
         **columns,
     }
-    held = {name: column for name, column in body.items() if column is not None}
-    return type("Model", (declarative_base(),), {"__tablename__": "things", **held})
+    present = {name: column for name, column in body.items() if column is not None}
+    return type("Model", (declarative_base(),), {"__tablename__": "things", **present})
 
 
 def _entity(**annotations: Any) -> type[AggregateRoot[str]]:
     return type("Thing", (AggregateRoot[str],), {"__annotations__": annotations})
 
 
-def _refused(entity: type[AggregateRoot[str]], model: Any, **options: Any) -> str:
+def _get_error(entity: type[AggregateRoot[str]], model: Any, **options: Any) -> str:
     with pytest.raises(ConfigError) as caught:
         ModelMapper(entity, model, **options)
     return str(caught.value)
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
-    told = _refused(
+def test_model_mapper_reports_all_problems_of_a_mapping_at_once() -> None:
+    message = _get_error(
         _entity(name=str, at=datetime, size=Size),
         _model(
             version=None,
@@ -101,16 +101,16 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
         ),
     )
 
-    assert told.startswith("cannot store Thing in Model: ")
-    assert "name: Model has no column name; add one, or name it by names={'name': ...}" in told
-    assert "at: DateTime() drops the time zone of a datetime; use UtcDateTime" in told
-    assert "size.unit: Model has no column size_unit" in told
-    assert "Model has no column version, which detects conflicts" in told
-    assert "more of Model must not be NULL and no field fills it; set a default" in told
+    assert message.startswith("cannot store Thing in Model: ")
+    assert "name: Model has no column name; add one, or name it by names={'name': ...}" in message
+    assert "at: DateTime() drops the time zone of a datetime; use UtcDateTime" in message
+    assert "size.unit: Model has no column size_unit" in message
+    assert "Model has no column version, which detects conflicts" in message
+    assert "more of Model must not be NULL and no field fills it; set a default" in message
 
 
 @pytest.mark.parametrize(
-    ("annotation", "column", "told"),
+    ("annotation", "column", "message"),
     [
         (Decimal, Column(Float), "rounds a Decimal; use Numeric, or ExactDecimal"),
         (Decimal, Column(Text), "would sort Decimal as text"),
@@ -136,10 +136,10 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
         (UUID, Column(Uuid(as_uuid=False)), "stores str and not UUID; use Uuid"),
     ],
 )
-def test_a_column_that_would_keep_something_else_is_refused(
-    annotation: Any, column: Column[Any], told: str
+def test_model_mapper_rejects_a_column_that_does_not_round_trip_the_field(
+    annotation: Any, column: Column[Any], message: str
 ) -> None:
-    assert told in _refused(_entity(value=annotation), _model(value=column))
+    assert message in _get_error(_entity(value=annotation), _model(value=column))
 
 
 @pytest.mark.parametrize(
@@ -165,29 +165,31 @@ def test_a_column_that_would_keep_something_else_is_refused(
         (Level, Column(EnumType(Level))),
     ],
 )
-def test_a_column_that_keeps_what_it_gets_is_taken(annotation: Any, column: Column[Any]) -> None:
+def test_model_mapper_accepts_a_column_that_round_trips_the_field(
+    annotation: Any, column: Column[Any]
+) -> None:
     ModelMapper(_entity(value=annotation), _model(value=column))
 
 
-def test_two_fields_in_one_column_are_refused() -> None:
+def test_model_mapper_rejects_two_fields_in_one_column() -> None:
     model = _model(size_width=Column(Integer), size_unit=Column(Text), size_count=Column(Integer))
 
-    told = _refused(_entity(size=Size, size_width=int), model)
-    other = _refused(_entity(size=Size), model, names={"size.unit": "size_width"})
-    version = _refused(_entity(count=int), model, names={"count": "version"})
+    message = _get_error(_entity(size=Size, size_width=int), model)
+    other = _get_error(_entity(size=Size), model, names={"size.unit": "size_width"})
+    version = _get_error(_entity(count=int), model, names={"count": "version"})
 
-    assert "size_width and size.width are both mapped to size_width; name another column" in told
+    assert "size_width and size.width are both mapped to size_width; name another column" in message
     assert "size.unit and size.width are both mapped to size_width" in other
     assert "count and the version are both mapped to version" in version
 
 
-def test_what_pydantic_does_not_write_is_refused() -> None:
+def test_model_mapper_rejects_secret_and_excluded_fields() -> None:
     class Login(ValueObject):
         name: str
         word: SecretStr
         hint: str = Field(default="", exclude=True)
 
-    class Kept(AggregateRoot[str]):
+    class Account(AggregateRoot[str]):
         note: str = Field(default="", exclude=True)
         words: list[SecretBytes] | None = None
         login: Login
@@ -196,43 +198,43 @@ def test_what_pydantic_does_not_write_is_refused() -> None:
 
     model = _model(note=Column(Text), words=Column(Json), logins=Column(Json), parts=Column(Json))
     model.login_name, model.login_word, model.login_hint = (Column(Text) for _ in range(3))
-    in_json = _refused(_entity(logins=list[Login]), model)
-    told = _refused(Kept, model)
+    json_message = _get_error(_entity(logins=list[Login]), model)
+    message = _get_error(Account, model)
 
-    for each in (in_json, told):
+    for each in (json_message, message):
         assert "Login.word is a secret, which pydantic writes as asterisks" in each
         assert "Login.hint is excluded from pydantic's output (exclude=True)" in each
-    assert "Kept.note is excluded" in told
-    assert "Kept.words is a secret" in told
-    assert told.count("Login.word is a secret") == 3
+    assert "Account.note is excluded" in message
+    assert "Account.words is a secret" in message
+    assert message.count("Login.word is a secret") == 3
 
 
-def test_a_value_object_that_none_could_not_be_told_from_is_refused() -> None:
+def test_optional_value_object_without_a_required_field_needs_a_json_column() -> None:
     model = _model(size_width=Column(Integer))
 
-    assert "store it in one Json column size" in _refused(_entity(size=Loose | None), model)
+    assert "store it in one Json column size" in _get_error(_entity(size=Loose | None), model)
     ModelMapper(_entity(size=Loose), model)
 
 
-def test_a_value_object_that_holds_its_own_kind_needs_a_json_column() -> None:
-    assert "has no column tree_left_left" in _refused(_entity(tree=Tree), _model())
+def test_recursive_value_object_needs_a_json_column() -> None:
+    assert "has no column tree_left_left" in _get_error(_entity(tree=Tree), _model())
     ModelMapper(_entity(tree=Tree), _model(tree=Column(Json)))
 
 
-def test_names_that_lead_nowhere_are_refused() -> None:
-    told = _refused(_entity(), _model(), names={"colour": "id", "size.width": "id"})
+def test_model_mapper_rejects_names_of_unknown_fields() -> None:
+    message = _get_error(_entity(), _model(), names={"colour": "id", "size.width": "id"})
 
-    assert "names has 'colour', which is not a field" in told
-    assert "names has 'size.width', which is not a field" in told
-
-
-def test_an_id_beside_the_primary_key_is_refused() -> None:
-    told = _refused(_entity(), _model(other=Column(Text)), names={"id": "other"})
-
-    assert "id is mapped to other, but the primary key is id" in told
+    assert "names has 'colour', which is not a field" in message
+    assert "names has 'size.width', which is not a field" in message
 
 
-def test_what_is_read_by_an_alias_only_is_refused() -> None:
+def test_model_mapper_rejects_an_id_outside_the_primary_key() -> None:
+    message = _get_error(_entity(), _model(other=Column(Text)), names={"id": "other"})
+
+    assert "id is mapped to other, but the primary key is id" in message
+
+
+def test_model_mapper_rejects_fields_that_pydantic_reads_only_by_alias() -> None:
     class Aliased(AggregateRoot[str]):
         name: str = Field(alias="Name")
 
@@ -247,21 +249,21 @@ def test_what_is_read_by_an_alias_only_is_refused() -> None:
 
     model = _model(name=Column(Text), parts=Column(Json))
 
-    assert "Aliased.name can be read by its alias only; set populate_by_name" in _refused(
+    assert "Aliased.name can be read by its alias only; set populate_by_name" in _get_error(
         Aliased, model
     )
-    assert "Part.name can be read by its alias only" in _refused(Nested, model)
+    assert "Part.name can be read by its alias only" in _get_error(Nested, model)
     ModelMapper(ByName, model)
 
 
-def test_fields_that_are_not_declared_are_refused() -> None:
+def test_model_mapper_rejects_an_aggregate_with_undeclared_fields() -> None:
     class Open(AggregateRoot[str]):
         model_config = ConfigDict(extra="allow")
 
-    assert "undeclared fields (extra='allow') have no columns" in _refused(Open, _model())
+    assert "undeclared fields (extra='allow') have no columns" in _get_error(Open, _model())
 
 
-def test_a_composite_key_and_what_is_not_mapped_are_refused() -> None:
+def test_model_mapper_rejects_composite_keys_and_unmapped_models() -> None:
     with pytest.raises(ConfigError, match="primary key of 2 columns; a repository requires"):
         ModelMapper(_entity(), _model(more=Column(Text, primary_key=True)))
     mapped = _model()
@@ -271,7 +273,7 @@ def test_a_composite_key_and_what_is_not_mapped_are_refused() -> None:
             ModelMapper(_entity(), model)
 
 
-def test_a_class_in_two_tables_is_refused() -> None:
+def test_model_mapper_rejects_a_model_in_two_tables() -> None:
     class Base(DeclarativeBase):
         pass
 
@@ -287,7 +289,7 @@ def test_a_class_in_two_tables_is_refused() -> None:
         ModelMapper(_entity(), Leaf)
 
 
-def test_a_table_that_other_classes_share_is_refused() -> None:
+def test_model_mapper_rejects_a_table_shared_by_other_classes() -> None:
     by_kind = {"polymorphic_on": "kind", "polymorphic_identity": "root"}
     root = _model(kind=Column(Text), __mapper_args__=by_kind)
     leaf = type("Leaf", (root,), {"__mapper_args__": {"polymorphic_identity": "leaf"}})
@@ -298,7 +300,7 @@ def test_a_table_that_other_classes_share_is_refused() -> None:
             ModelMapper(_entity(), model)
 
 
-def test_a_relation_with_a_condition_of_its_own_is_refused() -> None:
+def test_model_mapper_rejects_a_relation_with_a_further_condition() -> None:
     class Base(DeclarativeBase):
         pass
 
@@ -334,12 +336,12 @@ def test_a_relation_with_a_condition_of_its_own_is_refused() -> None:
 
     ModelMapper(_entity(plain=list[Size]), Parent, relations=("plain",))
     for name in ("open", "either", "below", "smaller"):
-        told = _refused(_entity(**{name: list[Size]}), Parent, relations=(name,))
-        assert f"{name}: a relation must be a list of pydantic models in Thing" in told
-        assert "to one column of another table, without a further condition" in told
+        message = _get_error(_entity(**{name: list[Size]}), Parent, relations=(name,))
+        assert f"{name}: a relation must be a list of pydantic models in Thing" in message
+        assert "to one column of another table, without a further condition" in message
 
 
-def test_a_relation_that_is_not_owned_is_refused() -> None:
+def test_model_mapper_rejects_relations_that_are_not_one_to_many() -> None:
     class Base(DeclarativeBase):
         pass
 
@@ -355,32 +357,32 @@ def test_a_relation_that_is_not_owned_is_refused() -> None:
         extra: Mapped[str] = mapped_column(Text)
         parent: Mapped[Any] = relationship("Parent", back_populates="children")
 
-    told = "a relation must be a list of pydantic models in Thing, and in"
+    message = "a relation must be a list of pydantic models in Thing, and in"
 
-    assert told in _refused(_entity(children=list[str]), Parent, relations=("children",))
-    assert told in _refused(_entity(other=list[Size]), Parent, relations=("other",))
-    assert told in _refused(_entity(), Parent, relations=("children",))
-    assert told in _refused(_entity(parent=list[Size]), Child, relations=("parent",))
-    refused = _refused(_entity(children=list[Size]), Parent, relations=("children",))
-    assert "children.width: Child has no column width" in refused
-    assert "extra of Child must not be NULL and no field fills it" in refused
+    assert message in _get_error(_entity(children=list[str]), Parent, relations=("children",))
+    assert message in _get_error(_entity(other=list[Size]), Parent, relations=("other",))
+    assert message in _get_error(_entity(), Parent, relations=("children",))
+    assert message in _get_error(_entity(parent=list[Size]), Child, relations=("parent",))
+    problem = _get_error(_entity(children=list[Size]), Parent, relations=("children",))
+    assert "children.width: Child has no column width" in problem
+    assert "extra of Child must not be NULL and no field fills it" in problem
 
 
-def test_a_mapper_of_something_else_is_refused() -> None:
+def test_repository_rejects_a_mapper_of_another_model() -> None:
     model, entity = _model(), _entity()
 
     with pytest.raises(ConfigError, match="pass a mapper for the same classes"):
         SQLAlchemyRepository(entity, _model(), mapper=ModelMapper(entity, model))
 
 
-def test_an_exact_decimal_has_eighteen_digits() -> None:
+def test_exact_decimal_column_has_at_most_eighteen_digits() -> None:
     for precision, scale in ((19, 2), (2, 3), (5, -1)):
         with pytest.raises(ConfigError, match="it stores at most 18 digits"):
             ExactDecimal(precision, scale)
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgres"], indirect=True)
-async def test_columns_that_sqlite_keeps_inexactly_are_refused_there_and_only_there(
+async def test_repository_rejects_inexact_column_types_on_sqlite_only(
     engine: AsyncEngine, session_factory: SessionFactory, backend: str
 ) -> None:
     class Measured(AggregateRoot[str]):
@@ -401,14 +403,14 @@ async def test_columns_that_sqlite_keeps_inexactly_are_refused_there_and_only_th
     async with engine.begin() as connection:
         await connection.run_sync(model.metadata.create_all)
 
-    for ask in (lambda: things.get("t-1"), lambda: things.add(Measured(id="t-1"))):
+    for call in (lambda: things.get("t-1"), lambda: things.add(Measured(id="t-1"))):
         if backend == "sqlite":
             with pytest.raises(ConfigError) as caught:
-                await ask()
+                await call()
             for name in ("at (DateTime", "opens (Time", "price (Numeric", "total (Numeric"):
                 assert name in str(caught.value)
         else:
-            await ask()
+            await call()
 
     async with engine.begin() as connection:
         await connection.execute(text("DROP TABLE things"))
