@@ -1,10 +1,10 @@
-"""Runs every Python block of the README files and of docs as a test; a pytest plugin.
+"""Pytest plugin that runs every Python block of the README files and of docs as a test.
 
 The blocks of a document share one module and one event loop, and may `await` outside a function.
-A document that mentions REDIS_URL finds there a server of its own.
+A document that mentions REDIS_URL gets a Redis server of its own, with its URL in this variable.
 A block whose first line is a comment with a path, such as `# shop/domain.py`, is written to that
-file instead, in a folder that the document has to itself. There the console blocks that begin with
-`$ ` are run, and what they print is compared with what follows the command.
+file instead, in a folder of this document. There the console blocks that begin with
+`$ ` are run, and their output is compared with the text after the command.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from tests.docs.reader_folder import FILE, PROMPT, ReaderFolder
 from tests.services import Redis, running
 
 ROOT = Path(__file__).parents[2]
-MODULE = "the module that the blocks of a document share"
-LOOP = "the event loop that the blocks of a document share"
-SERVER = "the server that the blocks of a document share"
-FOLDER = "the folder that the files and commands of a document share"
+MODULE = "module that the blocks of a document share"
+LOOP = "event loop that the blocks of a document share"
+SERVER = "server that the blocks of a document share"
+FOLDER = "folder that the files and commands of a document share"
 
 
 def run_block(example: Example) -> None:
@@ -44,7 +44,7 @@ def run_block(example: Example) -> None:
     ast.increment_lineno(tree, example.line + example.parsed.line_offset)
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     code = compile(tree, example.path, "exec", flags=flags, dont_inherit=True)
-    # A real module: what reads annotations looks the module of a class up in `sys.modules`.
+    # A real module, since readers of annotations look up the module of a class in `sys.modules`.
     module = example.namespace.setdefault(MODULE, ModuleType(f"blocks of {example.path}"))
     sys.modules[module.__name__] = module
     outcome = eval(code, vars(module))  # noqa: S307 - running the documentation is the purpose
@@ -66,7 +66,7 @@ def _folder_of(example: Example) -> ReaderFolder:
 
 
 class CommandParser(CodeBlockParser):
-    """Finds the console blocks that begin with a prompt; others are for reading only."""
+    """Parser of the console blocks that begin with a prompt; other blocks are not run."""
 
     def __init__(self) -> None:
         super().__init__(language="console", evaluator=run_console)

@@ -1,4 +1,4 @@
-"""The folder in which a reader would follow a document."""
+"""Folder in which a reader would follow a document."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from typing import Any
 from cqrs_ddd_core.domain.events import defined_events
 
 FILE = re.compile(r"# ([\w/]+\.py)\n")
-"""The first line of a Python block that is to be written to a file."""
+"""First line of a Python block that is written to a file."""
 PROMPT = "$ "
-"""Before a command in a console block; what is printed follows."""
+"""Text before a command in a console block; the expected output follows the command."""
 
 _COMMAND = re.compile(r"^\$ (.+)\n((?:(?!\$ ).*\n?)*)", re.M)
-_OF_THIS_RUN = ("PYTEST_", "FORCE_COLOR", "PY_COLORS")
+_PYTEST_VARIABLES = ("PYTEST_", "FORCE_COLOR", "PY_COLORS")
 
 
 class ReaderFolder:
-    """Empty at first; the current folder, and first on ``sys.path``, until it is closed."""
+    """Empty folder that is the current one, and first on ``sys.path``, until it is closed."""
 
     def __init__(self) -> None:
         self._before = Path.cwd()
@@ -40,15 +40,15 @@ class ReaderFolder:
     def write(self, name: str, text: str) -> None:
         """Write a module, and import it if it is in a package; a script is compiled only.
 
-        When it takes the place of another, every module of the folder is imported anew.
+        If it replaces a file, every module of the folder is imported again.
         """
         self._own(name.removesuffix(".py").partition("/")[0])
         file = self._path / name
         if file.exists():
-            _taken_out(self._names)
+            _remove_modules(self._names)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-        # Byte code of an older text of the same size, written in the same second, would be taken.
+        # Python would use the byte code of a text with the same size from the same second.
         Path(cache_from_source(str(file))).unlink(missing_ok=True)
         importlib.invalidate_caches()
         compile(text, name, "exec", dont_inherit=True)
@@ -57,7 +57,7 @@ class ReaderFolder:
             importlib.import_module(module.replace("/", "."))
 
     def run(self, console: str) -> None:
-        """Run each command; raises ``AssertionError`` when it fails or prints something else.
+        """Run each command; raises ``AssertionError`` if it fails or its output differs.
 
         ``...`` stands for any text.
         """
@@ -82,7 +82,7 @@ class ReaderFolder:
                 )
 
     def close(self) -> None:
-        _taken_out(self._names)
+        _remove_modules(self._names)
         for table, path, other in self._others:
             table[path] = other
         sys.path.remove(str(self._path))
@@ -91,13 +91,13 @@ class ReaderFolder:
 
     def _own(self, name: str) -> None:
         if name not in self._names:
-            # Another module of this name may be at work outside of the document.
-            self._others += _taken_out({name})
+            # The process may use another module of this name outside of the document.
+            self._others += _remove_modules({name})
             self._names.add(name)
 
 
-def _taken_out(names: Container[str]) -> list[tuple[dict[str, Any], str, Any]]:
-    """Forget the modules of these packages, and their events, which are found by name as well."""
+def _remove_modules(names: Container[str]) -> list[tuple[dict[str, Any], str, Any]]:
+    """Remove the modules of these packages, and their event classes, and return both."""
     tables: list[dict[str, Any]] = [sys.modules, *defined_events.values()]
     return [
         (table, path, table.pop(path))
@@ -108,8 +108,10 @@ def _taken_out(names: Container[str]) -> list[tuple[dict[str, Any], str, Any]]:
 
 
 def _environment() -> dict[str, str]:
-    """This interpreter first, and nothing of pytest, whose plugins a reader need not have."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(_OF_THIS_RUN)}
+    """Return the environment, with this interpreter first and without the settings of pytest."""
+    own = {
+        name: value for name, value in os.environ.items() if not name.startswith(_PYTEST_VARIABLES)
+    }
     scripts = Path(sys.executable).parent
     return {
         **own,

@@ -1,4 +1,4 @@
-"""The recipe for Alembic works as it is written."""
+"""Tests of the Alembic recipe, as it is written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OWN = {"orders"}
 
 
 class Project:
-    """A copy of the recipe, on a database of its own."""
+    """Copy of the recipe, on a database of its own."""
 
     def __init__(self, folder: Path, url: str, tables: Tables) -> None:
         shutil.copytree(RECIPE, folder, dirs_exist_ok=True)
@@ -44,20 +44,20 @@ class Project:
         (written,) = (self._folder / "versions").glob(f"*_{message}.py")
         return written.read_text()
 
-    def ask(self, question: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
-        async def asked() -> Any:
+    def run_async(self, work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+        async def run() -> Any:
             engine = create_async_engine(self.url)
             if engine.dialect.name == "sqlite":
                 configure_sqlite(engine)
             try:
-                return await question(engine)
+                return await work(engine)
             finally:
                 await engine.dispose()
 
-        return asyncio.run(asked())
+        return asyncio.run(run())
 
     def table_names(self) -> set[str]:
-        async def names(engine: Any) -> set[str]:
+        async def find_names(engine: Any) -> set[str]:
             async with engine.connect() as connection:
                 found = await connection.run_sync(
                     lambda sync: [
@@ -67,7 +67,7 @@ class Project:
                 )
             return set(found) - {"alembic_version"}
 
-        answer: set[str] = self.ask(names)
+        answer: set[str] = self.run_async(find_names)
         return answer
 
 
@@ -78,19 +78,21 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
     url = asyncpg_url(request.getfixturevalue("postgres_url"))
     name = "alembic_recipe"
 
-    async def make(engine: Any) -> None:
+    async def create_database(engine: Any) -> None:
         async with engine.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             await connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
             await connection.execute(text(f"CREATE DATABASE {name}"))
 
     project = Project(tmp_path, url, Tables(schema="toolkit"))
-    project.ask(make)
+    project.run_async(create_database)
     project.url = f"{url.rpartition('/')[0]}/{name}"
     return project
 
 
-def test_the_branch_of_the_toolkit_lives_beside_the_users_own(project: Project) -> None:
+def test_alembic_branch_of_the_toolkit_coexists_with_the_branch_of_the_user(
+    project: Project,
+) -> None:
     toolkit = {table.name for table in project.tables.metadata.sorted_tables}
 
     project.run(command.upgrade, "heads")
@@ -103,7 +105,7 @@ def test_the_branch_of_the_toolkit_lives_beside_the_users_own(project: Project) 
     assert "cqrs_ddd" not in first
     project.run(command.upgrade, "heads")
     assert project.table_names() == toolkit | OWN
-    # Nothing is left to propose, for the toolkit's tables neither.
+    # Alembic proposes no further change, not even of the tables of the toolkit.
     project.run(command.check)
 
     async def use(engine: Any) -> int:
@@ -112,17 +114,19 @@ def test_the_branch_of_the_toolkit_lives_beside_the_users_own(project: Project) 
         await store.append(event(new_stream(), 1))
         return len(await store.get_events_after(0))
 
-    assert project.ask(use) == 1
+    assert project.run_async(use) == 1
 
     project.run(command.downgrade, "cqrs_ddd@base")
     assert project.table_names() == OWN
     with pytest.raises(ConfigError, match="lacks the tables"):
-        project.ask(lambda engine: schema.check(engine, project.tables))
+        project.run_async(lambda engine: schema.check(engine, project.tables))
     project.run(command.upgrade, "heads")
     assert project.table_names() == toolkit | OWN
 
 
-def test_the_tables_of_the_extra_are_a_branch_that_goes_and_comes_alone(project: Project) -> None:
+def test_alembic_branch_of_the_advanced_tables_can_be_removed_and_restored(
+    project: Project,
+) -> None:
     core = {table.name for table in project.tables.core}
     advanced = {table.name for table in project.tables.advanced.all}
     project.run(command.upgrade, "heads")
@@ -130,21 +134,21 @@ def test_the_tables_of_the_extra_are_a_branch_that_goes_and_comes_alone(project:
     project.run(command.downgrade, "cqrs_ddd_advanced@base")
     assert project.table_names() == core
     with pytest.raises(ConfigError, match="lacks the tables"):
-        project.ask(lambda engine: schema.check(engine, project.tables))
+        project.run_async(lambda engine: schema.check(engine, project.tables))
 
     project.run(command.upgrade, "heads")
     assert project.table_names() == core | advanced
-    project.ask(lambda engine: schema.check(engine, project.tables))
+    project.run_async(lambda engine: schema.check(engine, project.tables))
 
 
-def test_the_tables_that_projections_make_are_not_proposed_to_be_dropped(project: Project) -> None:
+def test_alembic_autogenerate_ignores_tables_of_projections(project: Project) -> None:
     project.run(command.upgrade, "heads")
 
     async def use(engine: Any) -> None:
         store = SQLAlchemyProjectionStore(async_sessionmaker(engine), tables=project.tables)
         await store.ensure_collection("orders", {"customer": str})
 
-    project.ask(use)
+    project.run_async(use)
     assert f"{project.tables.prefix}view_orders" in project.table_names()
     first = project.revise(
         "orders", head="base", branch_label="shop", version_path=f"{project._folder}/versions"
@@ -156,10 +160,10 @@ def test_the_tables_that_projections_make_are_not_proposed_to_be_dropped(project
     project.run(command.downgrade, "cqrs_ddd_advanced@base")
     assert not [name for name in project.table_names() if "view" in name]
     project.run(command.upgrade, "heads")
-    project.ask(use)
+    project.run_async(use)
 
 
-def test_without_the_extra_its_branch_makes_nothing_and_can_be_run_again_with_it(
+def test_advanced_alembic_branch_creates_nothing_until_the_extra_is_installed(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     core = {table.name for table in project.tables.core}
@@ -171,4 +175,4 @@ def test_without_the_extra_its_branch_makes_nothing_and_can_be_run_again_with_it
     project.run(command.downgrade, "cqrs_ddd_advanced@base")
     project.run(command.upgrade, "heads")
 
-    project.ask(lambda engine: schema.check(engine, project.tables))
+    project.run_async(lambda engine: schema.check(engine, project.tables))

@@ -1,4 +1,4 @@
-"""Block hierarchy: its demo, and the purpose of its lock."""
+"""Tests of the block hierarchy: its demo, its lock and its rejected commands."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def _run(*arguments: str) -> str:
     return process.stdout
 
 
-def _printed(work: str) -> list[str]:
+def _run_work(work: str) -> list[str]:
     return _run("-c", f"{PRELUDE}\n{work}\nasyncio.run(main())").splitlines()
 
 
-def test_demo_prints_what_each_move_changes() -> None:
+def test_block_hierarchy_demo_prints_the_effect_of_each_move() -> None:
     output = _run("-m", "block_hierarchy")
 
     assert "expenses under travel and salaries: gained nothing, lost bob:read, eve:read" in output
@@ -75,7 +75,7 @@ def test_demo_prints_what_each_move_changes() -> None:
 def test_lock_keeps_two_concurrent_moves_from_closing_a_cycle(
     guard: str, outcome: list[str]
 ) -> None:
-    printed = _printed(f"""
+    printed = _run_work(f"""
 if {guard!r}:
     setattr(MoveBlock, {guard!r}, lambda self: ())
 
@@ -88,8 +88,8 @@ async def main():
     assert sorted(line.split()[0] for line in printed) == outcome
 
 
-def test_rejected_commands_store_nothing() -> None:
-    printed = _printed("""
+def test_rejected_block_commands_store_nothing() -> None:
+    printed = _run_work("""
 async def main():
     left = await create(acl=ACL.from_grants(ANN))
     right = await create(acl=ACL.from_grants(BOB))
@@ -109,8 +109,8 @@ async def main():
     assert printed[4] == "3"
 
 
-def test_blocks_inherit_tags() -> None:
-    printed = _printed("""
+def test_child_blocks_inherit_tags() -> None:
+    printed = _run_work("""
 async def main():
     top = await create(tags=("a", "b"))
     child = await create(top, tags=("c", "a"))

@@ -1,4 +1,4 @@
-"""Every Python block of the documents is a test, however its fence is written."""
+"""Tests that every Python block and console command of the documents is run."""
 
 from __future__ import annotations
 
@@ -14,51 +14,53 @@ from cqrs_ddd_core.domain.events import default_event_registry
 from cqrs_ddd_core.primitives.exceptions import UnknownTypeError
 from tests.docs.blocks import ROOT, close_document, sybil
 
-# Any fence that a reader takes for Python, however it is indented or titled.
+# Any fence of a Python block, with any indentation and title.
 PYTHON_FENCE = re.compile(r"^[ \t>]*(?:`{3,}|~{3,})[ \t{.]*(?:python\d?|py|pycon)\b", re.M | re.I)
-# Any block with a command at a prompt, wherever in the block and whatever its language.
+# Any command at a prompt, anywhere in a block of any language.
 COMMAND = re.compile(r"^[ \t>]*\$ ", re.M)
 
 
-def documents() -> list[Path]:
+def find_documents() -> list[Path]:
     found = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/**/*.md")]
     return sorted(path for path in found if path.is_file())
 
 
-@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_python_fence_is_collected(path: Path) -> None:
+@pytest.mark.parametrize("path", find_documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_python_block_of_the_documents_is_collected(path: Path) -> None:
     fences = PYTHON_FENCE.findall(path.read_text("utf-8"))
 
-    assert len(_blocks(path, "python")) == len(fences), "open each block with exactly ```python"
+    assert len(_parse_blocks(path, "python")) == len(fences), (
+        "open each block with exactly ```python"
+    )
 
 
-@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_command_at_a_prompt_is_collected(path: Path) -> None:
+@pytest.mark.parametrize("path", find_documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_console_command_of_the_documents_is_collected(path: Path) -> None:
     commands = COMMAND.findall(path.read_text("utf-8"))
 
-    collected = "".join(_blocks(path, "console"))
+    collected = "".join(_parse_blocks(path, "console"))
 
     assert len(COMMAND.findall(collected)) == len(commands), (
         "open the block with exactly ```console, and begin it with a command"
     )
 
 
-def _blocks(path: Path, language: str) -> list[str]:
+def _parse_blocks(path: Path, language: str) -> list[str]:
     examples = sybil.parse(path).examples()
     return [
         str(each.parsed) for each in examples if each.region.lexemes.get("arguments") == language
     ]
 
 
-def test_each_document_lies_where_pytest_looks(pytestconfig: pytest.Config) -> None:
+def test_every_document_is_in_a_test_path_of_pytest(pytestconfig: pytest.Config) -> None:
     places = [ROOT / place for place in pytestconfig.getini("testpaths")]
 
-    for path in documents():
+    for path in find_documents():
         assert any(path.is_relative_to(place) for place in places), path
 
 
 @pytest.mark.parametrize("opening", ["```python title='x'", "```py", "``` python", "~~~python"])
-def test_a_fence_that_the_runner_passes_over_is_noticed(opening: str) -> None:
+def test_python_fence_in_another_spelling_is_detected(opening: str) -> None:
     assert PYTHON_FENCE.search(f"text\n\n{opening}\n1 / 0\n")
 
 
@@ -67,7 +69,7 @@ Run = Callable[[str], None]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    """Runs the blocks of a text one after the other."""
+    """Return a function that runs the blocks of a text in order."""
     document: Document | None = None
 
     def run_text(text: str) -> None:
@@ -83,13 +85,13 @@ def run(tmp_path: Path) -> Iterator[Run]:
         close_document(document.namespace)
 
 
-def _fenced(language: str, *blocks: str) -> str:
+def _fence(language: str, *blocks: str) -> str:
     return "\n".join(f"```{language}\n{block}\n```\n" for block in blocks)
 
 
-def test_a_block_with_a_path_becomes_a_module(run: Run) -> None:
+def test_python_block_with_a_path_becomes_a_module(run: Run) -> None:
     run(
-        _fenced(
+        _fence(
             "python",
             "# kiosk/__init__.py",
             "# kiosk/prices.py\nTEA = 3",
@@ -98,9 +100,9 @@ def test_a_block_with_a_path_becomes_a_module(run: Run) -> None:
     )
 
 
-def test_a_file_that_takes_the_place_of_another_is_imported_anew(run: Run) -> None:
+def test_replaced_file_of_a_document_is_imported_again(run: Run) -> None:
     run(
-        _fenced(
+        _fence(
             "python",
             "# kiosk/prices.py\nTEA = 3",
             "# kiosk/menu.py\nfrom kiosk.prices import TEA",
@@ -119,17 +121,17 @@ def test_a_file_that_takes_the_place_of_another_is_imported_anew(run: Run) -> No
         ("# a comment, and no path\nassert False", AssertionError),
     ],
 )
-def test_a_file_that_does_not_work_fails(run: Run, block: str, error: type[Exception]) -> None:
+def test_block_with_an_invalid_file_fails(run: Run, block: str, error: type[Exception]) -> None:
     with pytest.raises(error):
-        run(_fenced("python", block))
+        run(_fence("python", block))
 
 
-def test_a_command_runs_where_the_files_are(run: Run) -> None:
+def test_console_command_runs_in_the_folder_of_the_files(run: Run) -> None:
     run(
-        _fenced("python", "# kiosk.py\nprint('tea', 3)\nprint('cup = 8')")
-        + _fenced("console", "$ python kiosk.py\ntea ...\ncup = 8")
-        + _fenced("console", "$ python kiosk.py | grep cup > menu.py\n$ ls *.py\nkiosk.py\nmenu.py")
-        + _fenced("python", "import menu\n\nassert menu.cup == 8")
+        _fence("python", "# kiosk.py\nprint('tea', 3)\nprint('cup = 8')")
+        + _fence("console", "$ python kiosk.py\ntea ...\ncup = 8")
+        + _fence("console", "$ python kiosk.py | grep cup > menu.py\n$ ls *.py\nkiosk.py\nmenu.py")
+        + _fence("python", "import menu\n\nassert menu.cup == 8")
     )
 
 
@@ -145,18 +147,18 @@ def test_a_command_runs_where_the_files_are(run: Run) -> None:
         "$ no-such-command\n...",
     ],
 )
-def test_a_command_that_fails_or_prints_something_else_fails(run: Run, block: str) -> None:
+def test_console_command_with_an_error_or_another_output_fails(run: Run, block: str) -> None:
     with pytest.raises(AssertionError, match="instead of"):
-        run(_fenced("console", block))
+        run(_fence("console", block))
 
 
-def test_a_console_block_without_a_prompt_is_not_run(run: Run) -> None:
-    run(_fenced("console", "no-such-command\n"))
+def test_console_block_without_a_prompt_is_not_run(run: Run) -> None:
+    run(_fence("console", "no-such-command\n"))
 
 
-def test_a_module_of_the_same_name_comes_back(tmp_path: Path) -> None:
+def test_module_replaced_by_a_document_is_restored(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(_fenced("python", "# tests/__init__.py", "# tests/kiosk.py"), "utf-8")
+    page.write_text(_fence("python", "# tests/__init__.py", "# tests/kiosk.py"), "utf-8")
     document, ours = sybil.parse(page), sys.modules["tests.docs.blocks"]
     try:
         for example in document.examples():
@@ -168,10 +170,10 @@ def test_a_module_of_the_same_name_comes_back(tmp_path: Path) -> None:
     assert "tests.kiosk" not in sys.modules
 
 
-def test_nothing_of_a_document_is_left_behind(run: Run, tmp_path: Path) -> None:
+def test_closed_document_leaves_no_folder_module_or_event_class(run: Run, tmp_path: Path) -> None:
     page = tmp_path / "other.md"
     event = "from cqrs_ddd_core import DomainEvent\n\n\nclass TeaSold(DomainEvent):\n    pass"
-    page.write_text(_fenced("python", f"# kiosk/prices.py\n{event}"), "utf-8")
+    page.write_text(_fence("python", f"# kiosk/prices.py\n{event}"), "utf-8")
     document, before, search = sybil.parse(page), Path.cwd(), list(sys.path)
     for example in document.examples():
         example.evaluate()

@@ -1,4 +1,4 @@
-"""The page of operators shows the current table."""
+"""Tests that the page of operators shows the current table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order service as its clients meet it, on every back end."""
+"""Tests of the order service as a client uses it, on every back end."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ class Service:
         assert isinstance(carrier.event_store, IEventLog)
         return carrier.event_store
 
-    async def relayed(self) -> None:
-        """Returns when tables and list know of everything."""
+    async def wait_until_processed(self) -> None:
+        """Wait until the outbox is relayed and the order list includes all events."""
         for _ in range(500):
             if not await self.system.outbox.get_pending(limit=1):
                 break
@@ -113,7 +113,7 @@ class Service:
         assert await self.system.positions.wait_until(end, [OrderSummaries.collection], timeout=10)
 
     async def stop_working(self) -> None:
-        """Nothing runs beside the requests from now on."""
+        """Stop the relay and the worker, so that only requests run."""
         await self.system.relay.stop()
         await self.system.worker.stop()
 
@@ -121,7 +121,7 @@ class Service:
         return Decimal((await self.client.get(f"/revenue/{day}")).json()["revenue"])
 
     def break_with(self, error: Exception) -> None:
-        """Add an endpoint that fails so."""
+        """Add an endpoint that raises the error."""
 
         async def fail() -> None:
             raise error
@@ -130,8 +130,8 @@ class Service:
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[Service]:
-    # A server answers with 500 and logs the error; so here it is not raised again.
+async def serve(app: FastAPI) -> AsyncIterator[Service]:
+    # A server answers with 500 and logs the error, so the transport does not raise it again.
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
@@ -141,14 +141,14 @@ async def serving(app: FastAPI) -> AsyncIterator[Service]:
 
 
 @pytest.fixture(autouse=True)
-def _who_looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else most of the time would be spent waiting for the next look of relay and worker."""
+def _poll_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the poll interval of relay and worker, which would dominate the run time."""
 
-    def looking_often(kind: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *given, **options: kind(*given, **{**options, "poll_interval": 0.02})
+    def with_short_interval(kind: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments, **options: kind(*arguments, **{**options, "poll_interval": 0.02})
 
     for kind in (OutboxRelay, ProjectionWorker):
-        monkeypatch.setattr(composition, kind.__name__, looking_often(kind))
+        monkeypatch.setattr(composition, kind.__name__, with_short_interval(kind))
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "memory"])
@@ -156,29 +156,29 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     if request.param == "memory":
         return Settings("", backend="memory")
     if request.param == "sqlite":
-        return _on_sqlite(tmp_path)
+        return _sqlite_settings(tmp_path)
     return Settings(new_database(request.getfixturevalue("postgres_url")))
 
 
 @pytest.fixture
 async def service(settings: Settings) -> AsyncIterator[Service]:
-    async with serving(create_app(settings)) as service:
+    async with serve(create_app(settings)) as service:
         yield service
 
 
 @pytest.fixture
 async def in_memory() -> AsyncIterator[Service]:
-    """Where the back end does not matter."""
-    async with serving(create_app(Settings("", backend="memory"))) as service:
+    """Serve in memory, for tests that do not depend on the back end."""
+    async with serve(create_app(Settings("", backend="memory"))) as service:
         yield service
 
 
-def _on_sqlite(folder: Path, **changed: Any) -> Settings:
+def _sqlite_settings(folder: Path, **changed: Any) -> Settings:
     return Settings(f"sqlite+aiosqlite:///{folder}/orders.db", **changed)
 
 
-def _problem(response: httpx.Response, status: int, name: str) -> Json:
-    """The body, after what every problem must have."""
+def _get_problem(response: httpx.Response, status: int, name: str) -> Json:
+    """Check the members that every problem must have, and return the body."""
     problem: Json = response.json()
     assert (response.status_code, problem["status"]) == (status, status), problem
     assert response.headers["content-type"] == "application/problem+json"
@@ -195,7 +195,7 @@ def _with_subclasses(kind: type[CQRSDDDError]) -> Iterator[type[CQRSDDDError]]:
         yield from _with_subclasses(each)
 
 
-OF_THE_TOOLKIT = sorted(
+TOOLKIT_ERRORS = sorted(
     {
         kind
         for kind in _with_subclasses(CQRSDDDError)
@@ -205,10 +205,10 @@ OF_THE_TOOLKIT = sorted(
 )
 
 
-async def test_a_line_places_an_order_and_is_listed_and_reported(service: Service) -> None:
+async def test_first_line_places_an_order_that_is_listed_and_reported(service: Service) -> None:
     added = await service.add_line()
     shipped = await service.ship()
-    await service.relayed()
+    await service.wait_until_processed()
     page = await service.client.get("/orders")
     report = await service.client.get("/sales")
 
@@ -222,7 +222,7 @@ async def test_a_line_places_an_order_and_is_listed_and_reported(service: Servic
     assert float(country["revenue"]) == 7
 
 
-async def test_a_line_that_is_there_already_is_told_apart(service: Service) -> None:
+async def test_repeated_line_is_answered_as_a_duplicate(service: Service) -> None:
     await service.add_line()
 
     again = await service.add_line()
@@ -230,7 +230,9 @@ async def test_a_line_that_is_there_already_is_told_apart(service: Service) -> N
     assert (again.status_code, again.json()["result"]) == (200, "duplicate")
 
 
-async def test_the_same_key_gives_the_same_answer_and_one_effect(service: Service) -> None:
+async def test_repeated_idempotency_key_gets_the_same_answer_and_one_effect(
+    service: Service,
+) -> None:
     first = await service.add_line(key="k-1")
     again = await service.add_line(key="k-1")
 
@@ -238,7 +240,9 @@ async def test_the_same_key_gives_the_same_answer_and_one_effect(service: Servic
     assert [event.event_type for event in await service.events()] == ["OrderPlaced", "LineAdded"]
 
 
-async def test_two_at_once_under_one_key_have_one_effect(service: Service) -> None:
+async def test_concurrent_requests_with_one_idempotency_key_have_one_effect(
+    service: Service,
+) -> None:
     answers = await asyncio.gather(*(service.add_line(key="k-1") for _ in range(4)))
 
     assert {(answer.status_code, answer.text) for answer in answers} == {
@@ -247,35 +251,35 @@ async def test_two_at_once_under_one_key_have_one_effect(service: Service) -> No
     assert len(await service.events()) == 2
 
 
-async def test_a_key_for_another_content_is_refused(service: Service) -> None:
+async def test_idempotency_key_with_another_content_is_rejected(service: Service) -> None:
     await service.add_line(key="k-1")
 
     another_line = await service.add_line(key="k-1", line={"quantity": 3})
     another_endpoint = await service.ship(**{"Idempotency-Key": "k-1"})
 
-    _problem(another_line, 422, "key-in-use")
-    _problem(another_endpoint, 422, "key-in-use")
+    _get_problem(another_line, 422, "key-in-use")
+    _get_problem(another_endpoint, 422, "key-in-use")
     assert len(await service.events()) == 2
 
 
-async def test_a_key_that_failed_may_be_used_again(service: Service) -> None:
-    refused = await service.ship(**{"Idempotency-Key": "k-1"})
+async def test_idempotency_key_of_a_failed_request_can_be_reused(service: Service) -> None:
+    rejected = await service.ship(**{"Idempotency-Key": "k-1"})
     await service.add_line()
 
     again = await service.ship(**{"Idempotency-Key": "k-1"})
 
-    _problem(refused, 404, "not-found")
+    _get_problem(rejected, 404, "not-found")
     assert again.status_code == 200
 
 
 @pytest.mark.parametrize("key", ["", "two words", "a" * 101])
-async def test_a_key_that_is_none_is_refused(in_memory: Service, key: str) -> None:
+async def test_invalid_idempotency_key_is_rejected(in_memory: Service, key: str) -> None:
     response = await in_memory.ship(**{"Idempotency-Key": key})
 
-    assert list(_problem(response, 422, "invalid")["errors"]) == ["header.idempotency-key"]
+    assert list(_get_problem(response, 422, "invalid")["errors"]) == ["header.idempotency-key"]
 
 
-async def test_an_order_with_its_lines_is_placed_whole(service: Service) -> None:
+async def test_order_is_placed_with_all_its_lines(service: Service) -> None:
     response = await service.place_order("1", {"id": "1"}, {"id": "2"})
 
     assert (response.status_code, response.json()) == (201, {"order_id": "1"})
@@ -283,28 +287,28 @@ async def test_an_order_with_its_lines_is_placed_whole(service: Service) -> None
     assert types == ["OrderPlaced", "LineAdded", "LineAdded"]
 
 
-async def test_an_order_with_a_wrong_line_is_not_placed(service: Service) -> None:
-    refused = await service.place_order("1", {"id": "1"}, {"id": "2", "quantity": 0}, key="k-1")
+async def test_order_with_an_invalid_line_is_not_placed(service: Service) -> None:
+    rejected = await service.place_order("1", {"id": "1"}, {"id": "2", "quantity": 0}, key="k-1")
 
-    assert "the quantity is 0" in _problem(refused, 409, "rejected")["detail"]
+    assert "the quantity is 0" in _get_problem(rejected, 409, "rejected")["detail"]
     assert await service.events() == []
     assert (await service.place_order("1", {"id": "1"}, key="k-1")).status_code == 201
 
 
-async def test_an_order_under_a_known_key_is_not_placed_twice(service: Service) -> None:
+async def test_order_with_a_repeated_idempotency_key_is_not_placed_twice(service: Service) -> None:
     first = await service.place_order("1", {"id": "1"}, key="k-1")
     again = await service.place_order("1", {"id": "1"}, key="k-1")
     other = await service.place_order("1", {"id": "1"}, {"id": "2"}, key="k-1")
 
     assert (again.status_code, again.json()) == (first.status_code, first.json())
-    _problem(other, 422, "key-in-use")
+    _get_problem(other, 422, "key-in-use")
     assert len(await service.events()) == 2
 
 
-async def test_the_list_is_read_page_by_page(service: Service) -> None:
+async def test_order_list_is_read_page_by_page(service: Service) -> None:
     for number in range(5):
         await service.add_line(f"n-{number}&")
-    await service.relayed()
+    await service.wait_until_processed()
     pages, following = [], "/orders?limit=2"
 
     while following:
@@ -315,13 +319,17 @@ async def test_the_list_is_read_page_by_page(service: Service) -> None:
     assert pages == [["n-0&", "n-1&"], ["n-2&", "n-3&"], ["n-4&"]]
 
 
-async def test_a_page_behind_an_unknown_order_is_not_found(service: Service) -> None:
+async def test_page_after_an_unknown_order_is_not_found(service: Service) -> None:
     response = await service.client.get("/orders?after=none")
 
-    assert _problem(response, 404, "not-found")["detail"] == "there is no order none in the list"
+    assert (
+        _get_problem(response, 404, "not-found")["detail"] == "there is no order none in the list"
+    )
 
 
-async def test_a_position_comes_with_what_was_stored(service: Service) -> None:
+async def test_response_has_a_consistency_position_only_if_events_were_stored(
+    service: Service,
+) -> None:
     first = await service.add_line(key="k-1")
     second = await service.ship()
     nothing_new = await service.add_line(key="k-1")
@@ -334,7 +342,7 @@ async def test_a_position_comes_with_what_was_stored(service: Service) -> None:
         assert not await service.log_of(uow).wait_for(position + 1, timeout=0.01)
 
 
-async def test_who_reads_at_the_position_of_a_write_finds_it(service: Service) -> None:
+async def test_read_at_the_position_of_a_write_returns_the_write(service: Service) -> None:
     for number in range(5):
         written = await service.add_line(str(number))
 
@@ -344,11 +352,11 @@ async def test_who_reads_at_the_position_of_a_write_finds_it(service: Service) -
         assert str(number) in [order["id"] for order in page.json()["orders"]]
 
 
-async def test_a_list_that_does_not_get_to_the_position_says_so(
+async def test_list_that_does_not_reach_the_position_in_time_is_an_error(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(endpoints, "POSITION_TIMEOUT", 0.05)
-    await service.relayed()
+    await service.wait_until_processed()
     await service.stop_working()
     written = await service.add_line()
     position = {"Consistency-Position": written.headers["consistency-position"]}
@@ -358,20 +366,20 @@ async def test_a_list_that_does_not_get_to_the_position_says_so(
     await service.system.worker.drain()
     there = await service.client.get("/orders", headers=position)
 
-    assert "is stored" in _problem(behind, 503, "behind")["detail"]
+    assert "is stored" in _get_problem(behind, 503, "behind")["detail"]
     assert behind.headers["retry-after"] == "1"
     assert (stale.status_code, stale.json()["orders"]) == (200, [])
     assert [order["id"] for order in there.json()["orders"]] == ["1"]
 
 
 @pytest.mark.parametrize("position", ["-1", "x", "1.5", str(2**63)])
-async def test_a_position_that_is_none_is_refused(in_memory: Service, position: str) -> None:
+async def test_invalid_consistency_position_is_rejected(in_memory: Service, position: str) -> None:
     response = await in_memory.client.get("/orders", headers={"Consistency-Position": position})
 
-    assert list(_problem(response, 422, "invalid")["errors"]) == ["header.Consistency-Position"]
+    assert list(_get_problem(response, 422, "invalid")["errors"]) == ["header.Consistency-Position"]
 
 
-async def test_the_revenue_of_a_day_is_there_with_the_answer(service: Service) -> None:
+async def test_revenue_of_a_day_includes_every_answered_request(service: Service) -> None:
     await service.stop_working()
     await service.add_line("1")
     await service.place_order("2", {"id": "1"}, {"id": "2", "quantity": 3})
@@ -380,14 +388,14 @@ async def test_the_revenue_of_a_day_is_there_with_the_answer(service: Service) -
     assert await service.revenue("2026-01-03") == 0
 
 
-async def test_all_who_sell_on_one_day_at_once_are_counted(service: Service) -> None:
+async def test_concurrent_sales_of_one_day_are_all_counted(service: Service) -> None:
     answers = await asyncio.gather(*(service.add_line(str(number)) for number in range(8)))
 
     assert {answer.status_code for answer in answers} == {201}
     assert await service.revenue() == 8 * 7
 
 
-async def test_the_correlation_id_of_a_client_is_in_the_events_it_causes(
+async def test_events_have_the_correlation_id_of_the_client(
     service: Service,
 ) -> None:
     response = await service.client.post(
@@ -401,18 +409,18 @@ async def test_the_correlation_id_of_a_client_is_in_the_events_it_causes(
     assert {(each.correlation_id, each.causation_id) for each in events} == {("checkout:17", "k-1")}
 
 
-@pytest.mark.parametrize("told", [None, "", "a b", "a\tb", "é", "a" * 101, "{}"])
-async def test_a_correlation_id_that_is_not_sane_is_replaced(
-    in_memory: Service, told: str | None
+@pytest.mark.parametrize("correlation_id", [None, "", "a b", "a\tb", "é", "a" * 101, "{}"])
+async def test_invalid_correlation_id_is_replaced(
+    in_memory: Service, correlation_id: str | None
 ) -> None:
-    headers = {} if told is None else {b"X-Correlation-ID": told.encode()}
+    headers = {} if correlation_id is None else {b"X-Correlation-ID": correlation_id.encode()}
 
     response = await in_memory.client.get("/orders", headers=headers)
 
     assert re.fullmatch("[0-9a-f-]{36}", response.headers["x-correlation-id"])
 
 
-async def test_requests_at_once_keep_their_ids_apart(service: Service) -> None:
+async def test_concurrent_requests_keep_their_own_correlation_ids(service: Service) -> None:
     async def add(number: int) -> None:
         headers = {"X-Correlation-ID": f"r-{number}"}
         body = {**ORDER, "line": LINE}
@@ -437,12 +445,12 @@ async def test_requests_at_once_keep_their_ids_apart(service: Service) -> None:
         ("/orders", {**ORDER, "order_id": "1", "lines": []}, "body.lines"),
     ],
 )
-async def test_a_body_that_is_wrong_is_told_field_by_field(
+async def test_invalid_body_is_reported_field_by_field(
     in_memory: Service, path: str, body: Json, field: str
 ) -> None:
     response = await in_memory.client.post(path, json=body)
 
-    problem = _problem(response, 422, "invalid")
+    problem = _get_problem(response, 422, "invalid")
     assert list(problem["errors"]) == [field]
     assert "order_service" not in response.text
 
@@ -450,9 +458,7 @@ async def test_a_body_that_is_wrong_is_told_field_by_field(
 @pytest.mark.parametrize(
     "body", [b"{", b"\xff", b'{"\\ud800": 1}', b'{"customer_id": "\\ud800"}', b"[]", b""]
 )
-async def test_a_body_that_cannot_be_read_is_a_problem_like_others(
-    in_memory: Service, body: bytes
-) -> None:
+async def test_unreadable_body_is_answered_as_a_problem(in_memory: Service, body: bytes) -> None:
     response = await in_memory.client.post(
         "/orders/1/lines", content=body, headers={"Content-Type": "application/json"}
     )
@@ -462,29 +468,33 @@ async def test_a_body_that_cannot_be_read_is_a_problem_like_others(
     assert response.headers["content-type"] == "application/problem+json"
 
 
-async def test_what_has_no_endpoint_is_a_problem_too(in_memory: Service) -> None:
+async def test_unknown_path_or_method_is_answered_as_a_problem(in_memory: Service) -> None:
     missing = await in_memory.client.get("/none/%C3%A9")
     wrong = await in_memory.client.delete("/sales")
 
-    _problem(missing, 404, "about:blank")
-    _problem(wrong, 405, "about:blank")
+    _get_problem(missing, 404, "about:blank")
+    _get_problem(wrong, 405, "about:blank")
     assert wrong.headers["allow"] == "GET"
 
 
-async def test_findings_of_the_application_are_told_by_field(in_memory: Service) -> None:
+async def test_validation_errors_of_the_application_are_reported_by_field(
+    in_memory: Service,
+) -> None:
     in_memory.break_with(ValidationError("two findings", errors={"city": ["unknown"]}))
 
-    problem = _problem(await in_memory.client.get("/broken"), 422, "invalid")
+    problem = _get_problem(await in_memory.client.get("/broken"), 422, "invalid")
 
     assert problem["detail"] == "two findings"
     assert problem["errors"] == {"city": ["unknown"]}
 
 
 @pytest.mark.parametrize("kind", [BusinessRuleError, InvariantViolationError])
-async def test_a_rule_speaks_for_itself(in_memory: Service, kind: type[CQRSDDDError]) -> None:
+async def test_message_of_a_violated_business_rule_is_sent_to_the_client(
+    in_memory: Service, kind: type[CQRSDDDError]
+) -> None:
     in_memory.break_with(kind("order 1 was shipped"))
 
-    problem = _problem(await in_memory.client.get("/broken"), 409, "rejected")
+    problem = _get_problem(await in_memory.client.get("/broken"), 409, "rejected")
 
     assert problem["detail"] == "order 1 was shipped"
 
@@ -500,7 +510,7 @@ async def test_a_rule_speaks_for_itself(in_memory: Service, kind: type[CQRSDDDEr
         (RuntimeError(SECRET), 500, "fault"),
     ],
 )
-async def test_what_is_inside_goes_to_the_log_and_not_to_the_client(
+async def test_internal_details_are_logged_and_not_sent_to_the_client(
     in_memory: Service,
     caplog: pytest.LogCaptureFixture,
     error: Exception,
@@ -512,7 +522,7 @@ async def test_what_is_inside_goes_to_the_log_and_not_to_the_client(
 
     response = await in_memory.client.get("/broken", headers={"X-Correlation-ID": "r-1"})
 
-    assert "internal" not in _problem(response, status, name)["detail"]
+    assert "internal" not in _get_problem(response, status, name)["detail"]
     assert SECRET not in response.text
     assert response.headers["x-correlation-id"] == "r-1"
     assert ("Retry-After" in response.headers) is (status == 503)
@@ -524,8 +534,8 @@ async def test_what_is_inside_goes_to_the_log_and_not_to_the_client(
         assert vars(record)["correlation_id"] == "r-1"
 
 
-@pytest.mark.parametrize("kind", OF_THE_TOOLKIT, ids=lambda kind: kind.__name__)
-def test_whether_it_helps_to_send_it_again_is_told_truly(kind: type[CQRSDDDError]) -> None:
+@pytest.mark.parametrize("kind", TOOLKIT_ERRORS, ids=lambda kind: kind.__name__)
+def test_only_transient_errors_are_answered_as_retryable(kind: type[CQRSDDDError]) -> None:
     error = kind("it failed")
 
     answer = answer_to(error)
@@ -537,7 +547,7 @@ def test_whether_it_helps_to_send_it_again_is_told_truly(kind: type[CQRSDDDError
     assert ("Retry-After" in answer.headers) is (answer.status == 503)
 
 
-def test_what_the_page_quotes_stands_in_the_example() -> None:
+def test_code_quoted_on_the_page_is_in_the_example() -> None:
     modules = (ROOT / "docs/examples/order_service").glob("*.py")
     source = "".join(module.read_text("utf-8") for module in modules)
 
@@ -548,53 +558,59 @@ def test_what_the_page_quotes_stands_in_the_example() -> None:
         assert quote in source
 
 
-def test_the_page_shows_the_table_of_answers() -> None:
+def test_page_shows_the_status_and_type_of_every_error() -> None:
     rows = re.findall(r"^\| (`.+?) \| (\d+) \|.*\| `/problems/([\w-]+)` \|$", PAGE, re.M)
 
-    told = {
+    listed = {
         name: (int(status), f"/problems/{kind}")
         for names, status, kind in rows
         for name in re.findall(r"`(\w+)`", names)
     }
 
-    assert told == {kind.__name__: (answer.status, answer.type) for kind, answer in ANSWERS.items()}
+    assert listed == {
+        kind.__name__: (answer.status, answer.type) for kind, answer in ANSWERS.items()
+    }
 
 
-async def test_a_locked_database_is_a_pause_and_no_secret(tmp_path: Path) -> None:
-    async with serving(create_app(_on_sqlite(tmp_path, busy_seconds=0.1))) as service:
+async def test_locked_database_is_answered_with_retry_and_no_internal_details(
+    tmp_path: Path,
+) -> None:
+    async with serve(create_app(_sqlite_settings(tmp_path, busy_seconds=0.1))) as service:
         await service.add_line()
-        await service.relayed()
+        await service.wait_until_processed()
         blocker = sqlite3.connect(tmp_path / "orders.db", isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
 
-        refused = await service.ship(**{"Idempotency-Key": "k-1"})
+        rejected = await service.ship(**{"Idempotency-Key": "k-1"})
         blocker.close()
         again = await service.ship(**{"Idempotency-Key": "k-1"})
 
-    problem = _problem(refused, 503, "unavailable")
+    problem = _get_problem(rejected, 503, "unavailable")
     assert not re.search("lock|sqlite|orders.db|INSERT", problem["detail"] + problem["title"])
-    assert refused.headers["retry-after"] == "1"
+    assert rejected.headers["retry-after"] == "1"
     assert again.status_code == 200
 
 
-async def test_a_server_that_is_gone_is_a_pause_and_no_secret(postgres_url: str) -> None:
+async def test_lost_database_server_is_answered_with_retry_and_no_internal_details(
+    postgres_url: str,
+) -> None:
     url = await asyncio.to_thread(new_database, postgres_url)
     name = url.rpartition("/")[2]
     gone = [
         f"ALTER DATABASE {name} ALLOW_CONNECTIONS false",
         f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
     ]
-    async with serving(create_app(Settings(url))) as service:
+    async with serve(create_app(Settings(url))) as service:
         await service.add_line()
-        await service.relayed()
+        await service.wait_until_processed()
         await _execute(postgres_url, *gone)
 
-        refused = [await service.ship(), await service.client.get("/orders")]
+        rejected = [await service.ship(), await service.client.get("/orders")]
         await _execute(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         again = await service.ship()
 
-    for response in refused:
-        problem = _problem(response, 503, "unavailable")
+    for response in rejected:
+        problem = _get_problem(response, 503, "unavailable")
         assert name not in response.text
         assert "connect" not in problem["detail"]
     assert again.status_code == 200
@@ -609,58 +625,60 @@ async def _execute(url: str, *statements: str) -> None:
         await connection.close()
 
 
-class CannotCommit(InMemoryUnitOfWork):
+class FailingCommit(InMemoryUnitOfWork):
     async def commit(self) -> None:
         raise PersistenceError(SECRET)
 
 
-def _without_commit(system: System) -> System:
-    def cannot_commit() -> UnitOfWork:
-        made = system.uow_factory()
-        assert isinstance(made, InMemoryUnitOfWork)
-        return CannotCommit(made.event_store, made.outbox, made.inbox, projections=made.projections)
+def _break_commits(system: System) -> System:
+    def create_failing_uow() -> UnitOfWork:
+        uow = system.uow_factory()
+        assert isinstance(uow, InMemoryUnitOfWork)
+        return FailingCommit(uow.event_store, uow.outbox, uow.inbox, projections=uow.projections)
 
-    return replace(system, uow_factory=cannot_commit)
+    return replace(system, uow_factory=create_failing_uow)
 
 
-async def test_a_commit_that_fails_is_answered_with_the_error(in_memory: Service) -> None:
-    in_memory.app.state.system = _without_commit(in_memory.system)
+async def test_failed_commit_is_answered_with_an_error(in_memory: Service) -> None:
+    in_memory.app.state.system = _break_commits(in_memory.system)
 
     response = await in_memory.place_order("1", {"id": "1"})
 
-    _problem(response, 503, "unavailable")
+    _get_problem(response, 503, "unavailable")
 
 
-async def test_without_its_scope_a_dependency_commits_behind_the_answer(
+async def test_naive_dependency_without_a_scope_commits_after_the_answer(
     in_memory: Service,
 ) -> None:
-    """Why `UowDep` has the scope; should it ever fail, FastAPI has changed."""
+    """Show why `UowDep` has the scope; if this test fails, FastAPI has changed."""
 
     async def change(uow: Annotated[UnitOfWork, Depends(open_transaction)]) -> None:
         pass
 
     in_memory.app.add_api_route("/changes", change, methods=["POST"])
-    in_memory.app.state.system = _without_commit(in_memory.system)
+    in_memory.app.state.system = _break_commits(in_memory.system)
 
     response = await in_memory.client.post("/changes")
 
     assert response.status_code == 200
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["a command", "a transaction of the endpoint"])
-async def test_a_request_that_is_cancelled_anywhere_leaves_all_or_nothing(
-    service: Service, whole: bool
+@pytest.mark.parametrize(
+    "is_transaction", [False, True], ids=["a command", "a transaction of the endpoint"]
+)
+async def test_cancelled_request_stores_all_events_or_none(
+    service: Service, is_transaction: bool
 ) -> None:
-    await service.stop_working()  # Its tasks come and go, and the sweep watches for such.
+    await service.stop_working()  # The sweep watches for tasks that are left over.
     keys: list[str] = []
     found: Counter[int] = Counter()
 
     async def send(key: str) -> httpx.Response:
-        if whole:
+        if is_transaction:
             return await service.place_order(f"order-{key}", {"id": "1"}, key=key)
         return await service.add_line(f"order-{key}", key=key)
 
-    async def send_anew() -> None:
+    async def send_new() -> None:
         keys.append(f"k-{len(keys)}")
         await send(keys[-1])
 
@@ -671,7 +689,7 @@ async def test_a_request_that_is_cancelled_anywhere_leaves_all_or_nothing(
         assert again.status_code == 201
         assert len(await service.events(f"order-{keys[-1]}")) == 2
 
-    suspensions = await cancel_sweep(send_anew, check)
+    suspensions = await cancel_sweep(send_new, check)
 
     assert suspensions > 5
     assert set(found) == {0, 2}
@@ -680,11 +698,11 @@ async def test_a_request_that_is_cancelled_anywhere_leaves_all_or_nothing(
     assert await service.revenue() == 7 * len(keys)
 
 
-async def test_a_report_that_is_cancelled_anywhere_gives_its_connection_back(
+async def test_cancelled_report_releases_its_connection(
     service: Service,
 ) -> None:
     await service.add_line()
-    await service.relayed()
+    await service.wait_until_processed()
     await service.stop_working()
 
     async def ask() -> None:
@@ -698,44 +716,46 @@ async def test_a_report_that_is_cancelled_anywhere_gives_its_connection_back(
 
 
 @pytest.mark.parametrize("dependency", [open_transaction, snapshot_uow])
-async def test_reads_see_one_state_where_they_are_held_still(
+async def test_snapshot_unit_of_work_reads_one_state_of_the_database(
     service: Service, dependency: Callable[[System], AsyncIterator[UnitOfWork]]
 ) -> None:
-    async def orders() -> int:
+    async def count_orders() -> int:
         return len((await service.system.mediator.query(ListOrders())).result)
 
     async def add_another() -> None:
         await service.add_line("2")
-        await service.relayed()
+        await service.wait_until_processed()
 
     await service.add_line("1")
-    await service.relayed()
+    await service.wait_until_processed()
 
     async with asynccontextmanager(dependency)(service.system) as uow:
-        before = await orders()
-        elsewhere = contextvars.Context()  # As another request, outside of this unit of work.
-        await elsewhere.run(asyncio.get_running_loop().create_task, add_another())
-        after = await orders()
+        before = await count_orders()
+        other_request = contextvars.Context()  # Has no current unit of work.
+        await other_request.run(asyncio.get_running_loop().create_task, add_another())
+        after = await count_orders()
 
-    holds_still = dependency is snapshot_uow and isinstance(uow, SQLAlchemyUnitOfWork)
-    assert (before, after) == ((1, 1) if holds_still else (1, 2))
+    is_repeatable = dependency is snapshot_uow and isinstance(uow, SQLAlchemyUnitOfWork)
+    assert (before, after) == ((1, 1) if is_repeatable else (1, 2))
 
 
-async def test_a_relay_that_stops_with_the_service_leaves_the_rest_to_the_next(
+async def test_messages_left_by_a_stopped_service_are_relayed_by_the_next(
     tmp_path: Path,
 ) -> None:
-    async with serving(create_app(_on_sqlite(tmp_path))) as first:
+    async with serve(create_app(_sqlite_settings(tmp_path))) as first:
         for number in range(5):
             await first.add_line(str(number))
 
-    async with serving(create_app(_on_sqlite(tmp_path))) as second:
-        await second.relayed()
+    async with serve(create_app(_sqlite_settings(tmp_path))) as second:
+        await second.wait_until_processed()
         page = await second.client.get("/orders")
 
     assert len(page.json()["orders"]) == 5
 
 
-async def test_the_description_of_the_service_names_the_problems(in_memory: Service) -> None:
+async def test_openapi_description_names_problem_responses_for_every_operation(
+    in_memory: Service,
+) -> None:
     description = (await in_memory.client.get("/openapi.json")).json()
 
     operations = [each for path in description["paths"].values() for each in path.values()]
@@ -745,12 +765,12 @@ async def test_the_description_of_the_service_names_the_problems(in_memory: Serv
         assert "422" not in operation["responses"]
 
 
-async def test_a_server_makes_the_service_from_the_environment(
+async def test_service_is_created_from_environment_variables(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", _on_sqlite(tmp_path).database_url)
+    monkeypatch.setenv("DATABASE_URL", _sqlite_settings(tmp_path).database_url)
 
-    async with serving(from_environment()) as service:
+    async with serve(from_environment()) as service:
         response = await service.client.get("/orders")
 
     assert response.json() == {"orders": [], "next": None}

@@ -1,4 +1,4 @@
-"""The order system as its user meets it, on every back end."""
+"""Tests of the order system as a program, on every back end."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ TIMEOUT = 60.0
 
 @dataclass
 class Shop:
-    """Runs the program in a folder of its own."""
+    """Program in a folder of its own."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -67,24 +67,24 @@ class Shop:
         return path
 
     def execute(self, statement: str, name: str = "orders.db") -> list[object]:
-        """In the database that is there if nobody says another."""
+        """Execute a statement in a SQLite database of the folder."""
         with closing(sqlite3.connect(self.folder / name)) as database, database:
             return database.execute(statement).fetchall()
 
-    def rejected(self, name: str = "orders") -> list[str]:
+    def read_rejected_lines(self, name: str = "orders") -> list[str]:
         path = self.folder / f"{name}.rejected.csv"
         return path.read_text().splitlines()[1:] if path.exists() else []
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    """On SQLite, which is what it takes if nobody says another."""
+    """Return a shop on SQLite, the default database."""
     return Shop(tmp_path)
 
 
 @pytest.fixture
 def in_memory(tmp_path: Path) -> Shop:
-    """Where the back end does not matter."""
+    """Return a shop in memory, for tests that do not depend on the back end."""
     return Shop(tmp_path, {"BACKEND": "memory"})
 
 
@@ -111,8 +111,8 @@ def _shop_on(request: pytest.FixtureRequest, folder: Path) -> Shop:
     return shop
 
 
-def _refused(process: CompletionResult) -> str:
-    """The one line that the program ended with."""
+def _get_error(process: CompletionResult) -> str:
+    """Return the single error line with which the program ended."""
     assert process.code == 1, process.stderr
     assert process.stdout == ""
     lines = [line for line in process.stderr.splitlines() if not _is_progress(line)]
@@ -124,7 +124,7 @@ def _is_progress(line: str) -> bool:
     return not line.strip() or "━" in line or "relaying messages" in line
 
 
-def test_the_sample_gives_its_figures(any_shop: Shop) -> None:
+def test_sample_import_prints_the_expected_figures(any_shop: Shop) -> None:
     process = any_shop.run()
 
     assert process.code == 0, process.stderr
@@ -133,10 +133,10 @@ def test_the_sample_gives_its_figures(any_shop: Shop) -> None:
     assert "2,851.18" in process.stdout
     assert "Late (over 21 days): 1 orders" in process.stdout
     assert "importing orders.csv" in process.stderr
-    assert any_shop.rejected() == []
+    assert any_shop.read_rejected_lines() == []
 
 
-def test_every_back_end_and_style_prints_the_same_report(tmp_path: Path, postgres_url: str) -> None:
+def test_every_backend_and_style_prints_the_same_report(tmp_path: Path, postgres_url: str) -> None:
     shops = [
         Shop(tmp_path, {"STYLE": style, **backend})
         for style in STYLES
@@ -152,7 +152,7 @@ def test_every_back_end_and_style_prints_the_same_report(tmp_path: Path, postgre
     assert len(reports) == 1
 
 
-def test_event_sourced_orders_have_no_rows_and_the_events_of_the_others(shop: Shop) -> None:
+def test_event_sourced_orders_have_the_same_events_but_no_rows(shop: Shop) -> None:
     shop.run()
     shop.run(STYLE="events")
 
@@ -172,16 +172,16 @@ def test_event_sourced_orders_have_no_rows_and_the_events_of_the_others(shop: Sh
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql", "memory"])
-async def test_rows_and_documents_add_up_to_the_same(
+async def test_list_and_report_add_up_to_the_same_totals(
     request: pytest.FixtureRequest, tmp_path: Path, backend: str, style: tables.Style
 ) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/orders.db"
     if backend == "postgresql":
         url = await asyncio.to_thread(new_database, request.getfixturevalue("postgres_url"))
-    kept: Any = {"backend": "memory"} if backend == "memory" else {"database_url": url}
+    stored: Any = {"backend": "memory"} if backend == "memory" else {"database_url": url}
     file = OrderFile(write_orders(tmp_path / "orders.csv", orders=40, lines=104))
 
-    async with open_system(Settings(style=style, **kept)) as system:
+    async with open_system(Settings(style=style, **stored)) as system:
         with open_rejected_lines(tmp_path / "rejected.csv") as rejected:
             await Import(system, rejected).run(file, lambda done: None)
         await drain_outbox(system, lambda done: None)
@@ -204,7 +204,7 @@ async def test_rows_and_documents_add_up_to_the_same(
 @pytest.mark.parametrize(
     "lasting_shop", [("sqlite", "state"), ("postgresql", "events")], indirect=True, ids="-".join
 )
-def test_a_rebuild_makes_the_documents_again(lasting_shop: Shop) -> None:
+def test_rebuild_restores_deleted_documents(lasting_shop: Shop) -> None:
     empty = lasting_shop.run("--rebuild")
     first = lasting_shop.run()
     if "DATABASE_URL" not in lasting_shop.environment:
@@ -223,7 +223,7 @@ def test_a_rebuild_makes_the_documents_again(lasting_shop: Shop) -> None:
 @pytest.mark.parametrize(
     "lasting_shop", [("sqlite", "events"), ("postgresql", "state")], indirect=True, ids="-".join
 )
-def test_an_import_and_rebuilds_at_once_end_with_the_same_report(lasting_shop: Shop) -> None:
+def test_import_during_rebuilds_ends_with_the_same_report(lasting_shop: Shop) -> None:
     file = write_orders(lasting_shop.folder / "orders.csv", orders=30, lines=78)
     alone = Shop(lasting_shop.folder).run(file, BACKEND="memory")
     lasting_shop.run("--rebuild", file)
@@ -240,13 +240,13 @@ def test_an_import_and_rebuilds_at_once_end_with_the_same_report(lasting_shop: S
     assert lasting_shop.run("--report", file).stdout.strip() == _report(alone).strip()
 
 
-def test_an_event_that_makes_no_document_is_one_line_and_tried_again(shop: Shop) -> None:
+def test_event_without_a_document_is_reported_in_one_line_and_retried(shop: Shop) -> None:
     report = _report(shop.run())
     shop.execute("CREATE TABLE kept AS SELECT payload FROM cqrs_ddd_events WHERE position = 2")
     shop.execute("UPDATE cqrs_ddd_projections SET position = 0 WHERE position IS NOT NULL")
     shop.execute("UPDATE cqrs_ddd_events SET payload = '{}' WHERE position = 2")
 
-    lines = {_refused(shop.run()) for _ in range(2)}
+    lines = {_get_error(shop.run()) for _ in range(2)}
     shop.execute(
         "UPDATE cqrs_ddd_events SET payload = (SELECT payload FROM kept) WHERE position = 2"
     )
@@ -256,16 +256,14 @@ def test_an_event_that_makes_no_document_is_one_line_and_tried_again(shop: Shop)
     assert _report(shop.run()) == report
 
 
-@pytest.mark.parametrize(("kept", "asked"), [STYLES, STYLES[::-1]])
-def test_a_database_stays_in_the_style_that_it_began_with(
-    shop: Shop, kept: str, asked: str
-) -> None:
+@pytest.mark.parametrize(("kept", "requested"), [STYLES, STYLES[::-1]])
+def test_database_keeps_the_style_of_its_first_run(shop: Shop, kept: str, requested: str) -> None:
     shop.environment["DATABASE_URL"] = "sqlite+aiosqlite:///orders.db"
     file = shop.write(HEAD, LINE)
     shop.run(file, STYLE=kept)
     tables = shop.execute("SELECT name FROM sqlite_master")
 
-    lines = {_refused(shop.run(file, *words, STYLE=asked)) for words in ((), ("--report",))}
+    lines = {_get_error(shop.run(file, *words, STYLE=requested)) for words in ((), ("--report",))}
 
     assert lines == {
         f"the orders of this database are kept as {kept}; set STYLE={kept}, or use another database"
@@ -276,22 +274,22 @@ def test_a_database_stays_in_the_style_that_it_began_with(
 @pytest.mark.parametrize(
     "lasting_shop", [("sqlite", "state"), ("postgresql", "state")], indirect=True, ids="-".join
 )
-def test_of_two_styles_that_begin_at_once_one_is_refused(lasting_shop: Shop) -> None:
-    ended = _in_each_style_at_once(lasting_shop)
+def test_only_one_of_two_concurrent_first_runs_sets_the_style(lasting_shop: Shop) -> None:
+    ended = _run_both_styles(lasting_shop)
 
     assert sorted(str(each.code) for each in ended) == ["0", "1"], ended
 
 
 @pytest.mark.parametrize("lasting_shop", [("postgresql", "state")], indirect=True, ids="-".join)
-def test_who_checks_before_it_keeps_others_out_lets_both_styles_in(lasting_shop: Shop) -> None:
+def test_naive_style_check_before_the_lock_admits_both_styles(lasting_shop: Shop) -> None:
     lasting_shop.before = check_too_early
 
-    ended = _in_each_style_at_once(lasting_shop)
+    ended = _run_both_styles(lasting_shop)
 
     assert [each.code for each in ended] == [0, 0], ended
 
 
-def _in_each_style_at_once(shop: Shop) -> list[CompletionResult]:
+def _run_both_styles(shop: Shop) -> list[CompletionResult]:
     shop.environment.setdefault("DATABASE_URL", "sqlite+aiosqlite:///orders.db")
     file = shop.write(HEAD, LINE)
     with ThreadPoolExecutor(2) as threads:
@@ -300,7 +298,7 @@ def _in_each_style_at_once(shop: Shop) -> list[CompletionResult]:
 
 
 def check_too_early() -> None:
-    """Each program waits until both have seen that there are no tables."""
+    """Make each program wait until both have checked that there are no tables."""
     check = tables.check
 
     def install(connection: Connection, style: tables.Style) -> None:
@@ -314,8 +312,8 @@ def check_too_early() -> None:
     tables.install = install
 
 
-def test_a_style_that_is_unknown_is_told_the_two(shop: Shop) -> None:
-    line = _refused(shop.run(STYLE="rows"))
+def test_error_for_an_unknown_style_lists_both_styles(shop: Shop) -> None:
+    line = _get_error(shop.run(STYLE="rows"))
 
     assert line == "STYLE is not usable: Input should be 'state' or 'events'"
 
@@ -325,7 +323,7 @@ def _report(process: CompletionResult) -> str:
     return process.stdout.partition("\n\n")[2]
 
 
-def test_a_second_run_finds_all_there_and_says_so(lasting_shop: Shop) -> None:
+def test_second_import_reports_the_lines_that_are_already_stored(lasting_shop: Shop) -> None:
     first = lasting_shop.run()
 
     second = lasting_shop.run()
@@ -335,7 +333,7 @@ def test_a_second_run_finds_all_there_and_says_so(lasting_shop: Shop) -> None:
     assert _report(second) == _report(first)
 
 
-def test_two_copies_at_once_end_with_the_same_report(lasting_shop: Shop) -> None:
+def test_two_concurrent_imports_of_a_file_end_with_the_same_report(lasting_shop: Shop) -> None:
     lines = [
         f"{order},C-{order % 7},2026-01-02,2026-01-0{3 + order % 6},Lund,Sweden,P-{part},Tea,2,3,0"
         for order in range(20)
@@ -350,29 +348,29 @@ def test_two_copies_at_once_end_with_the_same_report(lasting_shop: Shop) -> None
     assert {_report(each) for each in both} == {_report(alone)}
 
 
-def test_the_order_list_goes_on_behind_an_order(any_shop: Shop) -> None:
+def test_next_page_of_the_order_list_starts_after_an_order(any_shop: Shop) -> None:
     first = any_shop.run()
     second = any_shop.run("--after", "S-1003")
 
-    assert _listed(first) == [f"S-{number}" for number in range(1012, 1002, -1)]
+    assert _find_listed_ids(first) == [f"S-{number}" for number in range(1012, 1002, -1)]
     assert "more: --report --after S-1003" in first.stdout
-    assert _listed(second) == ["S-1002", "S-1001"]
+    assert _find_listed_ids(second) == ["S-1002", "S-1001"]
 
 
-def _listed(process: CompletionResult) -> list[str]:
+def _find_listed_ids(process: CompletionResult) -> list[str]:
     return re.findall(r"│ (S-\d+)", process.stdout.partition("Newest")[2])
 
 
-def test_an_order_that_is_not_in_the_list_is_named(shop: Shop) -> None:
+def test_page_after_an_unknown_order_is_an_error_that_names_it(shop: Shop) -> None:
     file = shop.write(HEAD, LINE)
     shop.run(file)
 
-    line = _refused(shop.run("--report", file, "--after", "S-1"))
+    line = _get_error(shop.run("--report", file, "--after", "S-1"))
 
     assert line == "there is no order S-1 in the list"
 
 
-def test_a_file_in_another_spelling_is_read_through_a_mapping(any_shop: Shop) -> None:
+def test_mapping_reads_a_file_with_other_columns_and_formats(any_shop: Shop) -> None:
     file = any_shop.write(
         INVOICES,
         "1;A;Tea;2;1/12/2010 08:26;2,55;17850;France",
@@ -393,7 +391,10 @@ def test_a_file_in_another_spelling_is_read_through_a_mapping(any_shop: Shop) ->
     assert "1 orders, 1 cancellations, 3 lines, 1 customers, 1 countries" in process.stdout
     assert "10.20" in process.stdout
     assert "the reasons are in invoices.rejected.csv" in process.stdout
-    assert [line.partition(",3;")[0].split(",3,")[0] for line in any_shop.rejected("invoices")] == [
+    assert [
+        line.partition(",3;")[0].split(",3,")[0]
+        for line in any_shop.read_rejected_lines("invoices")
+    ] == [
         "6,CustomerID is empty",
         "7,UnitPrice is '0': Input should be greater than 0",
         "8,the quantity is -1; in order 3 it must be > 0",
@@ -427,7 +428,7 @@ def test_a_file_in_another_spelling_is_read_through_a_mapping(any_shop: Shop) ->
         (LINE.replace("P,Tea", "Q,Cup").replace("2026-01-05", "2026-01-06"), "an earlier line of"),
     ],
 )
-def test_a_line_that_cannot_be_taken_is_kept_with_the_reason(
+def test_rejected_line_is_written_to_a_file_with_its_reason(
     in_memory: Shop, line: str, reason: str
 ) -> None:
     file = in_memory.write(HEAD, LINE, line, LINE.replace("P,Tea", "R,Rye"))
@@ -436,21 +437,24 @@ def test_a_line_that_cannot_be_taken_is_kept_with_the_reason(
 
     assert process.code == 0, process.stderr
     assert "3 lines read: 2 accepted, 1 rejected, 0 duplicates" in process.stdout
-    (kept,) = in_memory.rejected()
+    (kept,) = in_memory.read_rejected_lines()
     assert kept.replace('"', "").startswith(f"3,{reason}")
 
 
-def test_lines_of_a_shipped_order_that_come_late_are_rejected(in_memory: Shop) -> None:
+def test_late_lines_of_a_shipped_order_are_rejected(in_memory: Shop) -> None:
     other = LINE.replace("1,ANNA", "2,BERT")
     file = in_memory.write(HEAD, LINE, other, LINE.replace("P,Tea", "Q,Cup"))
 
     process = in_memory.run(file)
 
     assert "3 lines read: 2 accepted, 1 rejected" in process.stdout
-    assert "order 1 was shipped at 2026-01-05; place a new order for Cup" in in_memory.rejected()[0]
+    assert (
+        "order 1 was shipped at 2026-01-05; place a new order for Cup"
+        in in_memory.read_rejected_lines()[0]
+    )
 
 
-def test_a_file_that_grew_adds_what_is_new(shop: Shop) -> None:
+def test_second_import_of_a_longer_file_adds_only_new_lines(shop: Shop) -> None:
     file = shop.write(HEAD, LINE)
     shop.run(file)
     shop.write(HEAD, LINE, LINE.replace("1,ANNA", "2,BERT"))
@@ -475,23 +479,23 @@ def test_a_file_that_grew_adds_what_is_new(shop: Shop) -> None:
         (f'{HEAD}\n{LINE}\n2,"BERT\n{LINE}\n'.encode(), "is invalid after line"),
     ],
 )
-def test_a_file_that_cannot_be_read_to_its_end_changes_nothing(
-    shop: Shop, content: bytes, message: str
-) -> None:
+def test_unreadable_file_changes_nothing(shop: Shop, content: bytes, message: str) -> None:
     file = shop.folder / "orders.csv"
     file.write_bytes(content)
 
     process = shop.run(file)
 
-    assert message in _refused(process)
+    assert message in _get_error(process)
     assert [path.name for path in shop.folder.iterdir()] == ["orders.csv"]
 
 
-def test_a_file_that_is_not_there_is_named(shop: Shop) -> None:
+def test_missing_input_file_is_named_in_the_error(shop: Shop) -> None:
     missing, folder = shop.run("none.csv"), shop.run(shop.folder)
 
-    assert _refused(missing) == "cannot read none.csv: No such file or directory; give another file"
-    assert "is not a regular file, which can be read twice" in _refused(folder)
+    assert (
+        _get_error(missing) == "cannot read none.csv: No such file or directory; give another file"
+    )
+    assert "is not a regular file, which can be read twice" in _get_error(folder)
 
 
 @pytest.mark.parametrize(
@@ -509,7 +513,7 @@ def test_a_file_that_is_not_there_is_named(shop: Shop) -> None:
         ('{"decimal": "\'"}', "decimal: Input should be '.' or ','"),
     ],
 )
-def test_a_mapping_that_is_not_usable_is_named(
+def test_invalid_mapping_is_named_in_the_error(
     shop: Shop, mapping: str | None, message: str
 ) -> None:
     if mapping is not None:
@@ -517,7 +521,7 @@ def test_a_mapping_that_is_not_usable_is_named(
 
     process = shop.run("--mapping", "mapping.json")
 
-    assert message in _refused(process)
+    assert message in _get_error(process)
 
 
 @pytest.mark.parametrize(
@@ -534,34 +538,34 @@ def test_a_mapping_that_is_not_usable_is_named(
         ("postgresql+asyncpg://me@host.invalid/orders", "cannot"),
     ],
 )
-def test_a_database_that_cannot_be_reached_is_one_line(shop: Shop, url: str, message: str) -> None:
+def test_unreachable_database_is_reported_in_one_line(shop: Shop, url: str, message: str) -> None:
     process = shop.run(DATABASE_URL=url)
 
-    assert message in _refused(process)
+    assert message in _get_error(process)
 
 
 @pytest.mark.parametrize("wrong", ["database", "password"])
-def test_a_server_that_refuses_is_one_line(shop: Shop, postgres_url: str, wrong: str) -> None:
+def test_rejected_login_is_reported_in_one_line(shop: Shop, postgres_url: str, wrong: str) -> None:
     url = new_database(postgres_url)
     user, _, rest = url.rpartition("@")
     url = f"{url}_absent" if wrong == "database" else f"{user.rpartition(':')[0]}:wrong@{rest}"
 
-    line = _refused(shop.run(DATABASE_URL=url))
+    line = _get_error(shop.run(DATABASE_URL=url))
 
     assert ("does not exist" if wrong == "database" else "password authentication failed") in line
 
 
-def test_a_file_that_is_no_database_is_left_alone(shop: Shop) -> None:
+def test_file_that_is_not_a_database_is_not_changed(shop: Shop) -> None:
     file = shop.write("no database, " * 400, name="orders.db")
     before = file.read_bytes()
 
-    line = _refused(shop.run())
+    line = _get_error(shop.run())
 
     assert "file is not a database" in line
     assert file.read_bytes() == before
 
 
-def test_a_locked_database_is_one_line_and_untouched(shop: Shop) -> None:
+def test_locked_database_is_reported_in_one_line_and_not_changed(shop: Shop) -> None:
     shop.run(shop.write(HEAD, LINE))
     before = shop.run("--report").stdout
     blocker = sqlite3.connect(shop.folder / "orders.db", isolation_level=None)
@@ -571,21 +575,21 @@ def test_a_locked_database_is_one_line_and_untouched(shop: Shop) -> None:
     report = shop.run("--report", BUSY_SECONDS="0.2")
     blocker.close()
 
-    assert "database is locked" in _refused(process)
+    assert "database is locked" in _get_error(process)
     assert report.stdout == before
     assert shop.run("--report").stdout == before
 
 
-def test_a_read_only_database_is_one_line(shop: Shop, postgres_url: str) -> None:
+def test_read_only_database_is_reported_in_one_line(shop: Shop, postgres_url: str) -> None:
     shop.run()
     only = f"sqlite+aiosqlite:///file:{shop.folder}/orders.db?mode=ro&uri=true"
     url = new_database(postgres_url, "default_transaction_read_only = on")
 
-    line = _refused(shop.run(shop.write(HEAD, LINE), DATABASE_URL=only))
-    served = _refused(shop.run(DATABASE_URL=url))
+    line = _get_error(shop.run(shop.write(HEAD, LINE), DATABASE_URL=only))
+    postgres_line = _get_error(shop.run(DATABASE_URL=url))
 
     assert "readonly database" in line
-    assert "read-only transaction" in served
+    assert "read-only transaction" in postgres_line
 
 
 @pytest.mark.parametrize(
@@ -599,18 +603,20 @@ def test_a_read_only_database_is_one_line(shop: Shop, postgres_url: str) -> None
         ("UPDATE cqrs_ddd_versions SET version = 99", "have version 99, this library requires"),
     ],
 )
-def test_tables_of_another_version_are_left_alone(shop: Shop, change: str, message: str) -> None:
+def test_order_system_leaves_tables_of_another_version_unchanged(
+    shop: Shop, change: str, message: str
+) -> None:
     file = shop.write(HEAD, LINE)
     shop.run(file)
     shop.execute(change)
 
-    assert message in _refused(shop.run(file))
+    assert message in _get_error(shop.run(file))
 
 
-def test_a_database_of_somebody_else_is_left_alone(shop: Shop) -> None:
+def test_database_of_another_application_is_not_changed(shop: Shop) -> None:
     shop.execute("CREATE TABLE orders (number INTEGER)")
 
-    line = _refused(shop.run())
+    line = _get_error(shop.run())
 
     assert "table orders has another version or belongs to another application" in line
     assert shop.execute("SELECT name FROM sqlite_master") == [("orders",)]
@@ -620,25 +626,25 @@ def test_a_database_of_somebody_else_is_left_alone(shop: Shop) -> None:
     ("variable", "value"),
     [("BACKEND", "mongo"), ("BUSY_SECONDS", "nan"), ("LEASE_SECONDS", "-1")],
 )
-def test_a_setting_that_is_not_usable_is_named(shop: Shop, variable: str, value: str) -> None:
-    assert f"{variable} is not usable" in _refused(shop.run(**{variable: value}))
+def test_invalid_setting_is_named_in_the_error(shop: Shop, variable: str, value: str) -> None:
+    assert f"{variable} is not usable" in _get_error(shop.run(**{variable: value}))
 
 
-def test_a_report_makes_no_database(shop: Shop) -> None:
-    line = _refused(shop.run("--report", "none.csv"))
+def test_report_creates_no_database(shop: Shop) -> None:
+    line = _get_error(shop.run("--report", "none.csv"))
 
     assert line == "there is no database none.db; import the file first"
     assert not list(shop.folder.iterdir())
 
 
-def test_a_pipe_is_refused_as_a_file(shop: Shop) -> None:
+def test_pipe_is_rejected_as_an_input_file(shop: Shop) -> None:
     pipe = shop.folder / "pipe.csv"
     os.mkfifo(pipe)
 
-    assert "is not a regular file, which can be read twice" in _refused(shop.run(pipe))
+    assert "is not a regular file, which can be read twice" in _get_error(shop.run(pipe))
 
 
-def test_text_that_looks_like_markup_is_printed_as_it_is(in_memory: Shop) -> None:
+def test_markup_in_values_is_printed_literally(in_memory: Shop) -> None:
     file = in_memory.write(HEAD, LINE.replace("Sweden", "[/red]").replace("ANNA", "[bold]x[/]"))
 
     process = in_memory.run(file)
@@ -648,7 +654,7 @@ def test_text_that_looks_like_markup_is_printed_as_it_is(in_memory: Shop) -> Non
     assert "[bold]x[/]" in process.stdout
 
 
-def test_the_largest_lines_fit_everywhere(any_shop: Shop) -> None:
+def test_largest_allowed_amounts_fit_in_every_backend(any_shop: Shop) -> None:
     largest = LINE.replace(",2,3.50,0.10", ",100000,99999.999,0.01")
     file = any_shop.write(HEAD, *(largest.replace("1,A", f"{order},A", 1) for order in range(20)))
 
@@ -658,21 +664,23 @@ def test_the_largest_lines_fit_everywhere(any_shop: Shop) -> None:
     assert "197,999,998,020.00" in process.stdout
 
 
-def test_an_order_takes_no_more_lines_than_it_can_be_loaded_with(in_memory: Shop) -> None:
+def test_order_rejects_more_lines_than_the_limit(in_memory: Shop) -> None:
     lines = [LINE.replace("P,Tea", f"P{part},Tea").replace("2026-01-05", "") for part in range(11)]
     in_memory.before = load_ten_lines_at_most
 
     process = in_memory.run(in_memory.write(HEAD, *lines))
 
     assert "10 accepted, 1 rejected" in process.stdout
-    assert "order 1 has 10 lines; place another one" in in_memory.rejected()[0]
+    assert "order 1 has 10 lines; place another one" in in_memory.read_rejected_lines()[0]
 
 
 def load_ten_lines_at_most() -> None:
     domain.MAX_LINES = 10
 
 
-def test_two_files_about_the_same_orders_may_be_imported_at_once(lasting_shop: Shop) -> None:
+def test_two_files_with_lines_of_the_same_orders_can_be_imported_at_once(
+    lasting_shop: Shop,
+) -> None:
     facts = "ANNA,2026-01-02,,Lund,Sweden"
     files = [
         lasting_shop.write(
@@ -691,7 +699,7 @@ def test_two_files_about_the_same_orders_may_be_imported_at_once(lasting_shop: S
     assert "10 orders, 58 lines" in lasting_shop.run("--report").stdout
 
 
-def test_a_file_that_is_read_in_another_way_is_not_imported_twice(shop: Shop) -> None:
+def test_file_with_another_mapping_is_not_imported_twice(shop: Shop) -> None:
     file = shop.write(HEAD, LINE.replace("2026-01-05", "").replace("2026-01-02", "2026-02-01"))
     shop.run(file)
     mapping = shop.write('{"date_format": "%Y-%d-%m"}', name="mapping.json")
@@ -699,20 +707,20 @@ def test_a_file_that_is_read_in_another_way_is_not_imported_twice(shop: Shop) ->
     process = shop.run(file, "--mapping", mapping)
 
     assert "0 accepted, 1 rejected" in process.stdout
-    assert "it was imported before with another mapping" in shop.rejected()[0]
+    assert "it was imported before with another mapping" in shop.read_rejected_lines()[0]
 
 
-def test_rejected_lines_overwrite_nothing_else(shop: Shop) -> None:
+def test_rejected_lines_never_overwrite_another_file(shop: Shop) -> None:
     file = shop.write(HEAD, "1,ANNA")
     before = file.read_bytes()
 
-    line = _refused(shop.run(file, "--rejected", file))
+    line = _get_error(shop.run(file, "--rejected", file))
 
     assert line.endswith("is not a file of rejected lines; name another file")
     assert file.read_bytes() == before
 
 
-def test_an_interruption_is_told_and_resumed(shop: Shop) -> None:
+def test_interrupted_import_is_reported_and_can_be_resumed(shop: Shop) -> None:
     lines = [LINE.replace("1,ANNA", f"{order},ANNA", 1) for order in range(40)]
     file = shop.write(HEAD, *lines)
 
@@ -730,16 +738,16 @@ def test_an_interruption_is_told_and_resumed(shop: Shop) -> None:
 def interrupt_in_the_middle() -> None:
     lines = OrderFile.read_lines
 
-    def interrupting(self: OrderFile) -> Iterator[ReadLine | Rejection]:
+    def interrupt(self: OrderFile) -> Iterator[ReadLine | Rejection]:
         for number, line in enumerate(lines(self)):
             if number == 20:
                 os.kill(os.getpid(), signal.SIGINT)
             yield line
 
-    OrderFile.read_lines = interrupting  # type: ignore[method-assign]
+    OrderFile.read_lines = interrupt  # type: ignore[method-assign]
 
 
-def test_it_runs_as_a_module(shop: Shop) -> None:
+def test_order_system_runs_as_a_module(shop: Shop) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "order_system"],
         cwd=shop.folder,
@@ -754,18 +762,20 @@ def test_it_runs_as_a_module(shop: Shop) -> None:
     assert "importing orders.csv" in done.stderr
 
 
-def test_help_tells_the_environment_and_the_exit_codes(shop: Shop) -> None:
+def test_help_lists_the_environment_variables_and_exit_codes(shop: Shop) -> None:
     process = shop.run("--help")
 
     assert process.code == 0
-    for told in ("DATABASE_URL", "BACKEND", "STYLE", "--mapping", "--after", "exit codes", "130"):
-        assert told in process.stdout
+    for text in ("DATABASE_URL", "BACKEND", "STYLE", "--mapping", "--after", "exit codes", "130"):
+        assert text in process.stdout
     assert shop.run("--nonsense").code == 2
 
 
-def test_rejected_lines_that_cannot_be_written_are_told(in_memory: Shop) -> None:
+def test_unwritable_file_of_rejected_lines_is_an_error(in_memory: Shop) -> None:
     file = in_memory.write(HEAD, LINE, "1,ANNA")
 
     process = in_memory.run(file, "--rejected", "none/rejected.csv")
 
-    assert "cannot be written to none/rejected.csv: No such file or directory" in _refused(process)
+    assert "cannot be written to none/rejected.csv: No such file or directory" in _get_error(
+        process
+    )

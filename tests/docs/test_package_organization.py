@@ -1,4 +1,4 @@
-"""The map shows the land."""
+"""Tests that the page on the organization of packages names every folder."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.docs.blocks import ROOT
 PAGE = (ROOT / "docs/package-organization.md").read_text("utf-8")
 
 
-def _named(section: str) -> set[str]:
-    """What stands in the first cells of a section's table."""
+def _find_names(section: str) -> set[str]:
+    """Return the names in the first column of the table of a section."""
     (text,) = re.findall(rf"^## {section}$(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
     return {
         name.rstrip("/")
@@ -23,34 +23,34 @@ def _named(section: str) -> set[str]:
     }
 
 
-def _folders(root: Path) -> set[str]:
+def _find_folders(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if any(path.glob("*.py"))}
 
 
-def test_every_folder_of_core_is_named_and_nothing_else() -> None:
-    assert _named("Core") == _folders(ROOT / "packages/core/src/cqrs_ddd_core")
+def test_page_names_exactly_the_folders_of_core() -> None:
+    assert _find_names("Core") == _find_folders(ROOT / "packages/core/src/cqrs_ddd_core")
 
 
-def test_every_folder_of_the_advanced_package_is_named_and_nothing_else() -> None:
-    assert _named("Advanced") == _folders(ROOT / "packages/advanced/src/cqrs_ddd_advanced_core") - {
-        "."
-    }
+def test_page_names_exactly_the_folders_of_the_advanced_package() -> None:
+    assert _find_names("Advanced") == _find_folders(
+        ROOT / "packages/advanced/src/cqrs_ddd_advanced_core"
+    ) - {"."}
 
 
-def test_every_package_is_named_and_nothing_else() -> None:
+def test_page_names_exactly_the_packages() -> None:
     packages = {
         str(path.parent.relative_to(ROOT)) for path in ROOT.glob("packages/**/pyproject.toml")
     }
 
-    assert _named("Packages") == packages
+    assert _find_names("Packages") == packages
 
 
-def test_every_folder_of_the_tests_is_named_and_nothing_else() -> None:
-    assert _named("Tests") == _folders(ROOT / "tests")
+def test_page_names_exactly_the_folders_of_the_tests() -> None:
+    assert _find_names("Tests") == _find_folders(ROOT / "tests")
 
 
-def test_everything_at_the_top_exists() -> None:
-    for name in _named("Top-level folder"):
+def test_every_top_level_folder_named_on_the_page_exists() -> None:
+    for name in _find_names("Top-level folder"):
         assert (ROOT / name).exists(), name
 
 
@@ -61,18 +61,16 @@ def test_everything_at_the_top_exists() -> None:
         ("SQLAlchemy", "persistence/sqlalchemy/src/cqrs_ddd_persistence_sqlalchemy"),
     ],
 )
-def test_every_module_of_a_flat_package_is_named_and_nothing_else(
-    section: str, package: str
-) -> None:
+def test_page_names_exactly_the_modules_of_a_flat_package(section: str, package: str) -> None:
     root = ROOT / "packages" / package
     modules = {path.name for path in root.glob("*.py")} - {"__init__.py"}
 
-    assert _named(section) == modules | _folders(root)
+    assert _find_names(section) == modules | _find_folders(root)
 
 
-def test_modules_beside_the_folders_exist() -> None:
+def test_page_names_exactly_the_modules_of_core_outside_the_folders() -> None:
     core = ROOT / "packages/core/src/cqrs_ddd_core"
     modules = {path.name for path in core.glob("*.py")} - {"__init__.py"}
-    (told,) = re.findall(r"^Modules outside the folders: .*?$.*?\n\n", PAGE, re.M | re.S)
+    (text,) = re.findall(r"^Modules outside the folders: .*?$.*?\n\n", PAGE, re.M | re.S)
 
-    assert set(re.findall(r"`(\w+\.py)`", told)) == modules
+    assert set(re.findall(r"`(\w+\.py)`", text)) == modules

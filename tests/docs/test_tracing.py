@@ -1,4 +1,4 @@
-"""The page on tracing names every operation that hooks see, with its attributes."""
+"""Tests that the page on tracing lists every operation that hooks see, with its attributes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,23 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 Operations = dict[str, set[str]]
 
 
-def operations_in(source: str) -> Operations:
-    """The spans of a module; a name that is a parameter is looked for where it is passed."""
+def find_operations(source: str) -> Operations:
+    """Return the spans of a module; a name that is a parameter is resolved at its callers."""
     tree = ast.parse(source)
     found: Operations = {}
     functions = [node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)]
     for function in functions:
         for span in _calls(function, "hooks.span"):
-            assert all(keyword.arg for keyword in span.keywords), "attributes are written out"
+            assert all(keyword.arg for keyword in span.keywords), (
+                "the attributes of a span must be written as keywords"
+            )
             attributes = {str(keyword.arg) for keyword in span.keywords}
             for name in _names(span.args[0], function, tree):
                 found.setdefault(name, set()).update(attributes)
-    within = {id(span) for function in functions for span in _calls(function, "hooks.span")}
-    assert within == {id(span) for span in _calls(tree, "hooks.span")}, "a span has a function"
+    in_functions = {id(span) for function in functions for span in _calls(function, "hooks.span")}
+    assert in_functions == {id(span) for span in _calls(tree, "hooks.span")}, (
+        "every span must be in a function"
+    )
     return found
 
 
@@ -39,15 +43,15 @@ def _names(
     if isinstance(name, ast.Name):
         place = [parameter.arg for parameter in function.args.args].index(name.id)
         passed = [call.args[place] for call in _calls(tree, function.name)]
-        assert passed, f"{function.name} is called by its name in its module"
+        assert passed, f"{function.name} must be called by its name in its module"
     else:
         passed = [name]
     return [_text(each) for each in passed]
 
 
 def _text(node: ast.expr) -> str:
-    assert isinstance(node, ast.Constant), f"{ast.unparse(node)} is no plain text"
-    assert isinstance(node.value, str), f"{ast.unparse(node)} is no plain text"
+    assert isinstance(node, ast.Constant), f"{ast.unparse(node)} is not a text constant"
+    assert isinstance(node.value, str), f"{ast.unparse(node)} is not a text constant"
     return node.value
 
 
@@ -57,20 +61,20 @@ def _calls(tree: ast.AST, target: str) -> Iterator[ast.Call]:
             yield node
 
 
-def test_the_table_is_what_the_sources_say() -> None:
+def test_tracing_page_lists_every_operation_and_its_attributes() -> None:
     rows = re.findall(r"^\| `([\w.]+)` \|[^|]*\|([^|]*)\|$", PAGE, re.M)
-    told = {name: set(re.findall(r"`(\w+)`", attributes)) for name, attributes in rows}
+    listed = {name: set(re.findall(r"`(\w+)`", attributes)) for name, attributes in rows}
 
     found: Operations = {}
     for path in SOURCES:
-        for name, attributes in operations_in(path.read_text("utf-8")).items():
+        for name, attributes in find_operations(path.read_text("utf-8")).items():
             found.setdefault(name, set()).update(attributes)
 
-    assert told == found
-    assert "command.send" in told
+    assert listed == found
+    assert "command.send" in listed
 
 
-def test_hooks_are_called_by_no_other_name() -> None:
+def test_every_module_imports_hooks_by_its_own_name() -> None:
     for path in SOURCES:
         text = path.read_text("utf-8")
         for line in re.findall(r"^.*\binstrumentation import .*$", text, re.M):
@@ -88,8 +92,8 @@ def test_hooks_are_called_by_no_other_name() -> None:
         ),
     ],
 )
-def test_a_span_is_found(source: str, names: Operations) -> None:
-    assert operations_in(source) == names
+def test_operations_of_a_module_are_found(source: str, names: Operations) -> None:
+    assert find_operations(source) == names
 
 
 @pytest.mark.parametrize(
@@ -100,6 +104,6 @@ def test_a_span_is_found(source: str, names: Operations) -> None:
         "with hooks.span('a'): pass",
     ],
 )
-def test_a_span_that_cannot_be_read_is_noticed(source: str) -> None:
+def test_span_with_a_computed_name_or_attributes_is_rejected(source: str) -> None:
     with pytest.raises(AssertionError):
-        operations_in(source)
+        find_operations(source)
