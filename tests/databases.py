@@ -17,7 +17,7 @@ _numbers = count(1)
 
 
 def new_database(postgres_url: str, *settings: str) -> str:
-    """The URL of a new one; a setting is what ``ALTER DATABASE ... SET`` takes."""
+    """Create a database with settings of ``ALTER DATABASE ... SET`` and return its URL."""
     name = f"fresh_{getpid()}_{next(_numbers)}"
     asyncio.run(
         _execute(

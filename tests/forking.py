@@ -1,4 +1,4 @@
-"""Processes that are there at once: forked from a server that has imported everything."""
+"""Processes that start fast, as they are forked from a server that imported everything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _context.set_forkserver_preload(
 
 @contextmanager
 def process(target: Callable[..., object], *arguments: object) -> Iterator[BaseProcess]:
-    """Killed at the end of the block, if not before."""
+    """Run a process that is killed at the end of the block, if not before."""
     started = _context.Process(target=target, args=arguments, daemon=True)
     started.start()
     try:
@@ -31,5 +31,5 @@ def process(target: Callable[..., object], *arguments: object) -> Iterator[BaseP
 
 
 def kill(process: BaseProcess) -> None:
-    process.kill()  # Which is nothing for one that ended by itself a moment before.
+    process.kill()  # Has no effect on a process that has ended by itself.
     process.join(10)

@@ -1,4 +1,4 @@
-"""Files of orders, as large as they are asked for; the shape is that of a small wholesaler."""
+"""Files of orders of any size, with the proportions of a small wholesaler."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ def write_orders(
     padding: str = "",
     seed: int = 20,
 ) -> Path:
-    """So many orders with a line each, and the other lines dealt out to them; one seed, one file.
+    """Write orders with one line each and distribute the other lines; equal seeds, equal files.
 
-    A customer lives in one country. With as many orders as customers, all of both come. A share of
-    the orders is not shipped yet; the ``padding`` makes every name and id longer but the order's.
+    A customer lives in one country. A file with at least as many orders as customers contains every
+    customer and country. A share of the orders is not shipped yet. The ``padding`` makes every name
+    and every id longer, except for the id of the order.
     """
     dice = random.Random(seed)
     sizes = [1] * orders

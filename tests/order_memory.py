@@ -1,6 +1,6 @@
-"""The memory that the order system needs at its worst, to import a file.
+"""Peak memory of the order system during the import of a file.
 
-``python -m tests.order_memory FILE [KEPT]`` imports it, in an interpreter that nobody used before.
+``python -m tests.order_memory FILE [KEPT]`` imports the file and prints the peak in bytes.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from tests.peak_memory import peak_memory
 
 ROOT = Path(__file__).parents[1]
 TIMES = 100
-"""How much larger the second file is."""
-MAY_GROW = 9 * 2**20
-"""Two page caches of SQLite, 2 MB each, the strings that pydantic remembers, and a batch of 100
-messages: a small file fills none of them. That is 3 to 6 MiB; who keeps 1,000 lines needs 12."""
+"""Factor by which the second file is larger."""
+MAX_GROWTH = 9 * 2**20
+"""Bytes; two page caches of SQLite with 2 MB each, strings cached by pydantic, and a batch of 100
+messages, none of which a small file fills. They need 3 to 6 MiB; a program that keeps 1,000 lines
+needs 12 MiB."""
 
 Kept = Literal["lines", "responses"]
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """In bytes: for a small file, and for one that is ``TIMES`` as large."""
+    """Peaks in bytes, for a small file and for one that is ``TIMES`` as large."""
 
     small: int
     large: int
@@ -48,7 +49,7 @@ class Peaks:
         return f"at most {small}, and {large} for {TIMES} times the lines: {growth} more"
 
 
-def peaks(
+def measure_peaks(
     folder: Path,
     *,
     lines: int,
@@ -56,20 +57,20 @@ def peaks(
     kept: Kept | None = None,
     new_database: Callable[[int], Mapping[str, str]] = lambda _: {},
 ) -> Peaks:
-    """Of the program, or of one that keeps something; a line is an order.
+    """Measure the peaks of the program, or of a naive one that keeps lines or responses.
 
-    Names are so much longer, and Python holds them at four bytes a character for the sake of one:
-    a line that is kept costs memory sooner than it costs time.
+    Each line is an order. ``padding`` makes the names longer, and one wide character makes Python
+    use four bytes for each character, so that a line which is kept needs more memory.
     """
     found: list[int] = []
     for number in (lines, lines * TIMES):
         file = folder / f"{number}.csv"
         write_orders(file, orders=number, lines=number, unshipped=1, padding=f"{'.' * padding}🍵")
-        found.append(_peak_of(file, new_database(number), kept))
+        found.append(_measure_peak(file, new_database(number), kept))
     return Peaks(*found)
 
 
-def _peak_of(file: Path, environment: Mapping[str, str], kept: Kept | None) -> int:
+def _measure_peak(file: Path, environment: Mapping[str, str], kept: Kept | None) -> int:
     path = os.pathsep.join(str(each) for each in (ROOT, ROOT / "docs/examples"))
     arguments = [str(file)] if kept is None else [str(file), kept]
     done = subprocess.run(
@@ -90,25 +91,25 @@ def _main(file: str, kept: str | None = None) -> None:
     print(peak_memory())  # noqa: T201
 
 
-def _keep(what: str) -> None:
-    """Be naive. Such a one only sends the commands: what it keeps is there by then."""
+def _keep(kind: str) -> None:
+    """Make the program naive: it only sends the commands, and keeps lines or responses."""
 
     async def drain_outbox(*_: object) -> None: ...
 
     program.drain_outbox = drain_outbox  # type: ignore[assignment,attr-defined]
     lines, send, kept = OrderFile.read_lines, Mediator.send, list[Any]()
 
-    def keeping_lines(self: OrderFile) -> Iterator[Any]:
+    def keep_lines(self: OrderFile) -> Iterator[Any]:
         return iter(list(lines(self)))
 
-    async def keeping_responses(self: Mediator, command: Any) -> Any:
+    async def keep_responses(self: Mediator, command: Any) -> Any:
         kept.append(await send(self, command))
         return kept[-1]
 
-    if what == "lines":
-        OrderFile.read_lines = keeping_lines  # type: ignore[method-assign]
+    if kind == "lines":
+        OrderFile.read_lines = keep_lines  # type: ignore[method-assign]
     else:
-        Mediator.send = keeping_responses  # type: ignore[method-assign]
+        Mediator.send = keep_responses  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The order system as a program, in a process that is there at once and may be killed."""
+"""Order system as a program, in a process that starts fast and can be killed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Before = Callable[[], object]
 
 @dataclass(frozen=True)
 class CompletionResult:
-    """``code`` is None for one that was killed."""
+    """Exit code, or None for a killed process, and output of a program."""
 
     code: int | None
     stdout: str
@@ -32,7 +32,7 @@ def run_program(
     life: float,
     before: Before | None = None,
 ) -> CompletionResult:
-    """Kills it after ``life`` seconds. ``before`` is called in its process first."""
+    """Run the program, call ``before`` in its process first, and kill it after ``life`` seconds."""
     words = [str(argument) for argument in arguments]
     with tempfile.TemporaryDirectory() as room:
         outputs = Path(room) / "stdout", Path(room) / "stderr"

@@ -1,4 +1,4 @@
-"""A Redis server of a test's own, which may end or freeze, and come back where it was."""
+"""Redis server that one test uses, which can end or freeze, and restart on the same port."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.services import SOURCES, Redis, wait_until_it_answers
 
 
 class OwnRedis:
-    """What it had is gone when it is started again."""
+    """Redis server without persistence: a restart loses its data."""
 
     def __init__(self, room: Path) -> None:
         self._product = Redis()

@@ -1,4 +1,4 @@
-"""Server processes that lack root, live in a folder of their own and end with the test run."""
+"""Server processes without root rights, in folders of their own, that end with the test run."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def temporary_room() -> Iterator[Path]:
 
 
 def unprivileged_account() -> str:
-    """Return an account for servers that refuse root; `OURSELVES` if we are not root."""
+    """Return an account for servers that reject root; `OURSELVES` if this process is not root."""
     if os.geteuid() != 0:
         return OURSELVES
     for name in ("postgres", "nobody"):
@@ -113,7 +113,7 @@ def is_open_to_all(program: Path) -> bool:
 
 
 def copy_install(program: Path, target: Path, account: str) -> Path:
-    """Copy the install of a wheel and the `.libs` folder beside it, where its programs look."""
+    """Copy the install of a wheel and the `.libs` folder next to it, where its programs look."""
     install = program.parent.parent
     package = install.parent
     copied = target / package.name / install.name

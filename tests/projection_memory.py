@@ -1,6 +1,6 @@
-"""The memory that a worker needs at its worst, to take a projection to the end of the events.
+"""Peak memory of a projection worker that processes all events.
 
-``python -m tests.projection_memory URL SCHEMA [KEPT]`` does it in an interpreter of its own.
+``python -m tests.projection_memory URL SCHEMA [KEPT]`` runs the worker and prints the peak.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from tests.peak_memory import peak_memory
 ROOT = Path(__file__).parents[1]
 BATCH = 500
 SALES = 10
-"""Of each till: ten times as many events are ten times as many documents."""
-MAY_GROW = 6 * 2**20
-"""The page cache of SQLite, 2 MB, and what the allocator leaves unused. That is 1 to 3 MiB; who
-keeps 18,000 events needs more than 15."""
+"""Sales of each till; ten times as many events are ten times as many documents."""
+MAX_GROWTH = 6 * 2**20
+"""Bytes; the page cache of SQLite with 2 MB, and memory that the allocator leaves unused. They
+need 1 to 3 MiB; a worker that keeps 18,000 events needs more than 15 MiB."""
 
 
 class Takings(ProjectionHandler):
-    """One small document a till."""
+    """Projection with one small document a till."""
 
     collection = "takings"
     fields: ClassVar = {"cents": int}
@@ -46,8 +46,8 @@ class Takings(ProjectionHandler):
         documents.upsert(str(event.aggregate_id), {"cents": taken["cents"] + event.cents})
 
 
-class Keeps(SQLAlchemyEventStore):
-    """Naive: what was read is there to the end."""
+class KeepingEventStore(SQLAlchemyEventStore):
+    """Naive event store that keeps every event it read."""
 
     kept: ClassVar[list[StoredEvent]] = []
 
@@ -59,7 +59,7 @@ class Keeps(SQLAlchemyEventStore):
 
 @dataclass(frozen=True)
 class Peaks:
-    """In bytes: for few events, and for many."""
+    """Peaks in bytes, for few events and for many."""
 
     few: int
     many: int
@@ -75,8 +75,8 @@ class Peaks:
         return f"at most {few}, and {many} for more events: {growth} more"
 
 
-async def peaks(place: Place, events: Sequence[int], *, is_naive: bool = False) -> Peaks:
-    """A worker for the first events, and one that begins anew with all of them."""
+async def measure_peaks(place: Place, events: Sequence[int], *, is_naive: bool = False) -> Peaks:
+    """Measure a worker for each number of events, which always starts at position 0."""
     found: list[int] = []
     async with place.engine() as engine:
         environment = create_environment(place, engine)
@@ -86,30 +86,30 @@ async def peaks(place: Place, events: Sequence[int], *, is_naive: bool = False) 
                 await connection.execute(place.tables.advanced.projections.delete())
             async with environment.uow_factory() as uow:
                 await environment.store.drop_collection(Takings.collection, uow=uow)
-            found.append(await asyncio.to_thread(_peak_of, place, is_naive))
+            found.append(await asyncio.to_thread(_measure_peak, place, is_naive))
             (reached,) = await environment.positions.list_positions([Takings.collection])
             assert reached.position == await environment.events.latest_position()
     return Peaks(*found)
 
 
 async def _fill(place: Place, engine: AsyncEngine, number: int) -> None:
-    """Copies of one event, in the database: a store would take longer than the worker."""
+    """Copy one event in the database, as appending would take longer than the worker."""
     table = place.tables.events
     store = SQLAlchemyEventStore(async_sessionmaker(engine), tables=place.tables)
     if not await store.latest_position():
         await store.append_batch(to_stored(new_till(), [ItemSold(cents=5)]))
-    there = await store.latest_position()
+    last = await store.latest_position()
     others = {
         "event_id": "'copy-' || n",
         "aggregate_id": f"'till of copies ' || (n / {SALES})",
         "version": f"n % {SALES} + 1",
     }
     columns = [each for each in table.c if each is not table.c.position]
-    values = [others.get(each.name, f"first.{_quoted(engine, each)}") for each in columns]
+    values = [others.get(each.name, f"first.{_quote(engine, each)}") for each in columns]
     name = engine.dialect.identifier_preparer.format_table(table)
     statement = (
-        f"INSERT INTO {name} ({', '.join(_quoted(engine, each) for each in columns)}) "
-        f"WITH RECURSIVE numbers(n) AS (SELECT {there + SALES} UNION ALL "
+        f"INSERT INTO {name} ({', '.join(_quote(engine, each) for each in columns)}) "
+        f"WITH RECURSIVE numbers(n) AS (SELECT {last + SALES} UNION ALL "
         f"SELECT n + 1 FROM numbers WHERE n < {number + SALES - 1}) "
         f"SELECT {', '.join(values)} FROM numbers, {name} AS first WHERE first.position = 1 "
         "ORDER BY n"
@@ -118,11 +118,11 @@ async def _fill(place: Place, engine: AsyncEngine, number: int) -> None:
         await connection.execute(text(statement))
 
 
-def _quoted(engine: AsyncEngine, each: Column[object]) -> str:
+def _quote(engine: AsyncEngine, each: Column[object]) -> str:
     return engine.dialect.identifier_preparer.format_column(column(each.name))
 
 
-def _peak_of(place: Place, is_naive: bool) -> int:
+def _measure_peak(place: Place, is_naive: bool) -> int:
     kept = ["kept"] if is_naive else []
     path = os.pathsep.join(str(each) for each in (ROOT, ROOT / "docs/examples"))
     done = subprocess.run(
@@ -141,7 +141,7 @@ async def _project(url: str, schema: str, *kept: str) -> None:
     async with place.engine() as engine:
         environment = create_environment(place, engine)
         if kept:
-            environment.events = Keeps(async_sessionmaker(engine), tables=place.tables)
+            environment.events = KeepingEventStore(async_sessionmaker(engine), tables=place.tables)
         await environment.worker(Takings(), batch=BATCH).drain()
     print(peak_memory())  # noqa: T201
 

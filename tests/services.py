@@ -1,4 +1,4 @@
-"""Real PostgreSQL and Redis servers: named by a URL, found on the machine, or from a wheel."""
+"""Real PostgreSQL and Redis servers: from a URL, from the machine, or from a wheel."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SYSTEM_POSTGRES = (
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers at `url`."""
+    """Server that answers at `url`."""
 
     url: str
     source: str
@@ -58,7 +58,7 @@ class Server:
 
 
 class Product(ABC):
-    """One kind of server: where its programs are, how to start one, how to ask its version."""
+    """Kind of server: the places of its programs, its start and the query of its version."""
 
     name: ClassVar[str]
     variable: ClassVar[str]
@@ -89,7 +89,7 @@ class Product(ABC):
 
 
 class Postgres(Product):
-    """PostgreSQL with durability off: right for tests, wrong for benchmarks."""
+    """PostgreSQL without durability, which suits tests but not benchmarks."""
 
     name = "PostgreSQL"
     variable = "CQRS_DDD_TEST_POSTGRES_URL"
@@ -146,7 +146,7 @@ class Postgres(Product):
 
 
 class Redis(Product):
-    """Redis, or Valkey in its place."""
+    """Redis, or Valkey instead."""
 
     name = "Redis"
     variable = "CQRS_DDD_TEST_REDIS_URL"
@@ -248,7 +248,7 @@ def wait_until_it_answers(product: Product, server: subprocess.Popen[str], url: 
 
 
 def ask_version(product: Product, url: str) -> str:
-    # In a thread: a fixture may be asked for while the test's own event loop runs.
+    # In a thread, as a fixture can be requested while the event loop of the test runs.
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(asyncio.run, product.version(url)).result()
 

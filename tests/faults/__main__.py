@@ -23,23 +23,23 @@ from cqrs_ddd_persistence_sqlalchemy import (
 from tests import projection_memory as projecting
 from tests.databases import new_database
 from tests.faults.crashing import Place, Tracks, kill_at_random
-from tests.faults.importing import Environment, files_in
+from tests.faults.importing import Environment, create_file_settings
 from tests.faults.importing import kill_at_random as kill_imports
 from tests.faults.locking import Contest, contend, fifo, redlock
 from tests.faults.ordering import Workload
-from tests.faults.outages import go_away_and_come_back
+from tests.faults.outages import run_with_outages
 from tests.faults.projecting import kill_at_random as kill_workers
 from tests.faults.rebuilding import rebuild_while_commands_come, rebuild_while_workers_follow
-from tests.faults.relaying import relayed
+from tests.faults.relaying import run_relays
 from tests.faults.selling import Market
 from tests.faults.snapshotting import kill_at_random as kill_payers
-from tests.order_memory import MAY_GROW, peaks
+from tests.order_memory import MAX_GROWTH, measure_peaks
 from tests.persistence_sqlalchemy.conftest import asyncpg_url
 from tests.persistence_sqlalchemy.parity import Findings, compare_with_memory
 from tests.services import Postgres, Redis, running
 
 Run = Callable[[Place, int], Awaitable[tuple[str, int]]]
-"""Answers what was found, and how many faults are in it."""
+"""Run that returns its findings as text and the number of faults."""
 
 TRANSACTIONS = 250
 ROUNDS = 200
@@ -51,18 +51,18 @@ LINES = 100
 OUTAGES = 50
 LOCK_ROUNDS = 100
 LARGE = 50
-"""Events a batch, where there are many to be taken."""
+"""Events in a batch of a large run."""
 SOLD = Market(tills=400, events=100_000, pause=0.015)
 POISONED = Market(tills=100, events=10_000, pause=0.05, has_poison=True)
-SOLD_MEANWHILE = Market(tills=50, events=20_000, pause=0.1)
+SOLD_DURING_REBUILDS = Market(tills=50, events=20_000, pause=0.1)
 REBUILDS = 20
-PROJECTED = (10_000, 1_000_000)
+PROJECTED_EVENTS = (10_000, 1_000_000)
 
 
 async def order(place: Place, seed: int) -> tuple[str, int]:
-    """16 writers, into a fresh store and into a used one, beside a transaction that has nothing
-    to do with them."""
-    told, faults = [], 0
+    """Write with 16 writers into a new store and into a used one, during an unrelated
+    transaction."""
+    report, faults = [], 0
     async with place.engine() as engine:
         sessions = async_sessionmaker(engine)
         store = SQLAlchemyEventStore(sessions, tables=place.tables)
@@ -79,45 +79,45 @@ async def order(place: Place, seed: int) -> tuple[str, int]:
                 findings = await workload.run(await store.latest_position())
                 faults += len(findings.lost) + findings.doubled + findings.disordered
                 faults += len(findings.never_committed)
-                told.append(str(findings))
+                report.append(str(findings))
             await unrelated.rollback()
-    return "\n    ".join(told), faults
+    return "\n    ".join(report), faults
 
 
 async def kill(place: Place, seed: int) -> tuple[str, int]:
-    """Writers, relays and a consumer, one killed each round."""
+    """Run writers, relays and a consumer, one of them killed each round."""
     findings = await kill_at_random(place, seed=seed, rounds=ROUNDS)
     return str(findings), findings.faults
 
 
 async def snapshots(place: Place, seed: int) -> tuple[str, int]:
-    """Processes that keep snapshots of what they change, one killed each round."""
+    """Run processes that change aggregates with snapshots, one of them killed each round."""
     findings = await kill_payers(place, seed=seed, rounds=ROUNDS)
     return str(findings), findings.faults
 
 
 async def projections(place: Place, seed: int) -> tuple[str, int]:
-    """Two workers beside a seller of 100,000 events, one killed each round."""
+    """Run two projection workers during 100,000 sales, one of them killed each round."""
     findings = await kill_workers(place, seed=seed, kills=ROUNDS, market=SOLD, batch=LARGE)
     return str(findings), findings.faults
 
 
 async def poison(place: Place, seed: int) -> tuple[str, int]:
-    """The same with an event that nobody can take, until it is repaired on the way."""
+    """Run projection workers with a poison event, which is repaired during the run."""
     findings = await kill_workers(place, seed=seed, kills=ROUNDS // 2, market=POISONED, batch=LARGE)
     return str(findings), findings.faults
 
 
 async def rebuilds(place: Place, seed: int) -> tuple[str, int]:
-    """One version after the other, each killed three times on the way, under 200 events/s."""
+    """Rebuild one version after the other, each killed three times, under 200 events/s."""
     findings = await rebuild_while_workers_follow(
-        place, seed=seed, rounds=REBUILDS, kills=3, market=SOLD_MEANWHILE, batch=LARGE
+        place, seed=seed, rounds=REBUILDS, kills=3, market=SOLD_DURING_REBUILDS, batch=LARGE
     )
     return str(findings), findings.faults
 
 
 async def inline(place: Place, seed: int) -> tuple[str, int]:
-    """Rebuilds of what commands write, each killed three times on the way."""
+    """Rebuild an inline projection during commands, each rebuild killed three times."""
     findings = await rebuild_while_commands_come(
         place, seed=seed, rounds=REBUILDS, kills=3, batch=LARGE * 4
     )
@@ -125,39 +125,40 @@ async def inline(place: Place, seed: int) -> tuple[str, int]:
 
 
 async def outages(place: Place, seed: int) -> tuple[str, int]:
-    """A worker whose connections break, at a commit or for longer than its lease."""
+    """Run a projection worker whose connections break, at a commit or beyond its lease."""
     if place.schema is None:
-        return "a file has no connections", 0
-    findings = await go_away_and_come_back(place, seed=seed, rounds=OUTAGES)
+        return "not run: a file has no connections", 0
+    findings = await run_with_outages(place, seed=seed, rounds=OUTAGES)
     return str(findings), findings.faults
 
 
 async def projection_memory(place: Place, seed: int) -> tuple[str, int]:
-    """A worker with 10,000 events, and with 1,000,000."""
-    found = await projecting.peaks(place, PROJECTED)
-    return f"{found}, of {projecting.MAY_GROW / 2**20:.1f} MiB", int(
-        found.growth > projecting.MAY_GROW
+    """Measure the memory of a projection worker with 10,000 and with 1,000,000 events."""
+    found = await projecting.measure_peaks(place, PROJECTED_EVENTS)
+    return f"{found}, of {projecting.MAX_GROWTH / 2**20:.1f} MiB", int(
+        found.growth > projecting.MAX_GROWTH
     )
 
 
 async def relays(place: Place, seed: int) -> tuple[str, int]:
-    """Eight at once without a fault."""
-    doubled = disordered = taken = 0
+    """Run eight relays at once."""
+    published_twice = disordered = published = 0
     async with place.engine() as engine:
         outbox = SQLAlchemyOutboxStorage(async_sessionmaker(engine), tables=place.tables)
         for _ in range(RELAY_RUNS):
-            broker = await relayed([outbox] * 8, keys=20, messages=200)
-            taken += len(broker.taken)
-            doubled += broker.doubled
+            broker = await run_relays([outbox] * 8, keys=20, messages=200)
+            published += len(broker.published)
+            published_twice += broker.published_twice
             disordered += broker.disordered_keys
-    told = (
-        f"{RELAY_RUNS} runs, {taken:,} published, {doubled} twice, {disordered} keys out of order"
+    report = (
+        f"{RELAY_RUNS} runs, {published:,} published, {published_twice} twice, "
+        f"{disordered} keys out of order"
     )
-    return told, doubled + disordered + (RELAY_RUNS * 200 - taken + doubled)
+    return report, published_twice + disordered + (RELAY_RUNS * 200 - published + published_twice)
 
 
 async def parity(place: Place, seed: int) -> tuple[str, int]:
-    """Random specifications and pages over random models, in memory and in the database."""
+    """Compare random specifications and pages in memory and in the database."""
     found = Findings()
     async with place.engine() as engine:
         for first in range(seed, seed + SEEDS, SEEDS_A_LINE):
@@ -170,7 +171,7 @@ async def parity(place: Place, seed: int) -> tuple[str, int]:
 
 
 async def imports(place: Place, seed: int) -> tuple[str, int]:
-    """The order system of the examples, killed and started again."""
+    """Run the order system of the examples, killed and started again."""
     findings = await asyncio.to_thread(
         kill_imports, place.folder, _new_database(place), seed=seed, kills=KILLS
     )
@@ -178,18 +179,18 @@ async def imports(place: Place, seed: int) -> tuple[str, int]:
 
 
 async def memory(place: Place, seed: int) -> tuple[str, int]:
-    """The order system with a file, and with one that is 100 times as large."""
+    """Measure the memory of the order system with a file and with one 100 times as large."""
     found = await asyncio.to_thread(
-        peaks, place.folder, lines=LINES, padding=100, new_database=_new_database(place)
+        measure_peaks, place.folder, lines=LINES, padding=100, new_database=_new_database(place)
     )
-    return f"{found}, of {MAY_GROW / 2**20:.1f} MiB", int(found.growth > MAY_GROW)
+    return f"{found}, of {MAX_GROWTH / 2**20:.1f} MiB", int(found.growth > MAX_GROWTH)
 
 
 async def locks(place: Place, seed: int) -> tuple[str, int]:
-    """52 tasks in four processes and one lock, in order on one server, by a majority of five."""
+    """Let 52 tasks in four processes compete for a FIFO lock and for a Redlock of five servers."""
     if place.schema is not None:
-        return "no database is in it", 0
-    told, faults = [], 0
+        return "not run: it needs no PostgreSQL", 0
+    report, faults = [], 0
     with contextlib.ExitStack() as stack:
         urls = tuple(stack.enter_context(running(Redis())).url for _ in range(5))
         for make, servers in ((fifo, 1), (redlock, 5)):
@@ -198,17 +199,17 @@ async def locks(place: Place, seed: int) -> tuple[str, int]:
                 folder.mkdir()
                 contest = Contest(urls[:servers], make, folder)
                 findings = await contend(contest, seed=seed, rounds=LOCK_ROUNDS, freezes=freezes)
-                told.append(f"{make.__name__}: {findings}")
-                # What is written too late is refused: that is no fault where holders freeze.
+                report.append(f"{make.__name__}: {findings}")
+                # A rejected late write is not a fault in a run with frozen holders.
                 faults += findings.two_holders + findings.is_wedged
-                faults += 0 if freezes else findings.refused
+                faults += 0 if freezes else findings.rejected
                 faults += findings.overtaken if make is fifo and not freezes else 0
-    return "\n    ".join(told), faults
+    return "\n    ".join(report), faults
 
 
 def _new_database(place: Place) -> Callable[[int], Environment]:
     if place.schema is None:
-        return files_in(place.folder)
+        return create_file_settings(place.folder)
     server = place.url.replace("+asyncpg", "")
     return lambda _: {"DATABASE_URL": new_database(server)}
 
@@ -232,7 +233,7 @@ RUNS: tuple[Run, ...] = (
 
 
 @contextlib.asynccontextmanager
-async def _place(url: str, name: str) -> AsyncIterator[Place]:
+async def _create_place(url: str, name: str) -> AsyncIterator[Place]:
     with tempfile.TemporaryDirectory() as folder:
         is_file = url.startswith("sqlite")
         place = Place(
@@ -254,10 +255,11 @@ async def _soak(url: str, wanted: str, seed: int) -> int:
                 continue
             started = time.monotonic()
             print(f"{name}: {run.__doc__}".replace("\n    ", " "), flush=True)
-            async with _place(backend, f"soak_{run.__name__}") as place:
-                told, found = await run(place, seed)
+            async with _create_place(backend, f"soak_{run.__name__}") as place:
+                report, found = await run(place, seed)
             print(
-                f"    {told}\n    {found} faults in {time.monotonic() - started:.0f} s", flush=True
+                f"    {report}\n    {found} faults in {time.monotonic() - started:.0f} s",
+                flush=True,
             )
             faults += found
     return faults

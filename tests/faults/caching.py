@@ -17,7 +17,7 @@ READERS = 50
 """Tasks of each process."""
 
 
-class Loads(InMemoryRepository[Parcel, str]):
+class CountingParcels(InMemoryRepository[Parcel, str]):
     """Repository that counts its loads on the server; each lasts until ``may answer`` exists."""
 
     def __init__(self, client: Client) -> None:
@@ -31,25 +31,25 @@ class Loads(InMemoryRepository[Parcel, str]):
         return await super().get(entity_id, uow)
 
 
-class Noted(RedisCacheService):
+class CountingCache(RedisCacheService):
     """Cache that counts its leases on the server."""
 
     def __init__(self, client: Client) -> None:
         super().__init__(client, response_timeout=10.0)
-        self._to_note = client
+        self._client = client
 
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
         leases = await super().lease_many(keys, ttl)
-        await self._to_note.incr("asked")
+        await self._client.incr("asked")
         return leases
 
 
 async def read(url: str) -> None:
     """Read the same key in many tasks."""
     async with Client.from_url(url) as client:
-        inner = Loads(client)
+        inner = CountingParcels(client)
         await inner.add(Parcel.register("p-1", "anna"))
-        parcels = CachingRepository(inner, Noted(client), Parcel)
+        parcels = CachingRepository(inner, CountingCache(client), Parcel)
         found = await asyncio.gather(*(parcels.get("p-1") for _ in range(READERS)))
         await client.incrby("found", sum(each is not None for each in found))
 

@@ -1,4 +1,4 @@
-"""The databases of the adapters' tests."""
+"""Database fixtures of the adapter tests."""
 
 from tests.persistence_sqlalchemy.conftest import (
     backend,

@@ -1,7 +1,7 @@
 """Writers, relays and a consumer in processes of their own, killed at random moments.
 
-What they did is judged from the database alone. The broker is a table that takes each message in a
-transaction of its own, as a broker would: whoever is killed after that has published.
+Their effects are judged by the database alone. The broker is a table that stores each message in a
+transaction of its own, as a broker would: a process killed after that commit has published.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Role = Callable[["Place"], Any]
 
 @dataclass(frozen=True)
 class Place:
-    """Where the processes meet: a database, and a folder for what they say themselves."""
+    """Database that the processes share, and a folder for their own notes."""
 
     url: str
     schema: str | None
@@ -64,7 +64,7 @@ class Place:
 
 
 class Tracks:
-    """The broker, and the effects of its messages."""
+    """Tables of the broker and of the effects of its messages."""
 
     def __init__(self, schema: str | None) -> None:
         self.metadata = MetaData(schema=schema)
@@ -101,7 +101,7 @@ class TableBroker(IMessagePublisher):
 
 
 async def write(place: Place) -> None:
-    """Commands for ever: an event and a message that tells of it, then a note of the commit."""
+    """Commit an event and its outbox message in an endless loop, with a note of each commit."""
     dice = random.Random()
     async with place.engine() as engine:
         sessions = async_sessionmaker(engine)
@@ -115,25 +115,25 @@ async def write(place: Place) -> None:
                         number = await uow.event_store.append_to_stream(
                             stream, [event(stream, 1, event_id=message_id)]
                         )
-                        told = OutboxMessage(
+                        message = OutboxMessage(
                             message_id=message_id,
-                            event_type="Told",
+                            event_type="Notified",
                             payload={"number": number},
                             partition_key=stream.aggregate_id,
                         )
-                        await uow.outbox.save_messages([told], uow)
+                        await uow.outbox.save_messages([message], uow)
                     notes.write(f"{message_id}\n")
 
 
 async def relay(place: Place) -> None:
-    """Publishes for ever."""
+    """Publish messages until the process is killed."""
     async with place.engine() as engine:
         await _relay(place, engine, "").start()
         await asyncio.Event().wait()
 
 
 async def consume(place: Place) -> None:
-    """Hands on what the broker has for ever, from its beginning at each start."""
+    """Handle the messages of the broker, from the first one, until the process is killed."""
     async with place.engine() as engine:
         await _consume(place, engine, until_all_is_read=False)
 
@@ -175,7 +175,7 @@ async def _consume(place: Place, engine: AsyncEngine, *, until_all_is_read: bool
             await handle(
                 OutboxMessage(
                     message_id=row.message_id,
-                    event_type="Told",
+                    event_type="Notified",
                     payload={"number": row.number},
                     partition_key=row.key,
                 )
@@ -200,7 +200,7 @@ class Findings:
 
     @property
     def faults(self) -> int:
-        """Everything that must not be; a message that is published twice may."""
+        """Count of all faults; a message that is published twice is not a fault."""
         return (
             self.lost
             + self.never_committed
@@ -214,7 +214,7 @@ class Findings:
     def __str__(self) -> str:
         killed = ", ".join(f"{count} {name}" for name, count in sorted(self.killed.items()))
         return (
-            f"{self.rounds} rounds, killed {killed or 'nobody'}; {self.committed:,} messages "
+            f"{self.rounds} rounds, killed {killed or 'none'}; {self.committed:,} messages "
             f"committed, {self.lost} never published, {self.published_twice} published twice, "
             f"{self.never_committed} published though never committed, {self.noted_but_gone} noted "
             f"but gone, {self.effects_missing} without effect, {self.effects_doubled} with two, "
@@ -223,7 +223,7 @@ class Findings:
 
 
 async def kill_at_random(place: Place, *, seed: int, rounds: int) -> Findings:
-    """Kill one process a round, start another of its role, let the last ones finish, and look."""
+    """Kill and replace one process a round, then process the rest and judge the database."""
     dice, findings = random.Random(seed), Findings(rounds=rounds)
     roles = [write, write, relay, relay, consume]
     with contextlib.ExitStack() as stack:
@@ -231,7 +231,7 @@ async def kill_at_random(place: Place, *, seed: int, rounds: int) -> Findings:
         for _ in range(rounds):
             await asyncio.sleep(dice.uniform(0.02, 0.3))
             role = dice.choice((write, relay, consume))
-            victim = dice.choice([n for n, its_role in enumerate(roles) if its_role is role])
+            victim = dice.choice([n for n, each in enumerate(roles) if each is role])
             findings.killed[role.__name__] = findings.killed.get(role.__name__, 0) + 1
             kill(running[victim])
             running[victim] = stack.enter_context(process(_run, role, place))
@@ -243,14 +243,14 @@ async def kill_at_random(place: Place, *, seed: int, rounds: int) -> Findings:
 
 
 async def publish_all(place: Place, engine: AsyncEngine, *, relays: int) -> None:
-    """Publish until nothing waits."""
+    """Publish until no message is pending."""
     outbox = SQLAlchemyOutboxStorage(async_sessionmaker(engine), tables=place.tables)
     async with contextlib.AsyncExitStack() as stack:
         for number in range(relays):
             await stack.enter_async_context(_relay(place, engine, f"relay {number}"))
         deadline = time.monotonic() + 60
         while await outbox.get_pending(limit=1):
-            assert time.monotonic() < deadline, "messages wait though relays run"
+            assert time.monotonic() < deadline, "messages are pending although relays run"
             await asyncio.sleep(0.02)
 
 

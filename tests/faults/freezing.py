@@ -1,4 +1,4 @@
-"""A worker that is stopped between reading a view and writing it, and wakes up too late."""
+"""Worker that is frozen between the read and the write of a table and wakes up too late."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.faults.crashing import Place
 
 PROJECTION = "orders"
 LEASE = 0.3
-FREEZES_AT = 4
+FREEZE_AT = 4
 
 
 class View:
-    """What was taken into it, in order; who comes twice is there twice."""
+    """Table of the processed events in order; a repeated event has two rows."""
 
     def __init__(self, schema: str | None) -> None:
         self.metadata = MetaData(schema=schema)
@@ -34,18 +34,18 @@ class View:
             Column("worker", Text, nullable=False),
         )
 
-    async def make(self, engine: AsyncEngine) -> None:
+    async def create(self, engine: AsyncEngine) -> None:
         async with engine.begin() as connection:
             await connection.run_sync(self.metadata.create_all)
 
-    async def rows(self, engine: AsyncEngine) -> list[tuple[int, str]]:
+    async def read_rows(self, engine: AsyncEngine) -> list[tuple[int, str]]:
         query = select(self.table.c.position, self.table.c.worker).order_by(self.table.c.seq)
         async with engine.connect() as connection:
             return [(row.position, row.worker) for row in await connection.execute(query)]
 
 
 class Worker:
-    """One event a step."""
+    """Worker that processes one event a step."""
 
     def __init__(self, positions: SQLAlchemyPositionStore, name: str, place: Place) -> None:
         self._positions = positions
@@ -68,7 +68,7 @@ class Worker:
             connection = await uow.connection()
             await connection.execute(select(table.c.position))
             if freeze:
-                self.note("stops")
+                self.note("frozen")
                 os.kill(os.getpid(), signal.SIGSTOP)
             checkpoint = await self._positions.advance(
                 self.checkpoint, position, lease=LEASE, uow=uow
@@ -76,8 +76,8 @@ class Worker:
             await connection.execute(insert(table).values(position=position, worker=self._name))
         self.checkpoint = checkpoint
 
-    def note(self, what: str) -> None:
-        (self._place.folder / f"{self._name}-{what}").touch()
+    def note(self, fact: str) -> None:
+        (self._place.folder / f"{self._name}-{fact}").touch()
 
 
 async def freeze(place: Place, kind: type[SQLAlchemyPositionStore]) -> None:
@@ -85,11 +85,11 @@ async def freeze(place: Place, kind: type[SQLAlchemyPositionStore]) -> None:
         positions = kind(async_sessionmaker(engine), tables=place.tables)
         worker = Worker(positions, "one", place)
         assert await worker.claim()
-        for number in range(1, FREEZES_AT + 1):
+        for number in range(1, FREEZE_AT + 1):
             try:
-                await worker.step(engine, freeze=number == FREEZES_AT)
+                await worker.step(engine, freeze=number == FREEZE_AT)
             except LeaseLostError:
-                worker.note("lost it")
+                worker.note("lost-lease")
 
 
 def run_freeze(place: Place, kind: type[SQLAlchemyPositionStore]) -> None:

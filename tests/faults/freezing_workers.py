@@ -1,4 +1,4 @@
-"""A worker of a projection that is stopped in the middle of a batch, and wakes up too late."""
+"""Projection worker that is frozen in the middle of a batch and wakes up too late."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ FROZEN = "frozen"
 LOG = "one.log"
 
 
-class Freezes(Tills):
-    """Between reading the documents of a batch and writing them."""
+class FreezingTills(Tills):
+    """Projection that freezes between the read and the write of the documents of a batch."""
 
     name: ClassVar[str] = "Tills"
 
@@ -41,8 +41,8 @@ class Freezes(Tills):
             freeze_once(self._folder)
 
 
-class FreezesWithTheRow(SQLAlchemyPositionStore):
-    """Between the change of the checkpoint and the commit."""
+class FreezingPositionStore(SQLAlchemyPositionStore):
+    """Position store that freezes between the change of the checkpoint and the commit."""
 
     folder: Path
 
@@ -61,7 +61,7 @@ def freeze_once(folder: Path) -> None:
 
 
 async def follow(place: Place, kind: Kind, patience: float | None) -> None:
-    """On PostgreSQL the server waits for an open transaction no longer than ``patience``."""
+    """Run a worker; PostgreSQL ends its idle transactions after ``patience`` seconds."""
     logging.basicConfig(filename=place.folder / LOG)
     settings = {"idle_in_transaction_session_timeout": str(int((patience or 0) * 1000))}
     is_file = place.schema is None
@@ -71,9 +71,9 @@ async def follow(place: Place, kind: Kind, patience: float | None) -> None:
     if is_file:
         configure_sqlite(engine)
     environment = create_environment(place, engine, kind)
-    if isinstance(environment.positions, FreezesWithTheRow):
+    if isinstance(environment.positions, FreezingPositionStore):
         environment.positions.folder = place.folder
-    handler = Tills() if patience else Freezes(place.folder)
+    handler = Tills() if patience else FreezingTills(place.folder)
     async with environment.worker(handler, worker_id="one", lease=LEASE, batch=BATCH):
         await asyncio.Event().wait()
 

@@ -1,4 +1,4 @@
-"""The order system in a process of its own, killed at random moments and started again."""
+"""Order system in a process of its own, killed at random moments and started again."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ HEAD = (
 )
 ORDERS = 5
 FINISHED = 60.0
-"""Seconds after which a run that nobody kills has hung."""
+"""Seconds after which a run that is not killed has hung."""
 
 Environment = dict[str, str]
 
 
 @dataclass
 class Findings:
-    """``imports`` were ended, each after any number of kills; the rest counts faults."""
+    """Counts of kills, of finished imports and of their faults."""
 
     kills: int = 0
     imports: int = 0
@@ -41,18 +41,18 @@ class Findings:
 
     def __str__(self) -> str:
         return (
-            f"{self.kills} kills in {self.imports} imports, {self.resumed} of them said what they "
-            f"resumed; {self.failed} failed, {self.other_reports} ended with another report, "
+            f"{self.kills} kills in {self.imports} imports, {self.resumed} of them resumed; "
+            f"{self.failed} failed, {self.other_reports} ended with another report, "
             f"{self.other_rejections} with other rejected lines"
         )
 
 
-def files_in(folder: Path) -> Callable[[int], Environment]:
+def create_file_settings(folder: Path) -> Callable[[int], Environment]:
     return lambda number: {"DATABASE_URL": f"sqlite+aiosqlite:///{folder}/{number}.db"}
 
 
 def write_orders(folder: Path) -> Path:
-    """Three lines an order, a duplicate and a bad line in every tenth."""
+    """Write orders with three lines each; every tenth has a duplicate and an invalid line."""
     lines = [HEAD]
     for order in range(ORDERS):
         facts = f"{order},C-{order % 7},2026-01-02,2026-01-0{3 + order % 6},Lund,Land {order % 3}"
@@ -73,11 +73,11 @@ def kill_at_random(
     styles: Sequence[Style] = ("state", "events"),
     is_naive: bool = False,
 ) -> Findings:
-    """Import a file again and again, and kill it, until it ends; then into another database.
+    """Import a file and kill the program until an import ends; then use the next database.
 
-    Each import keeps its orders in the next of the styles, and what it prints at its end is
-    compared with what a run in memory prints, in the first. A killed one lives as long as one that
-    is left alone, at most.
+    Each import stores its orders in the next of the styles. Its final output is compared with the
+    output of a run in memory in the first style. A killed run lives at most as long as a run that
+    is not killed.
     """
     dice, findings = random.Random(seed), Findings()
     file = write_orders(folder)
@@ -96,43 +96,43 @@ def kill_at_random(
             "STYLE": styles[findings.imports % len(styles)],
         }
         code: int | None = None
-        told = found = ""
+        output = found = ""
         while code is None:
             life = dice.uniform(0.0, whole) if findings.kills < kills else FINISHED
-            code, told, found = _run(folder, file, environment, life, is_naive=is_naive)
+            code, output, found = _run(folder, file, environment, life, is_naive=is_naive)
             findings.kills += code is None
         findings.imports += 1
         findings.failed += code != 0
-        findings.resumed += "resumed: " in told
-        findings.other_reports += _report(told) != wanted
+        findings.resumed += "resumed: " in output
+        findings.other_reports += _report(output) != wanted
         findings.other_rejections += found != rejected
     return findings
 
 
-def _report(told: str) -> str:
-    """Without what tells of the run alone."""
-    return told.partition("\n\n")[2]
+def _report(output: str) -> str:
+    """Return the output without the part about the run itself."""
+    return output.partition("\n\n")[2]
 
 
 def _run(
     folder: Path, file: Path, environment: Environment, life: float, *, is_naive: bool = False
 ) -> tuple[int | None, str, str]:
-    """The exit code, what it printed and the rejected lines; None for one that was killed."""
+    """Return the exit code, or None if it was killed, the output and the rejected lines."""
     rejected = folder / "orders.rejected.csv"
     rejected.unlink(missing_ok=True)
-    before = forget if is_naive else None
+    before = remove_inbox if is_naive else None
     ended = run_program(folder, file, environment=environment, life=life, before=before)
     assert ended.code is not None or life < FINISHED, f"hangs: {ended.stderr}"
     return ended.code, ended.stdout, rejected.read_text() if rejected.exists() else ""
 
 
-def forget() -> None:
-    """Leave the inbox out."""
-    composition.InboxConsumer = _Forgetful  # type: ignore[assignment,attr-defined]
+def remove_inbox() -> None:
+    """Replace the consumer by one without an inbox."""
+    composition.InboxConsumer = _ConsumerWithoutInbox  # type: ignore[assignment,attr-defined]
 
 
-class _Forgetful:
-    """What one would write without an inbox."""
+class _ConsumerWithoutInbox:
+    """Naive consumer without an inbox."""
 
     def __init__(
         self, consumer: str, handler: Callable[..., object], *, uow_factory: object

@@ -1,4 +1,4 @@
-"""Tasks in several processes that want one lock, and are cancelled, killed and frozen."""
+"""Tasks in several processes that compete for one lock, and are cancelled, killed and frozen."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tests.forking import process
 
 PROCESSES = 4
 TASKS = 13
-"""In each process."""
+"""Tasks of each process."""
 TTL = 1.0
 WRITES = 3
-"""Of each holder."""
-OVERTAKEN = 1.0
-"""Seconds by which one has come before another whom he surely stands before in the queue."""
+"""Writes of each holder."""
+OVERTAKE_SECONDS = 1.0
+"""Difference of two arrivals from which on the earlier task must be first in the queue."""
 
 MakeLock = Callable[[Sequence[Redis]], ILeasedLock]
 
@@ -43,7 +43,7 @@ def redlock(clients: Sequence[Redis]) -> ILeasedLock:
 
 @dataclass(frozen=True)
 class Contest:
-    """One resource, the lock that guards it, and a file that remembers who wrote."""
+    """One resource, the lock that guards it, and a file that records every write."""
 
     urls: tuple[str, ...]
     make: MakeLock
@@ -67,13 +67,13 @@ class Contest:
             )
             connection.execute("CREATE TABLE fence (token INTEGER)")
             connection.execute("INSERT INTO fence VALUES (0)")
-            connection.execute("CREATE TABLE holds (token INTEGER, asked REAL, holder TEXT)")
+            connection.execute("CREATE TABLE holds (token INTEGER, requested_at REAL, holder TEXT)")
 
 
 @dataclass
 class Findings:
     holds: int = 0
-    refused: int = 0
+    rejected: int = 0
     shared_tokens: int = 0
     interrupted: int = 0
     overtaken: int = 0
@@ -83,13 +83,13 @@ class Findings:
 
     @property
     def two_holders(self) -> int:
-        """Tokens that two had, and holders who wrote between the writes of another."""
+        """Tokens with two holders, and writes between two writes of another holder."""
         return self.shared_tokens + self.interrupted
 
     def __str__(self) -> str:
         return (
             f"{self.holds:,} holds, {self.kills} kills, {self.freezes} freezes, "
-            f"{self.refused} late writes refused, {self.two_holders} times two holders, "
+            f"{self.rejected} late writes rejected, {self.two_holders} times two holders, "
             f"{self.overtaken} overtaken, {'wedged' if self.is_wedged else 'free at the end'}"
         )
 
@@ -102,7 +102,7 @@ async def contend(
     freezes: bool = False,
     nemesis: Callable[[], None] = lambda: None,
 ) -> Findings:
-    """One of the processes is killed or frozen each round; another takes its place."""
+    """Let processes compete; each round kills and replaces one of them, or freezes it."""
     contest.prepare()
     chance = random.Random(seed)
     findings = Findings()
@@ -148,11 +148,11 @@ async def _compete(contest: Contest, name: str) -> None:
         connection = stack.enter_context(closing(contest.open()))
         (contest.folder / f"{name}-started").touch()
         await asyncio.gather(
-            *(_want(contest, lock, connection, f"{name}-{task}") for task in range(TASKS))
+            *(_compete_as(contest, lock, connection, f"{name}-{task}") for task in range(TASKS))
         )
 
 
-async def _want(
+async def _compete_as(
     contest: Contest, lock: ILeasedLock, connection: sqlite3.Connection, name: str
 ) -> None:
     chance = random.Random(name)
@@ -176,17 +176,17 @@ async def _hold(
     timeout: float,
     chance: random.Random,
 ) -> None:
-    asked = time.monotonic()
+    requested_at = time.monotonic()
     async with lock.hold("the till", timeout=timeout, ttl=TTL) as lease:
         token = lease.fencing_token
-        connection.execute("INSERT INTO holds VALUES (?, ?, ?)", (token, asked, holder))
+        connection.execute("INSERT INTO holds VALUES (?, ?, ?)", (token, requested_at, holder))
         for _ in range(WRITES):
             write(connection, token, holder)
             await asyncio.sleep(chance.uniform(0, 0.004))
 
 
 def write(connection: sqlite3.Connection, token: int, holder: str) -> None:
-    """The store keeps the largest token it has seen, and refuses smaller ones."""
+    """Write under the token; the store accepts it unless it has seen a larger token."""
     connection.execute("BEGIN IMMEDIATE")
     moved = connection.execute("UPDATE fence SET token = ? WHERE token <= ?", (token, token))
     row = (token, holder, moved.rowcount == 1)
@@ -195,7 +195,7 @@ def write(connection: sqlite3.Connection, token: int, holder: str) -> None:
 
 
 async def _is_free(contest: Contest) -> bool:
-    """Within the time to live of whoever was killed last, and of his place in the queue."""
+    """Acquire the lock at the end, after the lease and the queue entry of a killed task expired."""
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(Redis.from_url(url)) for url in contest.urls]
         lock = contest.make(clients)
@@ -210,11 +210,11 @@ def _judge(contest: Contest, findings: Findings) -> None:
         writes = connection.execute(
             "SELECT token, holder FROM writes WHERE accepted ORDER BY seq"
         ).fetchall()
-        findings.refused = connection.execute(
+        findings.rejected = connection.execute(
             "SELECT count(*) FROM writes WHERE NOT accepted"
         ).fetchone()[0]
         holds = connection.execute(
-            "SELECT token, asked, holder FROM holds ORDER BY token"
+            "SELECT token, requested_at, holder FROM holds ORDER BY token"
         ).fetchall()
     findings.holds = len(holds)
     holders: dict[int, set[str]] = {}
@@ -224,6 +224,6 @@ def _judge(contest: Contest, findings: Findings) -> None:
     turns = [holder for holder, _ in groupby(holder for _, holder in writes)]
     findings.interrupted = len(turns) - len(set(turns))
     latest = 0.0
-    for _, asked, _ in holds:
-        findings.overtaken += asked < latest - OVERTAKEN
-        latest = max(latest, asked)
+    for _, requested_at, _ in holds:
+        findings.overtaken += requested_at < latest - OVERTAKE_SECONDS
+        latest = max(latest, requested_at)

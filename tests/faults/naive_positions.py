@@ -1,4 +1,4 @@
-"""Positions of projections as one would keep them at first."""
+"""Naive position stores, each with one typical fault."""
 
 from __future__ import annotations
 
@@ -15,42 +15,44 @@ from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
 Kind = type[SQLAlchemyPositionStore]
 
 PAUSE = 0.05
-"""Seconds between two commits, or between a look and what follows from it."""
+"""Seconds between two commits, or between a check and the write that depends on it."""
 
 
-class MovesBefore(SQLAlchemyPositionStore):
-    """The checkpoint is committed, and then the view."""
+class EarlyCheckpointStore(SQLAlchemyPositionStore):
+    """Store that commits the checkpoint before the documents."""
 
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
-        async with self._alone() as own:
+        async with self._create_uow() as own:
             advanced = await super().advance(checkpoint, position, lease=lease, uow=own)
         await asyncio.sleep(PAUSE)
         return advanced
 
-    def _alone(self) -> SQLAlchemyUnitOfWork:
+    def _create_uow(self) -> SQLAlchemyUnitOfWork:
         session_factory = self._connections.session_factory
         return SQLAlchemyUnitOfWork(session_factory=session_factory, tables=self._tables)
 
 
-class MovesAfter(MovesBefore):
-    """The view is committed, and then the checkpoint."""
+class LateCheckpointStore(EarlyCheckpointStore):
+    """Store that commits the checkpoint after the documents."""
 
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
         async def later() -> None:
             await asyncio.sleep(PAUSE)
-            async with self._alone() as own:
-                await super(MovesBefore, self).advance(checkpoint, position, lease=lease, uow=own)
+            async with self._create_uow() as own:
+                await super(EarlyCheckpointStore, self).advance(
+                    checkpoint, position, lease=lease, uow=own
+                )
 
         uow.on_commit(later)
         return replace(checkpoint, position=position)
 
 
-class MovesWhoeverAsks(SQLAlchemyPositionStore):
-    """Sets the position without a look at whose it is."""
+class UnfencedCheckpointStore(SQLAlchemyPositionStore):
+    """Store that sets the position without a check of the lease."""
 
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
@@ -65,8 +67,8 @@ class MovesWhoeverAsks(SQLAlchemyPositionStore):
         return replace(checkpoint, position=position)
 
 
-class HoldsNothing(SQLAlchemyPositionStore):
-    """Looks where the live one stands, and lets everybody go on."""
+class NonLockingStore(SQLAlchemyPositionStore):
+    """Store whose exclusive lock does not block other transactions."""
 
     async def lock_exclusive(
         self, projection: str, *, uow: UnitOfWork
@@ -77,5 +79,7 @@ class HoldsNothing(SQLAlchemyPositionStore):
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
-        await asyncio.sleep(PAUSE)  # After the look at the events.
+        await asyncio.sleep(
+            PAUSE
+        )  # Other transactions can commit after the last read of the events.
         return await super().advance(checkpoint, position, lease=lease, uow=uow)

@@ -1,4 +1,4 @@
-"""Many writers and one reader of all streams: does it see each committed event once, in order?"""
+"""Workload of many writers, and a reader of all streams that records every event it receives."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ReadAfter = Callable[[int], Awaitable[Page]]
 
 @dataclass
 class Findings:
-    """What was committed beside what a reader saw."""
+    """Events that were committed and events that the reader received."""
 
     committed: set[str] = field(default_factory=set)
     seen: list[StoredEvent] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Findings:
 
     @property
     def disordered(self) -> int:
-        """Steps back: of positions, and of versions within a stream."""
+        """Count of decreases of the position, and of streams with versions out of order."""
         positions = [e.position or 0 for e in self.seen]
         versions: dict[StreamId, list[int]] = {}
         for seen in self.seen:
@@ -67,7 +67,7 @@ class Findings:
 
 
 class Workload:
-    """Writers that do all that has been seen to confuse readers; the seed tells which and when.
+    """Writers that do everything that is known to confuse readers, chosen by the seed.
 
     Args:
         transactions: of each writer.
@@ -95,7 +95,7 @@ class Workload:
         self._slow_turns = Counter[int]()
 
     async def run(self, start: int = 0) -> Findings:
-        """Write, and read from the position ``start`` on until nothing more comes."""
+        """Write, and read from the position ``start`` until no more events arrive."""
         writing = asyncio.gather(*(self._write(writer) for writer in range(self._writers)))
         reading = asyncio.ensure_future(self._read(start, writing))
         await writing
@@ -123,7 +123,7 @@ class Workload:
         self, uow: SQLAlchemyUnitOfWork, own: StreamId, written: list[StoredEvent], name: str
     ) -> None:
         if self._random.random() < 0.3:
-            # A transaction that writes something else first is numbered before it reads.
+            # A transaction that writes another row first gets its transaction id before it reads.
             await uow.inbox.register("orders", f"{own.aggregate_id}-{name}", "print")
             await asyncio.sleep(self._random.random() * 0.005)
         shared = self._random.choice(self._streams)
@@ -157,10 +157,10 @@ class Workload:
             await asyncio.sleep(0.001)
 
 
-async def assert_not_held_up(
+async def assert_not_delayed(
     new_uow: NewUnitOfWork, read_after: ReadAfter, start: int, change_elsewhere: str
 ) -> None:
-    """An event is read while a transaction that appends nothing stays open."""
+    """Assert that an event is read while a transaction that appends nothing stays open."""
     stream = StreamId("Prompt", f"after {start}")
     async with new_uow() as unrelated:
         await (await unrelated.connection()).execute(text(change_elsewhere))

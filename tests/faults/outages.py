@@ -1,4 +1,4 @@
-"""A database that goes away under a worker, and comes back."""
+"""Database that becomes unavailable to a worker and comes back."""
 
 from __future__ import annotations
 
@@ -12,42 +12,44 @@ from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore
 from tests.advanced.projection_environment import ProjectionEnvironment
 from tests.advanced.till_domain import Days, ItemSold, Tills
 from tests.faults.crashing import Place
-from tests.faults.projecting import LEASE, PROJECTIONS, Findings, judge, worker
+from tests.faults.projecting import LEASE, PROJECTIONS, Findings, create_worker, judge
 from tests.faults.proxy import AtCommit, Proxy
 from tests.faults.selling import append, create_environment
 
-WORKER = "the only one"
+WORKER = "only worker"
 
 
 @dataclass
 class OutageFindings(Findings):
     outages: int = 0
-    not_taken_again: int = 0
+    not_reclaimed: int = 0
 
     @property
     def faults(self) -> int:
-        return super().faults + self.not_taken_again
+        return super().faults + self.not_reclaimed
 
     def __str__(self) -> str:
         return (
-            f"{self.outages} outages, {super().__str__()}, {self.not_taken_again} leases that were "
-            "not taken again"
+            f"{self.outages} outages, {super().__str__()}, {self.not_reclaimed} leases that were "
+            "not claimed again"
         )
 
 
-async def go_away_and_come_back(place: Place, *, seed: int, rounds: int) -> OutageFindings:
-    """The sellers have a way of their own to the server. Some outages are longer than the lease."""
+async def run_with_outages(place: Place, *, seed: int, rounds: int) -> OutageFindings:
+    """Run a worker through outages, some of them longer than its lease."""
     dice, findings = random.Random(seed), OutageFindings(outages=rounds)
     at = {StreamId("Till", f"till-{number}"): 0 for number in range(5)}
     async with AsyncExitStack() as stack:
-        proxy = await stack.enter_async_context(Proxy(place.url).running())
+        proxy = await stack.enter_async_context(Proxy(place.url).run())
         engine = await stack.enter_async_context(place.engine())
-        through = await stack.enter_async_context(replace(place, url=proxy.url).engine())
+        worker_engine = await stack.enter_async_context(replace(place, url=proxy.url).engine())
         environment = create_environment(place, engine)
-        following = worker(create_environment(place, through), [Tills(), Days()], worker_id=WORKER)
+        following = create_worker(
+            create_environment(place, worker_engine), [Tills(), Days()], worker_id=WORKER
+        )
         async with following:
             await _sell(environment, at)
-            await _until_taken(environment)
+            await _wait_until_processed(environment)
             for _ in range(rounds):
                 selling = asyncio.ensure_future(_sell(environment, at))
                 await asyncio.sleep(dice.uniform(0.0, 0.1))
@@ -61,9 +63,9 @@ async def go_away_and_come_back(place: Place, *, seed: int, rounds: int) -> Outa
                 await asyncio.sleep(dice.choice([0.1, LEASE * 1.2]))
                 proxy.is_down = False
                 await selling
-                await _until_taken(environment)
+                await _wait_until_processed(environment)
                 found = await environment.positions.list_positions(PROJECTIONS)
-                findings.not_taken_again += sum(each.worker_id != WORKER for each in found)
+                findings.not_reclaimed += sum(each.worker_id != WORKER for each in found)
         await judge(environment, findings)
     return findings
 
@@ -75,6 +77,6 @@ async def _sell(environment: ProjectionEnvironment, at: dict[StreamId, int]) -> 
         await asyncio.sleep(0.01)
 
 
-async def _until_taken(environment: ProjectionEnvironment) -> None:
+async def _wait_until_processed(environment: ProjectionEnvironment) -> None:
     end = await environment.events.latest_position()
     assert await environment.positions.wait_until(end, PROJECTIONS, timeout=60.0)

@@ -1,6 +1,6 @@
-"""Workers of projections in processes of their own, killed at random moments while others sell.
+"""Projection workers in processes of their own, killed at random moments while events are stored.
 
-What they made is judged by a fold of the events.
+Their documents are compared with a replay of the events.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ LEASE = 0.3
 PROJECTIONS = [Tills.collection, Days.collection]
 BATCH = 10
 REPAIRED = "repaired"
-AT_THE_END = 300.0
-"""Seconds after which workers that nobody kills hang."""
+END_SECONDS = 300.0
+"""Seconds after which workers that are not killed have hung."""
 
 
 class Repairable(Tills):
-    """Cannot take a sale until somebody has repaired it."""
+    """Projection that cannot process one sale until the file ``repaired`` exists."""
 
     name: ClassVar[str] = "Tills"
 
@@ -56,11 +56,11 @@ class Repairable(Tills):
         super()._add(event, cents, documents)
 
 
-def handlers(place: Place) -> list[ProjectionHandler]:
+def create_handlers(place: Place) -> list[ProjectionHandler]:
     return [Repairable(place.folder), Days()]
 
 
-def worker(
+def create_worker(
     environment: ProjectionEnvironment, projections: Sequence[ProjectionHandler], **options: Any
 ) -> ProjectionWorker:
     return environment.worker(*projections, **{"lease": LEASE, "batch": BATCH, **options})
@@ -69,7 +69,9 @@ def worker(
 async def follow(place: Place, worker_id: str, kind: Kind, batch: int) -> None:
     async with place.engine() as engine:
         environment = create_environment(place, engine, kind)
-        async with worker(environment, handlers(place), worker_id=worker_id, batch=batch):
+        async with create_worker(
+            environment, create_handlers(place), worker_id=worker_id, batch=batch
+        ):
             await asyncio.Event().wait()
 
 
@@ -94,16 +96,16 @@ class Findings:
     def __str__(self) -> str:
         return (
             f"{self.kills} killed, {self.events:,} events in {self.documents} documents; "
-            f"{self.lost} lost, {self.doubled} taken twice, {self.disordered} tills out of order, "
-            f"{self.wrong} documents that the events do not make, {self.letters} letters left, "
-            f"{self.overtaken} events before the poison in their stream"
+            f"{self.lost} lost, {self.doubled} repeated, {self.disordered} disordered tills, "
+            f"{self.wrong} wrong documents, {self.letters} dead letters left, "
+            f"{self.overtaken} streams that overtook their poison event"
         )
 
 
 class Crew:
-    """Two workers, of which one after the other is killed, and another one started in its place.
+    """Two workers, one of which is killed and replaced at a time.
 
-    That has its id, as a service that is started again, or one of its own.
+    The replacement has the same worker id, like a restarted service, or a new one.
     """
 
     def __init__(
@@ -117,21 +119,21 @@ class Crew:
         self._dice = dice
         self._stack = stack
         self._work = (place, kind, batch)
-        self._running = [self._started(name) for name in ("one", "two")]
+        self._running = [self._start(name) for name in ("one", "two")]
 
-    def _started(self, name: str) -> tuple[str, BaseProcess]:
+    def _start(self, name: str) -> tuple[str, BaseProcess]:
         place, kind, batch = self._work
         return name, self._stack.enter_context(process(run_follow, place, name, kind, batch))
 
     async def lose(
         self, environment: ProjectionEnvironment, kills: int, seller: BaseProcess
     ) -> int:
-        """Mostly who is at work, and not before somebody got further since the last time; answers
-        how many were killed until there was no more work."""
+        """Kill one worker at a time, mostly the holder of a lease, after progress since the last
+        kill; return the number of kills until no work was left."""
         before = await _progress(environment)
         for number in range(kills):
             while await _progress(environment) == before:
-                if not seller.is_alive() and await _is_all_taken(environment):
+                if not seller.is_alive() and await _is_all_processed(environment):
                     return number
                 await asyncio.sleep(0.005)
             await asyncio.sleep(self._dice.uniform(0.0, 0.1))
@@ -139,12 +141,12 @@ class Crew:
                 each.worker_id for each in await environment.positions.list_positions(PROJECTIONS)
             ]
             names = [name for name, _ in self._running]
-            at_work = [n for n, name in enumerate(names) if name in holders] or [0, 1]
-            victim = self._dice.choice(at_work if self._dice.random() < 0.8 else [0, 1])
+            holding = [n for n, name in enumerate(names) if name in holders] or [0, 1]
+            victim = self._dice.choice(holding if self._dice.random() < 0.8 else [0, 1])
             name, running = self._running[victim]
             kill(running)
             before = await _progress(environment)
-            self._running[victim] = self._started(self._dice.choice([name, uuid4_text()]))
+            self._running[victim] = self._start(self._dice.choice([name, uuid4_text()]))
         return kills
 
 
@@ -154,7 +156,7 @@ async def _progress(environment: ProjectionEnvironment) -> tuple[object, ...]:
     return len(letters), *(each.position for each in positions)
 
 
-async def _is_all_taken(environment: ProjectionEnvironment) -> bool:
+async def _is_all_processed(environment: ProjectionEnvironment) -> bool:
     end = await environment.events.latest_position()
     due = any(each.is_due for each in await environment.dead_letters.list_dead_letters(limit=10**6))
     positions = [each.position for each in await environment.positions.list_positions(PROJECTIONS)]
@@ -170,7 +172,7 @@ async def kill_at_random(
     batch: int = BATCH,
     kind: Kind = SQLAlchemyPositionStore,
 ) -> Findings:
-    """While they sell, and in the end while the stream with the poison is taken after all."""
+    """Kill workers while events are stored and, after the repair, during the retry."""
     dice, findings = random.Random(seed), Findings()
     async with place.engine() as engine:
         environment = create_environment(place, engine, kind)
@@ -179,37 +181,37 @@ async def kill_at_random(
             crew = Crew(stack, dice, place, kind, batch)
             at_repair = kills // 4 if market.has_poison else 0
             findings.kills += await crew.lose(environment, kills - at_repair, seller)
-            await asyncio.to_thread(seller.join, AT_THE_END)
-            assert seller.exitcode == 0, "the seller does not come to an end"
-            await _until_all_is_taken(environment)
+            await asyncio.to_thread(seller.join, END_SECONDS)
+            assert seller.exitcode == 0, "the seller has failed"
+            await _wait_until_all_is_processed(environment)
             if market.has_poison:
                 await _repair(place, environment, findings)
                 findings.kills += await crew.lose(environment, at_repair, seller)
-            await _until_all_is_taken(environment)
+            await _wait_until_all_is_processed(environment)
         await judge(environment, findings)
     return findings
 
 
-async def _until_all_is_taken(environment: ProjectionEnvironment) -> None:
-    deadline = time.monotonic() + AT_THE_END
-    while not await _is_all_taken(environment):
-        assert time.monotonic() < deadline, "events or letters stay though workers run"
+async def _wait_until_all_is_processed(environment: ProjectionEnvironment) -> None:
+    deadline = time.monotonic() + END_SECONDS
+    while not await _is_all_processed(environment):
+        assert time.monotonic() < deadline, "events or dead letters are left although workers run"
         await asyncio.sleep(0.02)
 
 
 async def _repair(place: Place, environment: ProjectionEnvironment, findings: Findings) -> None:
-    """Look what became of the sick till, and have it taken again."""
+    """Check the blocked till, repair its projection and retry its dead letter."""
     poison, *waiting = await environment.dead_letters.list_dead_letters(
         Tills.collection, limit=10**6
     )
     assert poison.state is DeadLetterState.POISON
-    assert waiting, "nothing came behind the poison"
+    assert waiting, "no event is behind the poison event"
     (sick,) = (await environment.get_documents(Tills(), SICK.aggregate_id)).values()
     stored_events = await environment.events.get_events(SICK.aggregate_id)
     before = [each.version for each in stored_events if (each.position or 0) < poison.position]
     findings.overtaken += sick["seen"] != before
     others = Findings()
-    await judge(environment, others, apart_from=SICK.aggregate_id)
+    await judge(environment, others, except_id=SICK.aggregate_id)
     findings.wrong += others.wrong
     (place.folder / REPAIRED).touch()
     await environment.dead_letters.retry(Tills.collection, poison.position)
@@ -219,16 +221,16 @@ async def judge(
     environment: ProjectionEnvironment,
     findings: Findings,
     projections: Sequence[ProjectionHandler] | None = None,
-    apart_from: str | None = None,
+    except_id: str | None = None,
 ) -> None:
     findings.letters += len(await environment.dead_letters.list_dead_letters())
     for handler in projections or (Tills(), Days()):
         fresh = await LiveProjection(handler, environment.events).get_all()
         found = await environment.get_documents(handler, *fresh)
-        everything = await (await environment.store.find(handler.collection, QueryOptions()))
-        strays = len(everything) - len(found)
-        if apart_from is not None:
-            fresh.pop(apart_from, None)
+        documents = await (await environment.store.find(handler.collection, QueryOptions()))
+        strays = len(documents) - len(found)
+        if except_id is not None:
+            fresh.pop(except_id, None)
         findings.documents += len(found)
         findings.wrong += strays + sum(found.get(each) != fresh[each] for each in fresh)
         if isinstance(handler, Tills):

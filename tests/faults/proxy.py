@@ -1,4 +1,4 @@
-"""A relay of TCP that breaks connections on request."""
+"""TCP proxy that breaks connections on request."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _COMMIT = re.compile(rb"COMMIT;?\0")
 
 
 class AtCommit(Enum):
-    """What the proxy does with the next COMMIT of a client."""
+    """Behaviour of the proxy at the next COMMIT of a client."""
 
     FORWARD = "forward it"
     LOSE_THE_ANSWER = "let the server commit, then drop the connection"
-    LOSE_THE_REQUEST = "drop the connection before the server hears of it"
-    FREEZE = "forward nothing any more, and drop nothing"
+    LOSE_THE_REQUEST = "drop the connection before the server receives it"
+    FREEZE = "forward nothing more, and drop nothing"
 
 
 class Proxy:
-    """Stands between a driver and PostgreSQL; ``url`` is that of the server, by way of it."""
+    """Proxy between a driver and PostgreSQL; ``url`` is the URL of the server through the proxy."""
 
     def __init__(self, server_url: str) -> None:
         self._server = urlsplit(server_url)
@@ -34,7 +34,7 @@ class Proxy:
         self._thawed = asyncio.Event()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Proxy]:
+    async def run(self) -> AsyncIterator[Proxy]:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         self.url = self.url.replace(f":{self._server.port}", f":{port}")
@@ -61,7 +61,7 @@ class Proxy:
         answers, server = await asyncio.open_connection(self._server.hostname, self._server.port)
         writers = {back, server}
         self._writers |= writers
-        answering = asyncio.ensure_future(_pass_on(answers, back))
+        answering = asyncio.ensure_future(_forward(answers, back))
         try:
             while request := await client.read(65_536):
                 if _COMMIT.search(request) and self.at_commit is not AtCommit.FORWARD:
@@ -84,11 +84,11 @@ class Proxy:
         if at_commit is AtCommit.LOSE_THE_ANSWER:
             answering.cancel()
             server.write(request)
-            # Time for the server to commit; nobody passes its answer on.
+            # Time for the server to commit; the proxy drops the reply.
             await asyncio.sleep(0.2)
 
 
-async def _pass_on(answers: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+async def _forward(answers: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
     while answer := await answers.read(65_536):
         back.write(answer)
     back.transport.abort()

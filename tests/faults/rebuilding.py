@@ -1,4 +1,4 @@
-"""Rebuilds that are killed on the way, while others sell, follow, send commands and read."""
+"""Rebuilds that are killed while other processes sell, follow, send commands and read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.advanced.projection_environment import ProjectionEnvironment, create_
 from tests.advanced.till_domain import Days, Sell, Tills
 from tests.faults.crashing import Place
 from tests.faults.naive_positions import Kind
-from tests.faults.projecting import AT_THE_END, Findings, judge, worker
+from tests.faults.projecting import END_SECONDS, Findings, create_worker, judge
 from tests.faults.selling import Market, create_environment, run_sell
 from tests.forking import kill, process
 
@@ -29,7 +29,7 @@ Rebuild = type[ProjectionRebuild]
 
 
 @dataclass
-class Rebuilt(Findings):
+class RebuildFindings(Findings):
     rebuilds: int = 0
     reads: int = 0
     fewer: int = 0
@@ -50,15 +50,15 @@ class Rebuilt(Findings):
         )
 
 
-def tills_of(version: int) -> ProjectionHandler:
-    """The same documents under a later version, with other fields."""
+def create_tills(version: int) -> ProjectionHandler:
+    """Create the projection of tills under a later version, with other fields."""
     fields = {"cents": int} if version % 2 else {"place": str}
     later: type[Tills] = type("Tills", (Tills,), {"version": version, "fields": fields})
     return later()
 
 
-class InPlace(ProjectionRebuild):
-    """Naive: empties the live view, and begins again."""
+class InPlaceRebuild(ProjectionRebuild):
+    """Naive rebuild that truncates the live collection and fills it again."""
 
     async def run(self, *, resume: bool = False) -> int:
         async with self._runtime.uow_factory() as uow:
@@ -72,22 +72,20 @@ async def rebuild(
 ) -> None:
     async with place.engine() as engine:
         environment = create_environment(place, engine, kind)
-        again = how(
-            handler(), **environment.stores, batch=batch, lease=1.0, worker_id="the rebuild"
-        )
+        again = how(handler(), **environment.stores, batch=batch, lease=1.0, worker_id="rebuild")
         await again.run(resume=True)
 
 
 async def follow(place: Place, version: int) -> None:
     async with (
         place.engine() as engine,
-        worker(create_environment(place, engine), [tills_of(version)]),
+        create_worker(create_environment(place, engine), [create_tills(version)]),
     ):
         await asyncio.Event().wait()
 
 
 async def send(place: Place) -> None:
-    """Commands for ever, each sender to tills of its own, and a note of each that was done."""
+    """Send commands to tills of this process in an endless loop, with a note of each success."""
     async with place.engine() as engine:
         mediator = await create_inline_mediator(create_environment(place, engine), Days())
         with (place.folder / f"sent-{os.getpid()}").open("a", buffering=1) as notes:
@@ -96,7 +94,7 @@ async def send(place: Place) -> None:
                     Sell(till_id=f"stall-{os.getpid()}-{number % 5}", cents=number % 90 + 1)
                 )
                 notes.write("1\n")
-                # SQLite gives its lock to no one in turn: a rebuild would wait for each batch.
+                # The lock of SQLite is not fair: without a pause, a rebuild would wait too long.
                 await asyncio.sleep(0.01)
 
 
@@ -109,19 +107,19 @@ async def rebuild_while_workers_follow(
     market: Market,
     batch: int = BATCH,
     how: Rebuild = ProjectionRebuild,
-) -> Rebuilt:
-    """Each round to the next version, whose workers wait until it is live."""
-    dice, findings = random.Random(seed), Rebuilt()
+) -> RebuildFindings:
+    """Rebuild to the next version in each round; workers of that version wait until it is live."""
+    dice, findings = random.Random(seed), RebuildFindings()
     async with place.engine() as engine:
         environment = create_environment(place, engine)
         with contextlib.ExitStack() as stack:
             seller = stack.enter_context(process(run_sell, place, market, seed))
             workers = [stack.enter_context(process(_run_follow, place, 1))]
-            await _until_there(environment, market.streams)
+            await _wait_for_documents(environment, market.streams)
             reading = asyncio.ensure_future(_read(environment, market.streams, findings))
             for version in range(2, rounds + 2):
                 workers.append(stack.enter_context(process(_run_follow, place, version)))
-                await _rebuild(place, _Later(version), findings, dice, kills, batch, how=how)
+                await _rebuild(place, _TillsFactory(version), findings, dice, kills, batch, how=how)
                 kill(workers.pop(0))
             reading.cancel()
             await asyncio.wait({reading})
@@ -129,10 +127,10 @@ async def rebuild_while_workers_follow(
                 reading.result()
             if findings.failures:
                 return findings
-            await asyncio.to_thread(seller.join, AT_THE_END)
+            await asyncio.to_thread(seller.join, END_SECONDS)
             end = await environment.events.latest_position()
-            assert await environment.positions.wait_until(end, ["tills"], timeout=AT_THE_END)
-        await judge(environment, findings, [tills_of(rounds + 1)])
+            assert await environment.positions.wait_until(end, ["tills"], timeout=END_SECONDS)
+        await judge(environment, findings, [create_tills(rounds + 1)])
     return findings
 
 
@@ -144,9 +142,9 @@ async def rebuild_while_commands_come(
     kills: int,
     batch: int = BATCH,
     kind: Kind = SQLAlchemyPositionStore,
-) -> Rebuilt:
-    """Of what is written inline, by processes that are killed in the end."""
-    dice, findings = random.Random(seed), Rebuilt()
+) -> RebuildFindings:
+    """Rebuild an inline projection while processes send commands; kill them at the end."""
+    dice, findings = random.Random(seed), RebuildFindings()
     async with place.engine() as engine:
         environment = create_environment(place, engine)
         with contextlib.ExitStack() as stack:
@@ -169,7 +167,7 @@ async def rebuild_while_commands_come(
 async def _rebuild(
     place: Place,
     handler: Callable[[], ProjectionHandler],
-    findings: Rebuilt,
+    findings: RebuildFindings,
     dice: random.Random,
     kills: int,
     batch: int,
@@ -182,24 +180,24 @@ async def _rebuild(
             await asyncio.to_thread(running.join, dice.uniform(0.05, 0.4))
             findings.kills += running.exitcode is None
     with process(_run_rebuild, place, handler, batch, kind, how) as running:
-        await asyncio.to_thread(running.join, AT_THE_END)
+        await asyncio.to_thread(running.join, END_SECONDS)
         if running.exitcode:
             findings.failures.append((place.folder / "rebuild").read_text())
 
 
-async def _until_there(environment: ProjectionEnvironment, streams: list[StreamId]) -> None:
-    deadline = time.monotonic() + AT_THE_END
+async def _wait_for_documents(environment: ProjectionEnvironment, streams: list[StreamId]) -> None:
+    deadline = time.monotonic() + END_SECONDS
     ids = [each.aggregate_id for each in streams]
     while await environment.events.latest_position() < 100:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
-    await environment.store.ensure_collection(Tills.collection, tills_of(1).fields)
+    await environment.store.ensure_collection(Tills.collection, create_tills(1).fields)
     while len(await environment.get_documents(Tills(), *ids)) < len(ids):
-        assert time.monotonic() < deadline, "the worker makes no documents"
+        assert time.monotonic() < deadline, "the worker writes no documents"
         await asyncio.sleep(0.02)
 
 
 async def _read(
-    environment: ProjectionEnvironment, streams: list[StreamId], findings: Rebuilt
+    environment: ProjectionEnvironment, streams: list[StreamId], findings: RebuildFindings
 ) -> None:
     ids = [each.aggregate_id for each in streams]
     while True:
@@ -209,13 +207,13 @@ async def _read(
 
 
 @dataclass(frozen=True)
-class _Later:
-    """What can be handed to another process."""
+class _TillsFactory:
+    """Factory of a version of the projection, which can be sent to another process."""
 
     version: int
 
     def __call__(self) -> ProjectionHandler:
-        return tills_of(self.version)
+        return create_tills(self.version)
 
 
 def _run_rebuild(

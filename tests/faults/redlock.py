@@ -21,13 +21,13 @@ HOLDS = 0.002
 
 
 @contextmanager
-def started(count: int) -> Iterator[list[OwnRedis]]:
+def start_servers(count: int) -> Iterator[list[OwnRedis]]:
     with ExitStack() as stack:
         yield [stack.enter_context(own_redis()) for _ in range(count)]
 
 
 @asynccontextmanager
-async def connected(urls: Sequence[str]) -> AsyncIterator[list[Redis]]:
+async def connect(urls: Sequence[str]) -> AsyncIterator[list[Redis]]:
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(Redis.from_url(url)) for url in urls]
 
@@ -37,12 +37,12 @@ class FencedRegister:
     """Store that keeps the largest token and rejects writes with a smaller one."""
 
     largest: int = 0
-    refused: int = 0
+    rejected: int = 0
     writes: list[tuple[int, str]] = field(default_factory=list)
 
     def write(self, token: int, writer: str) -> bool:
         if token < self.largest:
-            self.refused += 1
+            self.rejected += 1
             return False
         self.largest = token
         self.writes.append((token, writer))
@@ -57,25 +57,25 @@ class Work:
     granted: list[int] = field(default_factory=list)
     failed: int = 0
 
-    def holders_at_once(self) -> int:
+    def count_interruptions(self) -> int:
         """Return the number of writes between two writes of another holder."""
         writers = dict(self.register.writes)
         return sum(writers[token] != writer for token, writer in self.register.writes)
 
-    def shrunk(self) -> int:
+    def count_decreases(self) -> int:
         return sum(later <= earlier for earlier, later in pairwise(self.granted))
 
 
-async def write_meanwhile(
+async def write_during(
     urls: Sequence[str],
-    trouble: Callable[[], object],
+    faults: Callable[[], object],
     kind: type[RedlockLockStrategy] = RedlockLockStrategy,
 ) -> Work:
-    """Run writers with clients of their own, while ``trouble`` runs in a thread."""
+    """Run writers with clients of their own, while ``faults`` runs in a thread."""
     work, is_over = Work(), asyncio.Event()
 
     async def write(name: str) -> None:
-        async with connected(urls) as clients:
+        async with connect(urls) as clients:
             lock = kind(clients)
             while not is_over.is_set():
                 try:
@@ -88,7 +88,7 @@ async def write_meanwhile(
                     work.failed += 1
 
     writers = [asyncio.ensure_future(write(f"writer {number}")) for number in range(WRITERS)]
-    await asyncio.to_thread(trouble)
+    await asyncio.to_thread(faults)
     is_over.set()
     await asyncio.gather(*writers)
     return work
@@ -99,7 +99,7 @@ def run_holder(urls: Sequence[str], held: Path, ttl: float) -> None:
 
     async def hold() -> None:
         async with AsyncExitStack() as stack:
-            clients = await stack.enter_async_context(connected(urls))
+            clients = await stack.enter_async_context(connect(urls))
             lock = RedlockLockStrategy(clients)
             await stack.enter_async_context(lock.hold("door", timeout=10, ttl=ttl))
             await asyncio.to_thread(held.touch)

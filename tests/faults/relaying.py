@@ -1,4 +1,4 @@
-"""Relays that publish one outbox into one list, all at once."""
+"""Concurrent relays that publish one outbox into one list."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from cqrs_ddd_core.testing.contracts.outbox import message
 
 class ListBroker(IMessagePublisher):
     def __init__(self) -> None:
-        self.taken: list[OutboxMessage] = []
+        self.published: list[OutboxMessage] = []
 
     async def publish(self, message: OutboxMessage) -> None:
         await asyncio.sleep(0)
-        self.taken.append(message)
+        self.published.append(message)
 
     @property
-    def doubled(self) -> int:
-        return len(self.taken) - len({each.message_id for each in self.taken})
+    def published_twice(self) -> int:
+        return len(self.published) - len({each.message_id for each in self.published})
 
     @property
     def disordered_keys(self) -> int:
         by_key: dict[str | None, list[object]] = {}
-        for each in self.taken:
+        for each in self.published:
             by_key.setdefault(each.partition_key, []).append(each.payload["number"])
         return sum(numbers != sorted(set(numbers), key=str) for numbers in by_key.values())
 
 
-async def relayed(outboxes: Sequence[ILeasedOutbox], *, keys: int, messages: int) -> ListBroker:
-    """What one relay for each outbox has published when nothing waits any more."""
+async def run_relays(outboxes: Sequence[ILeasedOutbox], *, keys: int, messages: int) -> ListBroker:
+    """Run one relay for each outbox until no message is pending; return the broker."""
     broker = ListBroker()
     outbox = outboxes[0]
     await outbox.save_messages(

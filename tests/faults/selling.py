@@ -1,4 +1,4 @@
-"""Tills that sell in a process of their own, and where projections of them are kept."""
+"""Tills that sell in a process of their own, and the stores of their projections."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SICK = StreamId("Till", "sick")
 
 @dataclass(frozen=True)
 class Market:
-    """How many tills sell how much, in transactions of five events for each of four tills."""
+    """Number of tills and events; a transaction has five events for each of four tills."""
 
     tills: int = 12
     events: int = 1_000
@@ -55,7 +55,7 @@ def create_environment(
 
 
 async def sell(place: Place, market: Market, seed: int) -> None:
-    """All that the market sells, the poison after a third of it."""
+    """Store all events of the market, with the poison event after a third of them."""
     dice, sold = random.Random(seed), 0
     at = dict.fromkeys([*market.streams, SICK], 0)
     waits = market.has_poison
@@ -76,14 +76,14 @@ async def append(
     new: dict[StreamId, list[DomainEvent]],
     at: dict[StreamId, int],
 ) -> int:
-    """Events of several streams in one transaction, whose versions ``at`` keeps."""
+    """Append events of several streams in one transaction and record their versions in ``at``."""
     batch: list[StoredEvent] = []
-    for stream, its in new.items():
-        batch += to_stored(stream, its, after=at[stream])
+    for stream, stream_events in new.items():
+        batch += to_stored(stream, stream_events, after=at[stream])
     with contextlib.suppress(ConcurrencyError):
         await events.append_batch(batch)
-        for stream, its in new.items():
-            at[stream] += len(its)
+        for stream, stream_events in new.items():
+            at[stream] += len(stream_events)
         return len(batch)
     return 0
 

@@ -1,6 +1,6 @@
-"""Processes that pay into accounts and keep snapshots of them, killed around the writing of those.
+"""Processes that pay into accounts with snapshots, killed while a snapshot is written.
 
-What they did is judged by the events alone.
+Their effects are judged by the events alone.
 """
 
 from __future__ import annotations
@@ -36,47 +36,47 @@ class Accounts(EventSourcedRepository[Account, str]):
     pass
 
 
-class DiesBeforeSaving(SQLAlchemySnapshotStore):
-    """After the commit of the unit of work."""
+class KilledBeforeSaveStore(SQLAlchemySnapshotStore):
+    """Store that kills the process after the commit of the unit of work, before the save."""
 
     async def save_many(self, *_: Any, **__: Any) -> None:
-        die()
+        kill_this_process()
 
 
-class DiesWhileSaving(SQLAlchemySnapshotStore):
-    """The statement is done, its transaction is open."""
+class KilledDuringSaveStore(SQLAlchemySnapshotStore):
+    """Store that kills the process after the statement, before its commit."""
 
     async def save_many(
         self, snapshots: Collection[Snapshot], uow: UnitOfWork | None = None, **options: Any
     ) -> None:
         async with self._connections.new_transaction("save snapshots") as new:
             await super().save_many(snapshots, new, **options)
-            die()
+            kill_this_process()
 
 
-class DiesAfterSaving(SQLAlchemySnapshotStore):
+class KilledAfterSaveStore(SQLAlchemySnapshotStore):
     async def save_many(self, *arguments: Any, **options: Any) -> None:
         await super().save_many(*arguments, **options)
-        die()
+        kill_this_process()
 
 
-class MakesRoomFirst(SQLAlchemySnapshotStore):
-    """Naive: what was kept is gone before the new one is there."""
+class DeleteFirstStore(SQLAlchemySnapshotStore):
+    """Naive store that deletes the old snapshot before it saves the new one."""
 
     async def save_many(
         self, snapshots: Collection[Snapshot], uow: UnitOfWork | None = None, **options: Any
     ) -> None:
         for snapshot in snapshots:
             await self.delete(snapshot.stream, uow)
-        die()
+        kill_this_process()
 
 
-def die() -> None:
+def kill_this_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def open_accounts(place: Place, engine: AsyncEngine, *, snapshot: bool) -> None:
-    """Each with three events, and with a snapshot of them if wished."""
+    """Open the accounts with three events each and, if requested, with a snapshot."""
     sessions = async_sessionmaker(engine)
     for account_id in ACCOUNTS:
         account = Account.open(account_id)
@@ -85,17 +85,17 @@ async def open_accounts(place: Place, engine: AsyncEngine, *, snapshot: bool) ->
         async with SQLAlchemyUnitOfWork(session_factory=sessions, tables=place.tables) as uow:
             await Accounts().add(account, uow)
     if snapshot:
-        kept = SQLAlchemySnapshotStore(sessions, tables=place.tables)
+        store = SQLAlchemySnapshotStore(sessions, tables=place.tables)
         async with SQLAlchemyUnitOfWork(session_factory=sessions, tables=place.tables) as uow:
-            await _with(kept).list_all(ACCOUNTS, uow)
+            await _create_repository(store).list_all(ACCOUNTS, uow)
 
 
 async def pay_twice(place: Place, kind: type[SQLAlchemySnapshotStore]) -> None:
-    """The second unit of work takes snapshots that hold the first one's payments."""
+    """Pay into the accounts twice; the second unit of work snapshots the first payments."""
     async with place.engine() as engine:
         sessions = async_sessionmaker(engine)
-        kept = kind(sessions, tables=place.tables)
-        for repository in (Accounts(), _with(kept)):
+        store = kind(sessions, tables=place.tables)
+        for repository in (Accounts(), _create_repository(store)):
             async with SQLAlchemyUnitOfWork(session_factory=sessions, tables=place.tables) as uow:
                 accounts = await repository.list_all(ACCOUNTS, uow)
                 for account in accounts:
@@ -104,11 +104,11 @@ async def pay_twice(place: Place, kind: type[SQLAlchemySnapshotStore]) -> None:
 
 
 async def pay(place: Place) -> None:
-    """For ever, into one of the accounts that were loaded, with a note of each commit."""
+    """Pay into a random account in an endless loop, with a note of each commit."""
     dice = random.Random()
     async with place.engine() as engine:
         sessions = async_sessionmaker(engine)
-        repository = _with(SQLAlchemySnapshotStore(sessions, tables=place.tables))
+        repository = _create_repository(SQLAlchemySnapshotStore(sessions, tables=place.tables))
         with (place.folder / f"paid-{os.getpid()}").open("a", buffering=1) as notes:
             while True:
                 uow = SQLAlchemyUnitOfWork(session_factory=sessions, tables=place.tables)
@@ -136,13 +136,13 @@ class Findings:
     def __str__(self) -> str:
         return (
             f"{self.kills} killed, {self.payments:,} payments, {self.snapshots:,} snapshots seen; "
-            f"{self.noted_but_gone} payments noted but gone, {self.wrong_states} states that the "
-            f"events do not make, {self.steps_back} snapshots earlier than one before"
+            f"{self.noted_but_gone} payments noted but gone, {self.wrong_states} wrong states, "
+            f"{self.steps_back} snapshots of an earlier version than before"
         )
 
 
 async def kill_at_random(place: Place, *, seed: int, rounds: int) -> Findings:
-    """Three pay; one is killed a round, and another one started."""
+    """Let three processes pay; kill and replace one of them each round."""
     dice, findings = random.Random(seed), Findings(kills=rounds)
     async with place.engine() as engine:
         await open_accounts(place, engine, snapshot=False)
@@ -156,7 +156,7 @@ async def kill_at_random(place: Place, *, seed: int, rounds: int) -> Findings:
                 running[victim] = stack.enter_context(process(_run_pay, place))
             deadline = time.monotonic() + 60
             while not (findings.snapshots or watching.done()):
-                assert time.monotonic() < deadline, "nobody has saved a snapshot"
+                assert time.monotonic() < deadline, "no process has saved a snapshot"
                 await asyncio.sleep(0.02)
         watching.cancel()
         await asyncio.wait({watching})
@@ -169,8 +169,8 @@ async def kill_at_random(place: Place, *, seed: int, rounds: int) -> Findings:
 async def judge(place: Place, engine: AsyncEngine, findings: Findings) -> None:
     sessions = async_sessionmaker(engine)
     events = SQLAlchemyEventStore(sessions, tables=place.tables)
-    kept = SQLAlchemySnapshotStore(sessions, tables=place.tables)
-    loader = _with(kept).loader
+    store = SQLAlchemySnapshotStore(sessions, tables=place.tables)
+    loader = _create_repository(store).loader
     notes = [each for path in place.folder.glob("paid-*") for each in path.read_text().split()]
     for found in await loader.load(ACCOUNTS, events):
         stored = await events.get_events(found.id, aggregate_type="Account")
@@ -183,26 +183,26 @@ async def judge(place: Place, engine: AsyncEngine, findings: Findings) -> None:
     findings.wrong_states += loader.snapshots.misses.total()
 
 
-async def kept_versions(place: Place, engine: AsyncEngine) -> dict[str, int]:
-    kept = SQLAlchemySnapshotStore(async_sessionmaker(engine), tables=place.tables)
+async def read_snapshot_versions(place: Place, engine: AsyncEngine) -> dict[str, int]:
+    store = SQLAlchemySnapshotStore(async_sessionmaker(engine), tables=place.tables)
     return {
         stream.aggregate_id: snapshot.version
-        for stream, snapshot in (await kept.load(STREAMS)).items()
+        for stream, snapshot in (await store.load(STREAMS)).items()
     }
 
 
 async def _watch(place: Place, engine: AsyncEngine, findings: Findings) -> None:
     before: dict[str, int] = {}
     while True:
-        now = await kept_versions(place, engine)
+        now = await read_snapshot_versions(place, engine)
         findings.snapshots += sum(now[each] != before.get(each) for each in now)
         findings.steps_back += sum(now.get(each, 0) < before[each] for each in before)
         before = now
         await asyncio.sleep(0.005)
 
 
-def _with(kept: SQLAlchemySnapshotStore) -> Accounts:
-    return Accounts(snapshot_store=kept, strategy=EveryNEventsStrategy(1))
+def _create_repository(store: SQLAlchemySnapshotStore) -> Accounts:
+    return Accounts(snapshot_store=store, strategy=EveryNEventsStrategy(1))
 
 
 def _run_pay(place: Place) -> None:

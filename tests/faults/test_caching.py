@@ -1,4 +1,4 @@
-"""Outages of the cache server, and processes that die while they fill the cache."""
+"""Tests of outages of the cache server, and of processes killed during a cache load."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cqrs_ddd_core.primitives.exceptions import CacheError
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_redis import RedisCacheService
 from cqrs_ddd_redis.circuit_breaker import CircuitBreaker
-from tests.faults.caching import READERS, Loads, Noted, run_read
+from tests.faults.caching import READERS, CountingCache, CountingParcels, run_read
 from tests.forking import process
 from tests.own_redis import OwnRedis, own_redis
 
@@ -30,30 +30,30 @@ def server() -> Iterator[OwnRedis]:
 
 
 @asynccontextmanager
-async def _elsewhere(server: OwnRedis) -> AsyncIterator[RedisCacheService]:
+async def _open_other_cache(server: OwnRedis) -> AsyncIterator[RedisCacheService]:
     """Return the cache of another process, with connections of its own."""
     async with Redis.from_url(server.url) as client:
         yield RedisCacheService(client, response_timeout=10.0, fail_open=False)
 
 
 @pytest.mark.parametrize(
-    ("goes", "comes"),
+    ("stop", "restart"),
     [
         (OwnRedis.kill, OwnRedis.start),
         (OwnRedis.end, OwnRedis.start),
         (OwnRedis.freeze, OwnRedis.thaw),
     ],
 )
-async def test_server_that_was_away_returns_no_stale_value(
-    server: OwnRedis, goes: Callable[[OwnRedis], None], comes: Callable[[OwnRedis], None]
+async def test_cache_server_that_was_unavailable_returns_no_stale_value(
+    server: OwnRedis, stop: Callable[[OwnRedis], None], restart: Callable[[OwnRedis], None]
 ) -> None:
-    assert await _found_after(server, goes, comes) == [None, None]
+    assert await _find_after_outage(server, stop, restart) == [None, None]
 
 
-async def _found_after(
+async def _find_after_outage(
     server: OwnRedis,
-    goes: Callable[[OwnRedis], None],
-    comes: Callable[[OwnRedis], None],
+    stop: Callable[[OwnRedis], None],
+    restart: Callable[[OwnRedis], None],
     circuit: type[CircuitBreaker] = CircuitBreaker,
 ) -> list[Any]:
     """Return the values that two processes find for a key deleted during the outage."""
@@ -66,46 +66,48 @@ async def _found_after(
         cache._breaker.__class__ = circuit
         await cache.set("k", "old")
         await cache.set("late", "old")
-        goes(server)
+        stop(server)
         await cache.set("late", "late")
         assert len(failures) == 1
         for _ in range(200):
             assert await cache.get("k") is None
             await cache.delete("k")
             await cache.delete("late")
-        assert len(failures) == 1, "nobody waits for a server that is known to be away"
+        assert len(failures) == 1, "a call waited for a server that is known to be unavailable"
 
-        comes(server)
-        await asyncio.sleep(0.05)  # For what the server still has to read.
-        async with _elsewhere(server) as elsewhere:
-            assert await cache.get("k") is None, "not before the pause has ended"
+        restart(server)
+        await asyncio.sleep(0.05)  # The server may still have to read commands.
+        async with _open_other_cache(server) as other_cache:
+            assert await cache.get("k") is None, "the cache was used before the pause ended"
             await clock.advance(PAUSE)
-            found = [await cache.get("k"), await elsewhere.get("k")]
-            assert [await cache.get("late"), await elsewhere.get("late")] == found
+            found = [await cache.get("k"), await other_cache.get("k")]
+            assert [await cache.get("late"), await other_cache.get("late")] == found
             await cache.set("k", "new")
-            assert await elsewhere.get("k") == "new"
+            assert await other_cache.get("k") == "new"
         assert len(failures) == 1
     return found
 
 
-class IgnoresFailures(CircuitBreaker):
+class BreakerWithoutInvalidations(CircuitBreaker):
     async def execute_change(
         self, operation: str, work: Any, keys: Any, *, includes_write: bool = False
     ) -> None:
         await self.execute(operation, work)
 
 
-async def test_breaker_without_pending_invalidations_serves_values_of_a_frozen_server(
+async def test_naive_circuit_breaker_without_pending_invalidations_serves_stale_values(
     server: OwnRedis,
 ) -> None:
     with pytest.raises(AssertionError):
-        assert await _found_after(server, OwnRedis.freeze, OwnRedis.thaw, IgnoresFailures) == [
+        assert await _find_after_outage(
+            server, OwnRedis.freeze, OwnRedis.thaw, BreakerWithoutInvalidations
+        ) == [
             None,
             None,
         ]
 
 
-async def test_two_processes_with_the_same_miss_load_once(redis_url: str) -> None:
+async def test_two_processes_with_the_same_cache_miss_load_once(redis_url: str) -> None:
     async with Redis.from_url(redis_url) as client:
         await client.flushdb()
         with process(run_read, redis_url) as one, process(run_read, redis_url) as two:
@@ -129,9 +131,9 @@ async def test_killed_loader_delays_other_processes_for_its_lease_only(redis_url
             one.kill()
             await asyncio.to_thread(one.join, 60)
         await client.set("may answer", 1)
-        inner = Loads(client)
+        inner = CountingParcels(client)
         await inner.add(Parcel.register("p-1", "anna"))
-        cache = Noted(client)
+        cache = CountingCache(client)
         parcels = CachingRepository(inner, cache, Parcel)
         key = parcels._states.key("p-1")
 
@@ -139,7 +141,9 @@ async def test_killed_loader_delays_other_processes_for_its_lease_only(redis_url
 
         assert [each.owner for each in found if each is not None] == ["anna"] * READERS
         assert await _number(client, "loads") == 1 + 1
-        assert await cache.get(key) is None, "the one who was killed still has the right to fill"
+        assert await cache.get(key) is None, (
+            "a process filled the cache under the lease of the killed process"
+        )
         await client.pexpire(f"cache:l:{key}", 1)
         await asyncio.sleep(0.01)
         await parcels.get("p-1")

@@ -1,4 +1,4 @@
-"""A command that is cancelled anywhere leaves all or nothing, and no connection behind."""
+"""Tests that a cancelled command stores all or nothing and releases its connection."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RegisterParcel(Command[str]):
 
 
 class Depot:
-    """A mediator over a pool of one connection."""
+    """Mediator over a pool of one connection."""
 
     def __init__(self, engine: AsyncEngine, tables: Tables) -> None:
         self.engine = engine
@@ -56,7 +56,7 @@ class Depot:
     async def _register(self, command: RegisterParcel) -> str:
         uow = get_current_uow()
         assert isinstance(uow, SQLAlchemyUnitOfWork)
-        # A statement of the user's own, by way of the session.
+        # A statement of the user, through the session.
         await uow.session.execute(text("SELECT 1"))
         parcel = Parcel.register(command.parcel_id, owner="anna")
         await self.parcels.add(parcel)
@@ -73,7 +73,7 @@ class Depot:
         await self._mediator.send(RegisterParcel(parcel_id=self.sent[-1]))
 
     async def check(self) -> None:
-        """What one command leaves: a row in each table or in none, and the pool as it was."""
+        """Check that the command left a row in each table or in none, and an unused pool."""
         pool = self.engine.pool
         assert isinstance(pool, AsyncAdaptedQueuePool)
         assert pool.checkedout() == 0
@@ -102,7 +102,7 @@ class Depot:
 
 @pytest.fixture
 async def depot(new_engine: Callable[..., AsyncEngine], tables: Tables) -> AsyncIterator[Depot]:
-    # Without a timeout: with one, the pool waits by asyncio.wait_for, which may lose a cancellation
+    # No timeout: with a timeout, the pool uses asyncio.wait_for, which can lose a cancellation
     # before Python 3.12.
     engine = new_engine(
         pool_size=1, max_overflow=0, pool_timeout=None, poolclass=AsyncAdaptedQueuePool
@@ -114,7 +114,7 @@ async def depot(new_engine: Callable[..., AsyncEngine], tables: Tables) -> Async
     await engine.dispose()
 
 
-async def test_a_command_cancelled_at_any_point_leaves_all_or_nothing(depot: Depot) -> None:
+async def test_command_cancelled_at_any_point_stores_all_or_nothing(depot: Depot) -> None:
     suspensions = await cancel_sweep(depot.send, depot.check)
 
     assert suspensions > 10
@@ -125,8 +125,8 @@ async def test_a_command_cancelled_at_any_point_leaves_all_or_nothing(depot: Dep
     tuple(map(int, sqlalchemy.__version__.split(".")[:3])) < (2, 0, 55),
     reason="older versions of SQLAlchemy lose a connection in a cancelled scope",
 )
-async def test_a_command_in_a_cancelled_scope_leaves_all_or_nothing(depot: Depot) -> None:
-    """A scope of anyio cancels each further await as well, those of the clean-up too."""
+async def test_command_in_a_cancelled_anyio_scope_stores_all_or_nothing(depot: Depot) -> None:
+    """Cancel by an anyio scope, which cancels every later await too, even of the clean-up."""
     suspension, was_cancelled = 0, True
     while was_cancelled:
         suspension += 1

@@ -1,4 +1,4 @@
-"""Processes are killed, and nothing is lost, doubled or turned round."""
+"""Tests that killed processes lose, repeat and reorder no message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def place(database_url: str, engine: AsyncEngine, tables: Tables, tmp_path
     return Place(database_url, tables.schema, tmp_path)
 
 
-async def test_killed_writers_relays_and_consumers_lose_and_double_nothing(place: Place) -> None:
+async def test_killed_writers_relays_and_consumers_lose_and_repeat_no_message(place: Place) -> None:
     findings = await kill_at_random(place, seed=SEED, rounds=12)
 
     print(f"seed {SEED}: {findings}")  # noqa: T201

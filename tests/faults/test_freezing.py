@@ -1,4 +1,4 @@
-"""Of two processes that run one projection, the one that was frozen meanwhile writes nothing."""
+"""Tests of two processes that run one projection, one of which was frozen."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.faults.freezing import View, Worker, run_freeze
 from tests.forking import process
 
 
-class ComparesPositionsOnly(SQLAlchemyPositionStore):
-    """Naive: while the new owner stands still, the old one goes on."""
+class PositionOnlyStore(SQLAlchemyPositionStore):
+    """Naive store in which the old holder can advance while the new holder is idle."""
 
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
@@ -47,35 +47,37 @@ def place(database_url: str, tables: Tables, tmp_path: Path) -> Place:
     return Place(database_url, tables.schema, tmp_path)
 
 
-async def test_who_wakes_up_too_late_writes_nothing(place: Place, engine: AsyncEngine) -> None:
-    rows = await _after_a_freeze(place, engine, SQLAlchemyPositionStore)
-
-    assert rows == [(1, "one"), (2, "one"), (3, "one"), (4, "two"), (5, "two")]
-    assert (place.folder / "one-lost it").exists()
-
-
-async def test_who_compares_positions_only_writes_beside_the_new_owner(
+async def test_frozen_worker_without_its_lease_writes_nothing_after_it_wakes_up(
     place: Place, engine: AsyncEngine
 ) -> None:
-    rows = await _after_a_freeze(place, engine, ComparesPositionsOnly)
+    rows = await _run_with_a_freeze(place, engine, SQLAlchemyPositionStore)
+
+    assert rows == [(1, "one"), (2, "one"), (3, "one"), (4, "two"), (5, "two")]
+    assert (place.folder / "one-lost-lease").exists()
+
+
+async def test_naive_position_check_lets_a_frozen_worker_write_after_the_takeover(
+    place: Place, engine: AsyncEngine
+) -> None:
+    rows = await _run_with_a_freeze(place, engine, PositionOnlyStore)
 
     assert (4, "one") in rows
-    assert not (place.folder / "one-lost it").exists()
+    assert not (place.folder / "one-lost-lease").exists()
 
 
-async def _after_a_freeze(
+async def _run_with_a_freeze(
     place: Place, engine: AsyncEngine, kind: type[SQLAlchemyPositionStore]
 ) -> list[tuple[int, str]]:
-    """The view, when the second one has taken over and the first one has woken up."""
+    """Return the rows after the second worker took over and the first one woke up."""
     documents = View(place.schema)
-    await documents.make(engine)
+    await documents.create(engine)
     two = Worker(kind(async_sessionmaker(engine), tables=place.tables), "two", place)
     with process(run_freeze, place, kind) as one:
-        while not (place.folder / "one-stops").exists():  # noqa: ASYNC110
+        while not (place.folder / "one-frozen").exists():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         while not await two.claim():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-        # It has claimed, and not moved yet.
+        # The second worker has claimed the projection, but not advanced it yet.
         assert one.pid is not None
         os.kill(one.pid, signal.SIGCONT)
         await asyncio.to_thread(one.join, 30)
@@ -83,4 +85,4 @@ async def _after_a_freeze(
     for _ in range(2):
         if kind is SQLAlchemyPositionStore:
             await two.step(engine)
-    return await documents.rows(engine)
+    return await documents.read_rows(engine)

@@ -1,4 +1,4 @@
-"""Of two workers of one projection, the one that was frozen in a batch spoils nothing."""
+"""Tests of two workers of one projection, one of which was frozen in a batch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemyPositionStore
 from tests.advanced.projection_environment import ProjectionEnvironment
 from tests.advanced.till_domain import ItemSold, Tills, open_and_sell, to_stored
 from tests.faults.crashing import Place
-from tests.faults.freezing_workers import FROZEN, LOG, FreezesWithTheRow, run_follow
-from tests.faults.naive_positions import Kind, MovesWhoeverAsks
+from tests.faults.freezing_workers import FROZEN, LOG, FreezingPositionStore, run_follow
+from tests.faults.naive_positions import Kind, UnfencedCheckpointStore
 from tests.faults.projecting import BATCH, LEASE, Findings, judge
 from tests.faults.selling import POISON, Market, create_environment
 from tests.forking import process
@@ -32,61 +32,63 @@ def place(database_url: str, tables: Tables, tmp_path: Path) -> Place:
     return Place(database_url, tables.schema, tmp_path)
 
 
-async def test_who_wakes_up_in_a_batch_that_another_one_took_cannot_commit_it(
+async def test_frozen_worker_cannot_commit_a_batch_that_another_worker_processed(
     place: Place, engine: AsyncEngine
 ) -> None:
-    findings = await _after_a_freeze(place, engine, SQLAlchemyPositionStore)
+    findings = await _run_with_a_freeze(place, engine, SQLAlchemyPositionStore)
 
     assert findings.faults == 0, findings
     assert LOST in (place.folder / LOG).read_text()
 
 
-async def test_who_sets_the_position_without_a_look_is_caught(
+async def test_naive_position_store_without_a_lease_check_admits_the_frozen_worker(
     place: Place, engine: AsyncEngine
 ) -> None:
-    await _after_a_freeze(place, engine, MovesWhoeverAsks)
+    await _run_with_a_freeze(place, engine, UnfencedCheckpointStore)
 
-    # Whether its documents are wrong in the end depends on who takes the next events.
+    # The documents need not be wrong in the end: that depends on the worker of the next events.
     assert LOST not in (place.folder / LOG).read_text()
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_who_is_frozen_with_the_row_keeps_nobody_out_whom_the_server_lets_in(
+async def test_worker_frozen_with_a_row_lock_blocks_others_only_until_the_server_timeout(
     place: Place, engine: AsyncEngine
 ) -> None:
-    findings = await _after_a_freeze(place, engine, FreezesWithTheRow, patience=PATIENCE)
+    findings = await _run_with_a_freeze(place, engine, FreezingPositionStore, patience=PATIENCE)
 
     assert findings.faults == 0, findings
     assert "projection worker" in (place.folder / LOG).read_text()
 
 
-async def _after_a_freeze(
+async def _run_with_a_freeze(
     place: Place, engine: AsyncEngine, kind: Kind, patience: float | None = None
 ) -> Findings:
-    """When the second one has gone on, the first one has woken up, and both have taken more."""
-    its = SQLAlchemyPositionStore if kind is FreezesWithTheRow else kind
-    environment = create_environment(place, engine, its)
+    """Freeze one worker, let another take over, wake the first, and let both process more."""
+    store_kind = SQLAlchemyPositionStore if kind is FreezingPositionStore else kind
+    environment = create_environment(place, engine, store_kind)
     for stream in STREAMS:
         await environment.append(to_stored(stream, open_and_sell(1, POISON, 3, 4)))
     with process(run_follow, place, kind, patience) as one:
         while not (place.folder / FROZEN).exists():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         async with environment.worker(Tills(), worker_id="two", lease=LEASE, batch=BATCH):
-            await _until_taken(environment)
+            await _wait_until_processed(environment)
             await _sell_more(environment, after=5)
-            await _until_taken(environment)
+            await _wait_until_processed(environment)
             assert one.pid is not None
             os.kill(one.pid, signal.SIGCONT)
             deadline = time.monotonic() + 20
-            while not (place.folder / LOG).read_text() and kind is not MovesWhoeverAsks:
-                assert time.monotonic() < deadline, "it does not notice that it was frozen"
+            while not (place.folder / LOG).read_text() and kind is not UnfencedCheckpointStore:
+                assert time.monotonic() < deadline, (
+                    "the frozen worker does not notice that it lost its lease"
+                )
                 await asyncio.sleep(0.02)
             await _sell_more(environment, after=6)
             await asyncio.sleep(LEASE)
-            await _until_taken(environment)
-        # It takes the next ones, now that the other one has gone.
+            await _wait_until_processed(environment)
+        # The first worker processes the next events after the other worker has stopped.
         await _sell_more(environment, after=7)
-        await _until_taken(environment)
+        await _wait_until_processed(environment)
     findings = Findings()
     await judge(environment, findings, [Tills()])
     return findings
@@ -97,6 +99,6 @@ async def _sell_more(environment: ProjectionEnvironment, *, after: int) -> None:
         await environment.append(to_stored(stream, [ItemSold(cents=after)], after=after))
 
 
-async def _until_taken(environment: ProjectionEnvironment) -> None:
+async def _wait_until_processed(environment: ProjectionEnvironment) -> None:
     end = await environment.events.latest_position()
     assert await environment.positions.wait_until(end, [Tills.collection], timeout=20.0)

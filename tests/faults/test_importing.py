@@ -1,4 +1,4 @@
-"""The order system ends with the same report, however often it was killed."""
+"""Tests that an order import which was killed any number of times ends with the same report."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from pathlib import Path
 import pytest
 
 from tests.databases import new_database
-from tests.faults.importing import Environment, files_in, kill_at_random
+from tests.faults.importing import Environment, create_file_settings, kill_at_random
 
 SEED = 11
 
 
 @pytest.mark.slow
-def test_fifty_kills_change_nothing_in_the_report(postgres_url: str, tmp_path: Path) -> None:
-    on_sqlite = files_in(tmp_path)
+def test_order_import_killed_fifty_times_ends_with_the_same_report(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    next_file = create_file_settings(tmp_path)
 
     def next_database(number: int) -> Environment:
-        # The style alternates with each import, so each of them meets each database.
+        # The style alternates with each import, so that each style is used with each database.
         if number % 4 < 2:
-            return on_sqlite(number)
+            return next_file(number)
         return {"DATABASE_URL": new_database(postgres_url)}
 
     findings = kill_at_random(tmp_path, next_database, seed=SEED, kills=50)
@@ -32,7 +34,9 @@ def test_fifty_kills_change_nothing_in_the_report(postgres_url: str, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_consumer_without_an_inbox_counts_twice(tmp_path: Path) -> None:
-    findings = kill_at_random(tmp_path, files_in(tmp_path), seed=SEED, kills=50, is_naive=True)
+def test_naive_consumer_without_an_inbox_counts_twice(tmp_path: Path) -> None:
+    findings = kill_at_random(
+        tmp_path, create_file_settings(tmp_path), seed=SEED, kills=50, is_naive=True
+    )
 
     assert findings.other_reports, findings

@@ -1,3 +1,5 @@
+"""Tests of one lock under kills, freezes and cancellations of its holders."""
+
 from __future__ import annotations
 
 import asyncio
@@ -24,7 +26,7 @@ def urls() -> Iterator[tuple[str, ...]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("make", "servers"), [(fifo, 1), (redlock, 3)])
-async def test_one_of_50_tasks_in_4_processes_holds_the_lock_despite_kills_and_cancellations(
+async def test_lock_has_one_holder_among_50_tasks_despite_kills_and_cancellations(
     make: MakeLock,
     servers: int,
     urls: tuple[str, ...],
@@ -33,13 +35,13 @@ async def test_one_of_50_tasks_in_4_processes_holds_the_lock_despite_kills_and_c
     findings = await contend(Contest(urls[:servers], make, tmp_path), seed=1, rounds=5)
 
     assert findings.holds > 50
-    assert (findings.two_holders, findings.refused, findings.is_wedged) == (0, 0, False)
+    assert (findings.two_holders, findings.rejected, findings.is_wedged) == (0, 0, False)
     if make is fifo:
         assert findings.overtaken == 0
 
 
-class LooksThenSets(FifoRedisLockStrategy):
-    """Naive: two callers see that the lock is free, and both take it."""
+class CheckThenSetLock(FifoRedisLockStrategy):
+    """Naive lock that two callers can both find free and then acquire."""
 
     async def _try_acquire(
         self, resource: str, owner: str, timeout: float, ttl: float
@@ -56,14 +58,14 @@ class LooksThenSets(FifoRedisLockStrategy):
         return None
 
 
-def naive(clients: Sequence[Redis]) -> ILeasedLock:
-    return LooksThenSets(clients[0])
+def create_naive_lock(clients: Sequence[Redis]) -> ILeasedLock:
+    return CheckThenSetLock(clients[0])
 
 
 @pytest.mark.slow
-async def test_lock_that_checks_before_it_sets_has_two_holders(
+async def test_naive_lock_that_checks_before_it_sets_has_two_holders(
     urls: tuple[str, ...], tmp_path: Path
 ) -> None:
-    findings = await contend(Contest(urls[:1], naive, tmp_path), seed=1, rounds=1)
+    findings = await contend(Contest(urls[:1], create_naive_lock, tmp_path), seed=1, rounds=1)
 
-    assert findings.two_holders + findings.refused > 0
+    assert findings.two_holders + findings.rejected > 0

@@ -1,4 +1,4 @@
-"""The connection breaks, and the caller learns what is known."""
+"""Tests of connections that break, and of the errors that the caller gets."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from tests.persistence_sqlalchemy.conftest import SessionFactory
 pytestmark = pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 
 
-class Impatient(SQLAlchemyUnitOfWork):
+class ShortTimeoutUnitOfWork(SQLAlchemyUnitOfWork):
     commit_timeout = 0.3
 
 
 @pytest.fixture
 async def proxy(database_url: str) -> AsyncIterator[Proxy]:
-    async with Proxy(database_url).running() as proxy:
+    async with Proxy(database_url).run() as proxy:
         yield proxy
 
 
 @pytest.fixture
-async def proxied(proxy: Proxy) -> AsyncIterator[AsyncEngine]:
+async def proxy_engine(proxy: Proxy) -> AsyncIterator[AsyncEngine]:
     engine = create_async_engine(proxy.url, pool_size=1, max_overflow=0)
     yield engine
     assert isinstance(engine.pool, QueuePool)
@@ -53,7 +53,7 @@ async def proxied(proxy: Proxy) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture
 def store(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyEventStore:
-    """By a way of its own to the server."""
+    """Return a store with a direct connection to the server."""
     return SQLAlchemyEventStore(session_factory, tables=tables)
 
 
@@ -61,10 +61,10 @@ def store(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyEventSto
     ("at_commit", "stored"),
     [(AtCommit.LOSE_THE_ANSWER, 1), (AtCommit.LOSE_THE_REQUEST, 0), (AtCommit.FREEZE, 0)],
 )
-@pytest.mark.parametrize("with_session", [False, True], ids=["bare", "with a session"])
-async def test_a_commit_without_an_answer_is_of_unknown_outcome(
+@pytest.mark.parametrize("with_session", [False, True], ids=["without a session", "with a session"])
+async def test_commit_without_a_reply_has_an_unknown_outcome(
     proxy: Proxy,
-    proxied: AsyncEngine,
+    proxy_engine: AsyncEngine,
     tables: Tables,
     store: SQLAlchemyEventStore,
     at_commit: AtCommit,
@@ -77,7 +77,7 @@ async def test_a_commit_without_an_answer_is_of_unknown_outcome(
     async def hook() -> None:
         hooks.append("ran")
 
-    uow = Impatient(session_factory=async_sessionmaker(proxied), tables=tables)
+    uow = ShortTimeoutUnitOfWork(session_factory=async_sessionmaker(proxy_engine), tables=tables)
 
     async def work() -> None:
         async with uow:
@@ -96,15 +96,17 @@ async def test_a_commit_without_an_answer_is_of_unknown_outcome(
     assert hooks == []
     assert len(await store.get_events(stream.aggregate_id)) == stored
     # The pool holds one connection, and it works again.
-    async with Impatient(session_factory=async_sessionmaker(proxied), tables=tables) as again:
+    async with ShortTimeoutUnitOfWork(
+        session_factory=async_sessionmaker(proxy_engine), tables=tables
+    ) as again:
         assert len(await again.event_store.get_events(stream.aggregate_id)) == stored
 
 
 async def test_lost_connection_is_not_opened_again_by_the_next_statement(
-    proxy: Proxy, proxied: AsyncEngine
+    proxy: Proxy, proxy_engine: AsyncEngine
 ) -> None:
     """SQLAlchemy would open it outside of its greenlet and never await the connect of asyncpg."""
-    async with driver.autocommit_connection(proxied) as connection:
+    async with driver.autocommit_connection(proxy_engine) as connection:
         proxy.drop_all()
         with pytest.raises(DriverError, match="closed"):
             await driver.fetch(connection, "SELECT 1")
@@ -116,9 +118,9 @@ async def test_lost_connection_is_not_opened_again_by_the_next_statement(
 
 
 async def test_commit_after_a_lost_connection_has_a_known_outcome(
-    proxy: Proxy, proxied: AsyncEngine, tables: Tables, store: SQLAlchemyEventStore
+    proxy: Proxy, proxy_engine: AsyncEngine, tables: Tables, store: SQLAlchemyEventStore
 ) -> None:
-    uow = SQLAlchemyUnitOfWork(session_factory=async_sessionmaker(proxied), tables=tables)
+    uow = SQLAlchemyUnitOfWork(session_factory=async_sessionmaker(proxy_engine), tables=tables)
 
     async def work() -> None:
         async with uow:
@@ -140,9 +142,9 @@ class Deposit(Command[int]):
 
 
 @pytest.mark.parametrize("at_commit", [AtCommit.LOSE_THE_ANSWER, AtCommit.LOSE_THE_REQUEST])
-async def test_sending_a_command_again_after_an_unknown_outcome_has_one_effect(
+async def test_command_sent_again_after_an_unknown_outcome_has_one_effect(
     proxy: Proxy,
-    proxied: AsyncEngine,
+    proxy_engine: AsyncEngine,
     tables: Tables,
     store: SQLAlchemyEventStore,
     at_commit: AtCommit,
@@ -154,7 +156,7 @@ async def test_sending_a_command_again_after_an_unknown_outcome_has_one_effect(
 
     handlers = HandlerRegistry()
     handlers.register_command_handler(Deposit, deposit)
-    sessions = async_sessionmaker(proxied)
+    sessions = async_sessionmaker(proxy_engine)
     mediator = Mediator(
         handlers,
         uow_factory=lambda: SQLAlchemyUnitOfWork(session_factory=sessions, tables=tables),
@@ -171,10 +173,10 @@ async def test_sending_a_command_again_after_an_unknown_outcome_has_one_effect(
     assert len(await store.get_events_of_types(["Deposited"])) == 1
 
 
-async def test_a_server_that_is_gone_is_an_error_of_ours_and_comes_back(
-    proxy: Proxy, proxied: AsyncEngine, tables: Tables
+async def test_lost_database_raises_infrastructure_errors_until_it_is_back(
+    proxy: Proxy, proxy_engine: AsyncEngine, tables: Tables
 ) -> None:
-    through = SQLAlchemyEventStore(async_sessionmaker(proxied), tables=tables)
+    through = SQLAlchemyEventStore(async_sessionmaker(proxy_engine), tables=tables)
     stream = new_stream()
     await through.append(event(stream, 1))
 

@@ -1,4 +1,4 @@
-"""A reader of all streams misses nothing and overtakes nobody."""
+"""Tests that a reader of all streams loses no event and returns them in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cqrs_ddd_persistence_sqlalchemy.engine.driver import fetch
 from cqrs_ddd_persistence_sqlalchemy.event_store.event_rows import read_events
 from cqrs_ddd_persistence_sqlalchemy.event_store.statements import event_statements
 from cqrs_ddd_persistence_sqlalchemy.schema.installation import Ordering
-from tests.faults.ordering import ReadAfter, Workload, assert_not_held_up
+from tests.faults.ordering import ReadAfter, Workload, assert_not_delayed
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 
 SEED = 20_261_121
@@ -23,8 +23,8 @@ def store(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyEventSto
     return SQLAlchemyEventStore(session_factory, tables=tables)
 
 
-def naive(engine: AsyncEngine, tables: Tables) -> ReadAfter:
-    """Reads what it can see and takes the last position for a bookmark."""
+def create_naive_reader(engine: AsyncEngine, tables: Tables) -> ReadAfter:
+    """Create a reader of the visible events, which continues after the last position it saw."""
 
     async def read(position: int) -> list[StoredEvent]:
         async with engine.connect() as connection:
@@ -36,8 +36,8 @@ def naive(engine: AsyncEngine, tables: Tables) -> ReadAfter:
     return read
 
 
-class XidFence:
-    """Reads up to the oldest transaction that is running, by transaction id and position."""
+class TransactionIdReader:
+    """Reader that orders by transaction id, up to the oldest running transaction."""
 
     def __init__(self, engine: AsyncEngine, tables: Tables) -> None:
         self._engine = engine
@@ -60,7 +60,7 @@ class XidFence:
 
 
 @pytest.mark.parametrize("is_used", [False, True], ids=["fresh store", "used store"])
-async def test_every_committed_event_is_seen_once_and_in_order(
+async def test_reader_receives_every_committed_event_once_and_in_order(
     store: SQLAlchemyEventStore, new_uow: NewUnitOfWork, is_used: bool
 ) -> None:
     if is_used:
@@ -78,12 +78,12 @@ async def test_every_committed_event_is_seen_once_and_in_order(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_a_naive_reader_loses_events(
+async def test_naive_reader_loses_events_of_slow_transactions(
     engine: AsyncEngine, tables: Tables, new_uow: NewUnitOfWork
 ) -> None:
     lost = 0
     for seed in range(SEED, SEED + 5):
-        findings = await Workload(new_uow, naive(engine, tables), seed=seed).run()
+        findings = await Workload(new_uow, create_naive_reader(engine, tables), seed=seed).run()
         lost += len(findings.lost)
         if lost:
             break
@@ -92,7 +92,7 @@ async def test_a_naive_reader_loses_events(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_a_fence_of_transaction_ids_turns_streams_round(
+async def test_naive_reader_ordered_by_transaction_id_reorders_a_stream(
     engine: AsyncEngine, tables: Tables, new_uow: NewUnitOfWork, store: SQLAlchemyEventStore
 ) -> None:
     stream = new_stream()
@@ -103,7 +103,7 @@ async def test_a_fence_of_transaction_ids_turns_streams_round(
             await early.event_store.append_to_stream(stream, [event(stream, 1)])
         await late.event_store.append_to_stream(stream, [event(stream, 1)])
 
-    by_xid = await XidFence(engine, tables)(0)
+    by_xid = await TransactionIdReader(engine, tables)(0)
     by_position = await store.get_events_after(0)
 
     assert [e.version for e in by_xid] == [2, 1]
@@ -112,7 +112,7 @@ async def test_a_fence_of_transaction_ids_turns_streams_round(
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 @pytest.mark.parametrize("ordering", ["registered", "serialized"])
-async def test_an_unrelated_transaction_holds_nobody_up(
+async def test_unrelated_open_transaction_does_not_delay_readers(
     engine: AsyncEngine,
     store: SQLAlchemyEventStore,
     new_uow: NewUnitOfWork,
@@ -122,23 +122,23 @@ async def test_an_unrelated_transaction_holds_nobody_up(
     await create_schema(engine, tables, ordering=ordering)
     elsewhere = f'CREATE TABLE "{tables.schema}".elsewhere ()'
 
-    await assert_not_held_up(new_uow, store.get_events_after, 0, elsewhere)
+    await assert_not_delayed(new_uow, store.get_events_after, 0, elsewhere)
     with pytest.raises(AssertionError):
-        await assert_not_held_up(
+        await assert_not_delayed(
             new_uow,
-            XidFence(engine, tables),
+            TransactionIdReader(engine, tables),
             1,
             f'ALTER TABLE "{tables.schema}".elsewhere ADD n int',
         )
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_the_serialized_order_is_kept_too(
+async def test_reader_loses_no_event_with_the_serialized_ordering(
     engine: AsyncEngine, store: SQLAlchemyEventStore, new_uow: NewUnitOfWork, tables: Tables
 ) -> None:
     await create_schema(engine, tables, ordering="serialized")
 
-    # One transaction at a time appends, so a slow one stops all the others.
+    # One transaction at a time appends, so a slow one blocks all others.
     workload = Workload(new_uow, store.get_events_after, seed=SEED, writers=8, slow=0.05)
     findings = await workload.run()
 

@@ -1,5 +1,4 @@
-"""Whoever is killed over a projection, its view is what the events make: nothing twice, nothing
-lost, everything in order."""
+"""Tests that the documents of killed projection workers equal a replay of the events."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ import pytest
 
 from cqrs_ddd_persistence_sqlalchemy import Tables
 from tests.faults.crashing import Place
-from tests.faults.naive_positions import Kind, MovesAfter, MovesBefore
+from tests.faults.naive_positions import EarlyCheckpointStore, Kind, LateCheckpointStore
 from tests.faults.projecting import kill_at_random
 from tests.faults.selling import Market
 
@@ -22,7 +21,9 @@ def place(database_url: str, tables: Tables, tmp_path: Path) -> Place:
     return Place(database_url, tables.schema, tmp_path)
 
 
-async def test_the_view_of_killed_workers_is_what_the_events_make(place: Place) -> None:
+async def test_documents_of_killed_projection_workers_equal_a_replay_of_the_events(
+    place: Place,
+) -> None:
     findings = await kill_at_random(place, seed=SEED, kills=KILLS, market=Market())
 
     print(f"seed {SEED}: {findings}")  # noqa: T201
@@ -30,8 +31,10 @@ async def test_the_view_of_killed_workers_is_what_the_events_make(place: Place) 
     assert findings.faults == 0, findings
 
 
-@pytest.mark.parametrize("kind", [MovesBefore, MovesAfter])
-async def test_a_checkpoint_in_a_transaction_of_its_own_is_caught(place: Place, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [EarlyCheckpointStore, LateCheckpointStore])
+async def test_naive_checkpoint_in_a_separate_transaction_loses_or_repeats_events(
+    place: Place, kind: Kind
+) -> None:
     market = Market(events=300)
 
     findings = await kill_at_random(place, seed=SEED, kills=FEWER, market=market, kind=kind)
@@ -39,7 +42,7 @@ async def test_a_checkpoint_in_a_transaction_of_its_own_is_caught(place: Place, 
     assert findings.faults, findings
 
 
-async def test_a_poisoned_stream_waits_through_kills_and_is_taken_after_the_repair(
+async def test_poison_stream_stays_blocked_through_kills_until_the_repair(
     place: Place,
 ) -> None:
     market = Market(events=500, has_poison=True)

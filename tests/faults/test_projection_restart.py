@@ -1,4 +1,4 @@
-"""A server that is stopped and started again under a worker."""
+"""Tests of a database server that is restarted while a projection worker runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from cqrs_ddd_persistence_sqlalchemy import create_schema
 from tests.advanced.till_domain import ItemSold, Tills, new_till, open_and_sell, to_stored
 from tests.faults.crashing import Place
-from tests.faults.projecting import Findings, judge, worker
+from tests.faults.projecting import Findings, create_worker, judge
 from tests.faults.selling import create_environment
 from tests.persistence_sqlalchemy.conftest import asyncpg_url
 from tests.processes import serve
@@ -21,7 +21,7 @@ from tests.services import SOURCES, Postgres, running, wait_until_it_answers
 
 
 class Stoppable(Postgres):
-    """Knows its room, and can be started in it once more."""
+    """Server that can be stopped and started again in its folder."""
 
     room: Path
     port: int
@@ -37,14 +37,14 @@ class Stoppable(Postgres):
         return list(arguments), settings
 
     async def stop(self) -> None:
-        """Connections are cut, and the next ones refused."""
+        """Stop the server, which ends all connections and rejects new ones."""
         pid_file = self.room / "data/postmaster.pid"
         os.kill(int(pid_file.read_text().split()[0]), self.stop_signal)
         while pid_file.exists():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
     @contextmanager
-    def started_again(self) -> Iterator[None]:
+    def start_again(self) -> Iterator[None]:
         arguments, settings = self.command(self.room, self.port)
         with serve(
             self.account,
@@ -64,7 +64,7 @@ def server() -> Iterator[Stoppable]:
         yield product
 
 
-async def test_a_worker_goes_on_when_the_server_was_started_again(
+async def test_projection_worker_resumes_after_a_restart_of_the_database(
     server: Stoppable, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     place, till = Place(asyncpg_url(server.url(server.port)), "restarted", tmp_path), new_till()
@@ -74,12 +74,12 @@ async def test_a_worker_goes_on_when_the_server_was_started_again(
         environment = create_environment(place, engine)
         await environment.append(to_stored(till, open_and_sell(1, 2)))
         with ExitStack() as servers:
-            async with worker(environment, [Tills()]):
+            async with create_worker(environment, [Tills()]):
                 assert await environment.positions.wait_until(3, [Tills.collection], timeout=20.0)
                 await server.stop()
                 while caplog.text.count("projection worker") < 3:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
-                servers.enter_context(server.started_again())
+                servers.enter_context(server.start_again())
                 async with place.engine() as another:
                     await create_environment(place, another).append(
                         to_stored(till, [ItemSold(cents=3)], after=3)

@@ -1,4 +1,4 @@
-"""A rebuild that is killed on the way loses no event and takes no document from its readers."""
+"""Tests that a killed rebuild loses no event and hides no document from readers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 
 from cqrs_ddd_persistence_sqlalchemy import Tables
 from tests.faults.crashing import Place
-from tests.faults.naive_positions import HoldsNothing
+from tests.faults.naive_positions import NonLockingStore
 from tests.faults.rebuilding import (
-    InPlace,
+    InPlaceRebuild,
     rebuild_while_commands_come,
     rebuild_while_workers_follow,
 )
@@ -28,7 +28,7 @@ def place(database_url: str, tables: Tables, tmp_path: Path) -> Place:
     return Place(database_url, tables.schema, tmp_path)
 
 
-async def test_readers_miss_no_document_and_workers_lose_no_event_over_killed_rebuilds(
+async def test_killed_rebuilds_hide_no_document_and_lose_no_event(
     place: Place,
 ) -> None:
     findings = await rebuild_while_workers_follow(
@@ -40,15 +40,15 @@ async def test_readers_miss_no_document_and_workers_lose_no_event_over_killed_re
     assert findings.faults == 0, findings
 
 
-async def test_a_rebuild_in_place_is_caught(place: Place) -> None:
+async def test_naive_rebuild_in_place_shows_fewer_documents(place: Place) -> None:
     findings = await rebuild_while_workers_follow(
-        place, seed=SEED, rounds=1, kills=0, market=SELLS_LESS, how=InPlace
+        place, seed=SEED, rounds=1, kills=0, market=SELLS_LESS, how=InPlaceRebuild
     )
 
     assert findings.fewer, findings
 
 
-async def test_what_commands_write_inline_is_exact_over_killed_rebuilds(place: Place) -> None:
+async def test_inline_projection_is_exact_after_killed_rebuilds(place: Place) -> None:
     findings = await rebuild_while_commands_come(place, seed=SEED, rounds=2, kills=KILLS)
 
     print(f"seed {SEED}: {findings}")  # noqa: T201
@@ -56,9 +56,9 @@ async def test_what_commands_write_inline_is_exact_over_killed_rebuilds(place: P
     assert findings.faults == 0, findings
 
 
-async def test_a_rebuild_that_does_not_wait_for_commands_is_caught(place: Place) -> None:
+async def test_naive_rebuild_that_does_not_wait_for_commands_loses_events(place: Place) -> None:
     findings = await rebuild_while_commands_come(
-        place, seed=SEED, rounds=1, kills=0, kind=HoldsNothing
+        place, seed=SEED, rounds=1, kills=0, kind=NonLockingStore
     )
 
     assert findings.wrong, findings

@@ -1,4 +1,4 @@
-"""Failures of two and of three servers out of five: an error, but never two writers."""
+"""Tests of Redlock with failing servers: an error is allowed, two holders are not."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cqrs_ddd_core.primitives.exceptions import LeaseLostError, LockingError
 from cqrs_ddd_redis import RedlockLockStrategy
 from tests.faults.redlock import (
     FencedRegister,
-    connected,
+    connect,
     run_holder,
-    started,
-    write_meanwhile,
+    start_servers,
+    write_during,
 )
 from tests.forking import kill, process
 from tests.own_redis import OwnRedis
 
 
-class CountsFromOne(RedlockLockStrategy):
-    """Naive: its servers never lose data."""
+class CountingFromOne(RedlockLockStrategy):
+    """Naive lock whose first token is right only if no server ever loses its data."""
 
     def _propose_token(self) -> int:
         return 1
@@ -32,7 +32,7 @@ class CountsFromOne(RedlockLockStrategy):
 
 @pytest.fixture
 def nodes() -> Iterator[list[OwnRedis]]:
-    with started(5) as nodes:
+    with start_servers(5) as nodes:
         yield nodes
 
 
@@ -43,7 +43,7 @@ def urls(nodes: list[OwnRedis]) -> list[str]:
 
 @pytest.fixture
 async def clients(urls: list[str]) -> AsyncIterator[list[Redis]]:
-    async with connected(urls) as clients:
+    async with connect(urls) as clients:
         yield clients
 
 
@@ -52,7 +52,7 @@ async def lock(clients: list[Redis]) -> RedlockLockStrategy:
     return RedlockLockStrategy(clients)
 
 
-async def test_two_of_five_may_be_killed(
+async def test_redlock_keeps_its_lease_with_two_of_five_servers_killed(
     nodes: list[OwnRedis], lock: RedlockLockStrategy, clients: list[Redis]
 ) -> None:
     async with lock.hold("door", timeout=1, ttl=1) as lease:
@@ -66,7 +66,7 @@ async def test_two_of_five_may_be_killed(
     await lock.release("door")
 
 
-async def test_three_killed_servers_are_an_error_until_one_is_back(
+async def test_redlock_raises_an_error_while_three_of_five_servers_are_down(
     nodes: list[OwnRedis], lock: RedlockLockStrategy, clients: list[Redis]
 ) -> None:
     assert await lock.acquire("door", timeout=1)
@@ -86,10 +86,10 @@ async def test_three_killed_servers_are_an_error_until_one_is_back(
         assert not client.connection_pool._in_use_connections
 
 
-async def test_frozen_and_thawed_server_changes_nothing(
+async def test_redlock_tokens_grow_while_a_server_is_frozen_and_thawed(
     nodes: list[OwnRedis], lock: RedlockLockStrategy, clients: list[Redis]
 ) -> None:
-    tokens, stranger = [], RedlockLockStrategy(clients)
+    tokens, other = [], RedlockLockStrategy(clients)
     for number in range(30):
         async with lock.hold("door", timeout=5, ttl=1) as lease:
             tokens.append(lease.fencing_token)
@@ -97,27 +97,29 @@ async def test_frozen_and_thawed_server_changes_nothing(
                 nodes[2].freeze()
             if number == 20:
                 nodes[2].thaw()
-            assert not await stranger.acquire("door", timeout=0)
+            assert not await other.acquire("door", timeout=0)
 
     assert tokens == sorted(set(tokens))
 
 
-async def test_tokens_grow_while_servers_restart_without_data(
+async def test_redlock_tokens_grow_while_servers_restart_without_data(
     nodes: list[OwnRedis], urls: list[str]
 ) -> None:
-    work = await write_meanwhile(urls, lambda: _start_again(nodes))
+    work = await write_during(urls, lambda: _start_again(nodes))
 
     assert len(work.granted) > 10
-    assert (work.shrunk(), work.holders_at_once()) == (0, 0)
+    assert (work.count_decreases(), work.count_interruptions()) == (0, 0)
 
 
-async def test_tokens_counted_from_one_are_caught(nodes: list[OwnRedis], urls: list[str]) -> None:
-    work = await write_meanwhile(urls, lambda: _start_again(nodes), CountsFromOne)
+async def test_naive_redlock_tokens_counted_from_one_decrease(
+    nodes: list[OwnRedis], urls: list[str]
+) -> None:
+    work = await write_during(urls, lambda: _start_again(nodes), CountingFromOne)
 
-    assert work.shrunk() > 0
+    assert work.count_decreases() > 0
 
 
-async def test_a_killed_holder_holds_for_its_ttl_at_most(
+async def test_lock_of_a_killed_holder_expires_after_its_ttl(
     urls: list[str], lock: RedlockLockStrategy, tmp_path: Path
 ) -> None:
     held = tmp_path / "held"
@@ -131,7 +133,7 @@ async def test_a_killed_holder_holds_for_its_ttl_at_most(
         assert await lock.acquire("door", timeout=20)
 
 
-async def test_late_write_of_a_stopped_holder_is_rejected(
+async def test_late_write_of_a_stopped_lock_holder_is_rejected(
     clients: list[Redis], lock: RedlockLockStrategy
 ) -> None:
     register, successor = FencedRegister(), RedlockLockStrategy(clients)
@@ -147,7 +149,7 @@ async def test_late_write_of_a_stopped_holder_is_rejected(
         await work()
 
     assert [writer for _, writer in register.writes] == ["successor"]
-    assert register.refused == 1
+    assert register.rejected == 1
 
 
 def _start_again(nodes: list[OwnRedis]) -> None:

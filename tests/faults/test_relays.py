@@ -1,4 +1,4 @@
-"""Many relays on one outbox."""
+"""Tests of many relays on one outbox."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from sqlalchemy import update
 
 from cqrs_ddd_core.ports import OutboxLease, OutboxMessage, UnitOfWork
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyOutboxStorage, Tables
-from tests.faults.relaying import relayed
+from tests.faults.relaying import run_relays
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 
 RELAYS = 8
 RUNS = 10
 
 
-class TakesRowByRow(SQLAlchemyOutboxStorage):
-    """Each relay takes the next rows that no other one has locked, whatever their keys."""
+class UnorderedLeasesOutbox(SQLAlchemyOutboxStorage):
+    """Outbox whose relays lease single messages instead of partition keys."""
 
     async def save_messages(
         self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
     ) -> None:
         await super().save_messages(messages, uow)
-        async with self._connections.new_transaction("forget the keys") as new:
+        async with self._connections.new_transaction("replace the lease keys") as new:
             connection = await new.connection()
             await connection.execute(
                 update(self._outbox).values(lease_key=self._outbox.c.message_id)
             )
 
 
-class ReadsBeforeItLeases(SQLAlchemyOutboxStorage):
-    """Hands out what it saw before it had the lease, as one statement for both would."""
+class ReadBeforeLeaseOutbox(SQLAlchemyOutboxStorage):
+    """Outbox that reads the messages before it leases their keys."""
 
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
@@ -65,23 +65,23 @@ async def test_eight_relays_publish_each_message_once_and_each_key_in_order(
     outbox = SQLAlchemyOutboxStorage(session_factory, tables=tables)
 
     for _ in range(RUNS if backend == "postgres" else 2):
-        broker = await relayed([outbox] * RELAYS, keys=20, messages=200)
+        broker = await run_relays([outbox] * RELAYS, keys=20, messages=200)
 
-        assert (broker.doubled, broker.disordered_keys) == (0, 0)
-        assert len(broker.taken) == 200
-    # No deadlock, no lost lease.
+        assert (broker.published_twice, broker.disordered_keys) == (0, 0)
+        assert len(broker.published) == 200
+    # A deadlock or a lost lease would be logged.
     assert [record.getMessage() for record in caplog.records] == []
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_relays_that_lease_messages_turn_keys_round(
+async def test_naive_relays_that_lease_single_messages_reorder_keys(
     session_factory: SessionFactory, tables: Tables
 ) -> None:
-    outbox = TakesRowByRow(session_factory, tables=tables)
+    outbox = UnorderedLeasesOutbox(session_factory, tables=tables)
 
     disordered = 0
     for _ in range(RUNS):
-        broker = await relayed([outbox] * RELAYS, keys=5, messages=100)
+        broker = await run_relays([outbox] * RELAYS, keys=5, messages=100)
         disordered += broker.disordered_keys
         if disordered:
             break
@@ -90,16 +90,16 @@ async def test_relays_that_lease_messages_turn_keys_round(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_relays_that_read_before_they_lease_publish_twice(
+async def test_naive_relays_that_read_before_they_lease_publish_twice(
     session_factory: SessionFactory, tables: Tables
 ) -> None:
-    outbox = ReadsBeforeItLeases(session_factory, tables=tables)
+    outbox = ReadBeforeLeaseOutbox(session_factory, tables=tables)
 
-    doubled = 0
+    published_twice = 0
     for _ in range(RUNS):
-        broker = await relayed([outbox] * RELAYS, keys=5, messages=100)
-        doubled += broker.doubled
-        if doubled:
+        broker = await run_relays([outbox] * RELAYS, keys=5, messages=100)
+        published_twice += broker.published_twice
+        if published_twice:
             break
 
-    assert doubled
+    assert published_twice

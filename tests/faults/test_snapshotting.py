@@ -1,4 +1,4 @@
-"""Who is killed around the writing of a snapshot loses none, and makes no loading wrong."""
+"""Tests that a process killed while it writes a snapshot corrupts no load."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemySnapshotStore
 from tests.faults.crashing import Place
 from tests.faults.snapshotting import (
     ACCOUNTS,
-    DiesAfterSaving,
-    DiesBeforeSaving,
-    DiesWhileSaving,
+    DeleteFirstStore,
     Findings,
-    MakesRoomFirst,
+    KilledAfterSaveStore,
+    KilledBeforeSaveStore,
+    KilledDuringSaveStore,
     judge,
-    kept_versions,
     kill_at_random,
     open_accounts,
+    read_snapshot_versions,
     run_pay_twice,
 )
 from tests.forking import process
@@ -35,26 +35,29 @@ def place(database_url: str, tables: Tables, tmp_path: Path) -> Place:
 
 
 @pytest.mark.parametrize(
-    ("kind", "version"), [(DiesBeforeSaving, 3), (DiesWhileSaving, 3), (DiesAfterSaving, 4)]
+    ("kind", "version"),
+    [(KilledBeforeSaveStore, 3), (KilledDuringSaveStore, 3), (KilledAfterSaveStore, 4)],
 )
-async def test_who_dies_at_a_snapshot_leaves_the_one_before_or_the_new_one(
+async def test_process_killed_at_a_snapshot_leaves_the_old_or_the_new_snapshot(
     place: Place, engine: AsyncEngine, kind: type[SQLAlchemySnapshotStore], version: int
 ) -> None:
-    kept, findings = await _after_a_death(place, engine, kind)
+    kept, findings = await _run_until_killed(place, engine, kind)
 
     assert kept == dict.fromkeys(ACCOUNTS, version)
     assert findings.payments == 6
     assert findings.faults == 0, findings
 
 
-async def test_who_makes_room_first_leaves_none(place: Place, engine: AsyncEngine) -> None:
-    kept, findings = await _after_a_death(place, engine, MakesRoomFirst)
+async def test_naive_snapshot_store_that_deletes_first_leaves_no_snapshot(
+    place: Place, engine: AsyncEngine
+) -> None:
+    kept, findings = await _run_until_killed(place, engine, DeleteFirstStore)
 
     assert kept == {}
     assert findings.faults == 0, findings
 
 
-async def test_of_killed_processes_no_payment_is_lost_and_no_snapshot_goes_back(
+async def test_killed_processes_lose_no_payment_and_lower_no_snapshot_version(
     place: Place,
 ) -> None:
     findings = await kill_at_random(place, seed=SEED, rounds=8)
@@ -65,15 +68,15 @@ async def test_of_killed_processes_no_payment_is_lost_and_no_snapshot_goes_back(
     assert findings.faults == 0, findings
 
 
-async def _after_a_death(
+async def _run_until_killed(
     place: Place, engine: AsyncEngine, kind: type[SQLAlchemySnapshotStore]
 ) -> tuple[dict[str, int], Findings]:
-    """The versions that are kept, and what a loading finds."""
+    """Return the stored snapshot versions and the findings of a load after the kill."""
     await open_accounts(place, engine, snapshot=True)
-    assert await kept_versions(place, engine) == dict.fromkeys(ACCOUNTS, 3)
+    assert await read_snapshot_versions(place, engine) == dict.fromkeys(ACCOUNTS, 3)
     with process(run_pay_twice, place, kind) as payer:
         payer.join(30)
         assert payer.exitcode == -signal.SIGKILL
-    kept, findings = await kept_versions(place, engine), Findings()
+    kept, findings = await read_snapshot_versions(place, engine), Findings()
     await judge(place, engine, findings)
     return kept, findings

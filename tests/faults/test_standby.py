@@ -1,4 +1,4 @@
-"""A standby knows nothing of the locks of those who append, so it must not guess."""
+"""Tests of reads on a standby, which does not see the locks of appending transactions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STREAM = new_stream()
 
 
 class Standby(Postgres):
-    """A server that has one event, was stopped, and goes on as a standby."""
+    """Server that is stopped after it stored one event, and restarts as a standby."""
 
     def prepare(self, program: Path, room: Path) -> Path:
         program, port = super().prepare(program, room), free_port()
@@ -32,12 +32,12 @@ class Standby(Postgres):
         ) as server:
             wait_until_it_answers(self, server, self.url(port))
             with ThreadPoolExecutor(1) as executor:
-                executor.submit(asyncio.run, _with_one_event(self.url(port))).result()
+                executor.submit(asyncio.run, _store_one_event(self.url(port))).result()
         (room / "data/standby.signal").touch()
         return program
 
 
-async def _with_one_event(url: str) -> None:
+async def _store_one_event(url: str) -> None:
     engine = create_async_engine(asyncpg_url(url))
     await create_schema(engine)
     await SQLAlchemyEventStore(async_sessionmaker(engine)).append(event(STREAM, 1))
@@ -50,7 +50,7 @@ def standby_url() -> Iterator[str]:
         yield asyncpg_url(server.url)
 
 
-async def test_a_standby_reads_streams_and_refuses_to_read_them_all(standby_url: str) -> None:
+async def test_standby_reads_single_streams_but_rejects_global_reads(standby_url: str) -> None:
     engine = create_async_engine(standby_url)
     store = SQLAlchemyEventStore(async_sessionmaker(engine))
 

@@ -21,23 +21,23 @@ pytestmark = pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 
 @pytest.fixture
 async def proxy(database_url: str) -> AsyncIterator[Proxy]:
-    async with Proxy(database_url).running() as proxy:
+    async with Proxy(database_url).run() as proxy:
         yield proxy
 
 
 @pytest.fixture
-async def proxied(proxy: Proxy) -> AsyncIterator[AsyncEngine]:
+async def proxy_engine(proxy: Proxy) -> AsyncIterator[AsyncEngine]:
     engine = create_async_engine(proxy.url)
     yield engine
     await engine.dispose()
 
 
 async def test_relay_stops_within_its_grace_period_although_the_database_does_not_answer(
-    proxy: Proxy, proxied: AsyncEngine, session_factory: SessionFactory, tables: Tables
+    proxy: Proxy, proxy_engine: AsyncEngine, session_factory: SessionFactory, tables: Tables
 ) -> None:
     outbox = SQLAlchemyOutboxStorage(session_factory, tables=tables)
     await outbox.save_messages([OutboxMessage("m-1", "Tested", {})])
-    frozen = SQLAlchemyOutboxStorage(async_sessionmaker(proxied), tables=tables)
+    frozen = SQLAlchemyOutboxStorage(async_sessionmaker(proxy_engine), tables=tables)
     proxy.at_commit = AtCommit.FREEZE
     relay = OutboxRelay(frozen, InMemoryMessageBus())
     await relay.start()

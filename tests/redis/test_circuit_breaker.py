@@ -33,7 +33,7 @@ class Link(Proxy):
 @pytest.fixture
 async def link(redis_url: str) -> AsyncIterator[Link]:
     link = Link(redis_url)
-    async with link.running():
+    async with link.run():
         yield link
 
 
