@@ -5,10 +5,14 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 export UV_PROJECT_ENVIRONMENT ?= .venv
 RUN = $(UV) run --frozen --no-sync
 PYTEST = python -m pytest -p tests.docs.blocks -p tests.workers
+# Several worker processes, or one where ARGS names a file, a test or -k, which is simpler to debug.
+WORKERS = $(if $(filter -k% %.py %.md,$(ARGS))$(findstring ::,$(ARGS)),,-n auto)
+# The tests with a form that is longer than the one of `make test`, see tests/faults/sizes.py.
+LONG := tests/faults tests/persistence_sqlalchemy -m long
 PYTHONS := 3.10 3.11 3.12 3.13
 QUICK := tests/core tests/specifications \
 	$(addprefix tests/persistence_sqlalchemy/test_,contracts.py unit_of_work.py repository.py mapping.py) \
-	$(addprefix tests/redis/test_,cache.py fifo.py redlock.py queue_signal.py) -q -m "not slow"
+	$(addprefix tests/redis/test_,cache.py fifo.py redlock.py queue_signal.py) -q -n auto -m "not slow"
 
 # Path of the interpreter of Python version $(1), or an empty text. PYENV_VERSION makes every version that
 # pyenv has installed visible, not only the active one.
@@ -47,8 +51,13 @@ layers: install ## Check that imports follow the layers of the architecture.
 	$(RUN) lint-imports
 
 .PHONY: test
-test: install ## Run every test and every Python block of the docs: make test ARGS="-k outbox"
-	$(RUN) $(PYTEST) $(ARGS)
+test: install ## Run every test, long ones in a short form, and every Python block of the docs: make test ARGS="-k outbox"
+	$(RUN) $(PYTEST) $(WORKERS) $(ARGS)
+
+.PHONY: test-faults
+test-faults: export CQRS_DDD_TEST_FORM = full
+test-faults: install ## Run in full the tests of killed processes and random data that `make test` shortens.
+	$(RUN) $(PYTEST) $(WORKERS) $(LONG) $(ARGS)
 
 .PHONY: test-all
 test-all: $(PYTHONS:%=test-py%) ## Run the tests on each installed Python from 3.10 to 3.13.
@@ -114,6 +123,7 @@ bench-peers: $(UV) ## Compare hot paths with other libraries, in a separate envi
 	$(RUN) python -m tests.benchmarks.peers $(ARGS)
 
 .PHONY: soak
+soak: export CQRS_DDD_TEST_FORM = soak
 soak: install ## Run the long fault tests and print figures: make soak ARGS="kill postgresql"
 	PYTHONPATH=docs/examples $(RUN) python -m tests.faults $(ARGS)
 
@@ -126,7 +136,7 @@ demo: install ## Run the order system with a sample or a file: make demo ORDERS=
 	@PYTHONPATH=docs/examples $(RUN) python -m order_system $(ORDERS)
 
 .PHONY: check
-check: lint types layers test ## Run everything that must pass before a change is merged.
+check: lint types layers test test-faults ## Run everything that must pass before a change is merged.
 	@$(MAKE) --no-print-directory test-lowest test-newest ARGS='$(QUICK)'
 
 .PHONY: build

@@ -228,14 +228,13 @@ def test_import_during_rebuilds_ends_with_the_same_report(lasting_shop: Shop) ->
     alone = Shop(lasting_shop.folder).run(file, BACKEND="memory")
     lasting_shop.run("--rebuild", file)
 
-    rebuilds = []
+    rebuilds: list[CompletionResult] = []
     with ThreadPoolExecutor(1) as threads:
         importing = threads.submit(lasting_shop.run, file)
-        while not importing.done():
+        while len(rebuilds) < 2 or not importing.done():
             rebuilds.append(lasting_shop.run("--rebuild", file))
 
     assert [each.code for each in rebuilds] == [0] * len(rebuilds), rebuilds
-    assert len(rebuilds) > 1
     assert _report(importing.result()) == _report(alone)
     assert lasting_shop.run("--report", file).stdout.strip() == _report(alone).strip()
 
@@ -736,6 +735,8 @@ def test_interrupted_import_is_reported_and_can_be_resumed(shop: Shop) -> None:
 
 
 def interrupt_in_the_middle() -> None:
+    # A shell that starts the tests in the background lets them ignore the signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     lines = OrderFile.read_lines
 
     def interrupt(self: OrderFile) -> Iterator[ReadLine | Rejection]:

@@ -22,6 +22,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
 )
 from tests import projection_memory as projecting
 from tests.databases import new_database
+from tests.faults import sizes
 from tests.faults.crashing import Place, Tracks, kill_at_random
 from tests.faults.importing import Environment, create_file_settings
 from tests.faults.importing import kill_at_random as kill_imports
@@ -41,22 +42,12 @@ from tests.services import Postgres, Redis, running
 Run = Callable[[Place, int], Awaitable[tuple[str, int]]]
 """Run that returns its findings as text and the number of faults."""
 
-TRANSACTIONS = 250
-ROUNDS = 200
-KILLS = 500
-RELAY_RUNS = 50
-SEEDS = 1_000
 SEEDS_A_LINE = 100
-LINES = 100
-OUTAGES = 50
-LOCK_ROUNDS = 100
 LARGE = 50
 """Events in a batch of a large run."""
-SOLD = Market(tills=400, events=100_000, pause=0.015)
-POISONED = Market(tills=100, events=10_000, pause=0.05, has_poison=True)
-SOLD_DURING_REBUILDS = Market(tills=50, events=20_000, pause=0.1)
-REBUILDS = 20
-PROJECTED_EVENTS = (10_000, 1_000_000)
+SOLD = Market(tills=400, events=sizes.SOLD_EVENTS, pause=0.015)
+POISONED = Market(tills=100, events=sizes.POISONED_EVENTS, pause=0.05, has_poison=True)
+SOLD_DURING_REBUILDS = Market(tills=50, events=sizes.SOLD_DURING_REBUILDS, pause=0.1)
 
 
 async def order(place: Place, seed: int) -> tuple[str, int]:
@@ -74,7 +65,7 @@ async def order(place: Place, seed: int) -> tuple[str, int]:
                     lambda: SQLAlchemyUnitOfWork(session_factory=sessions, tables=place.tables),
                     store.get_events_after,
                     seed=seed + number,
-                    transactions=TRANSACTIONS,
+                    transactions=sizes.WRITER_TRANSACTIONS,
                 )
                 findings = await workload.run(await store.latest_position())
                 faults += len(findings.lost) + findings.doubled + findings.disordered
@@ -86,32 +77,41 @@ async def order(place: Place, seed: int) -> tuple[str, int]:
 
 async def kill(place: Place, seed: int) -> tuple[str, int]:
     """Run writers, relays and a consumer, one of them killed each round."""
-    findings = await kill_at_random(place, seed=seed, rounds=ROUNDS)
+    findings = await kill_at_random(place, seed=seed, rounds=sizes.CRASHES)
     return str(findings), findings.faults
 
 
 async def snapshots(place: Place, seed: int) -> tuple[str, int]:
     """Run processes that change aggregates with snapshots, one of them killed each round."""
-    findings = await kill_payers(place, seed=seed, rounds=ROUNDS)
+    findings = await kill_payers(place, seed=seed, rounds=sizes.SNAPSHOT_CRASHES)
     return str(findings), findings.faults
 
 
 async def projections(place: Place, seed: int) -> tuple[str, int]:
     """Run two projection workers during 100,000 sales, one of them killed each round."""
-    findings = await kill_workers(place, seed=seed, kills=ROUNDS, market=SOLD, batch=LARGE)
+    findings = await kill_workers(
+        place, seed=seed, kills=sizes.WORKER_CRASHES, market=SOLD, batch=LARGE
+    )
     return str(findings), findings.faults
 
 
 async def poison(place: Place, seed: int) -> tuple[str, int]:
     """Run projection workers with a poison event, which is repaired during the run."""
-    findings = await kill_workers(place, seed=seed, kills=ROUNDS // 2, market=POISONED, batch=LARGE)
+    findings = await kill_workers(
+        place, seed=seed, kills=sizes.POISON_CRASHES, market=POISONED, batch=LARGE
+    )
     return str(findings), findings.faults
 
 
 async def rebuilds(place: Place, seed: int) -> tuple[str, int]:
     """Rebuild one version after the other, each killed three times, under 200 events/s."""
     findings = await rebuild_while_workers_follow(
-        place, seed=seed, rounds=REBUILDS, kills=3, market=SOLD_DURING_REBUILDS, batch=LARGE
+        place,
+        seed=seed,
+        rounds=sizes.REBUILDS,
+        kills=sizes.REBUILD_CRASHES,
+        market=SOLD_DURING_REBUILDS,
+        batch=LARGE,
     )
     return str(findings), findings.faults
 
@@ -119,7 +119,7 @@ async def rebuilds(place: Place, seed: int) -> tuple[str, int]:
 async def inline(place: Place, seed: int) -> tuple[str, int]:
     """Rebuild an inline projection during commands, each rebuild killed three times."""
     findings = await rebuild_while_commands_come(
-        place, seed=seed, rounds=REBUILDS, kills=3, batch=LARGE * 4
+        place, seed=seed, rounds=sizes.REBUILDS, kills=sizes.REBUILD_CRASHES, batch=LARGE * 4
     )
     return str(findings), findings.faults
 
@@ -128,13 +128,13 @@ async def outages(place: Place, seed: int) -> tuple[str, int]:
     """Run a projection worker whose connections break, at a commit or beyond its lease."""
     if place.schema is None:
         return "not run: a file has no connections", 0
-    findings = await run_with_outages(place, seed=seed, rounds=OUTAGES)
+    findings = await run_with_outages(place, seed=seed, rounds=sizes.OUTAGES)
     return str(findings), findings.faults
 
 
 async def projection_memory(place: Place, seed: int) -> tuple[str, int]:
     """Measure the memory of a projection worker with 10,000 and with 1,000,000 events."""
-    found = await projecting.measure_peaks(place, PROJECTED_EVENTS)
+    found = await projecting.measure_peaks(place, sizes.PROJECTED_EVENTS)
     return f"{found}, of {projecting.MAX_GROWTH / 2**20:.1f} MiB", int(
         found.growth > projecting.MAX_GROWTH
     )
@@ -145,24 +145,25 @@ async def relays(place: Place, seed: int) -> tuple[str, int]:
     published_twice = disordered = published = 0
     async with place.engine() as engine:
         outbox = SQLAlchemyOutboxStorage(async_sessionmaker(engine), tables=place.tables)
-        for _ in range(RELAY_RUNS):
+        for _ in range(sizes.RELAY_RUNS):
             broker = await run_relays([outbox] * 8, keys=20, messages=200)
             published += len(broker.published)
             published_twice += broker.published_twice
             disordered += broker.disordered_keys
+    runs = sizes.RELAY_RUNS
     report = (
-        f"{RELAY_RUNS} runs, {published:,} published, {published_twice} twice, "
+        f"{runs} runs, {published:,} published, {published_twice} twice, "
         f"{disordered} keys out of order"
     )
-    return report, published_twice + disordered + (RELAY_RUNS * 200 - published + published_twice)
+    return report, published_twice + disordered + (runs * 200 - published + published_twice)
 
 
 async def parity(place: Place, seed: int) -> tuple[str, int]:
     """Compare random specifications and pages in memory and in the database."""
     found = Findings()
     async with place.engine() as engine:
-        for first in range(seed, seed + SEEDS, SEEDS_A_LINE):
-            seeds = range(first, min(first + SEEDS_A_LINE, seed + SEEDS))
+        for first in range(seed, seed + sizes.PARITY_SEEDS, SEEDS_A_LINE):
+            seeds = range(first, min(first + SEEDS_A_LINE, seed + sizes.PARITY_SEEDS))
             part = await compare_with_memory(engine, seeds, specifications=100, pages=10)
             found.compared += part.compared
             found.differences += part.differences
@@ -173,7 +174,7 @@ async def parity(place: Place, seed: int) -> tuple[str, int]:
 async def imports(place: Place, seed: int) -> tuple[str, int]:
     """Run the order system of the examples, killed and started again."""
     findings = await asyncio.to_thread(
-        kill_imports, place.folder, _new_database(place), seed=seed, kills=KILLS
+        kill_imports, place.folder, _new_database(place), seed=seed, kills=sizes.IMPORT_CRASHES
     )
     return str(findings), findings.faults
 
@@ -181,7 +182,11 @@ async def imports(place: Place, seed: int) -> tuple[str, int]:
 async def memory(place: Place, seed: int) -> tuple[str, int]:
     """Measure the memory of the order system with a file and with one 100 times as large."""
     found = await asyncio.to_thread(
-        measure_peaks, place.folder, lines=LINES, padding=100, new_database=_new_database(place)
+        measure_peaks,
+        place.folder,
+        lines=sizes.ORDER_LINES,
+        padding=100,
+        new_database=_new_database(place),
     )
     return f"{found}, of {MAX_GROWTH / 2**20:.1f} MiB", int(found.growth > MAX_GROWTH)
 
@@ -198,7 +203,9 @@ async def locks(place: Place, seed: int) -> tuple[str, int]:
                 folder = place.folder / f"{make.__name__}-{freezes}"
                 folder.mkdir()
                 contest = Contest(urls[:servers], make, folder)
-                findings = await contend(contest, seed=seed, rounds=LOCK_ROUNDS, freezes=freezes)
+                findings = await contend(
+                    contest, seed=seed, rounds=sizes.LOCK_ROUNDS, freezes=freezes
+                )
                 report.append(f"{make.__name__}: {findings}")
                 # A rejected late write is not a fault in a run with frozen holders.
                 faults += findings.two_holders + findings.is_wedged

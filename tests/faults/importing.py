@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import random
-import time
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from order_system import composition
@@ -18,8 +21,10 @@ HEAD = (
     "product_id,product_name,quantity,unit_price,discount"
 )
 ORDERS = 5
-FINISHED = 60.0
-"""Seconds after which a run that is not killed has hung."""
+HANGS = 240.0
+"""Seconds after which a run has hung, even on a slow machine."""
+STEPS = "steps"
+"""File with one byte for each step of a run, that is for each callback of its event loop."""
 
 Environment = dict[str, str]
 
@@ -76,19 +81,18 @@ def kill_at_random(
     """Import a file and kill the program until an import ends; then use the next database.
 
     Each import stores its orders in the next of the styles. Its final output is compared with the
-    output of a run in memory in the first style. A killed run lives at most as long as a run that
-    is not killed.
+    output of a run in memory in the first style. A run is killed after a random number of steps
+    instead of a random time, so that the speed of the machine does not matter.
     """
     dice, findings = random.Random(seed), Findings()
     file = write_orders(folder)
     in_memory = {"BACKEND": "memory", "STYLE": styles[0]}
-    _, wanted, rejected = _run(folder, file, in_memory, FINISHED)
+    _, wanted, rejected = _run(folder, file, in_memory)
     wanted = _report(wanted)
     assert wanted
     assert rejected
-    began = time.monotonic()
-    _run(folder, file, new_database(0), FINISHED)
-    whole = time.monotonic() - began
+    _run(folder, file, new_database(0))
+    whole = (folder / STEPS).stat().st_size
     while findings.kills < kills and not (is_naive and findings.faults):
         environment = {
             **new_database(1 + findings.imports),
@@ -98,8 +102,9 @@ def kill_at_random(
         code: int | None = None
         output = found = ""
         while code is None:
-            life = dice.uniform(0.0, whole) if findings.kills < kills else FINISHED
-            code, output, found = _run(folder, file, environment, life, is_naive=is_naive)
+            # Early steps more often than late ones, because a resumed run has fewer steps.
+            last = dice.randrange(1 + dice.randrange(whole)) if findings.kills < kills else None
+            code, output, found = _run(folder, file, environment, last, is_naive=is_naive)
             findings.kills += code is None
         findings.imports += 1
         findings.failed += code != 0
@@ -115,15 +120,39 @@ def _report(output: str) -> str:
 
 
 def _run(
-    folder: Path, file: Path, environment: Environment, life: float, *, is_naive: bool = False
+    folder: Path,
+    file: Path,
+    environment: Environment,
+    last: int | None = None,
+    *,
+    is_naive: bool = False,
 ) -> tuple[int | None, str, str]:
     """Return the exit code, or None if it was killed, the output and the rejected lines."""
     rejected = folder / "orders.rejected.csv"
     rejected.unlink(missing_ok=True)
-    before = remove_inbox if is_naive else None
-    ended = run_program(folder, file, environment=environment, life=life, before=before)
-    assert ended.code is not None or life < FINISHED, f"hangs: {ended.stderr}"
-    return ended.code, ended.stdout, rejected.read_text() if rejected.exists() else ""
+    before = partial(prepare, folder / STEPS, last, is_naive=is_naive)
+    ended = run_program(folder, file, environment=environment, life=HANGS, before=before)
+    assert ended.code is not None, f"hangs: {ended.stderr}"
+    code = None if ended.code == -signal.SIGKILL else ended.code
+    return code, ended.stdout, rejected.read_text() if rejected.exists() else ""
+
+
+def prepare(steps: Path, last: int | None, *, is_naive: bool) -> None:
+    """Count the steps of this process in a file, and kill the process after the last one."""
+    if is_naive:
+        remove_inbox()
+    run = asyncio.Handle._run
+    counter, number = os.open(steps, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 0
+
+    def run_counted(handle: asyncio.Handle) -> None:
+        nonlocal number
+        if number == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        number += 1
+        os.write(counter, b".")
+        run(handle)
+
+    asyncio.Handle._run = run_counted  # type: ignore[assignment,method-assign]
 
 
 def remove_inbox() -> None:

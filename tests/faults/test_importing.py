@@ -8,14 +8,14 @@ import pytest
 
 from tests.databases import new_database
 from tests.faults.importing import Environment, create_file_settings, kill_at_random
+from tests.faults.sizes import IMPORT_CRASHES
 
 SEED = 11
 
 
+@pytest.mark.long
 @pytest.mark.slow
-def test_order_import_killed_fifty_times_ends_with_the_same_report(
-    postgres_url: str, tmp_path: Path
-) -> None:
+def test_killed_order_imports_end_with_the_same_report(postgres_url: str, tmp_path: Path) -> None:
     next_file = create_file_settings(tmp_path)
 
     def next_database(number: int) -> Environment:
@@ -24,11 +24,11 @@ def test_order_import_killed_fifty_times_ends_with_the_same_report(
             return next_file(number)
         return {"DATABASE_URL": new_database(postgres_url)}
 
-    findings = kill_at_random(tmp_path, next_database, seed=SEED, kills=50)
+    findings = kill_at_random(tmp_path, next_database, seed=SEED, kills=IMPORT_CRASHES)
 
     print(f"seed {SEED}: {findings}")  # noqa: T201
-    assert findings.kills == 50
-    assert findings.imports > 3
+    assert findings.kills == IMPORT_CRASHES
+    assert findings.imports
     assert findings.resumed
     assert findings.faults == 0, findings
 

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from cqrs_ddd_core.ports.locking import ILeasedLock
 from cqrs_ddd_redis import FifoRedisLockStrategy
 from cqrs_ddd_redis.locking.strategy import Grant, to_milliseconds
+from tests.faults import sizes
 from tests.faults.locking import Contest, MakeLock, contend, fifo, redlock
 from tests.services import Redis as Server
 from tests.services import running
@@ -24,6 +25,7 @@ def urls() -> Iterator[tuple[str, ...]]:
         yield tuple(stack.enter_context(running(Server())).url for _ in range(3))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(("make", "servers"), [(fifo, 1), (redlock, 3)])
 async def test_lock_has_one_holder_among_50_tasks_despite_kills_and_cancellations(
@@ -32,7 +34,9 @@ async def test_lock_has_one_holder_among_50_tasks_despite_kills_and_cancellation
     urls: tuple[str, ...],
     tmp_path: Path,
 ) -> None:
-    findings = await contend(Contest(urls[:servers], make, tmp_path), seed=1, rounds=5)
+    findings = await contend(
+        Contest(urls[:servers], make, tmp_path), seed=1, rounds=sizes.LOCK_ROUNDS
+    )
 
     assert findings.holds > 50
     assert (findings.two_holders, findings.rejected, findings.is_wedged) == (0, 0, False)

@@ -9,10 +9,10 @@ import pytest
 from cqrs_ddd_persistence_sqlalchemy import Tables
 from tests import projection_memory
 from tests.faults.crashing import Place
+from tests.faults.sizes import ORDER_LINES, PROJECTED_EVENTS
 from tests.order_memory import MAX_GROWTH, Kept, measure_peaks
 
-LINES, PADDING = 10, 480
-EVENTS = (2_000, 20_000)
+PADDING = 480
 
 
 @pytest.fixture
@@ -22,13 +22,15 @@ def place(database_url: str, tables: Tables, tmp_path: Path) -> Place:
 
 @pytest.mark.slow
 def test_import_of_a_hundred_times_as_many_lines_needs_no_more_memory(tmp_path: Path) -> None:
-    found = measure_peaks(tmp_path, lines=LINES, padding=PADDING)
+    found = measure_peaks(tmp_path, lines=ORDER_LINES, padding=PADDING)
 
     assert found.growth < MAX_GROWTH, found
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kept", "lines"), [("lines", LINES), ("responses", LINES // 2)])
+@pytest.mark.parametrize(
+    ("kept", "lines"), [("lines", ORDER_LINES), ("responses", ORDER_LINES // 2)]
+)
 def test_naive_import_that_keeps_lines_or_responses_needs_more_memory(
     tmp_path: Path, kept: Kept, lines: int
 ) -> None:
@@ -41,7 +43,7 @@ def test_naive_import_that_keeps_lines_or_responses_needs_more_memory(
 async def test_projection_worker_needs_no_more_memory_for_ten_times_as_many_events(
     place: Place,
 ) -> None:
-    found = await projection_memory.measure_peaks(place, EVENTS)
+    found = await projection_memory.measure_peaks(place, PROJECTED_EVENTS)
 
     print(found)  # noqa: T201
     assert found.growth < projection_memory.MAX_GROWTH, found
@@ -50,6 +52,6 @@ async def test_projection_worker_needs_no_more_memory_for_ten_times_as_many_even
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 async def test_naive_projection_worker_that_keeps_events_needs_more_memory(place: Place) -> None:
-    found = await projection_memory.measure_peaks(place, EVENTS, is_naive=True)
+    found = await projection_memory.measure_peaks(place, PROJECTED_EVENTS, is_naive=True)
 
     assert found.growth > projection_memory.MAX_GROWTH, found

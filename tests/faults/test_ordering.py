@@ -13,6 +13,7 @@ from cqrs_ddd_persistence_sqlalchemy.event_store.event_rows import read_events
 from cqrs_ddd_persistence_sqlalchemy.event_store.statements import event_statements
 from cqrs_ddd_persistence_sqlalchemy.schema.installation import Ordering
 from tests.faults.ordering import ReadAfter, Workload, assert_not_delayed
+from tests.faults.sizes import WRITER_TRANSACTIONS
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 
 SEED = 20_261_121
@@ -59,6 +60,7 @@ class TransactionIdReader:
         return read_events((tuple(row)[1:] for row in rows), are_from_postgres=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_used", [False, True], ids=["fresh store", "used store"])
 async def test_reader_receives_every_committed_event_once_and_in_order(
     store: SQLAlchemyEventStore, new_uow: NewUnitOfWork, is_used: bool
@@ -68,7 +70,10 @@ async def test_reader_receives_every_committed_event_once_and_in_order(
         await store.append_batch([event(stream, n) for n in range(1, 50)])
     start = await store.latest_position()
 
-    findings = await Workload(new_uow, store.get_events_after, seed=SEED).run(start)
+    workload = Workload(
+        new_uow, store.get_events_after, seed=SEED, transactions=WRITER_TRANSACTIONS
+    )
+    findings = await workload.run(start)
 
     print(f"seed {SEED}: {findings}")  # noqa: T201
     assert findings.committed

@@ -13,6 +13,7 @@ from cqrs_ddd_advanced_core.projections import ProjectionDocuments
 from cqrs_ddd_core import DomainEvent
 from cqrs_ddd_persistence_sqlalchemy import Tables
 from tests.advanced.till_domain import Tills, new_till, open_and_sell, to_stored
+from tests.faults import sizes
 from tests.faults.crashing import Place
 from tests.faults.outages import run_with_outages
 from tests.faults.projecting import Findings, create_worker, judge
@@ -46,10 +47,11 @@ def place(database_url: str, tables: Tables, tmp_path: Path) -> Place:
     return Place(database_url, tables.schema, tmp_path)
 
 
+@pytest.mark.long
 async def test_projection_worker_resumes_by_itself_after_a_database_outage(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
-    findings = await run_with_outages(place, seed=SEED, rounds=4)
+    findings = await run_with_outages(place, seed=SEED, rounds=sizes.OUTAGES)
 
     print(f"seed {SEED}: {findings}")  # noqa: T201
     assert findings.faults == 0, findings

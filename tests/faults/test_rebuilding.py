@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cqrs_ddd_persistence_sqlalchemy import Tables
+from tests.faults import sizes
 from tests.faults.crashing import Place
 from tests.faults.naive_positions import NonLockingStore
 from tests.faults.rebuilding import (
@@ -17,8 +18,7 @@ from tests.faults.rebuilding import (
 from tests.faults.selling import Market
 
 SEED = 1_729
-KILLS = 2
-SELLS = Market(events=700, pause=0.1)
+SELLS = Market(events=sizes.SOLD_DURING_REBUILDS, pause=0.1)
 """200 events a second."""
 SELLS_LESS = Market(events=300, pause=0.1)
 
@@ -28,11 +28,12 @@ def place(database_url: str, tables: Tables, tmp_path: Path) -> Place:
     return Place(database_url, tables.schema, tmp_path)
 
 
+@pytest.mark.long
 async def test_killed_rebuilds_hide_no_document_and_lose_no_event(
     place: Place,
 ) -> None:
     findings = await rebuild_while_workers_follow(
-        place, seed=SEED, rounds=2, kills=KILLS, market=SELLS
+        place, seed=SEED, rounds=sizes.REBUILDS, kills=sizes.REBUILD_CRASHES, market=SELLS
     )
 
     print(f"seed {SEED}: {findings}")  # noqa: T201
@@ -48,8 +49,11 @@ async def test_naive_rebuild_in_place_shows_fewer_documents(place: Place) -> Non
     assert findings.fewer, findings
 
 
+@pytest.mark.long
 async def test_inline_projection_is_exact_after_killed_rebuilds(place: Place) -> None:
-    findings = await rebuild_while_commands_come(place, seed=SEED, rounds=2, kills=KILLS)
+    findings = await rebuild_while_commands_come(
+        place, seed=SEED, rounds=sizes.REBUILDS, kills=sizes.REBUILD_CRASHES
+    )
 
     print(f"seed {SEED}: {findings}")  # noqa: T201
     assert findings.commands

@@ -10,11 +10,11 @@ from sqlalchemy import update
 
 from cqrs_ddd_core.ports import OutboxLease, OutboxMessage, UnitOfWork
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyOutboxStorage, Tables
+from tests.faults import sizes
 from tests.faults.relaying import run_relays
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 
 RELAYS = 8
-RUNS = 10
 
 
 class UnorderedLeasesOutbox(SQLAlchemyOutboxStorage):
@@ -56,6 +56,7 @@ class ReadBeforeLeaseOutbox(SQLAlchemyOutboxStorage):
         return lost, await self.claim(relay_id, limit=limit, lease=lease)
 
 
+@pytest.mark.long
 async def test_eight_relays_publish_each_message_once_and_each_key_in_order(
     session_factory: SessionFactory,
     tables: Tables,
@@ -64,7 +65,7 @@ async def test_eight_relays_publish_each_message_once_and_each_key_in_order(
 ) -> None:
     outbox = SQLAlchemyOutboxStorage(session_factory, tables=tables)
 
-    for _ in range(RUNS if backend == "postgres" else 2):
+    for _ in range(sizes.RELAY_RUNS if backend == "postgres" else 2):
         broker = await run_relays([outbox] * RELAYS, keys=20, messages=200)
 
         assert (broker.published_twice, broker.disordered_keys) == (0, 0)
@@ -80,7 +81,7 @@ async def test_naive_relays_that_lease_single_messages_reorder_keys(
     outbox = UnorderedLeasesOutbox(session_factory, tables=tables)
 
     disordered = 0
-    for _ in range(RUNS):
+    for _ in range(10):
         broker = await run_relays([outbox] * RELAYS, keys=5, messages=100)
         disordered += broker.disordered_keys
         if disordered:
@@ -96,7 +97,7 @@ async def test_naive_relays_that_read_before_they_lease_publish_twice(
     outbox = ReadBeforeLeaseOutbox(session_factory, tables=tables)
 
     published_twice = 0
-    for _ in range(RUNS):
+    for _ in range(10):
         broker = await run_relays([outbox] * RELAYS, keys=5, messages=100)
         published_twice += broker.published_twice
         if published_twice:

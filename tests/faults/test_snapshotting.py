@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cqrs_ddd_persistence_sqlalchemy import Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemySnapshotStore
+from tests.faults import sizes
 from tests.faults.crashing import Place
 from tests.faults.snapshotting import (
     ACCOUNTS,
@@ -57,10 +58,11 @@ async def test_naive_snapshot_store_that_deletes_first_leaves_no_snapshot(
     assert findings.faults == 0, findings
 
 
+@pytest.mark.long
 async def test_killed_processes_lose_no_payment_and_lower_no_snapshot_version(
     place: Place,
 ) -> None:
-    findings = await kill_at_random(place, seed=SEED, rounds=8)
+    findings = await kill_at_random(place, seed=SEED, rounds=sizes.SNAPSHOT_CRASHES)
 
     print(f"seed {SEED}: {findings}")  # noqa: T201
     assert findings.payments

@@ -22,9 +22,10 @@ from cqrs_ddd_specifications.field_types import FieldType, type_of
 from cqrs_ddd_specifications.operators import OPERATORS
 from cqrs_ddd_specifications.testing.operands import Operands
 from cqrs_ddd_specifications.testing.values import Values
+from tests.faults.sizes import SEARCH_SEEDS
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 
-SEEDS = range(12)
+SEEDS = range(SEARCH_SEEDS)
 DOCUMENTS = 30
 SEARCHES = 60
 
@@ -137,6 +138,7 @@ async def find_difference(store: IProjectionStore, seed: int) -> str | None:
     return None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_random_searches_find_the_same_documents_in_memory_and_in_the_database(
     seed: int, store: SQLAlchemyProjectionStore
