@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.processes import WORKER
@@ -33,9 +34,9 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + EXTRA_WORKERS
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config) -> FileScheduling:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileScheduling:
     config.option.loadscopereorder = False  # Else the files with the most tests start first.
-    return FileScheduling(config)
+    return FileScheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
