@@ -30,7 +30,7 @@ from cqrs_ddd_core.adapters.memory import event_store as fake_events
 from cqrs_ddd_core.adapters.memory import outbox as fake_outbox
 from cqrs_ddd_core.adapters.memory import repository as fake_rows
 from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction
-from cqrs_ddd_core.ports import InboxEntry, OutboxLease, OutboxMessage
+from cqrs_ddd_core.ports import InboxEntry, OutboxBacklog, OutboxLease, OutboxMessage
 from cqrs_ddd_core.primitives import storable
 from cqrs_ddd_core.primitives.exceptions import (
     DuplicateCommandError,
@@ -390,6 +390,19 @@ class SkipsPoison(InMemoryOutboxStorage):
         await self.release(lease)
 
 
+class CountsPendingMessages(InMemoryOutboxStorage):
+    """Naive: counts pending messages, so that messages behind a dead letter are missing."""
+
+    async def get_backlog(self) -> OutboxBacklog:
+        pending, dead_letters = await self.get_pending(), await self.list_dead_letters()
+        return OutboxBacklog(
+            waiting=len(pending),
+            blocked=0,
+            dead_letters=len(dead_letters),
+            oldest_at=min((each.created_at for each in pending), default=None),
+        )
+
+
 class PurgesEverything(InMemoryOutboxStorage):
     """Naive: deletes by age, including unpublished messages."""
 
@@ -590,6 +603,11 @@ MUTANTS: Collection[Breaks] = (
         SkipsPoison, OUTBOX.test_failed_message_blocks_only_its_own_partition_key_until_its_retry
     ),
     Breaks(SkipsPoison, OUTBOX.test_messages_without_a_partition_key_do_not_block_each_other),
+    Breaks(CountsPendingMessages, OUTBOX.test_backlog_counts_each_unpublished_message_once),
+    Breaks(
+        CountsPendingMessages,
+        OUTBOX.test_backlog_is_as_old_as_its_oldest_message_that_is_not_a_dead_letter,
+    ),
     Breaks(
         PurgesEverything, OUTBOX.test_outbox_purge_deletes_only_messages_published_before_a_time
     ),

@@ -11,7 +11,14 @@ import pytest
 from sqlalchemy import bindparam, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from cqrs_ddd_core.ports import InboxEntry, OutboxLease, OutboxMessage, StoredEvent, UnitOfWork
+from cqrs_ddd_core.ports import (
+    InboxEntry,
+    OutboxBacklog,
+    OutboxLease,
+    OutboxMessage,
+    StoredEvent,
+    UnitOfWork,
+)
 from cqrs_ddd_core.primitives.exceptions import OptimisticConcurrencyError
 from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
@@ -28,7 +35,9 @@ from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyUnitOfWork,
     Tables,
 )
+from cqrs_ddd_persistence_sqlalchemy.engine import driver
 from cqrs_ddd_persistence_sqlalchemy.engine.transaction import SQLAlchemyTransaction
+from cqrs_ddd_persistence_sqlalchemy.outbox import statements
 from cqrs_ddd_persistence_sqlalchemy.repository.statements import KNOWN_VERSION
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 from tests.persistence_sqlalchemy.parcels import Parcels
@@ -142,6 +151,15 @@ class SeparateTransactionOutbox(SQLAlchemyOutboxStorage):
     ) -> None:
         async with SQLAlchemyUnitOfWork(session_factory=self._connections.session_factory) as own:
             await super().save_messages(messages, own)
+
+
+class UncommittedBacklogOutbox(SQLAlchemyOutboxStorage):
+    """Outbox that counts messages of the open transaction, which no relay can claim yet."""
+
+    async def get_backlog(self) -> OutboxBacklog:
+        async with self._connections.read_connection(None, "count messages") as connection:
+            query = statements.select_backlog(self._tables, driver.get_database_time(connection))
+            return OutboxBacklog(**(await connection.execute(query)).one()._mapping)
 
 
 class UnconstrainedInbox(SQLAlchemyInbox):
@@ -291,6 +309,7 @@ MUTANTS: Collection[Mutant] = (
         SeparateTransactionOutbox,
         OUTBOX.test_outbox_message_is_visible_only_after_its_transaction_commits,
     ),
+    Mutant(UncommittedBacklogOutbox, OUTBOX.test_backlog_counts_committed_messages_only),
     Mutant(UnconstrainedInbox, INBOX.test_exactly_one_of_many_concurrent_deliveries_is_processed),
     Mutant(
         SeparateTransactionInbox,

@@ -159,6 +159,25 @@ class OutboxLease:
     messages: Sequence[OutboxMessage]
 
 
+@dataclass(frozen=True, kw_only=True)
+class OutboxBacklog:
+    """Committed messages that are not published, each counted once.
+
+    Attributes:
+        waiting: messages that a relay may claim now, or has claimed.
+        blocked: messages whose key waits for a retry time or behind a dead letter, without the dead
+            letter itself.
+        dead_letters: messages that wait for an operator.
+        oldest_at: earliest creation time (aware) of the waiting and blocked messages, None without
+            them.
+    """
+
+    waiting: int
+    blocked: int
+    dead_letters: int
+    oldest_at: datetime | None
+
+
 @runtime_checkable
 class ILeasedOutbox(IOutboxStorage, Protocol):
     """Outbox that several relays share."""
@@ -226,6 +245,11 @@ class ILeasedOutbox(IOutboxStorage, Protocol):
     @abstractmethod
     async def release(self, lease: OutboxLease) -> None:
         """Release the key before the lease expires; do nothing if the lease was lost."""
+        ...
+
+    @abstractmethod
+    async def get_backlog(self) -> OutboxBacklog:
+        """Count the unpublished messages, as committed at one moment."""
         ...
 
     @abstractmethod

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain, count, islice
 
-from ...ports import IClock, ILeasedOutbox, OutboxLease, OutboxMessage, UnitOfWork
+from ...ports import IClock, ILeasedOutbox, OutboxBacklog, OutboxLease, OutboxMessage, UnitOfWork
 from ...primitives.exceptions import LeaseLostError, OutboxError
 from ...spi import checks, json_fidelity, system_clock
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
@@ -136,6 +136,22 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         await asyncio.sleep(0)
         self._release(lease)
 
+    async def get_backlog(self) -> OutboxBacklog:
+        """Count the committed messages that are not published."""
+        await asyncio.sleep(0)
+        keys = self._keys.values()
+        dead_letters = {key.head.message_id for key in keys if key.is_dead_letter}
+        blocked = sum(len(key.waiting) for key in keys if self._is_blocked(key))
+        return OutboxBacklog(
+            waiting=len(self._waiting) - blocked,
+            blocked=blocked - len(dead_letters),
+            dead_letters=len(dead_letters),
+            oldest_at=min(
+                (m.created_at for i, m in self._waiting.items() if i not in dead_letters),
+                default=None,
+            ),
+        )
+
     async def list_dead_letters(self, limit: int = 100) -> list[OutboxMessage]:
         """Return copies of the dead letters, the oldest first."""
         await asyncio.sleep(0)
@@ -202,9 +218,11 @@ class InMemoryOutboxStorage(ILeasedOutbox):
             key.waiting[message.message_id] = message
 
     def _is_due(self, key: _Key) -> bool:
-        is_blocked = key.due is not None and key.due > self._clock.now()
         is_leased = key.leased_until > self._clock.monotonic()
-        return not (key.is_dead_letter or is_blocked or is_leased)
+        return not (is_leased or self._is_blocked(key))
+
+    def _is_blocked(self, key: _Key) -> bool:
+        return key.is_dead_letter or (key.due is not None and key.due > self._clock.now())
 
     def _is_dead_letter(self, message: OutboxMessage) -> bool:
         key = self._keys.get(message.lease_key)

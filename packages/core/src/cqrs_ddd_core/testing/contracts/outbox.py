@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from itertools import count
 from typing import Any
 
-from ...ports import ILeasedOutbox, OutboxMessage, UnitOfWork
+from ...ports import ILeasedOutbox, OutboxBacklog, OutboxMessage, UnitOfWork
 from ...primitives.exceptions import (
     InvalidOperationError,
     LeaseLostError,
@@ -357,6 +357,84 @@ class OutboxContract:
             with raises(OutboxError):
                 await outbox.retry(absent)
 
+    async def test_backlog_of_an_outbox_without_unpublished_messages_is_empty(
+        self, outbox: ILeasedOutbox
+    ) -> None:
+        empty = OutboxBacklog(waiting=0, blocked=0, dead_letters=0, oldest_at=None)
+        assert await outbox.get_backlog() == empty
+
+        sent = message("k")
+        await outbox.save_messages([sent])
+        await outbox.mark_published([sent.message_id])
+
+        assert await outbox.get_backlog() == empty
+
+    async def test_backlog_counts_each_unpublished_message_once(
+        self, outbox: ILeasedOutbox
+    ) -> None:
+        hour, now = timedelta(hours=1), datetime.now(timezone.utc)
+        keys = ["poison", "poison", "poison", None, "later", "later", "due", "leased", "leased"]
+        sent = [message(key) for key in keys]
+        await outbox.save_messages(sent)
+        leases = {lease.messages[0].message_id: lease for lease in await outbox.claim("relay")}
+        for number, retry_at in ((0, None), (3, None), (4, now + hour), (6, now - hour)):
+            failed = sent[number].message_id
+            await outbox.fail(leases[failed], failed, "no route", retry_at=retry_at)
+        await outbox.save_messages([message("poison"), message("later"), message("new")])
+
+        backlog = await outbox.get_backlog()
+
+        assert backlog.dead_letters == 2
+        assert backlog.blocked == 3 + 3
+        assert backlog.waiting == 1 + 2 + 1
+
+    async def test_backlog_follows_the_retry_and_the_discard_of_dead_letters(
+        self, outbox: ILeasedOutbox
+    ) -> None:
+        one, two = message("a"), message("b")
+        await outbox.save_messages([one, message("a"), two, message("b")])
+        for lease in await outbox.claim("relay"):
+            await outbox.fail(lease, lease.messages[0].message_id, "poison", retry_at=None)
+        assert _counts(await outbox.get_backlog()) == (0, 2, 2)
+
+        await outbox.retry(one.message_id)
+        assert _counts(await outbox.get_backlog()) == (2, 1, 1)
+        await outbox.discard(two.message_id)
+        assert _counts(await outbox.get_backlog()) == (3, 0, 0)
+
+    async def test_backlog_is_as_old_as_its_oldest_message_that_is_not_a_dead_letter(
+        self, outbox: ILeasedOutbox
+    ) -> None:
+        start = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+        published, poison, behind, last = (
+            message(key, created_at=start + timedelta(microseconds=number))
+            for number, key in enumerate(("a", "b", "b", "c"))
+        )
+        await outbox.save_messages([published, poison])
+        await outbox.mark_published([published.message_id])
+        await _make_dead_letter(outbox, poison)
+        assert (await outbox.get_backlog()).oldest_at is None
+
+        # A message may be saved after a message that was created later.
+        await outbox.save_messages([last, behind])
+        assert (await outbox.get_backlog()).oldest_at == behind.created_at
+        await outbox.mark_published([behind.message_id])
+        assert (await outbox.get_backlog()).oldest_at == last.created_at
+
+    async def test_backlog_counts_committed_messages_only(
+        self, outbox: ILeasedOutbox, new_uow: NewUnitOfWork
+    ) -> None:
+        kept = message("k")
+        await outbox.save_messages([kept])
+
+        async with new_uow() as uow:
+            await outbox.save_messages([message("k"), message("k")], uow)
+            await outbox.mark_published([kept.message_id], uow)
+            assert _counts(await outbox.get_backlog()) == (1, 0, 0)
+            await uow.rollback()
+
+        assert _counts(await outbox.get_backlog()) == (1, 0, 0)
+
     async def test_outbox_purge_deletes_only_messages_published_before_a_time(
         self, outbox: ILeasedOutbox
     ) -> None:
@@ -396,6 +474,10 @@ def message(key: str | None, **fields: Any) -> OutboxMessage:
 async def _make_dead_letter(outbox: ILeasedOutbox, poison: OutboxMessage) -> None:
     (lease,) = await outbox.claim("relay")
     await outbox.fail(lease, poison.message_id, "poison", retry_at=None)
+
+
+def _counts(backlog: OutboxBacklog) -> tuple[int, int, int]:
+    return backlog.waiting, backlog.blocked, backlog.dead_letters
 
 
 def _ids(messages: Sequence[OutboxMessage]) -> list[str]:

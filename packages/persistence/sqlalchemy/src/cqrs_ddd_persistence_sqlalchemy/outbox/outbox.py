@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cqrs_ddd_core import ILeasedOutbox, OutboxLease, OutboxMessage, UnitOfWork
+from cqrs_ddd_core import ILeasedOutbox, OutboxBacklog, OutboxLease, OutboxMessage, UnitOfWork
 from cqrs_ddd_core.primitives import exceptions
 from cqrs_ddd_core.spi.checks import ensure_usable_claim
 
@@ -197,6 +197,13 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
                     leases.c.epoch == lease.epoch, leases.c.leased_until.is_not(None)
                 )
             )
+
+    async def get_backlog(self) -> OutboxBacklog:
+        """Count the unpublished messages by one statement, which reads no published message."""
+        async with self._connections.autocommit_connection("count messages") as connection:
+            query = statements.select_backlog(self._tables, driver.get_database_time(connection))
+            found = (await connection.execute(query)).one()
+        return OutboxBacklog(**found._mapping)
 
     async def list_dead_letters(self, limit: int = 100) -> list[OutboxMessage]:
         """Return the oldest dead letters, joined through the keys that they block."""

@@ -1,8 +1,12 @@
-"""SQL that saves messages, and SQL of a relay on PostgreSQL."""
+"""SQL that saves and counts messages, and SQL of a relay on PostgreSQL."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
 
 from ..engine import driver
 from ..schema.tables import Tables
@@ -99,3 +103,25 @@ def insert_values(tables: Tables, rows: int) -> str:
     """Return an INSERT for SQLite that takes the values of ``rows`` rows."""
     name = driver.quote_table(tables.outbox, False)
     return driver.insert_values(name, COLUMNS, "message_id", rows)
+
+
+def select_backlog(tables: Tables, now: datetime | sa.ColumnElement[datetime]) -> sa.Select[Any]:
+    """Select the columns of an ``OutboxBacklog`` in one pass over the unpublished messages."""
+    outbox, leases = tables.outbox, tables.outbox_leases
+    blocks = leases.c.dead_letter_id.is_not(None) | (leases.c.due > now)
+    # NULL in the rows of keys that are not blocked.
+    blocked_key, dead_letter = leases.c.lease_key, leases.c.dead_letter_id
+    is_dead_letter = outbox.c.message_id == dead_letter
+    is_no_dead_letter = outbox.c.message_id.is_distinct_from(dead_letter)
+    count = sa.func.count()
+    numbers = {
+        "waiting": count.filter(blocked_key.is_(None)),
+        "blocked": count.filter(blocked_key.is_not(None), is_no_dead_letter),
+        "dead_letters": count.filter(is_dead_letter),
+        "oldest_at": sa.func.min(outbox.c.created_at).filter(is_no_dead_letter),
+    }
+    return (
+        sa.select(*(number.label(name) for name, number in numbers.items()))
+        .select_from(outbox.outerjoin(leases, (blocked_key == outbox.c.lease_key) & blocks))
+        .where(outbox.c.published_at.is_(None))
+    )
