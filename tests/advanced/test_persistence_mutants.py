@@ -23,6 +23,7 @@ from cqrs_ddd_advanced_core.persistence.request_binding import current_uow
 from cqrs_ddd_advanced_core.testing.contracts.persistence import PersistenceDispatcherContract
 from cqrs_ddd_core import AggregateRoot, SearchResult, UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryCacheService, InMemoryUnitOfWork
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 from cqrs_ddd_core.spi.caching import aggregate_codec
 from cqrs_ddd_core.spi.caching.read_through import ReadThrough
 from tests.advanced.parcels import CountedParcels, in_memory_dispatcher
@@ -98,6 +99,16 @@ class LateTenantDispatcher(PersistenceDispatcher):
                 yield each
 
         return SearchResult(fetch, stream)
+
+
+class StreamedFirstDispatcher(PersistenceDispatcher):
+    """Dispatcher that takes single items from its stream, also where it has none."""
+
+    async def fetch(
+        self, result_type: Any, criteria: Any, uow: UnitOfWork | None = None
+    ) -> SearchResult[Any]:
+        found = await super().fetch(result_type, criteria, uow)
+        return SearchResult(found.all, found.stream)
 
 
 class UncommittedFillDispatcher(CachingPersistenceDispatcher):
@@ -265,6 +276,11 @@ MUTANTS: Collection[Mutant] = (
     Mutant(
         BufferedStreamDispatcher,
         KIT.test_search_result_cannot_be_read_after_its_unit_of_work_has_ended,
+    ),
+    Mutant(
+        StreamedFirstDispatcher,
+        KIT.test_result_reads_first_item_only_item_and_count_with_and_without_a_unit_of_work,
+        InvalidOperationError,
     ),
     Mutant(
         LateTenantDispatcher, KIT.test_tenant_never_receives_results_that_another_tenant_fetched

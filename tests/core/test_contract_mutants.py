@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from cqrs_ddd_core import ExpectedVersion, StoredEvent, StreamId, UnitOfWork
+from cqrs_ddd_core import ExpectedVersion, SearchResult, StoredEvent, StreamId, UnitOfWork
 from cqrs_ddd_core.adapters.memory import (
     InMemoryCacheService,
     InMemoryEventStore,
@@ -35,6 +35,7 @@ from cqrs_ddd_core.primitives import storable
 from cqrs_ddd_core.primitives.exceptions import (
     DuplicateCommandError,
     LeaseLostError,
+    MultipleResultsError,
     OptimisticConcurrencyError,
 )
 from cqrs_ddd_core.spi.keyed_queue import KeyedQueue
@@ -48,6 +49,7 @@ from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_core.testing.contracts.repository import RepositoryContract
 from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
+from tests.core.conftest import Equals, QueryOptions
 
 
 class PositionsAtAppend(InMemoryEventStore):
@@ -191,6 +193,59 @@ class SavesOneByOne(InMemoryRepository[Parcel, str]):
         self, entities: Sequence[Parcel], uow: UnitOfWork | None = None
     ) -> list[str]:
         return [await self.add(entity, uow) for entity in entities]
+
+
+class WrapsTheSearch(InMemoryRepository[Parcel, str]):
+    """Builds its search result from another one."""
+
+    async def search(self, criteria: Any, uow: UnitOfWork | None = None) -> SearchResult[Parcel]:
+        return self.wrap(await super().search(criteria, uow), criteria)
+
+    def wrap(self, found: SearchResult[Parcel], criteria: Any) -> SearchResult[Parcel]:
+        raise NotImplementedError
+
+
+class CountsThePage(WrapsTheSearch):
+    """Counts the items that it would return."""
+
+    def wrap(self, found: SearchResult[Parcel], criteria: Any) -> SearchResult[Parcel]:
+        return SearchResult(found.all, found.stream, take=found.take)
+
+
+class TakesBeyondThePage(InMemoryRepository[Parcel, str]):
+    """Replaces the limit of the page, as ``LIMIT 2`` in place of ``LIMIT 1`` does."""
+
+    async def search(self, criteria: Any, uow: UnitOfWork | None = None) -> SearchResult[Parcel]:
+        found = await super().search(criteria, uow)
+        search = super().search
+
+        async def take(count: int) -> list[Parcel]:
+            is_page = isinstance(criteria, QueryOptions)
+            return await (
+                await search(replace(criteria, limit=count) if is_page else criteria, uow)
+            )
+
+        return SearchResult(found.all, found.stream, take=take, count=found.count)
+
+
+class TakesTheLast(WrapsTheSearch):
+    """Takes from another order than the one it awaits in."""
+
+    def wrap(self, found: SearchResult[Parcel], criteria: Any) -> SearchResult[Parcel]:
+        async def take(count: int) -> list[Parcel]:
+            return (await found)[-count:]
+
+        return SearchResult(found.all, found.stream, take=take, count=found.count)
+
+
+class TakesCopies(WrapsTheSearch):
+    """Takes items that the unit of work does not know."""
+
+    def wrap(self, found: SearchResult[Parcel], criteria: Any) -> SearchResult[Parcel]:
+        async def take(count: int) -> list[Parcel]:
+            return [each.model_copy() for each in await found.take(count)]
+
+        return SearchResult(found.all, found.stream, take=take, count=found.count)
 
 
 class RollsBackOnErrorsOnly(InMemoryUnitOfWork):
@@ -555,6 +610,14 @@ MUTANTS: Collection[Breaks] = (
     ),
     Breaks(FirstIdWins, EVENTS.test_aggregate_types_that_share_an_id_have_separate_streams),
     Breaks(KeepsReferences, ROWS.test_repository_returns_an_independent_copy_of_the_aggregate),
+    Breaks(CountsThePage, ROWS.test_count_of_a_search_includes_every_page_and_own_changes),
+    Breaks(
+        TakesBeyondThePage,
+        ROWS.test_one_result_rejects_an_empty_page_and_a_second_item_on_it,
+        MultipleResultsError,
+    ),
+    Breaks(TakesTheLast, ROWS.test_first_result_is_the_first_of_the_page_or_none),
+    Breaks(TakesCopies, ROWS.test_first_result_in_a_unit_of_work_can_be_changed_and_saved),
     Breaks(LastWriterWins, ROWS.test_second_writer_of_an_aggregate_conflicts_and_keeps_its_events),
     Breaks(LastWriterWins, ROWS.test_new_aggregate_with_a_taken_id_conflicts),
     Breaks(
@@ -686,6 +749,8 @@ async def test_contract_catches_the_naive_implementation(breaks: Breaks) -> None
         "event_store": event_store,
         "parcels": rows or InMemoryRepository[Parcel, str](Parcel),
         "new_uow": lambda: (breaks.mutant if is_uow else InMemoryUnitOfWork)(event_store),
+        "where": lambda attribute, operator, value: Equals(attribute, value),
+        "options": QueryOptions,
     }
     wanted = inspect.signature(breaks.test).parameters
 

@@ -15,7 +15,12 @@ from cqrs_ddd_core.adapters import memory
 from cqrs_ddd_core.adapters.caching_repository import CachingRepository
 from cqrs_ddd_core.messaging import OutboxRelay
 from cqrs_ddd_core.ports import hierarchy
-from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, NaiveDatetimeError
+from cqrs_ddd_core.primitives.exceptions import (
+    InvalidOperationError,
+    MultipleResultsError,
+    NaiveDatetimeError,
+    NotFoundError,
+)
 from cqrs_ddd_core.spi.system_clock import SystemClock
 from cqrs_ddd_redis import (
     FifoRedisLockStrategy,
@@ -231,6 +236,46 @@ async def test_search_result_can_hold_items_in_memory() -> None:
     for batch_size in (0, -1):
         with pytest.raises(InvalidOperationError, match="batch_size must be at least 1"):
             result.stream(batch_size)
+
+
+async def test_search_result_of_two_functions_takes_and_counts_from_its_stream() -> None:
+    yielded: list[int] = []
+    closed: list[str] = []
+
+    async def fetch() -> list[int]:
+        raise AssertionError("everything is read")
+
+    async def stream(batch_size: int) -> AsyncIterator[int]:
+        try:
+            for number in (1, 2, 3):
+                yielded.append(number)
+                yield number
+        finally:
+            closed.append("stream")
+
+    result = SearchResult(fetch, stream)
+
+    assert await result.first() == 1
+    assert (yielded, closed) == ([1], ["stream"])
+    with pytest.raises(MultipleResultsError, match="one int found several") as caught:
+        await result.one()
+    assert caught.value.type_name == "int"
+    assert (yielded, closed) == ([1, 1, 2], ["stream"] * 2)
+    assert await result.take(5) == [1, 2, 3]
+    assert [number async for number in result] == [1, 2, 3]
+    assert await result.count() == 3
+
+
+async def test_search_result_without_items_has_no_first_and_no_only_item() -> None:
+    result = SearchResult.from_items(list[int]())
+
+    assert await result.first() is None
+    assert await result.all() == []
+    assert await result.count() == 0
+    with pytest.raises(NotFoundError, match="found none"):
+        await result.one()
+    with pytest.raises(InvalidOperationError, match="at least 1 item"):
+        await result.take(0)
 
 
 def test_stored_event_and_outbox_message_have_defaults_for_optional_fields() -> None:

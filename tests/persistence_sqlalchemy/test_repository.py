@@ -24,6 +24,7 @@ from cqrs_ddd_core.ports import IBulkRepository, UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives.exceptions import (
     ConcurrentUseError,
     InvalidOperationError,
+    MultipleResultsError,
     OptimisticConcurrencyError,
     UnsavedChangesError,
 )
@@ -482,3 +483,24 @@ def test_repository_has_the_signatures_of_its_port() -> None:
     for name in ("add", "add_many", "get", "delete", "list_all", "search"):
         ours, theirs = getattr(SQLAlchemyRepository, name), getattr(IBulkRepository, name)
         assert format_signature(ours) == format_signature(theirs), name
+
+
+async def test_first_and_only_item_are_read_with_a_limit_and_counted_by_the_database(
+    parcels: Parcels, statements: list[str]
+) -> None:
+    await _store(parcels, 3)
+    result = await parcels.search(QueryOptions(ordering=("-grams",)))
+    statements.clear()
+
+    assert await result.count() == 3
+    first = await result.first()
+    with pytest.raises(MultipleResultsError):
+        await result.one()
+
+    assert first is not None
+    assert first.grams == 2
+    counting, *reading = [sent for sent in statements if sent.startswith("SELECT")]
+    assert "count(*)" in counting
+    assert "ORDER BY" not in counting
+    assert len(reading) == 2
+    assert all("LIMIT" in sent for sent in reading)

@@ -185,7 +185,7 @@ class CachingPersistenceDispatcher(IResultCatalog):
             async for each in (await fetch_bound()).stream(batch_size):
                 yield each
 
-        return SearchResult(bind_request(read), stream)
+        return SearchResult.from_fetch(bind_request(read), stream)
 
     async def _read(
         self,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from operator import attrgetter
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from cqrs_ddd_core import ID, AggregateRoot, SearchResult, UnitOfWork
 from cqrs_ddd_core.instrumentation import hooks
@@ -15,6 +15,15 @@ from cqrs_ddd_core.primitives import exceptions as errors
 from ..ports.persistence import Criteria, IdOf, IResultCatalog, R, T
 from .registry import QUERY, QUERY_SPEC, RETRIEVAL, PersistenceRegistry, Registration
 from .request_binding import bind_request, current_uow, deduplicate_ids, is_condition, sort_by_ids
+
+S = TypeVar("S")
+
+
+class Read(Protocol):
+    """Function that reads a result in a unit of work, for the request that began the search."""
+
+    def __call__(self, how: Callable[[SearchResult[Any]], Awaitable[S]]) -> Awaitable[S]: ...
+
 
 UowFactory = Callable[[], AbstractAsyncContextManager[UnitOfWork]]
 
@@ -157,7 +166,9 @@ class PersistenceDispatcher(IResultCatalog):
                 for each in await read_bound(ids[start : start + batch_size]):
                     yield each
 
-        return SearchResult(fetch, stream if uow is not None else _forbid_stream(registration))
+        return SearchResult.from_fetch(
+            fetch, stream if uow is not None else _forbid_stream(registration)
+        )
 
     async def _read(
         self, registration: Registration, ids: list[object], uow: UnitOfWork
@@ -170,14 +181,14 @@ class PersistenceDispatcher(IResultCatalog):
         return sort_by_ids(found, ids, registration.id_of)
 
     def _search_later(self, registration: Registration, criteria: object) -> SearchResult[Any]:
-        """Return a result that opens its own unit of work when it is awaited."""
+        """Return a result that opens its own unit of work when it is read."""
 
-        async def fetch() -> list[Any]:
+        async def read(how: Callable[[SearchResult[Any]], Awaitable[S]]) -> S:
             with hooks.span("persistence.fetch", result_type=registration.subject.__name__):
                 async with self._factory_of(registration)() as own:
-                    return await (await self._begin_search(registration, criteria, own))
+                    return await how(await self._begin_search(registration, criteria, own))
 
-        return SearchResult(bind_request(fetch), _forbid_stream(registration))
+        return _read_by(bind_request(read), _forbid_stream(registration))
 
     async def _search(
         self, registration: Registration, criteria: object, uow: UnitOfWork
@@ -185,17 +196,17 @@ class PersistenceDispatcher(IResultCatalog):
         name = registration.subject.__name__
         result = await self._begin_search(registration, criteria, uow)
 
-        async def fetch() -> list[Any]:
+        async def read(how: Callable[[SearchResult[Any]], Awaitable[S]]) -> S:
             # An ended unit of work is an error even if the handler has read all rows already.
             uow.ensure_open(f"fetch {name}")
             with hooks.span("persistence.fetch", result_type=name):
-                return await result
+                return await how(result)
 
         def stream(batch_size: int) -> AsyncIterator[Any]:
             uow.ensure_open(f"stream {name}")
             return result.stream(batch_size)
 
-        return SearchResult(bind_request(fetch), stream)
+        return _read_by(bind_request(read), stream)
 
     async def _begin_search(
         self, registration: Registration, criteria: object, uow: UnitOfWork
@@ -223,6 +234,16 @@ class PersistenceDispatcher(IResultCatalog):
                 f"{', '.join(map(repr, self._uow_factories)) or 'no source'}; add the source to it",
                 variable="uow_factories",
             ) from None
+
+
+def _read_by(read: Read, stream: Callable[[int], AsyncIterator[Any]]) -> SearchResult[Any]:
+    """Return a result that reads another one with ``read``."""
+    return SearchResult(
+        lambda: read(SearchResult.all),
+        stream,
+        take=lambda count: read(lambda result: result.take(count)),
+        count=lambda: read(SearchResult.count),
+    )
 
 
 def _create_handler(handler_cls: type) -> object:

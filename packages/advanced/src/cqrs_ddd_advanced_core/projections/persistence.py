@@ -64,6 +64,9 @@ class _DocumentQueries(ABC, Generic[R]):
         async def fetch() -> list[R]:
             return [self.to_dto(doc) for doc in await found]
 
+        async def take(count: int) -> list[R]:
+            return [self.to_dto(doc) for doc in await found.take(count)]
+
         async def stream(batch_size: int) -> AsyncIterator[R]:
             documents = found.stream(batch_size)
             try:
@@ -74,7 +77,7 @@ class _DocumentQueries(ABC, Generic[R]):
                 if isinstance(documents, AsyncGenerator):
                     await documents.aclose()
 
-        return SearchResult(fetch, stream)
+        return SearchResult(fetch, stream, take=take, count=found.count)
 
 
 class ProjectionBackedQueryPersistence(_DocumentQueries[R], IQueryPersistence[R, ID]):

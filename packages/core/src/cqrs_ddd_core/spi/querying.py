@@ -70,6 +70,11 @@ def build_predicate(candidates: type, condition: ISpecification | None) -> Predi
     return condition.is_satisfied_by
 
 
+def get_specification(criteria: ISpecification | IQueryOptions) -> ISpecification | None:
+    """Return the condition of a search without its page, or None if it finds everything."""
+    return criteria.specification if isinstance(criteria, IQueryOptions) else criteria
+
+
 def ensure_orderable(model: type[BaseModel], path: str) -> None:
     """Raise ``ValidationError`` unless the class has the attribute, and its values an order."""
     found = _describe_unordered(_find_annotation(model, path))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from cqrs_ddd_core import ConcurrencyError, IQueryOptions, SearchResult, UnitOfWork, ValidationError
 from cqrs_ddd_core.adapters.memory import transaction as transactions
 from cqrs_ddd_core.spi.checks import ensure_searchable, ensure_whole_objects
-from cqrs_ddd_core.spi.querying import build_predicate, select_page
+from cqrs_ddd_core.spi.querying import AllOf, build_predicate, get_specification, select_page
 
 from ...exceptions import ProjectionStoreError
 from ...ports.persistence import Condition
@@ -84,18 +84,23 @@ class InMemoryProjectionStore(IProjectionStore):
         async with transactions.join_transaction(uow, f"search {collection}") as active:
             _build_selection(criteria, self._changes(active).get_collection(collection))
 
-        async def fetch() -> list[JsonDocument]:
+        async def search(criteria: Condition) -> list[spi.EncodedDocument]:
             async with transactions.join_transaction(uow, f"search {collection}") as active:
                 changes = self._changes(active)
                 target = changes.get_collection(collection)
-                select = _build_selection(criteria, target)
-                return [row.decode() for row in select(changes.list_rows(target))]
+                return _build_selection(criteria, target)(changes.list_rows(target))
+
+        async def fetch(count: int | None = None) -> list[JsonDocument]:
+            return [row.decode() for row in (await search(criteria))[:count]]
 
         async def stream(batch_size: int) -> AsyncIterator[JsonDocument]:
             for doc in await fetch():
                 yield doc
 
-        return SearchResult(fetch, stream)
+        async def count() -> int:
+            return len(await search(get_specification(criteria) or AllOf(())))
+
+        return SearchResult(fetch, stream, take=fetch, count=count)
 
     async def delete(self, collection: str, doc_id: str, *, uow: UnitOfWork | None = None) -> None:
         """Delete a document at the commit."""

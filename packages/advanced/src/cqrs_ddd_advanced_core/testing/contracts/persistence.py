@@ -10,12 +10,7 @@ from typing import Any
 from cqrs_ddd_core.context import request_context
 from cqrs_ddd_core.domain.specification import ISpecification
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import (
-    BusinessRuleError,
-    HandlerNotRegisteredError,
-    InvalidOperationError,
-    OptimisticConcurrencyError,
-)
+from cqrs_ddd_core.primitives import exceptions as errors
 from cqrs_ddd_core.testing.assertions import raises
 from cqrs_ddd_core.testing.contracts.parcel import Parcel, make_parcel, new_parcel_id
 from cqrs_ddd_core.testing.contracts.repository import Options, Where
@@ -128,7 +123,7 @@ class PersistenceDispatcherContract:
         parcel = await store_parcel(dispatcher)
         await read_parcel(dispatcher, parcel.id)
 
-        with raises(InvalidOperationError):
+        with raises(errors.InvalidOperationError):
             async with new_uow() as uow:
                 (found,) = await dispatcher.fetch_domain(Parcel, [parcel.id], uow=uow)
                 found.weigh(1)
@@ -138,9 +133,9 @@ class PersistenceDispatcherContract:
     ) -> None:
         alone, in_uow = make_parcel(note=REJECTED), make_parcel(note=REJECTED)
 
-        with raises(BusinessRuleError):
+        with raises(errors.BusinessRuleError):
             await dispatcher.apply(alone)
-        with raises(BusinessRuleError):
+        with raises(errors.BusinessRuleError):
             async with new_uow() as uow:
                 await dispatcher.apply(in_uow, uow=uow)
 
@@ -212,11 +207,39 @@ class PersistenceDispatcherContract:
 
         for criteria in (ids, mine):
             result = await dispatcher.fetch(ParcelSummary, criteria)
-            with raises(InvalidOperationError) as caught:
+            with raises(errors.InvalidOperationError) as caught:
                 async for _ in result.stream():
                     pass
             assert "uow=uow" in str(caught.error)
             assert len(await result) == 5
+
+    async def test_result_reads_first_item_only_item_and_count_with_and_without_a_unit_of_work(
+        self,
+        dispatcher: IPersistenceDispatcher,
+        new_uow: NewUnitOfWork,
+        where: Where,
+        options: Options,
+    ) -> None:
+        owner = f"owner of {new_parcel_id()}"
+        ids = [(await store_parcel(dispatcher, owner, grams=grams)).id for grams in range(1, 4)]
+        mine: Any = where("owner", "=", owner)
+        heaviest: Any = options(mine, ordering=("-grams",))
+
+        async def read(uow: UnitOfWork | None) -> list[object]:
+            by_id = await dispatcher.fetch(ParcelSummary, [new_parcel_id(), *ids], uow)
+            searched = await dispatcher.fetch(ParcelSummary, heaviest, uow)
+            only = await dispatcher.fetch(ParcelSummary, where("id", "=", ids[0]), uow)
+            firsts = [await by_id.first(), await searched.first(), await only.one()]
+            with raises(errors.MultipleResultsError):
+                await searched.one()
+            counts = [await result.count() for result in (by_id, searched, only)]
+            return [*(each and each.grams for each in firsts), *counts, len(await by_id.take(2))]
+
+        async with new_uow() as uow:
+            in_uow = await read(uow)
+            joined = await read(None)
+
+        assert in_uow == joined == await read(None) == [1, 3, 1, 3, 3, 1, 2]
 
     async def test_tenant_never_receives_results_that_another_tenant_fetched(
         self, dispatcher: IPersistenceDispatcher, where: Where, new_uow: NewUnitOfWork
@@ -252,7 +275,7 @@ class PersistenceDispatcherContract:
             ("register_query(Unknown", lambda: dispatcher.fetch(Unknown, ["u-1"])),
             ("register_query_spec(Unknown", lambda: dispatcher.fetch(Unknown, anything)),
         ):
-            with raises(HandlerNotRegisteredError) as caught:
+            with raises(errors.HandlerNotRegisteredError) as caught:
                 await work()
             assert call in str(caught.error)
             assert caught.error.message_type == "Unknown"
@@ -263,19 +286,19 @@ class PersistenceDispatcherContract:
         parcel = await store_parcel(dispatcher)
         wrong: list[Any] = [parcel.id, 7, None, {parcel.id: 1}, [[parcel.id]]]
         for ids in wrong:
-            with raises(InvalidOperationError):
+            with raises(errors.InvalidOperationError):
                 await dispatcher.fetch_domain(Parcel, ids)
-            with raises(InvalidOperationError):
+            with raises(errors.InvalidOperationError):
                 await (await dispatcher.fetch(ParcelSummary, ids))
         not_an_aggregate: Any = "parcel"
-        with raises(HandlerNotRegisteredError):
+        with raises(errors.HandlerNotRegisteredError):
             await dispatcher.apply(not_an_aggregate)
         not_a_uow: Any = "uow"
-        with raises(InvalidOperationError):
+        with raises(errors.InvalidOperationError):
             await dispatcher.apply(parcel, not_a_uow)
-        with raises(InvalidOperationError):
+        with raises(errors.InvalidOperationError):
             await dispatcher.fetch_domain(Parcel, [parcel.id], not_a_uow)
-        with raises(InvalidOperationError):
+        with raises(errors.InvalidOperationError):
             await dispatcher.fetch(ParcelSummary, [parcel.id], not_a_uow)
 
     async def test_persistence_dispatcher_rejects_a_unit_of_work_that_has_ended(
@@ -286,11 +309,11 @@ class PersistenceDispatcherContract:
         async with new_uow() as uow:
             pass
 
-        with raises(InvalidOperationError):
+        with raises(errors.InvalidOperationError):
             await dispatcher.fetch_domain(Parcel, [parcel.id], uow)
-        with raises(InvalidOperationError):
+        with raises(errors.InvalidOperationError):
             await fetch_summaries(dispatcher, [parcel.id], uow)
-        with raises(InvalidOperationError):
+        with raises(errors.InvalidOperationError):
             await dispatcher.apply(parcel, uow)
 
     async def test_search_result_cannot_be_read_after_its_unit_of_work_has_ended(
@@ -305,9 +328,10 @@ class PersistenceDispatcherContract:
                 joined = await dispatcher.fetch(ParcelSummary, each)
                 assert len(await given) == len(await joined) == 1
             for result in (given, joined):
-                with raises(InvalidOperationError):
-                    await result
-                with raises(InvalidOperationError):
+                for read in (result.all, result.first, result.count):
+                    with raises(errors.InvalidOperationError):
+                        await read()
+                with raises(errors.InvalidOperationError):
                     async for _ in result.stream():
                         break
 
@@ -357,7 +381,7 @@ class PersistenceDispatcherContract:
                         async with new_uow() as uow:
                             await dispatcher.apply(found, uow)
                     return mine
-                except OptimisticConcurrencyError:
+                except errors.OptimisticConcurrencyError:
                     for _ in range(random.randrange(20)):
                         await asyncio.sleep(0)
 

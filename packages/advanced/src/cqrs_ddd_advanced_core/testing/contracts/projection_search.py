@@ -7,10 +7,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from cqrs_ddd_core.primitives.exceptions import (
-    InvalidOperationError,
-    ValidationError,
-)
+from cqrs_ddd_core.ports import SearchResult
+from cqrs_ddd_core.primitives import exceptions as errors
 from cqrs_ddd_core.spi.querying import AllOf, OneOf
 from cqrs_ddd_core.testing.assertions import raises
 
@@ -101,6 +99,33 @@ class ProjectionSearchContract:
         assert await ids(limit=2, offset=2) == "bc"
         assert await ids("customer", limit=0) == ""
 
+    async def test_search_reads_the_first_or_only_document_of_a_page_and_counts_all_pages(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork, where: Where, options: Options
+    ) -> None:
+        collection = await create_collection(store, lines=int)
+        await store.upsert_batch(collection, {each: {"lines": int(each)} for each in "312"})
+
+        async def find(criteria: Any) -> SearchResult[dict[str, Any]]:
+            return await store.find(collection, criteria)
+
+        by_lines = await find(options(ordering=("-lines",), limit=2, offset=1))
+        assert await by_lines.first() == {"lines": 2}
+        assert await by_lines.take(5) == [{"lines": 2}, {"lines": 1}]
+        assert [doc async for doc in by_lines] == await by_lines.all()
+        assert await by_lines.count() == 3
+        assert await (await find(where("lines", "<", 3))).count() == 2
+        assert await (await find(where("lines", "=", 3))).one() == {"lines": 3}
+        assert await (await find(where("lines", "=", 4))).first() is None
+        assert await (await find(options(ordering=("lines",), limit=1))).one() == {"lines": 1}
+        with raises(errors.MultipleResultsError):
+            await by_lines.one()
+        with raises(errors.NotFoundError):
+            await (await find(options(limit=0))).one()
+        async with new_uow() as uow:
+            await store.delete(collection, "1", uow=uow)
+            assert await (await store.find(collection, options(), uow=uow)).count() == 2
+            await uow.rollback()
+
     async def test_search_by_an_undeclared_field_is_rejected(
         self, store: IProjectionStore, where: Where, options: Options
     ) -> None:
@@ -118,9 +143,9 @@ class ProjectionSearchContract:
             options(ordering=("address.city",)),
             options(ordering=("customer.name",)),
         ):
-            with raises(ValidationError):
+            with raises(errors.ValidationError):
                 await (await store.find(collection, criteria))
-        with raises(InvalidOperationError):
+        with raises(errors.InvalidOperationError):
             await store.find(collection, "other")  # type: ignore[arg-type]
 
     async def test_search_for_distinct_documents_is_rejected(
@@ -128,7 +153,7 @@ class ProjectionSearchContract:
     ) -> None:
         collection = await create_collection(store, customer=str)
 
-        with raises(InvalidOperationError):
+        with raises(errors.InvalidOperationError):
             await store.find(collection, options(distinct=True))
 
     async def test_search_accepts_document_ids_and_combined_conditions(

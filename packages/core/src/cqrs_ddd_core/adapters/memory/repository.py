@@ -10,7 +10,13 @@ from ...domain import ID, AggregateRoot, IQueryOptions, ISpecification
 from ...ports import IBulkRepository, SearchResult, UnitOfWork
 from ...primitives.exceptions import OptimisticConcurrencyError
 from ...spi import checks
-from ...spi.querying import build_predicate, ensure_orderable, read_attribute, select_page
+from ...spi.querying import (
+    build_predicate,
+    ensure_orderable,
+    get_specification,
+    read_attribute,
+    select_page,
+)
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 T = TypeVar("T", bound=AggregateRoot)
@@ -87,17 +93,22 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
         checks.ensure_searchable(criteria)
         select = _build_selection(criteria, self.entity_type)
 
-        async def fetch() -> list[T]:
+        async def fetch(count: int | None = None) -> list[T]:
             async with join_transaction(uow, f"search {self.entity_type.aggregate_type}") as active:
-                return [
-                    _hand_out(row, active) for row in select(self._get_changes(active).list_rows())
-                ]
+                found = select(self._get_changes(active).list_rows())
+                return [_hand_out(row, active) for row in found[:count]]
 
         async def stream(batch_size: int) -> AsyncIterator[T]:
             for item in await fetch():
                 yield item
 
-        return SearchResult(fetch, stream)
+        async def count() -> int:
+            satisfies = build_predicate(self.entity_type, get_specification(criteria))
+            async with join_transaction(uow, f"count {self.entity_type.aggregate_type}") as active:
+                rows = self._get_changes(active).list_rows()
+                return sum(satisfies(row.state) for row in rows)
+
+        return SearchResult(fetch, stream, take=fetch, count=count)
 
     def _get_changes(self, uow: InMemoryTransaction) -> _Changes[T, ID]:
         return uow.change_set(self, lambda: _Changes(self._rows))

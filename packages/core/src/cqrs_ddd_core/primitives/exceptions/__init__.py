@@ -13,6 +13,7 @@
     │   ├── NotFoundError
     │   │   ├── EntityNotFoundError
     │   │   └── NodeNotFoundError
+    │   ├── MultipleResultsError
     │   ├── ImmutableObjectError
     │   ├── MissingIdentityError
     │   ├── EventApplicationError

@@ -117,6 +117,34 @@ class NaiveDatetimeError(ValidationError):
 class NotFoundError(DomainError):
     """The requested object does not exist."""
 
+    @classmethod
+    def no_result(cls) -> NotFoundError:
+        """Build the error for a search that must find one item."""
+        return NotFoundError(
+            "the search for one item found none; call first() if there may be none"
+        )
+
+
+class MultipleResultsError(DomainError):
+    """A search that must find one item finds several.
+
+    Attributes:
+        type_name: name of the items' class.
+    """
+
+    def __init__(self, message: str = "", *, type_name: str = "") -> None:
+        super().__init__(message)
+        self.type_name = type_name
+
+    @classmethod
+    def second_result(cls, type_name: str) -> MultipleResultsError:
+        """Build the error for a second item of this class."""
+        return cls(
+            f"the search for one {type_name} found several; narrow the condition, or call first() "
+            "for the first in the order",
+            type_name=type_name,
+        )
+
 
 class EntityNotFoundError(NotFoundError):
     """No entity of this type has this id.

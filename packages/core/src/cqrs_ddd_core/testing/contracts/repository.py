@@ -10,7 +10,10 @@ from ...domain.specification import IQueryOptions, ISpecification
 from ...ports import IRepository, UnitOfWork
 from ...primitives.exceptions import (
     InvalidOperationError,
+    MultipleResultsError,
+    NotFoundError,
     OptimisticConcurrencyError,
+    UnsavedChangesError,
     ValidationError,
 )
 from ..assertions import raises
@@ -316,10 +319,86 @@ class RepositoryContract:
         result = await parcels.search(where("owner", "=", owner))
         awaited = [parcel.id for parcel in await result]
         streamed = [parcel.id async for parcel in result.stream(batch_size=2)]
+        iterated = [parcel.id async for parcel in result]
 
-        assert set(awaited) == set(streamed) == stored
-        assert len(awaited) == len(streamed) == 5
-        assert len(await result) == 5
+        assert set(awaited) == set(streamed) == set(iterated) == stored
+        assert len(awaited) == len(streamed) == len(iterated) == 5
+        assert len(await result) == len(await result.all()) == 5
+
+    async def test_first_result_is_the_first_of_the_page_or_none(
+        self, parcels: Parcels, where: Where, options: Options
+    ) -> None:
+        owner = new_parcel_id()
+        for grams in (2, 3, 1):
+            await store_parcel(parcels, owner=owner, grams=grams)
+        mine = where("owner", "=", owner)
+
+        async def find_grams(**page: Any) -> int | None:
+            found = await (await parcels.search(options(mine, **page))).first()
+            return None if found is None else found.grams
+
+        assert await find_grams(ordering=("grams",)) == 1
+        assert await find_grams(ordering=("-grams",)) == 3
+        assert await find_grams(ordering=("grams",), limit=5, offset=1) == 2
+        assert await find_grams(ordering=("grams",), offset=3) is None
+        assert await find_grams(limit=0) is None
+        assert await (await parcels.search(where("owner", "=", "nobody"))).first() is None
+
+    async def test_one_result_rejects_an_empty_page_and_a_second_item_on_it(
+        self, parcels: Parcels, where: Where, options: Options
+    ) -> None:
+        owner = new_parcel_id()
+        for grams in (2, 1):
+            await store_parcel(parcels, owner=owner, grams=grams)
+        mine = where("owner", "=", owner)
+
+        only = await parcels.search(options(mine, ordering=("grams",), limit=1))
+        several = await parcels.search(options(mine, ordering=("grams",), limit=2))
+        nothing = await parcels.search(options(mine, offset=2))
+
+        assert (await only.one()).grams == 1
+        with raises(MultipleResultsError):
+            await several.one()
+        with raises(NotFoundError):
+            await nothing.one()
+
+    async def test_count_of_a_search_includes_every_page_and_own_changes(
+        self, parcels: Parcels, new_uow: NewUnitOfWork, where: Where, options: Options
+    ) -> None:
+        owner = new_parcel_id()
+        for _ in range(3):
+            await store_parcel(parcels, owner=owner)
+        mine = where("owner", "=", owner)
+        page = options(mine, ordering=("-grams",), limit=1, offset=1)
+
+        async with new_uow() as uow:
+            await parcels.add(make_parcel(owner=owner), uow)
+            own_counts = [
+                await (await parcels.search(criteria, uow)).count() for criteria in (mine, page)
+            ]
+            await uow.rollback()
+
+        assert own_counts == [4, 4]
+        for criteria in (mine, page):
+            assert await (await parcels.search(criteria)).count() == 3
+        assert await (await parcels.search(where("owner", "=", "nobody"))).count() == 0
+        assert await (await parcels.search(options())).count() >= 3
+
+    async def test_first_result_in_a_unit_of_work_can_be_changed_and_saved(
+        self, parcels: Parcels, new_uow: NewUnitOfWork, where: Where
+    ) -> None:
+        owner = new_parcel_id()
+        await store_parcel(parcels, owner=owner)
+
+        with raises(UnsavedChangesError):
+            async with new_uow() as uow:
+                (await (await parcels.search(where("owner", "=", owner), uow)).one()).weigh(1)
+        async with new_uow() as uow:
+            found = await (await parcels.search(where("owner", "=", owner), uow)).one()
+            found.weigh(2)
+            await parcels.add(found, uow)
+
+        assert (await (await parcels.search(where("owner", "=", owner))).one()).grams == 2
 
     async def test_search_sees_uncommitted_changes_of_its_own_unit_of_work_only(
         self, parcels: Parcels, new_uow: NewUnitOfWork, where: Where

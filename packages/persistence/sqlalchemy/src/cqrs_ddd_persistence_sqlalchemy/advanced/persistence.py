@@ -21,7 +21,7 @@ from ..engine import Connections, driver
 from ..repository import row_cursor, statements
 from ..repository.model_mapper import T
 from ..repository.repository import SQLAlchemyRepository
-from ..specifications import Criteria, apply_criteria, build_sqla_filter
+from ..specifications import Criteria, build_sqla_filter, options
 from ..specifications.columns import get_mapper
 from ..specifications.dialects import Expression
 
@@ -195,10 +195,12 @@ class SQLAlchemyQuerySpecificationPersistence(
         """
         ensure_searchable(criteria)
         # Built now: the caller may await the result in the context of another tenant.
-        query = self._build_query(criteria)
+        rows, relations = self._select_scoped(), self.relations
+        query = options.apply_criteria(rows, self.model, criteria, self._key, relations=relations)
+        counted = options.count_rows(rows, self.model, criteria, relations=relations)
 
-        async def fetch() -> list[R]:
-            return [self.to_dto(row) for row in await self._fetch_rows(query, uow)]
+        async def find(found: sa.Select[Any]) -> list[R]:
+            return [self.to_dto(row) for row in await self._fetch_rows(found, uow)]
 
         async def stream(batch_size: int) -> AsyncIterator[R]:
             cursor = row_cursor.RowCursor(query, batch_size)
@@ -213,11 +215,17 @@ class SQLAlchemyQuerySpecificationPersistence(
             finally:
                 await cursor.leave(uow)
 
-        return SearchResult(fetch, stream)
+        async def count() -> int:
+            [row] = await self._fetch_rows(counted, uow)
+            found: int = row[0]
+            return found
 
-    def _build_query(self, criteria: Criteria) -> sa.Select[Any]:
-        rows = self._select_scoped()
-        return apply_criteria(rows, self.model, criteria, self._key, relations=self.relations)
+        return SearchResult(
+            lambda: find(query),
+            stream,
+            take=lambda count: find(options.take_rows(query, criteria, count)),
+            count=count,
+        )
 
 
 class SQLAlchemyProjectionDualPersistence(roles.ProjectionBackedDualPersistence[R, ID]):

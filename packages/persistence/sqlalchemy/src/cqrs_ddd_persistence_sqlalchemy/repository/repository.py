@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Generic
 
@@ -14,7 +14,7 @@ from cqrs_ddd_core.spi import checks
 
 from ..engine import AsyncConnection, Connections, SessionFactory, SQLAlchemyTransaction, driver
 from ..engine.driver_errors import translate_errors
-from ..specifications import Criteria, apply_criteria, build_sqla_filter
+from ..specifications import Criteria, build_sqla_filter, options
 from . import row_cursor, row_reader, row_writer
 from .model_mapper import ModelMapper, T
 from .statements import KNOWN_ID, KNOWN_IDS, RepositoryStatements, Scope
@@ -130,9 +130,14 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         # Built now: the caller may await the result in the context of another tenant.
         query, scope = self._build_query(criteria), self._build_scope()
 
+        def find(found: sa.Select[Any]) -> Awaitable[list[T]]:
+            return self._find(lambda _: found, {}, uow, "search", scope)
+
         return SearchResult(
-            lambda: self._find(lambda _: query, {}, uow, "search", scope),
+            lambda: find(query),
             lambda size: self._stream(query.where(*scope), scope, size, uow),
+            take=lambda count: find(options.take_rows(query, criteria, count)),
+            count=lambda: self._count(criteria, scope, uow),
         )
 
     async def _find(
@@ -176,9 +181,18 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
             finally:
                 await cursor.leave(shared)
 
+    async def _count(self, criteria: Criteria, scope: Scope, uow: UnitOfWork | None) -> int:
+        rows = sa.select(self.mapper.key).where(*scope)
+        query = options.count_rows(rows, self.mapper.model, criteria, **self._mapping)
+        operation = f"count {self.entity_type.aggregate_type}"
+        async with self._connections.read_connection(uow, operation) as connection:
+            self.mapper.ensure_fits(connection.dialect.name)
+            found: int = (await connection.execute(query)).scalar_one()
+        return found
+
     def _build_query(self, criteria: Criteria) -> sa.Select[Any]:
         rows, key = sa.select(*self.mapper.columns), self.mapper.key
-        return apply_criteria(rows, self.mapper.model, criteria, key, **self._mapping)
+        return options.apply_criteria(rows, self.mapper.model, criteria, key, **self._mapping)
 
     async def _save(self, entities: Sequence[T], uow: UnitOfWork | None, operation: str) -> None:
         scope = self._build_scope()

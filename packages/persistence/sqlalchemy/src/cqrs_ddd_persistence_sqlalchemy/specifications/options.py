@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from cqrs_ddd_core import IQueryOptions, ISpecification
 from cqrs_ddd_core.spi.checks import ensure_whole_objects
+from cqrs_ddd_core.spi.querying import get_specification
 from cqrs_ddd_specifications import QueryOptions, exceptions, selection
 from cqrs_ddd_specifications.field_types import Kind
 
@@ -59,6 +60,30 @@ def apply_criteria(
         return page
     is_text = isinstance(key.type, sa.String)
     return page.order_by(collate_text(key, is_ordered=True) if is_text else key)
+
+
+def take_rows(page: sa.Select[Any], criteria: Criteria, count: int) -> sa.Select[Any]:
+    """Return the statement of ``apply_criteria`` for the first ``count`` rows of the page."""
+    limit = criteria.limit if isinstance(criteria, IQueryOptions) else None
+    return page.limit(count if limit is None else min(count, limit))
+
+
+def count_rows(
+    rows: sa.Select[Any],
+    model: type[Any],
+    criteria: Criteria,
+    *,
+    names: Names | None = None,
+    values: Values | None = None,
+    relations: Collection[str] = (),
+) -> sa.Select[Any]:
+    """Return a statement that counts the rows of all pages."""
+    specification = get_specification(criteria)
+    if specification is not None:
+        rows = rows.where(
+            build_sqla_filter(model, specification, names=names, values=values, relations=relations)
+        )
+    return sa.select(sa.func.count()).select_from(rows.subquery())
 
 
 def apply_query_options(

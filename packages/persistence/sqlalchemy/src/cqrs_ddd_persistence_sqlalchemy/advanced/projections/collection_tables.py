@@ -22,7 +22,7 @@ from cqrs_ddd_advanced_core.spi.documents import EncodedDocument, decode_documen
 from ...engine import AsyncConnection, driver
 from ...schema.column_types import ColumnType, ExactDecimal, Json, UtcDateTime
 from ...schema.tables import Tables
-from ...specifications import Criteria, apply_criteria
+from ...specifications import Criteria, apply_criteria, options
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +81,11 @@ class CollectionTable:
         Raises:
             SpecificationError: the fields do not support the criteria; no SQL is built.
         """
-        columns = self.table.c
-        rows = sa.select(sa.cast(columns[DOC], sa.Text))
-        if not self.is_postgres:
-            # The query fails if the fields have changed; SQLite would compare with other types.
-            rows = rows.add_columns(columns[self._shape])
-        return apply_criteria(rows, self._model, criteria, columns[DOC_ID])
+        return apply_criteria(self._rows, self._model, criteria, self.table.c[DOC_ID])
+
+    def count(self, criteria: Criteria) -> sa.Select[Any]:
+        """Count the documents of all pages."""
+        return options.count_rows(self._rows, self._model, criteria)
 
     def read_row(self, row: sa.Row[Any]) -> dict[str, Any]:
         """Return the document of a row of ``select``."""
@@ -201,6 +200,14 @@ class CollectionTable:
 
     def _id_parameter(self, doc_ids: Sequence[str]) -> Any:
         return list(doc_ids) if self.is_postgres else to_json(doc_ids).decode()
+
+    @cached_property
+    def _rows(self) -> sa.Select[Any]:
+        rows = sa.select(sa.cast(self.table.c[DOC], sa.Text))
+        if self.is_postgres:
+            return rows
+        # The query fails if the fields have changed; SQLite would compare with other types.
+        return rows.add_columns(self.table.c[self._shape])
 
     @cached_property
     def _model(self) -> type[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -19,7 +19,7 @@ from ...engine.driver_errors import translate_errors
 from ...repository.row_cursor import RowCursor
 from ...schema.installation import lock_key
 from ...schema.tables import TABLES, Tables
-from ...specifications import Criteria
+from ...specifications import Criteria, options
 from .collection_access import CollectionAccess, CollectionCatalog, ensure_same_fields
 from .collection_tables import CollectionTable
 
@@ -27,6 +27,7 @@ _LONGEST_NAME = 63
 """Bytes of a name on PostgreSQL, which truncates longer names."""
 _TAKE_LOCKS = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
 SelectFrom = Callable[[CollectionTable], sa.Select[Any]]
+Limit = Callable[[sa.Select[Any]], sa.Select[Any]]
 
 
 class SQLAlchemyProjectionStore(IProjectionStore):
@@ -151,15 +152,24 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         def select_from(table: CollectionTable) -> sa.Select[Any]:
             return prepared if table is known else table.select(criteria)
 
-        async def search(
-            connection: AsyncConnection, table: CollectionTable
-        ) -> list[dict[str, Any]]:
-            rows = await connection.execute(select_from(table))
-            return [table.read_row(row) for row in rows.all()]
+        def read(limit: Limit = lambda query: query) -> Awaitable[list[dict[str, Any]]]:
+            async def search(
+                connection: AsyncConnection, table: CollectionTable
+            ) -> list[dict[str, Any]]:
+                rows = await connection.execute(limit(select_from(table)))
+                return [table.read_row(row) for row in rows.all()]
+
+            return self._access.read(collection, uow, operation, search)
+
+        async def count(connection: AsyncConnection, table: CollectionTable) -> int:
+            found: int = (await connection.execute(table.count(criteria))).scalar_one()
+            return found
 
         return SearchResult(
-            lambda: self._access.read(collection, uow, operation, search),
+            read,
             lambda size: self._stream(collection, select_from, size, uow),
+            take=lambda count: read(lambda query: options.take_rows(query, criteria, count)),
+            count=lambda: self._access.read(collection, uow, f"count {collection}", count),
         )
 
     async def delete(self, collection: str, doc_id: str, *, uow: UnitOfWork | None = None) -> None:
