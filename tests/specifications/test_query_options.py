@@ -132,7 +132,7 @@ class WithoutNone(QueryOptions):
             later = LT if name.startswith("-") else GT
             is_known = value is not None
             beyond = AttributeSpecification(attribute, later, value) if is_known else None
-            ways += [AndSpecification([*alike, beyond])] if beyond else []
+            ways += [] if beyond is None else [AndSpecification([*alike, beyond])]
             alike.append(AttributeSpecification(attribute, EQ, value))
         return OrSpecification(ways)
 

@@ -3,6 +3,7 @@
 from .builder import SpecificationBuilder
 from .exceptions import SpecificationError
 from .factory import SpecificationFactory
+from .field_comparison import Field, field
 from .operators import OPERATORS, Operator, Takes
 from .query_options import QueryOptions
 from .selection import select
@@ -19,6 +20,7 @@ __all__ = [
     "OPERATORS",
     "AndSpecification",
     "AttributeSpecification",
+    "Field",
     "NotSpecification",
     "Operator",
     "OrSpecification",
@@ -28,6 +30,7 @@ __all__ = [
     "SpecificationError",
     "SpecificationFactory",
     "Takes",
+    "field",
     "resolve",
     "select",
 ]

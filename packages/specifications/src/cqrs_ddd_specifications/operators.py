@@ -173,7 +173,7 @@ LT = _add("< lt less_than", Takes.VALUE, _ORDERED, "less; text is ordered by cod
 LE = _add("<= le lte less_than_or_equal", Takes.VALUE, _ORDERED, "less or equal")
 GT = _add("> gt greater_than", Takes.VALUE, _ORDERED, "greater; text is ordered by code point")
 GE = _add(">= ge gte greater_than_or_equal", Takes.VALUE, _ORDERED, "greater or equal")
-IN = _add("in one_of any_of", Takes.LIST, _SCALARS,
+IN = _add("in is_in one_of any_of", Takes.LIST, _SCALARS,
           "equal (`=`) to an item of the list; an empty list has no items")
 NOT_IN = _add_complement("not_in notin nin none_of", IN)
 BETWEEN = _add("between range", Takes.RANGE, _ORDERED, "`>=` lowest and `<=` highest")

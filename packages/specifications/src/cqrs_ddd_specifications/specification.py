@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NoReturn
 
 from cqrs_ddd_core.domain.specification import ISpecification
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
@@ -23,7 +24,8 @@ MAX_NODES = 500
 class Specification(ABC):
     """Condition on objects or rows, which can be combined with ``&``, ``|`` and ``~``.
 
-    It is an ``ISpecification`` for candidates of any class. ``SpecificationLimitError`` is raised
+    It is an ``ISpecification`` for candidates of any class. Python's ``and``, ``or``, ``not`` and
+    ``if`` raise ``InvalidOperationError``. ``SpecificationLimitError`` is raised
     for a tree of more than 64 levels, or of more than 500 conditions and groups.
     """
 
@@ -71,6 +73,13 @@ class Specification(ABC):
 
     def __invert__(self) -> Specification:
         return NotSpecification(self)
+
+    def __bool__(self) -> NoReturn:
+        raise InvalidOperationError(
+            f"{self!r} is neither true nor false; combine specifications with &, | and ~ instead "
+            "of and, or and not, write field(...).between(low, high) instead of low <= field(...) "
+            "<= high, compare with `is None`, and call is_satisfied_by(candidate) to evaluate"
+        )
 
     @cached_property
     def _predicates(self) -> dict[type, Callable[[object], bool]]:

@@ -1,0 +1,158 @@
+"""Conditions written as comparisons of a field: ``field("total") > 100``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Generic, NoReturn, ParamSpec, overload
+
+from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
+
+from . import operators as op
+from .coercion import validate_path
+from .specification import AttributeSpecification
+
+P = ParamSpec("P")
+
+
+class _Comparison(Generic[P]):
+    """Method of ``Field`` for the operator with a spelling equal to the method's name."""
+
+    def __init__(self, build_operand: Callable[P, object]) -> None:
+        self._build_operand = build_operand
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.operator = op.OPERATORS.find(name)
+        self.__doc__ = f"Return the condition: {self.operator.meaning}."
+
+    @overload
+    def __get__(self, field: None, owner: type) -> _Comparison[P]: ...
+
+    @overload
+    def __get__(self, field: Field, owner: type) -> Callable[P, AttributeSpecification]: ...
+
+    def __get__(
+        self, field: Field | None, owner: type
+    ) -> _Comparison[P] | Callable[P, AttributeSpecification]:
+        if field is None:
+            return self
+
+        def compare(*args: P.args, **kwargs: P.kwargs) -> AttributeSpecification:
+            operand = self._build_operand(*args, **kwargs)
+            return AttributeSpecification(field.path, self.operator, operand)
+
+        return compare
+
+
+def _nothing() -> None:
+    return None
+
+
+def _range(lowest: object, highest: object) -> object:
+    return lowest, highest
+
+
+def _values(values: Collection[object]) -> object:
+    return values
+
+
+def _text(text: str) -> object:
+    return text
+
+
+def _keys(keys: Collection[str]) -> object:
+    return keys
+
+
+def _path(path: str | Sequence[str]) -> object:
+    return path
+
+
+def _document(document: object) -> object:
+    return document
+
+
+class Field:
+    """Field of a model, whose comparisons are specifications: ``field("status").is_in(["open"])``.
+
+    ``==`` and ``!=`` accept None, like ``is_null()`` and ``is_not_null()``. There is a method for
+    each further portable operator, named by one of its spellings.
+
+    Args:
+        path: a name, or a dotted path.
+
+    Raises:
+        SpecificationError: the path is malformed or too long.
+    """
+
+    def __init__(self, path: str) -> None:
+        validate_path(path)
+        self.path = path
+
+    def __eq__(self, value: object) -> AttributeSpecification:  # type: ignore[override]
+        return AttributeSpecification(self.path, op.EQ, value)
+
+    def __ne__(self, value: object) -> AttributeSpecification:  # type: ignore[override]
+        return AttributeSpecification(self.path, op.NE, value)
+
+    def __lt__(self, value: object) -> AttributeSpecification:
+        return AttributeSpecification(self.path, op.LT, value)
+
+    def __le__(self, value: object) -> AttributeSpecification:
+        return AttributeSpecification(self.path, op.LE, value)
+
+    def __gt__(self, value: object) -> AttributeSpecification:
+        return AttributeSpecification(self.path, op.GT, value)
+
+    def __ge__(self, value: object) -> AttributeSpecification:
+        return AttributeSpecification(self.path, op.GE, value)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    is_in = _Comparison(_values)
+    not_in = _Comparison(_values)
+    between = _Comparison(_range)
+    not_between = _Comparison(_range)
+    is_null = _Comparison(_nothing)
+    is_not_null = _Comparison(_nothing)
+    is_empty = _Comparison(_nothing)
+    is_not_empty = _Comparison(_nothing)
+
+    like = _Comparison(_text)
+    ilike = _Comparison(_text)
+    contains = _Comparison(_text)
+    icontains = _Comparison(_text)
+    starts_with = _Comparison(_text)
+    istarts_with = _Comparison(_text)
+    ends_with = _Comparison(_text)
+    iends_with = _Comparison(_text)
+
+    contains_any = _Comparison(_values)
+    contains_all = _Comparison(_values)
+
+    has_key = _Comparison(_text)
+    has_any = _Comparison(_keys)
+    has_all = _Comparison(_keys)
+    json_contains = _Comparison(_document)
+    json_contained_by = _Comparison(_document)
+    path_exists = _Comparison(_path)
+
+    def __bool__(self) -> NoReturn:
+        raise InvalidOperationError(
+            f"field({self.path!r}) has no value to test; compare it, as in "
+            f"field({self.path!r}) == True"
+        )
+
+    def __repr__(self) -> str:
+        return f"field({self.path!r})"
+
+
+def field(path: str) -> Field:
+    """Return a field to compare: ``(field("total") > 100) & (field("status") == "open")``.
+
+    Args:
+        path: a name, or a dotted path such as ``"customer.city"``.
+
+    Raises:
+        SpecificationError: the path is malformed or too long.
+    """
+    return Field(path)
