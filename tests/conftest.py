@@ -1,4 +1,4 @@
-"""Servers for the tests, and the report of which ones a run used."""
+"""Servers for the tests, and the report of the servers that a run used."""
 
 from __future__ import annotations
 

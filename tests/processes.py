@@ -25,7 +25,7 @@ WORKER = int(os.environ["PYTEST_XDIST_WORKER"][2:]) if "PYTEST_XDIST_WORKER" in 
 
 
 class ServerUnavailableError(Exception):
-    """No server could be reached or started; the text says what was tried."""
+    """Error if no server could be reached or started; the text lists the attempts."""
 
 
 def run(account: str, command: Sequence[str | Path], room: Path, *, timeout: float) -> None:
@@ -79,7 +79,7 @@ def serve(
 
 @contextlib.contextmanager
 def temporary_room() -> Iterator[Path]:
-    """Yield an empty folder, after removing those of test runs that were killed."""
+    """Yield an empty folder, after removing the folders of test runs that were killed."""
     for old in Path(tempfile.gettempdir()).glob(f"{ROOM_PREFIX}*"):
         if is_abandoned(old):
             shutil.rmtree(old, ignore_errors=True)

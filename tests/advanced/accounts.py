@@ -1,4 +1,4 @@
-"""Event-sourced aggregate whose state depends on every event and on their order."""
+"""Event-sourced aggregate with a state that depends on every event and on their order."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ async def test_naive_repository_that_does_not_mark_stored_events_stores_them_twi
 
 
 class ObjectSnapshotRepository(real.EventSourcedRepository[Account, str]):
-    """Repository whose snapshots contain the saved object, with its changes without an event."""
+    """Repository that takes snapshots of the saved object, with its changes without an event."""
 
     async def add(self, entity: Account, uow: UnitOfWork | None = None) -> str:
         answer = await super().add(entity, uow)

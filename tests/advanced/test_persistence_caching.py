@@ -378,7 +378,7 @@ async def test_failed_cache_load_raises_its_error_for_callers_with_the_same_ids(
 
 
 class SlowDispatcher(PersistenceDispatcher):
-    """Dispatcher whose first load waits after its read, and then returns or raises ``error``."""
+    """Dispatcher that suspends its first load after the read, then returns or raises ``error``."""
 
     def __init__(self, parcels: CountedParcels, error: Exception | None = None) -> None:
         super().__init__({}, PersistenceRegistry())
@@ -581,7 +581,7 @@ async def test_delete_many_deletes_all_keys_before_it_raises_an_error() -> None:
 
 
 class UndeletableCache(InMemoryCacheService):
-    """Cache whose deletes fail, as if the process crashed after the commit."""
+    """Cache that fails to delete, as if the process crashed after the commit."""
 
     async def delete_many(self, keys: Sequence[str]) -> None:
         raise CacheError("no connection")

@@ -84,7 +84,7 @@ class BufferedStreamDispatcher(PersistenceDispatcher):
 
 
 class LateTenantDispatcher(PersistenceDispatcher):
-    """Dispatcher whose results have the tenant of the request that awaits them."""
+    """Dispatcher that evaluates the tenant when a result is awaited, not when it is requested."""
 
     async def fetch(
         self, result_type: Any, criteria: Any, uow: UnitOfWork | None = None
@@ -151,7 +151,7 @@ class AggregateOnlyInvalidationDispatcher(CachingPersistenceDispatcher):
 
 
 class CancellableInvalidationDispatcher(CachingPersistenceDispatcher):
-    """Dispatcher whose invalidation after a commit can be cancelled with the caller."""
+    """Dispatcher that invalidates in the task of the caller, where it can be cancelled."""
 
     async def apply(
         self, entity: Any, uow: UnitOfWork | None = None, events: list[Any] | None = None
@@ -206,7 +206,7 @@ class SharedObjectDispatcher(CachingPersistenceDispatcher):
 
 
 class SharedTenantKeysDispatcher(CachingPersistenceDispatcher):
-    """Dispatcher whose cache keys do not contain the tenant."""
+    """Dispatcher with cache keys that do not contain the tenant."""
 
 
 class UnguardedFillDispatcher(CachingPersistenceDispatcher):

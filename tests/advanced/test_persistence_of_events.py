@@ -1,4 +1,4 @@
-"""Tests of a dispatcher whose handlers store events, and rows for the query results."""
+"""Tests of a dispatcher with handlers that store events, and rows for the query results."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class NoLocks(TransactionLocks):
 
 
 class NonLockingPositionStore(InMemoryPositionStore):
-    """Store whose exclusive lock does not block workers or inline writes."""
+    """Store with an exclusive lock that blocks neither workers nor inline writes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ def create_environment(
 
 
 class CutOffUnitOfWork(InMemoryUnitOfWork):
-    """Unit of work whose hooks end with a cancellation, as in a crash."""
+    """Unit of work that cancels its hooks at once, as in a crash."""
 
     hook_timeout = 0.0
 

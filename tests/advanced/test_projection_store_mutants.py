@@ -24,7 +24,7 @@ from cqrs_ddd_core.primitives.exceptions import CQRSDDDError
 
 
 class _NaiveStore(InMemoryPositionStore):
-    """Position store whose changes a subclass replaces."""
+    """Position store with changes that a subclass replaces."""
 
     changes: type[fake_positions._Changes] = fake_positions._Changes
 
@@ -219,7 +219,7 @@ class SingleDiscardStore(InMemoryDeadLetterStore):
 
 
 class SplitPositionPagesStore(InMemoryDeadLetterStore):
-    """Store whose pages can end between two dead letters of the same position."""
+    """Store that can end a page between two dead letters of the same position."""
 
     async def list_dead_letters(
         self, projection: str | None = None, *, after: int = 0, limit: int = 100

@@ -76,7 +76,7 @@ async def test_load_time_for_the_snapshot_strategy_is_measured_by_the_clock() ->
 
 
 class SlowStore(InMemoryEventStore):
-    """Event store whose reads take two seconds of the clock."""
+    """Event store with reads that take two seconds of the clock."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class ReversedOrderLoader(EventSourcedLoader[Account]):
 
 
 class FullReplayLoader(EventSourcedLoader[Account]):
-    """Loader that applies all events to the snapshot, not only the later ones."""
+    """Loader that applies all events to the snapshot instead of the later events."""
 
     async def _read_tails(
         self,

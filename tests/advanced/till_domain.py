@@ -86,7 +86,7 @@ class Tills(ProjectionHandler):
 
 
 class LaterTills(Tills):
-    """Next version of the projection, whose documents have other fields."""
+    """Next version of the projection, with other fields in its documents."""
 
     version = 2
     fields: ClassVar = {"euros": float}

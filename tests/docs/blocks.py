@@ -2,7 +2,7 @@
 
 The blocks of a document share one module and one event loop, and may `await` outside a function.
 A document that mentions REDIS_URL gets a Redis server of its own, with its URL in this variable.
-A block whose first line is a comment with a path, such as `# shop/domain.py`, is written to that
+A block that begins with a comment with a path, such as `# shop/domain.py`, is written to that
 file instead, in a folder of this document. There the console blocks that begin with
 `$ ` are run, and their output is compared with the text after the command.
 """

@@ -125,7 +125,7 @@ async def inline(place: Place, seed: int) -> tuple[str, int]:
 
 
 async def outages(place: Place, seed: int) -> tuple[str, int]:
-    """Run a projection worker whose connections break, at a commit or beyond its lease."""
+    """Break the connections of a projection worker, at a commit or for longer than its lease."""
     if place.schema is None:
         return "not run: a file has no connections", 0
     findings = await run_with_outages(place, seed=seed, rounds=sizes.OUTAGES)

@@ -68,7 +68,7 @@ class UnfencedCheckpointStore(SQLAlchemyPositionStore):
 
 
 class NonLockingStore(SQLAlchemyPositionStore):
-    """Store whose exclusive lock does not block other transactions."""
+    """Store with an exclusive lock that does not block other transactions."""
 
     async def lock_exclusive(
         self, projection: str, *, uow: UnitOfWork

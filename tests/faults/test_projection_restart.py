@@ -37,7 +37,7 @@ class Stoppable(Postgres):
         return list(arguments), settings
 
     async def stop(self) -> None:
-        """Stop the server, which ends all connections and rejects new ones."""
+        """Stop the server, which ends all connections and rejects new connections."""
         pid_file = self.room / "data/postmaster.pid"
         os.kill(int(pid_file.read_text().split()[0]), self.stop_signal)
         while pid_file.exists():  # noqa: ASYNC110

@@ -24,7 +24,7 @@ from tests.own_redis import OwnRedis
 
 
 class CountingFromOne(RedlockLockStrategy):
-    """Naive lock whose first token is right only if no server ever loses its data."""
+    """Naive lock with a first token that is right only if no server ever loses its data."""
 
     def _propose_token(self) -> int:
         return 1

@@ -18,7 +18,7 @@ RELAYS = 8
 
 
 class UnorderedLeasesOutbox(SQLAlchemyOutboxStorage):
-    """Outbox whose relays lease single messages instead of partition keys."""
+    """Outbox that leases single messages instead of partition keys."""
 
     async def save_messages(
         self, messages: list[OutboxMessage], uow: UnitOfWork | None = None

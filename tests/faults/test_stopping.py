@@ -1,4 +1,4 @@
-"""A service is stopped while the database does not answer."""
+"""Tests of services that are stopped while the database does not answer."""
 
 from __future__ import annotations
 

@@ -73,14 +73,16 @@ def parcel_roles(schema: str | None) -> PersistenceRegistry:
 
         def statement(self) -> GenerativeSelect:
             return select(
-                parcels.owner.label("who"), parcels.grams.label("grams"), parcels.id.label("which")
+                parcels.owner.label("name"),
+                parcels.grams.label("grams"),
+                parcels.id.label("number"),
             )
 
         def row_scope(self) -> ISpecification[Any] | None:
             return owner_condition()
 
         def to_dto(self, row: Row[Any]) -> ParcelLabel:
-            return ParcelLabel(row.which, f"{row.who}: {row.grams}")
+            return ParcelLabel(row.number, f"{row.name}: {row.grams}")
 
     return parcel_registry(
         operation=ParcelPersistence,

@@ -47,14 +47,14 @@ BOTH = ("sqlite", "postgres")
 
 
 class VisiblePositionsStore(SQLAlchemyEventStore):
-    """Event store whose readers accept every visible position as the next one."""
+    """Event store that treats every visible position as the next position."""
 
     async def _find_end(self, connection: AsyncConnection) -> int:
         return 2**62
 
 
 class GapWaitingStore(SQLAlchemyEventStore):
-    """Event store whose readers wait at every gap as if a transaction were still running."""
+    """Event store that waits at every gap as if a transaction were still running."""
 
     async def get_events_after(self, position: int, limit: int = 1000) -> list[StoredEvent]:
         found: list[StoredEvent] = []
@@ -101,7 +101,7 @@ class CallerTaskUnitOfWork(SQLAlchemyUnitOfWork):
 
 
 class CommittingRollbackUnitOfWork(SQLAlchemyUnitOfWork):
-    """Unit of work whose rollback commits the statements sent before a cancellation."""
+    """Unit of work that commits, at its rollback, the statements sent before a cancellation."""
 
     async def rollback(self) -> None:
         if self._connection is not None:

@@ -92,7 +92,7 @@ class UnlockedReadRows(PositionRows):
 
 
 class SharedRowLockRows(UnlockedReadRows):
-    """Rows whose lock replaces the advisory lock, but lets later inline writers go first."""
+    """Rows that use a row lock instead of the advisory lock, so that later writers go first."""
 
     lock_of_row = " FOR KEY SHARE"
 

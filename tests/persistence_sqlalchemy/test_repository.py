@@ -238,7 +238,7 @@ async def test_unit_of_work_is_usable_between_the_batches_of_a_repository_stream
 
 
 class OccupyingParcels(Parcels):
-    """Repository whose stream occupies the unit of work from the first row to the last."""
+    """Repository that occupies the unit of work from the first row of a stream to the last."""
 
     async def _stream(
         self, query: Select[Any], scope: Any, size: int, uow: UnitOfWork | None

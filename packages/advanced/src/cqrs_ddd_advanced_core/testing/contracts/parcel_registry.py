@@ -79,7 +79,7 @@ def parcel_registry(
 
 
 def visible_owner() -> str | None:
-    """Return the only owner whose parcels the handlers find, or None if they find all parcels."""
+    """Return the only owner with parcels that the handlers find, or None for all owners."""
     return get_tenant_id()
 
 
