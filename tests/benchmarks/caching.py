@@ -1,4 +1,4 @@
-"""The cache on Redis beside its bare commands."""
+"""Cache on Redis compared with bare commands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from cqrs_ddd_redis import RedisCacheService
 
 from .databases import PAYLOAD, Databases
-from .measuring import Row, Side, awaited
+from .measuring import Row, Side, repeat_await
 
 MANY = 100
 TTL = 300
@@ -25,7 +25,7 @@ class Line(BaseModel):
 
 
 class Summary(BaseModel):
-    """A read model of 200 bytes."""
+    """Read model of 200 bytes."""
 
     order: str
     customer: str
@@ -39,49 +39,49 @@ KEYS = [f"summary-{number}" for number in range(MANY)]
 Call = Callable[[Redis], Callable[[], Awaitable[object]]]
 
 
-def rows(databases: Databases) -> list[Row]:
+def build_rows(databases: Databases) -> list[Row]:
     return [
         Row(
             "Redis: get a model from the cache",
             "redis-py: GET, model_validate_json",
-            _opened(databases, _get),
-            _opened(databases, _get_bare),
+            _open_side(databases, _get),
+            _open_side(databases, _get_bare),
             LIMIT,
         ),
         Row(
             "Redis: set a model in the cache",
             "redis-py: model_dump_json, SET PX",
-            _opened(databases, _set),
-            _opened(databases, _set_bare),
+            _open_side(databases, _set),
+            _open_side(databases, _set_bare),
             LIMIT,
         ),
         Row(
             f"Redis: get {MANY} models from the cache at once",
             "redis-py: MGET, model_validate_json",
-            _opened(databases, _get_many),
-            _opened(databases, _get_many_bare),
+            _open_side(databases, _get_many),
+            _open_side(databases, _get_many_bare),
             LIMIT,
             items=MANY,
         ),
-        # Without a limit: the bare commands void no load that is under way.
+        # Without a limit: the bare commands do not detect an invalidation during a load.
         Row(
             f"Redis: lease and fill {MANY} models at once",
             "redis-py: SET PX in a pipeline",
-            _opened(databases, _fill_many),
-            _opened(databases, _set_many_bare),
+            _open_side(databases, _fill_many),
+            _open_side(databases, _set_many_bare),
             items=MANY,
         ),
     ]
 
 
 @asynccontextmanager
-async def _opened(databases: Databases, call: Call) -> AsyncIterator[Side]:
+async def _open_side(databases: Databases, call: Call) -> AsyncIterator[Side]:
     async with Redis.from_url(databases.redis) as client:
         cache = _cache(client)
         for key in KEYS:
             await cache.set(key, SUMMARY, TTL)
             await client.set(key, SUMMARY.model_dump_json(), px=TTL * 1000)
-        yield awaited(call(client))
+        yield repeat_await(call(client))
 
 
 def _cache(client: Redis) -> RedisCacheService:

@@ -1,6 +1,6 @@
-"""Compare the hot paths of two revisions: ``make bench-compare ARGS="--base REV"``.
+"""Comparison of the hot paths of two revisions: ``make bench-compare ARGS="--base REV"``.
 
-Both checkouts run in turns on the same machine. A row counts as slower, or as faster, only where
+Both checkouts run alternately on the same machine. A row counts as slower, or as faster, only if
 the middle halves of its ratios to the floor do not overlap.
 """
 
@@ -22,21 +22,20 @@ ROOT = Path(__file__).parents[2]
 _RUN = """
 import dataclasses, runpy
 from tests.benchmarks import measuring
-measure = measuring.measure
+measure, run = measuring.measure, measuring.run
 measuring.measure = lambda row: measure(dataclasses.replace(row, rounds={rounds}))
-named = measuring.named
-measuring.named = lambda rows, part: [
-    row for row in named(rows, part) if {skip!r} is None or {skip!r} not in row.name
-]
+measuring.run = lambda rows, **options: run(
+    [row for row in rows if {skip!r} is None or {skip!r} not in row.name], **options
+)
 runpy.run_module("tests.benchmarks", run_name="__main__")
 """
 
 Ratios = dict[str, list[float]]
-"""Ratios to the floor, one for each turn, by the name of the row."""
+"""Ratios to the floor by the name of the row, with one ratio for each turn."""
 
 
 def main() -> int:
-    options = _options()
+    options = _parse_options()
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "base"
         _git("worktree", "add", "--detach", str(base), options.base)
@@ -45,41 +44,41 @@ def main() -> int:
             before, after = _alternate(base, options)
         finally:
             _git("worktree", "remove", "--force", str(base))
-    print(table(before, after))
-    return 1 if any(verdict(before[name], after[name]) == "slower" for name in after) else 0
+    print(format_table(before, after))
+    return 1 if any(judge(before[name], after[name]) == "slower" for name in after) else 0
 
 
-def verdict(before: Sequence[float], after: Sequence[float]) -> str:
-    """Return ``slower`` or ``faster`` where the middle halves do not overlap, else nothing."""
+def judge(before: Sequence[float], after: Sequence[float]) -> str:
+    """Return ``slower`` or ``faster`` if the middle halves do not overlap, otherwise nothing."""
     if not before or not after:
         return "new" if after else "gone"
-    (low_before, high_before), (low_after, high_after) = middle(before), middle(after)
+    (low_before, high_before), (low_after, high_after) = middle_half(before), middle_half(after)
     if low_after > high_before:
         return "slower"
     return "faster" if high_after < low_before else ""
 
 
-def middle(ratios: Sequence[float]) -> tuple[float, float]:
+def middle_half(ratios: Sequence[float]) -> tuple[float, float]:
     """Return the bounds of the middle half."""
     ordered = sorted(ratios)
     quarter = len(ordered) // 4
     return ordered[quarter], ordered[-quarter - 1]
 
 
-def table(before: Ratios, after: Ratios) -> str:
-    """Return one line for each row, with medians and middle halves of both sides."""
+def format_table(before: Ratios, after: Ratios) -> str:
+    """Return one line for each row, with medians and middle halves of both revisions."""
     lines = []
     for name in sorted({*before, *after}):
-        cells = [_cell(side.get(name, [])) for side in (before, after)]
-        found = verdict(before.get(name, []), after.get(name, []))
+        cells = [_format_cell(side.get(name, [])) for side in (before, after)]
+        found = judge(before.get(name, []), after.get(name, []))
         lines.append(f"{name:<70} {cells[0]:<22} {cells[1]:<22} {found}".rstrip())
     return "\n".join([f"{'row':<70} {'before':<22} {'after':<22}", *lines])
 
 
-def _cell(ratios: Sequence[float]) -> str:
+def _format_cell(ratios: Sequence[float]) -> str:
     if not ratios:
         return "-"
-    low, high = middle(ratios)
+    low, high = middle_half(ratios)
     return f"{statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})"
 
 
@@ -90,12 +89,12 @@ def _alternate(base: Path, options: argparse.Namespace) -> tuple[Ratios, Ratios]
         sides = [(base, before), (ROOT, after)]
         for checkout, ratios in sides if turn % 2 else reversed(sides):
             print(f"turn {turn + 1} of {options.turns}: {checkout.name}", file=sys.stderr)
-            for name, ratio in _figures(checkout, options).items():
+            for name, ratio in _measure_revision(checkout, options).items():
                 ratios[name].append(ratio)
     return before, after
 
 
-def _figures(checkout: Path, options: argparse.Namespace) -> dict[str, float]:
+def _measure_revision(checkout: Path, options: argparse.Namespace) -> dict[str, float]:
     figures = checkout / ".bench/figures.json"
     figures.unlink(missing_ok=True)
     subprocess.run(
@@ -109,7 +108,7 @@ def _figures(checkout: Path, options: argparse.Namespace) -> dict[str, float]:
         env={**os.environ, "PYTHONPATH": "docs/examples"},
         stdout=subprocess.DEVNULL,
         stderr=None if options.verbose else subprocess.DEVNULL,
-        check=False,  # A figure over its limit also ends it with 1.
+        check=False,  # A figure over its limit ends the process with 1, too.
     )
     found = json.loads(figures.read_text("utf-8"))["figures"]
     return {figure["name"]: figure["ratio"] for figure in found}
@@ -124,7 +123,7 @@ def _git(*arguments: str) -> None:
     subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True)
 
 
-def _options() -> argparse.Namespace:
+def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", required=True, help="revision to compare with")
     parser.add_argument("--turns", type=int, default=10, help="runs of each checkout")

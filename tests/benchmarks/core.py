@@ -1,4 +1,4 @@
-"""The hot paths of core."""
+"""Hot paths of core."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cqrs_ddd_core import (
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 from cqrs_ddd_core.instrumentation import Operation, hooks
 
-from .measuring import Row, Side, awaited, repeated
+from .measuring import Row, Side, repeat_await, repeat_call
 
 EVENTS = 1_000
 PYDANTIC_NAMES = (
@@ -40,19 +40,19 @@ class Ping(Command[int]):
     number: int = 1
 
 
-async def ping(command: Ping) -> int:
+async def handle_ping(command: Ping) -> int:
     return command.number
 
 
-class Passing(IMiddleware):
+class FirstMiddleware(IMiddleware):
     async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
         return await next_(message)
 
 
-class PassingToo(Passing): ...
+class SecondMiddleware(FirstMiddleware): ...
 
 
-class PassingAsWell(Passing): ...
+class ThirdMiddleware(FirstMiddleware): ...
 
 
 class Deposited(DomainEvent):
@@ -66,8 +66,8 @@ class Account(AggregateRoot[str]):
         self.balance += event.amount
 
 
-class GenerousPing(BaseModel):
-    """What a ``Ping`` would be without the library."""
+class PlainPing(BaseModel):
+    """Model with the fields of ``Ping``, without the library."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,75 +76,84 @@ class GenerousPing(BaseModel):
     number: int = 1
 
 
-def mediator(*middlewares: IMiddleware) -> Mediator:
+def new_mediator(*middlewares: IMiddleware) -> Mediator:
     handlers = HandlerRegistry()
-    handlers.register_command_handler(Ping, ping)
+    handlers.register_command_handler(Ping, handle_ping)
     return Mediator(handlers, uow_factory=InMemoryUnitOfWork, middlewares=middlewares)
 
 
-def rows() -> list[Row]:
+def build_rows() -> list[Row]:
     command = Ping(number=7)
-    table: dict[type[Any], Callable[[Any], Awaitable[int]]] = {Ping: ping}
+    table: dict[type[Any], Callable[[Any], Awaitable[int]]] = {Ping: handle_ping}
 
-    async def bare() -> CommandResponse[int]:
+    async def send_by_hand() -> CommandResponse[int]:
         async with InMemoryUnitOfWork():
             return CommandResponse(await table[type(command)](command))
 
-    plain, layered = mediator(), mediator(Passing(), PassingToo(), PassingAsWell())
+    plain, layered = (
+        new_mediator(),
+        new_mediator(FirstMiddleware(), SecondMiddleware(), ThirdMiddleware()),
+    )
     lookup = "dict lookup, await, the same unit of work"
     return [
-        Row("send a command", lookup, awaited(lambda: plain.send(command)), awaited(bare), 2.0),
+        Row(
+            "send a command",
+            lookup,
+            repeat_await(lambda: plain.send(command)),
+            repeat_await(send_by_hand),
+            2.0,
+        ),
         Row(
             "send a command through 3 middlewares",
             lookup,
-            awaited(lambda: layered.send(command)),
-            awaited(bare),
+            repeat_await(lambda: layered.send(command)),
+            repeat_await(send_by_hand),
             2.5,
         ),
         Row(
             "send a command under a hook that does nothing",
             "the same without hooks",
-            _hooked(awaited(lambda: plain.send(command))),
-            awaited(lambda: plain.send(command)),
+            _add_hook(repeat_await(lambda: plain.send(command))),
+            repeat_await(lambda: plain.send(command)),
         ),
         Row(
             "make a command",
             "pydantic model, str(uuid4())",
-            repeated(lambda: Ping(number=7)),
-            repeated(lambda: GenerousPing(number=7)),
+            repeat_call(lambda: Ping(number=7)),
+            repeat_call(lambda: PlainPing(number=7)),
             1.5,
         ),
         Row(
             "make a command with a given id",
             "pydantic model",
-            repeated(lambda: Ping(number=7, command_id="c-1")),
-            repeated(lambda: GenerousPing(number=7, command_id="c-1")),
+            repeat_call(lambda: Ping(number=7, command_id="c-1")),
+            repeat_call(lambda: PlainPing(number=7, command_id="c-1")),
             1.5,
         ),
-        *_rehydration(),
+        *_build_rehydration_rows(),
         Row(
             "import cqrs_ddd_core",
-            "import asyncio, and from pydantic what core uses",
-            _running("import cqrs_ddd_core"),
-            _running(f"import asyncio; from pydantic import {PYDANTIC_NAMES}"),
+            "import asyncio, and the parts of pydantic that core uses",
+            _run_interpreter("import cqrs_ddd_core"),
+            _run_interpreter(f"import asyncio; from pydantic import {PYDANTIC_NAMES}"),
             1.5,
         ),
     ]
 
 
-def _rehydration() -> list[Row]:
+def _build_rehydration_rows() -> list[Row]:
     typed = [Deposited(amount=number) for number in range(EVENTS)]
-    stored = [_stored(event, version) for version, event in enumerate(typed, 1)]
+    stored = [_new_stored_event(event, version) for version, event in enumerate(typed, 1)]
     registry = EventTypeRegistry()
     registry.register(Deposited)
 
-    def by_hand() -> None:
+    def fold_by_hand() -> None:
         account = Account.create_empty("a-1")
         for event in typed:
             account.apply_Deposited(event)
         Account.model_validate(account.__dict__)
 
-    def by_hand_from_stored() -> None:
+    def fold_stored_by_hand() -> None:
         account = Account.create_empty("a-1")
         for event in stored:
             account.apply_Deposited(
@@ -164,21 +173,21 @@ def _rehydration() -> list[Row]:
         Row(
             f"rehydrate {EVENTS:,} events",
             "loop over the handler",
-            repeated(lambda: Account.rehydrate("a-1", typed)),
-            repeated(by_hand),
+            repeat_call(lambda: Account.rehydrate("a-1", typed)),
+            repeat_call(fold_by_hand),
             2.0,
         ),
         Row(
             f"rehydrate {EVENTS:,} stored events",
             "loop over model and handler",
-            repeated(lambda: Account.rehydrate("a-1", stored)),
-            repeated(by_hand_from_stored),
+            repeat_call(lambda: Account.rehydrate("a-1", stored)),
+            repeat_call(fold_stored_by_hand),
             2.0,
         ),
     ]
 
 
-def _stored(event: Deposited, version: int) -> StoredEvent:
+def _new_stored_event(event: Deposited, version: int) -> StoredEvent:
     return StoredEvent(
         event_id=event.event_id,
         event_type="Deposited",
@@ -190,23 +199,23 @@ def _stored(event: Deposited, version: int) -> StoredEvent:
     )
 
 
-def _hooked(side: Side) -> Side:
+def _add_hook(side: Side) -> Side:
     @contextmanager
-    def nothing(operation: Operation) -> Any:
+    def do_nothing(operation: Operation) -> Any:
         yield
 
-    async def hooked(times: int) -> None:
-        remove = hooks.register(nothing)
+    async def run_under_hook(times: int) -> None:
+        remove = hooks.register(do_nothing)
         try:
             await side(times)
         finally:
             remove()
 
-    return hooked
+    return run_under_hook
 
 
-def _running(code: str) -> Side:
-    """A process that does nothing else; both sides start the interpreter, compiled code is kept."""
+def _run_interpreter(code: str) -> Side:
+    """Return a side that starts an interpreter for the code; compiled bytecode is kept."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
     async def side(times: int) -> None:

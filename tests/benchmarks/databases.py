@@ -1,4 +1,4 @@
-"""Databases that keep what they have committed, the tables of one side of a row, and Redis."""
+"""Durable databases, the tables of one side of a row, and Redis servers."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ PAYLOAD: dict[str, object] = {
     "currency": "EUR",
     "note": "please leave it with the neighbours " + "." * 15,
 }
-"""200 bytes of JSON."""
+"""Payload of 200 bytes of JSON."""
 
 _SIDES = count(1)
 
 
 class DurablePostgres(Postgres):
-    """PostgreSQL as it comes: a commit is on the disk before it is answered."""
+    """PostgreSQL with its default settings: it replies to COMMIT after writing to the disk."""
 
     variable = "CQRS_DDD_BENCH_POSTGRES_URL"
 
@@ -51,11 +51,11 @@ class DurablePostgres(Postgres):
 
 
 class Databases(ExitStack):
-    """PostgreSQL, started when a row asks for it, and files of SQLite."""
+    """PostgreSQL and Redis servers, started at their first use, and a folder for SQLite files."""
 
     @cached_property
     def postgres(self) -> str:
-        """The URL, for a driver."""
+        """URL of the PostgreSQL server, for a driver."""
         url = os.environ.get(DurablePostgres.variable)
         return self.enter_context(running(DurablePostgres(), url=url)).url
 
@@ -65,7 +65,7 @@ class Databases(ExitStack):
 
     @cached_property
     def redis_servers(self) -> list[str]:
-        """Three that know nothing of each other; the first is the one of ``redis``."""
+        """URLs of three independent Redis servers; the first is also ``redis``."""
         url = os.environ.get("CQRS_DDD_BENCH_REDIS_URL")
         first = self.enter_context(running(Redis(), url=url)).url
         return [first, *(self.enter_context(running(Redis())).url for _ in range(2))]
@@ -75,7 +75,7 @@ class Databases(ExitStack):
         return Path(self.enter_context(tempfile.TemporaryDirectory()))
 
     def url(self, dialect: str) -> str:
-        """For SQLAlchemy; each call names another file of SQLite, or the same PostgreSQL."""
+        """Return a URL for SQLAlchemy: a new file of SQLite, or the same PostgreSQL server."""
         if dialect == "sqlite":
             return f"sqlite+aiosqlite:///{self.folder / f'{next(_SIDES)}.db'}"
         return "postgresql+asyncpg" + self.postgres[self.postgres.index("://") :]
@@ -83,7 +83,7 @@ class Databases(ExitStack):
 
 @dataclass(frozen=True)
 class Store:
-    """Tables of one side, and how to reach them."""
+    """Tables of one side, with access to their database."""
 
     engine: AsyncEngine
     tables: Tables
@@ -92,20 +92,20 @@ class Store:
     def sessions(self) -> async_sessionmaker[AsyncSession]:
         return async_sessionmaker(self.engine, expire_on_commit=False)
 
-    def open(self) -> sqlite3.Connection:
-        """The bare driver of SQLite, on the same file and as durable."""
+    def open_sqlite(self) -> sqlite3.Connection:
+        """Open a connection of the bare SQLite driver, on the same file and as durable."""
         connection = sqlite3.connect(str(self.engine.url.database), isolation_level=None)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         return connection
 
     async def connect(self) -> asyncpg.Connection:
-        """The bare driver of PostgreSQL, on the same server."""
+        """Open a connection of the bare PostgreSQL driver, on the same server."""
         bare = self.engine.url.set(drivername="postgresql")
         return await asyncpg.connect(bare.render_as_string(hide_password=False))
 
-    async def tidy(self) -> None:
-        """Statistics are new and no dead rows are left, whatever was done before."""
+    async def analyze(self) -> None:
+        """Remove dead rows and renew the statistics, so that earlier work does not affect a row."""
         statement = "VACUUM ANALYZE" if self.engine.dialect.name == "postgresql" else "ANALYZE"
         autocommitting = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         async with autocommitting.connect() as connection:
@@ -114,8 +114,8 @@ class Store:
 
 
 @asynccontextmanager
-async def installed(url: str, *, connections: int = 5) -> AsyncIterator[Store]:
-    """Tables that nobody else has, for as long as the block lasts."""
+async def install_tables(url: str, *, connections: int = 5) -> AsyncIterator[Store]:
+    """Create tables with a new prefix, and drop them at the end of the block."""
     engine = create_async_engine(make_url(url), pool_size=connections)
     if engine.dialect.name == "sqlite":
         configure_sqlite(engine)
@@ -132,9 +132,9 @@ async def installed(url: str, *, connections: int = 5) -> AsyncIterator[Store]:
 
 
 @asynccontextmanager
-async def bare(url: str) -> AsyncIterator[Store]:
-    """The same tables with the same indexes, without the trigger of the events."""
-    async with installed(url) as store:
+async def install_bare_tables(url: str) -> AsyncIterator[Store]:
+    """Create the same tables and indexes, without the trigger of the event table."""
+    async with install_tables(url) as store:
         if store.engine.dialect.name == "postgresql":
             events = store.tables.events.name
             async with store.engine.begin() as connection:
@@ -145,7 +145,7 @@ async def bare(url: str) -> AsyncIterator[Store]:
 
 
 class Stream:
-    """Makes the events of one stream, one version after the other."""
+    """Source of the events of one stream, in the order of their versions."""
 
     def __init__(self, name: str, version: int = 0) -> None:
         self.name = name
@@ -168,9 +168,9 @@ class Stream:
 
 
 async def fill(store: Store, *, events: int, streams: int) -> None:
-    """So many events, dealt out to ``stream-0``, ``stream-1`` and so on."""
+    """Insert events into ``stream-0``, ``stream-1`` and so on in turn."""
     is_postgres = store.engine.dialect.name == "postgresql"
-    numbers, new_id, now = _OF_POSTGRES if is_postgres else _OF_SQLITE
+    numbers, new_id, now = _POSTGRES_SQL if is_postgres else _SQLITE_SQL
     table, payload = store.tables.events.name, to_json(PAYLOAD).decode()
     async with store.engine.begin() as connection:
         await connection.exec_driver_sql(
@@ -180,15 +180,15 @@ async def fill(store: Store, *, events: int, streams: int) -> None:
             f"SELECT {new_id}, 'OrderPlaced', 'stream-' || (n % {streams}), 'Order', "
             f"n / {streams} + 1, 1, '{payload}', '{{}}', {now} FROM numbers"
         )
-    await store.tidy()
+    await store.analyze()
 
 
-_OF_POSTGRES = (
+_POSTGRES_SQL = (
     "WITH numbers AS (SELECT generate_series(0, {} - 1) AS n)",
     "gen_random_uuid()",
     "now()",
 )
-_OF_SQLITE = (
+_SQLITE_SQL = (
     "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {})",
     "lower(hex(randomblob(16)))",
     "strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')",

@@ -1,4 +1,4 @@
-"""The persistence dispatcher beside the handlers that it calls, in one unit of work."""
+"""Persistence dispatcher compared with the handlers that it calls, in one unit of work."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class OrderLine:
 
 
 class Orders:
-    """What a user writes; the table is a fake."""
+    """Handler as a user writes it, over an in-memory table."""
 
     table: InMemoryRepository[Order, str] = InMemoryRepository(Order)
 
@@ -57,30 +57,47 @@ class Place:
     cached: CachingPersistenceDispatcher
 
 
-Working = Callable[[Place], Awaitable[object]]
+Work = Callable[[Place], Awaitable[object]]
 
 IDS = [f"o-{number}" for number in range(1, 11)]
 
 
-def rows() -> list[Row]:
+def build_rows() -> list[Row]:
     return [
-        Row("dispatch: apply", "handler.persist", side(apply), side(persist), 1.3),
-        Row("dispatch: fetch_domain of one", "handler.retrieve", side(load), side(retrieve), 1.3),
-        Row("dispatch: fetch of ten ids", "handler.fetch", side(fetch), side(read), 1.3),
-        Row("dispatch: fetch_domain, cached", "handler.retrieve", side(load_cached), side(alone)),
+        Row("dispatch: apply", "handler.persist", repeat_work(apply), repeat_work(persist), 1.3),
+        Row(
+            "dispatch: fetch_domain of one",
+            "handler.retrieve",
+            repeat_work(load),
+            repeat_work(retrieve),
+            1.3,
+        ),
+        Row(
+            "dispatch: fetch of ten ids",
+            "handler.fetch",
+            repeat_work(fetch),
+            repeat_work(read),
+            1.3,
+        ),
+        Row(
+            "dispatch: fetch_domain, cached",
+            "handler.retrieve",
+            repeat_work(load_cached),
+            repeat_work(retrieve_in_new_unit),
+        ),
     ]
 
 
-def side(work: Working) -> Side:
-    async def times(number: int) -> None:
-        place = await _place()
+def repeat_work(work: Work) -> Side:
+    async def side(number: int) -> None:
+        place = await _new_place()
         for _ in range(number):
             await work(place)
 
-    return times
+    return side
 
 
-async def _place() -> Place:
+async def _new_place() -> Place:
     Orders.table = InMemoryRepository(Order)
     await Orders.table.add_many([Order(id=each, customer="anna") for each in IDS])
     registry = PersistenceRegistry()
@@ -120,6 +137,6 @@ async def load_cached(place: Place) -> object:
     return await place.cached.fetch_domain(Order, ["o-1"])
 
 
-async def alone(place: Place) -> object:
+async def retrieve_in_new_unit(place: Place) -> object:
     async with InMemoryUnitOfWork() as uow:
         return await place.orders.retrieve(["o-1"], uow)

@@ -1,4 +1,4 @@
-"""Loading an aggregate from its events, beside reading the rows and folding them by hand."""
+"""Load of an aggregate from its events, compared with reading and folding rows by hand."""
 
 from __future__ import annotations
 
@@ -17,35 +17,37 @@ from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore
 from cqrs_ddd_persistence_sqlalchemy.advanced import SQLAlchemySnapshotStore
 from cqrs_ddd_persistence_sqlalchemy.event_store.event_rows import read_columns
 
-from .databases import Databases, Store, installed
-from .measuring import Opening, Row, Side
-from .persistence import late
+from .databases import Databases, Store, install_tables
+from .measuring import Row, Side, SideContext
+from .persistence import open_later
 
 EVENTS = 1_000
 TAIL = 100
 
 Fetch = Callable[[int], Awaitable[Sequence[Any]]]
-"""The rows after a version."""
+"""Function that returns the rows after a version."""
 FetchSnapshot = Callable[[], Awaitable[Any]]
 
 
-def rows(databases: Databases) -> list[Row]:
-    """The floor makes the same typed events, with their envelopes, and applies them in a loop."""
+def build_rows(databases: Databases) -> list[Row]:
+    """Build the rows; the floor creates the same typed events and applies them in a loop."""
     found = []
     for dialect, name, driver in (
         ("postgresql", "PostgreSQL", "asyncpg"),
         ("sqlite", "SQLite", "aiosqlite"),
     ):
 
-        def side(opening: Callable[..., Opening], *, of: str = dialect, **options: Any) -> Opening:
-            return late(lambda: opening(databases.url(of), **options))
+        def open_with(
+            open_side: Callable[..., SideContext], *, of: str = dialect, **options: Any
+        ) -> SideContext:
+            return open_later(lambda: open_side(databases.url(of), **options))
 
         found += [
             Row(
                 f"{name}: load an aggregate of {EVENTS:,} events",
                 f"{driver}: fetch, validate and fold",
-                side(loading),
-                side(folding),
+                open_with(load_aggregate),
+                open_with(fold_by_hand),
                 1 / 0.7,
                 items=EVENTS,
                 seconds=0.05,
@@ -53,8 +55,8 @@ def rows(databases: Databases) -> list[Row]:
             Row(
                 f"{name}: load by a snapshot and {TAIL} events",
                 f"{driver}: fetch a row and {TAIL}, validate and fold",
-                side(loading, tail=TAIL),
-                side(folding, tail=TAIL),
+                open_with(load_aggregate, tail=TAIL),
+                open_with(fold_by_hand, tail=TAIL),
                 2.0,
                 seconds=0.05,
             ),
@@ -83,11 +85,11 @@ Ledger.event_registry.register(AmountPaid)
 
 
 @asynccontextmanager
-async def loading(
+async def load_aggregate(
     url: str, *, tail: int | None = None, events: int = EVENTS
 ) -> AsyncIterator[Side]:
-    async with installed(url) as store:
-        loader = await _filled(store, tail, events)
+    async with install_tables(url) as store:
+        loader = await _fill_stream(store, tail, events)
         kept = SQLAlchemyEventStore(store.sessions, tables=store.tables)
         ledgers = EventSourcedRepository[Ledger, str](event_store=kept, loader=loader)
 
@@ -101,11 +103,11 @@ async def loading(
 
 
 @asynccontextmanager
-async def folding(url: str, *, tail: int | None = None) -> AsyncIterator[Side]:
-    async with installed(url) as store:
-        await _filled(store, tail)
-        reading = _reading_postgres if "postgresql" in url else _reading_sqlite
-        async with reading(store) as (fetch, fetch_snapshot):
+async def fold_by_hand(url: str, *, tail: int | None = None) -> AsyncIterator[Side]:
+    async with install_tables(url) as store:
+        await _fill_stream(store, tail)
+        open_reader = _open_postgres if "postgresql" in url else _open_sqlite
+        async with open_reader(store) as (fetch, fetch_snapshot):
 
             async def fold(times: int) -> None:
                 for _ in range(times):
@@ -114,14 +116,14 @@ async def folding(url: str, *, tail: int | None = None) -> AsyncIterator[Side]:
                         row = await fetch_snapshot()
                         ledger, after = Ledger.model_validate_json(row[0]), row[1]
                     for row in await fetch(after):
-                        ledger.apply_AmountPaid(_by_hand(row))
+                        ledger.apply_AmountPaid(_build_event(row))
                     Ledger.model_validate(ledger.__dict__)
                     assert ledger.total == EVENTS
 
             yield fold
 
 
-def _by_hand(row: Any) -> AmountPaid:
+def _build_event(row: Any) -> AmountPaid:
     occurred_at = row[9]
     return AmountPaid.model_validate(
         {
@@ -141,32 +143,32 @@ def _by_hand(row: Any) -> AmountPaid:
 
 
 @asynccontextmanager
-async def _reading_postgres(store: Store) -> AsyncIterator[tuple[Fetch, FetchSnapshot]]:
+async def _open_postgres(store: Store) -> AsyncIterator[tuple[Fetch, FetchSnapshot]]:
     connection = await store.connect()
     try:
-        events = await connection.prepare(_selecting(store, "$1"))
-        snapshot = await connection.prepare(_selecting_snapshot(store, "$1"))
+        events = await connection.prepare(_build_select(store, "$1"))
+        snapshot = await connection.prepare(_build_snapshot_select(store, "$1"))
         yield events.fetch, lambda: snapshot.fetchrow("l-1")
     finally:
         await connection.close()
 
 
 @asynccontextmanager
-async def _reading_sqlite(store: Store) -> AsyncIterator[tuple[Fetch, FetchSnapshot]]:
+async def _open_sqlite(store: Store) -> AsyncIterator[tuple[Fetch, FetchSnapshot]]:
     async with aiosqlite.connect(str(store.engine.url.database)) as connection:
 
         async def fetch(after: int) -> Sequence[Any]:
-            return list(await connection.execute_fetchall(_selecting(store, "?"), (after,)))
+            return list(await connection.execute_fetchall(_build_select(store, "?"), (after,)))
 
         async def fetch_snapshot() -> Any:
-            statement = _selecting_snapshot(store, "?")
+            statement = _build_snapshot_select(store, "?")
             (row,) = await connection.execute_fetchall(statement, ("l-1",))
             return row
 
         yield fetch, fetch_snapshot
 
 
-def _selecting(store: Store, after: str) -> str:
+def _build_select(store: Store, after: str) -> str:
     return (
         f"SELECT {read_columns()} FROM {store.tables.events.name} "
         f"WHERE aggregate_type = 'Ledger' AND aggregate_id = 'l-1' AND version > {after} "
@@ -174,17 +176,17 @@ def _selecting(store: Store, after: str) -> str:
     )
 
 
-def _selecting_snapshot(store: Store, aggregate_id: str) -> str:
+def _build_snapshot_select(store: Store, aggregate_id: str) -> str:
     return (
         f"SELECT state, version FROM {store.tables.advanced.snapshots.name} "
         f"WHERE aggregate_type = 'Ledger' AND aggregate_id = {aggregate_id}"
     )
 
 
-async def _filled(
+async def _fill_stream(
     store: Store, tail: int | None, events: int = EVENTS
 ) -> EventSourcedLoader[Ledger]:
-    """A stream, and with a tail a snapshot so many events before its end."""
+    """Append a stream, and with ``tail`` save a snapshot before its last ``tail`` events."""
     ledger = Ledger(id="l-1")
     for number in range(1, events + 1):
         event = AmountPaid(amount=1, currency="EUR", reference=f"reference {number}")
@@ -198,5 +200,5 @@ async def _filled(
         snapshot = snapshots.create(Ledger.rehydrate("l-1", stored[:-tail]))
         assert snapshot is not None
         await kept.save(snapshot)
-    await store.tidy()
+    await store.analyze()
     return EventSourcedLoader(Ledger, snapshots=snapshots)

@@ -1,4 +1,4 @@
-"""Loading an aggregate from its events beside another library's repository."""
+"""Load of an aggregate from its events, compared with the repository of another library."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from eventsourcing.domain import Aggregate, event  # type: ignore[import-not-fou
 from sqlalchemy import make_url
 
 from .databases import Databases
-from .event_sourcing import EVENTS, loading
-from .measuring import Opening, Row, Side
-from .persistence import late
-from .persistence_peers import new_schema, postgres_environment
+from .event_sourcing import EVENTS, load_aggregate
+from .measuring import Row, Side, SideContext
+from .persistence import open_later
+from .persistence_peers import build_postgres_environment, new_schema
 
 FEW = 100
 
 
-def rows(databases: Databases) -> list[Row]:
-    """Both find a stream in their own table and make typed events and a new aggregate of it.
+def build_rows(databases: Databases) -> list[Row]:
+    """Build the rows; both sides read a stream, create typed events and build the aggregate.
 
-    The peer's repository is made as it comes, without snapshots and without a cache.
+    The repository of the peer has its default settings, without snapshots and without a cache.
     """
     found = []
     for dialect, name in (("postgresql", "PostgreSQL"), ("sqlite", "SQLite")):
 
-        def side(opening: Callable[..., Opening], events: int, of: str = dialect) -> Opening:
-            return late(lambda: opening(databases.url(of), events=events))
+        def open_with(
+            open_side: Callable[..., SideContext], events: int, of: str = dialect
+        ) -> SideContext:
+            return open_later(lambda: open_side(databases.url(of), events=events))
 
         found += [
             Row(
                 f"{name}: load an aggregate of {events:,} events",
                 "eventsourcing",
-                side(loading, events),
-                side(getting, events),
+                open_with(load_aggregate, events),
+                open_with(get_aggregate, events),
                 1 / 5,
                 items=events,
                 seconds=0.05,
@@ -58,8 +60,8 @@ class PeerLedger(Aggregate):  # type: ignore[misc]
 
 
 @asynccontextmanager
-async def getting(url: str, *, events: int) -> AsyncIterator[Side]:
-    async with _environment(url) as environment:
+async def get_aggregate(url: str, *, events: int) -> AsyncIterator[Side]:
+    async with _open_environment(url) as environment:
         application = Application(env=environment)
         ledger = PeerLedger()
         for number in range(2, events + 1):
@@ -76,7 +78,7 @@ async def getting(url: str, *, events: int) -> AsyncIterator[Side]:
 
 
 @asynccontextmanager
-async def _environment(url: str) -> AsyncIterator[dict[str, str]]:
+async def _open_environment(url: str) -> AsyncIterator[dict[str, str]]:
     if url.startswith("sqlite"):
         database = str(make_url(url).database)
         yield {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": database}
@@ -85,5 +87,5 @@ async def _environment(url: str) -> AsyncIterator[dict[str, str]]:
     async with new_schema(bare) as schema:
         yield {
             "PERSISTENCE_MODULE": "eventsourcing.postgres",
-            **postgres_environment(bare, schema),
+            **build_postgres_environment(bare, schema),
         }

@@ -1,4 +1,4 @@
-"""Locks on Redis beside its bare commands."""
+"""Locks on Redis compared with bare commands."""
 
 from __future__ import annotations
 
@@ -19,45 +19,46 @@ from .measuring import Row, Side
 
 TASKS = 8
 HOLDS = 10
-"""Of each task."""
+"""Holds of each task."""
 HOLD = 0.001
+"""Seconds of a hold."""
 TTL_MS = 30_000
 
 MakeLock = Callable[[list["Redis"]], ILeasedLock]
-Pair = Callable[[str], Awaitable[float]]
+Hold = Callable[[str], Awaitable[float]]
 
 DELETE_OWN = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
 
 
-def rows(databases: Databases) -> list[Row]:
+def build_rows(databases: Databases) -> list[Row]:
     bare = "redis-py: SET NX PX, Lua delete"
     return [
         Row(
             "Redis: hold a lock that is free, FIFO",
             bare,
-            held(databases, 1, lambda clients: FifoRedisLockStrategy(clients[0])),
-            set_and_deleted(databases, 1),
+            hold_free_lock(databases, 1, lambda clients: FifoRedisLockStrategy(clients[0])),
+            set_and_delete(databases, 1),
             1 / 0.85,
         ),
         Row(
             "Redis: hold a lock that is free, Redlock on one server",
             bare,
-            held(databases, 1, RedlockLockStrategy),
-            set_and_deleted(databases, 1),
+            hold_free_lock(databases, 1, RedlockLockStrategy),
+            set_and_delete(databases, 1),
             1 / 0.85,
         ),
         Row(
             "Redis: hold a lock that is free, Redlock on three servers",
             f"{bare}, on each",
-            held(databases, 3, RedlockLockStrategy),
-            set_and_deleted(databases, 3),
+            hold_free_lock(databases, 3, RedlockLockStrategy),
+            set_and_delete(databases, 3),
             1 / 0.85,
         ),
         Row(
             f"Redis: {TASKS} tasks contend for holds of 1 ms",
             "redis-py: BLPOP, LPUSH of one token",
-            contended(databases, locking),
-            contended(databases, popping),
+            contend_for_lock(databases, hold_with_fifo),
+            contend_for_lock(databases, hold_by_pop),
             1 / 0.75,
             items=TASKS * HOLDS,
             rounds=12,
@@ -65,8 +66,8 @@ def rows(databases: Databases) -> list[Row]:
         Row(
             f"Redis: 95 % of the waits of {TASKS} tasks are shorter than this",
             "the mean of the waits",
-            contended(databases, locking, answer=at_95_percent),
-            contended(databases, locking, answer=statistics.fmean),
+            contend_for_lock(databases, hold_with_fifo, summarize=find_95th_percentile),
+            contend_for_lock(databases, hold_with_fifo, summarize=statistics.fmean),
             2.0,
             rounds=12,
         ),
@@ -74,7 +75,7 @@ def rows(databases: Databases) -> list[Row]:
 
 
 @asynccontextmanager
-async def connected(databases: Databases, servers: int) -> AsyncIterator[list[Redis]]:
+async def connect(databases: Databases, servers: int) -> AsyncIterator[list[Redis]]:
     async with AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(Redis.from_url(url))
@@ -83,8 +84,8 @@ async def connected(databases: Databases, servers: int) -> AsyncIterator[list[Re
 
 
 @asynccontextmanager
-async def held(databases: Databases, servers: int, make: MakeLock) -> AsyncIterator[Side]:
-    async with connected(databases, servers) as clients:
+async def hold_free_lock(databases: Databases, servers: int, make: MakeLock) -> AsyncIterator[Side]:
+    async with connect(databases, servers) as clients:
         lock = make(clients)
 
         async def side(times: int) -> None:
@@ -96,9 +97,9 @@ async def held(databases: Databases, servers: int, make: MakeLock) -> AsyncItera
 
 
 @asynccontextmanager
-async def set_and_deleted(databases: Databases, servers: int) -> AsyncIterator[Side]:
-    """A token from the random bytes of the system, as in ours."""
-    async with connected(databases, servers) as clients:
+async def set_and_delete(databases: Databases, servers: int) -> AsyncIterator[Side]:
+    """Lock by SET NX PX and delete by a script, with a random token as in our locks."""
+    async with connect(databases, servers) as clients:
         scripts = [client.register_script(DELETE_OWN) for client in clients]
 
         async def side(times: int) -> None:
@@ -116,23 +117,26 @@ async def set_and_deleted(databases: Databases, servers: int) -> AsyncIterator[S
         yield side
 
 
-def locking(client: Redis) -> Pair:
+def hold_with_fifo(client: Redis) -> Hold:
     lock = FifoRedisLockStrategy(client)
 
-    async def pair(name: str) -> float:
+    async def hold_once(name: str) -> float:
         started = time.perf_counter()
         async with lock.hold(name, timeout=60):
             waited = time.perf_counter() - started
             await asyncio.sleep(HOLD)
         return waited
 
-    return pair
+    return hold_once
 
 
-def popping(client: Redis) -> Pair:
-    """First come, first served; a holder that dies takes the token along."""
+def hold_by_pop(client: Redis) -> Hold:
+    """Return a function that pops and pushes one token, in order of arrival.
 
-    async def pair(name: str) -> float:
+    Unlike in our lock, a holder that dies takes the token along.
+    """
+
+    async def hold_once(name: str) -> float:
         started = time.perf_counter()
         await client.blpop([name], timeout=60)
         waited = time.perf_counter() - started
@@ -140,37 +144,39 @@ def popping(client: Redis) -> Pair:
         await client.lpush(name, 1)
         return waited
 
-    return pair
+    return hold_once
 
 
-def at_95_percent(waits: list[float]) -> float:
+def find_95th_percentile(waits: list[float]) -> float:
     return sorted(waits)[int(len(waits) * 0.95)]
 
 
 @asynccontextmanager
-async def contended(
+async def contend_for_lock(
     databases: Databases,
-    make: Callable[[Redis], Pair],
+    make: Callable[[Redis], Hold],
     *,
-    answer: Callable[[list[float]], float] | None = None,
+    summarize: Callable[[list[float]], float] | None = None,
 ) -> AsyncIterator[Side]:
-    """All tasks at once; the seconds of it all, or those that ``answer`` tells of the waits."""
-    async with connected(databases, 1) as (client,):
-        pair = make(client)
+    """Run all tasks at once; measure the total seconds, or ``summarize`` of the waits."""
+    async with connect(databases, 1) as (client,):
+        hold_once = make(client)
 
         async def work(name: str) -> list[float]:
-            return [await pair(name) for _ in range(HOLDS)]
+            return [await hold_once(name) for _ in range(HOLDS)]
 
         async def side(times: int) -> float:
             seconds = 0.0
             for _ in range(times):
                 name = f"contended-{secrets.token_hex(4)}"
-                if make is popping:
+                if make is hold_by_pop:
                     await client.lpush(name, 1)
                 started = time.perf_counter()
                 waits = await asyncio.gather(*(work(name) for _ in range(TASKS)))
                 spent = time.perf_counter() - started
-                seconds += spent if answer is None else answer([w for each in waits for w in each])
+                seconds += (
+                    spent if summarize is None else summarize([w for each in waits for w in each])
+                )
             return seconds
 
         yield side

@@ -1,4 +1,4 @@
-"""Two sides of one thing, timed in turns, as a ratio."""
+"""Ratio of the times of two sides that do the same job, measured alternately."""
 
 from __future__ import annotations
 
@@ -18,23 +18,31 @@ ROUNDS = 30
 SECONDS_PER_SIDE_AND_ROUND = 0.02
 
 Side = Callable[[int], Awaitable[float | None]]
-"""Does the thing so many times; answers the seconds where it has prepared something before."""
+"""Function that does the job so many times; it returns the seconds if only a part counts."""
 
-Opening = AbstractAsyncContextManager[Side]
-"""A side with connections, open while its row is measured; it can be opened once."""
+SideContext = AbstractAsyncContextManager[Side]
+"""Context manager of a side with connections, which is entered once, while its row is measured."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """``ours`` beside ``floor``; the median ratio is to stay within the limit, if there is one.
+    """Comparison of ``ours`` with ``floor``.
 
-    One call of a side does the thing to so many ``items``; times are given for one of them.
+    Args:
+        name: name of the hot path.
+        against: description of the floor.
+        ours: side of the toolkit.
+        floor: side of the comparison.
+        limit: highest median ratio that is accepted; None for any ratio.
+        items: items that one call of a side processes; times are per item.
+        rounds: number of rounds.
+        seconds: least time of a side in a round.
     """
 
     name: str
     against: str
-    ours: Side | Opening
-    floor: Side | Opening
+    ours: Side | SideContext
+    floor: Side | SideContext
     limit: float | None = None
     items: int = 1
     rounds: int = ROUNDS
@@ -43,7 +51,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Figure:
-    """Microseconds of one item, medians over the rounds; the ratio is taken within each round."""
+    """Result of a row: medians over the rounds, with the ratio computed in each round.
+
+    Args:
+        name: name of the row.
+        against: description of the floor.
+        ours_us: microseconds of the toolkit per item.
+        floor_us: microseconds of the floor per item.
+        ratio: median of the ratios.
+        ratio_low: lower bound of the middle half of the ratios.
+        ratio_high: upper bound of the middle half of the ratios.
+        limit: limit of the row.
+        rounds: number of rounds.
+    """
 
     name: str
     against: str
@@ -60,8 +80,8 @@ class Figure:
         return self.limit is None or self.ratio <= self.limit
 
 
-def repeated(call: Callable[[], object]) -> Side:
-    """A plain function as a side."""
+def repeat_call(call: Callable[[], object]) -> Side:
+    """Return a side that calls a plain function."""
 
     async def side(times: int) -> None:
         for _ in range(times):
@@ -70,8 +90,8 @@ def repeated(call: Callable[[], object]) -> Side:
     return side
 
 
-def awaited(call: Callable[[], Awaitable[object]]) -> Side:
-    """An asynchronous function as a side."""
+def repeat_await(call: Callable[[], Awaitable[object]]) -> Side:
+    """Return a side that awaits an asynchronous function."""
 
     async def side(times: int) -> None:
         for _ in range(times):
@@ -81,15 +101,15 @@ def awaited(call: Callable[[], Awaitable[object]]) -> Side:
 
 
 async def measure(row: Row) -> Figure:
-    """Rounds of both sides in turns, so that a busy machine harms them alike."""
+    """Measure both sides in alternating rounds, so that other load on the machine affects both."""
     async with AsyncExitStack() as stack:
-        sides = [await opened(side, stack) for side in (row.ours, row.floor)]
-        times = [await _calibrated(side, row.seconds) for side in sides]
+        sides = [await open_side(side, stack) for side in (row.ours, row.floor)]
+        times = [await _calibrate(side, row.seconds) for side in sides]
         found: tuple[list[float], list[float]] = ([], [])
         for number in range(row.rounds):
-            # Whoever goes first may find the machine in another mood.
+            # The order alternates, since the first side may find the machine in another state.
             for which in (0, 1) if number % 2 else (1, 0):
-                seconds = await _timed(sides[which], times[which])
+                seconds = await _time_side(sides[which], times[which])
                 found[which].append(seconds / times[which] / row.items * 1e6)
     ours, floor = found
     ratios = sorted(one / other for one, other in zip(ours, floor, strict=True))
@@ -107,23 +127,23 @@ async def measure(row: Row) -> Figure:
     )
 
 
-async def opened(side: Side | Opening, stack: AsyncExitStack) -> Side:
-    """The side to call; the stack closes what it has opened."""
+async def open_side(side: Side | SideContext, stack: AsyncExitStack) -> Side:
+    """Return the side to call; the stack closes its connections."""
     if isinstance(side, AbstractAsyncContextManager):
         return await stack.enter_async_context(side)
     return side
 
 
-async def _calibrated(side: Side, enough: float) -> int:
-    """How often to run it for one round; the first run only opens what it needs and warms it up."""
-    await _timed(side, 1)
+async def _calibrate(side: Side, enough: float) -> int:
+    """Return how often a round calls the side; the first call only warms it up."""
+    await _time_side(side, 1)
     times = 1
-    while (seconds := await _timed(side, times)) < enough:
+    while (seconds := await _time_side(side, times)) < enough:
         times = max(times * 2, int(times * enough / max(seconds, 1e-6)))
     return times
 
 
-async def _timed(side: Side, times: int) -> float:
+async def _time_side(side: Side, times: int) -> float:
     gc.collect()
     gc.disable()
     try:
@@ -134,23 +154,23 @@ async def _timed(side: Side, times: int) -> float:
         gc.enable()
 
 
-def named(rows: Sequence[Row], part: str) -> list[Row]:
-    """The rows with such a name; the program ends with a list of names where there is none."""
+def select_rows(rows: Sequence[Row], part: str) -> list[Row]:
+    """Return the rows with this part in their names; without any, list all names and exit."""
     found = [row for row in rows if part in row.name]
     if not found:
         names = "\n  ".join(row.name for row in rows)
-        print(f"no row is named like {part!r}; there are:\n  {names}")
+        print(f"no row has {part!r} in its name; the rows are:\n  {names}")
         raise SystemExit(2)
     return found
 
 
 def run(rows: Sequence[Row], *, to: Path) -> int:
-    """Measure, print and write; the number of figures over their limit."""
+    """Measure, print and write the figures; return the number of figures over their limits."""
     figures: list[Figure] = []
     for number, row in enumerate(rows, 1):
         print(f"[{number}/{len(rows)}] {row.name} ...", file=sys.stderr, flush=True)
         figures.append(asyncio.run(measure(row)))
-    print(_table(figures))
+    print(_format_table(figures))
     to.parent.mkdir(exist_ok=True)
     facts = {"python": platform.python_version()}
     to.write_text(json.dumps({**facts, "figures": [asdict(f) for f in figures]}, indent=2) + "\n")
@@ -158,10 +178,10 @@ def run(rows: Sequence[Row], *, to: Path) -> int:
     return sum(not figure.is_within_limit for figure in figures)
 
 
-def _table(figures: Sequence[Figure]) -> str:
+def _format_table(figures: Sequence[Figure]) -> str:
     head = (
         "hot path",
-        "beside",
+        "compared with",
         "ours us",
         "floor us",
         "ratio",
@@ -170,7 +190,7 @@ def _table(figures: Sequence[Figure]) -> str:
         "x of floor",
         "",
     )
-    lines = [head, *map(_cells, figures)]
+    lines = [head, *map(_format_cells, figures)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -178,7 +198,7 @@ def _table(figures: Sequence[Figure]) -> str:
     )
 
 
-def _cells(figure: Figure) -> tuple[str, ...]:
+def _format_cells(figure: Figure) -> tuple[str, ...]:
     limit = "" if figure.limit is None else f"{figure.limit:.2f}"
     return (
         figure.name,

@@ -1,4 +1,4 @@
-"""The relay, the locks and the cache of core."""
+"""Relay, lock and cache of core."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ MESSAGES = 1_000
 KEYS = 50
 
 
-def rows() -> list[Row]:
+def build_rows() -> list[Row]:
     return [
         Row(
             f"relay {MESSAGES:,} messages",
             "publish in a loop over the same list",
-            _relaying,
-            _publishing,
+            _relay_messages,
+            _publish_in_loop,
             3.0,
         ),
-        # Without a limit: a free asyncio.Lock knows no owner, no ttl and no token.
-        Row("lock and unlock, free", "asyncio.Lock", _locking, _locking_bare),
+        # Without a limit: an asyncio.Lock does not have an owner, a ttl or a token.
+        Row("lock and unlock, free", "asyncio.Lock", _lock_in_memory, _lock_asyncio),
         Row(
             "lock and unlock, 10 tasks in turn",
             "asyncio.Lock",
-            _taking_turns,
-            _taking_turns_bare,
+            _take_turns_in_memory,
+            _take_turns_asyncio,
             3.0,
         ),
-        Row("get from the cache", "dict get and deep copy", _hitting, _copying, 3.0),
+        Row("get from the cache", "dict get and deep copy", _get_from_cache, _copy_deeply, 3.0),
     ]
 
 
-def _messages() -> list[OutboxMessage]:
+def _new_messages() -> list[OutboxMessage]:
     return [
         OutboxMessage(
             message_id=f"m-{number}",
@@ -58,10 +58,10 @@ def _messages() -> list[OutboxMessage]:
     ]
 
 
-async def _relaying(times: int) -> float:
+async def _relay_messages(times: int) -> float:
     outboxes = [InMemoryOutboxStorage() for _ in range(times)]
     for outbox in outboxes:
-        await outbox.save_messages(_messages())
+        await outbox.save_messages(_new_messages())
     started = time.perf_counter()
     for outbox in outboxes:
         relay = OutboxRelay(outbox, InMemoryMessageBus())
@@ -70,8 +70,8 @@ async def _relaying(times: int) -> float:
     return time.perf_counter() - started
 
 
-async def _publishing(times: int) -> float:
-    lists = [_messages() for _ in range(times)]
+async def _publish_in_loop(times: int) -> float:
+    lists = [_new_messages() for _ in range(times)]
     started = time.perf_counter()
     for messages in lists:
         bus = InMemoryMessageBus()
@@ -80,21 +80,21 @@ async def _publishing(times: int) -> float:
     return time.perf_counter() - started
 
 
-async def _locking(times: int) -> None:
+async def _lock_in_memory(times: int) -> None:
     lock = InMemoryLockStrategy()
     for _ in range(times):
         await lock.acquire("door")
         await lock.release("door")
 
 
-async def _locking_bare(times: int) -> None:
+async def _lock_asyncio(times: int) -> None:
     lock = asyncio.Lock()
     for _ in range(times):
         await lock.acquire()
         lock.release()
 
 
-async def _taking_turns(times: int) -> None:
+async def _take_turns_in_memory(times: int) -> None:
     lock = InMemoryLockStrategy()
 
     async def work() -> None:
@@ -106,7 +106,7 @@ async def _taking_turns(times: int) -> None:
     await asyncio.gather(*(work() for _ in range(10)))
 
 
-async def _taking_turns_bare(times: int) -> None:
+async def _take_turns_asyncio(times: int) -> None:
     lock = asyncio.Lock()
 
     async def work() -> None:
@@ -118,7 +118,7 @@ async def _taking_turns_bare(times: int) -> None:
     await asyncio.gather(*(work() for _ in range(10)))
 
 
-def _prepared() -> Side:
+def _prepare_hits() -> Side:
     inner: InMemoryRepository[Parcel, str] = InMemoryRepository(Parcel)
     parcels = CachingRepository(inner, InMemoryCacheService(), Parcel)
     parcel = Parcel.register("p-1", "anna")
@@ -132,10 +132,10 @@ def _prepared() -> Side:
     return hit
 
 
-_hitting = _prepared()
+_get_from_cache = _prepare_hits()
 
 
-async def _copying(times: int) -> None:
+async def _copy_deeply(times: int) -> None:
     kept = {"p-1": Parcel.register("p-1", "anna")}
     kept["p-1"].collect_events()
     copies: deque[Parcel] = deque(maxlen=1)

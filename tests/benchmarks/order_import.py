@@ -1,4 +1,4 @@
-"""The import of the order system beside a script that was written by hand."""
+"""Import of the order system compared with a hand-written script."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ from tests.order_lines import write_orders
 from .databases import Databases
 from .measuring import Row, Side
 from .order_rows import (
+    APPLICATION_TABLES,
     DOCUMENTS,
-    OF_THE_APPLICATION,
-    OF_THE_TOOLKIT,
+    TOOLKIT_TABLES,
     Contents,
-    contents,
-    differences,
+    find_differences,
+    read_contents,
 )
 from .order_script import OrderScript
 from .order_statements import TOOLKIT, OrderStatements
-from .persistence import late
+from .persistence import open_later
 from .sales_script import SalesScript
 from .summary_script import SummaryScript
 
 ORDERS, LINES = 60, 156
-"""As many lines an order as in a file of 830 orders and 2,155 lines."""
+"""Lines per order as in a file of 830 orders and 2,155 lines."""
 ROUNDS = 10
 ROUNDS_OF_A_GIVEN_FILE = 3
 GIVEN_FILE = "ORDERS"
-"""The environment variable that names a file to import instead, in the spelling of the sample."""
+"""Environment variable with the path of another file to import, in the format of the sample."""
 AGAINST = "a script on Core: the same rows and transactions"
 
 
 @dataclass(frozen=True)
 class Program:
-    """The two phases of an import."""
+    """Two phases of an import: the commands, and the updates of the read tables."""
 
     send: Callable[[Path], Awaitable[object]]
-    tell: Callable[[], Awaitable[object]]
+    project: Callable[[], Awaitable[object]]
 
 
-Opened = Callable[[str], AbstractAsyncContextManager[Program]]
+ProgramContext = Callable[[str], AbstractAsyncContextManager[Program]]
 
 
 @asynccontextmanager
-async def order_system(url: str) -> AsyncIterator[Program]:
-    """What the program does between opening its database and the report."""
+async def open_order_system(url: str) -> AsyncIterator[Program]:
+    """Open the program, which measures from the opened database to before the report."""
     async with open_system(Settings(database_url=url)) as system:
         with open_rejected_lines(Path("not saved")) as rejected:
 
@@ -64,18 +64,18 @@ async def order_system(url: str) -> AsyncIterator[Program]:
                 lines = file.count()
                 await importing.run(file, lambda done: None)
                 if (importing.summary.added, importing.summary.unshipped) != (lines, 0):
-                    raise SystemExit(f"{path} has lines that are not taken: {importing.summary}")
+                    raise SystemExit(f"{path} has rejected lines: {importing.summary}")
 
-            async def tell_all() -> None:
+            async def project_all() -> None:
                 await drain_outbox(system, lambda done: None)
                 await catch_up(system, lambda done: None)
 
-            yield Program(send, tell_all)
+            yield Program(send, project_all)
 
 
 @asynccontextmanager
-async def by_hand(url: str) -> AsyncIterator[Program]:
-    """On one connection with the settings of the example's."""
+async def open_script(url: str) -> AsyncIterator[Program]:
+    """Open the script, on one connection with the settings of the example."""
     is_sqlite = url.startswith("sqlite")
     options = {"connect_args": {"isolation_level": "IMMEDIATE"}} if is_sqlite else {}
     engine = create_async_engine(url, **options)
@@ -88,28 +88,28 @@ async def by_hand(url: str) -> AsyncIterator[Program]:
             sql = OrderStatements(connection.dialect.name)
             sales, summaries = SalesScript(connection, sql), SummaryScript(connection, sql)
 
-            async def tell_all() -> None:
-                await sales.tell()
+            async def project_all() -> None:
+                await sales.update_read_tables()
                 await summaries.catch_up()
 
-            yield Program(OrderScript(connection, sql).send, tell_all)
+            yield Program(OrderScript(connection, sql).send, project_all)
     finally:
         await engine.dispose()
 
 
-def rows(databases: Databases) -> list[Row]:
-    """Times are those of a line of the file."""
+def build_rows(databases: Databases) -> list[Row]:
+    """Build the rows; times are per line of the file."""
     imports = Imports(databases)
     return [
         imports.row("SQLite: import orders: commands", "sqlite", {"send"}),
-        imports.row("SQLite: import orders: read tables", "sqlite", {"tell"}),
-        imports.row("SQLite: import orders: both", "sqlite", {"send", "tell"}, 1 / 0.3),
-        imports.row("PostgreSQL: import orders: both", "postgresql", {"send", "tell"}),
+        imports.row("SQLite: import orders: read tables", "sqlite", {"project"}),
+        imports.row("SQLite: import orders: both", "sqlite", {"send", "project"}, 1 / 0.3),
+        imports.row("PostgreSQL: import orders: both", "postgresql", {"send", "project"}),
     ]
 
 
 class Imports:
-    """Of one file, each into empty tables; before any is timed, the two are compared."""
+    """Imports of one file into empty tables; the results of both programs are compared first."""
 
     def __init__(self, databases: Databases) -> None:
         self._databases = databases
@@ -126,66 +126,70 @@ class Imports:
 
     def row(self, name: str, dialect: str, phases: set[str], limit: float | None = None) -> Row:
         ours, floor = (
-            late(lambda program=program: self._side(dialect, program, phases))  # type: ignore[misc]
-            for program in (order_system, by_hand)
+            open_later(lambda program=program: self._side(dialect, program, phases))  # type: ignore[misc]
+            for program in (open_order_system, open_script)
         )
         rounds = ROUNDS if self._given is None else ROUNDS_OF_A_GIVEN_FILE
         return Row(name, AGAINST, ours, floor, limit, items=self._lines, rounds=rounds)
 
     @asynccontextmanager
-    async def _side(self, dialect: str, program: Opened, phases: set[str]) -> AsyncIterator[Side]:
+    async def _side(
+        self, dialect: str, program: ProgramContext, phases: set[str]
+    ) -> AsyncIterator[Side]:
         if dialect not in self._compared:
-            await self.compare(dialect, order_system, by_hand)
+            await self.compare(dialect, open_order_system, open_script)
             self._compared.add(dialect)
 
         async def side(times: int) -> float:
-            return sum([await self._once(dialect, program, phases) for _ in range(times)])
+            return sum([await self._run_once(dialect, program, phases) for _ in range(times)])
 
         yield side
 
-    async def _once(self, dialect: str, program: Opened, phases: set[str]) -> float:
-        async with self._empty(dialect, program) as url, program(url) as opened:
-            began = time.perf_counter()
+    async def _run_once(self, dialect: str, program: ProgramContext, phases: set[str]) -> float:
+        async with self._open_empty_database(dialect, program) as url, program(url) as opened:
+            started = time.perf_counter()
             await opened.send(self.file)
             sent = time.perf_counter()
-            if "tell" in phases:
-                await opened.tell()
-            told = time.perf_counter()
-        return (sent - began if "send" in phases else 0.0) + (told - sent)
+            if "project" in phases:
+                await opened.project()
+            projected = time.perf_counter()
+        return (sent - started if "send" in phases else 0.0) + (projected - sent)
 
-    async def compare(self, dialect: str, *programs: Opened) -> None:
-        """Ends the run when two of them do not leave the same rows behind."""
+    async def compare(self, dialect: str, *programs: ProgramContext) -> None:
+        """Exit if two programs do not leave the same rows behind."""
         left: list[Contents] = []
         for program in programs:
-            async with self._empty(dialect, program) as url:
+            async with self._open_empty_database(dialect, program) as url:
                 async with program(url) as opened:
                     await opened.send(self.file)
-                    await opened.tell()
-                left.append(await _contents(url))
-        if unlike := differences(*left):
+                    await opened.project()
+                left.append(await _read_contents(url))
+        if unlike := find_differences(*left):
             raise SystemExit("\n  ".join(["the imports differ:", *unlike]))
 
     @asynccontextmanager
-    async def _empty(self, dialect: str, program: Opened) -> AsyncIterator[str]:
-        """Tables without rows; on PostgreSQL the script's have no trigger."""
+    async def _open_empty_database(
+        self, dialect: str, program: ProgramContext
+    ) -> AsyncIterator[str]:
+        """Create tables without rows; on PostgreSQL the tables of the script have no trigger."""
         url = self._databases.url(dialect)
         async with open_system(Settings(database_url=url)):
-            pass  # It makes its tables.
+            pass  # It creates its tables.
         if dialect == "postgresql":
-            await _clear(url, "ENABLE" if program is order_system else "DISABLE")
+            await _clear(url, "ENABLE" if program is open_order_system else "DISABLE")
         yield url
 
 
-async def _contents(url: str) -> Contents:
+async def _read_contents(url: str) -> Contents:
     engine = create_async_engine(url)
     try:
-        return await contents(engine)
+        return await read_contents(engine)
     finally:
         await engine.dispose()
 
 
 async def _clear(url: str, trigger: str) -> None:
-    cleared = *OF_THE_TOOLKIT, *OF_THE_APPLICATION, *DOCUMENTS, TOOLKIT.advanced.projections
+    cleared = *TOOLKIT_TABLES, *APPLICATION_TABLES, *DOCUMENTS, TOOLKIT.advanced.projections
     names = ", ".join(table.name for table in cleared)
     engine = create_async_engine(url)
     try:

@@ -1,7 +1,7 @@
-"""The commands of the order system by hand: a script on SQLAlchemy Core.
+"""Commands of the order system by hand: a script on SQLAlchemy Core.
 
-It writes the same rows in the same transactions, can be run again after a crash, and refuses what
-was changed in between. It reads files of one spelling only, and stops at the first bad line.
+It writes the same rows in the same transactions, can be run again after a crash, and rejects
+concurrent changes. It reads files of one format only, and stops at the first invalid line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from .order_statements import OrderStatements
 Facts = dict[str, Any]
 
 
-def inbox_row(consumer: str, message_id: str, content: object, outcome: str | None = None) -> Facts:
+def build_inbox_row(
+    consumer: str, message_id: str, content: object, outcome: str | None = None
+) -> Facts:
     return {
         "consumer": consumer,
         "message_id": message_id,
@@ -37,16 +39,16 @@ def now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def time_of(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
-def amount_of(line: Facts) -> Decimal:
+def compute_amount(line: Facts) -> Decimal:
     return int(line["quantity"]) * Decimal(line["unit_price"]) * (1 - Decimal(line["discount"]))
 
 
 class OrderScript:
-    """On one connection."""
+    """Script for the commands, on one connection."""
 
     def __init__(self, connection: AsyncConnection, sql: OrderStatements) -> None:
         self._connection = connection
@@ -54,10 +56,10 @@ class OrderScript:
         self._sql = sql
 
     async def send(self, file: Path) -> None:
-        """Every line, and each order that was shipped behind its last line."""
+        """Add every line, and ship each shipped order after its last line."""
         last: Facts | None = None
-        for number, cells in _lines(file):
-            line = _read(number, cells)
+        for number, cells in _read_lines(file):
+            line = _parse_line(number, cells)
             if last is not None and last["order_id"] != line["order_id"]:
                 await self._ship(last)
                 last = None
@@ -73,7 +75,7 @@ class OrderScript:
             "customer_id": line["customer_id"],
             "city": line["city"],
             "country": line["country"],
-            "placed_at": _json_time(line["placed_at"]),
+            "placed_at": _format_time(line["placed_at"]),
             "is_cancellation": False,
         }
         content = {"order_id": order_id, **placed, "line": given}
@@ -91,22 +93,22 @@ class OrderScript:
                     self._sql.add_order, {"id": order_id, **row, "lines": lines, "version": 2}
                 )
                 events = [("OrderPlaced", placed), added]
-                await self._tell(order_id, 0, events, command_id)
+                await self._store_events(order_id, 0, events, command_id)
                 await self._add_to_day(line["placed_at"], given)
                 return
             theirs = (order.customer_id, order.city, order.country)
             if theirs != (line["customer_id"], line["city"], line["country"]):
-                raise ValueError(f"order {order_id} is of another customer")
+                raise ValueError(f"order {order_id} belongs to another customer")
             if order.shipped_at is not None or given["id"] in order.lines:
-                raise ValueError(f"order {order_id} takes no such line")
+                raise ValueError(f"order {order_id} does not accept the line")
             await self._change(order, lines={**order.lines, given["id"]: given})
-            await self._tell(order_id, order.version, [added], command_id)
+            await self._store_events(order_id, order.version, [added], command_id)
             await self._add_to_day(line["placed_at"], given)
 
     async def _ship(self, line: Facts) -> None:
         order_id, shipped_at = line["order_id"], line["shipped_at"]
         command_id = f"ship-{order_id}-{shipped_at.isoformat()}"
-        event = {"shipped_at": _json_time(shipped_at)}
+        event = {"shipped_at": _format_time(shipped_at)}
         name = "order_system.application.ShipOrder"
         content = [name, {"order_id": order_id, **event}]
         async with self._connection.begin():
@@ -116,15 +118,15 @@ class OrderScript:
             if order.shipped_at is not None or shipped_at < order.placed_at:
                 raise ValueError(f"order {order_id} cannot be shipped at {shipped_at}")
             await self._change(order, shipped_at=shipped_at)
-            known = {"country": line["country"], "placed_at": _json_time(line["placed_at"])}
+            known = {"country": line["country"], "placed_at": _format_time(line["placed_at"])}
             events = [("OrderShipped", {**known, **event})]
-            await self._tell(order_id, order.version, events, command_id)
+            await self._store_events(order_id, order.version, events, command_id)
 
     async def _add_to_day(self, placed_at: datetime, line: Facts) -> None:
         day = placed_at.date().isoformat()
         found = (await self._execute(self._sql.day, {"day": day})).scalar()
         sums = found or {"lines": 0, "revenue": "0"}
-        revenue = Decimal(sums["revenue"]) + amount_of(line)
+        revenue = Decimal(sums["revenue"]) + compute_amount(line)
         doc = {"id": day, "lines": sums["lines"] + 1, "revenue": str(revenue)}
         await self._execute(self._sql.keep_day, {"doc_id": day, "doc": doc})
 
@@ -133,20 +135,20 @@ class OrderScript:
         known = {"order_id": order.id, "known_version": order.version}
         written = {**row, "version": order.version + 1, **known}
         if not (await self._execute(self._sql.change_order, written)).rowcount:
-            raise RuntimeError(f"order {order.id} was changed in between")
+            raise RuntimeError(f"order {order.id} has changed since it was read")
 
     async def _is_new(self, command_id: str, content: object, outcome: str) -> bool:
-        row = inbox_row("commands", command_id, content, outcome)
+        row = build_inbox_row("commands", command_id, content, outcome)
         return bool((await self._execute(self._sql.register, row)).rowcount)
 
-    async def _tell(
+    async def _store_events(
         self,
         order_id: str,
         version: int,
         events: Sequence[tuple[str, Facts]],
         command_id: str,
     ) -> None:
-        """Events, and messages of them."""
+        """Insert events and the messages for them."""
         stored: list[Facts] = []
         messages: list[Facts] = []
         for number, (event_type, payload) in enumerate(events, version + 1):
@@ -156,17 +158,17 @@ class OrderScript:
             facts = {"aggregate_id": order_id, "aggregate_type": "Order", "schema_version": 1}
             event = {"event_id": event_id, "version": number, "occurred_at": at, "metadata": {}}
             stored.append({**both, **facts, **event})
-            told = {**facts, "aggregate_version": number, "occurred_at": at.isoformat()}
+            metadata = {**facts, "aggregate_version": number, "occurred_at": at.isoformat()}
             key = f"Order:{order_id}"
             message = {"message_id": event_id, "lease_key": key, "partition_key": key}
             messages.append(
-                {**both, **message, "metadata": told, "created_at": at, "retry_count": 0}
+                {**both, **message, "metadata": metadata, "created_at": at, "retry_count": 0}
             )
         await self._execute(self._sql.add_events, stored)
         await self._execute(self._sql.add_messages, messages)
 
 
-def _lines(file: Path) -> Iterable[tuple[int, list[str]]]:
+def _read_lines(file: Path) -> Iterable[tuple[int, list[str]]]:
     with file.open(encoding="utf-8-sig", newline="") as opened:
         rows = csv.reader(opened, strict=True)
         next(rows)
@@ -176,14 +178,14 @@ def _lines(file: Path) -> Iterable[tuple[int, list[str]]]:
             before = rows.line_num
 
 
-def _read(number: int, cells: Sequence[str]) -> Facts:
-    """Raises ``ValueError`` for what cannot be taken."""
+def _parse_line(number: int, cells: Sequence[str]) -> Facts:
+    """Parse a line; raise ``ValueError`` for invalid cells."""
     order_id, customer, placed, shipped, city, country, product_id, product, *figures = cells
     quantity, price, discount = figures
     if not (order_id and customer and country and product_id and 0 < int(quantity) <= 100_000):
-        raise ValueError(f"line {number} cannot be taken")
+        raise ValueError(f"line {number} is not valid")
     if not (0 < Decimal(price) < 100_000 and 0 <= Decimal(discount) <= 1):
-        raise ValueError(f"line {number} has no usable price")
+        raise ValueError(f"line {number} does not have a valid price")
     text = "".join(f"{len(cell)}:{cell}" for cell in cells)
     line_id = blake2b(text.encode(), digest_size=16).hexdigest()
     return {
@@ -192,8 +194,8 @@ def _read(number: int, cells: Sequence[str]) -> Facts:
         "customer_id": customer,
         "city": city,
         "country": country,
-        "placed_at": _date(placed),
-        "shipped_at": _date(shipped) if shipped else None,
+        "placed_at": _parse_date(placed),
+        "shipped_at": _parse_date(shipped) if shipped else None,
         "line": {
             "id": line_id,
             "product_id": product_id,
@@ -205,9 +207,9 @@ def _read(number: int, cells: Sequence[str]) -> Facts:
     }
 
 
-def _date(text: str) -> datetime:
+def _parse_date(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=timezone.utc)
 
 
-def _json_time(time: datetime) -> str:
+def _format_time(time: datetime) -> str:
     return time.isoformat().replace("+00:00", "Z")

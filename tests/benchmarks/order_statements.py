@@ -1,4 +1,4 @@
-"""The SQL of the script: made once, as Core constructs that SQLAlchemy keeps compiled."""
+"""SQL of the script, built once as Core constructs, which SQLAlchemy caches in compiled form."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ from cqrs_ddd_persistence_sqlalchemy.schema.column_types import UtcDateTime
 TOOLKIT = Tables()
 
 
-def table_of(name: str) -> Table:
-    """One of the application's."""
+def get_table(name: str) -> Table:
+    """Return a table of the application."""
     return tables.Base.metadata.tables[name]
 
 
-def _documents(collection: str, *fields: Column[Any]) -> Table:
+def _define_documents(collection: str, *fields: Column[Any]) -> Table:
     name = f"{TOOLKIT.advanced.view_prefix}{collection}"
     kept = Column("doc_id", Text, primary_key=True), Column("doc", JSON)
     return Table(name, MetaData(), *kept, *fields)
 
 
-DAYS = _documents("daily_revenue")
-SUMMARIES = _documents(
+DAYS = _define_documents("daily_revenue")
+SUMMARIES = _define_documents(
     "order_summaries", Column("placed_at", UtcDateTime), Column("days_to_ship", Integer)
 )
 
 
 class OrderStatements:
-    """For one dialect. Sums are added up by the database, so nothing is read before."""
+    """Statements for one dialect.
+
+    The database adds up the sums, so the script reads nothing before it writes them.
+    """
 
     def __init__(self, dialect: str) -> None:
         insert: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
-        orders, outbox, events = table_of("orders"), TOOLKIT.outbox, TOOLKIT.events
+        orders, outbox, events = get_table("orders"), TOOLKIT.outbox, TOOLKIT.events
         the_order = orders.c.id == bindparam("order_id")
 
         self.register = insert(TOOLKIT.inbox).on_conflict_do_nothing()
@@ -50,7 +53,7 @@ class OrderStatements:
         self.add_events = insert(events)
         self.add_messages = insert(outbox)
         self.day = select(DAYS.c.doc).where(DAYS.c.doc_id == bindparam("day"))
-        self.keep_day = _keeping(insert, DAYS)
+        self.keep_day = _build_upsert(insert, DAYS)
 
         self.waiting = (
             select(
@@ -66,9 +69,9 @@ class OrderStatements:
             .where(outbox.c.seq.in_(bindparam("seqs", expanding=True)))
             .values(published_at=bindparam("now", type_=UtcDateTime()))
         )
-        customers = table_of("customer_sales")
-        self.customer = _adding(insert, customers).returning(customers.c.version)
-        self.country = _adding(insert, table_of("country_sales"))
+        customers = get_table("customer_sales")
+        self.customer = _build_addition(insert, customers).returning(customers.c.version)
+        self.country = _build_addition(insert, get_table("country_sales"))
 
         self.events_after = (
             select(events.c.position, events.c.aggregate_id, events.c.event_type, events.c.payload)
@@ -79,20 +82,20 @@ class OrderStatements:
         self.summaries = select(SUMMARIES.c.doc_id, SUMMARIES.c.doc).where(
             SUMMARIES.c.doc_id.in_(bindparam("ids", expanding=True))
         )
-        self.keep_summaries = _keeping(insert, SUMMARIES)
+        self.keep_summaries = _build_upsert(insert, SUMMARIES)
         row = insert(TOOLKIT.advanced.projections).values(projection="OrderSummaries", version=1)
         self.checkpoint = row.on_conflict_do_update(
             index_elements=["projection"], set_={"position": row.excluded.position}
         )
 
 
-def _keeping(insert: Any, table: Table) -> Any:
+def _build_upsert(insert: Any, table: Table) -> Any:
     row = insert(table)
     kept = {column.name: row.excluded[column.name] for column in table.columns}
     return row.on_conflict_do_update(index_elements=["doc_id"], set_=kept)
 
 
-def _adding(insert: Any, table: Table) -> Any:
+def _build_addition(insert: Any, table: Table) -> Any:
     row = insert(table).values(version=1)
     sums = [column.name for column in table.columns if column.name not in ("id", "version")]
     added: dict[str, Any] = {name: table.c[name] + row.excluded[name] for name in sums}

@@ -1,4 +1,4 @@
-"""Beside other libraries: ``make bench-peers`` installs them into an environment of its own."""
+"""Comparison with other libraries, which ``make bench-peers`` installs into its own environment."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cqrs_ddd_core import HandlerRegistry, Mediator, Query
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 
 from . import event_sourcing_peers, lock_peers, persistence_peers, repository_peers
-from .core import Passing, PassingAsWell, PassingToo, Ping, ping
+from .core import FirstMiddleware, Ping, SecondMiddleware, ThirdMiddleware, handle_ping
 from .databases import Databases
-from .measuring import Row, awaited, named, run
+from .measuring import Row, repeat_await, run, select_rows
 
 
 class Ask(Query[int]):
@@ -22,38 +22,38 @@ class Ask(Query[int]):
 
 
 class LayeredAsk(Ask):
-    """The peer keeps behaviours by type of message, so a type of its own has three of them."""
+    """Query with its own type, since the peer registers behaviours by type of message."""
 
 
 class LayeredPing(Ping): ...
 
 
-async def ask(query: Ask) -> int:
+async def handle_ask(query: Ask) -> int:
     return query.number
 
 
-def rows() -> list[Row]:
-    """One message object for both sides, made beforehand.
+def build_rows() -> list[Row]:
+    """Build the rows; both sides get the same message object, created before.
 
-    The peer knows no transactions. A query is the same work on both sides; a command opens and
-    commits a unit of work on ours, which is shown without a limit.
+    The peer has no transactions. A query is the same work on both sides. A command opens and
+    commits a unit of work on our side, so its rows have no limit.
     """
     peer = Mediatr()
     for message_type in (Ask, LayeredAsk, Ping, LayeredPing):
-        Mediatr.register_handler(_handler(message_type))
+        Mediatr.register_handler(_new_handler(message_type))
     for number in range(3):
-        Mediatr.register_behavior(_behavior(LayeredAsk, number))
-        Mediatr.register_behavior(_behavior(LayeredPing, number))
+        Mediatr.register_behavior(_new_behavior(LayeredAsk, number))
+        Mediatr.register_behavior(_new_behavior(LayeredPing, number))
     handlers = HandlerRegistry()
     for query_type in (Ask, LayeredAsk):
-        handlers.register_query_handler(query_type, ask)
+        handlers.register_query_handler(query_type, handle_ask)
     for command_type in (Ping, LayeredPing):
-        handlers.register_command_handler(command_type, ping)
+        handlers.register_command_handler(command_type, handle_ping)
     plain = Mediator(handlers, uow_factory=InMemoryUnitOfWork)
     layered = Mediator(
         handlers,
         uow_factory=InMemoryUnitOfWork,
-        middlewares=[Passing(), PassingToo(), PassingAsWell()],
+        middlewares=[FirstMiddleware(), SecondMiddleware(), ThirdMiddleware()],
     )
     question, layered_question = Ask(number=7), LayeredAsk(number=7)
     order, layered_order = Ping(number=7), LayeredPing(number=7)
@@ -61,42 +61,42 @@ def rows() -> list[Row]:
         Row(
             "answer a query",
             "mediatr",
-            awaited(lambda: plain.query(question)),
-            awaited(lambda: peer.send_async(question)),
+            repeat_await(lambda: plain.query(question)),
+            repeat_await(lambda: peer.send_async(question)),
             1 / 1.3,
         ),
         Row(
             "answer a query through 3 middlewares",
             "mediatr, 3 behaviours",
-            awaited(lambda: layered.query(layered_question)),
-            awaited(lambda: peer.send_async(layered_question)),
+            repeat_await(lambda: layered.query(layered_question)),
+            repeat_await(lambda: peer.send_async(layered_question)),
             1 / 1.5,
         ),
         Row(
             "send a command, unit of work and all",
             "mediatr, no unit of work",
-            awaited(lambda: plain.send(order)),
-            awaited(lambda: peer.send_async(order)),
+            repeat_await(lambda: plain.send(order)),
+            repeat_await(lambda: peer.send_async(order)),
         ),
         Row(
             "send a command through 3 middlewares, unit of work and all",
             "mediatr, 3 behaviours, no unit of work",
-            awaited(lambda: layered.send(layered_order)),
-            awaited(lambda: peer.send_async(layered_order)),
+            repeat_await(lambda: layered.send(layered_order)),
+            repeat_await(lambda: peer.send_async(layered_order)),
         ),
     ]
 
 
-def _handler(message_type: type[Any]) -> Any:
+def _new_handler(message_type: type[Any]) -> Any:
     async def handle(request: Any) -> Any:
         return request.number
 
-    # The peer reads the class itself from the annotation.
+    # The peer reads the class from the annotation.
     handle.__annotations__["request"] = message_type
     return handle
 
 
-def _behavior(message_type: type[Any], number: int) -> Any:
+def _new_behavior(message_type: type[Any], number: int) -> Any:
     async def behavior(request: Any, next: Any) -> Any:
         return await next()
 
@@ -108,13 +108,13 @@ def _behavior(message_type: type[Any], number: int) -> Any:
 def main() -> int:
     with Databases() as databases:
         known = [
-            *rows(),
-            *persistence_peers.rows(databases),
-            *event_sourcing_peers.rows(databases),
-            *repository_peers.rows(databases),
-            *lock_peers.rows(databases),
+            *build_rows(),
+            *persistence_peers.build_rows(databases),
+            *event_sourcing_peers.build_rows(databases),
+            *repository_peers.build_rows(databases),
+            *lock_peers.build_rows(databases),
         ]
-        over = run(named(known, " ".join(sys.argv[1:])), to=Path(".bench/peers.json"))
+        over = run(select_rows(known, " ".join(sys.argv[1:])), to=Path(".bench/peers.json"))
     return 1 if over else 0
 
 

@@ -1,4 +1,4 @@
-"""The event store and the relay beside other libraries, on one durable PostgreSQL."""
+"""Event store and relay compared with other libraries, on one durable PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -25,44 +25,44 @@ from pydantic_core import to_json
 from sqlalchemy import make_url
 
 from .databases import PAYLOAD, Databases
-from .measuring import Opening, Row, Side
-from .persistence import BATCH, WRITERS, appending, late, writing
-from .reading import EVENTS, OF_A_STREAM, PAGE, catching_up, paging, reading_a_stream
-from .relays import BATCH as BATCH_OF_THE_RELAY
-from .relays import KEYS, MANY_MESSAGES, relaying
+from .measuring import Row, Side, SideContext
+from .persistence import BATCH, WRITERS, append_batches, open_later, write_batches
+from .reading import EVENTS, PAGE, STREAM_EVENTS, catch_up, read_pages, read_stream
+from .relays import BATCH as RELAY_BATCH
+from .relays import KEYS, MANY_MESSAGES, relay_outbox
 
 STATE = to_json(PAYLOAD)
 
 _schemas = count(1)
 
 
-def rows(databases: Databases) -> list[Row]:
-    """eventsourcing in its default mode, which locks the table and so keeps an order as we do.
+def build_rows(databases: Databases) -> list[Row]:
+    """Build the rows; eventsourcing runs in its default mode, in which a table lock keeps order.
 
-    Its writers are threads. Both get events that are made; ours still writes their JSON, the peer
-    gets the bytes. Its rows have no id, no time and no further index.
+    Its writers are threads. Both sides get finished events; our side still encodes their JSON, the
+    peer gets bytes. Rows of the peer do not have an id, a time or a further index.
     """
 
-    def ours(opening: Callable[..., Opening], **options: Any) -> Opening:
-        return late(lambda: opening(databases.url("postgresql"), **options))
+    def open_ours(open_side: Callable[..., SideContext], **options: Any) -> SideContext:
+        return open_later(lambda: open_side(databases.url("postgresql"), **options))
 
-    def peer(opening: Callable[..., Opening], **options: Any) -> Opening:
-        return late(lambda: opening(databases.postgres, **options))
+    def open_peer(open_side: Callable[..., SideContext], **options: Any) -> SideContext:
+        return open_later(lambda: open_side(databases.postgres, **options))
 
     return [
         Row(
             "PostgreSQL: append an event",
             "eventsourcing",
-            ours(appending),
-            peer(recording),
+            open_ours(append_batches),
+            open_peer(record_batches),
             1 / 1.3,
             seconds=0.1,
         ),
         Row(
             f"PostgreSQL: append an event, {WRITERS} writers",
             f"eventsourcing, {WRITERS} threads",
-            ours(appending, writers=WRITERS),
-            peer(recording, writers=WRITERS),
+            open_ours(append_batches, writers=WRITERS),
+            open_peer(record_batches, writers=WRITERS),
             1 / 1.3,
             items=WRITERS,
             rounds=20,
@@ -71,35 +71,35 @@ def rows(databases: Databases) -> list[Row]:
         Row(
             f"PostgreSQL: append {BATCH} events",
             "eventsourcing",
-            ours(appending, batch=BATCH),
-            peer(recording, batch=BATCH),
+            open_ours(append_batches, batch=BATCH),
+            open_peer(record_batches, batch=BATCH),
             1 / 1.3,
             items=BATCH,
             seconds=0.1,
         ),
         Row(
-            f"PostgreSQL: read a stream of {OF_A_STREAM:,}",
+            f"PostgreSQL: read a stream of {STREAM_EVENTS:,}",
             "eventsourcing",
-            ours(reading_a_stream),
-            peer(selecting_a_stream),
+            open_ours(read_stream),
+            open_peer(select_stream),
             1 / 2,
-            items=OF_A_STREAM,
+            items=STREAM_EVENTS,
             rounds=15,
         ),
         Row(
             f"PostgreSQL: catch up on {EVENTS:,} in pages of {PAGE:,}",
             "eventsourcing, select_notifications",
-            ours(catching_up),
-            peer(selecting_pages),
+            open_ours(catch_up),
+            open_peer(select_pages),
             1 / 2,
             items=EVENTS,
             rounds=10,
         ),
         Row(
             f"PostgreSQL: relay {MANY_MESSAGES:,} messages of {KEYS} keys, in order",
-            f"pgqueuer, batch {BATCH_OF_THE_RELAY}, no order",
-            relaying(databases, KEYS, messages=MANY_MESSAGES),
-            peer(running_jobs),
+            f"pgqueuer, batch {RELAY_BATCH}, no order",
+            relay_outbox(databases, KEYS, messages=MANY_MESSAGES),
+            open_peer(run_jobs),
             1 / 2,
             items=MANY_MESSAGES,
             rounds=6,
@@ -108,8 +108,8 @@ def rows(databases: Databases) -> list[Row]:
 
 
 @asynccontextmanager
-async def recording(url: str, *, batch: int = 1, writers: int = 1) -> AsyncIterator[Side]:
-    async with _recorder(url, connections=writers) as recorder:
+async def record_batches(url: str, *, batch: int = 1, writers: int = 1) -> AsyncIterator[Side]:
+    async with _open_recorder(url, connections=writers) as recorder:
         loop = asyncio.get_running_loop()
         ids = {f"written-{number}": uuid4() for number in range(writers)}
         versions = {name: count(1) for name in ids}
@@ -119,45 +119,45 @@ async def recording(url: str, *, batch: int = 1, writers: int = 1) -> AsyncItera
                 for events in batches:
                     recorder.insert_events(events)
 
-            async def in_a_thread(batches: list[Any]) -> None:
+            async def record_in_thread(batches: list[Any]) -> None:
                 await loop.run_in_executor(threads, record, batches)
 
-            async def here(batches: list[Any]) -> None:
+            async def record_here(batches: list[Any]) -> None:
                 record(batches)
 
-            yield writing(
-                [here if writers == 1 else in_a_thread] * writers,
-                lambda stream: _events(ids[stream.name], versions[stream.name], batch),
+            yield write_batches(
+                [record_here if writers == 1 else record_in_thread] * writers,
+                lambda stream: _new_events(ids[stream.name], versions[stream.name], batch),
             )
 
 
 @asynccontextmanager
-async def selecting_a_stream(url: str) -> AsyncIterator[Side]:
-    async with _recorder(url) as recorder:
+async def select_stream(url: str) -> AsyncIterator[Side]:
+    async with _open_recorder(url) as recorder:
         first = (await _fill(url, recorder))[0]
 
         async def select(times: int) -> None:
             for _ in range(times):
-                assert len(recorder.select_events(first)) == OF_A_STREAM
+                assert len(recorder.select_events(first)) == STREAM_EVENTS
 
         yield select
 
 
 @asynccontextmanager
-async def selecting_pages(url: str) -> AsyncIterator[Side]:
-    async with _recorder(url) as recorder:
+async def select_pages(url: str) -> AsyncIterator[Side]:
+    async with _open_recorder(url) as recorder:
         await _fill(url, recorder)
 
         async def page(after: int) -> tuple[int, int]:
             found = recorder.select_notifications(after, PAGE, inclusive_of_start=False)
             return len(found), found[-1].id if found else after
 
-        yield paging(page)
+        yield read_pages(page)
 
 
 @asynccontextmanager
-async def running_jobs(url: str) -> AsyncIterator[Side]:
-    """Jobs in the queue are run until it is empty, as its drain mode does."""
+async def run_jobs(url: str) -> AsyncIterator[Side]:
+    """Run the jobs in the queue until it is empty, in the drain mode of the peer."""
     async with new_schema(url) as schema:
         connection = await asyncpg.connect(url, server_settings={"search_path": schema})
         try:
@@ -172,7 +172,7 @@ async def running_jobs(url: str) -> AsyncIterator[Side]:
                         ["job"] * MANY_MESSAGES, [STATE] * MANY_MESSAGES, [0] * MANY_MESSAGES
                     )
                     await connection.execute("VACUUM ANALYZE pgqueuer")
-                    seconds += await _drained(url, schema)
+                    seconds += await _drain_queue(url, schema)
                 return seconds
 
             yield side
@@ -180,7 +180,7 @@ async def running_jobs(url: str) -> AsyncIterator[Side]:
             await connection.close()
 
 
-async def _drained(url: str, schema: str) -> float:
+async def _drain_queue(url: str, schema: str) -> float:
     connection = await asyncpg.connect(url, server_settings={"search_path": schema})
     worker, done = PgQueuer(AsyncpgDriver(connection)), count(1)
     total = 0
@@ -191,7 +191,7 @@ async def _drained(url: str, schema: str) -> float:
         total = next(done)
 
     started = time.perf_counter()
-    await worker.qm.run(batch_size=BATCH_OF_THE_RELAY, mode=QueueExecutionMode.drain)
+    await worker.qm.run(batch_size=RELAY_BATCH, mode=QueueExecutionMode.drain)
     seconds = time.perf_counter() - started
     assert total == MANY_MESSAGES
     if not connection.is_closed():
@@ -200,15 +200,15 @@ async def _drained(url: str, schema: str) -> float:
 
 
 @asynccontextmanager
-async def _recorder(url: str, *, connections: int = 1) -> AsyncIterator[Any]:
+async def _open_recorder(url: str, *, connections: int = 1) -> AsyncIterator[Any]:
     async with new_schema(url) as schema:
-        environment = postgres_environment(url, schema, connections)
+        environment = build_postgres_environment(url, schema, connections)
         with PostgresFactory(Environment("bench", environment)) as factory:
             yield factory.application_recorder()
 
 
-def postgres_environment(url: str, schema: str, connections: int = 1) -> dict[str, str]:
-    """What eventsourcing is told by."""
+def build_postgres_environment(url: str, schema: str, connections: int = 1) -> dict[str, str]:
+    """Return the settings of eventsourcing."""
     parts = make_url(url)
     return {
         "POSTGRES_DBNAME": parts.database or "",
@@ -222,11 +222,11 @@ def postgres_environment(url: str, schema: str, connections: int = 1) -> dict[st
 
 
 async def _fill(url: str, recorder: Any) -> Sequence[UUID]:
-    """Streams that take turns, as in the store beside it."""
-    ids = [uuid4() for _ in range(EVENTS // OF_A_STREAM)]
+    """Insert streams in turn, as in the store of our side."""
+    ids = [uuid4() for _ in range(EVENTS // STREAM_EVENTS)]
     versions = [count(1) for _ in ids]
-    for _ in range(OF_A_STREAM // 100):
-        parts = [_events(id_, version, 100) for id_, version in zip(ids, versions, strict=True)]
+    for _ in range(STREAM_EVENTS // 100):
+        parts = [_new_events(id_, version, 100) for id_, version in zip(ids, versions, strict=True)]
         recorder.insert_events([event for part in zip(*parts, strict=True) for event in part])
     connection = await asyncpg.connect(url)
     await connection.execute("VACUUM ANALYZE")
@@ -234,7 +234,7 @@ async def _fill(url: str, recorder: Any) -> Sequence[UUID]:
     return ids
 
 
-def _events(of: UUID, versions: count[int], number: int) -> list[Any]:
+def _new_events(of: UUID, versions: count[int], number: int) -> list[Any]:
     new = partial(StoredEvent, originator_id=of, topic="orders:OrderPlaced", state=STATE)
     return [new(originator_version=next(versions)) for _ in range(number)]
 

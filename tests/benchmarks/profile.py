@@ -1,4 +1,4 @@
-"""``make profile NAME=rehydrate`` shows where the time of such a row goes, in this thread."""
+"""Profile of our side of a row, in this thread: ``make profile NAME=rehydrate``."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from contextlib import AsyncExitStack
 
 from . import core, event_sourcing, messaging, order_import, persistence, relays
 from .databases import Databases
-from .measuring import Row, named, opened
+from .measuring import Row, open_side, select_rows
 
 SECONDS = 2.0
 
 
-async def _ours(row: Row) -> cProfile.Profile:
+async def _profile_ours(row: Row) -> cProfile.Profile:
     profile = cProfile.Profile()
     async with AsyncExitStack() as stack:
-        side = await opened(row.ours, stack)
+        side = await open_side(row.ours, stack)
         await side(1)
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline:
@@ -31,15 +31,15 @@ async def _ours(row: Row) -> cProfile.Profile:
 def main() -> int:
     with Databases() as databases:
         known = [
-            *core.rows(),
-            *messaging.rows(),
-            *persistence.rows(databases),
-            *event_sourcing.rows(databases),
-            *relays.rows(databases),
-            *order_import.rows(databases),
+            *core.build_rows(),
+            *messaging.build_rows(),
+            *persistence.build_rows(databases),
+            *event_sourcing.build_rows(databases),
+            *relays.build_rows(databases),
+            *order_import.build_rows(databases),
         ]
-        row = named(known, " ".join(sys.argv[1:]))[0]
-        profile = asyncio.run(_ours(row))
+        row = select_rows(known, " ".join(sys.argv[1:]))[0]
+        profile = asyncio.run(_profile_ours(row))
     print(row.name)
     pstats.Stats(profile).sort_stats("tottime").print_stats(30)
     return 0

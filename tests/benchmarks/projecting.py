@@ -1,4 +1,4 @@
-"""Projections beside loops written by hand."""
+"""Projections compared with hand-written loops."""
 
 from __future__ import annotations
 
@@ -28,27 +28,30 @@ from cqrs_ddd_persistence_sqlalchemy.advanced import (
     SQLAlchemyProjectionStore,
 )
 
-from .databases import Databases, Store, installed
-from .measuring import Opening, Row, Side
-from .persistence import late
+from .databases import Databases, Store, install_tables
+from .measuring import Row, Side, SideContext
+from .persistence import open_later
 
 EVENTS = 5_000
 BATCH = 500
 CHANNEL = "bench_lag"
 
 
-def rows(databases: Databases) -> list[Row]:
-    """The floor decodes the same events, and commits the same documents with its position."""
+def build_rows(databases: Databases) -> list[Row]:
+    """Build the rows; the floor decodes the same events and commits the same documents.
 
-    def side(opening: Callable[[str], Opening], dialect: str) -> Opening:
-        return late(lambda: opening(databases.url(dialect)))
+    It also updates a position in the same transaction.
+    """
+
+    def side(open_side: Callable[[str], SideContext], dialect: str) -> SideContext:
+        return open_later(lambda: open_side(databases.url(dialect)))
 
     return [
         Row(
             f"PostgreSQL: project {EVENTS:,} events, {BATCH} a transaction",
             "asyncpg: fetch, validate, executemany of the upsert, UPDATE",
-            side(projecting, "postgresql"),
-            side(upserting_on_postgres, "postgresql"),
+            side(project_events, "postgresql"),
+            side(upsert_on_postgres, "postgresql"),
             1 / 0.5,
             items=EVENTS,
             rounds=10,
@@ -56,17 +59,17 @@ def rows(databases: Databases) -> list[Row]:
         Row(
             f"SQLite: project {EVENTS:,} events, {BATCH} a transaction",
             "aiosqlite: fetch, validate, executemany of the upsert, UPDATE",
-            side(projecting, "sqlite"),
-            side(upserting_on_sqlite, "sqlite"),
+            side(project_events, "sqlite"),
+            side(upsert_on_sqlite, "sqlite"),
             1 / 0.5,
             items=EVENTS,
             rounds=10,
         ),
         Row(
-            "PostgreSQL: from an append to its view, of 100 the 95th",
+            "PostgreSQL: from an append to its document, 95th percentile",
             "asyncpg: NOTIFY, LISTEN, fetch, upsert, UPDATE",
-            side(following, "postgresql"),
-            side(listening, "postgresql"),
+            side(follow_with_worker, "postgresql"),
+            side(follow_by_hand, "postgresql"),
             3.0,
             rounds=10,
             seconds=1.0,
@@ -94,7 +97,7 @@ class Stock(ProjectionHandler):
         documents.upsert(str(event.aggregate_id), document)
 
 
-def _counted(number: int) -> StoredEvent:
+def _new_event(number: int) -> StoredEvent:
     event = StockCounted(place=f"shelf {number % 90}", count=number, note="." * 120)
     return StoredEvent(
         event_id=event.event_id,
@@ -106,7 +109,7 @@ def _counted(number: int) -> StoredEvent:
     )
 
 
-def _worker(store: Store, **options: Any) -> ProjectionWorker:
+def _new_worker(store: Store, **options: Any) -> ProjectionWorker:
     return ProjectionWorker(
         [Stock()],
         events=SQLAlchemyEventStore(store.sessions, tables=store.tables),
@@ -121,13 +124,13 @@ def _worker(store: Store, **options: Any) -> ProjectionWorker:
 
 
 @asynccontextmanager
-async def filled(url: str, events: int = EVENTS) -> AsyncIterator[Store]:
-    async with installed(url) as store:
+async def fill_store(url: str, events: int = EVENTS) -> AsyncIterator[Store]:
+    async with install_tables(url) as store:
         kept = SQLAlchemyEventStore(store.sessions, tables=store.tables)
         for begin in range(0, events, 1_000):
             numbers = range(begin, min(begin + 1_000, events))
-            await kept.append_batch([_counted(number) for number in numbers])
-        await store.tidy()
+            await kept.append_batch([_new_event(number) for number in numbers])
+        await store.analyze()
         views = SQLAlchemyProjectionStore(store.sessions, tables=store.tables)
         await views.ensure_collection(Stock.collection, Stock.fields)
         try:
@@ -139,7 +142,7 @@ async def filled(url: str, events: int = EVENTS) -> AsyncIterator[Store]:
                 await views.drop_collection(Stock.collection, uow=uow)
 
 
-async def _emptied(store: Store) -> None:
+async def _reset_projection(store: Store) -> None:
     views = SQLAlchemyProjectionStore(store.sessions, tables=store.tables)
     await views.truncate_collection(Stock.collection)
     async with store.engine.begin() as connection:
@@ -147,24 +150,24 @@ async def _emptied(store: Store) -> None:
 
 
 @asynccontextmanager
-async def projecting(url: str) -> AsyncIterator[Side]:
-    async with filled(url) as store:
+async def project_events(url: str) -> AsyncIterator[Side]:
+    async with fill_store(url) as store:
 
         async def side(times: int) -> float:
             seconds = 0.0
             for _ in range(times):
-                await _emptied(store)
-                worker = _worker(store)
+                await _reset_projection(store)
+                worker = _new_worker(store)
                 started = time.perf_counter()
-                taken = await worker.drain()
+                processed = await worker.drain()
                 seconds += time.perf_counter() - started
-                assert taken == EVENTS
+                assert processed == EVENTS
             return seconds
 
         yield side
 
 
-def _upsert(store: Store, place: Callable[[int], str]) -> str:
+def _build_upsert(store: Store, place: Callable[[int], str]) -> str:
     name = f"{store.tables.prefix}view_{Stock.collection}"
     return (
         f"INSERT INTO {name} (doc_id, doc, place) VALUES ({place(1)}, {place(2)}, {place(3)}) "
@@ -172,7 +175,7 @@ def _upsert(store: Store, place: Callable[[int], str]) -> str:
     )
 
 
-def _select(store: Store, place: Callable[[int], str]) -> str:
+def _build_select(store: Store, place: Callable[[int], str]) -> str:
     return (
         "SELECT position, event_id, aggregate_id, aggregate_type, version, payload, occurred_at "
         f"FROM {store.tables.events.name} WHERE position > {place(1)} "
@@ -180,7 +183,7 @@ def _select(store: Store, place: Callable[[int], str]) -> str:
     )
 
 
-def _document(row: Any) -> tuple[str, str, str]:
+def _build_row(row: Any) -> tuple[str, str, str]:
     event = StockCounted.model_validate(
         {
             **from_json(row[5]),
@@ -196,37 +199,37 @@ def _document(row: Any) -> tuple[str, str, str]:
 
 
 @asynccontextmanager
-async def upserting_on_postgres(url: str) -> AsyncIterator[Side]:
-    async with filled(url) as store:
+async def upsert_on_postgres(url: str) -> AsyncIterator[Side]:
+    async with fill_store(url) as store:
         connection = await store.connect()
         positions = f"{store.tables.prefix}bench_position"
         await connection.execute(f"CREATE TABLE {positions} (position bigint)")
-        fetch = await connection.prepare(_select(store, lambda n: f"${n}"))
-        upsert = await connection.prepare(_upsert(store, lambda n: f"${n}"))
+        fetch = await connection.prepare(_build_select(store, lambda n: f"${n}"))
+        upsert = await connection.prepare(_build_upsert(store, lambda n: f"${n}"))
 
-        async def loop() -> int:
-            position, taken = 0, 0
+        async def project_all() -> int:
+            position, processed = 0, 0
             while True:
                 rows = await fetch.fetch(position, BATCH)
                 if not rows:
-                    return taken
+                    return processed
                 async with connection.transaction():
-                    await upsert.executemany([_document(row) for row in rows])
+                    await upsert.executemany([_build_row(row) for row in rows])
                     last = rows[-1][0]
-                    moved = f"UPDATE {positions} SET position = $1 WHERE position = $2"
-                    await connection.execute(moved, last, position)
-                position, taken = last, taken + len(rows)
+                    statement = f"UPDATE {positions} SET position = $1 WHERE position = $2"
+                    await connection.execute(statement, last, position)
+                position, processed = last, processed + len(rows)
 
         async def side(times: int) -> float:
             seconds = 0.0
             for _ in range(times):
-                await _emptied(store)
+                await _reset_projection(store)
                 await connection.execute(f"DELETE FROM {positions}")
                 await connection.execute(f"INSERT INTO {positions} VALUES (0)")
                 started = time.perf_counter()
-                taken = await loop()
+                processed = await project_all()
                 seconds += time.perf_counter() - started
-                assert taken == EVENTS
+                assert processed == EVENTS
             return seconds
 
         try:
@@ -237,59 +240,59 @@ async def upserting_on_postgres(url: str) -> AsyncIterator[Side]:
 
 
 @asynccontextmanager
-async def upserting_on_sqlite(url: str) -> AsyncIterator[Side]:
+async def upsert_on_sqlite(url: str) -> AsyncIterator[Side]:
     async with (
-        filled(url) as store,
+        fill_store(url) as store,
         aiosqlite.connect(str(store.engine.url.database), isolation_level=None) as connection,
     ):
         await connection.execute("PRAGMA synchronous = FULL")
         await connection.execute("CREATE TABLE bench_position (position INTEGER)")
-        select = _select(store, lambda n: f"?{n}")
-        upsert = _upsert(store, lambda n: f"?{n}")
+        select = _build_select(store, lambda n: f"?{n}")
+        upsert = _build_upsert(store, lambda n: f"?{n}")
 
-        async def loop() -> int:
-            position, taken = 0, 0
+        async def project_all() -> int:
+            position, processed = 0, 0
             while True:
                 rows = list(await connection.execute_fetchall(select, (position, BATCH)))
                 if not rows:
-                    return taken
+                    return processed
                 last = rows[-1][0]
                 await connection.execute("BEGIN IMMEDIATE")
-                await connection.executemany(upsert, [_document(row) for row in rows])
-                moved = "UPDATE bench_position SET position = ? WHERE position = ?"
-                await connection.execute(moved, (last, position))
+                await connection.executemany(upsert, [_build_row(row) for row in rows])
+                statement = "UPDATE bench_position SET position = ? WHERE position = ?"
+                await connection.execute(statement, (last, position))
                 await connection.commit()
-                position, taken = last, taken + len(rows)
+                position, processed = last, processed + len(rows)
 
         async def side(times: int) -> float:
             seconds = 0.0
             for _ in range(times):
-                await _emptied(store)
+                await _reset_projection(store)
                 await connection.execute("DELETE FROM bench_position")
                 await connection.execute("INSERT INTO bench_position VALUES (0)")
                 started = time.perf_counter()
-                taken = await loop()
+                processed = await project_all()
                 seconds += time.perf_counter() - started
-                assert taken == EVENTS
+                assert processed == EVENTS
             return seconds
 
         yield side
 
 
-def _p95(lags: list[float]) -> float:
+def _find_95th_percentile(lags: list[float]) -> float:
     return sorted(lags)[int(len(lags) * 0.95)]
 
 
 @asynccontextmanager
-async def following(url: str) -> AsyncIterator[Side]:
-    """Our worker, woken by a signal."""
-    async with filled(url, events=1) as store, PostgresQueueSignal(store.engine) as signal:
+async def follow_with_worker(url: str) -> AsyncIterator[Side]:
+    """Measure our worker, woken by a signal."""
+    async with fill_store(url, events=1) as store, PostgresQueueSignal(store.engine) as signal:
         seen: asyncio.Queue[None] = asyncio.Queue()
 
         async def on_change(collection: str, ids: Any) -> None:
             seen.put_nowait(None)
 
-        async with _worker(store, signal=signal, on_change=on_change):
+        async with _new_worker(store, signal=signal, on_change=on_change):
             await seen.get()
             number = 10
 
@@ -302,31 +305,31 @@ async def following(url: str) -> AsyncIterator[Side]:
                         session_factory=store.sessions, tables=store.tables, signal=signal
                     )
                     async with uow:
-                        await uow.event_store.append(_counted(number))
+                        await uow.event_store.append(_new_event(number))
                         started = time.perf_counter()
                     await seen.get()
                     lags.append(time.perf_counter() - started)
-                return _p95(lags) * times
+                return _find_95th_percentile(lags) * times
 
             yield side
 
 
 @asynccontextmanager
-async def listening(url: str) -> AsyncIterator[Side]:
-    """The same by hand, on connections of its own."""
-    async with filled(url, events=1) as store:
+async def follow_by_hand(url: str) -> AsyncIterator[Side]:
+    """Measure the same steps by hand, on separate connections."""
+    async with fill_store(url, events=1) as store:
         appender, reader, listener = [await store.connect() for _ in range(3)]
         positions = f"{store.tables.prefix}bench_position"
         await reader.execute(f"CREATE TABLE {positions} (position bigint)")
         await reader.execute(f"INSERT INTO {positions} VALUES (1)")
         woken = asyncio.Event()
         await listener.add_listener(CHANNEL, lambda *_: woken.set())
-        fetch = await reader.prepare(_select(store, lambda n: f"${n}"))
-        upsert = await reader.prepare(_upsert(store, lambda n: f"${n}"))
+        fetch = await reader.prepare(_build_select(store, lambda n: f"${n}"))
+        upsert = await reader.prepare(_build_upsert(store, lambda n: f"${n}"))
         number, position = 10, 1
 
         async def append() -> float:
-            event = _counted(number)
+            event = _new_event(number)
             async with appender.transaction():
                 await appender.execute(
                     f"INSERT INTO {store.tables.events.name} (event_id, event_type, aggregate_id, "
@@ -343,9 +346,9 @@ async def listening(url: str) -> AsyncIterator[Side]:
             rows = await fetch.fetch(position, BATCH)
             async with reader.transaction():
                 for row in rows:
-                    await upsert.fetch(*_document(row))
-                moved = f"UPDATE {positions} SET position = $1 WHERE position = $2"
-                await reader.execute(moved, rows[-1][0], position)
+                    await upsert.fetch(*_build_row(row))
+                statement = f"UPDATE {positions} SET position = $1 WHERE position = $2"
+                await reader.execute(statement, rows[-1][0], position)
             position = rows[-1][0]
 
         async def side(times: int) -> float:
@@ -358,7 +361,7 @@ async def listening(url: str) -> AsyncIterator[Side]:
                 await woken.wait()
                 await project()
                 lags.append(time.perf_counter() - started)
-            return _p95(lags) * times
+            return _find_95th_percentile(lags) * times
 
         try:
             yield side

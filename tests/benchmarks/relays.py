@@ -1,4 +1,4 @@
-"""The relay on the outbox table beside a bare loop."""
+"""Relay on the outbox table compared with a bare loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cqrs_ddd_core.ports.messaging import IMessagePublisher
 from cqrs_ddd_core.ports.outbox import OutboxMessage
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyOutboxStorage, Tables
 
-from .databases import PAYLOAD, Databases, Store, bare, installed
+from .databases import PAYLOAD, Databases, Store, install_bare_tables, install_tables
 from .measuring import Row, Side
 
 MESSAGES = 2_000
@@ -27,18 +27,18 @@ MANY_KEYS = 1_000
 BATCH = 100
 
 
-class Nowhere(IMessagePublisher):
+class NullPublisher(IMessagePublisher):
     async def publish(self, message: OutboxMessage) -> None: ...
 
 
-def rows(databases: Databases) -> list[Row]:
-    """The last row has no limit: it shows what a second relay adds on this machine."""
+def build_rows(databases: Databases) -> list[Row]:
+    """Build the rows; the last row has no limit, since it shows the effect of a second relay."""
     return [
         Row(
             f"PostgreSQL: relay {MESSAGES:,} messages of {KEYS} keys, in order",
             f"asyncpg: SELECT SKIP LOCKED, UPDATE, {BATCH} a transaction",
-            relaying(databases, KEYS),
-            looping(databases, KEYS),
+            relay_outbox(databases, KEYS),
+            relay_by_hand(databases, KEYS),
             1 / 0.2,
             items=MESSAGES,
             rounds=10,
@@ -46,8 +46,8 @@ def rows(databases: Databases) -> list[Row]:
         Row(
             f"PostgreSQL: relay {MESSAGES:,} messages of {MANY_KEYS:,} keys, in order",
             f"asyncpg: SELECT SKIP LOCKED, UPDATE, {BATCH} a transaction",
-            relaying(databases, MANY_KEYS),
-            looping(databases, MANY_KEYS),
+            relay_outbox(databases, MANY_KEYS),
+            relay_by_hand(databases, MANY_KEYS),
             1 / 0.2,
             items=MESSAGES,
             rounds=10,
@@ -55,8 +55,8 @@ def rows(databases: Databases) -> list[Row]:
         Row(
             f"PostgreSQL: two relays in two processes, {MANY_KEYS:,} keys",
             "one relay in a process",
-            relaying_in_processes(databases, MANY_KEYS, relays=2),
-            relaying_in_processes(databases, MANY_KEYS, relays=1),
+            relay_in_processes(databases, MANY_KEYS, relays=2),
+            relay_in_processes(databases, MANY_KEYS, relays=1),
             items=MANY_MESSAGES,
             rounds=6,
         ),
@@ -64,17 +64,17 @@ def rows(databases: Databases) -> list[Row]:
 
 
 @asynccontextmanager
-async def relaying(
+async def relay_outbox(
     databases: Databases, keys: int, *, messages: int = MESSAGES
 ) -> AsyncIterator[Side]:
-    async with installed(databases.url("postgresql")) as store:
+    async with install_tables(databases.url("postgresql")) as store:
         outbox = SQLAlchemyOutboxStorage(store.sessions, tables=store.tables)
 
         async def side(times: int) -> float:
             seconds = 0.0
             for _ in range(times):
                 await refill(store, messages, keys)
-                relay = OutboxRelay(outbox, Nowhere(), batch=BATCH)
+                relay = OutboxRelay(outbox, NullPublisher(), batch=BATCH)
                 started = time.perf_counter()
                 published = await relay.drain()
                 seconds += time.perf_counter() - started
@@ -85,12 +85,12 @@ async def relaying(
 
 
 @asynccontextmanager
-async def looping(databases: Databases, keys: int) -> AsyncIterator[Side]:
-    async with bare(databases.url("postgresql")) as store:
+async def relay_by_hand(databases: Databases, keys: int) -> AsyncIterator[Side]:
+    async with install_bare_tables(databases.url("postgresql")) as store:
         table = store.tables.outbox.name
         columns = ", ".join(column.name for column in store.tables.outbox.c)
         connection = await store.connect()
-        publisher = Nowhere()
+        publisher = NullPublisher()
         try:
             claim = await connection.prepare(
                 f"SELECT {columns} FROM {table} WHERE published_at IS NULL ORDER BY seq "
@@ -126,22 +126,22 @@ async def looping(databases: Databases, keys: int) -> AsyncIterator[Side]:
 
 
 @asynccontextmanager
-async def relaying_in_processes(
+async def relay_in_processes(
     databases: Databases, keys: int, *, relays: int
 ) -> AsyncIterator[Side]:
-    """The processes empty one outbox together; each keeps its engine from round to round.
+    """Empty one outbox by several processes; each process keeps its engine between rounds.
 
-    There are more keys than a batch has messages: a relay leases all keys that it finds in one.
+    There are more keys than messages in a batch, since a relay leases all keys in its batch.
     """
     url = databases.url("postgresql")
-    async with installed(url) as store:
+    async with install_tables(url) as store:
         loop = asyncio.get_running_loop()
         with ExitStack() as stack:
             processes = [
                 stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
                 for _ in range(relays)
             ]
-            work = partial(_empty, url, store.tables.prefix)
+            work = partial(_relay_in_process, url, store.tables.prefix)
 
             async def side(times: int) -> float:
                 seconds = 0.0
@@ -155,13 +155,13 @@ async def relaying_in_processes(
                     assert sum(parts) == MANY_MESSAGES
                 return seconds
 
-            # The first call of a process imports everything and connects.
+            # The first call of a process imports the toolkit and connects.
             await asyncio.gather(*(loop.run_in_executor(process, work) for process in processes))
             yield side
 
 
 async def refill(store: Store, messages: int, keys: int) -> None:
-    """The table as it was in the beginning, with so many messages that nobody has published."""
+    """Restore the outbox to a state with this number of unpublished messages."""
     async with store.engine.begin() as connection:
         for table in (store.tables.outbox, store.tables.outbox_leases):
             await connection.exec_driver_sql(f"TRUNCATE {table.name} RESTART IDENTITY")
@@ -176,17 +176,19 @@ async def refill(store: Store, messages: int, keys: int) -> None:
             for number in range(messages)
         ]
     )
-    await store.tidy()
+    await store.analyze()
 
 
-def _empty(url: str, prefix: str) -> int:
-    """In a process: relay until nothing waits; answers how many messages were published here."""
-    loop, outbox = _kept(url, prefix)
+def _relay_in_process(url: str, prefix: str) -> int:
+    """Relay until the outbox is empty, and return the number of messages published here."""
+    loop, outbox = _open_outbox(url, prefix)
     return loop.run_until_complete(_relay_all(outbox))
 
 
 @cache
-def _kept(url: str, prefix: str) -> tuple[asyncio.AbstractEventLoop, SQLAlchemyOutboxStorage]:
+def _open_outbox(
+    url: str, prefix: str
+) -> tuple[asyncio.AbstractEventLoop, SQLAlchemyOutboxStorage]:
     sessions = async_sessionmaker(create_async_engine(url))
     return (
         asyncio.new_event_loop(),
@@ -195,7 +197,7 @@ def _kept(url: str, prefix: str) -> tuple[asyncio.AbstractEventLoop, SQLAlchemyO
 
 
 async def _relay_all(outbox: SQLAlchemyOutboxStorage) -> int:
-    relay = OutboxRelay(outbox, Nowhere(), batch=BATCH)
+    relay = OutboxRelay(outbox, NullPublisher(), batch=BATCH)
     published = 0
     while True:
         some = await relay.run_once()
@@ -203,5 +205,5 @@ async def _relay_all(outbox: SQLAlchemyOutboxStorage) -> int:
         if not some:
             if not await outbox.get_pending(limit=1):
                 return published
-            # All keys are in the hands of the other one.
+            # The other relay has leased all keys.
             await asyncio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""The repository beside Core statements on the same table."""
+"""Repository compared with Core statements on the same table."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from cqrs_ddd_persistence_sqlalchemy import (
 from cqrs_ddd_persistence_sqlalchemy.schema.column_types import ExactDecimal, UtcDateTime
 
 from .databases import Databases
-from .measuring import Opening, Row, Side
-from .persistence import late
+from .measuring import Row, Side, SideContext
+from .persistence import open_later
 
 MANY = 1_000
 ALL = 10_000
@@ -72,14 +72,14 @@ class OrderRow(VersionMixin, Base):
 _numbers = count(1)
 
 
-def rows(databases: Databases) -> list[Row]:
-    """The floor gets rows that are ready; ours reads them off the aggregates."""
+def build_rows(databases: Databases) -> list[Row]:
+    """Build the rows; the floor gets finished rows, our side reads them from aggregates."""
     return [
         Row(
             f"{name}: add_many of {MANY:,} aggregates",
             "Core: insert(...).returning(id) of the same rows",
-            side(databases, dialect, adding),
-            side(databases, dialect, inserting),
+            open_rows(databases, dialect, add_aggregates),
+            open_rows(databases, dialect, insert_rows),
             1.5,
             items=MANY,
             rounds=20,
@@ -96,15 +96,15 @@ class Place:
     orders: SQLAlchemyRepository[Order, str]
 
 
-Working = Callable[[Place], Callable[[], Awaitable[float]]]
+Work = Callable[[Place], Callable[[], Awaitable[float]]]
 
 
-def side(databases: Databases, dialect: str, work: Working, *, stored: int = 0) -> Opening:
-    return late(lambda: _side(databases.url(dialect), work, stored))
+def open_rows(databases: Databases, dialect: str, work: Work, *, stored: int = 0) -> SideContext:
+    return open_later(lambda: _open_rows(databases.url(dialect), work, stored))
 
 
 @asynccontextmanager
-async def _side(url: str, work: Working, stored: int) -> AsyncIterator[Side]:
+async def _open_rows(url: str, work: Work, stored: int) -> AsyncIterator[Side]:
     engine = create_async_engine(make_url(url))
     if engine.dialect.name == "sqlite":
         configure_sqlite(engine)
@@ -116,17 +116,17 @@ async def _side(url: str, work: Working, stored: int) -> AsyncIterator[Side]:
             await connection.execute(delete(OrderRow.__table__))  # type: ignore[arg-type]
         if stored:
             await place.orders.add_many([new_order() for _ in range(stored)])
-        once = work(place)
+        run_once = work(place)
 
-        async def times(number: int) -> float:
-            return sum([await once() for _ in range(number)])
+        async def side(number: int) -> float:
+            return sum([await run_once() for _ in range(number)])
 
-        yield times
+        yield side
     finally:
         await engine.dispose()
 
 
-def adding(place: Place) -> Callable[[], Awaitable[float]]:
+def add_aggregates(place: Place) -> Callable[[], Awaitable[float]]:
     async def add() -> float:
         orders = [new_order() for _ in range(MANY)]
         started = time.perf_counter()
@@ -137,7 +137,7 @@ def adding(place: Place) -> Callable[[], Awaitable[float]]:
     return add
 
 
-def inserting(place: Place) -> Callable[[], Awaitable[float]]:
+def insert_rows(place: Place) -> Callable[[], Awaitable[float]]:
     table: Any = OrderRow.__table__
 
     async def add() -> float:
@@ -150,7 +150,7 @@ def inserting(place: Place) -> Callable[[], Awaitable[float]]:
     return add
 
 
-def listing(place: Place) -> Callable[[], Awaitable[float]]:
+def list_aggregates(place: Place) -> Callable[[], Awaitable[float]]:
     async def list_all() -> float:
         started = time.perf_counter()
         assert len(await place.orders.list_all()) == ALL

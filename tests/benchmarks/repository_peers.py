@@ -1,4 +1,4 @@
-"""The repository beside another one, on the same table."""
+"""Repository compared with the repository of another library, on the same table."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from advanced_alchemy.repository import (  # type: ignore[import-not-found]
 
 from .databases import Databases
 from .measuring import Row
-from .repositories import ALL, OrderRow, Place, listing, side
+from .repositories import ALL, OrderRow, Place, list_aggregates, open_rows
 
 
-def rows(databases: Databases) -> list[Row]:
-    """The peer hands out rows of the ORM, ours aggregates that were validated."""
+def build_rows(databases: Databases) -> list[Row]:
+    """Build the rows; the peer returns ORM rows, our side validated aggregates."""
     return [
         Row(
             f"{name}: list_all of {ALL:,} aggregates",
             "advanced-alchemy: list",
-            side(databases, dialect, listing, stored=ALL),
-            side(databases, dialect, listing_rows, stored=ALL),
+            open_rows(databases, dialect, list_aggregates, stored=ALL),
+            open_rows(databases, dialect, list_orm_rows, stored=ALL),
             1.0,
             items=ALL,
             rounds=15,
@@ -34,7 +34,7 @@ class Orders(SQLAlchemyAsyncRepository[OrderRow]):  # type: ignore[misc]
     model_type = OrderRow
 
 
-def listing_rows(place: Place) -> Callable[[], Awaitable[float]]:
+def list_orm_rows(place: Place) -> Callable[[], Awaitable[float]]:
     async def list_all() -> float:
         started = time.perf_counter()
         async with place.sessions() as session:

@@ -1,4 +1,4 @@
-"""Specifications beside conditions that were written by hand."""
+"""Specifications compared with hand-written conditions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cqrs_ddd_persistence_sqlalchemy.specifications import build_sqla_filter
 from cqrs_ddd_specifications import AttributeSpecification as where
 from cqrs_ddd_specifications import Specification
 
-from .measuring import Row, repeated
+from .measuring import Row, repeat_call
 
 OBJECTS = 100_000
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -41,15 +41,15 @@ class OrderRow(Base):
     placed_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
-def rows() -> list[Row]:
+def build_rows() -> list[Row]:
     orders = [
         Order(n, ("open", "closed")[n % 2], Decimal(n % 100), START + timedelta(seconds=n))
         for n in range(OBJECTS)
     ]
     thirty = Decimal(30)
-    satisfies = specification().predicate_for(Order)
+    satisfies = new_specification().predicate_for(Order)
 
-    def by_hand() -> None:
+    def filter_by_hand() -> None:
         list(
             filter(
                 lambda order: (
@@ -66,8 +66,8 @@ def rows() -> list[Row]:
         Row(
             f"filter {OBJECTS:,} objects by three conditions",
             "filter with a lambda",
-            repeated(lambda: list(filter(satisfies, orders))),
-            repeated(by_hand),
+            repeat_call(lambda: list(filter(satisfies, orders))),
+            repeat_call(filter_by_hand),
             1 / 0.4,
             items=OBJECTS,
             rounds=15,
@@ -75,32 +75,32 @@ def rows() -> list[Row]:
         Row(
             "ask an object by is_satisfied_by",
             "a lambda over the same objects",
-            repeated(lambda: list(map(specification().is_satisfied_by, orders))),
-            repeated(by_hand),
+            repeat_call(lambda: list(map(new_specification().is_satisfied_by, orders))),
+            repeat_call(filter_by_hand),
             items=OBJECTS,
             rounds=15,
         ),
         Row(
             "from three conditions to the key of a cached statement",
             "the same SELECT by hand",
-            repeated(_compiled),
-            repeated(_written),
+            repeat_call(_compile_specification),
+            repeat_call(_compile_by_hand),
             3.0,
         ),
     ]
 
 
-def specification() -> Specification:
+def new_specification() -> Specification:
     return (where("status", "=", "open") & where("total", ">=", Decimal(30))) & where(
         "placed_at", "<", LATER
     )
 
 
-def _compiled() -> None:
-    select(OrderRow).where(build_sqla_filter(OrderRow, specification()))._generate_cache_key()
+def _compile_specification() -> None:
+    select(OrderRow).where(build_sqla_filter(OrderRow, new_specification()))._generate_cache_key()
 
 
-def _written() -> None:
+def _compile_by_hand() -> None:
     select(OrderRow).where(
         OrderRow.status == "open", OrderRow.total >= Decimal(30), OrderRow.placed_at < LATER
     )._generate_cache_key()

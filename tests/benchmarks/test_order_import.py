@@ -1,4 +1,4 @@
-"""What the import is measured beside does the same job, and the run ends if it does not."""
+"""The script in the comparison of imports does the same job, or the benchmark ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.databases import Databases
-from tests.benchmarks.order_import import GIVEN_FILE, Imports, Program, by_hand, order_system
+from tests.benchmarks.order_import import (
+    GIVEN_FILE,
+    Imports,
+    Program,
+    open_order_system,
+    open_script,
+)
 from tests.order_lines import write_orders
 
 
@@ -22,17 +28,17 @@ def imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Imports
 
 
 @asynccontextmanager
-async def forgetful(url: str) -> AsyncIterator[Program]:
-    async def forget() -> None: ...
+async def open_incomplete_script(url: str) -> AsyncIterator[Program]:
+    async def project_nothing() -> None: ...
 
-    async with by_hand(url) as program:
-        yield Program(program.send, forget)
-
-
-async def test_the_script_leaves_the_rows_of_the_order_system(imports: Imports) -> None:
-    await imports.compare("sqlite", order_system, by_hand)
+    async with open_script(url) as program:
+        yield Program(program.send, project_nothing)
 
 
-async def test_a_script_that_does_less_ends_the_run(imports: Imports) -> None:
+async def test_script_leaves_the_same_rows_as_the_order_system(imports: Imports) -> None:
+    await imports.compare("sqlite", open_order_system, open_script)
+
+
+async def test_incomplete_script_ends_the_benchmark(imports: Imports) -> None:
     with pytest.raises(SystemExit, match="order_summaries has 12 rows and 0"):
-        await imports.compare("sqlite", order_system, forgetful)
+        await imports.compare("sqlite", open_order_system, open_incomplete_script)
