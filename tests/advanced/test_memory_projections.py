@@ -13,6 +13,7 @@ from cqrs_ddd_advanced_core.adapters.memory import (
 )
 from cqrs_ddd_core.adapters.memory import InMemoryEventStore, InMemoryUnitOfWork
 from tests.advanced.inline_kit import InlineProjectionKit
+from tests.advanced.lag_kit import ProjectionLagKit
 from tests.advanced.projection_environment import ProjectionEnvironment
 from tests.advanced.projection_kit import ProjectionWorkerKit
 from tests.advanced.rebuild_kit import ProjectionRebuildKit
@@ -38,4 +39,8 @@ class TestProjectionRebuild(ProjectionRebuildKit):
 
 
 class TestInlineProjection(InlineProjectionKit):
+    pass
+
+
+class TestProjectionLag(ProjectionLagKit):
     pass

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from cqrs_ddd_core import StoredEvent
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyEventStore, Tables
 from cqrs_ddd_persistence_sqlalchemy.advanced import (
     SQLAlchemyDeadLetterStore,
     SQLAlchemyPositionStore,
     SQLAlchemyProjectionStore,
 )
+from tests.advanced.background_tasks import run_in_background
 from tests.advanced.inline_kit import InlineProjectionKit
+from tests.advanced.lag_kit import ProjectionLagKit, create_sales, measure
 from tests.advanced.projection_environment import ProjectionEnvironment, create_inline_mediator
 from tests.advanced.projection_kit import ProjectionWorkerKit
 from tests.advanced.rebuild_kit import ProjectionRebuildKit
-from tests.advanced.till_domain import Days, ItemSold, Sell, new_till, open_and_sell, to_stored
+from tests.advanced.till_domain import Days, ItemSold, Sell, new_till, to_stored
 from tests.persistence_sqlalchemy.conftest import NewUnitOfWork, SessionFactory
 
 
@@ -51,6 +56,10 @@ class TestInlineProjection(InlineProjectionKit):
     pass
 
 
+class TestProjectionLag(ProjectionLagKit):
+    pass
+
+
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 async def test_rebuild_waits_for_an_append_without_the_inline_projection(
     environment: ProjectionEnvironment, new_uow: NewUnitOfWork
@@ -70,17 +79,60 @@ async def test_rebuild_waits_for_an_append_without_the_inline_projection(
     assert await environment.get_documents(days, "monday") == {"monday": {"cents": 7, "count": 4}}
 
 
+@asynccontextmanager
+async def slow_transaction(new_uow: NewUnitOfWork) -> AsyncIterator[None]:
+    """Keep the transaction of two appended events open during the block, in another task."""
+    has_appended = asyncio.Event()
+
+    async def append(is_over: asyncio.Event) -> None:
+        async with new_uow() as uow:
+            await uow.event_store.append_batch(create_sales(90))
+            has_appended.set()
+            await is_over.wait()
+
+    async with run_in_background(append):
+        await has_appended.wait()
+        yield
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 async def test_highest_position_includes_events_behind_a_slow_transaction(
-    environment: ProjectionEnvironment, new_uow: NewUnitOfWork, backend: str
+    environment: ProjectionEnvironment, new_uow: NewUnitOfWork
 ) -> None:
     events = environment.events
     assert await events.highest_position() == 0
-    if backend == "postgres":
-        async with new_uow() as slow:
-            await slow.event_store.append_batch(to_stored(new_till(), [ItemSold(cents=1)]))
-            await environment.append(to_stored(new_till(), [ItemSold(cents=1)]))
-            assert (await events.latest_position(), await events.highest_position()) == (0, 2)
-    else:
-        await environment.append(to_stored(new_till(), open_and_sell(1)))
 
-    assert await events.latest_position() == await events.highest_position() == 2
+    async with slow_transaction(new_uow):
+        await environment.append(create_sales(60))
+        assert (await events.latest_position(), await events.highest_position()) == (0, 4)
+
+    assert await events.latest_position() == await events.highest_position() == 4
+
+
+class VisibleEventLog(SQLAlchemyEventStore):
+    """Event log that measures the lag by the events that readers can see."""
+
+    async def highest_position(self) -> int:
+        return await self.latest_position()
+
+    async def get_first_committed(self, *, after: int) -> StoredEvent | None:
+        return next(iter(await self.get_events_after(after, 1)), None)
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_lag_includes_events_behind_a_slow_transaction(
+    environment: ProjectionEnvironment,
+    new_uow: NewUnitOfWork,
+    session_factory: SessionFactory,
+    tables: Tables,
+) -> None:
+    async with slow_transaction(new_uow):
+        await environment.append(create_sales(60))
+        await environment.worker(Days()).drain()
+
+        (lag,) = await measure(environment)
+        environment.events = VisibleEventLog(session_factory, tables=tables)
+        (naive,) = await measure(environment)
+
+    assert (lag.position, lag.events, lag.seconds) == (0, 4, 60.0)
+    assert (naive.events, naive.seconds) == (0, 0.0)

@@ -1,7 +1,7 @@
 """Ports of projections, snapshots, merge strategies and the persistence dispatcher."""
 
 from .conflict import ABSENT, IMergeStrategy
-from .dead_letters import DeadLetter, DeadLetterState, IDeadLetterStore
+from .dead_letters import DeadLetter, DeadLetterCount, DeadLetterState, IDeadLetterStore
 from .persistence import (
     IOperationPersistence,
     IPersistenceDispatcher,
@@ -20,6 +20,7 @@ __all__ = [
     "PROJECTIONS_CHANNEL",
     "Checkpoint",
     "DeadLetter",
+    "DeadLetterCount",
     "DeadLetterState",
     "Document",
     "Fields",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
@@ -47,6 +47,19 @@ class DeadLetter:
     attempts: int = 0
     recorded_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     is_due: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLetterCount:
+    """Numbers of the dead letters of one projection.
+
+    Attributes:
+        dead_letters: all dead letters: failed, waiting and skipped ones.
+        blocked_streams: streams with a failed or waiting dead letter; their new events wait.
+    """
+
+    dead_letters: int = 0
+    blocked_streams: int = 0
 
 
 @runtime_checkable
@@ -110,6 +123,11 @@ class IDeadLetterStore(Protocol):
             limit: number of dead letters at most, except that all dead letters of the last position
                 are returned together.
         """
+        ...
+
+    @abstractmethod
+    async def count_dead_letters(self) -> Mapping[str, DeadLetterCount]:
+        """Count the committed dead letters; return no item for a projection without them."""
         ...
 
     @abstractmethod

@@ -4,6 +4,7 @@ from .batch import PoisonEventPolicy
 from .documents import ProjectionDocuments
 from .handler import ProjectionHandler, ProjectionRegistry
 from .inline import InlineProjectionMiddleware
+from .lag import ProjectionLag, measure_projection_lag
 from .live import LiveProjection
 from .persistence import (
     ProjectionBackedDualPersistence,
@@ -22,8 +23,10 @@ __all__ = [
     "ProjectionBackedSpecPersistence",
     "ProjectionDocuments",
     "ProjectionHandler",
+    "ProjectionLag",
     "ProjectionRebuild",
     "ProjectionRegistry",
     "ProjectionWorker",
     "RebuildProgress",
+    "measure_projection_lag",
 ]

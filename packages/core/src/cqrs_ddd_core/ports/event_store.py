@@ -267,6 +267,15 @@ class IEventLog(IEventStore, Protocol):
         ...
 
     @abstractmethod
+    async def get_first_committed(self, *, after: int) -> StoredEvent | None:
+        """Return the first committed event after the position ``after``, or None at the end.
+
+        Like ``highest_position`` it includes events that a reader cannot see yet, so it shows how
+        old they are; a reader that continued after it would skip events.
+        """
+        ...
+
+    @abstractmethod
     async def wait_for(self, position: int, *, timeout: float) -> bool:
         """Wait until a reader can see ``position``; return False after ``timeout`` seconds."""
         ...

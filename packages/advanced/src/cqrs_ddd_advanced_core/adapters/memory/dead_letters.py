@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from cqrs_ddd_core.adapters.memory import transaction as transactions
 from cqrs_ddd_core.ports import StreamId, UnitOfWork
 
 from ...exceptions import UnknownDeadLetterError
-from ...ports.dead_letters import DeadLetter, DeadLetterState, IDeadLetterStore
+from ...ports.dead_letters import DeadLetter, DeadLetterCount, DeadLetterState, IDeadLetterStore
 from ...spi.checks import ensure_page_limit
 
 Place = tuple[str, int]
@@ -82,6 +82,20 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
             key=lambda each: (each.position, each.projection),
         )
         return [each for each in found if each.position <= found[:limit][-1].position]
+
+    async def count_dead_letters(self) -> Mapping[str, DeadLetterCount]:
+        """Count the committed dead letters of each projection."""
+        await asyncio.sleep(0)
+        found: dict[str, list[DeadLetter]] = {}
+        for each in self._dead_letters.values():
+            found.setdefault(each.projection, []).append(each)
+        return {
+            projection: DeadLetterCount(
+                dead_letters=len(dead_letters),
+                blocked_streams=len({each.stream for each in filter(_blocks, dead_letters)}),
+            )
+            for projection, dead_letters in found.items()
+        }
 
     async def retry(self, projection: str, position: int) -> None:
         """Request a retry of a dead letter and of its stream, at once."""

@@ -15,7 +15,7 @@ from cqrs_ddd_core.testing.assertions import raises
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
 from ...exceptions import UnknownDeadLetterError
-from ...ports.dead_letters import DeadLetter, DeadLetterState, IDeadLetterStore
+from ...ports.dead_letters import DeadLetter, DeadLetterCount, DeadLetterState, IDeadLetterStore
 
 NewUnitOfWork = Callable[[], UnitOfWork]
 
@@ -48,6 +48,30 @@ class DeadLetterStoreContract:
         await add(dead_letters, new_uow, *given)
 
         assert await dead_letters.list_dead_letters() == given
+
+    async def test_dead_letters_are_counted_with_the_streams_that_they_block(
+        self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
+    ) -> None:
+        assert await dead_letters.count_dead_letters() == {}
+        await add(
+            dead_letters,
+            new_uow,
+            make_dead_letter("p", 1, "a"),
+            make_dead_letter("p", 2, "a", state=WAITING),
+            make_dead_letter("p", 3, "b", state=WAITING, is_due=True),
+            make_dead_letter("p", 4, "c", state=SKIPPED),
+            make_dead_letter("q", 4, "c", state=SKIPPED),
+        )
+
+        async with new_uow() as uow:
+            await dead_letters.add([make_dead_letter("r", 5)], uow=uow)
+            counts = await dead_letters.count_dead_letters()
+            await uow.rollback()
+
+        assert counts == {
+            "p": DeadLetterCount(dead_letters=4, blocked_streams=2),
+            "q": DeadLetterCount(dead_letters=1, blocked_streams=0),
+        }
 
     async def test_dead_letter_with_an_unstorable_error_text_is_kept(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork

@@ -142,6 +142,10 @@ class InMemoryEventStore(IEventLog):
         """Return the same as ``latest_position``, since positions are assigned at the commit."""
         return await self.latest_position()
 
+    async def get_first_committed(self, *, after: int) -> StoredEvent | None:
+        """Return the next committed event, which every reader can see."""
+        return next(iter(await self.get_events_after(after, 1)), None)
+
     async def wait_for(self, position: int, *, timeout: float) -> bool:
         """Wait until ``position`` is committed; return False after ``timeout`` seconds."""
         loop = asyncio.get_running_loop()

@@ -295,6 +295,21 @@ class EventStoreContract:
             with raises(EventStoreError):
                 await event_store.get_events_after(start, limit)
 
+    async def test_first_committed_event_follows_a_position(
+        self, event_store: IEventLog, new_uow: NewUnitOfWork
+    ) -> None:
+        await _fill_stream(event_store, 3)
+        events = await event_store.get_events_after(0)
+        end = _get_last_position(events)
+
+        assert await event_store.get_first_committed(after=0) == events[0]
+        assert await event_store.get_first_committed(after=end - 1) == events[-1]
+        assert await event_store.get_first_committed(after=end) is None
+        async with new_uow() as uow:
+            await uow.event_store.append(event(new_stream(), 1))
+            assert await event_store.get_first_committed(after=end) is None
+            await uow.rollback()
+
     async def test_event_store_finds_events_by_type(self, event_store: IEventLog) -> None:
         start = await event_store.latest_position()
         stream, sold, lost = new_stream(), uuid4_text(), uuid4_text()

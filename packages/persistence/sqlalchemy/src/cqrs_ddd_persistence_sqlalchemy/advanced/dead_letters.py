@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from pydantic_core import to_json
 
 import cqrs_ddd_advanced_core as advanced
-from cqrs_ddd_advanced_core import DeadLetter, DeadLetterState
+from cqrs_ddd_advanced_core import DeadLetter, DeadLetterCount, DeadLetterState
 from cqrs_ddd_advanced_core.spi.checks import ensure_page_limit
 from cqrs_ddd_core import StreamId, UnitOfWork
 
@@ -137,6 +137,29 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
         )
         async with self._connections.autocommit_connection("read dead letters") as connection:
             return [_read_letter(row) for row in await connection.execute(query)]
+
+    async def count_dead_letters(self) -> Mapping[str, DeadLetterCount]:
+        """Count the committed dead letters by one statement, which reads all of them."""
+        table = self._letters
+        streams = (
+            sa.select(
+                table.c.projection,
+                sa.func.count().label("letters"),
+                sa.func.count().filter(table.c.state != _SKIPPED).label("blocking"),
+            )
+            .group_by(table.c.projection, table.c.aggregate_type, table.c.aggregate_id)
+            .subquery()
+        )
+        query = sa.select(
+            streams.c.projection,
+            sa.cast(sa.func.sum(streams.c.letters), sa.BigInteger),
+            sa.func.count().filter(streams.c.blocking > 0),
+        ).group_by(streams.c.projection)
+        async with self._connections.autocommit_connection("count dead letters") as connection:
+            return {
+                projection: DeadLetterCount(dead_letters=letters, blocked_streams=blocked)
+                for projection, letters, blocked in await connection.execute(query)
+            }
 
     async def retry(self, projection: str, position: int) -> None:
         """Make a dead letter due; for a poison event also the events that wait behind it.

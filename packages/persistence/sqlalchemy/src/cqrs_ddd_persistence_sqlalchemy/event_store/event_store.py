@@ -202,6 +202,13 @@ class SQLAlchemyEventStore(IEventLog):
             )[0][0]
             return highest
 
+    async def get_first_committed(self, *, after: int) -> StoredEvent | None:
+        """Return the next committed event, even if readers cannot get it yet."""
+        async with self._connections.autocommit_connection("read the next event") as connection:
+            sql = self._get_statements(connection).after
+            rows = await driver.fetch(connection, sql, after, _ALL, 1)
+            return next(iter(_read_events(connection, rows)), None)
+
     async def wait_for(self, position: int, *, timeout: float) -> bool:
         """Poll until readers may get the position; the signal ends a pause early.
 
