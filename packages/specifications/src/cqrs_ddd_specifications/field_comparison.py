@@ -43,36 +43,36 @@ class _Comparison(Generic[P]):
         return compare
 
 
-def _nothing() -> None:
+def _take_nothing() -> None:
     return None
 
 
-def _range(lowest: object, highest: object) -> object:
+def _take_range(lowest: object, highest: object) -> object:
     return lowest, highest
 
 
-def _values(values: Collection[object]) -> object:
+def _take_values(values: Collection[object]) -> object:
     return values
 
 
-def _text(text: str) -> object:
+def _take_text(text: str) -> object:
     return text
 
 
-def _keys(keys: Collection[str]) -> object:
+def _take_keys(keys: Collection[str]) -> object:
     return keys
 
 
-def _path(path: str | Sequence[str]) -> object:
+def _take_path(path: str | Sequence[str]) -> object:
     return path
 
 
-def _document(document: object) -> object:
+def _take_document(document: object) -> object:
     return document
 
 
 class Field:
-    """Field of a model, whose comparisons are specifications: ``field("status").is_in(["open"])``.
+    """Field of a model; a comparison of it is a specification: ``field("total") > 100``.
 
     ``==`` and ``!=`` accept None, like ``is_null()`` and ``is_not_null()``. There is a method for
     each further portable operator, named by one of its spellings.
@@ -108,33 +108,33 @@ class Field:
 
     __hash__ = None  # type: ignore[assignment]
 
-    is_in = _Comparison(_values)
-    not_in = _Comparison(_values)
-    between = _Comparison(_range)
-    not_between = _Comparison(_range)
-    is_null = _Comparison(_nothing)
-    is_not_null = _Comparison(_nothing)
-    is_empty = _Comparison(_nothing)
-    is_not_empty = _Comparison(_nothing)
+    is_in = _Comparison(_take_values)
+    not_in = _Comparison(_take_values)
+    between = _Comparison(_take_range)
+    not_between = _Comparison(_take_range)
+    is_null = _Comparison(_take_nothing)
+    is_not_null = _Comparison(_take_nothing)
+    is_empty = _Comparison(_take_nothing)
+    is_not_empty = _Comparison(_take_nothing)
 
-    like = _Comparison(_text)
-    ilike = _Comparison(_text)
-    contains = _Comparison(_text)
-    icontains = _Comparison(_text)
-    starts_with = _Comparison(_text)
-    istarts_with = _Comparison(_text)
-    ends_with = _Comparison(_text)
-    iends_with = _Comparison(_text)
+    like = _Comparison(_take_text)
+    ilike = _Comparison(_take_text)
+    contains = _Comparison(_take_text)
+    icontains = _Comparison(_take_text)
+    starts_with = _Comparison(_take_text)
+    istarts_with = _Comparison(_take_text)
+    ends_with = _Comparison(_take_text)
+    iends_with = _Comparison(_take_text)
 
-    contains_any = _Comparison(_values)
-    contains_all = _Comparison(_values)
+    contains_any = _Comparison(_take_values)
+    contains_all = _Comparison(_take_values)
 
-    has_key = _Comparison(_text)
-    has_any = _Comparison(_keys)
-    has_all = _Comparison(_keys)
-    json_contains = _Comparison(_document)
-    json_contained_by = _Comparison(_document)
-    path_exists = _Comparison(_path)
+    has_key = _Comparison(_take_text)
+    has_any = _Comparison(_take_keys)
+    has_all = _Comparison(_take_keys)
+    json_contains = _Comparison(_take_document)
+    json_contained_by = _Comparison(_take_document)
+    path_exists = _Comparison(_take_path)
 
     def __bool__(self) -> NoReturn:
         raise InvalidOperationError(
