@@ -7,14 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(
     [
+        "tests.faults.caching",
         "tests.faults.crashing",
+        "tests.faults.freezing",
+        "tests.faults.freezing_workers",
         "tests.faults.locking",
-        "tests.faults.projecting",
+        "tests.faults.rebuilding",
+        "tests.faults.redlock",
         "tests.faults.snapshotting",
         "tests.order_program",
+        "tests.persistence_sqlalchemy.test_schema",
+        "tests.redis.test_fifo_faults",
     ]
 )
 
@@ -22,7 +28,7 @@ _context.set_forkserver_preload(
 @contextmanager
 def process(target: Callable[..., object], *arguments: object) -> Iterator[BaseProcess]:
     """Run a process that is killed at the end of the block, if not before."""
-    started = _context.Process(target=target, args=arguments, daemon=True)
+    started = context.Process(target=target, args=arguments, daemon=True)
     started.start()
     try:
         yield started

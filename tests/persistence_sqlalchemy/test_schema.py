@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -24,12 +23,11 @@ from cqrs_ddd_persistence_sqlalchemy import (
 )
 from cqrs_ddd_persistence_sqlalchemy.schema.advanced_tables import AdvancedTables
 from cqrs_ddd_persistence_sqlalchemy.schema.tables import TABLES
+from tests.forking import context
 
 PROCESSES = 16
 
 Make = Callable[[AsyncEngine, Tables], Coroutine[Any, Any, None]]
-
-_context = multiprocessing.get_context("forkserver")
 
 
 @pytest.fixture
@@ -246,13 +244,12 @@ async def test_naive_schema_creation_without_a_lock_fails_in_some_processes(
 
 def _create_concurrently(make: Make, url: str, tables: Tables) -> list[str]:
     """Create the tables in all processes at once and return the outcome of each process."""
-    _context.set_forkserver_preload([__name__])
-    outcome_queue, start = _context.Queue(), _context.Barrier(PROCESSES)
+    outcome_queue, start = context.Queue(), context.Barrier(PROCESSES)
     arguments = (make, url, tables.prefix, start, outcome_queue)
-    processes = [_context.Process(target=_run, args=arguments) for _ in range(PROCESSES)]
+    processes = [context.Process(target=_run, args=arguments) for _ in range(PROCESSES)]
     for process in processes:
         process.start()
-    outcomes = [outcome_queue.get(timeout=60) for _ in processes]
+    outcomes = [outcome_queue.get(timeout=240) for _ in processes]
     for process in processes:
         process.join(10)
     return outcomes
