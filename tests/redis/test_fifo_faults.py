@@ -31,7 +31,10 @@ from tests.faults.locking import Contest, fifo, write
 from tests.forking import process
 from tests.own_redis import OwnRedis, own_redis
 
-HEARTBEAT = 0.1
+HEARTBEAT = 0.5
+"""Seconds; a waiter that is late by three of them loses its place, on a busy machine too."""
+IMPATIENT = 0.3
+"""Seconds to wait for a reply of a server that sends none."""
 
 
 class GrantsToDeadWaiters(FifoRedisLockStrategy):
@@ -88,10 +91,12 @@ def server() -> Iterator[OwnRedis]:
 
 @asynccontextmanager
 async def open_lock(
-    url: str, kind: type[FifoRedisLockStrategy] = FifoRedisLockStrategy
+    url: str,
+    kind: type[FifoRedisLockStrategy] = FifoRedisLockStrategy,
+    response_timeout: float = 10.0,
 ) -> AsyncIterator[FifoRedisLockStrategy]:
     async with Redis.from_url(url) as client:
-        yield kind(client, heartbeat=HEARTBEAT, response_timeout=0.3)
+        yield kind(client, heartbeat=HEARTBEAT, response_timeout=response_timeout)
 
 
 async def stand_in_line(url: str, name: str, kind: type[FifoRedisLockStrategy]) -> None:
@@ -151,7 +156,7 @@ async def ignores_old_notification(client: Redis, kind: type[FifoRedisLockStrate
             await asyncio.sleep(0.01)
         (owner,) = lock._attempts
         lock._notify_owner(owner)
-        await asyncio.sleep(0.1)
+        await asyncio.wait({waiting}, timeout=0.1 if kind is FifoRedisLockStrategy else 60)
         is_waiting = not waiting.done()
     await asyncio.wait({waiting})
     return is_waiting
@@ -222,12 +227,16 @@ async def test_naive_release_leaves_a_late_request_holding_the_lock(client: Redi
 
 
 async def test_released_fifo_lock_is_not_renewed(client: Redis) -> None:
-    lock = FifoRedisLockStrategy(client)
+    clock = FakeClock()
+    lock = FifoRedisLockStrategy(client, clock=clock)
 
-    for number in range(30):
-        # The lock is renewed after a third of its ttl.
-        async with lock.hold("door", ttl=0.3):
-            await asyncio.sleep(0.09 + number / 1_500)
+    for turns in range(60):
+        async with lock.hold("door", ttl=30):
+            # The renewal starts after a third of the ttl, and is a few turns of the loop ahead.
+            advancing = asyncio.ensure_future(clock.advance(10))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        await advancing
 
         assert not await client.exists("lock:fifo:{door}")
 
@@ -283,18 +292,18 @@ async def collect_tokens_across_restart(
     tokens: list[int] = []
     is_lost = False
 
-    async def take(timeout: float) -> None:
-        async with lock.hold("door", timeout=timeout, ttl=0.6) as lease:
+    async def take(ttl: float = 60) -> None:
+        async with lock.hold("door", timeout=60, ttl=ttl) as lease:
             tokens.append(lease.fencing_token)
             if len(tokens) == 2:
                 await asyncio.sleep(30)
 
     async with open_lock(server.url, kind) as lock:
-        await take(1)
-        second = asyncio.ensure_future(take(1))
+        await take()
+        second = asyncio.ensure_future(take(ttl=1.5))
         while len(tokens) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        third = asyncio.ensure_future(take(30))
+        third = asyncio.ensure_future(take())
         await asyncio.sleep(HEARTBEAT)
         server.kill()
         server.start()
@@ -323,18 +332,21 @@ async def test_naive_counted_tokens_restart_after_a_server_restart(server: OwnRe
 async def serve_after_data_loss(client: Redis, kind: type[FifoRedisLockStrategy]) -> list[int]:
     """Return the order in which five waiters with staggered heartbeats are served."""
     served: list[int] = []
-    holder, lock = FifoRedisLockStrategy(client), kind(client, heartbeat=0.5)
+    holder, lock = FifoRedisLockStrategy(client), kind(client, heartbeat=0.25)
 
     async def stand(number: int) -> None:
-        async with lock.hold("door", timeout=30):
+        async with lock.hold("door", timeout=60):
             served.append(number)
-            await asyncio.sleep(0.7 if len(served) == 1 else 0)
+            # The first request finds the lock free; it waits until all others are in the queue.
+            if len(served) == 1:
+                while await client.zcard("lock:fifo:{door}:queue") < 4:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
 
     assert await holder.acquire("door", ttl=60)
     waiting = []
     for number in range(5):
         waiting.append(asyncio.ensure_future(stand(number)))
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.2)
     await client.flushdb()
     await asyncio.gather(*waiting)
     return served
@@ -345,7 +357,6 @@ async def test_waiters_keep_their_places_after_the_server_lost_the_queue(
 ) -> None:
     served = await serve_after_data_loss(client, FifoRedisLockStrategy)
 
-    # The first request finds the lock free.
     assert served[1:] == sorted(served[1:])
     assert len(served) == 5
 
@@ -516,7 +527,7 @@ async def test_acquire_succeeds_if_the_server_returns_before_the_timeout(server:
 
 @pytest.mark.parametrize("trouble", ["dead", "frozen"])
 async def test_server_without_replies_raises_locking_error(server: OwnRedis, trouble: str) -> None:
-    async with open_lock(server.url) as lock:
+    async with open_lock(server.url, response_timeout=IMPATIENT) as lock:
         assert await lock.acquire("held", ttl=60)
         server.kill() if trouble == "dead" else server.freeze()
 
@@ -539,7 +550,7 @@ async def test_holder_without_replies_treats_its_lock_as_lost(server: OwnRedis) 
             await asyncio.sleep(30)
             reached.append("after")
 
-    async with open_lock(server.url) as lock:
+    async with open_lock(server.url, response_timeout=IMPATIENT) as lock:
         with pytest.raises(LeaseLostError):
             await work()
         server.thaw()
@@ -552,7 +563,10 @@ async def test_holder_without_replies_treats_its_lock_as_lost(server: OwnRedis) 
 async def test_holder_keeps_its_lock_if_the_server_returns_before_the_ttl_ends(
     server: OwnRedis,
 ) -> None:
-    async with open_lock(server.url) as lock, lock.hold("door", ttl=3.0) as lease:
+    async with (
+        open_lock(server.url, response_timeout=IMPATIENT) as lock,
+        lock.hold("door", ttl=3.0) as lease,
+    ):
         server.freeze()
         await asyncio.sleep(1.5)
         server.thaw()
@@ -564,7 +578,8 @@ async def test_holder_keeps_its_lock_if_the_server_returns_before_the_ttl_ends(
 async def test_hold_block_ends_without_an_error_if_the_server_is_gone(
     server: OwnRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with open_lock(server.url) as lock, lock.hold("door", ttl=30):
+    impatient = open_lock(server.url, response_timeout=IMPATIENT)
+    async with impatient as lock, lock.hold("door", ttl=30):
         server.kill()
 
     assert "cannot release door" in caplog.text
@@ -578,11 +593,11 @@ async def test_fifo_lock_rejects_invalid_settings(client: Redis) -> None:
 
 async def collect_errors(client: Redis, other: Redis) -> list[BaseException]:
     """Return the errors of many waiters that only notifications wake in time."""
-    locks = [FifoRedisLockStrategy(each, heartbeat=60) for each in (client, other)]
+    locks = [FifoRedisLockStrategy(each, heartbeat=600) for each in (client, other)]
 
     async def hold_repeatedly(number: int) -> None:
         for step in range(40):
-            async with locks[number % 2].hold("door", timeout=5):
+            async with locks[number % 2].hold("door", timeout=60):
                 await asyncio.sleep((number * 7 + step * 3) % 5 / 2_000)
             await asyncio.sleep((number * 3 + step * 7) % 11 / 1_000)
 
