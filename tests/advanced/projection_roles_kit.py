@@ -195,7 +195,8 @@ class ProjectionRolesKit:
         options = QueryOptions().with_ordering("-created_at").with_pagination(limit=20)
 
         first = await (await dispatcher.fetch(OrderSummaryDTO, options))
-        second = await (await dispatcher.fetch(OrderSummaryDTO, options.next_page(first[-1])))
+        after = options.next_page(first[-1], key="created_at")
+        second = await (await dispatcher.fetch(OrderSummaryDTO, after))
 
         assert [each.id for each in first + second] == [f"order_{n}" for n in range(24, -1, -1)]
 
@@ -213,7 +214,9 @@ class ProjectionRolesKit:
                 streamed = await scoped.fetch(OrderSummaryDTO, QueryOptions(spec), uow)
                 every = await scoped.fetch(OrderSummaryDTO, QueryOptions(), uow)
                 first = await (await scoped.fetch(OrderSummaryDTO, pages, uow))
-                page = await scoped.fetch(OrderSummaryDTO, pages.next_page(first[-1]), uow)
+                page = await scoped.fetch(
+                    OrderSummaryDTO, pages.next_page(first[-1], key="total"), uow
+                )
                 found = [await by_id, await result, first, await page]
                 in_stream = [order.id async for order in streamed.stream()]
                 everything = await every

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.event import listen
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -115,3 +116,11 @@ async def parcels(engine: AsyncEngine, session_factory: SessionFactory, tables: 
     async with engine.begin() as connection:
         await connection.run_sync(repository.metadata.create_all)
     return repository
+
+
+@pytest.fixture
+def statements(engine: AsyncEngine) -> list[str]:
+    """Return a list that grows by each statement sent to the database."""
+    sent: list[str] = []
+    listen(engine.sync_engine, "before_cursor_execute", lambda *given: sent.append(given[2]))
+    return sent

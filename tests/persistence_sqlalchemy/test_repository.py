@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Select
-from sqlalchemy.event import listen
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import AsyncAdaptedQueuePool
@@ -64,14 +63,6 @@ async def _store(parcels: Parcels, number: int, owner: str = "anna") -> list[str
     for grams, parcel in enumerate(many):
         parcel.grams = grams
     return await parcels.add_many(many)
-
-
-@pytest.fixture
-def statements(engine: AsyncEngine) -> list[str]:
-    """Return a list that grows by each statement sent to the database."""
-    sent: list[str] = []
-    listen(engine.sync_engine, "before_cursor_execute", lambda *given: sent.append(given[2]))
-    return sent
 
 
 async def test_list_by_any_number_of_ids_is_one_statement_with_the_same_text(

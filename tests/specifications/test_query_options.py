@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cqrs_ddd_core import AggregateRoot
 from cqrs_ddd_core.domain.specification import IQueryOptions
 from cqrs_ddd_specifications import (
     AndSpecification,
@@ -19,6 +20,7 @@ from cqrs_ddd_specifications import (
     select,
 )
 from cqrs_ddd_specifications.exceptions import (
+    NonUniqueOrderError,
     SpecificationError,
     SpecificationLimitError,
     SpecificationValueError,
@@ -150,6 +152,79 @@ class FirstAttributeOnly(QueryOptions):
 def test_naive_keyset_cursor_loses_items(naive: Callable[..., QueryOptions]) -> None:
     with pytest.raises(AssertionError):
         assert_every_item_once(naive(ordering=("name", "grams", "id"), limit=5))
+
+
+class Account(AggregateRoot[str]):
+    owner: str = "anna"
+    grams: int | None = None
+
+
+def test_next_page_after_an_aggregate_is_ordered_by_id_as_well() -> None:
+    accounts = [Account(id=letter) for letter in "cabed"]
+    options = QueryOptions(ordering=("-owner",), limit=2)
+
+    seen: list[str] = []
+    while page := select(accounts, options):
+        seen += [each.id for each in page]
+        options = options.next_page(page[-1])
+
+    assert seen == list("abcde")
+    assert options.ordering == ("-owner", "id")
+
+
+@pytest.mark.parametrize("ordering", [(), ("name",), ("-grams", "name")])
+def test_next_page_rejects_an_order_with_ties(ordering: tuple[str, ...]) -> None:
+    with pytest.raises(NonUniqueOrderError, match=r"with_ordering\(.*'id'\)") as caught:
+        QueryOptions(ordering=ordering).next_page(ITEMS[0])
+
+    assert caught.value.ordering == ordering
+
+
+def test_next_page_accepts_another_unique_attribute_as_key() -> None:
+    options = QueryOptions(ordering=("-grams", "name"))
+
+    page = options.next_page(Item(1, name="a", grams=5), key="name")
+
+    assert (page.ordering, page.after) == (("-grams", "name"), (5, "a"))
+    with pytest.raises(NonUniqueOrderError, match="whose name is None"):
+        options.next_page(Item(1, name=None, grams=5), key="name")
+    with pytest.raises(NonUniqueOrderError, match="whose id is None or missing"):
+        QueryOptions(ordering=("id",)).next_page({"number": 1})
+
+
+def test_next_page_of_selected_fields_needs_the_order_among_them() -> None:
+    options = QueryOptions(ordering=("name", "id"), limit=3)
+    row = {"name": "a", "id": 4}
+
+    page = options.with_select_fields("name", "id").next_page(row)
+
+    assert page.after == ("a", 4)
+    with pytest.raises(NonUniqueOrderError, match="without id; select these fields"):
+        options.with_select_fields("name").next_page({"name": "a"})
+    with pytest.raises(NonUniqueOrderError):
+        QueryOptions(ordering=("name",), select_fields=("name",)).next_page({"name": "a"})
+
+
+def test_pages_of_distinct_rows_return_every_combination_once() -> None:
+    options = QueryOptions(ordering=("name", "-grams"), select_fields=("grams", "name"), limit=2)
+    options = options.with_distinct()
+
+    rows: list[Any] = [row for page in pages(options) for row in page]
+    read = [tuple(row.values()) for row in rows]
+
+    assert len(read) == len(set(read)) == len({(item.grams, item.name) for item in ITEMS})
+    with pytest.raises(NonUniqueOrderError):
+        options.with_ordering("name").next_page({"name": "a", "grams": 1})
+
+
+def test_condition_after_a_row_begins_with_its_first_attribute_and_omits_needless_null() -> None:
+    options = QueryOptions(ordering=("-grams", "id"), after=(5, 7))
+
+    lighter, equal = AttributeSpecification("grams", "<", 5), AttributeSpecification("id", ">", 7)
+    later = equal | AttributeSpecification("id", "is null")
+    at_most = AttributeSpecification("grams", "<=", 5)
+    assert options.condition == at_most & (lighter | later)
+    assert options.build_condition(never_none=["id"]) == at_most & (lighter | equal)
 
 
 def test_query_options_implement_the_port() -> None:

@@ -8,6 +8,8 @@
         ├── UnknownFieldError
         ├── UnsupportedOperatorError
         ├── SpecificationValueError
+        │   ├── NonUniqueOrderError
+        │   └── InvalidCursorError
         └── SpecificationLimitError
 """
 
@@ -70,6 +72,66 @@ class SpecificationValueError(SpecificationError):
     def unexpected_value(cls, name: str, expected: str, value: object) -> SpecificationValueError:
         """Build the error for a value that is not what ``name`` takes."""
         return cls(f"{name} takes {expected}, got {type(value).__name__} {shorten(value)}")
+
+
+class NonUniqueOrderError(SpecificationValueError):
+    """Order with ties, in which the next page could lose or repeat items.
+
+    Attributes:
+        ordering: the attributes of the order.
+    """
+
+    def __init__(self, message: str, ordering: Collection[str]) -> None:
+        self.ordering = tuple(ordering)
+        super().__init__(message)
+
+    @classmethod
+    def without_key(cls, ordering: Collection[str], key: str) -> NonUniqueOrderError:
+        """Build the error for an order that does not include the key."""
+        names = ", ".join(map(repr, (*ordering, key)))
+        return cls(
+            f"cannot find the page after an item in the order {shorten(tuple(ordering))}, since "
+            f"equal items may be on both sides of it; order the first page by a unique attribute, "
+            f"too: with_ordering({names}), or pass key= with the unique attribute of the order",
+            ordering,
+        )
+
+    @classmethod
+    def not_selected(
+        cls, ordering: Collection[str], missing: Collection[str]
+    ) -> NonUniqueOrderError:
+        """Build the error for selected fields that do not include the order."""
+        return cls(
+            f"cannot find the page after a row without {', '.join(missing)}; select these fields, "
+            "too: with_select_fields(...)",
+            ordering,
+        )
+
+    @classmethod
+    def key_is_none(cls, ordering: Collection[str], key: str) -> NonUniqueOrderError:
+        """Build the error for an item without a value of the key."""
+        return cls(
+            f"cannot find the page after an item whose {key} is None or missing; pass key= with an "
+            "attribute of the order that every item has",
+            ordering,
+        )
+
+
+class InvalidCursorError(SpecificationValueError):
+    """Text from a client that is no cursor for the order of a search."""
+
+    @classmethod
+    def malformed(cls) -> InvalidCursorError:
+        """Build the error for a text that is no cursor; the text is not repeated."""
+        return cls("the cursor is malformed; request the first page without a cursor")
+
+    @classmethod
+    def of_other_order(cls, expected: Collection[str], given: object) -> InvalidCursorError:
+        """Build the error for a cursor of another order."""
+        return cls(
+            f"the cursor is for the order {shorten(given)}, and the search is ordered by "
+            f"{', '.join(expected)}; request the first page without a cursor"
+        )
 
 
 class SpecificationLimitError(SpecificationError):

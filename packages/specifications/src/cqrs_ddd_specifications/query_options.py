@@ -8,14 +8,15 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from cqrs_ddd_core.domain.specification import IQueryOptions
+from cqrs_ddd_core.domain import AggregateRoot, IQueryOptions
 
 from . import exceptions as errors
 from . import operators as op
+from .cursor import decode_cursor, encode_cursor
 from .factory import AllowedFields, SpecificationFactory, ensure_allowed, read_json
 from .json_values import to_stored_json
-from .memory.evaluator import read_attributes
-from .specification import AndSpecification, AttributeSpecification, OrSpecification, Specification
+from .keyset import KEY, after_row, complete_order, read_position
+from .specification import AndSpecification, Specification
 from .visitor import AnySpecification
 
 MAX_LIMIT = 1_000
@@ -30,7 +31,8 @@ class QueryOptions(IQueryOptions[Any]):
     """Specification of the items to find, their order, and the page to return.
 
     A page starts at ``offset``, or after the last item of the page before, which ``after``
-    describes. An order for ``after`` should end with a unique attribute, such as ``"id"``.
+    describes; ``next_page`` and ``with_cursor`` set it. If ``after`` is set by hand, the order must
+    include an attribute with unique values, such as ``"id"``.
 
     Args:
         specification: the condition; None finds all items.
@@ -78,6 +80,17 @@ class QueryOptions(IQueryOptions[Any]):
             SpecificationValueError: ``after`` does not have a value for each attribute of
                 ``ordering``.
         """
+        return self.build_condition()
+
+    def build_condition(self, *, never_none: Collection[str] = ()) -> AnySpecification | None:
+        """Return ``condition``, simpler for attributes of the order that no item has as None.
+
+        Args:
+            never_none: names of such attributes.
+
+        Raises:
+            SpecificationValueError: as for ``condition``.
+        """
         if self.after is None:
             return self.specification
         if not self.ordering or len(self.after) != len(self.ordering):
@@ -85,7 +98,7 @@ class QueryOptions(IQueryOptions[Any]):
                 f"after takes a value for each attribute of the order ({len(self.ordering)}), got "
                 f"{len(self.after)}; call with_ordering(...) and with_pagination(after=...)"
             )
-        later = after_row(self.ordering, self.after)
+        later = after_row(self.ordering, self.after, never_none)
         return later if self.specification is None else later & self.specification
 
     def with_specification(self, specification: AnySpecification | None) -> QueryOptions:
@@ -110,10 +123,63 @@ class QueryOptions(IQueryOptions[Any]):
         """Return options that return equal rows once, or every row if ``distinct`` is False."""
         return replace(self, distinct=distinct)
 
-    def next_page(self, last_item: object) -> QueryOptions:
-        """Return options for the next page, if ``last_item`` is the last item of this page."""
-        after = read_attributes(last_item, [name.removeprefix("-") for name in self.ordering])
-        return replace(self, offset=0, after=after)
+    def next_page(self, last_item: object, *, key: str = KEY) -> QueryOptions:
+        """Return options for the page after ``last_item``, the last item of this page.
+
+        If an order has ties, a page could lose or repeat items, so it must include ``key``.
+        ``"id"`` is appended for an aggregate, since repositories order equal aggregates by id.
+
+        Args:
+            last_item: the last item of this page, or its dict of ``select_fields``.
+            key: an attribute whose values are unique and never None.
+
+        Raises:
+            NonUniqueOrderError: the order does not include the key, or the item lacks a value.
+        """
+        is_aggregate = isinstance(last_item, AggregateRoot)
+        ordering = self._complete_order(key, is_aggregate=is_aggregate)
+        after = read_position(last_item, ordering, key, self.select_fields)
+        return replace(self, ordering=ordering, offset=0, after=after)
+
+    def cursor_after(self, last_item: object, *, key: str = KEY) -> str:
+        """Return a cursor, with which a client requests the page after ``last_item``.
+
+        The URL-safe text contains the order and its values of the item. It is neither encrypted nor
+        signed: a client can read it and change the values.
+
+        Args:
+            last_item: as for ``next_page``.
+            key: as for ``next_page``.
+
+        Raises:
+            NonUniqueOrderError: as for ``next_page``.
+            SpecificationLimitError: the cursor has more than 4,000 characters.
+        """
+        page = self.next_page(last_item, key=key)
+        return encode_cursor(page.ordering, page.after or ())
+
+    def with_cursor(self, cursor: str | None, *, key: str = KEY) -> QueryOptions:
+        """Return options for the page that a cursor from a client requests; None is the first page.
+
+        Set the order first. The values of the cursor are untrusted input: they are converted to the
+        types of the fields, or rejected, when the search runs.
+
+        Args:
+            cursor: the text that ``cursor_after`` has returned for this order.
+            key: as for ``next_page``.
+
+        Raises:
+            InvalidCursorError: the text is no cursor, or it is one for another order.
+            NonUniqueOrderError: the order does not include the key.
+        """
+        if cursor is None:
+            return self
+        ordering = self._complete_order(key, is_aggregate=True)
+        return replace(self, ordering=ordering, offset=0, after=decode_cursor(cursor, ordering))
+
+    def _complete_order(self, key: str, *, is_aggregate: bool) -> tuple[str, ...]:
+        distinct_fields = self.select_fields if self.distinct else ()
+        return complete_order(self.ordering, key, distinct_fields, is_aggregate=is_aggregate)
 
     def merge(self, other: QueryOptions) -> QueryOptions:
         """Return options that require both conditions; settings of ``other`` have priority."""
@@ -264,25 +330,3 @@ def _ensure_names(name: str, given: object) -> None:
 def _ensure_count(name: str, count: object) -> None:
     if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= _MAX_COUNT:
         raise errors.SpecificationValueError.unexpected_value(name, "a whole number from 0", count)
-
-
-def after_row(ordering: tuple[str, ...], values: tuple[object, ...]) -> Specification:
-    """Return the condition for rows after the row with these values of the order."""
-    alternatives: list[Specification] = []
-    equal: list[Specification] = []
-    for name, value in zip(ordering, values, strict=True):
-        attribute = name.removeprefix("-")
-        is_later = _is_later(attribute, value, is_descending=name.startswith("-"))
-        alternatives.append(AndSpecification([*equal, is_later]))
-        equal.append(AttributeSpecification(attribute, op.EQ, value))
-    return OrSpecification(alternatives)
-
-
-def _is_later(attribute: str, value: object, *, is_descending: bool) -> Specification:
-    # None comes after every value, so it is last in ascending and first in descending order.
-    if is_descending:
-        return AttributeSpecification(attribute, op.IS_NOT_NULL if value is None else op.LT, value)
-    if value is None:
-        return OrSpecification()
-    is_null = AttributeSpecification(attribute, op.IS_NULL)
-    return AttributeSpecification(attribute, op.GT, value) | is_null

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from cqrs_ddd_core import IQueryOptions, ISpecification
 from cqrs_ddd_core.spi.checks import ensure_whole_objects
 from cqrs_ddd_core.spi.querying import get_specification
-from cqrs_ddd_specifications import QueryOptions, exceptions, selection
+from cqrs_ddd_specifications import QueryOptions, exceptions, keyset, selection
 from cqrs_ddd_specifications.field_types import Kind
 
-from .columns import Target, resolve_path
+from .columns import Target, get_mapper, resolve_path
 from .compiler import Names, Values, build_sqla_filter
 from .dialects import Expression, collate_text, ensure_faithful
 
@@ -57,6 +57,10 @@ def apply_criteria(
         rows, model, criteria, names=names, values=values, relations=relations
     )
     if not (criteria.ordering or criteria.limit is not None or criteria.offset):
+        return page
+    if any(
+        _resolve(model, name.removeprefix("-"), names).column is key for name in criteria.ordering
+    ):
         return page
     is_text = isinstance(key.type, sa.String)
     return page.order_by(collate_text(key, is_ordered=True) if is_text else key)
@@ -108,11 +112,11 @@ def apply_query_options(
     Raises:
         SpecificationError: the model does not support the options; no SQL is built.
     """
-    if options.condition is not None:
-        condition = build_sqla_filter(
-            model, options.condition, names=names, values=values, relations=relations
+    condition = _build_condition(stmt, model, options, names)
+    if condition is not None:
+        stmt = stmt.where(
+            build_sqla_filter(model, condition, names=names, values=values, relations=relations)
         )
-        stmt = stmt.where(condition)
     selection.ensure_distinct_selects(options)
     order = {name: _resolve_ordered(model, name, names) for name in options.ordering}
     columns: dict[str, Expression] = {name: target.column for name, target in order.items()}
@@ -129,6 +133,23 @@ def apply_query_options(
     if options.limit is not None:
         stmt = stmt.limit(options.limit)
     return stmt.offset(options.offset) if options.offset else stmt
+
+
+def _build_condition(
+    stmt: sa.Select[Any], model: type[Any], options: IQueryOptions[Any], names: Names | None
+) -> ISpecification[Any] | None:
+    """Return the condition of the page, without branches for NULL in columns that are NOT NULL."""
+    if not isinstance(options, QueryOptions) or options.after is None:
+        return options.condition
+    if list(stmt.get_final_froms()) != [get_mapper(model).local_table]:
+        return options.condition  # An outer join may add NULLs.
+    attributes = keyset.list_attributes(options.ordering)
+    targets = {name: _resolve(model, name, names) for name in attributes}
+    return options.build_condition(
+        never_none=[
+            name for name, each in targets.items() if not each.keys and not each.column.nullable
+        ]
+    )
 
 
 def _resolve_ordered(model: type[Any], name: str, names: Names | None) -> Target:
