@@ -22,7 +22,7 @@ UNSUPPORTED = {
         "test_list_all_without_ids_returns_every_aggregate",
         "test_search_result_can_be_awaited_and_streamed_repeatedly",
         "test_first_result_is_the_first_of_the_page_or_none",
-        "test_one_result_rejects_an_empty_page_and_a_second_item_on_it",
+        "test_only_result_rejects_an_empty_page_and_a_second_item_on_it",
         "test_count_of_a_search_includes_every_page_and_own_changes",
         "test_first_result_in_a_unit_of_work_can_be_changed_and_saved",
         "test_search_sees_uncommitted_changes_of_its_own_unit_of_work_only",

@@ -613,7 +613,7 @@ MUTANTS: Collection[Breaks] = (
     Breaks(CountsThePage, ROWS.test_count_of_a_search_includes_every_page_and_own_changes),
     Breaks(
         TakesBeyondThePage,
-        ROWS.test_one_result_rejects_an_empty_page_and_a_second_item_on_it,
+        ROWS.test_only_result_rejects_an_empty_page_and_a_second_item_on_it,
         MultipleResultsError,
     ),
     Breaks(TakesTheLast, ROWS.test_first_result_is_the_first_of_the_page_or_none),

@@ -188,7 +188,7 @@ def unresolved() -> Any:
         (Deposit(), "is not a subclass of Command; register the message's class"),
         (ReadBalance, "is not a subclass of Command; register the message's class"),
         (Deposited, "is not a subclass of Command; register the message's class"),
-        (3, "is no function and has no method handle"),
+        (3, "is not a function and has no method handle"),
     ],
 )
 def test_command_decorator_rejects_a_handler_without_one_command(

@@ -186,9 +186,9 @@ def test_next_page_accepts_another_unique_attribute_as_key() -> None:
     page = options.next_page(Item(1, name="a", grams=5), key="name")
 
     assert (page.ordering, page.after) == (("-grams", "name"), (5, "a"))
-    with pytest.raises(NonUniqueOrderError, match="whose name is None"):
+    with pytest.raises(NonUniqueOrderError, match="name is None"):
         options.next_page(Item(1, name=None, grams=5), key="name")
-    with pytest.raises(NonUniqueOrderError, match="whose id is None or missing"):
+    with pytest.raises(NonUniqueOrderError, match="id is None or missing"):
         QueryOptions(ordering=("id",)).next_page({"number": 1})
 
 

@@ -39,7 +39,7 @@ def decode_cursor(cursor: object, ordering: tuple[str, ...]) -> tuple[object, ..
     """Return the position that ``encode_cursor`` has written for this order.
 
     Raises:
-        InvalidCursorError: the text is no cursor, or it is one for another order.
+        InvalidCursorError: the text is not a cursor, or it is one for another order.
     """
     if not isinstance(cursor, str) or not 0 < len(cursor) <= MAX_CURSOR:
         raise errors.InvalidCursorError.malformed()

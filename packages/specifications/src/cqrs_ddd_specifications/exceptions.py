@@ -118,11 +118,11 @@ class NonUniqueOrderError(SpecificationValueError):
 
 
 class InvalidCursorError(SpecificationValueError):
-    """Text from a client that is no cursor for the order of a search."""
+    """Text from a client that is not a cursor for the order of a search."""
 
     @classmethod
     def malformed(cls) -> InvalidCursorError:
-        """Build the error for a text that is no cursor; the text is not repeated."""
+        """Build the error for a text that is not a cursor; the text is not repeated."""
         return cls("the cursor is malformed; request the first page without a cursor")
 
     @classmethod

@@ -169,7 +169,7 @@ class QueryOptions(IQueryOptions[Any]):
             key: as for ``next_page``.
 
         Raises:
-            InvalidCursorError: the text is no cursor, or it is one for another order.
+            InvalidCursorError: the text is not a cursor, or it is one for another order.
             NonUniqueOrderError: the order does not include the key.
         """
         if cursor is None:

@@ -22,7 +22,9 @@ S = TypeVar("S")
 class Read(Protocol):
     """Function that reads a result in a unit of work, for the request that began the search."""
 
-    def __call__(self, how: Callable[[SearchResult[Any]], Awaitable[S]]) -> Awaitable[S]: ...
+    def __call__(self, how: Callable[[SearchResult[Any]], Awaitable[S]]) -> Awaitable[S]:
+        """Return ``how`` of the search result."""
+        ...
 
 
 UowFactory = Callable[[], AbstractAsyncContextManager[UnitOfWork]]

@@ -119,7 +119,7 @@ def find_message_type(handler: Any, kind: type) -> type:
             describe_handler(handler),
             f"a {kind.__name__}",
             "handle",
-            "is no function and has no method handle; write async def handle(self, message)",
+            "is not a function and has no method handle; write async def handle(self, message)",
         )
     named = signatures.list_named_messages(function, kind)
     if kind is not DomainEvent:  # All events can have one handler.

@@ -27,7 +27,11 @@ def classify_error(error: BaseException) -> ErrorClass:
 
 
 class CQRSDDDError(Exception):
-    """Root of all errors of the toolkit."""
+    """Root of all errors of the toolkit.
+
+    Args:
+        message: request, present state and next step, in one sentence.
+    """
 
     error_class: ClassVar[ErrorClass] = ErrorClass.TRANSIENT
 

@@ -51,7 +51,7 @@ class HandlerRegistrationError(HandlerError):
 
     @classmethod
     def not_a_message(cls, given: object, kind: str) -> HandlerRegistrationError:
-        """Build the error for a message type that is no subclass of ``kind``."""
+        """Build the error for a message type that is not a subclass of ``kind``."""
         problem = f"is not a subclass of {kind}; register the message's class"
         return cls(f"{given!r} {problem}", message_type=str(given))
 

@@ -344,7 +344,7 @@ class RepositoryContract:
         assert await find_grams(limit=0) is None
         assert await (await parcels.search(where("owner", "=", "nobody"))).first() is None
 
-    async def test_one_result_rejects_an_empty_page_and_a_second_item_on_it(
+    async def test_only_result_rejects_an_empty_page_and_a_second_item_on_it(
         self, parcels: Parcels, where: Where, options: Options
     ) -> None:
         owner = new_parcel_id()
