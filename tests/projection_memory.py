@@ -47,7 +47,7 @@ class Takings(ProjectionHandler):
 
 
 class KeepingEventStore(SQLAlchemyEventStore):
-    """Naive event store that keeps every event it read."""
+    """Wrong event store that keeps every event it read."""
 
     kept: ClassVar[list[StoredEvent]] = []
 

@@ -352,7 +352,7 @@ class EventSourcingKit:
             ("version 0", "unreadable"),
         ],
     )
-    async def test_unusable_snapshot_is_counted_logged_once_and_replaced(
+    async def test_outdated_or_unreadable_snapshot_is_counted_logged_once_and_replaced(
         self,
         new_uow: NewUnitOfWork,
         snapshots: ISnapshotStore,
@@ -421,7 +421,7 @@ class EventSourcingKit:
         reason = "another shape" if schema_hash else "beyond the stream"
         assert loader.snapshots.misses == {reason: 1}
 
-    async def test_late_repair_of_an_unusable_snapshot_replaces_no_newer_snapshot(
+    async def test_late_repair_of_an_outdated_snapshot_replaces_no_newer_snapshot(
         self, new_uow: NewUnitOfWork, snapshots: ISnapshotStore
     ) -> None:
         await check_late_repair(new_uow, snapshots, AggregateSnapshots)

@@ -192,7 +192,7 @@ class BaselessUpdater(AggregateUpdater[Article, str]):
         return await super()._merge(entity_id, stored, mine, uow)
 
 
-async def test_naive_merge_without_a_base_undoes_the_change_of_the_other_side() -> None:
+async def test_merge_check_catches_an_updater_that_undoes_the_change_of_the_other_side() -> None:
     texts = []
     for kind in (BaselessUpdater, AggregateUpdater[Article, str]):
         desk = Desk()

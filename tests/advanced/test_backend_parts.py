@@ -23,14 +23,14 @@ class TestInMemoryBackendParts(BackendPartsContract):
 
 
 class CreatesEachPartAgain(InMemoryBackend):
-    """Naive: creates a part at each request."""
+    """Wrong variant: creates a part at each request."""
 
     def part(self, port: Any, default: Callable[[], Any]) -> Any:
         return default()
 
 
 class CarriesNoProjections(InMemoryBackend):
-    """Naive: leaves the projection store out of the units of work."""
+    """Wrong variant: leaves the projection store out of the units of work."""
 
     def unit_of_work(self) -> InMemoryUnitOfWork:
         return InMemoryUnitOfWork(self.event_store, self.outbox, self.inbox)
@@ -52,7 +52,7 @@ CONTRACT = BackendPartsContract()
         ),
     ],
 )
-async def test_contract_catches_the_naive_backend(
+async def test_backend_parts_contract_catches_each_wrong_backend(
     mutant: type[InMemoryBackend], test: Callable[..., Awaitable[None]]
 ) -> None:
     with pytest.raises((AssertionError, InvalidOperationError, ProjectionStoreError)):

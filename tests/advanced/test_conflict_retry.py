@@ -201,7 +201,7 @@ async def test_every_attempt_has_a_new_unit_of_work_and_a_freshly_loaded_aggrega
     assert get_current_uow() is None
 
 
-async def test_naive_handler_that_keeps_the_aggregate_between_attempts_never_succeeds() -> None:
+async def test_retry_of_a_handler_that_does_not_reload_its_aggregate_never_succeeds() -> None:
     depot = Depot(retry_at_once(max_attempts=3))
     parcel = await store_parcel(depot.parcels)
     kept: dict[str, Parcel] = {}
@@ -277,7 +277,7 @@ class EndlessRetry(IMiddleware):
                 await asyncio.sleep(0)
 
 
-async def test_naive_retry_without_a_limit_never_gives_up() -> None:
+async def test_attempt_count_catches_a_retry_middleware_without_a_limit() -> None:
     assert await count_attempts([CONFLICT] * 1000, EndlessRetry()) == 1001
     with pytest.raises(OptimisticConcurrencyError):
         await count_attempts([CONFLICT] * 1000, ConflictRetryMiddleware())
@@ -349,7 +349,7 @@ class EveryLevelRetry(IMiddleware):
 @pytest.mark.parametrize(
     ("naive", "command"), [(InnerRetry(), Weigh), (EveryLevelRetry(), WeighTwice)]
 )
-async def test_naive_retry_inside_an_open_unit_of_work_cannot_succeed(
+async def test_unit_of_work_catches_a_middleware_that_retries_in_the_failed_transaction(
     naive: IMiddleware, command: type[Weigh | WeighTwice]
 ) -> None:
     depot = Depot(naive)

@@ -1,4 +1,4 @@
-"""Naive projection stores, and the contract test that each of them fails."""
+"""Wrong projection stores, and the contract test that each of them fails."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ STORES: list[tuple[type[InMemoryProjectionStore], str]] = [
 
 
 @pytest.mark.parametrize(("naive_store", "test_name"), STORES)
-async def test_naive_projection_store_fails_a_contract_test_that_the_fake_passes(
+async def test_projection_store_contract_catches_each_wrong_store_and_passes_the_fake(
     naive_store: type[InMemoryProjectionStore], test_name: str
 ) -> None:
     test: Callable[..., Any] = getattr(ProjectionStoreContract(), test_name)

@@ -245,7 +245,7 @@ async def test_event_outside_the_given_registry_is_not_written(
     assert await events.get_events(account.id) == []
 
 
-def test_stored_event_has_the_tenant_of_the_request() -> None:
+def test_stored_event_has_the_tenant_of_the_request_context() -> None:
     account = Account.open(new_account_id())
     (event,) = account.pending_events
 

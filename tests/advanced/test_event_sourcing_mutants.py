@@ -1,4 +1,4 @@
-"""Naive snapshot stores, loaders and repositories, and the test that each of them fails."""
+"""Wrong snapshot stores, loaders and repositories, and the test that each of them fails."""
 
 from __future__ import annotations
 
@@ -95,11 +95,11 @@ STORES: list[tuple[type[InMemorySnapshotStore], str]] = [
     (OneByOneStore, "test_cancelled_save_stores_all_snapshots_or_none"),
     (
         UnconditionalReplaceStore,
-        "test_earlier_snapshot_replaces_only_the_unusable_version_it_names",
+        "test_earlier_snapshot_replaces_only_the_version_that_instead_of_names",
     ),
     (
         UnconditionalReplaceStore,
-        "test_newer_snapshot_is_not_mistaken_for_the_unusable_one_it_replaced",
+        "test_snapshot_newer_than_the_version_that_instead_of_names_is_kept",
     ),
     (LastWriterStore, "test_snapshot_of_an_earlier_version_never_replaces_a_later_one"),
     (UncheckedCommitStore, "test_concurrent_writers_leave_the_snapshot_of_the_latest_version"),
@@ -109,7 +109,7 @@ STORES: list[tuple[type[InMemorySnapshotStore], str]] = [
 
 
 @pytest.mark.parametrize(("naive_store", "test_name"), STORES)
-async def test_naive_snapshot_store_fails_a_contract_test_that_the_fake_passes(
+async def test_snapshot_store_contract_catches_each_wrong_store_and_passes_the_fake(
     naive_store: type[InMemorySnapshotStore], test_name: str
 ) -> None:
     test: Callable[..., Any] = getattr(SnapshotStoreContract(), test_name)
@@ -135,7 +135,7 @@ class EarlySnapshotLoader(EventSourcedLoader[Account]):
             await self.snapshots.save(due, instead_of=stale)
 
 
-async def test_naive_loader_that_saves_before_the_commit_keeps_a_rolled_back_state() -> None:
+async def test_rollback_check_catches_a_loader_that_saves_a_snapshot_before_the_commit() -> None:
     events, kept = InMemoryEventStore(), InMemorySnapshotStore()
 
     def new_uow() -> InMemoryUnitOfWork:
@@ -161,7 +161,7 @@ class TwoStepRepairSnapshots(AggregateSnapshots[Account]):
         await self._store.save_many(snapshots)
 
 
-async def test_naive_snapshot_repair_in_two_steps_loses_a_newer_snapshot() -> None:
+async def test_snapshot_repair_check_catches_a_repair_that_loses_a_newer_snapshot() -> None:
     events = InMemoryEventStore()
 
     def new_uow() -> InMemoryUnitOfWork:
@@ -178,7 +178,7 @@ class UnmarkedAggregates(TrackedAggregates):
         return list(events)
 
 
-async def test_naive_repository_that_does_not_mark_stored_events_stores_them_twice() -> None:
+async def test_mediator_check_catches_a_unit_of_work_that_stores_events_twice() -> None:
     events = InMemoryEventStore()
 
     def new_uow() -> InMemoryUnitOfWork:
@@ -206,7 +206,7 @@ class ObjectSnapshotRepository(real.EventSourcedRepository[Account, str]):
         return answer
 
 
-async def test_naive_snapshot_of_the_saved_object_keeps_changes_without_an_event(
+async def test_snapshot_check_catches_a_snapshot_with_changes_that_no_event_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     events, kept = InMemoryEventStore(), InMemorySnapshotStore()

@@ -273,7 +273,7 @@ def test_list_union_by_key_equals_a_field_level_merge(sides: Sides) -> None:
         assert text(union) == text(None if expected is None else list(expected.values()))
 
 
-# Naive strategies, and the law that each of them breaks.
+# Wrong strategies, and the law that each of them breaks.
 
 
 class TwoWayMerge(IMergeStrategy):
@@ -338,7 +338,7 @@ NAIVE: list[tuple[IMergeStrategy, st.SearchStrategy[Any], Law]] = [
 
 
 @pytest.mark.parametrize(("naive", "values", "law"), NAIVE)
-def test_naive_merge_strategy_breaks_a_law(
+def test_merge_law_catches_each_wrong_merge_strategy(
     naive: IMergeStrategy, values: st.SearchStrategy[Any], law: Law
 ) -> None:
     @settings(
@@ -473,7 +473,7 @@ def test_timestamp_strategy_conflicts_without_a_time_with_a_zone(time: Any, is_m
     assert caught.value.fields == ("at",)
 
 
-def test_list_union_keeps_their_order_and_adds_common_additions_once() -> None:
+def test_list_union_keeps_the_order_of_theirs_and_adds_common_additions_once() -> None:
     union = UnionListMergeStrategy().merge([1, 2, 3, 2], [3, "x", 2, 1, True], ["y", 2, 3, "x", 2])
 
     assert text(union) == text([3, "x", 2, True, "y"])

@@ -748,7 +748,7 @@ def test_cache_returns_the_values_of_the_inner_dispatcher_after_any_operations(
     asyncio.run(_compare(CachingPersistenceDispatcher, kind(), steps))
 
 
-def test_naive_cache_filled_within_a_unit_of_work_returns_a_rolled_back_value() -> None:
+def test_comparison_catches_a_caching_dispatcher_that_returns_a_rolled_back_value() -> None:
     class UncommittedFillDispatcher(CachingPersistenceDispatcher):
         async def _read(self, type_: Any, ids: Any, load: Any, id_of: Any, current: Any) -> Any:
             return await super()._read(type_, ids, load, id_of, None)

@@ -82,9 +82,7 @@ class TestCachingPersistenceDispatcherWithPlainCache(PersistenceDispatcherContra
 
 
 class TestInProcessFillLeases(CacheContract):
-    async def test_cache_rejects_unusable_keys_ttls_and_values(
-        self, cache: IVersionedCache
-    ) -> None:
+    async def test_cache_rejects_invalid_keys_ttls_and_values(self, cache: IVersionedCache) -> None:
         """Check only keys and values, since the dispatcher builds keys and times."""
         with pytest.raises(InvalidOperationError):
             await cache.set("", 1)

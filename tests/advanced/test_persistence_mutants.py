@@ -1,4 +1,4 @@
-"""Naive dispatchers, and the contract test that each of them fails."""
+"""Wrong dispatchers, and the contract test that each of them fails."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ KIT = PersistenceDispatcherContract()
 MUTANTS: Collection[Mutant] = (
     Mutant(
         SeparateTransactionsDispatcher,
-        KIT.test_all_persistence_handlers_of_a_type_share_one_unit_of_work,
+        KIT.test_all_operation_handlers_of_an_aggregate_type_share_one_unit_of_work,
     ),
     Mutant(
         LastResultDispatcher,
@@ -329,7 +329,7 @@ MUTANTS: Collection[Mutant] = (
 @pytest.mark.parametrize(
     "mutant", MUTANTS, ids=lambda b: f"{b.dispatcher.__name__}-{b.test.__name__[5:45]}"
 )
-async def test_naive_persistence_dispatcher_fails_the_contract_test(
+async def test_persistence_dispatcher_contract_catches_each_wrong_dispatcher(
     mutant: Mutant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parcels = CountedParcels()

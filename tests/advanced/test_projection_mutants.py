@@ -1,4 +1,4 @@
-"""Naive projections, and the test that each of them fails."""
+"""Wrong projections, and the test that each of them fails."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ STORES: list[tuple[dict[str, Any], type[Any], str]] = [
 
 
 @pytest.mark.parametrize(("naive_stores", "kit", "test_name"), STORES)
-async def test_naive_store_makes_a_projection_test_fail(
+async def test_projection_check_catches_each_wrong_store(
     naive_stores: dict[str, Any], kit: type[Any], test_name: str
 ) -> None:
     with pytest.raises((AssertionError, pytest.fail.Exception)):
@@ -167,7 +167,7 @@ async def test_naive_store_makes_a_projection_test_fail(
         )
 
 
-async def test_naive_documents_that_keep_a_failed_event_are_detected(
+async def test_poison_event_check_catches_documents_that_keep_changes_of_a_failed_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def keep_changes(self: ProjectionDocuments, *, keep: bool) -> None:
@@ -181,7 +181,7 @@ async def test_naive_documents_that_keep_a_failed_event_are_detected(
         )
 
 
-async def test_naive_quarantine_of_a_single_event_is_detected(
+async def test_poison_event_check_catches_a_worker_that_does_not_block_the_stream(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     add_dead_letter = batches.Batch._add_dead_letter
@@ -209,7 +209,7 @@ class InPlaceRebuild(ProjectionRebuild):
         return await super().run(resume=resume)
 
 
-async def test_naive_rebuild_in_place_shows_readers_fewer_documents() -> None:
+async def test_reader_check_catches_a_rebuild_in_place_that_shows_fewer_documents() -> None:
     class InPlaceEnvironment(ProjectionEnvironment):
         def rebuild(self, handler: ProjectionHandler, **options: Any) -> ProjectionRebuild:
             return InPlaceRebuild(handler, **{**self.stores, **options})
@@ -228,7 +228,7 @@ async def test_naive_rebuild_in_place_shows_readers_fewer_documents() -> None:
         await getattr(ProjectionRebuildKit(), name)(naive_stores)
 
 
-async def test_naive_rebuild_that_clears_before_its_lease_check_disturbs_another(
+async def test_frozen_rebuild_check_catches_a_rebuild_that_clears_before_its_lease_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begin = ProjectionRebuild._begin

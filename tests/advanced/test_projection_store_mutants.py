@@ -1,4 +1,4 @@
-"""Naive stores of positions and dead letters, and the contract test that each of them fails."""
+"""Wrong stores of positions and dead letters, and the contract test that each of them fails."""
 
 from __future__ import annotations
 
@@ -230,35 +230,38 @@ class SplitPositionPagesStore(InMemoryDeadLetterStore):
 DEAD_LETTERS: list[tuple[type[InMemoryDeadLetterStore], str]] = [
     (
         SingleRetryStore,
-        "test_retry_makes_all_dead_letters_of_the_stream_due_in_position_order",
+        "test_retry_makes_all_dead_letters_of_the_stream_retryable_in_position_order",
     ),
     (
         FailedOnlyBlockingStore,
-        "test_failed_and_waiting_dead_letters_block_their_stream_even_when_due",
+        "test_failed_and_waiting_dead_letters_block_their_stream_even_if_retryable",
     ),
     (
         FailedOnlyBlockingStore,
-        "test_discard_of_a_failed_dead_letter_makes_the_waiting_dead_letters_due",
+        "test_discard_of_a_failed_dead_letter_makes_its_waiting_ones_retryable",
     ),
     (
         UnorderedRetryStore,
         "test_retryable_dead_letter_waits_for_earlier_dead_letters_of_its_stream",
     ),
-    (UnconditionalAddStore, "test_dead_letter_added_after_a_retry_or_discard_of_its_stream_is_due"),
     (
         UnconditionalAddStore,
-        "test_dead_letter_added_during_a_retry_or_discard_of_its_stream_becomes_due",
+        "test_dead_letter_added_after_a_retry_or_discard_of_its_stream_is_retryable",
+    ),
+    (
+        UnconditionalAddStore,
+        "test_dead_letter_added_during_a_retry_or_discard_becomes_retryable",
     ),
     (
         SingleDiscardStore,
-        "test_discard_of_a_failed_dead_letter_makes_the_waiting_dead_letters_due",
+        "test_discard_of_a_failed_dead_letter_makes_its_waiting_ones_retryable",
     ),
     (SplitPositionPagesStore, "test_pages_of_dead_letters_contain_every_dead_letter_by_position"),
 ]
 
 
 @pytest.mark.parametrize(("naive_store", "test_name"), POSITIONS)
-async def test_naive_position_store_fails_a_contract_test(
+async def test_position_store_contract_catches_each_wrong_store(
     naive_store: type[InMemoryPositionStore], test_name: str
 ) -> None:
     test = getattr(PositionStoreContract(), test_name)
@@ -268,7 +271,7 @@ async def test_naive_position_store_fails_a_contract_test(
 
 
 @pytest.mark.parametrize(("naive_store", "test_name"), DEAD_LETTERS)
-async def test_naive_dead_letter_store_fails_a_contract_test(
+async def test_dead_letter_store_contract_catches_each_wrong_store(
     naive_store: type[InMemoryDeadLetterStore], test_name: str
 ) -> None:
     test = getattr(DeadLetterStoreContract(), test_name)

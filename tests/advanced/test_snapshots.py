@@ -39,7 +39,7 @@ NEVER = EveryNEventsStrategy(10**9)
     ("version", "snapshot", "seconds", "due"),
     [(99, 0, 0.0, False), (100, 0, 0.0, True), (150, 60, 0.4, False), (150, 60, 0.5, True)],
 )
-def test_combined_snapshot_strategies_are_due_when_one_is_due(
+def test_combined_snapshot_strategy_requests_a_snapshot_if_one_of_its_parts_does(
     version: int, snapshot: int, seconds: float, due: bool
 ) -> None:
     strategy = EveryNEventsStrategy(100) | LoadingTimeStrategy(0.5)
@@ -145,7 +145,7 @@ async def test_snapshot_and_later_events_equal_the_full_replay_in_1000_random_hi
 
 
 @pytest.mark.parametrize("naive", [ReversedOrderLoader, FullReplayLoader])
-async def test_naive_loader_restores_a_wrong_state(
+async def test_snapshot_check_catches_each_loader_that_restores_a_wrong_state(
     naive: type[EventSourcedLoader[Account]],
 ) -> None:
     with pytest.raises(AssertionError, match="snapshot at"):
@@ -266,7 +266,7 @@ async def test_aggregates_with_aliases_or_strict_fields_can_have_snapshots(aggre
     assert usable == {snapshot.stream: aggregate}
 
 
-async def test_unusable_snapshot_is_reported_to_the_hooks() -> None:
+async def test_outdated_snapshot_is_reported_to_the_hooks() -> None:
     kept, seen = InMemorySnapshotStore(), []
     stream = StreamId("Account", new_account_id())
     await kept.save(Snapshot(stream=stream, version=1, schema_hash="old", state=b""))
@@ -317,7 +317,7 @@ class CountingSnapshotStore(InMemorySnapshotStore):
 
 
 @pytest.mark.parametrize("is_in_unit_of_work", [True, False])
-async def test_due_snapshots_of_one_load_are_saved_in_one_call(
+async def test_all_new_snapshots_of_one_load_are_saved_in_one_call(
     is_in_unit_of_work: bool,
 ) -> None:
     store, kept = InMemoryEventStore(), CountingSnapshotStore()

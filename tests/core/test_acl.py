@@ -472,7 +472,7 @@ Service = type[AsyncACLInheritanceService[str]]
 
 
 class SkipsMissing(AsyncACLInheritanceService[str]):
-    """Naive: treats a missing node as a node without a list."""
+    """Wrong variant: treats a missing node as a node without a list."""
 
     def _combine(self, walk: Walk[str]) -> EffectiveACL[str]:
         walk.missing.clear()
@@ -480,7 +480,7 @@ class SkipsMissing(AsyncACLInheritanceService[str]):
 
 
 class AnswersAtTheLimit(AsyncACLInheritanceService[str]):
-    """Naive: decides by the lists that were read before the limit."""
+    """Wrong variant: decides by the lists that were read before the limit."""
 
     async def effective_acl(self, node_id: str) -> EffectiveACL[str]:
         try:
@@ -491,7 +491,7 @@ class AnswersAtTheLimit(AsyncACLInheritanceService[str]):
 
 
 class EmptyIsAbsent(AsyncACLInheritanceService[str]):
-    """Naive: treats an empty list as no list."""
+    """Wrong variant: treats an empty list as no list."""
 
     def _combine(self, walk: Walk[str]) -> EffectiveACL[str]:
         for node_id, (acl, parents) in walk.records.items():
@@ -534,7 +534,7 @@ async def _check_empty_list_denies(service: Service) -> None:
         (EmptyIsAbsent, _check_empty_list_denies),
     ],
 )
-async def test_access_checks_catch_naive_acl_services(
+async def test_access_check_catches_each_wrong_acl_service(
     naive: Service, check: Callable[[Service], Awaitable[None]]
 ) -> None:
     await check(AsyncACLInheritanceService)

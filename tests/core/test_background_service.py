@@ -75,7 +75,7 @@ async def ignore_the_cancellation(service: Service) -> None:
             continue
 
 
-async def test_service_reports_that_it_runs_and_that_it_is_stopped() -> None:
+async def test_background_service_reports_that_it_runs_and_that_it_is_stopped() -> None:
     service = Service(run_until_stopped)
     states = [service.status.state]
 
@@ -92,7 +92,7 @@ async def test_service_reports_that_it_runs_and_that_it_is_stopped() -> None:
 @pytest.mark.parametrize(
     ("call", "error"), [(fail, LookupError), (raise_cancelled, InfrastructureError)]
 )
-async def test_loop_that_fails_is_logged_visible_and_started_again(
+async def test_failed_loop_of_a_service_is_logged_reported_and_started_again(
     call: Any, error: type[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
     service = Service(call, call, run_until_stopped)
@@ -106,7 +106,7 @@ async def test_loop_that_fails_is_logged_visible_and_started_again(
     assert caplog.text.count("a loop of Service failed; it starts again in 0.0 s") == 2
 
 
-async def test_loop_counts_as_running_again_after_a_second() -> None:
+async def test_restarted_loop_of_a_service_counts_as_running_after_a_second() -> None:
     service = Service(fail, run_until_stopped)
     now = 0.0
 
@@ -122,7 +122,7 @@ async def test_loop_counts_as_running_again_after_a_second() -> None:
     assert states == [ServiceState.FAILING, ServiceState.RUNNING]
 
 
-async def test_pause_before_a_restart_grows_and_begins_again_after_a_recovery(
+async def test_pause_before_a_restart_grows_until_the_service_recovers(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Growing(FixedRetryPolicy):
@@ -148,7 +148,7 @@ async def test_pause_before_a_restart_grows_and_begins_again_after_a_recovery(
     assert pauses == [0.001, 0.002, 0.001]
 
 
-async def test_loop_that_ends_by_itself_is_visible() -> None:
+async def test_service_status_reports_a_loop_that_ended_by_itself() -> None:
     service = Service(end)
 
     async with service:
@@ -159,7 +159,7 @@ async def test_loop_that_ends_by_itself_is_visible() -> None:
     assert status == ServiceStatus(ServiceState.ENDED)
 
 
-async def test_stop_during_a_pause_ends_the_service() -> None:
+async def test_stop_during_the_pause_before_a_restart_ends_the_service() -> None:
     class Patient(Service):
         restart_policy: ClassVar[RetryPolicy] = FixedRetryPolicy(delay=3600.0)
 

@@ -186,7 +186,7 @@ async def test_cache_fill_that_raced_a_change_is_dropped(
     assert fresh.grams == 5
 
 
-async def test_cache_without_fill_leases_would_keep_a_stale_aggregate(
+async def test_race_check_catches_a_cache_without_fill_leases_that_keeps_a_stale_aggregate(
     inner: CountingParcels,
 ) -> None:
     class NoLeases(InMemoryCacheService):
@@ -369,7 +369,7 @@ async def test_cached_aggregate_expires_after_its_ttl(inner: CountingParcels) ->
     assert inner.loads == 2
 
 
-async def test_caching_repository_works_while_the_cache_fails(
+async def test_caching_repository_loads_and_saves_aggregates_while_the_cache_fails(
     inner: CountingParcels, caplog: pytest.LogCaptureFixture
 ) -> None:
     parcels = CachingRepository(inner, BrokenCache(), Parcel)
@@ -414,7 +414,7 @@ async def test_changed_aggregate_class_uses_different_cache_keys(
     assert old._states.key("p-1") != new._states.key("p-1")
 
 
-async def test_unusable_cache_entry_is_a_miss(
+async def test_undecodable_cache_entry_is_a_miss(
     parcels: CachingRepository[Parcel, str], inner: CountingParcels, cache: InMemoryCacheService
 ) -> None:
     await _store_parcel(parcels)
@@ -452,7 +452,7 @@ async def test_aggregates_with_aliases_or_strict_types_are_read_from_the_cache(
     assert await aggregates.get(aggregate.id) == aggregate
 
 
-def test_log_of_an_unusable_cache_entry_omits_its_values(
+def test_log_of_an_undecodable_cache_entry_omits_its_values(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     states = AggregateCodec(Renamed)
@@ -665,7 +665,7 @@ async def test_multitenant_repository_rejects_an_aggregate_without_tenant_id() -
         await ParcelsByTenant(Parcel).add(Parcel.register("p-1", "anna"))
 
 
-async def test_caller_that_has_written_does_not_get_an_older_load(
+async def test_caller_that_wrote_an_aggregate_gets_no_state_loaded_before_its_write(
     parcels: CachingRepository[Parcel, str], inner: CountingParcels
 ) -> None:
     parcel = await _store_parcel(inner)
@@ -700,7 +700,7 @@ def test_tenants_and_ids_that_concatenate_alike_have_separate_cache_keys(
 
 
 class JoinsAnyLoad(ReadThrough):
-    """Naive: waits for any running load and uses its result."""
+    """Wrong variant: waits for any running load and uses its result."""
 
     async def drop(self, keys: Iterable[str]) -> None:
         await self._cache.drop(list(keys))
@@ -715,9 +715,11 @@ class JoinsAnyLoad(ReadThrough):
         return [codec.decode(landed.state)]
 
 
-async def test_naive_waiter_of_any_load_would_get_a_state_older_than_its_own_write(
+async def test_own_write_check_catches_a_cache_whose_waiters_join_an_older_load(
     parcels: CachingRepository[Parcel, str], inner: CountingParcels
 ) -> None:
     parcels._states._values = JoinsAnyLoad(parcels._states._values._cache)
     with pytest.raises(AssertionError):
-        await test_caller_that_has_written_does_not_get_an_older_load(parcels, inner)
+        await test_caller_that_wrote_an_aggregate_gets_no_state_loaded_before_its_write(
+            parcels, inner
+        )

@@ -67,9 +67,7 @@ def test_config_error_names_a_missing_variable() -> None:
     ("variable", "text"),
     [("MAX_RETRIES", "many"), ("VERBOSE", "perhaps"), ("HOSTS", "a,b"), ("HOSTS", '["a", 1]')],
 )
-def test_config_error_names_an_unusable_variable_without_its_value(
-    variable: str, text: str
-) -> None:
+def test_config_error_names_an_invalid_variable_without_its_value(variable: str, text: str) -> None:
     with pytest.raises(ConfigError, match=f"{variable} is not usable") as caught:
         Settings.from_env(environ={"DATABASE_URL": "x", variable: text})
 

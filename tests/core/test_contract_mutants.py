@@ -1,4 +1,4 @@
-"""Naive implementations, each with the contract test that catches it."""
+"""Wrong implementations, each with the contract test that catches it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from tests.core.conftest import Equals, QueryOptions
 
 
 class PositionsAtAppend(InMemoryEventStore):
-    """Naive: assigns positions at the append, like a sequence, instead of at the commit."""
+    """Wrong variant: assigns positions at the append, like a sequence, instead of at the commit."""
 
     class Changes(fake_events._AppendedEvents):
         def append(self, events: Sequence[StoredEvent]) -> None:
@@ -77,7 +77,7 @@ class PositionsAtAppend(InMemoryEventStore):
 
 
 class WaitsAtGaps(InMemoryEventStore):
-    """Naive: waits at a gap between positions, as if a transaction were still running."""
+    """Wrong variant: waits at a gap between positions, as if a transaction were still running."""
 
     async def get_events_after(self, position: int, limit: int = 1000) -> list[StoredEvent]:
         found: list[StoredEvent] = []
@@ -90,7 +90,7 @@ class WaitsAtGaps(InMemoryEventStore):
 
 
 class BatchInPieces(InMemoryEventStore):
-    """Naive: appends each event of a batch in its own transaction."""
+    """Wrong variant: appends each event of a batch in its own transaction."""
 
     async def append_batch(self, events: list[StoredEvent]) -> None:
         for event in events:
@@ -98,7 +98,7 @@ class BatchInPieces(InMemoryEventStore):
 
 
 class ExpectsNothing(InMemoryEventStore):
-    """Naive: ignores the expected version."""
+    """Wrong variant: ignores the expected version."""
 
     async def append_to_stream(
         self,
@@ -111,7 +111,7 @@ class ExpectsNothing(InMemoryEventStore):
 
 
 class OneKindOfConflict(InMemoryEventStore):
-    """Naive: reports a repeated event id as a version conflict, which callers retry."""
+    """Wrong variant: reports a repeated event id as a version conflict, which callers retry."""
 
     async def append(self, stored_event: StoredEvent) -> None:
         try:
@@ -121,7 +121,7 @@ class OneKindOfConflict(InMemoryEventStore):
 
 
 class AppendsOutsideTheTransaction(InMemoryEventStore):
-    """Naive: appends outside of the unit of work."""
+    """Wrong variant: appends outside of the unit of work."""
 
     def bind(self, uow: UnitOfWork) -> InMemoryEventStore:
         return self
@@ -132,7 +132,7 @@ class AppendsOutsideTheTransaction(InMemoryEventStore):
 
 
 class FirstIdWins(InMemoryEventStore):
-    """Naive: identifies a stream by its id, without the aggregate type."""
+    """Wrong variant: identifies a stream by its id, without the aggregate type."""
 
     async def get_events(
         self, aggregate_id: str, *, after_version: int = 0, aggregate_type: str | None = None
@@ -144,7 +144,7 @@ class FirstIdWins(InMemoryEventStore):
 
 
 class KeepsReferences(InMemoryRepository[Parcel, str]):
-    """Naive: returns the stored object itself."""
+    """Wrong variant: returns the stored object itself."""
 
     async def get(self, entity_id: str, uow: UnitOfWork | None = None) -> Parcel | None:
         row = self._rows.get(entity_id)
@@ -152,7 +152,7 @@ class KeepsReferences(InMemoryRepository[Parcel, str]):
 
 
 class LastWriterWins(InMemoryRepository[Parcel, str]):
-    """Naive: saves an aggregate without a check of its version."""
+    """Wrong variant: saves an aggregate without a check of its version."""
 
     class Changes(fake_rows._Changes[Parcel, str]):
         def write(self, entity_id: str, entity: Parcel) -> None:
@@ -168,7 +168,7 @@ class LastWriterWins(InMemoryRepository[Parcel, str]):
 
 
 class ChecksWhenAddedOnly(InMemoryRepository[Parcel, str]):
-    """Naive: checks the version when the aggregate is added, and not when it is written."""
+    """Wrong variant: checks the version when the aggregate is added, and not when it is written."""
 
     class Changes(fake_rows._Changes[Parcel, str]):
         def check(self) -> None:
@@ -179,7 +179,7 @@ class ChecksWhenAddedOnly(InMemoryRepository[Parcel, str]):
 
 
 class IgnoresTheUnitOfWork(InMemoryRepository[Parcel, str]):
-    """Naive: writes in its own transaction."""
+    """Wrong variant: writes in its own transaction."""
 
     async def add(self, entity: Parcel, uow: UnitOfWork | None = None) -> str:
         async with InMemoryUnitOfWork() as own:
@@ -187,7 +187,7 @@ class IgnoresTheUnitOfWork(InMemoryRepository[Parcel, str]):
 
 
 class SavesOneByOne(InMemoryRepository[Parcel, str]):
-    """Naive: saves each aggregate of a batch separately."""
+    """Wrong variant: saves each aggregate of a batch separately."""
 
     async def add_many(
         self, entities: Sequence[Parcel], uow: UnitOfWork | None = None
@@ -249,7 +249,7 @@ class TakesCopies(WrapsTheSearch):
 
 
 class RollsBackOnErrorsOnly(InMemoryUnitOfWork):
-    """Naive: rolls back after an ``Exception``, which a cancellation is not."""
+    """Wrong variant: rolls back after an ``Exception``, which a cancellation is not."""
 
     async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         seen = error if isinstance(error, Exception) else None
@@ -257,7 +257,7 @@ class RollsBackOnErrorsOnly(InMemoryUnitOfWork):
 
 
 class SwallowsCancellation(InMemoryUnitOfWork):
-    """Naive: rolls back after a cancellation and suppresses it."""
+    """Wrong variant: rolls back after a cancellation and suppresses it."""
 
     async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> Any:
         await super().__aexit__(kind, error, traceback)
@@ -265,7 +265,7 @@ class SwallowsCancellation(InMemoryUnitOfWork):
 
 
 class CommitsInTheCallersTask(InMemoryUnitOfWork):
-    """Naive: a cancellation interrupts the commit."""
+    """Wrong variant: a cancellation interrupts the commit."""
 
     commits_in_task: ClassVar[bool] = False
 
@@ -277,7 +277,7 @@ class CommitsInTheCallersTask(InMemoryUnitOfWork):
 
 
 class StopsAtAFailingHook(InMemoryUnitOfWork):
-    """Naive: skips the remaining hooks after a hook has failed."""
+    """Wrong variant: skips the remaining hooks after a hook has failed."""
 
     async def trigger_commit_hooks(self) -> None:
         while self._on_commit_hooks:
@@ -285,7 +285,7 @@ class StopsAtAFailingHook(InMemoryUnitOfWork):
 
 
 class RunsHooksBeforeTheCommit(InMemoryUnitOfWork):
-    """Naive: runs the commit hooks before the commit."""
+    """Wrong variant: runs the commit hooks before the commit."""
 
     async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         while self._on_commit_hooks:
@@ -294,7 +294,7 @@ class RunsHooksBeforeTheCommit(InMemoryUnitOfWork):
 
 
 class AllowsConcurrentUse(InMemoryUnitOfWork):
-    """Naive: lets two tasks use one unit of work at the same time."""
+    """Wrong variant: lets two tasks use one unit of work at the same time."""
 
     @contextmanager
     def guard_exclusive(self, operation: str) -> Iterator[None]:
@@ -303,14 +303,14 @@ class AllowsConcurrentUse(InMemoryUnitOfWork):
 
 
 class StaysOpen(InMemoryUnitOfWork):
-    """Naive: accepts work after its commit or rollback."""
+    """Wrong variant: accepts work after its commit or rollback."""
 
     def ensure_open(self, purpose: str) -> None:
         pass
 
 
 class CommitsUnsavedEvents(InMemoryUnitOfWork):
-    """Naive: commits although an aggregate has unsaved events."""
+    """Wrong variant: commits although an aggregate has unsaved events."""
 
     def __init__(self, event_store: InMemoryEventStore | None = None) -> None:
         super().__init__(event_store)
@@ -318,7 +318,7 @@ class CommitsUnsavedEvents(InMemoryUnitOfWork):
 
 
 class ReleasesWithoutToken(InMemoryLockStrategy):
-    """Naive: releases a lock without a check of the token."""
+    """Wrong variant: releases a lock without a check of the token."""
 
     async def release(self, resource: str) -> None:
         if resource in self._queue.current:
@@ -326,14 +326,14 @@ class ReleasesWithoutToken(InMemoryLockStrategy):
 
 
 class NeverExpires(InMemoryLockStrategy):
-    """Naive: never expires the lock of a dead holder."""
+    """Wrong variant: never expires the lock of a dead holder."""
 
     def _find_holder(self, resource: str) -> Any:
         return self._queue.current.get(resource)
 
 
 class SameToken(InMemoryLockStrategy):
-    """Naive: gives every holder the same fencing token."""
+    """Wrong variant: gives every holder the same fencing token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -341,7 +341,7 @@ class SameToken(InMemoryLockStrategy):
 
 
 class KeepsCancelledWaiters(InMemoryLockStrategy):
-    """Naive: keeps a cancelled waiter in the queue."""
+    """Wrong variant: keeps a cancelled waiter in the queue."""
 
     async def acquire(self, resource: str, *, timeout: float = 10.0, ttl: float = 30.0) -> bool:
         return await asyncio.shield(super().acquire(resource, timeout=timeout, ttl=ttl))
@@ -354,7 +354,7 @@ class LastFirstQueue(KeyedQueue[Any]):
 
 
 class LastInFirstOut(InMemoryLockStrategy):
-    """Naive: serves the waiter that arrived last."""
+    """Wrong variant: serves the waiter that arrived last."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -362,7 +362,7 @@ class LastInFirstOut(InMemoryLockStrategy):
 
 
 class NeverRenews(InMemoryLockStrategy):
-    """Naive: does not renew the lock during a hold block."""
+    """Wrong variant: does not renew the lock during a hold block."""
 
     @asynccontextmanager
     async def hold(
@@ -382,7 +382,7 @@ class NeverRenews(InMemoryLockStrategy):
 
 
 class NeverReportsTheLoss(InMemoryLockStrategy):
-    """Naive: never sets the event of a lost lease."""
+    """Wrong variant: never sets the event of a lost lease."""
 
     @asynccontextmanager
     async def hold(self, resource: str, **how: Any) -> AsyncIterator[Any]:
@@ -391,7 +391,7 @@ class NeverReportsTheLoss(InMemoryLockStrategy):
 
 
 class CancelsAnyway(InMemoryLockStrategy):
-    """Naive: ignores ``cancel_on_loss``."""
+    """Wrong variant: ignores ``cancel_on_loss``."""
 
     @asynccontextmanager
     async def hold(
@@ -402,18 +402,18 @@ class CancelsAnyway(InMemoryLockStrategy):
 
 
 class ReleasesByName(NeverRenews):
-    """Naive: releases the lock at the end of the block even if it has another holder by then."""
+    """Wrong variant: releases the lock after the block even if another holder has it."""
 
 
 class NoLeaseCheck(InMemoryOutboxStorage):
-    """Naive: marks messages without a check of the lease epoch."""
+    """Wrong variant: marks messages without a check of the lease epoch."""
 
     def _get_leased_key(self, lease: OutboxLease) -> Any:
         return self._keys.get(lease.key) or fake_outbox._Key()
 
 
 class ClaimsRows(InMemoryOutboxStorage):
-    """Naive: claims single rows, so that two relays share one partition key."""
+    """Wrong variant: claims single rows, so that two relays share one partition key."""
 
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
@@ -425,7 +425,7 @@ class ClaimsRows(InMemoryOutboxStorage):
 
 
 class SavesOutsideTheTransaction(InMemoryOutboxStorage):
-    """Naive: saves messages in its own transaction, so that they survive a rollback."""
+    """Wrong variant: saves messages in its own transaction, so that they survive a rollback."""
 
     async def save_messages(
         self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
@@ -435,7 +435,7 @@ class SavesOutsideTheTransaction(InMemoryOutboxStorage):
 
 
 class SkipsPoison(InMemoryOutboxStorage):
-    """Naive: publishes later messages of a partition before a failed one is resolved."""
+    """Wrong variant: publishes later messages of a partition before a failed one is resolved."""
 
     async def fail(
         self, lease: OutboxLease, message_id: str, error: str, *, retry_at: datetime | None
@@ -446,7 +446,7 @@ class SkipsPoison(InMemoryOutboxStorage):
 
 
 class CountsPendingMessages(InMemoryOutboxStorage):
-    """Naive: counts pending messages, so that messages behind a dead letter are missing."""
+    """Wrong variant: counts pending messages, so that messages behind a dead letter are missing."""
 
     async def get_backlog(self) -> OutboxBacklog:
         pending, dead_letters = await self.get_pending(), await self.list_dead_letters()
@@ -459,7 +459,7 @@ class CountsPendingMessages(InMemoryOutboxStorage):
 
 
 class PurgesEverything(InMemoryOutboxStorage):
-    """Naive: deletes by age, including unpublished messages."""
+    """Wrong variant: deletes by age, including unpublished messages."""
 
     async def purge(self, published_before: datetime, *, limit: int = 1000) -> int:
         await self.mark_published(list(self._waiting))
@@ -467,7 +467,7 @@ class PurgesEverything(InMemoryOutboxStorage):
 
 
 class FillsAnyway(InMemoryCacheService):
-    """Naive: accepts a value that was loaded before a change."""
+    """Wrong variant: accepts a value that was loaded before a change."""
 
     async def fill(self, key: str, value: Any, lease: str, ttl: float | None = None) -> bool:
         await self.set(key, value, ttl)
@@ -475,7 +475,7 @@ class FillsAnyway(InMemoryCacheService):
 
 
 class GrantsEveryLease(InMemoryCacheService):
-    """Naive: grants a fill lease at each miss."""
+    """Wrong variant: grants a fill lease at each miss."""
 
     async def lease_fill(self, key: str, ttl: float) -> str | None:
         await asyncio.sleep(0)
@@ -483,14 +483,14 @@ class GrantsEveryLease(InMemoryCacheService):
 
 
 class NeverExpiresValues(InMemoryCacheService):
-    """Naive: ignores the ttl."""
+    """Wrong variant: ignores the ttl."""
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
         await super().set(key, value)
 
 
 class KeepsTheObject(InMemoryCacheService):
-    """Naive: returns the cached object itself."""
+    """Wrong variant: returns the cached object itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -504,14 +504,14 @@ class KeepsTheObject(InMemoryCacheService):
 
 
 class KeepsOneSubscriber(InMemoryMessageBus):
-    """Naive: keeps one subscriber per topic."""
+    """Wrong variant: keeps one subscriber per topic."""
 
     async def subscribe(self, topic: str, handler: Any) -> None:
         self._handlers[topic] = [handler]
 
 
 class AcknowledgesFirst(InMemoryMessageBus):
-    """Naive: removes a message before it is handled."""
+    """Wrong variant: removes a message before it is handled."""
 
     async def deliver(self) -> None:
         while self._queue:
@@ -520,7 +520,7 @@ class AcknowledgesFirst(InMemoryMessageBus):
 
 
 class ChecksBeforeRegistering(InMemoryInbox):
-    """Naive: checks whether the message is known, without a unique key."""
+    """Wrong variant: checks whether the message is known, without a unique key."""
 
     class Blind(dict[Any, Any]):
         def __contains__(self, place: object) -> bool:
@@ -532,7 +532,7 @@ class ChecksBeforeRegistering(InMemoryInbox):
 
 
 class RegistersOutsideTheTransaction(InMemoryInbox):
-    """Naive: registers the message id in another transaction than the effect."""
+    """Wrong variant: registers the message id in another transaction than the effect."""
 
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
@@ -542,7 +542,7 @@ class RegistersOutsideTheTransaction(InMemoryInbox):
 
 
 class OneConsumer(InMemoryInbox):
-    """Naive: shares the message ids between all consumers."""
+    """Wrong variant: shares the message ids between all consumers."""
 
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
@@ -551,7 +551,7 @@ class OneConsumer(InMemoryInbox):
 
 
 class IgnoresContent(InMemoryInbox):
-    """Naive: treats a different message with a known id as a redelivery."""
+    """Wrong variant: treats a different message with a known id as a redelivery."""
 
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
@@ -588,7 +588,7 @@ MUTANTS: Collection[Breaks] = (
         EVENTS.test_reader_sees_exactly_the_events_that_concurrent_writers_committed,
     ),
     Breaks(WaitsAtGaps, EVENTS.test_reader_of_all_events_does_not_wait_for_rolled_back_events),
-    Breaks(BatchInPieces, EVENTS.test_event_store_rejects_the_whole_batch_if_one_version_is_taken),
+    Breaks(BatchInPieces, EVENTS.test_event_store_rejects_the_whole_batch_if_one_version_is_stored),
     Breaks(BatchInPieces, EVENTS.test_event_store_rejects_the_whole_batch_if_one_event_is_not_json),
     Breaks(ExpectsNothing, EVENTS.test_event_store_enforces_each_kind_of_expected_version),
     Breaks(
@@ -619,7 +619,7 @@ MUTANTS: Collection[Breaks] = (
     Breaks(TakesTheLast, ROWS.test_first_result_is_the_first_of_the_page_or_none),
     Breaks(TakesCopies, ROWS.test_first_result_in_a_unit_of_work_can_be_changed_and_saved),
     Breaks(LastWriterWins, ROWS.test_second_writer_of_an_aggregate_conflicts_and_keeps_its_events),
-    Breaks(LastWriterWins, ROWS.test_new_aggregate_with_a_taken_id_conflicts),
+    Breaks(LastWriterWins, ROWS.test_new_aggregate_with_the_id_of_a_stored_aggregate_conflicts),
     Breaks(
         ChecksWhenAddedOnly,
         ROWS.test_no_update_of_an_aggregate_is_lost_with_many_concurrent_writers,
@@ -632,7 +632,10 @@ MUTANTS: Collection[Breaks] = (
         IgnoresTheUnitOfWork,
         ROWS.test_rollback_leaves_the_repository_and_the_aggregate_unchanged,
     ),
-    Breaks(SavesOneByOne, MANY.test_add_many_with_a_taken_id_saves_nothing_and_names_the_id),
+    Breaks(
+        SavesOneByOne,
+        MANY.test_add_many_with_the_id_of_a_stored_aggregate_saves_nothing_and_names_it,
+    ),
     Breaks(SavesOneByOne, MANY.test_add_many_with_a_repeated_id_raises_and_saves_nothing),
     Breaks(RollsBackOnErrorsOnly, WORK.test_cancelled_unit_of_work_rolls_back),
     Breaks(
@@ -726,7 +729,7 @@ MUTANTS: Collection[Breaks] = (
 @pytest.mark.parametrize(
     "breaks", MUTANTS, ids=lambda b: f"{b.mutant.__name__}-{b.test.__name__[5:45]}"
 )
-async def test_contract_catches_the_naive_implementation(breaks: Breaks) -> None:
+async def test_port_contract_catches_each_wrong_implementation(breaks: Breaks) -> None:
     store = breaks.mutant() if issubclass(breaks.mutant, InMemoryEventStore) else None
     rows = breaks.mutant(Parcel) if issubclass(breaks.mutant, InMemoryRepository) else None
     is_uow = issubclass(breaks.mutant, UnitOfWork)
@@ -766,7 +769,7 @@ async def test_contract_catches_the_naive_implementation(breaks: Breaks) -> None
         (INBOX.test_inbox_rejects_ids_that_some_databases_cannot_store, InMemoryInbox),
     ],
 )
-async def test_contract_catches_a_store_that_accepts_every_id(
+async def test_store_contract_catches_a_store_that_accepts_every_id(
     test: Callable[[Any], Awaitable[None]],
     store: Callable[[], Any],
     monkeypatch: pytest.MonkeyPatch,

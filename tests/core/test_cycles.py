@@ -249,7 +249,7 @@ async def test_new_links_are_checked_for_cycles_together(variant: ServiceVariant
     await cycles.check_links({"root": ("c",), "b": ()})
 
 
-def test_new_links_are_accepted_despite_a_stored_cycle() -> None:
+def test_new_links_that_close_no_cycle_are_accepted_despite_a_stored_cycle() -> None:
     links = {f"x{i}": (f"x{i - 1}",) for i in range(1, 2_000)} | {"x0": ("below",)}
 
     CycleDetectionService(LOOP).check_links(links)
@@ -326,7 +326,7 @@ def test_new_links_are_rejected_for_a_cycle_through_one_of_them(
 
 
 class WalksEveryPath(CycleDetectionService[str]):
-    """Naive: recurses for each parent and does not remember the nodes it has visited."""
+    """Wrong variant: recurses for each parent and does not remember the nodes it has visited."""
 
     def __init__(self, reader: InMemoryHierarchy[str]) -> None:
         super().__init__(reader)
@@ -344,7 +344,7 @@ class WalksEveryPath(CycleDetectionService[str]):
 
 
 class AnswersAtTheLimit(CycleDetectionService[str]):
-    """Naive: decides by the nodes that were read before the limit."""
+    """Wrong variant: decides by the nodes that were read before the limit."""
 
     def would_create_cycle(self, node_id: str, new_parent_id: str | None) -> bool:
         try:
@@ -384,7 +384,7 @@ def _check_limit_raises(cycles: CycleDetectionService[str]) -> None:
         ),
     ],
 )
-def test_cycle_checks_catch_naive_services(
+def test_cycle_check_catches_each_wrong_cycle_detection_service(
     naive: CycleDetectionService[str],
     sound: CycleDetectionService[str],
     check: Callable[[CycleDetectionService[str]], None],

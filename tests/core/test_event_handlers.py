@@ -115,7 +115,7 @@ def test_handler_method_of_an_event_does_not_apply_its_subclasses() -> None:
     assert door.opened == 0
 
 
-def test_other_methods_that_begin_with_apply_are_not_handler_methods() -> None:
+def test_method_named_apply_with_a_lower_case_word_is_not_a_handler_method() -> None:
     class Till(AggregateRoot[str]):
         def apply_discount(self, percent: int, reason: str) -> str:
             return f"{percent} % for {reason}"

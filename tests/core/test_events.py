@@ -72,7 +72,7 @@ def test_domain_event_rejects_a_time_without_a_zone() -> None:
 
 
 @pytest.mark.parametrize("event_id", ["", None, 7])
-def test_domain_event_rejects_an_unusable_id(event_id: Any) -> None:
+def test_domain_event_rejects_an_id_that_is_empty_or_not_text(event_id: Any) -> None:
     with pytest.raises(pydantic.ValidationError):
         PricePaid(amount=Decimal(1), event_id=event_id)
 

@@ -14,7 +14,7 @@ async def _do_nothing() -> None:
     pass
 
 
-async def test_cancel_sweep_cancels_every_suspension_once() -> None:
+async def test_cancel_sweep_helper_cancels_the_work_once_at_every_suspension() -> None:
     reached: list[int] = []
 
     async def work() -> None:
@@ -29,7 +29,7 @@ async def test_cancel_sweep_cancels_every_suspension_once() -> None:
     assert reached == [0, 0, 1, 0, 1, 2, 0, 1, 2, 3]
 
 
-async def test_cancel_sweep_counts_suspensions_on_futures_queues_and_timers() -> None:
+async def test_cancel_sweep_helper_counts_suspensions_on_futures_queues_and_timers() -> None:
     queue: asyncio.Queue[int] = asyncio.Queue()
 
     async def work() -> int:
@@ -46,7 +46,7 @@ async def test_cancel_sweep_counts_suspensions_on_futures_queues_and_timers() ->
     assert await cancel_sweep(work, empty_the_queue) >= 2
 
 
-async def test_cancel_sweep_fails_if_its_check_finds_a_broken_invariant() -> None:
+async def test_cancel_sweep_helper_catches_work_that_breaks_an_invariant_if_cancelled() -> None:
     ledger = {"anna": 10, "berta": 0}
 
     async def transfer() -> None:
@@ -61,7 +61,7 @@ async def test_cancel_sweep_fails_if_its_check_finds_a_broken_invariant() -> Non
         await cancel_sweep(transfer, check_total)
 
 
-async def test_cancel_sweep_detects_a_swallowed_cancellation() -> None:
+async def test_cancel_sweep_helper_catches_work_that_swallows_its_cancellation() -> None:
     async def swallow_cancellation() -> str:
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(0)
@@ -71,7 +71,7 @@ async def test_cancel_sweep_detects_a_swallowed_cancellation() -> None:
         await cancel_sweep(swallow_cancellation, _do_nothing)
 
 
-async def test_cancel_sweep_detects_a_cancellation_turned_into_another_error() -> None:
+async def test_cancel_sweep_helper_catches_work_that_raises_another_error_if_cancelled() -> None:
     async def replace_cancellation() -> None:
         try:
             await asyncio.sleep(0)
@@ -84,7 +84,7 @@ async def test_cancel_sweep_detects_a_cancellation_turned_into_another_error() -
     assert isinstance(caught.value.__cause__, LookupError)
 
 
-async def test_cancel_sweep_detects_a_task_that_outlives_the_work() -> None:
+async def test_cancel_sweep_helper_catches_a_task_that_outlives_the_work() -> None:
     started: list[asyncio.Task[Any]] = []
 
     async def leak_task() -> None:
@@ -97,7 +97,7 @@ async def test_cancel_sweep_detects_a_task_that_outlives_the_work() -> None:
         task.cancel()
 
 
-async def test_cancel_sweep_detects_work_that_hangs_after_its_cancellation() -> None:
+async def test_cancel_sweep_helper_catches_work_that_hangs_after_its_cancellation() -> None:
     release = asyncio.Event()
 
     async def hang_after_cancellation() -> None:
@@ -112,7 +112,7 @@ async def test_cancel_sweep_detects_work_that_hangs_after_its_cancellation() -> 
     await asyncio.sleep(0)
 
 
-async def test_cancel_sweep_raises_the_error_of_the_uncancelled_run() -> None:
+async def test_cancel_sweep_helper_raises_the_error_of_the_uncancelled_run() -> None:
     async def fail() -> None:
         await asyncio.sleep(0)
         raise LookupError("in the work")
@@ -121,7 +121,7 @@ async def test_cancel_sweep_raises_the_error_of_the_uncancelled_run() -> None:
         await cancel_sweep(fail, _do_nothing)
 
 
-async def test_cancel_sweep_of_work_without_suspensions_returns_zero() -> None:
+async def test_cancel_sweep_helper_returns_zero_for_a_coroutine_that_never_suspends() -> None:
     def work() -> Coroutine[Any, Any, None]:
         return _do_nothing()
 

@@ -85,7 +85,7 @@ async def test_locking_middleware_holds_locks_until_the_commit(bank: Bank) -> No
     assert await bank.list_held() == []
 
 
-async def test_locking_inside_the_unit_of_work_would_release_locks_before_the_commit() -> None:
+async def test_lock_log_catches_a_locking_middleware_that_releases_before_the_commit() -> None:
     class Naive(LockingMiddleware):
         placement: ClassVar[Placement] = Placement.INSIDE
 

@@ -58,14 +58,14 @@ def test_repository_of_an_entity_type_is_created_once_whatever_its_model() -> No
 
 
 class NewRepositoryEachTime(InMemoryBackend):
-    """Naive: gives each repository rows of its own."""
+    """Wrong variant: gives each repository rows of its own."""
 
     def repository(self, entity_type: Any, model: object = None) -> Any:
         return InMemoryRepository(entity_type)
 
 
 class SavesMessagesOutsideTheTransaction(InMemoryBackend):
-    """Naive: saves outbox messages in a transaction of their own."""
+    """Wrong variant: saves outbox messages in a transaction of their own."""
 
     class Outbox(InMemoryOutboxStorage):
         async def save_messages(
@@ -80,27 +80,27 @@ class SavesMessagesOutsideTheTransaction(InMemoryBackend):
 
 
 class CarriesAnotherInbox(InMemoryBackend):
-    """Naive: gives each unit of work an inbox of its own."""
+    """Wrong variant: gives each unit of work an inbox of its own."""
 
     def unit_of_work(self) -> InMemoryUnitOfWork:
         return InMemoryUnitOfWork(self.event_store, self.outbox, InMemoryInbox())
 
 
 class CarriesNoOutbox(InMemoryBackend):
-    """Naive: expects that the application adds the outbox to each unit of work."""
+    """Wrong variant: expects that the application adds the outbox to each unit of work."""
 
     def unit_of_work(self) -> InMemoryUnitOfWork:
         return InMemoryUnitOfWork(self.event_store, inbox=self.inbox)
 
 
 class SharesItsEvents(InMemoryBackend):
-    """Naive: keeps the events of all backends of the process in one place."""
+    """Wrong variant: keeps the events of all backends of the process in one place."""
 
     event_store = InMemoryEventStore()
 
 
 class EmptyBackground(InMemoryBackend):
-    """Naive: starts the background services on a database of their own."""
+    """Wrong variant: starts the background services on a database of their own."""
 
     @cached_property
     def background(self) -> InMemoryBackend:
@@ -108,7 +108,7 @@ class EmptyBackground(InMemoryBackend):
 
 
 class DeafSignal(InMemoryBackend):
-    """Naive: lets the waiters of the background poll."""
+    """Wrong variant: lets the waiters of the background poll."""
 
     class Signal(InMemoryQueueSignal):
         async def wait(self, channel: str, timeout: float) -> bool:
@@ -120,7 +120,7 @@ class DeafSignal(InMemoryBackend):
 
 
 class ClosesOnce(InMemoryBackend):
-    """Naive: expects one call of close."""
+    """Wrong variant: expects one call of close."""
 
     async def close(self) -> None:
         del self.inbox
@@ -166,7 +166,7 @@ CONTRACT = BackendContract()
     ],
     ids=lambda value: value.__name__,
 )
-async def test_contract_catches_the_naive_backend(
+async def test_backend_contract_catches_each_wrong_backend(
     mutant: type[InMemoryBackend], test: Callable[..., Awaitable[None]]
 ) -> None:
     fixtures = {"backend": mutant(), "new_backend": mutant, "parcel_model": None}

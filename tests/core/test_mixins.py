@@ -24,7 +24,7 @@ class Place(SpatialMixin, AggregateRoot[str]):
     pass
 
 
-def test_first_touch_of_an_auditable_aggregate_sets_its_creation() -> None:
+def test_first_touch_of_an_auditable_aggregate_sets_its_creation_time_and_user() -> None:
     page = Page(id="p-1")
 
     page.touch(MONDAY, by="ada")

@@ -281,7 +281,7 @@ async def test_relay_crash_between_publish_and_mark_repeats_messages_and_loses_n
     assert broker.published_ids == sent + sent
 
 
-async def test_relay_that_marks_before_publishing_would_lose_a_message(
+async def test_crash_check_catches_a_relay_that_marks_messages_before_it_publishes_them(
     outbox: InMemoryOutboxStorage, broker: Broker
 ) -> None:
     class MarksFirst(OutboxRelay):
@@ -507,7 +507,7 @@ async def test_failing_outbox_storage_does_not_end_the_relay(
     assert caplog.text.count("the database is away") == 3
 
 
-def test_relay_rejects_an_unusable_publish_timeout(
+def test_relay_rejects_a_publish_timeout_that_is_not_below_its_lease(
     outbox: InMemoryOutboxStorage, broker: Broker
 ) -> None:
     for publish_timeout in (0.0, -1.0, 30.0):

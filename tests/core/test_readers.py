@@ -244,14 +244,14 @@ def test_any_class_with_the_reader_methods_is_a_reader() -> None:
 
 
 class RootsAreMissing(InMemoryHierarchy[str]):
-    """Naive: treats a root as a missing node."""
+    """Wrong variant: treats a root as a missing node."""
 
     def get_parent_ids(self, node_id: str) -> tuple[str, ...] | None:
         return super().get_parent_ids(node_id) or None
 
 
 class MissingHasNone(InMemoryHierarchy[str]):
-    """Naive: treats a missing node as a node without tags or list."""
+    """Wrong variant: treats a missing node as a node without tags or list."""
 
     def get_tags_and_parents(self, node_id: str) -> TagsAndParents[str]:
         return super().get_tags_and_parents(node_id) or ((), ())
@@ -261,7 +261,7 @@ class MissingHasNone(InMemoryHierarchy[str]):
 
 
 class EmptyIsNone(InMemoryHierarchy[str]):
-    """Naive: treats an empty list as no list."""
+    """Wrong variant: treats an empty list as no list."""
 
     def get_acl_and_parents(self, node_id: str) -> ACLAndParents[str] | None:
         found = super().get_acl_and_parents(node_id)
@@ -272,7 +272,7 @@ class EmptyIsNone(InMemoryHierarchy[str]):
 
 
 class Sorted(InMemoryHierarchy[str]):
-    """Naive: sorts parents and tags."""
+    """Wrong variant: sorts parents and tags."""
 
     def get_parent_ids(self, node_id: str) -> tuple[str, ...] | None:
         parents = super().get_parent_ids(node_id)
@@ -314,7 +314,7 @@ async def _check_lists(reader: InMemoryHierarchy[str]) -> None:
         (EmptyIsNone, _check_lists),
     ],
 )
-async def test_reader_contract_catches_a_naive_reader(
+async def test_hierarchy_reader_check_catches_each_wrong_reader(
     naive: type[InMemoryHierarchy[str]],
     check: Callable[[InMemoryHierarchy[str]], Awaitable[None]],
 ) -> None:

@@ -114,6 +114,6 @@ def test_exponential_backoff_gives_callers_different_delays() -> None:
         (ExponentialBackoffPolicy, {"maximum": -1}, "maximum must not be negative, got -1"),
     ],
 )
-def test_retry_policy_rejects_unusable_settings(policy: Any, arguments: Any, message: str) -> None:
+def test_retry_policy_rejects_invalid_settings(policy: Any, arguments: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         policy(**arguments)

@@ -137,7 +137,7 @@ async def test_timeout_after_raises_timeout_error_in_a_task_that_is_being_cancel
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 does not count cancellations")
-async def test_timeout_after_leaves_no_cancellation_if_the_work_raises_its_own_error() -> None:
+async def test_timed_out_work_that_raises_its_own_error_leaves_the_task_uncancelled() -> None:
     async def work() -> None:
         try:
             await asyncio.Event().wait()

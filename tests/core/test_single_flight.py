@@ -391,7 +391,7 @@ async def test_caller_that_arrived_before_a_load_began_uses_its_result(
 
 
 class NeverWaits(Leader):
-    """Naive: never waits for another load."""
+    """Wrong variant: never waits for another load."""
 
     async def _load_free(self, ids: list[Any], *, is_again: bool = False) -> list[Any]:
         leases = await self._cache.lease([self._keys[each] for each in ids])
@@ -400,28 +400,28 @@ class NeverWaits(Leader):
 
 
 class KeepsItsLease(Leader):
-    """Naive: does not release its leases after a cancelled load."""
+    """Wrong variant: does not release its leases after a cancelled load."""
 
     async def _release(self, keys: Collection[str], error: BaseException) -> None:
         pass
 
 
 class LeavesWaitersAlone(Leader):
-    """Naive: lets each waiter of a load that ended early load for itself."""
+    """Wrong variant: lets each waiter of a load that ended early load for itself."""
 
     def _finish(self, each: Any, landed: Any) -> None:
         super()._finish(each, None if isinstance(landed, LoadFailed) else landed)
 
 
 class KeepsTheError(Leader):
-    """Naive: does not pass the error of a failed load to its waiters."""
+    """Wrong variant: does not pass the error of a failed load to its waiters."""
 
     def _fail(self, ids: list[Any], error: Exception) -> None:
         pass
 
 
 class FailsEveryKey(Leader):
-    """Naive: passes the error of a failed load to the waiters of each of its keys."""
+    """Wrong variant: passes the error of a failed load to the waiters of each of its keys."""
 
     def _fail(self, ids: list[Any], error: Exception) -> None:
         for each in ids:
@@ -429,7 +429,7 @@ class FailsEveryKey(Leader):
 
 
 class RaisesTheSameError(LoadFailed):
-    """Naive: raises one error object repeatedly, so that its traceback grows."""
+    """Wrong variant: raises one error object repeatedly, so that its traceback grows."""
 
     def raise_for(self, asked: object) -> None:
         if self.error is not None:
@@ -449,7 +449,7 @@ FAILED = test_waiters_of_a_failed_load_get_its_error
         ("single_flight.LoadFailed", RaisesTheSameError, FAILED),
     ],
 )
-async def test_naive_leader_that_ends_early_is_caught(
+async def test_single_flight_check_catches_a_leader_that_mishandles_a_failed_load(
     parcels: Parcels,
     inner: SlowParcels,
     monkeypatch: pytest.MonkeyPatch,
@@ -463,7 +463,7 @@ async def test_naive_leader_that_ends_early_is_caught(
         await test(parcels, inner)
 
 
-async def test_naive_leader_that_fails_every_key_is_caught(
+async def test_single_flight_check_catches_a_leader_that_fails_every_key_of_a_batch(
     cache: CountingCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cqrs_ddd_core.spi.caching.read_through.Leader", FailsEveryKey)
@@ -472,7 +472,7 @@ async def test_naive_leader_that_fails_every_key_is_caught(
         await test_failed_load_of_a_batch_does_not_fail_callers_of_its_other_keys(cache)
 
 
-async def test_naive_leader_that_never_waits_is_caught(
+async def test_single_flight_check_catches_a_leader_that_never_waits_for_another_load(
     parcels: Parcels,
     other_process: Parcels,
     inner: SlowParcels,
@@ -487,7 +487,7 @@ async def test_naive_leader_that_never_waits_is_caught(
         )
 
 
-async def test_naive_leader_that_keeps_its_lease_is_caught(
+async def test_single_flight_check_catches_a_leader_that_keeps_the_lease_of_a_cancelled_load(
     parcels: Parcels, inner: SlowParcels, cache: CountingCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cqrs_ddd_core.spi.caching.read_through.Leader", KeepsItsLease)

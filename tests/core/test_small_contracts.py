@@ -137,7 +137,7 @@ class TestOutboxRelay(WorkerContract):
 
 
 class LeavesItsTask(OutboxRelay):
-    """Naive: does not wait for its task when it stops."""
+    """Wrong variant: does not wait for its task when it stops."""
 
     async def stop(self, grace: float | None = None) -> None:
         self._loops = []
@@ -150,7 +150,9 @@ class LeavesItsTask(OutboxRelay):
         (LeavesItsTask, WorkerContract.test_worker_processes_jobs_only_between_start_and_stop),
     ],
 )
-async def test_worker_contract_catches_a_naive_worker(mutant: Any, test: Any) -> None:
+async def test_worker_contract_catches_a_worker_whose_task_runs_on_after_stop(
+    mutant: Any, test: Any
+) -> None:
     work = OutboxWork()
     worker = mutant(work.outbox, work.bus, poll_interval=0.01)
     fixtures = {"worker": worker, "work": work}
@@ -163,7 +165,7 @@ async def test_worker_contract_catches_a_naive_worker(mutant: Any, test: Any) ->
     await asyncio.sleep(0.05)
 
 
-def test_id_generator_contract_catches_repeated_ids() -> None:
+def test_id_generator_contract_catches_a_generator_that_repeats_ids() -> None:
     class Repeating(IIdGenerator):
         number = 0
 
@@ -277,7 +279,7 @@ class TestInMemoryBackgroundWorker(BackgroundWorkerContract):
 
 
 class Swallowing(IMiddleware):
-    """Naive: returns a response although the handler failed."""
+    """Wrong variant: returns a response although the handler failed."""
 
     async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
         try:
@@ -293,7 +295,7 @@ class Swallowing(IMiddleware):
         MiddlewareContract.test_cancellation_passes_through_the_middleware,
     ],
 )
-async def test_middleware_contract_catches_a_naive_middleware(test: Any) -> None:
+async def test_middleware_contract_catches_a_middleware_that_swallows_errors(test: Any) -> None:
     with pytest.raises(AssertionError):
         await test(MiddlewareContract(), Swallowing())
 
@@ -353,7 +355,7 @@ async def test_background_worker_contract_catches_a_worker_that_dies_of_a_failed
 
 
 class KeepsTheBuffer(InMemoryBlobStorage):
-    """Naive: keeps the buffer that the caller can still change."""
+    """Wrong variant: keeps the buffer that the caller can still change."""
 
     async def save(self, key: str, content: bytes, *, content_type: str | None = None) -> None:
         await super().save(key, b"")
@@ -361,7 +363,7 @@ class KeepsTheBuffer(InMemoryBlobStorage):
 
 
 class WakesOne(InMemoryQueueSignal):
-    """Naive: wakes one waiter, like a semaphore."""
+    """Wrong variant: wakes one waiter, like a semaphore."""
 
     async def notify(self, channel: str) -> None:
         for waiter in list(self._waiters._waiting.get(channel, ()))[:1]:
@@ -369,14 +371,14 @@ class WakesOne(InMemoryQueueSignal):
 
 
 class NeverSleeps(FakeClock):
-    """Naive: does not sleep."""
+    """Wrong variant: does not sleep."""
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(0)
 
 
 class RaisesItsErrors(PydanticValidator):
-    """Naive: raises its errors instead of returning them."""
+    """Wrong variant: raises its errors instead of returning them."""
 
     async def validate(self, obj: Any) -> ValidationResult:
         outcome = await super().validate(obj)
@@ -386,7 +388,7 @@ class RaisesItsErrors(PydanticValidator):
 
 
 class SharesOneResponse:
-    """Naive: keeps one slot for the responses of concurrent commands."""
+    """Wrong variant: keeps one slot for the responses of concurrent commands."""
 
     def __init__(self, bus: Mediator) -> None:
         self._bus = bus
@@ -401,7 +403,7 @@ class SharesOneResponse:
         return await self._bus.query(query)
 
 
-async def test_blob_signal_clock_and_validator_contracts_catch_naive_implementations() -> None:
+async def test_contract_of_each_small_port_catches_a_wrong_implementation() -> None:
     blobs = BlobStorageContract().test_saving_a_blob_again_replaces_its_whole_content(
         KeepsTheBuffer()
     )

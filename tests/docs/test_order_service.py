@@ -222,7 +222,9 @@ async def test_first_line_places_an_order_that_is_listed_and_reported(service: S
     assert float(country["revenue"]) == 7
 
 
-async def test_repeated_line_is_answered_as_a_duplicate(service: Service) -> None:
+async def test_second_request_for_a_line_is_answered_with_a_duplicate_result(
+    service: Service,
+) -> None:
     await service.add_line()
 
     again = await service.add_line()
@@ -319,7 +321,9 @@ async def test_order_list_is_read_page_by_page(service: Service) -> None:
     assert pages == [["n-0&", "n-1&"], ["n-2&", "n-3&"], ["n-4&"]]
 
 
-async def test_page_after_an_unknown_order_is_not_found(service: Service) -> None:
+async def test_request_for_the_page_after_an_unknown_order_gets_status_404(
+    service: Service,
+) -> None:
     response = await service.client.get("/orders?after=none")
 
     assert (
@@ -352,7 +356,7 @@ async def test_read_at_the_position_of_a_write_returns_the_write(service: Servic
         assert str(number) in [order["id"] for order in page.json()["orders"]]
 
 
-async def test_list_that_does_not_reach_the_position_in_time_is_an_error(
+async def test_order_list_that_does_not_reach_the_position_in_time_is_an_error(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(endpoints, "POSITION_TIMEOUT", 0.05)
@@ -379,7 +383,9 @@ async def test_invalid_consistency_position_is_rejected(in_memory: Service, posi
     assert list(_get_problem(response, 422, "invalid")["errors"]) == ["header.Consistency-Position"]
 
 
-async def test_revenue_of_a_day_includes_every_answered_request(service: Service) -> None:
+async def test_revenue_of_a_day_includes_every_request_that_got_a_response(
+    service: Service,
+) -> None:
     await service.stop_working()
     await service.add_line("1")
     await service.place_order("2", {"id": "1"}, {"id": "2", "quantity": 3})
@@ -445,7 +451,7 @@ async def test_concurrent_requests_keep_their_own_correlation_ids(service: Servi
         ("/orders", {**ORDER, "order_id": "1", "lines": []}, "body.lines"),
     ],
 )
-async def test_invalid_body_is_reported_field_by_field(
+async def test_invalid_request_body_is_reported_field_by_field(
     in_memory: Service, path: str, body: Json, field: str
 ) -> None:
     response = await in_memory.client.post(path, json=body)
@@ -458,7 +464,9 @@ async def test_invalid_body_is_reported_field_by_field(
 @pytest.mark.parametrize(
     "body", [b"{", b"\xff", b'{"\\ud800": 1}', b'{"customer_id": "\\ud800"}', b"[]", b""]
 )
-async def test_unreadable_body_is_answered_as_a_problem(in_memory: Service, body: bytes) -> None:
+async def test_unreadable_request_body_is_answered_with_problem_details(
+    in_memory: Service, body: bytes
+) -> None:
     response = await in_memory.client.post(
         "/orders/1/lines", content=body, headers={"Content-Type": "application/json"}
     )
@@ -468,7 +476,7 @@ async def test_unreadable_body_is_answered_as_a_problem(in_memory: Service, body
     assert response.headers["content-type"] == "application/problem+json"
 
 
-async def test_unknown_path_or_method_is_answered_as_a_problem(in_memory: Service) -> None:
+async def test_unknown_path_or_method_is_answered_with_problem_details(in_memory: Service) -> None:
     missing = await in_memory.client.get("/none/%C3%A9")
     wrong = await in_memory.client.delete("/sales")
 
@@ -535,7 +543,9 @@ async def test_internal_details_are_logged_and_not_sent_to_the_client(
 
 
 @pytest.mark.parametrize("kind", TOOLKIT_ERRORS, ids=lambda kind: kind.__name__)
-def test_only_transient_errors_are_answered_as_retryable(kind: type[CQRSDDDError]) -> None:
+def test_only_responses_to_transient_errors_ask_the_client_to_retry(
+    kind: type[CQRSDDDError],
+) -> None:
     error = kind("it failed")
 
     answer = answer_to(error)
@@ -572,7 +582,7 @@ def test_page_shows_the_status_and_type_of_every_error() -> None:
     }
 
 
-async def test_locked_database_is_answered_with_retry_and_no_internal_details(
+async def test_response_for_a_locked_database_asks_to_retry_and_hides_internal_details(
     tmp_path: Path,
 ) -> None:
     async with serve(create_app(_sqlite_settings(tmp_path, busy_seconds=0.1))) as service:
@@ -591,7 +601,7 @@ async def test_locked_database_is_answered_with_retry_and_no_internal_details(
     assert again.status_code == 200
 
 
-async def test_lost_database_server_is_answered_with_retry_and_no_internal_details(
+async def test_response_for_a_lost_server_asks_to_retry_and_hides_internal_details(
     postgres_url: str,
 ) -> None:
     url = await asyncio.to_thread(new_database, postgres_url)
@@ -647,7 +657,7 @@ async def test_failed_commit_is_answered_with_an_error(in_memory: Service) -> No
     _get_problem(response, 503, "unavailable")
 
 
-async def test_naive_dependency_without_a_scope_commits_after_the_answer(
+async def test_commit_check_catches_a_dependency_that_commits_after_the_response(
     in_memory: Service,
 ) -> None:
     """Show why `UowDep` has the scope; if this test fails, FastAPI has changed."""

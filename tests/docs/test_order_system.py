@@ -172,7 +172,7 @@ def test_event_sourced_orders_have_the_same_events_but_no_rows(shop: Shop) -> No
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql", "memory"])
-async def test_list_and_report_add_up_to_the_same_totals(
+async def test_order_list_and_sales_report_add_up_to_the_same_totals(
     request: pytest.FixtureRequest, tmp_path: Path, backend: str, style: tables.Style
 ) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/orders.db"
@@ -256,7 +256,9 @@ def test_event_without_a_document_is_reported_in_one_line_and_retried(shop: Shop
 
 
 @pytest.mark.parametrize(("kept", "requested"), [STYLES, STYLES[::-1]])
-def test_database_keeps_the_style_of_its_first_run(shop: Shop, kept: str, requested: str) -> None:
+def test_order_database_keeps_the_storage_style_of_its_first_run(
+    shop: Shop, kept: str, requested: str
+) -> None:
     shop.environment["DATABASE_URL"] = "sqlite+aiosqlite:///orders.db"
     file = shop.write(HEAD, LINE)
     shop.run(file, STYLE=kept)
@@ -273,14 +275,18 @@ def test_database_keeps_the_style_of_its_first_run(shop: Shop, kept: str, reques
 @pytest.mark.parametrize(
     "lasting_shop", [("sqlite", "state"), ("postgresql", "state")], indirect=True, ids="-".join
 )
-def test_only_one_of_two_concurrent_first_runs_sets_the_style(lasting_shop: Shop) -> None:
+def test_only_one_of_two_concurrent_first_imports_sets_the_storage_style(
+    lasting_shop: Shop,
+) -> None:
     ended = _run_both_styles(lasting_shop)
 
     assert sorted(str(each.code) for each in ended) == ["0", "1"], ended
 
 
 @pytest.mark.parametrize("lasting_shop", [("postgresql", "state")], indirect=True, ids="-".join)
-def test_naive_style_check_before_the_lock_admits_both_styles(lasting_shop: Shop) -> None:
+def test_startup_check_catches_an_order_example_that_admits_both_storage_styles(
+    lasting_shop: Shop,
+) -> None:
     lasting_shop.before = check_too_early
 
     ended = _run_both_styles(lasting_shop)
@@ -311,7 +317,7 @@ def check_too_early() -> None:
     tables.install = install
 
 
-def test_error_for_an_unknown_style_lists_both_styles(shop: Shop) -> None:
+def test_error_for_an_unknown_storage_style_lists_both_styles(shop: Shop) -> None:
     line = _get_error(shop.run(STYLE="rows"))
 
     assert line == "STYLE is not usable: Input should be 'state' or 'events'"
@@ -602,7 +608,7 @@ def test_read_only_database_is_reported_in_one_line(shop: Shop, postgres_url: st
         ("UPDATE cqrs_ddd_versions SET version = 99", "have version 99, this library requires"),
     ],
 )
-def test_order_system_leaves_tables_of_another_version_unchanged(
+def test_order_example_rejects_tables_with_another_schema_version(
     shop: Shop, change: str, message: str
 ) -> None:
     file = shop.write(HEAD, LINE)
@@ -629,7 +635,7 @@ def test_invalid_setting_is_named_in_the_error(shop: Shop, variable: str, value:
     assert f"{variable} is not usable" in _get_error(shop.run(**{variable: value}))
 
 
-def test_report_creates_no_database(shop: Shop) -> None:
+def test_report_command_without_a_database_creates_none(shop: Shop) -> None:
     line = _get_error(shop.run("--report", "none.csv"))
 
     assert line == "there is no database none.db; import the file first"
@@ -748,7 +754,7 @@ def interrupt_in_the_middle() -> None:
     OrderFile.read_lines = interrupt  # type: ignore[method-assign]
 
 
-def test_order_system_runs_as_a_module(shop: Shop) -> None:
+def test_order_example_runs_as_a_module(shop: Shop) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "order_system"],
         cwd=shop.folder,

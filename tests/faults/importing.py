@@ -161,7 +161,7 @@ def remove_inbox() -> None:
 
 
 class _ConsumerWithoutInbox:
-    """Naive consumer without an inbox."""
+    """Wrong consumer without an inbox."""
 
     def __init__(
         self, consumer: str, handler: Callable[..., object], *, uow_factory: object

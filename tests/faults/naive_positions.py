@@ -1,4 +1,4 @@
-"""Naive position stores, each with one typical fault."""
+"""Wrong position stores, each with one typical fault."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def create_tills(version: int) -> ProjectionHandler:
 
 
 class InPlaceRebuild(ProjectionRebuild):
-    """Naive rebuild that truncates the live collection and fills it again."""
+    """Wrong rebuild that truncates the live collection and fills it again."""
 
     async def run(self, *, resume: bool = False) -> int:
         async with self._runtime.uow_factory() as uow:

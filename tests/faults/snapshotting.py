@@ -61,7 +61,7 @@ class KilledAfterSaveStore(SQLAlchemySnapshotStore):
 
 
 class DeleteFirstStore(SQLAlchemySnapshotStore):
-    """Naive store that deletes the old snapshot before it saves the new one."""
+    """Wrong store that deletes the old snapshot before it saves the new one."""
 
     async def save_many(
         self, snapshots: Collection[Snapshot], uow: UnitOfWork | None = None, **options: Any

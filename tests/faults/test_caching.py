@@ -95,7 +95,7 @@ class BreakerWithoutInvalidations(CircuitBreaker):
         await self.execute(operation, work)
 
 
-async def test_naive_circuit_breaker_without_pending_invalidations_serves_stale_values(
+async def test_outage_check_catches_a_circuit_breaker_that_serves_stale_values(
     server: OwnRedis,
 ) -> None:
     with pytest.raises(AssertionError):

@@ -22,7 +22,7 @@ from tests.forking import process
 
 
 class PositionOnlyStore(SQLAlchemyPositionStore):
-    """Naive store in which the old holder can advance while the new holder is idle."""
+    """Wrong store in which the old holder can advance while the new holder is idle."""
 
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
@@ -56,7 +56,7 @@ async def test_frozen_worker_without_its_lease_writes_nothing_after_it_wakes_up(
     assert (place.folder / "one-lost-lease").exists()
 
 
-async def test_naive_position_check_lets_a_frozen_worker_write_after_the_takeover(
+async def test_freeze_check_catches_a_position_store_that_does_not_check_the_epoch(
     place: Place, engine: AsyncEngine
 ) -> None:
     rows = await _run_with_a_freeze(place, engine, PositionOnlyStore)

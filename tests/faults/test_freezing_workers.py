@@ -41,7 +41,7 @@ async def test_frozen_worker_cannot_commit_a_batch_that_another_worker_processed
     assert LOST in (place.folder / LOG).read_text()
 
 
-async def test_naive_position_store_without_a_lease_check_admits_the_frozen_worker(
+async def test_freeze_check_catches_a_position_store_that_admits_the_frozen_worker(
     place: Place, engine: AsyncEngine
 ) -> None:
     await _run_with_a_freeze(place, engine, UnfencedCheckpointStore)

@@ -34,7 +34,7 @@ def test_killed_order_imports_end_with_the_same_report(postgres_url: str, tmp_pa
 
 
 @pytest.mark.slow
-def test_naive_consumer_without_an_inbox_counts_twice(tmp_path: Path) -> None:
+def test_kill_check_catches_a_consumer_without_an_inbox_that_counts_twice(tmp_path: Path) -> None:
     findings = kill_at_random(
         tmp_path, create_file_settings(tmp_path), seed=SEED, kills=50, is_naive=True
     )

@@ -45,7 +45,7 @@ async def test_lock_has_one_holder_among_50_tasks_despite_kills_and_cancellation
 
 
 class CheckThenSetLock(FifoRedisLockStrategy):
-    """Naive lock that two callers can both find free and then acquire."""
+    """Wrong lock that two callers can both find free and then acquire."""
 
     async def _try_acquire(
         self, resource: str, owner: str, timeout: float, ttl: float
@@ -67,7 +67,7 @@ def create_naive_lock(clients: Sequence[Redis]) -> ILeasedLock:
 
 
 @pytest.mark.slow
-async def test_naive_lock_that_checks_before_it_sets_has_two_holders(
+async def test_contention_check_catches_a_lock_that_admits_two_holders(
     urls: tuple[str, ...], tmp_path: Path
 ) -> None:
     findings = await contend(Contest(urls[:1], create_naive_lock, tmp_path), seed=1, rounds=1)

@@ -31,7 +31,7 @@ def test_import_of_a_hundred_times_as_many_lines_needs_no_more_memory(tmp_path: 
 @pytest.mark.parametrize(
     ("kept", "lines"), [("lines", ORDER_LINES), ("responses", ORDER_LINES // 2)]
 )
-def test_naive_import_that_keeps_lines_or_responses_needs_more_memory(
+def test_memory_check_catches_an_import_that_keeps_lines_or_responses(
     tmp_path: Path, kept: Kept, lines: int
 ) -> None:
     found = measure_peaks(tmp_path, lines=lines, padding=PADDING, kept=kept)
@@ -51,7 +51,7 @@ async def test_projection_worker_needs_no_more_memory_for_ten_times_as_many_even
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
-async def test_naive_projection_worker_that_keeps_events_needs_more_memory(place: Place) -> None:
+async def test_memory_check_catches_a_projection_worker_that_keeps_events(place: Place) -> None:
     found = await projection_memory.measure_peaks(place, PROJECTED_EVENTS, is_naive=True)
 
     assert found.growth > projection_memory.MAX_GROWTH, found

@@ -83,7 +83,7 @@ async def test_reader_receives_every_committed_event_once_and_in_order(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_naive_reader_loses_events_of_slow_transactions(
+async def test_workload_check_catches_a_reader_that_loses_events_of_slow_transactions(
     engine: AsyncEngine, tables: Tables, new_uow: NewUnitOfWork
 ) -> None:
     lost = 0
@@ -97,7 +97,7 @@ async def test_naive_reader_loses_events_of_slow_transactions(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_naive_reader_ordered_by_transaction_id_reorders_a_stream(
+async def test_order_check_catches_a_reader_by_transaction_id_that_reorders_a_stream(
     engine: AsyncEngine, tables: Tables, new_uow: NewUnitOfWork, store: SQLAlchemyEventStore
 ) -> None:
     stream = new_stream()

@@ -35,7 +35,7 @@ async def test_documents_of_killed_projection_workers_equal_a_replay_of_the_even
 
 
 @pytest.mark.parametrize("kind", [EarlyCheckpointStore, LateCheckpointStore])
-async def test_naive_checkpoint_in_a_separate_transaction_loses_or_repeats_events(
+async def test_kill_check_catches_a_checkpoint_in_a_separate_transaction(
     place: Place, kind: Kind
 ) -> None:
     market = Market(events=300)

@@ -68,7 +68,7 @@ async def test_batch_with_an_unknown_commit_outcome_is_processed_once(
     assert findings.faults == 0, findings
 
 
-async def test_naive_worker_makes_a_dead_letter_of_an_event_during_an_outage(
+async def test_outage_check_catches_a_worker_that_makes_a_dead_letter_of_a_sound_event(
     place: Place, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = "cqrs_ddd_advanced_core.projections.run"

@@ -41,7 +41,9 @@ async def test_killed_rebuilds_hide_no_document_and_lose_no_event(
     assert findings.faults == 0, findings
 
 
-async def test_naive_rebuild_in_place_shows_fewer_documents(place: Place) -> None:
+async def test_rebuild_check_catches_a_rebuild_in_place_that_shows_fewer_documents(
+    place: Place,
+) -> None:
     findings = await rebuild_while_workers_follow(
         place, seed=SEED, rounds=1, kills=0, market=SELLS_LESS, how=InPlaceRebuild
     )
@@ -60,7 +62,9 @@ async def test_inline_projection_is_exact_after_killed_rebuilds(place: Place) ->
     assert findings.faults == 0, findings
 
 
-async def test_naive_rebuild_that_does_not_wait_for_commands_loses_events(place: Place) -> None:
+async def test_rebuild_check_catches_a_rebuild_that_does_not_wait_for_open_commands(
+    place: Place,
+) -> None:
     findings = await rebuild_while_commands_come(
         place, seed=SEED, rounds=1, kills=0, kind=NonLockingStore
     )

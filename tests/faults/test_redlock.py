@@ -24,7 +24,7 @@ from tests.own_redis import OwnRedis
 
 
 class CountingFromOne(RedlockLockStrategy):
-    """Naive lock with a first token that is right only if no server ever loses its data."""
+    """Wrong lock with a first token that is right only if no server ever loses its data."""
 
     def _propose_token(self) -> int:
         return 1
@@ -111,7 +111,7 @@ async def test_redlock_tokens_grow_while_servers_restart_without_data(
     assert (work.count_decreases(), work.count_interruptions()) == (0, 0)
 
 
-async def test_naive_redlock_tokens_counted_from_one_decrease(
+async def test_token_check_catches_a_redlock_whose_tokens_restart_at_one(
     nodes: list[OwnRedis], urls: list[str]
 ) -> None:
     work = await write_during(urls, lambda: _start_again(nodes), CountingFromOne)

@@ -75,7 +75,7 @@ async def test_eight_relays_publish_each_message_once_and_each_key_in_order(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_naive_relays_that_lease_single_messages_reorder_keys(
+async def test_relay_check_catches_an_outbox_that_leases_single_messages_out_of_order(
     session_factory: SessionFactory, tables: Tables
 ) -> None:
     outbox = UnorderedLeasesOutbox(session_factory, tables=tables)
@@ -91,7 +91,7 @@ async def test_naive_relays_that_lease_single_messages_reorder_keys(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_naive_relays_that_read_before_they_lease_publish_twice(
+async def test_relay_check_catches_an_outbox_that_lets_two_relays_publish_a_message(
     session_factory: SessionFactory, tables: Tables
 ) -> None:
     outbox = ReadBeforeLeaseOutbox(session_factory, tables=tables)

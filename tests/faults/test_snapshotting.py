@@ -49,7 +49,7 @@ async def test_process_killed_at_a_snapshot_leaves_the_old_or_the_new_snapshot(
     assert findings.faults == 0, findings
 
 
-async def test_naive_snapshot_store_that_deletes_first_leaves_no_snapshot(
+async def test_kill_check_catches_a_snapshot_store_that_deletes_before_it_saves(
     place: Place, engine: AsyncEngine
 ) -> None:
     kept, findings = await _run_until_killed(place, engine, DeleteFirstStore)

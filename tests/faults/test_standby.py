@@ -50,7 +50,9 @@ def standby_url() -> Iterator[str]:
         yield asyncpg_url(server.url)
 
 
-async def test_standby_reads_single_streams_but_rejects_global_reads(standby_url: str) -> None:
+async def test_standby_database_serves_reads_of_single_streams_but_no_global_reads(
+    standby_url: str,
+) -> None:
     engine = create_async_engine(standby_url)
     store = SQLAlchemyEventStore(async_sessionmaker(engine))
 

@@ -72,22 +72,22 @@ class UnlockedReadStore(SQLAlchemyDeadLetterStore):
         (
             "sqlite",
             UnconditionalAddStore,
-            "test_dead_letter_added_after_a_retry_or_discard_of_its_stream_is_due",
+            "test_dead_letter_added_after_a_retry_or_discard_of_its_stream_is_retryable",
         ),
         (
             "postgres",
             UnconditionalAddStore,
-            "test_dead_letter_added_after_a_retry_or_discard_of_its_stream_is_due",
+            "test_dead_letter_added_after_a_retry_or_discard_of_its_stream_is_retryable",
         ),
         (
             "postgres",
             UnlockedReadStore,
-            "test_dead_letter_added_during_a_retry_or_discard_of_its_stream_becomes_due",
+            "test_dead_letter_added_during_a_retry_or_discard_becomes_retryable",
         ),
     ],
     indirect=["backend"],
 )
-async def test_naive_dead_letter_store_fails_a_contract_test(
+async def test_dead_letter_store_contract_catches_each_wrong_sql_store(
     naive_store: type[SQLAlchemyDeadLetterStore],
     test_name: str,
     session_factory: SessionFactory,

@@ -103,7 +103,7 @@ class CheckThenUpsertStore(UnconditionalUpsertStore):
         (CheckThenUpsertStore, "test_concurrent_writers_leave_the_snapshot_of_the_latest_version"),
     ],
 )
-async def test_naive_snapshot_store_replaces_a_later_version(
+async def test_snapshot_store_contract_catches_a_store_that_replaces_a_later_version(
     naive_store: type[SQLAlchemySnapshotStore],
     test_name: str,
     session_factory: SessionFactory,
@@ -120,7 +120,7 @@ async def test_naive_snapshot_store_replaces_a_later_version(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_naive_snapshot_store_that_writes_in_the_given_order_deadlocks(
+async def test_snapshot_store_contract_catches_a_store_whose_unsorted_writes_deadlock(
     session_factory: SessionFactory, tables: Tables, new_uow: NewUnitOfWork
 ) -> None:
     naive_store = UnconditionalUpsertStore(session_factory, tables=tables)

@@ -467,7 +467,7 @@ async def test_filter_with_the_maximum_number_of_conditions_is_executed(
     assert await find_ids(connection, select_orders(~any_of)) == []
 
 
-def test_distinct_rows_need_selected_fields() -> None:
+def test_distinct_query_options_without_selected_fields_are_rejected() -> None:
     with pytest.raises(SpecificationValueError, match="with_select_fields"):
         apply_query_options(select(OrderRow), OrderRow, QueryOptions(distinct=True))
 

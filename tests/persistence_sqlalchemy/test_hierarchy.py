@@ -743,7 +743,7 @@ LISTS, ANCESTRIES = ACLReaderContract(), AncestryReaderContract()
         ),
     ],
 )
-async def test_naive_column_choice_fails_a_hierarchy_contract_test(
+async def test_hierarchy_reader_contract_catches_each_wrong_choice_of_columns(
     session_factory: SessionFactory,
     app: FolderTables,
     reader: Reader,
@@ -759,7 +759,7 @@ async def test_naive_column_choice_fails_a_hierarchy_contract_test(
         await contract_test(getattr(changed, kind))
 
 
-async def test_naive_hierarchy_reader_fails_a_contract_test(
+async def test_hierarchy_reader_contract_catches_each_wrong_sql_reader(
     app: FolderTables, reader: Reader
 ) -> None:
     await app.add(*FOLDERS)

@@ -297,7 +297,7 @@ def change_before_parts_are_read(change: Callable[[], Awaitable[None]]) -> Itera
         yield
 
 
-async def test_aggregate_in_a_list_is_never_read_with_parts_of_another_version(
+async def test_aggregate_in_a_list_is_never_read_with_parts_of_another_aggregate_version(
     orders: Orders,
 ) -> None:
     order, gone = _full_order(), _full_order()

@@ -112,7 +112,7 @@ class IgnoringConflictsRepository(SQLAlchemyRepository[Account, str]):
             sql.insert = insert(self.mapper.table).on_conflict_do_nothing()
 
 
-async def test_naive_repository_reports_a_duplicate_unique_value_as_a_conflict(
+async def test_duplicate_value_check_catches_a_repository_that_reports_a_conflict(
     accounts: Accounts, session_factory: SessionFactory, backend: str
 ) -> None:
     naive = IgnoringConflictsRepository(session_factory)

@@ -1,4 +1,4 @@
-"""Naive adapters, and the contract test that each of them fails on a database."""
+"""Wrong adapters, and the contract test that each of them fails on a database."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ class UnorderedParcels(Parcels):
 
 @dataclass(frozen=True)
 class Mutant:
-    """Naive adapter, the contract test that must fail on it, and the databases."""
+    """Wrong adapter, the contract test that must fail on it, and the databases."""
 
     adapter: type[Any]
     test: Callable[..., Awaitable[None]]
@@ -272,11 +272,11 @@ MUTANTS: Collection[Mutant] = (
         EVENTS.test_reader_of_all_events_does_not_wait_for_rolled_back_events,
         POSTGRES,
     ),
-    Mutant(OneByOneStore, EVENTS.test_event_store_rejects_the_whole_batch_if_one_version_is_taken),
+    Mutant(OneByOneStore, EVENTS.test_event_store_rejects_the_whole_batch_if_one_version_is_stored),
     Mutant(OneByOneStore, EVENTS.test_event_store_rejects_the_whole_batch_if_one_event_is_not_json),
     Mutant(
         ErrorIgnoringStore,
-        EVENTS.test_event_store_rejects_the_whole_batch_if_one_version_is_taken,
+        EVENTS.test_event_store_rejects_the_whole_batch_if_one_version_is_stored,
         error=Exception,
     ),
     Mutant(ErrorIgnoringStore, EVENTS.test_only_one_concurrent_writer_appends_a_given_version),
@@ -324,13 +324,18 @@ MUTANTS: Collection[Mutant] = (
         UnversionedParcels,
         ROWS.test_no_update_of_an_aggregate_is_lost_with_many_concurrent_writers,
     ),
-    Mutant(StoredVersionParcels, ROWS.test_new_aggregate_with_a_taken_id_conflicts),
+    Mutant(
+        StoredVersionParcels, ROWS.test_new_aggregate_with_the_id_of_a_stored_aggregate_conflicts
+    ),
     Mutant(
         UntrackedSavesParcels,
         ROWS.test_saved_aggregate_can_be_changed_and_saved_again,
         error=OptimisticConcurrencyError,
     ),
-    Mutant(OneByOneParcels, MANY.test_add_many_with_a_taken_id_saves_nothing_and_names_the_id),
+    Mutant(
+        OneByOneParcels,
+        MANY.test_add_many_with_the_id_of_a_stored_aggregate_saves_nothing_and_names_it,
+    ),
     Mutant(
         SeparateTransactionParcels,
         ROWS.test_rollback_leaves_the_repository_and_the_aggregate_unchanged,
@@ -355,7 +360,7 @@ async def engine(forgetful_engine: AsyncEngine) -> AsyncEngine:
     ),
     indirect=["backend"],
 )
-async def test_naive_sqlalchemy_adapter_fails_its_contract_test(
+async def test_port_contract_catches_each_wrong_sqlalchemy_adapter(
     mutant: Mutant, engine: AsyncEngine, session_factory: SessionFactory, tables: Tables
 ) -> None:
     def create(kind: type[Any]) -> Any:

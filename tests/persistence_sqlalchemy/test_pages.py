@@ -86,7 +86,7 @@ async def test_deep_page_is_a_range_of_the_first_attribute_in_an_order_without_d
 
 
 class TiedOptions(QueryOptions):
-    """Naive: continues after the values of the order, which other items may have as well."""
+    """Wrong variant: continues after the values of the order, which other items may have as well."""
 
     def next_page(self, last_item: object, *, key: str = "id") -> QueryOptions:
         return replace(self, after=read_attributes(last_item, list_attributes(self.ordering)))

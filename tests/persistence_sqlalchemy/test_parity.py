@@ -75,7 +75,7 @@ MUTANTS: dict[str, Mutate] = {
 
 
 @pytest.mark.parametrize("mutate", MUTANTS.values(), ids=MUTANTS)
-async def test_naive_sql_compiler_finds_other_rows_than_memory(
+async def test_parity_check_catches_each_wrong_sql_compiler(
     engine: AsyncEngine, mutate: Mutate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if mutate is MUTANTS["LIKE of the database"] and engine.dialect.name == "postgresql":

@@ -147,7 +147,7 @@ def create_store_type(rows: type[PositionRows]) -> type[SQLAlchemyPositionStore]
     ],
     indirect=["backend"],
 )
-async def test_naive_position_store_fails_a_contract_test(
+async def test_position_store_contract_catches_each_wrong_sql_store(
     naive_store: type[SQLAlchemyPositionStore],
     test_name: str,
     session_factory: SessionFactory,

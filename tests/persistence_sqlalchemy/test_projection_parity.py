@@ -150,7 +150,7 @@ def _not(part: ColumnElement[bool]) -> ColumnElement[bool]:
     return not_(part)
 
 
-async def test_naive_negation_finds_other_documents_than_memory(
+async def test_parity_check_catches_a_negation_that_finds_other_documents_than_memory(
     store: SQLAlchemyProjectionStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiler, "NotTrue", _not)

@@ -75,7 +75,7 @@ class RowLockStore(SQLAlchemyProjectionStore):
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_naive_projection_store_that_writes_in_the_given_order_deadlocks(
+async def test_projection_store_contract_catches_a_store_whose_unsorted_writes_deadlock(
     session_factory: SessionFactory, tables: Tables, new_uow: NewUnitOfWork
 ) -> None:
     naive_store = UnsortedWritesStore(session_factory, tables=tables)
@@ -91,7 +91,7 @@ async def test_naive_projection_store_that_writes_in_the_given_order_deadlocks(
     [("sqlite", NonLockingStore), ("postgres", NonLockingStore), ("postgres", RowLockStore)],
     indirect=["backend"],
 )
-async def test_naive_projection_store_that_locks_too_little_loses_a_change(
+async def test_projection_store_contract_catches_a_store_that_locks_too_little(
     naive_store: type[SQLAlchemyProjectionStore],
     session_factory: SessionFactory,
     tables: Tables,

@@ -77,7 +77,7 @@ async def test_process_with_outdated_fields_fills_the_new_fields(
     assert found == [{"lines": 2, "total": 5}]
 
 
-async def test_naive_statement_without_a_shape_check_leaves_the_new_fields_empty(
+async def test_outdated_fields_check_catches_a_statement_that_leaves_new_fields_empty(
     store: SQLAlchemyProjectionStore,
     other_store: SQLAlchemyProjectionStore,
     tables: Tables,

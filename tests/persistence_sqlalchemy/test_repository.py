@@ -239,7 +239,7 @@ class OccupyingParcels(Parcels):
                 yield self.mapper.from_row(dict(zip(self.mapper.attributes, row)))  # noqa: B905
 
 
-async def test_naive_stream_that_occupies_the_unit_of_work_is_detected(
+async def test_stream_check_catches_a_repository_stream_that_occupies_the_unit_of_work(
     parcels: Parcels, session_factory: SessionFactory, tables: Tables, new_uow: NewUnitOfWork
 ) -> None:
     naive = OccupyingParcels(session_factory, tables.schema)

@@ -96,7 +96,7 @@ async def slow_transaction(new_uow: NewUnitOfWork) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_highest_position_includes_events_behind_a_slow_transaction(
+async def test_highest_position_includes_events_that_readers_do_not_see_yet(
     environment: ProjectionEnvironment, new_uow: NewUnitOfWork
 ) -> None:
     events = environment.events

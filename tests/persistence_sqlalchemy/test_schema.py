@@ -70,7 +70,7 @@ async def test_schema_check_finds_a_missing_column(bare: tuple[AsyncEngine, Tabl
         await schema.check(engine, tables)
 
 
-async def test_create_schema_leaves_tables_of_another_version_unchanged(
+async def test_create_schema_leaves_tables_with_another_schema_version_unchanged(
     bare: tuple[AsyncEngine, Tables],
 ) -> None:
     engine, tables = bare
@@ -226,7 +226,7 @@ async def test_many_processes_can_create_the_schema_at_once(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_naive_schema_creation_without_a_lock_fails_in_some_processes(
+async def test_concurrent_creation_check_catches_schema_creation_without_a_lock(
     database_url: str, new_engine: Callable[..., AsyncEngine]
 ) -> None:
     engine, outcomes = new_engine(), ["created"]

@@ -155,7 +155,7 @@ async def test_every_statement_of_a_multitenant_repository_names_the_tenant(
     await _assert_statements_name_tenant(letters, session_factory, sent)
 
 
-async def test_naive_multitenant_repository_that_filters_in_python_is_detected(
+async def test_statement_check_catches_a_multitenant_repository_that_filters_in_python(
     letters: Letters, session_factory: SessionFactory, sent: list[tuple[str, Any]]
 ) -> None:
     naive = FiltersInPython(session_factory)

@@ -1,4 +1,4 @@
-"""Naive caches on Redis, each caught by a test or by the contract."""
+"""Wrong caches on Redis, each caught by a test or by the contract."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.redis import test_cache as cache_tests
 
 
 class FillsAnyway(RedisCacheService):
-    """Naive: accepts a value that was loaded before the change."""
+    """Wrong variant: accepts a value that was loaded before the change."""
 
     async def fill_many(
         self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
@@ -28,7 +28,7 @@ class FillsAnyway(RedisCacheService):
 
 
 class LooksThenFills(RedisCacheService):
-    """Naive: checks and fills in two steps, between which a change can happen."""
+    """Wrong variant: checks and fills in two steps, between which a change can happen."""
 
     async def fill_many(
         self, values: Mapping[str, Any], leases: Mapping[str, str], ttl: float | None = None
@@ -41,14 +41,14 @@ class LooksThenFills(RedisCacheService):
 
 
 class DeletesTheValueOnly(RedisCacheService):
-    """Naive: keeps the lease of a load that is under way."""
+    """Wrong variant: keeps the lease of a load that is under way."""
 
     async def _unlink(self, keys: Sequence[str]) -> None:
         await self._execute("UNLINK", *self._names(keys, "v"))
 
 
 class SetsTheValueOnly(RedisCacheService):
-    """Naive: neither voids a lease nor checks the generation."""
+    """Wrong variant: neither voids a lease nor checks the generation."""
 
     async def _run(self, script: Any, keys: list[bytes], arguments: list[Any]) -> Any:
         if script is not self._set_script:
@@ -58,7 +58,7 @@ class SetsTheValueOnly(RedisCacheService):
 
 
 class GrantsEveryLease(RedisCacheService):
-    """Naive: grants a fill lease at each miss."""
+    """Wrong variant: grants a fill lease at each miss."""
 
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
         await self._execute("UNLINK", *self._names(keys, "l"))
@@ -66,28 +66,28 @@ class GrantsEveryLease(RedisCacheService):
 
 
 class NeverExpires(RedisCacheService):
-    """Naive: ignores the ttl."""
+    """Wrong variant: ignores the ttl."""
 
     def _to_milliseconds(self, ttl: float | None) -> int:
         return 0
 
 
 class KeepsItsGeneration(RedisCacheService):
-    """Naive: clears existing keys, after which a fill under way arrives."""
+    """Wrong variant: clears existing keys, after which a fill under way arrives."""
 
     async def _renew_generation(self) -> None:
         pass
 
 
 class ClearsEverything(RedisCacheService):
-    """Naive: clears the keys of all namespaces."""
+    """Wrong variant: clears the keys of all namespaces."""
 
     async def _unlink_all(self) -> None:
         await self._execute("FLUSHDB")
 
 
 class OneGeneration(RedisCacheService):
-    """Naive: starts with the same generation each time, so that an eviction is not noticed."""
+    """Wrong variant: starts with the same generation each time and misses an eviction."""
 
     async def _run(self, script: Any, keys: list[bytes], arguments: list[Any]) -> Any:
         if script is self._lease_script:
@@ -96,7 +96,7 @@ class OneGeneration(RedisCacheService):
 
 
 class IgnoresFailures(CircuitBreaker):
-    """Naive: does not record failed invalidations."""
+    """Wrong variant: does not record failed invalidations."""
 
     async def execute_change(
         self, operation: str, work: Any, keys: Any, *, includes_write: bool = False
@@ -105,7 +105,7 @@ class IgnoresFailures(CircuitBreaker):
 
 
 class IgnoresCancelledChanges(RedisCacheService):
-    """Naive: does not repeat a cancelled change."""
+    """Wrong variant: does not repeat a cancelled change."""
 
     def __init__(self, client: Redis, **settings: Any) -> None:
         super().__init__(client, **settings)
@@ -168,7 +168,7 @@ MUTANTS = (
 @pytest.mark.parametrize(
     "breaks", MUTANTS, ids=lambda each: f"{each.mutant.__name__}-{each.test.__name__}"
 )
-async def test_naive_redis_cache_is_caught(client: Redis, breaks: Breaks) -> None:
+async def test_cache_check_catches_each_wrong_redis_cache(client: Redis, breaks: Breaks) -> None:
     given: dict[str, Any] = {
         "cache": breaks.mutant(client, response_timeout=cache_tests.PATIENT),
         "client": client,

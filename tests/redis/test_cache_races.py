@@ -119,7 +119,7 @@ def test_no_cache_fill_restores_a_deleted_value(open_caches: Open, redis_url: st
 
 
 @pytest.mark.parametrize("naive", [FillsAnyway, DeletesTheValueOnly])
-async def test_naive_cache_restores_a_deleted_value(
+async def test_race_check_catches_a_redis_cache_that_restores_a_deleted_value(
     naive: type[RedisCacheService], redis_url: str
 ) -> None:
     with pytest.raises(AssertionError):
@@ -233,7 +233,7 @@ class IgnoresFailures(CircuitBreaker):
 
 
 @pytest.mark.parametrize("lost", [["lost"], ["none", "lost"]])
-async def test_breaker_without_pending_invalidations_serves_a_deleted_value(
+async def test_race_check_catches_a_circuit_breaker_that_serves_a_deleted_value(
     redis_url: str, lost: list[str]
 ) -> None:
     changes: list[tuple[str, int, list[str]]] = [("set", 1, []), ("clear", 0, lost)]

@@ -366,14 +366,14 @@ async def test_cache_failure_is_logged_without_a_hook(
 
 
 class NeverProbes(circuit_breaker.CircuitBreaker):
-    """Naive: never probes the server again."""
+    """Wrong variant: never probes the server again."""
 
     async def _probe(self, operation: str) -> None:
         raise CacheError("left alone")
 
 
 class StaysHalfOpen(circuit_breaker.CircuitBreaker):
-    """Naive: keeps probing after a success."""
+    """Wrong variant: keeps probing after a success."""
 
     async def _probe(self, operation: str) -> None:
         await super()._probe(operation)
@@ -381,7 +381,7 @@ class StaysHalfOpen(circuit_breaker.CircuitBreaker):
 
 
 class NeverPauses(circuit_breaker.CircuitBreaker):
-    """Naive: probes without a pause."""
+    """Wrong variant: probes without a pause."""
 
     async def _probe(self, operation: str) -> None:
         self._until = 0.0
@@ -389,14 +389,14 @@ class NeverPauses(circuit_breaker.CircuitBreaker):
 
 
 class ReportsEach(circuit_breaker.CircuitBreaker):
-    """Naive: reports every failure."""
+    """Wrong variant: reports every failure."""
 
     async def _attempt(self, operation: str, work: Any, *, is_probe: bool = False) -> Any:
         return await super()._attempt(operation, work, is_probe=True)
 
 
 class RemembersWithoutBound(circuit_breaker.PendingInvalidations):
-    """Naive: keeps any number of pending keys."""
+    """Wrong variant: keeps any number of pending keys."""
 
     def add(self, keys: Any, *, includes_write: bool = False) -> None:
         self.includes_write |= includes_write
@@ -405,7 +405,7 @@ class RemembersWithoutBound(circuit_breaker.PendingInvalidations):
 
 
 @pytest.mark.parametrize("naive", [NeverProbes, StaysHalfOpen, NeverPauses])
-async def test_circuit_breaker_with_naive_probes_is_caught(
+async def test_recovery_check_catches_a_circuit_breaker_with_wrong_probes(
     cache: RedisCacheService,
     other: RedisCacheService,
     link: Link,
@@ -418,7 +418,7 @@ async def test_circuit_breaker_with_naive_probes_is_caught(
         await test_cache_works_again_when_the_server_is_back(cache, other, link, clock)
 
 
-async def test_breaker_that_reports_each_failure_is_caught(
+async def test_report_check_catches_a_circuit_breaker_that_reports_each_failure(
     cache: RedisCacheService, link: Link, clock: FakeClock, failures: list[CacheError]
 ) -> None:
     cache._breaker.__class__ = ReportsEach
@@ -427,7 +427,7 @@ async def test_breaker_that_reports_each_failure_is_caught(
         await test_circuit_breaker_reports_simultaneous_failures_once(cache, link, clock, failures)
 
 
-async def test_unbounded_pending_invalidations_are_caught(
+async def test_limit_check_catches_a_circuit_breaker_with_unbounded_pending_invalidations(
     cache: RedisCacheService,
     other: RedisCacheService,
     link: Link,
@@ -443,7 +443,7 @@ async def test_unbounded_pending_invalidations_are_caught(
 
 
 class DropsFailedChanges(circuit_breaker.CircuitBreaker):
-    """Naive: does not remember failed invalidations."""
+    """Wrong variant: does not remember failed invalidations."""
 
     async def execute_change(
         self, operation: str, work: Any, keys: Any, *, includes_write: bool = False
@@ -452,7 +452,7 @@ class DropsFailedChanges(circuit_breaker.CircuitBreaker):
 
 
 class ServesDuringProbe(circuit_breaker.CircuitBreaker):
-    """Naive: lets other calls read during a probe."""
+    """Wrong variant: lets other calls read during a probe."""
 
     async def execute(self, operation: str, work: Any) -> Any:
         if (self._has_failed or self._pending) and not self._is_probing:
@@ -461,7 +461,7 @@ class ServesDuringProbe(circuit_breaker.CircuitBreaker):
 
 
 @pytest.mark.parametrize("change", [_delete, _set, _clear])
-async def test_breaker_without_pending_invalidations_serves_stale_values(
+async def test_deletion_check_catches_a_circuit_breaker_without_pending_invalidations(
     cache: RedisCacheService,
     other: RedisCacheService,
     link: Link,
@@ -476,7 +476,7 @@ async def test_breaker_without_pending_invalidations_serves_stale_values(
         )
 
 
-async def test_breaker_that_reads_during_a_probe_serves_stale_values(
+async def test_deletion_check_catches_a_circuit_breaker_that_reads_during_a_probe(
     cache: RedisCacheService, other: RedisCacheService, link: Link, clock: FakeClock
 ) -> None:
     cache._breaker.__class__ = ServesDuringProbe

@@ -38,27 +38,27 @@ IMPATIENT = 0.3
 
 
 class GrantsToDeadWaiters(FifoRedisLockStrategy):
-    """Naive: grants the lock to a waiter without an expiry, even if the waiter is dead."""
+    """Wrong variant: grants the lock to a waiter without an expiry, even if the waiter is dead."""
 
     def _create_owner(self, ttl: float) -> str:
         return super()._create_owner(ttl).rpartition("/")[0] + "/60000"
 
 
 class TrustsEveryNotification(FifoRedisLockStrategy):
-    """Naive: treats any notification as a grant."""
+    """Wrong variant: treats any notification as a grant."""
 
     async def _claim(self, waiter: FifoAttempt) -> Grant | None:
         return Grant(waiter.owner, 1, self._clock.monotonic() + 1)
 
 
 class NeverLeavesQueue(FifoRedisLockStrategy):
-    """Naive: leaves the queue without a request."""
+    """Wrong variant: leaves the queue without a request."""
 
     async def _clean_up(self, resource: str, owner: str) -> None: ...
 
 
 class DropsItsTicket(FifoRedisLockStrategy):
-    """Naive: rejoins the queue at its end."""
+    """Wrong variant: rejoins the queue at its end."""
 
     async def _enqueue(self, waiter: FifoAttempt) -> Grant | None:
         waiter.ticket = 0
@@ -66,14 +66,14 @@ class DropsItsTicket(FifoRedisLockStrategy):
 
 
 class ReleasesWithoutTombstone(FifoRedisLockStrategy):
-    """Naive: expects commands to arrive in the order in which they were sent."""
+    """Wrong variant: expects commands to arrive in the order in which they were sent."""
 
     async def _release_uncertain(self, resource: str, owner: str) -> bool:
         return await self._release(resource, owner)
 
 
 class CountsTokens(FifoRedisLockStrategy):
-    """Naive: counts tokens from one, although the server may lose its data."""
+    """Wrong variant: counts tokens from one, although the server may lose its data."""
 
     async def _try_acquire(
         self, resource: str, owner: str, timeout: float, ttl: float
@@ -142,7 +142,9 @@ async def test_dead_waiter_is_skipped_in_the_queue(client: Redis, redis_url: str
     assert served == [1, 2, 3]
 
 
-async def test_naive_grant_to_a_dead_waiter_blocks_the_queue(client: Redis, redis_url: str) -> None:
+async def test_dead_waiter_check_catches_a_fifo_lock_that_grants_to_dead_waiters(
+    client: Redis, redis_url: str
+) -> None:
     assert await serve_after_death(client, redis_url, GrantsToDeadWaiters) == []
 
 
@@ -171,11 +173,15 @@ async def test_waiter_of_the_fifo_lock_ignores_an_old_notification(client: Redis
     assert await ignores_old_notification(client, FifoRedisLockStrategy)
 
 
-async def test_naive_waiter_takes_an_old_notification_for_a_grant(client: Redis) -> None:
+async def test_old_notification_check_catches_a_waiter_that_trusts_every_notification(
+    client: Redis,
+) -> None:
     assert not await ignores_old_notification(client, TrustsEveryNotification)
 
 
-async def test_naive_cancelled_waiter_blocks_the_queue(client: Redis, other_client: Redis) -> None:
+async def test_lock_contract_catches_a_fifo_lock_that_keeps_cancelled_waiters(
+    client: Redis, other_client: Redis
+) -> None:
     naive = NeverLeavesQueue(other_client)
 
     with pytest.raises(AssertionError):
@@ -222,7 +228,9 @@ async def test_lock_request_that_arrives_after_its_owner_has_left_is_ignored(
     assert not await acquires_after_release(client, FifoRedisLockStrategy)
 
 
-async def test_naive_release_leaves_a_late_request_holding_the_lock(client: Redis) -> None:
+async def test_late_request_check_catches_a_release_after_which_the_owner_gets_the_lock(
+    client: Redis,
+) -> None:
     assert await acquires_after_release(client, ReleasesWithoutTombstone)
 
 
@@ -323,7 +331,9 @@ async def test_fencing_tokens_increase_across_a_server_restart_without_data(
     assert is_lost
 
 
-async def test_naive_counted_tokens_restart_after_a_server_restart(server: OwnRedis) -> None:
+async def test_token_check_catches_a_fifo_lock_whose_tokens_restart_with_the_server(
+    server: OwnRedis,
+) -> None:
     tokens, _ = await collect_tokens_across_restart(server, CountsTokens)
 
     assert tokens != sorted(set(tokens))
@@ -361,7 +371,7 @@ async def test_waiters_keep_their_places_after_the_server_lost_the_queue(
     assert len(served) == 5
 
 
-async def test_waiters_without_tickets_lose_their_places(client: Redis) -> None:
+async def test_data_loss_check_catches_waiters_that_drop_their_tickets(client: Redis) -> None:
     served = await serve_after_data_loss(client, DropsItsTicket)
 
     assert served[1:] != sorted(served[1:])
@@ -478,7 +488,7 @@ async def serve_after_lost_reply(client: Redis, kind: type[FifoRedisLockStrategy
 
 
 class ExpectsEveryReply(FifoRedisLockStrategy):
-    """Naive: expects every reply to arrive."""
+    """Wrong variant: expects every reply to arrive."""
 
     async def _send_release(self, resource: str, owner: str, keys: Sequence[str]) -> bool:
         attempts, self._attempts = self._attempts, {}
@@ -488,11 +498,13 @@ class ExpectsEveryReply(FifoRedisLockStrategy):
             self._attempts = attempts
 
 
-async def test_waiter_named_in_a_lost_reply_is_served(client: Redis) -> None:
+async def test_waiter_gets_the_lock_although_the_reply_that_names_it_is_lost(client: Redis) -> None:
     assert await serve_after_lost_reply(client, FifoRedisLockStrategy)
 
 
-async def test_naive_release_ignores_a_waiter_named_in_a_lost_reply(client: Redis) -> None:
+async def test_lost_reply_check_catches_a_release_that_ignores_the_waiter_in_the_reply(
+    client: Redis,
+) -> None:
     assert not await serve_after_lost_reply(client, ExpectsEveryReply)
 
 
@@ -612,7 +624,7 @@ async def test_fifo_waiters_are_notified_without_polling(
 
 
 class NeverRepeatsRequest(FifoRedisLockStrategy):
-    """Naive: does not send another request after it has subscribed."""
+    """Wrong variant: does not send another request after it has subscribed."""
 
     async def _wait(self, waiter: FifoAttempt) -> Grant | None:
         self._listener.__class__ = AlwaysSubscribed
@@ -651,9 +663,13 @@ async def notify_before_subscription(
     return served
 
 
-async def test_waiter_notified_before_its_subscription_is_served(client: Redis) -> None:
+async def test_waiter_gets_the_lock_although_its_notification_came_before_it_subscribed(
+    client: Redis,
+) -> None:
     assert await notify_before_subscription(client, FifoRedisLockStrategy, 20) == [True, True]
 
 
-async def test_naive_waiter_misses_a_notification_before_its_subscription(client: Redis) -> None:
+async def test_lost_notification_check_catches_a_waiter_that_asks_only_before_it_subscribes(
+    client: Redis,
+) -> None:
     assert await notify_before_subscription(client, NeverRepeatsRequest, 0.5) == [False, False]

@@ -1,4 +1,4 @@
-"""Naive locks on several servers, each caught by a test of the kit."""
+"""Wrong locks on several servers, each caught by a test of the kit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.redis.redlock_kit import RedlockKit, Troubled
 
 
 class CountsAnyYes(RedlockLockStrategy):
-    """Naive: a single server is enough."""
+    """Wrong variant: a single server is enough."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -24,42 +24,42 @@ class CountsAnyYes(RedlockLockStrategy):
 
 
 class IgnoresElapsedTime(RedlockLockStrategy):
-    """Naive: ignores the duration of the requests."""
+    """Wrong variant: ignores the duration of the requests."""
 
     def _validity(self, ttl: float) -> float:
         return math.inf
 
 
 class ReleasesConfirmedGrantsOnly(RedlockLockStrategy):
-    """Naive: a server without a reply has not granted the lock."""
+    """Wrong variant: a server without a reply has not granted the lock."""
 
     def _may_have_granted(self, answers: QuorumReply) -> bool:
         return any(value is not None and value > 0 for value in answers.values)
 
 
 class TokenOfTheFirstServer(RedlockLockStrategy):
-    """Naive: any server knows the last token."""
+    """Wrong variant: any server knows the last token."""
 
     def _choose_token(self, tokens: Sequence[int]) -> int:
         return tokens[0]
 
 
 class WritesNothingBack(RedlockLockStrategy):
-    """Naive: leaves the largest token on one server."""
+    """Wrong variant: leaves the largest token on one server."""
 
     async def _raise_tokens(self, *_: object) -> bool:
         return True
 
 
 class CountsFromOne(RedlockLockStrategy):
-    """Naive: its servers never lose data."""
+    """Wrong variant: its servers never lose data."""
 
     def _propose_token(self) -> int:
         return 1
 
 
 class OneOwnerForAllRounds(RedlockLockStrategy):
-    """Naive: a late release of the first round ends the second."""
+    """Wrong variant: a late release of the first round ends the second."""
 
     async def _request(self, bid: Any, *channel: str) -> Any:
         bid.rounds = 0
@@ -87,7 +87,7 @@ MUTANTS: list[tuple[type[RedlockLockStrategy], Callable[..., Coroutine[Any, Any,
 
 
 @pytest.mark.parametrize(("mutant", "sentence"), MUTANTS, ids=lambda part: part.__name__[:60])
-async def test_naive_redlock_is_caught(
+async def test_redlock_check_catches_each_wrong_redlock(
     mutant: type[RedlockLockStrategy],
     sentence: Callable[..., Coroutine[Any, Any, None]],
     clients: list[Redis],

@@ -1,4 +1,4 @@
-"""Evaluation in memory: results of ``meanings.py``, safety, and naive evaluators."""
+"""Evaluation in memory: results of ``meanings.py``, safety, and wrong evaluators."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_invalid_specification_raises_before_the_first_evaluation() -> None:
         asked.predicate_for(Thing)
 
 
-# Naive versions.
+# Wrong variants.
 
 
 def like_sql(operator: Operator, actual: Any, value: Any) -> bool | None:
@@ -177,7 +177,7 @@ def test_each_operator_and_its_complement_have_opposite_results() -> None:
     assert_complements(in_memory)
 
 
-def test_complement_check_catches_three_valued_logic() -> None:
+def test_complement_check_catches_an_evaluator_with_three_valued_logic() -> None:
     with pytest.raises(AssertionError):
         assert_complements(like_sql)
 
@@ -217,7 +217,7 @@ def test_like_pattern_is_matched_in_bounded_time(length: int) -> None:
     assert_ends(match_pattern, length)
 
 
-def test_backtracking_like_matcher_exceeds_the_step_limit() -> None:
+def test_step_limit_catches_a_like_matcher_that_backtracks() -> None:
     with pytest.raises(TooManyStepsError):
         assert_ends(match_by_backtracking, 60)
 

@@ -420,7 +420,7 @@ def test_misspelled_allowed_operators_raise_config_error(operators: Any) -> None
         from_dict(asked, allowed_fields={"status": operators})
 
 
-def test_query_options_with_half_a_surrogate_pair_cannot_be_written_as_json() -> None:
+def test_query_options_with_a_lone_surrogate_cannot_be_written_as_json() -> None:
     options = QueryOptions(after=("\ud800",), ordering=("name",))
 
     with pytest.raises(SpecificationError):

@@ -121,7 +121,7 @@ def test_next_pages_keep_an_opaque_condition() -> None:
 
 
 class WithoutNone(QueryOptions):
-    """Naive: compares rows as SQL does, so None is neither before nor after a value."""
+    """Wrong variant: compares rows as SQL does, so None is neither before nor after a value."""
 
     @property
     def condition(self) -> Specification | None:
@@ -140,7 +140,7 @@ class WithoutNone(QueryOptions):
 
 
 class FirstAttributeOnly(QueryOptions):
-    """Naive: expects values of the first attribute to be unique."""
+    """Wrong variant: expects values of the first attribute to be unique."""
 
     @property
     def condition(self) -> Specification | None:
@@ -149,7 +149,9 @@ class FirstAttributeOnly(QueryOptions):
 
 
 @pytest.mark.parametrize("naive", [WithoutNone, FirstAttributeOnly])
-def test_naive_keyset_cursor_loses_items(naive: Callable[..., QueryOptions]) -> None:
+def test_pagination_check_catches_a_keyset_cursor_that_loses_items(
+    naive: Callable[..., QueryOptions],
+) -> None:
     with pytest.raises(AssertionError):
         assert_every_item_once(naive(ordering=("name", "grams", "id"), limit=5))
 

@@ -143,7 +143,7 @@ class DeadLetterStoreContract:
 
         assert await dead_letters.list_dead_letters() == [other]
 
-    async def test_failed_and_waiting_dead_letters_block_their_stream_even_when_due(
+    async def test_failed_and_waiting_dead_letters_block_their_stream_even_if_retryable(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         failed, waiting, skipped, free = (StreamId("Parcel", name) for name in "abcd")
@@ -166,7 +166,7 @@ class DeadLetterStoreContract:
         await dead_letters.retry("p", 1)
         assert await dead_letters.blocked_streams("p", streams) == {failed, waiting}
 
-    async def test_retry_makes_all_dead_letters_of_the_stream_due_in_position_order(
+    async def test_retry_makes_all_dead_letters_of_the_stream_retryable_in_position_order(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         for position in (3, 5, 9):
@@ -190,7 +190,7 @@ class DeadLetterStoreContract:
         assert positions_of(await dead_letters.retryable("p3", limit=2)) == [3, 4]
         assert await dead_letters.retryable("q") == []
 
-    async def test_retry_of_a_skipped_dead_letter_makes_no_other_dead_letter_due(
+    async def test_retry_of_a_skipped_dead_letter_makes_no_other_dead_letter_retryable(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         await add(
@@ -223,7 +223,7 @@ class DeadLetterStoreContract:
 
         assert positions_of(await dead_letters.retryable("p")) == [6]
 
-    async def test_dead_letter_added_after_a_retry_or_discard_of_its_stream_is_due(
+    async def test_dead_letter_added_after_a_retry_or_discard_of_its_stream_is_retryable(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         await add(
@@ -244,7 +244,7 @@ class DeadLetterStoreContract:
 
         assert positions_of(await dead_letters.retryable("p")) == [1, 4, 5]
 
-    async def test_dead_letter_added_during_a_retry_or_discard_of_its_stream_becomes_due(
+    async def test_dead_letter_added_during_a_retry_or_discard_becomes_retryable(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         for request, due in ((dead_letters.retry, [1, 2, 3]), (dead_letters.discard, [2, 3])):
@@ -273,7 +273,7 @@ class DeadLetterStoreContract:
 
             assert positions_of(await dead_letters.retryable(name)) == due
 
-    async def test_discard_of_a_failed_dead_letter_makes_the_waiting_dead_letters_due(
+    async def test_discard_of_a_failed_dead_letter_makes_its_waiting_ones_retryable(
         self, dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork
     ) -> None:
         failed = make_dead_letter("p", 1)

@@ -128,7 +128,7 @@ class PersistenceDispatcherContract:
                 (found,) = await dispatcher.fetch_domain(Parcel, [parcel.id], uow=uow)
                 found.weigh(1)
 
-    async def test_all_persistence_handlers_of_a_type_share_one_unit_of_work(
+    async def test_all_operation_handlers_of_an_aggregate_type_share_one_unit_of_work(
         self, dispatcher: IPersistenceDispatcher, new_uow: NewUnitOfWork
     ) -> None:
         alone, in_uow = make_parcel(note=REJECTED), make_parcel(note=REJECTED)

@@ -29,7 +29,7 @@ from .checkpoints import (
 class PositionReplacementContract:
     """Replacement part of ``PositionStoreContract``, with the same fixtures."""
 
-    async def test_claim_of_another_version_is_rejected_unless_it_restarts_the_projection(
+    async def test_claim_of_another_projection_version_is_rejected_unless_it_restarts(
         self, positions: IPositionStore, new_uow: NewUnitOfWork
     ) -> None:
         name = new_name()

@@ -125,7 +125,7 @@ class SnapshotStoreContract:
         }
         assert (found[same].state, found[late].state) == (b"whole", b"late")
 
-    async def test_earlier_snapshot_replaces_only_the_unusable_version_it_names(
+    async def test_earlier_snapshot_replaces_only_the_version_that_instead_of_names(
         self, snapshots: ISnapshotStore
     ) -> None:
         broken, repaired, gone = new_stream(), new_stream(), new_stream()
@@ -143,7 +143,7 @@ class SnapshotStoreContract:
             gone: 3,
         }
 
-    async def test_newer_snapshot_is_not_mistaken_for_the_unusable_one_it_replaced(
+    async def test_snapshot_newer_than_the_version_that_instead_of_names_is_kept(
         self, snapshots: ISnapshotStore, new_uow: NewUnitOfWork
     ) -> None:
         stream = new_stream()

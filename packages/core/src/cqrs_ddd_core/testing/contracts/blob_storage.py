@@ -62,7 +62,7 @@ class BlobStorageContract:
 
         assert await cancel_sweep(work, check) > 0
 
-    async def test_blob_storage_rejects_unusable_keys_and_contents(
+    async def test_blob_storage_rejects_invalid_keys_and_contents(
         self, blobs: IBlobStorage
     ) -> None:
         unusable: list[Any] = ["", None, 7]

@@ -61,7 +61,7 @@ class BulkRepositoryContract:
         assert [parcel.version for parcel in many] == [1, 2, 1]
         assert (await load_parcel(parcels, many[1].id)).grams == 5
 
-    async def test_add_many_with_a_taken_id_saves_nothing_and_names_the_id(
+    async def test_add_many_with_the_id_of_a_stored_aggregate_saves_nothing_and_names_it(
         self, parcels: BulkParcels
     ) -> None:
         taken = await store_parcel(parcels)

@@ -232,9 +232,7 @@ class CacheContract:
 
         assert await cancel_sweep(work, check) > 0
 
-    async def test_cache_rejects_unusable_keys_ttls_and_values(
-        self, cache: IVersionedCache
-    ) -> None:
+    async def test_cache_rejects_invalid_keys_ttls_and_values(self, cache: IVersionedCache) -> None:
         unusable: list[Any] = ["", None, 7, ["unhashable"], "half of a pair \ud83d"]
         for key in unusable:
             with raises(InvalidOperationError):

@@ -154,7 +154,7 @@ class EventStoreContract:
 
             assert await event_store.get_events(stream.aggregate_id) == []
 
-    async def test_event_store_rejects_the_whole_batch_if_one_version_is_taken(
+    async def test_event_store_rejects_the_whole_batch_if_one_version_is_stored(
         self, event_store: IEventLog
     ) -> None:
         stream, other = await _fill_stream(event_store, 2), new_stream()

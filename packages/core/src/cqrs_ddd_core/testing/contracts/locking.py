@@ -298,7 +298,7 @@ class LockContract:
         assert await cancel_sweep(wait, check) > 0
         await lock.release(name)
 
-    async def test_lock_rejects_unusable_names_timeouts_and_ttls(self, lock: ILeasedLock) -> None:
+    async def test_lock_rejects_invalid_names_timeouts_and_ttls(self, lock: ILeasedLock) -> None:
         nothing: Any = None
         for arguments in (
             {"ttl": 0},

@@ -169,7 +169,9 @@ class RepositoryContract:
 
         assert (await load_parcel(parcels, parcel.id)).version == 1
 
-    async def test_new_aggregate_with_a_taken_id_conflicts(self, parcels: Parcels) -> None:
+    async def test_new_aggregate_with_the_id_of_a_stored_aggregate_conflicts(
+        self, parcels: Parcels
+    ) -> None:
         parcel = await store_parcel(parcels)
 
         with raises(OptimisticConcurrencyError) as caught:
