@@ -86,13 +86,13 @@ async def test_deep_page_is_a_range_of_the_first_attribute_in_an_order_without_d
 
 
 class TiedOptions(QueryOptions):
-    """Wrong variant: continues after the values of the order, which other items may have as well."""
+    """Wrong variant: continues after values of the order that other items may have, too."""
 
     def next_page(self, last_item: object, *, key: str = "id") -> QueryOptions:
         return replace(self, after=read_attributes(last_item, list_attributes(self.ordering)))
 
 
-async def test_naive_next_page_loses_aggregates_with_equal_values() -> None:
+async def test_page_walk_catches_a_next_page_that_loses_aggregates_with_equal_values() -> None:
     memory = InMemoryRepository[Parcel, str](Parcel)
     ids = await _store_ties([memory], Random(1))
 
