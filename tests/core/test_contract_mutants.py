@@ -186,6 +186,13 @@ class IgnoresTheUnitOfWork(InMemoryRepository[Parcel, str]):
             return await super().add(entity, own)
 
 
+class GetsNone(InMemoryRepository[Parcel, str]):
+    """Repository whose ``get_one`` returns whatever ``get`` returns."""
+
+    async def get_one(self, entity_id: str, uow: UnitOfWork | None = None) -> Any:
+        return await self.get(entity_id, uow)
+
+
 class SavesOneByOne(InMemoryRepository[Parcel, str]):
     """Wrong variant: saves each aggregate of a batch separately."""
 
@@ -611,6 +618,7 @@ MUTANTS: Collection[Breaks] = (
     Breaks(FirstIdWins, EVENTS.test_aggregate_types_that_share_an_id_have_separate_streams),
     Breaks(KeepsReferences, ROWS.test_repository_returns_an_independent_copy_of_the_aggregate),
     Breaks(CountsThePage, ROWS.test_count_of_a_search_includes_every_page_and_own_changes),
+    Breaks(GetsNone, MANY.test_get_one_returns_the_aggregate_and_rejects_an_absent_id),
     Breaks(
         TakesBeyondThePage,
         ROWS.test_only_result_rejects_an_empty_page_and_a_second_item_on_it,

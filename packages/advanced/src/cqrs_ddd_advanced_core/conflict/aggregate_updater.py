@@ -146,8 +146,8 @@ class AggregateUpdater(Generic[T, ID]):
     async def _load(self, entity_id: ID, uow: UnitOfWork) -> T:
         aggregate = await self._repository.get(entity_id, uow)
         if aggregate is None:
-            name = type(self._repository).__name__
-            raise errors.EntityNotFoundError(f"{name} has no {entity_id}", entity_id=entity_id)
+            repository = type(self._repository).__name__
+            raise errors.EntityNotFoundError.missing_from(repository, entity_id)
         return aggregate
 
     async def _retry_in_new_uow(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from ..domain import ID, AggregateRoot, ISpecification
+from ..primitives.exceptions import EntityNotFoundError
 from .search_result import SearchResult
 from .unit_of_work import UnitOfWork
 
@@ -66,7 +67,18 @@ class IRepository(Protocol[T, ID]):
 
 @runtime_checkable
 class IBulkRepository(IRepository[T, ID], Protocol[T, ID]):
-    """Repository that can save many aggregates at once."""
+    """Repository that can save many aggregates at once, and load one that must exist."""
+
+    async def get_one(self, entity_id: ID, uow: UnitOfWork | None = None) -> T:
+        """Return the aggregate that ``get`` returns.
+
+        Raises:
+            EntityNotFoundError: the id does not exist.
+        """
+        found = await self.get(entity_id, uow)
+        if found is None:
+            raise EntityNotFoundError.missing_from(type(self).__name__, entity_id)
+        return found
 
     @abstractmethod
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:

@@ -161,6 +161,14 @@ class EntityNotFoundError(NotFoundError):
         self.entity_type = entity_type
         self.entity_id = entity_id
 
+    @classmethod
+    def missing_from(cls, repository: str, entity_id: object) -> EntityNotFoundError:
+        """Build the error for an id that a repository of this class does not have."""
+        return cls(
+            f"{repository} has no {entity_id}; check the id, or call get() if it may be absent",
+            entity_id=entity_id,
+        )
+
 
 class NodeNotFoundError(NotFoundError):
     """A node of a hierarchy is missing: the requested node, or one of its ancestors.

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ...ports.repository import IBulkRepository
-from ...primitives.exceptions import InvalidOperationError, OptimisticConcurrencyError
+from ...primitives.exceptions import (
+    EntityNotFoundError,
+    InvalidOperationError,
+    OptimisticConcurrencyError,
+)
 from ..assertions import raises
-from .parcel import Parcel, load_parcel, make_parcel, store_parcel
+from .parcel import Parcel, load_parcel, make_parcel, new_parcel_id, store_parcel
 from .repository import NewUnitOfWork
 
 BulkParcels = IBulkRepository[Parcel, str]
@@ -33,6 +37,25 @@ class BulkRepositoryContract:
         assert [parcel.version for parcel in many] == [1] * 25
         found = await parcels.list_all(ids)
         assert [parcel.model_dump() for parcel in found] == [p.model_dump() for p in many]
+
+    async def test_get_one_returns_the_aggregate_and_rejects_an_absent_id(
+        self, parcels: BulkParcels, new_uow: NewUnitOfWork
+    ) -> None:
+        stored, absent = await store_parcel(parcels), new_parcel_id()
+
+        found = await parcels.get_one(stored.id)
+        async with new_uow() as uow:
+            new = make_parcel()
+            await parcels.add(new, uow)
+            own = await parcels.get_one(new.id, uow)
+            await uow.rollback()
+
+        assert (found.id, own.id) == (stored.id, new.id)
+        for missing in (absent, new.id):
+            with raises(EntityNotFoundError) as caught:
+                await parcels.get_one(missing)
+            assert caught.error.entity_id == missing
+            assert missing in str(caught.error)
 
     async def test_add_many_accepts_an_empty_list(self, parcels: BulkParcels) -> None:
         assert await parcels.add_many([]) == []
