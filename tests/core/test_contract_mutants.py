@@ -19,6 +19,7 @@ from cqrs_ddd_core import ExpectedVersion, SearchResult, StoredEvent, StreamId, 
 from cqrs_ddd_core.adapters.memory import (
     InMemoryCacheService,
     InMemoryEventStore,
+    InMemoryHeartbeatStore,
     InMemoryInbox,
     InMemoryLockStrategy,
     InMemoryMessageBus,
@@ -30,7 +31,7 @@ from cqrs_ddd_core.adapters.memory import event_store as fake_events
 from cqrs_ddd_core.adapters.memory import outbox as fake_outbox
 from cqrs_ddd_core.adapters.memory import repository as fake_rows
 from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction
-from cqrs_ddd_core.ports import InboxEntry, OutboxBacklog, OutboxLease, OutboxMessage
+from cqrs_ddd_core.ports import Heartbeat, InboxEntry, OutboxBacklog, OutboxLease, OutboxMessage
 from cqrs_ddd_core.primitives import storable
 from cqrs_ddd_core.primitives.exceptions import (
     DuplicateCommandError,
@@ -42,6 +43,7 @@ from cqrs_ddd_core.spi.keyed_queue import KeyedQueue
 from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
 from cqrs_ddd_core.testing.contracts.cache import CacheContract
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
+from cqrs_ddd_core.testing.contracts.heartbeats import HeartbeatStoreContract
 from cqrs_ddd_core.testing.contracts.inbox import InboxContract
 from cqrs_ddd_core.testing.contracts.locking import FifoLockContract, LockContract
 from cqrs_ddd_core.testing.contracts.messaging import MessagingContract
@@ -465,6 +467,24 @@ class CountsPendingMessages(InMemoryOutboxStorage):
         )
 
 
+class OneHeartbeatPerService(InMemoryHeartbeatStore):
+    """Naive: keeps one heartbeat for each service, so that processes replace each other."""
+
+    async def beat(self, heartbeats: Sequence[Heartbeat]) -> None:
+        services = {each.service for each in heartbeats}
+        self._delete([key for key in self._heartbeats if key[0] in services])
+        await super().beat(heartbeats)
+
+
+class TrustsTheClockOfTheHost(InMemoryHeartbeatStore):
+    """Naive: measures ages by times of the caller, whose clock may be wrong."""
+
+    async def beat(self, heartbeats: Sequence[Heartbeat]) -> None:
+        await super().beat(heartbeats)
+        for each in heartbeats:
+            self._heartbeats[each.service, each.instance_id] = each, each.started_at
+
+
 class PurgesEverything(InMemoryOutboxStorage):
     """Wrong variant: deletes by age, including unpublished messages."""
 
@@ -580,6 +600,7 @@ CACHE = CacheContract()
 EVENTS = EventStoreContract()
 INBOX = InboxContract()
 LOCKS = LockContract()
+HEARTBEATS = HeartbeatStoreContract()
 OUTBOX = OutboxContract()
 ORDER = FifoLockContract()
 ROWS = RepositoryContract()
@@ -677,6 +698,18 @@ MUTANTS: Collection[Breaks] = (
         SkipsPoison, OUTBOX.test_failed_message_blocks_only_its_own_partition_key_until_its_retry
     ),
     Breaks(SkipsPoison, OUTBOX.test_messages_without_a_partition_key_do_not_block_each_other),
+    Breaks(
+        OneHeartbeatPerService,
+        HEARTBEATS.test_heartbeat_replaces_the_last_one_of_its_service_and_instance,
+    ),
+    Breaks(
+        TrustsTheClockOfTheHost,
+        HEARTBEATS.test_age_of_a_heartbeat_is_measured_by_the_clock_of_the_store,
+    ),
+    Breaks(
+        TrustsTheClockOfTheHost,
+        HEARTBEATS.test_purge_of_heartbeats_deletes_those_of_an_age_only,
+    ),
     Breaks(CountsPendingMessages, OUTBOX.test_backlog_counts_each_unpublished_message_once),
     Breaks(
         CountsPendingMessages,
@@ -744,6 +777,7 @@ async def test_port_contract_catches_each_wrong_implementation(breaks: Breaks) -
     event_store = store or InMemoryEventStore()
     lock = breaks.mutant() if issubclass(breaks.mutant, InMemoryLockStrategy) else None
     outbox = breaks.mutant() if issubclass(breaks.mutant, InMemoryOutboxStorage) else None
+    heartbeats = breaks.mutant() if issubclass(breaks.mutant, InMemoryHeartbeatStore) else None
     inbox = breaks.mutant() if issubclass(breaks.mutant, InMemoryInbox) else None
     cache = breaks.mutant() if issubclass(breaks.mutant, InMemoryCacheService) else None
     broker = (
@@ -753,6 +787,7 @@ async def test_port_contract_catches_each_wrong_implementation(breaks: Breaks) -
         "cache": cache,
         "broker": broker,
         "deliver": broker.deliver,
+        "heartbeats": heartbeats,
         "outbox": outbox,
         "inbox": inbox,
         "lock": lock,

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from cqrs_ddd_core.adapters.memory import (
+    FakeClock,
     InMemoryBlobStorage,
     InMemoryEventStore,
+    InMemoryHeartbeatStore,
     InMemoryInbox,
     InMemoryMessageBus,
     InMemoryOutboxStorage,
@@ -19,6 +21,7 @@ from cqrs_ddd_core.adapters.memory import (
 from cqrs_ddd_core.testing.contracts.blob_storage import BlobStorageContract
 from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
+from cqrs_ddd_core.testing.contracts.heartbeats import HeartbeatStoreContract, make_heartbeat
 from cqrs_ddd_core.testing.contracts.inbox import InboxContract
 from cqrs_ddd_core.testing.contracts.messaging import Deliver, MessagingContract
 from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
@@ -51,6 +54,11 @@ def outbox() -> InMemoryOutboxStorage:
 @pytest.fixture
 def inbox() -> InMemoryInbox:
     return InMemoryInbox()
+
+
+@pytest.fixture
+def heartbeats() -> InMemoryHeartbeatStore:
+    return InMemoryHeartbeatStore()
 
 
 @pytest.fixture
@@ -93,6 +101,10 @@ class TestInMemoryInbox(InboxContract):
     pass
 
 
+class TestInMemoryHeartbeatStore(HeartbeatStoreContract):
+    pass
+
+
 class TestInMemoryBlobStorage(BlobStorageContract):
     pass
 
@@ -103,3 +115,18 @@ class TestInMemoryQueueSignal(QueueSignalContract):
 
 class TestInMemoryMessageBus(MessagingContract):
     pass
+
+
+async def test_memory_heartbeat_store_measures_ages_by_its_clock() -> None:
+    clock = FakeClock()
+    store = InMemoryHeartbeatStore(clock)
+    await store.beat([make_heartbeat("relay", "a")])
+    await clock.advance(40)
+    await store.beat([make_heartbeat("relay", "b")])
+    await clock.advance(2)
+
+    found = await store.list_heartbeats()
+
+    assert [each.age_seconds for each in found] == [42, 2]
+    assert await store.purge(42) == 1
+    assert [each.instance_id for each in await store.list_heartbeats()] == ["b"]

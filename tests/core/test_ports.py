@@ -75,6 +75,7 @@ IMPLEMENTATIONS: dict[type[Any], type[Any]] = {
     memory.InMemoryLockStrategy: ports.ILeasedLock,
     memory.InMemoryOutboxStorage: ports.ILeasedOutbox,
     memory.InMemoryInbox: ports.IInbox,
+    memory.InMemoryHeartbeatStore: ports.IHeartbeatStore,
     memory.InMemoryCacheService: ports.IVersionedCache,
     memory.InMemoryMessageBus: ports.IMessagePublisher,
     memory.InMemoryQueueSignal: ports.IQueueSignal,

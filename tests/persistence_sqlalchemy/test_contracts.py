@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
+from cqrs_ddd_core.testing.contracts.heartbeats import HeartbeatStoreContract
 from cqrs_ddd_core.testing.contracts.inbox import InboxContract
 from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
 from cqrs_ddd_core.testing.contracts.queue_signal import QueueSignalContract
@@ -15,6 +16,7 @@ from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
 from cqrs_ddd_persistence_sqlalchemy import (
     PostgresQueueSignal,
     SQLAlchemyEventStore,
+    SQLAlchemyHeartbeatStore,
     SQLAlchemyInbox,
     SQLAlchemyOutboxStorage,
     Tables,
@@ -25,6 +27,11 @@ from tests.persistence_sqlalchemy.conftest import SessionFactory, asyncpg_url
 @pytest.fixture
 def event_store(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyEventStore:
     return SQLAlchemyEventStore(session_factory, tables=tables)
+
+
+@pytest.fixture
+def heartbeats(session_factory: SessionFactory, tables: Tables) -> SQLAlchemyHeartbeatStore:
+    return SQLAlchemyHeartbeatStore(session_factory, tables=tables)
 
 
 @pytest.fixture
@@ -52,6 +59,10 @@ class TestSQLAlchemyUnitOfWork(UnitOfWorkContract):
 
 
 class TestSQLAlchemyEventStore(EventStoreContract):
+    pass
+
+
+class TestSQLAlchemyHeartbeatStore(HeartbeatStoreContract):
     pass
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, literal, select, update
+from sqlalchemy import bindparam, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from cqrs_ddd_core import get_current_uow
 from cqrs_ddd_core.ports import (
+    Heartbeat,
     InboxEntry,
     OutboxBacklog,
     OutboxLease,
@@ -22,6 +24,7 @@ from cqrs_ddd_core.ports import (
 from cqrs_ddd_core.primitives.exceptions import OptimisticConcurrencyError
 from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
+from cqrs_ddd_core.testing.contracts.heartbeats import HeartbeatStoreContract
 from cqrs_ddd_core.testing.contracts.inbox import InboxContract
 from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
@@ -30,6 +33,7 @@ from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
 from cqrs_ddd_core.unit_of_work import TrackedAggregates
 from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyEventStore,
+    SQLAlchemyHeartbeatStore,
     SQLAlchemyInbox,
     SQLAlchemyOutboxStorage,
     SQLAlchemyUnitOfWork,
@@ -162,6 +166,17 @@ class UncommittedBacklogOutbox(SQLAlchemyOutboxStorage):
             return OutboxBacklog(**(await connection.execute(query)).one()._mapping)
 
 
+class JoiningHeartbeats(SQLAlchemyHeartbeatStore):
+    """Store that writes heartbeats in the open unit of work, which may take long or roll back."""
+
+    async def beat(self, heartbeats: Sequence[Heartbeat]) -> None:
+        uow = get_current_uow()
+        assert isinstance(uow, SQLAlchemyTransaction)
+        connection = await uow.connection()
+        rows = [{**vars(each), "beat_at": each.started_at} for each in heartbeats]
+        await connection.execute(insert(self._table), rows)
+
+
 class UnconstrainedInbox(SQLAlchemyInbox):
     """Inbox without a unique key: it reads before it inserts."""
 
@@ -255,6 +270,7 @@ class Mutant:
 
 EVENTS = EventStoreContract()
 INBOX = InboxContract()
+HEARTBEATS = HeartbeatStoreContract()
 OUTBOX = OutboxContract()
 WORK = UnitOfWorkContract()
 ROWS = RepositoryContract()
@@ -309,6 +325,7 @@ MUTANTS: Collection[Mutant] = (
         SeparateTransactionOutbox,
         OUTBOX.test_outbox_message_is_visible_only_after_its_transaction_commits,
     ),
+    Mutant(JoiningHeartbeats, HEARTBEATS.test_heartbeat_is_visible_before_the_unit_of_work_ends),
     Mutant(UncommittedBacklogOutbox, OUTBOX.test_backlog_counts_committed_messages_only),
     Mutant(UnconstrainedInbox, INBOX.test_exactly_one_of_many_concurrent_deliveries_is_processed),
     Mutant(
@@ -380,6 +397,7 @@ async def test_port_contract_catches_each_wrong_sqlalchemy_adapter(
         await connection.run_sync(parcels.metadata.create_all)
     fixtures = {
         "event_store": create(SQLAlchemyEventStore),
+        "heartbeats": create(SQLAlchemyHeartbeatStore),
         "outbox": create(SQLAlchemyOutboxStorage),
         "inbox": create(SQLAlchemyInbox),
         "parcels": parcels,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .clock import *
     from .event_dispatcher import *
     from .event_store import *
+    from .heartbeats import *
     from .inbox import *
     from .locking import *
     from .messaging import *
@@ -39,6 +40,7 @@ else:
         "search_result",
         "outbox",
         "inbox",
+        "heartbeats",
         "clock",
         "queue_signal",
         "cache",

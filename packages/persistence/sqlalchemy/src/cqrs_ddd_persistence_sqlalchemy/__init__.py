@@ -4,6 +4,7 @@ from . import schema
 from .engine.queue_signal import PostgresQueueSignal
 from .engine.sqlite import configure_sqlite
 from .event_store.event_store import SQLAlchemyEventStore
+from .heartbeats.heartbeats import SQLAlchemyHeartbeatStore
 from .hierarchy.hierarchy import ACLColumns, SQLAlchemyHierarchyReader, TagColumns
 from .inbox.inbox import SQLAlchemyInbox
 from .outbox.outbox import SQLAlchemyOutboxStorage
@@ -32,6 +33,7 @@ __all__ = [
     "ModelMapper",
     "PostgresQueueSignal",
     "SQLAlchemyEventStore",
+    "SQLAlchemyHeartbeatStore",
     "SQLAlchemyHierarchyReader",
     "SQLAlchemyInbox",
     "SQLAlchemyOutboxStorage",

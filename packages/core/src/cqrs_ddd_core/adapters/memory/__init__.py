@@ -6,6 +6,7 @@ from .blob_storage import InMemoryBlobStorage
 from .cache import InMemoryCacheService
 from .clock import FakeClock
 from .event_store import InMemoryEventStore
+from .heartbeats import InMemoryHeartbeatStore
 from .hierarchy import InMemoryHierarchy
 from .id_generator import SequentialIdGenerator
 from .inbox import InMemoryInbox
@@ -23,6 +24,7 @@ __all__ = [
     "InMemoryBlobStorage",
     "InMemoryCacheService",
     "InMemoryEventStore",
+    "InMemoryHeartbeatStore",
     "InMemoryHierarchy",
     "InMemoryInbox",
     "InMemoryLockStrategy",

@@ -18,6 +18,7 @@ from .tables import TABLES, Tables
 __all__ = [
     "check",
     "create_schema",
+    "downgrade_core",
     "install",
     "install_advanced",
     "install_core",
@@ -39,6 +40,8 @@ async def create_schema(
 ) -> None:
     """Create the missing tables in one transaction; several processes may do so concurrently.
 
+    Tables of an earlier version are upgraded.
+
     Args:
         engine: engine on PostgreSQL or SQLite.
         tables: tables of the toolkit.
@@ -47,7 +50,7 @@ async def create_schema(
             the previous one. None keeps the present ordering, which is ``registered`` at first.
 
     Raises:
-        PersistenceError: the tables have another version.
+        PersistenceError: the tables have a later version than this library.
         ConfigError: the toolkit does not support the engine.
     """
     engines.ensure_usable(engine)
@@ -80,7 +83,7 @@ async def check(engine: AsyncEngine, tables: Tables = TABLES) -> None:
 def install(
     connection: sa.Connection, tables: Tables = TABLES, ordering: Ordering | None = None
 ) -> None:
-    """Create the missing tables in the transaction of the connection.
+    """Create the missing tables in the transaction of the connection, as ``create_schema`` does.
 
     Args:
         connection: connection on PostgreSQL or SQLite.
@@ -88,25 +91,35 @@ def install(
         ordering: as in ``create_schema``.
 
     Raises:
-        PersistenceError: the tables have another version.
+        PersistenceError: the tables have a later version than this library.
     """
     install_core(connection, tables, ordering)
     install_advanced(connection, tables)
 
 
 def install_core(
-    connection: sa.Connection, tables: Tables = TABLES, ordering: Ordering | None = None
+    connection: sa.Connection,
+    tables: Tables = TABLES,
+    ordering: Ordering | None = None,
+    *,
+    version: int = Tables.VERSION,
 ) -> None:
-    """Create the tables of event store, outbox and inbox; for migrations.
+    """Create the missing tables of event store, outbox, inbox and heartbeats; for migrations.
 
     Args:
         connection: connection of the migration.
         tables: tables of the toolkit.
         ordering: as in ``create_schema``.
+        version: version to which an earlier one is upgraded.
+
+    Raises:
+        PersistenceError: the tables have a later version than this library.
     """
     _begin(connection, tables)
-    tables.metadata.create_all(connection, tables=tables.core)
-    _note_version(connection, tables, COMPONENT, tables.VERSION)
+    # So far each version has only added tables to the one before.
+    wanted = [each for each in tables.core if _get_first_version(each) <= version]
+    tables.metadata.create_all(connection, tables=wanted)
+    _raise_version(connection, tables, COMPONENT, version, tables.VERSION)
     # Only if necessary: the replacement of a trigger waits for all appending transactions and
     # blocks new transactions.
     if driver.is_postgres(connection) and (
@@ -121,7 +134,24 @@ def install_advanced(connection: sa.Connection, tables: Tables = TABLES) -> None
     if is_advanced_installed():
         _begin(connection, tables)
         tables.metadata.create_all(connection, tables=tables.advanced.all)
-        _note_version(connection, tables, AdvancedTables.COMPONENT, AdvancedTables.VERSION)
+        latest = AdvancedTables.VERSION
+        _raise_version(connection, tables, AdvancedTables.COMPONENT, latest, latest)
+
+
+def downgrade_core(connection: sa.Connection, tables: Tables = TABLES, *, version: int) -> None:
+    """Drop the core tables that a version does not have, with their rows; for migrations.
+
+    Args:
+        connection: connection of the migration.
+        tables: tables of the toolkit.
+        version: version to restore.
+    """
+    later = [each for each in tables.core if _get_first_version(each) > version]
+    tables.metadata.drop_all(connection, tables=later)
+    versions = tables.versions
+    connection.execute(
+        sa.update(versions).where(versions.c.component == COMPONENT).values(version=version)
+    )
 
 
 def begin_changes(connection: sa.Connection, tables: Tables) -> None:
@@ -170,16 +200,29 @@ def _drop_views(connection: sa.Connection, tables: Tables) -> None:
             sa.Table(name, sa.MetaData(schema=schema)).drop(connection, checkfirst=True)
 
 
-def _note_version(connection: sa.Connection, tables: Tables, component: str, version: int) -> None:
-    row = {"component": component, "version": version}
+def _get_first_version(table: sa.Table) -> int:
+    first: int = table.info.get("since", 1)
+    return first
+
+
+def _raise_version(
+    connection: sa.Connection, tables: Tables, component: str, version: int, latest: int
+) -> None:
+    """Note the version of a component, unless the database already has a later one."""
+    versions = tables.versions
+    insert = driver.upsert_statement(connection, versions)
     connection.execute(
-        driver.upsert_statement(connection, tables.versions).values(row).on_conflict_do_nothing()
+        insert.values(component=component, version=version).on_conflict_do_update(
+            index_elements=[versions.c.component],
+            set_={"version": version},
+            where=versions.c.version < version,
+        )
     )
     found = _read_version(connection, tables, component)
-    if found != version:
+    if found is not None and found > latest:
         raise PersistenceError(
             f"the tables {tables.prefix}* ({component}) have version {found}, this library "
-            f"requires {version}; run its migrations"
+            f"supports {latest}; install a later release of it"
         )
 
 

@@ -1,4 +1,4 @@
-"""Tables of the event store, the outbox and the inbox."""
+"""Tables of event store, outbox, inbox and heartbeats."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ class Tables:
         schema: schema on PostgreSQL; None uses the search path.
     """
 
-    VERSION = 1
-    """Version of the tables; ``schema.check`` compares it with the version in the database."""
+    VERSION = 2
+    """Version of the tables; ``schema.check`` compares it with the version in the database.
+
+    ``info["since"]`` of a table is the version that has added it, if it is not the first.
+    """
 
     def __init__(self, prefix: str = "cqrs_ddd_", schema: str | None = None) -> None:
         self.prefix = prefix
@@ -41,6 +44,7 @@ class Tables:
         self.outbox = self._define_outbox()
         self.outbox_leases = self._define_outbox_leases()
         self.inbox = self._define_inbox()
+        self.heartbeats = self._define_heartbeats()
         self.versions = sa.Table(
             f"{prefix}versions",
             self.metadata,
@@ -125,6 +129,21 @@ class Tables:
             sa.Column("fingerprint", sa.Text, nullable=False),
             sa.Column("outcome", sa.JSON(none_as_null=True)),
             sa.Column("registered_at", UtcDateTime, nullable=False),
+        )
+
+    def _define_heartbeats(self) -> sa.Table:
+        return sa.Table(
+            f"{self.prefix}heartbeats",
+            self.metadata,
+            sa.Column("service", sa.Text, primary_key=True),
+            sa.Column("instance_id", sa.Text, primary_key=True),
+            sa.Column("host", sa.Text, nullable=False),
+            sa.Column("state", sa.Text, nullable=False),
+            sa.Column("started_at", UtcDateTime, nullable=False),
+            sa.Column("restarts", sa.Integer, nullable=False),
+            sa.Column("error_type", sa.Text),
+            sa.Column("beat_at", UtcDateTime, nullable=False),
+            info={"since": 2},
         )
 
 

@@ -1,7 +1,6 @@
 """Event store, outbox and inbox, version 1.
 
-The revision creates the tables of this library, which are at version 1. When the tables change,
-this file will keep version 1, and the next revision will migrate to version 2.
+Later revisions add the tables of later versions.
 """
 
 from alembic import context, op
@@ -22,6 +21,7 @@ def upgrade() -> None:
         op.get_bind(),
         given.get("cqrs_ddd_tables", TABLES),
         given.get("cqrs_ddd_ordering"),
+        version=1,
     )
 
 

@@ -1,0 +1,1 @@
+"""Heartbeats of services in a table."""
