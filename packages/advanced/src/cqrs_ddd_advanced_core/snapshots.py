@@ -48,7 +48,7 @@ class Loading:
 
 
 class SnapshotStrategy(ABC):
-    """Strategy that decides after each load; ``one | another`` is due when either is."""
+    """Strategy that decides after each load; ``one | another`` takes a snapshot if one does."""
 
     @abstractmethod
     def is_due(self, loading: Loading) -> bool:
@@ -83,7 +83,7 @@ class LoadingTimeStrategy(SnapshotStrategy):
     """Strategy that takes a snapshot when a load that applied events took ``seconds`` or longer.
 
     Attributes:
-        seconds: duration of the load from which a snapshot is due.
+        seconds: shortest duration of a load after which a snapshot is taken.
     """
 
     seconds: float
@@ -101,8 +101,10 @@ class LoadingTimeStrategy(SnapshotStrategy):
 class AggregateSnapshots(Generic[T]):
     """Snapshots of the aggregates of one class; an unusable snapshot is a miss, and never an error.
 
-    ``misses`` counts the misses by reason: ``"another shape"``, ``"unreadable"``, ``"beyond the
-    stream"``. The first miss of each reason is logged; each is a span ``snapshot.miss``.
+    A snapshot is usable if its schema hash is the hash of the class, its state can be read, and
+    its stream has reached its version. ``misses`` counts the misses by reason: ``"another shape"``,
+    ``"unreadable"``, ``"beyond the stream"``. The first miss of each reason is logged; each is a
+    span ``snapshot.miss``.
 
     The hash of a snapshot covers the shape of the class, and its ``state_revision`` if it has one:
     raise that number when the same events lead to another state than before.
@@ -136,7 +138,10 @@ class AggregateSnapshots(Generic[T]):
     async def load(
         self, streams: Collection[StreamId], uow: UnitOfWork | None = None
     ) -> tuple[dict[StreamId, T], dict[StreamId, int]]:
-        """Return the usable states, and the versions of the unusable snapshots, by stream."""
+        """Return the states of usable snapshots, and the versions of the others, by stream.
+
+        A new snapshot replaces an unusable one by its version, see ``save``.
+        """
         usable: dict[StreamId, T] = {}
         unusable: dict[StreamId, int] = {}
         for stream, snapshot in (await self._store.load(streams, uow)).items():
@@ -184,7 +189,8 @@ class AggregateSnapshots(Generic[T]):
 
         Args:
             snapshots: one snapshot for each stream.
-            instead_of: versions of unusable snapshots by stream, which are replaced in any case.
+            instead_of: by stream, the version of an unusable snapshot, which is replaced even by an
+                earlier one.
         """
         await self._store.save_many(snapshots, instead_of=instead_of)
 

@@ -31,7 +31,7 @@ class EnvConfig:
             environ: variables to read, by default the environment of the process.
 
         Raises:
-            ConfigError: a variable is missing or unusable; the error names it.
+            ConfigError: a variable is missing, or does not fit its field; the error names it.
         """
         source = os.environ if environ is None else environ
         hints = get_type_hints(cls, include_extras=True)

@@ -83,7 +83,7 @@ class InstrumentationHooks:
         return remove
 
     def span(self, name: str, **attributes: object) -> AbstractContextManager[object]:
-        """Surround a block with the hooks; the error of a hook is logged and not raised."""
+        """Return a context manager of the hooks; the error of a hook is logged, not raised."""
         if not self._entries:
             return _NO_SPAN
         return _Span(self._entries, Operation(name, attributes))

@@ -91,7 +91,7 @@ class MessageRegistry(type_registry.TypeRegistry[Message]):
         super().__init__("message")
 
     def register(self, message_type: M) -> M:
-        """Register a class under its name, also as a decorator.
+        """Register a class under its name and return it, so this can be a decorator.
 
         Raises:
             DuplicateTypeError: another class is registered under the name.

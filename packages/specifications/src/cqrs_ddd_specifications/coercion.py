@@ -27,7 +27,10 @@ _MAX_DIGITS = 1_000
 
 
 def validate_path(attribute: object) -> None:
-    """Raise ``SpecificationError`` unless this is a name, or a dotted path within the limits."""
+    """Raise ``SpecificationError`` unless ``attribute`` is a path of 1 to ``MAX_PATH`` names.
+
+    Dots join the names; the path has at most ``MAX_PATTERN`` characters.
+    """
     if not isinstance(attribute, str) or not all(attribute.split(".")):
         raise SpecificationValueError.unexpected_value(
             "an attribute", "a name, or a path of names joined by dots", attribute

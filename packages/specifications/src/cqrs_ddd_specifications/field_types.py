@@ -71,7 +71,7 @@ class Path:
 
     Args:
         steps: the attributes.
-        keys: the keys below the last attribute.
+        keys: keys of JSON objects below the last attribute.
         type: the type of the field at the end.
     """
 

@@ -54,7 +54,8 @@ class Specification(ABC):
         """Compile a function for many candidates of one class.
 
         Raises:
-            SpecificationError: as in ``is_satisfied_by``.
+            SpecificationError: the class lacks a field, or the type of a field does not support
+                an operator.
         """
         compiler = PredicateCompiler(candidates)
         return compiler.compile(self.accept(compiler))

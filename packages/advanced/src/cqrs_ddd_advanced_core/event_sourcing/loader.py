@@ -1,4 +1,4 @@
-"""Loading of aggregates from their events, and from usable snapshots."""
+"""Loading of aggregates from their snapshots and their later events."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ logger = logging.getLogger(__name__)
 
 
 class EventSourcedLoader(Generic[T]):
-    """Loader that applies the events of an aggregate, after its snapshot if that is usable.
+    """Loader that starts from a usable snapshot, if there is one, and applies the later events.
 
-    A due snapshot is taken of the state as loaded, before a caller can change it. It is written
-    after the commit of the unit of work, or at once without a unit of work. An unusable snapshot is
+    ``AggregateSnapshots`` defines which snapshots are usable, and its strategy when one is taken.
+    A snapshot is taken of the state as loaded, before a caller can change it. It is written after
+    the commit of the unit of work, or at once without a unit of work. An unusable snapshot is
     replaced in the same way.
 
     Args:

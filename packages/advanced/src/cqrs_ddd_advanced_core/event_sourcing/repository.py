@@ -98,11 +98,11 @@ class EventSourcedRepository(
         return EventSourcedLoader(self.entity_type, registry=self._registry, snapshots=snapshots)
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
-        """Append the new events of the aggregate, expecting the version that was loaded."""
+        """Append the new events, expecting the loaded version; return the id."""
         return (await self._save([entity], uow))[0]
 
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
-        """Append the new events of all aggregates with one call of the event store."""
+        """Append the new events of all aggregates by one call; return the ids."""
         return await self._save(entities, uow)
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
@@ -117,7 +117,7 @@ class EventSourcedRepository(
         version: int | None = None,
         at: datetime | None = None,
     ) -> T | None:
-        """Return the present state as ``get`` does, or a past state, which cannot be saved.
+        """Return the present state, or a past state, which cannot be saved.
 
         Args:
             entity_id: id of the aggregate.
@@ -141,12 +141,13 @@ class EventSourcedRepository(
     async def persist(
         self, entity: T, uow: UnitOfWork, events: Sequence[object] | None = None
     ) -> ID:
-        """Save as ``add`` does.
+        """Append new events that the caller may have collected already; return the id.
 
         Args:
             entity: the aggregate.
             uow: unit of work to write in.
-            events: result of ``collect_events``, if it was called; by default the pending events.
+            events: result of ``collect_events`` if the caller has called it; by default the pending
+                events.
         """
         return (await self._save([entity], uow, events))[0]
 

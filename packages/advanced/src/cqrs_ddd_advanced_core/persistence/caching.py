@@ -112,7 +112,7 @@ class CachingPersistenceDispatcher(IResultCatalog):
         uow: UnitOfWork | None = None,
         events: list[Any] | None = None,
     ) -> ID:
-        """Save with ``inner``; invalidate before the save and after the commit."""
+        """Save with ``inner`` and return the id; invalidate before it and after the commit."""
         current = current_uow(uow)
         affected = set(self._list_affected(entity))
         keys = [codec.key(each) for type_, each in affected if (codec := self._codec_of(type_))]

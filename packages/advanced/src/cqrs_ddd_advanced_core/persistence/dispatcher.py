@@ -72,7 +72,7 @@ class PersistenceDispatcher(IResultCatalog):
         uow: UnitOfWork | None = None,
         events: list[Any] | None = None,
     ) -> ID:
-        """Save the aggregate with all of its handlers, in one unit of work."""
+        """Save the aggregate with all of its handlers, in one unit of work; return the id."""
         chain = self._registry.find_operations(type(entity))
         current = current_uow(uow)
         with hooks.span("persistence.apply", entity_type=type(entity).__name__):

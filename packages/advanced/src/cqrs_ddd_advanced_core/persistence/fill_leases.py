@@ -29,6 +29,8 @@ class _Gate:
 class InProcessFillLeases(IVersionedCache):
     """Cache that drops a fill which raced an invalidation in the same process.
 
+    A fill lease permits the one reader that missed a key to store its value; invalidation voids it.
+
     Invalidations by other processes are not noticed.
 
     Args:
@@ -55,24 +57,24 @@ class InProcessFillLeases(IVersionedCache):
         return {key: value for key, value in zip(distinct, found, strict=True) if value is not None}
 
     async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
-        """Store the value after any fill of the key; invalidate the fill lease."""
+        """Store the value after any fill of the key; void the fill lease."""
         self._leases.pop(key, None)
         async with self._lock(key):
             await self._cache.set(key, value, ttl)
 
     async def delete(self, key: str) -> None:
-        """Delete the value and invalidate the fill lease of the key."""
+        """Delete the value and void the fill lease of the key."""
         self._leases.pop(key, None)
         # Wait for a running fill: its write could otherwise come after the deletion.
         async with self._lock(key):
             await self._cache.delete(key)
 
     async def delete_many(self, keys: Sequence[str]) -> None:
-        """Delete the values and invalidate the fill leases of the keys."""
+        """Delete the values and void the fill leases of the keys."""
         await _gather(self.delete(key) for key in dict.fromkeys(keys))
 
     async def clear(self) -> None:
-        """Clear the cache and invalidate all fill leases."""
+        """Delete all values and void all fill leases, so that no running load is stored."""
         self._leases.clear()
         await self._cache.clear()
 
@@ -138,7 +140,7 @@ class InProcessFillLeases(IVersionedCache):
 
 
 async def _gather(work: Iterable[Awaitable[R]]) -> list[R]:
-    """Await all of them concurrently; after all have ended, raise the first failure."""
+    """Await ``work`` concurrently; after all have ended, return the results or raise a failure."""
     results: list[R] = []
     for result in await asyncio.gather(*work, return_exceptions=True):
         if isinstance(result, BaseException):

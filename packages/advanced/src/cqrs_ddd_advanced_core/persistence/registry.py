@@ -174,7 +174,7 @@ class PersistenceRegistry:
 
     @property
     def result_types(self) -> Mapping[type, IdOf | None]:
-        """Types that are read by id, each with the function that returns its id, if known."""
+        """Types that are read by id, each with the function that returns its id, or None."""
         return self._result_types
 
     def _register(

@@ -75,7 +75,7 @@ class IDeadLetterStore(Protocol):
     async def add(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
         """Add dead letters, in place of others at the same positions of the same projection.
 
-        A waiting dead letter becomes due at once if its stream has no failed one left. Otherwise it
+        A waiting dead letter gets ``is_due`` if its stream has no failed one left. Otherwise it
         would stay behind if an operator retried the stream before the worker added it.
         """
         ...
@@ -99,10 +99,10 @@ class IDeadLetterStore(Protocol):
     async def retryable(
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[DeadLetter]:
-        """Return the dead letters to retry, by position.
+        """Return the dead letters with ``is_due``, by position, for a retry.
 
         A dead letter is left out as long as an earlier one of its stream has failed or waits and is
-        not due.
+        does not have ``is_due``.
 
         Args:
             projection: name of the projection.
@@ -143,7 +143,7 @@ class IDeadLetterStore(Protocol):
 
     @abstractmethod
     async def discard(self, projection: str, position: int) -> None:
-        """Delete a dead letter; if it blocked its stream, the events behind it become due.
+        """Delete a dead letter; if it blocked its stream, request a retry of the events behind it.
 
         Raises:
             UnknownDeadLetterError: if there is no dead letter at the position.

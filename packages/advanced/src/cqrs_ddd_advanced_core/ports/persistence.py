@@ -124,5 +124,5 @@ class IResultCatalog(IPersistenceDispatcher, Protocol):
     @property
     @abstractmethod
     def result_types(self) -> Mapping[type, IdOf | None]:
-        """Types that are read by id, each with the function from a result to its id, if known."""
+        """Types that are read by id, each with the function that returns its id, or None."""
         ...

@@ -73,7 +73,7 @@ class IPositionStore(Protocol):
         lease: float = 30.0,
         restart: bool = False,
     ) -> Checkpoint | None:
-        """Lease a projection to a worker; return None while another worker holds the lease.
+        """Lease a projection; return its checkpoint, or None while another worker holds it.
 
         A claim under the same worker id succeeds and ends the earlier lease of that worker, since a
         restarted process may use the id of the one it replaces. A new projection begins at position
@@ -96,7 +96,9 @@ class IPositionStore(Protocol):
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
-        """Move a projection to ``position`` or confirm its position, and extend the lease.
+        """Move a projection to ``position`` and extend the lease; return the new checkpoint.
+
+        The present position is accepted, too, which confirms it.
 
         Call it in the transaction of the documents, before they change: a second worker then waits
         for a transaction that is about to commit. An expired lease stays valid until another worker
@@ -135,7 +137,7 @@ class IPositionStore(Protocol):
     async def list_positions(
         self, projections: Collection[str] | None = None
     ) -> Sequence[ProjectionPosition]:
-        """Return the positions of all or the given projections, by name; skip unknown names."""
+        """Return the positions of all or the given projections, by name; skip names without a position."""
         ...
 
     @abstractmethod

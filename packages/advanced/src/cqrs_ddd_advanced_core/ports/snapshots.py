@@ -70,9 +70,9 @@ class ISnapshotStore(Protocol):
         Args:
             snapshots: one snapshot for each stream.
             uow: unit of work to write in.
-            instead_of: versions of unusable snapshots by stream. A stored snapshot of exactly this
-                version is replaced even by an earlier one, since it may be later than the end of
-                its stream.
+            instead_of: by stream, the version of a stored snapshot that cannot be used. A snapshot
+                of exactly this version is replaced even by an earlier one, since it may be later
+                than the end of its stream.
         """
         ...
 

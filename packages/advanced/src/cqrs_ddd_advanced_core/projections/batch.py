@@ -82,7 +82,7 @@ def create_missing_item(dead_letter: DeadLetter) -> Item:
 
 @dataclass
 class Batch:
-    """Outcome of processing some events, to be committed in one transaction.
+    """Result of processing the events that one transaction commits.
 
     Attributes:
         projection: name of the projection, for the dead letters.

@@ -101,7 +101,7 @@ class ProjectionDocuments:
             self.add_stored(unknown, await store.get_batch(self._collection, unknown, uow=uow))
 
     async def save(self, uow: UnitOfWork) -> list[str]:
-        """Write all changes, and return the ids of the changed documents."""
+        """Write all changes; return the ids of the stored and the deleted documents."""
         store, upserts, deletions = get_projection_store(uow), self.upserts, self.deletions
         if upserts:
             await store.upsert_batch(self._collection, upserts, uow=uow)

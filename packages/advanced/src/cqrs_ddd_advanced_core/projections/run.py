@@ -108,7 +108,7 @@ class ProjectionRun:
         return self._checkpoint
 
     async def claim(self, *, restart: bool = False) -> bool:
-        """Lease the projection, as ``IPositionStore.claim`` does; return whether it was free."""
+        """Lease the projection; return False while another worker holds the lease."""
         self._checkpoint = await self._runtime.positions.claim(
             self.collection,
             self._runtime.worker_id,

@@ -40,7 +40,7 @@ def ensure_name_list(projections: object) -> None:
 
 
 def ensure_live_version(projection: str, asked: int, live: int) -> None:
-    """Raise ``ProjectionVersionError`` unless the requested version is live."""
+    """Raise ``ProjectionVersionError`` unless ``asked`` equals ``live``."""
     if asked != live:
         raise ProjectionVersionError(
             f"version {asked} of projection {projection} is requested, but version {live} is live; "

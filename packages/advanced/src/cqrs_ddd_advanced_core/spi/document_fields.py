@@ -105,7 +105,7 @@ class DocumentFields(Mapping[str, DeclaredType]):
 
     @classmethod
     def parse(cls, type_names: Mapping[str, str]) -> DocumentFields:
-        """Return the fields from the names of their types, as ``type_names`` has them."""
+        """Return the fields for names of types in the form of ``type_names``."""
         fields = cls()
         fields._types = {name: DeclaredType.parse(each) for name, each in type_names.items()}
         return fields

@@ -75,7 +75,10 @@ class AggregateCache(Generic[T]):
         return found[0] if found else None
 
     async def save(self, entity: T, uow: UnitOfWork | None, work: Callable[[], Awaitable[R]]) -> R:
-        """Run ``work`` like ``change``; the repository rejects an entity of another type."""
+        """Run ``work``, which saves the entity, and invalidate its state before and after.
+
+        The state of an entity of another type stays cached, since ``work`` rejects the entity.
+        """
         if not isinstance(entity, self._entity_type):
             return await work()
         return await self.change(entity.id, uow, work)
@@ -83,7 +86,7 @@ class AggregateCache(Generic[T]):
     async def save_many(
         self, entities: Sequence[T], uow: UnitOfWork | None, work: Callable[[], Awaitable[R]]
     ) -> R:
-        """Run one ``work`` that saves several aggregates, like ``save``."""
+        """Run ``work``, which saves all entities, and invalidate their states before and after."""
         if not all(isinstance(entity, self._entity_type) for entity in entities):
             return await work()
         return await self._change([self.key(entity.id) for entity in entities], uow, work)
@@ -91,7 +94,7 @@ class AggregateCache(Generic[T]):
     async def change(
         self, entity_id: object, uow: UnitOfWork | None, work: Callable[[], Awaitable[R]]
     ) -> R:
-        """Run ``work``, and invalidate the cached state before it and after the commit.
+        """Return the result of ``work``; invalidate the state before it and after the commit.
 
         The first invalidation lets a retry after a conflict read the stored state. Without a unit
         of work, the commit is the end of ``work``.

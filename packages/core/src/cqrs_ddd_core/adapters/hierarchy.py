@@ -1,7 +1,7 @@
 """Readers of hierarchies over any repository.
 
-``uow`` is the unit of work to read in, as for the repository itself: with an explicit or a current
-unit of work, all reads of one call see one state.
+``uow`` is the unit of work to read in; with an explicit or a current unit of work, all reads of one
+call see one state.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping

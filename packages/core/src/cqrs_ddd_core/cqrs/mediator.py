@@ -53,8 +53,8 @@ class Mediator(ICommandBus, IQueryBus):
     Args:
         handlers: registry of the handlers.
         uow_factory: creates the unit of work of a command.
-        middlewares: in the order in which they run; the middlewares outside the unit of work come
-            first.
+        middlewares: in the order in which they run; list the middlewares with the placement
+            outside the unit of work first.
         event_dispatcher: calls the event handlers, by default an ``EventDispatcher``.
     """
 
@@ -74,7 +74,10 @@ class Mediator(ICommandBus, IQueryBus):
         self._queries: dict[type, Step] = {}
 
     async def send(self, command: Command[R]) -> CommandResponse[R]:
-        """Handle a command; if a handler or middleware raises, nothing is stored.
+        """Handle a command in its unit of work, and return its response.
+
+        An error of the handler rolls back the unit of work that the mediator has opened. In a unit
+        of work of the caller, the error reaches the caller, whose block it rolls back.
 
         Raises:
             HandlerNotRegisteredError: the command has no handler.
@@ -114,7 +117,7 @@ class Mediator(ICommandBus, IQueryBus):
             correlation_id_var.reset(correlation)
 
     def explain(self, message_type: type) -> Plan:
-        """Return the steps of sending such a message.
+        """Return the steps of sending a message of this type.
 
         Raises:
             HandlerNotRegisteredError: the message has no handler.

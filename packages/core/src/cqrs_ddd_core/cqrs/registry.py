@@ -113,7 +113,7 @@ class HandlerRegistry:
         return self._decorate(handler, DomainEvent, self.register_event_handler)
 
     def register(self, domain: str, command_type: str, handler: HandlerFn) -> None:
-        """Register a handler by domain and command name, for commands that arrive as data.
+        """Register a handler by the names of a domain and a command, for commands in JSON.
 
         Raises:
             HandlerAlreadyRegisteredError: another handler has these names.

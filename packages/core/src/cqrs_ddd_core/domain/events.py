@@ -111,7 +111,7 @@ class EventTypeRegistry(type_registry.TypeRegistry[DomainEvent]):
         super().__init__("event type")
 
     def register(self, event_class: type[E]) -> type[E]:
-        """Register a class under its ``event_type``, also as a decorator.
+        """Register a class under its ``event_type`` and return it, so this can be a decorator.
 
         Raises:
             DuplicateTypeError: another class is registered under the name.
@@ -120,7 +120,7 @@ class EventTypeRegistry(type_registry.TypeRegistry[DomainEvent]):
         return event_class
 
     def decode(self, stored: StoredForm) -> DomainEvent:
-        """Decode a stored event.
+        """Return the event that ``stored`` contains, as an instance of its class.
 
         Raises:
             UnknownTypeError: no class is registered under the event type.

@@ -24,7 +24,7 @@ _OUTAGE = (OSError, asyncio.TimeoutError, errors.MessagingError)
 
 @dataclass(frozen=True)
 class _Outcome:
-    """Outcome of a lease: the published ids, and the failed message with its error."""
+    """Result of publishing the messages of one lease: published ids, and the failure if any."""
 
     lease: OutboxLease
     published: list[str]
@@ -187,7 +187,7 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         )
 
     async def _publish(self, lease: OutboxLease, batch: _Batch) -> _Outcome:
-        """Publish the messages of one partition in order, up to the first failure."""
+        """Publish the messages of a lease in order, up to a failure; return the result."""
         published: list[str] = []
         for message in lease.messages:
             if self.is_stopping or self._clock.monotonic() >= batch.deadline:

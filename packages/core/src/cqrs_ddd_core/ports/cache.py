@@ -73,7 +73,7 @@ class IVersionedCache(ICacheService, Protocol):
 
     @abstractmethod
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
-        """Grant fill leases for ``ttl`` seconds for the keys that no other reader has leased."""
+        """Return fill leases for ``ttl`` seconds, for the keys that no other reader has leased."""
         ...
 
     @abstractmethod

@@ -21,5 +21,5 @@ class IClock(Protocol):
 
     @abstractmethod
     async def sleep(self, seconds: float) -> None:
-        """Suspend the running task for so many seconds."""
+        """Suspend the running task for ``seconds``."""
         ...

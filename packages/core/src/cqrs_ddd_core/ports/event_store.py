@@ -147,7 +147,13 @@ class IEventStore(Protocol):
 
     @abstractmethod
     async def append(self, stored_event: StoredEvent) -> None:
-        """Append one event; raise the same errors as ``append_batch``."""
+        """Append one event.
+
+        Raises:
+            OptimisticConcurrencyError: the stream already has an event with this version.
+            DuplicateEventError: an event with this id is already stored.
+            SerializationError: payload or metadata cannot be written as JSON.
+        """
         ...
 
     @abstractmethod

@@ -180,13 +180,17 @@ class OutboxBacklog:
 
 @runtime_checkable
 class ILeasedOutbox(IOutboxStorage, Protocol):
-    """Outbox that several relays share."""
+    """Outbox that several relays share.
+
+    A lease covers one key: a partition key, or the key of a single message without one. A key is
+    free unless a relay has leased it, its retry time lies ahead, or a dead letter blocks it.
+    """
 
     @abstractmethod
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
     ) -> list[OutboxLease]:
-        """Lease the keys that are due.
+        """Lease the free keys with the oldest messages, and return the leases.
 
         Args:
             relay_id: name of the relay.

@@ -86,7 +86,7 @@ class IBulkRepository(IRepository[T, ID], Protocol[T, ID]):
 
         Raises:
             InvalidOperationError: two aggregates have the same id.
-            OptimisticConcurrencyError: an aggregate that the error names has a conflict, as for
-                ``add``.
+            OptimisticConcurrencyError: the stored version of an aggregate, which the error names,
+                is not the version that it was loaded with.
         """
         ...

@@ -34,7 +34,7 @@ def ensure_page_limit(limit: int) -> None:
 
 
 def ensure_usable_claim(limit: int, lease: float) -> None:
-    """Raise ``InvalidOperationError`` unless the number of messages and seconds are positive."""
+    """Raise ``InvalidOperationError`` unless ``limit`` and ``lease`` are positive."""
     if limit < 1 or not lease > 0:
         raise errors.InvalidOperationError(
             f"cannot claim {limit} messages for {lease} s; both must be positive"
@@ -51,7 +51,7 @@ def ensure_entity_type(entity: object, entity_type: type[AggregateRoot]) -> None
 
 
 def ensure_distinct(entities: Iterable[AggregateRoot]) -> None:
-    """Raise ``InvalidOperationError`` if two entities have the same id."""
+    """Raise ``InvalidOperationError`` if an id occurs twice in ``entities``."""
     seen: set[object] = set()
     for entity in entities:
         if entity.id in seen:

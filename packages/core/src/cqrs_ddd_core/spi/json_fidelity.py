@@ -41,7 +41,7 @@ def list_lossy_attributes(model: type[pydantic.BaseModel]) -> list[str]:
 
 
 def has_equal_state(one: object, other: object) -> bool:
-    """Compare the classes and all attributes; ``__eq__`` of the class is not used."""
+    """Return whether class and attributes are equal; ``__eq__`` of the class is not used."""
     return type(one) is type(other) and _get_state(one) == _get_state(other)
 
 
@@ -64,7 +64,7 @@ def describe_reason(error: Exception) -> str:
 
 
 def extract_shape(schema: Any) -> Any:
-    """Strip a JSON schema of its texts, so that rewording a docstring does not change it."""
+    """Return a JSON schema without its texts, so that rewording a docstring changes nothing."""
     if isinstance(schema, list):
         return [extract_shape(each) for each in schema]
     if not isinstance(schema, dict):

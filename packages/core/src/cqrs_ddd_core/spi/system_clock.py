@@ -8,7 +8,7 @@ from ..ports.clock import IClock
 
 
 class SystemClock(IClock):
-    """Clock of the machine, which workers and adapters use by default."""
+    """Clock of the machine, in UTC and monotonic; workers and adapters use it by default."""
 
     def now(self) -> datetime:
         """Return the time of the machine, aware and in UTC."""
@@ -19,5 +19,5 @@ class SystemClock(IClock):
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Suspend the running task for so many seconds."""
+        """Suspend the running task for ``seconds``."""
         await asyncio.sleep(seconds)

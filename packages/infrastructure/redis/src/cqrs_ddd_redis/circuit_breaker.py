@@ -77,7 +77,7 @@ class CircuitBreaker:
         self._pending = PendingInvalidations()
 
     async def execute(self, operation: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Run ``work``; raise ``CacheError`` if it fails or the circuit is open."""
+        """Return the result of ``work``; raise ``CacheError`` after a failure."""
         if self._has_failed or self._pending or self._is_probing:
             await self._probe(operation)
         return await self._attempt(operation, work)
@@ -141,7 +141,7 @@ class CircuitBreaker:
 
 
 def _build_error(operation: str, failure: Exception) -> CacheError:
-    """Wrap any error: the arguments were checked before, so the driver has raised it."""
+    """Return the error to raise; the driver raised ``failure``, since arguments are checked."""
     if isinstance(failure, FAILURES):
         return CacheError(describe_error(operation, failure))
     return CacheError(f"cannot {operation}: redis-py has failed with {failure!r}")

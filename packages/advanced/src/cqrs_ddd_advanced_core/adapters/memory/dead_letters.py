@@ -106,7 +106,7 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
         _make_due(self._dead_letters, [found])
 
     async def discard(self, projection: str, position: int) -> None:
-        """Delete a dead letter and make the dead letters that wait behind it due, at once."""
+        """Delete a dead letter, and request a retry of the dead letters that wait behind it."""
         await asyncio.sleep(0)
         found = self._get(projection, position)
         del self._dead_letters[_place_of(found)]

@@ -57,7 +57,7 @@ class InMemoryPositionStore(IPositionStore):
         lease: float = 30.0,
         restart: bool = False,
     ) -> Checkpoint | None:
-        """Lease a projection at once; return None while another worker holds the lease."""
+        """Lease a projection at once; return its checkpoint, or None while it is leased."""
         checks.ensure_usable_lease(lease)
         await asyncio.sleep(0)
         position, row = 0, self._rows.get(projection)
@@ -76,7 +76,7 @@ class InMemoryPositionStore(IPositionStore):
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
-        """Move the position at the commit, which fails if the lease was lost before it."""
+        """Move the position at the commit, unless the lease is lost; return the checkpoint."""
         checks.ensure_usable_lease(lease)
         checks.ensure_forward(checkpoint, position)
         async with transactions.join_transaction(uow, "advance a projection") as active:
@@ -134,7 +134,7 @@ class InMemoryPositionStore(IPositionStore):
     async def wait_until(
         self, position: int, projections: Collection[str], *, timeout: float
     ) -> bool:
-        """Wait until all projections have reached ``position``; each commit wakes the waiter."""
+        """Wait until all projections have reached ``position``; return False after a timeout."""
         checks.ensure_name_list(projections)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout

@@ -32,7 +32,7 @@ async def claim(
     lease: float = 30.0,
     restart: bool = False,
 ) -> Checkpoint:
-    """Claim a projection and assert that the claim succeeds; ``lease`` is in seconds."""
+    """Claim a projection and return the checkpoint, which must exist; ``lease`` is in seconds."""
     checkpoint = await positions.claim(
         projection, worker_id, version=version, lease=lease, restart=restart
     )
@@ -47,7 +47,7 @@ async def advance(
     new_uow: NewUnitOfWork,
     lease: float = 30.0,
 ) -> Checkpoint:
-    """Advance a projection in a transaction of its own; ``lease`` is in seconds."""
+    """Advance in a transaction of its own and return the checkpoint; ``lease`` is in seconds."""
     async with new_uow() as uow:
         return await positions.advance(checkpoint, position, lease=lease, uow=uow)
 

@@ -76,7 +76,7 @@ class InMemoryCacheService(IVersionedCache):
         return (await self.lease_many([key], ttl)).get(key)
 
     async def lease_many(self, keys: Sequence[str], ttl: float) -> Mapping[str, str]:
-        """Grant fill leases for ``ttl`` seconds for the keys that no other reader has leased."""
+        """Return fill leases for ``ttl`` seconds, for the keys that no other reader has leased."""
         validation.ensure_keys(keys)
         validation.ensure_ttl(keys, ttl)
         await asyncio.sleep(0)

@@ -12,7 +12,7 @@ _TURNS = 10
 
 
 class FakeClock(IClock):
-    """Clock that stands still until ``advance``, which wakes the sleepers that are due, in order.
+    """Clock that stands still until ``advance``, which ends the sleeps of tasks, in order.
 
     Args:
         start: first time that ``now`` returns (aware).
@@ -38,7 +38,7 @@ class FakeClock(IClock):
         return self._elapsed
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until ``advance`` has passed so many seconds."""
+        """Wait until ``advance`` has moved the clock by ``seconds``."""
         if seconds <= 0:
             await asyncio.sleep(0)
             return

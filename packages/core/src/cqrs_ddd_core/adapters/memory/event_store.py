@@ -45,7 +45,11 @@ class InMemoryEventStore(IEventLog):
         await self.append_batch([stored_event])
 
     async def append_batch(self, events: list[StoredEvent]) -> None:
-        """Append all events or none; a version taken by another transaction fails at the commit."""
+        """Append all events or none.
+
+        If another transaction stores one of the versions first, the commit of this one raises
+        ``OptimisticConcurrencyError``.
+        """
         async with join_transaction(self._uow, "append events") as active:
             self._get_changes(active).append([_convert_to_json(event) for event in events])
 
@@ -139,7 +143,7 @@ class InMemoryEventStore(IEventLog):
         return self._log.latest
 
     async def highest_position(self) -> int:
-        """Return the same as ``latest_position``, since positions are assigned at the commit."""
+        """Return the highest committed position; here it equals ``latest_position``."""
         return await self.latest_position()
 
     async def get_first_committed(self, *, after: int) -> StoredEvent | None:

@@ -28,7 +28,7 @@ class InMemoryInbox(IInbox):
     async def register(
         self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
     ) -> InboxEntry | None:
-        """Record a message; wait while an open transaction has recorded it."""
+        """Record a message and return None, or return its entry; wait for an open recording."""
         entry = InboxEntry(consumer, message_id, fingerprint)
         place = consumer, message_id
         async with join_transaction(uow, "register a message") as active:

@@ -89,7 +89,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
     ) -> list[OutboxLease]:
-        """Lease the keys that are due, by the clock of this outbox."""
+        """Lease keys that no lease, retry time or dead letter blocks; return the leases."""
         checks.ensure_usable_claim(limit, lease)
         await asyncio.sleep(0)
         return self._claim(limit, lease)

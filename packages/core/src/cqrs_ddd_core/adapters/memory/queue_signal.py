@@ -18,7 +18,7 @@ class InMemoryQueueSignal(IQueueSignal):
         self.wake(channel)
 
     def wake(self, channel: str) -> None:
-        """Do the same at once, for a store that has just committed."""
+        """Wake the tasks that wait on the channel, without suspending the caller."""
         self._waiters.notify(channel)
 
     async def wait(self, channel: str, timeout: float) -> bool:

@@ -41,13 +41,13 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
         self._rows: dict[ID, _Row[T]] = {}
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
-        """Save a copy of the aggregate; a conflict with another transaction fails at the commit."""
+        """Save a copy and return the id; a conflict with another transaction fails the commit."""
         checks.ensure_entity_type(entity, self.entity_type)
         async with join_transaction(uow, f"add {entity.aggregate_type}") as active:
             return self._write(entity, active)
 
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
-        """Save copies of all aggregates, or of none."""
+        """Save copies of all aggregates, or of none; return the ids."""
         for entity in entities:
             checks.ensure_entity_type(entity, self.entity_type)
         checks.ensure_distinct(entities)

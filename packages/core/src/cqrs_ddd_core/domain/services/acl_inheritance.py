@@ -56,7 +56,7 @@ class AccessChange:
 
 
 class AsyncACLInheritanceService(Generic[N]):
-    """Async form of ``ACLInheritanceService``.
+    """Service that computes the access to nodes, over an async reader.
 
     Args:
         acl_reader: async reader of single nodes or of batches; with ``get_ancestry`` of all
@@ -115,8 +115,9 @@ class AsyncACLInheritanceService(Generic[N]):
     async def validate_narrowing(
         self, node_id: N, proposed: ACL, parents: Collection[N] | None = None
     ) -> Result[ACL]:
-        """Check that a list grants no more than the ancestors; pass ``parents`` for a new node.
+        """Return whether a list grants no more than the ancestors, as a result with the list.
 
+        Pass ``parents`` for a new node.
         The code of the failure is ``ACL_WIDENING``, its details hold the ``excess`` grants. If no
         ancestor restricts anything, there is no excess.
         """

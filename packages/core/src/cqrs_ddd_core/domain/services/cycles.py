@@ -20,7 +20,9 @@ OnMissing = Literal["ignore", "raise"]
 
 
 class AsyncCycleDetectionService(Generic[N]):
-    """Async form of ``CycleDetectionService``.
+    """Service that finds the cycle that a new link would create, over an async reader.
+
+    It reads upwards from the new parents only.
 
     Args:
         parent_reader: async reader of single nodes or of batches; with ``get_ancestry`` of all
@@ -216,7 +218,7 @@ def find_cycle_through(node_ids: Iterable[N], links: Links[N]) -> Path[N] | None
 
 
 def _keep_cyclic(links: Links[N]) -> dict[N, tuple[N, ...]]:
-    """Return the links of the nodes that lie on a cycle or between two cycles."""
+    """Return the nodes on a cycle or on a path between two, with the links among them."""
     above = _remove(sort_parents_first(links), links)
     children: dict[N, list[N]] = {node_id: [] for node_id in above}
     for node_id, parents in above.items():

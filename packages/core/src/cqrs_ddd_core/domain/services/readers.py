@@ -77,9 +77,9 @@ class IBatchReader(Protocol[N, R_co]):
 
 @runtime_checkable
 class IAncestryReader(Protocol[N]):
-    """Reader of all ancestors in one round trip, such as a recursive query.
+    """Reader of the parents of nodes and of all their ancestors in one round trip.
 
-    A service uses it if its reader has this method too.
+    An adapter may use a recursive query. A service calls it if its reader has this method, too.
     """
 
     @abstractmethod
@@ -94,7 +94,7 @@ class IAncestryReader(Protocol[N]):
 
 @runtime_checkable
 class IAsyncParentReader(Protocol[N]):
-    """Async form of ``IParentReader``."""
+    """Async reader of the parents of a node; a root has no parents."""
 
     @abstractmethod
     async def get_parent_ids(self, node_id: N) -> tuple[N, ...] | None:
@@ -103,7 +103,7 @@ class IAsyncParentReader(Protocol[N]):
 
 @runtime_checkable
 class IAsyncTagReader(Protocol[N]):
-    """Async form of ``ITagReader``."""
+    """Async reader of the tags and the parents of a node."""
 
     @abstractmethod
     async def get_tags_and_parents(self, node_id: N) -> TagsAndParents[N] | None:
@@ -112,7 +112,7 @@ class IAsyncTagReader(Protocol[N]):
 
 @runtime_checkable
 class IAsyncACLReader(Protocol[N]):
-    """Async form of ``IACLReader``."""
+    """Async reader of the access list and the parents of a node."""
 
     @abstractmethod
     async def get_acl_and_parents(self, node_id: N) -> ACLAndParents[N] | None:
@@ -121,7 +121,7 @@ class IAsyncACLReader(Protocol[N]):
 
 @runtime_checkable
 class IAsyncBatchReader(Protocol[N, R_co]):
-    """Async form of ``IBatchReader``."""
+    """Async reader of many nodes in one round trip; ``IBatchReader`` describes the records."""
 
     @abstractmethod
     async def get_many(self, node_ids: Collection[N]) -> Mapping[N, R_co]:
@@ -130,7 +130,7 @@ class IAsyncBatchReader(Protocol[N, R_co]):
 
 @runtime_checkable
 class IAsyncAncestryReader(Protocol[N]):
-    """Async form of ``IAncestryReader``."""
+    """Async reader of the parents of nodes and of all their ancestors in one round trip."""
 
     @abstractmethod
     async def get_ancestry(

@@ -44,7 +44,9 @@ class TagResult(Generic[N]):
 
 
 class AsyncTagInheritanceService(Generic[N]):
-    """Async form of ``TagInheritanceService``.
+    """Service that computes the tags of nodes, over an async reader.
+
+    An ancestor that does not exist has no tags.
 
     Args:
         tag_reader: async reader of single nodes or of batches; with ``get_ancestry`` of all

@@ -105,7 +105,7 @@ class UnsavedChangesError(InvalidOperationError):
 
 
 class ConfigError(CQRSDDDError, ValueError):
-    """A setting is missing or unusable.
+    """A setting is missing or invalid.
 
     Attributes:
         variable: name of the environment variable, or empty if there is none.

@@ -19,7 +19,7 @@ def ensure_key(key: object) -> None:
 
 
 def ensure_keys(keys: Iterable[object]) -> None:
-    """Raise ``InvalidOperationError`` unless each of the keys is usable."""
+    """Raise ``InvalidOperationError`` unless ``ensure_key`` accepts each of ``keys``."""
     for key in keys:
         ensure_key(key)
 

@@ -23,7 +23,7 @@ _RETRY_PAUSE = 0.05
 
 @dataclass(eq=False, slots=True)
 class FifoAttempt(AcquireAttempt):
-    """Attempt with its place in the queue on the server.
+    """State of one call of ``acquire``, with its place in the queue on the server.
 
     Args:
         waits: False for an attempt that must not join the queue.
@@ -114,7 +114,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
     async def _try(
         self, attempt: FifoAttempt, request: Callable[[FifoAttempt], Awaitable[Grant | None]]
     ) -> Grant | None:
-        """Send a request and record its failure; the server may recover before the deadline."""
+        """Return the grant; record a failure, since the server may recover before the deadline."""
         try:
             attempt.failure = None
             return await request(attempt)
@@ -124,7 +124,7 @@ class FifoRedisLockStrategy(RedisLockStrategy):
             return None
 
     async def _enqueue(self, attempt: FifoAttempt) -> Grant | None:
-        """Join the queue, keep the place in it, or confirm an earlier grant."""
+        """Join the queue, keep the place in it, or return a confirmed earlier grant."""
         requested_at = self._clock.monotonic()
         ttl, waits = to_milliseconds(attempt.ttl), int(attempt.waits)
         arguments = (attempt.owner, ttl, self._window, waits, attempt.ticket)

@@ -33,15 +33,18 @@ _MAX_DOUBLINGS = 4
 
 @dataclass(eq=False, slots=True)
 class RedlockAttempt(AcquireAttempt):
-    """Attempt with the result of its last round.
+    """State of one call of ``acquire``, which requests the lock from all servers in rounds.
 
     Args:
         majority: number of servers that must grant the lock.
-        rounds: number of rounds so far.
-        splits: number of successive rounds in which no attempt got a majority.
-        replied: indexes of the servers that replied.
-        held_for: seconds until the holder's ttl ends on a majority.
-        released: indexes of the servers that have released the lock since the round started.
+        rounds: number of rounds that have started.
+        splits: number of successive rounds in which some servers granted the lock and others
+            rejected it, so that this attempt had no majority.
+        replied: indexes of the servers that replied in the last round.
+        held_for: seconds until the lock of another holder has expired on a majority of the
+            servers; infinity if no majority rejected the last round.
+        released: indexes of the servers from which a holder has announced its release since the
+            round started.
     """
 
     majority: int = 1
@@ -59,7 +62,7 @@ class RedlockAttempt(AcquireAttempt):
         return f"{self.owner}:{self.rounds}"
 
     def on_released(self, server: int) -> None:
-        """End the sleep when a majority has released the lock since the round started."""
+        """Record the release on a server; end the sleep after releases on a majority."""
         self.released.add(server)
         if len(self.released) >= self.majority:
             self.notify()

@@ -95,7 +95,7 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
     async def retryable(
         self, projection: str, *, limit: int = 100, uow: UnitOfWork | None = None
     ) -> list[DeadLetter]:
-        """Return due dead letters without an earlier one in front, by the partial index ``due``."""
+        """Return dead letters to retry with none in front of them, by the partial index ``due``."""
         ensure_page_limit(limit)
         table, before = self._letters, self._letters.alias("before")
         # A dead letter waits for earlier ones of its stream that are not due yet.
@@ -162,7 +162,7 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
             }
 
     async def retry(self, projection: str, position: int) -> None:
-        """Make a dead letter due; for a poison event also the events that wait behind it.
+        """Set ``is_due`` of a dead letter, for a poison event also of the events behind it.
 
         Raises:
             UnknownDeadLetterError: the table does not have the dead letter.
@@ -182,7 +182,7 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
                 await self._make_due(connection, self._is_in_stream(found, _WAITING))
 
     async def discard(self, projection: str, position: int) -> None:
-        """Delete a dead letter; for a poison event make the events that wait behind it due.
+        """Delete a dead letter; for a poison event set ``is_due`` of the events behind it.
 
         Raises:
             UnknownDeadLetterError: the table does not have the dead letter.
@@ -212,7 +212,7 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
     async def _release_unblocked(
         self, connection: AsyncConnection, projection: str, waiting: Sequence[DeadLetter]
     ) -> None:
-        """Make waiting events due if their poison event has been retried or discarded."""
+        """Set ``is_due`` of events whose poison event has been retried or discarded."""
         streams = {letter.stream for letter in waiting}
         blocking = await self._select_streams(connection, "blocking", projection, streams)
         if left := [letter for letter in waiting if letter.stream not in blocking]:

@@ -44,7 +44,7 @@ class _AggregateRole(Generic[T, ID]):
 
 
 class SQLAlchemyOperationPersistence(_AggregateRole[T, ID], roles.IOperationPersistence[T, ID]):
-    """Writer of the state of aggregates, each under the loaded version.
+    """Writer of the state of aggregates, which detects conflicts by their version.
 
     Attributes:
         entity_type: class of the aggregates.
@@ -52,10 +52,10 @@ class SQLAlchemyOperationPersistence(_AggregateRole[T, ID], roles.IOperationPers
     """
 
     async def persist(self, entity: T, uow: UnitOfWork) -> ID:
-        """Insert or update the row of the aggregate, under the loaded version.
+        """Insert a new aggregate, or update its row if that has the loaded version; return the id.
 
         Raises:
-            OptimisticConcurrencyError: the row has another version.
+            OptimisticConcurrencyError: the row has another version, or a new aggregate has a row.
         """
         return await self.repository.add(entity, uow)
 

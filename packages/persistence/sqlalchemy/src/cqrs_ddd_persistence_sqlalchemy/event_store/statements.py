@@ -52,7 +52,7 @@ class EventStatements:
             self.safe_position = f"SELECT {schema}{quote(f'{tables.prefix}safe_position')}()"
 
     def insert_values(self, rows: int) -> str:
-        """Return an INSERT for SQLite of so many rows."""
+        """Return an INSERT for SQLite that takes the values of ``rows`` rows."""
         return driver.insert_values(self._events, COLUMNS, "position", rows)
 
 

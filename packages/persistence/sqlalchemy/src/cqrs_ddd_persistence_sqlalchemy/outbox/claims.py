@@ -18,7 +18,7 @@ from .statements import outbox_statements
 async def claim_leases(
     connection: AsyncConnection, tables: Tables, relay_id: str, *, limit: int, lease: float
 ) -> list[OutboxLease]:
-    """Lease the oldest due keys, in the transaction of the connection."""
+    """Lease the free keys with the oldest messages, and return the leases."""
     # The keys and their messages in two statements: the second sees which messages another relay
     # has published since the first.
     claim = _claim_on_postgres if driver.is_postgres(connection) else _claim_on_sqlite

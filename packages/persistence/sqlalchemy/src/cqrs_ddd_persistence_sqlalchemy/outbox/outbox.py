@@ -97,7 +97,9 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
     async def claim(
         self, relay_id: str, *, limit: int = 100, lease: float = 30.0
     ) -> list[OutboxLease]:
-        """Lease the keys of the oldest due messages; rows locked by other relays are skipped.
+        """Lease the free keys with the oldest messages; skip rows that other relays lock.
+
+        Return the leases with their messages.
 
         Args:
             relay_id: name of the relay, for operators.

@@ -67,7 +67,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         return None
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
-        """Insert or update the row of an aggregate, under the loaded version.
+        """Insert a new aggregate, or update its row if that has the loaded version; return the id.
 
         Raises:
             OptimisticConcurrencyError: the row has another version.
@@ -79,7 +79,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         return entity_id
 
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
-        """Insert all new aggregates by one statement, and update each changed aggregate by its own.
+        """Insert all new aggregates by one statement, update each other one by its own.
 
         Raises:
             OptimisticConcurrencyError: a row has another version.
@@ -99,7 +99,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         return found[0] if found else None
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
-        """Delete the row by primary key, and the rows of its relations before it."""
+        """Delete the row and, before it, the rows of its relations; return the id."""
         operation = f"delete {self.entity_type.aggregate_type} {entity_id}"
         scope = self._build_scope()
         async with self._connections.join_transaction(uow, operation) as active:

@@ -1,4 +1,4 @@
-"""Writer of the rows of aggregates, each under the loaded version."""
+"""Writer of the rows of aggregates, which detects conflicts by their version."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Known = tuple[T, int]
 
 
 class RowWriter(Generic[T]):
-    """Writer of aggregates on one connection, each under the loaded version.
+    """Writer of aggregates on one connection; an update applies to the loaded version only.
 
     Args:
         mapper: mapping of the aggregates to rows.

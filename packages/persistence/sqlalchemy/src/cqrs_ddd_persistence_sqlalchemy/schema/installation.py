@@ -88,7 +88,7 @@ def install(
     Args:
         connection: connection on PostgreSQL or SQLite.
         tables: tables of the toolkit.
-        ordering: as in ``create_schema``.
+        ordering: rule for readers on PostgreSQL, see ``create_schema``.
 
     Raises:
         PersistenceError: the tables have a later version than this library.

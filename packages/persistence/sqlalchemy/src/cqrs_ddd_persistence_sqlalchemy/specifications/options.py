@@ -40,9 +40,9 @@ def apply_criteria(
         model: declarative class.
         criteria: a specification, or query options.
         key: unique column.
-        names: as in ``build_sqla_filter``.
-        values: as in ``build_sqla_filter``.
-        relations: as in ``build_sqla_filter``.
+        names: maps a path of the specification to a path of the model.
+        values: maps an operand of the specification to a value of the column.
+        relations: relationships that a path may pass.
 
     Raises:
         SpecificationError: the model does not support the criteria; no SQL is built.
@@ -105,9 +105,9 @@ def apply_query_options(
         stmt: statement that selects the rows.
         model: declarative class.
         options: the condition, the order, the page and the fields.
-        names: as in ``build_sqla_filter``.
-        values: as in ``build_sqla_filter``.
-        relations: as in ``build_sqla_filter``.
+        names: maps a path of the specification to a path of the model.
+        values: maps an operand of the specification to a value of the column.
+        relations: relationships that a path may pass.
 
     Raises:
         SpecificationError: the model does not support the options; no SQL is built.

@@ -71,7 +71,7 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
         lease: float = 30.0,
         restart: bool = False,
     ) -> Checkpoint | None:
-        """Claim the lease by replacing the row; return None if another worker holds the lease.
+        """Claim the lease by replacing the row; return its checkpoint, or None while it is leased.
 
         Args:
             projection: name of the projection.
@@ -117,7 +117,7 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
     async def advance(
         self, checkpoint: Checkpoint, position: int, *, lease: float = 30.0, uow: UnitOfWork
     ) -> Checkpoint:
-        """Update position and lease, if the row has the epoch and the position of the checkpoint.
+        """Update position and lease of the row that the checkpoint describes; return a new one.
 
         Args:
             checkpoint: lease and position of the worker.

@@ -67,7 +67,7 @@ class CollectionTable:
 
     @property
     def name(self) -> str:
-        """Name of the table."""
+        """Name of the table: a prefix, and the name of the collection."""
         return f"{self.tables.advanced.view_prefix}{self.collection}"
 
     @cached_property
