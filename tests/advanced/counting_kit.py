@@ -38,7 +38,7 @@ def count_in_state(parcel: Parcel) -> int:
 
 
 def create_patient_retry(seed: int) -> RetryPolicy:
-    """Create a policy with so many attempts that it gives up only after a fault."""
+    """Create a policy whose number of attempts suffices unless there is a fault."""
     return ExponentialBackoffPolicy(
         max_attempts=500, base=0.01, maximum=0.2, random=Random(seed).random
     )

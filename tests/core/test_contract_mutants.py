@@ -468,7 +468,7 @@ class CountsPendingMessages(InMemoryOutboxStorage):
 
 
 class OneHeartbeatPerService(InMemoryHeartbeatStore):
-    """Naive: keeps one heartbeat for each service, so that processes replace each other."""
+    """Wrong variant: keeps one heartbeat for each service, so that processes replace each other."""
 
     async def beat(self, heartbeats: Sequence[Heartbeat]) -> None:
         services = {each.service for each in heartbeats}
@@ -477,7 +477,7 @@ class OneHeartbeatPerService(InMemoryHeartbeatStore):
 
 
 class TrustsTheClockOfTheHost(InMemoryHeartbeatStore):
-    """Naive: measures ages by times of the caller, whose clock may be wrong."""
+    """Wrong variant: measures ages by times of the caller, whose clock may be wrong."""
 
     async def beat(self, heartbeats: Sequence[Heartbeat]) -> None:
         await super().beat(heartbeats)

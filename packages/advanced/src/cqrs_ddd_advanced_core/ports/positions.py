@@ -137,7 +137,7 @@ class IPositionStore(Protocol):
     async def list_positions(
         self, projections: Collection[str] | None = None
     ) -> Sequence[ProjectionPosition]:
-        """Return the positions of all or the given projections, by name; skip names without a position."""
+        """Return the positions of all or the given projections, by name; skip missing positions."""
         ...
 
     @abstractmethod
