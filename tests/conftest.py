@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from xdist.workermanage import WorkerController
 
 from tests.databases import database_of_worker
@@ -15,6 +16,10 @@ from tests.services import SOURCES, Postgres, Product, Redis, Source, running
 
 pytest_plugins = ["tests.docs.blocks", "tests.workers"]
 pytest.register_assert_rewrite("cqrs_ddd_core.testing")
+
+# No example is too slow: how long one takes depends on the machine.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 SERVERS_VARIABLE = "CQRS_DDD_TEST_SERVERS"
 USED_SERVERS = pytest.StashKey[list[str]]()

@@ -85,6 +85,7 @@ async def run_concurrently(once: Counting, times: int) -> list[int]:
 class CountingKit:
     """Tests over ``parcels``, ``new_uow`` (units of work with an event store) and ``times``."""
 
+    @pytest.mark.long
     @pytest.mark.parametrize("create_counting", [count_by_middleware, count_by_updater])
     @pytest.mark.parametrize("storage", ["as rows", "as events"])
     async def test_concurrent_retried_commands_lose_no_increment_of_an_aggregate(

@@ -32,11 +32,11 @@ from cqrs_ddd_core.ports import IEventLog, IEventStoreProvider
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, OptimisticConcurrencyError
 from cqrs_ddd_core.testing.faults import cancel_sweep
 from tests.advanced.accounts import Account, new_account_id, random_account
+from tests.faults.sizes import HISTORIES
 
 NewUnitOfWork = Callable[[], UnitOfWork]
 
 SEED = 7_041
-HISTORIES = 1_000
 
 
 class Accounts(EventSourcedRepository[Account, str]):
@@ -277,6 +277,7 @@ class EventSourcingKit:
             async with new_uow() as uow:
                 await accounts.add(by_time, uow)
 
+    @pytest.mark.long
     async def test_snapshot_and_later_events_equal_the_full_replay_for_random_histories(
         self, new_uow: NewUnitOfWork, snapshots: ISnapshotStore, event_store: IEventLog
     ) -> None:

@@ -11,11 +11,12 @@ from cqrs_ddd_core.adapters.memory import (
 )
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from tests.advanced.counting_kit import CountingKit, NewUnitOfWork
+from tests.faults.sizes import INCREMENTS
 
 
 @pytest.fixture
 def times() -> int:
-    return 10
+    return INCREMENTS
 
 
 @pytest.fixture

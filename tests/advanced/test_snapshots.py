@@ -28,8 +28,8 @@ from cqrs_ddd_core.instrumentation import Operation, hooks
 from cqrs_ddd_core.ports import IEventLog, IEventStore
 from cqrs_ddd_core.primitives.exceptions import ConfigError, NaiveDatetimeError
 from tests.advanced.accounts import Account, new_account_id, random_account
+from tests.faults.sizes import HISTORIES
 
-HISTORIES = 1000
 SEED = 20_261
 
 NEVER = EveryNEventsStrategy(10**9)
@@ -139,7 +139,8 @@ async def check_snapshot_and_later_events(
             assert not snapshots.misses, facts
 
 
-async def test_snapshot_and_later_events_equal_the_full_replay_in_1000_random_histories() -> None:
+@pytest.mark.long
+async def test_snapshot_and_later_events_equal_the_full_replay_in_random_histories() -> None:
     print(f"seed {SEED}")  # noqa: T201 - shown with a failure
     await check_snapshot_and_later_events(EventSourcedLoader, HISTORIES)
 

@@ -28,6 +28,7 @@ from sqlalchemy import Connection
 
 from cqrs_ddd_persistence_sqlalchemy import schema
 from tests.databases import new_database
+from tests.faults.sizes import FILE_LINES
 from tests.order_lines import write_orders
 from tests.order_program import Before, CompletionResult, run_program
 
@@ -683,13 +684,16 @@ def load_ten_lines_at_most() -> None:
     domain.MAX_LINES = 10
 
 
+@pytest.mark.long
 def test_two_files_with_lines_of_the_same_orders_can_be_imported_at_once(
     lasting_shop: Shop,
 ) -> None:
     facts = "ANNA,2026-01-02,,Lund,Sweden"
     files = [
         lasting_shop.write(
-            HEAD, *(f"{n % 10},{facts},{name}{n},Tea,1,2,0" for n in range(24)), name=f"{name}.csv"
+            HEAD,
+            *(f"{n % 10},{facts},{name}{n},Tea,1,2,0" for n in range(FILE_LINES)),
+            name=f"{name}.csv",
         )
         for name in "ab"
     ]
@@ -701,7 +705,7 @@ def test_two_files_with_lines_of_the_same_orders_can_be_imported_at_once(
         ended = [run.result() for run in runs]
 
     assert [each.code for each in ended] == [0, 0], ended
-    assert "10 orders, 58 lines" in lasting_shop.run("--report").stdout
+    assert f"10 orders, {10 + 2 * FILE_LINES} lines" in lasting_shop.run("--report").stdout
 
 
 def test_file_with_another_mapping_is_not_imported_twice(shop: Shop) -> None:

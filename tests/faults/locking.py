@@ -34,7 +34,7 @@ MakeLock = Callable[[Sequence[Redis]], ILeasedLock]
 
 
 def fifo(clients: Sequence[Redis]) -> ILeasedLock:
-    return FifoRedisLockStrategy(clients[0], heartbeat=0.3)
+    return FifoRedisLockStrategy(clients[0], heartbeat=0.5)
 
 
 def redlock(clients: Sequence[Redis]) -> ILeasedLock:
@@ -114,7 +114,8 @@ async def contend(
         while len(list(contest.folder.glob("*-started"))) < PROCESSES:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         for number in range(rounds):
-            await asyncio.sleep(chance.uniform(0.5, 1.5))
+            await _wait_for_holds(contest, 30 * (number + 1))
+            await asyncio.sleep(chance.uniform(0, 0.2))
             which = chance.randrange(PROCESSES)
             pid = workers[which].pid
             assert pid is not None
@@ -131,10 +132,22 @@ async def contend(
             nemesis()
         contest.is_over.touch()
         for worker in workers:
-            await asyncio.to_thread(worker.join, 30)
+            await asyncio.to_thread(worker.join, 240)
     findings.is_wedged = not await _is_free(contest)
     _judge(contest, findings)
     return findings
+
+
+async def _wait_for_holds(contest: Contest, count: int) -> None:
+    """Wait for work rather than for time, so that each round has some on a slow machine too."""
+    with closing(contest.open()) as connection:
+        while _count_holds(connection) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+def _count_holds(connection: sqlite3.Connection) -> int:
+    (count,) = connection.execute("SELECT count(*) FROM holds").fetchone()
+    return int(count)
 
 
 def compete(contest: Contest, name: str) -> None:

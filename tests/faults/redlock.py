@@ -68,7 +68,7 @@ class Work:
 
 async def write_during(
     urls: Sequence[str],
-    faults: Callable[[], object],
+    faults: Callable[[Work], object],
     kind: type[RedlockLockStrategy] = RedlockLockStrategy,
 ) -> Work:
     """Run writers with clients of their own, while ``faults`` runs in a thread."""
@@ -88,7 +88,7 @@ async def write_during(
                     work.failed += 1
 
     writers = [asyncio.ensure_future(write(f"writer {number}")) for number in range(WRITERS)]
-    await asyncio.to_thread(faults)
+    await asyncio.to_thread(faults, work)
     is_over.set()
     await asyncio.gather(*writers)
     return work

@@ -20,6 +20,7 @@ def place(database_url: str, tables: Tables, tmp_path: Path) -> Place:
     return Place(database_url, tables.schema, tmp_path)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_import_of_a_hundred_times_as_many_lines_needs_no_more_memory(tmp_path: Path) -> None:
     found = measure_peaks(tmp_path, lines=ORDER_LINES, padding=PADDING)
@@ -27,6 +28,7 @@ def test_import_of_a_hundred_times_as_many_lines_needs_no_more_memory(tmp_path: 
     assert found.growth < MAX_GROWTH, found
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kept", "lines"), [("lines", ORDER_LINES), ("responses", ORDER_LINES // 2)]
@@ -39,6 +41,7 @@ def test_memory_check_catches_an_import_that_keeps_lines_or_responses(
     assert found.growth > MAX_GROWTH, found
 
 
+@pytest.mark.long
 @pytest.mark.slow
 async def test_projection_worker_needs_no_more_memory_for_ten_times_as_many_events(
     place: Place,
@@ -49,6 +52,7 @@ async def test_projection_worker_needs_no_more_memory_for_ten_times_as_many_even
     assert found.growth < projection_memory.MAX_GROWTH, found
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 async def test_memory_check_catches_a_projection_worker_that_keeps_events(place: Place) -> None:

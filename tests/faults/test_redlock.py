@@ -14,6 +14,7 @@ from cqrs_ddd_core.primitives.exceptions import LeaseLostError, LockingError
 from cqrs_ddd_redis import RedlockLockStrategy
 from tests.faults.redlock import (
     FencedRegister,
+    Work,
     connect,
     run_holder,
     start_servers,
@@ -105,7 +106,7 @@ async def test_redlock_tokens_grow_while_a_server_is_frozen_and_thawed(
 async def test_redlock_tokens_grow_while_servers_restart_without_data(
     nodes: list[OwnRedis], urls: list[str]
 ) -> None:
-    work = await write_during(urls, lambda: _start_again(nodes))
+    work = await write_during(urls, lambda work: _start_again(nodes, work))
 
     assert len(work.granted) > 10
     assert (work.count_decreases(), work.count_interruptions()) == (0, 0)
@@ -114,7 +115,7 @@ async def test_redlock_tokens_grow_while_servers_restart_without_data(
 async def test_token_check_catches_a_redlock_whose_tokens_restart_at_one(
     nodes: list[OwnRedis], urls: list[str]
 ) -> None:
-    work = await write_during(urls, lambda: _start_again(nodes), CountingFromOne)
+    work = await write_during(urls, lambda work: _start_again(nodes, work), CountingFromOne)
 
     assert work.count_decreases() > 0
 
@@ -123,7 +124,7 @@ async def test_lock_of_a_killed_holder_expires_after_its_ttl(
     urls: list[str], lock: RedlockLockStrategy, tmp_path: Path
 ) -> None:
     held = tmp_path / "held"
-    with process(run_holder, urls, held, 0.5) as holder:
+    with process(run_holder, urls, held, 2.0) as holder:
         while not held.exists():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         assert not await lock.acquire("door", timeout=0)
@@ -152,12 +153,14 @@ async def test_late_write_of_a_stopped_lock_holder_is_rejected(
     assert register.rejected == 1
 
 
-def _start_again(nodes: list[OwnRedis]) -> None:
-    """Restart the servers one after the other, then all at once."""
+def _start_again(nodes: list[OwnRedis], work: Work) -> None:
+    """Restart the servers one after the other, then all at once, each time during the writes."""
     for some in (*([node] for node in nodes), nodes):
         for node in some:
             node.kill()
         time.sleep(0.05)
         for node in some:
             node.start()
-        time.sleep(0.1)
+        expected = len(work.granted) + 3
+        while len(work.granted) < expected:
+            time.sleep(0.01)

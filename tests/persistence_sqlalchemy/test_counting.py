@@ -12,7 +12,7 @@ from tests.persistence_sqlalchemy.conftest import NewUnitOfWork
 from tests.persistence_sqlalchemy.parcels import Parcels
 
 
-@pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.full)])
 def times(request: pytest.FixtureRequest) -> int:
     times: int = request.param
     return times
