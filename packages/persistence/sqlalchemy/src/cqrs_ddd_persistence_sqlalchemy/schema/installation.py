@@ -109,7 +109,7 @@ def install_core(
     Args:
         connection: connection of the migration.
         tables: tables of the toolkit.
-        ordering: as in ``create_schema``.
+        ordering: rule for readers on PostgreSQL, see ``create_schema``.
         version: version to which an earlier one is upgraded.
 
     Raises:
