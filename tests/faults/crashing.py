@@ -229,8 +229,7 @@ async def kill_at_random(place: Place, *, seed: int, rounds: int) -> Findings:
     with contextlib.ExitStack() as stack:
         running = [stack.enter_context(process(_run, role, place)) for role in roles]
         for _ in range(rounds):
-            await wait_for_notes(place, "committed")
-            await asyncio.sleep(dice.uniform(0.0, 0.2))
+            await asyncio.sleep(dice.uniform(0.02, 0.3))
             role = dice.choice((write, relay, consume))
             victim = dice.choice([n for n, each in enumerate(roles) if each is role])
             findings.killed[role.__name__] = findings.killed.get(role.__name__, 0) + 1
@@ -243,24 +242,13 @@ async def kill_at_random(place: Place, *, seed: int, rounds: int) -> Findings:
     return findings
 
 
-async def wait_for_notes(place: Place, kind: str) -> None:
-    """Wait until the processes have noted more work: a slow machine takes its time."""
-
-    def measure() -> int:
-        return sum(path.stat().st_size for path in place.folder.glob(f"{kind}-*"))
-
-    before = measure()
-    while measure() == before:  # noqa: ASYNC110
-        await asyncio.sleep(0.005)
-
-
 async def publish_all(place: Place, engine: AsyncEngine, *, relays: int) -> None:
     """Publish until no message is pending."""
     outbox = SQLAlchemyOutboxStorage(async_sessionmaker(engine), tables=place.tables)
     async with contextlib.AsyncExitStack() as stack:
         for number in range(relays):
             await stack.enter_async_context(_relay(place, engine, f"relay {number}"))
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 60
         while await outbox.get_pending(limit=1):
             assert time.monotonic() < deadline, "messages are pending although relays run"
             await asyncio.sleep(0.02)

@@ -213,7 +213,7 @@ async def _is_free(contest: Contest) -> bool:
         clients = [await stack.enter_async_context(Redis.from_url(url)) for url in contest.urls]
         lock = contest.make(clients)
         with suppress(LockAcquisitionError):
-            async with lock.hold("the till", timeout=60):
+            async with lock.hold("the till", timeout=TTL + 5):
                 return True
     return False
 

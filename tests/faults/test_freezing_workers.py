@@ -77,7 +77,7 @@ async def _run_with_a_freeze(
             await _wait_until_processed(environment)
             assert one.pid is not None
             os.kill(one.pid, signal.SIGCONT)
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 20
             while not (place.folder / LOG).read_text() and kind is not UnfencedCheckpointStore:
                 assert time.monotonic() < deadline, (
                     "the frozen worker does not notice that it lost its lease"
@@ -101,4 +101,4 @@ async def _sell_more(environment: ProjectionEnvironment, *, after: int) -> None:
 
 async def _wait_until_processed(environment: ProjectionEnvironment) -> None:
     end = await environment.events.latest_position()
-    assert await environment.positions.wait_until(end, [Tills.collection], timeout=120.0)
+    assert await environment.positions.wait_until(end, [Tills.collection], timeout=20.0)

@@ -90,7 +90,7 @@ async def _run_with_a_lost_commit(
         handler = CommitCuttingTills(proxy, at_commit)
         worker_engine = await stack.enter_async_context(replace(place, url=proxy.url).engine())
         async with create_worker(create_environment(place, worker_engine), [handler], batch=1):
-            assert await environment.positions.wait_until(end, [Tills.collection], timeout=120.0)
+            assert await environment.positions.wait_until(end, [Tills.collection], timeout=20.0)
     assert handler.cuts
     await judge(environment, findings, [Tills()])
     return findings

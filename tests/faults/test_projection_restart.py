@@ -75,7 +75,7 @@ async def test_projection_worker_resumes_after_a_restart_of_the_database(
         await environment.append(to_stored(till, open_and_sell(1, 2)))
         with ExitStack() as servers:
             async with create_worker(environment, [Tills()]):
-                assert await environment.positions.wait_until(3, [Tills.collection], timeout=120.0)
+                assert await environment.positions.wait_until(3, [Tills.collection], timeout=20.0)
                 await server.stop()
                 while caplog.text.count("projection worker") < 3:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
@@ -84,7 +84,7 @@ async def test_projection_worker_resumes_after_a_restart_of_the_database(
                     await create_environment(place, another).append(
                         to_stored(till, [ItemSold(cents=3)], after=3)
                     )
-                assert await environment.positions.wait_until(4, [Tills.collection], timeout=120.0)
+                assert await environment.positions.wait_until(4, [Tills.collection], timeout=20.0)
             await judge(environment, findings, [Tills()])
 
     assert findings.events == 4

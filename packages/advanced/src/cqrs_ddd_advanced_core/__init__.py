@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .persistence import *
     from .ports import *
     from .projections import *
+    from .services import *
     from .snapshots import *
     from .upcasting import *
 else:
@@ -19,6 +20,7 @@ else:
         "event_sourcing",
         "persistence",
         "projections",
+        "services",
         "conflict",
         "snapshots",
         "upcasting",

@@ -7,6 +7,7 @@ from .primitives.lazy_exports import export_lazily
 if TYPE_CHECKING:
     from .adapters import *
     from .adapters.memory.backend import *
+    from .application import *
     from .config import *
     from .context import *
     from .correlation import *
@@ -40,4 +41,5 @@ else:
         "config",
         "validation",
         "spi.system_clock",
+        "application",
     )

@@ -34,6 +34,7 @@ class ConflictRetryMiddleware(IMiddleware):
     """
 
     placement: ClassVar[Placement] = Placement.OUTSIDE
+    order: ClassVar[int] = 30
 
     def __init__(self, retry: RetryPolicy = CONFLICT_RETRY, *, clock: IClock | None = None) -> None:
         self._retry = retry

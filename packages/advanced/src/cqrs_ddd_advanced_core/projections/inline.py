@@ -31,6 +31,7 @@ class InlineProjectionMiddleware(IMiddleware):
     """
 
     placement: ClassVar[Placement] = Placement.INSIDE
+    order: ClassVar[int] = 10
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ class EventStorePersistenceMiddleware(IMiddleware):
     """
 
     placement: ClassVar[Placement] = Placement.INSIDE
+    order: ClassVar[int] = 80
 
     async def __call__(self, message: Any, next_: Next) -> Any:
         """Handle the message and append the events of its response."""

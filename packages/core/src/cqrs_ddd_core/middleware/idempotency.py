@@ -27,6 +27,7 @@ class IdempotencyMiddleware(IMiddleware):
     """
 
     placement: ClassVar[Placement] = Placement.INSIDE
+    order: ClassVar[int] = 20
 
     def __init__(self, consumer: str = "commands") -> None:
         self._consumer = consumer

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from ..ports import ILeasedLock, ILockedMessage, ILockLease, IMiddleware, Next, ResourceIdentifier
 
@@ -79,6 +79,8 @@ class LockingMiddleware(IMiddleware):
         LockAcquisitionError: a lock was not granted in time.
         LeaseLostError: a lock was lost while the message was handled.
     """
+
+    order: ClassVar[int] = 40
 
     def __init__(self, lock: ILeasedLock, *, timeout: float = 10.0, ttl: float = 30.0) -> None:
         self._lock = lock

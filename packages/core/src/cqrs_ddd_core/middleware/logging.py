@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 from ..context import get_tenant_id, get_user_id
 from ..correlation import get_causation_id, get_correlation_id
@@ -19,6 +19,8 @@ class LoggingMiddleware(IMiddleware):
     Args:
         clock: measures the duration; the system clock by default.
     """
+
+    order: ClassVar[int] = 10
 
     def __init__(self, clock: IClock | None = None) -> None:
         self._clock = clock or SystemClock()

@@ -20,6 +20,7 @@ class OutboxMiddleware(IMiddleware):
     """
 
     placement: ClassVar[Placement] = Placement.INSIDE
+    order: ClassVar[int] = 90
 
     def __init__(self, signal: IQueueSignal | None = None) -> None:
         self._signal = signal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ..ports import IMiddleware, IValidator, Next
 from ..primitives.exceptions import ValidationError
@@ -14,6 +14,8 @@ class ValidatorMiddleware(IMiddleware):
     Args:
         validator: validates each message.
     """
+
+    order: ClassVar[int] = 20
 
     def __init__(self, validator: IValidator) -> None:
         self._validator = validator

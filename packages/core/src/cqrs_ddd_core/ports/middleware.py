@@ -25,6 +25,8 @@ class IMiddleware(Protocol):
     """Step that passes a message to the next step, or returns a response of its own."""
 
     placement: ClassVar[Placement] = Placement.OUTSIDE
+    order: ClassVar[int] = 50
+    """Place among the middlewares of one placement in a sorted list; the lowest runs first."""
 
     @abstractmethod
     async def __call__(self, message: Any, next_: Next) -> Any:

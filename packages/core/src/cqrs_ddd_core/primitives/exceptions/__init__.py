@@ -44,6 +44,7 @@
         ├── PersistenceError
         │   └── DuplicateKeyError
         ├── CommitOutcomeUnknownError
+        ├── PositionTimeoutError
         ├── SerializationError
         ├── EventStoreError
         │   ├── DuplicateEventError

@@ -36,6 +36,30 @@ class CommitOutcomeUnknownError(InfrastructureError):
     """
 
 
+class PositionTimeoutError(InfrastructureError):
+    """A service has not processed the events up to a position in time.
+
+    Attributes:
+        service: name of the service.
+        position: global position that the caller waited for.
+    """
+
+    def __init__(self, message: str = "", *, service: str = "", position: int = 0) -> None:
+        super().__init__(message)
+        self.service = service
+        self.position = position
+
+    @classmethod
+    def not_reached(cls, service: str, position: int, timeout: float) -> PositionTimeoutError:
+        """Build the error for a wait of ``timeout`` seconds."""
+        return PositionTimeoutError(
+            f"{service} has not reached position {position} within {timeout} s; look at its status "
+            "in the health of the application, or wait longer",
+            service=service,
+            position=position,
+        )
+
+
 class SerializationError(InfrastructureError):
     """A value cannot be written as JSON, or stored bytes cannot be read as their type.
 

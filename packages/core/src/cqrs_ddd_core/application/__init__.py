@@ -1,0 +1,17 @@
+"""Composition root: an application with its handlers and background services on one backend."""
+
+from ..primitives.background_service import BackgroundService, ServiceState, ServiceStatus
+from .application import Application
+from .middlewares import sort_middlewares, standard_middlewares
+from .services import IPositionWaiter, IService
+
+__all__ = [
+    "Application",
+    "BackgroundService",
+    "IPositionWaiter",
+    "IService",
+    "ServiceState",
+    "ServiceStatus",
+    "sort_middlewares",
+    "standard_middlewares",
+]
