@@ -98,7 +98,8 @@ class InMemoryProjectionStore(IProjectionStore):
                 yield doc
 
         async def count() -> int:
-            return len(await search(get_specification(criteria) or AllOf(())))
+            condition = get_specification(criteria)
+            return len(await search(AllOf(()) if condition is None else condition))
 
         return SearchResult(fetch, stream, take=fetch, count=count)
 
