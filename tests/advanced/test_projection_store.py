@@ -8,7 +8,10 @@ import pytest
 
 from cqrs_ddd_advanced_core.adapters.memory import InMemoryProjectionStore
 from cqrs_ddd_advanced_core.testing.contracts.documents import Options, Where
-from cqrs_ddd_advanced_core.testing.contracts.projections import ProjectionStoreContract
+from cqrs_ddd_advanced_core.testing.contracts.projections import (
+    ProjectionStoreContract,
+    ReadOnlyProjectionStoreContract,
+)
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
 
@@ -24,6 +27,11 @@ def new_uow(store: InMemoryProjectionStore) -> Callable[[], InMemoryUnitOfWork]:
 
 
 @pytest.fixture
+def new_read_only_uow(store: InMemoryProjectionStore) -> Callable[[], InMemoryUnitOfWork]:
+    return lambda: InMemoryUnitOfWork(projections=store, read_only=True)
+
+
+@pytest.fixture
 def where() -> Where:
     return AttributeSpecification
 
@@ -33,5 +41,5 @@ def options() -> Options:
     return QueryOptions
 
 
-class TestInMemoryProjectionStore(ProjectionStoreContract):
+class TestInMemoryProjectionStore(ProjectionStoreContract, ReadOnlyProjectionStoreContract):
     pass

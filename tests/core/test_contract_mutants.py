@@ -50,7 +50,11 @@ from cqrs_ddd_core.testing.contracts.messaging import MessagingContract
 from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_core.testing.contracts.repository import RepositoryContract
-from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
+from cqrs_ddd_core.testing.contracts.unit_of_work import (
+    ReadOnlyStoresContract,
+    ReadOnlyUnitOfWorkContract,
+    UnitOfWorkContract,
+)
 from tests.core.conftest import Equals, QueryOptions
 
 
@@ -586,6 +590,41 @@ class IgnoresContent(InMemoryInbox):
         return await super().register(consumer, message_id, "same", uow)
 
 
+class IgnoresReadOnly(InMemoryUnitOfWork):
+    """Wrong variant: takes ``read_only`` as a comment."""
+
+    def ensure_writable(self, operation: str) -> None:
+        pass
+
+
+class CommitsWhenReadOnly(InMemoryUnitOfWork):
+    """Wrong variant: rejects writes, but ends like any other unit of work."""
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None and self.is_open:
+            await self.commit()
+        await super().__aexit__(kind, error, traceback)
+
+
+class ContinuesAfterARejectedWrite(InMemoryUnitOfWork):
+    """Wrong variant: forgets a rejected write, after which a database can only roll back."""
+
+    def ensure_open(self, purpose: str) -> None:
+        self._failure = None
+        super().ensure_open(purpose)
+
+
+class ReadsASnapshot(InMemoryRepository[Parcel, str]):
+    """Wrong variant: a unit of work sees the rows of its first read."""
+
+    async def get(self, entity_id: str, uow: UnitOfWork | None = None) -> Parcel | None:
+        found = await super().get(entity_id, uow)
+        if not isinstance(uow, InMemoryTransaction):
+            return found
+        seen: dict[str, Parcel | None] = uow.__dict__.setdefault("seen", {})
+        return seen.setdefault(entity_id, found)
+
+
 @dataclass(frozen=True)
 class Breaks:
     """A naive implementation and the contract test that must fail on it."""
@@ -606,6 +645,8 @@ ORDER = FifoLockContract()
 ROWS = RepositoryContract()
 MANY = BulkRepositoryContract()
 WORK = UnitOfWorkContract()
+READING = ReadOnlyUnitOfWorkContract()
+STORES = ReadOnlyStoresContract()
 
 MUTANTS: Collection[Breaks] = (
     Breaks(
@@ -683,6 +724,24 @@ MUTANTS: Collection[Breaks] = (
     Breaks(RunsHooksBeforeTheCommit, WORK.test_commit_hooks_run_in_order_after_the_commit),
     Breaks(AllowsConcurrentUse, WORK.test_unit_of_work_rejects_concurrent_use_by_two_tasks),
     Breaks(StaysOpen, WORK.test_finished_unit_of_work_rejects_further_work),
+    Breaks(IgnoresReadOnly, READING.test_read_only_unit_of_work_rejects_a_save_and_a_deletion),
+    Breaks(IgnoresReadOnly, READING.test_read_only_unit_of_work_rejects_commit_hooks),
+    Breaks(
+        IgnoresReadOnly,
+        STORES.test_stores_of_a_read_only_unit_of_work_reject_every_write,
+    ),
+    Breaks(
+        CommitsWhenReadOnly,
+        READING.test_read_only_unit_of_work_reads_stored_aggregates_and_then_rolls_back,
+    ),
+    Breaks(
+        ContinuesAfterARejectedWrite,
+        READING.test_read_only_unit_of_work_can_only_be_rolled_back_after_a_write,
+    ),
+    Breaks(
+        ReadsASnapshot,
+        READING.test_read_only_unit_of_work_sees_what_others_commit_between_two_reads,
+    ),
     Breaks(NoLeaseCheck, OUTBOX.test_relay_with_a_lost_lease_cannot_complete_or_fail_messages),
     Breaks(
         ClaimsRows, OUTBOX.test_claim_leases_a_partition_key_to_one_relay_with_its_messages_in_order
@@ -797,6 +856,9 @@ async def test_port_contract_catches_each_wrong_implementation(breaks: Breaks) -
         "new_uow": lambda: (breaks.mutant if is_uow else InMemoryUnitOfWork)(event_store),
         "where": lambda attribute, operator, value: Equals(attribute, value),
         "options": QueryOptions,
+        "new_read_only_uow": lambda: (breaks.mutant if is_uow else InMemoryUnitOfWork)(
+            event_store, InMemoryOutboxStorage(), InMemoryInbox(), read_only=True
+        ),
     }
     wanted = inspect.signature(breaks.test).parameters
 

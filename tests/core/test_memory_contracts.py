@@ -28,7 +28,11 @@ from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_core.testing.contracts.queue_signal import QueueSignalContract
 from cqrs_ddd_core.testing.contracts.repository import RepositoryContract
-from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
+from cqrs_ddd_core.testing.contracts.unit_of_work import (
+    ReadOnlyStoresContract,
+    ReadOnlyUnitOfWorkContract,
+    UnitOfWorkContract,
+)
 
 
 @pytest.fixture
@@ -44,6 +48,13 @@ def event_store() -> InMemoryEventStore:
 @pytest.fixture
 def new_uow(event_store: InMemoryEventStore) -> Callable[[], InMemoryUnitOfWork]:
     return lambda: InMemoryUnitOfWork(event_store=event_store)
+
+
+@pytest.fixture
+def new_read_only_uow(
+    event_store: InMemoryEventStore, outbox: InMemoryOutboxStorage, inbox: InMemoryInbox
+) -> Callable[[], InMemoryUnitOfWork]:
+    return lambda: InMemoryUnitOfWork(event_store, outbox, inbox, read_only=True)
 
 
 @pytest.fixture
@@ -86,6 +97,10 @@ class TestInMemoryRepository(RepositoryContract, BulkRepositoryContract):
 
 
 class TestInMemoryUnitOfWork(UnitOfWorkContract):
+    pass
+
+
+class TestReadOnlyInMemoryUnitOfWork(ReadOnlyUnitOfWorkContract, ReadOnlyStoresContract):
     pass
 
 

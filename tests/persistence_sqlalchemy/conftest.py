@@ -111,6 +111,13 @@ def new_uow(session_factory: SessionFactory, tables: Tables) -> NewUnitOfWork:
 
 
 @pytest.fixture
+def new_read_only_uow(session_factory: SessionFactory, tables: Tables) -> NewUnitOfWork:
+    return lambda: SQLAlchemyUnitOfWork(
+        session_factory=session_factory, tables=tables, read_only=True
+    )
+
+
+@pytest.fixture
 async def parcels(engine: AsyncEngine, session_factory: SessionFactory, tables: Tables) -> Parcels:
     repository = Parcels(session_factory, tables.schema)
     async with engine.begin() as connection:

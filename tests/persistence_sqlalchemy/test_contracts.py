@@ -12,7 +12,11 @@ from cqrs_ddd_core.testing.contracts.heartbeats import HeartbeatStoreContract
 from cqrs_ddd_core.testing.contracts.inbox import InboxContract
 from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
 from cqrs_ddd_core.testing.contracts.queue_signal import QueueSignalContract
-from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
+from cqrs_ddd_core.testing.contracts.unit_of_work import (
+    ReadOnlyStoresContract,
+    ReadOnlyUnitOfWorkContract,
+    UnitOfWorkContract,
+)
 from cqrs_ddd_persistence_sqlalchemy import (
     PostgresQueueSignal,
     SQLAlchemyEventStore,
@@ -53,6 +57,12 @@ async def signal(postgres_url: str) -> AsyncIterator[PostgresQueueSignal]:
 
 
 class TestSQLAlchemyUnitOfWork(UnitOfWorkContract):
+    @pytest.fixture
+    async def engine(self, forgetful_engine: AsyncEngine) -> AsyncEngine:
+        return forgetful_engine
+
+
+class TestReadOnlySQLAlchemyUnitOfWork(ReadOnlyUnitOfWorkContract, ReadOnlyStoresContract):
     @pytest.fixture
     async def engine(self, forgetful_engine: AsyncEngine) -> AsyncEngine:
         return forgetful_engine

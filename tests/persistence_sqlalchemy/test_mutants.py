@@ -21,7 +21,7 @@ from cqrs_ddd_core.ports import (
     StoredEvent,
     UnitOfWork,
 )
-from cqrs_ddd_core.primitives.exceptions import OptimisticConcurrencyError
+from cqrs_ddd_core.primitives.exceptions import OptimisticConcurrencyError, PersistenceError
 from cqrs_ddd_core.testing.contracts.bulk_repository import BulkRepositoryContract
 from cqrs_ddd_core.testing.contracts.event_store import EventStoreContract
 from cqrs_ddd_core.testing.contracts.heartbeats import HeartbeatStoreContract
@@ -29,7 +29,11 @@ from cqrs_ddd_core.testing.contracts.inbox import InboxContract
 from cqrs_ddd_core.testing.contracts.outbox import OutboxContract
 from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_core.testing.contracts.repository import RepositoryContract
-from cqrs_ddd_core.testing.contracts.unit_of_work import UnitOfWorkContract
+from cqrs_ddd_core.testing.contracts.unit_of_work import (
+    ReadOnlyStoresContract,
+    ReadOnlyUnitOfWorkContract,
+    UnitOfWorkContract,
+)
 from cqrs_ddd_core.unit_of_work import TrackedAggregates
 from cqrs_ddd_persistence_sqlalchemy import (
     SQLAlchemyEventStore,
@@ -40,6 +44,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
     Tables,
 )
 from cqrs_ddd_persistence_sqlalchemy.engine import driver
+from cqrs_ddd_persistence_sqlalchemy.engine.sqlite import QUERY_ONLY
 from cqrs_ddd_persistence_sqlalchemy.engine.transaction import SQLAlchemyTransaction
 from cqrs_ddd_persistence_sqlalchemy.outbox import statements
 from cqrs_ddd_persistence_sqlalchemy.repository.statements import KNOWN_VERSION
@@ -47,6 +52,7 @@ from tests.persistence_sqlalchemy.conftest import SessionFactory
 from tests.persistence_sqlalchemy.parcels import Parcels
 
 POSTGRES = ("postgres",)
+SQLITE = ("sqlite",)
 BOTH = ("sqlite", "postgres")
 
 
@@ -258,6 +264,27 @@ class UnorderedParcels(Parcels):
         return sorted(found, key=lambda parcel: parcel.id)
 
 
+class UnenforcedReadOnlyUnitOfWork(SQLAlchemyUnitOfWork):
+    """Unit of work that says read-only, but lets the database write."""
+
+    async def driver_connection(self) -> AsyncConnection:
+        only_reads, self.read_only = self.read_only, False
+        try:
+            return await super().driver_connection()
+        finally:
+            self.read_only = only_reads
+
+
+class QueryOnlyLeakUnitOfWork(SQLAlchemyUnitOfWork):
+    """Unit of work that leaves ``query_only`` set on the pooled connection."""
+
+    async def driver_connection(self) -> AsyncConnection:
+        connection = await super().driver_connection()
+        assert connection.sync_connection is not None
+        connection.sync_connection.connection.info.pop(QUERY_ONLY, None)
+        return connection
+
+
 @dataclass(frozen=True)
 class Mutant:
     """Wrong adapter, the contract test that must fail on it, and the databases."""
@@ -273,6 +300,8 @@ INBOX = InboxContract()
 HEARTBEATS = HeartbeatStoreContract()
 OUTBOX = OutboxContract()
 WORK = UnitOfWorkContract()
+READING = ReadOnlyUnitOfWorkContract()
+STORES = ReadOnlyStoresContract()
 ROWS = RepositoryContract()
 MANY = BulkRepositoryContract()
 
@@ -310,6 +339,24 @@ MUTANTS: Collection[Mutant] = (
         WORK.test_unit_of_work_cancelled_at_any_point_stores_everything_or_nothing,
     ),
     Mutant(CommittingRollbackUnitOfWork, WORK.test_cancelled_unit_of_work_rolls_back),
+    Mutant(
+        UnenforcedReadOnlyUnitOfWork,
+        READING.test_read_only_unit_of_work_rejects_a_save_and_a_deletion,
+    ),
+    Mutant(
+        UnenforcedReadOnlyUnitOfWork,
+        READING.test_read_only_unit_of_work_can_only_be_rolled_back_after_a_write,
+    ),
+    Mutant(
+        UnenforcedReadOnlyUnitOfWork,
+        STORES.test_stores_of_a_read_only_unit_of_work_reject_every_write,
+    ),
+    Mutant(
+        QueryOnlyLeakUnitOfWork,
+        READING.test_writers_are_not_affected_by_a_read_only_unit_of_work_cancelled_at_any_point,
+        SQLITE,
+        PersistenceError,
+    ),
     Mutant(
         UnleasedMarksOutbox, OUTBOX.test_relay_with_a_lost_lease_cannot_complete_or_fail_messages
     ),
@@ -391,6 +438,11 @@ async def test_port_contract_catches_each_wrong_sqlalchemy_adapter(
             uow.event_store = mutant.adapter(session_factory, tables=tables, uow=uow)
         return uow
 
+    def new_read_only_uow() -> SQLAlchemyUnitOfWork:
+        is_uow = issubclass(mutant.adapter, SQLAlchemyUnitOfWork)
+        kind = mutant.adapter if is_uow else SQLAlchemyUnitOfWork
+        return kind(session_factory=session_factory, tables=tables, read_only=True)
+
     kind = mutant.adapter if issubclass(mutant.adapter, Parcels) else Parcels
     parcels = kind(session_factory, tables.schema)
     async with engine.begin() as connection:
@@ -402,6 +454,7 @@ async def test_port_contract_catches_each_wrong_sqlalchemy_adapter(
         "inbox": create(SQLAlchemyInbox),
         "parcels": parcels,
         "new_uow": new_uow,
+        "new_read_only_uow": new_read_only_uow,
     }
     wanted = inspect.signature(mutant.test).parameters
 

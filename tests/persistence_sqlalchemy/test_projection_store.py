@@ -10,7 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from cqrs_ddd_advanced_core.ports.projections import Document
 from cqrs_ddd_advanced_core.spi.documents import encode_document
 from cqrs_ddd_advanced_core.testing.contracts.documents import Options, Where
-from cqrs_ddd_advanced_core.testing.contracts.projections import ProjectionStoreContract
+from cqrs_ddd_advanced_core.testing.contracts.projections import (
+    ProjectionStoreContract,
+    ReadOnlyProjectionStoreContract,
+)
 from cqrs_ddd_core import UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConcurrencyError
 from cqrs_ddd_persistence_sqlalchemy import Tables
@@ -36,7 +39,7 @@ def options() -> Options:
     return QueryOptions
 
 
-class TestSQLAlchemyProjectionStore(ProjectionStoreContract):
+class TestSQLAlchemyProjectionStore(ProjectionStoreContract, ReadOnlyProjectionStoreContract):
     @pytest.fixture
     def engine(self, forgetful_engine: AsyncEngine) -> AsyncEngine:
         return forgetful_engine

@@ -44,6 +44,8 @@ class UnitOfWork(ABC):
     hook_timeout: ClassVar[float] = 5.0
     """Seconds that hooks may continue after their caller was cancelled."""
 
+    read_only: bool = False
+    """True to reject every change; leaving ``async with`` then rolls back."""
     committed_position: int | None = None
     """Last global position that the event store assigned in this transaction."""
 
@@ -79,6 +81,10 @@ class UnitOfWork(ABC):
         """Undo the work and drop the hooks."""
         ...
 
+    async def end_reading(self) -> None:
+        """Roll back at the end of a read-only block; an adapter first rejects pending changes."""
+        await self.rollback()
+
     @property
     def state(self) -> UnitOfWorkState:
         """Progress of the unit of work."""
@@ -92,6 +98,7 @@ class UnitOfWork(ABC):
     def on_commit(self, callback: Callable[[], Awaitable[Any]]) -> None:
         """Run ``callback`` after the commit, without a guarantee; a guarantee needs the outbox."""
         self.ensure_open("register a hook")
+        self.ensure_writable("register a commit hook")
         self._on_commit_hooks.append(callback)
 
     async def trigger_commit_hooks(self) -> None:
@@ -118,7 +125,7 @@ class UnitOfWork(ABC):
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
             if error is None and self.is_open:
-                await self.commit()
+                await (self.end_reading() if self.read_only else self.commit())
         except BaseException as failure:
             error = failure
             raise
@@ -139,12 +146,17 @@ class UnitOfWork(ABC):
                 f"{self._failure!r}; start a new one"
             ) from self._failure
 
+    def ensure_writable(self, operation: str) -> None:
+        """Raise ``ReadOnlyError`` if the unit of work is read-only."""
+        if self.read_only:
+            raise errors.ReadOnlyError.rejected(operation)
+
     @contextmanager
     def guard_exclusive(self, operation: str) -> Iterator[None]:
         """Surround one use by an adapter, during which no other use is allowed.
 
-        After a conflict or an error of the infrastructure the transaction can only be rolled back,
-        as on PostgreSQL.
+        After a conflict, an error of the infrastructure or a write in a read-only unit of work the
+        transaction can only be rolled back, as on PostgreSQL.
 
         Raises:
             ConcurrentUseError: another task uses the unit of work.
@@ -158,7 +170,11 @@ class UnitOfWork(ABC):
             self.ensure_open(operation)
         except _RAISED_BEFORE_A_STATEMENT:
             raise
-        except (errors.ConcurrencyError, errors.InfrastructureError) as error:
+        except (
+            errors.ConcurrencyError,
+            errors.InfrastructureError,
+            errors.ReadOnlyError,
+        ) as error:
             self._failure = error
             raise
         finally:

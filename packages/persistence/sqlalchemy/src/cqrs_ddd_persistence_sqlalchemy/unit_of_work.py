@@ -31,9 +31,12 @@ class SQLAlchemyUnitOfWork(SQLAlchemyTransaction):
         tables: tables of the toolkit.
         signal: notified of new events after the commit, so that ``wait_for`` of the event store
             need not poll.
+        read_only: True to let the database reject every change, as for a query; this takes a
+            ``session_factory`` on an engine. Each statement then sees the rows committed before it.
 
     Raises:
-        ConfigError: both or neither of ``session`` and ``session_factory`` are passed.
+        ConfigError: both or neither of ``session`` and ``session_factory`` are passed, or
+            ``read_only`` without an engine.
     """
 
     def __init__(
@@ -43,8 +46,9 @@ class SQLAlchemyUnitOfWork(SQLAlchemyTransaction):
         *,
         tables: Tables = TABLES,
         signal: IQueueSignal | None = None,
+        read_only: bool = False,
     ) -> None:
-        super().__init__(session, session_factory, signal=signal)
+        super().__init__(session, session_factory, signal=signal, read_only=read_only)
         self._tables = tables
 
     @cached_property

@@ -28,13 +28,13 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
     async def add(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
         """Add dead letters at the commit, after the requests of operators until then."""
         given = sorted(dead_letters, key=_place_of)
-        async with transactions.join_transaction(uow, "add dead letters") as active:
+        async with transactions.join_transaction(uow, "add dead letters", writes=True) as active:
             self._changes(active).add(lambda rows: _add(rows, given))
 
     async def remove(self, dead_letters: Sequence[DeadLetter], *, uow: UnitOfWork) -> None:
         """Remove processed dead letters at the commit; skip missing dead letters."""
         places = [_place_of(each) for each in dead_letters]
-        async with transactions.join_transaction(uow, "remove dead letters") as active:
+        async with transactions.join_transaction(uow, "remove dead letters", writes=True) as active:
             self._changes(active).add(lambda rows: _remove(rows, places))
 
     async def blocked_streams(
@@ -115,7 +115,9 @@ class InMemoryDeadLetterStore(IDeadLetterStore):
 
     async def replace(self, projection: str, by: str, *, uow: UnitOfWork) -> None:
         """Move the dead letters of ``by`` to ``projection`` at the commit."""
-        async with transactions.join_transaction(uow, "replace dead letters") as active:
+        async with transactions.join_transaction(
+            uow, "replace dead letters", writes=True
+        ) as active:
             self._changes(active).add(lambda rows: _replace(rows, projection, by))
 
     def _changes(self, uow: transactions.InMemoryTransaction) -> _Changes:

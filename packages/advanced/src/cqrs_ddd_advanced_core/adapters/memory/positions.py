@@ -79,7 +79,9 @@ class InMemoryPositionStore(IPositionStore):
         """Move the position at the commit, unless the lease is lost; return the checkpoint."""
         checks.ensure_usable_lease(lease)
         checks.ensure_forward(checkpoint, position)
-        async with transactions.join_transaction(uow, "advance a projection") as active:
+        async with transactions.join_transaction(
+            uow, "advance a projection", writes=True
+        ) as active:
             await self._locks.acquire(checkpoint.projection, active, shared=True)
             self._changes(active).advance(checkpoint, position, self._lease_end(lease))
         return replace(checkpoint, position=position)
@@ -112,7 +114,9 @@ class InMemoryPositionStore(IPositionStore):
 
     async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
         """Let this transaction write a projection inline, under a shared lock."""
-        async with transactions.join_transaction(uow, "write a projection inline") as active:
+        async with transactions.join_transaction(
+            uow, "write a projection inline", writes=True
+        ) as active:
             await self._locks.acquire(projection, active, shared=True)
             self._changes(active).write_inline(projection, version)
 
@@ -120,14 +124,16 @@ class InMemoryPositionStore(IPositionStore):
         self, projection: str, *, uow: UnitOfWork
     ) -> ProjectionPosition | None:
         """Stop a projection under an exclusive lock; return its position, None for a new one."""
-        async with transactions.join_transaction(uow, "lock a projection") as active:
+        async with transactions.join_transaction(uow, "lock a projection", writes=True) as active:
             await self._locks.acquire(projection, active)
             row = self._changes(active).read(projection)
             return None if row is None else self._describe(projection, row)
 
     async def replace(self, projection: str, by: Checkpoint, *, uow: UnitOfWork) -> None:
         """Give ``projection`` the position of ``by`` at the commit."""
-        async with transactions.join_transaction(uow, "replace a projection") as active:
+        async with transactions.join_transaction(
+            uow, "replace a projection", writes=True
+        ) as active:
             await self._locks.acquire(projection, active)
             self._changes(active).replace(projection, by)
 

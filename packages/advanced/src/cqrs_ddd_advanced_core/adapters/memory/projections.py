@@ -48,7 +48,9 @@ class InMemoryProjectionStore(IProjectionStore):
     ) -> None:
         """Store documents at the commit; all of them are checked before one is written."""
         spi.ensure_collection_name(collection)
-        async with transactions.join_transaction(uow, f"write to {collection}") as active:
+        async with transactions.join_transaction(
+            uow, f"write to {collection}", writes=True
+        ) as active:
             changes = self._changes(active)
             target = changes.get_collection(collection)
             rows = {
@@ -112,7 +114,9 @@ class InMemoryProjectionStore(IProjectionStore):
     ) -> None:
         """Delete documents at the commit."""
         spi.ensure_collection_name(collection)
-        async with transactions.join_transaction(uow, f"delete from {collection}") as active:
+        async with transactions.join_transaction(
+            uow, f"delete from {collection}", writes=True
+        ) as active:
             changes = self._changes(active)
             gone = dict.fromkeys(spi.filter_doc_ids(doc_ids))
             changes.write(changes.get_collection(collection), gone)
@@ -120,20 +124,24 @@ class InMemoryProjectionStore(IProjectionStore):
     async def truncate_collection(self, collection: str, *, uow: UnitOfWork | None = None) -> None:
         """Delete all documents at the commit."""
         spi.ensure_collection_name(collection)
-        async with transactions.join_transaction(uow, f"truncate {collection}") as active:
+        async with transactions.join_transaction(
+            uow, f"truncate {collection}", writes=True
+        ) as active:
             changes = self._changes(active)
             changes.truncate(changes.get_collection(collection))
 
     async def drop_collection(self, collection: str, *, uow: UnitOfWork) -> None:
         """Delete the collection at the commit."""
         spi.ensure_collection_name(collection)
-        async with transactions.join_transaction(uow, f"drop {collection}") as active:
+        async with transactions.join_transaction(uow, f"drop {collection}", writes=True) as active:
             self._changes(active).drop(collection)
 
     async def lock(self, collection: str, doc_ids: Collection[str], *, uow: UnitOfWork) -> None:
         """Lock ids in sorted order, so that two transactions cannot deadlock within one call."""
         spi.ensure_collection_name(collection)
-        async with transactions.join_transaction(uow, f"lock documents of {collection}") as active:
+        async with transactions.join_transaction(
+            uow, f"lock documents of {collection}", writes=True
+        ) as active:
             self._changes(active).get_collection(collection)
             for doc_id in sorted(spi.filter_doc_ids(doc_ids)):
                 await self._locks.acquire((collection, doc_id), active)
@@ -143,7 +151,9 @@ class InMemoryProjectionStore(IProjectionStore):
         spi.ensure_collection_name(collection)
         spi.ensure_collection_name(by)
         spi.ensure_other_collection(collection, by)
-        async with transactions.join_transaction(uow, f"replace {collection}") as active:
+        async with transactions.join_transaction(
+            uow, f"replace {collection}", writes=True
+        ) as active:
             self._changes(active).replace(collection, by)
 
     def _changes(self, uow: transactions.InMemoryTransaction) -> _Changes:

@@ -29,7 +29,7 @@ class InMemorySnapshotStore(ISnapshotStore):
         instead_of: Mapping[StreamId, int] | None = None,
     ) -> None:
         """Store the snapshots at the commit, each unless a later version is stored by then."""
-        async with transactions.join_transaction(uow, "save snapshots") as active:
+        async with transactions.join_transaction(uow, "save snapshots", writes=True) as active:
             changes = self._changes(active)
             for snapshot in snapshots:
                 changes.save(snapshot, (instead_of or {}).get(snapshot.stream))
@@ -44,7 +44,7 @@ class InMemorySnapshotStore(ISnapshotStore):
 
     async def delete(self, stream: StreamId, uow: UnitOfWork | None = None) -> None:
         """Delete the snapshot at the commit."""
-        async with transactions.join_transaction(uow, "delete a snapshot") as active:
+        async with transactions.join_transaction(uow, "delete a snapshot", writes=True) as active:
             self._changes(active).delete(stream)
 
     def _changes(self, uow: transactions.InMemoryTransaction) -> _Changes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -11,9 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import (
-    ConcurrencyError,
-)
+from cqrs_ddd_core.primitives.exceptions import ConcurrencyError, ReadOnlyError
 from cqrs_ddd_core.testing.assertions import UNSTORABLE_IDS, raises
 from cqrs_ddd_core.testing.faults import cancel_sweep
 
@@ -346,3 +345,45 @@ class ProjectionStoreContract(CollectionsContract, ProjectionSearchContract):
             await store.upsert(collection, "b", {}, uow=two)
 
         assert len(await all_documents(store, collection)) == 2
+
+
+class ReadOnlyProjectionStoreContract:
+    """Contract of an ``IProjectionStore`` in a read-only unit of work.
+
+    Your test class provides these fixtures: ``store``, the store under test, and
+    ``new_read_only_uow``, a callable that returns a new read-only unit of work for it.
+    """
+
+    async def test_projection_store_reads_documents_in_a_read_only_unit_of_work(
+        self, store: IProjectionStore, new_read_only_uow: NewUnitOfWork
+    ) -> None:
+        collection = await create_collection(store)
+        await store.upsert(collection, "one", {"n": 1})
+
+        async with new_read_only_uow() as uow:
+            found = await store.get(collection, "one", uow=uow)
+            listed = await all_documents(store, collection)
+
+        assert found == {"n": 1}
+        assert listed == [{"n": 1}]
+
+    async def test_projection_store_rejects_writes_in_a_read_only_unit_of_work(
+        self, store: IProjectionStore, new_read_only_uow: NewUnitOfWork
+    ) -> None:
+        collection = await create_collection(store)
+        await store.upsert(collection, "one", {"n": 1})
+        writes: list[Callable[[UnitOfWork], Awaitable[object]]] = [
+            lambda uow: store.upsert(collection, "one", {"n": 2}, uow=uow),
+            lambda uow: store.upsert_batch(collection, {"two": {"n": 2}}, uow=uow),
+            lambda uow: store.delete(collection, "one", uow=uow),
+            lambda uow: store.delete_batch(collection, ["one"], uow=uow),
+            lambda uow: store.truncate_collection(collection, uow=uow),
+            lambda uow: store.drop_collection(collection, uow=uow),
+        ]
+
+        for write in writes:
+            with raises(ReadOnlyError):
+                async with new_read_only_uow() as uow:
+                    await write(uow)
+
+        assert await all_documents(store, collection) == [{"n": 1}]

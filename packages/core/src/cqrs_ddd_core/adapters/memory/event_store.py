@@ -50,7 +50,7 @@ class InMemoryEventStore(IEventLog):
         If another transaction stores one of the versions first, the commit of this one raises
         ``OptimisticConcurrencyError``.
         """
-        async with join_transaction(self._uow, "append events") as active:
+        async with join_transaction(self._uow, "append events", writes=True) as active:
             self._get_changes(active).append([_convert_to_json(event) for event in events])
 
     async def append_to_stream(
@@ -62,7 +62,7 @@ class InMemoryEventStore(IEventLog):
     ) -> int:
         """Append events numbered from the end of the stream; return the last version."""
         stream.ensure_storable()
-        async with join_transaction(self._uow, "append to a stream") as active:
+        async with join_transaction(self._uow, "append to a stream", writes=True) as active:
             changes = self._get_changes(active)
             actual = changes.find_version(stream)
             checks.ensure_expected_version(stream, expected_version, actual)

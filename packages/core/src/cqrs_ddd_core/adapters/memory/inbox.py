@@ -31,7 +31,7 @@ class InMemoryInbox(IInbox):
         """Record a message and return None, or return its entry; wait for an open recording."""
         entry = InboxEntry(consumer, message_id, fingerprint)
         place = consumer, message_id
-        async with join_transaction(uow, "register a message") as active:
+        async with join_transaction(uow, "register a message", writes=True) as active:
             changes = self._get_changes(active)
             while place in self._open and place not in changes.entries:
                 await asyncio.wait({self._open[place]})
@@ -51,7 +51,7 @@ class InMemoryInbox(IInbox):
         encoded = encode_json(
             outcome, f"the outcome of message {message_id}", type_name=type(outcome).__name__
         )
-        async with join_transaction(uow, "store an outcome") as active:
+        async with join_transaction(uow, "store an outcome", writes=True) as active:
             changes = self._get_changes(active)
             known = changes.entries.get(place) or self._entries.get(place)
             if known is None:

@@ -58,7 +58,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
                 f"message {message.message_id}",
                 type_name=message.event_type,
             )
-        async with join_transaction(uow, "save messages") as active:
+        async with join_transaction(uow, "save messages", writes=True) as active:
             self._get_changes(active).save([replace(message) for message in messages])
 
     async def get_pending(
@@ -76,14 +76,14 @@ class InMemoryOutboxStorage(ILeasedOutbox):
 
     async def mark_published(self, message_ids: list[str], uow: UnitOfWork | None = None) -> None:
         """Mark messages as published at the commit."""
-        async with join_transaction(uow, "mark messages as published") as active:
+        async with join_transaction(uow, "mark messages as published", writes=True) as active:
             changes = self._get_changes(active)
             changes.published.update(message_ids)
             changes.add_step(lambda: self._publish(message_ids))
 
     async def mark_failed(self, message_id: str, error: str, uow: UnitOfWork | None = None) -> None:
         """Count a failed try at the commit, and store its error."""
-        async with join_transaction(uow, "mark a message as failed") as active:
+        async with join_transaction(uow, "mark a message as failed", writes=True) as active:
             self._get_changes(active).add_step(lambda: self._count_try(message_id, error))
 
     async def claim(

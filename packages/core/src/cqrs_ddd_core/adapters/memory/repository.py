@@ -43,7 +43,7 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
         """Save a copy and return the id; a conflict with another transaction fails the commit."""
         checks.ensure_entity_type(entity, self.entity_type)
-        async with join_transaction(uow, f"add {entity.aggregate_type}") as active:
+        async with join_transaction(uow, f"add {entity.aggregate_type}", writes=True) as active:
             return self._write(entity, active)
 
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
@@ -52,7 +52,7 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
             checks.ensure_entity_type(entity, self.entity_type)
         checks.ensure_distinct(entities)
         async with join_transaction(
-            uow, f"add many of {self.entity_type.aggregate_type}"
+            uow, f"add many of {self.entity_type.aggregate_type}", writes=True
         ) as active:
             return [self._write(entity, active) for entity in entities]
 
@@ -64,7 +64,9 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
         """Delete the aggregate, if it exists, and return the id."""
-        async with join_transaction(uow, f"delete {self.entity_type.aggregate_type}") as active:
+        async with join_transaction(
+            uow, f"delete {self.entity_type.aggregate_type}", writes=True
+        ) as active:
             self._get_changes(active).remove(entity_id)
             active.aggregates.mark_deleted(self.entity_type, entity_id)
             return entity_id

@@ -34,12 +34,16 @@ class InMemoryTransaction(UnitOfWork):
 
     Other transactions see committed changes only (read committed). Each call to a store suspends
     once, as a call to a database does.
+
+    Args:
+        read_only: True to reject every change.
     """
 
     commits_in_task: ClassVar[bool] = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, read_only: bool = False) -> None:
         super().__init__()
+        self.read_only = read_only
         # Each store finds its own kind of ChangeSet here.
         self._changes: dict[object, Any] = {}
 
@@ -72,9 +76,13 @@ class InMemoryTransaction(UnitOfWork):
 
 @asynccontextmanager
 async def join_transaction(
-    uow: UnitOfWork | None, operation: str
+    uow: UnitOfWork | None, operation: str, *, writes: bool = False
 ) -> AsyncIterator[InMemoryTransaction]:
-    """Take part in ``uow``, in the current unit of work, or in a new one for this call."""
+    """Take part in ``uow``, in the current unit of work, or in a new one for this call.
+
+    Raises:
+        ReadOnlyError: the operation ``writes``, and the unit of work is read-only.
+    """
     current = uow or get_current_uow()
     if current is None:
         async with InMemoryTransaction() as own:
@@ -88,4 +96,6 @@ async def join_transaction(
         )
     with current.guard_exclusive(operation):
         await asyncio.sleep(0)
+        if writes:
+            current.ensure_writable(operation)
         yield current

@@ -19,6 +19,7 @@ class InMemoryUnitOfWork(InMemoryTransaction):
         outbox: outbox for ``OutboxMiddleware``.
         inbox: inbox for ``IdempotencyMiddleware`` and ``InboxConsumer``.
         projections: ``InMemoryProjectionStore`` of the advanced package.
+        read_only: True to reject every change, as for a query.
     """
 
     def __init__(
@@ -28,8 +29,9 @@ class InMemoryUnitOfWork(InMemoryTransaction):
         inbox: InMemoryInbox | None = None,
         *,
         projections: object | None = None,
+        read_only: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(read_only=read_only)
         self._event_store = event_store and event_store.bind(self)
         self._outbox = outbox
         self._inbox = inbox

@@ -24,6 +24,7 @@
     ├── DuplicateCommandError
     ├── InvalidOperationError
     │   ├── ConcurrentUseError
+    │   ├── ReadOnlyError
     │   └── UnsavedChangesError
     ├── ConfigError (also a ValueError)
     ├── ConcurrencyError

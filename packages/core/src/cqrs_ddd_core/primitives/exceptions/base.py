@@ -88,6 +88,27 @@ class ConcurrentUseError(InvalidOperationError):
         self.rejected = rejected
 
 
+class ReadOnlyError(InvalidOperationError):
+    """A read-only unit of work, such as the one of a query, was to change something.
+
+    Attributes:
+        operation: operation that was rejected.
+    """
+
+    def __init__(self, message: str = "", *, operation: str = "") -> None:
+        super().__init__(message)
+        self.operation = operation
+
+    @classmethod
+    def rejected(cls, operation: str) -> ReadOnlyError:
+        """Build the error for an ``operation`` that writes."""
+        return cls(
+            f"cannot {operation} in a read-only unit of work, such as the one of a query; send a "
+            "command, whose handler may write",
+            operation=operation,
+        )
+
+
 class UnsavedChangesError(InvalidOperationError):
     """An aggregate recorded events, but no repository saved it.
 

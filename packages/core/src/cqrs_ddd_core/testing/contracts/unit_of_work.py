@@ -3,16 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
-from ...ports import IRepository, UnitOfWork, get_current_uow
-from ...primitives.exceptions import ConcurrentUseError, InvalidOperationError, UnsavedChangesError
+from ...ports import IEventStore, IInbox, IOutboxStorage, IRepository, UnitOfWork, get_current_uow
+from ...primitives.exceptions import (
+    ConcurrentUseError,
+    InvalidOperationError,
+    ReadOnlyError,
+    UnsavedChangesError,
+)
 from ...unit_of_work import UnitOfWorkState
 from ..assertions import raises
 from ..faults import cancel_sweep
+from .event_store import event, new_stream
+from .outbox import message
 from .parcel import Parcel, new_parcel_id
 
+
+class UnitOfWorkWithStores(Protocol):
+    """Unit of work that carries the stores of the core package."""
+
+    @property
+    def event_store(self) -> IEventStore:
+        """Event store in this transaction."""
+        ...
+
+    @property
+    def outbox(self) -> IOutboxStorage:
+        """Outbox in this transaction."""
+        ...
+
+    @property
+    def inbox(self) -> IInbox:
+        """Inbox in this transaction."""
+        ...
+
+    async def __aenter__(self) -> UnitOfWorkWithStores: ...
+
+    async def __aexit__(self, *error: Any) -> None: ...
+
+
+NewUnitOfWorkWithStores = Callable[[], UnitOfWorkWithStores]
 NewUnitOfWork = Callable[[], UnitOfWork]
 Parcels = IRepository[Parcel, str]
 
@@ -272,6 +304,134 @@ class UnitOfWorkContract:
 
         assert await parcels.get(parcel.id) is None
         assert parcel.version == 0
+
+
+class ReadOnlyUnitOfWorkContract:
+    """Contract of a ``UnitOfWork`` that only reads, as a query needs it.
+
+    Fixtures:
+        new_read_only_uow: Returns a new read-only unit of work of the class under test.
+        new_uow: Returns a new ordinary unit of work on the same data.
+        parcels: An ``IRepository`` of ``Parcel`` that works in these units of work.
+    """
+
+    async def test_read_only_unit_of_work_reads_stored_aggregates_and_then_rolls_back(
+        self, new_read_only_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        parcel = _parcel()
+        await parcels.add(parcel)
+
+        async with new_read_only_uow() as uow:
+            found = await parcels.get(parcel.id)
+            listed = await parcels.list_all([parcel.id], uow)
+
+        assert uow.read_only
+        assert found is not None
+        assert [each.id for each in listed] == [parcel.id]
+        assert uow.state is UnitOfWorkState.ROLLED_BACK
+
+    async def test_read_only_unit_of_work_rejects_a_save_and_a_deletion(
+        self, new_read_only_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        old, new = _parcel(), _parcel()
+        await parcels.add(old)
+
+        with raises(ReadOnlyError) as saved:
+            async with new_read_only_uow() as uow:
+                await parcels.add(new, uow)
+        with raises(ReadOnlyError):
+            async with new_read_only_uow():
+                await parcels.delete(old.id)
+
+        assert "send a command" in str(saved.error)
+        assert await parcels.get(old.id) is not None
+        assert await parcels.get(new.id) is None
+
+    async def test_read_only_unit_of_work_can_only_be_rolled_back_after_a_write(
+        self, new_read_only_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        async with new_read_only_uow() as uow:
+            with raises(ReadOnlyError):
+                await parcels.add(_parcel(), uow)
+            with raises(InvalidOperationError):
+                await parcels.get("any", uow)
+
+        assert uow.state is UnitOfWorkState.ROLLED_BACK
+
+    async def test_read_only_unit_of_work_rejects_commit_hooks(
+        self, new_read_only_uow: NewUnitOfWork
+    ) -> None:
+        async with new_read_only_uow() as uow:
+            with raises(ReadOnlyError):
+                uow.on_commit(_build_hook([], "hook"))
+
+    async def test_read_only_unit_of_work_sees_what_others_commit_between_two_reads(
+        self, new_read_only_uow: NewUnitOfWork, new_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        parcel = _parcel()
+
+        async with new_read_only_uow() as reader:
+            before = await parcels.get(parcel.id, reader)
+            async with new_uow() as writer:
+                await parcels.add(parcel, writer)
+            after = await parcels.get(parcel.id, reader)
+
+        assert before is None
+        assert after is not None
+
+    async def test_writers_are_not_affected_by_a_read_only_unit_of_work_cancelled_at_any_point(
+        self, new_read_only_uow: NewUnitOfWork, new_uow: NewUnitOfWork, parcels: Parcels
+    ) -> None:
+        async def read() -> None:
+            async with new_read_only_uow() as uow:
+                await parcels.get("any", uow)
+
+        async def write() -> None:
+            parcel = _parcel()
+            async with new_uow() as uow:
+                await parcels.add(parcel, uow)
+            assert await parcels.get(parcel.id) is not None
+
+        assert await cancel_sweep(read, write) > 0
+
+
+class ReadOnlyStoresContract:
+    """Contract of the stores that a read-only ``UnitOfWork`` carries.
+
+    Fixtures:
+        new_read_only_uow: Returns a new read-only unit of work with ``event_store``, ``outbox`` and
+            ``inbox``.
+    """
+
+    async def test_stores_of_a_read_only_unit_of_work_can_be_read(
+        self, new_read_only_uow: NewUnitOfWorkWithStores
+    ) -> None:
+        async with new_read_only_uow() as uow:
+            assert await uow.event_store.get_events(new_stream().aggregate_id) == []
+            await uow.outbox.get_pending()
+
+    async def test_stores_of_a_read_only_unit_of_work_reject_every_write(
+        self, new_read_only_uow: NewUnitOfWorkWithStores
+    ) -> None:
+        stream, letter = new_stream(), message(None)
+        writes: list[Callable[[UnitOfWorkWithStores], Awaitable[object]]] = [
+            lambda uow: uow.event_store.append(event(stream, 1)),
+            lambda uow: uow.event_store.append_batch([event(stream, 1)]),
+            lambda uow: uow.outbox.save_messages([letter]),
+            lambda uow: uow.outbox.mark_published([letter.message_id]),
+            lambda uow: uow.outbox.mark_failed(letter.message_id, "no answer"),
+            lambda uow: uow.inbox.register("consumer", letter.message_id, "fingerprint"),
+            lambda uow: uow.inbox.store_outcome("consumer", letter.message_id, 1),
+        ]
+
+        for write in writes:
+            with raises(ReadOnlyError):
+                async with new_read_only_uow() as uow:
+                    await write(uow)
+
+        async with new_read_only_uow() as uow:
+            assert await uow.event_store.get_events(stream.aggregate_id) == []
+            assert letter.message_id not in [m.message_id for m in await uow.outbox.get_pending()]
 
 
 def _parcel() -> Parcel:

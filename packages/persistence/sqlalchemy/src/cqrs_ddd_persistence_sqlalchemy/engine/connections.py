@@ -13,7 +13,7 @@ from cqrs_ddd_core import UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives import exceptions
 
 from . import driver
-from .driver_errors import raise_translated, translate_errors
+from .driver_errors import is_write_rejected, raise_translated, translate_errors
 from .engines import SessionFactory, ensure_usable, find_engine
 from .transaction import SQLAlchemyTransaction
 
@@ -96,6 +96,8 @@ class Connections:
                 transaction.mark_interrupted()
                 raise
             except Exception as error:
+                if transaction.read_only and is_write_rejected(error):
+                    raise exceptions.ReadOnlyError.rejected(operation) from error
                 raise_translated(error, self._error, operation)
                 raise
 

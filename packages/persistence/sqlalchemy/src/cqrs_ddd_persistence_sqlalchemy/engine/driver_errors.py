@@ -15,6 +15,7 @@ from cqrs_ddd_core.primitives import exceptions
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 UNIQUE_VIOLATION = "23505"
+_READ_ONLY_TRANSACTION = "25006"
 _CONFLICTS = {"40001": "serialization failure", "40P01": "deadlock"}
 _MISSING = ("42P01", "42883", "3F000")
 """Codes for a missing table, function and schema."""
@@ -51,6 +52,14 @@ def is_connection_lost(error: BaseException) -> bool:
     # Class 08 is a lost connection; 57P a server that shuts down.
     code = sqlstate(error)
     return code is None or code.startswith(("08", "57P"))
+
+
+def is_write_rejected(error: BaseException) -> bool:
+    """Return whether the database rejected a change because it, or the transaction, only reads."""
+    if sqlstate(error) == _READ_ONLY_TRANSACTION:
+        return True
+    orig = getattr(error, "orig", None) or error
+    return isinstance(orig, sqlite3.OperationalError) and "readonly database" in str(orig)
 
 
 @contextmanager

@@ -30,6 +30,8 @@ _CHANGE = re.compile(r"\b(INSERT|UPDATE|DELETE|REPLACE\s+INTO)\b", re.IGNORECASE
 _CONFIGURED = "cqrs_ddd_sqlite"
 JSON_FUNCTION = "cqrs_ddd_json"
 """SQL name of ``evaluate_json``, which ``configure_sqlite`` adds to every connection."""
+QUERY_ONLY = "cqrs_ddd_query_only"
+"""Note on a pooled connection that rejects changes until the pool hands it out again."""
 _LONGEST_CACHED = 4_000
 
 
@@ -84,6 +86,9 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
             connection.create_function(JSON_FUNCTION, 2, evaluate_json, deterministic=True)
             cursor.close()
             entry.info[_CONFIGURED] = True
+        if QUERY_ONLY in entry.info:
+            connection.run_async(lambda driver: driver.execute_fetchall("PRAGMA query_only = OFF"))
+            del entry.info[QUERY_ONLY]
         if driver.isolation_level != "IMMEDIATE":
             # The sqlite3 module then sends BEGIN IMMEDIATE before the first change only. An
             # AUTOCOMMIT user of the pooled connection may have set another level.
@@ -101,7 +106,9 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
         # changes need BEGIN here, and so does a savepoint: its RELEASE would commit otherwise.
         driver: Any = connection.connection.driver_connection
         if not driver.in_transaction and not _needs_no_lock(statement):
-            cursor.execute("BEGIN IMMEDIATE")
+            # A savepoint of a read-only transaction needs no lock, and its changes are rejected.
+            is_query_only = QUERY_ONLY in connection.connection.info
+            cursor.execute("BEGIN" if is_query_only else "BEGIN IMMEDIATE")
 
     def roll_back(
         connection: Any, entry: sa.pool.ConnectionPoolEntry, error: BaseException | None

@@ -19,6 +19,7 @@ from cqrs_ddd_core.primitives import exceptions
 from . import driver
 from .driver_errors import DriverError, is_connection_lost, translate_errors
 from .engines import SessionFactory, ensure_usable, find_engine, get_bind
+from .read_only import forbid_writes, get_read_only_engine
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +35,12 @@ class SQLAlchemyTransaction(UnitOfWork):
         session_factory: creates ``session`` at its first use.
         signal: notified of new events after the commit, so that ``wait_for`` of the event store
             need not poll.
+        read_only: True to let the database reject every change; this takes a ``session_factory`` on
+            an engine. Each statement then sees the rows committed before it.
 
     Raises:
-        ConfigError: both or neither of ``session`` and ``session_factory`` are passed.
+        ConfigError: both or neither of ``session`` and ``session_factory`` are passed, or
+            ``read_only`` without an engine.
     """
 
     commit_timeout: ClassVar[float] = 30.0
@@ -48,6 +52,7 @@ class SQLAlchemyTransaction(UnitOfWork):
         session_factory: SessionFactory | None = None,
         *,
         signal: IQueueSignal | None = None,
+        read_only: bool = False,
     ) -> None:
         super().__init__()
         if (session is None) == (session_factory is None):
@@ -55,6 +60,12 @@ class SQLAlchemyTransaction(UnitOfWork):
                 f"{type(self).__name__} takes either a session or a session_factory; "
                 "pass for example session_factory=async_sessionmaker(engine)"
             )
+        if read_only and (session_factory is None or find_engine(session_factory) is None):
+            raise exceptions.ConfigError(
+                f"a read-only {type(self).__name__} opens its own connection; pass "
+                "session_factory=async_sessionmaker(engine)"
+            )
+        self.read_only = read_only
         self._session = session
         self._session_factory = session_factory
         self._owns_session = session is None
@@ -76,6 +87,8 @@ class SQLAlchemyTransaction(UnitOfWork):
             if self._connection is not None:
                 self._share_transaction()
                 bound = {"bind": self._connection}
+            elif self.read_only and self.engine is not None:
+                bound = {"bind": get_read_only_engine(self.engine)}
             self._session = self._session_factory(**bound)
             sa.event.listen(self._session.sync_session, "after_soft_rollback", self._on_session_end)
         return self._session
@@ -105,6 +118,8 @@ class SQLAlchemyTransaction(UnitOfWork):
             if engine is None:
                 return await self._open_session_connection(self.session)
             ensure_usable(engine)
+            if self.read_only:
+                engine = get_read_only_engine(engine)
             connection = await engine.connect()
             if not self.is_open:
                 await connection.close()
@@ -114,6 +129,8 @@ class SQLAlchemyTransaction(UnitOfWork):
                 self._driver = driver.get_driver(connection)
             try:
                 await driver.begin(connection)
+                if self.read_only:
+                    await forbid_writes(connection)
             except BaseException:
                 self.mark_interrupted()
                 raise
@@ -177,6 +194,12 @@ class SQLAlchemyTransaction(UnitOfWork):
     def mark_interrupted(self) -> None:
         """Discard the connection at the rollback, since a statement may still run on it."""
         self._is_interrupted = True
+
+    async def end_reading(self) -> None:
+        """Flush the session, so that its pending changes are rejected, and roll back."""
+        if self._session is not None:
+            await self._session.flush()
+        await self.rollback()
 
     async def commit(self) -> None:
         """Flush the session, commit the transaction and close the connection.
