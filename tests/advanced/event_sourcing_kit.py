@@ -24,12 +24,17 @@ from cqrs_ddd_core import (
     CommandHandler,
     EventTypeRegistry,
     HandlerRegistry,
+    Query,
     StreamId,
     UnitOfWork,
     get_current_uow,
 )
 from cqrs_ddd_core.ports import IEventLog, IEventStoreProvider
-from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, OptimisticConcurrencyError
+from cqrs_ddd_core.primitives.exceptions import (
+    InvalidOperationError,
+    OptimisticConcurrencyError,
+    ReadOnlyError,
+)
 from cqrs_ddd_core.testing.faults import cancel_sweep
 from tests.advanced.accounts import Account, new_account_id, random_account
 from tests.faults.sizes import HISTORIES
@@ -53,6 +58,14 @@ class OlderAccount(Account):
 class Pay(Command[int]):
     account_id: str
     amount: int
+
+
+class ReadBalance(Query[int]):
+    account_id: str
+
+
+class PayInQuery(Query[None]):
+    account_id: str
 
 
 def store_of(uow: UnitOfWork) -> IEventLog:
@@ -117,6 +130,40 @@ class EventSourcingKit:
         stored = await event_store.get_events(account_id, aggregate_type="Account")
         assert [event.version for event in stored] == seen == [1, 2, 3]
         assert second.position == stored[-1].position
+
+    async def test_event_sourced_repository_loads_in_a_query_and_takes_no_snapshot(
+        self, new_uow: NewUnitOfWork, new_read_only_uow: NewUnitOfWork, snapshots: ISnapshotStore
+    ) -> None:
+        account = Account.open(new_account_id())
+        account.pay_in(5)
+        async with new_uow() as uow:
+            await Accounts().add(account, uow)
+        accounts = Accounts(snapshot_store=snapshots, strategy=EveryNEventsStrategy(1))
+        handlers = HandlerRegistry()
+
+        @handlers.query_handler
+        async def read(query: ReadBalance) -> int:
+            found = await accounts.get(query.account_id)
+            assert found is not None
+            return found.balance
+
+        @handlers.query_handler
+        async def pay_in(query: PayInQuery) -> None:
+            found = await accounts.get(query.account_id)
+            assert found is not None
+            found.pay_in(1)
+            await accounts.add(found)
+
+        mediator = EventSourcedMediator(
+            handlers, uow_factory=new_uow, query_uow_factory=new_read_only_uow
+        )
+
+        balance = (await mediator.query(ReadBalance(account_id=account.id))).result
+        with pytest.raises(ReadOnlyError):
+            await mediator.query(PayInQuery(account_id=account.id))
+
+        assert balance == 5
+        assert await snapshots.load([stream_of(account.id)]) == {}
 
     async def test_conflict_keeps_version_and_pending_events_and_names_both_versions(
         self, new_uow: NewUnitOfWork

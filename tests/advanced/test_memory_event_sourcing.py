@@ -26,6 +26,11 @@ def new_uow(event_store: InMemoryEventStore) -> Callable[[], InMemoryUnitOfWork]
 
 
 @pytest.fixture
+def new_read_only_uow(event_store: InMemoryEventStore) -> Callable[[], InMemoryUnitOfWork]:
+    return lambda: InMemoryUnitOfWork(event_store=event_store, read_only=True)
+
+
+@pytest.fixture
 def snapshots() -> InMemorySnapshotStore:
     return InMemorySnapshotStore()
 

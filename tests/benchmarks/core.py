@@ -22,7 +22,9 @@ from cqrs_ddd_core import (
     HandlerRegistry,
     IMiddleware,
     Mediator,
+    Query,
     StoredEvent,
+    UnitOfWork,
 )
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 from cqrs_ddd_core.instrumentation import Operation, hooks
@@ -42,6 +44,14 @@ class Ping(Command[int]):
 
 async def handle_ping(command: Ping) -> int:
     return command.number
+
+
+class Ask(Query[int]):
+    number: int = 1
+
+
+async def handle_ask(query: Ask) -> int:
+    return query.number
 
 
 class FirstMiddleware(IMiddleware):
@@ -76,10 +86,18 @@ class PlainPing(BaseModel):
     number: int = 1
 
 
-def new_mediator(*middlewares: IMiddleware) -> Mediator:
+def new_mediator(
+    *middlewares: IMiddleware, query_uow_factory: Callable[[], UnitOfWork] | None = None
+) -> Mediator:
     handlers = HandlerRegistry()
     handlers.register_command_handler(Ping, handle_ping)
-    return Mediator(handlers, uow_factory=InMemoryUnitOfWork, middlewares=middlewares)
+    handlers.register_query_handler(Ask, handle_ask)
+    return Mediator(
+        handlers,
+        uow_factory=InMemoryUnitOfWork,
+        query_uow_factory=query_uow_factory,
+        middlewares=middlewares,
+    )
 
 
 def build_rows() -> list[Row]:
@@ -94,6 +112,9 @@ def build_rows() -> list[Row]:
         new_mediator(),
         new_mediator(FirstMiddleware(), SecondMiddleware(), ThirdMiddleware()),
     )
+    question = Ask(number=7)
+    reading = new_mediator(query_uow_factory=lambda: InMemoryUnitOfWork(read_only=True))
+    without_reading = new_mediator()
     lookup = "dict lookup, await, the same unit of work"
     return [
         Row(
@@ -115,6 +136,13 @@ def build_rows() -> list[Row]:
             "the same without hooks",
             _add_hook(repeat_await(lambda: plain.send(command))),
             repeat_await(lambda: plain.send(command)),
+        ),
+        Row(
+            "answer a query that opens no unit of work",
+            "the same without query_uow_factory",
+            repeat_await(lambda: reading.query(question)),
+            repeat_await(lambda: without_reading.query(question)),
+            2.0,
         ),
         Row(
             "make a command",

@@ -607,7 +607,7 @@ class CommitsWhenReadOnly(InMemoryUnitOfWork):
 
 
 class ContinuesAfterARejectedWrite(InMemoryUnitOfWork):
-    """Wrong variant: forgets a rejected write, after which a database can only roll back."""
+    """Wrong variant: works on after a rejected write, which no database does."""
 
     def ensure_open(self, purpose: str) -> None:
         self._failure = None

@@ -9,8 +9,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from cqrs_ddd_core import HandlerRegistry, Mediator, Query, UnitOfWork
 from cqrs_ddd_core.primitives.exceptions import ConfigError, EventStoreError, ReadOnlyError
+from cqrs_ddd_core.testing.faults import cancel_sweep
 from cqrs_ddd_core.unit_of_work import UnitOfWorkState
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork
 from tests.persistence_sqlalchemy.conftest import SessionFactory
@@ -25,6 +28,10 @@ class Note(Model):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     text: Mapped[str] = mapped_column(default="")
+
+
+class ReadNotes(Query[tuple[str, bool]]):
+    pass
 
 
 @pytest.fixture(autouse=True)
@@ -170,6 +177,36 @@ async def test_read_only_unit_of_work_reads_committed_rows_on_an_engine_with_sna
     await engine.dispose()
 
 
+async def test_query_cancelled_at_any_point_returns_its_connection(
+    forgetful_engine: AsyncEngine, rows: None
+) -> None:
+    sessions = async_sessionmaker(forgetful_engine)
+    handlers = HandlerRegistry()
+
+    @handlers.query_handler
+    async def read(query: ReadNotes, uow: UnitOfWork) -> tuple[str, bool]:
+        assert isinstance(uow, SQLAlchemyUnitOfWork)
+        note = await uow.session.get_one(Note, "n-1")
+        connection = await uow.connection()
+        return note.text, connection is await uow.session.connection()
+
+    mediator = Mediator(
+        handlers,
+        uow_factory=lambda: SQLAlchemyUnitOfWork(session_factory=sessions),
+        query_uow_factory=lambda: SQLAlchemyUnitOfWork(session_factory=sessions, read_only=True),
+    )
+
+    async def check() -> None:
+        pool = forgetful_engine.pool
+        assert isinstance(pool, AsyncAdaptedQueuePool)
+        assert pool.checkedout() == 0
+        async with forgetful_engine.begin() as connection:
+            await connection.execute(sa.update(Note).values(text="milk"))
+
+    assert await cancel_sweep(lambda: mediator.query(ReadNotes()), check) > 0
+    assert (await mediator.query(ReadNotes())).result == ("milk", True)
+
+
 async def test_error_of_an_ordinary_write_stays_an_error_of_sqlalchemy(
     session_factory: SessionFactory, new_reader: Callable[[], SQLAlchemyUnitOfWork], backend: str
 ) -> None:
@@ -194,7 +231,7 @@ async def test_read_only_unit_of_work_needs_a_factory_on_an_engine(engine: Async
         SQLAlchemyUnitOfWork(session_factory=async_sessionmaker(), read_only=True)
 
 
-async def test_error_of_a_read_is_no_read_only_error(
+async def test_failed_read_keeps_its_own_error_class(
     new_reader: Callable[[], SQLAlchemyUnitOfWork],
 ) -> None:
     with pytest.raises(EventStoreError):

@@ -29,8 +29,8 @@ class EventSourcedLoader(Generic[T]):
 
     ``AggregateSnapshots`` defines which snapshots are usable, and its strategy when one is taken.
     A snapshot is taken of the state as loaded, before a caller can change it. It is written after
-    the commit of the unit of work, or at once without a unit of work. An unusable snapshot is
-    replaced in the same way.
+    the commit of the unit of work, or at once without a unit of work, and never in a read-only
+    one. An unusable snapshot is replaced in the same way.
 
     Args:
         entity_type: class of the aggregates.
@@ -186,6 +186,8 @@ class EventSourcedLoader(Generic[T]):
         self, due: list[Snapshot], uow: UnitOfWork | None, stale: dict[StreamId, int]
     ) -> None:
         if self.snapshots is None or not due:
+            return
+        if uow is not None and uow.read_only:
             return
         save = partial(self.snapshots.save, due, instead_of=stale)
         if uow is not None:

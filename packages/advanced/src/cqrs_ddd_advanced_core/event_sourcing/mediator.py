@@ -17,6 +17,8 @@ class EventSourcedMediator(Mediator):
     Args:
         handlers: registry of command, query and event handlers.
         uow_factory: creates the unit of work of each root command.
+        query_uow_factory: creates the read-only unit of work of a query, in which event-sourced
+            repositories load; without it, queries have none.
         middlewares: further middlewares, outside the event store.
         event_dispatcher: calls the event handlers.
         outbox: saves messages in the same commit as the events.
@@ -27,6 +29,7 @@ class EventSourcedMediator(Mediator):
         handlers: HandlerRegistry,
         *,
         uow_factory: Callable[[], UnitOfWork],
+        query_uow_factory: Callable[[], UnitOfWork] | None = None,
         middlewares: Sequence[IMiddleware] = (),
         event_dispatcher: IEventDispatcher | None = None,
         outbox: OutboxMiddleware | None = None,
@@ -35,6 +38,7 @@ class EventSourcedMediator(Mediator):
         super().__init__(
             handlers,
             uow_factory=uow_factory,
+            query_uow_factory=query_uow_factory,
             middlewares=[*middlewares, *innermost],
             event_dispatcher=event_dispatcher,
         )

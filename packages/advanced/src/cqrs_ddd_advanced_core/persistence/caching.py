@@ -38,8 +38,8 @@ class CachingPersistenceDispatcher(IResultCatalog):
     """Dispatcher that reads aggregates and results by id from a cache; searches are not cached.
 
     After the commit, ``apply`` invalidates the aggregate, every result under the same id, and the
-    results that ``invalidate_with`` names. Within a unit of work the cache is read but not filled,
-    and objects that the unit of work has changed are read from ``inner``. With a plain
+    results that ``invalidate_with`` names. Within a unit of work that writes, the cache is read but
+    not filled, and objects that it has changed are read from ``inner``. With a plain
     ``ICacheService``, a load that raced a change is dropped if both ran through this dispatcher;
     with an ``IVersionedCache``, whichever process made the change.
 
@@ -198,9 +198,10 @@ class CachingPersistenceDispatcher(IResultCatalog):
         codec = self._codec_of(type_)
         if codec is None or not ids:
             return await load(ids)
-        if current is None:
+        if current is not None:
+            current.ensure_open(f"fetch {type_.__name__}")
+        if current is None or current.read_only:
             return sort_by_ids(await self._values.get_values(codec, ids, load, id_of), ids, id_of)
-        current.ensure_open(f"fetch {type_.__name__}")
         changed = self._changed.get(current, ())
         own = [
             each

@@ -20,10 +20,10 @@ class AggregateCache(Generic[T]):
     """Cached states of one type of aggregate, for the tenant of the running request.
 
     A change invalidates the state after its commit; the cache rejects a fill that raced such a
-    change; concurrent misses of one key load it once. Within a unit of work the cache is read and
-    not filled, and an aggregate that was saved or deleted in it comes from the repository. Errors
-    of the cache, and states that JSON does not restore unchanged, are logged, and the repository is
-    used instead.
+    change; concurrent misses of one key load it once. Within a unit of work that writes, the cache
+    is read and not filled, and an aggregate that was saved or deleted in it comes from the
+    repository. Errors of the cache, and states that JSON does not restore unchanged, are logged,
+    and the repository is used instead.
 
     Args:
         cache_service: cache of the aggregates.
@@ -54,7 +54,7 @@ class AggregateCache(Generic[T]):
     async def get(
         self, entity_id: object, uow: UnitOfWork | None, load: Callable[[], Awaitable[T | None]]
     ) -> T | None:
-        """Return the cached aggregate, else load it, and cache it outside a unit of work."""
+        """Return the cached aggregate, else load it, and cache it where nothing is written."""
         active = uow or get_current_uow()
         if active is not None and active.aggregates.has_changed(entity_id):
             return await load()
@@ -63,10 +63,11 @@ class AggregateCache(Generic[T]):
             aggregate = await load()
             return [] if aggregate is None else [aggregate]
 
-        # A unit of work does not fill: its transaction may still see the state before a change
-        # that was committed, and voided all leases, before this fill lease was granted.
+        # A unit of work that writes does not fill: its transaction may still see the state before a
+        # change that was committed, and voided all leases, before this fill lease was granted. A
+        # read-only one sees the committed state in each statement.
         found: list[T] = await self._values.get_values(
-            self._states, [entity_id], load_one, None, fills=active is None
+            self._states, [entity_id], load_one, None, fills=active is None or active.read_only
         )
         if active is not None:
             active.ensure_open(f"get {self._entity_type.aggregate_type}")

@@ -10,8 +10,13 @@ from ..domain.events import DomainEvent
 from ..instrumentation import hooks
 from ..messages import Command, CommandResponse, Query, QueryResponse
 from ..ports import ICommandBus, IEventDispatcher, IMiddleware, IQueryBus
-from ..ports.unit_of_work import UnitOfWork, get_current_uow
-from ..primitives.exceptions import HandlerNotRegisteredError, InvalidOperationError
+from ..primitives.exceptions import (
+    HandlerNotRegisteredError,
+    InvalidOperationError,
+    ReadOnlyError,
+)
+from ..unit_of_work import UnitOfWork, get_current_uow
+from ..unit_of_work.deferred import read_in_unit_of_work
 from .pipeline import Step, build_handler_step, chain, get_name, split_by_placement
 from .registry import EventDispatcher, HandlerRegistry
 
@@ -28,7 +33,7 @@ class Plan:
     Attributes:
         message: name of the message's class.
         outside: names of the middlewares outside the unit of work.
-        unit_of_work: name of the factory of the unit of work; None for a query.
+        unit_of_work: name of the factory of the unit of work; None for a query that has none.
         inside: names of the middlewares inside the unit of work.
         handler: path of the handler.
         needs_locks: True if the message names resources that a middleware has to lock.
@@ -48,11 +53,17 @@ class Mediator(ICommandBus, IQueryBus):
     A command runs in the unit of work of the running command, else in the open one of the caller,
     else in a new one that commits when the handler has returned. Before the commit, the events of
     all aggregates are passed, as one list, to the event handlers of this process and to the
-    middlewares inside the unit of work. Queries run without a unit of work.
+    middlewares inside the unit of work. Handlers and middlewares cannot commit or roll back.
+
+    With ``query_uow_factory``, a query runs in the open unit of work of the caller, else in a new
+    read-only one, which is created when the handler first uses it and is rolled back at the end.
+    Without it, queries have no unit of work of their own.
 
     Args:
         handlers: registry of the handlers.
         uow_factory: creates the unit of work of a command.
+        query_uow_factory: creates the read-only unit of work of a query; it is not entered, so it
+            must connect at the first use.
         middlewares: in the order in which they run; list the middlewares with the placement
             outside the unit of work first.
         event_dispatcher: calls the event handlers, by default an ``EventDispatcher``.
@@ -63,11 +74,13 @@ class Mediator(ICommandBus, IQueryBus):
         handlers: HandlerRegistry,
         *,
         uow_factory: Callable[[], UnitOfWork],
+        query_uow_factory: Callable[[], UnitOfWork] | None = None,
         middlewares: Sequence[IMiddleware] = (),
         event_dispatcher: IEventDispatcher | None = None,
     ) -> None:
         self._handlers = handlers
         self._uow_factory = uow_factory
+        self._query_uow_factory = query_uow_factory
         self._outside, self._inside = split_by_placement(middlewares)
         self._events = event_dispatcher or EventDispatcher(handlers)
         self._commands: dict[type, Step] = {}
@@ -81,6 +94,7 @@ class Mediator(ICommandBus, IQueryBus):
 
         Raises:
             HandlerNotRegisteredError: the command has no handler.
+            ReadOnlyError: a query is running, or the unit of work of the caller is read-only.
         """
         step = self._commands.get(command.__class__) or self._build_command(command.__class__)
         request = command.correlation_id or correlation_id_var.get() or command.command_id
@@ -123,10 +137,11 @@ class Mediator(ICommandBus, IQueryBus):
             HandlerNotRegisteredError: the message has no handler.
         """
         is_command = issubclass(message_type, Command)
+        new_unit_of_work = self._uow_factory if is_command else self._query_uow_factory
         return Plan(
             message=message_type.__name__,
             outside=tuple(map(get_name, self._outside)),
-            unit_of_work=get_name(self._uow_factory) if is_command else None,
+            unit_of_work=None if new_unit_of_work is None else get_name(new_unit_of_work),
             inside=tuple(map(get_name, self._inside)) if is_command else (),
             handler=self._handlers.get_handler(message_type).name,
             needs_locks=hasattr(message_type, "lock_keys"),
@@ -143,6 +158,8 @@ class Mediator(ICommandBus, IQueryBus):
     def _build_query(self, query_type: type) -> Step:
         _ensure_kind(query_type, Query)
         handle = build_handler_step(self._handlers.get_handler(query_type), QueryResponse)
+        if self._query_uow_factory is not None:
+            handle = read_in_unit_of_work(self._query_uow_factory, handle)
         self._queries[query_type] = step = chain(self._outside, handle, QueryResponse)
         return step
 
@@ -157,6 +174,8 @@ class Mediator(ICommandBus, IQueryBus):
                     response = await _run_inside(uow, inside, command)
                 position = uow.committed_position
                 return response if position is None else replace(response, position=position)
+            if current.read_only:
+                raise ReadOnlyError.command_in_query(type(command).__name__)
             if _uow_at_work.get() is current:
                 # The root command collects the events of its nested commands, too.
                 response = await handle(command)
@@ -195,10 +214,12 @@ _uow_at_work: ContextVar[UnitOfWork | None] = ContextVar("uow_at_work", default=
 
 async def _run_inside(uow: UnitOfWork, inside: Step, command: object) -> CommandResponse[object]:
     outer = _uow_at_work.set(uow)
+    uow.is_managed = True
     try:
         response: CommandResponse[object] = await inside(command)
         return response
     finally:
+        uow.is_managed = False
         _uow_at_work.reset(outer)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from ..primitives import exceptions as errors
 from ..primitives.shielding import CompletionResult, run_to_completion
@@ -46,6 +46,8 @@ class UnitOfWork(ABC):
 
     read_only: bool = False
     """True to reject every change; leaving ``async with`` then rolls back."""
+    is_managed: bool = False
+    """True while a mediator runs a message in it, and alone commits or rolls back."""
     committed_position: int | None = None
     """Last global position that the event store assigned in this transaction."""
 
@@ -54,7 +56,7 @@ class UnitOfWork(ABC):
         self._state = UnitOfWorkState.ACTIVE
         self._running: str | None = None
         self._failure: Exception | None = None
-        self._outer: UnitOfWork | None = None
+        self._outer: _Current | None = None
         self.aggregates = TrackedAggregates()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -95,6 +97,10 @@ class UnitOfWork(ABC):
         """Return whether the unit of work has neither ended nor begun to commit."""
         return self._state is UnitOfWorkState.ACTIVE
 
+    def find_open(self) -> "UnitOfWork | None":
+        """Return this unit of work while it is open, or else None."""
+        return self if self._state is UnitOfWorkState.ACTIVE else None
+
     def on_commit(self, callback: Callable[[], Awaitable[Any]]) -> None:
         """Run ``callback`` after the commit, without a guarantee; a guarantee needs the outbox."""
         self.ensure_open("register a hook")
@@ -118,8 +124,8 @@ class UnitOfWork(ABC):
 
     async def __aenter__(self: U) -> U:
         self.ensure_open("enter it")
-        self._outer = _current_uow.get()
-        _current_uow.set(self)
+        self._outer = current_uow.get()
+        current_uow.set(self)
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -132,7 +138,7 @@ class UnitOfWork(ABC):
         finally:
             if error is not None and self.is_open:
                 await self._rollback_after(error)
-            _current_uow.set(self._outer)
+            current_uow.set(self._outer)
 
     def ensure_open(self, purpose: str) -> None:
         """Raise ``InvalidOperationError`` if the transaction has ended or can only roll back."""
@@ -190,6 +196,13 @@ class UnitOfWork(ABC):
             )
         self._running = operation
 
+    def _ensure_not_managed(self, operation: str) -> None:
+        if self.is_managed:
+            raise errors.InvalidOperationError(
+                f"cannot {operation}: the mediator ends this unit of work after the handler; "
+                "return to commit, or raise an error to roll back"
+            )
+
     async def _run(self, step: Step) -> CompletionResult:
         if self.commits_in_task:
             return await run_to_completion(step(self))
@@ -219,7 +232,17 @@ class UnitOfWork(ABC):
             logger.exception("rollback failed after %r", error)
 
 
-_current_uow: ContextVar[UnitOfWork | None] = ContextVar("unit_of_work", default=None)
+class _Current(Protocol):
+    """Unit of work that a task entered, or the place of one that is not created yet."""
+
+    @property
+    def is_open(self) -> bool: ...
+
+    def find_open(self) -> UnitOfWork | None: ...
+
+
+current_uow: ContextVar[_Current | None] = ContextVar("unit_of_work", default=None)
+"""Unit of work that the running task entered last; adapters call ``get_current_uow``."""
 _guards: set[Step] = set()
 _RAISED_BEFORE_A_STATEMENT = (errors.SerializationError, errors.AmbiguousStreamError)
 """Errors that are raised before a statement is sent to the database."""
@@ -228,8 +251,8 @@ _COMPLETED = CompletionResult(None)
 
 def get_current_uow() -> UnitOfWork | None:
     """Return the unit of work that the running task entered last, or None if it is not open."""
-    uow = _current_uow.get()
-    return uow if uow is not None and uow.is_open else None
+    current = current_uow.get()
+    return None if current is None else current.find_open()
 
 
 async def _call(callback: Callable[[], Awaitable[Any]]) -> None:
@@ -244,6 +267,7 @@ def _guard_commit(step: Step) -> Step:
             return
         if self._state is UnitOfWorkState.COMMITTED:
             return
+        self._ensure_not_managed("commit")
         self.ensure_open("commit")
         self.aggregates.ensure_all_saved()
         self._claim("commit")
@@ -275,6 +299,7 @@ def _guard_rollback(step: Step) -> Step:
             return
         if self._state is UnitOfWorkState.ROLLED_BACK:
             return
+        self._ensure_not_managed("roll back")
         self._failure = None
         self.ensure_open("roll back")
         self._state = UnitOfWorkState.ROLLED_BACK

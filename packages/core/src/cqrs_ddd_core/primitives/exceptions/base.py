@@ -108,6 +108,15 @@ class ReadOnlyError(InvalidOperationError):
             operation=operation,
         )
 
+    @classmethod
+    def command_in_query(cls, command: str) -> ReadOnlyError:
+        """Build the error for a ``command`` that is sent while a query runs."""
+        return cls(
+            f"cannot send {command} in a read-only unit of work, such as the one of a query; send "
+            "it after the query, or let a command handler do both",
+            operation=f"send {command}",
+        )
+
 
 class UnsavedChangesError(InvalidOperationError):
     """An aggregate recorded events, but no repository saved it.

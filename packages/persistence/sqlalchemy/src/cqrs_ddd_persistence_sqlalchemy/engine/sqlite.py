@@ -105,10 +105,11 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
         # The sqlite3 module begins a transaction before INSERT, UPDATE and DELETE only. Other
         # changes need BEGIN here, and so does a savepoint: its RELEASE would commit otherwise.
         driver: Any = connection.connection.driver_connection
-        if not driver.in_transaction and not _needs_no_lock(statement):
-            # A savepoint of a read-only transaction needs no lock, and its changes are rejected.
-            is_query_only = QUERY_ONLY in connection.connection.info
-            cursor.execute("BEGIN" if is_query_only else "BEGIN IMMEDIATE")
+        if driver.in_transaction or _needs_no_lock(statement):
+            return
+        # A connection that rejects changes needs no lock for a savepoint.
+        if QUERY_ONLY not in connection.connection.info:
+            cursor.execute("BEGIN IMMEDIATE")
 
     def roll_back(
         connection: Any, entry: sa.pool.ConnectionPoolEntry, error: BaseException | None
