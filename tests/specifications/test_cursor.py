@@ -5,7 +5,6 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum
 from typing import Any
 from uuid import UUID
 
@@ -40,10 +39,6 @@ VALUES = st.one_of(
 )
 
 
-class Grade(str, Enum):
-    GOOD = "good"
-
-
 @dataclass
 class Row:
     id: int
@@ -71,17 +66,16 @@ def test_cursor_restores_values_of_every_orderable_type(values: list[Any]) -> No
     assert set(cursor) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 
-def test_cursor_holds_an_enum_as_its_value_and_a_datetime_with_its_offset() -> None:
+def test_cursor_holds_a_datetime_with_its_offset() -> None:
     moment = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=5, minutes=30)))
 
-    restored = decode_cursor(encode_cursor(("a", "b"), (Grade.GOOD, moment)), ("a", "b"))
+    [restored] = decode_cursor(encode_cursor(("a",), (moment,)), ("a",))
 
-    assert restored == ("good", moment)
-    assert isinstance(restored[1], datetime)
-    assert restored[1].utcoffset() == timedelta(hours=5, minutes=30)
+    assert isinstance(restored, datetime)
+    assert restored.utcoffset() == timedelta(hours=5, minutes=30)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": 1}, [1], object(), "\x00"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": 1}, [1], object()])
 def test_cursor_rejects_values_without_an_order(value: object) -> None:
     with pytest.raises(SpecificationValueError):
         encode_cursor(("a",), (value,))
@@ -123,7 +117,6 @@ def test_cursor_of_a_long_text_is_rejected_instead_of_issued() -> None:
         encode([1, [*ORDER], [1, ["eval", "1"]]]),
         encode([1, [*ORDER], [1, [["decimal"], "1"]]]),
         encode([1, [*ORDER], [1, ["decimal", "1", "2"]]]),
-        encode([1, [*ORDER], [1, "\x00"]]),
         urlsafe_b64encode(b'[1,["-total","id"],[1,NaN]]').decode().rstrip("="),
         urlsafe_b64encode(b"[" * 2_900).decode().rstrip("="),
         urlsafe_b64encode(b"[1,\xff]").decode().rstrip("="),

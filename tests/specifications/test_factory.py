@@ -30,7 +30,7 @@ from cqrs_ddd_specifications.exceptions import (
     UnknownOperatorError,
     UnsupportedOperatorError,
 )
-from cqrs_ddd_specifications.factory import MAX_JSON, MAX_LEVELS
+from cqrs_ddd_specifications.json_form import MAX_JSON, MAX_LEVELS
 from cqrs_ddd_specifications.operators import EQ, IN, REGEX
 from cqrs_ddd_specifications.specification import MAX_NODES
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
-from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from pydantic_core import to_json
-
 from . import exceptions as errors
-from .factory import read_json
-from .json_values import ensure_storable
+from .json_form import read_json
 
 MAX_CURSOR = 4_000
 """Characters of a cursor, so that it fits into a URL."""
@@ -30,7 +27,8 @@ def encode_cursor(ordering: tuple[str, ...], values: tuple[object, ...]) -> str:
         SpecificationError: a value is too long, or of a type that has no order.
     """
     state = [_VERSION, list(ordering), [_encode(value) for value in values]]
-    cursor = urlsafe_b64encode(to_json(state)).rstrip(b"=").decode()
+    text = json.dumps(state, separators=(",", ":"))
+    cursor = urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
     errors.ensure_limit("characters in a cursor", MAX_CURSOR, len(cursor))
     return cursor
 
@@ -86,12 +84,8 @@ _TYPES: dict[str, tuple[type, Callable[[Any], str], Callable[[str], object]]] = 
 
 
 def _encode(value: object) -> object:
-    if isinstance(value, Enum):
-        value = value.value
-    if value is None or isinstance(value, (bool, int)):
+    if value is None or isinstance(value, (bool, int, str)):
         return value
-    if isinstance(value, str):
-        return str(ensure_storable(value))
     if isinstance(value, float) and math.isfinite(value):
         return value
     for name, (kind, to_text, _) in _TYPES.items():
@@ -104,11 +98,9 @@ def _encode(value: object) -> object:
 
 
 def _decode(value: object) -> object:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
     try:
-        if isinstance(value, str):
-            return ensure_storable(value)
-        if value is None or isinstance(value, (bool, int, float)):
-            return value
         if isinstance(value, list):
             name, text = value
             if isinstance(name, str) and isinstance(text, str):

@@ -8,7 +8,6 @@ from typing import Generic, NoReturn, ParamSpec, overload
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
 from . import operators as op
-from .coercion import validate_path
 from .specification import AttributeSpecification
 
 P = ParamSpec("P")
@@ -78,14 +77,10 @@ class Field:
     each further portable operator, named by one of its spellings.
 
     Args:
-        path: a name, or a dotted path.
-
-    Raises:
-        SpecificationError: the path is malformed or too long.
+        path: a name, or a dotted path; each comparison validates it.
     """
 
     def __init__(self, path: str) -> None:
-        validate_path(path)
         self.path = path
 
     def __eq__(self, value: object) -> AttributeSpecification:  # type: ignore[override]
@@ -150,9 +145,6 @@ def field(path: str) -> Field:
     """Return a field to compare: ``(field("total") > 100) & (field("status") == "open")``.
 
     Args:
-        path: a name, or a dotted path such as ``"customer.city"``.
-
-    Raises:
-        SpecificationError: the path is malformed or too long.
+        path: a name, or a dotted path such as ``"customer.city"``; each comparison validates it.
     """
     return Field(path)

@@ -6,14 +6,16 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import CoreSchema, to_json
 
 from cqrs_ddd_core.domain import AggregateRoot, IQueryOptions
 
 from . import exceptions as errors
 from . import operators as op
+from . import pydantic_schema as schemas
 from .cursor import decode_cursor, encode_cursor
-from .factory import AllowedFields, SpecificationFactory, ensure_allowed, read_json
+from .factory import SpecificationFactory
+from .json_form import AllowedFields, ensure_allowed, read_json
 from .json_values import to_stored_json
 from .keyset import KEY, after_row, complete_order, read_position
 from .specification import AndSpecification, Specification
@@ -195,6 +197,16 @@ class QueryOptions(IQueryOptions[Any]):
             other.select_fields or self.select_fields,
             self.distinct or other.distinct,
         )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
+        return schemas.build_schema(cls, cls.from_dict, cls.to_dict)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: schemas.JsonSchemaHandler
+    ) -> schemas.JsonSchema:
+        return handler(schemas.describe_options(Specification, MAX_LIMIT))
 
     def to_dict(self) -> dict[str, object]:
         """Return a dict for ``from_dict``, without options that have their default values.

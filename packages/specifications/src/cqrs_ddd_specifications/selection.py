@@ -10,7 +10,6 @@ from cqrs_ddd_core.domain import AggregateRoot, IQueryOptions
 
 from .exceptions import SpecificationValueError, UnsupportedOperatorError
 from .field_types import Kind, path_of
-from .keyset import KEY
 from .memory.comparison import to_utc
 from .memory.evaluator import extract_values, read_attributes
 from .query_options import QueryOptions
@@ -38,7 +37,7 @@ def select(items: Iterable[T], options: IQueryOptions[T]) -> list[Any]:
     kind = type(found[0])
     is_page = options.ordering or options.limit is not None or options.offset
     if is_page and issubclass(kind, AggregateRoot):
-        found.sort(key=_make_sort_key(kind, KEY))
+        found.sort(key=_make_sort_key(kind, "id"))
     for name in reversed(options.ordering):
         # Sorting is stable, so the most significant attribute is sorted by last.
         try:

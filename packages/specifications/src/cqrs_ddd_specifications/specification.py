@@ -11,8 +11,10 @@ from typing import NoReturn
 from cqrs_ddd_core.domain.specification import ISpecification
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
+from . import pydantic_schema as schemas
 from .coercion import validate_path, validate_shape
 from .exceptions import ensure_limit
+from .json_form import TreeReader, TreeWriter
 from .memory.evaluator import PredicateCompiler
 from .operators import OPERATORS, Operator
 from .visitor import AnySpecification, R, Visitor
@@ -25,8 +27,11 @@ class Specification(ABC):
     """Condition on objects or rows, which can be combined with ``&``, ``|`` and ``~``.
 
     It is an ``ISpecification`` for candidates of any class. Python's ``and``, ``or``, ``not`` and
-    ``if`` raise ``InvalidOperationError``. ``SpecificationLimitError`` is raised
-    for a tree of more than 64 levels, or of more than 500 conditions and groups.
+    ``if`` raise ``InvalidOperationError``. ``SpecificationLimitError`` is raised for a tree of more
+    than 64 levels, or of more than 500 conditions and groups.
+
+    A field of a pydantic model may be a specification. It accepts and writes the JSON form of
+    ``SpecificationFactory``, with the limits for untrusted input.
     """
 
     depth: int
@@ -81,6 +86,18 @@ class Specification(ABC):
             "of and, or and not, write field(...).between(low, high) instead of low <= field(...) "
             "<= high, compare with `is None`, and call is_satisfied_by(candidate) to evaluate"
         )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> schemas.CoreSchema:
+        return schemas.build_schema(
+            cls, TreeReader(TreeBuilder()).read, lambda given: given.accept(TreeWriter())
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: schemas.CoreSchema, handler: schemas.JsonSchemaHandler
+    ) -> schemas.JsonSchema:
+        return handler(schemas.describe_specification(cls))
 
     @cached_property
     def _predicates(self) -> dict[type, Callable[[object], bool]]:
@@ -207,30 +224,41 @@ def resolve(specification: Specification, *hooks: Hook) -> Specification:
         hooks: called for each condition in order, until a hook returns a replacement; hooks are
             not called for replacements.
     """
-    resolved = specification.accept(_Resolver(hooks))
-    return resolved if isinstance(resolved, Specification) else AndSpecification([resolved])
+    return to_tree(specification.accept(TreeBuilder(hooks)))
 
 
-class _Resolver:
-    def __init__(self, hooks: Sequence[Hook]) -> None:
+class TreeBuilder:
+    """Visitor that builds a tree, with conditions replaced by hooks."""
+
+    def __init__(self, hooks: Sequence[Hook] = ()) -> None:
         self._hooks = hooks
 
     def attribute(self, attribute: str, operator: Operator, value: object) -> AnySpecification:
+        """Return the replacement of a condition by the first hook that has one."""
         condition = AttributeSpecification(attribute, operator, value)
         replacements = (hook(condition) for hook in self._hooks)
         return next((each for each in replacements if each is not None), condition)
 
     def all_of(self, parts: Sequence[AnySpecification]) -> AnySpecification:
+        """Return a conjunction."""
         return AndSpecification(parts)
 
     def any_of(self, parts: Sequence[AnySpecification]) -> AnySpecification:
+        """Return a disjunction."""
         return OrSpecification(parts)
 
     def negation(self, part: AnySpecification) -> AnySpecification:
+        """Return a negation."""
         return NotSpecification(part)
 
     def opaque(self, specification: AnySpecification) -> AnySpecification:
+        """Return the specification itself."""
         return specification
+
+
+def to_tree(found: AnySpecification) -> Specification:
+    """Return the specification, within a group if its class is outside this package."""
+    return found if isinstance(found, Specification) else AndSpecification([found])
 
 
 def _flatten_groups(group: type[_Group], *parts: AnySpecification) -> list[AnySpecification]:
