@@ -124,21 +124,6 @@ def test_alembic_branch_of_the_toolkit_coexists_with_the_branch_of_the_user(
     assert project.table_names() == toolkit | OWN
 
 
-def test_alembic_upgrades_version_1_of_the_tables_and_downgrades_to_it(project: Project) -> None:
-    core = {table.name for table in project.tables.core}
-    heartbeats = {project.tables.heartbeats.name}
-
-    project.run(command.upgrade, "cqrs_ddd_1")
-    assert project.table_names() == core - heartbeats
-    project.run(command.upgrade, "heads")
-    project.run_async(lambda engine: schema.check(engine, project.tables))
-
-    project.run(command.downgrade, "cqrs_ddd@cqrs_ddd_1")
-    assert not project.table_names() & heartbeats
-    project.run(command.upgrade, "heads")
-    project.run_async(lambda engine: schema.check(engine, project.tables))
-
-
 def test_alembic_adopts_tables_that_create_schema_has_created(project: Project) -> None:
     project.run_async(lambda engine: schema.create_schema(engine, project.tables))
 

@@ -606,7 +606,7 @@ def test_read_only_database_is_reported_in_one_line(shop: Shop, postgres_url: st
             "table country_sales has another version",
         ),
         ("ALTER TABLE orders ADD COLUMN seller TEXT", "table orders has another version or"),
-        ("UPDATE cqrs_ddd_versions SET version = 99", "have version 99, this library supports"),
+        ("UPDATE cqrs_ddd_versions SET version = 99", "have version 99, this library requires"),
     ],
 )
 def test_order_example_rejects_tables_with_another_schema_version(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from functools import partial
 from typing import Any
 
 import pytest
@@ -71,7 +70,7 @@ async def test_schema_check_finds_a_missing_column(bare: tuple[AsyncEngine, Tabl
         await schema.check(engine, tables)
 
 
-async def test_create_schema_leaves_tables_with_a_later_schema_version_unchanged(
+async def test_create_schema_leaves_tables_with_another_schema_version_unchanged(
     bare: tuple[AsyncEngine, Tables],
 ) -> None:
     engine, tables = bare
@@ -79,43 +78,12 @@ async def test_create_schema_leaves_tables_with_a_later_schema_version_unchanged
     async with engine.begin() as connection:
         await connection.execute(update(tables.versions).values(version=7))
 
-    with pytest.raises(ConfigError, match=r"version 2 of the tables .*persistence, found 7"):
+    with pytest.raises(ConfigError, match=r"version 1 of the tables .*persistence, found 7"):
         await schema.check(engine, tables)
     with pytest.raises(
-        PersistenceError,
-        match=r"\(persistence\) have version 7, this library supports 2; install a later",
+        PersistenceError, match=r"\(persistence\) have version 7, this library requires 1"
     ):
         await create_schema(engine, tables)
-
-
-async def test_create_schema_upgrades_tables_of_an_earlier_version_and_keeps_their_rows(
-    bare: tuple[AsyncEngine, Tables],
-) -> None:
-    engine, tables = bare
-    async with engine.begin() as connection:
-        await connection.run_sync(partial(schema.install_core, version=1), tables)
-        await connection.run_sync(schema.install_advanced, tables)
-    store = SQLAlchemyEventStore(async_sessionmaker(engine), tables=tables)
-    await store.append(event(new_stream(), 1))
-    with pytest.raises(ConfigError, match=r"lacks the tables My App_heartbeats; run create_schema"):
-        await schema.check(engine, tables)
-
-    await create_schema(engine, tables)
-
-    await schema.check(engine, tables)
-    assert len(await store.get_events_after(0)) == 1
-
-
-async def test_install_of_an_earlier_version_does_not_lower_the_version(
-    bare: tuple[AsyncEngine, Tables],
-) -> None:
-    engine, tables = bare
-    await create_schema(engine, tables)
-
-    async with engine.begin() as connection:
-        await connection.run_sync(partial(schema.install_core, version=1), tables)
-
-    await schema.check(engine, tables)
 
 
 async def test_advanced_tables_have_their_own_version(

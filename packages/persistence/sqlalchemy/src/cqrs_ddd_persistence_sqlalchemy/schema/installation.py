@@ -18,7 +18,6 @@ from .tables import TABLES, Tables
 __all__ = [
     "check",
     "create_schema",
-    "downgrade_core",
     "install",
     "install_advanced",
     "install_core",
@@ -40,8 +39,6 @@ async def create_schema(
 ) -> None:
     """Create the missing tables in one transaction; several processes may do so concurrently.
 
-    Tables of an earlier version are upgraded.
-
     Args:
         engine: engine on PostgreSQL or SQLite.
         tables: tables of the toolkit.
@@ -50,7 +47,7 @@ async def create_schema(
             the previous one. None keeps the present ordering, which is ``registered`` at first.
 
     Raises:
-        PersistenceError: the tables have a later version than this library.
+        PersistenceError: the tables have another version.
         ConfigError: the toolkit does not support the engine.
     """
     engines.ensure_usable(engine)
@@ -83,7 +80,7 @@ async def check(engine: AsyncEngine, tables: Tables = TABLES) -> None:
 def install(
     connection: sa.Connection, tables: Tables = TABLES, ordering: Ordering | None = None
 ) -> None:
-    """Create the missing tables in the transaction of the connection, as ``create_schema`` does.
+    """Create the missing tables in the transaction of the connection.
 
     Args:
         connection: connection on PostgreSQL or SQLite.
@@ -91,35 +88,28 @@ def install(
         ordering: rule for readers on PostgreSQL, see ``create_schema``.
 
     Raises:
-        PersistenceError: the tables have a later version than this library.
+        PersistenceError: the tables have another version.
     """
     install_core(connection, tables, ordering)
     install_advanced(connection, tables)
 
 
 def install_core(
-    connection: sa.Connection,
-    tables: Tables = TABLES,
-    ordering: Ordering | None = None,
-    *,
-    version: int = Tables.VERSION,
+    connection: sa.Connection, tables: Tables = TABLES, ordering: Ordering | None = None
 ) -> None:
-    """Create the missing tables of event store, outbox, inbox and heartbeats; for migrations.
+    """Create the tables of event store, outbox, inbox and heartbeats; for migrations.
 
     Args:
         connection: connection of the migration.
         tables: tables of the toolkit.
         ordering: rule for readers on PostgreSQL, see ``create_schema``.
-        version: version to which an earlier one is upgraded.
 
     Raises:
-        PersistenceError: the tables have a later version than this library.
+        PersistenceError: the tables have another version.
     """
     _begin(connection, tables)
-    # So far each version has only added tables to the one before.
-    wanted = [each for each in tables.core if _get_first_version(each) <= version]
-    tables.metadata.create_all(connection, tables=wanted)
-    _raise_version(connection, tables, COMPONENT, version, tables.VERSION)
+    tables.metadata.create_all(connection, tables=tables.core)
+    _note_version(connection, tables, COMPONENT, tables.VERSION)
     # Only if necessary: the replacement of a trigger waits for all appending transactions and
     # blocks new transactions.
     if driver.is_postgres(connection) and (
@@ -134,24 +124,7 @@ def install_advanced(connection: sa.Connection, tables: Tables = TABLES) -> None
     if is_advanced_installed():
         _begin(connection, tables)
         tables.metadata.create_all(connection, tables=tables.advanced.all)
-        latest = AdvancedTables.VERSION
-        _raise_version(connection, tables, AdvancedTables.COMPONENT, latest, latest)
-
-
-def downgrade_core(connection: sa.Connection, tables: Tables = TABLES, *, version: int) -> None:
-    """Drop the core tables that a version does not have, with their rows; for migrations.
-
-    Args:
-        connection: connection of the migration.
-        tables: tables of the toolkit.
-        version: version to restore.
-    """
-    later = [each for each in tables.core if _get_first_version(each) > version]
-    tables.metadata.drop_all(connection, tables=later)
-    versions = tables.versions
-    connection.execute(
-        sa.update(versions).where(versions.c.component == COMPONENT).values(version=version)
-    )
+        _note_version(connection, tables, AdvancedTables.COMPONENT, AdvancedTables.VERSION)
 
 
 def begin_changes(connection: sa.Connection, tables: Tables) -> None:
@@ -200,29 +173,16 @@ def _drop_views(connection: sa.Connection, tables: Tables) -> None:
             sa.Table(name, sa.MetaData(schema=schema)).drop(connection, checkfirst=True)
 
 
-def _get_first_version(table: sa.Table) -> int:
-    first: int = table.info.get("since", 1)
-    return first
-
-
-def _raise_version(
-    connection: sa.Connection, tables: Tables, component: str, version: int, latest: int
-) -> None:
-    """Note the version of a component, unless the database already has a later one."""
-    versions = tables.versions
-    insert = driver.upsert_statement(connection, versions)
+def _note_version(connection: sa.Connection, tables: Tables, component: str, version: int) -> None:
+    row = {"component": component, "version": version}
     connection.execute(
-        insert.values(component=component, version=version).on_conflict_do_update(
-            index_elements=[versions.c.component],
-            set_={"version": version},
-            where=versions.c.version < version,
-        )
+        driver.upsert_statement(connection, tables.versions).values(row).on_conflict_do_nothing()
     )
     found = _read_version(connection, tables, component)
-    if found is not None and found > latest:
+    if found != version:
         raise PersistenceError(
             f"the tables {tables.prefix}* ({component}) have version {found}, this library "
-            f"supports {latest}; install a later release of it"
+            f"requires {version}; run its migrations"
         )
 
 

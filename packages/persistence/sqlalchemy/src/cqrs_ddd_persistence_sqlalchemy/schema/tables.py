@@ -30,11 +30,8 @@ class Tables:
         schema: schema on PostgreSQL; None uses the search path.
     """
 
-    VERSION = 2
-    """Version of the tables; ``schema.check`` compares it with the version in the database.
-
-    ``info["since"]`` of a table is the version that has added it, if it is not the first.
-    """
+    VERSION = 1
+    """Version of the tables; ``schema.check`` compares it with the version in the database."""
 
     def __init__(self, prefix: str = "cqrs_ddd_", schema: str | None = None) -> None:
         self.prefix = prefix
@@ -143,7 +140,6 @@ class Tables:
             sa.Column("restarts", sa.Integer, nullable=False),
             sa.Column("error_type", sa.Text),
             sa.Column("beat_at", UtcDateTime, nullable=False),
-            info={"since": 2},
         )
 
 

@@ -1,6 +1,7 @@
-"""Event store, outbox and inbox, version 1.
+"""Event store, outbox, inbox and heartbeats, version 1.
 
-Later revisions add the tables of later versions.
+The revision creates the tables of this library, which are at version 1. It changes with the
+tables until 0.1.0 is released. After that it stays, and the next revision migrates to version 2.
 """
 
 from alembic import context, op
@@ -21,7 +22,6 @@ def upgrade() -> None:
         op.get_bind(),
         given.get("cqrs_ddd_tables", TABLES),
         given.get("cqrs_ddd_ordering"),
-        version=1,
     )
 
 
