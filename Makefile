@@ -67,7 +67,7 @@ test-py%: $(UV)
 	if [ -z "$$python" ]; then echo "== Python $*: not found, skipped"; exit 0; fi; \
 	echo "== Python $*: $$python"; \
 	export UV_PROJECT_ENVIRONMENT=.venvs/py$*; \
-	$(UV) sync --frozen --quiet --python "$$python" && $(RUN) $(PYTEST) $(ARGS)
+	$(UV) sync --frozen --quiet --python "$$python" && $(RUN) $(PYTEST) $(WORKERS) $(ARGS)
 
 .PHONY: test-lowest
 test-lowest: $(UV) ## Run the tests with the oldest supported dependencies on the oldest installed Python.
@@ -80,7 +80,7 @@ test-lowest: $(UV) ## Run the tests with the oldest supported dependencies on th
 	$(UV) pip compile --quiet --no-header --no-annotate --resolution lowest-direct \
 		--python .venvs/lowest --output-file .venvs/lowest.txt pyproject.toml && \
 	$(UV) pip install --quiet --group dev --requirements .venvs/lowest.txt && \
-	$(RUN) $(PYTEST) $(ARGS)
+	$(RUN) $(PYTEST) $(WORKERS) $(ARGS)
 
 .PHONY: test-newest
 test-newest: $(UV) ## Run the tests on the newest installed Python.

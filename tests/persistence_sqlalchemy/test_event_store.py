@@ -264,7 +264,10 @@ async def test_transaction_holds_one_advisory_lock_for_any_number_of_appends(
     new_uow: NewUnitOfWork, engine: AsyncEngine, store: SQLAlchemyEventStore
 ) -> None:
     """Count the locks, as each is an entry in a table of fixed size that the server shares."""
-    count = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+    count = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+        "WHERE locktype = 'advisory' AND datname = current_database()"
+    )
 
     async with new_uow() as uow:
         async with uow.session.begin_nested() as savepoint:
@@ -310,7 +313,7 @@ async def test_queue_signal_replaces_a_listener_connection_that_died(
         killed = await connection.scalar(
             text(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-                "WHERE query LIKE 'LISTEN%'"
+                "WHERE query LIKE 'LISTEN%' AND datname = current_database()"
             )
         )
     assert killed == 1

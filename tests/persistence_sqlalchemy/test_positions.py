@@ -243,7 +243,10 @@ async def test_exclusive_lock_is_granted_before_later_inline_writers(
 
 
 async def _wait_for_a_blocked_lock(engine: AsyncEngine) -> None:
-    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    waiting = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+        "WHERE NOT granted AND datname = current_database()"
+    )
     async with engine.connect() as connection:
         while not await connection.scalar(waiting):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
