@@ -10,6 +10,7 @@ import os
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from tests.faults.sizes import FORM
 from tests.processes import WORKER
@@ -29,6 +30,29 @@ class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         return nodeid if file.startswith("tests/faults/") else file
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """Return the test that ended its worker, and give only the other tests to another worker.
+
+        The base class would repeat that test until too many workers have ended.
+        """
+        units = self.assigned_work.pop(node)
+        pending = [
+            (tests, name)
+            for tests in units.values()
+            for name, has_run in tests.items()
+            if not has_run
+        ]
+        if not pending:
+            return None
+        tests, crashed = pending[0]
+        tests[crashed] = True
+        self.workqueue.update(
+            {scope: tests for scope, tests in units.items() if not all(tests.values())}
+        )
+        for other in self.assigned_work:
+            self._reschedule(other)
+        return str(crashed)
 
 
 def pytest_xdist_auto_num_workers() -> int:
