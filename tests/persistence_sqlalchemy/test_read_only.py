@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -121,6 +122,33 @@ async def test_pooled_connection_accepts_writes_after_a_read_only_unit_of_work(
             session.add(Note(id=f"session {number}"))
 
     assert await _count_notes(engine) == 7
+    await engine.dispose()
+
+
+async def test_pooled_connection_rejects_writes_of_each_reader_and_accepts_those_of_a_writer(
+    new_engine: Callable[..., AsyncEngine],
+) -> None:
+    engine = new_engine(pool_size=1, max_overflow=0)
+    sessions = async_sessionmaker(engine)
+
+    async def read() -> None:
+        async with SQLAlchemyUnitOfWork(session_factory=sessions, read_only=True) as uow:
+            await (await uow.connection()).scalar(sa.select(Note.id))
+
+    async def check() -> None:
+        for _ in range(2):
+            async with SQLAlchemyUnitOfWork(session_factory=sessions, read_only=True) as uow:
+                connection = await uow.connection()
+                with pytest.raises(ReadOnlyError):
+                    await connection.execute(sa.delete(Note))
+        async with engine.begin() as writer:
+            await writer.execute(sa.update(Note).values(text="bread"))
+
+    await cancel_sweep(read, check)
+    await read()
+    async with engine.connect() as connection:
+        pooled: Any = (await connection.get_raw_connection()).driver_connection
+        await pooled.execute("DELETE FROM read_only_note")
     await engine.dispose()
 
 

@@ -12,7 +12,7 @@ from cqrs_ddd_core.primitives.exceptions import ReadOnlyError
 
 from . import driver
 from .driver_errors import is_write_rejected
-from .sqlite import QUERY_ONLY
+from .sqlite import QUERY_ONLY, keeps_query_only
 
 _FORBID_WRITES = "PRAGMA query_only = ON"
 _READ_ONLY = "cqrs_ddd_read_only"
@@ -24,7 +24,7 @@ def get_read_only_engine(engine: AsyncEngine) -> AsyncEngine:
 
     Each statement sees the rows committed before it, whatever the isolation level of ``engine``.
     PostgreSQL learns it with the BEGIN. SQLite has a setting of the connection for it, which
-    ``configure_sqlite`` resets when the pool hands the connection out again.
+    ``configure_sqlite`` switches back when a writer takes the connection from the pool.
     """
     found = _engines.get(engine)
     if found is None:
@@ -38,21 +38,33 @@ def get_read_only_engine(engine: AsyncEngine) -> AsyncEngine:
     return found
 
 
+async def connect_read_only(engine: AsyncEngine) -> AsyncConnection:
+    """Take a connection from the pool; on SQLite it may reject changes already."""
+    token = keeps_query_only.set(True)
+    try:
+        return await get_read_only_engine(engine).connect()
+    finally:
+        keeps_query_only.reset(token)
+
+
 async def forbid_writes(connection: AsyncConnection) -> None:
     """Reject changes on a connection of a read-only engine, where BEGIN does not: on SQLite."""
     if not driver.is_postgres(connection):
         assert connection.sync_connection is not None
-        # Noted first, so that a cancelled statement is undone as well.
-        connection.sync_connection.connection.info[QUERY_ONLY] = True
-        await driver.fetch(connection, _FORBID_WRITES)
+        notes = connection.sync_connection.connection.info
+        if not notes.get(QUERY_ONLY):
+            notes[QUERY_ONLY] = False  # A cancelled statement has to be undone as well.
+            await driver.fetch(connection, _FORBID_WRITES)
+            notes[QUERY_ONLY] = True
 
 
 def _forbid_writes_of_session(connection: sa.Connection) -> None:
     pooled = connection.connection
-    if QUERY_ONLY not in pooled.info:
-        pooled.info[QUERY_ONLY] = True
+    if not pooled.info.get(QUERY_ONLY):
+        pooled.info[QUERY_ONLY] = False
         adapted: Any = pooled.dbapi_connection
         adapted.run_async(lambda driver: driver.execute_fetchall(_FORBID_WRITES))
+        pooled.info[QUERY_ONLY] = True
 
 
 def _raise_read_only_error(context: sa.engine.ExceptionContext) -> None:

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -31,7 +32,9 @@ _CONFIGURED = "cqrs_ddd_sqlite"
 JSON_FUNCTION = "cqrs_ddd_json"
 """SQL name of ``evaluate_json``, which ``configure_sqlite`` adds to every connection."""
 QUERY_ONLY = "cqrs_ddd_query_only"
-"""Note on a pooled connection that rejects changes until the pool hands it out again."""
+"""Note on a pooled connection that rejects changes: True, or False while it is being switched."""
+keeps_query_only: ContextVar[bool] = ContextVar("keeps_query_only", default=False)
+"""True while a reader takes a connection from the pool; for all others it is switched back."""
 _LONGEST_CACHED = 4_000
 
 
@@ -86,7 +89,7 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
             connection.create_function(JSON_FUNCTION, 2, evaluate_json, deterministic=True)
             cursor.close()
             entry.info[_CONFIGURED] = True
-        if QUERY_ONLY in entry.info:
+        if QUERY_ONLY in entry.info and not keeps_query_only.get():
             connection.run_async(lambda driver: driver.execute_fetchall("PRAGMA query_only = OFF"))
             del entry.info[QUERY_ONLY]
         if driver.isolation_level != "IMMEDIATE":

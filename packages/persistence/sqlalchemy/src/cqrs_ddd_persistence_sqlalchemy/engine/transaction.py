@@ -19,7 +19,7 @@ from cqrs_ddd_core.primitives import exceptions
 from . import driver
 from .driver_errors import DriverError, is_connection_lost, translate_errors
 from .engines import SessionFactory, ensure_usable, find_engine, get_bind
-from .read_only import forbid_writes, get_read_only_engine
+from .read_only import connect_read_only, forbid_writes, get_read_only_engine
 
 logger = logging.getLogger(__name__)
 
@@ -118,9 +118,8 @@ class SQLAlchemyTransaction(UnitOfWork):
             if engine is None:
                 return await self._open_session_connection(self.session)
             ensure_usable(engine)
-            if self.read_only:
-                engine = get_read_only_engine(engine)
-            connection = await engine.connect()
+            connect = connect_read_only if self.read_only else AsyncEngine.connect
+            connection = await connect(engine)
             if not self.is_open:
                 await connection.close()
                 self.ensure_open("use a connection that was opened too late")
