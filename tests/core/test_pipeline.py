@@ -107,9 +107,18 @@ async def _function(message: Any, next_: Next) -> Any:
     return await next_(message)
 
 
-@pytest.mark.parametrize("nothing", [Synchronous(), _function, object(), None, LoggingMiddleware])
+@pytest.mark.parametrize("nothing", [Synchronous(), _function, object(), None])
 def test_mediator_rejects_objects_that_are_not_middlewares(nothing: Any) -> None:
     with pytest.raises(
         MiddlewareError, match="is not a middleware; subclass IMiddleware and write"
     ):
         _mediator(nothing)
+
+
+def test_mediator_rejects_the_class_of_a_middleware_and_asks_for_an_object() -> None:
+    with pytest.raises(
+        MiddlewareError, match=r"LoggingMiddleware is a class.*pass LoggingMiddleware"
+    ) as caught:
+        _mediator(LoggingMiddleware)
+
+    assert caught.value.middleware == "LoggingMiddleware"

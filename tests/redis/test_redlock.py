@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from redis.asyncio import Redis
 
-from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
+from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
 from cqrs_ddd_core.testing.contracts.locking import FifoLockContract, LockContract
 from cqrs_ddd_redis import RedlockLockStrategy, driver
 from cqrs_ddd_redis.locking import server_pool as servers
@@ -55,6 +55,13 @@ async def test_redlock_rejects_repeated_and_missing_clients(clients: list[Redis]
     for unusable in ([], [clients[0], clients[0]]):
         with pytest.raises(InvalidOperationError, match="cannot build a majority of"):
             RedlockLockStrategy(unusable)
+
+
+async def test_redlock_with_one_client_instead_of_a_list_names_the_next_step(
+    clients: list[Redis],
+) -> None:
+    with pytest.raises(ConfigError, match=r"pass \[client, ...\], or use FifoRedisLockStrategy"):
+        RedlockLockStrategy(clients[0])  # type: ignore[arg-type]
 
 
 async def test_redlock_waits_less_for_a_silent_server_until_it_replies(

@@ -100,6 +100,10 @@ def _build_result_error(handler: BoundHandler, result: object) -> HandlerResultE
 
 def _ensure_usable(middleware: object, before: Sequence[IMiddleware]) -> None:
     name = get_name(middleware)
+    if isinstance(middleware, type):
+        raise MiddlewareError(
+            f"{name} is a class, and middlewares= takes objects; pass {name}(...)", middleware=name
+        )
     if not isinstance(middleware, IMiddleware) or not inspect.iscoroutinefunction(
         type(middleware).__call__
     ):

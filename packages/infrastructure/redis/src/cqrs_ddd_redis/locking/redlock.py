@@ -85,7 +85,7 @@ class RedlockLockStrategy(RedisLockStrategy):
     Raises:
         InvalidOperationError: ``response_timeout`` is not positive, or a client is missing or
             occurs twice.
-        ConfigError: a client is not a client of ``redis.asyncio``.
+        ConfigError: ``clients`` is one client, or one of them is not of ``redis.asyncio``.
 
     Source: https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/
     """

@@ -10,7 +10,7 @@ from functools import partial
 from redis.asyncio import Redis
 
 from cqrs_ddd_core.ports.clock import IClock
-from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
+from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
 
 from ..driver import FAILURES, Deadline, Script, execute_with_timeout, load_script, wait_for_end
 
@@ -52,6 +52,13 @@ class ServerPool:
     """
 
     def __init__(self, clients: Sequence[Redis], *, response_timeout: float, clock: IClock) -> None:
+        given: object = clients
+        if not isinstance(given, Sequence):
+            raise ConfigError(
+                f"clients must be a list with a client for each server, got one {type(given)!r}; "
+                "pass [client, ...], or use FifoRedisLockStrategy(client) for one server",
+                variable="clients",
+            )
         if not clients or len({id(client) for client in clients}) < len(clients):
             raise InvalidOperationError(
                 f"cannot build a majority of {len(clients)} clients; pass a different client for "
