@@ -32,7 +32,7 @@ class CreatesEachPartAgain(InMemoryBackend):
 class CarriesNoProjections(InMemoryBackend):
     """Wrong variant: leaves the projection store out of the units of work."""
 
-    def unit_of_work(self) -> InMemoryUnitOfWork:
+    def unit_of_work(self, *, read_only: bool = False) -> InMemoryUnitOfWork:
         return InMemoryUnitOfWork(self.event_store, self.outbox, self.inbox)
 
 

@@ -82,15 +82,22 @@ class SavesMessagesOutsideTheTransaction(InMemoryBackend):
 class CarriesAnotherInbox(InMemoryBackend):
     """Wrong variant: gives each unit of work an inbox of its own."""
 
-    def unit_of_work(self) -> InMemoryUnitOfWork:
+    def unit_of_work(self, *, read_only: bool = False) -> InMemoryUnitOfWork:
         return InMemoryUnitOfWork(self.event_store, self.outbox, InMemoryInbox())
 
 
 class CarriesNoOutbox(InMemoryBackend):
     """Wrong variant: expects that the application adds the outbox to each unit of work."""
 
-    def unit_of_work(self) -> InMemoryUnitOfWork:
+    def unit_of_work(self, *, read_only: bool = False) -> InMemoryUnitOfWork:
         return InMemoryUnitOfWork(self.event_store, inbox=self.inbox)
+
+
+class WritesInReadOnlyTransactions(InMemoryBackend):
+    """Naive: ignores that a unit of work is read-only."""
+
+    def unit_of_work(self, *, read_only: bool = False) -> InMemoryUnitOfWork:
+        return super().unit_of_work()
 
 
 class SharesItsEvents(InMemoryBackend):
@@ -155,6 +162,10 @@ CONTRACT = BackendContract()
         (
             CarriesNoOutbox,
             CONTRACT.test_unit_of_work_commits_the_changes_to_all_stores_of_the_backend,
+        ),
+        (
+            WritesInReadOnlyTransactions,
+            CONTRACT.test_read_only_unit_of_work_of_the_backend_reads_and_rejects_changes,
         ),
         (SharesItsEvents, CONTRACT.test_backends_on_different_databases_share_no_data),
         (

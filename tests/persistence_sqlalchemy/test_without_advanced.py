@@ -16,7 +16,9 @@ sys.modules["cqrs_ddd_advanced_core"] = None
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 import cqrs_ddd_persistence_sqlalchemy.advanced as advanced
+from cqrs_ddd_core import ConfigError, ILockStrategy
 from cqrs_ddd_persistence_sqlalchemy import (
+    SQLAlchemyBackend,
     SQLAlchemyUnitOfWork,
     configure_sqlite,
     create_schema,
@@ -25,10 +27,10 @@ from cqrs_ddd_persistence_sqlalchemy import (
 from cqrs_ddd_persistence_sqlalchemy.schema.tables import TABLES
 
 
-def get_import_error(call):
+def get_error(call):
     try:
         call()
-    except ImportError as error:
+    except (ImportError, ConfigError) as error:
         return str(error)
 
 
@@ -46,9 +48,10 @@ report = {
     "tables": list(TABLES.metadata.tables),
     "are all": set(TABLES.metadata.tables.values()) == set(TABLES.core),
     "schema": asyncio.run(create_check_and_remove()),
-    "adapter": get_import_error(lambda: advanced.SQLAlchemySnapshotStore),
+    "adapter": get_error(lambda: advanced.SQLAlchemySnapshotStore),
     "has nothing": not hasattr(advanced, "Nothing"),
-    "documents": get_import_error(
+    "part": get_error(lambda: SQLAlchemyBackend(sys.argv[1]).part(ILockStrategy, None)),
+    "documents": get_error(
         lambda: SQLAlchemyUnitOfWork(session_factory=async_sessionmaker()).projections
     ),
 }
@@ -89,3 +92,9 @@ def test_unit_of_work_projections_name_the_install_command_if_not_installed(
     report: dict[str, object],
 ) -> None:
     assert ADVICE in str(report["documents"])
+
+
+def test_part_of_a_backend_names_the_install_command_if_not_installed(
+    report: dict[str, object],
+) -> None:
+    assert ADVICE in str(report["part"])

@@ -61,8 +61,12 @@ class IBackend(Protocol):
         return self
 
     @abstractmethod
-    def unit_of_work(self) -> UnitOfWork:
-        """Return a new unit of work, which carries event store, outbox and inbox."""
+    def unit_of_work(self, *, read_only: bool = False) -> UnitOfWork:
+        """Return a new unit of work, which carries event store, outbox and inbox.
+
+        Args:
+            read_only: True to reject every change, for queries.
+        """
         ...
 
     @abstractmethod

@@ -1,6 +1,7 @@
 """Adapters of the ports for PostgreSQL and SQLite through SQLAlchemy."""
 
 from . import schema
+from .backend import SQLAlchemyBackend
 from .engine.queue_signal import PostgresQueueSignal
 from .engine.sqlite import configure_sqlite
 from .event_store.event_store import SQLAlchemyEventStore
@@ -32,6 +33,7 @@ __all__ = [
     "Json",
     "ModelMapper",
     "PostgresQueueSignal",
+    "SQLAlchemyBackend",
     "SQLAlchemyEventStore",
     "SQLAlchemyHeartbeatStore",
     "SQLAlchemyHierarchyReader",

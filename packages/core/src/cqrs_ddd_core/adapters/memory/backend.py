@@ -51,10 +51,14 @@ class InMemoryBackend(IBackend):
         """Wake-up notifications between the tasks of the process."""
         return InMemoryQueueSignal()
 
-    def unit_of_work(self) -> InMemoryUnitOfWork:
+    def unit_of_work(self, *, read_only: bool = False) -> InMemoryUnitOfWork:
         """Return a new unit of work, which carries the stores and the projection store."""
         return InMemoryUnitOfWork(
-            self.event_store, self.outbox, self.inbox, projections=self._projections
+            self.event_store,
+            self.outbox,
+            self.inbox,
+            projections=self._projections,
+            read_only=read_only,
         )
 
     def repository(self, entity_type: type[T], model: object = None) -> InMemoryRepository[T, ID]:

@@ -19,7 +19,7 @@ from ...ports import (
 from ...ports.event_store import EVENTS_CHANNEL, IEventStoreProvider
 from ...ports.inbox import IInboxProvider
 from ...ports.outbox import IOutboxProvider
-from ...primitives.exceptions import ConfigError
+from ...primitives.exceptions import ConfigError, ReadOnlyError
 from ..assertions import raises
 from .parcel import Parcel, make_parcel
 
@@ -55,6 +55,18 @@ class BackendContract:
             await uow.rollback()
 
         assert await change.find() == set()
+
+    async def test_read_only_unit_of_work_of_the_backend_reads_and_rejects_changes(
+        self, backend: IBackend, parcel_model: object
+    ) -> None:
+        parcels = _get_parcels(backend, parcel_model)
+        stored = make_parcel()
+        await parcels.add(stored)
+
+        with raises(ReadOnlyError):
+            async with backend.unit_of_work(read_only=True) as uow:
+                assert await parcels.get(stored.id, uow) is not None
+                await parcels.add(make_parcel(), uow)
 
     async def test_stores_of_the_backend_join_the_current_unit_of_work(
         self, backend: IBackend, parcel_model: object
@@ -132,10 +144,10 @@ class BackendContract:
     ) -> None:
         backend = new_backend()
         for _ in range(2):
+            change = _Change(backend, parcel_model)
             await backend.create_schema()
             await backend.open()
             await backend.open()
-            change = _Change(backend, parcel_model)
             async with backend.unit_of_work() as uow:
                 await change.make(uow)
             assert await change.find() == ALL

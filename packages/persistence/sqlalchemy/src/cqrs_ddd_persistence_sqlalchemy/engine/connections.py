@@ -12,9 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from cqrs_ddd_core import UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives import exceptions
 
-from . import driver
+from . import driver, engines
 from .driver_errors import is_write_rejected, raise_translated, translate_errors
-from .engines import SessionFactory, ensure_usable, find_engine
 from .transaction import SQLAlchemyTransaction
 
 
@@ -28,16 +27,21 @@ class Connections:
         session_factory: creates new transactions and connections; None if the adapter has none.
         error: class of the errors into which database errors are translated.
         uow: unit of work of the adapter.
+
+    Raises:
+        ConfigError: ``session_factory`` is something else, such as an engine.
     """
 
     __slots__ = ("_error", "_uow", "session_factory")
 
     def __init__(
         self,
-        session_factory: SessionFactory | None,
+        session_factory: engines.SessionFactory | None,
         error: type[exceptions.InfrastructureError] = exceptions.PersistenceError,
         uow: UnitOfWork | None = None,
     ) -> None:
+        if session_factory is not None:
+            engines.ensure_session_factory(session_factory)
         self.session_factory = session_factory
         self._error = error
         self._uow = uow
@@ -45,7 +49,7 @@ class Connections:
     @property
     def engine(self) -> AsyncEngine | None:
         """Engine of the session factory, None if it has several engines or a connection."""
-        return None if self.session_factory is None else find_engine(self.session_factory)
+        return None if self.session_factory is None else engines.find_engine(self.session_factory)
 
     def require_engine(self) -> AsyncEngine:
         """Return the engine of the factory or of the adapter's unit of work.
@@ -61,7 +65,7 @@ class Connections:
                 "cannot create or drop a collection without an engine; pass the store "
                 "async_sessionmaker(engine)"
             )
-        ensure_usable(engine)
+        engines.ensure_usable(engine)
         return engine
 
     def current(self, uow: UnitOfWork | None = None) -> UnitOfWork | None:
@@ -116,7 +120,7 @@ class Connections:
             async with self.join_transaction(uow, operation) as transaction:
                 yield await transaction.connection()
             return
-        ensure_usable(engine)
+        engines.ensure_usable(engine)
         with translate_errors(self._error, operation):
             async with driver.autocommit_connection(engine) as connection:
                 yield connection
@@ -145,7 +149,7 @@ class Connections:
             async with self.new_transaction(operation) as transaction:
                 yield await transaction.connection()
             return
-        ensure_usable(engine)
+        engines.ensure_usable(engine)
         with translate_errors(self._error, operation):
             async with driver.autocommit_connection(engine) as connection:
                 yield connection
@@ -166,11 +170,11 @@ class Connections:
                 f"cannot {operation}: a database adapter cannot join a {type(current).__name__}; "
                 "use a SQLAlchemyUnitOfWork"
             )
-        mine = self.engine
-        if mine is not None and current.engine is not None and mine is not current.engine:
+        mine, its = self.engine, current.engine
+        if mine is not None and its is not None and not engines.is_same_database(mine, its):
             raise exceptions.InvalidOperationError(
-                f"cannot {operation}: the unit of work is on {current.engine.url!r}, this adapter "
-                f"on {mine.url!r}; pass a unit of work on the same engine"
+                f"cannot {operation}: the unit of work is on {its.url!r}, this adapter on "
+                f"{mine.url!r}; pass a unit of work on the same engine"
             )
         return current
 

@@ -114,7 +114,9 @@ def _to_toolkit_error(
         )
     advice = ""
     if code in _MISSING or "no such table" in text:
-        advice = "; run create_schema(engine), or your migrations, to create the toolkit's tables"
+        advice = "; run create_schema(engine), or your migrations, to create the missing tables"
+    elif isinstance(error, sa.exc.TimeoutError):
+        advice = "; all connections of the pool are in use, so end units of work earlier"
     elif "database is locked" in text:
         advice = "; another writer has locked it: raise busy_timeout of configure_sqlite"
     return kind(f"cannot {operation}: {text}{advice}")

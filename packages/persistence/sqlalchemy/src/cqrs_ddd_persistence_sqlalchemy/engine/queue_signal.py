@@ -79,7 +79,9 @@ class PostgresQueueSignal(IQueueSignal):
             InvalidOperationError: the signal has not been entered.
         """
         if not self._is_entered:
-            raise InvalidOperationError("the signal does not listen; enter it by async with first")
+            raise InvalidOperationError(
+                "the signal does not listen; open its backend, or enter it by async with"
+            )
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         waiter: asyncio.Future[None] = loop.create_future()

@@ -130,6 +130,20 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
     return engine
 
 
+def keep_connection(engine: AsyncEngine) -> AsyncEngine:
+    """Keep the connection of a database in memory when a statement is cancelled.
+
+    SQLAlchemy would replace it, and SQLite deletes a database in memory with its connection. The
+    thread of the connection ends a cancelled statement before it executes the next one.
+    """
+
+    def keep(context: sa.engine.ExceptionContext) -> None:
+        context.is_disconnect = False
+
+    sa.event.listen(engine.sync_engine, "handle_error", keep)
+    return engine
+
+
 def is_configured(engine: AsyncEngine) -> bool:
     """Return whether ``configure_sqlite`` has configured the engine."""
     return bool(engine.sync_engine.get_execution_options().get(_CONFIGURED))

@@ -16,9 +16,8 @@ from cqrs_ddd_core import IQueueSignal, UnitOfWork
 from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL
 from cqrs_ddd_core.primitives import exceptions
 
-from . import driver
+from . import driver, engines
 from .driver_errors import DriverError, is_connection_lost, translate_errors
-from .engines import SessionFactory, ensure_usable, find_engine, get_bind
 from .read_only import connect_read_only, forbid_writes, get_read_only_engine
 
 logger = logging.getLogger(__name__)
@@ -39,8 +38,8 @@ class SQLAlchemyTransaction(UnitOfWork):
             an engine. Each statement then sees the rows committed before it.
 
     Raises:
-        ConfigError: both or neither of ``session`` and ``session_factory`` are passed, or
-            ``read_only`` without an engine.
+        ConfigError: both or neither of ``session`` and ``session_factory`` are passed, or one of
+            another type, or ``read_only`` without an engine.
     """
 
     commit_timeout: ClassVar[float] = 30.0
@@ -49,7 +48,7 @@ class SQLAlchemyTransaction(UnitOfWork):
     def __init__(
         self,
         session: AsyncSession | None = None,
-        session_factory: SessionFactory | None = None,
+        session_factory: engines.SessionFactory | None = None,
         *,
         signal: IQueueSignal | None = None,
         read_only: bool = False,
@@ -60,7 +59,11 @@ class SQLAlchemyTransaction(UnitOfWork):
                 f"{type(self).__name__} takes either a session or a session_factory; "
                 "pass for example session_factory=async_sessionmaker(engine)"
             )
-        if read_only and (session_factory is None or find_engine(session_factory) is None):
+        if session is not None:
+            engines.ensure_session(session)
+        else:
+            engines.ensure_session_factory(session_factory)
+        if read_only and (session_factory is None or engines.find_engine(session_factory) is None):
             raise exceptions.ConfigError(
                 f"a read-only {type(self).__name__} opens its own connection; pass "
                 "session_factory=async_sessionmaker(engine)"
@@ -97,8 +100,8 @@ class SQLAlchemyTransaction(UnitOfWork):
     def engine(self) -> AsyncEngine | None:
         """Engine of the factory or the session, if one engine serves all tables."""
         if self._session_factory is not None:
-            return find_engine(self._session_factory)
-        bind = get_bind(self.session)
+            return engines.find_engine(self._session_factory)
+        bind = engines.get_bind(self.session)
         return bind if isinstance(bind, AsyncEngine) else None
 
     async def connection(self) -> AsyncConnection:
@@ -117,7 +120,7 @@ class SQLAlchemyTransaction(UnitOfWork):
             engine = self.engine
             if engine is None:
                 return await self._open_session_connection(self.session)
-            ensure_usable(engine)
+            engines.ensure_usable(engine)
             connect = connect_read_only if self.read_only else AsyncEngine.connect
             connection = await connect(engine)
             if not self.is_open:
@@ -136,13 +139,13 @@ class SQLAlchemyTransaction(UnitOfWork):
         return self._connection
 
     async def _open_session_connection(self, session: AsyncSession) -> AsyncConnection:
-        bind = get_bind(session)
+        bind = engines.get_bind(session)
         if bind is None:
             raise exceptions.ConfigError(
                 "the session has no engine for all tables; create it with bind=, not with binds="
             )
         engine = bind.engine
-        ensure_usable(engine if isinstance(engine, AsyncEngine) else AsyncEngine(engine))
+        engines.ensure_usable(engine if isinstance(engine, AsyncEngine) else AsyncEngine(engine))
         connection = await session.connection()
         if not self.is_open:
             await session.close()
@@ -295,7 +298,10 @@ class SQLAlchemyTransaction(UnitOfWork):
             finally:
                 await connection.close()
         if session is not None:
-            if interrupted and connection is None:
+            bind = engines.get_bind(session)
+            # SQLite ends the statement in its thread, and a database in memory has one connection.
+            is_sqlite = bind is not None and not driver.is_postgres(bind)
+            if interrupted and connection is None and not is_sqlite:
                 await session.invalidate()
             elif self._owns_session:
                 await session.close()

@@ -9,15 +9,8 @@ from datetime import datetime
 
 from pydantic_core import to_json
 
-from cqrs_ddd_core import (
-    ExpectedVersion,
-    IEventLog,
-    IQueueSignal,
-    StoredEvent,
-    StreamId,
-    UnitOfWork,
-)
-from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL
+from cqrs_ddd_core import ExpectedVersion, IEventLog, IQueueSignal, StoredEvent, UnitOfWork
+from cqrs_ddd_core.ports.event_store import EVENTS_CHANNEL, StreamId
 from cqrs_ddd_core.primitives import exceptions
 from cqrs_ddd_core.spi import checks
 

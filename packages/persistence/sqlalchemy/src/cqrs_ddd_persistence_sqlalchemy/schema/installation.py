@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from hashlib import sha256
 from typing import Literal
 
@@ -10,8 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from cqrs_ddd_core import ConfigError, PersistenceError
 
-from ..engine import driver, engines
-from ..engine.driver_errors import translate_errors
+from ..engine import driver, driver_errors, engines
 from .advanced_tables import AdvancedTables, is_advanced_installed
 from .tables import TABLES, Tables
 
@@ -35,7 +35,11 @@ _POSITION_BITS = 40
 
 
 async def create_schema(
-    engine: AsyncEngine, tables: Tables = TABLES, *, ordering: Ordering | None = None
+    engine: AsyncEngine,
+    tables: Tables = TABLES,
+    *,
+    ordering: Ordering | None = None,
+    metadata: Collection[sa.MetaData] = (),
 ) -> None:
     """Create the missing tables in one transaction; several processes may do so concurrently.
 
@@ -45,35 +49,41 @@ async def create_schema(
         ordering: how PostgreSQL prevents readers from skipping events of a slow transaction.
             ``registered`` lets writers run in parallel; ``serialized`` makes each writer wait for
             the previous one. None keeps the present ordering, which is ``registered`` at first.
+        metadata: tables of the application, which are created as well.
 
     Raises:
         PersistenceError: the tables have another version.
         ConfigError: the toolkit does not support the engine.
     """
     engines.ensure_usable(engine)
-    with translate_errors(PersistenceError, "create the schema"):
+    with driver_errors.translate_errors(PersistenceError, "create the schema"):
         async with engine.begin() as connection:
             await connection.run_sync(lambda sync: install(sync, tables, ordering))
+            for each in metadata:
+                await connection.run_sync(each.create_all)
 
 
-async def check(engine: AsyncEngine, tables: Tables = TABLES) -> None:
+async def check(
+    engine: AsyncEngine, tables: Tables = TABLES, *, metadata: Collection[sa.MetaData] = ()
+) -> None:
     """Check that all tables and columns exist in the version of this library.
 
     Args:
         engine: engine on PostgreSQL or SQLite.
         tables: tables of the toolkit.
+        metadata: tables of the application, which are checked as well.
 
     Raises:
         ConfigError: tables, columns or the trigger are missing, or have another version.
     """
     engines.ensure_usable(engine)
-    with translate_errors(PersistenceError, "check the schema"):
+    with driver_errors.translate_errors(PersistenceError, "check the schema"):
         async with engine.connect() as connection:
-            findings = await connection.run_sync(lambda sync: _find_missing(sync, tables))
+            findings = await connection.run_sync(lambda sync: _find_missing(sync, tables, metadata))
     if findings:
         raise ConfigError(
             f"the database lacks {'; '.join(findings)}; run create_schema(engine), or your "
-            "migrations"
+            "migrations; a backend creates its tables with create_schema=True"
         )
 
 
@@ -203,12 +213,16 @@ def _has_trigger(connection: sa.Connection, tables: Tables) -> bool:
     return bool(found)
 
 
-def _find_missing(connection: sa.Connection, tables: Tables) -> list[str]:
+def _find_missing(
+    connection: sa.Connection, tables: Tables, metadata: Iterable[sa.MetaData]
+) -> list[str]:
     inspector = sa.inspect(connection)
-    present = set(inspector.get_table_names(schema=tables.schema))
-    missing = [
-        name for table in tables.metadata.sorted_tables if (name := table.name) not in present
+    expected = [
+        table
+        for each in (tables.metadata, *metadata)
+        for table in sorted(each.tables.values(), key=lambda table: table.name)
     ]
+    missing = [each.name for each in expected if not inspector.has_table(each.name, each.schema)]
     if missing:
         return [f"the tables {', '.join(missing)}"]
     needed = {COMPONENT: tables.VERSION}
@@ -221,8 +235,8 @@ def _find_missing(connection: sa.Connection, tables: Tables) -> list[str]:
                 f"version {version} of the tables {tables.prefix}* ({component}, found {found})"
             ]
     findings = []
-    for table in tables.metadata.sorted_tables:
-        columns = {column["name"] for column in inspector.get_columns(table.name, tables.schema)}
+    for table in expected:
+        columns = {column["name"] for column in inspector.get_columns(table.name, table.schema)}
         if absent := [column.name for column in table.columns if column.name not in columns]:
             findings.append(f"in {table.name} the columns {', '.join(absent)}")
     if driver.is_postgres(connection) and not _has_trigger(connection, tables):

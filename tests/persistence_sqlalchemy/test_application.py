@@ -1,0 +1,103 @@
+"""One application on every backend: commands, a relay and a projection at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cqrs_ddd_advanced_core import (
+    EventSourcedRepository,
+    ProjectionDocuments,
+    ProjectionHandler,
+    Projections,
+)
+from cqrs_ddd_core import (
+    AggregateRoot,
+    Application,
+    Command,
+    DomainEvent,
+    IBackend,
+    InMemoryBackend,
+)
+from cqrs_ddd_core.adapters.memory import InMemoryMessageBus
+from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyBackend
+from cqrs_ddd_specifications import field
+from tests.databases import new_database
+
+BOXES, COINS = 5, 4
+
+
+class CoinsInserted(DomainEvent):
+    cents: int
+
+
+class CoinBox(AggregateRoot[str]):
+    cents: int = 0
+
+    def insert(self, cents: int) -> None:
+        self.add_event(CoinsInserted(cents=cents))
+
+    def apply_CoinsInserted(self, event: CoinsInserted) -> None:
+        self.cents += event.cents
+
+
+class Balances(ProjectionHandler):
+    collection = "balances"
+    fields = {"cents": int}  # noqa: RUF012 - declared as the documentation does
+
+    def apply_CoinsInserted(self, event: CoinsInserted, documents: ProjectionDocuments) -> None:
+        box = str(event.aggregate_id)
+        cents = (documents.get(box) or {"cents": 0})["cents"]
+        documents.upsert(box, {"cents": cents + event.cents})
+
+
+class InsertCoins(Command[int]):
+    box_id: str
+    cents: int
+
+
+@pytest.fixture(params=["fakes", "sqlite", "sqlite in memory", "postgres"])
+async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[IBackend]:
+    if request.param == "fakes":
+        yield InMemoryBackend()
+        return
+    url = f"sqlite+aiosqlite:///{tmp_path}/bank.db"
+    if request.param == "sqlite in memory":
+        url = "sqlite+aiosqlite://"
+    elif request.param == "postgres":
+        postgres_url = request.getfixturevalue("postgres_url")
+        url = await asyncio.to_thread(new_database, postgres_url)
+    yield SQLAlchemyBackend(url, create_schema=True)
+
+
+async def test_application_runs_commands_relay_and_projection_on_each_backend(
+    backend: IBackend,
+) -> None:
+    projections = Projections([Balances()])
+    app = Application(backend, publisher=InMemoryMessageBus(), services=[projections])
+    boxes: EventSourcedRepository[CoinBox, str] = EventSourcedRepository(CoinBox)
+
+    @app.command_handler(InsertCoins)
+    async def insert_coins(command: InsertCoins) -> int:
+        box = await boxes.get(command.box_id) or CoinBox(id=command.box_id)
+        box.insert(command.cents)
+        await boxes.add(box)
+        return box.cents
+
+    async def send_coins(box_id: str) -> int:
+        positions = [
+            (await app.send(InsertCoins(box_id=box_id, cents=100))).position for _ in range(COINS)
+        ]
+        return max(position or 0 for position in positions)
+
+    async with app:
+        names = [f"a-{number}" for number in range(BOXES)]
+        await app.wait_for(max(await asyncio.gather(*map(send_coins, names))), timeout=30)
+        found = await projections.documents.find("balances", field("cents") == 100 * COINS)
+
+        assert len(await found.all()) == BOXES
+        while await backend.outbox.get_pending():  # noqa: ASYNC110 - the relay is to publish
+            await asyncio.sleep(0.01)
