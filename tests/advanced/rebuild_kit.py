@@ -148,18 +148,20 @@ class ProjectionRebuildKit:
     async def test_frozen_rebuild_does_not_disturb_the_rebuild_that_replaced_it(
         self, environment: ProjectionEnvironment
     ) -> None:
-        tills, thawed = Tills(), asyncio.Event()
+        tills, claimed, thawed = Tills(), asyncio.Event(), asyncio.Event()
         streams = [new_till() for _ in range(6)]
         await environment.append(*(to_stored(each, open_and_sell(5)) for each in streams))
 
         class FrozenRebuild(ProjectionRebuild):
             async def _begin(self, run: ProjectionRun) -> None:
+                claimed.set()
                 await thawed.wait()
                 await super()._begin(run)
 
         frozen = FrozenRebuild(tills, **environment.stores, lease=0.01, worker_id="frozen")
         task = asyncio.ensure_future(frozen.run())
-        await asyncio.sleep(0.1)
+        await claimed.wait()
+        await asyncio.sleep(0.1)  # The lease has expired, however late the claim was.
         steps = 0
 
         def thaw_in_the_middle(progress: RebuildProgress) -> None:
