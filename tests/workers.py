@@ -15,8 +15,11 @@ from xdist.workermanage import WorkerController
 from tests.faults.sizes import FORM
 from tests.processes import WORKER
 
-LONGEST = ("tests/faults/", "tests/docs/", "docs/")
-"""Folders with the longest tests, which start first, so that all workers end at about one time."""
+LONGEST = ("tests/faults/", "tests/docs/")
+"""Folders with the longest tests, which start first, so that all workers end at about one time.
+
+Pages come last: the default event registry finds their classes for as long as the process lives.
+"""
 EXTRA_WORKERS = 1
 """Workers beyond the number of cores, because tests wait for servers and processes."""
 
