@@ -20,7 +20,7 @@ LONGEST = ("tests/faults/", "tests/docs/")
 
 Pages come last: the default event registry finds their classes for as long as the process lives.
 """
-EXTRA_WORKERS = 1
+EXTRA_WORKERS = 2
 """Workers beyond the number of cores, because tests wait for servers and processes."""
 
 
@@ -58,6 +58,7 @@ class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]
         return str(crashed)
 
 
+@pytest.hookimpl(tryfirst=True)  # The plugin of pytest-xdist answers too.
 def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + EXTRA_WORKERS
 
