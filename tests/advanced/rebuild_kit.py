@@ -205,7 +205,19 @@ class ProjectionRebuildKit:
             if not tasks:
                 tasks.append(asyncio.ensure_future(second.run()))
 
-        await environment.rebuild(tills, batch=1, on_progress=begin_another).run()
+        class WaitingRebuild(ProjectionRebuild):
+            async def _claim(self, run: ProjectionRun, *, restart: bool = False) -> None:
+                await super()._claim(run, restart=restart)
+                step = run.step
+
+                async def step_after_the_second(uow: UnitOfWork | None = None) -> int:
+                    if tasks:
+                        await asyncio.wait(tasks)
+                    return await step(uow)
+
+                run.step = step_after_the_second  # type: ignore[method-assign]
+
+        await WaitingRebuild(tills, **environment.stores, batch=1, on_progress=begin_another).run()
         try:
             await tasks[0]
         except ProjectionError as error:
