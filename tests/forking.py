@@ -8,21 +8,22 @@ from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(
-    [
-        "tests.faults.caching",
-        "tests.faults.crashing",
-        "tests.faults.freezing",
-        "tests.faults.freezing_workers",
-        "tests.faults.locking",
-        "tests.faults.rebuilding",
-        "tests.faults.redlock",
-        "tests.faults.snapshotting",
-        "tests.order_program",
-        "tests.persistence_sqlalchemy.test_schema",
-        "tests.redis.test_fifo_faults",
-    ]
-)
+PRELOADED = [
+    "tests.forkserver_paths",  # First, because the other modules need it.
+    "tests.faults.caching",
+    "tests.faults.crashing",
+    "tests.faults.freezing",
+    "tests.faults.freezing_workers",
+    "tests.faults.locking",
+    "tests.faults.rebuilding",
+    "tests.faults.redlock",
+    "tests.faults.snapshotting",
+    "tests.order_program",
+    "tests.persistence_sqlalchemy.test_schema",
+    "tests.redis.test_fifo_faults",
+]
+
+context.set_forkserver_preload(PRELOADED)
 
 
 @contextmanager
