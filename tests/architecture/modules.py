@@ -116,8 +116,9 @@ def assigned_names(node: ast.AST) -> list[str]:
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
+@cache
 def read_modules(package: Package) -> dict[str, Module]:
-    """Parse every source file of a package, keyed by dotted name."""
+    """Parse every source file of a package once, keyed by dotted name."""
     modules = {}
     for path in sorted(package.source.rglob("*.py")):
         name = _dotted_name(path.relative_to(package.source.parent))
