@@ -136,7 +136,6 @@ async def test_timeout_after_raises_timeout_error_in_a_task_that_is_being_cancel
     assert ended == ["in time"]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 does not count cancellations")
 async def test_timed_out_work_that_raises_its_own_error_leaves_the_task_uncancelled() -> None:
     async def work() -> None:
         try:
@@ -147,6 +146,7 @@ async def test_timed_out_work_that_raises_its_own_error_leaves_the_task_uncancel
     with pytest.raises(LookupError):
         await timeout_after(0.01, work())
 
+    await asyncio.sleep(0)  # A cancellation that is left behind would end this test here.
     task = asyncio.current_task()
     assert task is not None
-    assert task.cancelling() == 0
+    assert sys.version_info < (3, 11) or task.cancelling() == 0  # Python 3.10 has no count.

@@ -1,5 +1,12 @@
-"""Database fixtures of the adapter tests."""
+"""Fixtures of the adapter tests, and a proxy in front of the database."""
 
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.faults.proxy import Proxy
 from tests.persistence_sqlalchemy.conftest import (
     backend,
     database_url,
@@ -19,3 +26,9 @@ __all__ = [
     "session_factory",
     "tables",
 ]
+
+
+@pytest.fixture
+async def proxy(database_url: str) -> AsyncIterator[Proxy]:
+    async with Proxy(database_url).run() as proxy:
+        yield proxy

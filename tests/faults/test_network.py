@@ -37,12 +37,6 @@ class ShortTimeoutUnitOfWork(SQLAlchemyUnitOfWork):
 
 
 @pytest.fixture
-async def proxy(database_url: str) -> AsyncIterator[Proxy]:
-    async with Proxy(database_url).run() as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def proxy_engine(proxy: Proxy) -> AsyncIterator[AsyncEngine]:
     engine = create_async_engine(proxy.url, pool_size=1, max_overflow=0)
     yield engine

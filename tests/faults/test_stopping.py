@@ -20,12 +20,6 @@ pytestmark = pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 
 
 @pytest.fixture
-async def proxy(database_url: str) -> AsyncIterator[Proxy]:
-    async with Proxy(database_url).run() as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def proxy_engine(proxy: Proxy) -> AsyncIterator[AsyncEngine]:
     engine = create_async_engine(proxy.url)
     yield engine

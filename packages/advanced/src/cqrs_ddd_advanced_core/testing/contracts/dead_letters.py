@@ -56,10 +56,7 @@ class DeadLetterStoreContract:
         await add(
             dead_letters,
             new_uow,
-            make_dead_letter("p", 1, "a"),
-            make_dead_letter("p", 2, "a", state=WAITING),
-            make_dead_letter("p", 3, "b", state=WAITING, is_due=True),
-            make_dead_letter("p", 4, "c", state=SKIPPED),
+            *make_letters_of_three_streams("p"),
             make_dead_letter("q", 4, "c", state=SKIPPED),
         )
 
@@ -151,10 +148,7 @@ class DeadLetterStoreContract:
         await add(
             dead_letters,
             new_uow,
-            make_dead_letter("p", 1, "a"),
-            make_dead_letter("p", 2, "a", state=WAITING),
-            make_dead_letter("p", 3, "b", state=WAITING, is_due=True),
-            make_dead_letter("p", 4, "c", state=SKIPPED),
+            *make_letters_of_three_streams("p"),
             make_dead_letter("q", 5, "d"),
         )
         streams = [free, skipped, waiting, failed, namesake]
@@ -445,6 +439,16 @@ def make_dead_letter(
         attempts=attempts,
         **fields,
     )
+
+
+def make_letters_of_three_streams(projection: str) -> list[DeadLetter]:
+    """Build the dead letters of two blocked streams, a and b, and of one that is skipped, c."""
+    return [
+        make_dead_letter(projection, 1, "a"),
+        make_dead_letter(projection, 2, "a", state=WAITING),
+        make_dead_letter(projection, 3, "b", state=WAITING, is_due=True),
+        make_dead_letter(projection, 4, "c", state=SKIPPED),
+    ]
 
 
 async def add(dead_letters: IDeadLetterStore, new_uow: NewUnitOfWork, *letters: DeadLetter) -> None:
