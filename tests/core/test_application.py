@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -22,13 +23,14 @@ from cqrs_ddd_core import (
     OutboxMiddleware,
     PositionTimeoutError,
     Query,
+    ReadOnlyError,
     ServiceState,
     standard_middlewares,
 )
 from cqrs_ddd_core.adapters.memory import InMemoryMessageBus
 from cqrs_ddd_core.adapters.memory.backend import InMemoryBackend
 from cqrs_ddd_core.adapters.memory.locking import InMemoryLockStrategy
-from cqrs_ddd_core.application import BackgroundService, IPositionWaiter, IService
+from cqrs_ddd_core.application import BackgroundService, ILag, IPositionWaiter, IService
 from cqrs_ddd_core.middleware import LockingMiddleware
 from cqrs_ddd_core.primitives.background_service import Loops
 
@@ -124,6 +126,24 @@ async def test_application_handles_commands_once_and_answers_queries() -> None:
 
     assert (results, balance) == ([250, 250], 250)
     assert len(await app.backend.event_store.get_events("a-1")) == 1
+
+
+async def test_query_of_an_application_cannot_change_anything() -> None:
+    app = create_application()
+    accounts = app.backend.repository(Account)
+
+    class CloseAccount(Query[None]):
+        pass
+
+    @app.query_handler(CloseAccount)
+    async def close_account(query: CloseAccount) -> None:
+        await accounts.add(Account(id="a-1"))
+
+    async with app:
+        with pytest.raises(ReadOnlyError, match="send a command"):
+            await app.query(CloseAccount())
+
+    assert await accounts.get("a-1") is None
 
 
 async def test_application_without_a_publisher_saves_nothing_in_the_outbox() -> None:
@@ -292,6 +312,9 @@ class WaitingService(RecordedService, IPositionWaiter):
 
     async def wait_for(self, position: int, *, timeout: float) -> bool:
         return position <= 5
+
+    async def measure_lag(self) -> Mapping[str, ILag]:
+        return {}
 
 
 async def test_wait_for_returns_when_every_service_has_reached_the_position() -> None:

@@ -22,12 +22,16 @@ class AtCommit(Enum):
 
 
 class Proxy:
-    """Proxy between a driver and PostgreSQL; ``url`` is the URL of the server through the proxy."""
+    """Proxy between a driver and PostgreSQL; ``url`` is the URL of the server through the proxy.
+
+    While ``is_frozen``, it forwards no request and drops no connection.
+    """
 
     def __init__(self, server_url: str) -> None:
         self._server = urlsplit(server_url)
         self.at_commit = AtCommit.FORWARD
         self.is_down = False
+        self.is_frozen = False
         self.url = server_url
         self._writers: set[asyncio.StreamWriter] = set()
         self.frozen = asyncio.Event()
@@ -64,6 +68,9 @@ class Proxy:
         answering = asyncio.ensure_future(_forward(answers, back))
         try:
             while request := await client.read(65_536):
+                if self.is_frozen:
+                    await self._thawed.wait()
+                    break
                 if _COMMIT.search(request) and self.at_commit is not AtCommit.FORWARD:
                     await self._misbehave(request, server, answering)
                     break

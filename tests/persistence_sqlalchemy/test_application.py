@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -101,3 +102,29 @@ async def test_application_runs_commands_relay_and_projection_on_each_backend(
         assert len(await found.all()) == BOXES
         while await backend.outbox.get_pending():  # noqa: ASYNC110 - the relay is to publish
             await asyncio.sleep(0.01)
+
+
+async def test_health_tells_lag_and_heartbeats_on_each_backend(backend: IBackend) -> None:
+    app = Application(backend, services=[Projections([Balances()])])
+
+    @app.command_handler(InsertCoins)
+    async def insert_coins(command: InsertCoins) -> int:
+        box = CoinBox(id=command.box_id)
+        box.insert(command.cents)
+        await EventSourcedRepository[CoinBox, str](CoinBox).add(box)
+        return box.cents
+
+    async with app:
+        first = await app.send(InsertCoins(box_id="a-1", cents=100))
+        await app.wait_for(first.position, timeout=30)
+        await app.services["projections"].stop()
+        await app.send(InsertCoins(box_id="a-2", cents=100))
+        health = await app.health(timeout=30)
+
+        assert health.is_ready
+        assert health.dead_services == ["projections"]
+        lag = health.lag["balances"]
+        assert (lag.events, lag.dead_letters) == (1, 0)
+        assert lag.seconds > 0
+        assert [each.service for each in health.heartbeats] == ["heartbeats", "projections"]
+        assert json.loads(json.dumps(health.to_json()))["lag"]["balances"]["events"] == 1

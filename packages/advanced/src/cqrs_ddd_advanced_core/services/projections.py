@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cqrs_ddd_core import InvalidOperationError
@@ -11,7 +11,7 @@ from cqrs_ddd_core.ports import IBackend
 
 from ..adapters import memory
 from ..ports import IDeadLetterStore, IPositionStore, IProjectionStore
-from ..projections import ProjectionHandler, ProjectionRegistry, ProjectionWorker
+from ..projections import ProjectionHandler, ProjectionRegistry, ProjectionWorker, lag
 
 
 class Projections(IPositionWaiter):
@@ -74,6 +74,16 @@ class Projections(IPositionWaiter):
         """
         collections = [handler.collection for handler in self.registry]
         return await self.positions.wait_until(position, collections, timeout=timeout)
+
+    async def measure_lag(self) -> Mapping[str, lag.ProjectionLag]:
+        """Return the lag of each projection that has a position, by name."""
+        reserved = self._bound_to().background
+        found = await lag.measure_projection_lag(
+            reserved.event_store,
+            reserved.part(IPositionStore, memory.InMemoryPositionStore),
+            dead_letters=reserved.part(IDeadLetterStore, memory.InMemoryDeadLetterStore),
+        )
+        return {each.projection: each for each in found}
 
     def _bound_to(self) -> IBackend:
         if self._backend is None:

@@ -2,12 +2,15 @@
 
 from ..primitives.background_service import BackgroundService, ServiceState, ServiceStatus
 from .application import Application
+from .health import Health
 from .middlewares import sort_middlewares, standard_middlewares
-from .services import IPositionWaiter, IService
+from .services import ILag, IPositionWaiter, IService
 
 __all__ = [
     "Application",
     "BackgroundService",
+    "Health",
+    "ILag",
     "IPositionWaiter",
     "IService",
     "ServiceState",

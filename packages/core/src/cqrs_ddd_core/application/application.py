@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from ..cqrs import HandlerRegistry, Mediator, Plan
@@ -13,6 +14,8 @@ from ..messaging import OutboxRelay
 from ..middleware import OutboxMiddleware
 from ..ports import IBackend, ICommandBus, IMessagePublisher, IMiddleware, IQueryBus
 from ..primitives import background_service, exceptions, shielding
+from . import heartbeats
+from .health import Health, check_health
 from .middlewares import sort_middlewares, standard_middlewares
 from .services import IPositionWaiter, IService
 
@@ -47,7 +50,7 @@ class Application(ICommandBus, IQueryBus):
         handlers: registry of the handlers.
         mediator: mediator that runs the handlers.
         relay: relay of the outbox, or None without a publisher.
-        services: background services by name, with the relay.
+        services: background services by name, with the relay and the sender of their heartbeats.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Application(ICommandBus, IQueryBus):
             self.handlers,
             uow_factory=backend.unit_of_work,
             middlewares=steps,
+            query_uow_factory=partial(backend.unit_of_work, read_only=True),
         )
         self._grace = grace
         self._is_open = False
@@ -116,6 +120,16 @@ class Application(ICommandBus, IQueryBus):
         for waiter, reached in zip(self._waiters, in_time, strict=True):
             if not reached:
                 raise exceptions.PositionTimeoutError.not_reached(waiter.name, position, timeout)
+
+    async def health(self, *, timeout: float = 2.0) -> Health:
+        """Check the services of this process and the backend; an error becomes part of the result.
+
+        Args:
+            timeout: seconds to wait for the backend; a backend without an answer is not ready.
+        """
+        return await check_health(
+            self.backend, self.services, self._waiters, is_open=self._is_open, timeout=timeout
+        )
 
     @asynccontextmanager
     async def open(self, *, services: bool = True) -> AsyncIterator["Application"]:
@@ -189,7 +203,8 @@ class Application(ICommandBus, IQueryBus):
 
 
 def _create_relay(backend: IBackend, publisher: IMessagePublisher) -> OutboxRelay:
-    return OutboxRelay(backend.background.outbox, publisher, signal=backend.signal)
+    reserved = backend.background
+    return OutboxRelay(reserved.outbox, publisher, signal=reserved.signal)
 
 
 def _bind(
@@ -197,10 +212,12 @@ def _bind(
 ) -> Mapping[str, background_service.BackgroundService]:
     bound: dict[str, background_service.BackgroundService] = {} if relay is None else {RELAY: relay}
     for service in services:
-        if service.name in bound:
+        if service.name in {*bound, heartbeats.NAME}:
             raise exceptions.ConfigError(
                 f"two services are named {service.name!r}; give each service a name of its own",
                 variable="services",
             )
         bound[service.name] = service.bind(backend)
+    if bound:
+        bound[heartbeats.NAME] = heartbeats.HeartbeatSender(heartbeats.get_store(backend), bound)
     return bound

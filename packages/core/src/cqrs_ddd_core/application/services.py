@@ -1,6 +1,7 @@
 """Background services of an application."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from ..ports.backend import IBackend
@@ -28,6 +29,25 @@ class IService(Protocol):
         ...
 
 
+class ILag(Protocol):
+    """Lag of a consumer of events, such as a projection, behind the event store."""
+
+    @property
+    def events(self) -> int:
+        """Largest possible number of committed events that it has not processed."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """Age of the oldest of these events, 0 without one."""
+        ...
+
+    @property
+    def dead_letters(self) -> int:
+        """Number of events that it could not process, or that wait behind such an event."""
+        ...
+
+
 @runtime_checkable
 class IPositionWaiter(IService, Protocol):
     """Service that processes events in order, and whose progress a caller can wait for."""
@@ -40,4 +60,9 @@ class IPositionWaiter(IService, Protocol):
             position: global position of an event.
             timeout: seconds to wait.
         """
+        ...
+
+    @abstractmethod
+    async def measure_lag(self) -> Mapping[str, ILag]:
+        """Return the lag of each consumer of events, by name."""
         ...

@@ -10,11 +10,7 @@ from ..domain.events import DomainEvent
 from ..instrumentation import hooks
 from ..messages import Command, CommandResponse, Query, QueryResponse
 from ..ports import ICommandBus, IEventDispatcher, IMiddleware, IQueryBus
-from ..primitives.exceptions import (
-    HandlerNotRegisteredError,
-    InvalidOperationError,
-    ReadOnlyError,
-)
+from ..primitives import exceptions
 from ..unit_of_work import UnitOfWork, get_current_uow
 from ..unit_of_work.deferred import read_in_unit_of_work
 from .pipeline import Step, build_handler_step, chain, get_name, split_by_placement
@@ -175,7 +171,7 @@ class Mediator(ICommandBus, IQueryBus):
                 position = uow.committed_position
                 return response if position is None else replace(response, position=position)
             if current.read_only:
-                raise ReadOnlyError.command_in_query(type(command).__name__)
+                raise exceptions.ReadOnlyError.command_in_query(type(command).__name__)
             if _uow_at_work.get() is current:
                 # The root command collects the events of its nested commands, too.
                 response = await handle(command)
@@ -201,7 +197,7 @@ class Mediator(ICommandBus, IQueryBus):
                 new = aggregates.drain_new_events()
                 if not new:
                     return CommandResponse(response.result, tuple(events))
-            raise InvalidOperationError(
+            raise exceptions.InvalidOperationError(
                 f"the event handlers of {type(command).__name__} still raise events after "
                 f"{MAX_EVENT_ROUNDS} rounds, the last {new[0].event_type}; break the cycle"
             )
@@ -226,7 +222,9 @@ async def _run_inside(uow: UnitOfWork, inside: Step, command: object) -> Command
 def _get_uow_at_work(command: object) -> UnitOfWork:
     uow = _uow_at_work.get()
     if uow is None:
-        raise InvalidOperationError(f"{type(command).__name__} runs outside any unit of work")
+        raise exceptions.InvalidOperationError(
+            f"{type(command).__name__} runs outside any unit of work"
+        )
     return uow
 
 
@@ -238,7 +236,7 @@ async def _run_in_span(operation: str, step: Step, message: object, message_id: 
 def _ensure_kind(message_type: type, kind: type) -> None:
     if not issubclass(message_type, kind):
         call = "query" if kind is Query else "send"
-        raise HandlerNotRegisteredError(
+        raise exceptions.HandlerNotRegisteredError(
             f"{call} takes a {kind.__name__}, got {message_type.__name__}; commands go to "
             "mediator.send, queries to mediator.query",
             message_type=message_type.__name__,

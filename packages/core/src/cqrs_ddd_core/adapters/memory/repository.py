@@ -9,14 +9,7 @@ from typing import Any, Generic, TypeVar
 from ...domain import ID, AggregateRoot, IQueryOptions, ISpecification
 from ...ports import IBulkRepository, SearchResult, UnitOfWork
 from ...primitives.exceptions import OptimisticConcurrencyError
-from ...spi import checks
-from ...spi.querying import (
-    build_predicate,
-    ensure_orderable,
-    get_specification,
-    read_attribute,
-    select_page,
-)
+from ...spi import checks, querying
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 T = TypeVar("T", bound=AggregateRoot)
@@ -105,7 +98,9 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
                 yield item
 
         async def count() -> int:
-            satisfies = build_predicate(self.entity_type, get_specification(criteria))
+            satisfies = querying.build_predicate(
+                self.entity_type, querying.get_specification(criteria)
+            )
             async with join_transaction(uow, f"count {self.entity_type.aggregate_type}") as active:
                 rows = self._get_changes(active).list_rows()
                 return sum(satisfies(row.state) for row in rows)
@@ -195,16 +190,16 @@ def _build_selection(
 ) -> Callable[[Iterable[_Row[T]]], list[_Row[T]]]:
     """Return the function that selects and orders the rows."""
     if isinstance(criteria, ISpecification):
-        satisfies = build_predicate(entity_type, criteria)
+        satisfies = querying.build_predicate(entity_type, criteria)
         return lambda rows: [row for row in rows if satisfies(row.state)]
     options = criteria
     checks.ensure_whole_objects(options)
     for name in options.ordering:
-        ensure_orderable(entity_type, name.removeprefix("-"))
-    fits = build_predicate(entity_type, options.condition)
-    return lambda rows: select_page(
+        querying.ensure_orderable(entity_type, name.removeprefix("-"))
+    fits = querying.build_predicate(entity_type, options.condition)
+    return lambda rows: querying.select_page(
         [row for row in rows if fits(row.state)],
         options,
         key=lambda row: row.state.id,
-        read=lambda row, path: read_attribute(row.state, path),
+        read=lambda row, path: querying.read_attribute(row.state, path),
     )
