@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Generic, TypeVar
 
-from ..cqrs.mediator import Mediator
 from ..domain.aggregate import AggregateRoot
 from ..domain.events import ENVELOPE, DomainEvent
 from ..messages import Command
+from ..ports import ICommandBus
 
 A = TypeVar("A", bound=AggregateRoot)
 
@@ -115,15 +115,15 @@ class AggregateScenario(Generic[A]):
 
 
 class MessageScenario:
-    """Scenario of a mediator that first handles some earlier commands.
+    """Scenario of a command bus that first handles some earlier commands.
 
     Args:
-        mediator: The mediator under test.
+        bus: The mediator or the application under test.
         before: Commands that are sent before the command of ``when``.
     """
 
-    def __init__(self, mediator: Mediator, before: Sequence[Command]) -> None:
-        self._mediator = mediator
+    def __init__(self, bus: ICommandBus, before: Sequence[Command]) -> None:
+        self._bus = bus
         self._before = before
 
     async def when(self, command: Command) -> Outcome:
@@ -132,9 +132,9 @@ class MessageScenario:
         An error of an earlier command is raised.
         """
         for earlier in self._before:
-            await self._mediator.send(earlier)
+            await self._bus.send(earlier)
         try:
-            response = await self._mediator.send(command)
+            response = await self._bus.send(command)
         except Exception as error:
             return Outcome((), error=error)
         return Outcome(response.events, response.result)
@@ -147,9 +147,9 @@ def given(
     return AggregateScenario(aggregate_type.rehydrate(entity_id, history))
 
 
-def given_sent(mediator: Mediator, *commands: Command) -> MessageScenario:
-    """Return the scenario of a mediator that first handles these commands."""
-    return MessageScenario(mediator, commands)
+def given_sent(bus: ICommandBus, *commands: Command) -> MessageScenario:
+    """Return the scenario of a mediator or application that first handles these commands."""
+    return MessageScenario(bus, commands)
 
 
 def _compare_events(expected: Sequence[DomainEvent], actual: Sequence[DomainEvent]) -> list[str]:
