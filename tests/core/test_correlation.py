@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextvars import copy_context
 
 from cqrs_ddd_core import (
     ContextFilter,
@@ -52,6 +54,22 @@ def test_request_context_resets_tenant_and_user_after_a_failed_block() -> None:
         pass
 
     assert (get_tenant_id(), get_user_id()) == (None, None)
+
+
+def test_block_that_ends_in_another_context_restores_the_ids_of_before() -> None:
+    def handle_request() -> Iterator[None]:
+        with correlation_scope("request-1", "command-1"), request_context(tenant_id="t-1"):
+            yield
+
+    request, first = handle_request(), copy_context()
+    first.run(next, request)
+    second = first.copy()
+
+    # A web framework runs the two halves of a generator dependency in different contexts.
+    second.run(lambda: next(request, None))
+
+    assert second.run(lambda: (*_ids(), get_tenant_id())) == (None, None, None)
+    assert (*_ids(), get_tenant_id()) == (None, None, None)
 
 
 def test_log_records_of_child_loggers_carry_the_context_ids() -> None:

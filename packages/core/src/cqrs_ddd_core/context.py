@@ -28,11 +28,16 @@ def get_request_metadata() -> dict[str, object]:
 
 @contextmanager
 def request_context(*, tenant_id: str | None = None, user_id: str | None = None) -> Iterator[None]:
-    """Set tenant and user for the block; tasks started inside inherit them."""
-    tenant = tenant_id_var.set(tenant_id)
-    user = user_id_var.set(user_id)
+    """Set tenant and user for the block; tasks started inside inherit them.
+
+    The end of the block may run in another context, as in a generator that a web framework resumes.
+    """
+    outer = tenant_id_var.get(), user_id_var.get()
+    tenant_id_var.set(tenant_id)
+    user_id_var.set(user_id)
     try:
         yield
     finally:
-        user_id_var.reset(user)
-        tenant_id_var.reset(tenant)
+        # A token of another context could not be reset.
+        tenant_id_var.set(outer[0])
+        user_id_var.set(outer[1])

@@ -24,11 +24,16 @@ def get_causation_id() -> str | None:
 def correlation_scope(
     correlation_id: str | None, causation_id: str | None = None
 ) -> Iterator[None]:
-    """Set both ids for the block; tasks started inside inherit them."""
-    correlation = correlation_id_var.set(correlation_id)
-    causation = causation_id_var.set(causation_id)
+    """Set both ids for the block; tasks started inside inherit them.
+
+    The end of the block may run in another context, as in a generator that a web framework resumes.
+    """
+    outer = correlation_id_var.get(), causation_id_var.get()
+    correlation_id_var.set(correlation_id)
+    causation_id_var.set(causation_id)
     try:
         yield
     finally:
-        causation_id_var.reset(causation)
-        correlation_id_var.reset(correlation)
+        # A token of another context could not be reset.
+        correlation_id_var.set(outer[0])
+        causation_id_var.set(outer[1])
