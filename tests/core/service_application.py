@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from cqrs_ddd_core import Application, BackgroundService, IBackend, InMemoryBackend, IService
+from cqrs_ddd_core import (
+    Application,
+    BackgroundService,
+    ConfigError,
+    IBackend,
+    InMemoryBackend,
+    IService,
+)
 from cqrs_ddd_core.primitives.background_service import Loops
 
 
@@ -45,3 +52,12 @@ app = Application(InMemoryBackend(), services=[Service(Loop)])
 def create_stuck() -> Application:
     """Return an application with a service that ignores its cancellation."""
     return Application(InMemoryBackend(), services=[Service(IgnoringLoop)], grace=0.1)
+
+
+class EmptyBackend(InMemoryBackend):
+    async def open(self) -> None:
+        raise ConfigError("the table of orders is missing")
+
+
+def create_without_tables() -> Application:
+    return Application(EmptyBackend(), services=[Service(Loop)])

@@ -49,6 +49,10 @@ def test_service_process_ends_although_a_service_ignores_its_cancellation() -> N
     ("reference", "problem"),
     [
         ("shop", "'shop' is not module:name, such as shop.app:app"),
+        (
+            "tests.core.shop:app",
+            "there is no module tests.core.shop; start",
+        ),
         (f"{MODULE}:missing", "is not an Application, but NoneType"),
         (f"{MODULE}:Loop", "is not an Application, but Loop"),
     ],
@@ -56,6 +60,15 @@ def test_service_process_ends_although_a_service_ignores_its_cancellation() -> N
 def test_reference_that_names_no_application_is_rejected(reference: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         load_application(reference)
+
+
+def test_service_process_without_its_tables_ends_with_one_line() -> None:
+    process = start(f"{MODULE}:create_without_tables")
+    _, log = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert log.count("\n") == 1
+    assert "the services cannot run: the table of orders is missing" in log
 
 
 def test_command_reports_a_wrong_reference_in_its_usage(

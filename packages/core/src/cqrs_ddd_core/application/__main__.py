@@ -10,7 +10,7 @@ import logging
 import os
 from importlib import import_module
 
-from ..primitives.exceptions import ConfigError
+from ..primitives.exceptions import ConfigError, CQRSDDDError
 from .application import Application
 
 logger = logging.getLogger(__name__)
@@ -26,10 +26,19 @@ def load_application(reference: str) -> Application:
         ConfigError: the reference is malformed, or names neither an application nor a function
             that returns one.
     """
-    module, _, name = reference.partition(":")
-    if not module or not name.isidentifier():
+    path, _, name = reference.partition(":")
+    if not path or not name.isidentifier():
         raise ConfigError(f"{reference!r} is not module:name, such as shop.app:app")
-    found = getattr(import_module(module), name, None)
+    try:
+        module = import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
+            raise  # A dependency of the module is missing.
+        raise ConfigError(
+            f"there is no module {error.name}; start the process in the folder that contains it, "
+            "or add that folder to PYTHONPATH"
+        ) from None
+    found = getattr(module, name, None)
     app = found() if callable(found) else found
     if not isinstance(app, Application):
         raise ConfigError(
@@ -59,9 +68,14 @@ def main(arguments: list[str] | None = None) -> int:
     reference = parser.parse_args(arguments).application
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        asyncio.run(run(load_application(reference)))
+        app = load_application(reference)
     except ConfigError as error:
         parser.error(str(error))
+    try:
+        asyncio.run(run(app))
+    except CQRSDDDError as error:
+        logger.error("the services cannot run: %s", error)
+        return 1
     return 0
 
 
