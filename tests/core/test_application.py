@@ -304,7 +304,7 @@ async def test_service_that_ignores_its_stop_and_a_backend_that_hangs_are_abando
         assert app.services["stubborn"].status.state is ServiceState.RUNNING
 
     assert "Stubborn is cancelled: not stopped in 0.01 s" in caplog.text
-    assert "the backend is abandoned: not closed in 0.01 s" in caplog.text
+    assert "the backend is abandoned: not closed in its grace period" in caplog.text
 
 
 class WaitingService(RecordedService, IPositionWaiter):

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+_CLOSING = 1.0
+"""Seconds that the backend may take to close, although the services used the grace period up."""
 RELAY = "outbox relay"
 """Name of the relay among the services."""
 
@@ -43,7 +45,8 @@ class Application(ICommandBus, IQueryBus):
         services: background services, such as projections.
         handlers: registry to use; by default a new one.
         resolver: creates the handlers that are registered as classes, in a new registry.
-        grace: seconds that services may take to stop before they are cancelled.
+        grace: seconds that services may take to stop before they are cancelled; the end of the
+            application takes at most two seconds more.
 
     Attributes:
         backend: the backend.
@@ -195,11 +198,16 @@ class Application(ICommandBus, IQueryBus):
             raise ended.error
 
     async def _stop(self) -> None:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._grace
         await asyncio.gather(*(each.stop(self._grace) for each in self.services.values()))
-        try:
-            await shielding.timeout_after(self._grace, self.backend.close())
-        except asyncio.TimeoutError:
-            logger.error("the backend is abandoned: not closed in %s s", self._grace)
+        closing = asyncio.ensure_future(self.backend.close())
+        await asyncio.wait({closing}, timeout=max(_CLOSING, deadline - clock()))
+        if closing.done():
+            closing.result()
+        else:
+            closing.cancel()
+            logger.error("the backend is abandoned: not closed in its grace period")
 
 
 def _create_relay(backend: IBackend, publisher: IMessagePublisher) -> OutboxRelay:
