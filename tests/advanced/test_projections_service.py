@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
 from cqrs_ddd_advanced_core import (
+    Fields,
     ProjectionDocuments,
     ProjectionHandler,
     Projections,
@@ -26,7 +29,7 @@ class SeatSold(DomainEvent):
 
 class Revenue(ProjectionHandler):
     collection = "revenue"
-    fields = {"cents": int}  # noqa: RUF012 - declared as the documentation does
+    fields: ClassVar[Fields] = {"cents": int}
 
     def apply_SeatSold(self, event: SeatSold, documents: ProjectionDocuments) -> None:
         show = str(event.aggregate_id)

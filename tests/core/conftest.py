@@ -9,29 +9,28 @@ from typing import Any
 import pytest
 
 from cqrs_ddd_core.domain import ISpecification
-from cqrs_ddd_core.testing.contracts.parcel import Parcel
 from cqrs_ddd_core.testing.contracts.repository import Options, Where
 
 
 @dataclass
-class Equals(ISpecification[Parcel]):
+class Equals(ISpecification[object]):
     attribute: str
     value: object
 
-    def is_satisfied_by(self, candidate: Parcel) -> bool:
+    def is_satisfied_by(self, candidate: object) -> bool:
         return bool(getattr(candidate, self.attribute) == self.value)
 
 
 @dataclass
 class QueryOptions:
-    specification: ISpecification[Parcel] | None = None
+    specification: ISpecification[Any] | None = None
     ordering: Sequence[str] = ()
     limit: int | None = None
     offset: int = 0
     distinct: bool = False
 
     @property
-    def condition(self) -> ISpecification[Parcel] | None:
+    def condition(self) -> ISpecification[Any] | None:
         return self.specification
 
     def with_specification(self, specification: ISpecification[Any] | None) -> QueryOptions:

@@ -6,11 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from cqrs_ddd_advanced_core import (
     EventSourcedRepository,
+    Fields,
     ProjectionDocuments,
     ProjectionHandler,
     Projections,
@@ -47,7 +49,7 @@ class CoinBox(AggregateRoot[str]):
 
 class Balances(ProjectionHandler):
     collection = "balances"
-    fields = {"cents": int}  # noqa: RUF012 - declared as the documentation does
+    fields: ClassVar[Fields] = {"cents": int}
 
     def apply_CoinsInserted(self, event: CoinsInserted, documents: ProjectionDocuments) -> None:
         box = str(event.aggregate_id)

@@ -30,8 +30,13 @@ class Search(pydantic.BaseModel):
     only: AttributeSpecification | None = None
 
 
+class Order(pydantic.BaseModel):
+    total: int
+
+
 class ListOrders(Query[list[str]]):
     page: QueryOptions
+    details: QueryOptions[Order] = QueryOptions()
 
 
 def nest(levels: int) -> dict[str, Any]:
@@ -65,11 +70,15 @@ def test_model_writes_the_json_form_and_reads_it_again(mode: Any) -> None:
 
 
 def test_query_message_carries_options_and_compares_by_value() -> None:
-    query = ListOrders(page=QueryOptions(IS_OPEN, ("id",), limit=5))
+    query = ListOrders(
+        page=QueryOptions(IS_OPEN, ("id",), limit=5),
+        details=QueryOptions(field("total") > 3, limit=3),
+    )
 
     restored = ListOrders.model_validate_json(query.model_dump_json())
 
     assert restored.page == query.page
+    assert restored.details == query.details
 
 
 @pytest.mark.parametrize(

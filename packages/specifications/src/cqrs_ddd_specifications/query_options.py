@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import CoreSchema, to_json
 
-from cqrs_ddd_core.domain import AggregateRoot, IQueryOptions
+from cqrs_ddd_core.domain import AggregateRoot, IQueryOptions, ISpecification
+from cqrs_ddd_core.domain.specification import T_contra
 
 from . import exceptions as errors
 from . import operators as op
@@ -19,7 +20,6 @@ from .json_form import AllowedFields, ensure_allowed, read_json
 from .json_values import to_stored_json
 from .keyset import KEY, after_row, complete_order, read_position
 from .specification import AndSpecification, Specification
-from .visitor import AnySpecification
 
 MAX_LIMIT = 1_000
 """Items of a page that untrusted input may request."""
@@ -29,7 +29,7 @@ _MAX_COUNT = 2**63 - 1
 
 
 @dataclass(frozen=True)
-class QueryOptions(IQueryOptions[Any]):
+class QueryOptions(IQueryOptions[T_contra]):
     """Specification of the items to find, their order, and the page to return.
 
     A page starts at ``offset``, or after the last item of the page before, which ``after``
@@ -49,13 +49,19 @@ class QueryOptions(IQueryOptions[Any]):
         SpecificationError: an option is malformed, or ``ordering`` has too many attributes.
     """
 
-    specification: AnySpecification | None = None
+    specification: ISpecification[T_contra] | None = None
     ordering: tuple[str, ...] = ()
     limit: int | None = None
     offset: int = 0
     after: tuple[object, ...] | None = None
     select_fields: tuple[str, ...] = ()
     distinct: bool = False
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, candidate: object) -> type[QueryOptions]:
+            """Return the class; pydantic finds no schema of ``QueryOptions[Order]``."""
+            return cls
 
     def __post_init__(self) -> None:
         _ensure_names("ordering", self.ordering)
@@ -75,7 +81,7 @@ class QueryOptions(IQueryOptions[Any]):
         _ensure_count("offset", self.offset)
 
     @property
-    def condition(self) -> AnySpecification | None:
+    def condition(self) -> ISpecification[T_contra] | None:
         """Condition for an item of the page: ``specification``, and a position after ``after``.
 
         Raises:
@@ -84,7 +90,9 @@ class QueryOptions(IQueryOptions[Any]):
         """
         return self.build_condition()
 
-    def build_condition(self, *, never_none: Collection[str] = ()) -> AnySpecification | None:
+    def build_condition(
+        self, *, never_none: Collection[str] = ()
+    ) -> ISpecification[T_contra] | None:
         """Return ``condition``, simpler for attributes of the order that no item has as None.
 
         Args:
@@ -103,29 +111,31 @@ class QueryOptions(IQueryOptions[Any]):
         later = after_row(self.ordering, self.after, never_none)
         return later if self.specification is None else later & self.specification
 
-    def with_specification(self, specification: AnySpecification | None) -> QueryOptions:
+    def with_specification(
+        self, specification: ISpecification[T_contra] | None
+    ) -> QueryOptions[T_contra]:
         """Return options with another condition."""
         return replace(self, specification=specification)
 
-    def with_ordering(self, *attributes: str) -> QueryOptions:
+    def with_ordering(self, *attributes: str) -> QueryOptions[T_contra]:
         """Return options with another order: ``with_ordering("-created_at", "name")``."""
         return replace(self, ordering=attributes)
 
     def with_pagination(
         self, limit: int | None = None, offset: int = 0, *, after: tuple[object, ...] | None = None
-    ) -> QueryOptions:
+    ) -> QueryOptions[T_contra]:
         """Return options for another page; ``after`` has the values of the last item seen."""
         return replace(self, limit=limit, offset=offset, after=after)
 
-    def with_select_fields(self, *attributes: str) -> QueryOptions:
+    def with_select_fields(self, *attributes: str) -> QueryOptions[T_contra]:
         """Return options that select these attributes instead of whole items."""
         return replace(self, select_fields=attributes)
 
-    def with_distinct(self, distinct: bool = True) -> QueryOptions:
+    def with_distinct(self, distinct: bool = True) -> QueryOptions[T_contra]:
         """Return options that return equal rows once, or every row if ``distinct`` is False."""
         return replace(self, distinct=distinct)
 
-    def next_page(self, last_item: object, *, key: str = KEY) -> QueryOptions:
+    def next_page(self, last_item: object, *, key: str = KEY) -> QueryOptions[T_contra]:
         """Return options for the page after ``last_item``, the last item of this page.
 
         If an order has ties, a page could lose or repeat items, so it must include ``key``.
@@ -160,7 +170,7 @@ class QueryOptions(IQueryOptions[Any]):
         page = self.next_page(last_item, key=key)
         return encode_cursor(page.ordering, page.after or ())
 
-    def with_cursor(self, cursor: str | None, *, key: str = KEY) -> QueryOptions:
+    def with_cursor(self, cursor: str | None, *, key: str = KEY) -> QueryOptions[T_contra]:
         """Return options for the page that a cursor from a client requests; None is the first page.
 
         Set the order first. The values of the cursor are untrusted input: they are converted to the
@@ -183,7 +193,7 @@ class QueryOptions(IQueryOptions[Any]):
         distinct_fields = self.select_fields if self.distinct else ()
         return complete_order(self.ordering, key, distinct_fields, is_aggregate=is_aggregate)
 
-    def merge(self, other: QueryOptions) -> QueryOptions:
+    def merge(self, other: QueryOptions[T_contra]) -> QueryOptions[T_contra]:
         """Return options that require both conditions; settings of ``other`` have priority."""
         conditions = [
             each for each in (self.specification, other.specification) if each is not None

@@ -1,5 +1,6 @@
 """Projections: documents computed from events, by workers, inline, or at each read."""
 
+from ..ports.projections import JsonDocument
 from .batch import PoisonEventPolicy
 from .documents import ProjectionDocuments
 from .handler import ProjectionHandler, ProjectionRegistry
@@ -16,6 +17,7 @@ from .worker import ProjectionWorker
 
 __all__ = [
     "InlineProjectionMiddleware",
+    "JsonDocument",
     "LiveProjection",
     "PoisonEventPolicy",
     "ProjectionBackedDualPersistence",

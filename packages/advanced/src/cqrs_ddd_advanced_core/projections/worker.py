@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TypedDict
 
 from cqrs_ddd_core import ExponentialBackoffPolicy, LeaseLostError, RetryPolicy
 from cqrs_ddd_core.ports import IClock, IEventStore, IQueueSignal, IWorkerLifecycle, UnitOfWork
@@ -22,6 +23,19 @@ from .handler import ProjectionHandler, ProjectionRegistry
 from .run import ProjectionRun, ProjectionRuntime, ensure_usable_time
 
 logger = logging.getLogger(__name__)
+
+
+class WorkerOptions(TypedDict, total=False):
+    """Arguments of a ``ProjectionWorker`` that do not depend on its backend."""
+
+    batch: int
+    lease: float
+    retry: RetryPolicy | None
+    on_poison: PoisonEventPolicy
+    poll_interval: float
+    clock: IClock | None
+    worker_id: str | None
+    on_change: OnChange | None
 
 
 class ProjectionWorker(BackgroundService, IWorkerLifecycle):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cqrs_ddd_core import InvalidOperationError
 from cqrs_ddd_core.application import IPositionWaiter
@@ -11,7 +11,10 @@ from cqrs_ddd_core.ports import IBackend
 
 from ..adapters import memory
 from ..ports import IDeadLetterStore, IPositionStore, IProjectionStore
-from ..projections import ProjectionHandler, ProjectionRegistry, ProjectionWorker, lag
+from ..projections import ProjectionHandler, ProjectionRegistry, lag, worker
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Projections(IPositionWaiter):
@@ -28,7 +31,7 @@ class Projections(IPositionWaiter):
         projections: ProjectionRegistry | Iterable[ProjectionHandler],
         *,
         name: str = "projections",
-        **options: Any,
+        **options: Unpack[worker.WorkerOptions],
     ) -> None:
         self.registry = ProjectionRegistry.create(projections)
         self._name = name
@@ -50,12 +53,12 @@ class Projections(IPositionWaiter):
         """Positions of the projections, on the connections of the application."""
         return self._bound_to().part(IPositionStore, memory.InMemoryPositionStore)
 
-    def bind(self, backend: IBackend) -> ProjectionWorker:
+    def bind(self, backend: IBackend) -> worker.ProjectionWorker:
         """Create the worker on the connections that are reserved for background work."""
         self._backend, reserved = backend, backend.background
         # The units of work of the fakes carry the store once it is a part of the backend.
         reserved.part(IProjectionStore, memory.InMemoryProjectionStore)
-        return ProjectionWorker(
+        return worker.ProjectionWorker(
             self.registry,
             events=reserved.event_store,
             positions=reserved.part(IPositionStore, memory.InMemoryPositionStore),

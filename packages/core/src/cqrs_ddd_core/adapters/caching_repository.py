@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from ..domain import ID, AggregateRoot, ISpecification
+from ..domain import ID, AggregateRoot, IQueryOptions, ISpecification
 from ..ports import IBulkRepository, IRepository, IVersionedCache, SearchResult
 from ..ports.unit_of_work import UnitOfWork, get_current_uow
 from ..primitives.exceptions import InvalidOperationError
@@ -172,7 +172,7 @@ class CachingRepository(IBulkRepository[T, ID], Generic[T, ID]):
         return await self._inner.list_all(entity_ids, uow)
 
     async def search(
-        self, criteria: ISpecification[T] | Any, uow: UnitOfWork | None = None
+        self, criteria: ISpecification[T] | IQueryOptions[T], uow: UnitOfWork | None = None
     ) -> SearchResult[T]:
         """Search in ``inner``, without the cache."""
         return await self._inner.search(criteria, uow)

@@ -97,7 +97,7 @@ class MultitenantMixin(IRepository[T, ID], Generic[T, ID]):
         return [entity for entity in found if _get_owner(entity) == tenant_id]
 
     async def search(
-        self, criteria: ISpecification[T] | Any, uow: UnitOfWork | None = None
+        self, criteria: ISpecification[T] | IQueryOptions[T], uow: UnitOfWork | None = None
     ) -> SearchResult[T]:
         """Search the aggregates of the tenant."""
         tenant_id = _get_tenant()

@@ -12,7 +12,7 @@ from .handlers import BoundHandler, Resolver, bind, find_message_type
 
 HandlerFn = Callable[..., Awaitable[Any]]
 F = TypeVar("F", bound=HandlerFn)
-H = TypeVar("H", bound=Callable[..., Any])
+H = TypeVar("H", bound=HandlerFn | type)
 """Function or class that handles a message."""
 
 

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from ..domain import ID, AggregateRoot, ISpecification
+from ..domain import ID, AggregateRoot, IQueryOptions, ISpecification
 from ..primitives.exceptions import EntityNotFoundError
 from .search_result import SearchResult
 from .unit_of_work import UnitOfWork
@@ -79,6 +79,13 @@ class IBulkRepository(IRepository[T, ID], Protocol[T, ID]):
         if found is None:
             raise EntityNotFoundError.missing_from(type(self).__name__, entity_id)
         return found
+
+    @abstractmethod
+    async def search(
+        self, criteria: ISpecification[T] | IQueryOptions[T], uow: UnitOfWork | None = None
+    ) -> SearchResult[T]:
+        """Return the aggregates that satisfy a specification or query options."""
+        ...
 
     @abstractmethod
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:

@@ -80,9 +80,7 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
             return [_hand_out(row, active) for row in rows]
 
     async def search(
-        self,
-        criteria: ISpecification[T] | Any,
-        uow: UnitOfWork | None = None,
+        self, criteria: ISpecification[T] | IQueryOptions[T], uow: UnitOfWork | None = None
     ) -> SearchResult[T]:
         """Return a search over all aggregates, which runs when its result is read."""
         checks.ensure_searchable(criteria)

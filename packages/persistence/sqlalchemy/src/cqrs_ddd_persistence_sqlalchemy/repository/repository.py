@@ -120,7 +120,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         by_id = {entity.id: entity for entity in found}
         return [by_id[each] for each in asked if each in by_id]
 
-    async def search(self, criteria: Criteria, uow: UnitOfWork | None = None) -> SearchResult[T]:
+    async def search(self, criteria: Criteria[T], uow: UnitOfWork | None = None) -> SearchResult[T]:
         """Return a search by the columns of the model, which runs when it is awaited or streamed.
 
         Raises:

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cqrs_ddd_core import IQueryOptions, ISpecification
+from cqrs_ddd_core.domain.specification import T_contra
 from cqrs_ddd_core.spi.checks import ensure_whole_objects
 from cqrs_ddd_core.spi.querying import get_specification
 from cqrs_ddd_specifications import QueryOptions, exceptions, keyset, selection
@@ -17,7 +18,7 @@ from .columns import Target, get_mapper, resolve_path
 from .compiler import Names, Values, build_sqla_filter
 from .dialects import Expression, collate_text, ensure_faithful
 
-Criteria = ISpecification[Any] | IQueryOptions[Any]
+Criteria = ISpecification[T_contra] | IQueryOptions[T_contra]
 """Specification, or query options."""
 
 
