@@ -43,8 +43,9 @@ lint: install ## Check style and formatting.
 	$(RUN) ruff format --check .
 
 .PHONY: types
-types: install ## Check types with mypy in strict mode.
+types: install ## Check types with mypy in strict mode, and those of an application with pyright, too.
 	$(RUN) mypy
+	$(RUN) python -m tests.typing
 
 .PHONY: layers
 layers: install ## Check that imports follow the layers of the architecture.
