@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import ClassVar
 
 import pytest
@@ -11,8 +12,10 @@ from cqrs_ddd_advanced_core import (
     ProjectionDocuments,
     ProjectionHandler,
     Projections,
+    ProjectionWorker,
     UnknownProjectionError,
 )
+from cqrs_ddd_advanced_core.projections.worker import WorkerOptions
 from cqrs_ddd_core import (
     Application,
     DomainEvent,
@@ -70,3 +73,15 @@ async def test_wait_for_projections_that_no_worker_has_run_is_an_error() -> None
 def test_projections_without_an_application_have_no_documents() -> None:
     with pytest.raises(InvalidOperationError, match="the service projections is not bound"):
         _ = Projections([Revenue()]).documents
+
+
+def test_projections_take_the_options_of_a_worker_with_the_same_types() -> None:
+    parameters = inspect.signature(ProjectionWorker).parameters.values()
+    of_the_backend = {"projections", "events", "positions", "dead_letters", "uow_factory", "signal"}
+
+    options = {each.name: each.annotation for each in parameters if each.name not in of_the_backend}
+
+    assert WorkerOptions.__annotations__.keys() == options.keys()
+    assert {
+        name: each.__forward_arg__ for name, each in WorkerOptions.__annotations__.items()
+    } == options
