@@ -30,7 +30,7 @@ from cqrs_ddd_core.adapters.memory import (
 from cqrs_ddd_core.adapters.memory import event_store as fake_events
 from cqrs_ddd_core.adapters.memory import outbox as fake_outbox
 from cqrs_ddd_core.adapters.memory import repository as fake_rows
-from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction
+from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction, join_transaction
 from cqrs_ddd_core.ports import Heartbeat, InboxEntry, OutboxBacklog, OutboxLease, OutboxMessage
 from cqrs_ddd_core.primitives import storable
 from cqrs_ddd_core.primitives.exceptions import (
@@ -425,6 +425,56 @@ class NoLeaseCheck(InMemoryOutboxStorage):
         return self._keys.get(lease.key) or fake_outbox._Key()
 
 
+class HandsOutItsEvents(InMemoryEventStore):
+    """Wrong variant: readers get the objects that the store keeps."""
+
+    async def get_events_after(self, position: int, limit: int = 1000) -> list[StoredEvent]:
+        return [event for event in self._log.events if (event.position or 0) > position][:limit]
+
+
+class KeepsTheCallersMessages(InMemoryOutboxStorage):
+    """Wrong variant: keeps the payloads of the caller, as a copy of the message alone does."""
+
+    async def save_messages(
+        self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
+    ) -> None:
+        async with join_transaction(uow, "save messages", writes=True) as active:
+            self._get_changes(active).save([replace(message) for message in messages])
+
+
+class HandsOutItsMessages(InMemoryOutboxStorage):
+    """Wrong variant: relays get the objects that the outbox keeps."""
+
+    async def claim(
+        self, relay_id: str, *, limit: int = 100, lease: float = 30.0
+    ) -> list[OutboxLease]:
+        leases = await super().claim(relay_id, limit=limit, lease=lease)
+        return [
+            replace(each, messages=[self._messages[m.message_id] for m in each.messages])
+            for each in leases
+        ]
+
+
+class HandsOutItsOutcomes(InMemoryInbox):
+    """Wrong variant: callers get the outcome that the inbox keeps."""
+
+    async def register(
+        self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
+    ) -> InboxEntry | None:
+        known = await super().register(consumer, message_id, fingerprint, uow)
+        return known and self._entries[consumer, message_id]
+
+
+class DeliversOneObject(InMemoryMessageBus):
+    """Wrong variant: all subscribers get the same payload."""
+
+    async def deliver(self) -> None:
+        while self._queue:
+            handler, message = self._queue[0]
+            await handler(message)
+            self._queue.popleft()
+
+
 class ClaimsRows(InMemoryOutboxStorage):
     """Wrong variant: claims single rows, so that two relays share one partition key."""
 
@@ -742,6 +792,20 @@ MUTANTS: Collection[Breaks] = (
         ReadsASnapshot,
         READING.test_read_only_unit_of_work_sees_what_others_commit_between_two_reads,
     ),
+    Breaks(
+        HandsOutItsEvents,
+        EVENTS.test_change_to_an_event_that_was_read_does_not_reach_the_event_store,
+    ),
+    Breaks(
+        KeepsTheCallersMessages,
+        OUTBOX.test_change_to_a_message_after_its_save_does_not_reach_the_outbox,
+    ),
+    Breaks(
+        HandsOutItsMessages,
+        OUTBOX.test_change_to_a_message_that_was_read_does_not_reach_the_outbox,
+    ),
+    Breaks(HandsOutItsOutcomes, INBOX.test_change_to_an_outcome_does_not_reach_the_inbox),
+    Breaks(DeliversOneObject, BROKER.test_each_delivery_of_a_message_has_content_of_its_own),
     Breaks(NoLeaseCheck, OUTBOX.test_relay_with_a_lost_lease_cannot_complete_or_fail_messages),
     Breaks(
         ClaimsRows, OUTBOX.test_claim_leases_a_partition_key_to_one_relay_with_its_messages_in_order

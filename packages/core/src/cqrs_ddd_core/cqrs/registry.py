@@ -220,7 +220,7 @@ class HandlerRegistry:
 
 
 class EventDispatcher(IEventDispatcher):
-    """Dispatcher that calls the event handlers of a registry in order.
+    """Dispatcher that calls the event handlers of a registry in order, each with its own copy.
 
     While a handler runs, the id of the event is the causation id.
 
@@ -239,7 +239,7 @@ class EventDispatcher(IEventDispatcher):
                 continue
             with correlation_scope(event.correlation_id or get_correlation_id(), event.event_id):
                 for handler in handlers:
-                    await handler.call(event)
+                    await handler.call(event.detach())
 
 
 def _ensure_subclass(kind: type, message_type: object) -> None:

@@ -120,6 +120,9 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
     def add_event(self, event: DomainEvent) -> None:
         """Apply the event and record it as the aggregate's next version.
 
+        From then on the event shares no list or other value that can be changed in place with the
+        state of the aggregate, or with the arguments that it was created from.
+
         If the handler raises, nothing is recorded and the fields keep their values; only a list or
         dict that the handler changed in place stays changed.
 
@@ -130,6 +133,8 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
         self._ensure_recordable(event)
         before = self.__dict__.copy()
         try:
+            # The handler may keep a list of the event and change it later.
+            content = event.copy_content()
             self.event_handlers[event.__class__](self, event)
         except errors.CQRSDDDError:
             self._restore(before)
@@ -141,6 +146,7 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
         journal.uncommitted_count += 1
         # The envelope is completed in place: the caller's event is the recorded one.
         event.__dict__.update(
+            content,
             aggregate_id=str(self.id),
             aggregate_type=self.aggregate_type,
             aggregate_version=journal.version + journal.uncommitted_count,

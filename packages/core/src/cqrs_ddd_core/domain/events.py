@@ -8,7 +8,9 @@ import pydantic
 from pydantic_core import PydanticSerializationError
 
 from ..correlation import get_causation_id, get_correlation_id
-from ..primitives import exceptions, id_generator, immutable, type_registry
+from ..primitives import copying, exceptions, id_generator, immutable, type_registry
+
+D = TypeVar("D", bound="DomainEvent")
 
 
 def utc_now() -> datetime:
@@ -39,6 +41,8 @@ class DomainEvent(immutable.ImmutableModel):
     """The stored name: the class name, unless the class sets its own."""
     schema_version: ClassVar[int] = 1
     """Version of the stored shape; increase it with each change, and register an upcaster."""
+    _content: ClassVar[tuple[str, ...]] = ("metadata",)
+    """Names of the fields whose values may be lists, dicts or other objects that can be changed."""
 
     event_id: str = pydantic.Field(default_factory=id_generator.uuid7_text, min_length=1)
     occurred_at: datetime = pydantic.Field(default_factory=utc_now)
@@ -54,6 +58,7 @@ class DomainEvent(immutable.ImmutableModel):
         super().__pydantic_init_subclass__(**kwargs)
         if "event_type" not in cls.__dict__:
             cls.event_type = cls.__name__
+        cls._content = ("metadata", *(name for name in cls.model_fields if name not in ENVELOPE))
         # By path, so that reloading a module replaces its classes.
         path = f"{cls.__module__}.{cls.__qualname__}"
         defined_events.setdefault(cls.event_type, {})[path] = cls
@@ -66,6 +71,21 @@ class DomainEvent(immutable.ImmutableModel):
                 f"{cls.__name__}.occurred_at", value, field="occurred_at"
             )
         return value
+
+    def copy_content(self) -> dict[str, Any]:
+        """Return copies of the values that can be changed in place, such as lists, by field."""
+        values = self.__dict__
+        return {
+            name: copying.copy_mutable(values[name])
+            for name in self._content
+            if values[name].__class__ not in copying.ATOMS
+        }
+
+    def detach(self: D) -> D:
+        """Return an equal event that shares no value with this one that can be changed in place."""
+        copy = self.__copy__()
+        copy.__dict__.update(copy.copy_content())
+        return copy
 
     def payload(self) -> dict[str, Any]:
         """Return the fields outside the envelope as JSON values.

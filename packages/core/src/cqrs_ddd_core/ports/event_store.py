@@ -8,8 +8,8 @@ from enum import Enum
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from ..domain.events import DomainEvent
+from ..primitives import copying, storable
 from ..primitives.exceptions import EventStoreError, MissingIdentityError, NaiveDatetimeError
-from ..primitives.storable import ensure_storable
 
 EVENTS_CHANNEL = "cqrs_ddd_events"
 """Channel of ``IQueueSignal`` on which readers that wait for events are woken."""
@@ -31,7 +31,7 @@ class StreamId(NamedTuple):
 
     def ensure_storable(self) -> None:
         """Raise ``SerializationError`` for a type or an id that some databases change or reject."""
-        ensure_storable("a stream", *self)
+        storable.ensure_storable("a stream", *self)
 
 
 class ExpectedVersion(Enum):
@@ -94,7 +94,7 @@ class StoredEvent:
                 f"{self.event_type} {self.event_id} has version {self.version}; number the events "
                 "of a stream from 1"
             )
-        ensure_storable(
+        storable.ensure_storable(
             "a stored event",
             self.event_id,
             self.event_type,
@@ -134,7 +134,7 @@ class StoredEvent:
             version=event.aggregate_version,
             schema_version=event.schema_version,
             payload=event.payload(),
-            metadata={**event.metadata, **(metadata or {})},
+            metadata={**copying.copy_mutable(event.metadata), **(metadata or {})},
             occurred_at=event.occurred_at,
             correlation_id=event.correlation_id,
             causation_id=event.causation_id,

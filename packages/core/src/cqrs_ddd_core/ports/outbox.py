@@ -7,16 +7,16 @@ from datetime import datetime, timezone
 from typing import Protocol, runtime_checkable
 
 from ..domain.events import DomainEvent
-from ..primitives.storable import ensure_storable
+from ..primitives import copying, storable
 from .unit_of_work import UnitOfWork
 
 OUTBOX_CHANNEL = "outbox"
 """Channel of ``IQueueSignal`` on which relays are woken."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class OutboxMessage:
-    """Message to publish.
+    """Message to publish; payload and metadata of a stored one are copies.
 
     Attributes:
         message_id: unique id, by which receivers recognise a repetition.
@@ -48,7 +48,7 @@ class OutboxMessage:
     partition_key: str | None = None
 
     def __post_init__(self) -> None:
-        ensure_storable(
+        storable.ensure_storable(
             "an outbox message",
             self.message_id,
             self.event_type,
@@ -79,12 +79,13 @@ class OutboxMessage:
             "occurred_at": event.occurred_at.isoformat(),
             **(metadata or {}),
         }
+        known = {name: value for name, value in facts.items() if value is not None}
         has_stream = event.aggregate_type is not None and event.aggregate_id is not None
         return cls(
             message_id=event.event_id,
             event_type=event.event_type,
             payload=event.payload(),
-            metadata={**{k: v for k, v in facts.items() if v is not None}, **event.metadata},
+            metadata={**known, **copying.copy_mutable(event.metadata)},
             correlation_id=event.correlation_id or "",
             causation_id=event.causation_id,
             partition_key=f"{event.aggregate_type}:{event.aggregate_id}" if has_stream else None,

@@ -11,6 +11,7 @@ from pydantic_core import from_json
 
 from ...ports import EVENTS_CHANNEL, ExpectedVersion, IEventLog, StoredEvent, StreamId, UnitOfWork
 from ...primitives import exceptions as errors
+from ...primitives.copying import copy_mutable
 from ...spi import checks, json_fidelity
 from .queue_signal import InMemoryQueueSignal
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
@@ -167,7 +168,7 @@ class InMemoryEventStore(IEventLog):
         checks.ensure_page_limit(limit)
         await asyncio.sleep(0)
         first = bisect_right(events, after, key=_position)
-        return events[first : first + limit]
+        return [_copy(event) for event in events[first : first + limit]]
 
     def _get_changes(self, uow: InMemoryTransaction) -> "_AppendedEvents":
         return uow.change_set(self._log, lambda: _AppendedEvents(self._log))
@@ -258,7 +259,8 @@ class _AppendedEvents(ChangeSet):
     def read(self, stream: StreamId, after_version: int) -> list[StoredEvent]:
         parts = self._log.streams.get(stream, []), self._streams.get(stream, [])
         committed, own = (part[bisect_right(part, after_version, key=_version) :] for part in parts)
-        return sorted(committed + own, key=_version) if own else committed
+        found = sorted(committed + own, key=_version) if own else committed
+        return [_copy(event) for event in found]
 
     def check(self) -> None:
         # Another transaction may have committed since these events were appended.
@@ -286,6 +288,17 @@ def _convert_to_json(event: StoredEvent) -> StoredEvent:
         payload=_decode_as_stored(event, event.payload),
         metadata=_decode_as_stored(event, event.metadata),
     )
+
+
+def _copy(event: StoredEvent) -> StoredEvent:
+    """Return an equal event with its own values, without the checks of a new one."""
+    copy: StoredEvent = object.__new__(event.__class__)
+    copy.__dict__.update(
+        event.__dict__,
+        payload=copy_mutable(event.payload),
+        metadata=copy_mutable(event.metadata),
+    )
+    return copy
 
 
 def _decode_as_stored(event: StoredEvent, facts: dict[str, object]) -> dict[str, object]:

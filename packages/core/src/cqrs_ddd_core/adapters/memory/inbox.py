@@ -6,6 +6,7 @@ from dataclasses import replace
 from pydantic_core import from_json
 
 from ...ports import IInbox, InboxEntry, UnitOfWork
+from ...primitives.copying import copy_mutable
 from ...primitives.exceptions import InboxError
 from ...spi.json_fidelity import encode_json
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
@@ -41,7 +42,7 @@ class InMemoryInbox(IInbox):
                 changes.entries[place] = entry
                 return None
             known.ensure_same_content(fingerprint)
-            return known
+            return replace(known, outcome=copy_mutable(known.outcome))
 
     async def store_outcome(
         self, consumer: str, message_id: str, outcome: object, uow: UnitOfWork | None = None

@@ -3,10 +3,10 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from operator import attrgetter
 
 from ...ports import IMessageConsumer, IMessagePublisher, OutboxMessage
+from .outbox import copy_message
 
 Handler = Callable[[OutboxMessage], Awaitable[None]]
 
@@ -27,9 +27,9 @@ class InMemoryMessageBus(IMessagePublisher, IMessageConsumer):
     async def publish(self, message: OutboxMessage) -> None:
         """Queue a copy of the message for each subscriber of its topic."""
         await asyncio.sleep(0)
-        self.published.append(replace(message))
+        self.published.append(copy_message(message))
         for handler in self._handlers.get(self._topic_of(message), ()):
-            self._queue.append((handler, replace(message)))
+            self._queue.append((handler, copy_message(message)))
 
     async def subscribe(self, topic: str, handler: Handler) -> None:
         """Subscribe a handler to the messages that are published from now on."""
@@ -43,5 +43,5 @@ class InMemoryMessageBus(IMessagePublisher, IMessageConsumer):
         """
         while self._queue:
             handler, message = self._queue[0]
-            await handler(replace(message))
+            await handler(copy_message(message))
             self._queue.popleft()

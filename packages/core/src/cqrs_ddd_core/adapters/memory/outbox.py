@@ -5,8 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain, count, islice
+from typing import Any
+
+from pydantic_core import from_json
 
 from ...ports import IClock, ILeasedOutbox, OutboxBacklog, OutboxLease, OutboxMessage, UnitOfWork
+from ...primitives.copying import copy_mutable
 from ...primitives.exceptions import LeaseLostError, OutboxError
 from ...spi import checks, json_fidelity, system_clock
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
@@ -52,14 +56,9 @@ class InMemoryOutboxStorage(ILeasedOutbox):
             OutboxError: the outbox already has a message with the same id.
             SerializationError: payload or metadata cannot be written as JSON.
         """
-        for message in messages:
-            json_fidelity.encode_json(
-                [message.payload, message.metadata],
-                f"message {message.message_id}",
-                type_name=message.event_type,
-            )
+        saved = [_convert_to_json(message) for message in messages]
         async with join_transaction(uow, "save messages", writes=True) as active:
-            self._get_changes(active).save([replace(message) for message in messages])
+            self._get_changes(active).save(saved)
 
     async def get_pending(
         self, limit: int = 100, uow: UnitOfWork | None = None
@@ -68,7 +67,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         async with join_transaction(uow, "read pending messages") as active:
             own = self._get_changes(active)
             pending = (
-                replace(message)
+                copy_message(message)
                 for message in chain(self._waiting.values(), own.saved)
                 if message.message_id not in own.published and not self._is_dead_letter(message)
             )
@@ -155,13 +154,14 @@ class InMemoryOutboxStorage(ILeasedOutbox):
     async def list_dead_letters(self, limit: int = 100) -> list[OutboxMessage]:
         """Return copies of the dead letters, the oldest first."""
         await asyncio.sleep(0)
-        return [replace(key.head) for key in self._keys.values() if key.is_dead_letter][:limit]
+        return [copy_message(key.head) for key in self._keys.values() if key.is_dead_letter][:limit]
 
     async def retry(self, message_id: str) -> None:
         """Retry a dead letter, with its number of tries reset."""
         await asyncio.sleep(0)
         key = self._get_dead_letter_key(message_id)
-        key.head.retry_count, key.is_dead_letter, key.due = 0, False, None
+        self._update(key.head, retry_count=0)
+        key.is_dead_letter, key.due = False, None
 
     async def discard(self, message_id: str) -> None:
         """Delete a dead letter, which unblocks its key."""
@@ -194,7 +194,7 @@ class InMemoryOutboxStorage(ILeasedOutbox):
                 continue
             key.epoch = next(self._epochs)
             key.leased_until = self._clock.monotonic() + lease
-            messages = [replace(message) for message in islice(key.waiting.values(), limit)]
+            messages = [copy_message(message) for message in islice(key.waiting.values(), limit)]
             limit -= len(messages)
             leases.append(OutboxLease(name, key.epoch, messages))
         return leases
@@ -253,12 +253,11 @@ class InMemoryOutboxStorage(ILeasedOutbox):
         for message_id in message_ids:
             message = self._messages.get(message_id)
             if message is not None and message.published_at is None:
-                message.published_at = self._clock.now()
-                message.error = None
                 key = self._keys[message.lease_key]
                 if key.head is message:
                     key.is_dead_letter = False
                 self._drop(message)
+                self._update(message, published_at=self._clock.now(), error=None)
 
     def _drop(self, message: OutboxMessage) -> None:
         name = message.lease_key
@@ -271,8 +270,35 @@ class InMemoryOutboxStorage(ILeasedOutbox):
     def _count_try(self, message_id: str, error: str) -> None:
         message = self._messages.get(message_id)
         if message is not None:
-            message.retry_count += 1
-            message.error = error
+            self._update(message, retry_count=message.retry_count + 1, error=error)
+
+    def _update(self, message: OutboxMessage, **changes: Any) -> None:
+        """Replace the message wherever it is kept, at its place in the order."""
+        changed = replace(message, **changes)
+        key = self._keys.get(message.lease_key)
+        for kept in (self._messages, self._waiting, key.waiting if key else {}):
+            if message.message_id in kept:
+                kept[message.message_id] = changed
+
+
+def copy_message(message: OutboxMessage) -> OutboxMessage:
+    """Return an equal message with its own payload and metadata."""
+    return replace(
+        message,
+        payload=copy_mutable(message.payload),
+        metadata=copy_mutable(message.metadata),
+    )
+
+
+def _convert_to_json(message: OutboxMessage) -> OutboxMessage:
+    """Return the message as readers see it, with payload and metadata decoded from JSON."""
+    encoded = json_fidelity.encode_json(
+        [message.payload, message.metadata],
+        f"message {message.message_id}",
+        type_name=message.event_type,
+    )
+    payload, metadata = from_json(encoded)
+    return replace(message, payload=payload, metadata=metadata)
 
 
 class _Changes(ChangeSet):

@@ -154,6 +154,48 @@ class EventStoreContract:
 
             assert await event_store.get_events(stream.aggregate_id) == []
 
+    async def test_change_to_an_event_after_its_append_does_not_reach_the_event_store(
+        self, event_store: IEventLog, new_uow: NewUnitOfWork
+    ) -> None:
+        stream = new_stream()
+        appended = event(stream, 1, payload={"tags": ["a"]}, metadata={"roles": ["x"]})
+
+        async with new_uow() as uow:
+            await uow.event_store.append(appended)
+            _change(appended)
+            assert _values_of(await uow.event_store.get_events(stream.aggregate_id)) == [AS_STORED]
+        _change(appended)
+
+        assert _values_of(await event_store.get_events(stream.aggregate_id)) == [AS_STORED]
+
+    async def test_change_to_an_event_that_was_read_does_not_reach_the_event_store(
+        self, event_store: IEventLog, new_uow: NewUnitOfWork
+    ) -> None:
+        stream, kind = new_stream(), uuid4_text()
+        before = await event_store.highest_position()
+        facts = {"payload": {"tags": ["a"]}, "metadata": {"roles": ["x"]}, "event_type": kind}
+        occurred_at = datetime.now(timezone.utc)
+        async with new_uow() as uow:
+            await uow.event_store.append(event(stream, 1, occurred_at=occurred_at, **facts))
+            _change(*await uow.event_store.get_events(stream.aggregate_id))
+
+        for _ in range(2):  # The second round finds what the first one has changed.
+            later = occurred_at + timedelta(microseconds=1)
+            first = await event_store.get_first_committed(after=before)
+            reads = [
+                await event_store.get_events(stream.aggregate_id),
+                (await event_store.get_streams([stream]))[stream],
+                await event_store.get_events_after(before),
+                await event_store.get_events_of_types([kind]),
+                await event_store.get_events_between(occurred_at, later, after=before),
+                [each async for each in event_store.stream_after(before)],
+                [first] if first is not None else [],
+            ]
+            for read in reads:
+                found = [each for each in read if each.event_type == kind]
+                assert _values_of(found) == [AS_STORED]
+                _change(*found)
+
     async def test_event_store_rejects_the_whole_batch_if_one_version_is_stored(
         self, event_store: IEventLog
     ) -> None:
@@ -546,6 +588,23 @@ def event(stream: StreamId, version: int, **fields: Any) -> StoredEvent:
         version=version,
         **facts,
     )
+
+
+AS_STORED = {"tags": ["a"]}, {"roles": ["x"]}
+
+
+def _values_of(events: Sequence[StoredEvent]) -> list[tuple[object, object]]:
+    return [(each.payload, each.metadata) for each in events]
+
+
+def _change(*events: StoredEvent) -> None:
+    """Change payload and metadata, and the lists in them, in place."""
+    for each in events:
+        for facts in (each.payload, each.metadata):
+            for value in facts.values():
+                assert isinstance(value, list)
+                value.append("changed")
+            facts["changed"] = ["changed"]
 
 
 async def _fill_stream(event_store: IEventLog, events: int) -> StreamId:

@@ -70,6 +70,21 @@ class InboxContract:
             assert known is not None
             assert repr(known.outcome) == repr(outcome)
 
+    async def test_change_to_an_outcome_does_not_reach_the_inbox(
+        self, inbox: IInbox, new_uow: NewUnitOfWork
+    ) -> None:
+        message_id, outcome = _id(), {"numbers": [1, 2]}
+        async with new_uow() as uow:
+            await inbox.register("billing", message_id, "print", uow)
+            await inbox.store_outcome("billing", message_id, outcome, uow)
+            outcome["numbers"].append(3)
+
+        for _ in range(2):
+            known = await inbox.register("billing", message_id, "print")
+            assert known is not None
+            assert known.outcome == {"numbers": [1, 2]}
+            known.outcome["numbers"].append(3)
+
     async def test_inbox_rejects_a_known_message_id_with_different_content(
         self, inbox: IInbox
     ) -> None:

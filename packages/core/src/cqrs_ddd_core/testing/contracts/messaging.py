@@ -42,6 +42,30 @@ class MessagingContract:
         assert sorted(name for name, _ in received) == ["one", "two"]
         assert all(found == sent for _, found in received)
 
+    async def test_each_delivery_of_a_message_has_content_of_its_own(
+        self, broker: IBroker, deliver: Deliver
+    ) -> None:
+        received: list[object] = []
+
+        async def change(found: OutboxMessage) -> None:
+            received.append((list(found.payload.items()), list(found.metadata.items())))
+            found.payload["tags"] = found.metadata["roles"] = "changed"
+            if len(received) == 1:
+                raise LookupError("not yet")
+
+        for _ in range(2):
+            await broker.subscribe("ParcelWeighed", change)
+        sent = message("k", payload={"tags": ["a"]}, metadata={"roles": ["x"]})
+        await broker.publish(sent)
+        sent.payload["tags"] = "changed"
+        for _ in range(2):
+            try:
+                await deliver()
+            except LookupError:
+                await asyncio.sleep(0)
+
+        assert received == [([("tags", ["a"])], [("roles", ["x"])])] * 3
+
     async def test_messages_of_one_partition_arrive_in_order(
         self, broker: IBroker, deliver: Deliver
     ) -> None:

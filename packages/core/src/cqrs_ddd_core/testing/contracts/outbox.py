@@ -44,6 +44,45 @@ class OutboxContract:
         (lease,) = await outbox.claim("relay")
         assert (lease.key, list(lease.messages)) == ("k", [sent])
 
+    async def test_outbox_returns_the_content_of_a_message_as_json_values(
+        self, outbox: ILeasedOutbox
+    ) -> None:
+        await outbox.save_messages([message("k", payload={"tags": ("a", None)})])
+
+        (found,) = await outbox.get_pending()
+        assert found.payload == {"tags": ["a", None]}
+
+    async def test_change_to_a_message_after_its_save_does_not_reach_the_outbox(
+        self, outbox: ILeasedOutbox, new_uow: NewUnitOfWork
+    ) -> None:
+        saved = message("k", payload={"tags": ["a"]}, metadata={"roles": ["x"]})
+
+        async with new_uow() as uow:
+            await outbox.save_messages([saved], uow)
+            _change(saved)
+            assert _values_of(await outbox.get_pending(uow=uow)) == [AS_STORED]
+        _change(saved)
+
+        assert _values_of(await outbox.get_pending()) == [AS_STORED]
+
+    async def test_change_to_a_message_that_was_read_does_not_reach_the_outbox(
+        self, outbox: ILeasedOutbox, new_uow: NewUnitOfWork
+    ) -> None:
+        saved = message("k", payload={"tags": ["a"]}, metadata={"roles": ["x"]})
+        async with new_uow() as uow:
+            await outbox.save_messages([saved], uow)
+            _change(*await outbox.get_pending(uow=uow))
+
+        _change(*await outbox.get_pending())
+        (lease,) = await outbox.claim("relay")
+        assert _values_of(lease.messages) == [AS_STORED]
+        _change(*lease.messages)
+        await outbox.fail(lease, saved.message_id, "poison", retry_at=None)
+        dead = await outbox.list_dead_letters()
+        assert _values_of(dead) == [AS_STORED]
+        _change(*dead)
+        assert _values_of(await outbox.list_dead_letters()) == [AS_STORED]
+
     async def test_outbox_rejects_ids_that_some_databases_cannot_store(
         self, outbox: ILeasedOutbox
     ) -> None:
@@ -469,6 +508,23 @@ def message(key: str | None, **fields: Any) -> OutboxMessage:
         **fields,
     }
     return OutboxMessage(partition_key=key, **facts)
+
+
+AS_STORED = {"tags": ["a"]}, {"roles": ["x"]}
+
+
+def _values_of(messages: Sequence[OutboxMessage]) -> list[tuple[object, object]]:
+    return [(each.payload, each.metadata) for each in messages]
+
+
+def _change(*messages: OutboxMessage) -> None:
+    """Change payload and metadata, and the lists in them, in place."""
+    for each in messages:
+        for facts in (each.payload, each.metadata):
+            for value in facts.values():
+                assert isinstance(value, list)
+                value.append("changed")
+            facts["changed"] = ["changed"]
 
 
 async def _make_dead_letter(outbox: ILeasedOutbox, poison: OutboxMessage) -> None:
