@@ -51,7 +51,7 @@ def test_part_is_created_once_by_the_default_of_its_first_request() -> None:
     assert backend.part(list[int], lambda: [2]) is part
 
 
-def test_repository_of_an_entity_type_is_created_once_whatever_its_model() -> None:
+def test_repository_of_an_entity_type_is_created_once_for_any_model() -> None:
     backend = InMemoryBackend()
 
     assert backend.repository(Parcel, object()) is backend.repository(Parcel)
@@ -145,7 +145,7 @@ CONTRACT = BackendContract()
         ),
         (
             NewRepositoryEachTime,
-            CONTRACT.test_background_has_the_data_of_the_backend_and_accepts_its_stores,
+            CONTRACT.test_backend_for_background_work_has_the_same_data_and_accepts_the_same_stores,
         ),
         (
             SavesMessagesOutsideTheTransaction,
@@ -170,7 +170,7 @@ CONTRACT = BackendContract()
         (SharesItsEvents, CONTRACT.test_backends_on_different_databases_share_no_data),
         (
             EmptyBackground,
-            CONTRACT.test_background_has_the_data_of_the_backend_and_accepts_its_stores,
+            CONTRACT.test_backend_for_background_work_has_the_same_data_and_accepts_the_same_stores,
         ),
         (DeafSignal, CONTRACT.test_committed_events_wake_waiters_of_each_signal_of_the_backend),
         (ClosesOnce, CONTRACT.test_backend_can_be_closed_twice_and_opened_again),

@@ -100,7 +100,7 @@ def test_python_block_with_a_path_becomes_a_module(run: Run) -> None:
     )
 
 
-def test_replaced_file_of_a_document_is_imported_again(run: Run) -> None:
+def test_module_that_a_page_writes_again_is_imported_again(run: Run) -> None:
     run(
         _fence(
             "python",

@@ -620,7 +620,7 @@ async def test_acl_entries_allow_if_there_is_no_effect_column(
     assert await reader.acls.get_many(("a",)) == {"a": (acl, ())}
 
 
-async def test_hierarchy_reader_without_tag_or_acl_columns_names_the_argument(
+async def test_error_of_a_hierarchy_reader_names_the_argument_of_missing_tag_or_acl_columns(
     session_factory: SessionFactory, app: FolderTables
 ) -> None:
     reader: Reader = SQLAlchemyHierarchyReader(

@@ -259,7 +259,7 @@ async def test_read_only_unit_of_work_needs_a_factory_on_an_engine(engine: Async
         SQLAlchemyUnitOfWork(session_factory=async_sessionmaker(), read_only=True)
 
 
-async def test_failed_read_keeps_its_own_error_class(
+async def test_failed_read_is_not_reported_as_a_rejected_write(
     new_reader: Callable[[], SQLAlchemyUnitOfWork],
 ) -> None:
     with pytest.raises(EventStoreError):

@@ -116,7 +116,7 @@ class AggregateSnapshots(Generic[T]):
         clock: time of the snapshots; by default the system clock.
 
     Raises:
-        ConfigError: if the JSON of the class leaves out or masks a field.
+        ConfigError: the JSON of the class leaves out or masks a field.
     """
 
     def __init__(

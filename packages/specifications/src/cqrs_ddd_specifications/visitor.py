@@ -31,7 +31,7 @@ class Visitor(Protocol[R]):
         ...
 
     def negation(self, part: R) -> R:
-        """Return the result of a negation, which must be exact for None as well."""
+        """Return the result of a negation, which is true for None if the negated condition is false."""
         ...
 
     def opaque(self, specification: AnySpecification) -> R:

@@ -63,8 +63,8 @@ class AggregateUpdater(Generic[T, ID]):
             decide: changes the loaded aggregate.
 
         Raises:
-            EntityNotFoundError: if the aggregate does not exist.
-            MergeConflictError: if the strategy cannot merge.
+            EntityNotFoundError: the aggregate does not exist.
+            MergeConflictError: the strategy cannot merge.
             ConcurrencyError: the last conflict, when the retry policy gives up.
             InvalidOperationError: within an open unit of work, which a retry could not replace.
         """
@@ -96,9 +96,9 @@ class AggregateUpdater(Generic[T, ID]):
             mine: the same fields as the user edited them.
 
         Raises:
-            ValidationError: if the merged fields are not valid for the aggregate.
-            EntityNotFoundError: if the aggregate does not exist.
-            MergeConflictError: if the strategy cannot merge.
+            ValidationError: the merged fields are not valid for the aggregate.
+            EntityNotFoundError: the aggregate does not exist.
+            MergeConflictError: the strategy cannot merge.
             ConcurrencyError: the last conflict, when the retry policy gives up.
             InvalidOperationError: within an open unit of work, and for a repository that keeps
                 events.
@@ -189,8 +189,8 @@ def dump_state(aggregate: AggregateRoot) -> State:
     """Return the fields of an aggregate as JSON values.
 
     Raises:
-        ConfigError: if the JSON of the class leaves out or masks a field.
-        SerializationError: for a state that JSON cannot represent exactly.
+        ConfigError: the JSON of the class leaves out or masks a field.
+        SerializationError: JSON cannot represent the state exactly.
     """
     kind = type(aggregate)
     _ensure_lossless(kind)

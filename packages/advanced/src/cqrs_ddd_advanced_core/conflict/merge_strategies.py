@@ -39,7 +39,7 @@ class MergeStrategy(IMergeStrategy):
             mine: value to be written.
 
         Raises:
-            MergeConflictError: if a person has to choose.
+            MergeConflictError: a person has to choose.
         """
         ...
 
@@ -68,7 +68,7 @@ class TimestampLastWinsStrategy(MergeStrategy):
         """Return the side with the later time.
 
         Raises:
-            MergeConflictError: if a side has no time with a zone in the field.
+            MergeConflictError: a side has no time with a zone in the field.
         """
         is_later = self._read_time(theirs, "theirs") > self._read_time(mine, "mine")
         return theirs if is_later else mine
@@ -109,8 +109,8 @@ class FieldLevelMergeStrategy(MergeStrategy):
         """Return a mapping with the merged value of each field.
 
         Raises:
-            MergeConflictError: with all fields in conflict: fields without a strategy, and fields
-                that their strategy cannot merge.
+            MergeConflictError: fields have no strategy, or their strategy cannot merge them; the
+                error lists all such fields.
         """
         before = {} if base is ABSENT else base
         if not (
@@ -185,8 +185,7 @@ class UnionListMergeStrategy(MergeStrategy):
         """Return the united list.
 
         Raises:
-            MergeConflictError: for a value that is not a list, and for an object that both sides
-                changed.
+            MergeConflictError: a value is not a list, or both sides changed an object.
         """
         sides = [[] if base is ABSENT else base, theirs, mine]
         lists = [side for side in sides if isinstance(side, (list, tuple))]
@@ -214,7 +213,7 @@ def freeze(value: object) -> Hashable:
     A value that is not JSON-like, but has a hash, is compared with values of its own type only.
 
     Raises:
-        InvalidOperationError: for a value without a hash that is neither a mapping nor a list.
+        InvalidOperationError: a value has no hash and is neither a mapping nor a list.
     """
     if isinstance(value, Mapping):
         return Mapping, frozenset((freeze(key), freeze(each)) for key, each in value.items())

@@ -115,7 +115,7 @@ class EventSourcedLoader(Generic[T]):
 
         Raises:
             InvalidOperationError: unless exactly one of ``version`` and ``at`` is given.
-            NaiveDatetimeError: for a time without a zone.
+            NaiveDatetimeError: the time has no zone.
         """
         _ensure_one_moment(version, at)
         # Snapshots do not help: only the latest one is stored, which is later than most pasts.
@@ -134,7 +134,7 @@ class EventSourcedLoader(Generic[T]):
         """Return the event to store, with the tenant and the user of the running request.
 
         Raises:
-            UnknownTypeError: for an event class that a later load could not find.
+            UnknownTypeError: a later load could not find the event class.
         """
         self._events.get(event.event_type)
         return StoredEvent.from_event(event, get_request_metadata())

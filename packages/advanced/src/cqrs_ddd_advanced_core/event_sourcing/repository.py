@@ -40,8 +40,7 @@ class EventSourcedRepository(
         registry: event registry of the stored events; by default ``event_registry`` of the class.
 
     Raises:
-        ConfigError: for arguments that exclude each other, and for a class that cannot have
-            snapshots.
+        ConfigError: two arguments exclude each other, or the class cannot have snapshots.
     """
 
     def __init__(
@@ -242,8 +241,8 @@ def _collect_recorded_events(
     """Return the events to append, by version, from ``given`` or else the pending events.
 
     Raises:
-        PastStateError: for a past state, and for a copy of one.
-        InvalidOperationError: if events are missing, or if a new aggregate has none.
+        PastStateError: the aggregate is a past state, or a copy of one.
+        InvalidOperationError: events are missing, or if a new aggregate has none.
     """
     if entity.is_historical:
         raise PastStateError.of_aggregate(entity.aggregate_type, entity.id, entity.version)

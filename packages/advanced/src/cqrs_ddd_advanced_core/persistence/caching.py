@@ -50,7 +50,7 @@ class CachingPersistenceDispatcher(IResultCatalog):
         exclude: types that are always read from ``inner``.
 
     Raises:
-        ConfigError: for a time to live that is not positive.
+        ConfigError: a time to live is not positive.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class CachingPersistenceDispatcher(IResultCatalog):
             ids: function from the changed aggregate to the ids of the results.
 
         Raises:
-            HandlerNotRegisteredError: for a result type that no handler reads by id.
+            HandlerNotRegisteredError: no handler reads the result type by id.
         """
         if self._catalog is not None and result_type not in self.result_types:
             name = getattr(result_type, "__name__", None) or repr(result_type)
@@ -251,7 +251,7 @@ class ResultCodec:
         result_type: class of the results.
 
     Raises:
-        ConfigError: for a type that pydantic cannot convert to JSON.
+        ConfigError: pydantic cannot convert the type to JSON.
     """
 
     def __init__(self, result_type: type) -> None:

@@ -45,7 +45,7 @@ class PersistenceDispatcher(IResultCatalog):
             arguments.
 
     Raises:
-        ConfigError: for a registered source without a factory.
+        ConfigError: a registered source has no factory.
     """
 
     def __init__(

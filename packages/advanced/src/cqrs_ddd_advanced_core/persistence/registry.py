@@ -206,7 +206,7 @@ def find_id_getter(result_type: object, attribute: str | None = None) -> IdOf | 
         attribute: name of the attribute; by default ``id``.
 
     Raises:
-        HandlerRegistrationError: if ``attribute`` is given and the class does not have it.
+        HandlerRegistrationError: ``attribute`` is given and the class does not have it.
     """
     fields = _declared_fields(result_type)
     name = attribute or "id"

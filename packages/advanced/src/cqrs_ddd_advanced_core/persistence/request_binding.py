@@ -60,7 +60,7 @@ def current_uow(uow: object) -> UnitOfWork | None:
     """Return the given unit of work, or else the current one, or None.
 
     Raises:
-        InvalidOperationError: for a unit of work that has ended.
+        InvalidOperationError: the unit of work has ended.
     """
     if uow is None:
         return get_current_uow()

@@ -35,6 +35,6 @@ class IMergeStrategy(Protocol):
             mine: value to be written.
 
         Raises:
-            MergeConflictError: if both sides changed the value and a person has to choose.
+            MergeConflictError: both sides changed the value and a person has to choose.
         """
         ...

@@ -137,7 +137,7 @@ class IDeadLetterStore(Protocol):
         A skipped dead letter is retried alone.
 
         Raises:
-            UnknownDeadLetterError: if there is no dead letter at the position.
+            UnknownDeadLetterError: there is no dead letter at the position.
         """
         ...
 
@@ -146,7 +146,7 @@ class IDeadLetterStore(Protocol):
         """Delete a dead letter; if it blocked its stream, request a retry of the events behind it.
 
         Raises:
-            UnknownDeadLetterError: if there is no dead letter at the position.
+            UnknownDeadLetterError: there is no dead letter at the position.
         """
         ...
 

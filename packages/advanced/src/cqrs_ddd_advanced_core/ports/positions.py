@@ -84,11 +84,11 @@ class IPositionStore(Protocol):
             worker_id: name of the worker.
             version: version of the projection's documents.
             lease: seconds until another worker may claim the projection.
-            restart: whether to begin at position 0, whichever version was live before.
+            restart: whether to begin at position 0, also if the documents have another version.
 
         Raises:
-            ProjectionVersionError: without ``restart``, for a projection of another version, and
-                for an inline projection.
+            ProjectionVersionError: the projection has another version and ``restart`` is False, or
+                it is written inline.
         """
         ...
 
@@ -124,7 +124,7 @@ class IPositionStore(Protocol):
             lease: seconds until another worker may claim the projection.
 
         Raises:
-            LeaseLostError: if the lease was released or another worker has claimed the projection.
+            LeaseLostError: the lease was released or another worker has claimed the projection.
         """
         ...
 
@@ -149,8 +149,7 @@ class IPositionStore(Protocol):
         inline one.
 
         Raises:
-            ProjectionVersionError: for a projection of another version, and for one that workers
-                run.
+            ProjectionVersionError: the projection has another version, or workers run it.
         """
         ...
 
@@ -190,6 +189,6 @@ class IPositionStore(Protocol):
             timeout: seconds to wait at most.
 
         Raises:
-            UnknownProjectionError: for a projection that has no row after ``timeout`` seconds.
+            UnknownProjectionError: a projection has no row after ``timeout`` seconds.
         """
         ...

@@ -44,10 +44,10 @@ class IProjectionStore(Protocol):
     call.
 
     Raises:
-        ProjectionStoreError: for a collection that does not exist.
-        DocumentError: before anything is written, for a document that is not JSON, or whose
-            declared fields have values of other types.
-        ConcurrencyError: if another transaction replaces the collection before this one ends.
+        ProjectionStoreError: the collection does not exist.
+        DocumentError: a document is not JSON, or the value of a declared field has another type;
+            nothing is written.
+        ConcurrencyError: another transaction replaces the collection before this one ends.
     """
 
     @abstractmethod
@@ -61,8 +61,8 @@ class IProjectionStore(Protocol):
             fields: fields for specifications and orderings, with their types.
 
         Raises:
-            ProjectionStoreError: if the collection exists with other fields.
-            ConfigError: for a type that a field cannot have.
+            ProjectionStoreError: the collection exists with other fields.
+            ConfigError: a field cannot have this type.
         """
         ...
 
@@ -103,7 +103,7 @@ class IProjectionStore(Protocol):
         Documents that are equal in the order are sorted by id, as are pages without an order.
 
         Raises:
-            ValidationError: for a field that is not declared.
+            ValidationError: a field is not declared.
         """
         ...
 
@@ -146,7 +146,7 @@ class IProjectionStore(Protocol):
         ``collection`` need not exist.
 
         Raises:
-            ConcurrencyError: if other transactions use one of the collections for too long.
+            ConcurrencyError: other transactions use one of the collections for too long.
         """
         ...
 

@@ -26,8 +26,8 @@ class Snapshot:
         taken_at: time of the snapshot, with a zone.
 
     Raises:
-        NaiveDatetimeError: for a time without a zone.
-        SerializationError: for ids and names that some databases change or reject.
+        NaiveDatetimeError: the time has no zone.
+        SerializationError: an id or a name is a text that some databases change or reject.
     """
 
     stream: StreamId

@@ -38,7 +38,7 @@ class ProjectionDocuments:
         """Return the document as JSON restores it, or None if it does not exist.
 
         Raises:
-            ProjectionError: for an id that ``document_ids`` did not return for the event.
+            ProjectionError: ``document_ids`` did not return the id for the event.
         """
         if doc_id not in self._ids:
             raise self._build_unaffected_error(doc_id)
@@ -52,8 +52,8 @@ class ProjectionDocuments:
         """Store a document; replace the document with the same id.
 
         Raises:
-            ProjectionError: for an id that ``document_ids`` did not return for the event.
-            SerializationError: for a document that is not a dict of JSON values.
+            ProjectionError: ``document_ids`` did not return the id for the event.
+            SerializationError: the document is not a dict of JSON values.
         """
         if doc_id not in self._ids:
             raise self._build_unaffected_error(doc_id)
@@ -71,7 +71,7 @@ class ProjectionDocuments:
         """Delete the document if it exists.
 
         Raises:
-            ProjectionError: for an id that ``document_ids`` did not return for the event.
+            ProjectionError: ``document_ids`` did not return the id for the event.
         """
         if doc_id not in self._ids:
             raise self._build_unaffected_error(doc_id)

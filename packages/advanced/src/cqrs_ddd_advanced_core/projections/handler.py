@@ -27,7 +27,7 @@ class ProjectionHandler:
     so that the same class computes the same documents inline, in a worker, in a rebuild and live.
 
     Raises:
-        ProjectionError: for a class without a collection or methods, or with an invalid name or
+        ProjectionError: the class has no collection or no methods, or an invalid name or
             version.
     """
 
@@ -63,7 +63,7 @@ class ProjectionHandler:
         Otherwise the handler would treat the events as events of another context, and skip them.
 
         Raises:
-            ProjectionError: for a method of an event class that is not imported.
+            ProjectionError: the event class of a method is not imported.
         """
         _ensure_usable(self)
         defined = (event for by_path in defined_events.values() for event in by_path.values())
@@ -91,8 +91,8 @@ class ProjectionHandler:
         """Return the event at the current schema version of its class.
 
         Raises:
-            UnknownTypeError: for an event type without a class.
-            SerializationError: for a payload that does not fit the class.
+            UnknownTypeError: the event type has no class.
+            SerializationError: the payload does not fit the class.
         """
         return self._registry.decode(stored)
 

@@ -51,9 +51,8 @@ class InlineProjectionMiddleware(IMiddleware):
             uow_factory: creates units of work with a projection store.
 
         Raises:
-            ProjectionStoreError: for a collection that exists with other fields.
-            ProjectionVersionError: for a projection of another version, and for one that workers
-                run.
+            ProjectionStoreError: the collection exists with other fields.
+            ProjectionVersionError: the projection has another version, or workers run it.
         """
         for handler in self._projections:
             handler.verify()

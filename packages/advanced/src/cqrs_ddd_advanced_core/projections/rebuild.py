@@ -102,10 +102,10 @@ class ProjectionRebuild:
                 event.
 
         Raises:
-            ProjectionVersionError: if a later version is live.
-            ProjectionError: if another rebuild is running.
-            PoisonEventError: for an event that the handler cannot process.
-            ConcurrencyError: if other transactions blocked every try to replace the live
+            ProjectionVersionError: a later version is live.
+            ProjectionError: another rebuild is running.
+            PoisonEventError: the handler cannot process an event.
+            ConcurrencyError: other transactions blocked every try to replace the live
                 collection.
         """
         self._handler.verify()

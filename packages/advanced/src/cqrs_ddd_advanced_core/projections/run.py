@@ -43,7 +43,7 @@ class ProjectionRuntime:
         on_change: awaited after the commit with the ids of the changed documents.
 
     Raises:
-        ConfigError: for an invalid setting.
+        ConfigError: a setting is not valid.
     """
 
     events: IEventStore
@@ -151,7 +151,7 @@ class ProjectionRun:
             uow: unit of work of the batch; by default a new one.
 
         Raises:
-            PoisonEventError: if the projection has to stop before an event.
+            PoisonEventError: the projection has to stop before an event.
         """
         self.pause = None
         limit = 1 if self._singles else self._runtime.batch

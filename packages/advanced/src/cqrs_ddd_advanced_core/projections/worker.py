@@ -66,7 +66,7 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
             caches.
 
     Raises:
-        ConfigError: for an invalid setting.
+        ConfigError: a setting is not valid.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
         skipped.
 
         Raises:
-            PoisonEventError: if a projection has to stop before an event.
+            PoisonEventError: a projection has to stop before an event.
         """
         total = 0
         for handler in self._projections:

@@ -82,7 +82,7 @@ class DocumentFields(Mapping[str, DeclaredType]):
         fields: names and types; by default none.
 
     Raises:
-        ConfigError: for a name or a type that a field cannot have.
+        ConfigError: a field cannot have this name or type.
     """
 
     def __init__(self, fields: Fields | None = None) -> None:
@@ -119,7 +119,7 @@ class DocumentFields(Mapping[str, DeclaredType]):
             doc_id: id of the document, for the error.
 
         Raises:
-            DocumentError: for a value that does not have the declared type.
+            DocumentError: the value does not have the declared type.
         """
         try:
             values: dict[str, Any] = self._validator.validate_json(document, strict=True)

@@ -46,7 +46,7 @@ def encode_document(
     """Convert a document to JSON and read its declared fields.
 
     Raises:
-        DocumentError: if the id is not valid, the document is not a JSON object, or the value of a
+        DocumentError: the id is not valid, the document is not a JSON object, or the value of a
             declared field has another type.
     """
     name = f"the document {doc_id!r} in {collection}"

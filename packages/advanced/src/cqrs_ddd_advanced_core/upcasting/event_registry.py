@@ -25,11 +25,13 @@ class UpcastingEventRegistry(EventTypeRegistry):
 
     Args:
         upcasters: the upcasters; by default none.
-        events: further event registry to find classes in, such as ``default_event_registry``.
+        events: registry in which classes are found that are not registered here, such as
+            ``default_event_registry``.
 
     Raises:
-        UpcasterChainError: for a chain that does not end at the schema version of its class.
-        UnknownTypeError: with ``events``, for a chain without an event class.
+        UpcasterChainError: the upcasters of an event type do not end at the schema version of
+            its class.
+        UnknownTypeError: ``events`` is given, and an event type with upcasters has no class.
     """
 
     def __init__(
@@ -56,8 +58,9 @@ class UpcastingEventRegistry(EventTypeRegistry):
         """Check the chains of all event types.
 
         Raises:
-            UnknownTypeError: for a chain without an event class.
-            UpcasterChainError: for a chain that does not end at the schema version of its class.
+            UnknownTypeError: an event type with upcasters has no class.
+            UpcasterChainError: the upcasters of an event type do not end at the schema version of
+                its class.
         """
         for event_type in self.upcasters:
             self.upcasters.ensure_fits(self.get(event_type))
@@ -66,9 +69,9 @@ class UpcastingEventRegistry(EventTypeRegistry):
         """Return the event as an instance of its class, at the current schema version.
 
         Raises:
-            UpcastingError: if an upcaster is missing or fails, and for an event of a newer version.
-            UnknownTypeError: for an event type without a class.
-            SerializationError: for a payload that does not fit the class.
+            UpcastingError: an upcaster is missing or fails, or the event has a newer version.
+            UnknownTypeError: the event type has no class.
+            SerializationError: the payload does not fit the class.
         """
         event_class = self._types.get(stored.event_type) or self.get(stored.event_type)
         if not isinstance(stored, StoredEvent):

@@ -87,7 +87,7 @@ class UpcasterRegistry:
             wanted: schema version of the event class.
 
         Raises:
-            UpcastingError: if a step is missing or fails, or ``stored`` is newer than ``wanted``.
+            UpcastingError: a step is missing or fails, or ``stored`` is newer than ``wanted``.
         """
         if stored > wanted:
             raise UpcastingError(

@@ -49,7 +49,7 @@ def load_application(reference: str) -> Application:
 
 
 async def run(app: Application) -> None:
-    """Run the services until a signal stops them; then end the process if work is left over."""
+    """Run the services until a signal stops them; end the process even if tasks are left over."""
     await app.run_services()
     left = asyncio.all_tasks() - {asyncio.current_task()}
     if left:

@@ -98,7 +98,7 @@ class ACL:
         return found if found.allow is None else ACL(found.grants)
 
     def permits(self, principals: Collection[str], permission: str, matcher: IGrantMatcher) -> bool:
-        """Return whether an entry allows it to one of the principals and no entry denies it."""
+        """Return whether an entry allows one of the principals the action, and none denies it."""
 
         def covers(grant: Grant) -> bool:
             return any(matcher.matches(grant, principal, permission) for principal in principals)

@@ -89,7 +89,7 @@ class ConcurrentUseError(InvalidOperationError):
 
 
 class ReadOnlyError(InvalidOperationError):
-    """A read-only unit of work, such as the one of a query, was to change something.
+    """Attempt to change something in a read-only unit of work, such as that of a query.
 
     Attributes:
         operation: operation that was rejected.

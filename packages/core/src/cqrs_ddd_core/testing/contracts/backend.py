@@ -91,7 +91,7 @@ class BackendContract:
 
         assert await _get_parcels(backend, parcel_model).get(parcel.id) is not None
 
-    async def test_background_has_the_data_of_the_backend_and_accepts_its_stores(
+    async def test_backend_for_background_work_has_the_same_data_and_accepts_the_same_stores(
         self, backend: IBackend, parcel_model: object
     ) -> None:
         change = _Change(backend, parcel_model)

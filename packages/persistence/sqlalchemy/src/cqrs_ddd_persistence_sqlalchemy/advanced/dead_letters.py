@@ -162,7 +162,7 @@ class SQLAlchemyDeadLetterStore(advanced.IDeadLetterStore):
             }
 
     async def retry(self, projection: str, position: int) -> None:
-        """Set ``is_due`` of a dead letter, for a poison event also of the events behind it.
+        """Request a retry of a dead letter, with all failed and waiting events of its stream.
 
         Raises:
             UnknownDeadLetterError: the table does not have the dead letter.
