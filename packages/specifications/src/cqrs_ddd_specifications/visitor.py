@@ -31,7 +31,7 @@ class Visitor(Protocol[R]):
         ...
 
     def negation(self, part: R) -> R:
-        """Return the result of a negation, which is true for None if the negated condition is false."""
+        """Return the result of a negation: true if the condition is false, for None as well."""
         ...
 
     def opaque(self, specification: AnySpecification) -> R:

@@ -99,7 +99,7 @@ class TrackedAggregates:
         return str(entity_id) in self._changed
 
     def add_events(self, events: Iterable[DomainEvent]) -> None:
-        """Add the events of a handler's response, also if an aggregate has recorded them as well."""
+        """Add the events of a handler's response, even if an aggregate has recorded them too."""
         self._raised += events
 
     def drain_new_events(self) -> list[DomainEvent]:
