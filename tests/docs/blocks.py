@@ -23,6 +23,7 @@ from typing import Any
 from sybil import Document, Example, Region, Sybil
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
+from cqrs_ddd_core.domain.events import defined_events
 from tests.docs.reader_folder import FILE, PROMPT, ReaderFolder
 from tests.services import Redis, running
 
@@ -54,6 +55,13 @@ def run_block(example: Example) -> None:
         loop.run_until_complete(outcome)
 
 
+def _remove_events_of(module: ModuleType) -> None:
+    """Let the next document define an event of the same name."""
+    for by_path in defined_events.values():
+        for path in [each for each in by_path if each.startswith(f"{module.__name__}.")]:
+            del by_path[path]
+
+
 def run_console(example: Example) -> None:
     _folder_of(example).run(example.parsed)
 
@@ -79,6 +87,7 @@ def close_document(namespace: dict[str, Any]) -> None:
     try:
         if module := namespace.pop(MODULE, None):
             sys.modules.pop(module.__name__, None)
+            _remove_events_of(module)
         if loop := namespace.pop(LOOP, None):
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
