@@ -60,8 +60,10 @@ async def test_redlock_rejects_repeated_and_missing_clients(clients: list[Redis]
 async def test_redlock_with_one_client_instead_of_a_list_names_the_next_step(
     clients: list[Redis],
 ) -> None:
-    with pytest.raises(ConfigError, match=r"pass \[client, ...\], or use FifoRedisLockStrategy"):
-        RedlockLockStrategy(clients[0])  # type: ignore[arg-type]
+    create: Callable[..., object] = RedlockLockStrategy
+    for mistake in (clients[0], "redis://localhost"):
+        with pytest.raises(ConfigError, match=r"pass \[client, ...\], or use FifoRedisLockStrate"):
+            create(mistake)
 
 
 async def test_redlock_waits_less_for_a_silent_server_until_it_replies(

@@ -12,8 +12,9 @@ from typing import Generic
 
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from cqrs_ddd_core import AggregateRoot, ConfigError, IClock, StreamId, UnitOfWork
+from cqrs_ddd_core import AggregateRoot, IClock, StreamId, UnitOfWork
 from cqrs_ddd_core.instrumentation import hooks
+from cqrs_ddd_core.primitives import exceptions as errors
 from cqrs_ddd_core.spi.inbox import compute_fingerprint
 from cqrs_ddd_core.spi.json_fidelity import extract_shape, has_equal_state, list_lossy_attributes
 from cqrs_ddd_core.spi.system_clock import SystemClock
@@ -71,7 +72,7 @@ class EveryNEventsStrategy(SnapshotStrategy):
 
     def __post_init__(self) -> None:
         if self.n < 1:
-            raise ConfigError(f"n must be at least 1, got {self.n}")
+            raise errors.ConfigError(f"n must be at least 1, got {self.n}")
 
     def is_due(self, loading: Loading) -> bool:
         """Report whether ``n`` events or more were applied."""
@@ -90,7 +91,7 @@ class LoadingTimeStrategy(SnapshotStrategy):
 
     def __post_init__(self) -> None:
         if not self.seconds >= 0:
-            raise ConfigError(f"seconds must not be negative, got {self.seconds}")
+            raise errors.ConfigError(f"seconds must not be negative, got {self.seconds}")
 
     def is_due(self, loading: Loading) -> bool:
         """Report whether the load applied events and took ``seconds`` or longer."""
@@ -116,7 +117,8 @@ class AggregateSnapshots(Generic[T]):
         clock: time of the snapshots; by default the system clock.
 
     Raises:
-        ConfigError: the JSON of the class leaves out or masks a field.
+        ConfigError: the JSON of the class leaves out or masks a field, or the store is not an
+            object.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class AggregateSnapshots(Generic[T]):
         *,
         clock: IClock | None = None,
     ) -> None:
+        errors.arguments.ensure_instance(store, ISnapshotStore, "snapshot_store")
         self.entity_type = entity_type
         self.misses: Counter[str] = Counter()
         self._store = store
@@ -242,14 +245,14 @@ def _compute_schema_hash(entity_type: type[AggregateRoot]) -> str:
     name = entity_type.__name__
     lost = list_lossy_attributes(entity_type)
     if lost:
-        raise ConfigError(
+        raise errors.ConfigError(
             f"{name} cannot have snapshots: its JSON leaves out or masks {', '.join(lost)}; load "
             "it from its events only, or use fields without exclude=True and Secret types"
         )
     try:
         shape = entity_type.model_json_schema()
     except PydanticInvalidForJsonSchema as error:
-        raise ConfigError(
+        raise errors.ConfigError(
             f"{name} cannot have snapshots: it has no JSON schema ({error}); load it from its "
             "events only, or use fields that are JSON"
         ) from error

@@ -46,6 +46,10 @@ class AggregateUpdater(Generic[T, ID]):
         retry: RetryPolicy = CONFLICT_RETRY,
         clock: IClock | None = None,
     ) -> None:
+        errors.arguments.ensure_instance(repository, IRepository, "repository")
+        errors.arguments.ensure_factory(
+            uow_factory, UnitOfWork, "uow_factory", example="backend.unit_of_work"
+        )
         self._repository = repository
         self._uow_factory = uow_factory
         self._strategy = strategy

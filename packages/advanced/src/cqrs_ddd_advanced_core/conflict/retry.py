@@ -37,6 +37,7 @@ class ConflictRetryMiddleware(IMiddleware):
     order: ClassVar[int] = 30
 
     def __init__(self, retry: RetryPolicy = CONFLICT_RETRY, *, clock: IClock | None = None) -> None:
+        errors.arguments.ensure_instance(retry, RetryPolicy, "retry")
         self._retry = retry
         self._clock = clock or SystemClock()
 

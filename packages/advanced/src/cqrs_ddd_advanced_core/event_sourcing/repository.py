@@ -9,7 +9,7 @@ from typing import Any, Generic, NoReturn, get_args, get_origin
 
 from cqrs_ddd_core import ID, AggregateRoot, DomainEvent, EventTypeRegistry, get_current_uow
 from cqrs_ddd_core.ports import IBulkRepository, IEventStore, IEventStoreProvider, UnitOfWork
-from cqrs_ddd_core.primitives.exceptions import ConfigError, InvalidOperationError
+from cqrs_ddd_core.primitives import exceptions as errors
 from cqrs_ddd_core.spi.checks import ensure_distinct, ensure_entity_type
 
 from ..exceptions import PastStateError
@@ -40,7 +40,8 @@ class EventSourcedRepository(
         registry: event registry of the stored events; by default ``event_registry`` of the class.
 
     Raises:
-        ConfigError: two arguments exclude each other, or the class cannot have snapshots.
+        ConfigError: two arguments exclude each other, an argument is a class instead of an object,
+            or the class cannot have snapshots.
     """
 
     def __init__(
@@ -54,13 +55,20 @@ class EventSourcedRepository(
         registry: EventTypeRegistry | None = None,
     ) -> None:
         super().__init__()
+        check = errors.arguments
+        if entity_type is not None:
+            check.ensure_class(entity_type, AggregateRoot, "entity_type")
+        if event_store is not None:
+            check.ensure_instance(event_store, IEventStore, "event_store")
+        if strategy is not None:
+            check.ensure_instance(strategy, SnapshotStrategy, "strategy")
         own_settings = (snapshot_store, strategy, registry)
         if loader is not None and any(each is not None for each in own_settings):
-            raise ConfigError(
+            raise errors.ConfigError(
                 "a loader has its own snapshots and registry; pass them to the loader only"
             )
         if strategy is not None and snapshot_store is None:
-            raise ConfigError("a snapshot strategy needs a store; pass snapshot_store=, too")
+            raise errors.ConfigError("a snapshot strategy needs a store; pass snapshot_store=, too")
         self._given_type = entity_type
         self._event_store = event_store
         self._given_loader = loader
@@ -80,7 +88,7 @@ class EventSourcedRepository(
         found: type[T] | None = _read_type_argument(self)
         if found is None:
             name = type(self).__name__
-            raise ConfigError(
+            raise errors.ConfigError(
                 f"{name} does not name the class of its aggregates; write class {name}"
                 "(EventSourcedRepository[Order, str]), or pass entity_type="
             )
@@ -199,7 +207,7 @@ class EventSourcedRepository(
         if self._event_store is not None:
             if uow is not None and uow is not current:
                 uow.ensure_open(f"use {name} in it")
-                raise InvalidOperationError(
+                raise errors.InvalidOperationError(
                     f"{name} has its own event store, which works in the unit of work that was "
                     "entered last, not in the given one; enter that one with async with, or "
                     "leave event_store= out"
@@ -207,12 +215,12 @@ class EventSourcedRepository(
             return self._event_store, active
         carrier: object = active
         if active is None:
-            raise InvalidOperationError(
+            raise errors.InvalidOperationError(
                 f"{name} has no event store: no unit of work is given or open; pass uow, or create "
                 "the repository with event_store="
             )
         if not isinstance(carrier, IEventStoreProvider):
-            raise InvalidOperationError(
+            raise errors.InvalidOperationError(
                 f"{name} has no event store: {type(active).__name__} carries none; use a unit of "
                 "work with one, or create the repository with event_store="
             )
@@ -222,14 +230,14 @@ class EventSourcedRepository(
         ensure_entity_type(entity, self.entity_type)
         ours = self.entity_type.aggregate_type
         if entity.aggregate_type != ours:
-            raise InvalidOperationError(
+            raise errors.InvalidOperationError(
                 f"{type(self).__name__} keeps streams of {ours} and cannot save {entity.id}, a "
                 f"{entity.aggregate_type}, which it could never load; use a repository of that "
                 "class"
             )
 
     def _raise_unsupported(self, operation: str, instead: str = "") -> NoReturn:
-        raise InvalidOperationError(
+        raise errors.InvalidOperationError(
             f"{type(self).__name__} keeps events, so it cannot {operation}; "
             f"{instead or 'search a projection, and load by the ids that it returns'}"
         )
@@ -250,13 +258,13 @@ def _collect_recorded_events(
     versions = [event.aggregate_version for event in new]
     recorded = entity.uncommitted_event_count
     if versions != list(range(entity.version + 1, entity.version + recorded + 1)):
-        raise InvalidOperationError(
+        raise errors.InvalidOperationError(
             f"{entity.aggregate_type} {entity.id} recorded {recorded} event(s) after version "
             f"{entity.version}, but the given events have the versions {versions}; pass all "
             "collected events: persist(entity, uow, events=collected)"
         )
     if not entity.version and not new:
-        raise InvalidOperationError(
+        raise errors.InvalidOperationError(
             f"{entity.aggregate_type} {entity.id} is new and has recorded no event, so it cannot "
             "be saved; record an event when it is created"
         )
@@ -268,7 +276,7 @@ def _select_new_events(entity: AggregateRoot, events: Sequence[object]) -> list[
     new: list[DomainEvent] = []
     for event in events:
         if not isinstance(event, DomainEvent) or event.aggregate_version is None:
-            raise InvalidOperationError(
+            raise errors.InvalidOperationError(
                 f"{entity.aggregate_type} {entity.id} cannot be saved with {event!r}, which it has "
                 "not recorded; record it with aggregate.add_event"
             )

@@ -45,7 +45,7 @@ class PersistenceDispatcher(IResultCatalog):
             arguments.
 
     Raises:
-        ConfigError: a registered source has no factory.
+        ConfigError: a registered source has no factory, or a factory creates no unit of work.
     """
 
     def __init__(
@@ -54,6 +54,10 @@ class PersistenceDispatcher(IResultCatalog):
         registry: PersistenceRegistry,
         handler_factory: Callable[[type], Any] | None = None,
     ) -> None:
+        for source, factory in uow_factories.items():
+            errors.arguments.ensure_factory(
+                factory, UnitOfWork, f"uow_factories[{source!r}]", example="backend.unit_of_work"
+            )
         self._uow_factories = dict(uow_factories)
         self._registry = registry
         self._handler_factory = handler_factory or _create_handler

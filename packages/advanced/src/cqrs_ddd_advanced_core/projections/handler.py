@@ -161,8 +161,7 @@ class ProjectionRegistry:
 
     def register(self, handler: ProjectionHandler) -> ProjectionHandler:
         """Add a handler; raise ``HandlerAlreadyRegisteredError`` if its collection has one."""
-        if not isinstance(handler, ProjectionHandler):
-            raise ProjectionError(f"{handler!r} is not a ProjectionHandler; register an instance")
+        ensure_handler(handler)
         present = self._handlers.setdefault(handler.collection, handler)
         if present is not handler:
             raise HandlerAlreadyRegisteredError(
@@ -179,6 +178,12 @@ class ProjectionRegistry:
 
 def _event_type_of(key: type[Any] | str) -> str:
     return key if isinstance(key, str) else str(key.event_type)
+
+
+def ensure_handler(handler: object) -> None:
+    """Raise ``ProjectionError`` unless an object is a handler; a class is not."""
+    if not isinstance(handler, ProjectionHandler):
+        raise ProjectionError(f"{handler!r} is not a ProjectionHandler; register an instance")
 
 
 def _ensure_usable(handler: ProjectionHandler) -> None:

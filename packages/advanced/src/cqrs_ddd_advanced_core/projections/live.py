@@ -8,7 +8,7 @@ from cqrs_ddd_core import AmbiguousStreamError, IEventStore, StoredEvent
 
 from ..ports.projections import JsonDocument
 from .documents import ProjectionDocuments
-from .handler import ProjectionHandler
+from .handler import ProjectionHandler, ensure_handler
 
 
 class LiveProjection:
@@ -27,6 +27,7 @@ class LiveProjection:
     def __init__(
         self, handler: ProjectionHandler, events: IEventStore, *, page: int = 1000
     ) -> None:
+        ensure_handler(handler)
         self._handler = handler
         self._events = events
         self._page = page

@@ -14,7 +14,7 @@ from ..exceptions import ProjectionError, ProjectionStoreError, ProjectionVersio
 from ..ports import DeadLetter, IDeadLetterStore, IPositionStore, ProjectionPosition
 from .batch import PoisonEventPolicy
 from .documents import get_projection_store
-from .handler import REBUILD_SUFFIX, ProjectionHandler
+from .handler import REBUILD_SUFFIX, ProjectionHandler, ensure_handler
 from .run import ProjectionRun, ProjectionRuntime
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ class ProjectionRebuild:
         clock: IClock | None = None,
         worker_id: str | None = None,
     ) -> None:
+        ensure_handler(handler)
         self._handler = handler
         self._events = events
         self._runtime = ProjectionRuntime(

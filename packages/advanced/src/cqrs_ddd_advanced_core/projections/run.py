@@ -59,6 +59,13 @@ class ProjectionRuntime:
 
     def __post_init__(self) -> None:
         self.worker_id = self.worker_id or uuid4_text()
+        check = errors.arguments
+        check.ensure_instance(self.events, IEventStore, "events")
+        check.ensure_instance(self.positions, IPositionStore, "positions")
+        check.ensure_instance(self.dead_letters, IDeadLetterStore, "dead_letters")
+        check.ensure_factory(
+            self.uow_factory, UnitOfWork, "uow_factory", example="backend.unit_of_work"
+        )
         batch: object = self.batch
         if type(batch) is not int or batch < 1:
             raise errors.ConfigError(f"batch must be at least 1, got {batch!r}", variable="batch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from cqrs_ddd_core import InvalidOperationError
+from cqrs_ddd_core import ConfigError, InvalidOperationError
 from cqrs_ddd_core.application import IPositionWaiter
 from cqrs_ddd_core.ports import IBackend
 
@@ -24,6 +24,10 @@ class Projections(IPositionWaiter):
         projections: registry or handlers.
         name: name of the service.
         options: further arguments of ``ProjectionWorker``, such as ``batch`` or ``on_poison``.
+
+    Raises:
+        ConfigError: the worker has no option of this name.
+        ProjectionError: an item is not a handler, such as the class of a handler.
     """
 
     def __init__(
@@ -33,6 +37,11 @@ class Projections(IPositionWaiter):
         name: str = "projections",
         **options: Unpack[worker.WorkerOptions],
     ) -> None:
+        if unknown := options.keys() - worker.WorkerOptions.__annotations__:
+            raise ConfigError(
+                f"a ProjectionWorker has no option {', '.join(sorted(unknown))}; it has "
+                f"{', '.join(worker.WorkerOptions.__annotations__)}"
+            )
         self.registry = ProjectionRegistry.create(projections)
         self._name = name
         self._options = options

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from ..domain import ID, AggregateRoot, IQueryOptions, ISpecification
 from ..ports import IBulkRepository, IRepository, IVersionedCache, SearchResult
 from ..ports.unit_of_work import UnitOfWork, get_current_uow
-from ..primitives.exceptions import InvalidOperationError
+from ..primitives import exceptions as errors
 from ..spi.caching import aggregate_codec, fail_open_cache, read_through
 
 T = TypeVar("T", bound=AggregateRoot)
@@ -31,7 +31,7 @@ class AggregateCache(Generic[T]):
         default_ttl: seconds for which a state stays cached; None sets no limit.
 
     Raises:
-        ConfigError: the JSON of the class omits or masks fields.
+        ConfigError: the JSON of the class omits or masks fields, or an argument is not usable.
     """
 
     def __init__(
@@ -41,6 +41,8 @@ class AggregateCache(Generic[T]):
         *,
         default_ttl: float | None = 300.0,
     ) -> None:
+        errors.arguments.ensure_instance(cache_service, IVersionedCache, "cache_service")
+        errors.arguments.ensure_class(entity_type, AggregateRoot, "entity_type")
         self._values = read_through.ReadThrough(
             fail_open_cache.FailOpenCache(cache_service, default_ttl)
         )
@@ -128,7 +130,7 @@ class CachingRepository(IBulkRepository[T, ID], Generic[T, ID]):
         default_ttl: seconds for which a state stays cached; None sets no limit.
 
     Raises:
-        ConfigError: the JSON of the class omits or masks fields.
+        ConfigError: the JSON of the class omits or masks fields, or an argument is not usable.
     """
 
     def __init__(
@@ -139,6 +141,7 @@ class CachingRepository(IBulkRepository[T, ID], Generic[T, ID]):
         *,
         default_ttl: float | None = 300.0,
     ) -> None:
+        errors.arguments.ensure_instance(inner, IRepository, "inner")
         self._inner = inner
         self._states = AggregateCache(cache_service, entity_type, default_ttl=default_ttl)
 
@@ -154,7 +157,7 @@ class CachingRepository(IBulkRepository[T, ID], Generic[T, ID]):
         """
         inner = self._inner
         if not isinstance(inner, IBulkRepository):
-            raise InvalidOperationError.no_add_many(type(self).__name__)
+            raise errors.InvalidOperationError.no_add_many(type(self).__name__)
         return await self._states.save_many(entities, uow, lambda: inner.add_many(entities, uow))
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:

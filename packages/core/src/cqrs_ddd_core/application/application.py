@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ..cqrs import HandlerRegistry, Mediator, Plan
+from ..cqrs.pipeline import ensure_middlewares
 from ..messages import Command, CommandResponse, Query, QueryResponse
 from ..messaging import OutboxRelay
 from ..middleware import OutboxMiddleware
@@ -54,6 +55,10 @@ class Application(ICommandBus, IQueryBus):
         mediator: mediator that runs the handlers.
         relay: relay of the outbox, or None without a publisher.
         services: background services by name, with the relay and the sender of their heartbeats.
+
+    Raises:
+        ConfigError: an argument is a class instead of an object, or two services have one name.
+        MiddlewareError: a middleware cannot run, or not at its place in the order.
     """
 
     def __init__(
@@ -67,14 +72,19 @@ class Application(ICommandBus, IQueryBus):
         resolver: Callable[[type], Any] | None = None,
         grace: float = 10.0,
     ) -> None:
+        exceptions.arguments.ensure_instance(
+            backend, IBackend, "backend", example="InMemoryBackend()"
+        )
         self.backend = backend
-        self.handlers = HandlerRegistry(resolver) if handlers is None else handlers
+        self.handlers = _create_registry(handlers, resolver)
         self.command_handler = self.handlers.command_handler
         self.query_handler = self.handlers.query_handler
         self.event_handler = self.handlers.event_handler
         self.relay = None if publisher is None else _create_relay(backend, publisher)
         self.services = _bind(services, backend, self.relay)
         self._waiters = [each for each in services if isinstance(each, IPositionWaiter)]
+        if middlewares is not None:
+            ensure_middlewares(middlewares)
         steps = standard_middlewares() if middlewares is None else list(middlewares)
         if publisher is not None and not any(isinstance(e, OutboxMiddleware) for e in steps):
             steps = sort_middlewares(*steps, OutboxMiddleware(backend.signal))
@@ -210,6 +220,21 @@ class Application(ICommandBus, IQueryBus):
             logger.error("the backend is abandoned: not closed in its grace period")
 
 
+def _create_registry(
+    handlers: HandlerRegistry | None, resolver: Callable[[type], Any] | None
+) -> HandlerRegistry:
+    if handlers is None:
+        return HandlerRegistry(resolver)
+    exceptions.arguments.ensure_instance(handlers, HandlerRegistry, "handlers")
+    if resolver is not None:
+        raise exceptions.ConfigError(
+            "resolver is for a new registry, and handlers is one already; pass "
+            "handlers=HandlerRegistry(resolver)",
+            variable="resolver",
+        )
+    return handlers
+
+
 def _create_relay(backend: IBackend, publisher: IMessagePublisher) -> OutboxRelay:
     reserved = backend.background
     return OutboxRelay(reserved.outbox, publisher, signal=reserved.signal)
@@ -218,6 +243,9 @@ def _create_relay(backend: IBackend, publisher: IMessagePublisher) -> OutboxRela
 def _bind(
     services: Sequence[IService], backend: IBackend, relay: OutboxRelay | None
 ) -> Mapping[str, background_service.BackgroundService]:
+    exceptions.arguments.ensure_instances(
+        services, IService, "services", example="Projections([...])"
+    )
     bound: dict[str, background_service.BackgroundService] = {} if relay is None else {RELAY: relay}
     for service in services:
         if service.name in {*bound, heartbeats.NAME}:

@@ -1,5 +1,6 @@
 """The recommended list of middlewares, and the order of a list."""
 
+from ..cqrs.pipeline import ensure_middlewares
 from ..middleware import EventStorePersistenceMiddleware, IdempotencyMiddleware, LoggingMiddleware
 from ..ports.middleware import IMiddleware, Placement
 
@@ -12,8 +13,12 @@ def standard_middlewares(*extra: IMiddleware) -> list[IMiddleware]:
 
     Args:
         extra: further middlewares; one of a recommended class replaces the recommended one.
+
+    Raises:
+        MiddlewareError: one is not a middleware, such as a class.
     """
     recommended = (LoggingMiddleware, IdempotencyMiddleware, EventStorePersistenceMiddleware)
+    ensure_middlewares(extra)
     given = {type(each) for each in extra}
     return sort_middlewares(*extra, *(each() for each in recommended if each not in given))
 

@@ -63,6 +63,10 @@ class Mediator(ICommandBus, IQueryBus):
         middlewares: in the order in which they run; list the middlewares with the placement
             outside the unit of work first.
         event_dispatcher: calls the event handlers, by default an ``EventDispatcher``.
+
+    Raises:
+        ConfigError: an argument is a class instead of an object, or an object instead of a factory.
+        MiddlewareError: a middleware cannot run, or not at its place in the order.
     """
 
     def __init__(
@@ -74,6 +78,13 @@ class Mediator(ICommandBus, IQueryBus):
         middlewares: Sequence[IMiddleware] = (),
         event_dispatcher: IEventDispatcher | None = None,
     ) -> None:
+        check, create = exceptions.arguments, "backend.unit_of_work"
+        check.ensure_instance(handlers, HandlerRegistry, "handlers")
+        check.ensure_factory(uow_factory, UnitOfWork, "uow_factory", example=create)
+        if query_uow_factory is not None:
+            check.ensure_factory(query_uow_factory, UnitOfWork, "query_uow_factory", example=create)
+        if event_dispatcher is not None:
+            check.ensure_instance(event_dispatcher, IEventDispatcher, "event_dispatcher")
         self._handlers = handlers
         self._uow_factory = uow_factory
         self._query_uow_factory = query_uow_factory

@@ -1,7 +1,7 @@
 """Chains of middlewares around a handler, built once per message type."""
 
 import inspect
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import CoroutineType
 from typing import Any, TypeVar
 
@@ -22,10 +22,13 @@ def split_by_placement(
     Raises:
         MiddlewareError: a middleware cannot run, or not at its place in the order.
     """
+    ensure_middlewares(middlewares)
     outside: list[IMiddleware] = []
     inside: list[IMiddleware] = []
     for middleware in middlewares:
-        _ensure_usable(middleware, [*outside, *inside])
+        if any(type(middleware) is type(other) for other in (*outside, *inside)):
+            name = get_name(middleware)
+            raise MiddlewareError(f"{name} is given twice; keep one", middleware=name)
         if middleware.placement is Placement.INSIDE:
             inside.append(middleware)
         elif inside:
@@ -98,7 +101,18 @@ def _build_result_error(handler: BoundHandler, result: object) -> HandlerResultE
     )
 
 
-def _ensure_usable(middleware: object, before: Sequence[IMiddleware]) -> None:
+def ensure_middlewares(middlewares: object) -> None:
+    """Raise ``MiddlewareError`` unless an argument is a list of middlewares; a class is not one."""
+    if not isinstance(middlewares, Iterable):
+        name = get_name(middlewares)
+        raise MiddlewareError(
+            f"middlewares is {name}, not a list; pass [{name}(...)]", middleware=name
+        )
+    for each in middlewares:
+        _ensure_usable(each)
+
+
+def _ensure_usable(middleware: object) -> None:
     name = get_name(middleware)
     if isinstance(middleware, type):
         raise MiddlewareError(
@@ -112,8 +126,6 @@ def _ensure_usable(middleware: object, before: Sequence[IMiddleware]) -> None:
             "async def __call__(self, message, next_)",
             middleware=name,
         )
-    if any(type(middleware) is type(other) for other in before):
-        raise MiddlewareError(f"{name} is given twice; keep one", middleware=name)
 
 
 def _build_order_error(middleware: IMiddleware, after: IMiddleware) -> MiddlewareError:

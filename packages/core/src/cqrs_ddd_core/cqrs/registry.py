@@ -23,9 +23,18 @@ class HandlerRegistry:
 
     Args:
         resolver: instantiates handler classes, for example the ``get`` of a container.
+
+    Raises:
+        ConfigError: the resolver cannot be called.
     """
 
     def __init__(self, resolver: Resolver | None = None) -> None:
+        if resolver is not None and not callable(resolver):
+            raise errors.ConfigError(
+                f"resolver is {resolver!r}, which cannot be called with the class of a handler; "
+                "pass a function, such as the get of a container",
+                variable="resolver",
+            )
         self._resolver = resolver
         self._handlers: dict[type, BoundHandler] = {}
         self._event_handlers: list[tuple[object, BoundHandler]] = []

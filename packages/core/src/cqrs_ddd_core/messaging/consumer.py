@@ -8,6 +8,7 @@ from ..correlation import correlation_scope
 from ..domain.events import DomainEvent, EventTypeRegistry, default_event_registry
 from ..instrumentation import hooks
 from ..ports import OutboxMessage, UnitOfWork
+from ..primitives import exceptions
 from ..spi.inbox import compute_fingerprint, get_inbox
 
 
@@ -23,6 +24,7 @@ class InboxConsumer:
         uow_factory: creates the unit of work of each message.
 
     Raises:
+        ConfigError: ``uow_factory`` is not a factory.
         DuplicateCommandError: a message with the same id was handled with different content.
     """
 
@@ -33,6 +35,9 @@ class InboxConsumer:
         *,
         uow_factory: Callable[[], UnitOfWork],
     ) -> None:
+        exceptions.arguments.ensure_factory(
+            uow_factory, UnitOfWork, "uow_factory", example="backend.unit_of_work"
+        )
         self._consumer = consumer
         self._handler = handler
         self._uow_factory = uow_factory

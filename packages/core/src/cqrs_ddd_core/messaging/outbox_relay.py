@@ -79,6 +79,8 @@ class OutboxRelay(BackgroundService, IWorkerLifecycle):
         relay_id: str | None = None,
     ) -> None:
         super().__init__()
+        errors.arguments.ensure_instance(outbox, ILeasedOutbox, "outbox")
+        errors.arguments.ensure_instance(publisher, IMessagePublisher, "publisher")
         if not 0 < publish_timeout < lease:
             raise errors.ConfigError(
                 f"publish_timeout must be positive and below lease ({lease} s), got "

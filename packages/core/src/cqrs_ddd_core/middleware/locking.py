@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..ports import ILeasedLock, ILockedMessage, ILockLease, IMiddleware, Next, ResourceIdentifier
+from ..primitives import exceptions
 
 
 class CriticalSection:
@@ -76,6 +77,7 @@ class LockingMiddleware(IMiddleware):
         ttl: seconds after which a lock expires unless it is renewed.
 
     Raises:
+        ConfigError: ``lock`` is not an object with locks.
         LockAcquisitionError: a lock was not granted in time.
         LeaseLostError: a lock was lost while the message was handled.
     """
@@ -83,6 +85,7 @@ class LockingMiddleware(IMiddleware):
     order: ClassVar[int] = 40
 
     def __init__(self, lock: ILeasedLock, *, timeout: float = 10.0, ttl: float = 30.0) -> None:
+        exceptions.arguments.ensure_instance(lock, ILeasedLock, "lock")
         self._lock = lock
         self._timeout = timeout
         self._ttl = ttl

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from ..context import get_request_metadata
 from ..ports import IMiddleware, IQueueSignal, Next, OutboxMessage, Placement, get_current_uow
 from ..ports.outbox import OUTBOX_CHANNEL, IOutboxProvider, IOutboxStorage
-from ..primitives.exceptions import InvalidOperationError
+from ..primitives import exceptions
 
 
 class OutboxMiddleware(IMiddleware):
@@ -23,6 +23,8 @@ class OutboxMiddleware(IMiddleware):
     order: ClassVar[int] = 90
 
     def __init__(self, signal: IQueueSignal | None = None) -> None:
+        if signal is not None:
+            exceptions.arguments.ensure_instance(signal, IQueueSignal, "signal")
         self._signal = signal
 
     async def __call__(self, message: Any, next_: Next) -> Any:
@@ -40,7 +42,7 @@ class OutboxMiddleware(IMiddleware):
 
 def _get_outbox(uow: object) -> IOutboxStorage:
     if not isinstance(uow, IOutboxProvider):
-        raise InvalidOperationError(
+        raise exceptions.InvalidOperationError(
             f"{type(uow).__name__} carries no outbox; use a unit of work that does, or leave "
             "OutboxMiddleware out"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ..ports import IMiddleware, IValidator, Next
-from ..primitives.exceptions import ValidationError
+from ..primitives import exceptions
 
 
 class ValidatorMiddleware(IMiddleware):
@@ -18,6 +18,7 @@ class ValidatorMiddleware(IMiddleware):
     order: ClassVar[int] = 20
 
     def __init__(self, validator: IValidator) -> None:
+        exceptions.arguments.ensure_instance(validator, IValidator, "validator")
         self._validator = validator
 
     async def __call__(self, message: Any, next_: Next) -> Any:
@@ -28,7 +29,7 @@ class ValidatorMiddleware(IMiddleware):
                 f"{field or 'message'}: {', '.join(texts)}"
                 for field, texts in verdict.errors.items()
             )
-            raise ValidationError(
+            raise exceptions.ValidationError(
                 f"{type(message).__name__} is not valid: {problems}", errors=verdict.errors
             )
         return await next_(message)

@@ -36,8 +36,9 @@ def get_execute(client: object) -> Execute:
         ConfigError: the client is not a client of ``redis.asyncio``.
     """
     if not isinstance(client, Redis):
-        kind = f"{type(client).__module__}.{type(client).__qualname__}"
-        message = f"expected a client of redis.asyncio, got {kind}; call Redis.from_url(...)"
+        kind = client if isinstance(client, type) else type(client)
+        given = f"{'the class ' if kind is client else ''}{kind.__module__}.{kind.__qualname__}"
+        message = f"expected a client of redis.asyncio, got {given}; call Redis.from_url(...)"
         raise ConfigError(message, variable="client")
     execute: Execute = client.execute_command
     return execute

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from cqrs_ddd_core import ID, AggregateRoot, ConfigError, IBackend, IHeartbeatStore
+from cqrs_ddd_core.primitives import exceptions
 
 from .engine import engines, is_postgres
 from .engine.queue_signal import PostgresQueueSignal
@@ -64,6 +65,7 @@ class SQLAlchemyBackend(IBackend):
         tables: Tables = TABLES,
         create_schema: bool = False,
     ) -> None:
+        exceptions.arguments.ensure_instance(tables, Tables, "tables")
         self._owns_engines = not isinstance(database, AsyncEngine)
         self.engine, self._background_engine = engines.resolve_engines(database, background)
         self.session_factory = async_sessionmaker(self.engine, expire_on_commit=False)

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from ...domain import ID, AggregateRoot
 from ...ports import IBackend
+from ...primitives import exceptions
 from .event_store import InMemoryEventStore
 from .inbox import InMemoryInbox
 from .outbox import InMemoryOutboxStorage
@@ -63,6 +64,7 @@ class InMemoryBackend(IBackend):
 
     def repository(self, entity_type: type[T], model: object = None) -> InMemoryRepository[T, ID]:
         """Return the repository of the entity type; the model is ignored."""
+        exceptions.arguments.ensure_class(entity_type, AggregateRoot, "entity_type")
         return self._get_or_create(entity_type, partial(InMemoryRepository[T, ID], entity_type))
 
     def part(self, port: Callable[..., P], default: Callable[[], P]) -> P:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from ...domain import ID, AggregateRoot, IQueryOptions, ISpecification
 from ...ports import IBulkRepository, SearchResult, UnitOfWork
-from ...primitives.exceptions import OptimisticConcurrencyError
+from ...primitives import exceptions
 from ...spi import checks, querying
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
@@ -26,10 +26,14 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
 
     Args:
         entity_type: class of the aggregates.
+
+    Raises:
+        ConfigError: ``entity_type`` is not a class of aggregates.
     """
 
     def __init__(self, entity_type: type[T]) -> None:
         super().__init__()
+        exceptions.arguments.ensure_class(entity_type, AggregateRoot, "entity_type")
         self.entity_type = entity_type
         self._rows: dict[ID, _Row[T]] = {}
 
@@ -166,7 +170,7 @@ def _ensure_version(entity: AggregateRoot, expected: int, row: _Row[Any] | None)
     actual = None if row is None else row.version
     if expected != (actual or 0):
         subject = f"{entity.aggregate_type} {entity.id}"
-        raise OptimisticConcurrencyError.stale_version(subject, expected, actual)
+        raise exceptions.OptimisticConcurrencyError.stale_version(subject, expected, actual)
 
 
 def _copy_state(entity: T) -> T:

@@ -58,6 +58,7 @@
         └── BlobStorageError
 """
 
+from . import arguments as arguments
 from .base import *
 from .concurrency import *
 from .domain import *

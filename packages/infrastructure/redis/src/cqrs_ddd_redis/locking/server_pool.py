@@ -53,7 +53,7 @@ class ServerPool:
 
     def __init__(self, clients: Sequence[Redis], *, response_timeout: float, clock: IClock) -> None:
         given: object = clients
-        if not isinstance(given, Sequence):
+        if isinstance(given, str) or not isinstance(given, Sequence):
             raise ConfigError(
                 f"clients must be a list with a client for each server, got one {type(given)!r}; "
                 "pass [client, ...], or use FifoRedisLockStrategy(client) for one server",

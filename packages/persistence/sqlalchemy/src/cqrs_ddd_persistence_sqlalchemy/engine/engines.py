@@ -10,7 +10,8 @@ from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
-from cqrs_ddd_core import ConfigError
+from cqrs_ddd_core.primitives import exceptions
+from cqrs_ddd_core.primitives.exceptions import ConfigError
 
 from .driver import is_postgres
 from .sqlite import configure_sqlite, is_configured, keep_connection
@@ -115,6 +116,9 @@ def ensure_usable(engine: AsyncEngine) -> None:
     """Raise ``ConfigError`` for an engine on which the toolkit cannot keep its guarantees."""
     if engine in _checked:
         return
+    exceptions.arguments.ensure_instance(
+        engine, AsyncEngine, "engine", example="create_async_engine(url)"
+    )
     if engine.dialect.driver not in ("asyncpg", "aiosqlite"):
         raise ConfigError(
             f"{engine.dialect.name}+{engine.dialect.driver} is not supported; use "

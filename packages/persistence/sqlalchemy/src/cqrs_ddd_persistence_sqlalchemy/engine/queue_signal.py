@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cqrs_ddd_core import ConfigError, InvalidOperationError, IQueueSignal, PersistenceError
+from cqrs_ddd_core.primitives import exceptions
 from cqrs_ddd_core.primitives.shielding import run_to_completion, timeout_after
 
 from .driver import autocommit_connection, fetch, is_postgres
@@ -35,6 +36,9 @@ class PostgresQueueSignal(IQueueSignal):
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
+        exceptions.arguments.ensure_instance(
+            engine, AsyncEngine, "engine", example="create_async_engine(url)"
+        )
         if not is_postgres(engine):
             raise ConfigError(
                 f"{engine.dialect.name} does not support NOTIFY; omit the signal to poll instead"

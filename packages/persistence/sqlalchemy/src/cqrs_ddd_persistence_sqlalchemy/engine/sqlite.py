@@ -15,7 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from cqrs_ddd_core import ConfigError, PersistenceError
+from cqrs_ddd_core.primitives import exceptions
+from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
 from cqrs_ddd_specifications import field_types, operators
 from cqrs_ddd_specifications.memory import documents, evaluator
 
@@ -55,6 +56,9 @@ def configure_sqlite(engine: AsyncEngine, *, busy_timeout: float = 30.0) -> Asyn
         ConfigError: the engine is on another database, SQLite is too old, or all transactions would
             share one connection.
     """
+    exceptions.arguments.ensure_instance(
+        engine, AsyncEngine, "engine", example="create_async_engine(url)"
+    )
     if engine.dialect.name != "sqlite":
         raise ConfigError(
             f"configure_sqlite got an engine for {engine.dialect.name}; it is for SQLite only"

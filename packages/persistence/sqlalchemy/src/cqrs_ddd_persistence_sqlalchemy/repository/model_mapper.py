@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 
 from cqrs_ddd_core import AggregateRoot, ConfigError, InvalidOperationError, SerializationError
+from cqrs_ddd_core.primitives.exceptions.arguments import ensure_class
 from cqrs_ddd_specifications import coercion, exceptions, field_types, operators
 
 from ..specifications.columns import get_mapper
@@ -52,6 +53,7 @@ class ModelMapper(Generic[T]):
         names: Mapping[str, str] | None = None,
         relations: Sequence[str] = (),
     ) -> None:
+        ensure_class(entity_type, AggregateRoot, "entity_type")
         self.entity_type = entity_type
         self.model = model
         self._mapped = MappedClass(get_mapper(model))
