@@ -224,6 +224,11 @@ async def _run_inside(uow: UnitOfWork, inside: Step, command: object) -> Command
     uow.is_managed = True
     try:
         response: CommandResponse[object] = await inside(command)
+        if not uow.is_open:
+            raise exceptions.InvalidOperationError(
+                f"{type(command).__name__} is rolled back: the unit of work that it joined was "
+                f"{uow.state.value} while it ran; wait for the command before the block ends"
+            )
         return response
     finally:
         uow.is_managed = False

@@ -57,6 +57,7 @@ class UnitOfWork(ABC):
         self._running: str | None = None
         self._failure: Exception | None = None
         self._outer: _Current | None = None
+        self._has_left_block = False
         self.aggregates = TrackedAggregates()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -98,8 +99,11 @@ class UnitOfWork(ABC):
         return self._state is UnitOfWorkState.ACTIVE
 
     def find_open(self) -> "UnitOfWork | None":
-        """Return this unit of work while it is open, or else None."""
-        return self if self._state is UnitOfWorkState.ACTIVE else None
+        """Return this unit of work while it is open or a command runs in it, or else None.
+
+        A command never continues in another transaction than its own.
+        """
+        return self if self._state is UnitOfWorkState.ACTIVE or self.is_managed else None
 
     def on_commit(self, callback: Callable[[], Awaitable[Any]]) -> None:
         """Run ``callback`` after the commit, without a guarantee; a guarantee needs the outbox."""
@@ -137,6 +141,9 @@ class UnitOfWork(ABC):
             raise
         finally:
             if error is not None and self.is_open:
+                if isinstance(error, GeneratorExit) and not self.read_only:
+                    logger.warning(_LEFT_EARLY)
+                self._has_left_block = True
                 await self._rollback_after(error)
             current_uow.set(self._outer)
 
@@ -197,7 +204,8 @@ class UnitOfWork(ABC):
         self._running = operation
 
     def _ensure_not_managed(self, operation: str) -> None:
-        if self.is_managed:
+        # The end of the block rolls back although a command still runs, which then fails.
+        if self.is_managed and not self._has_left_block:
             raise errors.InvalidOperationError(
                 f"cannot {operation}: the mediator ends this unit of work after the handler; "
                 "return to commit, or raise an error to roll back"
@@ -247,6 +255,10 @@ _guards: set[Step] = set()
 _RAISED_BEFORE_A_STATEMENT = (errors.SerializationError, errors.AmbiguousStreamError)
 """Errors that are raised before a statement is sent to the database."""
 _COMPLETED = CompletionResult(None)
+_LEFT_EARLY = (
+    "a unit of work is rolled back, with every command that has joined it, because the generator "
+    "that opened it was left early; iterate over the generator with contextlib.aclosing"
+)
 
 
 def get_current_uow() -> UnitOfWork | None:
