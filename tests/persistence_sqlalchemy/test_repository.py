@@ -332,12 +332,15 @@ async def _raise(stream: AsyncIterator[Parcel]) -> None:
 
 
 async def _cancel(stream: AsyncIterator[Parcel]) -> None:
+    has_read = asyncio.Event()
+
     async def read() -> None:
         async for _ in stream:
+            has_read.set()
             await asyncio.sleep(60)
 
     reading = asyncio.ensure_future(read())
-    await asyncio.sleep(0.05)
+    await has_read.wait()
     reading.cancel()
     await asyncio.wait({reading})
 
@@ -405,6 +408,31 @@ async def test_stream_left_early_keeps_the_unit_of_work_usable(
     found = await parcels.get(ids[0])
     assert found is not None
     assert found.grams == 5
+
+
+async def test_unit_of_work_reads_on_after_a_cancelled_read_or_can_only_be_rolled_back(
+    parcels: Parcels, new_uow: NewUnitOfWork
+) -> None:
+    (parcel_id,) = await _store(parcels, 1)
+    steps, was_cancelled, rejections = 0, True, set[str]()
+
+    while was_cancelled:
+        async with new_uow() as uow:
+            reading = asyncio.ensure_future(parcels.get(parcel_id, uow))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            reading.cancel()
+            await asyncio.wait({reading})
+            was_cancelled, steps = reading.cancelled(), steps + 1
+            try:
+                assert await parcels.get(parcel_id, uow) is not None
+            except InvalidOperationError as error:
+                rejections.add(str(error))
+                await uow.rollback()
+
+    assert steps > 1
+    assert all("the unit of work can only be rolled back" in each for each in rejections)
+    assert await parcels.get(parcel_id) is not None
 
 
 @pytest.mark.parametrize(

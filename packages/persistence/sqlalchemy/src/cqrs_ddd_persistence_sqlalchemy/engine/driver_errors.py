@@ -98,6 +98,11 @@ def _to_toolkit_error(
     error: Exception, kind: type[exceptions.InfrastructureError], operation: str
 ) -> exceptions.CQRSDDDError:
     code, text = sqlstate(error), (str(error).strip() or repr(error)).splitlines()[0]
+    if isinstance(error, sa.exc.PendingRollbackError):
+        return exceptions.InvalidOperationError(
+            f"cannot {operation}: the unit of work can only be rolled back, since a statement was "
+            "cancelled or its connection was lost; start a new one"
+        )
     if isinstance(error, StaleDataError):
         return exceptions.OptimisticConcurrencyError(
             f"cannot {operation}: {text}; reload it and retry the command"
