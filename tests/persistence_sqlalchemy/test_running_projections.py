@@ -66,8 +66,7 @@ async def test_rebuild_waits_for_an_append_without_the_inline_projection(
 ) -> None:
     days = Days()
     mediator = await create_inline_mediator(environment, days)
-    async with new_uow() as unaware:
-        await unaware.event_store.append_batch(to_stored(new_till(), [ItemSold(cents=1)]))
+    async with transaction_of(new_uow, to_stored(new_till(), [ItemSold(cents=1)])):
         for _ in range(3):
             await mediator.send(Sell(till_id=new_till().aggregate_id, cents=2))
         rebuilding = asyncio.ensure_future(environment.rebuild(days).run())
@@ -80,13 +79,16 @@ async def test_rebuild_waits_for_an_append_without_the_inline_projection(
 
 
 @asynccontextmanager
-async def slow_transaction(new_uow: NewUnitOfWork) -> AsyncIterator[None]:
-    """Keep the transaction of two appended events open during the block, in another task."""
+async def transaction_of(new_uow: NewUnitOfWork, events: list[StoredEvent]) -> AsyncIterator[None]:
+    """Keep the transaction of appended events open during the block, in another task.
+
+    In the same task, the commands and the workers of the block would join it.
+    """
     has_appended = asyncio.Event()
 
     async def append(is_over: asyncio.Event) -> None:
         async with new_uow() as uow:
-            await uow.event_store.append_batch(create_sales(90))
+            await uow.event_store.append_batch(events)
             has_appended.set()
             await is_over.wait()
 
@@ -102,7 +104,7 @@ async def test_highest_position_includes_events_that_readers_do_not_see_yet(
     events = environment.events
     assert await events.highest_position() == 0
 
-    async with slow_transaction(new_uow):
+    async with transaction_of(new_uow, create_sales(90)):
         await environment.append(create_sales(60))
         assert (await events.latest_position(), await events.highest_position()) == (0, 4)
 
@@ -126,7 +128,7 @@ async def test_lag_includes_events_behind_a_slow_transaction(
     session_factory: SessionFactory,
     tables: Tables,
 ) -> None:
-    async with slow_transaction(new_uow):
+    async with transaction_of(new_uow, create_sales(90)):
         await environment.append(create_sales(60))
         await environment.worker(Days()).drain()
 
