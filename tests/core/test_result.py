@@ -33,6 +33,12 @@ def test_is_success_and_is_failure_distinguish_results() -> None:
     assert not is_success(_half(3))
 
 
+@pytest.mark.parametrize("value", [0, None, "", [], False])
+def test_success_is_true_and_failure_false_in_a_condition(value: object) -> None:
+    assert bool(Success(value))
+    assert not Failure("ODD", "3 is odd")
+
+
 def test_unwrapping_a_failure_raises_its_error() -> None:
     with pytest.raises(BusinessRuleError, match="ODD: 3 is odd"):
         _half(3).unwrap()

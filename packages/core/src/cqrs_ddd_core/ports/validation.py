@@ -21,6 +21,10 @@ class ValidationResult:
         """Return whether there are no errors."""
         return not self.errors
 
+    def __bool__(self) -> bool:
+        """Return whether there are no errors: an invalid result is false in a condition."""
+        return self.is_valid
+
 
 @runtime_checkable
 class IValidator(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, NoReturn, TypeGuard, TypeVar
+from typing import Any, Generic, Literal, NoReturn, TypeGuard, TypeVar
 
 from .exceptions import BusinessRuleError, CQRSDDDError, DomainError, ValidationError
 
@@ -23,6 +23,10 @@ class Success(Generic[T]):
     """
 
     value: T
+
+    def __bool__(self) -> Literal[True]:
+        """Return True: a success is true in a condition, whatever its value."""
+        return True
 
     def map(self, transform: Callable[[T], U]) -> Success[U]:
         """Return a success with the transformed value."""
@@ -54,6 +58,10 @@ class Failure:
     code: str
     message: str
     details: Mapping[str, Any] | None = field(default=None, hash=False)
+
+    def __bool__(self) -> Literal[False]:
+        """Return False: a failure is false in a condition."""
+        return False
 
     def map(self, transform: Callable[[Any], object]) -> Failure:
         """Return this failure."""

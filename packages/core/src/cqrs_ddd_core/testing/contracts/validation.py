@@ -22,6 +22,7 @@ class ValidatorContract:
         outcome = await validator.validate(valid)
 
         assert outcome.is_valid
+        assert outcome
         assert dict(outcome.errors) == {}
 
     async def test_validator_returns_errors_by_field_instead_of_raising(
@@ -30,6 +31,7 @@ class ValidatorContract:
         outcome = await validator.validate(invalid)
 
         assert not outcome.is_valid
+        assert not outcome
         assert outcome.errors
         for field, texts in outcome.errors.items():
             assert isinstance(field, str)
