@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -21,6 +21,7 @@ from cqrs_ddd_core import (
     InvalidOperationError,
     LoggingMiddleware,
     OutboxMiddleware,
+    OutboxRelay,
     PositionTimeoutError,
     Query,
     ReadOnlyError,
@@ -30,8 +31,15 @@ from cqrs_ddd_core import (
 from cqrs_ddd_core.adapters.memory import InMemoryMessageBus
 from cqrs_ddd_core.adapters.memory.backend import InMemoryBackend
 from cqrs_ddd_core.adapters.memory.locking import InMemoryLockStrategy
-from cqrs_ddd_core.application import BackgroundService, ILag, IPositionWaiter, IService
+from cqrs_ddd_core.application import (
+    BackgroundService,
+    IInlineService,
+    ILag,
+    IPositionWaiter,
+    IService,
+)
 from cqrs_ddd_core.middleware import LockingMiddleware
+from cqrs_ddd_core.ports import IMiddleware, Next, Placement
 from cqrs_ddd_core.primitives.background_service import Loops
 
 
@@ -262,6 +270,67 @@ def test_two_services_of_one_name_are_rejected() -> None:
 
     with pytest.raises(ConfigError, match="two services are named 'a'"):
         Application(InMemoryBackend(), services=services)
+
+
+async def test_application_runs_a_relay_with_options_of_its_own() -> None:
+    bus, backend = InMemoryMessageBus(), InMemoryBackend()
+    relay = OutboxRelay(backend.background.outbox, bus, batch=1)
+    app = Application(backend, relay=relay)
+
+    @app.command_handler(Deposit)
+    async def deposit(command: Deposit) -> int:
+        account = Account(id=command.account_id)
+        account.deposit(command.cents)
+        await backend.repository(Account).add(account)
+        return account.cents
+
+    async with app.open(services=False):
+        for number in range(2):
+            await app.send(Deposit(account_id=f"a-{number}", cents=1))
+
+        assert app.relay is relay
+        assert [await relay.run_once() for _ in range(3)] == [1, 1, 0]
+
+
+def test_application_rejects_a_publisher_with_a_relay() -> None:
+    backend, bus = InMemoryBackend(), InMemoryMessageBus()
+
+    with pytest.raises(ConfigError, match="pass the publisher to the relay only"):
+        Application(backend, publisher=bus, relay=OutboxRelay(backend.outbox, bus))
+
+
+class RecordingMiddleware(IMiddleware):
+    placement: ClassVar[Placement] = Placement.INSIDE
+    order: ClassVar[int] = 10
+
+    async def __call__(self, message: Any, next_: Next) -> Any:
+        return await next_(message)
+
+
+class InlineService(RecordedService, IInlineService):
+    @property
+    def middleware(self) -> IMiddleware | None:
+        return RecordingMiddleware()
+
+    async def prepare(self) -> None:
+        self._steps.append(f"prepare {self._name}")
+
+
+async def test_inline_service_is_prepared_at_each_opening_and_adds_its_middleware() -> None:
+    steps: list[str] = []
+    app = Application(RecordedBackend(steps), services=[InlineService("a", steps)])
+
+    async with app.open(services=False):
+        pass
+    async with app:
+        await asyncio.sleep(0.01)
+
+    assert steps == [
+        *("open backend", "prepare a", "close backend"),
+        *("open backend", "prepare a", "start a", "stop a", "close backend"),
+    ]
+    inside = create_application(services=[InlineService("a", [])]).explain(Deposit).inside
+    assert inside[:2] == ("RecordingMiddleware", "IdempotencyMiddleware")
 
 
 async def test_cancelled_application_stops_its_services_before_it_ends() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -130,3 +130,89 @@ async def test_health_tells_lag_and_heartbeats_on_each_backend(backend: IBackend
         assert lag.seconds > 0
         assert [each.service for each in health.heartbeats] == ["heartbeats", "projections"]
         assert json.loads(json.dumps(health.to_json()))["lag"]["balances"]["events"] == 1
+
+
+class Takings(Balances):
+    """Inline projection of the same events."""
+
+    collection = "takings"
+
+    def document_ids(self, event: DomainEvent) -> list[str]:
+        return [str(event.aggregate_id)]
+
+
+def create_bank(backend: IBackend, *projections: ProjectionHandler) -> tuple[Application, Any]:
+    """Return an application whose takings are always up to date, and its projections."""
+    service = Projections(projections, inline=[Takings()], lease=5.0)
+    app = Application(backend, services=[service])
+
+    @app.command_handler(InsertCoins)
+    async def insert_coins(command: InsertCoins) -> int:
+        boxes: EventSourcedRepository[CoinBox, str] = EventSourcedRepository(CoinBox)
+        box = await boxes.get(command.box_id) or CoinBox(id=command.box_id)
+        box.insert(command.cents)
+        await boxes.add(box)
+        return box.cents
+
+    return app, service
+
+
+async def test_inline_projections_of_an_application_are_written_with_each_command(
+    backend: IBackend,
+) -> None:
+    app, service = create_bank(backend, Balances())
+
+    async with app.open(services=False):
+        for _ in range(2):
+            await app.send(InsertCoins(box_id="a-1", cents=100))
+
+        assert await service.documents.get("takings", "a-1") == {"cents": 200}
+        assert await service.documents.get("balances", "a-1") is None  # No worker has run.
+
+
+async def test_batch_program_advances_and_rebuilds_the_projections_of_an_application(
+    backend: IBackend,
+) -> None:
+    app, service = create_bank(backend, Balances())
+    seen: list[int] = []
+
+    async with app.open(services=False):
+        await app.send(InsertCoins(box_id="a-1", cents=100))
+        assert await service.create_worker().drain() == 1
+        await service.documents.upsert("balances", "a-1", {"cents": 7})
+        await service.documents.upsert("takings", "a-1", {"cents": 7})
+
+        for handler in (Balances(), Takings()):
+            rebuild = service.create_rebuild(
+                handler, on_progress=lambda done: seen.append(done.position)
+            )
+            await rebuild.run()
+        await app.send(InsertCoins(box_id="a-1", cents=100))
+        await service.create_worker().drain()
+
+        for collection in ("balances", "takings"):
+            assert await service.documents.get(collection, "a-1") == {"cents": 200}
+        assert seen == [1, 1]
+        assert await service.dead_letters.list_dead_letters("balances") == []
+
+
+class LaterBalances(Balances):
+    """Later version, with another field."""
+
+    version = 2
+    fields = {"cents": int, "boxes": int}  # noqa: RUF012 - declared as the documentation does
+
+
+async def test_application_with_a_later_version_leaves_the_documents_until_a_rebuild(
+    backend: IBackend,
+) -> None:
+    app, service = create_bank(backend, Balances())
+    async with app.open(services=False):
+        await app.send(InsertCoins(box_id="a-1", cents=100))
+        await service.create_worker().drain()
+
+        later, later_service = create_bank(backend, LaterBalances())
+        await later_service.prepare()
+
+        assert await later_service.documents.get("balances", "a-1") == {"cents": 100}
+        assert later.services

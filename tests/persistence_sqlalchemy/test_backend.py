@@ -181,6 +181,34 @@ def test_unusable_database_is_rejected_with_the_next_step_and_without_its_passwo
     assert SECRET not in f"{caught.value!r} {caught.value.__cause__!r}"
 
 
+@pytest.mark.parametrize(("parameter", "expected"), [("", 30_000), ("?timeout=0.25", 250)])
+async def test_timeout_in_the_url_is_the_wait_for_another_writer(
+    tmp_path: Path, parameter: str, expected: int
+) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/test.db{parameter}"
+
+    async with SQLAlchemyBackend(url, create_schema=True) as backend:
+        for engine in (backend.engine, backend.background.engine):
+            async with engine.connect() as connection:
+                found = await connection.exec_driver_sql("PRAGMA busy_timeout")
+                assert found.scalar_one() == expected
+
+
+@pytest.mark.parametrize("timeout", ["soon", "-1", "nan", "inf", "1&timeout=2"])
+def test_unusable_timeout_in_the_url_is_rejected(timeout: str) -> None:
+    with pytest.raises(ConfigError, match="write the seconds to wait for another writer"):
+        SQLAlchemyBackend(f"sqlite+aiosqlite:///test.db?timeout={timeout}")
+
+
+async def test_subclass_of_the_backend_may_have_another_constructor(tmp_path: Path) -> None:
+    class FileBackend(SQLAlchemyBackend):
+        def __init__(self, folder: Path, *, name: str) -> None:
+            super().__init__(f"sqlite+aiosqlite:///{folder}/{name}.db", create_schema=True)
+
+    async with FileBackend(tmp_path, name="shop") as backend:
+        assert await backend.background.outbox.get_pending() == []
+
+
 def test_url_with_an_engine_for_the_background_is_rejected() -> None:
     engine = configure_sqlite(create_async_engine("sqlite+aiosqlite:///shop.db"))
 

@@ -6,22 +6,30 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from cqrs_ddd_core import ConfigError, InvalidOperationError
-from cqrs_ddd_core.application import IPositionWaiter
+from cqrs_ddd_core.application import IInlineService, IPositionWaiter
 from cqrs_ddd_core.ports import IBackend
 
+from .. import ports
 from ..adapters import memory
-from ..ports import IDeadLetterStore, IPositionStore, IProjectionStore
-from ..projections import ProjectionHandler, ProjectionRegistry, lag, worker
+from ..projections import (
+    InlineProjectionMiddleware,
+    ProjectionHandler,
+    ProjectionRegistry,
+    lag,
+    rebuild,
+    worker,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class Projections(IPositionWaiter):
-    """Projections that a worker advances in the background of an application.
+class Projections(IPositionWaiter, IInlineService):
+    """Projections of an application, in the background or in the transaction of each command.
 
     Args:
-        projections: registry or handlers.
+        projections: registry or handlers that a worker advances in the background.
+        inline: registry or handlers that commands advance, by ``InlineProjectionMiddleware``.
         name: name of the service.
         options: further arguments of ``ProjectionWorker``, such as ``batch`` or ``on_poison``.
 
@@ -34,6 +42,7 @@ class Projections(IPositionWaiter):
         self,
         projections: ProjectionRegistry | Iterable[ProjectionHandler],
         *,
+        inline: ProjectionRegistry | Iterable[ProjectionHandler] = (),
         name: str = "projections",
         **options: Unpack[worker.WorkerOptions],
     ) -> None:
@@ -43,9 +52,11 @@ class Projections(IPositionWaiter):
                 f"{', '.join(worker.WorkerOptions.__annotations__)}"
             )
         self.registry = ProjectionRegistry.create(projections)
+        self._inline = ProjectionRegistry.create(inline)
         self._name = name
         self._options = options
         self._backend: IBackend | None = None
+        self._middleware: InlineProjectionMiddleware | None = None
 
     @property
     def name(self) -> str:
@@ -53,32 +64,88 @@ class Projections(IPositionWaiter):
         return self._name
 
     @property
-    def documents(self) -> IProjectionStore:
+    def documents(self) -> ports.IProjectionStore:
         """Store of the documents, on the connections of the application."""
-        return self._bound_to().part(IProjectionStore, memory.InMemoryProjectionStore)
+        return _get_documents(self._bound_to())
 
     @property
-    def positions(self) -> IPositionStore:
+    def positions(self) -> ports.IPositionStore:
         """Positions of the projections, on the connections of the application."""
-        return self._bound_to().part(IPositionStore, memory.InMemoryPositionStore)
+        return _get_positions(self._bound_to())
+
+    @property
+    def dead_letters(self) -> ports.IDeadLetterStore:
+        """Dead letters of the projections, on the connections of the application."""
+        return _get_dead_letters(self._bound_to())
+
+    @property
+    def middleware(self) -> InlineProjectionMiddleware | None:
+        """Middleware of the inline projections, or None without any."""
+        return self._middleware
 
     def bind(self, backend: IBackend) -> worker.ProjectionWorker:
         """Create the worker on the connections that are reserved for background work."""
-        self._backend, reserved = backend, backend.background
+        self._backend = backend
         # The units of work of the fakes carry the store once it is a part of the backend.
-        reserved.part(IProjectionStore, memory.InMemoryProjectionStore)
+        _get_documents(backend.background)
+        if any(self._inline):
+            self._middleware = InlineProjectionMiddleware(self._inline, positions=self.positions)
+        return self.create_worker()
+
+    async def prepare(self) -> None:
+        """Create missing collections, and register the inline projections.
+
+        The documents of another version of a background projection stay until a rebuild.
+
+        Raises:
+            ProjectionStoreError: a collection exists with other fields.
+            ProjectionVersionError: another version of an inline projection is live, or workers run
+                it.
+        """
+        if self._middleware is not None:
+            await self._middleware.prepare(self._bound_to().unit_of_work)
+        names = [handler.collection for handler in self.registry]
+        live = {each.projection: each for each in await self.positions.list_positions(names)}
+        for handler in self.registry:
+            found = live.get(handler.collection)
+            if found is None or found.version == handler.version:
+                await self.documents.ensure_collection(handler.collection, handler.fields)
+
+    def create_worker(self) -> worker.ProjectionWorker:
+        """Return another worker of the background projections, for example to ``drain`` it."""
+        reserved = self._bound_to().background
         return worker.ProjectionWorker(
             self.registry,
             events=reserved.event_store,
-            positions=reserved.part(IPositionStore, memory.InMemoryPositionStore),
-            dead_letters=reserved.part(IDeadLetterStore, memory.InMemoryDeadLetterStore),
+            positions=_get_positions(reserved),
+            dead_letters=_get_dead_letters(reserved),
             uow_factory=reserved.unit_of_work,
             signal=reserved.signal,
             **self._options,
         )
 
+    def create_rebuild(
+        self, handler: ProjectionHandler, *, on_progress: rebuild.OnProgress | None = None
+    ) -> rebuild.ProjectionRebuild:
+        """Return a rebuild of a projection, with the lease of the worker.
+
+        Args:
+            handler: handler of a background or inline projection.
+            on_progress: called after each batch.
+        """
+        reserved = self._bound_to().background
+        return rebuild.ProjectionRebuild(
+            handler,
+            events=reserved.event_store,
+            positions=_get_positions(reserved),
+            dead_letters=_get_dead_letters(reserved),
+            uow_factory=reserved.unit_of_work,
+            lease=self._options.get("lease", 30.0),
+            on_progress=on_progress,
+        )
+
     async def wait_for(self, position: int, *, timeout: float) -> bool:
-        """Wait until every projection has processed the events up to a position.
+        """Wait until every background projection has processed the events up to a position.
 
         Args:
             position: global position of an event.
@@ -91,9 +158,7 @@ class Projections(IPositionWaiter):
         """Return the lag of each projection that has a position, by name."""
         reserved = self._bound_to().background
         found = await lag.measure_projection_lag(
-            reserved.event_store,
-            reserved.part(IPositionStore, memory.InMemoryPositionStore),
-            dead_letters=reserved.part(IDeadLetterStore, memory.InMemoryDeadLetterStore),
+            reserved.event_store, _get_positions(reserved), dead_letters=_get_dead_letters(reserved)
         )
         return {each.projection: each for each in found}
 
@@ -103,3 +168,15 @@ class Projections(IPositionWaiter):
                 f"the service {self._name} is not bound; pass it to Application(services=[...])"
             )
         return self._backend
+
+
+def _get_documents(backend: IBackend) -> ports.IProjectionStore:
+    return backend.part(ports.IProjectionStore, memory.InMemoryProjectionStore)
+
+
+def _get_positions(backend: IBackend) -> ports.IPositionStore:
+    return backend.part(ports.IPositionStore, memory.InMemoryPositionStore)
+
+
+def _get_dead_letters(backend: IBackend) -> ports.IDeadLetterStore:
+    return backend.part(ports.IDeadLetterStore, memory.InMemoryDeadLetterStore)

@@ -4,12 +4,13 @@ from ..primitives.background_service import BackgroundService, ServiceState, Ser
 from .application import Application
 from .health import Health
 from .middlewares import sort_middlewares, standard_middlewares
-from .services import ILag, IPositionWaiter, IService
+from .services import IInlineService, ILag, IPositionWaiter, IService
 
 __all__ = [
     "Application",
     "BackgroundService",
     "Health",
+    "IInlineService",
     "ILag",
     "IPositionWaiter",
     "IService",

@@ -18,7 +18,7 @@ from ..primitives import background_service, exceptions, shielding
 from . import heartbeats
 from .health import Health, check_health
 from .middlewares import sort_middlewares, standard_middlewares
-from .services import IPositionWaiter, IService
+from .services import IInlineService, IPositionWaiter, IService
 
 R = TypeVar("R")
 
@@ -43,6 +43,7 @@ class Application(ICommandBus, IQueryBus):
         middlewares: list in which the middlewares run; by default ``standard_middlewares()``.
         publisher: broker to which a relay publishes the events; without one, no event is saved in
             the outbox.
+        relay: relay on ``backend.background`` with options of its own, instead of a publisher.
         services: background services, such as projections.
         handlers: registry to use; by default a new one.
         resolver: creates the handlers that are registered as classes, in a new registry.
@@ -67,6 +68,7 @@ class Application(ICommandBus, IQueryBus):
         *,
         middlewares: Sequence[IMiddleware] | None = None,
         publisher: IMessagePublisher | None = None,
+        relay: OutboxRelay | None = None,
         services: Sequence[IService] = (),
         handlers: HandlerRegistry | None = None,
         resolver: Callable[[type], Any] | None = None,
@@ -80,14 +82,18 @@ class Application(ICommandBus, IQueryBus):
         self.command_handler = self.handlers.command_handler
         self.query_handler = self.handlers.query_handler
         self.event_handler = self.handlers.event_handler
-        self.relay = None if publisher is None else _create_relay(backend, publisher)
+        self.relay = _resolve_relay(backend, publisher, relay)
         self.services = _bind(services, backend, self.relay)
         self._waiters = [each for each in services if isinstance(each, IPositionWaiter)]
+        self._inline = [each for each in services if isinstance(each, IInlineService)]
         if middlewares is not None:
             ensure_middlewares(middlewares)
         steps = standard_middlewares() if middlewares is None else list(middlewares)
-        if publisher is not None and not any(isinstance(e, OutboxMiddleware) for e in steps):
-            steps = sort_middlewares(*steps, OutboxMiddleware(backend.signal))
+        missing = [each.middleware for each in self._inline if each.middleware is not None]
+        if self.relay is not None and not any(isinstance(e, OutboxMiddleware) for e in steps):
+            missing.append(OutboxMiddleware(backend.signal))
+        if missing:
+            steps = sort_middlewares(*steps, *missing)
         self.mediator = Mediator(
             self.handlers,
             uow_factory=backend.unit_of_work,
@@ -162,6 +168,8 @@ class Application(ICommandBus, IQueryBus):
         try:
             await self.backend.open()
             try:
+                for each in self._inline:
+                    await each.prepare()
                 if services:
                     for service in self.services.values():
                         await service.start()
@@ -235,7 +243,16 @@ def _create_registry(
     return handlers
 
 
-def _create_relay(backend: IBackend, publisher: IMessagePublisher) -> OutboxRelay:
+def _resolve_relay(
+    backend: IBackend, publisher: IMessagePublisher | None, relay: OutboxRelay | None
+) -> OutboxRelay | None:
+    if publisher is None:
+        return relay
+    if relay is not None:
+        raise exceptions.ConfigError(
+            "publisher= and relay= are both given; pass the publisher to the relay only",
+            variable="relay",
+        )
     reserved = backend.background
     return OutboxRelay(reserved.outbox, publisher, signal=reserved.signal)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from ..ports.backend import IBackend
+from ..ports.middleware import IMiddleware
 from ..primitives.background_service import BackgroundService
 
 
@@ -26,6 +27,22 @@ class IService(Protocol):
             backend: stores of the application; ``backend.background`` has connections that are
                 reserved for background work.
         """
+        ...
+
+
+@runtime_checkable
+class IInlineService(IService, Protocol):
+    """Service that also takes part in commands, in the transaction of each."""
+
+    @property
+    @abstractmethod
+    def middleware(self) -> IMiddleware | None:
+        """Middleware that the application adds to its own, or None."""
+        ...
+
+    @abstractmethod
+    async def prepare(self) -> None:
+        """Prepare the stores before the first command; an application calls this when it opens."""
         ...
 
 

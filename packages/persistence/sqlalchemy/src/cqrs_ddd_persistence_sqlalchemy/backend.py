@@ -99,7 +99,7 @@ class SQLAlchemyBackend(IBackend):
         """Backend on the engine for relays and workers; this one if there is no such engine."""
         if self._background_engine is self.engine:
             return self
-        return type(self)(self._background_engine, tables=self.tables)
+        return SQLAlchemyBackend(self._background_engine, tables=self.tables)
 
     def unit_of_work(self, *, read_only: bool = False) -> SQLAlchemyUnitOfWork:
         """Return a new unit of work, which opens its connection at the first use."""

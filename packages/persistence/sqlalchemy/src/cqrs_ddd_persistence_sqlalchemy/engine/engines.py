@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -22,6 +23,8 @@ BACKGROUND_POOL_SIZE = 5
 """Connections for relays and workers."""
 POOL_TIMEOUT = 5.0
 """Seconds to wait for a connection of the pool."""
+BUSY_TIMEOUT = 30.0
+"""Seconds to wait for another writer on SQLite, unless the URL has a ``timeout``."""
 CONNECT_TIMEOUT = 10.0
 """Seconds that PostgreSQL may take to accept a connection."""
 
@@ -166,9 +169,10 @@ def _create_engine(url: sa.URL, pool_size: int) -> AsyncEngine:
         "hide_parameters": True,
     }
     if url.get_backend_name() == "sqlite":
+        busy_timeout = _get_busy_timeout(url)
         # The unit of work has ended its transaction, so the pool need not roll back again.
         engine = sqlalchemy_asyncio.create_async_engine(url, pool_reset_on_return=None, **settings)
-        return configure_sqlite(engine)
+        return configure_sqlite(engine, busy_timeout=busy_timeout)
     try:
         return sqlalchemy_asyncio.create_async_engine(
             url, connect_args={"timeout": CONNECT_TIMEOUT}, **settings
@@ -178,6 +182,21 @@ def _create_engine(url: sa.URL, pool_size: int) -> AsyncEngine:
             f"{url.drivername}:// needs the package {error.name}; "
             'run pip install "cqrs-ddd-persistence-sqlalchemy[postgres]"'
         ) from error
+
+
+def _get_busy_timeout(url: sa.URL) -> float:
+    """Return the parameter of the driver, which would not reach ``configure_sqlite`` otherwise."""
+    timeout = url.query.get("timeout", str(BUSY_TIMEOUT))
+    try:
+        seconds = float(timeout) if isinstance(timeout, str) else math.nan
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ConfigError(
+            f"the database URL has timeout={timeout!r}; write the seconds to wait for another "
+            "writer, as in sqlite+aiosqlite:///file.db?timeout=5"
+        )
+    return seconds
 
 
 def _ensure_engine(database: object) -> AsyncEngine:
