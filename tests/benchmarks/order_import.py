@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from order_system.composition import Settings, open_system
+from order_system.composition import create_system
 from order_system.importing import Import, catch_up, drain_outbox, open_rejected_lines
 from order_system.order_file import OrderFile
+from order_system.settings import Settings
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.order_lines import write_orders
@@ -56,7 +57,8 @@ ProgramContext = Callable[[str], AbstractAsyncContextManager[Program]]
 @asynccontextmanager
 async def open_order_system(url: str) -> AsyncIterator[Program]:
     """Open the program, which measures from the opened database to before the report."""
-    async with open_system(Settings(database_url=url)) as system:
+    system = create_system(Settings(database_url=url))
+    async with system.app.open(services=False):
         with open_rejected_lines(Path("not saved")) as rejected:
 
             async def send(path: Path) -> None:
@@ -173,7 +175,7 @@ class Imports:
     ) -> AsyncIterator[str]:
         """Create tables without rows; on PostgreSQL the tables of the script have no trigger."""
         url = self._databases.url(dialect)
-        async with open_system(Settings(database_url=url)):
+        async with create_system(Settings(database_url=url)).app.open(services=False):
             pass  # It creates its tables.
         if dialect == "postgresql":
             await _clear(url, "ENABLE" if program is open_order_system else "DISABLE")

@@ -9,7 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,20 +17,31 @@ from typing import Annotated, Any
 import asyncpg
 import httpx
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
+from fastapi.testclient import TestClient
 from order_service import service as endpoints
+from order_service.bodies import NewLine
 from order_service.problems import ANSWERS, answer_to
 from order_service.service import create_app, from_environment, open_transaction, snapshot_uow
 from order_system import composition
-from order_system.composition import Settings, System
-from order_system.projections import OrderSummaries
+from order_system.application import AddLine
+from order_system.composition import System
 from order_system.sales import ListOrders
+from order_system.settings import Settings
 
-from cqrs_ddd_advanced_core.projections import ProjectionWorker
-from cqrs_ddd_core import ContextFilter, CQRSDDDError, StoredEvent, UnitOfWork, get_correlation_id
+from cqrs_ddd_advanced_core import Projections
+from cqrs_ddd_core import (
+    Application,
+    ContextFilter,
+    CQRSDDDError,
+    InMemoryBackend,
+    StoredEvent,
+    UnitOfWork,
+    get_correlation_id,
+)
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 from cqrs_ddd_core.messaging import OutboxRelay
-from cqrs_ddd_core.ports import IEventLog
+from cqrs_ddd_core.ports import IEventLog, get_current_uow
 from cqrs_ddd_core.ports.event_store import IEventStoreProvider
 from cqrs_ddd_core.primitives.exceptions import (
     BusinessRuleError,
@@ -43,6 +54,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     ValidationError,
     classify_error,
 )
+from cqrs_ddd_core.spi.inbox import get_inbox
 from cqrs_ddd_core.testing.faults import cancel_sweep
 from cqrs_ddd_persistence_sqlalchemy import SQLAlchemyUnitOfWork
 from tests.databases import new_database
@@ -66,6 +78,10 @@ class Service:
     def system(self) -> System:
         system: System = self.app.state.system
         return system
+
+    @property
+    def orders(self) -> Application:
+        return self.system.app
 
     async def add_line(
         self, order_id: str = "1", *, key: str | None = None, **changed: Any
@@ -91,7 +107,7 @@ class Service:
         )
 
     async def events(self, order_id: str = "1") -> list[StoredEvent]:
-        async with self.system.uow_factory() as uow:
+        async with self.orders.backend.unit_of_work() as uow:
             return await self.log_of(uow).get_events(order_id)
 
     @staticmethod
@@ -104,18 +120,18 @@ class Service:
     async def wait_until_processed(self) -> None:
         """Wait until the outbox is relayed and the order list includes all events."""
         for _ in range(500):
-            if not await self.system.outbox.get_pending(limit=1):
+            if not await self.orders.backend.outbox.get_pending(limit=1):
                 break
             await asyncio.sleep(0.02)
         else:
             raise AssertionError("the relay leaves messages in the outbox")
-        end = await self.system.events.latest_position()
-        assert await self.system.positions.wait_until(end, [OrderSummaries.collection], timeout=10)
+        end = await self.orders.backend.event_store.latest_position()
+        await self.orders.wait_for(end, timeout=10)
 
     async def stop_working(self) -> None:
-        """Stop the relay and the worker, so that only requests run."""
-        await self.system.relay.stop()
-        await self.system.worker.stop()
+        """Stop the background services, so that only requests run."""
+        for each in self.orders.services.values():
+            await each.stop()
 
     async def revenue(self, day: str = "2026-01-02") -> Decimal:
         return Decimal((await self.client.get(f"/revenue/{day}")).json()["revenue"])
@@ -147,7 +163,7 @@ def _poll_often(monkeypatch: pytest.MonkeyPatch) -> None:
     def with_short_interval(kind: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *arguments, **options: kind(*arguments, **{**options, "poll_interval": 0.02})
 
-    for kind in (OutboxRelay, ProjectionWorker):
+    for kind in (OutboxRelay, Projections):
         monkeypatch.setattr(composition, kind.__name__, with_short_interval(kind))
 
 
@@ -341,7 +357,7 @@ async def test_response_has_a_consistency_position_only_if_events_were_stored(
     position = int(second.headers["consistency-position"])
     assert position > int(first.headers["consistency-position"])
     assert "consistency-position" not in nothing_new.headers
-    async with service.system.uow_factory() as uow:
+    async with service.orders.backend.unit_of_work() as uow:
         assert await service.log_of(uow).wait_for(position, timeout=1)
         assert not await service.log_of(uow).wait_for(position + 1, timeout=0.01)
 
@@ -367,7 +383,7 @@ async def test_order_list_that_does_not_reach_the_position_in_time_is_an_error(
 
     behind = await service.client.get("/orders", headers=position)
     stale = await service.client.get("/orders")
-    await service.system.worker.drain()
+    await service.system.projections.create_worker().drain()
     there = await service.client.get("/orders", headers=position)
 
     assert "is stored" in _get_problem(behind, 503, "behind")["detail"]
@@ -640,35 +656,44 @@ class FailingCommit(InMemoryUnitOfWork):
         raise PersistenceError(SECRET)
 
 
-def _break_commits(system: System) -> System:
-    def create_failing_uow() -> UnitOfWork:
-        uow = system.uow_factory()
-        assert isinstance(uow, InMemoryUnitOfWork)
+class FailingBackend(InMemoryBackend):
+    has_failed = False
+
+    def unit_of_work(self, *, read_only: bool = False) -> InMemoryUnitOfWork:
+        uow = super().unit_of_work(read_only=read_only)
+        if not self.has_failed:
+            return uow
         return FailingCommit(uow.event_store, uow.outbox, uow.inbox, projections=uow.projections)
 
-    return replace(system, uow_factory=create_failing_uow)
+
+@pytest.fixture
+async def failing(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
+    """Serve on a backend whose commits fail after the start."""
+    monkeypatch.setattr(composition, "InMemoryBackend", FailingBackend)
+    async with serve(create_app(Settings("", backend="memory"))) as service:
+        await service.stop_working()
+        assert isinstance(service.orders.backend, FailingBackend)
+        service.orders.backend.has_failed = True
+        yield service
 
 
-async def test_failed_commit_is_answered_with_an_error(in_memory: Service) -> None:
-    in_memory.app.state.system = _break_commits(in_memory.system)
-
-    response = await in_memory.place_order("1", {"id": "1"})
+async def test_failed_commit_is_answered_with_an_error(failing: Service) -> None:
+    response = await failing.place_order("1", {"id": "1"})
 
     _get_problem(response, 503, "unavailable")
 
 
 async def test_commit_check_catches_a_dependency_that_commits_after_the_response(
-    in_memory: Service,
+    failing: Service,
 ) -> None:
     """Show why `UowDep` has the scope; if this test fails, FastAPI has changed."""
 
     async def change(uow: Annotated[UnitOfWork, Depends(open_transaction)]) -> None:
         pass
 
-    in_memory.app.add_api_route("/changes", change, methods=["POST"])
-    in_memory.app.state.system = _break_commits(in_memory.system)
+    failing.app.add_api_route("/changes", change, methods=["POST"])
 
-    response = await in_memory.client.post("/changes")
+    response = await failing.client.post("/changes")
 
     assert response.status_code == 200
 
@@ -703,7 +728,7 @@ async def test_cancelled_request_stores_all_events_or_none(
 
     assert suspensions > 5
     assert set(found) == {0, 2}
-    messages = await service.system.outbox.get_pending(limit=1000)
+    messages = await service.orders.backend.outbox.get_pending(limit=1000)
     assert len(messages) == 2 * len(keys)
     assert await service.revenue() == 7 * len(keys)
 
@@ -727,10 +752,10 @@ async def test_cancelled_report_releases_its_connection(
 
 @pytest.mark.parametrize("dependency", [open_transaction, snapshot_uow])
 async def test_snapshot_unit_of_work_reads_one_state_of_the_database(
-    service: Service, dependency: Callable[[System], AsyncIterator[UnitOfWork]]
+    service: Service, dependency: Callable[[Application], AsyncIterator[UnitOfWork]]
 ) -> None:
     async def count_orders() -> int:
-        return len((await service.system.mediator.query(ListOrders())).result)
+        return len((await service.orders.query(ListOrders())).result)
 
     async def add_another() -> None:
         await service.add_line("2")
@@ -739,7 +764,7 @@ async def test_snapshot_unit_of_work_reads_one_state_of_the_database(
     await service.add_line("1")
     await service.wait_until_processed()
 
-    async with asynccontextmanager(dependency)(service.system) as uow:
+    async with asynccontextmanager(dependency)(service.orders) as uow:
         before = await count_orders()
         other_request = contextvars.Context()  # Has no current unit of work.
         await other_request.run(asyncio.get_running_loop().create_task, add_another())
@@ -763,13 +788,156 @@ async def test_messages_left_by_a_stopped_service_are_relayed_by_the_next(
     assert len(page.json()["orders"]) == 5
 
 
+async def test_health_endpoints_answer_while_the_service_is_open(service: Service) -> None:
+    alive = await service.client.get("/health/live")
+    ready = await service.client.get("/health/ready")
+
+    assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
+    health = ready.json()
+    assert (ready.status_code, health["is_ready"], health["error_type"]) == (200, True, None)
+    assert {"outbox relay", "projections"} <= set(health["services"])
+
+
+async def test_service_with_a_lost_database_is_alive_but_not_ready(postgres_url: str) -> None:
+    url = await asyncio.to_thread(new_database, postgres_url)
+    name = url.rpartition("/")[2]
+    async with serve(create_app(Settings(url))) as service:
+        await _execute(
+            postgres_url,
+            f"ALTER DATABASE {name} ALLOW_CONNECTIONS false",
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
+        )
+
+        alive = await service.client.get("/health/live")
+        lost = await service.client.get("/health/ready")
+        await _execute(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        again = await service.client.get("/health/ready")
+
+    assert alive.status_code == 200
+    assert (lost.status_code, lost.json()["is_ready"]) == (503, False)
+    assert lost.json()["error_type"]
+    assert name not in lost.text
+    assert again.status_code == 200
+
+
+def test_service_runs_in_the_test_client_of_starlette_and_can_be_opened_again(
+    settings: Settings,
+) -> None:
+    app = create_app(settings)
+
+    for number in range(2):
+        with TestClient(app) as client:
+            added = client.post(f"/orders/{number}/lines", json={**ORDER, "line": LINE})
+            position = {"Consistency-Position": added.headers["consistency-position"]}
+            page = client.get("/orders", headers=position)
+
+            assert [order["id"] for order in page.json()["orders"]] == ["0", "1"][: number + 1]
+            assert client.get("/health/ready").status_code == 200
+
+
+async def open_audit(request: Request, orders: endpoints.OrdersDep) -> AsyncIterator[UnitOfWork]:
+    """Open a second unit of work, and note how it ends."""
+    steps: list[str] = request.app.state.steps
+    try:
+        async with orders.backend.unit_of_work() as uow:
+            yield uow
+        steps.append("audit committed")
+    except BaseException:
+        steps.append("audit rolled back")
+        raise
+
+
+async def audit_order(
+    request: Request,
+    uow: endpoints.UowDep,
+    audit: Annotated[UnitOfWork, Depends(open_audit, scope="function")],
+    is_failing: bool = False,
+) -> None:
+    async def note_commit() -> None:
+        request.app.state.steps.append("order committed")
+
+    assert get_current_uow() is audit
+    uow.on_commit(note_commit)
+    # The other unit of work only reads, because SQLite has one writer at a time.
+    await Service.log_of(uow).get_events("1")
+    registered = await get_inbox(audit).register("audit", "a-1", "fingerprint", audit)
+    assert registered is None, "an earlier audit was not rolled back"
+    if is_failing:
+        raise BusinessRuleError("the audit fails")
+
+
+@pytest.fixture
+def steps(service: Service) -> list[str]:
+    """Add an endpoint with two units of work, and return the notes about their ends."""
+    service.app.add_api_route("/audits", audit_order, methods=["POST"])
+    service.app.state.steps = steps = list[str]()
+    return steps
+
+
+async def test_two_generator_dependencies_end_in_reverse_order(
+    service: Service, steps: list[str]
+) -> None:
+    response = await service.client.post("/audits")
+
+    assert response.status_code == 200, response.text
+    assert steps == ["audit committed", "order committed"]
+    assert get_current_uow() is None
+
+
+async def test_error_rolls_back_the_units_of_work_of_both_generator_dependencies(
+    service: Service, steps: list[str]
+) -> None:
+    failed = await service.client.post("/audits?is_failing=true")
+    assert steps == ["audit rolled back"]
+    again = await service.client.post("/audits")
+
+    _get_problem(failed, 409, "rejected")
+    assert again.status_code == 200
+    assert steps == ["audit rolled back", "audit committed", "order committed"]
+    assert (await service.add_line()).status_code == 201
+
+
+def read_correlation_id() -> str | None:
+    return get_correlation_id()
+
+
+def observe_uow(uow: endpoints.UowDep) -> Iterator[bool]:
+    yield get_current_uow() is uow
+    # The end runs in a thread as well, while the unit of work is still open.
+    assert get_correlation_id() == "r-1"
+    assert get_current_uow() is uow
+
+
+async def add_with_sync_dependencies(
+    correlation_id: Annotated[str, Depends(read_correlation_id)],
+    is_current: Annotated[bool, Depends(observe_uow, scope="function")],
+    uow: endpoints.UowDep,
+    orders: endpoints.OrdersDep,
+) -> list[Any]:
+    body = NewLine.model_validate({**ORDER, "line": LINE})
+    await orders.send(AddLine(order_id="1", **dict(body)))
+    return [correlation_id, is_current, get_current_uow() is uow]
+
+
+async def test_sync_dependencies_in_threads_see_the_context_of_the_request(
+    service: Service,
+) -> None:
+    service.app.add_api_route("/sync", add_with_sync_dependencies, methods=["POST"])
+
+    response = await service.client.post("/sync", headers={"X-Correlation-ID": "r-1"})
+
+    assert (response.status_code, response.json()) == (200, ["r-1", True, True])
+    assert [each.correlation_id for each in await service.events()] == ["r-1", "r-1"]
+    assert get_current_uow() is None
+
+
 async def test_openapi_description_names_problem_responses_for_every_operation(
     in_memory: Service,
 ) -> None:
     description = (await in_memory.client.get("/openapi.json")).json()
 
     operations = [each for path in description["paths"].values() for each in path.values()]
-    assert len(operations) == 6
+    assert len(operations) == 8
     for operation in operations:
         assert list(operation["responses"]["default"]["content"]) == ["application/problem+json"]
         assert "422" not in operation["responses"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
 import re
@@ -20,10 +21,11 @@ from typing import Any
 
 import pytest
 from order_system import domain, tables
-from order_system.composition import Settings, open_system
+from order_system.composition import create_system
 from order_system.importing import Import, catch_up, drain_outbox, open_rejected_lines
 from order_system.order_file import OrderFile, ReadLine, Rejection
 from order_system.sales import LATE_AFTER_DAYS, GetSalesReport, ListOrders
+from order_system.settings import Settings
 from sqlalchemy import Connection
 
 from cqrs_ddd_persistence_sqlalchemy import schema
@@ -182,13 +184,14 @@ async def test_order_list_and_sales_report_add_up_to_the_same_totals(
     stored: Any = {"backend": "memory"} if backend == "memory" else {"database_url": url}
     file = OrderFile(write_orders(tmp_path / "orders.csv", orders=40, lines=104))
 
-    async with open_system(Settings(style=style, **stored)) as system:
+    system = create_system(Settings(style=style, **stored))
+    async with system.app.open(services=False):
         with open_rejected_lines(tmp_path / "rejected.csv") as rejected:
             await Import(system, rejected).run(file, lambda done: None)
         await drain_outbox(system, lambda done: None)
         await catch_up(system, lambda done: None)
-        report = (await system.mediator.query(GetSalesReport(top=100))).result
-        orders = (await system.mediator.query(ListOrders(limit=100))).result
+        report = (await system.app.query(GetSalesReport(top=100))).result
+        orders = (await system.app.query(ListOrders(limit=100))).result
 
     total = report.totals
     assert (total.orders, total.lines) == (40, 104)
@@ -316,6 +319,18 @@ def check_too_early() -> None:
         tables.Base.metadata.create_all(connection)
 
     tables.install = install
+
+
+def test_composition_root_of_the_order_system_stays_small() -> None:
+    source = (ROOT / "docs/examples/order_system/composition.py").read_text(encoding="utf-8")
+    imports = [
+        each
+        for each in ast.walk(ast.parse(source))
+        if isinstance(each, (ast.Import, ast.ImportFrom))
+    ]
+
+    assert len(source.splitlines()) <= 110
+    assert sum(len(each.names) for each in imports) <= 20
 
 
 def test_error_for_an_unknown_storage_style_lists_both_styles(shop: Shop) -> None:
@@ -533,14 +548,13 @@ def test_invalid_mapping_is_named_in_the_error(
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("", "DATABASE_URL is not a database URL"),
-        ("orders", "DATABASE_URL is not a database URL"),
-        ("mysql://root@localhost/orders", "DATABASE_URL begins with mysql"),
-        ("postgresql://localhost/orders", "DATABASE_URL begins with postgresql"),
+        ("", "DATABASE_URL is not usable: the database URL is malformed"),
+        ("orders", "DATABASE_URL is not usable: the database URL is malformed"),
+        ("mysql://root@localhost/orders", "DATABASE_URL is not usable: mysql:// is not supported"),
+        ("postgresql://localhost/orders", "begin the URL with postgresql+asyncpg://"),
         ("sqlite+aiosqlite:///none/orders.db", "there is no folder none for"),
-        ("sqlite+aiosqlite://", "share one connection"),
         ("postgresql+asyncpg://me@127.0.0.1:1/orders", "Connect call failed"),
-        ("postgresql+asyncpg://me@127.0.0.1:port/orders", "DATABASE_URL is not a database URL"),
+        ("postgresql+asyncpg://me@127.0.0.1:port/orders", "the database URL is malformed"),
         ("postgresql+asyncpg://me@host.invalid/orders", "cannot"),
     ],
 )

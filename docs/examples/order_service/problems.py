@@ -33,6 +33,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     LockAcquisitionError,
     MissingIdentityError,
     NotFoundError,
+    PositionTimeoutError,
     SerializationError,
     TransientCommandError,
     ValidationError,
@@ -43,10 +44,6 @@ from .correlation import HEADER
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-
-
-class BehindError(CQRSDDDError):
-    """Error for a read model that has not reached the position that the client requested."""
 
 
 class Problem(BaseModel):
@@ -103,7 +100,7 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     LeaseLostError: _BUSY,
     TransientCommandError: _UNAVAILABLE,
     InfrastructureError: _UNAVAILABLE,
-    BehindError: Answer(
+    PositionTimeoutError: Answer(
         503,
         "/problems/behind",
         "Not up to date yet",

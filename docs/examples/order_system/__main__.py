@@ -23,13 +23,14 @@ from rich.progress import (
 from cqrs_ddd_advanced_core.projections import RebuildProgress
 from cqrs_ddd_core import CQRSDDDError
 
-from .composition import Settings, System, open_system
+from .composition import System, create_system
 from .importing import Import, RejectedLines, Summary, catch_up, drain_outbox, open_rejected_lines
 from .order_file import OrderFile
 from .order_mapping import OrderMapping
 from .projections import DailyRevenue, OrderSummaries
 from .report import show_report, show_summary
 from .sales import GetSalesReport, ListOrders
+from .settings import Settings
 
 SAMPLE = Path(__file__).with_name("orders.csv")
 DESCRIPTION = "Import the orders of a file and report on all stored orders."
@@ -105,7 +106,8 @@ async def _run(options: argparse.Namespace) -> None:
     imports = not (options.report or options.rebuild)
     lines = file.count() if imports else 0  # Read the whole file before any change.
     out = Console()
-    async with open_system(Settings.for_file(path), read_only=options.report) as system:
+    system = create_system(Settings.for_file(path), read_only=options.report)
+    async with system.app.open(services=False):
         if options.rebuild:
             await _rebuild(system)
         elif imports:
@@ -114,8 +116,8 @@ async def _run(options: argparse.Namespace) -> None:
                 summary = await _import(system, file, lines, rejected)
                 rejected.save()
             show_summary(out, summary, rejected_path, time.monotonic() - began)
-        report = (await system.mediator.query(GetSalesReport())).result
-        page = (await system.mediator.query(ListOrders(after=options.after))).result
+        report = (await system.app.query(GetSalesReport())).result
+        page = (await system.app.query(ListOrders(after=options.after))).result
     show_report(out, report, page)
 
 
@@ -141,7 +143,7 @@ async def _rebuild(system: System) -> None:
             def show(done: RebuildProgress, task: TaskID = rebuilt) -> None:
                 progress.update(task, completed=done.position, total=done.target)
 
-            await system.rebuild(handler, on_progress=show).run()
+            await system.projections.create_rebuild(handler, on_progress=show).run()
 
 
 def _create_progress() -> Progress:

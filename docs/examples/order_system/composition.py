@@ -1,72 +1,25 @@
-"""Composition root: the only module that chooses the adapters."""
+"""Composition root: the only module that chooses the backend."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
 
-from pydantic import Field
-from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
-
-from cqrs_ddd_advanced_core.adapters.memory import (
-    InMemoryDeadLetterStore,
-    InMemoryPositionStore,
-    InMemoryProjectionStore,
-)
-from cqrs_ddd_advanced_core.conflict import ConflictRetryMiddleware
-from cqrs_ddd_advanced_core.event_sourcing import EventSourcedRepository
-from cqrs_ddd_advanced_core.ports.dead_letters import IDeadLetterStore
-from cqrs_ddd_advanced_core.ports.positions import IPositionStore
-from cqrs_ddd_advanced_core.ports.projections import IProjectionStore
-from cqrs_ddd_advanced_core.projections import (
-    InlineProjectionMiddleware,
-    ProjectionRebuild,
-    ProjectionWorker,
-)
+from cqrs_ddd_advanced_core import ConflictRetryMiddleware, EventSourcedRepository, Projections
 from cqrs_ddd_core import (
-    EventStorePersistenceMiddleware,
-    HandlerRegistry,
-    IRepository,
-    Mediator,
-    UnitOfWork,
-)
-from cqrs_ddd_core.adapters.memory import (
-    InMemoryEventStore,
-    InMemoryInbox,
-    InMemoryOutboxStorage,
-    InMemoryRepository,
-    InMemoryUnitOfWork,
-)
-from cqrs_ddd_core.config import EnvConfig
-from cqrs_ddd_core.messaging import InboxConsumer, OutboxRelay
-from cqrs_ddd_core.middleware import IdempotencyMiddleware, OutboxMiddleware
-from cqrs_ddd_core.ports import IEventLog, ILeasedOutbox, IMessagePublisher, OutboxMessage
-from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy
-from cqrs_ddd_persistence_sqlalchemy import (
-    SQLAlchemyEventStore,
-    SQLAlchemyOutboxStorage,
-    SQLAlchemyRepository,
-    SQLAlchemyUnitOfWork,
-)
-from cqrs_ddd_persistence_sqlalchemy.advanced import (
-    SQLAlchemyDeadLetterStore,
-    SQLAlchemyPositionStore,
-    SQLAlchemyProjectionStore,
+    Application,
+    ExponentialBackoffPolicy,
+    IBackend,
+    InboxConsumer,
+    InMemoryBackend,
+    OutboxRelay,
+    standard_middlewares,
 )
 
-from . import tables
+from . import domain, sales, tables
 from .application import OrderHandlers
-from .database import build_engine, prepare
-from .domain import Order, events
+from .database import OrderDatabase
 from .projections import DailyRevenue, OrderSummaries
-from .sales import CountrySales, CustomerSales, SalesProjection, SalesQueries
+from .settings import Settings
 
 BATCH = 10
 """Messages of a relay batch, which are handled one by one and all within the lease."""
@@ -74,189 +27,70 @@ EVENTS = 100
 """Events of a projection batch, which are in memory at the same time."""
 
 
-Seconds = Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)]
-
-
-@dataclass(frozen=True)
-class Settings(EnvConfig):
-    """Settings, read from the environment variables with the same names in capital letters."""
-
-    database_url: str = ""
-    backend: Literal["database", "memory"] = "database"
-    style: tables.Style = "state"
-    busy_seconds: Seconds = 5.0
-    """Time that a writer waits for another writer on SQLite."""
-    lease_seconds: Seconds = 8.0
-    """Time until another run can take over the messages and events of a killed run."""
-
-    @classmethod
-    def for_file(cls, path: Path) -> Settings:
-        """Return settings with a database named after the file, unless DATABASE_URL is set."""
-        settings = cls.from_env()
-        if "DATABASE_URL" in os.environ:
-            return settings
-        ending = "db" if settings.style == "state" else "events.db"
-        url = URL.create("sqlite+aiosqlite", database=f"{path.stem}.{ending}")
-        return replace(settings, database_url=url.render_as_string())
-
-
 @dataclass(frozen=True)
 class System:
-    """Application that is ready to use."""
+    """Application, and the background services that an import drives itself."""
 
-    mediator: Mediator
+    app: Application
     relay: OutboxRelay
-    outbox: ILeasedOutbox
-    uow_factory: Callable[[], UnitOfWork]
-    events: IEventLog
-    worker: ProjectionWorker
-    """Worker of the order list."""
-    positions: IPositionStore
-    dead_letters: IDeadLetterStore
-    rebuild: Callable[..., ProjectionRebuild]
-    """Factory of a rebuild for a projection handler; it accepts ``on_progress`` as well."""
+    projections: Projections
 
 
-@dataclass(frozen=True)
-class _Adapters:
-    """Adapters of one backend."""
+def create_system(settings: Settings, *, read_only: bool = False) -> System:
+    """Create the application; if it is read only, it can only report on an existing database.
 
-    uow_factory: Callable[[], UnitOfWork]
-    outbox: ILeasedOutbox
-    placed: IRepository[Order, str]
-    customers: IRepository[CustomerSales, str]
-    countries: IRepository[CountrySales, str]
-    events: IEventLog
-    documents: IProjectionStore
-    positions: IPositionStore
-    dead_letters: IDeadLetterStore
-
-
-@asynccontextmanager
-async def open_system(settings: Settings, *, read_only: bool = False) -> AsyncIterator[System]:
-    """Open the application, and create missing tables unless it is read only.
-
-    Raises ``ConfigError`` or ``InfrastructureError`` if the database cannot be used.
+    Raises ``ConfigError`` for settings that cannot be used.
     """
+    backend = _create_backend(settings, read_only=read_only)
+    sales_tables = sales.SalesTables(
+        customers=backend.repository(sales.CustomerSales, tables.CustomerSalesModel),
+        countries=backend.repository(sales.CountrySales, tables.CountrySalesModel),
+    )
+    relay = _create_relay(backend, sales_tables, lease=settings.lease_seconds)
+    projections = Projections(
+        [] if read_only else [OrderSummaries()],
+        inline=[] if read_only else [DailyRevenue()],
+        batch=EVENTS,
+        poll_interval=0.2,
+        lease=settings.lease_seconds,
+    )
+    # Imports that run at the same time change the same orders and days.
+    retry = ExponentialBackoffPolicy(max_attempts=20, base=0.01, maximum=1.0)
+    app = Application(
+        backend,
+        middlewares=standard_middlewares(ConflictRetryMiddleware(retry)),
+        relay=relay,
+        services=[projections],
+    )
+    if settings.style == "state":
+        OrderHandlers(backend.repository(domain.Order, tables.OrderModel)).register(app.handlers)
+    else:
+        orders = EventSourcedRepository(domain.Order, registry=domain.events)
+        OrderHandlers(orders).register(app.handlers)
+    sales.SalesQueries(sales_tables, projections.documents).register(app.handlers)
+    return System(app, relay, projections)
+
+
+def _create_backend(settings: Settings, *, read_only: bool) -> IBackend:
     if settings.backend == "memory":
-        adapters = _build_memory_adapters()
-        await _begin_projections(adapters)
-        yield _assemble(adapters, settings)
-        return
-    engine = build_engine(
-        settings.database_url, busy_seconds=settings.busy_seconds, read_only=read_only
-    )
-    try:
-        await prepare(engine, settings.style, read_only=read_only)
-        adapters = _build_database_adapters(engine)
-        if not read_only:
-            await _begin_projections(adapters)
-        yield _assemble(adapters, settings)
-    finally:
-        await engine.dispose()
+        return InMemoryBackend()
+    return OrderDatabase(settings, read_only=read_only)
 
 
-def _assemble(adapters: _Adapters, settings: Settings) -> System:
-    handlers = HandlerRegistry()
-    placed = adapters.placed
-    if settings.style == "events":
-        # Works on every backend, because the event store comes from the unit of work.
-        placed = EventSourcedRepository(Order, registry=events)
-    OrderHandlers(placed).register(handlers)
-    SalesQueries(adapters, adapters.documents).register(handlers)
-    mediator = Mediator(
-        handlers,
-        uow_factory=adapters.uow_factory,
-        middlewares=[
-            # Imports that run at the same time change the same orders and days.
-            ConflictRetryMiddleware(
-                ExponentialBackoffPolicy(max_attempts=20, base=0.01, maximum=1.0)
-            ),
-            InlineProjectionMiddleware([DailyRevenue()], positions=adapters.positions),
-            IdempotencyMiddleware(),
-            EventStorePersistenceMiddleware(),
-            OutboxMiddleware(),
-        ],
+def _create_relay(
+    backend: IBackend, sales_tables: sales.SalesTables, *, lease: float
+) -> OutboxRelay:
+    reserved = backend.background
+    consumer = InboxConsumer(
+        "sales", sales.SalesProjection(sales_tables), uow_factory=reserved.unit_of_work
     )
-    consumer = InboxConsumer("sales", SalesProjection(adapters), uow_factory=adapters.uow_factory)
-    relay = OutboxRelay(
-        adapters.outbox,
-        _DirectPublisher(consumer),
+    return OutboxRelay(
+        reserved.outbox,
+        sales.DirectPublisher(consumer),
         retry=ExponentialBackoffPolicy(max_attempts=20, base=0.05, maximum=2.0),
         batch=BATCH,
-        lease=settings.lease_seconds,
+        lease=lease,
         # Longer than `busy_seconds`, because the consumer may wait that long for a writer.
-        publish_timeout=settings.lease_seconds * 3 / 4,
+        publish_timeout=lease * 3 / 4,
+        signal=reserved.signal,
     )
-    following: dict[str, Any] = {
-        "events": adapters.events,
-        "positions": adapters.positions,
-        "dead_letters": adapters.dead_letters,
-        "uow_factory": adapters.uow_factory,
-        "lease": settings.lease_seconds,
-    }
-    return System(
-        mediator,
-        relay,
-        adapters.outbox,
-        adapters.uow_factory,
-        adapters.events,
-        ProjectionWorker([OrderSummaries()], batch=EVENTS, poll_interval=0.2, **following),
-        adapters.positions,
-        adapters.dead_letters,
-        partial(ProjectionRebuild, **following),
-    )
-
-
-class _DirectPublisher(IMessagePublisher):
-    """Publisher that calls the consumer directly instead of a message broker.
-
-    It handles one message at a time, because most messages change the row of the same country.
-    """
-
-    def __init__(self, consumer: InboxConsumer) -> None:
-        self._consumer = consumer
-        self._lock = asyncio.Lock()
-
-    async def publish(self, message: OutboxMessage) -> None:
-        async with self._lock:
-            await self._consumer(message)
-
-
-def _build_memory_adapters() -> _Adapters:
-    event_store, outbox, inbox = InMemoryEventStore(), InMemoryOutboxStorage(), InMemoryInbox()
-    documents = InMemoryProjectionStore()
-    return _Adapters(
-        uow_factory=lambda: InMemoryUnitOfWork(event_store, outbox, inbox, projections=documents),
-        outbox=outbox,
-        placed=InMemoryRepository(Order),
-        customers=InMemoryRepository(CustomerSales),
-        countries=InMemoryRepository(CountrySales),
-        events=event_store,
-        documents=documents,
-        positions=InMemoryPositionStore(),
-        dead_letters=InMemoryDeadLetterStore(),
-    )
-
-
-def _build_database_adapters(engine: AsyncEngine) -> _Adapters:
-    sessions = async_sessionmaker(engine)
-    return _Adapters(
-        uow_factory=lambda: SQLAlchemyUnitOfWork(session_factory=sessions),
-        outbox=SQLAlchemyOutboxStorage(sessions),
-        placed=SQLAlchemyRepository(Order, tables.OrderModel, sessions),
-        customers=SQLAlchemyRepository(CustomerSales, tables.CustomerSalesModel, sessions),
-        countries=SQLAlchemyRepository(CountrySales, tables.CountrySalesModel, sessions),
-        events=SQLAlchemyEventStore(sessions),
-        documents=SQLAlchemyProjectionStore(sessions),
-        positions=SQLAlchemyPositionStore(sessions),
-        dead_letters=SQLAlchemyDeadLetterStore(sessions),
-    )
-
-
-async def _begin_projections(adapters: _Adapters) -> None:
-    for handler in (OrderSummaries(), DailyRevenue()):
-        await adapters.documents.ensure_collection(handler.collection, handler.fields)
-    async with adapters.uow_factory() as uow:
-        # Marks the projection as inline before a rebuild could register it for workers.
-        await adapters.positions.lock_shared(DailyRevenue.collection, uow=uow)

@@ -109,7 +109,7 @@ class Import:
     """Import of one file, which can be repeated after a crash without a second effect."""
 
     def __init__(self, system: System, rejected: RejectedLines) -> None:
-        self._mediator = system.mediator
+        self._app = system.app
         self._rejected = rejected
         self._last: ReadLine | None = None
         """Last imported line of the current order that has a shipping date."""
@@ -135,7 +135,7 @@ class Import:
                 )
                 return
         try:
-            response = await self._mediator.send(line.command)
+            response = await self._app.send(line.command)
         except DomainError as error:
             self._reject(line.reject(error))
             return
@@ -161,7 +161,7 @@ class Import:
             command_id=f"ship-{order_id}-{at.isoformat()}", order_id=order_id, shipped_at=at
         )
         try:
-            await self._mediator.send(command)
+            await self._app.send(command)
         except DomainError as error:
             self.summary.unshipped += 1
             self._rejected.add(line.reject(error))
@@ -176,17 +176,18 @@ async def drain_outbox(system: System, progress: Progress) -> None:
 
     Raises ``OutboxError`` for a dead letter.
     """
-    for message in await system.outbox.list_dead_letters():
-        await system.outbox.retry(message.message_id)
+    outbox = system.app.backend.outbox
+    for message in await outbox.list_dead_letters():
+        await outbox.retry(message.message_id)
     while True:
         if published := await system.relay.run_once():
             progress(published)
-        elif failed := await system.outbox.list_dead_letters(limit=1):
+        elif failed := await outbox.list_dead_letters(limit=1):
             raise OutboxError(
                 f"{failed[0].event_type} {failed[0].message_id} is a dead letter: "
                 f"{failed[0].error}; correct the cause and run it again"
             )
-        elif await system.outbox.get_pending(limit=1):
+        elif await outbox.get_pending(limit=1):
             # Another run publishes the rest, or a killed run holds it until its lease ends.
             await asyncio.sleep(0.1)
         else:
@@ -198,21 +199,22 @@ async def catch_up(system: System, progress: Progress) -> None:
 
     Raises ``ProjectionError`` for a dead letter.
     """
-    name = OrderSummaries.collection
-    for letter in await system.dead_letters.list_dead_letters(name):
-        await system.dead_letters.retry(name, letter.position)
-    end = await system.events.latest_position()
+    name, projections = OrderSummaries.collection, system.projections
+    worker = projections.create_worker()
+    for letter in await projections.dead_letters.list_dead_letters(name):
+        await projections.dead_letters.retry(name, letter.position)
+    end = await system.app.backend.event_store.latest_position()
     while True:
         try:
-            progress(await system.worker.drain())
+            progress(await worker.drain())
         except LeaseLostError:
             continue  # A rebuild took the lease and has replaced the documents.
-        if failed := await system.dead_letters.list_dead_letters(name, limit=1):
+        if failed := await projections.dead_letters.list_dead_letters(name, limit=1):
             raise ProjectionError(
                 f"{failed[0].event_type} at position {failed[0].position} is a dead letter of "
                 f"{name}: {failed[0].error}; correct the cause and run it again",
                 projection=name,
             )
         # Another run handles the rest, or a killed run holds it until its lease ends.
-        if await system.positions.wait_until(end, [name], timeout=0.5):
+        if await projections.positions.wait_until(end, [name], timeout=0.5):
             return

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Protocol
 
 from pydantic import Field
 
 from cqrs_ddd_advanced_core.ports.projections import DOC_ID, IProjectionStore
 from cqrs_ddd_core import AggregateRoot, HandlerRegistry, IRepository, Query
-from cqrs_ddd_core.messaging import decode_event
-from cqrs_ddd_core.ports import OutboxMessage
+from cqrs_ddd_core.messaging import InboxConsumer, decode_event
+from cqrs_ddd_core.ports import IMessagePublisher, OutboxMessage
 from cqrs_ddd_core.primitives.exceptions import EntityNotFoundError
 from cqrs_ddd_specifications import AttributeSpecification, QueryOptions
 
@@ -40,18 +40,12 @@ class CountrySales(AggregateRoot[str]):
     revenue: Decimal = Decimal(0)
 
 
-class SalesTables(Protocol):
+@dataclass(frozen=True)
+class SalesTables:
     """Repositories of the sales tables; their rows are aggregates without events."""
 
-    @property
-    def customers(self) -> IRepository[CustomerSales, str]:
-        """Rows by customer."""
-        ...
-
-    @property
-    def countries(self) -> IRepository[CountrySales, str]:
-        """Rows by country."""
-        ...
+    customers: IRepository[CustomerSales, str]
+    countries: IRepository[CountrySales, str]
 
 
 class SalesProjection:
@@ -99,6 +93,22 @@ class SalesProjection:
 
     async def _load_country(self, name: str) -> CountrySales:
         return await self._tables.countries.get(name) or CountrySales(id=name)
+
+
+class DirectPublisher(IMessagePublisher):
+    """Publisher that calls the consumer directly instead of a message broker.
+
+    It handles one message at a time, because most messages change the row of the same country.
+    """
+
+    def __init__(self, consumer: InboxConsumer) -> None:
+        self._consumer = consumer
+        self._lock = asyncio.Lock()
+
+    async def publish(self, message: OutboxMessage) -> None:
+        """Wait until the consumer has handled the message."""
+        async with self._lock:
+            await self._consumer(message)
 
 
 @dataclass(frozen=True)
