@@ -20,8 +20,9 @@ import pytest
 from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 from order_service import service as endpoints
+from order_service.answers import ANSWERS
 from order_service.bodies import NewLine
-from order_service.problems import ANSWERS, answer_to
+from order_service.problems import answer_to
 from order_service.service import create_app, from_environment, open_transaction, snapshot_uow
 from order_system import composition
 from order_system.application import AddLine
@@ -550,7 +551,7 @@ async def test_internal_details_are_logged_and_not_sent_to_the_client(
     assert SECRET not in response.text
     assert response.headers["x-correlation-id"] == "r-1"
     assert ("Retry-After" in response.headers) is (status == 503)
-    logged = [each for each in caplog.records if each.name == "order_service.problems"]
+    logged = [each for each in caplog.records if each.name == "order_service.answers"]
     assert len(logged) == (status >= 500)
     for record in logged:
         assert SECRET in record.getMessage()

@@ -1,17 +1,17 @@
-"""A correlation id for each request."""
+"""A correlation id for each request, with any ASGI framework."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import uuid4
-
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cqrs_ddd_core import correlation_scope
 
 HEADER = "X-Correlation-ID"
 
+_NAME = HEADER.lower().encode()
 _SAFE = re.compile(r"[\w.:/+=-]{1,100}", re.ASCII)
 """Ids that are safe to copy into logs and databases unchanged."""
 
@@ -22,21 +22,22 @@ class CorrelationMiddleware:
     The id is also in ``request.state.correlation_id``, for code outside the correlation scope.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Run the request within the scope of its correlation id."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        requested = Headers(scope=scope).get(HEADER, "")
+        requested = dict(scope["headers"]).get(_NAME, b"").decode("latin-1")
         correlation_id = requested if _SAFE.fullmatch(requested) else str(uuid4())
         scope.setdefault("state", {})["correlation_id"] = correlation_id
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_id(message: Any) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = correlation_id
+                others = [each for each in message.get("headers", []) if each[0] != _NAME]
+                message["headers"] = [*others, (_NAME, correlation_id.encode())]
             await send(message)
 
         with correlation_scope(correlation_id):
