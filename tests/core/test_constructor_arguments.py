@@ -110,6 +110,14 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         "publisher is an object of function, which lacks publish; pass an object that implements "
         "IMessagePublisher",
     ),
+    "relay: class": (
+        lambda: on_backend(relay=OutboxRelay),
+        "relay is the class OutboxRelay, not an object; pass OutboxRelay(...)",
+    ),
+    "relay: outbox": (
+        lambda: on_backend(relay=BACKEND.outbox),
+        "relay is an object of InMemoryOutboxStorage; pass an object of OutboxRelay",
+    ),
     "services: class": (
         lambda: on_backend(services=[Service]),
         "an item of services is the class Service, not an object; pass Service(...)",

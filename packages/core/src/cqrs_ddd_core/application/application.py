@@ -246,6 +246,8 @@ def _create_registry(
 def _resolve_relay(
     backend: IBackend, publisher: IMessagePublisher | None, relay: OutboxRelay | None
 ) -> OutboxRelay | None:
+    if relay is not None:
+        exceptions.arguments.ensure_instance(relay, OutboxRelay, "relay")
     if publisher is None:
         return relay
     if relay is not None:
