@@ -8,7 +8,7 @@ PYTEST = python -m pytest -p tests.docs.blocks -p tests.workers
 # Several worker processes, or one where ARGS names a file, a test or -k, which is simpler to debug.
 WORKERS = $(if $(filter -k% %.py %.md,$(ARGS))$(findstring ::,$(ARGS)),,-n auto)
 # The tests with a form that is longer than the one of `make test`, see tests/faults/sizes.py.
-LONG := $(addprefix tests/,advanced docs faults persistence_sqlalchemy) -m "long or full"
+LONG := $(addprefix tests/,advanced architecture docs faults persistence_sqlalchemy) -m "long or full"
 PYTHONS := 3.10 3.11 3.12 3.13
 QUICK := tests/core tests/specifications \
 	$(addprefix tests/persistence_sqlalchemy/test_,contracts.py unit_of_work.py repository.py mapping.py) \

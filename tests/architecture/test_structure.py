@@ -321,6 +321,7 @@ def test_structure_table_names_each_finding(tmp_path: Path) -> None:
     assert "small module: shop.line, imported by shop.cart" in text
 
 
+@pytest.mark.full
 def test_structure_command_prints_json_with_the_measures_of_a_revision() -> None:
     sides = json.loads(main(["--json", "--base", "HEAD"]))
 

@@ -60,6 +60,7 @@ def test_wheel_contains_the_package_and_its_types_only(package: Package, wheels:
     assert " @ " not in metadata, "a dependency is pinned to a place instead of a version range"
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_core_installs_with_pydantic_alone(wheels: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "environment", with_pip=True)

@@ -91,7 +91,15 @@ def in_memory(tmp_path: Path) -> Shop:
     return Shop(tmp_path, {"BACKEND": "memory"})
 
 
-@pytest.fixture(params=product(["sqlite", "postgresql"], STYLES), ids="-".join)
+@pytest.fixture(
+    params=[
+        ("sqlite", "state"),
+        ("postgresql", "events"),
+        pytest.param(("sqlite", "events"), marks=pytest.mark.full),
+        pytest.param(("postgresql", "state"), marks=pytest.mark.full),
+    ],
+    ids="-".join,
+)
 def lasting_shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
     return _shop_on(request, tmp_path)
 

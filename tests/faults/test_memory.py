@@ -41,7 +41,7 @@ def test_memory_check_catches_an_import_that_keeps_lines_or_responses(
     assert found.growth > MAX_GROWTH, found
 
 
-@pytest.mark.long
+@pytest.mark.full
 @pytest.mark.slow
 async def test_projection_worker_needs_no_more_memory_for_ten_times_as_many_events(
     place: Place,
@@ -52,7 +52,7 @@ async def test_projection_worker_needs_no_more_memory_for_ten_times_as_many_even
     assert found.growth < projection_memory.MAX_GROWTH, found
 
 
-@pytest.mark.long
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 async def test_memory_check_catches_a_projection_worker_that_keeps_events(place: Place) -> None:
