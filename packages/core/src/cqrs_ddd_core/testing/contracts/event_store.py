@@ -11,6 +11,7 @@ from itertools import count, pairwise
 from typing import Any, Protocol
 
 from ...ports.event_store import ExpectedVersion, IEventLog, StoredEvent, StreamId
+from ...ports.outbox import OutboxMessage
 from ...primitives.exceptions import (
     AmbiguousStreamError,
     DuplicateEventError,
@@ -162,11 +163,11 @@ class EventStoreContract:
 
         async with new_uow() as uow:
             await uow.event_store.append(appended)
-            _change(appended)
-            assert _values_of(await uow.event_store.get_events(stream.aggregate_id)) == [AS_STORED]
-        _change(appended)
+            change_in_place(appended)
+            assert values_of(await uow.event_store.get_events(stream.aggregate_id)) == [AS_STORED]
+        change_in_place(appended)
 
-        assert _values_of(await event_store.get_events(stream.aggregate_id)) == [AS_STORED]
+        assert values_of(await event_store.get_events(stream.aggregate_id)) == [AS_STORED]
 
     async def test_change_to_an_event_that_was_read_does_not_reach_the_event_store(
         self, event_store: IEventLog, new_uow: NewUnitOfWork
@@ -177,7 +178,7 @@ class EventStoreContract:
         occurred_at = datetime.now(timezone.utc)
         async with new_uow() as uow:
             await uow.event_store.append(event(stream, 1, occurred_at=occurred_at, **facts))
-            _change(*await uow.event_store.get_events(stream.aggregate_id))
+            change_in_place(*await uow.event_store.get_events(stream.aggregate_id))
 
         for _ in range(2):  # The second round finds what the first one has changed.
             later = occurred_at + timedelta(microseconds=1)
@@ -193,8 +194,8 @@ class EventStoreContract:
             ]
             for read in reads:
                 found = [each for each in read if each.event_type == kind]
-                assert _values_of(found) == [AS_STORED]
-                _change(*found)
+                assert values_of(found) == [AS_STORED]
+                change_in_place(*found)
 
     async def test_event_store_rejects_the_whole_batch_if_one_version_is_stored(
         self, event_store: IEventLog
@@ -591,15 +592,17 @@ def event(stream: StreamId, version: int, **fields: Any) -> StoredEvent:
 
 
 AS_STORED = {"tags": ["a"]}, {"roles": ["x"]}
+"""Payload and metadata of the events and messages that ``change_in_place`` changes."""
 
 
-def _values_of(events: Sequence[StoredEvent]) -> list[tuple[object, object]]:
-    return [(each.payload, each.metadata) for each in events]
+def values_of(stored: Sequence[StoredEvent | OutboxMessage]) -> list[tuple[object, object]]:
+    """Return the payload and the metadata of each event or message."""
+    return [(each.payload, each.metadata) for each in stored]
 
 
-def _change(*events: StoredEvent) -> None:
+def change_in_place(*stored: StoredEvent | OutboxMessage) -> None:
     """Change payload and metadata, and the lists in them, in place."""
-    for each in events:
+    for each in stored:
         for facts in (each.payload, each.metadata):
             for value in facts.values():
                 assert isinstance(value, list)

@@ -17,6 +17,7 @@ from ...primitives.exceptions import (
 )
 from ..assertions import UNSTORABLE_IDS, raises
 from ..faults import cancel_sweep
+from .event_store import AS_STORED, change_in_place, values_of
 
 NewUnitOfWork = Callable[[], UnitOfWork]
 
@@ -59,11 +60,11 @@ class OutboxContract:
 
         async with new_uow() as uow:
             await outbox.save_messages([saved], uow)
-            _change(saved)
-            assert _values_of(await outbox.get_pending(uow=uow)) == [AS_STORED]
-        _change(saved)
+            change_in_place(saved)
+            assert values_of(await outbox.get_pending(uow=uow)) == [AS_STORED]
+        change_in_place(saved)
 
-        assert _values_of(await outbox.get_pending()) == [AS_STORED]
+        assert values_of(await outbox.get_pending()) == [AS_STORED]
 
     async def test_change_to_a_message_that_was_read_does_not_reach_the_outbox(
         self, outbox: ILeasedOutbox, new_uow: NewUnitOfWork
@@ -71,17 +72,17 @@ class OutboxContract:
         saved = message("k", payload={"tags": ["a"]}, metadata={"roles": ["x"]})
         async with new_uow() as uow:
             await outbox.save_messages([saved], uow)
-            _change(*await outbox.get_pending(uow=uow))
+            change_in_place(*await outbox.get_pending(uow=uow))
 
-        _change(*await outbox.get_pending())
+        change_in_place(*await outbox.get_pending())
         (lease,) = await outbox.claim("relay")
-        assert _values_of(lease.messages) == [AS_STORED]
-        _change(*lease.messages)
+        assert values_of(lease.messages) == [AS_STORED]
+        change_in_place(*lease.messages)
         await outbox.fail(lease, saved.message_id, "poison", retry_at=None)
         dead = await outbox.list_dead_letters()
-        assert _values_of(dead) == [AS_STORED]
-        _change(*dead)
-        assert _values_of(await outbox.list_dead_letters()) == [AS_STORED]
+        assert values_of(dead) == [AS_STORED]
+        change_in_place(*dead)
+        assert values_of(await outbox.list_dead_letters()) == [AS_STORED]
 
     async def test_outbox_rejects_ids_that_some_databases_cannot_store(
         self, outbox: ILeasedOutbox
@@ -508,23 +509,6 @@ def message(key: str | None, **fields: Any) -> OutboxMessage:
         **fields,
     }
     return OutboxMessage(partition_key=key, **facts)
-
-
-AS_STORED = {"tags": ["a"]}, {"roles": ["x"]}
-
-
-def _values_of(messages: Sequence[OutboxMessage]) -> list[tuple[object, object]]:
-    return [(each.payload, each.metadata) for each in messages]
-
-
-def _change(*messages: OutboxMessage) -> None:
-    """Change payload and metadata, and the lists in them, in place."""
-    for each in messages:
-        for facts in (each.payload, each.metadata):
-            for value in facts.values():
-                assert isinstance(value, list)
-                value.append("changed")
-            facts["changed"] = ["changed"]
 
 
 async def _make_dead_letter(outbox: ILeasedOutbox, poison: OutboxMessage) -> None:
