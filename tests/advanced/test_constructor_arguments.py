@@ -26,12 +26,12 @@ from cqrs_ddd_advanced_core import (
 from cqrs_ddd_advanced_core.adapters import memory
 from cqrs_ddd_core import (
     AggregateRoot,
-    ConfigError,
     DomainEvent,
     ExponentialBackoffPolicy,
     InMemoryBackend,
 )
 from cqrs_ddd_core.adapters.memory import InMemoryEventStore, InMemoryRepository, InMemoryUnitOfWork
+from tests.mistakes import Mistakes, ensure_config_error
 
 
 class PalletMoved(DomainEvent):
@@ -75,7 +75,7 @@ def wire(create: Untyped, handlers: object, **other: object) -> object:
 worker = partial(wire, create_worker, [Moves()])
 rebuild = partial(wire, create_rebuild, Moves())
 
-MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
+MISTAKES: Mistakes = {
     "entity type: object": (
         lambda: repository(Pallet(id="p-1")),
         "entity_type is an object of Pallet; pass a subclass of AggregateRoot",
@@ -140,12 +140,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_constructor_argument_of_another_kind_is_a_config_error(mistake: str) -> None:
-    create, message = MISTAKES[mistake]
-
-    with pytest.raises(ConfigError) as caught:
-        create()
-
-    assert str(caught.value).startswith(message)
+    ensure_config_error(*MISTAKES[mistake])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from cqrs_ddd_core import (
     Application,
     ConfigError,
     Health,
+    Heartbeat,
     IHeartbeatStore,
     InMemoryBackend,
     OutboxMessage,
@@ -20,6 +22,7 @@ from cqrs_ddd_core import (
 )
 from cqrs_ddd_core.adapters.memory import FakeClock, InMemoryHeartbeatStore, InMemoryMessageBus
 from cqrs_ddd_core.application import BackgroundService, IService
+from cqrs_ddd_core.application.heartbeats import HeartbeatSender
 from cqrs_ddd_core.ports import IBackend
 from cqrs_ddd_core.primitives.background_service import Loops
 from cqrs_ddd_core.primitives.retry import ExponentialBackoffPolicy
@@ -59,6 +62,16 @@ class AnsweringBackend(InMemoryBackend):
     def __init__(self, answer: Callable[[], Awaitable[None]]) -> None:
         super().__init__()
         self.outbox.get_backlog = answer  # type: ignore[method-assign,assignment]
+
+
+def make_heartbeat(service: str) -> Heartbeat:
+    return Heartbeat(
+        service=service,
+        instance_id=service,
+        host="worker-1",
+        state="running",
+        started_at=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    )
 
 
 async def find_health(
@@ -156,10 +169,13 @@ async def test_error_of_the_backend_is_named_in_the_health(error: type[BaseExcep
     async def fail() -> None:
         raise error("host db-7 does not answer")
 
-    async with Application(AnsweringBackend(fail)) as app:
+    app = Application(AnsweringBackend(fail), services=[ImporterService()])
+
+    async with app.open(services=False):
         health = await app.health()
 
     assert (health.is_ready, health.error_type) == (False, error.__name__)
+    assert health.dead_services == ["heartbeats", "importer"]
     assert "db-7" not in json.dumps(health.to_json())
 
 
@@ -247,6 +263,38 @@ async def test_each_start_sends_heartbeats_with_an_instance_id_of_its_own() -> N
 
     assert len(instances) == 2
     assert (await app.health()).heartbeats == []
+
+
+async def test_sender_repeats_its_heartbeats_until_it_stops() -> None:
+    class Store(InMemoryHeartbeatStore):
+        async def beat(self, heartbeats: Sequence[Heartbeat]) -> None:
+            await super().beat(heartbeats)
+            beats.release()
+
+    store, beats = Store(), asyncio.Semaphore(0)
+
+    async with HeartbeatSender(store, {"importer": Importer()}, interval=0.001):
+        for _ in range(3):
+            await asyncio.wait_for(beats.acquire(), timeout=60)
+        assert [each.service for each in await store.list_heartbeats()] == ["importer"]
+
+    assert await store.list_heartbeats() == []
+
+
+async def test_application_purges_heartbeats_of_the_day_before_when_it_starts() -> None:
+    backend, clock = InMemoryBackend(), FakeClock()
+    store = backend.part(IHeartbeatStore, lambda: InMemoryHeartbeatStore(clock))
+    for service, age in [("killed yesterday", 86_399), ("killed today", 1)]:
+        await store.beat([make_heartbeat(service)])
+        await clock.advance(age)
+    app = Application(backend, services=[ImporterService()])
+
+    async with app:
+        await find_health(app, lambda health: not health.dead_services)
+        health = await app.health()
+
+    names = [each.service for each in health.heartbeats]
+    assert names == ["heartbeats", "importer", "killed today"]
 
 
 def test_service_cannot_have_the_name_of_the_heartbeats() -> None:

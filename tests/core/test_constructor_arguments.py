@@ -13,7 +13,6 @@ from cqrs_ddd_core import (
     Application,
     CachingRepository,
     Command,
-    ConfigError,
     EventDispatcher,
     HandlerRegistry,
     IMessagePublisher,
@@ -32,6 +31,7 @@ from cqrs_ddd_core import (
 from cqrs_ddd_core.adapters import memory
 from cqrs_ddd_core.application import IService
 from cqrs_ddd_core.primitives.exceptions.arguments import ensure_instance
+from tests.mistakes import Mistakes, ensure_config_error
 
 
 class Parcel(AggregateRoot[str]):
@@ -90,7 +90,7 @@ parcels: Untyped = InMemoryBackend().repository
 
 NEW = "pass a function that creates a new UnitOfWork, such as backend.unit_of_work"
 
-MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
+MISTAKES: Mistakes = {
     "backend: class": (
         lambda: application(InMemoryBackend),
         "backend is the class InMemoryBackend, not an object; pass InMemoryBackend(...)",
@@ -228,12 +228,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_constructor_argument_of_another_kind_is_a_config_error(mistake: str) -> None:
-    create, message = MISTAKES[mistake]
-
-    with pytest.raises(ConfigError) as caught:
-        create()
-
-    assert str(caught.value).startswith(message)
+    ensure_config_error(*MISTAKES[mistake])
 
 
 @pytest.mark.parametrize("create", [on_backend, wired_mediator])

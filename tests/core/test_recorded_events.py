@@ -149,3 +149,9 @@ def test_stored_form_shares_no_value_with_its_event() -> None:
         by["name"] = "changed"
 
     assert recorded.metadata == {"by": {"name": "anna"}}
+
+
+def test_event_without_all_of_its_fields_can_be_copied() -> None:
+    event = Labelled.model_construct(sizes={})
+
+    assert event.detach() == event

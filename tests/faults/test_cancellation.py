@@ -123,7 +123,7 @@ async def test_command_cancelled_at_any_point_stores_all_or_nothing(depot: Depot
 
 @pytest.mark.skipif(
     tuple(map(int, sqlalchemy.__version__.split(".")[:3])) < (2, 0, 55),
-    reason="older versions of SQLAlchemy lose a connection in a cancelled scope",
+    reason="SQLAlchemy below 2.0.55 can lose a connection in a cancelled scope of AnyIO",
 )
 async def test_command_in_a_cancelled_anyio_scope_stores_all_or_nothing(depot: Depot) -> None:
     """Cancel by an anyio scope, which cancels every later await too, even of the clean-up."""

@@ -25,6 +25,7 @@ from cqrs_ddd_persistence_sqlalchemy import (
     create_schema,
     metadata,
 )
+from tests.mistakes import Mistakes, ensure_config_error
 
 
 class Shelf(AggregateRoot[str]):
@@ -65,7 +66,7 @@ ADAPTERS: list[Untyped] = [
 
 ENGINE_NEEDED = "pass an object of AsyncEngine, such as create_async_engine(url)"
 
-MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
+MISTAKES: Mistakes = {
     "backend: sync engine": (
         lambda: backend(SYNC_ENGINE),
         "a backend takes the URL of a database or an AsyncEngine, not an object of <class "
@@ -127,12 +128,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_constructor_argument_of_another_kind_is_a_config_error(mistake: str) -> None:
-    create, message = MISTAKES[mistake]
-
-    with pytest.raises(ConfigError) as caught:
-        create()
-
-    assert str(caught.value).startswith(message)
+    ensure_config_error(*MISTAKES[mistake])
 
 
 @pytest.mark.parametrize("create", ADAPTERS)

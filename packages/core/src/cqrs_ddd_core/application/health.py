@@ -127,18 +127,18 @@ async def _get_answer(asking: asyncio.Task[_Answer], timeout: float) -> _Answer:
 
     A ``CancelledError`` of the task counts as an error.
     """
-    asking.add_done_callback(lambda task: task.cancelled() or task.exception())
     try:
         await asyncio.wait({asking}, timeout=timeout)
-        if not asking.done():
-            return _Answer(error_type=asyncio.TimeoutError.__name__)
-        return asking.result()
-    except asyncio.CancelledError:
-        if not asking.cancelled():
-            raise
-        return _Answer(error_type=asyncio.CancelledError.__name__)
-    except Exception as error:
-        logger.warning("the backend does not answer the health check", exc_info=True)
-        return _Answer(error_type=type(error).__name__)
     finally:
         asking.cancel()
+    if not asking.done():
+        # Nothing awaits the task any more, so nothing else would retrieve its error.
+        asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return _Answer(error_type=asyncio.TimeoutError.__name__)
+    if asking.cancelled():
+        return _Answer(error_type=asyncio.CancelledError.__name__)
+    error = asking.exception()
+    if error is None:
+        return asking.result()
+    logger.warning("the backend does not answer the health check", exc_info=error)
+    return _Answer(error_type=type(error).__name__)

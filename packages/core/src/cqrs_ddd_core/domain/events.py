@@ -78,7 +78,7 @@ class DomainEvent(immutable.ImmutableModel):
         return {
             name: copying.copy_mutable(values[name])
             for name in self._content
-            if values[name].__class__ not in copying.ATOMS
+            if values.get(name).__class__ not in copying.ATOMS
         }
 
     def detach(self: D) -> D:

@@ -50,7 +50,7 @@ class _DeferredUnitOfWork:
     def __init__(self, new_unit_of_work: Callable[[], UnitOfWork]) -> None:
         self._new_unit_of_work = new_unit_of_work
 
-    def find_open(self) -> UnitOfWork | None:
+    def find_joined(self) -> UnitOfWork | None:
         """Return the unit of work, created at the first call, or None after the query."""
         if not self.is_open:
             return None
@@ -63,7 +63,7 @@ class _DeferredUnitOfWork:
                 )
             uow.is_managed = True
             self.uow = uow
-        return self.uow.find_open()
+        return self.uow.find_joined()
 
     async def leave(self, error: BaseException | None = None) -> None:
         if self.uow is not None:

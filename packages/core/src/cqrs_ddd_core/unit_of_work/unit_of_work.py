@@ -98,7 +98,7 @@ class UnitOfWork(ABC):
         """Return whether the unit of work has neither ended nor begun to commit."""
         return self._state is UnitOfWorkState.ACTIVE
 
-    def find_open(self) -> "UnitOfWork | None":
+    def find_joined(self) -> "UnitOfWork | None":
         """Return this unit of work while it is open or a command runs in it, or else None.
 
         A command never continues in another transaction than its own.
@@ -246,7 +246,7 @@ class _Current(Protocol):
     @property
     def is_open(self) -> bool: ...
 
-    def find_open(self) -> UnitOfWork | None: ...
+    def find_joined(self) -> UnitOfWork | None: ...
 
 
 current_uow: ContextVar[_Current | None] = ContextVar("unit_of_work", default=None)
@@ -264,7 +264,7 @@ _LEFT_EARLY = (
 def get_current_uow() -> UnitOfWork | None:
     """Return the unit of work that the running task entered last, or None if it is not open."""
     current = current_uow.get()
-    return None if current is None else current.find_open()
+    return None if current is None else current.find_joined()
 
 
 async def _call(callback: Callable[[], Awaitable[Any]]) -> None:
