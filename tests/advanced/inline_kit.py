@@ -27,11 +27,13 @@ from tests.advanced.projection_environment import (
 )
 from tests.advanced.till_domain import (
     Days,
+    Inspect,
     ItemSold,
     LaterTills,
     Sell,
     Tills,
     new_till,
+    open_and_sell,
     to_stored,
 )
 
@@ -142,15 +144,56 @@ class InlineProjectionKit:
         }
         assert sent > 3
 
-    async def test_inline_projection_of_an_outdated_version_is_not_written(
+    async def test_inline_projection_of_an_unknown_version_fails_only_commands_with_events(
         self, environment: ProjectionEnvironment
     ) -> None:
         mediator = await create_inline_mediator(environment, Tills())
-        await mediator.send(Sell(till_id=new_till().aggregate_id, cents=1))
+        till = new_till().aggregate_id
+        await mediator.send(Sell(till_id=till, cents=1))
         await environment.rebuild(LaterTills()).run()
 
-        with pytest.raises(ProjectionVersionError, match="2"):
-            await mediator.send(Sell(till_id=new_till().aggregate_id, cents=1))
+        with pytest.raises(ProjectionVersionError, match="version 2 here, too") as caught:
+            await mediator.send(Sell(till_id=till, cents=1))
+
+        assert (caught.value.asked, caught.value.live) == (1, 2)
+        assert len(await environment.events.get_events(till)) == 1
+        await mediator.send(Inspect(till_id=till))
+
+    async def test_process_with_two_versions_writes_the_live_one_before_and_after_rebuilds(
+        self, environment: ProjectionEnvironment
+    ) -> None:
+        till, both = new_till().aggregate_id, (LaterTills(), Tills())
+        old = await create_inline_mediator(environment, Tills())
+        await old.send(Sell(till_id=till, cents=100))
+        new = await create_inline_mediator(environment, *both)
+
+        await new.send(Sell(till_id=till, cents=20))
+        await old.send(Sell(till_id=till, cents=3))
+        (before,) = (await environment.get_documents(Tills(), till)).values()
+        await environment.rebuild(LaterTills()).run()
+        await new.send(Sell(till_id=till, cents=10))
+        (after,) = (await environment.get_documents(Tills(), till)).values()
+        await environment.rebuild(Tills()).run(replace_later=True)
+        await old.send(Sell(till_id=till, cents=1))
+        await new.send(Sell(till_id=till, cents=1))
+        (back,) = (await environment.get_documents(Tills(), till)).values()
+
+        assert (before["cents"], after, back["cents"]) == (123, {"euros": 1.33}, 135)
+
+    async def test_process_with_another_version_than_the_live_one_starts(
+        self, environment: ProjectionEnvironment
+    ) -> None:
+        till = new_till().aggregate_id
+        await environment.append(to_stored(new_till(), open_and_sell(1)))
+        await create_inline_mediator(environment, LaterTills())
+
+        rolled_back = await create_inline_mediator(environment, Tills())
+
+        await rolled_back.send(Inspect(till_id=till))
+        with pytest.raises(ProjectionVersionError, match="version 2"):
+            await rolled_back.send(Sell(till_id=till, cents=1))
+        with pytest.raises(ProjectionVersionError, match="replace_later=True"):
+            await environment.rebuild(Tills()).run()
 
     async def test_projection_of_workers_cannot_be_written_inline(
         self, environment: ProjectionEnvironment

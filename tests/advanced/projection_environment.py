@@ -23,8 +23,10 @@ from cqrs_ddd_core.primitives.retry import (
     NoRetry,
 )
 from tests.advanced.till_domain import (
+    Inspect,
     Sell,
     SellHandler,
+    inspect,
 )
 
 NewUnitOfWork = Callable[[], UnitOfWork]
@@ -94,6 +96,7 @@ async def create_inline_mediator(
     await inline.prepare(environment.uow_factory)
     registry = HandlerRegistry()
     registry.register_command_handler(Sell, SellHandler())
+    registry.register_command_handler(Inspect, inspect)
     retry = ExponentialBackoffPolicy(max_attempts=200, base=0.002, maximum=0.05)
     return Mediator(
         registry,

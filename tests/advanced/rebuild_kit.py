@@ -226,16 +226,50 @@ class ProjectionRebuildKit:
         assert errors
         assert "another rebuild" in errors[0]
 
-    async def test_rebuild_into_an_older_version_is_rejected(
+    async def test_rebuild_of_an_older_version_must_be_requested(
         self, environment: ProjectionEnvironment
     ) -> None:
-        await environment.append(to_stored(new_till(), open_and_sell(1)))
+        till = new_till()
+        await environment.append(to_stored(till, open_and_sell(1)))
         await environment.rebuild(LaterTills()).run()
 
         with pytest.raises(ProjectionVersionError, match="version 2 of tills is live") as caught:
             await environment.rebuild(Tills()).run()
-
         assert (caught.value.asked, caught.value.live) == (1, 2)
+        await environment.rebuild(Tills()).run(replace_later=True)
+
+        (document,) = (await environment.get_documents(Tills(), till.aggregate_id)).values()
+        assert document["cents"] == 1
+        assert await environment.worker(LaterTills()).drain() == 0
+
+    async def test_worker_with_two_versions_runs_the_live_one_before_and_after_a_rebuild(
+        self, environment: ProjectionEnvironment
+    ) -> None:
+        till, later = new_till(), LaterTills()
+        await environment.append(to_stored(till, open_and_sell(100)))
+        await environment.worker(Tills()).drain()
+        both = environment.worker(Tills(), later)
+
+        await environment.append(to_stored(till, [ItemSold(cents=20)], after=2))
+        await both.drain()
+        (before,) = (await environment.get_documents(later, till.aggregate_id)).values()
+        await environment.rebuild(later).run()
+        await environment.append(to_stored(till, [ItemSold(cents=3)], after=3))
+        await both.drain()
+        (after,) = (await environment.get_documents(later, till.aggregate_id)).values()
+
+        assert (before["cents"], after) == (120, {"euros": 1.23})
+
+    async def test_new_projection_begins_with_the_latest_version_of_the_worker(
+        self, environment: ProjectionEnvironment
+    ) -> None:
+        till = new_till()
+        await environment.append(to_stored(till, open_and_sell(100)))
+
+        await environment.worker(Tills(), LaterTills()).drain()
+
+        found = await environment.get_documents(Tills(), till.aggregate_id)
+        assert found == {till.aggregate_id: {"euros": 1.0}}
 
     async def test_readers_never_see_fewer_documents_during_a_rebuild_under_load(
         self, environment: ProjectionEnvironment

@@ -28,6 +28,7 @@ from cqrs_ddd_core.primitives.exceptions import (
 from tests.advanced.till_domain import (
     Days,
     ItemSold,
+    LaterTills,
     TillOpened,
     Tills,
     new_till,
@@ -210,17 +211,20 @@ def test_deleting_a_document_that_was_never_stored_writes_nothing() -> None:
     assert (documents.upserts, documents.deletions) == ({}, ["two"])
 
 
-def test_second_handler_of_a_collection_cannot_be_registered() -> None:
+def test_second_handler_of_a_collection_needs_another_version() -> None:
     class SameCollection(Days):
         collection = "tills"
 
-    tills = Tills()
-    registry = ProjectionRegistry([tills])
+    tills, later = Tills(), LaterTills()
+    registry = ProjectionRegistry([later, tills])
 
     for other in (Tills(), SameCollection()):
-        with pytest.raises(HandlerAlreadyRegisteredError, match="Tills already writes 'tills'"):
+        with pytest.raises(
+            HandlerAlreadyRegisteredError, match="Tills already writes version 1 of 'tills'"
+        ):
             registry.register(other)
-    assert list(registry) == [tills]
+    assert list(registry) == [later]
+    assert registry.get_versions("tills") == {1: tills, 2: later}
 
 
 @pytest.mark.parametrize("projections", [Tills, Tills(), [Tills], 3])

@@ -180,6 +180,16 @@ class Sell(Command[int]):
     day: str = "monday"
 
 
+class Inspect(Command[None]):
+    """Command that records no event."""
+
+    till_id: str
+
+
+async def inspect(command: Inspect) -> None:
+    """Read nothing and change nothing."""
+
+
 class SellHandler(CommandHandler[int]):
     def __init__(self) -> None:
         self.tills: EventSourcedRepository[Till, str] = EventSourcedRepository(Till)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from cqrs_ddd_core.ports import StoredEvent
 from cqrs_ddd_core.primitives import exceptions as core
@@ -205,6 +205,32 @@ class ProjectionVersionError(ProjectionError):
         return cls(
             f"projection {projection} is written inline, so no worker can claim it; remove it "
             "from the workers, or give it another collection there",
+            projection=projection,
+            asked=asked,
+            live=live,
+        )
+
+    @classmethod
+    def not_registered(
+        cls, projection: str, versions: Iterable[int], live: int
+    ) -> ProjectionVersionError:
+        """Build the error for an inline write by a process that lacks the live version."""
+        known = sorted(versions)
+        return cls(
+            f"version {live} of projection {projection} is live, and this process has only "
+            f"{', '.join(map(str, known))}, so the command cannot write its documents; register "
+            f"the handler of version {live} here, too, or rebuild a version that is registered",
+            projection=projection,
+            asked=known[-1],
+            live=live,
+        )
+
+    @classmethod
+    def later_is_live(cls, projection: str, asked: int, live: int) -> ProjectionVersionError:
+        """Build the error for a rebuild that would replace the documents of a later version."""
+        return cls(
+            f"version {live} of {projection} is live, and this rebuild is of version {asked}; "
+            "rebuild with the later class, or call run(replace_later=True) to go back to this one",
             projection=projection,
             asked=asked,
             live=live,

@@ -141,15 +141,15 @@ class IPositionStore(Protocol):
         ...
 
     @abstractmethod
-    async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
-        """Let this transaction write a projection inline until it ends.
+    async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> int:
+        """Let this transaction write a projection inline until it ends; return the live version.
 
         Other transactions may do so at the same time; ``lock_exclusive`` waits for all of them.
         Call it before the transaction appends events. The first commit makes the projection an
-        inline one.
+        inline one, of ``version``; a projection that exists keeps its version.
 
         Raises:
-            ProjectionVersionError: the projection has another version, or workers run it.
+            ProjectionVersionError: workers run the projection.
         """
         ...
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -12,9 +13,12 @@ from cqrs_ddd_core.domain.event_handlers import find_event_methods
 from cqrs_ddd_core.domain.events import EventTypeRegistry, default_event_registry, defined_events
 
 from ..exceptions import ProjectionError
+from ..ports.positions import IPositionStore
 from ..ports.projections import MAX_COLLECTION_NAME, Fields
 from ..upcasting import add_upcasting
 from .documents import ProjectionDocuments
+
+logger = logging.getLogger(__name__)
 
 REBUILD_SUFFIX = "__rebuild"
 """Suffix of the collection in which a rebuild writes the new documents."""
@@ -135,14 +139,17 @@ class ProjectionHandler:
 
 
 class ProjectionRegistry:
-    """Table of the projection handlers of an application, one for each collection.
+    """Table of the projection handlers of an application, by collection and version.
+
+    Of several versions of a collection, the live one runs: an application that has the previous and
+    the next version writes the previous documents until a rebuild replaces them.
 
     Args:
         handlers: handlers to register.
     """
 
     def __init__(self, handlers: Iterable[ProjectionHandler] = ()) -> None:
-        self._handlers: dict[str, ProjectionHandler] = {}
+        self._handlers: dict[str, dict[int, ProjectionHandler]] = {}
         for handler in handlers:
             self.register(handler)
 
@@ -160,20 +167,53 @@ class ProjectionRegistry:
         return cls(projections)
 
     def register(self, handler: ProjectionHandler) -> ProjectionHandler:
-        """Add a handler; raise ``HandlerAlreadyRegisteredError`` if its collection has one."""
+        """Add a handler and return it.
+
+        Raises:
+            HandlerAlreadyRegisteredError: another handler has the same collection and version.
+        """
         ensure_handler(handler)
-        present = self._handlers.setdefault(handler.collection, handler)
+        versions = self._handlers.setdefault(handler.collection, {})
+        present = versions.setdefault(handler.version, handler)
         if present is not handler:
             raise HandlerAlreadyRegisteredError(
-                f"{type(present).__qualname__} already writes {handler.collection!r}; give "
-                f"{type(handler).__qualname__} another collection",
+                f"{type(present).__qualname__} already writes version {handler.version} of "
+                f"{handler.collection!r}; give {type(handler).__qualname__} another collection, or "
+                "a later version that is to replace this one",
                 message_type=handler.collection,
                 handler=type(present).__qualname__,
             )
         return handler
 
     def __iter__(self) -> Iterator[ProjectionHandler]:
-        return iter(tuple(self._handlers.values()))
+        """Iterate over the handlers, of each collection the latest version."""
+        return iter([versions[max(versions)] for versions in self._handlers.values()])
+
+    def get_versions(self, collection: str) -> Mapping[int, ProjectionHandler]:
+        """Return the handlers of a collection by version."""
+        return self._handlers[collection]
+
+    async def find_live(self, positions: IPositionStore) -> list[ProjectionHandler]:
+        """Return of each collection the handler of the live version, the latest for a new one.
+
+        Collections of which no handler has the live version are left out, with a warning.
+        """
+        found = await positions.list_positions(list(self._handlers))
+        live = {each.projection: each.version for each in found}
+        handlers = list[ProjectionHandler]()
+        for handler in self:
+            version = live.get(handler.collection, handler.version)
+            if version in self._handlers[handler.collection]:
+                handlers.append(self._handlers[handler.collection][version])
+            else:
+                logger.warning(
+                    "version %d of projection %s waits: version %d is live, until a rebuild "
+                    "replaces it",
+                    handler.version,
+                    handler.collection,
+                    version,
+                )
+        return handlers
 
 
 def _event_type_of(key: type[Any] | str) -> str:

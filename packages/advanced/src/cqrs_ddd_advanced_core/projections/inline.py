@@ -9,6 +9,7 @@ from cqrs_ddd_core import DomainEvent, InvalidOperationError, get_request_metada
 from cqrs_ddd_core.instrumentation import hooks
 from cqrs_ddd_core.ports import IMiddleware, Placement, UnitOfWork, get_current_uow
 
+from ..exceptions import ProjectionVersionError
 from ..ports.positions import IPositionStore
 from .batch import find_tenant
 from .documents import OnChange, ProjectionDocuments, get_projection_store, notify_changes
@@ -22,6 +23,9 @@ class InlineProjectionMiddleware(IMiddleware):
     command. If two commands change the same document, one waits or fails with ``ConcurrencyError``.
     List this middleware first of all inside the unit of work, so that a rebuild can wait for
     running commands, and call ``prepare`` once before the first command.
+
+    Of several versions of a projection, each command writes the live one, so a process that has the
+    previous and the next version continues before and after a rebuild.
 
     Args:
         projections: registry or handlers.
@@ -47,14 +51,16 @@ class InlineProjectionMiddleware(IMiddleware):
     async def prepare(self, uow_factory: Callable[[], UnitOfWork]) -> None:
         """Create the collections, and register their projections as inline.
 
+        A projection of which another version is live is left unchanged, with a warning.
+
         Args:
             uow_factory: creates units of work with a projection store.
 
         Raises:
             ProjectionStoreError: the collection exists with other fields.
-            ProjectionVersionError: the projection has another version, or workers run it.
+            ProjectionVersionError: workers run the projection.
         """
-        for handler in self._projections:
+        for handler in await self._projections.find_live(self._positions):
             handler.verify()
             async with uow_factory() as uow:
                 store = get_projection_store(uow)
@@ -63,19 +69,33 @@ class InlineProjectionMiddleware(IMiddleware):
                 await self._lock(handler, uow)
 
     async def __call__(self, message: Any, next_: Callable[[Any], Awaitable[Any]]) -> Any:
-        """Lock the projections, run the command, and apply its events to the documents."""
+        """Lock the projections, run the command, and apply its events to the documents.
+
+        Raises:
+            ProjectionVersionError: the command has recorded events, and the live version of a
+                projection is unknown here.
+        """
         uow = get_current_uow()
         if uow is None:
             raise InvalidOperationError("inline projections need a unit of work; open one first")
-        for handler in self._projections:
-            await self._lock(handler, uow)
+        latest = list(self._projections)
+        live = [await self._lock(handler, uow) for handler in latest]
         response = await next_(message)
-        for handler in self._projections:
-            await self._write(handler, response.events, uow)
+        if response.events:
+            for handler, version in zip(latest, live, strict=True):
+                await self._write(self._get_handler(handler, version), response.events, uow)
         return response
 
-    async def _lock(self, handler: ProjectionHandler, uow: UnitOfWork) -> None:
-        await self._positions.lock_shared(handler.collection, version=handler.version, uow=uow)
+    async def _lock(self, handler: ProjectionHandler, uow: UnitOfWork) -> int:
+        name, version = handler.collection, handler.version
+        return await self._positions.lock_shared(name, version=version, uow=uow)
+
+    def _get_handler(self, latest: ProjectionHandler, live: int) -> ProjectionHandler:
+        """Return the handler of the live version; an unknown one may read any event."""
+        versions = self._projections.get_versions(latest.collection)
+        if live not in versions:
+            raise ProjectionVersionError.not_registered(latest.collection, versions, live)
+        return versions[live]
 
     async def _write(
         self, handler: ProjectionHandler, events: Sequence[DomainEvent], uow: UnitOfWork

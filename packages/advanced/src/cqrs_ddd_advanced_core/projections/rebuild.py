@@ -91,8 +91,9 @@ class ProjectionRebuild:
         self._retry = retry or ExponentialBackoffPolicy(max_attempts=20, maximum=5.0)
         self._on_progress = on_progress
         self._clock = clock or SystemClock()
+        self._may_replace_later = False
 
-    async def run(self, *, resume: bool = False) -> int:
+    async def run(self, *, resume: bool = False, replace_later: bool = False) -> int:
         """Rebuild and replace the live collection; return the position of the new documents.
 
         If the rebuild fails, the live documents stay unchanged.
@@ -101,9 +102,11 @@ class ProjectionRebuild:
             resume: whether to continue a rebuild of the same version that was cancelled or killed.
                 The handler must be the same; without such a rebuild, this one begins at the first
                 event.
+            replace_later: whether to replace documents of a later version, too, as after a release
+                that was taken back.
 
         Raises:
-            ProjectionVersionError: a later version is live.
+            ProjectionVersionError: a later version is live, and ``replace_later`` is False.
             ProjectionError: another rebuild is running.
             PoisonEventError: the handler cannot process an event.
             ConcurrencyError: other transactions blocked every try to replace the live
@@ -111,7 +114,8 @@ class ProjectionRebuild:
         """
         self._handler.verify()
         live = await self._runtime.positions.list_positions([self._handler.collection])
-        self._ensure_not_later(live[0] if live else None)
+        self._may_replace_later = replace_later
+        self._ensure_replaceable(live[0] if live else None)
         run = ProjectionRun(self._handler, self._runtime, REBUILD_SUFFIX)
         is_begun = await self._exists(run.collection)
         try:
@@ -183,7 +187,7 @@ class ProjectionRebuild:
         name = self._handler.collection
         async with self._runtime.uow_factory() as uow:
             live = await self._runtime.positions.lock_exclusive(name, uow=uow)
-            self._ensure_not_later(live)
+            self._ensure_replaceable(live)
             target = 0
             if live is not None:
                 # Inline documents contain all committed events, even events that readers of the
@@ -204,13 +208,7 @@ class ProjectionRebuild:
             position = run.checkpoint.position
             self._on_progress(RebuildProgress(position, max(position, target)))
 
-    def _ensure_not_later(self, live: ProjectionPosition | None) -> None:
+    def _ensure_replaceable(self, live: ProjectionPosition | None) -> None:
         version = self._handler.version
-        if live is not None and live.version > version:
-            raise ProjectionVersionError(
-                f"version {live.version} of {self._handler.collection} is live, and this is "
-                f"version {version}; rebuild with the later class",
-                projection=self._handler.collection,
-                asked=version,
-                live=live.version,
-            )
+        if live is not None and live.version > version and not self._may_replace_later:
+            raise ProjectionVersionError.later_is_live(live.projection, version, live.version)

@@ -184,6 +184,7 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
             wake_up.cancel()
 
     async def _claim(self, run: ProjectionRun) -> bool:
+        run.handler = await self._find_live(run.handler)
         run.handler.verify()
         try:
             if not await run.claim():
@@ -198,6 +199,13 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
             store = get_projection_store(uow)
             await store.ensure_collection(run.collection, run.handler.fields)
         return True
+
+    async def _find_live(self, latest: ProjectionHandler) -> ProjectionHandler:
+        versions = self._projections.get_versions(latest.collection)
+        if len(versions) == 1:
+            return latest
+        found = await self._runtime.positions.list_positions([latest.collection])
+        return versions.get(found[0].version, latest) if found else latest
 
     async def _sleep(self, seconds: float) -> None:
         await self.wait(self._clock.sleep(seconds))

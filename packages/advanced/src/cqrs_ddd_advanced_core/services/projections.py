@@ -95,21 +95,16 @@ class Projections(IPositionWaiter, IInlineService):
     async def prepare(self) -> None:
         """Create missing collections, and register the inline projections.
 
-        The documents of another version of a background projection stay until a rebuild.
+        The documents of another version of a projection stay until a rebuild.
 
         Raises:
             ProjectionStoreError: a collection exists with other fields.
-            ProjectionVersionError: another version of an inline projection is live, or workers run
-                it.
+            ProjectionVersionError: workers run an inline projection.
         """
         if self._middleware is not None:
             await self._middleware.prepare(self._bound_to().unit_of_work)
-        names = [handler.collection for handler in self.registry]
-        live = {each.projection: each for each in await self.positions.list_positions(names)}
-        for handler in self.registry:
-            found = live.get(handler.collection)
-            if found is None or found.version == handler.version:
-                await self.documents.ensure_collection(handler.collection, handler.fields)
+        for handler in await self.registry.find_live(self.positions):
+            await self.documents.ensure_collection(handler.collection, handler.fields)
 
     def create_worker(self) -> worker.ProjectionWorker:
         """Return another worker of the background projections, for example to ``drain`` it."""

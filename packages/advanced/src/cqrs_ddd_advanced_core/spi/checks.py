@@ -44,7 +44,7 @@ def ensure_live_version(projection: str, asked: int, live: int) -> None:
     if asked != live:
         raise ProjectionVersionError(
             f"version {asked} of projection {projection} is requested, but version {live} is live; "
-            "rebuild it, or run the code of the live version",
+            f"rebuild version {asked}, or run the code of version {live}",
             projection=projection,
             asked=asked,
             live=live,

@@ -112,13 +112,13 @@ class InMemoryPositionStore(IPositionStore):
             self._describe(name, self._rows[name]) for name in sorted(names) if name in self._rows
         ]
 
-    async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
+    async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> int:
         """Let this transaction write a projection inline, under a shared lock."""
         async with transactions.join_transaction(
             uow, "write a projection inline", writes=True
         ) as active:
             await self._locks.acquire(projection, active, shared=True)
-            self._changes(active).write_inline(projection, version)
+            return self._changes(active).write_inline(projection, version)
 
     async def lock_exclusive(
         self, projection: str, *, uow: UnitOfWork
@@ -198,14 +198,14 @@ class _Changes(transactions.ChangeSet):
             row, position=position, leased_until=leased_until
         )
 
-    def write_inline(self, projection: str, version: int) -> None:
+    def write_inline(self, projection: str, version: int) -> int:
         row = self.read(projection)
         if row is None:
             row = self._own[projection] = _Row(next(self._store._epochs), version, None)
             self._new.add(projection)
         if row.position is not None:
             raise ProjectionVersionError.run_by_workers(projection, version, row.version)
-        checks.ensure_live_version(projection, version, row.version)
+        return row.version
 
     def replace(self, projection: str, by: Checkpoint) -> None:
         found, new = self.read(projection), self._leased_row(by)

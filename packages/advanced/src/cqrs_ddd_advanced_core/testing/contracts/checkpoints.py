@@ -63,10 +63,10 @@ async def assert_lease_lost(
 
 async def share_projection(
     positions: IPositionStore, projection: str, new_uow: NewUnitOfWork, *, version: int = 1
-) -> None:
-    """Commit a transaction that writes the projection inline."""
+) -> int:
+    """Commit a transaction that writes the projection inline; return the live version."""
     async with new_uow() as uow:
-        await positions.lock_shared(projection, version=version, uow=uow)
+        return await positions.lock_shared(projection, version=version, uow=uow)
 
 
 async def replace_projection(

@@ -189,13 +189,13 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
             rows = (await connection.execute(query)).all()
         return sorted(map(_to_position, rows), key=lambda each: each.projection)
 
-    async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> None:
-        """Lock the version of an inline projection until the transaction ends, with a shared lock.
+    async def lock_shared(self, projection: str, *, version: int = 1, uow: UnitOfWork) -> int:
+        """Lock and return the version of an inline projection until the transaction ends.
 
-        The first call for a projection inserts its row.
+        The lock is shared. The first call for a projection inserts its row.
 
         Raises:
-            ProjectionVersionError: workers run the projection, or another version is live.
+            ProjectionVersionError: workers run the projection.
             ConcurrencyError: the projection changed at the same time.
         """
         async with self._connections.join_transaction(uow, "write a projection inline") as active:
@@ -205,14 +205,14 @@ class SQLAlchemyPositionStore(advanced.IPositionStore):
                 # If several transactions insert the row at once, all but one wait and then find it.
                 connection = await active.connection()
                 if await self._rows.insert(connection, projection, version, None) is not None:
-                    return
+                    return version
                 found = await self._rows.read_shared(connection, projection)
                 if found is None:
                     raise ConcurrencyError.changed_concurrently(f"projection {projection}")
             live, position = found
             if position is not None:
                 raise advanced.ProjectionVersionError.run_by_workers(projection, version, live)
-            checks.ensure_live_version(projection, version, live)
+            return live
 
     async def lock_exclusive(
         self, projection: str, *, uow: UnitOfWork
