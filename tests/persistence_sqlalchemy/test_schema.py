@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
-from sqlalchemy import inspect, text, update
+from sqlalchemy import Column, MetaData, Numeric, Table, inspect, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 
 from cqrs_ddd_core.primitives.exceptions import ConfigError, PersistenceError
 from cqrs_ddd_core.testing.contracts.event_store import event, new_stream
 from cqrs_ddd_persistence_sqlalchemy import (
+    ExactDecimal,
     SQLAlchemyEventStore,
     SQLAlchemyUnitOfWork,
     Tables,
@@ -56,6 +57,24 @@ async def test_schema_is_created_once_and_can_be_checked(bare: tuple[AsyncEngine
     await store.append(event(new_stream(), 1))
     await create_schema(engine, tables)
     assert len(await store.get_events_after(0)) == 1
+
+
+async def test_schema_check_finds_decimals_stored_with_another_scale(
+    bare: tuple[AsyncEngine, Tables],
+) -> None:
+    engine, tables = bare
+
+    def declare(scale: int) -> MetaData:
+        own = MetaData()
+        Table("fares", own, Column("fee", ExactDecimal(12, scale)), Column("tip", Numeric(9, 2)))
+        return own
+
+    await create_schema(engine, tables, metadata=[declare(2)])
+    await schema.check(engine, tables, metadata=[declare(2)])
+    with pytest.raises(ConfigError, match=r"in fares the scale 4 of fee \(found 2\)"):
+        await schema.check(engine, tables, metadata=[declare(4)])
+    async with engine.begin() as connection:
+        await connection.run_sync(declare(2).drop_all)
 
 
 async def test_schema_check_finds_a_missing_column(bare: tuple[AsyncEngine, Tables]) -> None:

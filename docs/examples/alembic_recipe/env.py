@@ -8,7 +8,9 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from cqrs_ddd_persistence_sqlalchemy import Tables
+from cqrs_ddd_persistence_sqlalchemy.schema import autogenerate
 
+url = context.config.get_main_option("sqlalchemy.url") or ""
 # The revisions of the toolkit read the table names from here; Tables() has the default names.
 tables = context.config.attributes.setdefault("cqrs_ddd_tables", Tables())
 
@@ -21,7 +23,16 @@ def run(connection: Connection) -> None:
         include_schemas=tables.schema is not None,
         include_name=_is_ours,
         render_as_batch=connection.dialect.name == "sqlite",
+        render_item=autogenerate.render_item,
+        process_revision_directives=autogenerate.rescale,
     )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def write_script() -> None:
+    """Write the SQL of the migrations, for ``alembic upgrade --sql``."""
+    context.configure(url=url, literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
 
@@ -35,10 +46,13 @@ def _is_ours(name: str | None, kind: str, parents: object) -> bool:
 
 async def main() -> None:
     """Run the migrations on the database of the configuration."""
-    engine = create_async_engine(context.config.get_main_option("sqlalchemy.url") or "")
+    engine = create_async_engine(url)
     async with engine.begin() as connection:
         await connection.run_sync(run)
     await engine.dispose()
 
 
-asyncio.run(main())
+if context.is_offline_mode():
+    write_script()
+else:
+    asyncio.run(main())

@@ -7,7 +7,7 @@ from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 
 from cqrs_ddd_core import ConfigError, NaiveDatetimeError, ValidationError
 
@@ -80,11 +80,30 @@ def iso_utc(value: datetime) -> str:
     return value.astimezone(timezone.utc).isoformat(timespec="microseconds")
 
 
+class _ScaledInteger(sa.Integer):
+    """Column of SQLite with integers, which declares the scale by which they are read."""
+
+    __visit_name__ = "user_defined"
+
+    def __init__(self, precision: int, scale: int) -> None:
+        # SQLAlchemy copies a type with the attributes that have the names of the arguments.
+        self.precision = precision
+        self.scale = scale
+
+    def get_col_spec(self, **_: object) -> str:
+        return f"{SCALED_INTEGER}({self.precision}, {self.scale})"
+
+
+SCALED_INTEGER = "EXACTINT"
+"""Declared type on SQLite; it contains INT, so SQLite stores integers."""
+
+
 class ExactDecimal(sa.TypeDecorator[Decimal]):
     """NUMERIC column, stored on SQLite as an integer of the smallest unit.
 
     SQLite would store NUMERIC as a float. Comparisons, order and sums are exact on both databases.
-    A value that does not fit raises ``ValidationError`` instead of being rounded.
+    A value that does not fit raises ``ValidationError`` instead of being rounded. The declared type
+    on SQLite contains precision and scale, so that a migration sees a change of them.
 
     Args:
         precision: number of digits, at most 18.
@@ -116,8 +135,9 @@ class ExactDecimal(sa.TypeDecorator[Decimal]):
         return Decimal
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
-        """Return NUMERIC, or INTEGER on SQLite."""
-        kind = sa.Integer() if dialect.name == "sqlite" else sa.Numeric(self.precision, self.scale)
+        """Return NUMERIC, or an integer type on SQLite."""
+        is_sqlite = dialect.name == "sqlite"
+        kind = (_ScaledInteger if is_sqlite else sa.Numeric)(self.precision, self.scale)
         return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: Decimal | int | None, dialect: sa.Dialect) -> Any:
@@ -147,6 +167,9 @@ class ExactDecimal(sa.TypeDecorator[Decimal]):
             "point; round it by a rule of the domain, or widen the column"
         )
 
+
+# Reflection returns the type with its scale instead of an integer.
+sqlite.base.ischema_names[SCALED_INTEGER] = ExactDecimal
 
 _WIDE = Context(prec=38)
 """Context for sums, which have more digits than their terms."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -13,9 +13,12 @@ from cqrs_ddd_core import ConfigError, PersistenceError
 
 from ..engine import driver, driver_errors, engines
 from .advanced_tables import AdvancedTables, is_advanced_installed
+from .column_types import ExactDecimal
 from .tables import TABLES, Tables
 
 __all__ = [
+    "build_advanced_statements",
+    "build_core_statements",
     "check",
     "create_schema",
     "install",
@@ -66,7 +69,7 @@ async def create_schema(
 async def check(
     engine: AsyncEngine, tables: Tables = TABLES, *, metadata: Collection[sa.MetaData] = ()
 ) -> None:
-    """Check that all tables and columns exist in the version of this library.
+    """Check that all tables and columns exist, in the version of this library.
 
     Args:
         engine: engine on PostgreSQL or SQLite.
@@ -74,7 +77,8 @@ async def check(
         metadata: tables of the application, which are checked as well.
 
     Raises:
-        ConfigError: tables, columns or the trigger are missing, or have another version.
+        ConfigError: tables, columns or the trigger are missing or have another version, or an
+            ``ExactDecimal`` has another scale.
     """
     engines.ensure_usable(engine)
     with driver_errors.translate_errors(PersistenceError, "check the schema"):
@@ -125,7 +129,13 @@ def install_core(
     if driver.is_postgres(connection) and (
         ordering is not None or not _has_trigger(connection, tables)
     ):
-        for statement in _build_position_statements(connection, tables, ordering or "registered"):
+        sequence = connection.scalar(
+            sa.text("SELECT pg_get_serial_sequence(:events, 'position')"),
+            {"events": _Names(connection.dialect, tables).events},
+        )
+        for statement in _build_position_statements(
+            connection.dialect, tables, ordering or "registered", sequence
+        ):
             connection.exec_driver_sql(statement)
 
 
@@ -135,6 +145,54 @@ def install_advanced(connection: sa.Connection, tables: Tables = TABLES) -> None
         _begin(connection, tables)
         tables.metadata.create_all(connection, tables=tables.advanced.all)
         _note_version(connection, tables, AdvancedTables.COMPONENT, AdvancedTables.VERSION)
+
+
+def build_core_statements(
+    dialect: sa.Dialect, tables: Tables = TABLES, ordering: Ordering | None = None
+) -> list[sa.Executable | str]:
+    """Return the statements of ``install_core`` for a database that lacks the tables.
+
+    A migration writes them into a script without a connection, as ``alembic upgrade --sql`` does.
+
+    Args:
+        dialect: dialect of the database.
+        tables: tables of the toolkit.
+        ordering: rule for readers on PostgreSQL, see ``create_schema``.
+    """
+    statements = list[sa.Executable | str]()
+    is_postgres = dialect.name == "postgresql"
+    if is_postgres and tables.schema is not None:
+        statements.append(sa.schema.CreateSchema(tables.schema, if_not_exists=True))
+    statements += _build_tables(tables.core, tables, COMPONENT, tables.VERSION)
+    if is_postgres:
+        quote = dialect.identifier_preparer.quote
+        # The name that PostgreSQL gives to the sequence of a BIGSERIAL column, in 63 bytes.
+        name = quote(f"{tables.events.name[:50]}_position_seq")
+        sequence = name if tables.schema is None else f"{quote(tables.schema)}.{name}"
+        statements += _build_position_statements(
+            dialect, tables, ordering or "registered", sequence
+        )
+    return statements
+
+
+def build_advanced_statements(tables: Tables = TABLES) -> list[sa.Executable | str]:
+    """Return the statements of ``install_advanced``, for a script without a connection."""
+    if not is_advanced_installed():
+        return []
+    advanced = tables.advanced
+    return _build_tables(advanced.all, tables, AdvancedTables.COMPONENT, AdvancedTables.VERSION)
+
+
+def _build_tables(
+    created: Iterable[sa.Table], tables: Tables, component: str, version: int
+) -> list[sa.Executable | str]:
+    statements = list[sa.Executable | str]()
+    for table in created:
+        statements.append(sa.schema.CreateTable(table))
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        statements += map(sa.schema.CreateIndex, indexes)
+    row = {"component": component, "version": version}
+    return [*statements, sa.insert(tables.versions).values(row)]
 
 
 def begin_changes(connection: sa.Connection, tables: Tables) -> None:
@@ -154,11 +212,20 @@ def _begin(connection: sa.Connection, tables: Tables) -> None:
         connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {name}"))
 
 
+def ensure_online(is_offline: bool) -> None:
+    """Raise ``ConfigError`` for a downgrade without a connection."""
+    if is_offline:
+        raise ConfigError(
+            "a downgrade without a connection cannot know the tables of collections, which "
+            "projections create; run alembic downgrade without --sql"
+        )
+
+
 def remove(connection: sa.Connection, tables: Tables = TABLES) -> None:
     """Drop all tables of the toolkit with their rows; for the downgrade of a migration."""
     _drop_views(connection, tables)
     if driver.is_postgres(connection):
-        names = _Names(connection, tables)
+        names = _Names(connection.dialect, tables)
         connection.execute(sa.text(f"DROP FUNCTION IF EXISTS {names.safe_position}()"))
         tables.metadata.drop_all(connection)
         connection.execute(sa.text(f"DROP FUNCTION IF EXISTS {names.register}()"))
@@ -202,7 +269,7 @@ def _read_version(connection: sa.Connection, tables: Tables, component: str) -> 
 
 
 def _has_trigger(connection: sa.Connection, tables: Tables) -> bool:
-    names = _Names(connection, tables)
+    names = _Names(connection.dialect, tables)
     found = connection.scalar(
         sa.text(
             "SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(:events) "
@@ -236,28 +303,49 @@ def _find_missing(
             ]
     findings = []
     for table in expected:
-        columns = {column["name"] for column in inspector.get_columns(table.name, table.schema)}
+        columns = {
+            column["name"]: column["type"]
+            for column in inspector.get_columns(table.name, table.schema)
+        }
         if absent := [column.name for column in table.columns if column.name not in columns]:
             findings.append(f"in {table.name} the columns {', '.join(absent)}")
+        findings += _find_other_scales(table, columns)
     if driver.is_postgres(connection) and not _has_trigger(connection, tables):
         findings.append(f"the trigger {tables.prefix}register_append, or it is disabled")
     return findings
 
 
+def _find_other_scales(
+    table: sa.Table, found: Mapping[str, sa.types.TypeEngine[Any]]
+) -> Iterable[str]:
+    """Find decimals that would be read or rounded by another scale than the stored one."""
+    for column in table.columns:
+        declared, stored = column.type, found.get(column.name)
+        if (
+            isinstance(declared, ExactDecimal)
+            and isinstance(stored, (ExactDecimal, sa.Numeric))
+            and stored.scale != declared.scale
+        ):
+            yield (
+                f"in {table.name} the scale {declared.scale} of {column.name} (found "
+                f"{stored.scale})"
+            )
+
+
 class _Names:
     """Quoted names of the event table and its functions."""
 
-    def __init__(self, connection: sa.Connection, tables: Tables) -> None:
-        quote = connection.dialect.identifier_preparer.quote
+    def __init__(self, dialect: sa.Dialect, tables: Tables) -> None:
+        quote = dialect.identifier_preparer.quote
         prefix = f"{quote(tables.schema)}." if tables.schema is not None else ""
-        self.events = connection.dialect.identifier_preparer.format_table(tables.events)
+        self.events = dialect.identifier_preparer.format_table(tables.events)
         self.register = prefix + quote(f"{tables.prefix}register_append")
         self.safe_position = prefix + quote(f"{tables.prefix}safe_position")
         self.trigger = quote(f"{tables.prefix}register_append")
 
 
 def _build_position_statements(
-    connection: sa.Connection, tables: Tables, ordering: Ordering
+    dialect: sa.Dialect, tables: Tables, ordering: Ordering, sequence: str | None
 ) -> tuple[str, ...]:
     """Build functions and a trigger that let readers stop below positions still uncommitted.
 
@@ -266,11 +354,8 @@ def _build_position_statements(
     the lowest key that is still locked. A transaction without such a lock does not delay readers,
     and neither does a position that was rolled back.
     """
-    names = _Names(connection, tables)
+    names = _Names(dialect, tables)
     namespace = _hash_namespace(tables, "positions")
-    sequence = connection.scalar(
-        sa.text("SELECT pg_get_serial_sequence(:events, 'position')"), {"events": names.events}
-    )
     # The setting makes a transaction register once; the rollback of a savepoint undoes the setting
     # together with the lock.
     setting = f"cqrs_ddd.registered_{namespace}"
