@@ -140,7 +140,7 @@ async def test_cache_misses_of_one_fetch_are_loaded_in_one_call(
     assert parcels.reads == [[three, one]]
 
 
-async def test_cache_is_read_but_not_filled_within_a_unit_of_work(
+async def test_unit_of_work_reads_the_cache_and_fills_it_after_the_commit(
     dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
 ) -> None:
     one, two, three = [await store_parcel(dispatcher) for _ in range(3)]
@@ -154,7 +154,24 @@ async def test_cache_is_read_but_not_filled_within_a_unit_of_work(
         await dispatcher.apply(one, uow=uow)
         await dispatcher.fetch_domain(Parcel, [one.id, two.id, three.id], uow=uow)
 
-    assert parcels.reads == [[three.id], [three.id], [one.id, three.id]]
+        assert parcels.reads == [[three.id], [three.id], [one.id, three.id]]
+
+    assert parcels.reads[3:] == [[three.id]]
+    await dispatcher.fetch_domain(Parcel, [two.id, three.id])
+    assert parcels.reads[4:] == []
+
+
+async def test_printed_reads_in_a_unit_of_work_are_cached(
+    dispatcher: CachingPersistenceDispatcher, parcels: CountedParcels
+) -> None:
+    parcel = await store_parcel(dispatcher)
+    parcels.reads.clear()
+
+    for _ in range(3):
+        async with InMemoryUnitOfWork() as uow:
+            await dispatcher.fetch_domain(Parcel, [parcel.id], uow=uow)
+
+    assert len(parcels.reads) == 2  # The first one, and the fill after its commit.
 
 
 async def test_aggregate_saved_in_the_unit_of_work_is_not_read_from_the_cache(

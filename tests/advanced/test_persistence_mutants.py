@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from cqrs_ddd_advanced_core.persistence import CachingPersistenceDispatcher, PersistenceDispatcher
+from cqrs_ddd_advanced_core.persistence.arguments import current_uow
 from cqrs_ddd_advanced_core.persistence.registry import RETRIEVAL
-from cqrs_ddd_advanced_core.persistence.request_binding import current_uow
 from cqrs_ddd_advanced_core.testing.contracts.persistence import PersistenceDispatcherContract
 from cqrs_ddd_core import AggregateRoot, SearchResult, UnitOfWork
 from cqrs_ddd_core.adapters.memory import InMemoryCacheService, InMemoryUnitOfWork
@@ -118,7 +118,7 @@ class UncommittedFillDispatcher(CachingPersistenceDispatcher):
         self, type_: Any, ids: list[Any], load: Any, id_of: Any, current: UnitOfWork | None
     ) -> list[Any]:
         form: Any = self._codec_of(type_)
-        return list(await self._values.get_values(form, ids, load, id_of))
+        return list(await self._values.get_values(form, ids, lambda ids: load(ids, current), id_of))
 
 
 class StaleOwnReadDispatcher(CachingPersistenceDispatcher):
@@ -128,7 +128,11 @@ class StaleOwnReadDispatcher(CachingPersistenceDispatcher):
         self, type_: Any, ids: list[Any], load: Any, id_of: Any, current: UnitOfWork | None
     ) -> list[Any]:
         form: Any = self._codec_of(type_)
-        return list(await self._values.get_values(form, ids, load, id_of, fills=current is None))
+        return list(
+            await self._values.get_values(
+                form, ids, lambda ids: load(ids, current), id_of, fills=current is None
+            )
+        )
 
 
 class EarlyInvalidationDispatcher(CachingPersistenceDispatcher):
@@ -169,8 +173,8 @@ class UntrackedAggregatesDispatcher(CachingPersistenceDispatcher):
     async def fetch_domain(
         self, entity_type: Any, ids: Sequence[Any], uow: UnitOfWork | None = None
     ) -> list[Any]:
-        async def load(ids: list[Any]) -> list[Any]:
-            return await self._inner.fetch_domain(entity_type, ids, uow)
+        async def load(ids: list[Any], active: UnitOfWork | None) -> list[Any]:
+            return await self._inner.fetch_domain(entity_type, ids, active)
 
         return await self._read(
             entity_type, list(ids), load, lambda each: each.id, current_uow(uow)

@@ -214,7 +214,7 @@ async def test_concurrent_cache_misses_of_one_key_load_once(
     assert len({id(parcel) for parcel in found}) == 500
 
 
-async def test_unit_of_work_reads_the_cache_but_does_not_fill_it(
+async def test_unit_of_work_fills_the_cache_after_its_commit(
     parcels: CachingRepository[Parcel, str], inner: CountingParcels
 ) -> None:
     await _store_parcel(inner)
@@ -223,13 +223,52 @@ async def test_unit_of_work_reads_the_cache_but_does_not_fill_it(
     async with InMemoryUnitOfWork() as uow:
         await parcels.get("p-1", uow)
         await parcels.get("p-1")
-    assert inner.loads == 2
-    await parcels.get("p-1")
+        assert inner.loads == 2
     assert inner.loads == 3
     async with InMemoryUnitOfWork() as uow:
         assert await parcels.get("p-1", uow) is not None
 
     assert inner.loads == 3
+
+
+async def test_unit_of_work_that_is_rolled_back_or_changes_what_it_read_fills_no_cache(
+    parcels: CachingRepository[Parcel, str], inner: CountingParcels
+) -> None:
+    await _store_parcel(inner)
+    inner.loads = 0
+
+    async with InMemoryUnitOfWork() as uow:
+        await parcels.get("p-1", uow)
+        await uow.rollback()
+    async with InMemoryUnitOfWork() as uow:
+        parcel = await parcels.get("p-1", uow)
+        assert parcel is not None
+        parcel.weigh(5)
+        await parcels.add(parcel, uow)
+    assert inner.loads == 2
+
+    found = await parcels.get("p-1")
+
+    assert found is not None
+    assert (inner.loads, found.grams) == (3, 5)
+
+
+async def test_cache_is_filled_after_the_commit_for_the_tenant_that_read(
+    cache: InMemoryCacheService, inner: CountingParcels
+) -> None:
+    parcels = CachingRepository[Parcel, str](inner, cache, Parcel)
+    await _store_parcel(inner)
+
+    async with InMemoryUnitOfWork() as uow:
+        with request_context(tenant_id="north"):
+            await parcels.get("p-1", uow)
+    inner.loads = 0
+
+    with request_context(tenant_id="north"):
+        await parcels.get("p-1")
+    assert inner.loads == 0
+    await parcels.get("p-1")
+    assert inner.loads == 1
 
 
 async def test_state_read_by_an_older_transaction_is_not_cached_after_a_change(

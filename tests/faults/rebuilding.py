@@ -60,11 +60,11 @@ def create_tills(version: int) -> ProjectionHandler:
 class InPlaceRebuild(ProjectionRebuild):
     """Wrong rebuild that truncates the live collection and fills it again."""
 
-    async def run(self, *, resume: bool = False) -> int:
+    async def run(self, *, resume: bool = False, replace_later: bool = False) -> int:
         async with self._runtime.uow_factory() as uow:
             store = uow.projections  # type: ignore[attr-defined]
             await store.truncate_collection(self._handler.collection, uow=uow)
-        return await super().run(resume=resume)
+        return await super().run(resume=resume, replace_later=replace_later)
 
 
 async def rebuild(

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -11,23 +19,26 @@ from weakref import WeakKeyDictionary
 
 import pydantic
 
-from cqrs_ddd_core import ID, AggregateRoot, ConfigError, HandlerNotRegisteredError
+from cqrs_ddd_core import ID, AggregateRoot, ConfigError, HandlerNotRegisteredError, context
 from cqrs_ddd_core.ports import ICacheService, IVersionedCache, SearchResult, UnitOfWork
 from cqrs_ddd_core.primitives.shielding import run_to_completion
 from cqrs_ddd_core.spi.caching.aggregate_codec import AggregateCodec, build_key, build_key_prefix
 from cqrs_ddd_core.spi.caching.fail_open_cache import FailOpenCache
-from cqrs_ddd_core.spi.caching.read_through import CacheCodec, Load, ReadThrough
+from cqrs_ddd_core.spi.caching.read_through import CacheCodec, ReadThrough
 from cqrs_ddd_core.spi.json_fidelity import describe_reason, has_equal_state
 
 from ..ports.persistence import Criteria, IdOf, IPersistenceDispatcher, IResultCatalog, R, T
+from .arguments import current_uow, deduplicate_ids, is_condition, sort_by_ids
 from .fill_leases import InProcessFillLeases
 from .registry import find_id_getter
-from .request_binding import bind_request, current_uow, deduplicate_ids, is_condition, sort_by_ids
 
 Affected = tuple[type, str]
 """Type and id, as text, of a changed object."""
 IdsOf = Callable[[Any], Iterable[object]]
 """Function from a changed aggregate to the ids of results that depend on it."""
+
+LoadIn = Callable[[list[Any], UnitOfWork | None], Awaitable[list[Any]]]
+"""Function that returns the existing values of the ids, read in a unit of work."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +49,9 @@ class CachingPersistenceDispatcher(IResultCatalog):
     """Dispatcher that reads aggregates and results by id from a cache; searches are not cached.
 
     After the commit, ``apply`` invalidates the aggregate, every result under the same id, and the
-    results that ``invalidate_with`` names. Within a unit of work that writes, the cache is read but
-    not filled, and objects that it has changed are read from ``inner``. With a plain
+    results that ``invalidate_with`` names. A unit of work that writes reads the cache, and reads
+    objects that it has changed from ``inner``; the values that the cache lacked are loaded once
+    more after its commit, and cached. With a plain
     ``ICacheService``, a load that raced a change is dropped if both ran through this dispatcher;
     with an ``IVersionedCache``, whichever process made the change.
 
@@ -151,8 +163,8 @@ class CachingPersistenceDispatcher(IResultCatalog):
         distinct = deduplicate_ids(ids, entity_type.__name__)
         current = current_uow(uow)
 
-        async def load(ids: list[Any]) -> list[T]:
-            return await self._inner.fetch_domain(entity_type, ids, current)
+        async def load(ids: list[Any], active: UnitOfWork | None) -> list[T]:
+            return await self._inner.fetch_domain(entity_type, ids, active)
 
         found: list[T] = await self._read(entity_type, distinct, load, _BY_ID, current)
         if current is not None:
@@ -170,8 +182,8 @@ class CachingPersistenceDispatcher(IResultCatalog):
         id_of = self.result_types.get(result_type) or find_id_getter(result_type)
         current = current_uow(uow)
 
-        async def load(ids: list[Any]) -> list[R]:
-            return await (await self._inner.fetch(result_type, ids, current))
+        async def load(ids: list[Any], active: UnitOfWork | None) -> list[R]:
+            return await (await self._inner.fetch(result_type, ids, active))
 
         async def read() -> list[R]:
             return await self._read(result_type, distinct, load, id_of, current)
@@ -179,39 +191,69 @@ class CachingPersistenceDispatcher(IResultCatalog):
         async def fetch_inner() -> SearchResult[R]:
             return await self._inner.fetch(result_type, distinct, current)
 
-        fetch_bound = bind_request(fetch_inner)
+        fetch_bound = context.bind_request(fetch_inner)
 
         async def stream(batch_size: int) -> AsyncIterator[R]:
             async for each in (await fetch_bound()).stream(batch_size):
                 yield each
 
-        return SearchResult.from_fetch(bind_request(read), stream)
+        return SearchResult.from_fetch(context.bind_request(read), stream)
 
     async def _read(
         self,
         type_: type,
         ids: list[Any],
-        load: Load,
+        load: LoadIn,
         id_of: IdOf | None,
         current: UnitOfWork | None,
     ) -> list[Any]:
         codec = self._codec_of(type_)
         if codec is None or not ids:
-            return await load(ids)
+            return await load(ids, current)
         if current is not None:
             current.ensure_open(f"fetch {type_.__name__}")
         if current is None or current.read_only:
-            return sort_by_ids(await self._values.get_values(codec, ids, load, id_of), ids, id_of)
-        changed = self._changed.get(current, ())
-        own = [
-            each
-            for each in ids
-            if (type_, str(each)) in changed or current.aggregates.has_changed(each)
-        ]
-        # No fill: the transaction may see a state older than a change that has released its fill
-        # leases, or its own changes that bypassed this dispatcher.
-        found = await self._values.get_values(codec, ids, load, id_of, unread=own, fills=False)
+            found = await self._values.get_values(codec, ids, lambda ids: load(ids, current), id_of)
+        else:
+            found = await self._read_and_fill_later(type_, codec, ids, load, id_of, current)
         return sort_by_ids(found, ids, id_of)
+
+    async def _read_and_fill_later(
+        self,
+        type_: type,
+        codec: CacheCodec,
+        ids: list[Any],
+        load: LoadIn,
+        id_of: IdOf | None,
+        current: UnitOfWork,
+    ) -> list[Any]:
+        """Read in a transaction that writes; after its commit, load and cache what was missing.
+
+        The transaction may see a state older than a change that has voided its fill leases, or its
+        own changes that bypassed this dispatcher, so it does not fill.
+        """
+        changed = self._changed.setdefault(current, set())
+        missing = list[Any]()
+
+        async def load_missing(ids: list[Any]) -> list[Any]:
+            missing.extend(ids)
+            return await load(ids, current)
+
+        def is_changed(each: object) -> bool:
+            return (type_, str(each)) in changed or current.aggregates.has_changed(each)
+
+        async def fill() -> None:
+            unchanged = [each for each in missing if not is_changed(each)]
+            if unchanged:
+                await self._values.get_values(codec, unchanged, lambda ids: load(ids, None), id_of)
+
+        own = [each for each in ids if is_changed(each)]
+        found = await self._values.get_values(
+            codec, ids, load_missing, id_of, unread=own, fills=False
+        )
+        if missing:
+            current.on_commit(context.bind_request(fill))
+        return found
 
     def _list_affected(self, entity: object) -> Iterable[Affected]:
         if not isinstance(entity, AggregateRoot):

@@ -8,13 +8,13 @@ from contextlib import AbstractAsyncContextManager
 from operator import attrgetter
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from cqrs_ddd_core import ID, AggregateRoot, SearchResult, UnitOfWork
+from cqrs_ddd_core import ID, AggregateRoot, SearchResult, UnitOfWork, context
 from cqrs_ddd_core.instrumentation import hooks
 from cqrs_ddd_core.primitives import exceptions as errors
 
 from ..ports.persistence import Criteria, IdOf, IResultCatalog, R, T
+from .arguments import current_uow, deduplicate_ids, is_condition, sort_by_ids
 from .registry import QUERY, QUERY_SPEC, RETRIEVAL, PersistenceRegistry, Registration
-from .request_binding import bind_request, current_uow, deduplicate_ids, is_condition, sort_by_ids
 
 S = TypeVar("S")
 
@@ -162,7 +162,7 @@ class PersistenceDispatcher(IResultCatalog):
                 async with self._factory_of(registration)() as own:
                     return await self._read(registration, ids, own)
 
-        read_bound = bind_request(read)
+        read_bound = context.bind_request(read)
 
         async def fetch() -> list[Any]:
             return await read_bound(ids)
@@ -194,7 +194,7 @@ class PersistenceDispatcher(IResultCatalog):
                 async with self._factory_of(registration)() as own:
                     return await how(await self._begin_search(registration, criteria, own))
 
-        return _read_by(bind_request(read), _forbid_stream(registration))
+        return _read_by(context.bind_request(read), _forbid_stream(registration))
 
     async def _search(
         self, registration: Registration, criteria: object, uow: UnitOfWork
@@ -212,7 +212,7 @@ class PersistenceDispatcher(IResultCatalog):
             uow.ensure_open(f"stream {name}")
             return result.stream(batch_size)
 
-        return _read_by(bind_request(read), stream)
+        return _read_by(context.bind_request(read), stream)
 
     async def _begin_search(
         self, registration: Registration, criteria: object, uow: UnitOfWork

@@ -9,8 +9,7 @@ from cqrs_ddd_core import DomainEvent, InvalidOperationError, get_request_metada
 from cqrs_ddd_core.instrumentation import hooks
 from cqrs_ddd_core.ports import IMiddleware, Placement, UnitOfWork, get_current_uow
 
-from ..exceptions import ProjectionVersionError
-from ..ports.positions import IPositionStore
+from .. import exceptions, ports
 from .batch import find_tenant
 from .documents import OnChange, ProjectionDocuments, get_projection_store, notify_changes
 from .handler import ProjectionHandler, ProjectionRegistry
@@ -41,7 +40,7 @@ class InlineProjectionMiddleware(IMiddleware):
         self,
         projections: ProjectionRegistry | Iterable[ProjectionHandler],
         *,
-        positions: IPositionStore,
+        positions: ports.IPositionStore,
         on_change: OnChange | None = None,
     ) -> None:
         self._projections = ProjectionRegistry.create(projections)
@@ -94,7 +93,9 @@ class InlineProjectionMiddleware(IMiddleware):
         """Return the handler of the live version; an unknown one may read any event."""
         versions = self._projections.get_versions(latest.collection)
         if live not in versions:
-            raise ProjectionVersionError.not_registered(latest.collection, versions, live)
+            raise exceptions.ProjectionVersionError.not_registered(
+                latest.collection, versions, live
+            )
         return versions[live]
 
     async def _write(

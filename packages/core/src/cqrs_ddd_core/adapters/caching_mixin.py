@@ -66,7 +66,7 @@ class CachingMixin(IRepository[T, ID], Generic[T, ID]):
         get = super().get  # type: ignore[safe-super]
         if self._states is None:
             return await get(entity_id, uow)
-        return await self._states.get(entity_id, uow, lambda: get(entity_id, uow))
+        return await self._states.get(entity_id, uow, lambda active: get(entity_id, active))
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
         """Delete an aggregate and invalidate its cached state."""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from ..context import bind_request
 from ..domain import ID, AggregateRoot, IQueryOptions, ISpecification
 from ..ports import IBulkRepository, IRepository, IVersionedCache, SearchResult
 from ..ports.unit_of_work import UnitOfWork, get_current_uow
@@ -20,10 +21,10 @@ class AggregateCache(Generic[T]):
     """Cached states of one type of aggregate, for the tenant of the running request.
 
     A change invalidates the state after its commit; the cache rejects a fill that raced such a
-    change; concurrent misses of one key load it once. Within a unit of work that writes, the cache
-    is read and not filled, and an aggregate that was saved or deleted in it comes from the
-    repository. Errors of the cache, and states that JSON does not restore unchanged, are logged,
-    and the repository is used instead.
+    change; concurrent misses of one key load it once. A unit of work that writes reads the cache,
+    and reads an aggregate that it has saved or deleted from the repository; an aggregate that the
+    cache lacked is loaded once more after its commit, and cached. Errors of the cache, and states
+    that JSON does not restore unchanged, are logged, and the repository is used instead.
 
     Args:
         cache_service: cache of the aggregates.
@@ -54,28 +55,64 @@ class AggregateCache(Generic[T]):
         return self._states.key(entity_id)
 
     async def get(
-        self, entity_id: object, uow: UnitOfWork | None, load: Callable[[], Awaitable[T | None]]
+        self,
+        entity_id: object,
+        uow: UnitOfWork | None,
+        load: Callable[[UnitOfWork | None], Awaitable[T | None]],
     ) -> T | None:
-        """Return the cached aggregate, else load it, and cache it where nothing is written."""
+        """Return the cached aggregate, or else the result of ``load``, which is cached then.
+
+        Args:
+            entity_id: id of the aggregate.
+            uow: unit of work to read in, by default the current one.
+            load: reads the aggregate from the repository, in a unit of work.
+        """
         active = uow or get_current_uow()
-        if active is not None and active.aggregates.has_changed(entity_id):
-            return await load()
-
-        async def load_one(ids: list[Any]) -> list[T]:
-            aggregate = await load()
-            return [] if aggregate is None else [aggregate]
-
-        # A unit of work that writes does not fill: its transaction may still see the state before a
-        # change that was committed, and voided all leases, before this fill lease was granted. A
-        # read-only one sees the committed state in each statement.
-        found: list[T] = await self._values.get_values(
-            self._states, [entity_id], load_one, None, fills=active is None or active.read_only
-        )
+        if active is None or active.read_only:
+            found = await self._read(entity_id, lambda: load(uow), fills=True)
+        elif active.aggregates.has_changed(entity_id):
+            return await load(uow)
+        else:
+            found = await self._get_and_fill_later(entity_id, active, load)
         if active is not None:
             active.ensure_open(f"get {self._entity_type.aggregate_type}")
             for aggregate in found:
                 active.aggregates.track(aggregate)
         return found[0] if found else None
+
+    async def _get_and_fill_later(
+        self,
+        entity_id: object,
+        active: UnitOfWork,
+        load: Callable[[UnitOfWork | None], Awaitable[T | None]],
+    ) -> list[T]:
+        """Read in a unit of work that writes; load the missing aggregate again after its commit.
+
+        Its transaction does not fill, since it may still see the state before a change that was
+        committed, and voided all leases, before this fill lease was granted.
+        """
+
+        async def fill() -> None:
+            if not active.aggregates.has_changed(entity_id):
+                await self._read(entity_id, lambda: load(None), fills=True)
+
+        async def load_now() -> T | None:
+            active.on_commit(bind_request(fill))
+            return await load(active)
+
+        return await self._read(entity_id, load_now, fills=False)
+
+    async def _read(
+        self, entity_id: object, load: Callable[[], Awaitable[T | None]], *, fills: bool
+    ) -> list[T]:
+        async def load_one(_: list[Any]) -> list[T]:
+            aggregate = await load()
+            return [] if aggregate is None else [aggregate]
+
+        found: list[T] = await self._values.get_values(
+            self._states, [entity_id], load_one, None, fills=fills
+        )
+        return found
 
     async def save(self, entity: T, uow: UnitOfWork | None, work: Callable[[], Awaitable[R]]) -> R:
         """Run ``work``, which saves the entity, and invalidate its state before and after.
@@ -162,7 +199,9 @@ class CachingRepository(IBulkRepository[T, ID], Generic[T, ID]):
 
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
         """Return the aggregate from the cache, else from ``inner``."""
-        return await self._states.get(entity_id, uow, lambda: self._inner.get(entity_id, uow))
+        return await self._states.get(
+            entity_id, uow, lambda active: self._inner.get(entity_id, active)
+        )
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
         """Delete an aggregate and invalidate its cached state."""

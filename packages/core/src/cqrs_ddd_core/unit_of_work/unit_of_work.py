@@ -268,6 +268,8 @@ def get_current_uow() -> UnitOfWork | None:
 
 
 async def _call(callback: Callable[[], Awaitable[Any]]) -> None:
+    # Set in the task of the hook, whose reads and commands take no part in the ended transaction.
+    current_uow.set(None)
     await callback()
 
 

@@ -1,17 +1,14 @@
-"""Normalised arguments of a dispatcher call: ids, criteria, unit of work, tenant and user."""
+"""Normalised arguments of a dispatcher call: ids, criteria and unit of work."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from typing import ParamSpec
+from collections.abc import Collection, Iterable, Mapping
 
-from cqrs_ddd_core import IQueryOptions, ISpecification, get_tenant_id, get_user_id, request_context
+from cqrs_ddd_core import IQueryOptions, ISpecification
 from cqrs_ddd_core.ports.unit_of_work import UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError
 
 from ..ports.persistence import IdOf, R
-
-P = ParamSpec("P")
 
 
 def deduplicate_ids(ids: object, name: str) -> list[object]:
@@ -43,17 +40,6 @@ def sort_by_ids(found: list[R], ids: Iterable[object], id_of: IdOf | None) -> li
     places = {str(each): index for index, each in enumerate(ids)}
     distinct = {str(id_of(value)): value for value in reversed(found)}
     return [distinct[each] for each in sorted(distinct, key=lambda e: places.get(e, len(places)))]
-
-
-def bind_request(work: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-    """Return a function that runs ``work`` for the tenant and user of the present request."""
-    tenant_id, user_id = get_tenant_id(), get_user_id()
-
-    async def run_bound(*args: P.args, **kwargs: P.kwargs) -> R:
-        with request_context(tenant_id=tenant_id, user_id=user_id):
-            return await work(*args, **kwargs)
-
-    return run_bound
 
 
 def current_uow(uow: object) -> UnitOfWork | None:
