@@ -16,6 +16,7 @@ PRELOADED = [
     "tests.faults.freezing_workers",
     "tests.faults.locking",
     "tests.faults.rebuilding",
+    "tests.faults.releasing",
     "tests.faults.redlock",
     "tests.faults.snapshotting",
     "tests.order_program",

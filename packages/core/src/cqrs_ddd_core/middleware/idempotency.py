@@ -38,8 +38,12 @@ class IdempotencyMiddleware(IMiddleware):
             return await next_(message)
         uow = get_current_uow()
         inbox = get_inbox(uow)
-        name = f"{type(message).__module__}.{type(message).__qualname__}"
-        content = [name, message.model_dump(mode="json", exclude=_ENVELOPE)]
+        name = type(message).__name__
+        # A release may add fields with a default, and move the class.
+        content = [
+            name,
+            message.model_dump(mode="json", exclude=_ENVELOPE, exclude_defaults=True),
+        ]
         fingerprint = compute_fingerprint(content)
         known = await inbox.register(self._consumer, message.command_id, fingerprint, uow)
         adapter = _get_result_adapter(type(message))
