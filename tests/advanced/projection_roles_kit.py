@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from enum import Enum
 from typing import Any, ClassVar
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from cqrs_ddd_advanced_core.exceptions import ProjectionStoreError
 from cqrs_ddd_advanced_core.persistence import PersistenceDispatcher, PersistenceRegistry
 from cqrs_ddd_advanced_core.ports.projections import IProjectionStoreProvider
 from cqrs_ddd_advanced_core.projections import (
@@ -96,6 +96,28 @@ class SearchWithoutCollection(DocumentSearch):
     collection = ""
 
 
+class StatusOfOrder(str, Enum):
+    OPEN = "open"
+    SENT = "sent"
+
+
+class ShippingDTO(BaseModel):
+    """Result whose collection no projection has created."""
+
+    id: str
+    status: StatusOfOrder
+    weight: Decimal = Field(max_digits=9, decimal_places=3)
+    place: str | None = None
+    lines: list[dict[str, int]] = []
+
+
+class ShippingQueryPersistence(ProjectionBackedDualPersistence[ShippingDTO, str]):
+    collection = "shippings"
+
+    def to_dto(self, doc: dict[str, Any]) -> ShippingDTO:
+        return ShippingDTO(**doc)
+
+
 class ProjectionRolesKit:
     """Tests over ``new_uow``, a factory of units of work with a projection store."""
 
@@ -162,6 +184,35 @@ class ProjectionRolesKit:
         found = await (await dispatcher.fetch(OrderSummaryDTO, spec))
 
         assert {each.id for each in found} == {"order_19"}
+
+    async def test_first_query_creates_the_collection_with_the_fields_of_the_result(
+        self, new_uow: NewUnitOfWork
+    ) -> None:
+        roles = type("Shippings", (ShippingQueryPersistence, self.roles), {})()
+        heavy = SpecificationBuilder().where("weight", ">", Decimal("1.5")).build()
+        sent = SpecificationBuilder().where("status", "=", "sent").build()
+        shippings = [
+            ShippingDTO(id="s-1", status=StatusOfOrder.SENT, weight=Decimal("1.500")),
+            ShippingDTO(id="s-2", status=StatusOfOrder.SENT, weight=Decimal("1.501"), place="Ulm"),
+        ]
+
+        async with new_uow() as uow:
+            assert isinstance(uow, IProjectionStoreProvider)
+            await uow.projections.drop_collection("shippings", uow=uow)
+        reading = new_uow()
+        reading.read_only = True
+        async with reading as uow:
+            assert await roles.fetch(["s-1"], uow) == []
+            assert await (await roles.fetch(heavy, uow)) == []
+        async with new_uow() as uow:
+            assert isinstance(uow, IProjectionStoreProvider)
+            assert await (await roles.fetch(heavy, uow)) == []
+            documents = {each.id: each.model_dump(mode="json") for each in shippings}
+            await uow.projections.upsert_batch("shippings", documents, uow=uow)
+            assert await (await roles.fetch(heavy, uow)) == shippings[1:]
+        async with new_uow() as uow:
+            assert await (await roles.fetch(sent, uow)) == shippings
+            assert await roles.fetch(["s-2"], uow) == shippings[1:]
 
     async def test_projection_query_returns_documents_in_the_order_of_the_ids(
         self, dispatcher: PersistenceDispatcher, new_uow: NewUnitOfWork
@@ -268,13 +319,3 @@ class ProjectionRolesKit:
                 await DocumentSearch().fetch("x", uow)  # type: ignore[arg-type]
             with pytest.raises(ConfigError, match="SearchWithoutCollection has no collection"):
                 await SearchWithoutCollection().fetch(AllOf(()), uow)
-
-    async def test_search_in_a_missing_collection_names_the_collection(
-        self, new_uow: NewUnitOfWork
-    ) -> None:
-        class MissingCollection(DocumentSearch):
-            collection = "elsewhere"
-
-        with pytest.raises(ProjectionStoreError, match="there is no collection elsewhere"):
-            async with new_uow() as uow:
-                await MissingCollection().fetch(AllOf(()), uow)

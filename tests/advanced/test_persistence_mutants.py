@@ -118,7 +118,7 @@ class UncommittedFillDispatcher(CachingPersistenceDispatcher):
         self, type_: Any, ids: list[Any], load: Any, id_of: Any, current: UnitOfWork | None
     ) -> list[Any]:
         form: Any = self._codec_of(type_)
-        return list(await self._values.get_values(form, ids, lambda ids: load(ids, current), id_of))
+        return list(await self._values.get_values(form, ids, load(current), id_of))
 
 
 class StaleOwnReadDispatcher(CachingPersistenceDispatcher):
@@ -129,9 +129,7 @@ class StaleOwnReadDispatcher(CachingPersistenceDispatcher):
     ) -> list[Any]:
         form: Any = self._codec_of(type_)
         return list(
-            await self._values.get_values(
-                form, ids, lambda ids: load(ids, current), id_of, fills=current is None
-            )
+            await self._values.get_values(form, ids, load(current), id_of, fills=current is None)
         )
 
 
@@ -173,8 +171,8 @@ class UntrackedAggregatesDispatcher(CachingPersistenceDispatcher):
     async def fetch_domain(
         self, entity_type: Any, ids: Sequence[Any], uow: UnitOfWork | None = None
     ) -> list[Any]:
-        async def load(ids: list[Any], active: UnitOfWork | None) -> list[Any]:
-            return await self._inner.fetch_domain(entity_type, ids, active)
+        def load(active: UnitOfWork | None) -> Any:
+            return lambda ids: self._inner.fetch_domain(entity_type, ids, active)
 
         return await self._read(
             entity_type, list(ids), load, lambda each: each.id, current_uow(uow)

@@ -14,7 +14,9 @@ PRELUDE = """
 import asyncio
 from uuid import UUID, uuid4
 
-from block_hierarchy.application import CreateBlock, DescribeBlocks, MoveBlock, GetBlockTags
+from block_hierarchy.application import (
+    CreateBlockCommand, DescribeBlocks, GetBlockTags, MoveBlockCommand
+)
 from block_hierarchy.composition import compose
 from cqrs_ddd_core.domain.services import ACL, Grant
 
@@ -22,13 +24,13 @@ ANN, BOB = Grant("ann", "read"), Grant("bob", "read")
 mediator = compose()
 
 async def create(*parents, title="block", acl=None, tags=()):
-    command = CreateBlock(
+    command = CreateBlockCommand(
         block_id=uuid4(), title=title, parent_block_ids=parents, acl=acl, tags=tags
     )
     return (await mediator.send(command)).result
 
 async def move(block_id, *parents):
-    return await mediator.send(MoveBlock(block_id=block_id, parent_block_ids=parents))
+    return await mediator.send(MoveBlockCommand(block_id=block_id, parent_block_ids=parents))
 
 async def report(work):
     try:
@@ -77,7 +79,7 @@ def test_lock_keeps_two_concurrent_moves_from_closing_a_cycle(
 ) -> None:
     printed = _run_work(f"""
 if {guard!r}:
-    setattr(MoveBlock, {guard!r}, lambda self: ())
+    setattr(MoveBlockCommand, {guard!r}, lambda self: ())
 
 async def main():
     root = await create()

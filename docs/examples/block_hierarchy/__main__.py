@@ -12,7 +12,7 @@ from cqrs_ddd_core import Mediator
 from cqrs_ddd_core.domain.services import ACL, Grant
 from cqrs_ddd_core.primitives.exceptions import DomainError
 
-from .application import BlockView, CreateBlock, DescribeBlocks, MoveBlock
+from .application import BlockView, CreateBlockCommand, DescribeBlocks, MoveBlockCommand
 from .composition import compose
 from .domain import BlockMoved
 
@@ -27,9 +27,9 @@ def block_id(title: str) -> UUID:
 
 def create_block(
     title: str, *parents: str, tags: tuple[str, ...] = (), acl: ACL | None = None
-) -> CreateBlock:
+) -> CreateBlockCommand:
     """Return the command that creates a block under blocks with the given titles."""
-    return CreateBlock(
+    return CreateBlockCommand(
         block_id=block_id(title),
         title=title,
         parent_block_ids=tuple(map(block_id, parents)),
@@ -67,7 +67,9 @@ async def run_demo(mediator: Mediator, console: Console) -> None:
 
 async def move_block(mediator: Mediator, title: str, parents: list[str]) -> str:
     """Move a block and return a text about the outcome."""
-    command = MoveBlock(block_id=block_id(title), parent_block_ids=tuple(map(block_id, parents)))
+    command = MoveBlockCommand(
+        block_id=block_id(title), parent_block_ids=tuple(map(block_id, parents))
+    )
     try:
         response = await mediator.send(command)
     except DomainError as error:

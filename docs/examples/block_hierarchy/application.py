@@ -35,7 +35,7 @@ IBlockRepository = IRepository[Block, UUID]
 TREE = ResourceIdentifier("blocks", "tree")
 
 
-class CreateBlock(Command[UUID]):
+class CreateBlockCommand(Command[UUID]):
     """Command that creates a block and returns its id."""
 
     block_id: UUID
@@ -45,7 +45,7 @@ class CreateBlock(Command[UUID]):
     acl: ACL | None = None
 
 
-class MoveBlock(Command[UUID]):
+class MoveBlockCommand(Command[UUID]):
     """Command that gives a block other parents and returns its id."""
 
     block_id: UUID
@@ -87,7 +87,7 @@ class CreateBlockHandler(CommandHandler[UUID]):
         )
         self._access = AsyncACLInheritanceService(RepositoryBlockACLReader(blocks))
 
-    async def handle(self, command: CreateBlock) -> UUID:
+    async def handle(self, command: CreateBlockCommand) -> UUID:
         block_id, parents = command.block_id, command.parent_block_ids
         await self._cycles.ensure_acyclic(block_id, parents)
         if command.acl is not None:
@@ -104,7 +104,7 @@ class MoveBlockHandler(CommandHandler[UUID]):
     def __init__(self, blocks: IBlockRepository) -> None:
         self._blocks = blocks
 
-    async def handle(self, command: MoveBlock) -> UUID:
+    async def handle(self, command: MoveBlockCommand) -> UUID:
         block = await self._get_existing(command.block_id)
         parents = command.parent_block_ids
         cycles = AsyncCycleDetectionService(

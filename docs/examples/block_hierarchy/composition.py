@@ -14,14 +14,14 @@ from cqrs_ddd_core.adapters.memory import (
 from cqrs_ddd_core.middleware import LockingMiddleware
 
 from .application import (
-    CreateBlock,
+    CreateBlockCommand,
     CreateBlockHandler,
     DescribeBlocks,
     DescribeBlocksHandler,
     GetBlockTags,
     GetBlockTagsHandler,
     IBlockRepository,
-    MoveBlock,
+    MoveBlockCommand,
     MoveBlockHandler,
 )
 from .domain import Block
@@ -32,8 +32,8 @@ def compose() -> Mediator:
     blocks: IBlockRepository = InMemoryRepository[Block, UUID](Block)
     event_store = InMemoryEventStore()
     handlers = HandlerRegistry()
-    handlers.register_command_handler(CreateBlock, CreateBlockHandler(blocks))
-    handlers.register_command_handler(MoveBlock, MoveBlockHandler(blocks))
+    handlers.register_command_handler(CreateBlockCommand, CreateBlockHandler(blocks))
+    handlers.register_command_handler(MoveBlockCommand, MoveBlockHandler(blocks))
     handlers.register_query_handler(GetBlockTags, GetBlockTagsHandler(blocks))
     handlers.register_query_handler(DescribeBlocks, DescribeBlocksHandler(blocks))
     return Mediator(

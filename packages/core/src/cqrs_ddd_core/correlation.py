@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["correlation_scope", "get_causation_id", "get_correlation_id"]
+__all__ = ["correlation_id_var", "correlation_scope", "get_causation_id", "get_correlation_id"]
 
 correlation_id_var: ContextVar[str | None] = ContextVar("correlation_id", default=None)
+"""Correlation id of the running request; ``correlation_scope`` sets both ids and restores them."""
 causation_id_var: ContextVar[str | None] = ContextVar("causation_id", default=None)
 
 

@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Collection,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -24,7 +16,7 @@ from cqrs_ddd_core.ports import ICacheService, IVersionedCache, SearchResult, Un
 from cqrs_ddd_core.primitives.shielding import run_to_completion
 from cqrs_ddd_core.spi.caching.aggregate_codec import AggregateCodec, build_key, build_key_prefix
 from cqrs_ddd_core.spi.caching.fail_open_cache import FailOpenCache
-from cqrs_ddd_core.spi.caching.read_through import CacheCodec, ReadThrough
+from cqrs_ddd_core.spi.caching.read_through import CacheCodec, Load, ReadThrough
 from cqrs_ddd_core.spi.json_fidelity import describe_reason, has_equal_state
 
 from ..ports.persistence import Criteria, IdOf, IPersistenceDispatcher, IResultCatalog, R, T
@@ -37,8 +29,8 @@ Affected = tuple[type, str]
 IdsOf = Callable[[Any], Iterable[object]]
 """Function from a changed aggregate to the ids of results that depend on it."""
 
-LoadIn = Callable[[list[Any], UnitOfWork | None], Awaitable[list[Any]]]
-"""Function that returns the existing values of the ids, read in a unit of work."""
+LoadIn = Callable[[UnitOfWork | None], Load]
+"""Function that returns the load of values in a unit of work."""
 
 logger = logging.getLogger(__name__)
 
@@ -163,10 +155,10 @@ class CachingPersistenceDispatcher(IResultCatalog):
         distinct = deduplicate_ids(ids, entity_type.__name__)
         current = current_uow(uow)
 
-        async def load(ids: list[Any], active: UnitOfWork | None) -> list[T]:
-            return await self._inner.fetch_domain(entity_type, ids, active)
+        def load_in(active: UnitOfWork | None) -> Load:
+            return lambda ids: self._inner.fetch_domain(entity_type, ids, active)
 
-        found: list[T] = await self._read(entity_type, distinct, load, _BY_ID, current)
+        found: list[T] = await self._read(entity_type, distinct, load_in, _BY_ID, current)
         if current is not None:
             for entity in found:
                 current.aggregates.track(entity)
@@ -182,11 +174,14 @@ class CachingPersistenceDispatcher(IResultCatalog):
         id_of = self.result_types.get(result_type) or find_id_getter(result_type)
         current = current_uow(uow)
 
-        async def load(ids: list[Any], active: UnitOfWork | None) -> list[R]:
-            return await (await self._inner.fetch(result_type, ids, active))
+        def load_in(active: UnitOfWork | None) -> Load:
+            async def load(ids: list[Any]) -> list[R]:
+                return await (await self._inner.fetch(result_type, ids, active))
+
+            return load
 
         async def read() -> list[R]:
-            return await self._read(result_type, distinct, load, id_of, current)
+            return await self._read(result_type, distinct, load_in, id_of, current)
 
         async def fetch_inner() -> SearchResult[R]:
             return await self._inner.fetch(result_type, distinct, current)
@@ -203,19 +198,19 @@ class CachingPersistenceDispatcher(IResultCatalog):
         self,
         type_: type,
         ids: list[Any],
-        load: LoadIn,
+        load_in: LoadIn,
         id_of: IdOf | None,
         current: UnitOfWork | None,
     ) -> list[Any]:
         codec = self._codec_of(type_)
         if codec is None or not ids:
-            return await load(ids, current)
+            return await load_in(current)(ids)
         if current is not None:
             current.ensure_open(f"fetch {type_.__name__}")
         if current is None or current.read_only:
-            found = await self._values.get_values(codec, ids, lambda ids: load(ids, current), id_of)
+            found = await self._values.get_values(codec, ids, load_in(current), id_of)
         else:
-            found = await self._read_and_fill_later(type_, codec, ids, load, id_of, current)
+            found = await self._read_and_fill_later(type_, codec, ids, load_in, id_of, current)
         return sort_by_ids(found, ids, id_of)
 
     async def _read_and_fill_later(
@@ -223,7 +218,7 @@ class CachingPersistenceDispatcher(IResultCatalog):
         type_: type,
         codec: CacheCodec,
         ids: list[Any],
-        load: LoadIn,
+        load_in: LoadIn,
         id_of: IdOf | None,
         current: UnitOfWork,
     ) -> list[Any]:
@@ -237,7 +232,7 @@ class CachingPersistenceDispatcher(IResultCatalog):
 
         async def load_missing(ids: list[Any]) -> list[Any]:
             missing.extend(ids)
-            return await load(ids, current)
+            return await load_in(current)(ids)
 
         def is_changed(each: object) -> bool:
             return (type_, str(each)) in changed or current.aggregates.has_changed(each)
@@ -245,7 +240,7 @@ class CachingPersistenceDispatcher(IResultCatalog):
         async def fill() -> None:
             unchanged = [each for each in missing if not is_changed(each)]
             if unchanged:
-                await self._values.get_values(codec, unchanged, lambda ids: load(ids, None), id_of)
+                await self._values.get_values(codec, unchanged, load_in(None), id_of)
 
         own = [each for each in ids if is_changed(each)]
         found = await self._values.get_values(

@@ -58,10 +58,30 @@ class IProjectionStore(Protocol):
 
         Args:
             collection: name of the collection.
-            fields: fields for specifications and orderings, with their types.
+            fields: fields for specifications and orderings, with their types; None accepts an
+                existing collection with any fields, and creates one without fields.
 
         Raises:
             ProjectionStoreError: the collection exists with other fields.
+            ConfigError: a field cannot have this type.
+        """
+        ...
+
+    @abstractmethod
+    async def open_collection(
+        self, collection: str, fields: Fields | None = None, *, uow: UnitOfWork
+    ) -> bool:
+        """Create the collection in a unit of work, unless it exists with any fields.
+
+        Args:
+            collection: name of the collection.
+            fields: fields of a new collection.
+            uow: unit of work; after its rollback the collection may exist.
+
+        Returns:
+            Whether the collection exists now; False only in a read-only unit of work.
+
+        Raises:
             ConfigError: a field cannot have this type.
         """
         ...

@@ -9,6 +9,7 @@ from .lag import ProjectionLag, measure_projection_lag
 from .live import LiveProjection
 from .persistence import (
     ProjectionBackedDualPersistence,
+    ProjectionBackedPersistence,
     ProjectionBackedQueryPersistence,
     ProjectionBackedSpecPersistence,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "LiveProjection",
     "PoisonEventPolicy",
     "ProjectionBackedDualPersistence",
+    "ProjectionBackedPersistence",
     "ProjectionBackedQueryPersistence",
     "ProjectionBackedSpecPersistence",
     "ProjectionDocuments",

@@ -63,7 +63,7 @@ class InlineProjectionMiddleware(IMiddleware):
             handler.verify()
             async with uow_factory() as uow:
                 store = get_projection_store(uow)
-                await store.ensure_collection(handler.collection, handler.fields)
+                await store.ensure_collection(handler.collection, handler.fields or None)
             async with uow_factory() as uow:
                 await self._lock(handler, uow)
 

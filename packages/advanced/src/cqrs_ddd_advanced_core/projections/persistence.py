@@ -1,14 +1,15 @@
 """Handlers of a persistence dispatcher that query the documents of projections.
 
 A subclass sets ``collection``, so that a dispatcher can create it without arguments. The store is
-the projection store of the unit of work.
+the projection store of the unit of work. The first query creates a collection that does not exist,
+with the fields of the result type.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import ClassVar, Generic, overload
+from typing import ClassVar, Generic, TypeVar, get_args, get_origin, overload
 
 from cqrs_ddd_core import ID, ConfigError, IQueryOptions, ISpecification, SearchResult, UnitOfWork
 from cqrs_ddd_core.spi.checks import ensure_searchable
@@ -16,6 +17,7 @@ from cqrs_ddd_core.spi.querying import AllOf, OneOf
 
 from ..ports.persistence import Condition, IQueryPersistence, IQuerySpecificationPersistence, R
 from ..ports.projections import DOC_ID, IProjectionStore, JsonDocument
+from ..spi.document_fields import derive_fields
 from .documents import get_projection_store
 
 
@@ -23,6 +25,14 @@ class _DocumentQueries(ABC, Generic[R]):
     """Queries of one collection, with a result for each document."""
 
     collection: ClassVar[str] = ""
+    _result_type: ClassVar[object] = None
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in getattr(cls, "__orig_bases__", ()):
+            results = [each for each in get_args(base) if not isinstance(each, TypeVar)]
+            if results and issubclass(get_origin(base), _DocumentQueries):
+                cls._result_type = results[0]
 
     @abstractmethod
     def to_dto(self, doc: JsonDocument) -> R:
@@ -36,16 +46,22 @@ class _DocumentQueries(ABC, Generic[R]):
         """
         return None
 
-    def _store(self, uow: UnitOfWork) -> IProjectionStore:
+    async def _open_store(self, uow: UnitOfWork) -> IProjectionStore | None:
+        """Return the store, or None in a read-only unit of work before the collection exists."""
         if not self.collection:
             raise ConfigError(
                 f"{type(self).__name__} has no collection; set it as a class attribute, since a "
                 "dispatcher creates its handlers without arguments"
             )
-        return get_projection_store(uow)
+        store = get_projection_store(uow)
+        fields = derive_fields(self._result_type)
+        return store if await store.open_collection(self.collection, fields, uow=uow) else None
 
     async def _fetch_by_ids(self, ids: Sequence[object], uow: UnitOfWork) -> list[R]:
-        store, scope, doc_ids = self._store(uow), self.row_scope(), [str(each) for each in ids]
+        store, scope = await self._open_store(uow), self.row_scope()
+        doc_ids = [str(each) for each in ids]
+        if store is None:
+            return []
         if scope is None:
             docs = list((await store.get_batch(self.collection, doc_ids, uow=uow)).values())
         else:
@@ -56,7 +72,9 @@ class _DocumentQueries(ABC, Generic[R]):
 
     async def _search(self, criteria: Condition, uow: UnitOfWork) -> SearchResult[R]:
         ensure_searchable(criteria)
-        store = self._store(uow)
+        store = await self._open_store(uow)
+        if store is None:
+            return SearchResult.from_items([])
         # Read the scope now: the result may be awaited in the request of another tenant.
         limited = _limit(criteria, self.row_scope())
         found = await store.find(self.collection, limited, uow=uow)
@@ -114,6 +132,10 @@ class ProjectionBackedDualPersistence(
         if isinstance(ids, (ISpecification, IQueryOptions)):
             return await self._search(ids, uow)
         return await self._fetch_by_ids(ids, uow)
+
+
+ProjectionBackedPersistence = ProjectionBackedDualPersistence
+"""General name of the handler for both ways of querying."""
 
 
 def _limit(criteria: Condition, scope: ISpecification | None) -> Condition:

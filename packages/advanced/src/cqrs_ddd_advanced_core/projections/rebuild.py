@@ -155,7 +155,7 @@ class ProjectionRebuild:
                 await dead_letters.remove(left, uow=uow)
         async with self._runtime.uow_factory() as uow:
             store = get_projection_store(uow)
-            await store.ensure_collection(run.collection, self._handler.fields)
+            await store.ensure_collection(run.collection, self._handler.fields or None)
 
     async def _catch_up_and_swap(self, run: ProjectionRun) -> int:
         tries = 0

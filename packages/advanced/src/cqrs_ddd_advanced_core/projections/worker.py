@@ -197,7 +197,7 @@ class ProjectionWorker(BackgroundService, IWorkerLifecycle):
         self._waiting_for_version.discard(run.collection)
         async with self._runtime.uow_factory() as uow:
             store = get_projection_store(uow)
-            await store.ensure_collection(run.collection, run.handler.fields)
+            await store.ensure_collection(run.collection, run.handler.fields or None)
         return True
 
     async def _find_live(self, latest: ProjectionHandler) -> ProjectionHandler:

@@ -104,7 +104,7 @@ class Projections(IPositionWaiter, IInlineService):
         if self._middleware is not None:
             await self._middleware.prepare(self._bound_to().unit_of_work)
         for handler in await self.registry.find_live(self.positions):
-            await self.documents.ensure_collection(handler.collection, handler.fields)
+            await self.documents.ensure_collection(handler.collection, handler.fields or None)
 
     def create_worker(self) -> worker.ProjectionWorker:
         """Return another worker of the background projections, for example to ``drain`` it."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass, is_dataclass
 from datetime import MAXYEAR, MINYEAR, date, datetime, timezone
 from decimal import Context, Decimal, Inexact, InvalidOperation
-from functools import cached_property
+from enum import Enum
+from functools import cache, cached_property
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import SchemaValidator, core_schema
 
@@ -149,6 +152,61 @@ class DocumentFields(Mapping[str, DeclaredType]):
             for name, each in self._types.items()
         }
         return SchemaValidator(core_schema.typed_dict_schema(fields))
+
+
+@cache
+def derive_fields(result_type: object) -> Fields:
+    """Return the fields of a model, dataclass or typed dictionary that can be declared.
+
+    A nested object is declared as JSON, and an enumeration by the type of its values; fields with
+    other types or names are left out.
+
+    Args:
+        result_type: class of the results; any other object has no fields.
+    """
+    derived: dict[str, object] = {}
+    for name, annotation in _list_annotations(result_type).items():
+        declared = {**derived, name: _simplify(annotation)}
+        with suppress(ConfigError):
+            DocumentFields(declared)
+            derived = declared
+    return derived
+
+
+def _list_annotations(result_type: object) -> Mapping[str, object]:
+    if not isinstance(result_type, type):
+        return {}
+    if issubclass(result_type, BaseModel):
+        fields = result_type.model_fields.items()
+        return {name: Annotated[field.annotation, field] for name, field in fields}
+    if is_dataclass(result_type) or typing.is_typeddict(result_type):
+        return typing.get_type_hints(result_type, include_extras=True)
+    return {}
+
+
+def _simplify(annotation: object) -> object:
+    """Return the type of the JSON values: dict, list, or the type of an enumeration's values."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return Annotated[(_simplify(parts[0]), *parts[1:])]
+    if origin in (Union, UnionType):
+        given = [part for part in parts if part is not type(None)]
+        return _simplify(given[0]) if len(given) == 1 else annotation
+    kind = origin or annotation
+    values: Iterable[object] = parts if kind is Literal else ()
+    if isinstance(kind, type):
+        if issubclass(kind, Enum):
+            values = [each.value for each in kind]
+        elif (
+            issubclass(kind, (BaseModel, Mapping))
+            or is_dataclass(kind)
+            or typing.is_typeddict(kind)
+        ):
+            return dict
+        elif issubclass(kind, (Sequence, Set)) and not issubclass(kind, (str, bytes)):
+            return list
+    kinds = {type(each) for each in values}
+    return kinds.pop() if len(kinds) == 1 else annotation
 
 
 def _build_quantizer(digits: int, places: int) -> Callable[[Decimal], Decimal]:

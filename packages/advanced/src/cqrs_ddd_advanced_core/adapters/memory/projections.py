@@ -34,8 +34,19 @@ class InMemoryProjectionStore(IProjectionStore):
         given = DocumentFields(fields)
         await asyncio.sleep(0)
         found = self._collections.setdefault(collection, _Collection(given)).fields
-        if found != given:
+        if fields is not None and found != given:
             raise ProjectionStoreError.other_fields(collection, given.type_names, found.type_names)
+
+    async def open_collection(
+        self, collection: str, fields: Fields | None = None, *, uow: UnitOfWork
+    ) -> bool:
+        """Create the collection at once, unless it exists or the unit of work is read-only."""
+        spi.ensure_collection_name(collection)
+        given = DocumentFields(fields)
+        async with transactions.join_transaction(uow, f"open {collection}"):
+            if not uow.read_only:
+                self._collections.setdefault(collection, _Collection(given))
+            return collection in self._collections
 
     async def upsert(
         self, collection: str, doc_id: str, doc: Document, *, uow: UnitOfWork | None = None

@@ -73,10 +73,41 @@ class CollectionsContract:
 
         await store.ensure_collection(collection, {"total": Decimal, "customer": str | None})
 
-        for other in (None, {"customer": str}, {"customer": str, "total": int}):
+        await store.ensure_collection(collection)
+        for other in ({}, {"customer": str}, {"customer": str, "total": int}):
             with raises(ProjectionStoreError):
                 await store.ensure_collection(collection, other)
         assert await all_documents(store, collection) == [{"customer": "anna"}]
+
+    async def test_opening_a_collection_creates_it_in_the_unit_of_work_or_keeps_its_fields(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork, where: Where
+    ) -> None:
+        collection = new_collection()
+
+        async with new_uow() as uow:
+            assert await store.open_collection(collection, {"customer": str}, uow=uow)
+            await store.upsert(collection, "one", {"customer": "anna"}, uow=uow)
+            assert await store.open_collection(collection, {"customer": int}, uow=uow)
+        assert await (await store.find(collection, where("customer", "=", "anna"))) == [
+            {"customer": "anna"}
+        ]
+        with raises(ConfigError):
+            async with new_uow() as uow:
+                await store.open_collection(new_collection(), {"a": object}, uow=uow)
+
+    async def test_many_callers_can_open_a_new_collection_at_once(
+        self, store: IProjectionStore, new_uow: NewUnitOfWork
+    ) -> None:
+        collection = new_collection()
+
+        async def open_and_write(number: int) -> None:
+            async with new_uow() as uow:
+                assert await store.open_collection(collection, FIELDS, uow=uow)
+                await store.upsert(collection, str(number), {"customer": "anna"}, uow=uow)
+
+        await asyncio.gather(*(open_and_write(number) for number in range(8)))
+
+        assert await all_documents(store, collection) == [{"customer": "anna"}] * 8
 
     async def test_many_callers_can_ensure_the_same_collection_at_once(
         self, store: IProjectionStore

@@ -158,6 +158,15 @@ class CollectionCatalog:
         Raises:
             ProjectionStoreError: the collection does not exist.
         """
+        found = await self.find_existing(collection, connection, uow)
+        if found is None:
+            raise ProjectionStoreError.no_collection(collection)
+        return found
+
+    async def find_existing(
+        self, collection: str, connection: AsyncConnection, uow: SQLAlchemyTransaction | None = None
+    ) -> CollectionTable | None:
+        """Return the table of the collection, as changed by ``uow``, or None."""
         name = self._qualify_name(collection)
         replaced = _replaced.get(uow, {}) if uow is not None else {}
         known = _get_known_tables(connection)
@@ -166,25 +175,20 @@ class CollectionCatalog:
             found = await connection.run_sync(self._read_table, collection)
             if found is not None:
                 known[name] = found
-        if found is None:
-            raise ProjectionStoreError.no_collection(collection)
         return found
 
     def invalidate(self, collection: str, connection: AsyncConnection) -> None:
         """Remove the collection from the cached catalog of the engine."""
         _get_known_tables(connection).pop(self._qualify_name(collection), None)
 
-    def ensure(self, connection: sa.Connection, collection: str, asked: DocumentFields) -> None:
-        """Create the table of the collection, unless it exists with the same fields.
-
-        Raises:
-            ProjectionStoreError: the collection exists with other fields.
-        """
+    def ensure(
+        self, connection: sa.Connection, collection: str, asked: DocumentFields
+    ) -> CollectionTable:
+        """Return the table of the collection, created with these fields unless it exists."""
         begin_changes(connection, self._tables)
         found = self._read_table(connection, collection)
         if found is not None:
-            ensure_same_fields(found, asked)
-            return
+            return found
         views = self._tables.advanced.views
         number = connection.scalar(sa.select(sa.func.coalesce(sa.func.max(views.c.number), 0) + 1))
         assert number is not None
@@ -196,6 +200,7 @@ class CollectionCatalog:
             "fields": to_json(asked.type_names).decode(),
         }
         connection.execute(sa.insert(views).values(row))
+        return made
 
     def drop(self, connection: sa.Connection, collection: str) -> None:
         """Drop the table of the collection, if it exists."""

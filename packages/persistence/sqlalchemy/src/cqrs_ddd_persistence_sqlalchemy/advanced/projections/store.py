@@ -79,18 +79,35 @@ class SQLAlchemyProjectionStore(IProjectionStore):
         with translate_errors(ProjectionStoreError, operation):
             async with driver.autocommit_connection(engine) as connection:
                 self._catalog.invalidate(collection, connection)
-                try:
-                    found = await self._catalog.find_table(collection, connection)
-                except ProjectionStoreError:
-                    pass
-                else:
-                    ensure_same_fields(found, asked)
-                    return
-            async with (
-                engine.begin() as connection,
-                driver.lock_timeout(self.creation_timeout, connection, operation),
-            ):
-                await connection.run_sync(self._catalog.ensure, collection, asked)
+                found = await self._catalog.find_existing(collection, connection)
+            if found is None:
+                async with (
+                    engine.begin() as connection,
+                    driver.lock_timeout(self.creation_timeout, connection, operation),
+                ):
+                    found = await connection.run_sync(self._catalog.ensure, collection, asked)
+        if fields is not None:
+            ensure_same_fields(found, asked)
+
+    async def open_collection(
+        self, collection: str, fields: Fields | None = None, *, uow: UnitOfWork
+    ) -> bool:
+        """Create the table of the collection in the unit of work, unless it exists.
+
+        Raises:
+            ConcurrencyError: other creations took longer than ``creation_timeout`` seconds.
+        """
+        documents.ensure_collection_name(collection)
+        asked = DocumentFields(fields)
+        operation = f"open {collection}"
+        async with self._connections.join_transaction(uow, operation) as active:
+            connection = await active.connection()
+            found = await self._catalog.find_existing(collection, connection, active)
+            if found is None and not active.read_only:
+                async with driver.lock_timeout(self.creation_timeout, connection, operation):
+                    found = await connection.run_sync(self._catalog.ensure, collection, asked)
+                self._catalog.record_changes(active, connection, {collection: found})
+        return found is not None
 
     async def upsert(
         self, collection: str, doc_id: str, doc: Document, *, uow: UnitOfWork | None = None
