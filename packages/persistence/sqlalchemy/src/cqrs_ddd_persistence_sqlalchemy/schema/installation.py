@@ -324,7 +324,7 @@ def _find_other_scales(
         if (
             isinstance(declared, ExactDecimal)
             and isinstance(stored, (ExactDecimal, sa.Numeric))
-            and stored.scale != declared.scale
+            and stored.scale not in (None, declared.scale)
         ):
             yield (
                 f"in {table.name} the scale {declared.scale} of {column.name} (found "
