@@ -34,6 +34,7 @@ from cqrs_ddd_core.instrumentation import Operation, hooks
 from cqrs_ddd_core.middleware import IdempotencyMiddleware, LockingMiddleware
 from cqrs_ddd_core.ports import Placement, ResourceIdentifier, ValidationResult
 from cqrs_ddd_core.primitives.exceptions import (
+    AlreadyExistsError,
     BusinessRuleError,
     CommitOutcomeUnknownError,
     ConcurrencyError,
@@ -180,6 +181,42 @@ async def test_conflict_retry_runs_the_whole_command_again() -> None:
     stored = await load_parcel(depot.parcels, parcel.id)
     assert (stored.grams, stored.version) == (201, 4)
     assert [event.aggregate_version for event in response.events] == [4]
+
+
+class LoadOrRegister(Command[str]):
+    """Command for the parcel of an id; a rival may register it first."""
+
+    parcel_id: str
+    looks: bool = True
+
+
+@pytest.mark.parametrize("looks", [True, False])
+async def test_taken_id_is_retried_only_if_the_handler_had_looked_for_it(looks: bool) -> None:
+    parcels, attempts = InMemoryRepository[Parcel, str](Parcel), 0
+
+    async def load_or_register(command: LoadOrRegister) -> str:
+        nonlocal attempts
+        attempts += 1
+        found = await parcels.get(command.parcel_id) if command.looks else None
+        if attempts == 1:
+            async with InMemoryUnitOfWork() as rival:
+                await parcels.add(Parcel.register(command.parcel_id, "anna"), rival)
+        if found is None:
+            found = Parcel.register(command.parcel_id, "berta")
+            await parcels.add(found)
+        return found.owner
+
+    handlers = HandlerRegistry()
+    handlers.register_command_handler(LoadOrRegister, load_or_register)
+    mediator = Mediator(handlers, uow_factory=InMemoryUnitOfWork, middlewares=[retry_at_once()])
+    send = mediator.send(LoadOrRegister(parcel_id="p-1", looks=looks))
+
+    if looks:
+        assert (await send).result == "anna"
+    else:
+        with pytest.raises(AlreadyExistsError, match="Parcel p-1 exists already, at version 1"):
+            await send
+    assert attempts == (2 if looks else 1)
 
 
 async def test_every_attempt_has_a_new_unit_of_work_and_a_freshly_loaded_aggregate() -> None:

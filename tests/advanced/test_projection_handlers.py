@@ -218,7 +218,7 @@ def test_second_handler_of_a_collection_needs_another_version() -> None:
     tills, later = Tills(), LaterTills()
     registry = ProjectionRegistry([later, tills])
 
-    for other in (Tills(), SameCollection()):
+    for other in (tills, Tills(), SameCollection()):
         with pytest.raises(
             HandlerAlreadyRegisteredError, match="Tills already writes version 1 of 'tills'"
         ):

@@ -242,7 +242,8 @@ def test_second_upcaster_for_the_same_schema_version_is_rejected() -> None:
     with pytest.raises(UpcasterChainError, match="is already NameTheRecipient") as caught:
         upcasters.register(AnotherName())
     assert (caught.value.event_type, caught.value.step) == ("Dispatched", 1)
-    upcasters.register(CHAIN[0])
+    with pytest.raises(UpcasterChainError, match="is already NameTheRecipient; register it once"):
+        upcasters.register(CHAIN[0])
 
 
 def test_upcaster_chain_with_a_gap_is_rejected_completely() -> None:

@@ -410,3 +410,51 @@ def test_method_marked_with_when_applies_several_event_types() -> None:
     diary.add_event(AccountLooked())
 
     assert diary.entries == ["AccountOpened", "AccountLooked"]
+
+
+class RecordsInConstructor(AggregateRoot[str]):
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.add_event(Created())
+
+
+class RecordsAfterInit(AggregateRoot[str]):
+    _note: str = pydantic.PrivateAttr(default="")
+
+    def model_post_init(self, context: object, /) -> None:
+        self.add_event(Created())
+
+
+class RecordsInValidator(AggregateRoot[str]):
+    @pydantic.model_validator(mode="after")
+    def _record(self) -> RecordsInValidator:
+        self.add_event(Created())
+        return self
+
+
+class Created(DomainEvent):
+    pass
+
+
+@pytest.mark.parametrize("kind", [RecordsInConstructor, RecordsAfterInit, RecordsInValidator])
+def test_aggregate_cannot_record_an_event_while_it_is_constructed(kind: type[Any]) -> None:
+    with pytest.raises(EventApplicationError, match="recorded Created while it was constructed"):
+        kind(id="a")
+
+
+def test_load_of_an_aggregate_that_records_events_while_it_is_constructed_fails() -> None:
+    with pytest.raises(EventApplicationError):
+        RecordsAfterInit.model_validate({"id": "a"})
+    with pytest.raises(EventApplicationError):
+        RecordsAfterInit.create_empty("a")
+
+
+def test_replayed_aggregate_has_the_defaults_of_its_private_attributes() -> None:
+    class Counter(AggregateRoot[str]):
+        _seen: int = pydantic.PrivateAttr(default=0)
+
+        @when(Created)
+        def _count(self, event: Created) -> None:
+            self._seen += 1
+
+    assert Counter.rehydrate("c", [Created(), Created()])._seen == 0

@@ -34,6 +34,7 @@ from cqrs_ddd_core.adapters.memory.transaction import InMemoryTransaction, join_
 from cqrs_ddd_core.ports import Heartbeat, InboxEntry, OutboxBacklog, OutboxLease, OutboxMessage
 from cqrs_ddd_core.primitives import storable
 from cqrs_ddd_core.primitives.exceptions import (
+    AlreadyExistsError,
     DuplicateCommandError,
     LeaseLostError,
     MultipleResultsError,
@@ -170,7 +171,7 @@ class LastWriterWins(InMemoryRepository[Parcel, str]):
             pass
 
     def _get_changes(self, uow: InMemoryTransaction) -> fake_rows._Changes[Parcel, str]:
-        return uow.change_set(self, lambda: self.Changes(self._rows))
+        return uow.change_set(self, lambda: self.Changes(self._rows, uow.aggregates))
 
 
 class ChecksWhenAddedOnly(InMemoryRepository[Parcel, str]):
@@ -181,7 +182,43 @@ class ChecksWhenAddedOnly(InMemoryRepository[Parcel, str]):
             pass
 
     def _get_changes(self, uow: InMemoryTransaction) -> fake_rows._Changes[Parcel, str]:
-        return uow.change_set(self, lambda: self.Changes(self._rows))
+        return uow.change_set(self, lambda: self.Changes(self._rows, uow.aggregates))
+
+
+class TakesAnIdForARace(InMemoryRepository[Parcel, str]):
+    """Wrong variant: reports a taken id as a conflict, which is retried in vain."""
+
+    async def add(self, entity: Parcel, uow: UnitOfWork | None = None) -> str:
+        try:
+            return await super().add(entity, uow)
+        except AlreadyExistsError as error:
+            raise OptimisticConcurrencyError(str(error), expected=0, actual=1) from error
+
+
+class ForgetsWhatWasAbsent(InMemoryRepository[Parcel, str]):
+    """Wrong variant: reports a race for an id as a taken id, which is not retried."""
+
+    async def get(self, entity_id: str, uow: UnitOfWork | None = None) -> Parcel | None:
+        found = await self.list_all([entity_id], uow)
+        return found[0] if found else None
+
+    async def list_all(
+        self, entity_ids: list[str] | None = None, uow: UnitOfWork | None = None
+    ) -> list[Parcel]:
+        found = await super().list_all(entity_ids, uow)
+        if uow is not None:
+            uow.aggregates.was_absent = lambda entity_id: False  # type: ignore[method-assign]
+        return found
+
+
+class KeepsPrivateAttributes(InMemoryRepository[Parcel, str]):
+    """Wrong variant: loads a copy of the whole object, with what a table does not keep."""
+
+    async def get(self, entity_id: str, uow: UnitOfWork | None = None) -> Parcel | None:
+        found = await super().get(entity_id, uow)
+        if found is not None:
+            found.scan()
+        return found
 
 
 class IgnoresTheUnitOfWork(InMemoryRepository[Parcel, str]):
@@ -739,7 +776,26 @@ MUTANTS: Collection[Breaks] = (
     Breaks(TakesTheLast, ROWS.test_first_result_is_the_first_of_the_page_or_none),
     Breaks(TakesCopies, ROWS.test_first_result_in_a_unit_of_work_can_be_changed_and_saved),
     Breaks(LastWriterWins, ROWS.test_second_writer_of_an_aggregate_conflicts_and_keeps_its_events),
-    Breaks(LastWriterWins, ROWS.test_new_aggregate_with_the_id_of_a_stored_aggregate_conflicts),
+    Breaks(
+        LastWriterWins, ROWS.test_new_aggregate_with_the_id_of_a_stored_aggregate_already_exists
+    ),
+    Breaks(
+        TakesAnIdForARace,
+        ROWS.test_new_aggregate_with_the_id_of_a_stored_aggregate_already_exists,
+        OptimisticConcurrencyError,
+    ),
+    Breaks(
+        ForgetsWhatWasAbsent,
+        ROWS.test_id_that_another_writer_takes_after_it_was_looked_up_conflicts,
+    ),
+    Breaks(
+        ForgetsWhatWasAbsent,
+        ROWS.test_id_that_another_writer_takes_after_a_list_without_it_conflicts,
+    ),
+    Breaks(
+        KeepsPrivateAttributes,
+        ROWS.test_loaded_aggregate_has_the_defaults_of_its_private_attributes,
+    ),
     Breaks(
         ChecksWhenAddedOnly,
         ROWS.test_no_update_of_an_aggregate_is_lost_with_many_concurrent_writers,

@@ -33,7 +33,6 @@ def test_event_registry_returns_the_class_of_a_name() -> None:
     registry = EventTypeRegistry()
 
     assert registry.register(ShelfFilled) is ShelfFilled
-    registry.register(ShelfFilled)
 
     assert registry.get("ShelfFilled") is ShelfFilled
     assert "ShelfFilled" in registry

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 import pytest
@@ -133,6 +134,35 @@ class ClosesOnce(InMemoryBackend):
         del self.inbox
 
 
+class TracksNoNewAggregates(InMemoryBackend):
+    """Wrong variant: commits although a new aggregate with events was not saved."""
+
+    def unit_of_work(self, *, read_only: bool = False) -> InMemoryUnitOfWork:
+        uow = super().unit_of_work(read_only=read_only)
+        uow.aggregates.track_new = lambda aggregate: None  # type: ignore[method-assign]
+        return uow
+
+
+class ForgetsMessages(InMemoryBackend):
+    """Wrong variant: an inbox that knows no message."""
+
+    class Inbox(InMemoryInbox):
+        async def register(
+            self, consumer: str, message_id: str, fingerprint: str, uow: UnitOfWork | None = None
+        ) -> None:
+            place = f"{message_id} {self.__dict__.setdefault('numbers', count()).__next__()}"
+            await super().register(consumer, place, fingerprint, uow)
+
+        async def store_outcome(
+            self, consumer: str, message_id: str, outcome: object, uow: UnitOfWork | None = None
+        ) -> None:
+            pass
+
+    @cached_property
+    def inbox(self) -> InMemoryInbox:
+        return self.Inbox()
+
+
 CONTRACT = BackendContract()
 
 
@@ -173,6 +203,18 @@ CONTRACT = BackendContract()
             CONTRACT.test_backend_for_background_work_has_the_same_data_and_accepts_the_same_stores,
         ),
         (DeafSignal, CONTRACT.test_committed_events_wake_waiters_of_each_signal_of_the_backend),
+        (
+            TracksNoNewAggregates,
+            CONTRACT.test_command_that_creates_an_aggregate_and_does_not_add_it_fails,
+        ),
+        (
+            TracksNoNewAggregates,
+            CONTRACT.test_aggregate_that_an_event_handler_creates_and_does_not_add_fails_the_command,
+        ),
+        (
+            ForgetsMessages,
+            CONTRACT.test_nested_command_with_a_known_id_is_answered_with_the_stored_result,
+        ),
         (ClosesOnce, CONTRACT.test_backend_can_be_closed_twice_and_opened_again),
     ],
     ids=lambda value: value.__name__,

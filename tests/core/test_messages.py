@@ -97,7 +97,7 @@ def test_message_registry_rejects_unknown_names_and_unfitting_data() -> None:
 def test_message_registry_rejects_a_second_class_with_the_same_name() -> None:
     registry = MessageRegistry()
     registry.register(Rename)
-    registry.register(Rename)
 
-    with pytest.raises(DuplicateTypeError, match="message 'Rename' is already"):
-        registry.register(type("Rename", (Command,), {"__module__": "elsewhere"}))
+    for second in (Rename, type("Rename", (Command,), {"__module__": "elsewhere"})):
+        with pytest.raises(DuplicateTypeError, match="message 'Rename' is already"):
+            registry.register(second)

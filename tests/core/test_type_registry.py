@@ -12,11 +12,12 @@ class Circle: ...
 class Square: ...
 
 
-def test_type_registry_rejects_a_second_class_for_a_name() -> None:
+def test_type_registry_rejects_a_second_registration_of_a_name() -> None:
     shapes: TypeRegistry[object] = TypeRegistry("shape")
     shapes.add("round", Circle)
-    shapes.add("round", Circle)
 
+    with pytest.raises(DuplicateTypeError, match=r"'round' is already .*Circle; register it once"):
+        shapes.add("round", Circle)
     with pytest.raises(
         DuplicateTypeError, match=r"shape 'round' is already .*Circle; give .*Square"
     ):

@@ -389,7 +389,8 @@ MUTANTS: Collection[Mutant] = (
         ROWS.test_no_update_of_an_aggregate_is_lost_with_many_concurrent_writers,
     ),
     Mutant(
-        StoredVersionParcels, ROWS.test_new_aggregate_with_the_id_of_a_stored_aggregate_conflicts
+        StoredVersionParcels,
+        ROWS.test_new_aggregate_with_the_id_of_a_stored_aggregate_already_exists,
     ),
     Mutant(
         UntrackedSavesParcels,

@@ -23,7 +23,8 @@ T = TypeVar("T")
 class Command(immutable.ImmutableModel, Generic[R]):
     """Request to change something; the result of ``Command[str]`` is a ``str``.
 
-    Two commands with the same ``command_id`` are the same command.
+    Two commands with the same ``command_id`` are the same command: with ``IdempotencyMiddleware``,
+    the second one gets the result of the first, also within one unit of work.
 
     Attributes:
         command_id: unique id, a random UUID by default.
@@ -94,7 +95,7 @@ class MessageRegistry(type_registry.TypeRegistry[Message]):
         """Register a class under its name and return it, so this can be a decorator.
 
         Raises:
-            DuplicateTypeError: another class is registered under the name.
+            DuplicateTypeError: this or another class is registered under the name.
         """
         self.add(message_type.__name__, message_type)
         return message_type

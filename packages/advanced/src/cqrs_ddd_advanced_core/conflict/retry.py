@@ -96,5 +96,8 @@ async def retry_on_conflict(
 
 def _is_conflict(error: errors.ConcurrencyError) -> bool:
     """Report whether another writer was first, so that a new attempt may succeed."""
-    # Waiting again for a lock takes another full timeout, and a lost lease cannot be regained.
-    return not isinstance(error, (errors.LockAcquisitionError, errors.LeaseLostError))
+    # Waiting again for a lock takes another full timeout, a lost lease cannot be regained, and an
+    # id stays taken.
+    return not isinstance(
+        error, (errors.AlreadyExistsError, errors.LockAcquisitionError, errors.LeaseLostError)
+    )

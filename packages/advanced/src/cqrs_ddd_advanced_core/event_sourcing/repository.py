@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Generic, NoReturn, get_args, get_origin
 
 from cqrs_ddd_core import ID, AggregateRoot, DomainEvent, EventTypeRegistry, get_current_uow
 from cqrs_ddd_core.ports import IBulkRepository, IEventStore, IEventStoreProvider, UnitOfWork
+from cqrs_ddd_core.ports.event_store import StoredEvent
 from cqrs_ddd_core.primitives import exceptions as errors
 from cqrs_ddd_core.spi.checks import ensure_distinct, ensure_entity_type
 
@@ -105,7 +106,12 @@ class EventSourcedRepository(
         return EventSourcedLoader(self.entity_type, registry=self._registry, snapshots=snapshots)
 
     async def add(self, entity: T, uow: UnitOfWork | None = None) -> ID:
-        """Append the new events, expecting the loaded version; return the id."""
+        """Append the new events, expecting the loaded version; return the id.
+
+        Raises:
+            AlreadyExistsError: the aggregate is new, and its id has events.
+            OptimisticConcurrencyError: the stream has another version.
+        """
         return (await self._save([entity], uow))[0]
 
     async def add_many(self, entities: Sequence[T], uow: UnitOfWork | None = None) -> list[ID]:
@@ -172,12 +178,13 @@ class EventSourcedRepository(
         """Raise ``InvalidOperationError``: events have no attributes to search by."""
         self._raise_unsupported("search")
 
-    async def _load(self, ids: Iterable[ID], uow: UnitOfWork | None) -> list[T]:
+    async def _load(self, ids: Sequence[ID], uow: UnitOfWork | None) -> list[T]:
         store, active = self._find_store(uow)
         found = await self.loader.load(ids, store, active)
         if active is not None:
             for aggregate in found:
                 active.aggregates.track(aggregate)
+            active.aggregates.mark_absent(ids, found)
         return found
 
     async def _save(
@@ -190,7 +197,7 @@ class EventSourcedRepository(
         new = [_collect_recorded_events(entity, active, given) for entity in entities]
         stored = [self.loader.to_stored(event) for events in new for event in events]
         if stored:
-            await store.append_batch(stored)
+            await _append(stored, store, entities, active)
         for entity, events in zip(entities, new, strict=True):
             if active is None:
                 entity.mark_persisted(entity.version + entity.uncommitted_event_count)
@@ -241,6 +248,25 @@ class EventSourcedRepository(
             f"{type(self).__name__} keeps events, so it cannot {operation}; "
             f"{instead or 'search a projection, and load by the ids that it returns'}"
         )
+
+
+async def _append(
+    events: list[StoredEvent],
+    store: IEventStore,
+    entities: Sequence[AggregateRoot],
+    uow: UnitOfWork | None,
+) -> None:
+    try:
+        await store.append_batch(events)
+    except errors.OptimisticConcurrencyError as error:
+        for entity in entities:
+            subject = f"{entity.aggregate_type} {entity.id}"
+            if not entity.version and error.subject == subject:
+                was_absent = uow is not None and uow.aggregates.was_absent(entity.id)
+                raise errors.OptimisticConcurrencyError.stale_version(
+                    subject, 0, error.actual, was_absent=was_absent
+                ) from error
+        raise
 
 
 def _collect_recorded_events(

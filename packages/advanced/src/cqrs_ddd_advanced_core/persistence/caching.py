@@ -162,6 +162,7 @@ class CachingPersistenceDispatcher(IResultCatalog):
         if current is not None:
             for entity in found:
                 current.aggregates.track(entity)
+            current.aggregates.mark_absent(distinct, found)
         return found
 
     async def fetch(

@@ -147,6 +147,7 @@ class PersistenceDispatcher(IResultCatalog):
                 expected = f"a list of {registration.subject.__name__}"
                 _raise_wrong_result(registration, expected, entity)
             uow.aggregates.track(entity)
+        uow.aggregates.mark_absent(ids, found)
         return sort_by_ids(found, ids, _BY_ID)
 
     def _fetch_by_ids(

@@ -170,19 +170,25 @@ class ProjectionRegistry:
         """Add a handler and return it.
 
         Raises:
-            HandlerAlreadyRegisteredError: another handler has the same collection and version.
+            HandlerAlreadyRegisteredError: a handler has the same collection and version.
         """
         ensure_handler(handler)
         versions = self._handlers.setdefault(handler.collection, {})
-        present = versions.setdefault(handler.version, handler)
-        if present is not handler:
+        present = versions.get(handler.version)
+        if present is not None:
+            advice = (
+                "register it once"
+                if present is handler
+                else f"give {type(handler).__qualname__} another collection, or a later version "
+                "that is to replace this one"
+            )
             raise HandlerAlreadyRegisteredError(
                 f"{type(present).__qualname__} already writes version {handler.version} of "
-                f"{handler.collection!r}; give {type(handler).__qualname__} another collection, or "
-                "a later version that is to replace this one",
+                f"{handler.collection!r}; {advice}",
                 message_type=handler.collection,
                 handler=type(present).__qualname__,
             )
+        versions[handler.version] = handler
         return handler
 
     def __iter__(self) -> Iterator[ProjectionHandler]:

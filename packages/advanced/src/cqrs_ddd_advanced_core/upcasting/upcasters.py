@@ -45,11 +45,14 @@ class UpcasterRegistry:
         for upcaster in upcasters:
             _ensure_usable(upcaster)
             event_type, version = upcaster.event_type, upcaster.source_version
-            present = chains.setdefault(event_type, {}).setdefault(version, upcaster)
-            if present is not upcaster:
+            steps = chains.setdefault(event_type, {})
+            if present := steps.get(version):
                 advice = f"give {_name_of(upcaster)} another source_version"
+                if present is upcaster:
+                    advice = "register it once"
                 problem = f"is already {_name_of(present)}; {advice}"
                 raise UpcasterChainError.at_step(event_type, version, problem)
+            steps[version] = upcaster
         for event_type, steps in chains.items():
             missing = set(range(min(steps), max(steps))) - set(steps)
             if missing:

@@ -78,6 +78,7 @@ class AggregateCache(Generic[T]):
             active.ensure_open(f"get {self._entity_type.aggregate_type}")
             for aggregate in found:
                 active.aggregates.track(aggregate)
+            active.aggregates.mark_absent([entity_id], found)
         return found[0] if found else None
 
     async def _get_and_fill_later(

@@ -1,17 +1,17 @@
 """Entry point of the application: commands and queries go through middlewares to handlers."""
 
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from ..correlation import causation_id_var, correlation_id_var
+from ..domain.aggregate import tracked_at_work
 from ..domain.events import DomainEvent
 from ..instrumentation import hooks
 from ..messages import Command, CommandResponse, Query, QueryResponse
 from ..ports import ICommandBus, IEventDispatcher, IMiddleware, IQueryBus
 from ..primitives import exceptions
-from ..unit_of_work import UnitOfWork, get_current_uow
+from ..unit_of_work import TrackedAggregates, UnitOfWork, get_current_uow
 from ..unit_of_work.deferred import read_in_unit_of_work
 from .pipeline import Step, build_handler_step, chain, get_name, split_by_placement
 from .registry import EventDispatcher, HandlerRegistry
@@ -158,7 +158,9 @@ class Mediator(ICommandBus, IQueryBus):
         _ensure_kind(command_type, Command)
         handle = build_handler_step(self._handlers.get_handler(command_type), CommandResponse)
         inside = chain(self._inside, self._collect_events(handle), CommandResponse)
-        transaction = self._run_in_unit_of_work(inside, handle)
+        nested = [each for each in self._inside if each.includes_nested]
+        inside_nested = chain(nested, handle, CommandResponse)
+        transaction = self._run_in_unit_of_work(inside, inside_nested)
         self._commands[command_type] = step = chain(self._outside, transaction, CommandResponse)
         return step
 
@@ -170,7 +172,7 @@ class Mediator(ICommandBus, IQueryBus):
         self._queries[query_type] = step = chain(self._outside, handle, QueryResponse)
         return step
 
-    def _run_in_unit_of_work(self, inside: Step, handle: Step) -> Step:
+    def _run_in_unit_of_work(self, inside: Step, inside_nested: Step) -> Step:
         new_unit_of_work = self._uow_factory
 
         async def transaction(command: object) -> CommandResponse[object]:
@@ -183,9 +185,9 @@ class Mediator(ICommandBus, IQueryBus):
                 return response if position is None else replace(response, position=position)
             if current.read_only:
                 raise exceptions.ReadOnlyError.command_in_query(type(command).__name__)
-            if _uow_at_work.get() is current:
+            if tracked_at_work.get() is current.aggregates:
                 # The root command collects the events of its nested commands, too.
-                response = await handle(command)
+                response = await inside_nested(command)
                 current.aggregates.add_events(response.events)
                 return response
             return await _run_inside(current, inside, command)
@@ -195,7 +197,7 @@ class Mediator(ICommandBus, IQueryBus):
     def _collect_events(self, handle: Step) -> Step:
         async def step(command: object) -> CommandResponse[object]:
             response: CommandResponse[object] = await handle(command)
-            aggregates = _get_uow_at_work(command).aggregates
+            aggregates = _get_tracked_at_work(command)
             if response.events:
                 aggregates.add_events(response.events)
             new = aggregates.drain_new_events()
@@ -216,11 +218,8 @@ class Mediator(ICommandBus, IQueryBus):
         return step
 
 
-_uow_at_work: ContextVar[UnitOfWork | None] = ContextVar("uow_at_work", default=None)
-
-
 async def _run_inside(uow: UnitOfWork, inside: Step, command: object) -> CommandResponse[object]:
-    outer = _uow_at_work.set(uow)
+    outer = tracked_at_work.set(uow.aggregates)
     uow.is_managed = True
     try:
         response: CommandResponse[object] = await inside(command)
@@ -232,16 +231,16 @@ async def _run_inside(uow: UnitOfWork, inside: Step, command: object) -> Command
         return response
     finally:
         uow.is_managed = False
-        _uow_at_work.reset(outer)
+        tracked_at_work.reset(outer)
 
 
-def _get_uow_at_work(command: object) -> UnitOfWork:
-    uow = _uow_at_work.get()
-    if uow is None:
+def _get_tracked_at_work(command: object) -> TrackedAggregates:
+    tracked = tracked_at_work.get()
+    if not isinstance(tracked, TrackedAggregates):
         raise exceptions.InvalidOperationError(
             f"{type(command).__name__} runs outside any unit of work"
         )
-    return uow
+    return tracked
 
 
 async def _run_in_span(operation: str, step: Step, message: object, message_id: str) -> Any:

@@ -8,7 +8,7 @@ from ..domain.events import DomainEvent
 from ..messages import Command, Query
 from ..ports.event_dispatcher import IEventDispatcher
 from ..primitives import exceptions as errors
-from .handlers import BoundHandler, Resolver, bind, find_message_type
+from .handlers import BoundHandler, Resolver, bind, describe_handler, find_message_type
 
 HandlerFn = Callable[..., Awaitable[Any]]
 F = TypeVar("F", bound=HandlerFn)
@@ -125,13 +125,13 @@ class HandlerRegistry:
         """Register a handler by the names of a domain and a command, for commands in JSON.
 
         Raises:
-            HandlerAlreadyRegisteredError: another handler has these names.
+            HandlerAlreadyRegisteredError: this or another handler has these names.
         """
-        holder = self._named.setdefault((domain, command_type), handler)
-        if holder is not handler:
+        if holder := self._named.get((domain, command_type)):
             raise errors.HandlerAlreadyRegisteredError.already_handled(
-                f"{domain}.{command_type}", holder.__qualname__
+                f"{domain}.{command_type}", describe_handler(holder)
             )
+        self._named[domain, command_type] = handler
 
     def get(self, domain: str, command_type: str) -> HandlerFn | None:
         """Return the handler with this domain and command name, or None."""

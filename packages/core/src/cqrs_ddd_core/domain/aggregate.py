@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import pydantic
 
 from ..primitives import exceptions as errors
+from ..primitives import named_arguments
 from .event_handlers import EventHandlers
 from .events import DomainEvent, EventTypeRegistry, StoredForm, default_event_registry
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
     ID = typing_extensions.TypeVar("ID", bound="str | int | UUID", default=Any)
 else:
-    ID = TypeVar("ID", bound="str | int | UUID")
+    # Not as a text, which pydantic would look up in the module of a subclass without brackets.
+    ID = TypeVar("ID", bound=str | int | UUID)
 A = TypeVar("A", bound="AggregateRoot")
 
 
@@ -34,7 +37,17 @@ class _Journal:
     is_past: bool = False
 
 
-class AggregateRoot(pydantic.BaseModel, Generic[ID]):
+class _NewAggregates(Protocol):
+    """Aggregates of a unit of work that have recorded their first event in it."""
+
+    def track_new(self, aggregate: AggregateRoot, /) -> None: ...
+
+
+tracked_at_work: ContextVar[_NewAggregates | None] = ContextVar("tracked_at_work", default=None)
+"""Aggregates of the unit of work in which a mediator runs a command."""
+
+
+class AggregateRoot(named_arguments.NamedArguments, pydantic.BaseModel, Generic[ID]):
     """Entity that other objects reach by its ``id`` only.
 
     Methods decide and call ``add_event``; methods named ``apply_<Event>``, or marked with
@@ -67,11 +80,23 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
         object.__setattr__(self, "_journal", _Journal())
         return self
 
+    if not TYPE_CHECKING:
+
+        def __init__(self, /, **data: Any) -> None:
+            super().__init__(**data)
+            if self._journal.pending:
+                raise self._build_construction_error()
+
+        __init__.__pydantic_base_init__ = True
+
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         if "aggregate_type" not in cls.__dict__:
             cls.aggregate_type = cls.__name__
+        for name in ("__init__", "model_post_init"):
+            if name in cls.__dict__:
+                type.__setattr__(cls, name, _record_nothing(cls.__dict__[name]))
         cls.event_handlers = EventHandlers(cls, _apply_stored)
         if cls.model_config.get("validate_assignment"):
             type.__setattr__(cls, "__setattr__", _set_without_validation_in_replay)
@@ -152,6 +177,10 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
             aggregate_version=journal.version + journal.uncommitted_count,
         )
         journal.pending.append(event)
+        if journal.uncommitted_count == 1 and not journal.version:
+            tracked = tracked_at_work.get()
+            if tracked is not None:
+                tracked.track_new(self)
 
     def collect_events(self) -> list[DomainEvent]:
         """Return the pending events and clear the list, so that each event is collected once."""
@@ -243,6 +272,15 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
         self.__dict__.clear()
         self.__dict__.update(fields)
 
+    def _build_construction_error(self) -> errors.EventApplicationError:
+        name, recorded = type(self).__name__, type(self._journal.pending[0]).__name__
+        return errors.EventApplicationError(
+            f"{name} recorded {recorded} while it was constructed, and each load constructs it "
+            f"again; record the event in a class method that creates the {name}",
+            aggregate_type=self.aggregate_type,
+            event_type=recorded,
+        )
+
     def _ensure_recordable(self, event: object) -> None:
         if not isinstance(event, DomainEvent):
             problem = f"{event!r} is not a DomainEvent; subclass DomainEvent for it"
@@ -294,6 +332,19 @@ class AggregateRoot(pydantic.BaseModel, Generic[ID]):
                 field=path or None,
             ) from error
         self.__dict__.update(checked.__dict__)
+        object.__setattr__(self, "__pydantic_private__", checked.__pydantic_private__)
+
+
+def _record_nothing(construct: Callable[..., None]) -> Callable[..., None]:
+    """Return the method, a part of the construction, with a check that it records no event."""
+
+    @wraps(construct)
+    def checked(self: AggregateRoot, *args: Any, **kwargs: Any) -> None:
+        construct(self, *args, **kwargs)
+        if self._journal.pending:
+            raise self._build_construction_error()
+
+    return checked
 
 
 def _apply_stored(aggregate: AggregateRoot, stored: StoredForm) -> None:

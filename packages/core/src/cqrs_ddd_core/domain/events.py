@@ -8,7 +8,14 @@ import pydantic
 from pydantic_core import PydanticSerializationError
 
 from ..correlation import get_causation_id, get_correlation_id
-from ..primitives import copying, exceptions, id_generator, immutable, type_registry
+from ..primitives import (
+    copying,
+    exceptions,
+    id_generator,
+    immutable,
+    named_arguments,
+    type_registry,
+)
 
 D = TypeVar("D", bound="DomainEvent")
 
@@ -18,7 +25,7 @@ def utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-class DomainEvent(immutable.ImmutableModel):
+class DomainEvent(named_arguments.NamedArguments, immutable.ImmutableModel):
     """Record of something that happened; subclass it and add the facts worth remembering as fields.
 
     The fields below are the envelope. The aggregate sets ``aggregate_id``, ``aggregate_type`` and
@@ -134,7 +141,7 @@ class EventTypeRegistry(type_registry.TypeRegistry[DomainEvent]):
         """Register a class under its ``event_type`` and return it, so this can be a decorator.
 
         Raises:
-            DuplicateTypeError: another class is registered under the name.
+            DuplicateTypeError: this or another class is registered under the name.
         """
         self.add(event_class.event_type, event_class)
         return event_class

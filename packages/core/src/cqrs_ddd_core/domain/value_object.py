@@ -1,7 +1,7 @@
 """Value objects: two objects with the same values are equal."""
 
-from ..primitives.immutable import ImmutableModel
+from ..primitives import immutable, named_arguments
 
 
-class ValueObject(ImmutableModel):
+class ValueObject(named_arguments.NamedArguments, immutable.ImmutableModel):
     """Object that is equal, and hashed, by its values; it is replaced instead of changed."""

@@ -16,6 +16,8 @@ _ENVELOPE = {"command_id", "correlation_id"}
 class IdempotencyMiddleware(IMiddleware):
     """Middleware that records each command in ``uow.inbox``, in the transaction of its effects.
 
+    It records nested commands, too.
+
     The response to a repetition has the stored result and no events. A command that failed leaves
     no record and is handled again. List it before the other middlewares inside the unit of work.
 
@@ -28,6 +30,7 @@ class IdempotencyMiddleware(IMiddleware):
 
     placement: ClassVar[Placement] = Placement.INSIDE
     order: ClassVar[int] = 20
+    includes_nested: ClassVar[bool] = True
 
     def __init__(self, consumer: str = "commands") -> None:
         self._consumer = consumer

@@ -27,6 +27,8 @@ class IMiddleware(Protocol):
     placement: ClassVar[Placement] = Placement.OUTSIDE
     order: ClassVar[int] = 50
     """Place among the middlewares of one placement in a sorted list; the lowest runs first."""
+    includes_nested: ClassVar[bool] = False
+    """True to run inside the unit of work for each nested command, too, not only for the root."""
 
     @abstractmethod
     async def __call__(self, message: Any, next_: Next) -> Any:

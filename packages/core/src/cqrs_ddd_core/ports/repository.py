@@ -27,6 +27,8 @@ class IRepository(Protocol[T, ID]):
         """Save a new or a changed aggregate, and return its id.
 
         Raises:
+            AlreadyExistsError: the aggregate is new, and the unit of work has not looked for its
+                id, which a stored aggregate has.
             OptimisticConcurrencyError: the stored version is not the version that the aggregate was
                 loaded with; raised here or at the commit.
         """
@@ -93,6 +95,7 @@ class IBulkRepository(IRepository[T, ID], Protocol[T, ID]):
 
         Raises:
             InvalidOperationError: two aggregates have the same id.
+            AlreadyExistsError: a new aggregate has the id of a stored one.
             OptimisticConcurrencyError: the stored version of an aggregate, which the error names,
                 is not the version that it was loaded with.
         """

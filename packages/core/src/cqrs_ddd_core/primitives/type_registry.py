@@ -21,18 +21,22 @@ class TypeRegistry(Generic[T]):
         self._types: dict[str, type[T]] = {}
 
     def add(self, name: str, type_: type[T]) -> None:
-        """Register a class under a name; registering the same class again has no effect.
+        """Register a class under a name.
 
         Raises:
-            DuplicateTypeError: another class is registered under the name.
+            DuplicateTypeError: this or another class is registered under the name.
         """
-        holder = self._types.setdefault(name, type_)
-        if holder is not type_:
-            raise DuplicateTypeError(
-                f"{self._kind} {name!r} is already {_get_path(holder)}; "
-                f"give {_get_path(type_)} a name of its own",
-                name=name,
+        holder = self._types.get(name)
+        if holder is not None:
+            advice = (
+                "register it once"
+                if holder is type_
+                else f"give {_get_path(type_)} a name of its own"
             )
+            raise DuplicateTypeError(
+                f"{self._kind} {name!r} is already {_get_path(holder)}; {advice}", name=name
+            )
+        self._types[name] = type_
 
     def get(self, name: str) -> type[T]:
         """Return the class with the name.

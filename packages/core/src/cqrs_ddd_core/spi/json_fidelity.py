@@ -41,13 +41,16 @@ def list_lossy_attributes(model: type[pydantic.BaseModel]) -> list[str]:
 
 
 def has_equal_state(one: object, other: object) -> bool:
-    """Return whether class and attributes are equal; ``__eq__`` of the class is not used."""
+    """Return whether class and fields are equal; ``__eq__`` of the class is not used.
+
+    Private attributes do not belong to the state.
+    """
     return type(one) is type(other) and _get_state(one) == _get_state(other)
 
 
 def _get_state(value: Any) -> object:
     if isinstance(value, pydantic.BaseModel):
-        return value.__dict__, value.__pydantic_private__
+        return value.__dict__
     if is_dataclass(value):
         return [getattr(value, each.name) for each in fields(value)]
     return value

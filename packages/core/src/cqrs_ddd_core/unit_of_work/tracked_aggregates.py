@@ -1,6 +1,6 @@
 """Aggregates that take part in one transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..domain import AggregateRoot, DomainEvent
@@ -32,6 +32,8 @@ class TrackedAggregates:
     def __init__(self) -> None:
         # By identity: two copies of one aggregate are two entries, and their versions conflict.
         self._tracked: dict[int, _Tracked] = {}
+        self._new: list[AggregateRoot] = []
+        self._absent: set[str] = set()
         self._raised: list[DomainEvent] = []
         self._taken: set[str] = set()
         self._appended: set[str] = set()
@@ -40,6 +42,24 @@ class TrackedAggregates:
     def track(self, aggregate: AggregateRoot) -> None:
         """Record that a repository returned this aggregate."""
         self._get_entry(aggregate)
+
+    def track_new(self, aggregate: AggregateRoot) -> None:
+        """Record that a new aggregate recorded its first event while a command ran."""
+        self._new.append(aggregate)
+
+    def mark_absent(self, ids: Collection[object], found: Sequence[AggregateRoot] = ()) -> None:
+        """Record the ids for which a repository has found no aggregate.
+
+        Args:
+            ids: ids that the repository looked for, each once.
+            found: aggregates that it has found.
+        """
+        if len(found) < len(ids):
+            self._absent.update({str(each) for each in ids} - {str(each.id) for each in found})
+
+    def was_absent(self, entity_id: object) -> bool:
+        """Return whether a repository found no aggregate with this id, compared as text, here."""
+        return str(entity_id) in self._absent
 
     def mark_saved(self, aggregate: AggregateRoot, version: int) -> None:
         """Record that a repository saved this aggregate as ``version``."""
@@ -119,17 +139,29 @@ class TrackedAggregates:
         return True
 
     def ensure_all_saved(self) -> None:
-        """Raise ``UnsavedChangesError`` for events that were recorded after the last save."""
+        """Raise ``UnsavedChangesError`` for events that no repository has saved.
+
+        These are events after the last save of an aggregate, and the events of an aggregate that is
+        new in this transaction, unless ``collect_events`` has taken them.
+        """
         for entry in self._tracked.values():
             aggregate = entry.aggregate
             unsaved = self.count_unsaved_events(aggregate)
             if unsaved > 0:
-                raise UnsavedChangesError(
-                    f"{aggregate.aggregate_type} {aggregate.id} recorded {unsaved} event(s) that "
-                    "are not saved; call repository.add(...) after the last change",
-                    aggregate_type=aggregate.aggregate_type,
-                    aggregate_id=aggregate.id,
+                raise UnsavedChangesError.changed_later(
+                    aggregate.aggregate_type, aggregate.id, unsaved
                 )
+        for aggregate in self._new:
+            if self._is_forgotten(aggregate):
+                raise UnsavedChangesError.never_added(aggregate.aggregate_type, aggregate.id)
+
+    def _is_forgotten(self, aggregate: AggregateRoot) -> bool:
+        # Another unit of work may have saved it, or a copy of it may have been saved here.
+        return (
+            id(aggregate) not in self._tracked
+            and not aggregate.version
+            and any(event.event_id not in self._taken for event in aggregate.pending_events)
+        )
 
     def mark_committed(self) -> None:
         """Set the versions of the saved aggregates and clear the events that were drained."""

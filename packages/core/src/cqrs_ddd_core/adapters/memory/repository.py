@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ...domain import ID, AggregateRoot, IQueryOptions, ISpecification
 from ...ports import IBulkRepository, SearchResult, UnitOfWork
 from ...primitives import exceptions
 from ...spi import checks, querying
+from ...unit_of_work import TrackedAggregates
 from .transaction import ChangeSet, InMemoryTransaction, join_transaction
 
 T = TypeVar("T", bound=AggregateRoot)
@@ -56,8 +57,7 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
     async def get(self, entity_id: ID, uow: UnitOfWork | None = None) -> T | None:
         """Return a copy of the aggregate, or None."""
         async with join_transaction(uow, f"get {self.entity_type.aggregate_type}") as active:
-            row = self._get_changes(active).read(entity_id)
-            return None if row is None else _hand_out(row, active)
+            return self._read(entity_id, active)
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
         """Delete the aggregate, if it exists, and return the id."""
@@ -75,13 +75,11 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
     ) -> list[T]:
         """Return copies of the aggregates with these ids, or of all aggregates."""
         async with join_transaction(uow, f"list {self.entity_type.aggregate_type}") as active:
-            changes = self._get_changes(active)
             if entity_ids is None:
-                rows = list(changes.list_rows())
-            else:
-                found = map(changes.read, dict.fromkeys(entity_ids))
-                rows = [row for row in found if row is not None]
-            return [_hand_out(row, active) for row in rows]
+                rows = self._get_changes(active).list_rows()
+                return [_hand_out(row, active) for row in rows]
+            found = [self._read(each, active) for each in dict.fromkeys(entity_ids)]
+            return [entity for entity in found if entity is not None]
 
     async def search(
         self, criteria: ISpecification[T] | IQueryOptions[T], uow: UnitOfWork | None = None
@@ -110,7 +108,14 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
         return SearchResult(fetch, stream, take=fetch, count=count)
 
     def _get_changes(self, uow: InMemoryTransaction) -> _Changes[T, ID]:
-        return uow.change_set(self, lambda: _Changes(self._rows))
+        return uow.change_set(self, lambda: _Changes(self._rows, uow.aggregates))
+
+    def _read(self, entity_id: ID, uow: InMemoryTransaction) -> T | None:
+        row = self._get_changes(uow).read(entity_id)
+        if row is None:
+            uow.aggregates.mark_absent([entity_id])
+            return None
+        return _hand_out(row, uow)
 
     def _write(self, entity: T, uow: InMemoryTransaction) -> ID:
         entity_id: ID = entity.id
@@ -122,8 +127,9 @@ class InMemoryRepository(IBulkRepository[T, ID], Generic[T, ID]):
 class _Changes(ChangeSet, Generic[T, ID]):
     """Rows written and removed by one unit of work."""
 
-    def __init__(self, rows: dict[ID, _Row[T]]) -> None:
+    def __init__(self, rows: dict[ID, _Row[T]], tracked: TrackedAggregates) -> None:
         self._rows = rows
+        self._tracked = tracked
         self._written: dict[ID, _Row[T] | None] = {}
         self._writers: dict[ID, T] = {}
         self._expected: dict[ID, int] = {}
@@ -142,7 +148,7 @@ class _Changes(ChangeSet, Generic[T, ID]):
     def write(self, entity_id: ID, entity: T) -> None:
         rewritten = self._writers.get(entity_id) is entity
         if not rewritten:
-            _ensure_version(entity, entity.version, self.read(entity_id))
+            self._ensure_version(entity, entity.version, self.read(entity_id))
         if entity_id not in self._written:
             self._expected[entity_id] = entity.version
         self._written[entity_id] = _Row(_copy_state(entity), entity.next_version)
@@ -156,7 +162,7 @@ class _Changes(ChangeSet, Generic[T, ID]):
         for entity_id, version in self._expected.items():
             written = self._writers.get(entity_id)
             if written is not None:
-                _ensure_version(written, version, self._rows.get(entity_id))
+                self._ensure_version(written, version, self._rows.get(entity_id))
 
     def apply(self) -> None:
         for entity_id, row in self._written.items():
@@ -165,12 +171,15 @@ class _Changes(ChangeSet, Generic[T, ID]):
             else:
                 self._rows[entity_id] = row
 
-
-def _ensure_version(entity: AggregateRoot, expected: int, row: _Row[Any] | None) -> None:
-    actual = None if row is None else row.version
-    if expected != (actual or 0):
-        subject = f"{entity.aggregate_type} {entity.id}"
-        raise exceptions.OptimisticConcurrencyError.stale_version(subject, expected, actual)
+    def _ensure_version(self, entity: T, expected: int, row: _Row[T] | None) -> None:
+        actual = None if row is None else row.version
+        if expected != (actual or 0):
+            raise exceptions.OptimisticConcurrencyError.stale_version(
+                f"{entity.aggregate_type} {entity.id}",
+                expected,
+                actual,
+                was_absent=self._tracked.was_absent(entity.id),
+            )
 
 
 def _copy_state(entity: T) -> T:
@@ -182,6 +191,10 @@ def _copy_state(entity: T) -> T:
 
 def _hand_out(row: _Row[T], uow: InMemoryTransaction) -> T:
     copy = row.state.model_copy(deep=True)
+    if copy.__pydantic_post_init__:
+        # A table has no private attributes: pydantic sets their defaults when a row is read.
+        object.__setattr__(copy, "__pydantic_private__", None)
+        copy.model_post_init(None)
     copy.mark_persisted(row.version)
     uow.aggregates.track(copy)
     return copy

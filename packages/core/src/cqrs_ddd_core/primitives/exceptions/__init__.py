@@ -9,7 +9,8 @@
     │   │   └── ACLWideningError
     │   ├── BusinessRuleError
     │   ├── ValidationError
-    │   │   └── NaiveDatetimeError
+    │   │   ├── NaiveDatetimeError
+    │   │   └── UnknownArgumentError (also a TypeError)
     │   ├── NotFoundError
     │   │   ├── EntityNotFoundError
     │   │   └── NodeNotFoundError
@@ -29,6 +30,7 @@
     ├── ConfigError (also a ValueError)
     ├── ConcurrencyError
     │   ├── OptimisticConcurrencyError
+    │   │   └── AlreadyExistsError
     │   ├── LockAcquisitionError
     │   └── LeaseLostError
     ├── HandlerError

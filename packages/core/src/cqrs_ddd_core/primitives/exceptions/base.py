@@ -119,7 +119,7 @@ class ReadOnlyError(InvalidOperationError):
 
 
 class UnsavedChangesError(InvalidOperationError):
-    """An aggregate recorded events, but no repository saved it.
+    """An aggregate recorded events, but no repository saved them.
 
     Attributes:
         aggregate_type: stored name of the aggregate's class.
@@ -132,6 +132,28 @@ class UnsavedChangesError(InvalidOperationError):
         super().__init__(message)
         self.aggregate_type = aggregate_type
         self.aggregate_id = aggregate_id
+
+    @classmethod
+    def changed_later(
+        cls, type_name: str, aggregate_id: object, unsaved: int
+    ) -> UnsavedChangesError:
+        """Build the error for an aggregate that recorded events after its last save."""
+        return cls(
+            f"{type_name} {aggregate_id} recorded {unsaved} event(s) that are not saved; call "
+            "repository.add(...) after the last change",
+            aggregate_type=type_name,
+            aggregate_id=aggregate_id,
+        )
+
+    @classmethod
+    def never_added(cls, type_name: str, aggregate_id: object) -> UnsavedChangesError:
+        """Build the error for a new aggregate that recorded events and was not saved."""
+        return cls(
+            f"{type_name} {aggregate_id} is new and was not saved, so its events would be lost; "
+            "call repository.add(...), or collect_events() of an aggregate that is not kept",
+            aggregate_type=type_name,
+            aggregate_id=aggregate_id,
+        )
 
 
 class ConfigError(CQRSDDDError, ValueError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import CQRSDDDError
+from .base import CQRSDDDError, ErrorClass
 
 _RELOAD = "reload it and retry the command"
 
@@ -50,22 +50,53 @@ class OptimisticConcurrencyError(ConcurrencyError):
 
     @classmethod
     def stale_version(
-        cls, aggregate: str, expected: int, actual: int | None
+        cls, aggregate: str, expected: int, actual: int | None, *, was_absent: bool = False
     ) -> OptimisticConcurrencyError:
-        """Build the error for an aggregate at ``expected``; ``actual`` is None if no row is seen.
+        """Build the error for the save of an aggregate that was loaded at another version.
 
-        A hidden row, for example of another tenant, can have the id of a new aggregate.
+        For a new aggregate, it is an ``AlreadyExistsError`` unless another writer may have been
+        faster.
+
+        Args:
+            aggregate: type and id.
+            expected: version of the aggregate, 0 for a new one.
+            actual: stored version, or None if no row is seen. A hidden row, for example of another
+                tenant, can have the id of a new aggregate.
+            was_absent: True if the transaction looked for the id before, and found nothing.
         """
-        if actual is not None:
+        if not expected and not (was_absent and actual):
+            return AlreadyExistsError.id_taken(aggregate, actual)
+        if not expected:
+            problem = f"did not exist when it was looked up, but version {actual} is stored now"
+        elif actual is not None:
             problem = f"was loaded at version {expected}, but version {actual} is stored"
-        elif expected:
-            problem = f"was loaded at version {expected}, but nothing is stored"
         else:
-            problem = "is new, but a row that is not visible here has its id"
+            problem = f"was loaded at version {expected}, but nothing is stored"
         return cls(
             f"{aggregate} {problem}; {_RELOAD}",
             subject=aggregate,
             expected=expected,
+            actual=actual,
+        )
+
+
+class AlreadyExistsError(OptimisticConcurrencyError):
+    """A new aggregate has the id of a stored one; a retry does not help.
+
+    If the transaction looked for the id before and found nothing, another writer was faster: that
+    is an ``OptimisticConcurrencyError``, and a retry finds the stored aggregate.
+    """
+
+    error_class = ErrorClass.BUSINESS
+
+    @classmethod
+    def id_taken(cls, aggregate: str, actual: int | None) -> AlreadyExistsError:
+        """Build the error for a new aggregate; ``actual`` is None for a row that is not visible."""
+        place = "where it is not visible here" if actual is None else f"at version {actual}"
+        return cls(
+            f"{aggregate} exists already, {place}; load it, or give the new one an id of its own",
+            subject=aggregate,
+            expected=0,
             actual=actual,
         )
 

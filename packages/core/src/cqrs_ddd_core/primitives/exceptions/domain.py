@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from difflib import get_close_matches
 
 import pydantic
 
@@ -111,6 +112,33 @@ class NaiveDatetimeError(ValidationError):
             "example datetime.now(timezone.utc)",
             field=field,
             value=value,
+        )
+
+
+class UnknownArgumentError(ValidationError, TypeError):
+    """A constructor got an argument that no field of the class reads.
+
+    Attributes:
+        type_name: name of the class.
+        argument: name of the argument.
+    """
+
+    def __init__(self, message: str = "", *, type_name: str = "", argument: str = "") -> None:
+        super().__init__(message, errors={argument: (message,)} if argument else None)
+        self.type_name = type_name
+        self.argument = argument
+
+    @classmethod
+    def of_class(
+        cls, type_name: str, argument: str, known: Collection[str]
+    ) -> UnknownArgumentError:
+        """Build the error for an ``argument`` of a class that has the ``known`` ones only."""
+        near = get_close_matches(argument, known, n=1)
+        advice = f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}"
+        return cls(
+            f"{type_name} has no field {argument}; {advice}",
+            type_name=type_name,
+            argument=argument,
         )
 
 

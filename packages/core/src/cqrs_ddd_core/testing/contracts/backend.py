@@ -7,6 +7,9 @@ from collections.abc import Callable
 from itertools import count
 from typing import Protocol, runtime_checkable
 
+from ...cqrs import HandlerRegistry, Mediator
+from ...messages import Command
+from ...middleware import IdempotencyMiddleware
 from ...ports import (
     IBackend,
     IEventStore,
@@ -19,9 +22,9 @@ from ...ports import (
 from ...ports.event_store import EVENTS_CHANNEL, IEventStoreProvider
 from ...ports.inbox import IInboxProvider
 from ...ports.outbox import IOutboxProvider
-from ...primitives.exceptions import ConfigError, ReadOnlyError
+from ...primitives.exceptions import ConfigError, ReadOnlyError, UnsavedChangesError
 from ..assertions import raises
-from .parcel import Parcel, make_parcel
+from .parcel import Parcel, ParcelRegistered, make_parcel, new_parcel_id
 
 NewBackend = Callable[[], IBackend]
 
@@ -103,6 +106,43 @@ class BackendContract:
         seen = _Change(backend.background, parcel_model, like=change)
         assert await seen.find() == ALL
 
+    async def test_command_that_creates_an_aggregate_and_does_not_add_it_fails(
+        self, backend: IBackend, parcel_model: object
+    ) -> None:
+        post = _Post(backend, parcel_model)
+
+        with raises(UnsavedChangesError) as forgotten:
+            await post.mediator.send(RegisterParcel(forgets_another=True))
+        kept = await post.mediator.send(RegisterParcel(discards_another=True))
+
+        assert forgotten.error.aggregate_id == post.forgotten
+        assert await post.parcels.get(post.kept[0]) is None
+        assert await post.parcels.get(kept.result) is not None
+
+    async def test_aggregate_that_an_event_handler_creates_and_does_not_add_fails_the_command(
+        self, backend: IBackend, parcel_model: object
+    ) -> None:
+        post = _Post(backend, parcel_model)
+        post.handlers.register_event_handler(ParcelRegistered, post.forget_another)
+
+        with raises(UnsavedChangesError):
+            await post.mediator.send(RegisterParcel())
+
+        assert await post.parcels.get(post.kept[0]) is None
+
+    async def test_nested_command_with_a_known_id_is_answered_with_the_stored_result(
+        self, backend: IBackend, parcel_model: object
+    ) -> None:
+        post = _Post(backend, parcel_model)
+        register = RegisterParcel(command_id=new_parcel_id())
+
+        twice = await post.mediator.send(SendTwice(inner=register))
+        again = await post.mediator.send(SendTwice(inner=register))
+
+        assert post.kept == [twice.result] == [again.result]
+        assert [type(event) for event in twice.events] == [ParcelRegistered]
+        assert again.events == ()
+
     async def test_committed_events_wake_waiters_of_each_signal_of_the_backend(
         self, backend: IBackend, parcel_model: object
     ) -> None:
@@ -167,6 +207,59 @@ class BackendContract:
 
         async with other:
             assert await elsewhere.find() == set()
+
+
+class RegisterParcel(Command[str]):
+    """Command for a new parcel; its result is the id."""
+
+    forgets_another: bool = False
+    discards_another: bool = False
+
+
+class SendTwice(Command[str]):
+    """Command whose handler sends another one twice."""
+
+    inner: RegisterParcel
+
+
+class _Post:
+    """Mediator with handlers of parcels.
+
+    Args:
+        backend: backend of the units of work.
+        model: model of ``Parcel``.
+    """
+
+    def __init__(self, backend: IBackend, model: object) -> None:
+        self.parcels = _get_parcels(backend, model)
+        self.handlers = HandlerRegistry()
+        self.handlers.register_command_handler(RegisterParcel, self.register)
+        self.handlers.register_command_handler(SendTwice, self.send_twice)
+        self.mediator = Mediator(
+            self.handlers,
+            uow_factory=backend.unit_of_work,
+            middlewares=[IdempotencyMiddleware()],
+        )
+        self.kept: list[str] = []
+        self.forgotten = ""
+
+    async def register(self, command: RegisterParcel) -> str:
+        if command.discards_another:
+            make_parcel().collect_events()
+        parcel = make_parcel()
+        self.kept.append(await self.parcels.add(parcel))
+        if command.forgets_another:
+            self.forgotten = make_parcel().id
+        return parcel.id
+
+    async def send_twice(self, command: SendTwice) -> str:
+        first = await self.mediator.send(command.inner)
+        second = await self.mediator.send(command.inner)
+        assert first.result == second.result
+        return second.result
+
+    async def forget_another(self, event: ParcelRegistered) -> None:
+        make_parcel()
 
 
 ALL = {"parcel", "event", "message", "entry"}

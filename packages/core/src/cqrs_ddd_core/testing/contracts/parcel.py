@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
+import pydantic
+
 from ...domain import AggregateRoot, DomainEvent
 from ...ports.repository import IRepository
 
@@ -26,12 +28,22 @@ class ParcelWeighed(DomainEvent):
 class Parcel(AggregateRoot[str]):
     """Aggregate that is registered once and weighed any number of times.
 
-    ``grams`` and ``note`` may be NULL in a database.
+    ``grams`` and ``note`` may be NULL in a database; ``is_scanned`` is not stored.
     """
 
     owner: str
     grams: int | None = None
     note: str | None = None
+    _is_scanned: bool = pydantic.PrivateAttr(default=False)
+
+    @property
+    def is_scanned(self) -> bool:
+        """Return whether ``scan`` was called since the parcel was created or loaded."""
+        return self._is_scanned
+
+    def scan(self) -> None:
+        """Note in a private attribute that the parcel was scanned."""
+        self._is_scanned = True
 
     @classmethod
     def register(cls, parcel_id: str, owner: str) -> Parcel:

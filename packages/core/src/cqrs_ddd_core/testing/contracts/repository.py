@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from ...domain.specification import IQueryOptions, ISpecification
 from ...ports import IRepository, UnitOfWork
 from ...primitives.exceptions import (
+    AlreadyExistsError,
+    ConcurrencyError,
     InvalidOperationError,
     MultipleResultsError,
     NotFoundError,
@@ -169,16 +171,62 @@ class RepositoryContract:
 
         assert (await load_parcel(parcels, parcel.id)).version == 1
 
-    async def test_new_aggregate_with_the_id_of_a_stored_aggregate_conflicts(
+    async def test_new_aggregate_with_the_id_of_a_stored_aggregate_already_exists(
         self, parcels: Parcels
     ) -> None:
         parcel = await store_parcel(parcels)
 
-        with raises(OptimisticConcurrencyError) as caught:
+        with raises(AlreadyExistsError) as caught:
             await parcels.add(Parcel.register(parcel.id, "another owner"))
 
         assert (caught.error.expected, caught.error.actual) == (0, 1)
+        assert f"{parcel.id} exists already" in str(caught.error)
         assert (await load_parcel(parcels, parcel.id)).owner == "anna"
+
+    async def test_id_that_another_writer_takes_after_it_was_looked_up_conflicts(
+        self, parcels: Parcels, new_uow: NewUnitOfWork
+    ) -> None:
+        parcel_id = new_parcel_id()
+
+        with raises(ConcurrencyError) as caught:
+            async with new_uow() as uow:
+                assert await parcels.get(parcel_id, uow) is None
+                async with new_uow() as other:
+                    await parcels.add(Parcel.register(parcel_id, "anna"), other)
+                await parcels.add(Parcel.register(parcel_id, "berta"), uow)
+
+        assert not isinstance(caught.error, AlreadyExistsError), "a retry would find the aggregate"
+        assert (await load_parcel(parcels, parcel_id)).owner == "anna"
+
+    async def test_id_that_another_writer_takes_after_a_list_without_it_conflicts(
+        self, parcels: Parcels, new_uow: NewUnitOfWork
+    ) -> None:
+        parcel_id = new_parcel_id()
+
+        with raises(ConcurrencyError) as caught:
+            async with new_uow() as uow:
+                assert await parcels.list_all([parcel_id], uow) == []
+                async with new_uow() as other:
+                    await parcels.add(Parcel.register(parcel_id, "anna"), other)
+                await parcels.add(Parcel.register(parcel_id, "berta"), uow)
+
+        assert not isinstance(caught.error, AlreadyExistsError), "a retry would find the aggregate"
+
+    async def test_loaded_aggregate_has_the_defaults_of_its_private_attributes(
+        self, parcels: Parcels, new_uow: NewUnitOfWork
+    ) -> None:
+        parcel = make_parcel()
+        parcel.scan()
+
+        async with new_uow() as uow:
+            await parcels.add(parcel, uow)
+            own = await parcels.get(parcel.id, uow)
+        stored = await load_parcel(parcels, parcel.id)
+
+        assert parcel.is_scanned
+        assert own is not None
+        assert not own.is_scanned, "private attributes are not stored"
+        assert not stored.is_scanned, "private attributes are not stored"
 
     async def test_change_of_a_deleted_aggregate_conflicts(self, parcels: Parcels) -> None:
         parcel = await store_parcel(parcels)

@@ -70,6 +70,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         """Insert a new aggregate, or update its row if that has the loaded version; return the id.
 
         Raises:
+            AlreadyExistsError: the aggregate is new, and its id has a row.
             OptimisticConcurrencyError: the row has another version.
             DuplicateKeyError: another row has the same value in a unique column.
         """
@@ -82,6 +83,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         """Insert all new aggregates by one statement, update each other one by its own.
 
         Raises:
+            AlreadyExistsError: an aggregate is new, and its id has a row.
             OptimisticConcurrencyError: a row has another version.
             DuplicateKeyError: another row has the same value in a unique column.
         """
@@ -96,6 +98,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         """Return the aggregate by primary key, or None; each relation takes one more statement."""
         given = {KNOWN_ID: self.mapper.encode_ids([entity_id])[0]}
         found = await self._find(lambda sql: sql.row, given, uow, "get")
+        self._mark_absent([entity_id], found, uow)
         return found[0] if found else None
 
     async def delete(self, entity_id: ID, uow: UnitOfWork | None = None) -> ID:
@@ -118,6 +121,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         given = {KNOWN_IDS: self.mapper.encode_ids(asked)}
         found = await self._find(lambda sql: sql.rows_by_id, given, uow, "list")
         by_id = {entity.id: entity for entity in found}
+        self._mark_absent(list(asked), found, uow)
         return [by_id[each] for each in asked if each in by_id]
 
     async def search(self, criteria: Criteria[T], uow: UnitOfWork | None = None) -> SearchResult[T]:
@@ -156,6 +160,11 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
             reader = row_reader.RowReader(self.mapper, sql, scoped, scope, parameters)
             entities = await reader.read(connection)
         return _track(entities, self._connections.current(uow))
+
+    def _mark_absent(self, ids: Sequence[ID], found: list[T], uow: UnitOfWork | None) -> None:
+        current = self._connections.current(uow)
+        if current is not None:
+            current.aggregates.mark_absent(ids, found)
 
     async def _stream(
         self, query: sa.Select[Any], scope: Scope, size: int, uow: UnitOfWork | None
@@ -209,7 +218,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
     ) -> AsyncIterator[row_writer.RowWriter[T]]:
         connection = await transaction.connection()
         writer = row_writer.RowWriter(
-            self.mapper, self._get_statements(connection), scope, connection
+            self.mapper, self._get_statements(connection), scope, connection, transaction.aggregates
         )
         try:
             with translate_errors(exceptions.PersistenceError, operation):

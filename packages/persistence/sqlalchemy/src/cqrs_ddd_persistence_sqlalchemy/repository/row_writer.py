@@ -9,6 +9,7 @@ from typing import Any, Generic
 import sqlalchemy as sa
 
 from cqrs_ddd_core import OptimisticConcurrencyError
+from cqrs_ddd_core.unit_of_work import TrackedAggregates
 
 from ..engine import AsyncConnection, is_postgres
 from .field_mapping import Row
@@ -27,6 +28,7 @@ class RowWriter(Generic[T]):
         sql: statements for the database.
         scope: conditions that limit every statement.
         connection: connection of the transaction.
+        tracked: aggregates of the transaction.
 
     Raises:
         OptimisticConcurrencyError: a row has another version.
@@ -38,8 +40,10 @@ class RowWriter(Generic[T]):
         sql: RepositoryStatements,
         scope: Scope,
         connection: AsyncConnection,
+        tracked: TrackedAggregates,
     ) -> None:
         self._mapper = mapper
+        self._tracked = tracked
         self._sql = sql
         self._scope = scope
         self._connection = connection
@@ -103,7 +107,10 @@ class RowWriter(Generic[T]):
         versions = self._sql.versions.where(*self._scope)
         stored: Any = (await self._execute(versions, known)).first()
         raise OptimisticConcurrencyError.stale_version(
-            f"{entity.aggregate_type} {entity.id}", expected, stored and stored[1]
+            f"{entity.aggregate_type} {entity.id}",
+            expected,
+            stored and stored[1],
+            was_absent=self._tracked.was_absent(entity.id),
         )
 
     def _collect_parts(
