@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from cqrs_ddd_core import AggregateRoot
 from cqrs_ddd_core.adapters.memory import InMemoryRepository
 from cqrs_ddd_core.domain import ICompiledSpecification
 from cqrs_ddd_core.primitives.exceptions import InvalidOperationError, ValidationError
@@ -72,3 +75,19 @@ async def test_repository_search_rejects_options_that_select_fields(
         await parcels.search(SelectingOptions(select_fields=("owner", "grams")))
 
     assert await (await parcels.search(SelectingOptions())) == []
+
+
+class Meeting(AggregateRoot[str]):
+    at: datetime
+
+
+async def test_times_in_a_repeated_hour_are_ordered_by_instant() -> None:
+    meetings: InMemoryRepository[Meeting, str] = InMemoryRepository(Meeting)
+    zone = ZoneInfo("Europe/Berlin")
+    first = datetime(2026, 10, 25, 2, 30, tzinfo=zone)
+    times = {"a": first.replace(fold=1), "b": first.replace(minute=45), "c": first}
+    await meetings.add_many([Meeting(id=name, at=at) for name, at in times.items()])
+
+    found = await (await meetings.search(QueryOptions(None, ordering=("at",))))
+
+    assert [each.id for each in found] == ["c", "b", "a"]

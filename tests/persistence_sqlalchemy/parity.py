@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -23,6 +23,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Integer,
+    Interval,
     LargeBinary,
     Numeric,
     Text,
@@ -180,6 +181,7 @@ def _column_type(annotation: Any, random: Random, dialect: str) -> TypeEngine[An
         datetime | None: UtcDateTime(),
         date | None: Date(),
         time | None: Time(),
+        timedelta | None: Interval(),
         UUID | None: Uuid(),
         Color | None: Enum(Color, native_enum=random.random() < 0.5),
         bytes | None: LargeBinary(),

@@ -40,11 +40,13 @@ from sqlalchemy.orm import (
 )
 
 from cqrs_ddd_core import AggregateRoot, ValueObject
+from cqrs_ddd_core.adapters.memory import InMemoryRepository
 from cqrs_ddd_core.primitives.exceptions import ConfigError
 from cqrs_ddd_persistence_sqlalchemy.repository.model_mapper import ModelMapper
 from cqrs_ddd_persistence_sqlalchemy.repository.model_mixins import VersionMixin
 from cqrs_ddd_persistence_sqlalchemy.repository.repository import SQLAlchemyRepository
 from cqrs_ddd_persistence_sqlalchemy.schema.column_types import ExactDecimal, Json
+from cqrs_ddd_specifications import AttributeSpecification
 from tests.persistence_sqlalchemy.conftest import SessionFactory
 
 
@@ -414,3 +416,50 @@ async def test_repository_rejects_inexact_column_types_on_sqlite_only(
 
     async with engine.begin() as connection:
         await connection.execute(text("DROP TABLE things"))
+
+
+class Stop(ValueObject):
+    key: UUID
+    colour: Colour = Colour.RED
+    others: tuple[UUID, ...] = ()
+
+
+class Tour(AggregateRoot[str]):
+    stop: Stop
+    stops: tuple[Stop, ...] = ()
+
+
+class TourModel(VersionMixin, declarative_base()):  # type: ignore[misc]
+    __tablename__ = "tours"
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    stop: Mapped[Any] = mapped_column(Json)
+    stops: Mapped[Any] = mapped_column(Json)
+
+
+async def test_value_inside_a_json_column_is_found_in_every_spelling(
+    engine: AsyncEngine, session_factory: SessionFactory
+) -> None:
+    one, two = UUID(int=0xABC), UUID(int=0xDEF)
+    tours = SQLAlchemyRepository[Tour, str](Tour, TourModel, session_factory)
+    fake = InMemoryRepository[Tour, str](Tour)
+    async with engine.begin() as connection:
+        await connection.run_sync(TourModel.metadata.create_all)
+    for each in (tours, fake):
+        stop = Stop(key=one, others=(two,))
+        await each.add(Tour(id="t-1", stop=stop, stops=(Stop(key=two),)))
+        await each.add(Tour(id="t-2", stop=Stop(key=two)))
+
+    async def find(path: str, operator: str, value: object) -> list[list[str]]:
+        condition = AttributeSpecification(path, operator, value)
+        return [
+            [tour.id for tour in await (await each.search(condition))] for each in (tours, fake)
+        ]
+
+    for spelling in (one, str(one), str(one).upper(), one.hex):
+        assert await find("stop.key", "=", spelling) == [["t-1"]] * 2
+        assert await find("stop.key", "in", [spelling]) == [["t-1"]] * 2
+    assert await find("stop.others", "contains_any", [two.hex]) == [["t-1"]] * 2
+    assert await find("stops.key", "=", two.hex) == [["t-1"]] * 2
+    assert await find("stop.colour", "=", "red") == [["t-1", "t-2"]] * 2
+    async with engine.begin() as connection:
+        await connection.run_sync(TourModel.metadata.drop_all)

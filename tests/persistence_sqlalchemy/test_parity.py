@@ -15,7 +15,7 @@ from cqrs_ddd_specifications.operators import EQ, IN, LIKE, LT, STARTSWITH
 from tests.faults.sizes import PARITY_SEEDS
 from tests.persistence_sqlalchemy.parity import compare_with_memory
 
-SEEDS = (47, 20, 33, 5, 10, *range(5))
+SEEDS = (17, 41, 2, 6, 44, *range(5))
 """Seeds; the first five generate rare cases, such as a prefix that looks like a pattern."""
 SPECIFICATIONS = 100
 PAGES = 20

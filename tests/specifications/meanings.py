@@ -60,6 +60,7 @@ class Moment:
     at: datetime | None = None
     day: date | None = None
     hour: time | None = None
+    length: timedelta | None = None
     key: UUID | None = None
     color: Color | None = None
     raw: bytes | None = None
@@ -147,6 +148,9 @@ TEXT = [
 ]
 
 PATTERNS = [
+    (None, "not_like", "%", True),
+    ("abc", "not_startswith", "a", False),
+    ("abc", "excludes", "d", True),
     ("abc", "like", "abc", True),
     ("abc", "like", "ABC", False),
     ("abc", "like", "ab", False),
@@ -328,6 +332,7 @@ DOCUMENTS: list[tuple[str, Any, str, Any, bool]] = [
     ("data.a", {"a": 5}, "between", [1, 9], True),
     ("data.a", {"a": "5"}, "between", [1, 9], False),
     ("data.a", {"a": "abc"}, "contains", "b", True),
+    ("data.a", {"a": 1}, "not_contains", "b", True),
     ("data.a", {"a": ["abc"]}, "contains", "b", False),
     ("data.a", {"a": 1}, "like", "%", False),
     ("data.a", {"a": "ABC"}, "ilike", "a%", True),
@@ -443,6 +448,11 @@ DECLARED = [
     ("day", date(2026, 3, 1), "=", date(2026, 3, 1), True),
     ("hour", time(9), "between", ["08:00", "10:00"], True),
     ("hour", None, "is_null", None, True),
+    ("length", timedelta(days=9), "<", timedelta(days=10), True),
+    ("length", timedelta(days=9), ">", "PT215H59M", True),
+    ("length", timedelta(days=9), "=", "P9D", True),
+    ("length", timedelta(days=1), "in", ["PT24H"], True),
+    ("length", None, "<", timedelta(0), False),
     ("key", UUID(int=5), "=", str(UUID(int=5)), True),
     ("key", UUID(int=5), "<", UUID(int=6), True),
     ("key", UUID(int=5), "in", [str(UUID(int=5))], True),

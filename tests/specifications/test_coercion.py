@@ -99,6 +99,9 @@ def as_kind(value: Any, kind: Kind, operator: Operator = EQ) -> Any:
         (Kind.DATE, "2026-03-01", date(2026, 3, 1)),
         (Kind.TIME, time(12, 30), time(12, 30)),
         (Kind.TIME, "12:30:00", time(12, 30)),
+        (Kind.DURATION, timedelta(days=9), timedelta(days=9)),
+        (Kind.DURATION, "P9D", timedelta(days=9)),
+        (Kind.DURATION, "-PT1.5S", timedelta(seconds=-1.5)),
         (Kind.UUID, ID, ID),
         (Kind.UUID, str(ID), ID),
         (Kind.UUID, str(ID).upper(), ID),
@@ -125,7 +128,7 @@ def test_operand_is_converted_to_the_type_of_its_field(
     assert type(given) is type(expected)
 
 
-@pytest.mark.parametrize("kind", [each for each in Kind if each is not Kind.ARRAY])
+@pytest.mark.parametrize("kind", [each for each in Kind if each not in (Kind.ARRAY, Kind.OTHER)])
 def test_equality_is_the_only_comparison_that_accepts_none(kind: Kind) -> None:
     assert as_kind(None, kind) is None
     if kind not in LT.kinds:
@@ -173,6 +176,9 @@ def test_equality_is_the_only_comparison_that_accepts_none(kind: Kind) -> None:
         (Kind.TIME, time(12, tzinfo=timezone.utc)),
         (Kind.TIME, "12:30+01:00"),
         (Kind.TIME, "noon"),
+        (Kind.DURATION, 9),
+        (Kind.DURATION, "9 days and a bit"),
+        (Kind.DURATION, timedelta(days=800_000)),
         (Kind.UUID, "7"),
         (Kind.UUID, 7),
         (Kind.UUID, ID.bytes),

@@ -425,3 +425,53 @@ def test_query_options_with_a_lone_surrogate_cannot_be_written_as_json() -> None
 
     with pytest.raises(SpecificationError):
         options.to_json()
+
+
+BROKEN = {
+    "and": [
+        OPEN,
+        {"not": {"or": [{"attribute": "a", "operator": "lke", "value": "x"}, 3]}},
+        {"attribute": "b", "operator": "between", "value": 1},
+    ]
+}
+
+
+def test_error_names_the_place_in_the_written_specification() -> None:
+    with pytest.raises(UnknownOperatorError, match=r"^at and\[1\].not.or\[0\]: unknown ") as caught:
+        from_dict(BROKEN)
+
+    assert caught.value.path == "and[1].not.or[0]"
+
+
+def test_validation_lists_every_problem_with_its_place() -> None:
+    problems = SpecificationFactory.validate(BROKEN)
+
+    assert [each.partition(": ")[0] for each in problems] == [
+        "at and[1].not.or[0]",
+        "at and[1].not.or[1]",
+        "at and[2]",
+    ]
+    assert SpecificationFactory.validate(OPEN) == []
+    (problem,) = SpecificationFactory.validate(OPEN, allowed_fields=["name"])
+    assert problem.startswith("unknown field 'status'; ")
+    (problem,) = SpecificationFactory.validate(nest(5_000))
+    assert "levels" in problem
+    (problem,) = SpecificationFactory.validate([])
+    assert problem.startswith("a specification is ")
+
+
+def test_validation_agrees_with_the_factory() -> None:
+    for data in (OPEN, nest(3), nest(MAX_LEVELS - 1), {"and": []}):
+        from_dict(data)
+        assert SpecificationFactory.validate(data) == []
+    for data in (BROKEN, nest(MAX_LEVELS), nest(3, {}), {"not": []}):
+        with pytest.raises(SpecificationError) as caught:
+            from_dict(data)
+        assert str(caught.value) in SpecificationFactory.validate(data)
+
+
+def test_path_of_keys_with_a_dollar_sign_is_rejected() -> None:
+    with pytest.raises(SpecificationValueError, match=r"without \$, got '\$.a'; write 'a'"):
+        AttributeSpecification("notes", "path_exists", "$.a")
+
+    assert AttributeSpecification("notes", "path_exists", ["$"]).value == ("$",)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
+from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NewType, Optional, TypeVar, Union
 from uuid import UUID
 
@@ -93,7 +95,12 @@ TEXT, INTEGER = FieldType(Kind.TEXT), FieldType(Kind.INTEGER)
         (dict[str, int], Kind.JSON),
         (Mapping[str, int], Kind.JSON),
         (int | str, Kind.JSON),
-        (timedelta, Kind.JSON),
+        (timedelta, Kind.DURATION),
+        (IPv4Address, Kind.OTHER),
+        (list[IPv4Address], Kind.OTHER),
+        (complex, Kind.OTHER),
+        (Path, Kind.OTHER),
+        (object, Kind.JSON),
         (Place, Kind.JSON),
         (list[Place], Kind.JSON),
         (list[list[int]], Kind.JSON),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Set
-from datetime import date, datetime, time, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from enum import Enum
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from .exceptions import SpecificationValueError, UnsupportedOperatorError, ensure_limit, shorten
 from .field_types import FieldType, Kind
-from .json_values import ensure_storable, to_document
+from .json_values import DURATION, ensure_storable, to_document
 from .operators import CONTAINS_ALL, CONTAINS_ANY, EQ, LE, NE, Operator, Takes
 
 T = TypeVar("T")
@@ -24,6 +24,8 @@ MAX_WILDCARDS = 32
 MAX_PATH = 16
 
 _MAX_DIGITS = 1_000
+_LONGEST_DURATION = timedelta(days=700_000)
+"""Almost 2,000 years: SQLite stores the time that lies so far from 1970."""
 
 
 def validate_path(attribute: object) -> None:
@@ -61,6 +63,11 @@ def validate_shape(operator: Operator, value: object) -> object:
     if takes is Takes.KEYS:
         return _to_texts(operator, value)
     if takes is Takes.PATH:
+        if isinstance(value, str) and value.startswith("$"):
+            raise SpecificationValueError(
+                f"{operator.name} takes the keys of the path without $, got {shorten(value)}; "
+                f"write {value.lstrip('$.')!r}, or a list for a key that begins with $"
+            )
         keys = _to_texts(operator, value.split(".") if isinstance(value, str) else value)
         _ensure_shape(0 < len(keys) <= MAX_PATH, operator, value)
         return keys
@@ -205,6 +212,15 @@ def _to_time(value: object, _: FieldType) -> time:
     return found
 
 
+def _to_duration(value: object, _: FieldType) -> timedelta:
+    if isinstance(value, str):
+        value = DURATION.validate_python(value)
+    duration = _ensure_type(value, timedelta)
+    if abs(duration) > _LONGEST_DURATION:
+        raise _ConversionError("it is longer than databases store")
+    return duration
+
+
 def _to_uuid(value: object, _: FieldType) -> UUID:
     return UUID(value) if isinstance(value, str) else _ensure_type(value, UUID)
 
@@ -256,6 +272,7 @@ _CONVERTERS: Mapping[Kind, Callable[[object, FieldType], object]] = {
     Kind.DATETIME: _to_datetime,
     Kind.DATE: _to_date,
     Kind.TIME: _to_time,
+    Kind.DURATION: _to_duration,
     Kind.UUID: _to_uuid,
     Kind.ENUM: _to_enum,
     Kind.BYTES: _to_bytes,

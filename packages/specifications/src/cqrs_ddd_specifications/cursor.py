@@ -6,13 +6,14 @@ import json
 import math
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
 from . import exceptions as errors
 from .json_form import read_json
+from .json_values import DURATION
 
 MAX_CURSOR = 4_000
 """Characters of a cursor, so that it fits into a URL."""
@@ -64,6 +65,11 @@ def _to_finite_decimal(text: str) -> Decimal:
     return number
 
 
+def _to_iso_duration(value: timedelta) -> str:
+    text: str = DURATION.dump_python(value, mode="json")
+    return text
+
+
 def _to_base64(value: bytes) -> str:
     return urlsafe_b64encode(value).decode()
 
@@ -76,6 +82,7 @@ _TYPES: dict[str, tuple[type, Callable[[Any], str], Callable[[str], object]]] = 
     "datetime": (datetime, datetime.isoformat, datetime.fromisoformat),
     "date": (date, date.isoformat, date.fromisoformat),
     "time": (time, time.isoformat, time.fromisoformat),
+    "duration": (timedelta, _to_iso_duration, DURATION.validate_python),
     "decimal": (Decimal, str, _to_finite_decimal),
     "uuid": (UUID, str, UUID),
     "bytes": (bytes, _to_base64, _from_base64),

@@ -28,7 +28,20 @@ class SpecificationError(ValidationError):
     Args:
         message: the problem and the next step.
         errors: problems by field (a dotted path).
+
+    Attributes:
+        path: place in written data, such as ``and[1].not``; "" at its root.
     """
+
+    path: str = ""
+
+    def add_step(self, step: str) -> None:
+        """Put a step before the path, since the data around the present place is known now."""
+        self.path = f"{step}.{self.path}" if self.path else step
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"at {self.path}: {message}" if self.path else message
 
 
 class UnknownOperatorError(SpecificationError):

@@ -62,6 +62,28 @@ class SpecificationFactory:
         )
 
     @staticmethod
+    def validate(
+        data: object,
+        *,
+        allowed_fields: AllowedFields | None = None,
+        operators: Collection[Operator] = (),
+    ) -> list[str]:
+        """Return the problems for which ``from_dict`` rejects the data, each with its place.
+
+        The types of the fields are not known here, so a value may still be rejected later.
+
+        Args:
+            data: a dict in the form that ``to_dict`` returns.
+            allowed_fields: the fields, and perhaps operators, that the data may name.
+            operators: operators that the data may name although they are not portable.
+
+        Raises:
+            ConfigError: ``allowed_fields`` is malformed or names an unknown operator.
+        """
+        reader = TreeReader(TreeBuilder(), allowed=allowed_fields, operators=operators)
+        return [str(error) for error in reader.find_errors(data)]
+
+    @staticmethod
     def to_dict(specification: Specification) -> dict[str, object]:
         """Return a dict of JSON types; a field with a declared type converts the values back.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
@@ -28,6 +28,7 @@ class Kind(Enum):
     DATETIME = "date and time"
     DATE = "date"
     TIME = "time"
+    DURATION = "duration"
     UUID = "UUID"
     ENUM = "enum"
     BYTES = "bytes"
@@ -35,6 +36,8 @@ class Kind(Enum):
     JSON = "JSON"
     ANY = "undeclared"
     """Kind of a value in a dict: values of different Python types are unequal and have no order."""
+    OTHER = "of another type"
+    """Kind of a value that no operator compares; it may only be None or not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Path:
 
 ANY = FieldType(Kind.ANY)
 JSON = FieldType(Kind.JSON)
+OTHER = FieldType(Kind.OTHER)
 
 _KINDS: Mapping[type, Kind] = {
     bool: Kind.BOOLEAN,
@@ -92,6 +96,7 @@ _KINDS: Mapping[type, Kind] = {
     datetime: Kind.DATETIME,
     date: Kind.DATE,
     time: Kind.TIME,
+    timedelta: Kind.DURATION,
     UUID: Kind.UUID,
     bytes: Kind.BYTES,
 }
@@ -108,10 +113,15 @@ _BY_PYDANTIC: Mapping[object, type] = {
     pydantic.EmailStr: str,
 }
 _LISTS = (list, tuple, set, frozenset, Sequence, Collection, Iterable)
+_DOCUMENTS = (Mapping, *_LISTS)
 
 
 def type_of(annotation: object) -> FieldType:
-    """Return the field type for an annotation; every annotation but a plain value's is JSON."""
+    """Return the field type for an annotation.
+
+    Objects with fields, dicts, lists of them, unions and undeclared values are JSON; a class of
+    other values, such as ``IPv4Address``, is ``OTHER``.
+    """
     annotation = _unwrap(annotation)
     if isinstance(annotation, typing.TypeVar):
         return ANY
@@ -121,11 +131,22 @@ def type_of(annotation: object) -> FieldType:
         for python_type, kind in _KINDS.items():
             if issubclass(annotation, python_type):
                 return FieldType(kind)
+        if not _is_document(annotation):
+            return OTHER
     item = _item_of(annotation)
     item_type = JSON if item is None else type_of(item)
     if item_type.kind in (Kind.JSON, Kind.ARRAY):
         return JSON
-    return FieldType(Kind.ARRAY, item=item_type)
+    return OTHER if item_type is OTHER else FieldType(Kind.ARRAY, item=item_type)
+
+
+def _is_document(annotation: type) -> bool:
+    """Return whether JSON preserves the structure of the values of a class."""
+    # On Python 3.11 and later Any is a class, too.
+    if annotation in (object, type(None), typing.Any) or issubclass(annotation, _DOCUMENTS):
+        return True
+    fields: Mapping[str, object] | None = _fields_of(annotation)  # type: ignore[arg-type]
+    return fields is not None
 
 
 @lru_cache(maxsize=4096)

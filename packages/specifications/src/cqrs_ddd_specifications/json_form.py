@@ -96,21 +96,41 @@ class TreeReader(Generic[R]):
                 that is not allowed.
         """
         errors.ensure_limit("levels", MAX_LEVELS, depth)
-        if isinstance(data, Mapping):
-            if len(data) == 1:
-                [(key, inner)] = data.items()
-                if key in ("and", "or") and isinstance(inner, (list, tuple)):
-                    parts = [self.read(each, depth + 1) for each in inner]
-                    combine = self._visitor.all_of if key == "and" else self._visitor.any_of
-                    return combine(parts)
-                if key == "not":
-                    return self._visitor.negation(self.read(inner, depth + 1))
-            if {"attribute", "operator"} <= data.keys() <= _CONDITION:
-                return self._read_condition(data["attribute"], data["operator"], data.get("value"))
+        group = _split_group(data)
+        if group is not None:
+            key, steps = group
+            parts = [self._read_part(each, step, depth) for step, each in steps.items()]
+            if key == "not":
+                return self._visitor.negation(parts[0])
+            return self._visitor.all_of(parts) if key == "and" else self._visitor.any_of(parts)
+        if isinstance(data, Mapping) and {"attribute", "operator"} <= data.keys() <= _CONDITION:
+            return self._read_condition(data["attribute"], data["operator"], data.get("value"))
         raise errors.SpecificationError(
             'a specification is {"and": [...]}, {"or": [...]}, {"not": {...}} or {"attribute": '
             f'..., "operator": ..., "value": ...}}, got {errors.shorten(data, 80)}'
         )
+
+    def find_errors(self, data: object, depth: int = 1) -> list[errors.SpecificationError]:
+        """Return the error of each part that ``read`` rejects, in the order of the data."""
+        found = list[errors.SpecificationError]()
+        group = _split_group(data) if depth <= MAX_LEVELS else None
+        for step, part in group[1].items() if group is not None else ():
+            for error in self.find_errors(part, depth + 1):
+                error.add_step(step)
+                found.append(error)
+        if not found and (group is None or depth == 1):
+            try:
+                self.read(data, depth)
+            except errors.SpecificationError as error:
+                found.append(error)
+        return found
+
+    def _read_part(self, data: object, step: str, depth: int) -> R:
+        try:
+            return self.read(data, depth + 1)
+        except errors.SpecificationError as error:
+            error.add_step(step)
+            raise
 
     def _read_condition(self, attribute: str, spelling: object, value: object) -> R:
         ensure_allowed(attribute, self._allowed)
@@ -123,6 +143,16 @@ class TreeReader(Generic[R]):
                 f"{operator.name} is not allowed for {attribute}; use {', '.join(names)}"
             )
         return self._visitor.attribute(attribute, operator, value)
+
+
+def _split_group(data: object) -> tuple[str, dict[str, object]] | None:
+    """Return the key of a group and its parts by step, or None for other data."""
+    if not isinstance(data, Mapping) or len(data) != 1:
+        return None
+    [(key, inner)] = data.items()
+    if key in ("and", "or") and isinstance(inner, (list, tuple)):
+        return key, {f"{key}[{place}]": each for place, each in enumerate(inner)}
+    return (key, {key: inner}) if key == "not" else None
 
 
 def _find_operators(attribute: str, spellings: Collection[str | Operator]) -> list[Operator]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Set
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from .exceptions import SpecificationValueError, ensure_limit, shorten
 
 MAX_DOCUMENT_DEPTH = 32
+DURATION = TypeAdapter(timedelta)
+"""Reader and writer of durations as ISO 8601 text, such as ``P9D``."""
 
 _INTEGERS = 2**63
 

@@ -155,7 +155,8 @@ def _add_complement(spellings: str, of: Operator) -> Operator:
     return OPERATORS.register(Operator(name, of.takes, meaning, tuple(others), of.kinds, of))
 
 
-_ALL = frozenset(Kind)
+_EVERY = frozenset(Kind)
+_ALL = _EVERY - {Kind.OTHER}
 _ORDERED = _ALL - {Kind.ENUM, Kind.ARRAY}
 _SCALARS = _ALL - {Kind.ARRAY}
 _TEXT = frozenset({Kind.TEXT})
@@ -178,7 +179,7 @@ IN = _add("in is_in one_of any_of", Takes.LIST, _SCALARS,
 NOT_IN = _add_complement("not_in notin nin none_of", IN)
 BETWEEN = _add("between range", Takes.RANGE, _ORDERED, "`>=` lowest and `<=` highest")
 NOT_BETWEEN = _add_complement("not_between notbetween not_in_range", BETWEEN)
-IS_NULL = _add("is_null isnull null is_none", Takes.NOTHING, _ALL,
+IS_NULL = _add("is_null isnull null is_none", Takes.NOTHING, _EVERY,
                "None, JSON null, or a missing value")
 IS_NOT_NULL = _add_complement("is_not_null isnotnull not_null notnull is_not_none", IS_NULL)
 IS_EMPTY = _add("is_empty isempty empty", Takes.NOTHING, _SIZED,
@@ -194,6 +195,14 @@ STARTSWITH = _add("startswith starts_with", Takes.TEXT, _TEXTS, "begins with the
 ISTARTSWITH = _add("istartswith istarts_with", Takes.TEXT, _TEXTS, f"as `startswith`{_CASELESS}")
 ENDSWITH = _add("endswith ends_with", Takes.TEXT, _TEXTS, "ends with the given text")
 IENDSWITH = _add("iendswith iends_with", Takes.TEXT, _TEXTS, f"as `endswith`{_CASELESS}")
+NOT_LIKE = _add_complement("not_like notlike", LIKE)
+NOT_ILIKE = _add_complement("not_ilike notilike", ILIKE)
+NOT_CONTAINS = _add_complement("not_contains notcontains excludes", CONTAINS)
+NOT_ICONTAINS = _add_complement("not_icontains noticontains", ICONTAINS)
+NOT_STARTSWITH = _add_complement("not_startswith not_starts_with", STARTSWITH)
+NOT_ISTARTSWITH = _add_complement("not_istartswith not_istarts_with", ISTARTSWITH)
+NOT_ENDSWITH = _add_complement("not_endswith not_ends_with", ENDSWITH)
+NOT_IENDSWITH = _add_complement("not_iendswith not_iends_with", IENDSWITH)
 
 CONTAINS_ANY = _add("contains_any array_contains_any overlaps has_any_of", Takes.LIST, _ARRAYS,
                     "a list with at least one of the given values")

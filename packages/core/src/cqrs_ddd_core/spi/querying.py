@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from enum import Enum
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -129,6 +130,10 @@ def _sort(rows: list[R], name: str, read: Callable[[R, str], Any]) -> None:
 
     def key(row: R) -> tuple[bool, Any]:
         value = read(row, path)
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            # Python compares two times of one zone by wall clock, also in the hour that a change
+            # from summer time repeats.
+            value = value.astimezone(timezone.utc)
         return value is None, value
 
     try:

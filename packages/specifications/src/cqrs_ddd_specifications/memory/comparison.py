@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator as python
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -47,7 +47,8 @@ CheckMaker = Callable[[Any, FieldType], Check]
 
 _UNDECLARED = (Kind.JSON, Kind.ANY)
 _MAX_EXACT_FLOAT = 2.0**53
-_CLASSES = (str, datetime, date, time, UUID, bytes)
+_INSTANT = (datetime, False)
+_CLASSES = (str, datetime, date, time, timedelta, UUID, bytes)
 _ORDER: Mapping[Operator, tuple[str, Callable[[Any, Any], bool]]] = {
     LT: ("<", python.lt),
     LE: ("<=", python.le),
@@ -132,7 +133,11 @@ def _compare(compare: Callable[[Any, Any], bool], actual: object, value: object)
     if isinstance(actual, bool) or isinstance(value, bool):
         return type(actual) is type(value) and compare(actual, value)
     found = _class_of(actual)
-    return found is not None and found == _class_of(value) and compare(actual, value)
+    if found is None or found != _class_of(value):
+        return False
+    if found == _INSTANT and isinstance(actual, datetime) and isinstance(value, datetime):
+        actual, value = to_utc(actual), to_utc(value)
+    return compare(actual, value)
 
 
 def _class_of(value: object) -> tuple[type, bool] | None:

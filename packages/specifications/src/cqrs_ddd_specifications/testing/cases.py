@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, make_dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from random import Random
@@ -71,6 +71,7 @@ _FIELDS: dict[str, Any] = {
     "made_at": datetime | None,
     "day": date | None,
     "hour": time | None,
+    "length": timedelta | None,
     "key": UUID | None,
     "color": Color | None,
     "raw": bytes | None,

@@ -27,6 +27,10 @@ _DECIMALS = ("0", "0.01", "0.10", "1", "1.50", "-2.25", "99.99", "1999999999.99"
 _BEYOND_SCALE = ("0.001", "1.999", "-2.2500001", "1e20", "-1e20", "0.1000", "1E+2")
 _START = datetime(2026, 3, 29, 1, 30, tzinfo=timezone.utc)
 _DATES = (date(1, 1, 1), date(9999, 12, 31), date(2026, 2, 28))
+_DURATIONS = (
+    *(timedelta(), timedelta(days=9), timedelta(days=10), timedelta(hours=24), timedelta(days=-1)),
+    *(timedelta(days=700_000), timedelta(days=-700_000), timedelta(microseconds=-1)),
+)
 _TIMES = (time(), time(23, 59, 59, 999999), time(12, 30), time(0, 0, 0, 1))
 _ZONES = tuple(timezone(timedelta(minutes=m)) for m in (0, 60, 330, -660, 845))
 _KEYS = ("a", "b", "c", "a b", "ключ", 'q"uote', "$", "0", "[0]", "", "A")
@@ -70,6 +74,7 @@ class Values:
             Kind.DATETIME: self.datetime,
             Kind.DATE: self.date,
             Kind.TIME: self.time,
+            Kind.DURATION: self.duration,
             Kind.UUID: lambda: UUID(int=self.random.choice((0, 1, 2**64, 2**127, 2**128 - 1))),
             Kind.BYTES: lambda: self.random.choice((b"", b"\x00", b"a", b"\xff\xfe", b"'")),
             Kind.JSON: self.document,
@@ -116,6 +121,12 @@ class Values:
         return self.random.choice(
             (date(1, 1, 1), date(9999, 12, 31), date(2026, 2, 28), self.datetime().date())
         )
+
+    def duration(self) -> timedelta:
+        """Return a duration, often close to a day and sometimes negative or very long."""
+        if self.random.random() < 0.3:
+            return self.random.choice(_DURATIONS)
+        return timedelta(hours=self._small(), microseconds=self.random.choice((0, 1, 999_999)))
 
     def time(self) -> time:
         """Return a time of day without a zone."""

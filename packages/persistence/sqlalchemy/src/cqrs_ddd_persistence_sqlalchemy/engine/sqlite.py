@@ -180,12 +180,15 @@ def _switch_to_write_ahead_log(cursor: Any, busy_timeout: float) -> None:
             cursor.execute("PRAGMA journal_mode")
 
 
-def evaluate_json(document: str | None, condition: str) -> int:
-    """Return 1 if the document satisfies the condition ``[operator or null, keys, value]``."""
+def evaluate_json(document: str | float | None, condition: str) -> int:
+    """Return 1 if the document satisfies the condition ``[operator or null, keys, value]``.
+
+    SQLite stores a document that is a single number as a number.
+    """
     # Clients may send many long conditions, which would fill the memory.
     is_cached = len(condition) <= _LONGEST_CACHED
     test = (_compile_condition if is_cached else _compile_condition.__wrapped__)(condition)
-    return test(None if document is None else json.loads(document))
+    return test(json.loads(document) if isinstance(document, str) else document)
 
 
 @lru_cache(maxsize=1024)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from cqrs_ddd_core import AggregateRoot, ConfigError, InvalidOperationError, SerializationError
 from cqrs_ddd_core.primitives.exceptions.arguments import ensure_class
-from cqrs_ddd_specifications import coercion, exceptions, field_types, operators
+from cqrs_ddd_specifications import coercion, exceptions, field_types, json_values, operators
 
 from ..specifications.columns import get_mapper
 from .field_mapping import ColumnField, Field, FieldMapping, MappedClass, PartsField, Row
@@ -24,6 +24,7 @@ _TEXT_IN_JSON = (
     field_types.Kind.DATETIME,
     field_types.Kind.DATE,
     field_types.Kind.TIME,
+    field_types.Kind.DURATION,
     field_types.Kind.BYTES,
 )
 
@@ -302,13 +303,11 @@ def _encode_operand(
         field = (field.parts if isinstance(field, PartsField) else fields).get(name)
         if isinstance(field, ColumnField):
             break
-    if field_type.kind in (field_types.Kind.ARRAY, field_types.Kind.JSON) or not isinstance(
-        field, ColumnField
-    ):
+    if field_type.kind is field_types.Kind.JSON or not isinstance(field, ColumnField):
         return value
-    if field.encode is None or field.is_json:
+    encode = json_values.to_field_json if field.is_json else field.encode
+    if encode is None or (field_type.kind is field_types.Kind.ARRAY and not field.is_json):
         return value
-    encode = field.encode
     if operator.takes in (operators.Takes.LIST, operators.Takes.RANGE):
         return [None if each is None else encode(each) for each in given]
     if operator.takes is operators.Takes.VALUE and given is not None:

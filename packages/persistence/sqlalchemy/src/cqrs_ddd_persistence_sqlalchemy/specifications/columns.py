@@ -137,6 +137,7 @@ _KINDS: tuple[tuple[type[ColumnType], Kind], ...] = (
     (sa.DateTime, Kind.DATETIME),
     (sa.Date, Kind.DATE),
     (sa.Time, Kind.TIME),
+    (sa.Interval, Kind.DURATION),
     (sa.LargeBinary, Kind.BYTES),
     (sa.String, Kind.TEXT),
 )
