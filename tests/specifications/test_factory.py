@@ -461,10 +461,12 @@ def test_validation_lists_every_problem_with_its_place() -> None:
 
 
 def test_validation_agrees_with_the_factory() -> None:
-    for data in (OPEN, nest(3), nest(MAX_LEVELS - 1), {"and": []}):
+    accepted: list[Any] = [OPEN, nest(3), nest(MAX_LEVELS - 1), {"and": []}]
+    for data in accepted:
         from_dict(data)
         assert SpecificationFactory.validate(data) == []
-    for data in (BROKEN, nest(MAX_LEVELS), nest(3, {}), {"not": []}):
+    rejected: list[Any] = [BROKEN, nest(MAX_LEVELS), nest(3, {}), {"not": []}]
+    for data in rejected:
         with pytest.raises(SpecificationError) as caught:
             from_dict(data)
         assert str(caught.value) in SpecificationFactory.validate(data)
