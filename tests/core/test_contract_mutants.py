@@ -245,6 +245,16 @@ class SavesOneByOne(InMemoryRepository[Parcel, str]):
         return [await self.add(entity, uow) for entity in entities]
 
 
+class ReadsTwice(InMemoryRepository[Parcel, str]):
+    """Wrong variant: reads the aggregates once to check them, and again to save them."""
+
+    async def add_many(
+        self, entities: Sequence[Parcel], uow: UnitOfWork | None = None
+    ) -> list[str]:
+        assert all(isinstance(entity, Parcel) for entity in entities)
+        return await super().add_many(list(entities), uow)
+
+
 class WrapsTheSearch(InMemoryRepository[Parcel, str]):
     """Builds its search result from another one."""
 
@@ -813,6 +823,7 @@ MUTANTS: Collection[Breaks] = (
         MANY.test_add_many_with_the_id_of_a_stored_aggregate_saves_nothing_and_names_it,
     ),
     Breaks(SavesOneByOne, MANY.test_add_many_with_a_repeated_id_raises_and_saves_nothing),
+    Breaks(ReadsTwice, MANY.test_add_many_rejects_a_generator_instead_of_saving_a_part_of_it),
     Breaks(RollsBackOnErrorsOnly, WORK.test_cancelled_unit_of_work_rolls_back),
     Breaks(
         SwallowsCancellation,

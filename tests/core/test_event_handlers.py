@@ -29,6 +29,21 @@ def test_handler_method_named_for_another_event_raises_at_class_definition() -> 
     assert (caught.value.aggregate_type, caught.value.handler) == ("Wrong", "apply_Opened")
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((), r"@when\(\) names no event; write @when\(OrderPlaced\)"),
+        ((len,), r"@when\(len\) names no event"),
+        (("Opened",), r"@when\(Opened\) names no event"),
+        ((Opened, int), r"@when\(Opened, int\) names no event"),
+    ],
+    ids=["nothing", "method", "text", "another class"],
+)
+def test_mark_that_names_no_event_is_rejected(given: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(EventHandlerError, match=message):
+        when(*given)
+
+
 def test_two_handler_methods_for_one_event_are_rejected() -> None:
     with pytest.raises(EventHandlerError, match="both apply Opened; keep one"):
 

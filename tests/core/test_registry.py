@@ -16,6 +16,7 @@ from cqrs_ddd_core import (
     QueryHandler,
 )
 from cqrs_ddd_core.primitives.exceptions import (
+    ConfigError,
     HandlerAlreadyRegisteredError,
     HandlerNotRegisteredError,
     HandlerRegistrationError,
@@ -114,6 +115,71 @@ async def test_handler_can_be_registered_in_many_forms(
     registry.register_command_handler(Greet, handler)
 
     assert await registry.get_handler(Greet).call(Greet(name="Ada")) == "hello Ada"
+
+
+async def make_handler(kind: type[Any] = GreetHandler) -> Any:
+    return kind()
+
+
+@pytest.mark.parametrize(
+    ("resolver", "handler"),
+    [
+        (make_handler, GreetHandler),
+        (lambda kind: make_handler(kind), GreetHandler),
+        (None, make_handler),
+        (None, lambda: make_handler()),
+    ],
+    ids=["async resolver", "resolver of a coroutine", "async factory", "factory of a coroutine"],
+)
+async def test_resolver_and_factory_may_be_async(resolver: Any, handler: Any) -> None:
+    registry = HandlerRegistry(resolver)
+    registry.register_command_handler(Greet, handler)
+
+    assert await registry.get_handler(Greet).call(Greet(name="Ada")) == "hello Ada"
+
+
+@pytest.mark.parametrize(
+    ("made", "problem"),
+    [
+        (lambda: None, "it was resolved to NoneType; return an object with async def handle"),
+        (lambda: GreetHandler, "it was resolved to the class GreetHandler; return an object"),
+        (lambda: make_handler(object), "it was resolved to object; return an object"),
+    ],
+    ids=["None", "class", "coroutine of an object"],
+)
+async def test_factory_of_something_else_than_a_handler_is_reported_with_the_next_step(
+    made: Any, problem: str
+) -> None:
+    by_factory, by_resolver = HandlerRegistry(), HandlerRegistry(lambda kind: made())
+    by_factory.register_command_handler(Greet, made)
+    by_resolver.register_command_handler(Greet, GreetHandler)
+
+    for registry in (by_factory, by_resolver):
+        with pytest.raises(HandlerRegistrationError, match=problem):
+            await registry.get_handler(Greet).call(Greet(name="Ada"))
+
+
+@pytest.mark.parametrize("resolver", [3, lambda: None, lambda kind, scope: None])
+def test_resolver_that_cannot_be_called_with_a_class_is_rejected(resolver: Any) -> None:
+    with pytest.raises(ConfigError, match="cannot be called with the class of a handler"):
+        HandlerRegistry(resolver)
+
+
+def test_wrapper_that_hides_the_parameters_of_a_handler_is_rejected(
+    registry: HandlerRegistry,
+) -> None:
+    def sync_wrapper(*args: Any, **kwargs: Any) -> Any:
+        return greet(*args, **kwargs)
+
+    async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
+        return await greet(*args, **kwargs)
+
+    for wrapper in (sync_wrapper, async_wrapper):
+        with pytest.raises(HandlerRegistrationError, match="use functools.wraps in its decorator"):
+            registry.register_command_handler(Greet, wrapper)
+    with pytest.raises(HandlerRegistrationError, match="write async def in its decorator"):
+        registry.register_command_handler(Greet, functools.wraps(greet)(sync_wrapper))
+    registry.register_command_handler(Greet, functools.wraps(greet)(async_wrapper))
 
 
 async def test_resolver_creates_the_handler_for_each_message() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -217,6 +217,17 @@ async def test_failed_rollback_does_not_hide_the_original_error(
 
     assert "rollback failed after LookupError('the reason')" in caplog.text
     assert "connection lost" in caplog.text
+
+
+async def test_result_of_an_async_function_is_not_accepted_as_a_commit_hook() -> None:
+    async def send() -> None: ...
+
+    sending: Any = send()
+
+    async with Recording() as uow:
+        with pytest.raises(InvalidOperationError, match="pass the function, such as partial"):
+            uow.on_commit(sending)
+    sending.close()
 
 
 async def test_failing_commit_hook_is_logged_with_its_traceback(

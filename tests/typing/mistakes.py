@@ -51,6 +51,8 @@ def create_values(account: Account) -> None:
     Money(amount="five")  # error
     Money(Decimal(5))  # error
     Money(amount=Decimal(5), colour="red")  # error
+    AccountEnded(reason="moved", colour="red")  # error
+    Account(id="a", colour="red")  # error
     Deposit(account_id="a")  # error
     Account(id=1)  # error
     Account()  # error

@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar, get_args, get_origin
@@ -73,8 +73,8 @@ def bind(message_type: type, handler: Any, resolver: Resolver | None) -> BoundHa
     """Bind an instance with ``handle``, its class, an async function or a factory.
 
     A class is instantiated for each message, by ``resolver`` if there is one; a factory, a callable
-    without parameters, is called for each message. A parameter ``uow`` gets the current unit of
-    work.
+    without parameters, is called for each message. A resolver and a factory may be async. A
+    parameter ``uow`` gets the current unit of work.
 
     Raises:
         HandlerRegistrationError: the handler does not fit the message type.
@@ -87,13 +87,15 @@ def bind(message_type: type, handler: Any, resolver: Resolver | None) -> BoundHa
     if is_class and not hasattr(handler, "handle"):
         raise unfit("has no handle method; write async def handle(self, message)")
     if not is_class and not hasattr(handler, "handle") and _is_factory(handler, unfit):
-        return BoundHandler(message_type, name, _build_factory_call(handler, name), None)
+        return BoundHandler(message_type, name, _build_call(handler, unfit, None), None)
     function = handler.handle if hasattr(handler, "handle") else handler
     if misfit := signatures.find_misfit(function, message_type):
         raise unfit(misfit)
-    call = _build_class_call(_find_factory(handler, resolver, unfit)) if is_class else function
-    if signatures.takes_uow(function):
-        call = _pass_uow(call, name)
+    needs_uow = signatures.takes_uow(function)
+    if is_class:
+        call = _build_call(_find_factory(handler, resolver, unfit), unfit, needs_uow)
+    else:
+        call = _pass_uow(function, name) if needs_uow else function
     return BoundHandler(message_type, name, call, _find_result_types(message_type, function))
 
 
@@ -157,7 +159,9 @@ def describe_handler(handler: object) -> str:
 def _is_factory(handler: object, unfit: Unfit) -> bool:
     if not callable(handler):
         raise unfit("is not callable and has no handle method; register a function or a class")
-    return not signatures.list_required_parameters(handler) and not signatures.is_async(handler)
+    return not signatures.list_required_parameters(handler) and not (
+        signatures.takes_any_arguments(handler)
+    )
 
 
 _DECORATORS: dict[type, str] = {
@@ -185,32 +189,41 @@ def _find_factory(handler: type, resolver: Resolver | None, unfit: Unfit) -> Cal
     return handler
 
 
-def _build_class_call(create: Callable[[], Any]) -> Callable[..., Awaitable[Any]]:
-    if not inspect.isclass(create) and signatures.is_async(create):
+def _build_call(create: Callable[[], Any], unfit: Unfit, needs_uow: bool | None) -> Call:
+    """Return a function that creates the handler for each message, and calls it.
 
-        async def resolve_and_call(message: object, **uow: object) -> object:
-            return await (await create()).handle(message, **uow)
+    Args:
+        create: returns the handler, or an awaitable of it.
+        unfit: builds the error for an object that is not a handler.
+        needs_uow: whether the handler takes ``uow``; None to look at the first instance.
+    """
 
-        return resolve_and_call
-
-    def call(message: object, **uow: object) -> Awaitable[object]:
-        answer: Awaitable[object] = create().handle(message, **uow)
-        return answer
-
-    return call
-
-
-def _build_factory_call(factory: Callable[[], Any], name: str) -> Call:
-    needs_uow: bool | None = None  # The first instance tells.
-
-    def call(message: object) -> Awaitable[object]:
+    def run(handle: Callable[..., Awaitable[Any]], message: object) -> Awaitable[object]:
         nonlocal needs_uow
-        handle: Call = factory().handle
         if needs_uow is None:
             needs_uow = signatures.takes_uow(handle)
-        return (_pass_uow(handle, name) if needs_uow else handle)(message)
+        return (_pass_uow(handle, describe_handler(handle)) if needs_uow else handle)(message)
+
+    async def run_later(created: Any, message: object) -> object:
+        if inspect.isawaitable(created):
+            created = await created
+        if not _is_handler(created):
+            is_class = isinstance(created, type)
+            given = f"the class {created.__name__}" if is_class else type(created).__name__
+            raise unfit(f"was resolved to {given}; return an object with async def handle")
+        return await run(created.handle, message)
+
+    def call(message: object) -> Awaitable[object]:
+        created = create()
+        if _is_handler(created):
+            return run(created.handle, message)
+        return run_later(created, message)
 
     return call
+
+
+def _is_handler(created: object) -> bool:
+    return hasattr(created, "handle") and not isinstance(created, type)
 
 
 def _pass_uow(function: Callable[..., Awaitable[Any]], name: str) -> Call:
@@ -232,13 +245,20 @@ def _find_result_types(message_type: type, function: object) -> tuple[type, ...]
     if declared is Any:
         declared = signatures.read_hints(function).get("return", Any)
     found: list[type] = []
-    for option in signatures.split_union(declared):
-        for result in signatures.split_union(_strip_response(option)):
-            classes = _find_classes(result)
-            if classes is None:
-                return None
-            found += classes
+    for option in signatures.split_union(signatures.strip_alias(declared)):
+        classes = _find_classes(_strip_response(option))
+        if classes is None:
+            return None
+        found += classes
     return tuple(found)
+
+
+_ALSO_ACCEPTED: dict[object, tuple[type, ...]] = {
+    None: (type(None),),
+    float: (float, int),
+    complex: (complex, float, int),
+}
+"""Classes that PEP 484 accepts for a hint."""
 
 
 def _strip_response(hint: object) -> object:
@@ -248,12 +268,24 @@ def _strip_response(hint: object) -> object:
 
 def _find_classes(hint: object) -> tuple[type, ...] | None:
     """Return the classes to test for, or None for a hint that cannot be tested at run time."""
-    if hint is None:
-        return (type(None),)
-    if hint is float:
-        return (float, int)  # PEP 484 accepts an int as a float.
+    found: list[type] = []
+    for option in signatures.split_union(signatures.strip_alias(hint)):
+        plain = signatures.strip_alias(option)
+        classes = _find_class(plain) if plain is option else _find_classes(plain)
+        if classes is None:
+            return None
+        found += classes
+    return tuple(found)
+
+
+def _find_class(hint: Any) -> tuple[type, ...] | None:
+    if hint in _ALSO_ACCEPTED:
+        return _ALSO_ACCEPTED[hint]
     origin = get_origin(hint) or hint
-    if isinstance(hint, TypeVar) or not inspect.isclass(origin) or origin in (Any, object):
+    if not inspect.isclass(origin) or origin in (Any, object, CommandResponse, QueryResponse):
         return None
+    if hasattr(origin, "__required_keys__"):  # A TypedDict, which is a dict at run time.
+        return (dict,)
+    generic: Mapping[str, Any] = getattr(origin, "__pydantic_generic_metadata__", {})
     is_protocol: bool = getattr(origin, "_is_protocol", False)
-    return None if is_protocol or origin in (CommandResponse, QueryResponse) else (origin,)
+    return None if is_protocol else (generic.get("origin") or origin,)

@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, overload
 
 from ..correlation import correlation_scope, get_correlation_id
-from ..domain.events import DomainEvent
+from ..domain.events import DomainEvent, get_path
 from ..messages import Command, Query
 from ..ports.event_dispatcher import IEventDispatcher
 from ..primitives import exceptions as errors
+from . import signatures
 from .handlers import BoundHandler, Resolver, bind, describe_handler, find_message_type
 
 HandlerFn = Callable[..., Awaitable[Any]]
@@ -29,7 +30,7 @@ class HandlerRegistry:
     """
 
     def __init__(self, resolver: Resolver | None = None) -> None:
-        if resolver is not None and not callable(resolver):
+        if resolver is not None and not signatures.can_be_called_with_one(resolver):
             raise errors.ConfigError(
                 f"resolver is {resolver!r}, which cannot be called with the class of a handler; "
                 "pass a function, such as the get of a container",
@@ -171,7 +172,7 @@ class HandlerRegistry:
             handlers = tuple(
                 handler
                 for _, handler in self._event_handlers
-                if issubclass(event_type, handler.message_type)
+                if _is_kind_of(event_type, handler.message_type)
             )
             self._for_event[event_type] = handlers
         return handlers
@@ -254,6 +255,11 @@ class EventDispatcher(IEventDispatcher):
 def _ensure_subclass(kind: type, message_type: object) -> None:
     if not (isinstance(message_type, type) and issubclass(message_type, kind)):
         raise errors.HandlerRegistrationError.not_a_message(message_type, kind.__name__)
+
+
+def _is_kind_of(event_type: type, handled: type) -> bool:
+    """Return whether a class is or extends another one, by path if a module was reloaded."""
+    return issubclass(event_type, handled) or get_path(handled) in map(get_path, event_type.__mro__)
 
 
 def _find_messages() -> Iterator[type]:

@@ -3,7 +3,7 @@
 import inspect
 import types
 from collections.abc import Callable
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from ..ports.unit_of_work import UnitOfWork
 
@@ -35,6 +35,39 @@ def split_union(hint: object) -> tuple[object, ...]:
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
+def strip_alias(hint: Any) -> object:
+    """Return the type behind ``Annotated``, a ``NewType`` or an alias of the statement ``type``."""
+    while True:
+        origin = get_origin(hint) or hint
+        if origin is Annotated:
+            hint = hint.__origin__
+        elif hasattr(origin, "__supertype__"):
+            hint = origin.__supertype__
+        elif not inspect.isclass(origin) and hasattr(origin, "__value__"):
+            hint = origin.__value__
+        else:
+            return hint
+
+
+def can_be_called_with_one(function: object) -> bool:
+    """Return whether the object can be called with one argument."""
+    if not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # A function in C may have no signature.
+        pass
+    return True
+
+
+def takes_any_arguments(function: Callable[..., object]) -> bool:
+    """Return whether the function has a parameter such as ``*args``."""
+    kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
+    return inspect.Parameter.VAR_POSITIONAL in kinds
+
+
 def is_async(function: object) -> bool:
     """Return whether a call of the function, or of a callable object, returns a coroutine."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
@@ -62,8 +95,11 @@ def takes_uow(function: Callable[..., object]) -> bool:
 
 def find_misfit(function: Callable[..., object], message_type: type) -> str | None:
     """Return why a function cannot handle the message, or None if it can."""
+    if not list_required_parameters(function) and takes_any_arguments(function):
+        return "hides its parameters behind *args; use functools.wraps in its decorator"
     if not is_async(function):
-        return "is not async; write async def"
+        is_wrapped = is_async(inspect.unwrap(function))
+        return f"is not async; write async def{' in its decorator' if is_wrapped else ''}"
     required = list_required_parameters(function)
     messages = [parameter for parameter in required if parameter.name != "uow"]
     names = ", ".join(parameter.name for parameter in required)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard, TypeVar, get_type_hints
 
 from ..primitives.exceptions import EventApplicationError, EventHandlerError
-from .events import DomainEvent
+from .events import GENERIC_ADVICE, DomainEvent, get_path, is_generic
 
 Apply = Callable[[Any, Any], None]
 F = TypeVar("F", bound=Callable[..., None])
@@ -15,7 +15,14 @@ _MARK = "__applies_events__"
 
 
 def when(*event_classes: type[DomainEvent]) -> Callable[[F], F]:
-    """Mark a method as the handler of these event classes."""
+    """Mark a method as the handler of these event classes.
+
+    Raises:
+        EventHandlerError: no event class is given, or something else.
+    """
+    if not event_classes or not all(map(_is_event, event_classes)):
+        given = ", ".join(str(getattr(each, "__name__", each)) for each in event_classes)
+        raise EventHandlerError(f"@when({given}) names no event; write @when(OrderPlaced)")
 
     def mark(method: F) -> F:
         setattr(method, _MARK, event_classes)
@@ -39,11 +46,32 @@ class EventHandlers(dict[type, Apply]):
 
     def _resolve(self, event_class: type) -> Apply:
         if issubclass(event_class, DomainEvent):
-            method = self.methods.get(event_class) or self.methods.get(event_class.__name__)
+            if is_generic(event_class):
+                raise self._build_generic_error(event_class)
+            method = self._find_method(event_class)
             return _ignore if method is None else _get_function(self._aggregate, method)
         if hasattr(event_class, "event_type") and hasattr(event_class, "payload"):
             return self._apply_stored
         return self._apply_stored_instance
+
+    def _find_method(self, event_class: type[DomainEvent]) -> str | None:
+        method = self.methods.get(event_class) or self.methods.get(event_class.__name__)
+        if method is not None:
+            return method
+        # The module of the event may have been reloaded since the aggregate was defined.
+        path = get_path(event_class)
+        for known, applying in self.methods.items():
+            if isinstance(known, type) and get_path(known) == path:
+                return applying
+        return None
+
+    def _build_generic_error(self, event_class: type) -> EventApplicationError:
+        name = self._aggregate.__name__
+        return EventApplicationError(
+            f"{name} cannot apply {event_class.__name__}, {GENERIC_ADVICE}",
+            aggregate_type=name,
+            event_type=event_class.__name__,
+        )
 
     def _apply_stored_instance(self, aggregate: Any, event: Any) -> None:
         # The class does not show attributes that are set on the instance.
@@ -97,9 +125,11 @@ def _find_events(
     if not inspect.isfunction(member) or not (named or marked):
         return ()
     parameter = _find_event_parameter(owner, name, member, parameters)
-    if marked:
-        return marked
-    return (_find_event_by_name(owner, name, member, parameter),)
+    found = marked or (_find_event_by_name(owner, name, member, parameter),)
+    for event in found:
+        if isinstance(event, type) and is_generic(event):
+            raise _build_error(owner, name, f"applies {event.__name__}, {GENERIC_ADVICE}")
+    return found
 
 
 def _find_event_parameter(
@@ -128,7 +158,7 @@ def _find_event_by_name(
         # The event class is local to a function, so only its name can be compared.
         if str(annotation).rpartition(".")[2].strip("'\"") == suffix:
             return suffix
-    if _is_event(annotation) and annotation.__name__ == suffix:
+    if _is_event(annotation) and (annotation.__name__ == suffix or is_generic(annotation)):
         return annotation
     raise _build_error(
         owner,

@@ -67,8 +67,7 @@ class DomainEvent(named_arguments.NamedArguments, immutable.ImmutableModel):
             cls.event_type = cls.__name__
         cls._content = ("metadata", *(name for name in cls.model_fields if name not in ENVELOPE))
         # By path, so that reloading a module replaces its classes.
-        path = f"{cls.__module__}.{cls.__qualname__}"
-        defined_events.setdefault(cls.event_type, {})[path] = cls
+        defined_events.setdefault(cls.event_type, {})[get_path(cls)] = cls
 
     @pydantic.field_validator("occurred_at")
     @classmethod
@@ -111,6 +110,24 @@ class DomainEvent(named_arguments.NamedArguments, immutable.ImmutableModel):
 ENVELOPE = set(DomainEvent.model_fields)
 """The names of the envelope's fields."""
 
+GENERIC_ADVICE = (
+    "a generic event, whose stored form would not say its types; define an event for them, such as "
+    "class PriceChanged(Changed[int])"
+)
+"""End of the errors for generic events."""
+
+
+def is_generic(event_class: type) -> bool:
+    """Return whether the class is generic, such as ``Changed`` or ``Changed[int]``."""
+    generic: Mapping[str, Any] = getattr(event_class, "__pydantic_generic_metadata__", {})
+    return bool(generic.get("args") or generic.get("parameters"))
+
+
+def get_path(class_: type) -> str:
+    """Return the path of a class, which stays the same when its module is reloaded."""
+    return f"{class_.__module__}.{class_.__qualname__}"
+
+
 defined_events: dict[str, dict[str, type[DomainEvent]]] = {}
 """Every event class of the process: by stored name, then by path."""
 
@@ -142,7 +159,13 @@ class EventTypeRegistry(type_registry.TypeRegistry[DomainEvent]):
 
         Raises:
             DuplicateTypeError: this or another class is registered under the name.
+            TypeRegistryError: the class is generic.
         """
+        if is_generic(event_class):
+            raise exceptions.TypeRegistryError(
+                f"cannot register {event_class.__name__}, {GENERIC_ADVICE}",
+                name=event_class.event_type,
+            )
         self.add(event_class.event_type, event_class)
         return event_class
 

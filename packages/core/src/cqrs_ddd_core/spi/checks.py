@@ -1,6 +1,6 @@
 """Checks of arguments that stores and repositories share, so that each raises the same errors."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from ..domain import AggregateRoot, IQueryOptions, ISpecification
@@ -51,7 +51,13 @@ def ensure_entity_type(entity: object, entity_type: type[AggregateRoot]) -> None
 
 
 def ensure_distinct(entities: Iterable[AggregateRoot]) -> None:
-    """Raise ``InvalidOperationError`` if an id occurs twice in ``entities``."""
+    """Raise ``InvalidOperationError`` unless ``entities`` is a list with each id once."""
+    if not isinstance(entities, Sequence):
+        # A generator yields nothing more after the checks of its items.
+        raise errors.InvalidOperationError(
+            f"add_many takes a list of aggregates, got a {type(entities).__name__}; pass "
+            "list(...) of it"
+        )
     seen: set[object] = set()
     for entity in entities:
         if entity.id in seen:

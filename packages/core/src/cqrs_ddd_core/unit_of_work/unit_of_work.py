@@ -106,7 +106,12 @@ class UnitOfWork(ABC):
         return self if self._state is UnitOfWorkState.ACTIVE or self.is_managed else None
 
     def on_commit(self, callback: Callable[[], Awaitable[Any]]) -> None:
-        """Run ``callback`` after the commit, without a guarantee; a guarantee needs the outbox."""
+        """Run ``callback`` after the commit, without a guarantee; a guarantee needs the outbox.
+
+        Raises:
+            InvalidOperationError: the unit of work has ended, or ``callback`` cannot be called.
+        """
+        _ensure_hook(callback)
         self.ensure_open("register a hook")
         self.ensure_writable("register a commit hook")
         self._on_commit_hooks.append(callback)
@@ -265,6 +270,15 @@ def get_current_uow() -> UnitOfWork | None:
     """Return the unit of work that the running task entered last, or None if it is not open."""
     current = current_uow.get()
     return None if current is None else current.find_joined()
+
+
+def _ensure_hook(callback: object) -> None:
+    if not callable(callback):
+        raise errors.InvalidOperationError(
+            f"on_commit takes an async function without parameters, got a "
+            f"{type(callback).__name__}; pass the function, such as partial(send, letter), instead "
+            "of the result of a call"
+        )
 
 
 async def _call(callback: Callable[[], Awaitable[Any]]) -> None:

@@ -60,6 +60,17 @@ class BulkRepositoryContract:
     async def test_add_many_accepts_an_empty_list(self, parcels: BulkParcels) -> None:
         assert await parcels.add_many([]) == []
 
+    async def test_add_many_rejects_a_generator_instead_of_saving_a_part_of_it(
+        self, parcels: BulkParcels
+    ) -> None:
+        many = [make_parcel(), make_parcel()]
+        generator: Any = (parcel for parcel in many)
+
+        with raises(InvalidOperationError):
+            await parcels.add_many(generator)
+
+        assert await parcels.list_all([parcel.id for parcel in many]) == []
+
     async def test_add_many_saves_new_and_changed_aggregates_together(
         self, parcels: BulkParcels
     ) -> None:
