@@ -86,15 +86,6 @@ def decode_event(
             version=facts.get("aggregate_version"),
             correlation_id=message.correlation_id or None,
             causation_id=message.causation_id,
-            metadata={name: fact for name, fact in facts.items() if name not in _ENVELOPE},
+            metadata=message.read_event_metadata(),
         )
     )
-
-
-_ENVELOPE = {
-    "aggregate_id",
-    "aggregate_type",
-    "aggregate_version",
-    "schema_version",
-    "occurred_at",
-}

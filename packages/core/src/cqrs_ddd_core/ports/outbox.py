@@ -10,6 +10,13 @@ from ..domain.events import DomainEvent
 from ..primitives import copying, storable
 from .unit_of_work import UnitOfWork
 
+_ENVELOPE = frozenset(
+    {"aggregate_id", "aggregate_type", "aggregate_version", "schema_version", "occurred_at"}
+)
+"""Metadata of a message that are the envelope of its event."""
+_OWN_FACTS = "event_metadata"
+"""Metadata of a message with the facts of the event that have the name of an envelope fact."""
+
 OUTBOX_CHANNEL = "outbox"
 """Channel of ``IQueueSignal`` on which relays are woken."""
 
@@ -66,7 +73,8 @@ class OutboxMessage:
         Args:
             event: event to publish; its aggregate determines the partition key.
             metadata: further facts; facts of the same name in the event's own metadata replace
-                them.
+                them. Neither can replace the facts of the envelope, such as ``aggregate_id``:
+                ``read_event_metadata`` returns such a fact of the event.
 
         Raises:
             SerializationError: the event cannot be written as JSON.
@@ -77,19 +85,32 @@ class OutboxMessage:
             "aggregate_version": event.aggregate_version,
             "schema_version": event.schema_version,
             "occurred_at": event.occurred_at.isoformat(),
-            **(metadata or {}),
         }
         known = {name: value for name, value in facts.items() if value is not None}
+        own: dict[str, object] = {**copying.copy_mutable(event.metadata)}
+        given = {name: fact for name, fact in (metadata or {}).items() if name not in _ENVELOPE}
+        hidden = {name: own.pop(name) for name in (*_ENVELOPE, _OWN_FACTS) if name in own}
+        if hidden:
+            own[_OWN_FACTS] = hidden
         has_stream = event.aggregate_type is not None and event.aggregate_id is not None
         return cls(
             message_id=event.event_id,
             event_type=event.event_type,
             payload=event.payload(),
-            metadata={**known, **copying.copy_mutable(event.metadata)},
+            metadata={**given, **own, **known},
             correlation_id=event.correlation_id or "",
             causation_id=event.causation_id,
             partition_key=f"{event.aggregate_type}:{event.aggregate_id}" if has_stream else None,
         )
+
+    def read_event_metadata(self) -> dict[str, object]:
+        """Return the metadata of the event from which the message was created."""
+        hidden = self.metadata.get(_OWN_FACTS)
+        own = {name: fact for name, fact in self.metadata.items() if name not in _ENVELOPE}
+        if isinstance(hidden, dict):
+            del own[_OWN_FACTS]
+            own.update(hidden)
+        return own
 
     @property
     def lease_key(self) -> str:
