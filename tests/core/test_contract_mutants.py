@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -512,6 +513,45 @@ class HandsOutItsOutcomes(InMemoryInbox):
         return known and self._entries[consumer, message_id]
 
 
+def _read_as_doubles(value: Any) -> Any:
+    return json.loads(json.dumps(value), parse_int=float)
+
+
+class EventsWithDoubles(InMemoryEventStore):
+    """Wrong variant: reads each number as a double, as some JSON libraries do."""
+
+    async def append_batch(self, events: list[StoredEvent]) -> None:
+        await super().append_batch(
+            [replace(each, payload=_read_as_doubles(each.payload)) for each in events]
+        )
+
+
+class MessagesWithDoubles(InMemoryOutboxStorage):
+    """Wrong variant: reads each number as a double, as some JSON libraries do."""
+
+    async def save_messages(
+        self, messages: list[OutboxMessage], uow: UnitOfWork | None = None
+    ) -> None:
+        changed = [replace(each, metadata=_read_as_doubles(each.metadata)) for each in messages]
+        await super().save_messages(changed, uow)
+
+
+class OutcomesWithDoubles(InMemoryInbox):
+    """Wrong variant: reads each number as a double, as some JSON libraries do."""
+
+    async def store_outcome(
+        self, consumer: str, message_id: str, outcome: object, uow: UnitOfWork | None = None
+    ) -> None:
+        await super().store_outcome(consumer, message_id, _read_as_doubles(outcome), uow)
+
+
+class CacheWithDoubles(InMemoryCacheService):
+    """Wrong variant: reads each number as a double, as some JSON libraries do."""
+
+    async def set(self, key: str, value: Any, ttl: float | None = None) -> None:
+        await super().set(key, _read_as_doubles(value), ttl)
+
+
 class DeliversOneObject(InMemoryMessageBus):
     """Wrong variant: all subscribers get the same payload."""
 
@@ -774,6 +814,10 @@ MUTANTS: Collection[Breaks] = (
     Breaks(
         AppendsOutsideTheTransaction, EVENTS.test_event_payload_and_metadata_are_returned_as_json
     ),
+    Breaks(EventsWithDoubles, EVENTS.test_event_store_returns_json_unchanged),
+    Breaks(MessagesWithDoubles, OUTBOX.test_outbox_returns_json_unchanged),
+    Breaks(OutcomesWithDoubles, INBOX.test_inbox_returns_the_outcome_of_a_message_unchanged),
+    Breaks(CacheWithDoubles, CACHE.test_cache_returns_json_unchanged),
     Breaks(FirstIdWins, EVENTS.test_aggregate_types_that_share_an_id_have_separate_streams),
     Breaks(KeepsReferences, ROWS.test_repository_returns_an_independent_copy_of_the_aggregate),
     Breaks(CountsThePage, ROWS.test_count_of_a_search_includes_every_page_and_own_changes),

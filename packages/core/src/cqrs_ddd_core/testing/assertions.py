@@ -1,4 +1,4 @@
-"""Assertion of an expected error, and ids that some databases cannot store."""
+"""Assertion of an expected error, and values that some databases change or reject."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 E = TypeVar("E", bound=BaseException)
+
+EXACT_JSON: dict[str, Any] = {
+    "sum": 0.1 + 0.2,
+    "whole": 1.0,
+    "negative zero": -0.0,
+    "smallest": 5e-324,
+    "large": 2**64 + 1,
+    "digits": "0012.50",
+    "text": "naïve ☃ 𝄞 \u2028 \\u0041 \x00",
+    "": [{}, [], None, True, 1],
+}
+"""JSON values that some databases and some parsers change."""
 
 UNSTORABLE_IDS: tuple[Any, ...] = ("a\x00b", "half of a pair \ud83d", 7)
 """Ids that one database stores unchanged, another one changes and a third one rejects."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...ports.cache import IVersionedCache
 from ...primitives.exceptions import InvalidOperationError, SerializationError
-from ..assertions import raises
+from ..assertions import EXACT_JSON, raises
 from ..faults import cancel_sweep
 
 
@@ -33,6 +33,12 @@ class CacheContract:
         one["list"].append("changed")
 
         assert await cache.get(key) == two
+
+    async def test_cache_returns_json_unchanged(self, cache: IVersionedCache) -> None:
+        key = _key()
+        await cache.set(key, EXACT_JSON)
+
+        assert repr(await cache.get(key)) == repr(EXACT_JSON)
 
     async def test_cache_returns_none_for_absent_and_deleted_keys(
         self, cache: IVersionedCache

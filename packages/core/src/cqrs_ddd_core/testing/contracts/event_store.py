@@ -21,7 +21,7 @@ from ...primitives.exceptions import (
     SerializationError,
 )
 from ...primitives.id_generator import uuid4_text
-from ..assertions import UNSTORABLE_IDS, raises
+from ..assertions import EXACT_JSON, UNSTORABLE_IDS, raises
 from ..faults import cancel_sweep
 
 
@@ -141,10 +141,25 @@ class EventStoreContract:
         }
         assert found.metadata == {"n": "3"}
 
+    async def test_event_store_returns_json_unchanged(self, event_store: IEventLog) -> None:
+        stream = new_stream()
+
+        await event_store.append(event(stream, 1, payload=EXACT_JSON, metadata=EXACT_JSON))
+
+        (found,) = await event_store.get_events(stream.aggregate_id)
+        assert repr(found.payload) == repr(found.metadata) == repr(EXACT_JSON)
+
     async def test_event_store_rejects_the_whole_batch_if_one_event_is_not_json(
         self, event_store: IEventLog
     ) -> None:
-        unusable: list[object] = [object(), float("nan"), float("inf"), b"\xff", {1: {2: object()}}]
+        unusable: list[object] = [
+            10**4400,
+            object(),
+            float("nan"),
+            float("inf"),
+            b"\xff",
+            {1: {2: object()}},
+        ]
         for value in unusable:
             stream = new_stream()
 

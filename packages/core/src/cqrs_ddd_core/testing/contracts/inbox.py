@@ -8,7 +8,7 @@ from itertools import count
 
 from ...ports import IInbox, InboxEntry, UnitOfWork
 from ...primitives.exceptions import DuplicateCommandError, InboxError, SerializationError
-from ..assertions import UNSTORABLE_IDS, raises
+from ..assertions import EXACT_JSON, UNSTORABLE_IDS, raises
 from ..faults import cancel_sweep
 
 NewUnitOfWork = Callable[[], UnitOfWork]
@@ -59,8 +59,7 @@ class InboxContract:
         assert known.outcome == {"numbers": [1, 2], "x": None}
 
     async def test_inbox_returns_the_outcome_of_a_message_unchanged(self, inbox: IInbox) -> None:
-        outcomes = [0.1 + 0.2, 1.0, -0.0, 2**64 + 1, 12345678901234567890, "1.50", True, None, []]
-        for outcome in outcomes:
+        for outcome in (*EXACT_JSON.values(), EXACT_JSON, None, "1.50"):
             message_id = _id()
             await inbox.register("billing", message_id, "print")
             await inbox.store_outcome("billing", message_id, outcome)

@@ -15,7 +15,7 @@ from ...primitives.exceptions import (
     OutboxError,
     SerializationError,
 )
-from ..assertions import UNSTORABLE_IDS, raises
+from ..assertions import EXACT_JSON, UNSTORABLE_IDS, raises
 from ..faults import cancel_sweep
 from .event_store import AS_STORED, change_in_place, values_of
 
@@ -52,6 +52,12 @@ class OutboxContract:
 
         (found,) = await outbox.get_pending()
         assert found.payload == {"tags": ["a", None]}
+
+    async def test_outbox_returns_json_unchanged(self, outbox: ILeasedOutbox) -> None:
+        await outbox.save_messages([message("k", payload=EXACT_JSON, metadata=EXACT_JSON)])
+
+        (found,) = await outbox.get_pending()
+        assert repr(found.payload) == repr(found.metadata) == repr(EXACT_JSON)
 
     async def test_change_to_a_message_after_its_save_does_not_reach_the_outbox(
         self, outbox: ILeasedOutbox, new_uow: NewUnitOfWork
