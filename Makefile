@@ -100,6 +100,10 @@ docs: $(UV) ## Build the documentation site into build/site (Python 3.11 or newe
 operators: install ## Generate docs/reference/operators.md from the operator table.
 	$(RUN) python -m tests.docs.operators
 
+.PHONY: fields
+fields: install ## Generate the table of docs/reference/fields.md from the cases of its test.
+	$(RUN) python -m tests.docs.fields
+
 .PHONY: glossary
 glossary: install ## Link each term of docs/reference/glossary.md where a page first uses it.
 	$(RUN) python -m tests.docs.glossary

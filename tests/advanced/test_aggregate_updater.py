@@ -469,7 +469,7 @@ class Drawing(AggregateRoot[str]):
     ("aggregate", "error", "message"),
     [
         (Masked(id="1"), ConfigError, "password"),
-        (Drawing(id="1", shape=Square()), SerializationError, "JSON changes its state"),
+        (Drawing(id="1", shape=Square()), SerializationError, "JSON does not keep Drawing.shape"),
     ],
 )
 async def test_update_rejects_merging_a_state_that_json_would_change(

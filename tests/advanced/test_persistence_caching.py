@@ -7,12 +7,19 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+)
 
 from cqrs_ddd_advanced_core import (
     CachingPersistenceDispatcher,
@@ -699,13 +706,15 @@ async def test_result_that_json_would_change_is_not_cached(
 async def test_result_that_cannot_be_compared_is_not_cached(
     cache: InMemoryCacheService,
 ) -> None:
-    class Cells(BaseModel):
+    class Cells:
+        def __init__(self, numbers: object = None) -> None: ...
+
         def __eq__(self, other: object) -> bool:
             raise RuntimeError("the truth of a matrix is ambiguous")
 
     class Matrix(BaseModel):
         id: str
-        cells: Cells
+        cells: Annotated[Cells, PlainValidator(Cells), PlainSerializer(lambda cells: 1)]
 
     class Query:
         async def fetch(self, ids: Any, uow: Any) -> list[Matrix]:

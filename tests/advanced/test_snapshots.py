@@ -209,8 +209,8 @@ class WithoutSchema(AggregateRoot[str]):
 @pytest.mark.parametrize(
     ("entity_type", "problem"),
     [
-        (WithSecret, "leaves out or masks pin"),
-        (WithExcluded, "leaves out or masks hidden"),
+        (WithSecret, "WithSecret.pin: it is a secret"),
+        (WithExcluded, "WithExcluded.hidden: it has exclude=True"),
         (WithoutSchema, "has no JSON schema"),
     ],
 )

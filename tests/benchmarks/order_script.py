@@ -22,6 +22,8 @@ from .order_statements import OrderStatements
 
 Facts = dict[str, Any]
 
+_NO_DISCOUNT = "discount", "0"
+
 
 def build_inbox_row(
     consumer: str, message_id: str, content: object, outcome: str | None = None
@@ -78,10 +80,13 @@ class OrderScript:
             "placed_at": _format_time(line["placed_at"]),
             "is_cancellation": False,
         }
-        content = {"order_id": order_id, **placed, "line": given}
+        # Without the values that equal the defaults of the command.
+        set_ = {name: value for name, value in placed.items() if value not in ("", False)}
+        line_set = {name: value for name, value in given.items() if (name, value) != _NO_DISCOUNT}
+        content = {"order_id": order_id, **set_, "line": line_set}
         known = ("customer_id", "country", "placed_at")
         added = "LineAdded", {**{name: placed[name] for name in known}, "line": given}
-        name = "order_system.application.AddLine"
+        name = "AddLine"
         async with self._connection.begin():
             if not await self._is_new(command_id, [name, content], "added"):
                 return
@@ -109,7 +114,7 @@ class OrderScript:
         order_id, shipped_at = line["order_id"], line["shipped_at"]
         command_id = f"ship-{order_id}-{shipped_at.isoformat()}"
         event = {"shipped_at": _format_time(shipped_at)}
-        name = "order_system.application.ShipOrder"
+        name = "ShipOrder"
         content = [name, {"order_id": order_id, **event}]
         async with self._connection.begin():
             if not await self._is_new(command_id, content, order_id):

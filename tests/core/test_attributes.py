@@ -11,7 +11,8 @@ from pydantic import BaseModel, Field, PrivateAttr, Secret, SecretBytes, SecretS
 from cqrs_ddd_core import AggregateRoot, ValueObject
 from cqrs_ddd_core.adapters.memory import InMemoryRepository
 from cqrs_ddd_core.primitives.exceptions import ValidationError
-from cqrs_ddd_core.spi.json_fidelity import has_equal_state, list_lossy_attributes
+from cqrs_ddd_core.primitives.json_fields import find_lost_fields
+from cqrs_ddd_core.primitives.json_form import find_difference
 from cqrs_ddd_core.spi.querying import ensure_orderable, read_attribute
 from tests.core.conftest import QueryOptions
 
@@ -96,8 +97,9 @@ def test_attributes_that_json_omits_or_masks_are_found_in_nested_models() -> Non
         keys: tuple[Key, ...] = ()
         opened: int = Field(default=0, exclude=True)
 
-    assert list_lossy_attributes(Door) == ["keys.text", "keys.raw", "keys.pin", "opened"]
-    assert list_lossy_attributes(Offer) == []
+    lost = [path for path, _ in find_lost_fields(Door.__pydantic_core_schema__)]
+    assert lost == ["keys.text", "keys.raw", "keys.pin", "opened"]
+    assert not list(find_lost_fields(Offer.__pydantic_core_schema__))
 
 
 def test_read_attribute_returns_none_if_a_part_of_its_path_is_none() -> None:
@@ -135,13 +137,13 @@ class Row:
     size: int = field(default=0, compare=False)
 
 
-def test_has_equal_state_compares_fields_and_ignores_private_attributes_and_eq() -> None:
+def test_difference_of_two_values_is_found_in_their_fields_only() -> None:
     looked = Ticket(id="t")
     looked._looks = 1
 
-    assert has_equal_state(Ticket(id="t", seats=["A1"]), Ticket(id="t", seats=["A1"]))
-    assert not has_equal_state(Ticket(id="t", seats=["A1"]), Ticket(id="t"))
-    assert has_equal_state(looked, Ticket(id="t"))
-    assert not has_equal_state(Row("r", 1), Row("r", 2))
-    assert has_equal_state(Row("r", 1), Row("r", 1))
-    assert not has_equal_state(1, True)
+    assert find_difference(Ticket(id="t", seats=["A1"]), Ticket(id="t", seats=["A1"])) is None
+    assert find_difference(Ticket(id="t", seats=["A1"]), Ticket(id="t")) == ("seats", ["A1"], [])
+    assert find_difference(looked, Ticket(id="t")) is None
+    assert find_difference([Row("r", 1)], [Row("r", 2)]) == ("0.size", 1, 2)
+    assert find_difference(Row("r", 1), Row("r", 1)) is None
+    assert find_difference(1, True) == ("", 1, True)

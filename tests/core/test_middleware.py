@@ -221,12 +221,15 @@ async def test_events_that_cannot_be_stored_fail_the_command() -> None:
     class Opaque(DomainEvent, arbitrary_types_allowed=True):
         thing: object
 
-    person = Person(id="p-1")
-    person.add_event(Opaque(thing=object()))
+    place: dict[str, Any] = {
+        "aggregate_id": "p-1",
+        "aggregate_type": "Person",
+        "aggregate_version": 1,
+    }
     store = InMemoryEventStore()
     unstorable: list[tuple[list[DomainEvent], type[Exception]]] = [
         ([Registered(name="not recorded")], MissingIdentityError),
-        (person.collect_events(), SerializationError),
+        ([Opaque(thing=object(), **place)], SerializationError),
         (_events() + _events(), OptimisticConcurrencyError),
     ]
 

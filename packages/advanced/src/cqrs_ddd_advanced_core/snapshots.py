@@ -8,15 +8,16 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Generic
+from typing import Any, Generic
 
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from cqrs_ddd_core import AggregateRoot, IClock, StreamId, UnitOfWork
 from cqrs_ddd_core.instrumentation import hooks
 from cqrs_ddd_core.primitives import exceptions as errors
+from cqrs_ddd_core.primitives.json_form import JsonForm
 from cqrs_ddd_core.spi.inbox import compute_fingerprint
-from cqrs_ddd_core.spi.json_fidelity import extract_shape, has_equal_state, list_lossy_attributes
+from cqrs_ddd_core.spi.json_fidelity import encode_json, extract_shape
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from .ports.persistence import T
@@ -135,6 +136,7 @@ class AggregateSnapshots(Generic[T]):
         self._store = store
         self._strategy = strategy or EveryNEventsStrategy(100)
         self._clock = clock or SystemClock()
+        self._form = _find_json_form(entity_type)
         self.schema_hash = _compute_schema_hash(entity_type)
         self._is_lossy = False
 
@@ -166,16 +168,12 @@ class AggregateSnapshots(Generic[T]):
         """
         stream = StreamId(aggregate.aggregate_type, str(aggregate.id))
         try:
-            state = aggregate.model_dump_json(
-                round_trip=True, by_alias=True, warnings=False
-            ).encode()
-            revived: T | None = self._parse(state)
-        except Exception:  # Validators and serialisers of the class may raise anything.
-            state, revived = b"", None
-        if not has_equal_state(revived, aggregate):
+            content = self._form.write(aggregate)
+            state = encode_json(content, str(stream), type_name=stream[0], allow_nan=True)
+        except errors.SerializationError as error:
             if not self._is_lossy:
                 self._is_lossy = True
-                logger.warning("no snapshot of %s %s: JSON changes its state", *stream)
+                logger.warning("no snapshot of %s %s: %s", *stream, error)
             return None
         return Snapshot(
             stream=stream,
@@ -210,17 +208,13 @@ class AggregateSnapshots(Generic[T]):
         with hooks.span("snapshot.miss", aggregate_type=stream.aggregate_type, reason=reason):
             pass
 
-    def _parse(self, state: bytes) -> T:
-        # Never strict: JSON has no times, no tuples and no bytes.
-        return self.entity_type.model_validate_json(state, strict=False)
-
     def _restore(self, stream: StreamId, snapshot: Snapshot) -> T | None:
         # Compare the hash first: the state of another class may fit this class by accident.
         if snapshot.schema_hash != self.schema_hash:
             self.count_miss(stream, "another shape")
             return None
         try:
-            aggregate = self._parse(snapshot.state)
+            aggregate: T = self._form.read_json(snapshot.state)
         except Exception:  # Validators of the class may raise anything.
             self.count_miss(stream, "unreadable")
             return None
@@ -241,20 +235,24 @@ class _Either(SnapshotStrategy):
 
 
 @lru_cache(maxsize=256)
-def _compute_schema_hash(entity_type: type[AggregateRoot]) -> str:
-    name = entity_type.__name__
-    lost = list_lossy_attributes(entity_type)
-    if lost:
+def _find_json_form(entity_type: type[AggregateRoot]) -> JsonForm[Any]:
+    try:
+        return JsonForm(entity_type, entity_type.__name__)
+    except errors.SerializationError as error:
         raise errors.ConfigError(
-            f"{name} cannot have snapshots: its JSON leaves out or masks {', '.join(lost)}; load "
-            "it from its events only, or use fields without exclude=True and Secret types"
-        )
+            f"{entity_type.__name__} cannot have snapshots: {error}, or load it from its events "
+            "only"
+        ) from error
+
+
+@lru_cache(maxsize=256)
+def _compute_schema_hash(entity_type: type[AggregateRoot]) -> str:
     try:
         shape = entity_type.model_json_schema()
     except PydanticInvalidForJsonSchema as error:
         raise errors.ConfigError(
-            f"{name} cannot have snapshots: it has no JSON schema ({error}); load it from its "
-            "events only, or use fields that are JSON"
+            f"{entity_type.__name__} cannot have snapshots: it has no JSON schema ({error}); load "
+            "it from its events only, or use fields that are JSON"
         ) from error
     revision: object = getattr(entity_type, "state_revision", 0)
     return compute_fingerprint([extract_shape(shape), revision])

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import pydantic
+from pydantic_core import to_json
 
 from .domain.events import DomainEvent
-from .primitives import exceptions, id_generator, immutable, type_registry
+from .primitives import exceptions, id_generator, immutable, json_fields, type_registry
 
 __all__ = ["Command", "CommandResponse", "MessageRegistry", "Query", "QueryResponse"]
 
@@ -33,6 +34,10 @@ class Command(immutable.ImmutableModel, Generic[R]):
     """
 
     model_config = pydantic.ConfigDict(extra="forbid")
+
+    remember_result: ClassVar[bool] = True
+    """False if the inbox stores no result, such as a password; a repetition is then answered with
+    ``ResultNotRememberedError``."""
 
     command_id: str = pydantic.Field(default_factory=id_generator.uuid4_text, min_length=1)
     correlation_id: str | None = None
@@ -101,15 +106,27 @@ class MessageRegistry(type_registry.TypeRegistry[Message]):
         return message_type
 
     def hydrate(self, name: str, data: Mapping[str, object]) -> Message:
-        """Create a message from data.
+        """Create a message from data in the form of JSON, with the names or aliases of its fields.
 
         Raises:
+            SerializationError: the data cannot be written as JSON.
             UnknownTypeError: no class is registered under the name.
             ValidationError: the data does not fit the class.
         """
         message_type = self.get(name)
+        # As JSON, a secret would be masked.
+        plain = {
+            field: value.get_secret_value() if isinstance(value, json_fields.SECRETS) else value
+            for field, value in data.items()
+        }
         try:
-            return message_type.model_validate(dict(data))
+            encoded = to_json(plain)
+        except ValueError as error:
+            raise exceptions.SerializationError.not_json(
+                f"the data of {name}", error, type_name=name
+            ) from error
+        try:
+            return message_type.model_validate_json(encoded, by_alias=True, by_name=True)
         except pydantic.ValidationError as error:
             raise exceptions.ValidationError.from_pydantic(
                 f"the data does not fit {name}", error

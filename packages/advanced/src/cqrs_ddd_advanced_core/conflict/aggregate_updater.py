@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Generic
+from typing import Any, Generic
 
 import pydantic
-from pydantic_core import to_json
 
 from cqrs_ddd_core import ID, AggregateRoot, IClock, IRepository, UnitOfWork, get_current_uow
 from cqrs_ddd_core.primitives import exceptions as errors
+from cqrs_ddd_core.primitives.json_form import JsonForm
 from cqrs_ddd_core.primitives.retry import RetryPolicy
-from cqrs_ddd_core.spi.json_fidelity import has_equal_state, list_lossy_attributes
 from cqrs_ddd_core.spi.system_clock import SystemClock
 
 from ..ports.conflict import IMergeStrategy
@@ -193,24 +192,18 @@ def dump_state(aggregate: AggregateRoot) -> State:
     """Return the fields of an aggregate as JSON values.
 
     Raises:
-        ConfigError: the JSON of the class leaves out or masks a field.
+        ConfigError: JSON never keeps a field of the class.
         SerializationError: JSON cannot represent the state exactly.
     """
-    kind = type(aggregate)
-    _ensure_lossless(kind)
-    state: State = {}
-    cause: ValueError | None = None
     try:
-        state = aggregate.model_dump(mode="json", round_trip=True, warnings=False)
-        is_same = has_equal_state(kind.model_validate_json(to_json(state)), aggregate)
-    except ValueError as error:  # From pydantic, or from bytes that are not UTF-8.
-        is_same, cause = False, error
-    if not is_same:
+        state: State = _find_json_form(type(aggregate)).write(aggregate)
+    except errors.SerializationError as error:
         raise errors.SerializationError(
-            f"{aggregate.aggregate_type} {aggregate.id} cannot be merged: JSON changes its state; "
-            "leave the strategy out, so that the decision is repeated",
-            type_name=kind.__name__,
-        ) from cause
+            f"{aggregate.aggregate_type} {aggregate.id} cannot be merged: {error}, or leave the "
+            "strategy out, so that the decision is repeated",
+            type_name=error.type_name,
+            field=error.field,
+        ) from error
     return state
 
 
@@ -218,7 +211,7 @@ def replace_state(aggregate: T, state: State) -> T:
     """Return a copy of the aggregate with these fields, at the same version."""
     name = f"{aggregate.aggregate_type} {aggregate.id}"
     try:
-        changed = type(aggregate).model_validate_json(to_json(state))
+        changed: T = _find_json_form(type(aggregate)).read(state)
     except pydantic.ValidationError as error:
         raise errors.ValidationError.from_pydantic(f"{name} would not be valid", error) from error
     if changed.id != aggregate.id:
@@ -228,10 +221,10 @@ def replace_state(aggregate: T, state: State) -> T:
 
 
 @cache
-def _ensure_lossless(kind: type[AggregateRoot]) -> None:
-    lost = list_lossy_attributes(kind)
-    if lost:
+def _find_json_form(kind: type[AggregateRoot]) -> JsonForm[Any]:
+    try:
+        return JsonForm(kind, kind.__name__)
+    except errors.SerializationError as error:
         raise errors.ConfigError(
-            f"{kind.__name__} cannot be merged: its JSON leaves out or masks {', '.join(lost)}; "
-            "leave the strategy out, or use fields without exclude=True and Secret types"
-        )
+            f"{kind.__name__} cannot be merged: {error}, or leave the strategy out"
+        ) from error

@@ -11,13 +11,15 @@ from weakref import WeakKeyDictionary
 
 import pydantic
 
-from cqrs_ddd_core import ID, AggregateRoot, ConfigError, HandlerNotRegisteredError, context
+from cqrs_ddd_core import ID, AggregateRoot, context
 from cqrs_ddd_core.ports import ICacheService, IVersionedCache, SearchResult, UnitOfWork
+from cqrs_ddd_core.primitives import exceptions as errors
+from cqrs_ddd_core.primitives.json_form import JsonForm
 from cqrs_ddd_core.primitives.shielding import run_to_completion
 from cqrs_ddd_core.spi.caching.aggregate_codec import AggregateCodec, build_key, build_key_prefix
 from cqrs_ddd_core.spi.caching.fail_open_cache import FailOpenCache
 from cqrs_ddd_core.spi.caching.read_through import CacheCodec, Load, ReadThrough
-from cqrs_ddd_core.spi.json_fidelity import describe_reason, has_equal_state
+from cqrs_ddd_core.spi.json_fidelity import describe_reason
 
 from ..ports.persistence import Criteria, IdOf, IPersistenceDispatcher, IResultCatalog, R, T
 from .arguments import current_uow, deduplicate_ids, is_condition, sort_by_ids
@@ -66,7 +68,7 @@ class CachingPersistenceDispatcher(IResultCatalog):
         exclude: Collection[type] = (),
     ) -> None:
         if default_ttl is not None and not default_ttl > 0:
-            raise ConfigError(
+            raise errors.ConfigError(
                 f"default_ttl must be positive, or None for no limit, got {default_ttl!r}",
                 variable="default_ttl",
             )
@@ -103,7 +105,7 @@ class CachingPersistenceDispatcher(IResultCatalog):
         if self._catalog is not None and result_type not in self.result_types:
             name = getattr(result_type, "__name__", None) or repr(result_type)
             known = ", ".join(sorted(each.__name__ for each in self.result_types))
-            raise HandlerNotRegisteredError(
+            raise errors.HandlerNotRegisteredError(
                 f"cannot invalidate {name}, as no handler reads it by id; there are handlers for "
                 f"{known or 'no type'}; call registry.register_query({name}, ...) first",
                 message_type=name,
@@ -276,7 +278,7 @@ class CachingPersistenceDispatcher(IResultCatalog):
             try:
                 is_aggregate = issubclass(type_, AggregateRoot)
                 self._codecs[type_] = AggregateCodec(type_) if is_aggregate else ResultCodec(type_)
-            except ConfigError as error:
+            except errors.ConfigError as error:
                 logger.warning("%s; it is read without the cache", error)
                 self._codecs[type_] = None
         return self._codecs[type_]
@@ -289,16 +291,16 @@ class ResultCodec:
         result_type: class of the results.
 
     Raises:
-        ConfigError: pydantic cannot convert the type to JSON.
+        ConfigError: pydantic cannot convert the type to JSON, or JSON never keeps a part of it.
     """
 
     def __init__(self, result_type: type) -> None:
         try:
-            self._adapter = pydantic.TypeAdapter[Any](result_type)
-            schema = self._adapter.json_schema()
-        except (pydantic.PydanticUserError, pydantic.PydanticUndefinedAnnotation) as error:
-            raise ConfigError(
-                f"{result_type.__name__} cannot be cached: {error.message.splitlines()[0]}"
+            self._form: JsonForm[Any] = JsonForm(result_type, result_type.__name__)
+            schema = pydantic.TypeAdapter[Any](result_type).json_schema()
+        except (errors.SerializationError, pydantic.PydanticUserError) as error:
+            raise errors.ConfigError(
+                f"{result_type.__name__} cannot be cached: {str(error).splitlines()[0]}"
             ) from error
         self._prefix = build_key_prefix(result_type, schema)
 
@@ -309,24 +311,17 @@ class ResultCodec:
     def encode(self, value: Any) -> Any | None:
         """Return the value as JSON, or None if JSON cannot represent it exactly."""
         try:
-            content = self._adapter.dump_python(value, mode="json", by_alias=True, warnings="error")
-            state = {"result": content}
-            is_same = has_equal_state(self.decode(state), value)
-        except Exception as error:  # From serialisers and comparisons of the application.
-            logger.warning("cannot cache %s: %s", self._prefix, describe_reason(error))
+            return {"result": self._form.write(value)}
+        except errors.SerializationError as error:
+            logger.warning("cannot cache %s: %s", self._prefix, error)
             return None
-        if not is_same:
-            logger.warning("cannot cache %s: JSON changes a value of it", self._prefix)
-            return None
-        return state
 
     def decode(self, state: Any) -> Any | None:
         """Return a new copy of the value, or None for JSON of another shape."""
         if state is None:
             return None
         try:
-            # Never strict: JSON has no times, no tuples and no bytes.
-            return self._adapter.validate_python(state["result"], strict=False)
+            return self._form.read(state["result"])
         except Exception as error:  # From validators of the application.
             logger.warning("cached %s is unusable: %s", self._prefix, describe_reason(error))
             return None

@@ -94,7 +94,7 @@ class UpcastingEventRegistry(EventTypeRegistry):
         fields["causation_id"] = facts["causation_id"]
         fields["metadata"] = {} if facts.get("metadata_json") == "{}" else stored.metadata
         try:
-            event: DomainEvent = event_class.__pydantic_validator__.validate_python(fields)
+            event: DomainEvent = event_class.json_form().read(fields)
         except pydantic.ValidationError as error:
             problem = f"does not fit {event_class.__qualname__}: {error}"
             raise _build_unreadable_error(stored, problem) from error

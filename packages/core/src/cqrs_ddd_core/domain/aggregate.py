@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import pydantic
 
 from ..primitives import exceptions as errors
-from ..primitives import named_arguments
+from ..primitives import json_fields, named_arguments
 from .event_handlers import EventHandlers
 from .events import DomainEvent, EventTypeRegistry, StoredForm, default_event_registry
 
@@ -106,6 +106,7 @@ class AggregateRoot(named_arguments.NamedArguments, pydantic.BaseModel, Generic[
 
     @pydantic.model_validator(mode="before")
     @classmethod
+    @json_fields.only_checks
     def _has_identity(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("id") in (None, ""):
             cls._ensure_id(given="id" in data)
@@ -157,8 +158,10 @@ class AggregateRoot(named_arguments.NamedArguments, pydantic.BaseModel, Generic[
         Raises:
             EventApplicationError: the event cannot be recorded by this aggregate, or its handler
                 failed.
+            SerializationError: JSON would change a value of the event, or cannot represent it.
         """
         self._ensure_recordable(event)
+        event.json_form().ensure_kept(event)
         before = self.__dict__.copy()
         try:
             # The handler may keep a list of the event and change it later.
@@ -319,10 +322,11 @@ class AggregateRoot(named_arguments.NamedArguments, pydantic.BaseModel, Generic[
         return next((name for name in unset if repr(name) in str(error)), None)
 
     def _validate_after(self, event: DomainEvent | StoredForm) -> None:
-        keys = _find_validation_keys(type(self))
-        state = {keys.get(name, name): value for name, value in self.__dict__.items()}
         try:
-            checked = self.__pydantic_validator__.validate_python(state)
+            # By name, since an alias would make the validation miss the field and take its default.
+            checked = self.__pydantic_validator__.validate_python(
+                dict(self.__dict__), by_alias=False, by_name=True
+            )
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             path = ".".join(map(str, first["loc"]))
@@ -364,37 +368,3 @@ def _set_without_validation_in_replay(aggregate: AggregateRoot, name: str, value
         aggregate.__dict__[name] = value
     else:
         pydantic.BaseModel.__setattr__(aggregate, name, value)
-
-
-@lru_cache(maxsize=256)
-def _find_validation_keys(model: type[pydantic.BaseModel]) -> Mapping[str, str]:
-    """Return the alias of each field that validation reads by its alias only.
-
-    Under its own name, validation would treat such a field as missing and replace its value by the
-    default.
-
-    Raises:
-        ConfigError: an alias is a path into another value.
-    """
-    config: Mapping[str, Any] = {**model.model_config}
-    if config.get("populate_by_name") or config.get("validate_by_name"):
-        return {}
-    return {
-        name: _find_key(alias, name, model)
-        for name, field in model.model_fields.items()
-        if (alias := field.validation_alias) is not None
-    }
-
-
-def _find_key(
-    alias: str | pydantic.AliasPath | pydantic.AliasChoices,
-    name: str,
-    model: type[pydantic.BaseModel],
-) -> str:
-    for each in alias.choices if isinstance(alias, pydantic.AliasChoices) else [alias]:
-        if isinstance(each, str):
-            return each
-    raise errors.ConfigError(
-        f"{model.__name__}.{name} is read from inside another value ({alias!r}), so a state "
-        "cannot be validated; give it a plain alias, or set populate_by_name=True"
-    )

@@ -1,11 +1,11 @@
 """Domain events, and the registries that find their classes by stored name."""
 
+import inspect
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import pydantic
-from pydantic_core import PydanticSerializationError
 
 from ..correlation import get_causation_id, get_correlation_id
 from ..primitives import (
@@ -13,6 +13,7 @@ from ..primitives import (
     exceptions,
     id_generator,
     immutable,
+    json_form,
     named_arguments,
     type_registry,
 )
@@ -50,6 +51,8 @@ class DomainEvent(named_arguments.NamedArguments, immutable.ImmutableModel):
     """Version of the stored shape; increase it with each change, and register an upcaster."""
     _content: ClassVar[tuple[str, ...]] = ("metadata",)
     """Names of the fields whose values may be lists, dicts or other objects that can be changed."""
+    _json: ClassVar[json_form.JsonForm[Any] | None] = None
+    """JSON form of the class; None until the references of its annotations can be resolved."""
 
     event_id: str = pydantic.Field(default_factory=id_generator.uuid7_text, min_length=1)
     occurred_at: datetime = pydantic.Field(default_factory=utc_now)
@@ -60,9 +63,17 @@ class DomainEvent(named_arguments.NamedArguments, immutable.ImmutableModel):
     causation_id: str | None = pydantic.Field(default_factory=get_causation_id)
     metadata: dict[str, pydantic.JsonValue] = pydantic.Field(default_factory=dict)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for owner in cls.__mro__[: cls.__mro__.index(DomainEvent)]:
+            _ensure_envelope_is_visible(cls, owner)
+
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
+        cls._json = None
+        if cls.__pydantic_complete__:
+            cls.json_form()
         if "event_type" not in cls.__dict__:
             cls.event_type = cls.__name__
         cls._content = ("metadata", *(name for name in cls.model_fields if name not in ENVELOPE))
@@ -93,22 +104,38 @@ class DomainEvent(named_arguments.NamedArguments, immutable.ImmutableModel):
         copy.__dict__.update(copy.copy_content())
         return copy
 
+    @classmethod
+    def json_form(cls) -> json_form.JsonForm[Any]:
+        """Return the form in which the fields outside the envelope are stored."""
+        if cls._json is None:
+            cls._json = json_form.JsonForm(cls, cls.__name__, exclude=ENVELOPE)
+        return cls._json
+
     def payload(self) -> dict[str, Any]:
-        """Return the fields outside the envelope as JSON values.
+        """Return the fields outside the envelope as JSON values, by name.
 
         Raises:
-            SerializationError: a value cannot be written as JSON.
+            SerializationError: a value cannot be written as JSON, or would come back changed.
         """
-        try:
-            return self.model_dump(mode="json", exclude=ENVELOPE)
-        except PydanticSerializationError as error:
-            raise exceptions.SerializationError.not_json(
-                f"{self.event_type} {self.event_id}", error, type_name=self.event_type
-            ) from error
+        payload: dict[str, Any] = (self._json or self.json_form()).write(self)
+        return payload
 
 
-ENVELOPE = set(DomainEvent.model_fields)
+ENVELOPE = frozenset(DomainEvent.model_fields)
 """The names of the envelope's fields."""
+
+_RESERVED = ENVELOPE | {name for name in vars(DomainEvent) if name[0] != "_"} - {"model_config"}
+
+
+def _ensure_envelope_is_visible(event_class: type, owner: type) -> None:
+    annotations = inspect.get_annotations(owner)
+    for name in _RESERVED.intersection(annotations):
+        if "ClassVar" not in str(annotations[name]):
+            raise exceptions.ConfigError(
+                f"{event_class.__name__} has a field {name}, which hides {name} of every event; "
+                "give the field another name"
+            )
+
 
 GENERIC_ADVICE = (
     "a generic event, whose stored form would not say its types; define an event for them, such as "
@@ -190,14 +217,17 @@ class EventTypeRegistry(type_registry.TypeRegistry[DomainEvent]):
             for field, column in _ENVELOPE_COLUMNS.items()
             if (value := getattr(stored, column, None)) is not None
         }
+        # The reader has a request of its own, whose ids would be the defaults.
+        own = {"correlation_id": None, "causation_id": None}
         try:
-            return event_class.model_validate({**stored.payload, **envelope})
+            event: DomainEvent = event_class.json_form().read({**stored.payload, **own, **envelope})
         except pydantic.ValidationError as error:
             raise exceptions.SerializationError(
                 f"stored {stored.event_type} {envelope.get('event_id', '')} does not fit "
                 f"{event_class.__qualname__}: {error}; register an upcaster for its schema version",
                 type_name=stored.event_type,
             ) from error
+        return event
 
 
 class _DefinedEvents(EventTypeRegistry):

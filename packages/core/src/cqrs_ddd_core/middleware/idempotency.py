@@ -3,14 +3,16 @@
 from functools import cache
 from typing import Any, ClassVar
 
-from pydantic import TypeAdapter
+import pydantic
 
 from ..cqrs.handlers import find_declared_result
 from ..messages import Command, CommandResponse
 from ..ports import IMiddleware, Next, Placement, get_current_uow
-from ..spi.inbox import compute_fingerprint, get_inbox
-
-_ENVELOPE = {"command_id", "correlation_id"}
+from ..primitives import exceptions
+from ..primitives.json_form import JsonForm
+from ..spi.fingerprints import compute_command_fingerprint
+from ..spi.inbox import get_inbox
+from ..spi.json_fidelity import describe_reason
 
 
 class IdempotencyMiddleware(IMiddleware):
@@ -21,11 +23,16 @@ class IdempotencyMiddleware(IMiddleware):
     The response to a repetition has the stored result and no events. A command that failed leaves
     no record and is handled again. List it before the other middlewares inside the unit of work.
 
+    Two commands have the same content if their names and the fields that their senders set are
+    equal; a field that equals its default counts as not set. Secrets count with their values.
+
     Args:
         consumer: name under which the inbox records the commands.
 
     Raises:
         DuplicateCommandError: a command with the same id was handled with different content.
+        ResultNotRememberedError: the command was handled, and its class does not keep the result.
+        SerializationError: JSON does not keep the result, or the content cannot be written as JSON.
     """
 
     placement: ClassVar[Placement] = Placement.INSIDE
@@ -39,25 +46,35 @@ class IdempotencyMiddleware(IMiddleware):
         """Return the stored result of a repeated command; handle a new one and record it."""
         if not isinstance(message, Command):
             return await next_(message)
+        # Before the command has an effect, as the class may declare a result that JSON never keeps.
+        form = _find_result_form(type(message)) if message.remember_result else None
         uow = get_current_uow()
         inbox = get_inbox(uow)
-        name = type(message).__name__
-        # A release may add fields with a default, and move the class.
-        content = [
-            name,
-            message.model_dump(mode="json", exclude=_ENVELOPE, exclude_defaults=True),
-        ]
-        fingerprint = compute_fingerprint(content)
+        fingerprint = await compute_command_fingerprint(message)
         known = await inbox.register(self._consumer, message.command_id, fingerprint, uow)
-        adapter = _get_result_adapter(type(message))
         if known is not None:
-            return CommandResponse(adapter.validate_python(known.outcome))
+            return CommandResponse(_restore(message, form, known.outcome))
         response = await next_(message)
-        outcome = adapter.dump_python(response.result, mode="json")
-        await inbox.store_outcome(self._consumer, message.command_id, outcome, uow)
+        if form is not None:
+            outcome = form.write(response.result)
+            await inbox.store_outcome(self._consumer, message.command_id, outcome, uow)
         return response
 
 
+def _restore(command: Command, form: JsonForm[object] | None, outcome: object) -> object:
+    name = type(command).__name__
+    if form is None:
+        raise exceptions.ResultNotRememberedError.already_handled(name, command.command_id)
+    try:
+        return form.read(outcome)
+    except pydantic.ValidationError as error:
+        raise exceptions.SerializationError(
+            f"the stored result of {name} {command.command_id} does not fit its class: "
+            f"{describe_reason(error)}; read its effect with a query",
+            type_name=name,
+        ) from error
+
+
 @cache
-def _get_result_adapter(message_type: type) -> TypeAdapter[object]:
-    return TypeAdapter(find_declared_result(message_type))
+def _find_result_form(command_type: type) -> JsonForm[object]:
+    return JsonForm(find_declared_result(command_type), f"the result of {command_type.__name__}")

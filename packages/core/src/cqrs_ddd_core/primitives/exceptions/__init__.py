@@ -23,6 +23,7 @@
     ├── TransientCommandError
     ├── PermanentCommandError
     ├── DuplicateCommandError
+    ├── ResultNotRememberedError
     ├── InvalidOperationError
     │   ├── ConcurrentUseError
     │   ├── ReadOnlyError

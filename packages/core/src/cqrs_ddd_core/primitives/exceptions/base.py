@@ -60,6 +60,29 @@ class DuplicateCommandError(CQRSDDDError):
         self.command_id = command_id
 
 
+class ResultNotRememberedError(CQRSDDDError):
+    """The command was handled before, and its class does not keep the result.
+
+    Attributes:
+        command_id: id of the command.
+    """
+
+    error_class = ErrorClass.BUSINESS
+
+    def __init__(self, message: str = "", *, command_id: str = "") -> None:
+        super().__init__(message)
+        self.command_id = command_id
+
+    @classmethod
+    def already_handled(cls, type_name: str, command_id: str) -> ResultNotRememberedError:
+        """Build the error for the repetition of a command."""
+        return cls(
+            f"{type_name} {command_id} was handled before, and its result is not kept "
+            "(remember_result = False); read its effect with a query, or send a new command",
+            command_id=command_id,
+        )
+
+
 class InvalidOperationError(CQRSDDDError):
     """The object cannot perform the call in its present state, or with these arguments."""
 

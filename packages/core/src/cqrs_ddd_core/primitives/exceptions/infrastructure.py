@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime, time
 
 from .base import CQRSDDDError, ErrorClass
 
@@ -65,20 +66,75 @@ class SerializationError(InfrastructureError):
 
     Attributes:
         type_name: name of the type, or of the object with the value.
+        field: dotted path of the field at fault, or empty.
     """
 
     error_class = ErrorClass.PERMANENT
 
-    def __init__(self, message: str = "", *, type_name: str = "") -> None:
+    def __init__(self, message: str = "", *, type_name: str = "", field: str = "") -> None:
         super().__init__(message)
         self.type_name = type_name
+        self.field = field
 
     @classmethod
-    def not_json(cls, subject: str, error: Exception, *, type_name: str) -> SerializationError:
+    def not_json(
+        cls, subject: str, error: Exception, *, type_name: str, field: str = ""
+    ) -> SerializationError:
         """Build the error for a ``subject`` that pydantic could not write."""
         return SerializationError(
             f"{subject} cannot be written as JSON: {error}; give it values that pydantic writes "
             "as JSON",
+            type_name=type_name,
+            field=field,
+        )
+
+    @classmethod
+    def lost_field(cls, type_name: str, field: str, reason: str) -> SerializationError:
+        """Build the error for a class with a ``field`` that JSON never keeps.
+
+        Args:
+            type_name: name of the class.
+            field: dotted path of the field.
+            reason: property of the field, and the next step.
+        """
+        return cls(
+            f"JSON does not keep {_join_path(type_name, field)}: it {reason}",
+            type_name=type_name,
+            field=field,
+        )
+
+    @classmethod
+    def changed_value(
+        cls, type_name: str, field: str, given: object, restored: object
+    ) -> SerializationError:
+        """Build the error for a value that would be ``restored`` as another one."""
+        before, after = type(given).__name__, type(restored).__name__
+        change = f"a {before} comes back as a {after}" if before != after else "its value changes"
+        advice = "declare the exact type, or use a value that JSON keeps"
+        if isinstance(given, (datetime, time)) and isinstance(restored, (datetime, time)):
+            change = "a time zone with changing offsets, or with seconds in its offset, is lost"
+            advice = "use value.astimezone(timezone.utc), and a field for the name of the zone"
+        return cls(
+            f"JSON does not keep {_join_path(type_name, field)}: {change}; {advice}",
+            type_name=type_name,
+            field=field,
+        )
+
+    @classmethod
+    def not_readable(cls, type_name: str, field: str, reason: str) -> SerializationError:
+        """Build the error for a value that could be written, but not read again."""
+        return cls(
+            f"JSON does not keep {_join_path(type_name, field)}: it could not be read again "
+            f"({reason}); use a type that pydantic reads from JSON",
+            type_name=type_name,
+            field=field,
+        )
+
+    @classmethod
+    def unknown_type(cls, type_name: str, problem: str) -> SerializationError:
+        """Build the error for a type that pydantic cannot write."""
+        return cls(
+            f"{type_name} cannot be written as JSON: {problem}; declare a type that pydantic knows",
             type_name=type_name,
         )
 
@@ -187,3 +243,7 @@ class MessagingError(InfrastructureError):
 
 class BlobStorageError(InfrastructureError):
     """The blob storage failed, or rejected its input."""
+
+
+def _join_path(type_name: str, field: str) -> str:
+    return f"{type_name}.{field}" if field else type_name

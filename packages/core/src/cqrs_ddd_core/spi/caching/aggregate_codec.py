@@ -7,9 +7,10 @@ import pydantic
 
 from ...context import get_tenant_id
 from ...domain.aggregate import AggregateRoot
-from ...primitives.exceptions import ConfigError, DomainError
+from ...primitives.exceptions import ConfigError, DomainError, SerializationError
+from ...primitives.json_form import JsonForm
 from ..inbox import compute_fingerprint
-from ..json_fidelity import describe_reason, extract_shape, has_equal_state, list_lossy_attributes
+from ..json_fidelity import describe_reason, extract_shape
 
 T = TypeVar("T", bound=AggregateRoot)
 
@@ -41,14 +42,13 @@ class AggregateCodec(Generic[T]):
     """
 
     def __init__(self, entity_type: type[T]) -> None:
-        lost = list_lossy_attributes(entity_type)
-        if lost:
+        try:
+            self._form: JsonForm[T] = JsonForm(entity_type, entity_type.__name__)
+        except SerializationError as error:
             raise ConfigError(
-                f"{entity_type.__name__} cannot be cached: its JSON leaves out or masks "
-                f"{', '.join(lost)}, and the next save would lose them; use the repository without "
-                "a cache, or fields without exclude=True and Secret types"
-            )
-        self._entity_type = entity_type
+                f"{entity_type.__name__} cannot be cached, as the next save would lose a value: "
+                f"{error}, or use the repository without a cache"
+            ) from error
         self._prefix = build_key_prefix(entity_type, entity_type.model_json_schema())
 
     def key(self, entity_id: object) -> str:
@@ -58,31 +58,26 @@ class AggregateCodec(Generic[T]):
     def encode(self, aggregate: T) -> dict[str, Any] | None:
         """Return the state, or None for an aggregate that JSON does not restore unchanged."""
         try:
-            content = aggregate.model_dump(mode="json", by_alias=True)
-        except ValueError as error:  # From pydantic, or from bytes that are not UTF-8.
-            logger.warning(
-                "cannot cache %s %s: %s", self._prefix, aggregate.id, describe_reason(error)
-            )
+            content = self._form.write(aggregate)
+        except SerializationError as error:
+            logger.warning("cannot cache %s %s: %s", self._prefix, aggregate.id, error)
             return None
-        state = {"version": aggregate.version, "state": content}
-        if not has_equal_state(self.decode(state), aggregate):
-            logger.warning(
-                "cannot cache %s %s: JSON does not restore it unchanged",
-                self._prefix,
-                aggregate.id,
-            )
-            return None
-        return state
+        return {"version": aggregate.version, "state": content}
 
     def decode(self, state: Any) -> T | None:
         """Return a new aggregate, or None for a state that does not fit the class."""
         if state is None:
             return None
         try:
-            # Never strict, even if the class is: JSON has no times, no tuples and no bytes.
-            aggregate = self._entity_type.model_validate(state["state"], strict=False)
+            aggregate: T = self._form.read(state["state"])
             version = state["version"]
-        except (pydantic.ValidationError, DomainError, KeyError, TypeError) as error:
+        except (
+            pydantic.ValidationError,
+            SerializationError,
+            DomainError,
+            KeyError,
+            TypeError,
+        ) as error:
             logger.warning("cached %s is unusable: %s", self._prefix, describe_reason(error))
             return None
         aggregate.mark_persisted(version)
