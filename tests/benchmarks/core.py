@@ -8,10 +8,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
 
 from cqrs_ddd_core import (
     AggregateRoot,
@@ -25,6 +27,7 @@ from cqrs_ddd_core import (
     Query,
     StoredEvent,
     UnitOfWork,
+    ValueObject,
 )
 from cqrs_ddd_core.adapters.memory import InMemoryUnitOfWork
 from cqrs_ddd_core.instrumentation import Operation, hooks
@@ -67,6 +70,27 @@ class ThirdMiddleware(FirstMiddleware): ...
 
 class Deposited(DomainEvent):
     amount: int
+
+
+class Line(ValueObject):
+    sku: str
+    price: Decimal
+
+
+class Ordered(DomainEvent):
+    lines: tuple[Line, ...]
+
+
+class Tagged(DomainEvent):
+    tags: Any
+
+
+class PlainOrdered(BaseModel):
+    lines: tuple[Line, ...]
+
+
+class PlainTagged(BaseModel):
+    tags: Any
 
 
 class Account(AggregateRoot[str]):
@@ -158,6 +182,7 @@ def build_rows() -> list[Row]:
             repeat_call(lambda: PlainPing(number=7, command_id="c-1")),
             1.5,
         ),
+        *_build_payload_rows(),
         *_build_rehydration_rows(),
         Row(
             "import cqrs_ddd_core",
@@ -165,6 +190,42 @@ def build_rows() -> list[Row]:
             _run_interpreter("import cqrs_ddd_core"),
             _run_interpreter(f"import asyncio; from pydantic import {PYDANTIC_NAMES}"),
             1.5,
+        ),
+    ]
+
+
+def _build_payload_rows() -> list[Row]:
+    lines = tuple(Line(sku=f"s-{number}", price=Decimal("1.5")) for number in range(5))
+    flat = Deposited(amount=7)
+    nested, open_ = Ordered(lines=lines), Tagged(tags={"size": 3, "colours": ["red"]})
+    plain_nested = PlainOrdered(lines=lines)
+    plain_open = PlainTagged(tags=open_.tags)
+
+    def read_back() -> None:
+        content = to_json(plain_open.model_dump(mode="json"))
+        assert PlainTagged.model_validate_json(content) == plain_open
+
+    return [
+        Row(
+            "write the payload of an event",
+            "model_dump",
+            repeat_call(flat.payload),
+            repeat_call(lambda: flat.model_dump(mode="json", include={"amount"})),
+            2.0,
+        ),
+        Row(
+            "write the payload of an event with 5 nested models",
+            "model_dump",
+            repeat_call(nested.payload),
+            repeat_call(lambda: plain_nested.model_dump(mode="json")),
+            3.0,
+        ),
+        Row(
+            "write the payload of an event with values of any type",
+            "model_dump, read back and compared",
+            repeat_call(open_.payload),
+            repeat_call(read_back),
+            8.0,
         ),
     ]
 
