@@ -50,13 +50,17 @@ def serve(
     *,
     settings: str,
     stop_signal: signal.Signals,
+    language: str = "C",
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run `command` as `account` during the block, with `settings` as its standard input."""
+    """Run `command` as `account` during the block, with `settings` as its standard input.
+
+    The messages are in `language`, if the program has translations.
+    """
     with (room / "log").open("w") as log:
         server = subprocess.Popen(
             [*DROP_PRIVILEGES, account, *command],
             cwd=room,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, "LC_ALL": "C.UTF-8", "LANGUAGE": language},
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

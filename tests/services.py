@@ -64,6 +64,7 @@ class Product(ABC):
     variable: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
     account: str = OURSELVES
+    language: ClassVar[str] = "C"
 
     def __init__(self) -> None:
         self.password = secrets.token_hex(12)
@@ -89,11 +90,15 @@ class Product(ABC):
 
 
 class Postgres(Product):
-    """PostgreSQL without durability, which suits tests but not benchmarks."""
+    """PostgreSQL without durability, which suits tests but not benchmarks.
+
+    It speaks German where it has translations, so that nothing depends on the text of its errors.
+    """
 
     name = "PostgreSQL"
     variable = "CQRS_DDD_TEST_POSTGRES_URL"
     stop_signal = signal.SIGINT
+    language = "de"
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,7 +135,7 @@ class Postgres(Product):
     def command(self, room: Path, port: int) -> tuple[Sequence[str | Path], str]:
         settings = (
             f"port={port} listen_addresses=127.0.0.1 unix_socket_directories= max_connections=200 "
-            "fsync=off synchronous_commit=off full_page_writes=off"
+            "lc_messages=C.UTF-8 fsync=off synchronous_commit=off full_page_writes=off"
         )
         return ["-D", room / "data", *(f"--{setting}" for setting in settings.split())], ""
 
@@ -222,6 +227,7 @@ def start(product: Product, program: Path) -> Iterator[tuple[str, str]]:
                 room,
                 settings=settings,
                 stop_signal=product.stop_signal,
+                language=product.language,
             ) as server:
                 try:
                     version = wait_until_it_answers(product, server, product.url(port))

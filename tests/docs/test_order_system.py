@@ -580,7 +580,9 @@ def test_rejected_login_is_reported_in_one_line(shop: Shop, postgres_url: str, w
 
     line = _get_error(shop.run(DATABASE_URL=url))
 
-    assert ("does not exist" if wrong == "database" else "password authentication failed") in line
+    # The server names the database or the user, in its own language.
+    assert line.startswith("cannot check the schema: ")
+    assert (url.rpartition("/")[2] if wrong == "database" else "postgres") in line
 
 
 def test_file_that_is_not_a_database_is_not_changed(shop: Shop) -> None:
@@ -617,7 +619,7 @@ def test_read_only_database_is_reported_in_one_line(shop: Shop, postgres_url: st
     postgres_line = _get_error(shop.run(DATABASE_URL=url))
 
     assert "readonly database" in line
-    assert "read-only transaction" in postgres_line
+    assert "CREATE TABLE" in postgres_line
 
 
 @pytest.mark.parametrize(

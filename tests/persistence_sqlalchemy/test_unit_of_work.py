@@ -245,9 +245,7 @@ async def test_commit_after_a_failed_statement_raises_an_error_on_postgres(
             uow.on_commit(hook)
 
     if engine.dialect.name == "postgresql":
-        with pytest.raises(
-            PersistenceError, match="cannot commit: .*(is aborted|replied ROLLBACK)"
-        ):
+        with pytest.raises(PersistenceError, match="cannot commit: "):
             await work()
         assert hooks == []
         assert await _texts(session_factory) == []

@@ -14,6 +14,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     AmbiguousStreamError,
     CommitOutcomeUnknownError,
     ConcurrencyError,
+    ConstraintViolationError,
     CorruptHierarchyError,
     DomainError,
     DuplicateCommandError,
@@ -22,6 +23,7 @@ from cqrs_ddd_core.primitives.exceptions import (
     EventApplicationError,
     ImmutableObjectError,
     InfrastructureError,
+    InvalidDataError,
     LeaseLostError,
     LockAcquisitionError,
     MissingIdentityError,
@@ -107,6 +109,12 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     ),
     DuplicateKeyError: Answer(
         409, "/problems/taken", "Taken", "A value that must be unique is already used."
+    ),
+    ConstraintViolationError: Answer(
+        409, "/problems/constraint", "Not possible", "Other stored data does not allow this change."
+    ),
+    InvalidDataError: Answer(
+        422, "/problems/invalid", INVALID.title, "A value is too long or out of range."
     ),
     # A retry would fail again, and the client cannot correct the cause.
     ImmutableObjectError: _FAULT,

@@ -212,18 +212,18 @@ class EventTypeRegistry(type_registry.TypeRegistry[DomainEvent]):
                 "UpcastingEventRegistry of cqrs-ddd-advanced-core",
                 type_name=stored.event_type,
             )
+        envelope = {
+            field: value
+            for field, column in _ENVELOPE_COLUMNS.items()
+            if (value := getattr(stored, column, None)) is not None
+        }
         # The reader has a request of its own, whose ids would be the defaults.
-        fields = {**stored.payload, "correlation_id": None, "causation_id": None}
-        for field, column in _ENVELOPE_COLUMNS.items():
-            value = getattr(stored, column, None)
-            if value is not None:
-                fields[field] = value
-        form = event_class._json or event_class.json_form()
+        own = {"correlation_id": None, "causation_id": None}
         try:
-            event: DomainEvent = form.read(fields)
+            event: DomainEvent = event_class.json_form().read({**stored.payload, **own, **envelope})
         except pydantic.ValidationError as error:
             raise exceptions.SerializationError(
-                f"stored {stored.event_type} {fields.get('event_id', '')} does not fit "
+                f"stored {stored.event_type} {envelope.get('event_id', '')} does not fit "
                 f"{event_class.__qualname__}: {error}; register an upcaster for its schema version",
                 type_name=stored.event_type,
             ) from error

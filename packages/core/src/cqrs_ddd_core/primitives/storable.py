@@ -17,7 +17,7 @@ def ensure_storable(subject: str, *ids: Any) -> None:
     except TypeError:
         pass
     for each in ids:
-        if not _is_kept(each):
+        if not is_storable(each):
             raise SerializationError(
                 f"{subject} has {each!r} as an id or a name, and some databases change or reject "
                 "it; give it a text without NUL and without lone surrogates",
@@ -25,7 +25,8 @@ def ensure_storable(subject: str, *ids: Any) -> None:
             )
 
 
-def _is_kept(text: object) -> bool:
+def is_storable(text: object) -> bool:
+    """Return whether every database stores the object as a text, unchanged."""
     if not isinstance(text, str) or "\0" in text:
         return False
     try:
@@ -33,3 +34,8 @@ def _is_kept(text: object) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def make_storable(text: str) -> str:
+    """Return the text with a mark for each character that some databases reject."""
+    return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -46,7 +46,9 @@
     │   └── UnknownTypeError
     └── InfrastructureError
         ├── PersistenceError
-        │   └── DuplicateKeyError
+        │   ├── ConstraintViolationError
+        │   │   └── DuplicateKeyError
+        │   └── InvalidDataError
         ├── CommitOutcomeUnknownError
         ├── PositionTimeoutError
         ├── SerializationError

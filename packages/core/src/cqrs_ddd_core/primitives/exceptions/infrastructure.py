@@ -16,8 +16,14 @@ class PersistenceError(InfrastructureError):
     """The database failed, or rejected a statement."""
 
 
-class DuplicateKeyError(PersistenceError):
-    """Another row has a value that must be unique.
+class InvalidDataError(PersistenceError):
+    """The database cannot store a value, such as a number beyond the range of its column."""
+
+    error_class = ErrorClass.PERMANENT
+
+
+class ConstraintViolationError(PersistenceError):
+    """A change would break a constraint of a table; the same change always fails.
 
     Attributes:
         constraint: name of the constraint, or of its columns.
@@ -28,6 +34,14 @@ class DuplicateKeyError(PersistenceError):
     def __init__(self, message: str = "", *, constraint: str = "") -> None:
         super().__init__(message)
         self.constraint = constraint
+
+
+class DuplicateKeyError(ConstraintViolationError):
+    """Another row has a value that must be unique.
+
+    Attributes:
+        constraint: name of the constraint, or of its columns.
+    """
 
 
 class CommitOutcomeUnknownError(InfrastructureError):

@@ -13,6 +13,7 @@ import cqrs_ddd_advanced_core as advanced
 from cqrs_ddd_advanced_core import DeadLetter, DeadLetterCount, DeadLetterState
 from cqrs_ddd_advanced_core.spi.checks import ensure_page_limit
 from cqrs_ddd_core import StreamId, UnitOfWork
+from cqrs_ddd_core.primitives.storable import make_storable
 
 from ..engine import AsyncConnection, Connections, SessionFactory, driver
 from ..schema.tables import TABLES, Tables
@@ -296,13 +297,8 @@ def _to_row(letter: DeadLetter) -> dict[str, object]:
     row = {**vars(letter), **letter.stream._asdict(), "state": letter.state.name}
     del row["stream"]
     if letter.error is not None:
-        row["error"] = _encode_text(letter.error)
+        row["error"] = make_storable(letter.error)
     return row
-
-
-def _encode_text(text: str) -> str:
-    """Replace characters that databases reject, so that every error text can be stored."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _read_letter(row: sa.Row[Any]) -> DeadLetter:

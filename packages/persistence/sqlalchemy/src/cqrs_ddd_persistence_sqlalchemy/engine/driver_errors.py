@@ -19,8 +19,24 @@ _READ_ONLY_TRANSACTION = "25006"
 _CONFLICTS = {"40001": "serialization failure", "40P01": "deadlock"}
 _MISSING = ("42P01", "42883", "3F000")
 """Codes for a missing table, function and schema."""
-_POSTGRES_UNIQUE = re.compile(r'unique constraint "(.+?)"')
-_SQLITE_UNIQUE = re.compile(r"UNIQUE constraint failed: (.+)")
+_RULES = {
+    "23502": "a required value is missing",
+    "23503": "a row that another one refers to is missing or still in use",
+    UNIQUE_VIOLATION: "another row has the same values",
+    "23514": "a value does not satisfy a CHECK",
+    "23P01": "another row conflicts with the values",
+}
+"""Rules of constraints by the error code of PostgreSQL."""
+_SQLITE_CODES = {
+    "UNIQUE": UNIQUE_VIOLATION,
+    "NOT NULL": "23502",
+    "FOREIGN KEY": "23503",
+    "CHECK": "23514",
+}
+_SQLITE_CONSTRAINT = re.compile(r"(UNIQUE|NOT NULL|FOREIGN KEY|CHECK) constraint failed(?:: (.+))?")
+"""Text of SQLite, which is the same in every language."""
+_INVALID_DATA = "22"
+"""Class of the codes for values that a column or an expression cannot have."""
 
 
 class DriverError(Exception):
@@ -111,11 +127,13 @@ def _to_toolkit_error(
         return exceptions.ConcurrencyError(
             f"cannot {operation}: {_CONFLICTS[code]} ({text}); retry it"
         )
-    if isinstance(error, sa.exc.IntegrityError) and (constraint := _find_unique_constraint(error)):
-        return exceptions.DuplicateKeyError(
-            f"cannot {operation}: another row has the same values for {constraint}; "
-            "choose other values",
-            constraint=constraint,
+    if (violated := _find_violation(error)) is not None:
+        return _build_violation(operation, *violated)
+    if code is not None and code.startswith(_INVALID_DATA):
+        # The server repeats the value, which may be personal, in its text.
+        return exceptions.InvalidDataError(
+            f"cannot {operation}: the database cannot store or compare a value (SQLSTATE {code}); "
+            "check it before, or widen the column"
         )
     advice = ""
     if code in _MISSING or "no such table" in text:
@@ -127,8 +145,31 @@ def _to_toolkit_error(
     return kind(f"cannot {operation}: {text}{advice}")
 
 
-def _find_unique_constraint(error: sa.exc.IntegrityError) -> str | None:
-    """Return its name on PostgreSQL; its columns, or the name of a partial index, on SQLite."""
-    pattern = _POSTGRES_UNIQUE if sqlstate(error) == UNIQUE_VIOLATION else _SQLITE_UNIQUE
-    found = pattern.search(str(error.orig))
-    return found.group(1) if found else None
+def _find_violation(error: Exception) -> tuple[str, str] | None:
+    """Return the SQLSTATE and the name of the violated constraint, or None for other errors.
+
+    SQLite names the columns instead of the constraint, or a partial index.
+    """
+    orig = getattr(error, "orig", None) or error
+    if isinstance(orig, sqlite3.IntegrityError):
+        found = _SQLITE_CONSTRAINT.search(str(orig))
+        return None if found is None else (_SQLITE_CODES[found[1]], found[2] or found[1])
+    code = sqlstate(error)
+    if code is None or not code.startswith("23"):
+        return None
+    # SQLAlchemy raises an error of its own from that of asyncpg.
+    facts = orig if hasattr(orig, "constraint_name") else orig.__cause__
+    name = getattr(facts, "constraint_name", None) or getattr(facts, "column_name", None)
+    return code, str(name or "")
+
+
+def _build_violation(
+    operation: str, code: str, constraint: str
+) -> exceptions.ConstraintViolationError:
+    is_duplicate = code == UNIQUE_VIOLATION
+    kind = exceptions.DuplicateKeyError if is_duplicate else exceptions.ConstraintViolationError
+    rule = _RULES.get(code, f"a constraint is violated (SQLSTATE {code})")
+    return kind(
+        f"cannot {operation}: {rule} for {constraint or 'a constraint'}; choose other values",
+        constraint=constraint,
+    )

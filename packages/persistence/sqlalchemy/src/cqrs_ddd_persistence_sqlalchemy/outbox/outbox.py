@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cqrs_ddd_core import ILeasedOutbox, OutboxBacklog, OutboxLease, OutboxMessage, UnitOfWork
-from cqrs_ddd_core.primitives import exceptions
+from cqrs_ddd_core.primitives import exceptions, storable
 from cqrs_ddd_core.spi.checks import ensure_usable_claim
 
 from ..engine import AsyncConnection, Connections, SessionFactory, SQLAlchemyTransaction, driver
@@ -344,7 +344,7 @@ class SQLAlchemyOutboxStorage(ILeasedOutbox):
         await connection.execute(
             sa.update(outbox)
             .where(outbox.c.message_id == message_id)
-            .values(retry_count=outbox.c.retry_count + 1, error=error)
+            .values(retry_count=outbox.c.retry_count + 1, error=storable.make_storable(error))
         )
 
     async def _unblock_key(self, connection: AsyncConnection, message_id: str) -> None:

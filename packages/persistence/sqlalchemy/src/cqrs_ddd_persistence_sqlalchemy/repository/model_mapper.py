@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
 import pydantic
@@ -11,9 +12,11 @@ from pydantic import BaseModel
 
 from cqrs_ddd_core import AggregateRoot, ConfigError, InvalidOperationError, SerializationError
 from cqrs_ddd_core.primitives.exceptions.arguments import ensure_class
+from cqrs_ddd_core.primitives.storable import is_storable
 from cqrs_ddd_specifications import coercion, exceptions, field_types, json_values, operators
 
 from ..specifications.columns import get_mapper
+from ..specifications.comparison import find_grid
 from .field_mapping import ColumnField, Field, FieldMapping, MappedClass, PartsField, Row
 from .lossy_columns import find_sqlite_loss
 from .relations import Relation
@@ -187,6 +190,19 @@ class ModelMapper(Generic[T]):
         if isinstance(field, ColumnField) and field.encode is not None:
             return list(map(field.encode, entity_ids))
         return list(entity_ids)
+
+    def can_store_id(self, entity_id: object, *, is_postgres: bool) -> bool:
+        """Return whether a row can have this id, as ``encode_ids`` returns it.
+
+        PostgreSQL rejects a query for a number beyond the range of the column, or for a text with
+        NUL, instead of finding nothing.
+        """
+        if isinstance(entity_id, str):
+            return is_storable(entity_id)
+        if isinstance(entity_id, int) and isinstance(self.key.type, sa.Integer):
+            kind = self.key.type if is_postgres else sa.BigInteger()
+            return find_grid(kind, is_stored=True).holds(Decimal(entity_id))
+        return True
 
     def ensure_fits(self, dialect: str) -> None:
         """Raise ``ConfigError`` if this database would change values of the columns."""

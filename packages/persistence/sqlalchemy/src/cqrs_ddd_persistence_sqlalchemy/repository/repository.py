@@ -147,7 +147,7 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
     async def _find(
         self,
         query: Callable[[RepositoryStatements], sa.Select[Any]],
-        parameters: row_reader.Parameters,
+        parameters: dict[str, Any],
         uow: UnitOfWork | None,
         operation: str,
         scope: Scope | None = None,
@@ -157,9 +157,18 @@ class SQLAlchemyRepository(IBulkRepository[T, ID], Generic[T, ID]):
         async with self._connections.read_connection(uow, operation) as connection:
             sql = self._get_statements(connection)
             scoped = query(sql).where(*scope)
-            reader = row_reader.RowReader(self.mapper, sql, scoped, scope, parameters)
-            entities = await reader.read(connection)
+            storable = self._drop_ids(parameters, driver.is_postgres(connection))
+            reader = row_reader.RowReader(self.mapper, sql, scoped, scope, storable)
+            entities = [] if storable is None else await reader.read(connection)
         return _track(entities, self._connections.current(uow))
+
+    def _drop_ids(self, parameters: dict[str, Any], is_postgres: bool) -> dict[str, Any] | None:
+        """Return the parameters without ids that no row can have; None if no id is left."""
+        ids = [parameters[KNOWN_ID]] if KNOWN_ID in parameters else parameters.get(KNOWN_IDS, [])
+        storable = [e for e in ids if self.mapper.can_store_id(e, is_postgres=is_postgres)]
+        if len(storable) == len(ids):
+            return parameters
+        return {KNOWN_IDS: storable} if KNOWN_IDS in parameters else None
 
     def _mark_absent(self, ids: Sequence[ID], found: list[T], uow: UnitOfWork | None) -> None:
         current = self._connections.current(uow)

@@ -73,7 +73,10 @@ class RowWriter(Generic[T]):
 
     async def delete(self, entity_id: object) -> None:
         """Delete the parts of an aggregate, then its row."""
-        given = {KNOWN_ID: self._mapper.encode_ids([entity_id])[0]}
+        (stored_id,) = self._mapper.encode_ids([entity_id])
+        if not self._mapper.can_store_id(stored_id, is_postgres=is_postgres(self._connection)):
+            return
+        given = {KNOWN_ID: stored_id}
         if self._mapper.relations and is_postgres(self._connection):
             # Lock the aggregate before its parts, as in a save; SQLite has a single writer.
             lock = sa.select(self._sql.key).where(self._sql.is_known_id, *self._scope)
