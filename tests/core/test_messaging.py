@@ -152,6 +152,26 @@ async def test_hundred_concurrent_copies_of_a_command_have_one_effect(theatre: T
     assert {tuple(answer.result) for answer in answers} == {("A1",)}
 
 
+async def test_handler_cannot_send_a_command_with_the_id_of_its_own_command() -> None:
+    class Recur(Command[None]):
+        pass
+
+    async def send_again(command: Recur) -> None:
+        await mediator.send(command)
+
+    handlers = HandlerRegistry()
+    handlers.register_command_handler(Recur, send_again)
+    inbox = InMemoryInbox()
+    mediator = Mediator(
+        handlers,
+        uow_factory=lambda: InMemoryUnitOfWork(inbox=inbox),
+        middlewares=[IdempotencyMiddleware()],
+    )
+
+    with pytest.raises(InvalidOperationError, match="Recur is sent with the command_id of a comma"):
+        await mediator.send(Recur())
+
+
 async def test_repeated_command_without_idempotency_middleware_is_handled_twice(
     theatre: Theatre,
 ) -> None:

@@ -1,5 +1,6 @@
 """Middleware that handles each command once, by the inbox of the unit of work."""
 
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, ClassVar
 
@@ -13,6 +14,9 @@ from ..primitives.json_form import JsonForm
 from ..spi.fingerprints import compute_command_fingerprint
 from ..spi.inbox import get_inbox
 from ..spi.json_fidelity import describe_reason
+
+_running: ContextVar[tuple[str, ...]] = ContextVar("running_commands", default=())
+"""Ids of the command that is being handled, and of the commands that it is nested in."""
 
 
 class IdempotencyMiddleware(IMiddleware):
@@ -30,6 +34,7 @@ class IdempotencyMiddleware(IMiddleware):
         consumer: name under which the inbox records the commands.
 
     Raises:
+        InvalidOperationError: a handler sends a command with the id of its own command.
         DuplicateCommandError: a command with the same id was handled with different content.
         ResultNotRememberedError: the command was handled, and its class does not keep the result.
         SerializationError: JSON does not keep the result, or the content cannot be written as JSON.
@@ -48,13 +53,23 @@ class IdempotencyMiddleware(IMiddleware):
             return await next_(message)
         # Before the command has an effect, as the class may declare a result that JSON never keeps.
         form = _find_result_form(type(message)) if message.remember_result else None
+        running = _running.get()
+        if message.command_id in running:
+            raise exceptions.InvalidOperationError(
+                f"{type(message).__name__} is sent with the command_id of a command that is still "
+                "being handled, so it has no result yet; give it an id of its own"
+            )
         uow = get_current_uow()
         inbox = get_inbox(uow)
         fingerprint = await compute_command_fingerprint(message)
         known = await inbox.register(self._consumer, message.command_id, fingerprint, uow)
         if known is not None:
             return CommandResponse(_restore(message, form, known.outcome))
-        response = await next_(message)
+        outer = _running.set((*running, message.command_id))
+        try:
+            response = await next_(message)
+        finally:
+            _running.reset(outer)
         if form is not None:
             outcome = form.write(response.result)
             await inbox.store_outcome(self._consumer, message.command_id, outcome, uow)
