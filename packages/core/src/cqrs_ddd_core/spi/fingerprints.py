@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import MISSING, fields, is_dataclass
+from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin
 
 import pydantic
@@ -20,6 +21,7 @@ from .inbox import compute_fingerprint
 
 _ENVELOPE = frozenset({"command_id", "correlation_id"})
 _ABSENT = object()
+_ATOMS = frozenset({str, int, float, bool, type(None)})
 
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
 """Costs of one guess of a secret: 16 MiB of memory and some 40 ms."""
@@ -77,6 +79,8 @@ class _ContentReader:
         if isinstance(value, SECRETS):
             self.secrets.append((path, _reveal(value)))
             return "secret"
+        if written.__class__ in _ATOMS:
+            return written
         if written is _ABSENT:  # A field with exclude=True.
             written = to_jsonable_python(value)
         if isinstance(value, pydantic.RootModel):
@@ -102,17 +106,29 @@ def _iterate_content(owner: Any, *, is_nested: bool) -> Iterator[tuple[str, Any]
             if each.default is MISSING or find_difference(each.default, value) is not None:
                 yield each.name, value
         return
-    for name, field in type(owner).model_fields.items():
+    given = owner.model_fields_set
+    for name, field, is_constant in _list_fields(type(owner)):
         value = owner.__dict__[name]
         # The tag of one of several models distinguishes them.
-        is_tag = is_nested and _is_constant(field.annotation)
-        if is_tag or (name in owner.model_fields_set and not _is_default(field, value)):
+        is_tag = is_nested and is_constant
+        if is_tag or (name in given and (field is None or not _is_default(field, value))):
             yield name, value
     yield from (owner.__pydantic_extra__ or {}).items()
 
 
+@lru_cache(maxsize=1024)
+def _list_fields(
+    model: type[pydantic.BaseModel],
+) -> list[tuple[str, pydantic.fields.FieldInfo | None, bool]]:
+    """Return the name of each field, the field itself if it has a default, and if it is a tag."""
+    return [
+        (name, None if field.is_required() else field, _is_constant(field.annotation))
+        for name, field in model.model_fields.items()
+    ]
+
+
 def _is_default(field: pydantic.fields.FieldInfo, value: object) -> bool:
-    if field.is_required() or field.default_factory_takes_validated_data:
+    if field.default_factory_takes_validated_data:
         return False
     # The default first, as pydantic has not validated it: 0 is the default Decimal(0), too.
     return find_difference(field.get_default(call_default_factory=True), value) is None
