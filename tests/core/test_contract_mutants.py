@@ -1054,7 +1054,7 @@ async def test_store_contract_catches_a_store_that_accepts_every_id(
     store: Callable[[], Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(storable, "_is_kept", lambda text: True)
+    monkeypatch.setattr(storable, "is_storable", lambda text: True)
 
     with pytest.raises((AssertionError, OptimisticConcurrencyError)):
         await test(store())
